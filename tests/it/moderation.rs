@@ -112,6 +112,79 @@ async fn hosts_mute_all_and_lock() {
 }
 
 #[actix::test]
+async fn roles_change_and_survive_gateway_death() {
+    let mut stage = Stage::pair(&[]).await;
+    let mut host = stage.connect_host(0, "hera").await;
+    let mut hugo = stage.connect_host(0, "hugo").await;
+    let bert = token("bert", Role::Anchor);
+    let mut at_two = Caller::connect(&stage.gateways()[1], &bert, "&clientId=a").await;
+    let (_, _at_host) = host.speak(0).await;
+    let (_, _at_hugo) = hugo.speak(0).await;
+    let (joined, _at_bert) = at_two.speak(660).await;
+    let set = |user: &str, role: &str| json!({ "userId": user, "role": role });
+    for (method, params) in [
+        ("setRole", set("bert", "host")),
+        ("setRole", set("hugo", "anchor")),
+        ("transferHost", json!({ "userId": "hugo" })),
+        ("mute", json!({ "userId": "hera" })),
+        ("ban", json!({ "userId": "hera" })),
+    ] {
+        let refused = at_two.call(method, params).await.unwrap_err();
+        assert_eq!(refused["data"]["code"], "forbidden", "{method}");
+    }
+    for (params, code) in [
+        (set("hera", "anchor"), "forbidden"),
+        (set("nobody", "co_host"), "no_such_member"),
+        (set("bert", "king"), "invalid_params"),
+    ] {
+        assert_eq!(host.call("setRole", params).await.unwrap_err()["data"]["code"], code);
+    }
+
+    host.call("setRole", set("bert", "co_host")).await.unwrap();
+    for caller in [&mut host, &mut at_two] {
+        caller.note("roomStatus", |status| role_of(status, "bert") == "co_host").await;
+    }
+    at_two.call("lock", json!({})).await.unwrap();
+    at_two.call("unlock", json!({})).await.unwrap();
+    for (method, params) in [("ban", json!({ "userId": "hera" })), ("setRole", set("hugo", "anchor"))] {
+        assert_eq!(at_two.call(method, params).await.unwrap_err()["data"]["code"], "forbidden", "{method}");
+    }
+    let mut events = Events::open(&stage.one.hls, &bert, None).await;
+    assert_eq!(events.next("hello").await["you"]["role"], "co_host");
+    events.next("snapshot").await;
+    let settings = json!({ "handsOpen": false, "chatOpen": true, "slowModeSeconds": 0 });
+    done(&send(&stage.one.hls, &bert, "PUT", "settings", settings.clone()).await);
+
+    stage.two.as_mut().unwrap().kill();
+    let (mut at_one, back) = Caller::come_back(&stage.gateways()[0], &bert, &joined["jtoken"]).await;
+    assert_eq!(back["resume"], true);
+    at_one.note("roomStatus", |status| role_of(status, "bert") == "co_host").await;
+    host.call("transferHost", json!({ "userId": "bert" })).await.unwrap();
+    let handed = |status: &Value| role_of(status, "bert") == "host" && role_of(status, "hera") == "co_host";
+    host.note("roomStatus", handed).await;
+    let refused = host.call("setRole", set("bert", "anchor")).await.unwrap_err();
+    assert_eq!(refused["data"]["code"], "forbidden", "the token of a host does not help");
+    events.ends().await;
+    let mut events = Events::open(&stage.one.hls, &bert, None).await;
+    assert_eq!(events.next("hello").await["you"]["role"], "host");
+
+    let path = |user: &str| format!("/api/rooms/{ROOM}/users/{user}/role");
+    assert_eq!(stage.one.put(&path("bert"), json!({ "role": "anchor" })).await.status, 200);
+    at_one.note("roomStatus", |status| role_of(status, "bert") == "anchor").await;
+    assert_eq!(stage.one.put(&path("nobody"), json!({ "role": "host" })).await.code(), "person_not_found");
+    until("an anchor again, also in the channel", async || {
+        send(&stage.one.hls, &bert, "PUT", "settings", settings.clone()).await.code() == "host_only"
+    })
+    .await;
+    let users = stage.one.get(&format!("/api/rooms/{ROOM}/users")).await.json();
+    let roles: Vec<_> = users["users"].as_array().unwrap().iter().map(|user| user["role"].clone()).collect();
+    assert_eq!(roles, ["anchor", "co_host", "host"], "{users}");
+    let ledger = events_of(&stage.one, &["role_changed"; 4]).await;
+    let lines = ["bert by hera", "bert by hera", "hera by hera", "bert by -"];
+    assert_eq!(ledger, lines.map(|line| format!("role_changed {line}")));
+}
+
+#[actix::test]
 async fn locked_room_keeps_listeners_off_stage() {
     let node = Node::start(&[("node.roles", "rooms,hls,gateway")]).await;
     node.post("/api/rooms", json!({ "roomId": ROOM, "locked": true })).await;
@@ -239,6 +312,12 @@ async fn hosts_ban_listeners_on_all_nodes() {
         send(&two.hls, &ann, "POST", "reactions", json!({ "reaction": "clap" })).await.status == 200
     })
     .await;
+}
+
+/// Returns the role of a member, or an empty text.
+fn role_of(status: &Value, user: &str) -> String {
+    let member = status["members"].as_array().unwrap().iter().find(|member| member["userId"] == user);
+    member.and_then(|member| member["role"].as_str()).unwrap_or_default().to_owned()
 }
 
 /// Returns the ids of the muted members, sorted.

@@ -1,6 +1,6 @@
 // Page for speaking in a room: lobby, room, end. Owns the display; the visit itself is a StentorRoom.
 
-import { RoomChannel, StentorError, StentorRoom, type Person, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
+import { moderates, RoomChannel, StentorError, StentorRoom, type Person, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
 import { Chat, nameOf as listenerName, sent } from './channel/chat';
 import { byId, pill, remembered, toast, write } from './dom';
 import { Meter } from './meter';
@@ -29,6 +29,7 @@ const INSISTS_MS = 2000;
 const HEARD_LEVEL = 0.25;
 /** Codes of normal ends, which are not shown as a warning. */
 const GOOD_ENDS = new Set(['left', 'room_closed']);
+const ROLE_NEWS = { host: 'You are a host now.', co_host: 'You are a co-host now.', anchor: 'You are a speaker now.' };
 const PIN = /^[A-Za-z0-9]{6}$/;
 
 const roomId = roomOfPage();
@@ -196,6 +197,10 @@ async function visit(name: string, pin: string): Promise<void> {
   });
   on('members', showMembers);
   on('locked', showLock);
+  on('role', ({ role }) => {
+    showLock();
+    toast(ROLE_NEWS[role]);
+  });
   on('muted', ({ muted, by }) => {
     showMuted();
     if (by === 'host') toast(muted ? 'A host muted you.' : 'A host unmuted you. You can be heard.');
@@ -277,9 +282,8 @@ function tick(): void {
 }
 
 function showMembers(): void {
-  const host = room?.user?.role === 'host';
   const all = room?.members ?? [];
-  const { came, went } = members.show(all, host);
+  const { came, went } = members.show(all, room?.role ?? null);
   for (const member of came) if (!member.me) toast(`${isolated(nameOf(member))} joined`);
   for (const member of went) if (!member.me) toast(`${isolated(nameOf(member))} left`);
   write(byId('room-count'), all.length === 1 ? 'You are the first one here' : `${all.length} people here`);
@@ -287,7 +291,7 @@ function showMembers(): void {
 
 /** Shows the lock, and to hosts the actions on the whole room. */
 function showLock(): void {
-  const host = room?.user?.role === 'host';
+  const host = moderates({ role: room?.role ?? '' });
   const locked = room?.locked ?? false;
   byId('locked').hidden = !locked;
   byId('mute-all').hidden = !host;
@@ -341,11 +345,16 @@ async function toggleMute(): Promise<void> {
 
 async function moderate(...[what, member]: Parameters<ConstructorParameters<typeof Members>[1]>): Promise<void> {
   const visit = room;
-  if (!visit || (what === 'remove' && !(await confirmed(nameOf(member))))) return;
+  if (!visit) return;
+  const name = isolated(nameOf(member));
+  if (what === 'remove' && !(await confirmedBan(name))) return;
+  if (what === 'transfer' && !(await confirmed(`Make ${name} the host instead of you?`, 'You become a co-host.', 'Hand over'))) return;
   try {
     if (what === 'mute') await visit.muteMember(member.userId);
     else if (what === 'unmute') await visit.unmuteMember(member.userId);
-    else await visit.banMember(member.userId);
+    else if (what === 'remove') await visit.banMember(member.userId);
+    else if (what === 'transfer') await visit.transferHost(member.userId);
+    else await visit.setRole(member.userId, what);
   } catch (error) {
     toast(`That did not work: ${(error as Error).message}.`);
   }
@@ -353,12 +362,18 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
 
 /** Bans a listener. */
 async function ban(person: Person): Promise<void> {
-  if (await confirmed(listenerName({ person }))) await sent(() => channel?.ban(person.id));
+  if (await confirmedBan(isolated(listenerName({ person })))) await sent(() => channel?.ban(person.id));
 }
 
-function confirmed(name: string): Promise<boolean> {
+const confirmedBan = (name: string): Promise<boolean> =>
+  confirmed(`Ban ${name} from the room?`, 'They leave at once, and can neither speak nor listen until a host lets them in again.', 'Ban');
+
+/** Asks before an action; `yes` is the text of its button. */
+function confirmed(question: string, effect: string, yes: string): Promise<boolean> {
   const dialog = byId<HTMLDialogElement>('confirm');
-  write(byId('confirm-title'), `Ban ${isolated(name)} from the room?`);
+  write(byId('confirm-title'), question);
+  write(byId('confirm-text'), effect);
+  write(byId('confirm-yes'), yes);
   dialog.returnValue = 'no';
   dialog.showModal();
   return new Promise((resolve) => {

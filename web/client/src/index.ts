@@ -11,7 +11,7 @@ export type { PlaybackError } from './listening/failures.js';
 export type { HlsClass, HlsLoader } from './listening/hls.js';
 export { REACTIONS, RoomChannel } from './channel/channel.js';
 export type { ChannelEvents, ChannelOptions, Named } from './channel/channel.js';
-export { placeOf } from './channel/state.js';
+export { moderates, placeOf } from './channel/state.js';
 export type {
   BannedPerson, ChannelMember, ChannelState, Hand, Message, Person, RoomLine, Settings, Talking,
 } from './channel/state.js';

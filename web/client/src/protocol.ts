@@ -1,8 +1,11 @@
 // Names, types and codes of the signalling protocol. The server's side is src/domain/signalling, the description
 // docs/signalling.md. Owns: constants and types. Never does: act.
 
-/** Role of a user in a room: a host may also mute and ban others. */
-export type Role = 'host' | 'anchor';
+/**
+ * Role of a user in a room. A host and a co-host (`co_host`) also mute and ban others; only a host changes roles and bans
+ * hosts and co-hosts. Tokens claim `host` or `anchor`.
+ */
+export type Role = 'host' | 'co_host' | 'anchor';
 
 /** `onair`: sends audio. `idle`: is in the room and sends none. */
 export type Activity = 'onair' | 'idle';

@@ -10,7 +10,7 @@ import { problemOf, StentorError, type Problem } from './errors.js';
 import { Machine, type Effect, type Event } from './machine.js';
 import { Mix } from './mix.js';
 import { Peer } from './peer.js';
-import { CLOCK_DIFFERENCE_MS, CLOSE_FOLLOWS, CLOSE_GRACE_MS, SENDABLE, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
+import { CLOCK_DIFFERENCE_MS, CLOSE_FOLLOWS, CLOSE_GRACE_MS, SENDABLE, type Activity, type JoinResult, type Notifications, type Role, type WireMember } from './protocol.js';
 import { condense, type RoomStats } from './stats.js';
 import type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 import { Voice } from './voice.js';
@@ -87,6 +87,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return this.claims;
   }
 
+  /** Own role in the room: the one that the server reports, at first that of the token. */
+  get role(): Role | null {
+    return this.wire.find(({ userId }) => userId === this.claims?.userId)?.role ?? this.claims?.role ?? null;
+  }
+
   /** Users in the room, as last reported. */
   get members(): Member[] {
     const me = this.claims?.userId;
@@ -161,12 +166,22 @@ export class StentorRoom extends Emitter<RoomEvents> {
     await this.call('unmute', { userId });
   }
 
-  /** As host: closes the microphones of all others. They may open them again. */
+  /** As host: gives another user in the room a role. */
+  async setRole(userId: string, role: Role): Promise<void> {
+    await this.call('setRole', { userId, role });
+  }
+
+  /** As host: makes another user in the room the host. The own role becomes `co_host`. */
+  async transferHost(userId: string): Promise<void> {
+    await this.call('transferHost', { userId });
+  }
+
+  /** As host or co-host: closes the microphones of all others. They may open them again. */
   async muteAll(): Promise<void> {
     await this.call('muteAll', {});
   }
 
-  /** As host: lets no new anchor join. Those who are in the room stay and may return. */
+  /** As host or co-host: lets no new anchor join. Those who are in the room stay and may return. */
   async lock(): Promise<void> {
     await this.call('lock', {});
   }
@@ -176,12 +191,12 @@ export class StentorRoom extends Emitter<RoomEvents> {
     await this.call('unlock', {});
   }
 
-  /** As host: bans another user from the room. They can neither speak nor listen until the ban is lifted. */
+  /** As host or co-host: bans another user from the room. They can neither speak nor listen until the ban is lifted. */
   async banMember(userId: string): Promise<void> {
     await this.call('ban', { userId });
   }
 
-  /** As host: lifts the ban of a user. */
+  /** As host or co-host: lifts the ban of a user. */
   async unbanMember(userId: string): Promise<void> {
     await this.call('unban', { userId });
   }
@@ -387,6 +402,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   private roomStatus({ members, locked = false }: Notifications['roomStatus']): void {
     const before = this.wire;
+    const { role } = this;
     const lockChanged = locked !== this.lockedNow;
     this.lockedNow = locked;
     this.wire = members;
@@ -397,6 +413,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     this.compareVoice();
     this.emit('members', this.members);
     if (lockChanged) this.emit('locked', { locked });
+    if (this.role && this.role !== role) this.emit('role', { role: this.role });
   }
 
   private talk({ userId, talking }: Notifications['talking']): void {

@@ -1,7 +1,7 @@
 // Options, status and events of a room. Owns: types and their meaning. Never does: act.
 
 import type { Problem } from './errors.js';
-import type { WireMember } from './protocol.js';
+import type { Role, WireMember } from './protocol.js';
 
 /** Options for entering a room. */
 export interface RoomOptions {
@@ -71,6 +71,8 @@ export interface RoomEvents {
   closed: Problem;
   /** Users in the room; also at each change of mute and talking. */
   members: Member[];
+  /** The own role has changed. */
+  role: { role: Role };
   /** The room was locked or unlocked. */
   locked: { locked: boolean };
   /** Start or end of talking, by the level of the voice. */

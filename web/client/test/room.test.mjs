@@ -373,6 +373,18 @@ test('who talks is told afresh after each join', async () => {
   assert.deepEqual(room.members.map(({ talking }) => talking), [false, false, true]);
 });
 
+test('the own role follows the room', async () => {
+  const { environment, room } = await enter();
+  const told = [];
+  room.on('role', ({ role }) => told.push(role));
+  const claimed = room.role;
+  const other = claimed === 'host' ? 'co_host' : 'host';
+  for (const role of [claimed, other, other, 'anchor']) {
+    environment.socket.tell('roomStatus', { roomId: 'demo', members: [{ userId: room.user.userId, role, status: 'idle', muted: false }] });
+  }
+  assert.deepEqual([told, room.role], [[other, 'anchor'], 'anchor']);
+});
+
 test('a lock is told once, and older servers know none', async () => {
   const { environment, room } = await enter();
   const told = [];
@@ -396,7 +408,8 @@ test('moderation goes to the server, and needs a connection', async () => {
   await assert.rejects(removed, { code: 'no_such_member' });
   for (const [act, method] of [
     [() => room.banMember('bob'), 'ban'], [() => room.unbanMember('bob'), 'unban'], [() => room.muteAll(), 'muteAll'],
-    [() => room.lock(), 'lock'], [() => room.unlock(), 'unlock'],
+    [() => room.lock(), 'lock'], [() => room.unlock(), 'unlock'], [() => room.setRole('bob', 'co_host'), 'setRole'],
+    [() => room.transferHost('bob'), 'transferHost'],
   ]) {
     const done = act();
     await environment.socket.answer(method, {});

@@ -1,6 +1,6 @@
 // The chat of a room: messages, the pinned one, and the field to write. A host also deletes and pins.
 
-import { StentorError, type ChannelState, type Message, type Person, type Problem, type RoomChannel } from '@stentor/client';
+import { moderates, StentorError, type ChannelState, type Message, type Person, type Problem, type RoomChannel } from '@stentor/client';
 import { byId, remembered, toast, write } from '../dom';
 import { isolated, plain } from '../names';
 
@@ -36,7 +36,7 @@ export class Chat {
   }
 
   show(state: ChannelState): void {
-    const host = state.you?.role === 'host';
+    const host = moderates(state.you);
     const open = state.settings.chatOpen || state.you?.role !== 'listener';
     this.form.hidden = !open;
     byId('chat-closed').hidden = open;
@@ -75,7 +75,7 @@ export class Chat {
     name.className = 'strong';
     name.textContent = nameOf(message);
     head.append(name);
-    if (message.person.role !== 'listener') head.append(tag(message.person.role ?? ''));
+    if (message.person.role !== 'listener') head.append(tag(ROLES[message.person.role ?? ''] ?? ''));
     if (message.person.id === me) head.append(tag('you'));
     const text = document.createElement('p');
     text.className = 'message-text';
@@ -117,6 +117,8 @@ export async function sent(send: () => Promise<unknown> | undefined): Promise<bo
     return false;
   }
 }
+
+const ROLES: Readonly<Record<string, string>> = { host: 'host', co_host: 'co-host', anchor: 'speaker' };
 
 const WORDS: Readonly<Record<string, string>> = {
   slow_mode: 'Slow mode is on: wait a little before the next message.',

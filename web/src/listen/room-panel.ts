@@ -8,6 +8,8 @@ import { hue, initials, plain } from '../names';
 /** Maximum number of emojis that rise from one button at a time. */
 const MAX_SIGNS = 12;
 
+const ROLES: Readonly<Record<string, string>> = { host: 'Host', co_host: 'Co-host' };
+
 export class RoomPanel {
   private readonly channel: RoomChannel;
   private readonly chat: Chat;
@@ -78,7 +80,8 @@ export class RoomPanel {
       write(item.children[0]!, initials(shown));
       write(item.children[1]!, shown);
       item.classList.toggle('muted-member', muted);
-      item.classList.toggle('host', role === 'host');
+      item.classList.toggle('host', role !== 'anchor');
+      item.dataset.role = role;
     }
     byId('speakers-empty').hidden = members.length > 0;
     this.showTalking();
@@ -89,7 +92,7 @@ export class RoomPanel {
       const muted = item.classList.contains('muted-member');
       const talking = !muted && this.talking.has(item.dataset.person!);
       item.classList.toggle('talking', talking);
-      const role = item.classList.contains('host') ? 'Host' : 'Speaker';
+      const role = ROLES[item.dataset.role ?? ''] ?? 'Speaker';
       write(item.children[2]!, talking ? 'Talking' : muted ? 'Muted' : role);
     }
   }

@@ -1,6 +1,6 @@
 // The queue of raised hands for a host, and the channel's settings.
 
-import type { BannedPerson, ChannelState, Hand, Person, RoomChannel } from '@stentor/client';
+import { moderates, type BannedPerson, type ChannelState, type Hand, type Person, type RoomChannel } from '@stentor/client';
 import { nameOf, sent } from '../channel/chat';
 import { byId, clone, write } from '../dom';
 import { isolated } from '../names';
@@ -39,7 +39,7 @@ export class Hands {
 
   show(state: ChannelState): void {
     const { hands, settings, you } = state;
-    const host = you?.role === 'host';
+    const host = moderates(you);
     byId('audience').hidden = !state.known;
     byId('hands-panel').hidden = byId('settings-panel').hidden = !host;
     const present = new Set(hands.map(({ person }) => person.id));

@@ -1,11 +1,11 @@
 // Cards of the users in the room, kept across changes so that the focus stays.
 
-import type { Member } from '@stentor/client';
+import type { Member, Role } from '@stentor/client';
 import { clone, write } from '../dom';
 import { hue, initials, isolated, plain } from '../names';
 
-/** Action of a host on another user. */
-export type Act = (what: 'mute' | 'unmute' | 'remove', member: Member) => void;
+/** Action of a host or co-host on another user. */
+export type Act = (what: 'mute' | 'unmute' | 'remove' | 'host' | 'co_host' | 'anchor' | 'transfer', member: Member) => void;
 
 export class Members {
   private readonly cards = new Map<string, HTMLElement>();
@@ -17,7 +17,7 @@ export class Members {
   ) {}
 
   /** Updates the cards. Returns the users who came and went since the last call; none at the first. */
-  show(members: Member[], host: boolean): { came: Member[]; went: Member[] } {
+  show(members: Member[], mine: Role | null): { came: Member[]; went: Member[] } {
     const first = this.shown.size === 0;
     const now = new Map(members.map((member) => [member.userId, member]));
     const came = first ? [] : members.filter(({ userId }) => !this.shown.has(userId));
@@ -28,7 +28,7 @@ export class Members {
       this.cards.delete(userId);
     }
     // The own card first, then in the server's order.
-    for (const member of [...members].sort((a, b) => Number(b.me) - Number(a.me))) this.card(member, host);
+    for (const member of [...members].sort((a, b) => Number(b.me) - Number(a.me))) this.card(member, mine);
     return { came, went };
   }
 
@@ -38,9 +38,9 @@ export class Members {
     this.list.replaceChildren();
   }
 
-  private card(member: Member, host: boolean): void {
+  private card(member: Member, mine: Role | null): void {
     const { userId } = member;
-    const card = this.cards.get(userId) ?? this.make(member, host);
+    const card = this.cards.get(userId) ?? this.make(member);
     const name = nameOf(member);
     write(card.querySelector('.name')!, name);
     write(card.querySelector('.avatar')!, initials(name));
@@ -48,24 +48,42 @@ export class Members {
     card.classList.toggle('talking', member.talking && !member.muted);
     card.classList.toggle('muted-member', member.muted);
     card.classList.toggle('me', member.me);
-    card.classList.toggle('host', member.role === 'host');
+    card.classList.toggle('host', member.role !== 'anchor');
+    write(card.querySelector('.tag.host')!, member.role === 'co_host' ? 'co-host' : 'host');
+    // A co-host moderates, but bans only speakers; roles are changed by hosts.
+    const moderator = !member.me && (mine === 'host' || mine === 'co_host');
+    const above = mine === 'host' || (mine === 'co_host' && member.role === 'anchor');
+    card.querySelector<HTMLElement>('.member-actions')!.hidden = !moderator;
+    card.querySelector<HTMLElement>('[data-do=remove]')!.hidden = !above;
+    const role = card.querySelector<HTMLSelectElement>('[data-do=role]')!;
+    role.hidden = mine !== 'host';
+    role.value = member.role;
+    role.setAttribute('aria-label', `Role of ${isolated(name)}`);
     const mute = card.querySelector<HTMLButtonElement>('[data-do=mute]');
     if (mute) write(mute, member.muted ? 'Unmute' : 'Mute');
     mute?.setAttribute('aria-label', `${member.muted ? 'Unmute' : 'Mute'} ${isolated(name)}`);
     card.querySelector('[data-do=remove]')?.setAttribute('aria-label', `Ban ${isolated(name)} from the room`);
   }
 
-  private make(member: Member, host: boolean): HTMLElement {
+  private make(member: Member): HTMLElement {
     const { userId } = member;
     const card = clone('member-card');
     card.dataset.user = userId;
     card.querySelector<HTMLElement>('.avatar')!.style.setProperty('--hue', String(hue(userId)));
     const actions = card.querySelector('.member-actions')!;
-    if (!host || member.me) actions.replaceChildren();
     actions.addEventListener('click', (event) => {
       const what = (event.target as HTMLElement).dataset.do;
       const now = this.shown.get(userId);
-      if (what && now) this.act(what === 'remove' ? 'remove' : now.muted ? 'unmute' : 'mute', now);
+      if (now && (what === 'mute' || what === 'remove')) this.act(what === 'remove' ? 'remove' : now.muted ? 'unmute' : 'mute', now);
+    });
+    actions.addEventListener('change', (event) => {
+      const select = event.target as HTMLSelectElement;
+      const now = this.shown.get(userId);
+      if (!now) return;
+      const wanted = select.value as Role | 'transfer';
+      // The server says when it has changed.
+      select.value = now.role;
+      this.act(wanted, now);
     });
     this.cards.set(userId, card);
     this.list.append(card);

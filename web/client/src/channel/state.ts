@@ -3,7 +3,7 @@
 export interface Person {
   id: string;
   name?: string;
-  role?: 'host' | 'anchor' | 'listener';
+  role?: 'host' | 'co_host' | 'anchor' | 'listener';
   /** True if the name is a claim of the token. */
   verified?: boolean;
 }
@@ -26,7 +26,7 @@ export interface Message {
 export interface ChannelMember {
   id: string;
   name?: string;
-  role: 'host' | 'anchor';
+  role: 'host' | 'co_host' | 'anchor';
   muted: boolean;
 }
 
@@ -164,6 +164,9 @@ export function placeOf(state: ChannelState, person: string | undefined): number
   const index = state.hands.findIndex((hand) => hand.person.id === person);
   return index < 0 ? null : index + 1;
 }
+
+/** Returns true for a person who moderates the room: a host or co-host. */
+export const moderates = (person: { role?: string } | null | undefined): boolean => person?.role === 'host' || person?.role === 'co_host';
 
 /** Returns true if this user has an open invitation to the stage. */
 export const isInvited = ({ hands, you }: ChannelState): boolean => hands.some(({ person, invited }) => invited && person.id === you?.id);

@@ -235,7 +235,7 @@ export class StentorStageElement extends Base {
     item.setAttribute('part', talking ? 'member talking' : 'member');
     item.classList.toggle('talking', talking);
     write(item.children[0]!, name || words.anonymous);
-    write(item.children[1]!, talking ? words.talking : muted ? words.muted : role === 'host' ? words.host : '');
+    write(item.children[1]!, talking ? words.talking : muted ? words.muted : role !== 'anchor' ? words.host : '');
   }
 
   private newMessage({ person, text }: Message): HTMLElement {
