@@ -20,6 +20,8 @@ export class RoomPanel {
     this.channel = listener.channel;
     listener.on('room', (state) => this.show(state));
     listener.on('stage', () => this.show(listener.roomState));
+    // Nothing in the panel works any more; the player says why.
+    this.channel.on('refused', () => (byId('channel').hidden = true));
     listener.on('reactions', (counts) => this.rise(counts));
     listener.on('talking', (ids) => {
       this.talking = new Set(ids);
