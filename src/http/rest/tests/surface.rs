@@ -153,7 +153,7 @@ async fn openapi_matches_routes() {
         let options = house.send(Method::OPTIONS, &filled(path)).await;
         assert_eq!((options.status, options.header("allow")), (204, refused.header("allow")));
     }
-    assert_eq!(paths.len(), 18, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 20, "{:?}", paths.keys());
 }
 
 #[actix::test]
