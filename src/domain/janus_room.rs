@@ -31,7 +31,7 @@ use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, UnixMs};
 pub use super::janus_effects::{Effect, FoundRoom, Outcome};
 use super::kick::ModerationTracker;
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
-use super::plan::{Failure, Plan, Reason, Retry, WriteOutcome};
+use super::plan::{Failure, Plan, Retry, WriteOutcome};
 use super::read_your_writes::ReadYourWrites;
 use super::restart::Backoff;
 use super::view::{RoomView, StoredValue, UNREADABLE};

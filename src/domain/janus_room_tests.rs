@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::super::ids::Nonce;
 use super::super::ids::UserId;
-use super::super::mute_all::MuteOrder;
 use super::super::model::{LiveMeta, Meta, MixerState, User, UserRole};
+use super::super::mute_all::MuteOrder;
 use super::*;
 use crate::domain::ids::RoomId;
 use crate::domain::view::Rooms;
@@ -97,8 +97,6 @@ fn everybody_is_muted_once_per_order() {
     machine.linked(Some(vec![found()]));
     assert_eq!(planned(&machine, &view, later), None, "not again, even if the key could not be deleted");
     view.mute = order(&nonce, 6);
-    assert_eq!(planned(&machine, &view, later), None, "the forwarders are listed first");
-    machine.done(Outcome::Forwarders { janus_room_id: 123_456, forwarders: vec![forwarder()] }, later, 0.5);
     assert_eq!(planned(&machine, &view, later), Some((UserId::new("ann").ok(), 6)));
 }
 

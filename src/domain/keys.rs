@@ -55,15 +55,8 @@ pub enum ModulePart {
 }
 
 impl RoomPart {
-    pub const ALL: [Self; 7] = [
-        Self::Meta,
-        Self::LiveMeta,
-        Self::Janus,
-        Self::Mixer,
-        Self::Sequence,
-        Self::Recording,
-        Self::Mute,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Meta, Self::LiveMeta, Self::Janus, Self::Mixer, Self::Sequence, Self::Recording, Self::Mute];
 
     pub fn as_str(self) -> &'static str {
         match self {

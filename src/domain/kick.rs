@@ -23,8 +23,8 @@ pub struct ModerationTracker {
     janus_room_id: u32,
     /// Revision of the last order to mute everybody that was carried out.
     muted: i64,
-    /// Bans already carried out in this Janus room, with the revision of the record and the time of the second
-    /// check; `None`: that was done too.
+    /// Bans already carried out in this Janus room, with the revision of the record and the time of the
+    /// second check; `None`: that was done too.
     done: BTreeMap<UserId, (i64, Option<Duration>)>,
     retry: Retry,
 }
@@ -56,7 +56,10 @@ impl ModerationTracker {
         let retries = self.retry.due().is_some_and(|due| due > now);
         if let Some(order) = pending(view).filter(|order| order.mod_revision > self.muted && !retries) {
             let (but, key_revision) = (order.by.clone(), order.mod_revision);
-            return Plan::act(Effect::MuteAll { janus_room_id, but, key_revision }, "everybody is to be muted");
+            return Plan::act(
+                Effect::MuteAll { janus_room_id, but, key_revision },
+                "everybody is to be muted",
+            );
         }
         match self.due(view, janus_room_id, now) {
             KickStep::Now(users) => Plan::act(

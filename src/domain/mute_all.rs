@@ -2,7 +2,7 @@
 //!
 //! The order is a key of the room. The node that has the room's Janus carries it out and deletes the key. So
 //! it reaches the anchors of every gateway, also of one that has died, and only those who are in the room at
-//! that time: an anchor may open the microphone afterwards, and whoever joins later is not muted.
+//! that time: an anchor may open the microphone afterwards, and an anchor who joins later is not muted.
 //!
 //! Owns these rules. Never writes, and never speaks to Janus.
 

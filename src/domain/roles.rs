@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!             assign                 assign
-//!   anchor ◀──────────▶ co-host ◀──────────────▶ host       by a host, of others; by the application, of anybody
+//!   anchor ◀──────────▶ co-host ◀──────────────▶ host    by a host, of others; by the application
 //!                          ▲                      │
-//!                          └────── transfer ──────┘         by a host, of itself: another becomes the host
+//!                          └────── transfer ──────┘      by a host, of itself: another becomes the host
 //! ```
 //!
-//! The token of a user says host or anchor. A role assigned in the room takes its place, for every token of the
-//! user, until the application invites the user with another role. A room can have several hosts, with equal
-//! rights. A host gives up the role only to another user, so what hosts do leaves the room with a host.
+//! The token of a user says host or anchor. A role assigned in the room takes its place, for every token of
+//! the user, until the application invites the user with another role. A room can have several hosts, with
+//! equal rights. A host gives up the role only to another user, so the actions of hosts leave the room with a
+//! host.
 //!
 //! Owns these rules. Never writes.
 
@@ -140,7 +141,8 @@ pub fn admit_role(
         RoleOrder::Assign { role, .. } => vec![(to, *role)],
         RoleOrder::Transfer { by, .. } => vec![(to, RoomRole::Host), (by, RoomRole::CoHost)],
     };
-    let changed = wanted.into_iter().filter(|(of, role)| in_force(&view.users, &of.user, of.claimed) != *role);
+    let changed =
+        wanted.into_iter().filter(|(of, role)| in_force(&view.users, &of.user, of.claimed) != *role);
     let users: Vec<_> = changed.map(|(of, role)| (of.user.clone(), assigned(view, of, role, now))).collect();
     let fresh = users.iter().filter(|(id, _)| !view.users.contains_key(id)).count();
     if fresh > 0 && view.users.len() + fresh > MAX_USERS {

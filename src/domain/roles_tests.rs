@@ -51,7 +51,11 @@ fn new_invitation_replaces_assigned_role() {
     let room = apply(&invite(&room(), "anna", UserRole::Anchor), &by_app(RoomRole::CoHost)).unwrap();
     assert_eq!(roles(&room)[2], "co_host");
     assert_eq!(apply(&room, &by_app(RoomRole::CoHost)).unwrap(), room, "nothing to do");
-    assert_eq!(roles(&invite(&room, "anna", UserRole::Anchor))[2], "co_host", "a fresh token of the same role");
+    assert_eq!(
+        roles(&invite(&room, "anna", UserRole::Anchor))[2],
+        "co_host",
+        "a fresh token of the same role"
+    );
     let host = invite(&room, "anna", UserRole::Host);
     assert_eq!(in_force(&host.users, &id("anna"), UserRole::Host), RoomRole::Host);
     let unknown = apply(&super::super::view::RoomView::default(), &by_app(RoomRole::Host));
@@ -105,7 +109,9 @@ proptest! {
                 prop_assert!(!banned(&room, by) && by != to);
                 match actor {
                     RoomRole::Host => {}
-                    RoomRole::CoHost => prop_assert_eq!((target, banned(&next, to)), (RoomRole::Anchor, true)),
+                    RoomRole::CoHost => {
+                        prop_assert_eq!((target, banned(&next, to)), (RoomRole::Anchor, true));
+                    }
                     RoomRole::Anchor => prop_assert!(false, "an anchor changed the room"),
                 }
             }

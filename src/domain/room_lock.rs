@@ -12,8 +12,8 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Decides the way into a room of a user with an anchor's token. `present`: the user has a presence entry,
-    /// on any gateway. `resuming`: the user sent a resume token.
+    /// Decides the way into a room. `is_host`: the user moderates the room. `present`: the user has a
+    /// presence entry, on any gateway. `resuming`: the user sent a resume token.
     pub fn of(locked: bool, is_host: bool, present: bool, resuming: bool) -> Self {
         match (locked && !is_host && !present, resuming) {
             (false, _) => Self::Open,
@@ -36,7 +36,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lock_keeps_out_only_newcomers(locked: bool, is_host: bool, present: bool, resuming: bool, resumed: bool) {
+        fn lock_keeps_out_only_newcomers(
+            locked: bool, is_host: bool, present: bool, resuming: bool, resumed: bool,
+        ) {
             let entry = Entry::of(locked, is_host, present, resuming);
             let knows_session = resuming && resumed;
             let admitted = entry.admits(knows_session);

@@ -10,9 +10,9 @@
 //! ```
 //!
 //! A ban holds for anchors and listeners alike, by the subject of their tokens. Invited users are recorded to
-//! make the list of users complete. Nothing else depends on the record, so the oldest one may be forgotten. A
-//! ban, and a role given in the room, is never forgotten while the room exists. Code that checks a token must also call
-//! [`RoomView::is_banned`].
+//! make the list of users complete. Nothing else depends on the record, so the oldest one may be forgotten.
+//! A ban, and a role given in the room, is never forgotten while the room exists. Code that checks a token
+//! must also call [`RoomView::is_banned`].
 //!
 //! Owns these rules. Never writes and never creates tokens.
 
@@ -47,8 +47,8 @@ pub struct BanOrder {
     pub by: Option<UserId>,
 }
 
-/// Records the user with this role. For a known user only the role can change; it then replaces a role that was
-/// given in the room.
+/// Records the user with this role. For a known user only the role can change; it then replaces a role that
+/// was given in the room.
 ///
 /// # Errors
 /// There is no such room or it is being removed, the user is banned, or the room can remember no more users.

@@ -24,6 +24,7 @@ use crate::domain::connection::{
     UpdateOutcome,
 };
 use crate::domain::ids::{RoomId, UserId};
+use crate::domain::model::UserRole;
 
 pub use crate::domain::connection::Lifetimes;
 

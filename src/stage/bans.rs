@@ -26,8 +26,8 @@ pub struct FoundPerson {
 const MAX_BANS_SHOWN: usize = 100;
 
 impl StageHub {
-    /// Takes over the users of a room. Returns true if they have changed. There is then a new entry, which wakes
-    /// the subscribers: bans or roles may end their channels.
+    /// Takes over the users of a room. Returns true if they have changed. There is then a new entry, which
+    /// wakes the subscribers: bans or roles may end their channels.
     pub(super) fn take_users(&self, inner: &mut Inner, room: &RoomId, users: Arc<Users>) -> bool {
         if Arc::ptr_eq(&inner.users, &users) {
             return false;
@@ -72,11 +72,7 @@ impl StageHub {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn find(
-        &self,
-        room: &RoomId,
-        person: &PersonId,
-    ) -> Result<Option<FoundPerson>, OpenError> {
+    pub async fn find(&self, room: &RoomId, person: &PersonId) -> Result<Option<FoundPerson>, OpenError> {
         let channel = self.channel(room).await?;
         let on_stage = channel.lock().stage.people().find(|known| known.id == *person).cloned();
         let view = self.parts.directory.room(room).unwrap_or_default();

@@ -19,7 +19,7 @@ use crate::domain::roles::{self, RoomRole};
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::limits::{Rate, RateLimiter};
-use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal, StageRole};
+use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal};
 use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
 use crate::presence::{Presence, PresenceError};
 use crate::rooms::listener_counter::Listeners;

@@ -31,8 +31,8 @@ impl Viewer {
     }
 }
 
-/// Body of a response. Ends when the client is too slow, banned or given another role, its token expires, or the
-/// room is gone.
+/// Body of a response. Ends when the client is too slow, banned or given another role, its token expires, or
+/// the room is gone.
 pub struct Subscription {
     channel: Arc<Channel>,
     /// First bytes, until they are sent.

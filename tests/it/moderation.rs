@@ -82,6 +82,7 @@ async fn hosts_mute_all_and_lock() {
     let shown = stage.one.get(&format!("/api/rooms/{ROOM}")).await.json();
     assert_eq!(shown["room"]["locked"], true);
     carl.call("leave", json!({})).await.unwrap();
+    host.members(2).await;
     for caller in [&mut carl, &mut stage.connect(1, "dora", "").await] {
         let refused = caller.call("join", json!({})).await.unwrap_err();
         assert_eq!(
@@ -97,7 +98,9 @@ async fn hosts_mute_all_and_lock() {
     at_one.note("roomStatus", |status| status["locked"] == true).await;
     let mut second = stage.connect_host(0, "hugo").await;
     assert!(second.call("join", json!({})).await.is_ok(), "hosts may join");
+    host.members(3).await;
     second.call("leave", json!({})).await.unwrap();
+    host.members(2).await;
 
     let url = format!("{}/api/rooms/{ROOM}", stage.one.api);
     let open = request("PATCH", &url, &[], Some(json!({ "locked": null }))).await;

@@ -143,7 +143,7 @@ impl JanusRoomActor {
                     Some(on_bridge) => {
                         let outcome = on_bridge.run(effect).await;
                         if let Outcome::MutedAll { key_revision } = outcome {
-                            // A key that stays has no effect here; a node that takes over would mute once more.
+                            // A key that stays has no effect here. A node that takes over mutes once more.
                             let _ = context.write(writes::mute_done(&room, key_revision)).await;
                         }
                         outcome

@@ -52,14 +52,15 @@ impl ClientSession {
     /// Returns another user who is in the room, if this user may change roles.
     async fn other(&self, user: &UserId) -> Result<Standing, RpcError> {
         self.must(Action::AssignRole)?;
-        let members = self.shared.presence.list(&self.peer.room).await.map_err(|error| unavailable(&error))?;
+        let members =
+            self.shared.presence.list(&self.peer.room).await.map_err(|error| unavailable(&error))?;
         let member = members.into_iter().find(|member| member.user_id == *user);
         let member = member.ok_or(ErrorCode::NoSuchMember)?;
         Ok(Standing { user: member.user_id, claimed: member.role.into() })
     }
 
-    /// Bans a user: the store records it. Following the store, every gateway closes the user's connection, the
-    /// room's Janus is told to remove the user from the mix, and listener nodes end the user's streams.
+    /// Bans a user, by a record in the store. Every gateway that sees it closes the user's connection, the node
+    /// of the room's Janus removes the user from the mix, and listener nodes end the user's streams.
     pub(super) async fn ban(&self, user: &UserId) -> Answer {
         let (view, room) = (self.must(Action::Ban(None))?, &self.peer.room);
         let members = self.shared.presence.list(room).await.unwrap_or_default();

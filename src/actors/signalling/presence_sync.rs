@@ -28,8 +28,8 @@ use crate::domain::signalling::notifications::{Notification, RoomMember};
 use crate::domain::signalling::{CloseCode, DisplayName};
 use crate::domain::view::Users;
 use crate::presence::{
-    LockReplaced, MemberStatus, MembersChanged, NewsStream, PresenceEntry, PresenceError,
-    PresenceEvent, RenewOutcome, SignOfLife,
+    LockReplaced, MemberStatus, MembersChanged, NewsStream, PresenceEntry, PresenceError, PresenceEvent,
+    RenewOutcome, SignOfLife,
 };
 
 /// Interval of reading the members again: only a read finds a member whose entry has timed out.

@@ -73,6 +73,7 @@ pub struct RoomProfile {
     pub empty_timeout: Option<u32>,
     /// True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
     pub locked: bool,
 }
 

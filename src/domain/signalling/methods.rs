@@ -31,7 +31,8 @@ pub enum Method {
     /// Mutes the caller or, called by a host or co-host, another user.
     Mute(MuteParams),
     Unmute(MuteParams),
-    /// Bans a user from the room; only for hosts and, for anchors, co-hosts. Also called by its earlier name, `remove`.
+    /// Bans a user from the room; only for hosts, and for co-hosts if the user is an anchor. Its earlier name
+    /// is `remove`.
     Ban(Member),
     /// Lifts a ban; only for hosts and co-hosts.
     Unban(Member),

@@ -46,7 +46,10 @@ pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl R
     })?;
     let may = caller.role.in_room().is_some_and(|by| by.may(Action::Ban(role)));
     if !may || caller.subject.as_ref() == Some(&user) {
-        return Err(ApiError::new(Code::HostOnly, "a co-host bans no host or co-host, and nobody bans itself"));
+        return Err(ApiError::new(
+            Code::HostOnly,
+            "a co-host bans no host or co-host, and nobody bans itself",
+        ));
     }
     side.rooms.ban_user(&room, &BanOrder { user, name, by: caller.subject }).await?;
     Ok(Json(Done::YES))

@@ -187,7 +187,7 @@ pub(super) async fn delete(api: Data<Api>, id: RoomPath) -> Result<impl Responde
 
 /// Mutes all anchors of a room on air, once.
 ///
-/// Those who are in the room are muted shortly after, as by a host. They may open their microphones again.
+/// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/mute", operation_id = "muteRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),

@@ -69,8 +69,8 @@ pub(super) struct UsersAnswer {
 pub(super) struct UserBody {
     /// Id of the user.
     user_id: String,
-    /// Role in the room: the one that was given there, otherwise that of the connected user's token, otherwise
-    /// the one with which the user was created.
+    /// Role in the room: the one that was given there, otherwise that of the connected user's token,
+    /// otherwise the one with which the user was created.
     #[schema(value_type = RoomRole)]
     role: Option<RoomRole>,
     /// Time at which the user was created; absent if the user's token was not issued here.
@@ -194,8 +194,8 @@ pub(super) struct SetRole {
 
 /// Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 ///
-/// The user must have been created here or be in the room. The role stays until it is changed again, or until the
-/// user is created again with another role.
+/// The user must have been created here or be in the room. The role stays until it is changed again, or until
+/// the user is created again with another role.
 #[utoipa::path(
     put, path = "/api/rooms/{id}/users/{userId}/role", operation_id = "setUserRole", tag = "users",
     params(
