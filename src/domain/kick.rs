@@ -5,8 +5,8 @@
 //! user as well. It does so twice, because a join that was under way when the user was banned may be carried
 //! out after the first time.
 //!
-//! Owns the list of users to remove, the times, and the last order to mute. A failure never blocks other work on
-//! the room.
+//! Owns the list of users to remove, the times, and the last order to mute. A failure never blocks other
+//! work on the room.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

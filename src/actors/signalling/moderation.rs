@@ -59,8 +59,8 @@ impl ClientSession {
         Ok(Standing { user: member.user_id, claimed: member.role.into() })
     }
 
-    /// Bans a user, by a record in the store. Every gateway that sees it closes the user's connection, the node
-    /// of the room's Janus removes the user from the mix, and listener nodes end the user's streams.
+    /// Bans a user, by a record in the store. Every gateway that sees it closes the user's connection, the
+    /// node of the room's Janus removes the user from the mix, and listener nodes end the user's streams.
     pub(super) async fn ban(&self, user: &UserId) -> Answer {
         let (view, room) = (self.must(Action::Ban(None))?, &self.peer.room);
         let members = self.shared.presence.list(room).await.unwrap_or_default();
