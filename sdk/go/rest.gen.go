@@ -75,6 +75,7 @@ const (
 	CodeReloadUnavailable    Code = "reload_unavailable"
 	CodeRequestTimeout       Code = "request_timeout"
 	CodeRoomExists           Code = "room_exists"
+	CodeRoomLocked           Code = "room_locked"
 	CodeRoomNotFound         Code = "room_not_found"
 	CodeRoomNotOnAir         Code = "room_not_on_air"
 	CodeRoomRemoving         Code = "room_removing"
@@ -211,6 +212,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodeRoomExists:
 		return true
+	case CodeRoomLocked:
+		return true
 	case CodeRoomNotFound:
 		return true
 	case CodeRoomNotOnAir:
@@ -257,11 +260,15 @@ func (e Code) Valid() bool {
 // Defines values for EventType.
 const (
 	EventTypeAnchorInvited EventType = "anchor_invited"
+	EventTypeRoleChanged   EventType = "role_changed"
 	EventTypeRoomCreated   EventType = "room_created"
 	EventTypeRoomDeleted   EventType = "room_deleted"
 	EventTypeRoomEnded     EventType = "room_ended"
+	EventTypeRoomLocked    EventType = "room_locked"
 	EventTypeRoomMoved     EventType = "room_moved"
+	EventTypeRoomMuted     EventType = "room_muted"
 	EventTypeRoomStarted   EventType = "room_started"
+	EventTypeRoomUnlocked  EventType = "room_unlocked"
 	EventTypeUserBanned    EventType = "user_banned"
 	EventTypeUserUnbanned  EventType = "user_unbanned"
 )
@@ -271,15 +278,23 @@ func (e EventType) Valid() bool {
 	switch e {
 	case EventTypeAnchorInvited:
 		return true
+	case EventTypeRoleChanged:
+		return true
 	case EventTypeRoomCreated:
 		return true
 	case EventTypeRoomDeleted:
 		return true
 	case EventTypeRoomEnded:
 		return true
+	case EventTypeRoomLocked:
+		return true
 	case EventTypeRoomMoved:
 		return true
+	case EventTypeRoomMuted:
+		return true
 	case EventTypeRoomStarted:
+		return true
+	case EventTypeRoomUnlocked:
 		return true
 	case EventTypeUserBanned:
 		return true
@@ -332,6 +347,27 @@ func (e RecordingState) Valid() bool {
 	case RecordingStateReady:
 		return true
 	case RecordingStateRecording:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RoomRole.
+const (
+	RoomRoleAnchor RoomRole = "anchor"
+	RoomRoleCoHost RoomRole = "co_host"
+	RoomRoleHost   RoomRole = "host"
+)
+
+// Valid indicates whether the value is a known member of the RoomRole enum.
+func (e RoomRole) Valid() bool {
+	switch e {
+	case RoomRoleAnchor:
+		return true
+	case RoomRoleCoHost:
+		return true
+	case RoomRoleHost:
 		return true
 	default:
 		return false
@@ -445,6 +481,9 @@ type CreateRoom struct {
 
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
+
+	// Locked True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
 
 	// MaxAnchors Maximum number of anchors in the room; 3 if absent or null.
 	MaxAnchors nullable.Nullable[int64] `json:"maxAnchors,omitempty"`
@@ -766,6 +805,9 @@ type Room struct {
 	// node that does not mix the room, the number is up to ten seconds older.
 	Listeners int `json:"listeners"`
 
+	// Locked True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
+
 	// MaxAnchors Maximum number of anchors in the room.
 	MaxAnchors int32 `json:"maxAnchors"`
 
@@ -825,6 +867,9 @@ type RoomProfile struct {
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
+	// Locked True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
+
 	// MaxDuration Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
 	MaxDuration nullable.Nullable[int32] `json:"maxDuration,omitempty"`
 
@@ -837,6 +882,9 @@ type RoomProfile struct {
 	// Title Title: at most 100 visible characters.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
 }
+
+// RoomRole Role of a user in the room.
+type RoomRole string
 
 // RoomStats Number of rooms, in total and by status.
 type RoomStats struct {
@@ -857,6 +905,12 @@ type SetMark struct {
 
 	// Ttl Number of seconds after which the label is removed. If absent or null, the label stays.
 	Ttl nullable.Nullable[int64] `json:"ttl,omitempty"`
+}
+
+// SetRole Role to give.
+type SetRole struct {
+	// Role Role of a user in the room.
+	Role RoomRole `json:"role"`
 }
 
 // StatsAnswer Totals, as the answering node sees them.
@@ -923,6 +977,9 @@ type UpdateRoom struct {
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
+	// Locked True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
+
 	// MaxDuration Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
 	MaxDuration nullable.Nullable[int32] `json:"maxDuration,omitempty"`
 
@@ -953,8 +1010,9 @@ type User struct {
 	// RemovedAt Time since which no token of the user is valid for this room; absent if the user is not banned.
 	RemovedAt nullable.Nullable[int64] `json:"removedAt,omitempty"`
 
-	// Role Role of the connected user, otherwise the role with which the user was created.
-	Role UserRole `json:"role"`
+	// Role Role in the room: the one that was given there, otherwise that of the connected user's token,
+	// otherwise the one with which the user was created.
+	Role RoomRole `json:"role"`
 
 	// Status `onair` or `idle`.
 	Status nullable.Nullable[string] `json:"status,omitempty"`
@@ -1041,6 +1099,9 @@ type UpdateRoomJSONRequestBody = UpdateRoomJSONBody
 
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = CreateUser
+
+// SetUserRoleJSONRequestBody defines body for SetUserRole for application/json ContentType.
+type SetUserRoleJSONRequestBody = SetRole
 
 // IssueListenerTokenJSONRequestBody defines body for IssueListenerToken for application/json ContentType.
 type IssueListenerTokenJSONRequestBody = TokenRequest
@@ -1252,6 +1313,13 @@ type ClientInterface interface {
 	// Corresponds with PUT /api/rooms/{id}/bans/{userId} (the `BanUser` operationId).
 	BanUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// MuteRoom Mutes all anchors of a room on air, once.
+	//
+	// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+	//
+	// Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
+	MuteRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// StopRecording Ends the recording of a room's current broadcast.
 	//
 	// A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -1311,6 +1379,26 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 	RemoveUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetUserRoleWithBody Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+	//
+	// The user must have been created here or be in the room. The role stays until it is changed again, or until
+	// the user is created again with another role.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/rooms/{id}/users/{userId}/role (the `SetUserRole` operationId).
+	SetUserRoleWithBody(ctx context.Context, id string, userId string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetUserRole Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+	//
+	// The user must have been created here or be in the room. The role stays until it is changed again, or until
+	// the user is created again with another role.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/rooms/{id}/users/{userId}/role (the `SetUserRole` operationId).
+	SetUserRole(ctx context.Context, id string, userId string, body SetUserRoleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Stats Returns totals of rooms, listeners and modules, as this node sees them.
 	//
@@ -1659,6 +1747,23 @@ func (c *Client) BanUser(ctx context.Context, id string, userId string, reqEdito
 	return c.Client.Do(req)
 }
 
+// MuteRoom Mutes all anchors of a room on air, once.
+//
+// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+//
+// Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
+func (c *Client) MuteRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMuteRoomRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // StopRecording Ends the recording of a room's current broadcast.
 //
 // A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -1789,6 +1894,46 @@ func (c *Client) CreateUser(ctx context.Context, id string, body CreateUserJSONR
 // Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 func (c *Client) RemoveUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRemoveUserRequest(c.Server, id, userId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetUserRoleWithBody Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+//
+// The user must have been created here or be in the room. The role stays until it is changed again, or until
+// the user is created again with another role.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/rooms/{id}/users/{userId}/role (the `SetUserRole` operationId).
+func (c *Client) SetUserRoleWithBody(ctx context.Context, id string, userId string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetUserRoleRequestWithBody(c.Server, id, userId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetUserRole Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+//
+// The user must have been created here or be in the room. The role stays until it is changed again, or until
+// the user is created again with another role.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/rooms/{id}/users/{userId}/role (the `SetUserRole` operationId).
+func (c *Client) SetUserRole(ctx context.Context, id string, userId string, body SetUserRoleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetUserRoleRequest(c.Server, id, userId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2629,6 +2774,40 @@ func NewBanUserRequest(server string, id string, userId string) (*http.Request, 
 	return req, nil
 }
 
+// NewMuteRoomRequest constructs an http.Request for the MuteRoom method
+func NewMuteRoomRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/mute", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewStopRecordingRequest constructs an http.Request for the StopRecording method
 func NewStopRecordingRequest(server string, id string) (*http.Request, error) {
 	var err error
@@ -2883,6 +3062,60 @@ func NewRemoveUserRequest(server string, id string, userId string) (*http.Reques
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewSetUserRoleRequest calls the generic SetUserRole builder with application/json body
+func NewSetUserRoleRequest(server string, id string, userId string, body SetUserRoleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetUserRoleRequestWithBody(server, id, userId, "application/json", bodyReader)
+}
+
+// NewSetUserRoleRequestWithBody constructs an http.Request for the SetUserRole method, with any body, and a specified content type
+func NewSetUserRoleRequestWithBody(server string, id string, userId string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "userId", userId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/users/%s/role", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -3157,6 +3390,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /api/rooms/{id}/bans/{userId} (the `BanUser` operationId).
 	BanUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*BanUserResponse, error)
 
+	// MuteRoomWithResponse Mutes all anchors of a room on air, once.
+	//
+	// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
+	MuteRoomWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*MuteRoomResponse, error)
+
 	// StopRecordingWithResponse Ends the recording of a room's current broadcast.
 	//
 	// A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -3228,6 +3470,26 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 	RemoveUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*RemoveUserResponse, error)
+
+	// SetUserRoleWithBodyWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+	//
+	// The user must have been created here or be in the room. The role stays until it is changed again, or until
+	// the user is created again with another role.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/rooms/{id}/users/{userId}/role (the `SetUserRole` operationId).
+	SetUserRoleWithBodyWithResponse(ctx context.Context, id string, userId string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetUserRoleResponse, error)
+
+	// SetUserRoleWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+	//
+	// The user must have been created here or be in the room. The role stays until it is changed again, or until
+	// the user is created again with another role.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/rooms/{id}/users/{userId}/role (the `SetUserRole` operationId).
+	SetUserRoleWithResponse(ctx context.Context, id string, userId string, body SetUserRoleJSONRequestBody, reqEditors ...RequestEditorFn) (*SetUserRoleResponse, error)
 
 	// StatsWithResponse Returns totals of rooms, listeners and modules, as this node sees them.
 	//
@@ -3911,6 +4173,47 @@ func (r BanUserResponse) ContentType() string {
 	return ""
 }
 
+type MuteRoomResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r MuteRoomResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r MuteRoomResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MuteRoomResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MuteRoomResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MuteRoomResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type StopRecordingResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4192,6 +4495,47 @@ func (r RemoveUserResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r RemoveUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetUserRoleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetUserRoleResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r SetUserRoleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetUserRoleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetUserRoleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetUserRoleResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4553,6 +4897,21 @@ func (c *ClientWithResponses) BanUserWithResponse(ctx context.Context, id string
 	return ParseBanUserResponse(rsp)
 }
 
+// MuteRoomWithResponse Mutes all anchors of a room on air, once.
+//
+// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
+func (c *ClientWithResponses) MuteRoomWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*MuteRoomResponse, error) {
+	rsp, err := c.MuteRoom(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMuteRoomResponse(rsp)
+}
+
 // StopRecordingWithResponse Ends the recording of a room's current broadcast.
 //
 // A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -4671,6 +5030,38 @@ func (c *ClientWithResponses) RemoveUserWithResponse(ctx context.Context, id str
 		return nil, err
 	}
 	return ParseRemoveUserResponse(rsp)
+}
+
+// SetUserRoleWithBodyWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+//
+// The user must have been created here or be in the room. The role stays until it is changed again, or until
+// the user is created again with another role.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/rooms/{id}/users/{userId}/role (the `SetUserRole` operationId).
+func (c *ClientWithResponses) SetUserRoleWithBodyWithResponse(ctx context.Context, id string, userId string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetUserRoleResponse, error) {
+	rsp, err := c.SetUserRoleWithBody(ctx, id, userId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetUserRoleResponse(rsp)
+}
+
+// SetUserRoleWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+//
+// The user must have been created here or be in the room. The role stays until it is changed again, or until
+// the user is created again with another role.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/rooms/{id}/users/{userId}/role (the `SetUserRole` operationId).
+func (c *ClientWithResponses) SetUserRoleWithResponse(ctx context.Context, id string, userId string, body SetUserRoleJSONRequestBody, reqEditors ...RequestEditorFn) (*SetUserRoleResponse, error) {
+	rsp, err := c.SetUserRole(ctx, id, userId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetUserRoleResponse(rsp)
 }
 
 // StatsWithResponse Returns totals of rooms, listeners and modules, as this node sees them.
@@ -5132,6 +5523,32 @@ func ParseBanUserResponse(rsp *http.Response) (*BanUserResponse, error) {
 	return response, nil
 }
 
+// ParseMuteRoomResponse parses an HTTP response from a MuteRoomWithResponse call
+func ParseMuteRoomResponse(rsp *http.Response) (*MuteRoomResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MuteRoomResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseStopRecordingResponse parses an HTTP response from a StopRecordingWithResponse call
 func ParseStopRecordingResponse(rsp *http.Response) (*StopRecordingResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -5297,6 +5714,32 @@ func ParseRemoveUserResponse(rsp *http.Response) (*RemoveUserResponse, error) {
 	}
 
 	response := &RemoveUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetUserRoleResponse parses an HTTP response from a SetUserRoleWithResponse call
+func ParseSetUserRoleResponse(rsp *http.Response) (*SetUserRoleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetUserRoleResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}

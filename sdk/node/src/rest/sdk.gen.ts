@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, ListBansData, ListBansResponses, ListEventsData, ListEventsResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, RemoveUserData, RemoveUserResponses, SetMarkData, SetMarkResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
+import type { BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, ListBansData, ListBansResponses, ListEventsData, ListEventsResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, MuteRoomData, MuteRoomResponses, RemoveUserData, RemoveUserResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -276,6 +276,22 @@ export const banUser = <ThrowOnError extends boolean = true>(options: Options<Ba
 });
 
 /**
+ * Mutes all anchors of a room on air, once.
+ *
+ * All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+ */
+export const muteRoom = <ThrowOnError extends boolean = true>(options: Options<MuteRoomData, ThrowOnError>): RequestResult<MuteRoomResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<MuteRoomResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/mute',
+    ...options
+});
+
+/**
  * Ends the recording of a room's current broadcast.
  *
  * A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -388,6 +404,27 @@ export const removeUser = <ThrowOnError extends boolean = true>(options: Options
         }],
     url: '/api/rooms/{id}/users/{userId}',
     ...options
+});
+
+/**
+ * Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+ *
+ * The user must have been created here or be in the room. The role stays until it is changed again, or until
+ * the user is created again with another role.
+ */
+export const setUserRole = <ThrowOnError extends boolean = true>(options: Options<SetUserRoleData, ThrowOnError>): RequestResult<SetUserRoleResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).put<SetUserRoleResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/users/{userId}/role',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**

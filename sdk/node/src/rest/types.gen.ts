@@ -68,7 +68,7 @@ export type BansAnswer = {
 /**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
 
 /**
  * Fields of a new room.
@@ -132,6 +132,10 @@ export type CreateRoom = {
      * Time without anchors, in seconds, after which a broadcast ends.
      */
     emptyTimeout?: number | null;
+    /**
+     * True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+     */
+    locked?: boolean | null;
 };
 
 /**
@@ -228,7 +232,7 @@ export type ErrorBody = {
 /**
  * Type of an event.
  */
-export type EventType = 'room_created' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'user_banned' | 'user_unbanned';
+export type EventType = 'room_created' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'user_banned' | 'user_unbanned' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked';
 
 /**
  * Page of the ledger.
@@ -597,7 +601,16 @@ export type RoomProfile = {
      * Time without anchors, in seconds, after which a broadcast ends.
      */
     emptyTimeout?: number | null;
+    /**
+     * True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+     */
+    locked?: boolean | null;
 };
+
+/**
+ * Role of a user in the room.
+ */
+export type RoomRole = 'host' | 'co_host' | 'anchor';
 
 /**
  * Number of rooms, in total and by status.
@@ -622,6 +635,13 @@ export type SetMark = {
      * Number of seconds after which the label is removed. If absent or null, the label stays.
      */
     ttl?: number | null;
+};
+
+/**
+ * Role to give.
+ */
+export type SetRole = {
+    role: RoomRole;
 };
 
 /**
@@ -725,6 +745,10 @@ export type UpdateRoom = {
      * Time without anchors, in seconds, after which a broadcast ends.
      */
     emptyTimeout?: number | null;
+    /**
+     * True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+     */
+    locked?: boolean | null;
 };
 
 /**
@@ -736,9 +760,10 @@ export type User = {
      */
     userId: string;
     /**
-     * Role of the connected user, otherwise the role with which the user was created.
+     * Role in the room: the one that was given there, otherwise that of the connected user's token,
+     * otherwise the one with which the user was created.
      */
-    role: UserRole;
+    role: RoomRole;
     /**
      * Time at which the user was created; absent if the user's token was not issued here.
      */
@@ -1173,6 +1198,27 @@ export type BanUserResponses = {
 
 export type BanUserResponse = BanUserResponses[keyof BanUserResponses];
 
+export type MuteRoomData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/mute';
+};
+
+export type MuteRoomResponses = {
+    /**
+     * they are being muted
+     */
+    200: Done;
+};
+
+export type MuteRoomResponse = MuteRoomResponses[keyof MuteRoomResponses];
+
 export type StopRecordingData = {
     body?: never;
     path: {
@@ -1323,6 +1369,31 @@ export type RemoveUserResponses = {
 };
 
 export type RemoveUserResponse = RemoveUserResponses[keyof RemoveUserResponses];
+
+export type SetUserRoleData = {
+    body: SetRole;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+        /**
+         * user id, percent-encoded
+         */
+        userId: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/users/{userId}/role';
+};
+
+export type SetUserRoleResponses = {
+    /**
+     * it is so
+     */
+    200: Done;
+};
+
+export type SetUserRoleResponse = SetUserRoleResponses[keyof SetUserRoleResponses];
 
 export type StatsData = {
     body?: never;

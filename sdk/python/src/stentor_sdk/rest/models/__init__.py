@@ -31,9 +31,11 @@ from .room import Room
 from .room_answer import RoomAnswer
 from .room_profile import RoomProfile
 from .room_profile_custom_type_0 import RoomProfileCustomType0
+from .room_role import RoomRole
 from .room_stats import RoomStats
 from .room_status import RoomStatus
 from .set_mark import SetMark
+from .set_role import SetRole
 from .stats_answer import StatsAnswer
 from .token_answer import TokenAnswer
 from .token_request import TokenRequest
@@ -75,9 +77,11 @@ __all__ = (
     "RoomAnswer",
     "RoomProfile",
     "RoomProfileCustomType0",
+    "RoomRole",
     "RoomStats",
     "RoomStatus",
     "SetMark",
+    "SetRole",
     "StatsAnswer",
     "TokenAnswer",
     "TokenRequest",

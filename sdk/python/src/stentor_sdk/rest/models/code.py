@@ -58,6 +58,7 @@ class Code(StrEnum):
     RELOAD_UNAVAILABLE = "reload_unavailable"
     REQUEST_TIMEOUT = "request_timeout"
     ROOM_EXISTS = "room_exists"
+    ROOM_LOCKED = "room_locked"
     ROOM_NOT_FOUND = "room_not_found"
     ROOM_NOT_ON_AIR = "room_not_on_air"
     ROOM_REMOVING = "room_removing"

@@ -34,6 +34,8 @@ class CreateRoom:
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
         max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
         empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
+        locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Those who are in the room stay,
+            and hosts may join.
     """
 
     room_id: None | str | Unset = UNSET
@@ -50,6 +52,7 @@ class CreateRoom:
     listener_limit: int | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
+    locked: bool | None | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
         from ..models.create_room_custom_type_0 import CreateRoomCustomType0
@@ -139,6 +142,12 @@ class CreateRoom:
         else:
             empty_timeout = self.empty_timeout
 
+        locked: bool | None | Unset
+        if isinstance(self.locked, Unset):
+            locked = UNSET
+        else:
+            locked = self.locked
+
         field_dict: dict[str, Any] = {}
 
         field_dict.update({})
@@ -170,6 +179,8 @@ class CreateRoom:
             field_dict["maxDuration"] = max_duration
         if empty_timeout is not UNSET:
             field_dict["emptyTimeout"] = empty_timeout
+        if locked is not UNSET:
+            field_dict["locked"] = locked
 
         return field_dict
 
@@ -314,6 +325,15 @@ class CreateRoom:
 
         empty_timeout = _parse_empty_timeout(d.pop("emptyTimeout", UNSET))
 
+        def _parse_locked(data: object) -> bool | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(bool | None | Unset, data)
+
+        locked = _parse_locked(d.pop("locked", UNSET))
+
         create_room = cls(
             room_id=room_id,
             pin=pin,
@@ -329,6 +349,7 @@ class CreateRoom:
             listener_limit=listener_limit,
             max_duration=max_duration,
             empty_timeout=empty_timeout,
+            locked=locked,
         )
 
         return create_room

@@ -3,11 +3,15 @@ from enum import StrEnum
 
 class EventType(StrEnum):
     ANCHOR_INVITED = "anchor_invited"
+    ROLE_CHANGED = "role_changed"
     ROOM_CREATED = "room_created"
     ROOM_DELETED = "room_deleted"
     ROOM_ENDED = "room_ended"
+    ROOM_LOCKED = "room_locked"
     ROOM_MOVED = "room_moved"
+    ROOM_MUTED = "room_muted"
     ROOM_STARTED = "room_started"
+    ROOM_UNLOCKED = "room_unlocked"
     USER_BANNED = "user_banned"
     USER_UNBANNED = "user_unbanned"
 

@@ -42,6 +42,8 @@ class Room:
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
         max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
         empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
+        locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Those who are in the room stay,
+            and hosts may join.
         started_at (int | None | Unset): Time of the latest start; absent if the room was never started.
         end_reason (None | str | Unset): Reason why the latest broadcast ended: `stopped`, `max_duration`, `empty` or
             `other`. Absent if none
@@ -73,6 +75,7 @@ class Room:
     listener_limit: int | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
+    locked: bool | None | Unset = UNSET
     started_at: int | None | Unset = UNSET
     end_reason: None | str | Unset = UNSET
     epoch: int | None | Unset = UNSET
@@ -166,6 +169,12 @@ class Room:
         else:
             empty_timeout = self.empty_timeout
 
+        locked: bool | None | Unset
+        if isinstance(self.locked, Unset):
+            locked = UNSET
+        else:
+            locked = self.locked
+
         started_at: int | None | Unset
         if isinstance(self.started_at, Unset):
             started_at = UNSET
@@ -245,6 +254,8 @@ class Room:
             field_dict["maxDuration"] = max_duration
         if empty_timeout is not UNSET:
             field_dict["emptyTimeout"] = empty_timeout
+        if locked is not UNSET:
+            field_dict["locked"] = locked
         if started_at is not UNSET:
             field_dict["startedAt"] = started_at
         if end_reason is not UNSET:
@@ -389,6 +400,15 @@ class Room:
 
         empty_timeout = _parse_empty_timeout(d.pop("emptyTimeout", UNSET))
 
+        def _parse_locked(data: object) -> bool | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(bool | None | Unset, data)
+
+        locked = _parse_locked(d.pop("locked", UNSET))
+
         def _parse_started_at(data: object) -> int | None | Unset:
             if data is None:
                 return data
@@ -486,6 +506,7 @@ class Room:
             listener_limit=listener_limit,
             max_duration=max_duration,
             empty_timeout=empty_timeout,
+            locked=locked,
             started_at=started_at,
             end_reason=end_reason,
             epoch=epoch,

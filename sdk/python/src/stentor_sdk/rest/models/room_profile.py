@@ -31,6 +31,8 @@ class RoomProfile:
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
         max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
         empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
+        locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Those who are in the room stay,
+            and hosts may join.
     """
 
     title: None | str | Unset = UNSET
@@ -43,6 +45,7 @@ class RoomProfile:
     listener_limit: int | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
+    locked: bool | None | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +116,12 @@ class RoomProfile:
         else:
             empty_timeout = self.empty_timeout
 
+        locked: bool | None | Unset
+        if isinstance(self.locked, Unset):
+            locked = UNSET
+        else:
+            locked = self.locked
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update({})
@@ -136,6 +145,8 @@ class RoomProfile:
             field_dict["maxDuration"] = max_duration
         if empty_timeout is not UNSET:
             field_dict["emptyTimeout"] = empty_timeout
+        if locked is not UNSET:
+            field_dict["locked"] = locked
 
         return field_dict
 
@@ -251,6 +262,15 @@ class RoomProfile:
 
         empty_timeout = _parse_empty_timeout(d.pop("emptyTimeout", UNSET))
 
+        def _parse_locked(data: object) -> bool | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(bool | None | Unset, data)
+
+        locked = _parse_locked(d.pop("locked", UNSET))
+
         room_profile = cls(
             title=title,
             description=description,
@@ -262,6 +282,7 @@ class RoomProfile:
             listener_limit=listener_limit,
             max_duration=max_duration,
             empty_timeout=empty_timeout,
+            locked=locked,
         )
 
         room_profile.additional_properties = d

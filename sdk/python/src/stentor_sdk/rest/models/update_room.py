@@ -31,6 +31,8 @@ class UpdateRoom:
             listener_limit (int | None | Unset): Maximum number of listeners at the same time.
             max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
             empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
+            locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Those who are in the room stay,
+                and hosts may join.
     """
 
     title: None | str | Unset = UNSET
@@ -43,6 +45,7 @@ class UpdateRoom:
     listener_limit: int | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
+    locked: bool | None | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
         from ..models.update_room_custom_type_0 import UpdateRoomCustomType0
@@ -112,6 +115,12 @@ class UpdateRoom:
         else:
             empty_timeout = self.empty_timeout
 
+        locked: bool | None | Unset
+        if isinstance(self.locked, Unset):
+            locked = UNSET
+        else:
+            locked = self.locked
+
         field_dict: dict[str, Any] = {}
 
         field_dict.update({})
@@ -135,6 +144,8 @@ class UpdateRoom:
             field_dict["maxDuration"] = max_duration
         if empty_timeout is not UNSET:
             field_dict["emptyTimeout"] = empty_timeout
+        if locked is not UNSET:
+            field_dict["locked"] = locked
 
         return field_dict
 
@@ -250,6 +261,15 @@ class UpdateRoom:
 
         empty_timeout = _parse_empty_timeout(d.pop("emptyTimeout", UNSET))
 
+        def _parse_locked(data: object) -> bool | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(bool | None | Unset, data)
+
+        locked = _parse_locked(d.pop("locked", UNSET))
+
         update_room = cls(
             title=title,
             description=description,
@@ -261,6 +281,7 @@ class UpdateRoom:
             listener_limit=listener_limit,
             max_duration=max_duration,
             empty_timeout=empty_timeout,
+            locked=locked,
         )
 
         return update_room

@@ -17,7 +17,7 @@ class User:
 
     Attributes:
         user_id (str): Id of the user.
-        role (str): Permissions of an anchor. `host`, `anchor`
+        role (str): Role of a user in the room. `host`, `co_host`, `anchor`
         created_at (int | None | Unset): Time at which the user was created; absent if the user's token was not issued
             here.
         removed_at (int | None | Unset): Time since which no token of the user is valid for this room; absent if the

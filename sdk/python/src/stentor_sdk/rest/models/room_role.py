@@ -1,0 +1,10 @@
+from enum import StrEnum
+
+
+class RoomRole(StrEnum):
+    ANCHOR = "anchor"
+    CO_HOST = "co_host"
+    HOST = "host"
+
+    def __str__(self) -> str:
+        return str(self.value)
