@@ -23,6 +23,20 @@ test('addresses follow from the URL of the playlist', () => {
   assert.throws(() => new StentorListener({ url: 'demo', token: '' }), { code: 'invalid_url' });
 });
 
+test('another role is followed by a snapshot', async () => {
+  const role = (role) => ['hello', { you: { id: 'me', name: 'Bob', role } }];
+  const streams = [events(role('anchor'), snapshot()), events(role('co_host')), events(role('co_host'), snapshot({ announcement: 'all' }))];
+  const asked = simulate(() => streams[asked.length - 1].response);
+  const channel = new RoomChannel({ url: URL_OF_ROOM, token: 'a.b.c' });
+  channel.open();
+  await pass(100);
+  streams[0].end();
+  await pass(3000);
+  assert.deepEqual(asked.map(({ headers }) => headers['last-event-id']), [undefined, 'h.1', undefined]);
+  assert.deepEqual([channel.state.you.role, channel.state.announcement], ['co_host', 'all']);
+  channel.close();
+});
+
 test('nothing is requested before play', async () => {
   const asked = simulate(() => refusal(500));
   const { listener: visitor, audio, states } = listener();

@@ -9,6 +9,7 @@ const NEAR_END_PX = 60;
 export class Chat {
   private readonly list = byId('messages');
   private readonly items = new Map<number, HTMLElement>();
+  private host = false;
   private readonly form = byId<HTMLFormElement>('say');
   private readonly input = byId<HTMLInputElement>('say-text');
   private readonly name = byId<HTMLInputElement>('say-name');
@@ -49,6 +50,12 @@ export class Chat {
   }
 
   private showMessages(messages: Message[], host: boolean, me: string | undefined): void {
+    // A host has other buttons.
+    if (host !== this.host) {
+      this.items.clear();
+      this.list.replaceChildren();
+      this.host = host;
+    }
     const atEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < NEAR_END_PX;
     const ids = new Set(messages.map(({ id }) => id));
     for (const [id, item] of this.items) {

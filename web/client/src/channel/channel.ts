@@ -180,17 +180,29 @@ export class RoomChannel extends Emitter<ChannelEvents> {
       const silence = setTimeout(() => this.abort.abort(), SILENCE_MS);
       const { done, value } = await chunks.read().finally(() => clearTimeout(silence));
       if (done || this.phase !== 'open') return null;
-      for (const { event, data } of this.reader.feed(decoder.decode(value, { stream: true }))) this.hear(event, data);
+      for (const { event, data } of this.reader.feed(decoder.decode(value, { stream: true }))) {
+        if (this.hear(event, data)) continue;
+        this.abort.abort();
+        return null;
+      }
     }
   }
 
-  private hear(event: string, data: string): void {
+  /** Returns false if the connection has to be made anew. */
+  private hear(event: string, data: string): boolean {
     const parsed: any = JSON.parse(data);
     this.connected = true;
     this.failures = 0;
-    if (event === 'reactions') return this.emit('reactions', parsed.counts);
-    this.state = applied(this.state, event, parsed);
-    this.emit('state', this.state);
+    const before = this.state.you?.role;
+    if (event === 'reactions') this.emit('reactions', parsed.counts);
+    else {
+      this.state = applied(this.state, event, parsed);
+      this.emit('state', this.state);
+    }
+    // Hosts get more than others. After another role, only a snapshot has all of it.
+    const sameRole = before === undefined || before === this.state.you?.role || this.reader.lastEventId === '';
+    if (!sameRole) this.reader.lastEventId = '';
+    return sameRole;
   }
 }
 
