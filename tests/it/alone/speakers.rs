@@ -188,6 +188,15 @@ async fn pages_work_by_keyboard_and_on_phones() {
         assert_eq!(pages.ask(name, "mute", json!({ "muted": true })).await["muted"], true);
     }
     pages.until_hears("eve", &json!({ "440": false, "660": false })).await;
+    pages.ask("ann", "press", json!({ "target": "#lock" })).await;
+    pages.ask("ann", "wait", json!({ "says": "The room is locked." })).await;
+    assert_eq!(node.get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["locked"], true);
+    pages.ask("ann", "press", json!({ "target": "#mute-all" })).await;
+    pages.ask("ann", "wait", json!({ "says": "Everybody else is muted." })).await;
+    let role = format!("/api/rooms/{ROOM}/users/bob/role");
+    assert_eq!(node.put(&role, json!({ "role": "co_host" })).await.status, 200);
+    pages.ask("bob", "wait", json!({ "says": "You are a co-host now." })).await;
+    assert_eq!(pages.ask("bob", "fit", json!({})).await, fits);
     pages.ask("ann", "remove", json!({ "user": "bob" })).await;
     let ended = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
     assert_eq!(ended["problem"]["code"], "removed", "{ended}");
