@@ -37,6 +37,7 @@ pub fn replay(
         fetcher,
         secrets: secrets.clone(),
         joined: Default::default(),
+        layouts: Default::default(),
     })
 }
 

@@ -124,6 +124,8 @@ pub enum Code {
     PersonNotFound,
     /// 413: the body is larger than `http.body_limit`.
     BodyTooLarge,
+    /// 416: the range begins behind the end of the file; `Content-Range` has its size.
+    RangeNotSatisfiable,
     /// 415: the body must be `application/json` in UTF-8, without `Content-Encoding`.
     UnsupportedMediaType,
     /// 422: the configuration that `POST /reload` read has errors; `details.errors` lists them all.
@@ -279,6 +281,7 @@ impl Code {
             | Self::RecordingOff
             | Self::ChatClosed => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

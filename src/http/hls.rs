@@ -189,7 +189,7 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     let query = Query(request.query_string());
     // A client without a token learns nothing, not even which rooms exist.
     let token = token_of(request, query.token()?.as_deref());
-    let token = token.ok_or_else(|| token_missing("keys need"))?;
+    let token = token.ok_or_else(|| token_missing("keys need a listener"))?;
     let grant = side.auth.verify(&token, room)?;
     // The key adds no listener: the player was counted with its playlist, perhaps by its address.
     if !side.listeners.has_place(room, &token, 0) {
@@ -308,8 +308,8 @@ fn no_such_room() -> ApiError {
     ApiError::new(Code::RoomNotFound, "there is no such room")
 }
 
-pub(super) fn token_missing(what_needs: &str) -> ApiError {
-    let message = format!("{what_needs} a listener token: Authorization header, cookie or token parameter");
+pub(super) fn token_missing(what_needs_which: &str) -> ApiError {
+    let message = format!("{what_needs_which} token: Authorization header, cookie or token parameter");
     ApiError::new(Code::TokenMissing, message)
 }
 

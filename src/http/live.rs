@@ -84,7 +84,7 @@ async fn serve(request: &HttpRequest, side: &LiveSide) -> Result<HttpResponse, A
     let room = RoomId::new(room)?;
     // A client without a token learns nothing, not even which rooms exist.
     let token = token_of(request, Query(request.query_string()).token()?.as_deref());
-    let token = token.ok_or_else(|| token_missing("a plain stream needs"))?;
+    let token = token.ok_or_else(|| token_missing("a plain stream needs a listener"))?;
     let grant = side.hls.auth.verify(&token, &room)?;
     if format == "aac" {
         return stream(request, side, room, token, grant).await;

@@ -1,8 +1,9 @@
-//! Recordings over HTTP: playlist, segments and keys of one recording.
+//! Recordings over HTTP: playlist, segments and keys of one recording, and the recording as one file.
 //!
-//! As with live rooms, playlist and segments are public and encrypted; a key needs a token. The token must be
-//! for this recording: a live listener's token opens no recording, and a replay token opens no live room.
-//! While its broadcast is on air, a recording is not served, so that no key of a live room is given out here.
+//! As with live rooms, playlist and segments are public and encrypted; keys and the file need a token. The
+//! token must be for this recording: a live listener's token opens no recording, and a replay token opens no
+//! live room. While its broadcast is on air, a recording is not served, so that no key of a live room is given
+//! out here.
 //!
 //! Owns: names, tokens and headers of requests. Never does: know where a recording is stored; that is behind
 //! [`ReplayMedia`].
@@ -21,7 +22,13 @@ use super::methods::other;
 use crate::auth::TokenError;
 use crate::domain::ids::RoomId;
 use crate::domain::recording::RecordingId;
-use crate::media::{self, MediaFile, NonceHint};
+use crate::media::{self, MediaFile, NonceHint, RecordedM4a};
+use download::download;
+
+mod download;
+
+/// Name of a recording as one file.
+const M4A_NAME: &str = "recording.m4a";
 
 /// Recordings that can be played, wherever they are.
 #[async_trait]
@@ -33,6 +40,12 @@ pub trait ReplayMedia: Send + Sync {
 
     /// Returns an encrypted segment.
     async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, ReplayRefusal>;
+
+    /// Returns the recording as one file.
+    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, ReplayRefusal>;
+
+    /// Returns the frames of one segment, as that file has them.
+    async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, ReplayRefusal>;
 
     /// Returns a key of recorded segments. `hint` and `index` are `n` and `k` of the key URI.
     async fn key(
@@ -100,12 +113,13 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
             let body = token.map_or_else(|| text.clone(), |token| media::with_token(&text, &token));
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }
+        M4A_NAME => {
+            side.admit(request, &recording, query.token()?.as_deref())?;
+            let m4a = side.media.m4a(&recording).await?;
+            Ok(download(request, side.media.clone(), recording, &m4a))
+        }
         KEY_NAME => {
-            let token = token_of(request, query.token()?.as_deref());
-            let token = token.ok_or_else(|| token_missing("keys of a recording need"))?;
-            // A client without a valid token learns nothing, not even which recordings exist.
-            let room = side.media.room(&recording).map_err(|_| ApiError::from(TokenError::WrongRecording))?;
-            side.auth.verify(&token, &recording, &room)?;
+            side.admit(request, &recording, query.token()?.as_deref())?;
             let hint = query.text("n").and_then(|hint| hint.parse().ok()).ok_or_else(no_such_key)?;
             let index = query.number("k")?.ok_or_else(no_such_key)?;
             let key = side.media.key(&recording, hint, index).await?;
@@ -116,6 +130,22 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
             let body = side.media.segment(&recording, &file).await?;
             Ok(found(MediaFile::CONTENT_TYPE, MEDIA).body(body))
         }
+    }
+}
+
+impl ReplaySide {
+    /// Checks the token of a request for something that is not encrypted. A client without a valid token
+    /// learns nothing, not even which recordings exist.
+    fn admit(
+        &self,
+        request: &HttpRequest,
+        recording: &RecordingId,
+        in_query: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let token = token_of(request, in_query);
+        let token = token.ok_or_else(|| token_missing("keys and the file of a recording need a replay"))?;
+        let room = self.media.room(recording).map_err(|_| ApiError::from(TokenError::WrongRecording))?;
+        Ok(self.auth.verify(&token, recording, &room)?)
     }
 }
 

@@ -1,8 +1,12 @@
 //! Tests of the replay endpoints: names, tokens and errors.
 
+use std::time::Duration;
+
 use actix_web::{App, test};
 
 use super::*;
+use crate::domain::ids::UnixMs;
+use crate::media::{M4aBuilder, synth, without_headers};
 
 struct OneRecording;
 
@@ -28,6 +32,20 @@ impl ReplayMedia for OneRecording {
             MediaFile::Segment { msn: 9, .. } => Err(ReplayRefusal::Unavailable),
             _ => Err(ReplayRefusal::NoSuchFile),
         }
+    }
+
+    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, ReplayRefusal> {
+        let mut file = M4aBuilder::default();
+        file.segment(7, &synth::frames(9, 1)).unwrap();
+        file.silence(Duration::from_secs(1));
+        let started = UnixMs(1_790_000_000_000);
+        let file = file.finish(started).unwrap();
+        Ok(Arc::new(RecordedM4a { room: self.room(recording)?, started, etag: "state".into(), file }))
+    }
+
+    async fn frames(&self, _: &RecordingId, sequence: u64) -> Result<Bytes, ReplayRefusal> {
+        assert_eq!(sequence, 7);
+        Ok(without_headers(&synth::frames(9, 1)).unwrap())
     }
 
     async fn key(&self, _: &RecordingId, hint: NonceHint, index: u64) -> Result<[u8; 16], ReplayRefusal> {
@@ -107,4 +125,52 @@ async fn replay_playlist_repeats_token_in_keys() {
     let (status, body, caching) = ask("abcdefgh01234567/index.m3u8?token=good").await;
     assert_eq!((status, caching.as_str()), (200, "no-store"));
     assert!(body.contains("k=1&token=good\""), "{body}");
+}
+
+#[actix::test]
+async fn file_is_served_in_ranges() {
+    let (media, auth, cors) = (Arc::new(OneRecording), Arc::new(OneToken), Cors::default());
+    let side = web::Data::new(ReplaySide { media, auth, cors });
+    let app = test::init_service(App::new().configure(|config| configure(config, side))).await;
+    let get = async |query: &str, headers: &[(&'static str, &'static str)]| {
+        let request = test::TestRequest::get().uri(&format!("/hls/recordings/{ID}/recording.m4a{query}"));
+        let request = headers.iter().fold(request, |request, header| request.insert_header(*header));
+        let answer = test::call_service(&app, request.to_request()).await;
+        let header = |name: &str| answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+        let named = ["content-range", "content-disposition", "etag", "accept-ranges"].map(header);
+        (answer.status().as_u16(), named, test::read_body(answer).await)
+    };
+    for (query, status) in [("", 401), ("?token=listener", 403), ("?token=other", 403)] {
+        assert_eq!(get(query, &[]).await.0, status, "{query}");
+    }
+    let (status, [range, name, etag, ranges], whole) = get("?token=good", &[]).await;
+    assert_eq!((status, range, ranges.as_deref()), (200, None, Some("bytes")));
+    assert_eq!(name.unwrap(), "inline; filename=\"demo-2026-09-21-1413.m4a\"");
+    assert_eq!((etag.as_deref(), &whole[4..11]), (Some("\"state\""), &b"ftypM4A"[..]));
+    let length = whole.len();
+    for (asked, from, to) in [
+        ("bytes=0-3".to_owned(), 0, 4),
+        ("bytes=-5".to_owned(), length - 5, length),
+        (format!("bytes={}-", length - 300), length - 300, length),
+        (format!("bytes=700-{}", 2 * length), 700, length),
+    ] {
+        let asked: &'static str = asked.leak();
+        let (status, [range, ..], body) = get("?token=good", &[("range", asked)]).await;
+        assert_eq!((status, body), (206, whole.slice(from..to)), "{asked}");
+        assert_eq!(range.unwrap(), format!("bytes {from}-{}/{length}", to - 1));
+    }
+    let same = [("range", "bytes=0-3"), ("if-range", "\"state\"")];
+    assert_eq!(get("?token=good", &same).await.0, 206);
+    for headers in [
+        [("range", "bytes=0-3"), ("if-range", "\"other\"")],
+        [("range", "bytes=0-3"), ("if-range", "Mon, 21 Sep 2026 14:13:20 GMT")],
+        [("range", "bytes=0-3,9-12"), ("accept", "*/*")],
+        [("range", "lines=0-3"), ("accept", "*/*")],
+    ] {
+        let (status, _, body) = get("?token=good", &headers).await;
+        assert_eq!((status, body.len()), (200, length), "{headers:?}");
+    }
+    let (status, [range, ..], body) = get("?token=good", &[("range", "bytes=9000000-")]).await;
+    assert_eq!((status, range.unwrap()), (416, format!("bytes */{length}")));
+    assert!(String::from_utf8_lossy(&body).contains("range_not_satisfiable"));
 }

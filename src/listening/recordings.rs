@@ -7,10 +7,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
+use tokio::sync::OnceCell;
 
 use super::blocking;
 use crate::actors::relay::MixerClient;
@@ -22,13 +24,20 @@ use crate::domain::recording_journal::{JournalEntry, join, parse};
 use crate::domain::relay_protocol::JOURNAL;
 use crate::domain::view::StoredValue;
 use crate::http::replay::{ReplayMedia, ReplayRefusal};
-use crate::media::{ContentKeys, MediaFile, NonceHint, recorded_playlist};
+use crate::media::plain::PlainPart;
+use crate::media::{
+    ContentKeys, M4aBuilder, MediaFile, NonceHint, RecordedM4a, recorded_playlist, without_headers,
+};
 use crate::rooms::Directory;
 use crate::rooms::recordings::Recordings;
 use crate::spool::{Extent, Spool};
 
 /// Number of recordings whose joined journals are kept. An hour has 1,800 entries of 100 bytes each.
 const KEPT: usize = 32;
+/// Number of recordings whose M4A layout is kept. The layout of an hour takes 700 kB.
+const LAYOUTS: usize = 4;
+/// Segments that are read at the same time for a layout.
+const READS: usize = 8;
 
 pub struct RecordingMedia {
     pub me: ModuleId,
@@ -39,6 +48,14 @@ pub struct RecordingMedia {
     pub secrets: Arc<Secrets>,
     /// Joined journals, the newest last.
     pub joined: Mutex<VecDeque<Arc<Joined>>>,
+    /// M4A layouts, the newest last.
+    pub layouts: Mutex<VecDeque<Layout>>,
+}
+
+/// M4A layout of a recording. Made once, whatever the number of requests for it.
+pub struct Layout {
+    of: Arc<Joined>,
+    made: Arc<OnceCell<Arc<RecordedM4a>>>,
 }
 
 /// Segments of a recording with the mixers that have them, as of one revision of its key.
@@ -46,6 +63,27 @@ pub struct Joined {
     id: RecordingId,
     revision: i64,
     segments: Vec<(ModuleId, JournalEntry)>,
+}
+
+impl Joined {
+    fn segment(&self, sequence: u64) -> Option<&(ModuleId, JournalEntry)> {
+        let found = self.segments.binary_search_by_key(&sequence, |(_, entry)| entry.sequence);
+        found.ok().map(|at| &self.segments[at])
+    }
+}
+
+/// Returns the time between two segments that do not follow each other.
+fn gap(before: &JournalEntry, next: &JournalEntry) -> Duration {
+    if before.sequence + 1 == next.sequence && !next.discontinuity {
+        return Duration::ZERO;
+    }
+    let ended = Duration::from_millis(before.started_at.0) + Duration::from_micros(before.duration_us);
+    Duration::from_millis(next.started_at.0).saturating_sub(ended)
+}
+
+fn unreadable(recording: &RecordingId, error: &dyn std::fmt::Display) -> ReplayRefusal {
+    tracing::warn!(%recording, %error, "a recorded segment cannot be read");
+    ReplayRefusal::Unavailable
 }
 
 type Known = Arc<StoredValue<Recording>>;
@@ -114,6 +152,48 @@ impl RecordingMedia {
         self.fetcher.recorded(&url, room, id, &at.to_string()).await
     }
 
+    /// Returns the cell of the layout of these segments.
+    fn layout_of(&self, joined: &Arc<Joined>) -> Arc<OnceCell<Arc<RecordedM4a>>> {
+        // Each change leaves a complete list.
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = layouts.iter().find(|layout| Arc::ptr_eq(&layout.of, joined)) {
+            return known.made.clone();
+        }
+        let made = Arc::new(OnceCell::new());
+        layouts.push_back(Layout { of: joined.clone(), made: made.clone() });
+        if layouts.len() > LAYOUTS {
+            layouts.pop_front();
+        }
+        made
+    }
+
+    /// Reads all segments and makes the layout of the M4A file.
+    async fn lay_out(
+        &self,
+        id: &RecordingId,
+        known: &Recording,
+        joined: &Joined,
+    ) -> Result<Arc<RecordedM4a>, ReplayRefusal> {
+        let keys = self.keys(known);
+        let mut file = M4aBuilder::default();
+        let mut before: Option<&JournalEntry> = None;
+        for segments in joined.segments.chunks(READS) {
+            let read = segments.iter().map(|(mixer, entry)| self.media(mixer, id, &known.room, entry.into()));
+            for ((_, entry), media) in segments.iter().zip(join_all(read).await) {
+                file.silence(before.map_or(Duration::ZERO, |before| gap(before, entry)));
+                let media = media.ok_or(ReplayRefusal::Unavailable)?;
+                let added = PlainPart::open(&keys, entry.key_index, entry.sequence, &media)
+                    .and_then(|audio| Ok(file.segment(entry.sequence, &audio.bytes)?));
+                added.map_err(|error| unreadable(id, &error))?;
+                before = Some(entry);
+            }
+        }
+        let started = joined.segments.first().map_or(known.started_at, |(_, entry)| entry.started_at);
+        let file = file.finish(started).map_err(|error| unreadable(id, &error))?;
+        let etag = format!("{id}-{:x}-{:x}", joined.revision, file.length());
+        Ok(Arc::new(RecordedM4a { room: known.room.clone(), started, etag, file }))
+    }
+
     /// Returns the URL that a mixer's heartbeat announces.
     fn url(&self, mixer: &ModuleId) -> Option<String> {
         let module = self.directory.module(ModuleKind::Mixer, mixer)?;
@@ -150,10 +230,27 @@ impl ReplayMedia for RecordingMedia {
             return Err(ReplayRefusal::NoSuchFile);
         }
         let joined = self.joined(recording, &known).await?;
-        let found = joined.segments.binary_search_by_key(&msn, |(_, entry)| entry.sequence);
-        let (mixer, entry) = &joined.segments[found.map_err(|_| ReplayRefusal::NoSuchFile)?];
+        let (mixer, entry) = joined.segment(msn).ok_or(ReplayRefusal::NoSuchFile)?;
         let media = self.media(mixer, recording, &known.room, entry.into()).await;
         media.ok_or(ReplayRefusal::Unavailable)
+    }
+
+    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, ReplayRefusal> {
+        let known = self.ready(recording)?;
+        let joined = self.joined(recording, &known).await?;
+        let layout = self.layout_of(&joined);
+        layout.get_or_try_init(|| self.lay_out(recording, &known, &joined)).await.cloned()
+    }
+
+    async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, ReplayRefusal> {
+        let known = self.ready(recording)?;
+        let joined = self.joined(recording, &known).await?;
+        let (mixer, entry) = joined.segment(sequence).ok_or(ReplayRefusal::NoSuchFile)?;
+        let media = self.media(mixer, recording, &known.room, entry.into()).await;
+        let media = media.ok_or(ReplayRefusal::Unavailable)?;
+        let audio = PlainPart::open(&self.keys(&known), entry.key_index, sequence, &media);
+        let frames = audio.and_then(|audio| Ok(without_headers(&audio.bytes)?));
+        frames.map_err(|error| unreadable(recording, &error))
     }
 
     /// Derives the key for every request, as for live rooms. Gives out keys of recorded segments only.

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 /// Size in bytes of a header without CRC.
-const HEADER: usize = 7;
+pub(super) const HEADER: usize = 7;
 /// Maximum frame size: one channel of AAC-LC has at most 6144 bits per frame (ISO/IEC 14496-3 section
 /// 4.5.3.1).
 const LONGEST: usize = HEADER + 768;
@@ -50,12 +50,18 @@ impl AdtsReader {
 }
 
 /// Returns the number of ADTS frames in `bytes`, which must end at a frame boundary.
-pub(super) fn count(mut bytes: &[u8]) -> Result<u64, AdtsError> {
-    let mut frames = 0;
+pub(super) fn count(bytes: &[u8]) -> Result<u64, AdtsError> {
+    Ok(payloads(bytes)?.len() as u64)
+}
+
+/// Returns the ADTS frames in `bytes` without their headers. `bytes` must end at a frame boundary.
+pub(super) fn payloads(mut bytes: &[u8]) -> Result<Vec<&[u8]>, AdtsError> {
+    let mut frames = Vec::new();
     while let Some(header) = bytes.first_chunk::<HEADER>() {
         let length = frame_length(header)?;
-        bytes = bytes.get(length..).ok_or(AdtsError::Length(length))?;
-        frames += 1;
+        let (frame, rest) = bytes.split_at_checked(length).ok_or(AdtsError::Length(length))?;
+        frames.push(&frame[HEADER..]);
+        bytes = rest;
     }
     if bytes.is_empty() { Ok(frames) } else { Err(AdtsError::Length(bytes.len())) }
 }

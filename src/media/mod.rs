@@ -17,6 +17,7 @@ mod ffmpeg;
 mod ffmpeg_log;
 mod loudness;
 pub mod m3u8;
+mod m4a;
 mod names;
 mod pace;
 mod packager;
@@ -47,6 +48,7 @@ pub use ffmpeg::{
 };
 pub use ffmpeg_log::{FfmpegLog, FfmpegLogLines, LogLevel};
 pub use loudness::{Loudness, MeterLine};
+pub use m4a::{M4aBuilder, M4aFile, Piece, RecordedM4a, Source, without_headers};
 pub use names::{MediaFile, NonceHint, NotAMediaFile};
 pub use packager::{PackageError, Packager, PackagerConfig, Progress, SequenceStart};
 pub use playlist::with_token;

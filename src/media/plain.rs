@@ -104,13 +104,18 @@ impl ListedPart {
 
     /// Decrypts the part and returns its frames.
     pub fn open(&self, keys: &ContentKeys, bytes: &[u8]) -> Result<PlainPart, Unplayable> {
-        let part = crypto::decrypt(&keys.key(self.key_index), self.msn, bytes)?;
-        let audio = transport::audio(&part)?;
-        Ok(PlainPart { frames: adts::count(&audio)?, bytes: audio.into() })
+        PlainPart::open(keys, self.key_index, self.msn, bytes)
     }
 }
 
 impl PlainPart {
+    /// Decrypts a part or a segment and returns its frames.
+    pub fn open(keys: &ContentKeys, key_index: u64, msn: u64, bytes: &[u8]) -> Result<PlainPart, Unplayable> {
+        let part = crypto::decrypt(&keys.key(key_index), msn, bytes)?;
+        let audio = transport::audio(&part)?;
+        Ok(PlainPart { frames: adts::count(&audio)?, bytes: audio.into() })
+    }
+
     /// Returns this many frames of silence.
     pub fn silence(frames: u64) -> Self {
         Self { bytes: SILENCE.repeat(frames as usize).into(), frames }

@@ -67,6 +67,24 @@ async fn recorded_room_can_be_replayed() {
     assert!(first.level(440.0) > 0.03 && first.level(1_000.0) < 0.01, "{}", first.level(440.0));
     assert!(last.level(1_000.0) > 0.03 && last.level(440.0) < 0.01, "{}", last.level(1_000.0));
 
+    // The file has the gap of the restart as silence, so it lasts as long as the clock says.
+    let file = m4a(&node, &id, &token, None).await;
+    let played = decoded_from(&format!("{}?token={token}", m4a_url(&node, &id)));
+    let [from, to] = [2, played.pcm.len() / 48_000 - 2].map(|second| second * 48_000);
+    assert!(
+        played.pcm.len() as f64 / 48_000.0 > listed + 0.3,
+        "{} s of {listed} s",
+        played.pcm.len() / 48_000
+    );
+    let part =
+        |range: std::ops::Range<usize>| HeardAudio { pcm: played.pcm[range].to_vec(), ..Default::default() };
+    assert!(part(0..from).level(440.0) > 0.03 && part(to..to + 48_000).level(1_000.0) > 0.03);
+    let middle = m4a(&node, &id, &token, Some("bytes=5000-30000")).await;
+    assert_eq!(middle, file[5_000..=30_000]);
+    assert_eq!(replay(&node, &id, "recording.m4a", "").await.code(), "token_missing");
+    let listener = format!("?token={}", target.token);
+    assert_eq!(replay(&node, &id, "recording.m4a", &listener).await.code(), "token_wrong_audience");
+
     // Neither token opens what the other one opens.
     let key = list.split("URI=\"").nth(1).unwrap().split('"').next().unwrap().split("&token").next().unwrap();
     let with = |token: &str| format!("?{}&token={token}", key.split_once('?').unwrap().1);
@@ -244,9 +262,27 @@ fn listed(list: &str) -> f64 {
 
 /// Plays the recording with FFmpeg, an independent player.
 fn decoded(node: &Node, id: &str, token: &str) -> HeardAudio {
-    let url = format!("{}/hls/recordings/{id}/index.m3u8?token={token}", node.hls);
+    decoded_from(&format!("{}/hls/recordings/{id}/index.m3u8?token={token}", node.hls))
+}
+
+fn m4a_url(node: &Node, id: &str) -> String {
+    format!("{}/hls/recordings/{id}/recording.m4a", node.hls)
+}
+
+/// Returns the recording as one file, or a range of it.
+async fn m4a(node: &Node, id: &str, token: &str, range: Option<&str>) -> Vec<u8> {
+    let bearer = format!("Bearer {token}");
+    let mut headers = vec![("authorization", bearer.as_str())];
+    headers.extend(range.map(|range| ("range", range)));
+    let answer = request("GET", &m4a_url(node, id), &headers, None).await;
+    assert_eq!(answer.status, if range.is_some() { 206 } else { 200 }, "{:?}", answer.headers);
+    answer.body
+}
+
+/// Decodes everything at a URL.
+fn decoded_from(url: &str) -> HeardAudio {
     let played = Command::new("ffmpeg")
-        .args(["-nostdin", "-loglevel", "error", "-i", &url])
+        .args(["-nostdin", "-loglevel", "error", "-i", url])
         .args(["-f", "f32le", "-ac", "1", "-ar", "48000", "-"])
         .output()
         .unwrap();

@@ -62,6 +62,9 @@ pub(super) struct RecordingBody {
     mixers: Vec<String>,
     /// URL of the recording's playlist, which can be played in the state `ready`.
     hls_url: String,
+    /// URL of the recording as one M4A file, which can be downloaded in the state `ready`. The request needs a
+    /// replay token, as the parameter `token` or as `Authorization: Bearer`.
+    download_url: String,
 }
 
 /// Answer with one recording.
@@ -258,5 +261,6 @@ fn body(api: &Api, known: &KnownRecording) -> RecordingBody {
         lost_segments: sum(|take| take.lost),
         mixers: recording.takes.keys().map(ToString::to_string).collect(),
         hls_url: format!("{}/hls/recordings/{id}/index.m3u8", api.hls_base),
+        download_url: format!("{}/hls/recordings/{id}/recording.m4a", api.hls_base),
     }
 }

@@ -1,0 +1,358 @@
+//! A recording as one M4A file (ISO/IEC 14496-12, 14496-14): an index, then the AAC frames of all segments.
+//! Players can seek in it, and an interrupted download can continue.
+//!
+//! A gap between two segments becomes frames of silence, so a position in the file is the time since its
+//! start. Owns: the layout of the file. Never does: read a segment, decrypt.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mp4_atom::{
+    Audio, Co64, Codec, Dinf, Dref, DrefEntry, Encode, Error, Ftyp, Hdlr, Mdhd, Mdia, Minf, Moov, Mp4a, Mvhd,
+    Smhd, Stbl, Stsc, StscEntry, Stsd, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Url, esds,
+};
+
+use super::adts::{self, AdtsError, SILENCE};
+use crate::domain::ids::{RoomId, UnixMs};
+
+/// Samples per second and per frame, of all frames of the packager.
+const RATE: u32 = 48_000;
+const FRAME: u32 = 1_024;
+/// Gap of at most this length is filled; the rest of a longer one is left out.
+const LONGEST_GAP: Duration = Duration::from_secs(3_600);
+/// Seconds from 1904, the epoch of the format, to 1970.
+const EPOCH: u64 = 2_082_844_800;
+/// Bytes of the header of `mdat` with a size of 64 bits.
+const MDAT_HEADER: u64 = 16;
+
+/// M4A file of a recording.
+#[derive(Debug)]
+pub struct RecordedM4a {
+    pub room: RoomId,
+    /// When its first frame was recorded.
+    pub started: UnixMs,
+    /// Name of this state of the file. It changes if a mixer with a part of the recording comes or goes.
+    pub etag: String,
+    pub file: M4aFile,
+}
+
+/// Layout of a file.
+#[derive(Debug)]
+pub struct M4aFile {
+    head: Bytes,
+    chunks: Vec<Chunk>,
+    length: u64,
+}
+
+/// Bytes of a file that come from one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    pub source: Source,
+    /// Bytes of the source that belong to the piece.
+    pub range: Range<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Bytes that are known.
+    Known(Bytes),
+    /// Frames of the segment with this media sequence number, without ADTS headers.
+    Segment(u64),
+}
+
+/// Collects the frames of a recording, in order.
+#[derive(Debug, Default)]
+pub struct M4aBuilder {
+    sizes: Vec<u32>,
+    chunks: Vec<Chunk>,
+    length: u64,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    /// Media sequence number; `None`: silence.
+    segment: Option<u64>,
+    frames: u32,
+    /// Position in the media data.
+    offset: u64,
+    bytes: u64,
+}
+
+/// Removes the ADTS headers of complete frames.
+pub fn without_headers(adts: &[u8]) -> Result<Bytes, AdtsError> {
+    Ok(adts::payloads(adts)?.concat().into())
+}
+
+impl M4aBuilder {
+    /// Adds the frames of a segment, given with their ADTS headers.
+    pub fn segment(&mut self, sequence: u64, adts: &[u8]) -> Result<(), AdtsError> {
+        let sizes = adts::payloads(adts)?.into_iter().map(|frame| frame.len() as u32);
+        self.chunk(Some(sequence), sizes);
+        Ok(())
+    }
+
+    /// Adds silence, rounded to whole frames.
+    pub fn silence(&mut self, duration: Duration) {
+        let samples = duration.min(LONGEST_GAP).as_micros() * u128::from(RATE) / 1_000_000;
+        let frames = (samples as usize + FRAME as usize / 2) / FRAME as usize;
+        if frames > 0 {
+            self.chunk(None, std::iter::repeat_n(silence().len() as u32, frames));
+        }
+    }
+
+    fn chunk(&mut self, segment: Option<u64>, sizes: impl Iterator<Item = u32>) {
+        let first = self.sizes.len();
+        self.sizes.extend(sizes);
+        let new = &self.sizes[first..];
+        let bytes = new.iter().map(|size| u64::from(*size)).sum();
+        self.chunks.push(Chunk { segment, frames: new.len() as u32, offset: self.length, bytes });
+        self.length += bytes;
+    }
+
+    /// Returns the layout of the file. `started`: when its first frame was recorded.
+    ///
+    /// # Errors
+    /// The index does not fit its format.
+    pub fn finish(self, started: UnixMs) -> Result<M4aFile, Error> {
+        let mut head = Vec::new();
+        let ftyp = Ftyp {
+            major_brand: b"M4A ".into(),
+            minor_version: 0x200,
+            compatible_brands: vec![b"M4A ".into(), b"mp42".into(), b"isom".into()],
+        };
+        ftyp.encode(&mut head)?;
+        // The size of the index does not depend on the positions in it.
+        let mut index = Vec::new();
+        self.index(started, 0).encode(&mut index)?;
+        let media = (head.len() + index.len()) as u64 + MDAT_HEADER;
+        self.index(started, media).encode(&mut head)?;
+        head.extend(1u32.to_be_bytes());
+        head.extend(b"mdat");
+        head.extend((self.length + MDAT_HEADER).to_be_bytes());
+        Ok(M4aFile { length: media + self.length, head: head.into(), chunks: self.chunks })
+    }
+
+    /// Returns the index of a file whose media data begin at this position.
+    fn index(&self, started: UnixMs, media: u64) -> Moov {
+        let created = started.0 / 1_000 + EPOCH;
+        let duration = self.sizes.len() as u64 * u64::from(FRAME);
+        let minf = Minf {
+            smhd: Some(Smhd::default()),
+            dinf: Dinf { dref: Dref { entries: vec![DrefEntry::Url(Url::default())] } },
+            stbl: self.samples(media),
+            ..Minf::default()
+        };
+        let track = Trak {
+            tkhd: Tkhd {
+                creation_time: created,
+                modification_time: created,
+                track_id: 1,
+                duration,
+                enabled: true,
+                in_movie: true,
+                volume: 1.into(),
+                ..Tkhd::default()
+            },
+            mdia: Mdia {
+                mdhd: Mdhd {
+                    creation_time: created,
+                    modification_time: created,
+                    timescale: RATE,
+                    duration,
+                    language: "und".into(),
+                },
+                hdlr: Hdlr { handler: b"soun".into(), name: "SoundHandler".into() },
+                minf,
+            },
+            ..Trak::default()
+        };
+        let mvhd = Mvhd {
+            creation_time: created,
+            modification_time: created,
+            timescale: RATE,
+            duration,
+            rate: 1.into(),
+            volume: 1.into(),
+            next_track_id: 2,
+            ..Mvhd::default()
+        };
+        Moov { mvhd, trak: vec![track], ..Moov::default() }
+    }
+
+    fn samples(&self, media: u64) -> Stbl {
+        let in_chunk = |(n, chunk): (usize, &Chunk)| StscEntry {
+            first_chunk: n as u32 + 1,
+            samples_per_chunk: chunk.frames,
+            sample_description_index: 1,
+        };
+        let mut entries: Vec<_> = self.chunks.iter().enumerate().map(in_chunk).collect();
+        // An entry holds for the chunks up to the next entry.
+        entries.dedup_by_key(|entry| entry.samples_per_chunk);
+        let frames = SttsEntry { sample_count: self.sizes.len() as u32, sample_delta: FRAME };
+        Stbl {
+            stsd: Stsd { codecs: vec![Codec::Mp4a(aac())] },
+            stts: Stts { entries: vec![frames] },
+            stsc: Stsc { entries },
+            stsz: Stsz { samples: StszSamples::Different { sizes: self.sizes.clone() } },
+            co64: Some(Co64 { entries: self.chunks.iter().map(|chunk| media + chunk.offset).collect() }),
+            ..Stbl::default()
+        }
+    }
+}
+
+impl M4aFile {
+    pub const CONTENT_TYPE: &str = "audio/mp4";
+
+    /// Returns the size of the file in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Returns the pieces of a range of bytes, in order. Bytes beyond the end are left out.
+    pub fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
+        let head = self.head.len() as u64;
+        let mut pieces = Vec::new();
+        let mut push = |source: Source, at: u64, bytes: u64| {
+            let (from, to) = (range.start.max(at), range.end.min(at + bytes));
+            if from < to {
+                pieces.push(Piece { source, range: (from - at) as usize..(to - at) as usize });
+            }
+        };
+        push(Source::Known(self.head.clone()), 0, head);
+        let begin = range.start.saturating_sub(head);
+        let first = self.chunks.partition_point(|chunk| chunk.offset + chunk.bytes <= begin);
+        for chunk in self.chunks[first..].iter().take_while(|chunk| head + chunk.offset < range.end) {
+            let silent = || Source::Known(silence().repeat(chunk.frames as usize).into());
+            let source = chunk.segment.map_or_else(silent, Source::Segment);
+            push(source, head + chunk.offset, chunk.bytes);
+        }
+        pieces
+    }
+}
+
+/// Returns a frame of silence without its header.
+fn silence() -> &'static [u8] {
+    &SILENCE[adts::HEADER..]
+}
+
+/// Returns the description of the packager's frames: AAC-LC, 48 kHz, mono.
+fn aac() -> Mp4a {
+    let config = esds::DecoderConfig {
+        // Audio of ISO/IEC 14496-3, an audio stream (ISO/IEC 14496-1 section 7.2.6.6).
+        object_type_indication: 0x40,
+        stream_type: 5,
+        dec_specific: Some(esds::DecoderSpecific {
+            profile: 2,
+            freq_index: 3,
+            chan_conf: 1,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let es_desc = esds::EsDescriptor { dec_config: config, ..Default::default() };
+    Mp4a {
+        audio: Audio {
+            data_reference_index: 1,
+            channel_count: 1,
+            sample_size: 16,
+            sample_rate: (RATE as u16).into(),
+        },
+        esds: esds::Esds { es_desc },
+        btrt: None,
+        taic: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mp4_atom::Decode;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::media::synth;
+
+    const STARTED: UnixMs = UnixMs(1_790_000_000_000);
+
+    /// Returns the frames of segment `n`, and a file of three segments with a gap before the last one.
+    fn segments() -> [(u64, Vec<u8>); 3] {
+        [7, 8, 30].map(|sequence: u8| (u64::from(sequence), synth::frames(90, sequence)))
+    }
+
+    fn file() -> M4aFile {
+        let mut builder = M4aBuilder::default();
+        for (sequence, adts) in segments() {
+            if sequence == 30 {
+                builder.silence(Duration::from_secs(2));
+            }
+            builder.segment(sequence, &adts).unwrap();
+        }
+        builder.finish(STARTED).unwrap()
+    }
+
+    fn read(file: &M4aFile, range: Range<u64>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for Piece { source, range } in file.pieces(range) {
+            let whole = match source {
+                Source::Known(known) => known,
+                Source::Segment(sequence) => {
+                    let (_, adts) = segments().into_iter().find(|(known, _)| *known == sequence).unwrap();
+                    without_headers(&adts).unwrap()
+                }
+            };
+            bytes.extend_from_slice(&whole[range]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn index_locates_every_frame() {
+        let file = file();
+        let bytes = read(&file, 0..file.length());
+        assert_eq!(bytes.len() as u64, file.length());
+        let mut rest = &bytes[..];
+        assert_eq!(Ftyp::decode(&mut rest).unwrap().major_brand, b"M4A ".into());
+        let moov = Moov::decode(&mut rest).unwrap();
+        let silent = 2 * RATE / FRAME + 1;
+        assert_eq!(moov.mvhd.duration, u64::from(3 * 90 + silent) * 1_024);
+        let stbl = &moov.trak[0].mdia.minf.stbl;
+        let StszSamples::Different { sizes } = &stbl.stsz.samples else { panic!("sizes differ") };
+        let mut sizes = sizes.iter().map(|size| *size as usize);
+        let mut frames = Vec::new();
+        let per_chunk = |chunk: u32| {
+            let entries = stbl.stsc.entries.iter().rev();
+            entries.into_iter().find(|entry| entry.first_chunk <= chunk).unwrap().samples_per_chunk
+        };
+        for (chunk, offset) in (1..).zip(&stbl.co64.as_ref().unwrap().entries) {
+            let mut at = *offset as usize;
+            for size in sizes.by_ref().take(per_chunk(chunk) as usize) {
+                frames.push(bytes[at..at + size].to_vec());
+                at += size;
+            }
+        }
+        let of = |adts: &[u8]| adts::payloads(adts).unwrap().iter().map(|f| f.to_vec()).collect::<Vec<_>>();
+        let [(_, a), (_, b), (_, c)] = segments();
+        let gap = vec![silence().to_vec(); silent as usize];
+        assert_eq!(frames, [of(&a), of(&b), gap, of(&c)].concat());
+    }
+
+    #[test]
+    fn longest_gaps_are_cut() {
+        let mut builder = M4aBuilder::default();
+        builder.silence(Duration::from_millis(10));
+        assert!(builder.chunks.is_empty(), "less than half a frame");
+        builder.silence(Duration::from_secs(1_000_000));
+        assert_eq!(builder.sizes.len(), 168_750);
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_bytes_of_the_file(from in 0u64..40_000, length in 0u64..40_000) {
+            let file = file();
+            let whole = read(&file, 0..file.length());
+            let to = (from + length).min(file.length());
+            let from = from.min(to);
+            prop_assert_eq!(&read(&file, from..from + length)[..], &whole[from as usize..to as usize]);
+        }
+    }
+}
