@@ -2,8 +2,8 @@
 //!
 //! As with live rooms, playlist and segments are public and encrypted; keys and the file need a token. The
 //! token must be for this recording: a live listener's token opens no recording, and a replay token opens no
-//! live room. While its broadcast is on air, a recording is not served, so that no key of a live room is given
-//! out here.
+//! live room. While its broadcast is on air, a recording is not served, so that no key of a live room is
+//! given out here.
 //!
 //! Owns: names, tokens and headers of requests. Never does: know where a recording is stored; that is behind
 //! [`ReplayMedia`].

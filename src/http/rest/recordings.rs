@@ -62,8 +62,8 @@ pub(super) struct RecordingBody {
     mixers: Vec<String>,
     /// URL of the recording's playlist, which can be played in the state `ready`.
     hls_url: String,
-    /// URL of the recording as one M4A file, which can be downloaded in the state `ready`. The request needs a
-    /// replay token, as the parameter `token` or as `Authorization: Bearer`.
+    /// URL of the recording as one M4A file, which can be downloaded in the state `ready`. The request needs
+    /// a replay token, as the parameter `token` or as `Authorization: Bearer`.
     download_url: String,
 }
 
