@@ -160,7 +160,7 @@ async fn listener_node_reports_only_its_addresses() {
 async fn stopping_node_is_not_ready() {
     let mut node = Node::start(&[("mixer.stop_grace", "5s")]).await;
     node.room_on_air(ROOM).await;
-    let ffmpeg = node.children("ffmpeg")[0];
+    let ffmpeg = node.ffmpeg().await;
     signal(ffmpeg, Signal::STOP);
     node.signal(Signal::TERM);
     let reason = not_ready(&node, "node").await;

@@ -141,6 +141,7 @@ async fn children_get_no_secrets() {
 async fn children_survive_signals_to_group() {
     let mut node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
+    node.ffmpeg().await;
     let children = [node.children("janus"), node.children("ffmpeg")].concat();
     assert_eq!(children.len(), 2);
     for terminate in [Signal::TERM, Signal::HUP] {

@@ -126,11 +126,11 @@ async fn never_started_room_is_deleted_immediately() {
 async fn frozen_ffmpeg_does_not_delay_deletion() {
     let node = Node::start(&[]).await;
     node.room_on_air("frozen").await;
-    let ffmpeg = node.children("ffmpeg");
-    node::signal(ffmpeg[0], Signal::STOP);
+    let ffmpeg = node.ffmpeg().await;
+    node::signal(ffmpeg, Signal::STOP);
     node.delete("/api/rooms/frozen").await;
     until_deleted(&node, "frozen").await;
-    until_gone(&ffmpeg);
+    until_gone(&[ffmpeg]);
 }
 
 /// Listens to the end and returns the last playlist.

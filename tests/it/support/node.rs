@@ -261,6 +261,13 @@ impl Node {
         children_of(self.pid(), name)
     }
 
+    /// Waits until the node has an FFmpeg and returns its process id. A room is on air slightly before its
+    /// FFmpeg runs.
+    pub async fn ffmpeg(&self) -> i32 {
+        super::until("FFmpeg runs", async || !self.children("ffmpeg").is_empty()).await;
+        self.children("ffmpeg")[0]
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, None).await
     }
