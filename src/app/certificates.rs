@@ -90,7 +90,7 @@ impl LiveCertificates {
                     Err(error) => {
                         tracing::error!(
                             error,
-                            "changed certificate not used; the previous one stays in force"
+                            "changed certificate rejected; the previous one remains active"
                         );
                     }
                 }

@@ -84,7 +84,7 @@ impl Readiness {
     }
 
     fn gateway(&self) -> Result<(), String> {
-        if self.door.is_open() { Ok(()) } else { Err("lets no clients in; see /actors".into()) }
+        if self.door.is_open() { Ok(()) } else { Err("accepts no clients; see /actors".into()) }
     }
 
     fn running(&self) -> Result<(), String> {
@@ -123,5 +123,5 @@ impl Readiness {
 }
 
 fn served(side: &AtomicBool) -> Result<(), String> {
-    if side.load(Relaxed) { Ok(()) } else { Err("its server does not run; see the log".into()) }
+    if side.load(Relaxed) { Ok(()) } else { Err("its server is not running; see the log".into()) }
 }

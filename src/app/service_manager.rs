@@ -98,7 +98,7 @@ impl ServiceManager {
             if run(loops, self.every).await {
                 self.send(self.state.get().alive(&missing())).await;
             } else {
-                tracing::error!("an event loop of the node stands still; /actors shows the oldest mailbox");
+                tracing::error!("an event loop of the node is blocked; /actors shows the oldest mailbox");
             }
         }
     }
@@ -117,7 +117,7 @@ impl ServiceManager {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it does not read".to_owned(),
         };
-        tracing::warn!(error, "the service manager was not told");
+        tracing::warn!(error, "report to the service manager failed");
     }
 }
 

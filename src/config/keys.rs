@@ -266,7 +266,7 @@ fn mixer(r: &mut Reader) -> MixerConfig {
         stop_grace: r.read(
             "mixer.stop_grace",
             "300ms",
-            "FFmpeg gets this long between INT and KILL.",
+            "Grace period between SIGINT and SIGKILL for FFmpeg.",
             duration("10ms", "10s"),
         ),
         loudness: LoudnessConfig {
@@ -357,7 +357,7 @@ fn rooms(r: &mut Reader) -> RoomsConfig {
         removing_grace: r.read(
             "rooms.removing_grace",
             "1m",
-            "A room in removal is removed by force after this long.",
+            "A room that is being removed is force-removed after this long.",
             duration("1s", "1h"),
         ),
     }

@@ -25,7 +25,7 @@ pub(super) fn text(value: &Value) -> Parsed<String> {
     match value.as_str() {
         Some(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
         Some(_) => Err("must not be empty".into()),
-        None => Err("must be one text; put it in quotes".into()),
+        None => Err("must be a text; put it in quotes".into()),
     }
 }
 
@@ -342,7 +342,7 @@ pub(super) fn jwt_secrets(value: &Value) -> Parsed<Vec<JwtSecret>> {
     let mut kids: Vec<_> = secrets.iter().map(|s| &s.kid).collect();
     kids.sort();
     if kids.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err("each kid may be there once only".into());
+        return Err("each kid must be unique".into());
     }
     Ok(secrets)
 }

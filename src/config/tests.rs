@@ -197,7 +197,7 @@ fn jwt_secrets_need_unique_kids() {
     let text = format!("auth:\n  jwt_secrets:\n    - {{kid: a, secret: {LONG}}}\n");
     assert!(load(file(&text)).is_ok());
     let twice = format!("{text}    - {{kid: a, secret: {LONG}}}\n");
-    assert!(errors(file(&twice)).contains("each kid may be there once only"));
+    assert!(errors(file(&twice)).contains("each kid must be unique"));
 }
 
 #[test]

@@ -343,7 +343,9 @@ impl FailoverPolicy {
         let many = group.len() > 1 && group.len() as f64 > FEW * all as f64;
         let steady = steady_since + settle;
         match group.into_iter().max().filter(|_| many) {
-            Some(last) => ((last + settle).max(steady), "until the store is known to be up: many vanished"),
+            Some(last) => {
+                ((last + settle).max(steady), "until the store has been steady: many vanished at once")
+            }
             None if since + grace >= steady => (since + grace, "in case it comes back"),
             None => (steady, "until the store has been steady for a while"),
         }

@@ -170,7 +170,7 @@ impl HousekeepingPolicy {
         }
         let finish = matches!(cleanup(view, clock), Cleanup::Remove(_));
         finish.then(|| {
-            (HousekeepingAction::FinishRemoval, "its keys are gone, or the grace time is over".into())
+            (HousekeepingAction::FinishRemoval, "the modules released it, or the grace period is over".into())
         })
     }
 }

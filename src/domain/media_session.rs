@@ -408,7 +408,7 @@ impl MediaSession {
             (State::Ended(_), _) => Plan::Finished,
             (State::Opening, _) => Plan::act(Effect::Open, "the client asked to join"),
             (_, Link::Lost { .. }) => {
-                let reclaim = Plan::act(Effect::Reclaim, "Janus sends its events to another gateway");
+                let reclaim = Plan::act(Effect::Reclaim, "events no longer arrive: claims the session again");
                 self.retry.pending(now).unwrap_or(reclaim)
             }
             (_, Link::Up) => match self.keep_due {

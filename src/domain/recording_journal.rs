@@ -34,7 +34,7 @@ impl JournalEntry {
     pub fn line(&self) -> String {
         match serde_json::to_string(self) {
             Ok(json) => json + "\n",
-            Err(error) => unreachable!("numbers and a switch are JSON: {error}"),
+            Err(error) => unreachable!("a journal entry is always valid JSON: {error}"),
         }
     }
 }

@@ -161,7 +161,7 @@ impl RelayRoom {
         let Some(upstream) = &self.following else {
             return match (&self.refusal, view.is_on_air()) {
                 (_, false) => Plan::wait("the room is not on air"),
-                (Some(refusal), true) => Plan::wait(format!("follows nobody: {refusal}")),
+                (Some(refusal), true) => Plan::wait(format!("follows no mixer: {refusal}")),
                 (None, true) => Plan::wait("waits for the address of the mixer"),
             };
         };

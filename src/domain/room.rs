@@ -420,7 +420,7 @@ impl RoomWrite {
 impl fmt::Display for PendingRemoval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<_> = self.on.iter().map(|kind| kind.as_str()).collect();
-        write!(f, "waiting for the {} key to go", keys.join(" and the "))
+        write!(f, "waits for the {} key to be deleted", keys.join(" and the "))
     }
 }
 

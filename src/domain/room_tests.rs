@@ -95,7 +95,7 @@ fn cleanup_waits_for_keys_then_forces() {
     room.mixer = Some(mixer(Epoch(1)));
     let forced_at = room.live.as_ref().unwrap().discard_at;
     let waiting = PendingRemoval { on: vec![ModuleKind::Mixer], forced_at };
-    assert_eq!(waiting.to_string(), "waiting for the mixer key to go");
+    assert_eq!(waiting.to_string(), "waits for the mixer key to be deleted");
     assert_eq!(cleanup(&room, NOW), Cleanup::Waiting(waiting));
     assert_eq!(cleanup(&room, forced_at.unwrap()), Cleanup::Remove(RoomWrite::ClearLive));
     assert_eq!(status(&RoomWrite::ClearLive.applied_to(&room, 9)), Some(RoomStatus::Created));

@@ -334,7 +334,7 @@ impl ApiError {
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         Self {
             cause: Some(cause.to_string()),
-            ..Self::new(Code::Internal, "something went wrong on our side")
+            ..Self::new(Code::Internal, "internal error; the log line has this request id")
         }
     }
 

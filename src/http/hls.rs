@@ -323,7 +323,7 @@ impl From<MediaRefusal> for ApiError {
             MediaRefusal::NotYet => (Code::MediaNotReady, "the room is starting; there is no segment yet"),
             MediaRefusal::Gone => (Code::MediaGone, "this has left the live window"),
             MediaRefusal::TooFarAhead => (Code::TooFarAhead, "_HLS_msn is too far ahead of the stream"),
-            MediaRefusal::Timeout => (Code::MediaTimeout, "what was waited for did not come in time"),
+            MediaRefusal::Timeout => (Code::MediaTimeout, "the requested media did not arrive in time"),
             MediaRefusal::Unavailable => {
                 (Code::MediaUnavailable, "the node that mixes this room does not answer")
             }

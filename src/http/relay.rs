@@ -112,7 +112,7 @@ fn listeners(request: &HttpRequest) -> Option<(ModuleId, usize)> {
 /// Returns the broadcast whose playlist is requested.
 fn live(request: &HttpRequest) -> Result<NonceHint, ApiError> {
     let live = request.headers().get(LIVE).and_then(|hint| hint.to_str().ok()?.parse().ok());
-    live.ok_or_else(|| ApiError::new(Code::InvalidQuery, "the header that names the live is missing"))
+    live.ok_or_else(|| ApiError::new(Code::InvalidQuery, "the header that names the broadcast is missing"))
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub enum CoreError {
 /// Errors of the AudioBridge plugin (codes of its `janus_audiobridge.c`), which arrive inside a `success`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PluginError {
-    #[error("AudioBridge lacks an element of the request (483): {0}")]
+    #[error("the request to AudioBridge lacks an element (483): {0}")]
     MissingElement(String),
     #[error("AudioBridge has no such room (485)")]
     NoSuchRoom,

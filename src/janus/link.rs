@@ -61,7 +61,7 @@ pub enum LinkEvent {
 pub enum DownReason {
     #[error("Janus closed the connection")]
     Closed,
-    #[error("Janus is silent: {UNANSWERED_PINGS} pings unanswered")]
+    #[error("Janus did not respond to {UNANSWERED_PINGS} pings")]
     Silent,
     #[error("the connection failed: {0}")]
     Failed(String),

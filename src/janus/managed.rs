@@ -51,7 +51,7 @@ pub enum ManagedError {
     Exited { status: ExitStatus, last_words: String },
     #[error("janus did not answer within {after:?}; see its log (target `janus`)")]
     NotReady { after: Duration },
-    #[error("port {0} of janus was taken by another process meanwhile")]
+    #[error("another process has taken port {0}, which was chosen for janus")]
     PortTaken(u16),
     #[error("cannot wait for janus")]
     Wait(#[source] io::Error),

@@ -66,7 +66,7 @@ pub enum NotServed {
     NotYet,
     #[error("the broadcast has ended")]
     Ended,
-    #[error("another stream continues this one: ask again")]
+    #[error("another mixer continues the stream; request it again")]
     Superseded,
     #[error("not available within three target durations")]
     Timeout,

@@ -53,7 +53,7 @@ pub enum ProbeError {
     NotAPlaylist(#[from] NotAPlaylist),
     #[error("cannot decrypt: {0}")]
     Decrypt(String),
-    #[error("no transport stream that a player reads: {0}")]
+    #[error("not a valid transport stream: {0}")]
     Demux(String),
     #[error("cannot decode: {0}")]
     Decode(String),
@@ -252,7 +252,7 @@ impl Listener {
         let listed = self.playlist.segments.iter().any(|s| s.parts.iter().any(|p| p.uri == uri));
         match answer {
             Ok(body) if listed => self.hinted = Some((uri, body)),
-            Err(e) if listed => self.breach(format!("the hinted part could not be had: {e}")),
+            Err(e) if listed => self.breach(format!("cannot fetch the hinted part: {e}")),
             // The segment closed before the part came, so the hint is withdrawn.
             _ => {}
         }

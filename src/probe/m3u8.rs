@@ -132,7 +132,7 @@ impl Reader {
             "#EXT-X-PROGRAM-DATE-TIME" => self.date = Some(date(value).ok_or("not an ISO 8601 date")?),
             "#EXT-X-ENDLIST" => self.ended = true,
             "#EXTINF" => self.duration = Some(seconds(value.split(',').next().unwrap_or(value))?),
-            "#EXT-X-STREAM-INF" => return Err("is of a multivariant playlist".into()),
+            "#EXT-X-STREAM-INF" => return Err("belongs to a multivariant playlist".into()),
             "#EXT-X-SERVER-CONTROL" | "#EXT-X-PART-INF" => self.low_latency(&attributes(value)?)?,
             "#EXT-X-PART" => self.part(&attributes(value)?)?,
             "#EXT-X-PRELOAD-HINT" => self.preload(&attributes(value)?)?,
@@ -224,7 +224,7 @@ fn attributes(list: &str) -> Result<Attributes, String> {
         rest = match tail.strip_prefix(',') {
             Some(more) => more,
             None if tail.is_empty() => "",
-            None => return Err("something between a quote and the comma".into()),
+            None => return Err("unexpected text between a quote and the comma".into()),
         };
     }
     Ok(found)

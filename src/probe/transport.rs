@@ -127,7 +127,7 @@ impl Demuxer {
             return Err(format!("the timestamp is {ahead} ticks ahead of the clock reference"));
         }
         if let Some(next) = self.next.filter(|next| *next != pts) {
-            return Err(format!("timestamp {pts} where {next} goes on"));
+            return Err(format!("timestamp {pts} instead of {next}"));
         }
         if piece.audio.frames.is_empty() {
             piece.audio.pts = pts;

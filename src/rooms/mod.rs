@@ -119,7 +119,7 @@ pub enum RoomError {
     Profile(ProfileError),
     #[error("there is no such module")]
     ModuleNotFound,
-    #[error("others kept changing the room at the same time")]
+    #[error("the room kept changing during the request; try again")]
     Busy,
     #[error(transparent)]
     InvalidInput(#[from] InvalidName),

@@ -157,7 +157,7 @@ impl Recordings {
         let read = keys::parse_recording(&kv.key).zip(parse(kv));
         let Some((id, value)) = read else {
             if known.reported.insert(kv.key.clone()) {
-                tracing::warn!(key = kv.key, "cannot read this recording; it is left alone");
+                tracing::warn!(key = kv.key, "recording key not parsed; ignored");
             }
             return None;
         };

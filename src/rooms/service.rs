@@ -226,7 +226,10 @@ impl RoomService {
     fn knows_the_modules(&self) -> Result<(), RoomError> {
         match self.directory.is_listed() {
             true => Ok(()),
-            false => Err(StoreError::Unavailable("this node has not listed it yet".into()).into()),
+            false => {
+                Err(StoreError::Unavailable("this node has not finished its first list of the store".into())
+                    .into())
+            }
         }
     }
 

@@ -69,7 +69,7 @@ fn deletes_any(op: &Op, put: &HashSet<&str>) -> bool {
 /// [`StoreError::Rejected`] for a duration of zero.
 pub(super) fn lease_seconds(ttl: Duration) -> Result<u64, StoreError> {
     match ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0) {
-        0 => Err(StoreError::Rejected("a lease of no duration".into())),
+        0 => Err(StoreError::Rejected("the lease duration is zero".into())),
         seconds => Ok(seconds),
     }
 }

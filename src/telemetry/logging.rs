@@ -52,7 +52,7 @@ type FilterHandle = reload::Handle<EnvFilter, Registry>;
 pub enum LoggingError {
     #[error("log.filter is not valid")]
     Filter(#[from] ParseError),
-    #[error("logging was set up before in this process")]
+    #[error("logging is already set up in this process")]
     AlreadySet(#[from] TryInitError),
     #[error("the log's writer cannot be started")]
     Writer(#[from] io::Error),

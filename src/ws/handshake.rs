@@ -18,7 +18,7 @@ const VERSION: &str = "13";
 /// `websocket_expected`, or `websocket_version` if only the version is wrong.
 pub(super) fn check(head: &RequestHead) -> Result<(), ApiError> {
     let expected = |what: &str| {
-        Err(ApiError::new(Code::WebsocketExpected, format!("this is where WebSockets are opened: {what}")))
+        Err(ApiError::new(Code::WebsocketExpected, format!("this path only opens WebSockets: {what}")))
     };
     if head.version < Version::HTTP_11 {
         return expected("HTTP/1.1 is needed");

@@ -67,7 +67,7 @@ pub async fn upgrade(
         out: Outbound::new(line.clone()),
     };
     let actor = side.door.enter(peer, line.clone()).await.map_err(|GatewayClosed| {
-        ApiError::new(Code::GatewayUnavailable, "this node takes no connections at the moment")
+        ApiError::new(Code::GatewayUnavailable, "this node is starting or stopping; connect again")
     })?;
     let connection = req.conn_data::<Connection>().cloned();
     connection.iter().for_each(Connection::upgraded);
@@ -103,7 +103,8 @@ fn verify(side: &WsSide, token: Option<String>) -> Result<(Claims, UserId), ApiE
         other => ApiError::new(Code::TokenInvalid, other.to_string()),
     })?;
     let user = UserId::new(&claims.sub);
-    let user = user.map_err(|_| ApiError::new(Code::TokenInvalid, "the token's sub is no user id"))?;
+    let user =
+        user.map_err(|_| ApiError::new(Code::TokenInvalid, "the token's sub is not a valid user id"))?;
     Ok((claims, user))
 }
 

@@ -122,7 +122,7 @@ pub enum CallError {
     /// Media is being set up again, or another connection of the same client has taken over.
     #[error("the session is not in the room")]
     NotJoined,
-    #[error("Janus refused this")]
+    #[error("Janus refused the request")]
     Refused,
     /// Retryable.
     #[error("Janus does not answer")]
@@ -177,7 +177,7 @@ impl MediaSessions {
     /// usable Janus or this gateway is stopping.
     pub async fn set_muted(&self, room: &RoomId, user: &str, muted: bool) -> Result<(), ModerationError> {
         let (reply, done) = oneshot::channel();
-        let gone = || ModerationError::Unavailable("this gateway stops".into());
+        let gone = || ModerationError::Unavailable("this gateway is stopping".into());
         self.tell(supervisor::Msg::Moderate { room: room.clone(), user: user.into(), muted, reply })
             .ok_or_else(gone)?;
         done.await.map_err(|_| gone())?

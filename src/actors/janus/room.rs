@@ -148,7 +148,7 @@ impl JanusRoomActor {
                         }
                         outcome
                     }
-                    None => bridge::refused("the link to the Janus Gateway is gone"),
+                    None => bridge::refused("not connected to Janus"),
                 },
             }
         }

@@ -95,7 +95,7 @@ impl PlainRoomActor {
         let due = self.machine.fill(self.clock.now());
         if !was_filling && self.machine.is_filling() {
             let reason = &self.reason;
-            tracing::info!(room = %self.room, reason, "plain stream gets silence: no part arrives");
+            tracing::info!(room = %self.room, reason, "plain stream filled with silence: no part arrived");
         }
         self.publish(std::iter::repeat_n(self.silence.clone(), due));
     }

@@ -212,7 +212,7 @@ impl RecordingSupervisor {
                         tracing::info!(recording = %id, "recording removed: recording.retention has passed")
                     }
                     Ok(false) => {}
-                    Err(error) => tracing::warn!(recording = %id, %error, "expired recording not removed"),
+                    Err(error) => tracing::warn!(recording = %id, %error, "expired recording removal failed"),
                 }
             }
             tokio::time::sleep(ROUND_EVERY).await;
@@ -249,7 +249,7 @@ impl Behaviour for RecordingSupervisor {
             Msg::Asked(room, outcome) => {
                 self.asking.remove(&room);
                 if let WriteOutcome::Failed(failure) = outcome {
-                    tracing::warn!(%room, %failure, "the request to record was not written");
+                    tracing::warn!(%room, %failure, "recording request write failed");
                 }
                 // After a failure, the next change of the room or the next listing asks again.
             }

@@ -116,7 +116,9 @@ impl MixerClient {
                     }
                 }
                 (StatusCode::SERVICE_UNAVAILABLE, _) => (Outcome::NotYet, None),
-                (status, _) => (Outcome::Failed(format!("{} answers {status}", what.from.mixer)), None),
+                (status, _) => {
+                    (Outcome::Failed(format!("mixer {} responded with {status}", what.from.mixer)), None)
+                }
             },
         };
         let told = match &outcome.0 {
@@ -177,7 +179,7 @@ impl MixerFiles for MixerClient {
             Ok(MixerResponse { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
                 Err(FetchError::Gone)
             }
-            Ok(got) => Err(FetchError::Failed(format!("it answers {}", got.status))),
+            Ok(got) => Err(FetchError::Failed(format!("the mixer responded with {}", got.status))),
             Err(why) => Err(FetchError::Failed(why)),
         };
         let told = match &answer {

@@ -12,7 +12,7 @@ pub(super) fn ws(r: &mut Reader) -> WsConfig {
         dead_after: r.read(
             "ws.dead_after",
             "15s",
-            "A client counts as dead this long after its last sign of life.",
+            "A client counts as dead this long after the last data from it.",
             duration("200ms", "5m"),
         ),
         frame_limit: r.read(
@@ -94,7 +94,7 @@ pub(super) fn presence(r: &mut Reader) -> PresenceConfig {
         timeout: r.read(
             "presence.timeout",
             "30s",
-            "A user without a sign of life for this long leaves the room; clients send one every 10 s.",
+            "A user who sends no keepalive for this long leaves the room; clients send one every 10 s.",
             duration("1s", "10m"),
         ),
         lock_ttl: r.read(

@@ -56,16 +56,15 @@ fn invalid(what: &'static str, rule: &'static str) -> InvalidName {
 
 impl Title {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
-        let rule =
-            "must be 1 to 100 characters that can be seen: no control, invisible or direction-changing ones";
+        let rule = "must be 1 to 100 visible characters, without control or direction-changing characters";
         bounded(text, 100, text::message).map(Self).ok_or(invalid("title", rule))
     }
 }
 
 impl Description {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
-        let rule = "must be 1 to 2000 characters that can be seen, and line breaks: no control, invisible or \
-            direction-changing ones";
+        let rule = "must be 1 to 2000 visible characters or line breaks, without control or \
+            direction-changing characters";
         bounded(text, 2000, text::paragraphs).map(Self).ok_or(invalid("description", rule))
     }
 }
@@ -85,8 +84,8 @@ impl Language {
 impl Tag {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let normal = |text: &str| text::nickname(&text::nickname(text)?.to_lowercase());
-        let rule = "must have 1 to 32 characters each that can be seen: no control, invisible or \
-            direction-changing ones";
+        let rule = "must have 1 to 32 visible characters each, without control or direction-changing \
+            characters";
         bounded(text, 32, normal).map(Self).ok_or(invalid("tags", rule))
     }
 }

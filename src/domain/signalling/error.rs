@@ -53,9 +53,9 @@ codes! {
     /// There is no such method.
     MethodNotFound = -32601, "method_not_found", false, "there is no such method";
     /// A parameter is missing, unknown, or of the wrong type or shape.
-    InvalidParams = -32602, "invalid_params", false, "the parameters are not those of the method";
+    InvalidParams = -32602, "invalid_params", false, "the parameters do not match the method";
     /// Internal error of the server.
-    Internal = -32603, "internal", true, "something went wrong on our side";
+    Internal = -32603, "internal", true, "internal server error";
     /// More simultaneous calls than `ws.calls`; the client must wait for an answer first.
     TooManyCalls = -32001, "too_many_calls", true, "too many calls wait for their answers";
     /// More calls per second than `ws.rate`. If the client continues, the connection is closed with 4429.
@@ -91,7 +91,7 @@ codes! {
     AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
     /// The room is over or gone, the user is banned from it, or the token has expired; the close code tells
     /// which.
-    RoomOver = -32017, "room_over", false, "the room is over for you";
+    RoomOver = -32017, "room_over", false, "the room has ended, or you no longer have access to it";
     /// The room has reached the number of banned users that it can remember.
     TooManyUsers = -32018, "too_many_users", false, "the room can remember no more banned users";
     /// The room is locked; a host must unlock it.

@@ -14,8 +14,7 @@ pub struct DisplayName(Arc<str>);
 
 impl DisplayName {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
-        let rule =
-            "must be 1 to 64 characters that can be seen: no control, invisible or direction-changing ones";
+        let rule = "must be 1 to 64 visible characters, without control or direction-changing characters";
         let name = bounded(text.trim(), 64, text::nickname);
         name.map(Self).ok_or(InvalidName { what: "displayName", rule })
     }

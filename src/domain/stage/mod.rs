@@ -106,11 +106,11 @@ pub enum Refusal {
     HostOnly,
     #[error("this needs a name: send `name`, or use a token with the claim `name`")]
     NameRequired,
-    #[error("people who can speak raise no hand")]
+    #[error("only listeners can raise a hand")]
     OnStage,
-    #[error("hands are closed in this room")]
+    #[error("raising hands is disabled in this room")]
     HandsClosed,
-    #[error("{MAX_HANDS} hands are raised, which is the most that a room takes")]
+    #[error("the room already has the maximum of {MAX_HANDS} raised hands")]
     HandsFull,
     #[error("this person has no hand raised")]
     NoHand,
@@ -118,7 +118,7 @@ pub enum Refusal {
     NotInvited,
     #[error("the chat is closed in this room")]
     ChatClosed,
-    #[error("slow mode: the next message is taken in {wait_ms} ms")]
+    #[error("slow mode: the next message is accepted in {wait_ms} ms")]
     SlowMode { wait_ms: u64 },
     #[error("the room takes at most {MESSAGES_PER_SECOND} messages in a second")]
     TooManyMessages,

@@ -171,16 +171,14 @@ impl PersonId {
 
 impl ChatText {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
-        let rule =
-            "must be 1 to 500 characters that can be seen: no control, invisible or direction-changing ones";
+        let rule = "must be 1 to 500 visible characters, without control or direction-changing characters";
         bounded(text, 500, text::message).map(Self).ok_or(InvalidName { what: "text", rule })
     }
 }
 
 impl NoteText {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
-        let rule =
-            "must be 1 to 140 characters that can be seen: no control, invisible or direction-changing ones";
+        let rule = "must be 1 to 140 visible characters, without control or direction-changing characters";
         bounded(text, 140, text::message).map(Self).ok_or(InvalidName { what: "note", rule })
     }
 }

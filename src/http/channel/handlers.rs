@@ -91,7 +91,7 @@ pub async fn raise(
     delete, path = "/hls/rooms/{room}/hand", operation_id = "lowerHand", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience"),
@@ -112,7 +112,7 @@ pub async fn lower(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -134,7 +134,7 @@ pub async fn lower_other(request: HttpRequest, side: Data<ChannelSide>) -> Resul
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -156,7 +156,7 @@ pub async fn invite(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -293,7 +293,7 @@ pub async fn say(
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("message" = u64, Path, description = "id of a message", minimum = 1)),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -314,7 +314,7 @@ pub async fn delete(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = PinMessage,
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -341,7 +341,7 @@ pub async fn pin(
     delete, path = "/hls/rooms/{room}/pinned", operation_id = "unpinMessage", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -362,7 +362,7 @@ pub async fn unpin(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = Announce,
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (
             status = 400, body = ErrorBody,
             description = "invalid_json, invalid_body, invalid_room_id, invalid_text"
@@ -393,7 +393,7 @@ pub async fn announce(
     delete, path = "/hls/rooms/{room}/announcement", operation_id = "retractAnnouncement", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -414,7 +414,7 @@ pub async fn retract(request: HttpRequest, side: Data<ChannelSide>) -> Result<im
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = SetSettings,
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),

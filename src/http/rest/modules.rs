@@ -26,7 +26,7 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
     ),
     request_body = SetMark,
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_module_id, \
             invalid_ttl"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
@@ -59,7 +59,7 @@ pub(super) async fn set_mark(
         ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$"),
     ),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_module_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),

@@ -103,7 +103,7 @@ pub(super) struct UserBody {
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = CreateUser,
     responses(
-        (status = 201, body = CreateUserAnswer, description = "a fresh token, and what goes with it"),
+        (status = 201, body = CreateUserAnswer, description = "a fresh token, with the URLs and the PIN"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
@@ -169,7 +169,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
         ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
     ),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),

@@ -174,7 +174,10 @@ fn refusal(why: Code) -> Vec<u8> {
         Code::TooManyRequests => {
             ("429 Too Many Requests", "too many connections from this address (http.connections_per_address)")
         }
-        _ => ("503 Service Unavailable", "too many connections are open at this address"),
+        _ => (
+            "503 Service Unavailable",
+            "this listening socket has too many open connections; try again later",
+        ),
     };
     let error = ApiError::new(why, message);
     let retry_after = error.code.retry_after().unwrap_or_default();

@@ -334,7 +334,7 @@ fn client_text(holder: &Holder) -> &str {
 
 /// Returns the error for an unreadable value: another program, or a newer version of Stentor, wrote the key.
 fn unreadable(what: &str) -> PresenceError {
-    PresenceError::Rejected(format!("Redis holds something that is not ours: {what}"))
+    PresenceError::Rejected(format!("cannot parse a value in Redis: {what}; restore or delete the key"))
 }
 
 fn ms(lifetime: Duration) -> u64 {

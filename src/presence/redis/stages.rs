@@ -103,5 +103,5 @@ fn json(value: &impl Serialize) -> Result<String, PresenceError> {
 }
 
 fn unreadable(error: serde_json::Error) -> PresenceError {
-    PresenceError::Rejected(format!("the stage in Redis cannot be used: {error}"))
+    PresenceError::Rejected(format!("cannot parse the stage in Redis: {error}"))
 }

@@ -117,8 +117,8 @@ impl Store for EtcdStore {
     /// default).
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         let seconds = lease_seconds(ttl)?;
-        let seconds =
-            i64::try_from(seconds).map_err(|_| StoreError::Rejected("a lease without end".into()))?;
+        let seconds = i64::try_from(seconds)
+            .map_err(|_| StoreError::Rejected("the lease duration is too long".into()))?;
         // A repeat after a lost response leaves a second lease, which holds no key and expires.
         let lease = self
             .connection
