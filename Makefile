@@ -76,7 +76,7 @@ docs: ## The docs site, in target/docs/site, with its links checked
 		--features search --root $(MDBOOK)
 	@scripts/docs.py $(MDBOOK)/bin/mdbook
 
-sdk: ## The OpenAPI document and the generated parts of sdk/ again, after a change of the REST API
+sdk: ## Writes the OpenAPI document and the generated parts of sdk/, after a change of the REST API
 	@scripts/setup.sh build
 	cargo run --quiet -- openapi >target/openapi.json
 	@cp target/openapi.json sdk/openapi.json

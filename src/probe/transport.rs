@@ -274,7 +274,7 @@ mod tests {
         demuxer.reset();
         demuxer.read(&piece()).unwrap();
         demuxer.counters.clear();
-        assert!(demuxer.read(&piece()).unwrap_err().contains("timestamp 126000 where"));
+        assert!(demuxer.read(&piece()).unwrap_err().contains("timestamp 126000 instead of"));
     }
 
     #[test]

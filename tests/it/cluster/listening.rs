@@ -108,7 +108,7 @@ async fn listeners_keep_url_across_mixer_deaths() {
     let heard = listener.hear(Duration::from_secs(1)).await.unwrap();
     // Tolerate the loss of media that a mixer had listed just before it died.
     let lost =
-        |v: &&String| v.contains("hinted part could not be had") || v.contains("is listed and answers");
+        |v: &&String| v.contains("cannot fetch the hinted part") || v.contains("is listed and answers");
     assert_eq!(heard.violations.iter().filter(|v| !lost(v)).collect::<Vec<_>>(), Vec::<&String>::new());
     assert_eq!(heard.gaps.len(), 2, "one jump per mixer: {:?}", heard.gaps);
 
@@ -148,7 +148,7 @@ async fn mixer_drain_is_gapless_for_listeners() {
         let after = listener.playlist().segments.last().map(|s| s.discontinuity);
         assert_eq!(after, before, "one timeline on both mixers");
         // A part hinted by one mixer and requested from the next may be refused briefly.
-        let lost = |v: &&String| v.contains("hinted part could not be had");
+        let lost = |v: &&String| v.contains("cannot fetch the hinted part");
         assert_eq!(heard.violations.iter().filter(|v| !lost(v)).collect::<Vec<_>>(), Vec::<&String>::new());
         // At most the end of the segment that the mixer was writing is lost.
         assert!(heard.gaps.iter().all(|gap| gap.to == gap.from + 1), "{:?}", heard.gaps);
