@@ -68,6 +68,7 @@ const (
 	CodePagesClosed          Code = "pages_closed"
 	CodePersonNotFound       Code = "person_not_found"
 	CodeProxyNotAllowed      Code = "proxy_not_allowed"
+	CodeRangeNotSatisfiable  Code = "range_not_satisfiable"
 	CodeRecordingActive      Code = "recording_active"
 	CodeRecordingNotFound    Code = "recording_not_found"
 	CodeRecordingNotReady    Code = "recording_not_ready"
@@ -197,6 +198,8 @@ func (e Code) Valid() bool {
 	case CodePersonNotFound:
 		return true
 	case CodeProxyNotAllowed:
+		return true
+	case CodeRangeNotSatisfiable:
 		return true
 	case CodeRecordingActive:
 		return true
@@ -711,6 +714,10 @@ type ModulesAnswer struct {
 type Recording struct {
 	// Bytes Size of the recorded media, in bytes.
 	Bytes int64 `json:"bytes"`
+
+	// DownloadUrl URL of the recording as one M4A file, which can be downloaded in the state `ready`. The request needs
+	// a replay token, as the parameter `token` or as `Authorization: Bearer`.
+	DownloadUrl string `json:"downloadUrl"`
 
 	// DurationMs Duration of the recorded media, in milliseconds. Media that both mixers of a handover recorded count
 	// twice.

@@ -51,6 +51,7 @@ class Code(StrEnum):
     PAGES_CLOSED = "pages_closed"
     PERSON_NOT_FOUND = "person_not_found"
     PROXY_NOT_ALLOWED = "proxy_not_allowed"
+    RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     RECORDING_ACTIVE = "recording_active"
     RECORDING_NOT_FOUND = "recording_not_found"
     RECORDING_NOT_READY = "recording_not_ready"

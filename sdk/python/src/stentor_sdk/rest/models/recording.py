@@ -27,6 +27,9 @@ class Recording:
         lost_segments (int): Number of segments that could not be written because a disk was full, slow or failed.
         mixers (list[str]): Mixers that have a part of the recording.
         hls_url (str): URL of the recording's playlist, which can be played in the state `ready`.
+        download_url (str): URL of the recording as one M4A file, which can be downloaded in the state `ready`. The
+            request needs
+            a replay token, as the parameter `token` or as `Authorization: Bearer`.
         ended_at (int | None | Unset): Time at which the last mixer closed its part; absent before that.
     """
 
@@ -39,6 +42,7 @@ class Recording:
     lost_segments: int
     mixers: list[str]
     hls_url: str
+    download_url: str
     ended_at: int | None | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
@@ -61,6 +65,8 @@ class Recording:
 
         hls_url = self.hls_url
 
+        download_url = self.download_url
+
         ended_at: int | None | Unset
         if isinstance(self.ended_at, Unset):
             ended_at = UNSET
@@ -80,6 +86,7 @@ class Recording:
                 "lostSegments": lost_segments,
                 "mixers": mixers,
                 "hlsUrl": hls_url,
+                "downloadUrl": download_url,
             }
         )
         if ended_at is not UNSET:
@@ -108,6 +115,8 @@ class Recording:
 
         hls_url = d.pop("hlsUrl")
 
+        download_url = d.pop("downloadUrl")
+
         def _parse_ended_at(data: object) -> int | None | Unset:
             if data is None:
                 return data
@@ -127,6 +136,7 @@ class Recording:
             lost_segments=lost_segments,
             mixers=mixers,
             hls_url=hls_url,
+            download_url=download_url,
             ended_at=ended_at,
         )
 
