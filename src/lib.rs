@@ -3,7 +3,7 @@
 //! | module | is | may import |
 //! |---|---|---|
 //! | `domain` | pure state machines and values | nothing of ours |
-//! | `tls` | certificate of the listening sockets, and its replacement | `domain` |
+//! | `tls` | certificate of the listening sockets, and its replacement; trust of outgoing requests | `domain` |
 //! | `config` | raw keys to a validated [`config::Config`] | `domain`, `tls` |
 //! | `process` | child processes that end with this process | nothing of ours |
 //! | `store` | `Store` trait, embedded and etcd | `domain` |
@@ -15,8 +15,9 @@
 //! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `stage` | listener channel: shared event buffers and commands of rooms | `domain`, `presence`, `auth`, `telemetry`, `rooms` |
+//! | `webhooks` | signed delivery of events to endpoints, and its records | `domain`, `tls`, `config`, `store`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
-//! | `http` | REST, HLS, plain streams, operations | `domain`, `store`, `presence`, `media`, `auth`, `telemetry`, `rooms`, `stage` |
+//! | `http` | REST, HLS, plain streams, operations | `domain`, `store`, `presence`, `media`, `auth`, `telemetry`, `rooms`, `stage`, `webhooks` |
 //! | `listening` | playlists, files and keys for listeners and listener nodes, for rooms mixed on any node | `domain`, `media`, `spool`, `auth`, `rooms`, `actors`, `http` |
 //! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
 //! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
@@ -44,4 +45,5 @@ pub mod stage;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod webhooks;
 pub mod ws;

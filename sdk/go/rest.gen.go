@@ -23,6 +23,7 @@ const (
 	CodeBusy                 Code = "busy"
 	CodeChannelUnavailable   Code = "channel_unavailable"
 	CodeChatClosed           Code = "chat_closed"
+	CodeDeadLetterNotFound   Code = "dead_letter_not_found"
 	CodeGatewayUnavailable   Code = "gateway_unavailable"
 	CodeHandNotRaised        Code = "hand_not_raised"
 	CodeHandsClosed          Code = "hands_closed"
@@ -61,6 +62,7 @@ const (
 	CodeNoCapacity           Code = "no_capacity"
 	CodeNoJanusAvailable     Code = "no_janus_available"
 	CodeNoMixerAvailable     Code = "no_mixer_available"
+	CodeNotDelivered         Code = "not_delivered"
 	CodeNotFound             Code = "not_found"
 	CodeNotInvited           Code = "not_invited"
 	CodeOnStage              Code = "on_stage"
@@ -94,6 +96,7 @@ const (
 	CodeUnauthorized         Code = "unauthorized"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeUserRemoved          Code = "user_removed"
+	CodeWebhookNotFound      Code = "webhook_not_found"
 	CodeWebsocketExpected    Code = "websocket_expected"
 	CodeWebsocketVersion     Code = "websocket_version"
 )
@@ -108,6 +111,8 @@ func (e Code) Valid() bool {
 	case CodeChannelUnavailable:
 		return true
 	case CodeChatClosed:
+		return true
+	case CodeDeadLetterNotFound:
 		return true
 	case CodeGatewayUnavailable:
 		return true
@@ -185,6 +190,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodeNoMixerAvailable:
 		return true
+	case CodeNotDelivered:
+		return true
 	case CodeNotFound:
 		return true
 	case CodeNotInvited:
@@ -250,6 +257,8 @@ func (e Code) Valid() bool {
 	case CodeUnsupportedMediaType:
 		return true
 	case CodeUserRemoved:
+		return true
+	case CodeWebhookNotFound:
 		return true
 	case CodeWebsocketExpected:
 		return true
@@ -551,6 +560,30 @@ type CreateUserAnswer struct {
 	WsUrl string `json:"wsUrl"`
 }
 
+// DeadLetter Event that was given up.
+type DeadLetter struct {
+	// At Time at which it was given up.
+	At int64 `json:"at"`
+
+	// Attempts Failed attempts; 0 if it only waited behind other events.
+	Attempts int32 `json:"attempts"`
+
+	// Error Reason of the latest failure.
+	Error string `json:"error"`
+
+	// Event Event of the ledger.
+	Event LedgerEntry `json:"event"`
+}
+
+// DeadLettersAnswer Answer with the events that were given up.
+type DeadLettersAnswer struct {
+	// DeadLetters The newest 1,000, without those delivered again; the oldest first.
+	DeadLetters []DeadLetter `json:"deadLetters"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
 // DeleteAnswer Answer to the deletion of a room.
 type DeleteAnswer struct {
 	Room nullable.Nullable[Room] `json:"room,omitempty"`
@@ -770,6 +803,12 @@ type RecordingsAnswer struct {
 	Success bool `json:"success"`
 }
 
+// ReplayRequest Position from which to deliver again.
+type ReplayRequest struct {
+	// After Cursor of an event; the events after it are delivered again. `0`: all that the ledger keeps.
+	After string `json:"after"`
+}
+
 // Room State of a room.
 type Room struct {
 	// Anchors Number of anchors in the room now, on all gateways; absent while presence is unavailable.
@@ -964,6 +1003,21 @@ type TokenRequest struct {
 	UserId nullable.Nullable[string] `json:"userId,omitempty"`
 }
 
+// UnavailableEndpoint Time for which an endpoint has not been available.
+type UnavailableEndpoint struct {
+	// Attempts Failures since then.
+	Attempts int32 `json:"attempts"`
+
+	// Error Reason of the latest failure.
+	Error string `json:"error"`
+
+	// Next Time of the next attempt.
+	Next int64 `json:"next"`
+
+	// Since Time of the first failure.
+	Since int64 `json:"since"`
+}
+
 // UpdateRoom Fields to change, as a JSON merge patch (RFC 7396): null removes a field, absent fields stay, and `custom` is merged field by field.
 type UpdateRoom struct {
 	// CoverUrl Image of the room: an https URL.
@@ -1040,6 +1094,69 @@ type UsersAnswer struct {
 	Users []User `json:"users"`
 }
 
+// WaitingEvents Room whose events wait for delivery.
+type WaitingEvents struct {
+	// Attempts Failed attempts for that event.
+	Attempts int32 `json:"attempts"`
+
+	// Error Reason why the latest attempt failed.
+	Error nullable.Nullable[string] `json:"error,omitempty"`
+
+	// From Cursor of its oldest undelivered event.
+	From string `json:"from"`
+
+	// Next Time of the next attempt.
+	Next int64 `json:"next"`
+
+	// RoomId Id of the room.
+	RoomId string `json:"roomId"`
+
+	// Since Time of the first of them; absent if there was none.
+	Since nullable.Nullable[int64] `json:"since,omitempty"`
+}
+
+// Webhook Endpoint and its progress.
+type Webhook struct {
+	// Cursor Every selected event up to here is delivered or given up, except those of `waiting`. Absent until the
+	// leader has begun.
+	Cursor nullable.Nullable[string] `json:"cursor,omitempty"`
+
+	// DeadLetters Number of events given up since the endpoint was configured first.
+	DeadLetters int64 `json:"deadLetters"`
+
+	// Name Name in `webhooks.endpoints`.
+	Name string `json:"name"`
+
+	// Rooms Rooms whose events it gets, a `*` at the end for any rest; empty: all.
+	Rooms []string `json:"rooms"`
+
+	// Types Types of events that it gets; empty: all.
+	Types       []string                               `json:"types"`
+	Unavailable nullable.Nullable[UnavailableEndpoint] `json:"unavailable,omitempty"`
+
+	// Url URL to which events are sent.
+	Url string `json:"url"`
+
+	// Waiting Rooms with events that are not delivered yet, at most 100. Further events wait in the ledger.
+	Waiting []WaitingEvents `json:"waiting"`
+}
+
+// WebhookAnswer Answer with one endpoint.
+type WebhookAnswer struct {
+	// Success Always true.
+	Success bool `json:"success"`
+
+	// Webhook Endpoint and its progress.
+	Webhook Webhook `json:"webhook"`
+}
+
+// WebhooksAnswer Answer with all endpoints.
+type WebhooksAnswer struct {
+	// Success Always true.
+	Success  bool      `json:"success"`
+	Webhooks []Webhook `json:"webhooks"`
+}
+
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
 	// After Returns only events after this cursor: `next` of the previous page, or the `cursor` of an event. If
@@ -1112,6 +1229,9 @@ type SetUserRoleJSONRequestBody = SetRole
 
 // IssueListenerTokenJSONRequestBody defines body for IssueListenerToken for application/json ContentType.
 type IssueListenerTokenJSONRequestBody = TokenRequest
+
+// ReplayWebhookJSONRequestBody defines body for ReplayWebhook for application/json ContentType.
+type ReplayWebhookJSONRequestBody = ReplayRequest
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -1429,6 +1549,41 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/token (the `IssueListenerToken` operationId).
 	IssueListenerToken(ctx context.Context, body IssueListenerTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListWebhooks Lists the endpoints of webhooks and their progress.
+	//
+	// Corresponds with GET /api/webhooks (the `ListWebhooks` operationId).
+	ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDeadLetters Lists the events that were given up for an endpoint.
+	//
+	// Corresponds with GET /api/webhooks/{name}/dead (the `ListDeadLetters` operationId).
+	ListDeadLetters(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RedeliverDeadLetter Sends an event that was given up once more, now.
+	//
+	// If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+	//
+	// Corresponds with POST /api/webhooks/{name}/dead/{event} (the `RedeliverDeadLetter` operationId).
+	RedeliverDeadLetter(ctx context.Context, name string, event string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayWebhookWithBody Delivers events again, from a cursor.
+	//
+	// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/webhooks/{name}/replay (the `ReplayWebhook` operationId).
+	ReplayWebhookWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayWebhook Delivers events again, from a cursor.
+	//
+	// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/webhooks/{name}/replay (the `ReplayWebhook` operationId).
+	ReplayWebhook(ctx context.Context, name string, body ReplayWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // ListEvents Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
@@ -1994,6 +2149,91 @@ func (c *Client) IssueListenerTokenWithBody(ctx context.Context, contentType str
 // Corresponds with POST /api/token (the `IssueListenerToken` operationId).
 func (c *Client) IssueListenerToken(ctx context.Context, body IssueListenerTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewIssueListenerTokenRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListWebhooks Lists the endpoints of webhooks and their progress.
+//
+// Corresponds with GET /api/webhooks (the `ListWebhooks` operationId).
+func (c *Client) ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListWebhooksRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDeadLetters Lists the events that were given up for an endpoint.
+//
+// Corresponds with GET /api/webhooks/{name}/dead (the `ListDeadLetters` operationId).
+func (c *Client) ListDeadLetters(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDeadLettersRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RedeliverDeadLetter Sends an event that was given up once more, now.
+//
+// If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+//
+// Corresponds with POST /api/webhooks/{name}/dead/{event} (the `RedeliverDeadLetter` operationId).
+func (c *Client) RedeliverDeadLetter(ctx context.Context, name string, event string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRedeliverDeadLetterRequest(c.Server, name, event)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayWebhookWithBody Delivers events again, from a cursor.
+//
+// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/webhooks/{name}/replay (the `ReplayWebhook` operationId).
+func (c *Client) ReplayWebhookWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayWebhookRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayWebhook Delivers events again, from a cursor.
+//
+// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/webhooks/{name}/replay (the `ReplayWebhook` operationId).
+func (c *Client) ReplayWebhook(ctx context.Context, name string, body ReplayWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayWebhookRequest(c.Server, name, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3194,6 +3434,155 @@ func NewIssueListenerTokenRequestWithBody(server string, contentType string, bod
 	return req, nil
 }
 
+// NewListWebhooksRequest constructs an http.Request for the ListWebhooks method
+func NewListWebhooksRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/webhooks")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListDeadLettersRequest constructs an http.Request for the ListDeadLetters method
+func NewListDeadLettersRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/webhooks/%s/dead", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRedeliverDeadLetterRequest constructs an http.Request for the RedeliverDeadLetter method
+func NewRedeliverDeadLetterRequest(server string, name string, event string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "event", event, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/webhooks/%s/dead/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReplayWebhookRequest calls the generic ReplayWebhook builder with application/json body
+func NewReplayWebhookRequest(server string, name string, body ReplayWebhookJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplayWebhookRequestWithBody(server, name, "application/json", bodyReader)
+}
+
+// NewReplayWebhookRequestWithBody constructs an http.Request for the ReplayWebhook method, with any body, and a specified content type
+func NewReplayWebhookRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/webhooks/%s/replay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -3522,6 +3911,47 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/token (the `IssueListenerToken` operationId).
 	IssueListenerTokenWithResponse(ctx context.Context, body IssueListenerTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueListenerTokenResponse, error)
+
+	// ListWebhooksWithResponse Lists the endpoints of webhooks and their progress.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/webhooks (the `ListWebhooks` operationId).
+	ListWebhooksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListWebhooksResponse, error)
+
+	// ListDeadLettersWithResponse Lists the events that were given up for an endpoint.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/webhooks/{name}/dead (the `ListDeadLetters` operationId).
+	ListDeadLettersWithResponse(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*ListDeadLettersResponse, error)
+
+	// RedeliverDeadLetterWithResponse Sends an event that was given up once more, now.
+	//
+	// If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/webhooks/{name}/dead/{event} (the `RedeliverDeadLetter` operationId).
+	RedeliverDeadLetterWithResponse(ctx context.Context, name string, event string, reqEditors ...RequestEditorFn) (*RedeliverDeadLetterResponse, error)
+
+	// ReplayWebhookWithBodyWithResponse Delivers events again, from a cursor.
+	//
+	// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/webhooks/{name}/replay (the `ReplayWebhook` operationId).
+	ReplayWebhookWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayWebhookResponse, error)
+
+	// ReplayWebhookWithResponse Delivers events again, from a cursor.
+	//
+	// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/webhooks/{name}/replay (the `ReplayWebhook` operationId).
+	ReplayWebhookWithResponse(ctx context.Context, name string, body ReplayWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayWebhookResponse, error)
 }
 
 type ListEventsResponse struct {
@@ -4631,6 +5061,170 @@ func (r IssueListenerTokenResponse) ContentType() string {
 	return ""
 }
 
+type ListWebhooksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *WebhooksAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListWebhooksResponse) GetJSON200() *WebhooksAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ListWebhooksResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListWebhooksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListWebhooksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListWebhooksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDeadLettersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeadLettersAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDeadLettersResponse) GetJSON200() *DeadLettersAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDeadLettersResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDeadLettersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDeadLettersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDeadLettersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RedeliverDeadLetterResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RedeliverDeadLetterResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r RedeliverDeadLetterResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RedeliverDeadLetterResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RedeliverDeadLetterResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RedeliverDeadLetterResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *WebhookAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReplayWebhookResponse) GetJSON200() *WebhookAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayWebhookResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListEventsWithResponse Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
 //
 // A stream ends only with its node; clients reconnect with `Last-Event-ID`.
@@ -5112,6 +5706,77 @@ func (c *ClientWithResponses) IssueListenerTokenWithResponse(ctx context.Context
 		return nil, err
 	}
 	return ParseIssueListenerTokenResponse(rsp)
+}
+
+// ListWebhooksWithResponse Lists the endpoints of webhooks and their progress.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/webhooks (the `ListWebhooks` operationId).
+func (c *ClientWithResponses) ListWebhooksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListWebhooksResponse, error) {
+	rsp, err := c.ListWebhooks(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListWebhooksResponse(rsp)
+}
+
+// ListDeadLettersWithResponse Lists the events that were given up for an endpoint.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/webhooks/{name}/dead (the `ListDeadLetters` operationId).
+func (c *ClientWithResponses) ListDeadLettersWithResponse(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*ListDeadLettersResponse, error) {
+	rsp, err := c.ListDeadLetters(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDeadLettersResponse(rsp)
+}
+
+// RedeliverDeadLetterWithResponse Sends an event that was given up once more, now.
+//
+// If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/webhooks/{name}/dead/{event} (the `RedeliverDeadLetter` operationId).
+func (c *ClientWithResponses) RedeliverDeadLetterWithResponse(ctx context.Context, name string, event string, reqEditors ...RequestEditorFn) (*RedeliverDeadLetterResponse, error) {
+	rsp, err := c.RedeliverDeadLetter(ctx, name, event, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRedeliverDeadLetterResponse(rsp)
+}
+
+// ReplayWebhookWithBodyWithResponse Delivers events again, from a cursor.
+//
+// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/webhooks/{name}/replay (the `ReplayWebhook` operationId).
+func (c *ClientWithResponses) ReplayWebhookWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayWebhookResponse, error) {
+	rsp, err := c.ReplayWebhookWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayWebhookResponse(rsp)
+}
+
+// ReplayWebhookWithResponse Delivers events again, from a cursor.
+//
+// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/webhooks/{name}/replay (the `ReplayWebhook` operationId).
+func (c *ClientWithResponses) ReplayWebhookWithResponse(ctx context.Context, name string, body ReplayWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayWebhookResponse, error) {
+	rsp, err := c.ReplayWebhook(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayWebhookResponse(rsp)
 }
 
 // ParseListEventsResponse parses an HTTP response from a ListEventsWithResponse call
@@ -5806,6 +6471,110 @@ func ParseIssueListenerTokenResponse(rsp *http.Response) (*IssueListenerTokenRes
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TokenAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListWebhooksResponse parses an HTTP response from a ListWebhooksWithResponse call
+func ParseListWebhooksResponse(rsp *http.Response) (*ListWebhooksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListWebhooksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest WebhooksAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListDeadLettersResponse parses an HTTP response from a ListDeadLettersWithResponse call
+func ParseListDeadLettersResponse(rsp *http.Response) (*ListDeadLettersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDeadLettersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeadLettersAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRedeliverDeadLetterResponse parses an HTTP response from a RedeliverDeadLetterWithResponse call
+func ParseRedeliverDeadLetterResponse(rsp *http.Response) (*RedeliverDeadLetterResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RedeliverDeadLetterResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayWebhookResponse parses an HTTP response from a ReplayWebhookWithResponse call
+func ParseReplayWebhookResponse(rsp *http.Response) (*ReplayWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest WebhookAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@
 //! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
 //! ├─ RoomSupervisor ─ RoomActor*, LedgerWatch, Elector ─ Housekeeper, FailoverActor
+//! │ └─ Elector ─ WebhookSupervisor ─ WebhookActor*
 //! ├─ MediaSupervisor ─ MediaSessionActor*
 //! ├─ PresenceSync
 //! └─ GatewaySupervisor ─ WsClient*

@@ -28,6 +28,7 @@ use crate::domain::registration::NodeRecord;
 use crate::presence::Presence;
 use crate::rooms::{RoomService, Scope};
 use crate::stage::StageHub;
+use crate::webhooks::Webhooks;
 use std::sync::Arc;
 
 /// Roles of this node; an absent role is `None`. Each role has its own arbiter, so a blocked role does not
@@ -61,6 +62,7 @@ pub struct RoomsRole {
     pub service: Arc<RoomService>,
     /// `None` on a node without presence.
     pub presence: Option<Arc<dyn Presence>>,
+    pub webhooks: Arc<Webhooks>,
 }
 
 /// Parts of the role `gateway`: connections, presence and media sessions.
@@ -161,10 +163,11 @@ impl NodeSupervisor {
             let worker = ChildSpec { arbiter: Some(arbiter), ..ChildSpec::worker() };
             cx.spawn_child("channels", worker, move || StageFeed::new(hub.clone()));
         }
-        if let Some((RoomsRole { service, presence }, arbiter)) = self.rooms.clone() {
+        if let Some((RoomsRole { service, presence, webhooks }, arbiter)) = self.rooms.clone() {
             let ages = SharedAges::default();
             cx.spawn_child("rooms", spec(&arbiter), move || {
-                RoomSupervisor::new(context.clone(), service.clone(), ages.clone(), presence.clone())
+                let (presence, webhooks) = (presence.clone(), webhooks.clone());
+                RoomSupervisor::new(context.clone(), service.clone(), ages.clone(), presence, webhooks)
             });
         }
         if let Some((gateway, arbiter)) = self.gateway.clone() {

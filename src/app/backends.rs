@@ -1,15 +1,18 @@
-//! The store backend of this node, wrapped so that its requests are counted and timed.
+//! The store backend of this node, wrapped so that its requests are counted and timed, and the endpoints of
+//! webhooks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use crate::actors::context::Context;
 use crate::config::{Config, StoreConfig, StoreKind};
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::etcd::{EtcdOptions, EtcdStore};
 use crate::store::{KeyValue, LeaseId, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream};
 use crate::telemetry::Metrics;
+use crate::webhooks::Webhooks;
 
 /// Name of the embedded store's file in the data directory.
 const FILE: &str = "store.redb";
@@ -109,4 +112,13 @@ impl Store for MeteredStore {
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.timed("revoke", self.inner.revoke(lease), ok).await
     }
+}
+
+/// Returns the endpoints of webhooks.
+///
+/// # Errors
+/// The certificate authorities cannot be read.
+pub fn webhooks(context: &Context) -> anyhow::Result<Arc<Webhooks>> {
+    let webhooks = Webhooks::new(context.store.clone(), &context.config.webhooks, context.metrics.clone());
+    Ok(Arc::new(webhooks.map_err(anyhow::Error::msg)?))
 }

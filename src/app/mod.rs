@@ -200,7 +200,7 @@ impl Node {
             config: Arc::new(config),
         };
         let roles = context.config.node.roles;
-        let service = room_service(&context);
+        let (service, webhooks) = (room_service(&context), backends::webhooks(&context)?);
         let streams = Arc::new(Streams::default());
         let door = Arc::new(Acceptor::default());
         let audience = Arc::<ListenerCounter>::default();
@@ -252,7 +252,9 @@ impl Node {
             plain: roles.hls.then(|| (listening.plain.clone(), relaying.clone())),
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
             relays: roles.hls.then_some((relays, relaying)),
-            rooms: roles.rooms.then(|| (RoomsRole { service: service.clone(), presence }, arbiter())),
+            rooms: roles.rooms.then(|| {
+                (RoomsRole { service: service.clone(), presence, webhooks: webhooks.clone() }, arbiter())
+            }),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
@@ -273,6 +275,7 @@ impl Node {
         let sides = servers::Services {
             context: context.clone(),
             service: service.clone(),
+            webhooks,
             secrets,
             listening,
             recordings,

@@ -44,12 +44,14 @@ use crate::rooms::{Ledger, RoomService};
 use crate::spool::Spool;
 use crate::stage::StageHub;
 use crate::telemetry::Metrics;
+use crate::webhooks::Webhooks;
 use crate::ws::{self, WsSide};
 
 /// Dependencies of the HTTP servers.
 pub struct Services {
     pub context: Context,
     pub service: Arc<RoomService>,
+    pub webhooks: Arc<Webhooks>,
     pub secrets: Arc<Secrets>,
     pub listening: Listening,
     pub recordings: Arc<Recordings>,
@@ -366,6 +368,7 @@ impl Mountable {
             body_limit: config.http.body_limit,
             recordings: sides.recordings,
             recording: config.recording.mode,
+            webhooks: sides.webhooks,
         };
         let directory = context.directory.clone();
         let (listening, secrets, audience) = (sides.listening, sides.secrets.clone(), sides.audience.clone());

@@ -3,18 +3,16 @@
 //! Owns: the addresses, the API key and the wording of failures. Never does: print an answer.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use awc::http::{Method, StatusCode};
 use clap::Args;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use url::Url;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Above the 15 s that a node waits for the endpoint of a webhook.
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum size of an answer, in bytes. `/actors` of a node with a thousand rooms takes a few MB.
 const MAX_BODY: usize = 64 << 20;
 const KEY_VARIABLE: &str = "STENTOR_API_KEY";
@@ -73,7 +71,9 @@ impl Client {
             None => std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
         };
         let connector = match [&args.api, &args.ops].into_iter().any(|url| url.scheme() == "https") {
-            true => awc::Connector::new().rustls_0_23(tls()?),
+            true => {
+                awc::Connector::new().rustls_0_23(stentor::tls::client_config().map_err(anyhow::Error::msg)?)
+            }
             false => awc::Connector::new(),
         };
         let http = awc::Client::builder().connector(connector).timeout(TIMEOUT).disable_redirects().finish();
@@ -97,6 +97,16 @@ impl Client {
         self.request(method, url, body, "--api or STENTOR_API").await
     }
 
+    /// Returns the answer to `GET /api/{path}` with a query.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn query(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let mut url = joined(&self.api, &[&["api"], path].concat());
+        url.query_pairs_mut().extend_pairs(query);
+        self.request(Method::GET, url, None, "--api or STENTOR_API").await
+    }
+
     /// Returns all rooms, ordered by id.
     ///
     /// # Errors
@@ -104,12 +114,9 @@ impl Client {
     pub async fn rooms(&self) -> anyhow::Result<Vec<Value>> {
         let (mut rooms, mut after) = (Vec::new(), None::<String>);
         loop {
-            let mut url = joined(&self.api, &["api", "rooms"]);
-            url.query_pairs_mut().append_pair("limit", "1000");
-            if let Some(after) = &after {
-                url.query_pairs_mut().append_pair("after", after);
-            }
-            let mut page = self.request(Method::GET, url, None, "--api or STENTOR_API").await?;
+            let mut query = vec![("limit", "1000")];
+            query.extend(after.as_deref().map(|after| ("after", after)));
+            let mut page = self.query(&["rooms"], &query).await?;
             if let Some(page) = page["rooms"].as_array_mut() {
                 rooms.append(page);
             }
@@ -198,24 +205,6 @@ impl RefusedRequest {
 fn error_lines(errors: &Value) -> String {
     let errors = errors.as_array().into_iter().flatten().filter_map(Value::as_str);
     errors.map(|error| format!("\n  {error}")).collect()
-}
-
-/// Returns the TLS configuration: the certificate authorities of the system, or those in the file that the
-/// environment variable `SSL_CERT_FILE` names.
-fn tls() -> anyhow::Result<Arc<ClientConfig>> {
-    let loaded = rustls_native_certs::load_native_certs();
-    if let Some(error) = loaded.errors.first()
-        && loaded.certs.is_empty()
-    {
-        bail!(
-            "cannot read the certificate authorities: {error}; install ca-certificates, or set SSL_CERT_FILE"
-        );
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(loaded.certs);
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions()?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
 fn joined(base: &Url, segments: &[&str]) -> Url {

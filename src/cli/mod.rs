@@ -6,6 +6,7 @@
 
 mod actors;
 mod client;
+mod events;
 mod modules;
 mod output;
 mod progress;
@@ -27,6 +28,7 @@ use stentor::telemetry::logging;
 
 use actors::ActorsArgs;
 use client::{Client, NodeArgs};
+use events::{EventsArgs, WebhookCommand};
 use modules::ModuleCommand;
 use rooms::{RoomCommand, UserCommand};
 
@@ -91,6 +93,20 @@ enum Control {
         node: NodeArgs,
         #[command(subcommand)]
         command: ModuleCommand,
+    },
+    /// Print the event ledger.
+    Events {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        args: EventsArgs,
+    },
+    /// List webhooks, deliver events again, and handle those that were given up.
+    Webhooks {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(subcommand)]
+        command: WebhookCommand,
     },
     /// List the actors of a node with their state and the reason for each wait.
     Actors {
@@ -169,6 +185,10 @@ impl Control {
             Self::User { node, command } => rooms::user(&Client::new(&node)?, node.json, command).await,
             Self::Token { node, room } => rooms::token(&Client::new(&node)?, node.json, &room).await,
             Self::Module { node, command } => modules::module(&Client::new(&node)?, node.json, command).await,
+            Self::Events { node, args } => events::events(&Client::new(&node)?, node.json, args).await,
+            Self::Webhooks { node, command } => {
+                events::webhooks(&Client::new(&node)?, node.json, command).await
+            }
             Self::Actors { node, args } => actors::actors(&Client::new(&node)?, node.json, args).await,
             Self::Reload { node } => modules::reload(&Client::new(&node)?, node.json).await,
             Self::Explain { node, room } => actors::explain(&Client::new(&node)?, node.json, &room).await,

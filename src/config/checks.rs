@@ -11,6 +11,7 @@ use url::{Host, Url};
 use super::reader::Reader;
 use super::types::*;
 use crate::domain::ports::PLAIN_RTP_PORTS;
+use crate::domain::webhooks::LEAST_RETENTION;
 
 pub(super) fn check(config: &Config, r: &mut Reader) {
     check_auth(config, r);
@@ -25,6 +26,7 @@ pub(super) fn check(config: &Config, r: &mut Reader) {
     check_presence(&config.presence, r);
     check_ice(&config.ice, r);
     check_supervision(&config.supervision, r);
+    check_webhooks(config, r);
 }
 
 fn check_auth(config: &Config, r: &mut Reader) {
@@ -289,5 +291,32 @@ fn check_supervision(supervision: &SupervisionConfig, r: &mut Reader) {
         &["supervision.retry_max", "supervision.retry_first"],
         supervision.retry_max >= supervision.retry_first,
         "must not be below supervision.retry_first",
+    );
+}
+
+fn check_webhooks(config: &Config, r: &mut Reader) {
+    let webhooks = &config.webhooks;
+    for WebhookEndpoint { name, .. } in &webhooks.endpoints {
+        r.require(
+            &["webhooks.secrets", "webhooks.endpoints"],
+            matches!(webhooks.secrets_of(name).count(), 1 | 2),
+            format!("must have one secret for the endpoint {name}, or two while one replaces the other"),
+        );
+    }
+    for WebhookSecret { endpoint, .. } in &webhooks.secrets {
+        r.require(
+            &["webhooks.secrets", "webhooks.endpoints"],
+            webhooks.endpoints.iter().any(|known| known.name == *endpoint),
+            format!("has a secret for {endpoint}, which webhooks.endpoints does not have"),
+        );
+    }
+    let hours = LEAST_RETENTION.as_secs() / 3600;
+    r.require(
+        &["events.retention", "webhooks.endpoints"],
+        webhooks.endpoints.is_empty() || config.events.retention >= LEAST_RETENTION,
+        format!(
+            "must be at least {hours}h while webhooks.endpoints names any: a refused event is retried for up \
+             to 83 hours and must stay in the ledger meanwhile"
+        ),
     );
 }

@@ -8,6 +8,7 @@ mod events;
 mod recording;
 mod signalling;
 mod sockets;
+mod webhooks;
 
 use serde_json::{Value, json};
 
@@ -31,6 +32,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         recording: recording::recording(r),
         rooms: rooms(r),
         events: events::events(r),
+        webhooks: webhooks::webhooks(r),
         ws: signalling::ws(r),
         presence: signalling::presence(r),
         ice: signalling::ice(r),

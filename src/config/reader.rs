@@ -200,9 +200,13 @@ fn masked(value: &Value) -> String {
     if is_given(value) { MASK.into() } else { shown(value) }
 }
 
-/// Returns the value as it is in the file, but with the user and password of a URL masked.
+/// Returns the value as it is in the file, but with the user and password of a URL masked. A value with the
+/// secret of a webhook, which is in the wrong place, is masked as a whole.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
+    if text.contains("whsec_") {
+        return MASK.into();
+    }
     let Some((scheme, rest)) = text.split_once("://") else { return text };
     match rest.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://{MASK}@{host}"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 
 mod sockets;
+mod webhooks;
 
 const LONG: &str = "0123456789abcdef0123456789abcdef";
 

@@ -13,6 +13,7 @@ use crate::domain::hls;
 use crate::domain::ids::ModuleId;
 use crate::domain::recording::RecordingMode;
 use crate::domain::restart::Budget;
+use crate::domain::webhooks::WebhookFilter;
 use crate::tls::{Chain, Key};
 
 /// Secret text. Never printed.
@@ -40,6 +41,7 @@ pub struct Config {
     pub recording: RecordingConfig,
     pub rooms: RoomsConfig,
     pub events: EventsConfig,
+    pub webhooks: WebhooksConfig,
     pub ws: WsConfig,
     pub presence: PresenceConfig,
     pub ice: IceConfig,
@@ -101,6 +103,35 @@ impl Config {
 pub struct EventsConfig {
     /// Time for which an event is kept.
     pub retention: Duration,
+}
+
+/// Receivers of events.
+#[derive(Debug, Clone)]
+pub struct WebhooksConfig {
+    pub endpoints: Vec<WebhookEndpoint>,
+    pub secrets: Vec<WebhookSecret>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct WebhookEndpoint {
+    /// `^[A-Za-z0-9_-]{1,32}$`, unique.
+    pub name: String,
+    pub url: String,
+    pub filter: WebhookFilter,
+}
+
+/// Secret of an endpoint, decoded. Each endpoint has one or two; a request is signed with each.
+#[derive(Debug, Clone)]
+pub struct WebhookSecret {
+    pub endpoint: String,
+    pub key: Secret,
+}
+
+impl WebhooksConfig {
+    /// Returns the secrets of an endpoint.
+    pub fn secrets_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Secret> {
+        self.secrets.iter().filter(move |secret| secret.endpoint == name).map(|secret| &secret.key)
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -76,7 +76,8 @@ pub struct EventRecord {
 pub struct EventId(String);
 
 /// Position in the ledger: the store's revision of the transaction, and a number within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Cursor {
     pub revision: i64,
     pub index: u8,
@@ -164,6 +165,30 @@ impl EventRecord {
             "time": Rfc3339(self.time).to_string(),
             "data": self.data,
         })
+    }
+}
+
+impl Cursor {
+    /// Returns the last position before this one.
+    pub fn before(self) -> Self {
+        match self.index.checked_sub(1) {
+            Some(index) => Self { index, ..self },
+            None => Self { revision: self.revision.saturating_sub(1), index: u8::MAX },
+        }
+    }
+}
+
+impl From<Cursor> for String {
+    fn from(cursor: Cursor) -> Self {
+        cursor.to_string()
+    }
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = InvalidCursor;
+
+    fn try_from(text: String) -> Result<Self, InvalidCursor> {
+        text.parse()
     }
 }
 

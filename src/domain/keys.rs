@@ -8,6 +8,8 @@ pub const ROOMS: &str = "/rooms/";
 /// Prefix of the events of all rooms. Not below `ROOMS`, so that events outlive their room.
 pub const EVENTS: &str = "/events/";
 pub const JANUSES: &str = "/januses/";
+/// Prefix of the keys of webhooks, each below the name of its endpoint.
+const WEBHOOKS: &str = "/webhooks/";
 pub const MIXERS: &str = "/mixers/";
 /// Prefix of the keys of recordings, one per recording.
 pub const RECORDINGS: &str = "/recordings/";
@@ -153,6 +155,21 @@ pub fn event(room: &RoomId, id: &EventId) -> String {
 pub fn parse_event(key: &str) -> Option<(RoomId, EventId)> {
     let (room, id) = key.strip_prefix(EVENTS)?.split_once('/')?;
     Some((RoomId::new(room).ok()?, EventId::parse(id)?))
+}
+
+/// Returns the key of the progress at an endpoint.
+pub fn webhook_state(endpoint: &str) -> String {
+    format!("{WEBHOOKS}{endpoint}/state")
+}
+
+/// Returns the prefix of the dead letters of an endpoint.
+pub fn webhook_dead_letters(endpoint: &str) -> String {
+    format!("{WEBHOOKS}{endpoint}/dead/")
+}
+
+/// Returns the key of the dead letter in a slot.
+pub fn webhook_dead_letter(endpoint: &str, slot: u64) -> String {
+    format!("{}{slot:03}", webhook_dead_letters(endpoint))
 }
 
 /// Parses a key of a module. `None`: the key is not one of ours.

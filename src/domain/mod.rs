@@ -62,6 +62,7 @@ pub mod timeline;
 pub mod users;
 pub mod view;
 pub mod vouched;
+pub mod webhooks;
 
 #[cfg(test)]
 mod simulation;

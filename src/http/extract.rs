@@ -34,6 +34,12 @@ pub(in crate::http) struct ModulePath(pub ModuleKind, pub ModuleId);
 /// `{id}` of a recording.
 pub(in crate::http) struct RecordingPath(pub RecordingId);
 
+/// `{name}` of a webhook.
+pub(in crate::http) struct WebhookPath(pub String);
+
+/// `{name}` of a webhook and `{event}`, the id of an event.
+pub(in crate::http) struct DeadLetterPath(pub String, pub String);
+
 /// Query string of the request.
 pub(in crate::http) struct QueryOf<T>(pub T);
 
@@ -167,6 +173,28 @@ impl FromRequest for RecordingPath {
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
         ready(RecordingId::new(&id.unwrap_or_default()).map(Self).map_err(ApiError::from))
+    }
+}
+
+impl FromRequest for WebhookPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // A segment that does not decode to text is the name of no webhook.
+        let name = web::Path::<String>::extract(req).into_inner().map(|name| name.into_inner());
+        ready(Ok(Self(name.unwrap_or_default())))
+    }
+}
+
+impl FromRequest for DeadLetterPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let path = web::Path::<(String, String)>::extract(req).into_inner();
+        let (name, event) = path.map(|path| path.into_inner()).unwrap_or_default();
+        ready(Ok(Self(name, event)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::domain::events::{Cursor, EventRecord, EventType, expired};
+use crate::domain::events::{Cursor, EventId, EventRecord, EventType, expired};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::keys;
 use crate::store::{KeyValue, Revision, StoreError, Txn, TxnOutcome};
@@ -29,6 +29,7 @@ const MOST_READERS: usize = 100;
 /// Event as readers get it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LedgerEvent {
+    pub id: EventId,
     pub cursor: Cursor,
     pub key: String,
     pub room: RoomId,
@@ -90,7 +91,7 @@ impl LedgerEvent {
         let cursor = Cursor { revision: entry.mod_revision, index: id.index() };
         let json = record.public(&id, &room, cursor).to_string().into();
         let EventRecord { kind, time, .. } = record;
-        Some(Self { cursor, key: entry.key.clone(), room, kind, time, json })
+        Some(Self { id, cursor, key: entry.key.clone(), room, kind, time, json })
     }
 }
 
@@ -126,6 +127,11 @@ impl Ledger {
             }
         }
         EventPage { events: page, next, more, oldest: events.all.keys().next().copied() }
+    }
+
+    /// Returns the event at a cursor, if it is kept.
+    pub fn get(&self, cursor: Cursor) -> Option<Arc<LedgerEvent>> {
+        self.lock().all.get(&cursor).cloned()
     }
 
     /// Returns the position after the newest event.

@@ -72,6 +72,25 @@ pub struct RoomMoved<'a> {
     pub reason: &'a str,
 }
 
+/// An endpoint of a webhook does not answer, or takes no events; its events wait.
+pub struct WebhookUnavailable<'a> {
+    pub endpoint: &'a str,
+    pub error: &'a str,
+}
+
+/// An endpoint of a webhook answers again.
+pub struct WebhookAvailable<'a> {
+    pub endpoint: &'a str,
+}
+
+/// An event for an endpoint was given up and is a dead letter.
+pub struct WebhookDeadLetter<'a> {
+    pub endpoint: &'a str,
+    pub event: &'a str,
+    pub attempts: u32,
+    pub error: &'a str,
+}
+
 /// Election of this node as the leader.
 pub struct LeaderElected<'a> {
     pub node: &'a ModuleId,
@@ -185,6 +204,35 @@ impl Event for RoomMoved<'_> {
 
     fn record(&self, metrics: &Metrics) {
         self.causes.iter().for_each(|cause| metrics.room_moved(cause));
+    }
+}
+
+impl Event for WebhookUnavailable<'_> {
+    const NAME: &'static str = "webhook_unavailable";
+
+    fn log(&self) {
+        warn!(endpoint = self.endpoint, error = self.error, "webhook endpoint not available; events wait");
+    }
+}
+
+impl Event for WebhookAvailable<'_> {
+    const NAME: &'static str = "webhook_available";
+
+    fn log(&self) {
+        info!(endpoint = self.endpoint, "webhook endpoint answered again");
+    }
+}
+
+impl Event for WebhookDeadLetter<'_> {
+    const NAME: &'static str = "webhook_dead_letter";
+
+    fn log(&self) {
+        let Self { endpoint, event, attempts, error } = self;
+        warn!(endpoint, event, attempts, error, "webhook event given up; it is a dead letter now");
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        metrics.webhooks().gave_up(self.endpoint);
     }
 }
 

@@ -14,6 +14,7 @@ use prometheus::{
 
 use super::logging;
 use super::socket_metrics::SocketMetrics;
+use super::webhook_metrics::WebhookMetrics;
 use crate::domain::mix::PeakClass;
 
 /// Histogram buckets in seconds: 0.5 ms (a call on loopback) to 10 s (the longest timeout).
@@ -62,6 +63,7 @@ struct Families {
     http_requests: IntCounterVec,
     http_seconds: HistogramVec,
     sockets: SocketMetrics,
+    webhooks: WebhookMetrics,
     listeners: IntGauge,
     heartbeats: IntCounterVec,
     channel_clients: IntGauge,
@@ -183,6 +185,7 @@ impl Metrics {
                 &["route"],
             ),
             sockets: SocketMetrics::new(r),
+            webhooks: WebhookMetrics::new(r),
             listeners: gauge(
                 r,
                 "stentor_listeners",
@@ -360,6 +363,11 @@ impl Metrics {
     /// Returns the metrics of the listening sockets.
     pub fn sockets(&self) -> &SocketMetrics {
         &self.0.sockets
+    }
+
+    /// Returns the metrics of webhooks.
+    pub fn webhooks(&self) -> &WebhookMetrics {
+        &self.0.webhooks
     }
 
     pub fn channel_opened(&self) {

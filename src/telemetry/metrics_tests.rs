@@ -68,6 +68,9 @@ fn used() -> Metrics {
     metrics.sockets().refused("hls");
     metrics.sockets().cut("slow_reader");
     metrics.sockets().limited("hls");
+    metrics.webhooks().attempted("app", "delivered");
+    metrics.webhooks().gave_up("app");
+    metrics.webhooks().set_oldest("app", took);
     metrics.sockets().handshake("ok");
     metrics.sockets().set_certificate_expiry(SystemTime::UNIX_EPOCH);
     metrics.heartbeat(false);

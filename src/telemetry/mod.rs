@@ -9,6 +9,7 @@ pub mod logging;
 pub mod metrics;
 mod repeats;
 pub mod socket_metrics;
+pub mod webhook_metrics;
 
 pub use events::Event;
 pub use metrics::{GaugeGuard, Metrics};

@@ -1,8 +1,10 @@
-//! TLS of the listening sockets: the certificate chain, its private key, and their replacement at run time.
+//! TLS of the listening sockets (the certificate chain, its private key, and their replacement at run time),
+//! and of outgoing requests.
 //!
 //! Owns: reading and checking the two PEM files, and the current certificate. Never does: accept a
 //! connection, or print a key.
 
+mod client;
 mod identity;
 
 use std::fmt;
@@ -15,6 +17,7 @@ use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+pub use client::client_config;
 pub use identity::{Chain, Identity, Key};
 
 /// Only protocol offered by ALPN (RFC 7301). HTTP/2 is not offered: actix-http limits neither its concurrent

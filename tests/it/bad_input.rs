@@ -1,6 +1,8 @@
 //! Invalid requests to a running node: each gets its documented status and code, changes nothing, and does
 //! not disturb the room on air.
 
+mod path_tricks;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,6 +14,8 @@ use crate::support::external::secrets;
 use crate::support::node::{Answer, Node};
 use crate::support::raw;
 
+use path_tricks::PATH_TRICKS;
+
 const KEY: &str = "a-key-of-the-tests-0123456789";
 const KEYS: [(&str, &str); 2] = [("auth.mode", "keys"), ("auth.api_keys", KEY)];
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -19,6 +23,9 @@ const ROOMS: &str = "/api/rooms";
 const TOKEN: &str = "/api/token";
 const ROOM: &str = "/api/rooms/{id}";
 const MARK: &str = "/api/modules/{kind}/{id}/mark";
+const REPLAY: &str = "/api/webhooks/{name}/replay";
+const DEAD: &str = "/api/webhooks/{name}/dead";
+const LETTER: &str = "/api/webhooks/{name}/dead/{event}";
 const PATIENCE: Duration = Duration::from_secs(60);
 const TEN_MEGABYTES: usize = 10 << 20;
 
@@ -44,7 +51,7 @@ async fn invalid_and_unknown_names_are_refused() {
 #[actix::test]
 async fn ten_megabyte_bodies_are_refused() {
     let house = House::open(&[]).await;
-    for (method, path) in [("POST", ROOMS), ("POST", TOKEN), ("PUT", MARK)] {
+    for (method, path) in [("POST", ROOMS), ("POST", TOKEN), ("PUT", MARK), ("POST", REPLAY)] {
         let body = vec![b'x'; TEN_MEGABYTES];
         house.refuses(method, path, body, (413, "body_too_large")).await;
     }
@@ -189,45 +196,6 @@ async fn path_tricks_reach_no_file() {
     house.stands_unharmed().await;
 }
 
-const PATH_TRICKS: &[(&str, u16, &str)] = &[
-    ("/hls/rooms/../rooms/live/index.m3u8", 404, "not_found"),
-    ("/hls/rooms/%2e%2e/index.m3u8", 400, "invalid_room_id"),
-    ("/hls/rooms/../secrets.json", 400, "invalid_room_id"),
-    ("/hls/rooms/..%2f..%2f/index.m3u8", 400, "invalid_room_id"),
-    ("/hls/rooms/live%00/index.m3u8", 400, "invalid_room_id"),
-    ("/hls/rooms/live%0a/index.m3u8", 400, "invalid_room_id"),
-    ("/hls/rooms/%ff%fe%fd/index.m3u8", 400, "invalid_room_id"),
-    ("/hls/rooms/li%2fve/index.m3u8", 400, "invalid_room_id"),
-    ("/hls/rooms/live/../../../etc/passwd", 404, "not_found"),
-    ("/hls/rooms/live/..%2f..%2fsecrets.json", 404, "not_found"),
-    ("/hls/rooms/live/..%5c..%5csecrets.json", 404, "not_found"),
-    ("/hls/rooms/live/%2e%2e%2fsecrets.json", 404, "not_found"),
-    ("/hls/rooms/live/%252e%252e%252fsecrets.json", 404, "not_found"),
-    ("/hls/rooms/live/..", 404, "not_found"),
-    ("/hls/rooms/live/.", 404, "not_found"),
-    ("/hls/rooms/live/", 404, "not_found"),
-    ("/hls/rooms/live//index.m3u8", 404, "not_found"),
-    ("/hls/rooms/live/index.m3u8/", 404, "not_found"),
-    ("/hls/rooms/live/index.m3u8%00.m4s", 404, "not_found"),
-    ("/hls/rooms/live/secrets.json", 404, "not_found"),
-    ("/hls/rooms/live/store.redb", 404, "not_found"),
-    ("/hls/rooms/live/INDEX.M3U8", 404, "not_found"),
-    ("/hls/rooms/live/index.m3u8?_HLS_msn=x", 400, "invalid_query"),
-    ("/hls/rooms/live/index.m3u8?_HLS_part=1", 400, "invalid_query"),
-    ("/hls/rooms/live/index.m3u8?_HLS_msn=18446744073709551615", 400, "too_far_ahead"),
-    ("/hls/rooms/live/index.m3u8?token=%22%0a", 400, "invalid_query"),
-    ("/hls/rooms/nosuchroom/index.m3u8", 404, "room_not_found"),
-    ("/hls/rooms/idle/index.m3u8", 404, "room_not_on_air"),
-    ("/hls/../secrets.json", 404, "not_found"),
-    ("/../../../../etc/passwd", 404, "not_found"),
-    ("//etc/passwd", 404, "not_found"),
-    ("/assets/../../Cargo.toml", 404, "not_found"),
-    ("/assets/%2e%2e/%2e%2e/Cargo.toml", 404, "not_found"),
-    ("http://elsewhere/hls/rooms/../x", 400, "invalid_room_id"),
-    ("/actors", 404, "not_found"),
-    ("/api/rooms", 404, "not_found"),
-];
-
 /// A node with the room `live` on air and the room `idle`, and their state before any bad input.
 struct House {
     node: Node,
@@ -323,11 +291,12 @@ impl House {
     fn fill(&self, path: &str) -> String {
         let id = if path.contains("{kind}") { &self.id } else { "live" };
         let path = path.replace("{room}", "live").replace("{person}", "0123456789abcdef");
-        path.replace("{message}", "1").replace("{kind}", "mixers").replace("{id}", id)
+        let path = path.replace("{name}", "app").replace("{event}", "evt_1").replace("{message}", "1");
+        path.replace("{kind}", "mixers").replace("{id}", id)
     }
 
     async fn bad_bodies(&self) {
-        for path in [ROOMS, TOKEN] {
+        for path in [ROOMS, TOKEN, REPLAY] {
             for text in ["{", "nonsense", "{\"roomId\": }", "{'roomId': 'x'}", "{}{}", "{\"a\":\"\n\"}"] {
                 self.refuses("POST", path, text, (400, "invalid_json")).await;
             }
@@ -336,6 +305,13 @@ impl House {
             for text in ["null", "[]", "\"room\"", "1", "[\"room\"]"] {
                 self.refuses("POST", path, text, (400, "invalid_body")).await;
             }
+        }
+        for after in
+            ["1", "null", "[]", "\"x\"", "\"-1\"", "\"1.2.3\"", "\"0\",\"b\":1", "\"0\",\"after\":\"0\""]
+        {
+            self.refuses("POST", REPLAY, format!("{{\"after\":{after}}}"), (400, "invalid_body")).await;
+        }
+        for path in [ROOMS, TOKEN] {
             for room in ["1", "true", "[]", "{}"] {
                 let body = format!("{{\"roomId\": {room}}}");
                 self.refuses("POST", path, body, (400, "invalid_body")).await;
@@ -432,6 +408,14 @@ impl House {
             self.refuses_at(method, path, &target, body.into(), (404, "room_not_found")).await;
         }
         self.refuses("POST", TOKEN, r#"{"roomId":"no-such-room"}"#, (404, "room_not_found")).await;
+        for name in ["other", "a%2Fb", "a%0Ab", "%00", "%FF", "..", &"x".repeat(300)] {
+            for (method, path, body) in
+                [("POST", REPLAY, r#"{"after":"0"}"#), ("GET", DEAD, ""), ("POST", LETTER, "")]
+            {
+                let target = path.replace("{name}", name).replace("{event}", "evt_1");
+                self.refuses_at(method, path, &target, body.into(), (404, "webhook_not_found")).await;
+            }
+        }
         let cordon = || br#"{"label":"cordon"}"#.to_vec();
         let mark = |kind: &str, id: &str| MARK.replace("{kind}", kind).replace("{id}", id);
         self.refuses_at("PUT", MARK, &mark("mixers", "nobody"), cordon(), (404, "module_not_found")).await;

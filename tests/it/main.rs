@@ -35,4 +35,5 @@ mod service;
 mod signalling;
 mod store;
 mod support;
+mod webhooks;
 mod ws;

@@ -3,11 +3,12 @@
 //! ```text
 //! Elector
 //! ├─ Housekeeper     while leading
-//! └─ FailoverActor   while leading
+//! ├─ FailoverActor   while leading
+//! └─ WebhookSupervisor  while leading
 //! ```
 //! The rules are in [`domain::leadership`](crate::domain::leadership). The children are stopped at once when
-//! the leadership ends. A write of the `FailoverActor` in progress only succeeds if the store still names
-//! this node as its leader; each action of the `Housekeeper` is a compare-and-swap.
+//! the leadership ends. A write of the `FailoverActor` or of a `WebhookActor` in progress only succeeds if
+//! the store still names this node as its leader; each action of the `Housekeeper` is a compare-and-swap.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use super::SharedAges;
 use super::failover::FailoverActor;
 use super::housekeeper::Housekeeper;
+use super::webhooks::WebhookSupervisor;
 use crate::actors::context::{Context, random_unit};
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
 use crate::actors::kernel::{StopAnswer, Timer};
@@ -33,9 +35,10 @@ use crate::rooms::{LeaderGuard, RoomService, writes};
 use crate::store::reflector::{ReflectorEvent, reflect};
 use crate::store::{KeyValue, LeaseId, Store, StoreError, TxnOutcome};
 use crate::telemetry::events::{Event, LeaderElected, LeaderKeyOrphaned, LeaderLost};
+use crate::webhooks::Webhooks;
 
 const RELIST_EVERY: Duration = Duration::from_secs(60);
-const TEAM: [&str; 2] = ["housekeeper", "reassigner"];
+const TEAM: [&str; 3] = ["housekeeper", "reassigner", "webhooks"];
 
 type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 
@@ -44,6 +47,7 @@ pub struct Elector {
     service: Arc<RoomService>,
     ages: SharedAges,
     presence: Option<Arc<dyn Presence>>,
+    webhooks: Arc<Webhooks>,
     machine: Leadership,
     steady: watch::Sender<StoreStability>,
     /// Leader key as last read by the watch. The machine observes it each time the watch is consistent.
@@ -82,6 +86,7 @@ impl Elector {
         service: Arc<RoomService>,
         ages: SharedAges,
         presence: Option<Arc<dyn Presence>>,
+        webhooks: Arc<Webhooks>,
     ) -> Self {
         let ttl = context.config.rooms.heartbeat_ttl;
         Self {
@@ -90,6 +95,7 @@ impl Elector {
             service,
             ages,
             presence,
+            webhooks,
             steady: watch::Sender::default(),
             seen: None,
             busy: false,
@@ -159,9 +165,14 @@ impl Elector {
         });
         let (context, service) = (self.context.clone(), self.service.clone());
         let fence = LeaderGuard { key: LEADER.to_owned(), revision };
-        let steady = self.steady.subscribe();
+        let (steady, guard) = (self.steady.subscribe(), fence.clone());
         cx.spawn_child(TEAM[1], ChildSpec::worker(), move || {
             FailoverActor::new(context.clone(), service.clone(), fence.clone(), steady.clone())
+        });
+        let (context, webhooks) = (self.context.clone(), self.webhooks.clone());
+        let ledger = self.service.ledger().clone();
+        cx.spawn_child(TEAM[2], ChildSpec::supervisor(), move || {
+            WebhookSupervisor::new(context.clone(), webhooks.clone(), ledger.clone(), guard.clone())
         });
         self.team.extend(TEAM);
     }

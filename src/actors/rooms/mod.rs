@@ -6,7 +6,9 @@
 //! ├─ LedgerWatch       this node's copy of the event ledger
 //! └─ Elector            leader election; runs its children on the leader only
 //!    ├─ Housekeeper     removal of expired and orphaned rooms
-//!    └─ FailoverActor   failover of rooms whose Janus or mixer is lost
+//!    ├─ FailoverActor    failover of rooms whose Janus or mixer is lost
+//!    └─ WebhookSupervisor
+//!       └─ WebhookActor*  one per endpoint; delivers events to it
 //! ```
 
 pub mod elector;
@@ -15,6 +17,8 @@ pub mod housekeeper;
 pub mod ledger_watch;
 pub mod room;
 pub mod supervisor;
+pub mod webhook;
+pub mod webhooks;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

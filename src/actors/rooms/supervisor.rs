@@ -16,6 +16,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::room::RoomStatus;
 use crate::presence::Presence;
 use crate::rooms::RoomService;
+use crate::webhooks::Webhooks;
 
 pub struct RoomSupervisor {
     context: Context,
@@ -23,6 +24,7 @@ pub struct RoomSupervisor {
     ages: SharedAges,
     /// `None` on a node without presence.
     presence: Option<Arc<dyn Presence>>,
+    webhooks: Arc<Webhooks>,
     news: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
 }
@@ -48,8 +50,9 @@ impl RoomSupervisor {
         service: Arc<RoomService>,
         ages: SharedAges,
         presence: Option<Arc<dyn Presence>>,
+        webhooks: Arc<Webhooks>,
     ) -> Self {
-        Self { context, service, ages, presence, news: None, rooms: RoomChildren::default() }
+        Self { context, service, ages, presence, webhooks, news: None, rooms: RoomChildren::default() }
     }
 
     fn news(&mut self, cx: &mut Cx<Self>) {
@@ -109,9 +112,10 @@ impl Behaviour for RoomSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
-        let presence = self.presence.clone();
+        let (presence, webhooks) = (self.presence.clone(), self.webhooks.clone());
         cx.spawn_child("leader", ChildSpec::worker(), move || {
-            Elector::new(context.clone(), service.clone(), ages.clone(), presence.clone())
+            let (presence, webhooks) = (presence.clone(), webhooks.clone());
+            Elector::new(context.clone(), service.clone(), ages.clone(), presence, webhooks)
         });
         let (context, ledger) = (self.context.clone(), self.service.ledger().clone());
         cx.spawn_child("ledger", ChildSpec::worker(), move || {

@@ -15,7 +15,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::methods::other;
 use crate::http::server::large;
 
-use super::{bans, events, modules, recordings, rooms, token, users};
+use super::{bans, events, modules, recordings, rooms, token, users, webhooks};
 use crate::http::channel::{bans as channel_bans, handlers as channel};
 
 const PREFIX: &str = "/api";
@@ -69,6 +69,10 @@ fn all() -> Vec<Endpoint> {
         modules::list as __path_list,
         modules::stats as __path_stats,
         events::list as __path_list,
+        webhooks::list as __path_list,
+        webhooks::replay as __path_replay,
+        webhooks::dead as __path_dead,
+        webhooks::redeliver as __path_redeliver,
         this::document as __path_document,
     ]
 }

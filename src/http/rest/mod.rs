@@ -17,6 +17,7 @@ mod room_fields;
 mod rooms;
 mod token;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::domain::recording::RecordingMode;
 use crate::rooms::RoomService;
 use crate::rooms::listener_counter::Listeners;
 use crate::rooms::recordings::Recordings;
+use crate::webhooks::Webhooks;
 
 use super::anchors::PresenceQuery;
 use super::cors::{self, Origins};
@@ -70,6 +72,7 @@ pub struct Api {
     pub body_limit: usize,
     pub recordings: Arc<Recordings>,
     pub recording: RecordingMode,
+    pub webhooks: Arc<Webhooks>,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

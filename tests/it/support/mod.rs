@@ -14,6 +14,7 @@ pub mod node;
 pub mod opus;
 pub mod pages;
 pub mod raw;
+pub mod receiver;
 pub mod redis;
 pub mod srtp;
 pub mod stage;

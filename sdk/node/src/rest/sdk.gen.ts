@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, ListBansData, ListBansResponses, ListEventsData, ListEventsResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, MuteRoomData, MuteRoomResponses, RemoveUserData, RemoveUserResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
+import type { BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, ListBansData, ListBansResponses, ListDeadLettersData, ListDeadLettersResponses, ListEventsData, ListEventsResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, ListWebhooksData, ListWebhooksResponses, MuteRoomData, MuteRoomResponses, RedeliverDeadLetterData, RedeliverDeadLetterResponses, RemoveUserData, RemoveUserResponses, ReplayWebhookData, ReplayWebhookResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -454,6 +454,70 @@ export const issueListenerToken = <ThrowOnError extends boolean = true>(options:
             type: 'http'
         }],
     url: '/api/token',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Lists the endpoints of webhooks and their progress.
+ */
+export const listWebhooks = <ThrowOnError extends boolean = true>(options?: Options<ListWebhooksData, ThrowOnError>): RequestResult<ListWebhooksResponses, unknown, ThrowOnError, 'data'> => (options?.client ?? client).get<ListWebhooksResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/webhooks',
+    ...options
+});
+
+/**
+ * Lists the events that were given up for an endpoint.
+ */
+export const listDeadLetters = <ThrowOnError extends boolean = true>(options: Options<ListDeadLettersData, ThrowOnError>): RequestResult<ListDeadLettersResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<ListDeadLettersResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/webhooks/{name}/dead',
+    ...options
+});
+
+/**
+ * Sends an event that was given up once more, now.
+ *
+ * If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+ */
+export const redeliverDeadLetter = <ThrowOnError extends boolean = true>(options: Options<RedeliverDeadLetterData, ThrowOnError>): RequestResult<RedeliverDeadLetterResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<RedeliverDeadLetterResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/webhooks/{name}/dead/{event}',
+    ...options
+});
+
+/**
+ * Delivers events again, from a cursor.
+ *
+ * Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+ */
+export const replayWebhook = <ThrowOnError extends boolean = true>(options: Options<ReplayWebhookData, ThrowOnError>): RequestResult<ReplayWebhookResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<ReplayWebhookResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/webhooks/{name}/replay',
     ...options,
     headers: {
         'Content-Type': 'application/json',

@@ -68,7 +68,7 @@ export type BansAnswer = {
 /**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
 
 /**
  * Fields of a new room.
@@ -184,6 +184,39 @@ export type CreateUserAnswer = {
      * PIN of the room. Optional in `join`: the token alone is sufficient.
      */
     pin: string;
+};
+
+/**
+ * Event that was given up.
+ */
+export type DeadLetter = {
+    event: LedgerEntry;
+    /**
+     * Failed attempts; 0 if it only waited behind other events.
+     */
+    attempts: number;
+    /**
+     * Reason of the latest failure.
+     */
+    error: string;
+    /**
+     * Time at which it was given up.
+     */
+    at: number;
+};
+
+/**
+ * Answer with the events that were given up.
+ */
+export type DeadLettersAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    /**
+     * The newest 1,000, without those delivered again; the oldest first.
+     */
+    deadLetters: Array<DeadLetter>;
 };
 
 /**
@@ -494,6 +527,16 @@ export type RecordingsAnswer = {
 };
 
 /**
+ * Position from which to deliver again.
+ */
+export type ReplayRequest = {
+    /**
+     * Cursor of an event; the events after it are delivered again. `0`: all that the ledger keeps.
+     */
+    after: string;
+};
+
+/**
  * State of a room.
  */
 export type Room = RoomProfile & {
@@ -705,6 +748,28 @@ export type TokenRequest = {
 };
 
 /**
+ * Time for which an endpoint has not been available.
+ */
+export type UnavailableEndpoint = {
+    /**
+     * Time of the first failure.
+     */
+    since: number;
+    /**
+     * Failures since then.
+     */
+    attempts: number;
+    /**
+     * Time of the next attempt.
+     */
+    next: number;
+    /**
+     * Reason of the latest failure.
+     */
+    error: string;
+};
+
+/**
  * Fields to change, as a JSON merge patch (RFC 7396): null removes a field, absent fields stay, and `custom` is merged field by field.
  */
 export type UpdateRoom = {
@@ -812,6 +877,94 @@ export type UsersAnswer = {
      * Users, ordered by id.
      */
     users: Array<User>;
+};
+
+/**
+ * Room whose events wait for delivery.
+ */
+export type WaitingEvents = {
+    /**
+     * Id of the room.
+     */
+    roomId: string;
+    /**
+     * Cursor of its oldest undelivered event.
+     */
+    from: string;
+    /**
+     * Failed attempts for that event.
+     */
+    attempts: number;
+    /**
+     * Time of the first of them; absent if there was none.
+     */
+    since?: number | null;
+    /**
+     * Time of the next attempt.
+     */
+    next: number;
+    /**
+     * Reason why the latest attempt failed.
+     */
+    error?: string | null;
+};
+
+/**
+ * Endpoint and its progress.
+ */
+export type Webhook = {
+    /**
+     * Name in `webhooks.endpoints`.
+     */
+    name: string;
+    /**
+     * URL to which events are sent.
+     */
+    url: string;
+    /**
+     * Types of events that it gets; empty: all.
+     */
+    types: Array<string>;
+    /**
+     * Rooms whose events it gets, a `*` at the end for any rest; empty: all.
+     */
+    rooms: Array<string>;
+    /**
+     * Every selected event up to here is delivered or given up, except those of `waiting`. Absent until the
+     * leader has begun.
+     */
+    cursor?: string | null;
+    /**
+     * Rooms with events that are not delivered yet, at most 100. Further events wait in the ledger.
+     */
+    waiting: Array<WaitingEvents>;
+    unavailable?: UnavailableEndpoint | null;
+    /**
+     * Number of events given up since the endpoint was configured first.
+     */
+    deadLetters: number;
+};
+
+/**
+ * Answer with one endpoint.
+ */
+export type WebhookAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    webhook: Webhook;
+};
+
+/**
+ * Answer with all endpoints.
+ */
+export type WebhooksAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    webhooks: Array<Webhook>;
 };
 
 export type ListEventsData = {
@@ -1431,3 +1584,86 @@ export type IssueListenerTokenResponses = {
 };
 
 export type IssueListenerTokenResponse = IssueListenerTokenResponses[keyof IssueListenerTokenResponses];
+
+export type ListWebhooksData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/webhooks';
+};
+
+export type ListWebhooksResponses = {
+    /**
+     * all endpoints, as configured on this node
+     */
+    200: WebhooksAnswer;
+};
+
+export type ListWebhooksResponse = ListWebhooksResponses[keyof ListWebhooksResponses];
+
+export type ListDeadLettersData = {
+    body?: never;
+    path: {
+        /**
+         * name of the endpoint
+         */
+        name: string;
+    };
+    query?: never;
+    url: '/api/webhooks/{name}/dead';
+};
+
+export type ListDeadLettersResponses = {
+    /**
+     * events that were given up
+     */
+    200: DeadLettersAnswer;
+};
+
+export type ListDeadLettersResponse = ListDeadLettersResponses[keyof ListDeadLettersResponses];
+
+export type RedeliverDeadLetterData = {
+    body?: never;
+    path: {
+        /**
+         * name of the endpoint
+         */
+        name: string;
+        /**
+         * id of the event
+         */
+        event: string;
+    };
+    query?: never;
+    url: '/api/webhooks/{name}/dead/{event}';
+};
+
+export type RedeliverDeadLetterResponses = {
+    /**
+     * delivered
+     */
+    200: Done;
+};
+
+export type RedeliverDeadLetterResponse = RedeliverDeadLetterResponses[keyof RedeliverDeadLetterResponses];
+
+export type ReplayWebhookData = {
+    body: ReplayRequest;
+    path: {
+        /**
+         * name of the endpoint
+         */
+        name: string;
+    };
+    query?: never;
+    url: '/api/webhooks/{name}/replay';
+};
+
+export type ReplayWebhookResponses = {
+    /**
+     * the endpoint, before the events are delivered
+     */
+    200: WebhookAnswer;
+};
+
+export type ReplayWebhookResponse = ReplayWebhookResponses[keyof ReplayWebhookResponses];

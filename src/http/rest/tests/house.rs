@@ -11,10 +11,12 @@ use actix_web::test::TestRequest;
 use actix_web::{App, Error, test, web};
 use serde_json::{Value, json};
 
+use crate::config::{WebhookEndpoint, WebhooksConfig};
 use crate::domain::connection::FencingToken;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::recording::{RecordingId, RecordingMode};
+use crate::domain::webhooks::WebhookFilter;
 use crate::http::anchors::PresenceQuery;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
@@ -25,6 +27,7 @@ use crate::rooms::recordings::Recordings;
 use crate::rooms::{FakeStore, RoomService};
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::webhooks::Webhooks;
 
 type Answering =
     Box<dyn Fn(TestRequest) -> futures::future::LocalBoxFuture<'static, ServiceResponse<BoxBody>>>;
@@ -59,6 +62,28 @@ async fn recordings(store: &Arc<FakeStore>) -> Recordings {
     recordings
 }
 
+/// Returns one endpoint, at which nothing listens, with a room that waits and a dead letter.
+fn webhooks(store: &Arc<FakeStore>, metrics: Metrics) -> Webhooks {
+    let endpoint = WebhookEndpoint {
+        name: "app".into(),
+        url: "http://127.0.0.1:1/events".into(),
+        filter: WebhookFilter { types: vec!["room_ended".into()], rooms: Vec::new() },
+    };
+    let config = WebhooksConfig { endpoints: vec![endpoint], secrets: Vec::new() };
+    store.put_now(
+        "/webhooks/app/state",
+        r#"{
+            "cursor":"99.0","dead":1,
+            "waiting":{"abc":{"from":"7.1","attempts":2,"since":5,"next":6,"error":"no"}}
+        }"#,
+    );
+    let event = r#"{"id":"evt_000000000000000000000000000000010","cursor":"3.0","type":"room_ended",
+        "roomId":"abc","time":"2026-01-31T12:00:00.000Z","data":{}}"#;
+    let letter = format!(r#"{{"number":0,"event":{event},"attempts":10,"error":"no","at":8}}"#);
+    store.put_now("/webhooks/app/dead/000", &letter);
+    Webhooks::new(store.clone(), &config, metrics).unwrap()
+}
+
 pub async fn house() -> House {
     house_with(None, &[]).await
 }
@@ -68,7 +93,8 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
     store.add_module("one", 50);
     let grace = Duration::from_secs(60);
     let metrics = Metrics::new(std::time::SystemTime::now());
-    let rooms = Arc::new(RoomService::new(store.clone(), store.directory(), grace, metrics));
+    let rooms = RoomService::new(store.clone(), store.directory(), grace, metrics.clone());
+    let rooms = Arc::new(rooms);
     rooms.ledger().end_list(1);
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
@@ -86,6 +112,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         body_limit: 64 * 1024,
         recordings: Arc::new(recordings(&store).await),
         recording: RecordingMode::OnRequest,
+        webhooks: Arc::new(webhooks(&store, metrics)),
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));

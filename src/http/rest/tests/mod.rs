@@ -6,3 +6,4 @@ mod rooms;
 mod schema;
 mod surface;
 mod users;
+mod webhooks;

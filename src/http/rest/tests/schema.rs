@@ -94,6 +94,8 @@ fn legal(schema: &Value) -> Vec<Value> {
         values.extend(match schema["pattern"].as_str() {
             Some("^[A-Za-z0-9_-]{3,32}$") => vec![json!("a-Z_9"), json!("abc"), json!("x".repeat(32))],
             Some("^[A-Za-z0-9_.-]{1,64}$") => vec![json!("one"), json!("x".repeat(64))],
+            Some("^[A-Za-z0-9_-]{1,32}$") => vec![json!("app")],
+            Some("^evt_[0-9a-f]{32}[0-9]$") => vec![json!("evt_000000000000000000000000000000010")],
             Some("^[a-z0-9]{16}$") => vec![json!("0123456789abcdef")],
             Some("^[A-Za-z0-9]{6}$") => vec![json!("abC123")],
             Some(CURSOR) => vec![json!("0"), json!("12.3")],

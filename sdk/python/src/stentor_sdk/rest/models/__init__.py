@@ -9,6 +9,8 @@ from .create_room import CreateRoom
 from .create_room_custom_type_0 import CreateRoomCustomType0
 from .create_user import CreateUser
 from .create_user_answer import CreateUserAnswer
+from .dead_letter import DeadLetter
+from .dead_letters_answer import DeadLettersAnswer
 from .delete_answer import DeleteAnswer
 from .done import Done
 from .error_body import ErrorBody
@@ -27,6 +29,7 @@ from .recording import Recording
 from .recording_answer import RecordingAnswer
 from .recording_state import RecordingState
 from .recordings_answer import RecordingsAnswer
+from .replay_request import ReplayRequest
 from .room import Room
 from .room_answer import RoomAnswer
 from .room_profile import RoomProfile
@@ -39,11 +42,16 @@ from .set_role import SetRole
 from .stats_answer import StatsAnswer
 from .token_answer import TokenAnswer
 from .token_request import TokenRequest
+from .unavailable_endpoint import UnavailableEndpoint
 from .update_room import UpdateRoom
 from .update_room_custom_type_0 import UpdateRoomCustomType0
 from .user import User
 from .user_role import UserRole
 from .users_answer import UsersAnswer
+from .waiting_events import WaitingEvents
+from .webhook import Webhook
+from .webhook_answer import WebhookAnswer
+from .webhooks_answer import WebhooksAnswer
 
 __all__ = (
     "AssignedJanus",
@@ -55,6 +63,8 @@ __all__ = (
     "CreateRoomCustomType0",
     "CreateUser",
     "CreateUserAnswer",
+    "DeadLetter",
+    "DeadLettersAnswer",
     "DeleteAnswer",
     "Done",
     "ErrorBody",
@@ -73,6 +83,7 @@ __all__ = (
     "RecordingAnswer",
     "RecordingState",
     "RecordingsAnswer",
+    "ReplayRequest",
     "Room",
     "RoomAnswer",
     "RoomProfile",
@@ -85,9 +96,14 @@ __all__ = (
     "StatsAnswer",
     "TokenAnswer",
     "TokenRequest",
+    "UnavailableEndpoint",
     "UpdateRoom",
     "UpdateRoomCustomType0",
     "User",
     "UserRole",
     "UsersAnswer",
+    "WaitingEvents",
+    "Webhook",
+    "WebhookAnswer",
+    "WebhooksAnswer",
 )

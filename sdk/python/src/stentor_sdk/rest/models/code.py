@@ -6,6 +6,7 @@ class Code(StrEnum):
     BUSY = "busy"
     CHANNEL_UNAVAILABLE = "channel_unavailable"
     CHAT_CLOSED = "chat_closed"
+    DEAD_LETTER_NOT_FOUND = "dead_letter_not_found"
     GATEWAY_UNAVAILABLE = "gateway_unavailable"
     HANDS_CLOSED = "hands_closed"
     HANDS_FULL = "hands_full"
@@ -41,6 +42,7 @@ class Code(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     MODULE_NOT_FOUND = "module_not_found"
     NAME_REQUIRED = "name_required"
+    NOT_DELIVERED = "not_delivered"
     NOT_FOUND = "not_found"
     NOT_INVITED = "not_invited"
     NO_CAPACITY = "no_capacity"
@@ -77,6 +79,7 @@ class Code(StrEnum):
     UNAUTHORIZED = "unauthorized"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     USER_REMOVED = "user_removed"
+    WEBHOOK_NOT_FOUND = "webhook_not_found"
     WEBSOCKET_EXPECTED = "websocket_expected"
     WEBSOCKET_VERSION = "websocket_version"
 

@@ -1,0 +1,227 @@
+//! Webhooks: delivery of the event ledger to the endpoints of an application.
+//!
+//! The leader delivers. Its progress at each endpoint is one value in the store, [`EndpointState`]. It is
+//! written after the endpoint has accepted events, so a leader that dies before the write leaves events to be
+//! delivered again, and none to be missed.
+//!
+//! Owns: which events an endpoint gets, the states of delivery ([`Delivery`]), when to retry, and when to
+//! give up. Never does: send a request, sign, or write.
+
+mod delivery;
+mod queue;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::events::Cursor;
+use super::ids::{RoomId, UnixMs};
+
+pub use delivery::{Delivery, Effect, LedgerEntry, Outcome, StoredState};
+
+/// Rooms with undelivered events that one endpoint keeps at most. Events of further rooms stay in the ledger
+/// until one of these rooms has none left.
+pub const MOST_WAITING_ROOMS: usize = 100;
+/// Dead letters that are kept per endpoint, the newest.
+pub const MOST_DEAD_LETTERS: u64 = 1000;
+/// Delays between the attempts for an event that the endpoint refuses: those that the Standard Webhooks
+/// specification recommends, about 76 hours in total.
+pub const RETRY_DELAYS: [Duration; 9] = [
+    Duration::from_secs(5),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(30 * 60),
+    Duration::from_secs(2 * 3600),
+    Duration::from_secs(5 * 3600),
+    Duration::from_secs(10 * 3600),
+    Duration::from_secs(14 * 3600),
+    Duration::from_secs(20 * 3600),
+    Duration::from_secs(24 * 3600),
+];
+/// Shortest `events.retention` with which a refused event has all its attempts: the sum of [`RETRY_DELAYS`]
+/// with jitter, and a reserve.
+pub const LEAST_RETENTION: Duration = Duration::from_secs(96 * 3600);
+/// Longest text that is kept of an error, in characters.
+const MOST_ERROR_TEXT: usize = 200;
+
+/// Selection of the events that an endpoint gets. It depends on the event alone, so that it is the same
+/// whenever the event is read, also after the room is deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WebhookFilter {
+    /// Types of events, as text, because a newer node may write types that this one does not know. Empty:
+    /// all.
+    pub types: Vec<String>,
+    /// Ids of rooms; a `*` at the end stands for any rest. Empty: all.
+    pub rooms: Vec<String>,
+}
+
+impl WebhookFilter {
+    pub fn takes(&self, room: &RoomId, kind: &str) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => room.as_str().starts_with(start),
+            None => room.as_str() == pattern,
+        };
+        (self.types.is_empty() || self.types.iter().any(|known| known == kind))
+            && (self.rooms.is_empty() || self.rooms.iter().any(fits))
+    }
+}
+
+/// Progress at an endpoint, the value of its key in the store.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointState {
+    /// Every selected event up to here is delivered or a dead letter, except those in `waiting`.
+    pub cursor: Cursor,
+    /// Rooms with undelivered events up to `cursor`.
+    #[serde(default)]
+    pub waiting: BTreeMap<RoomId, WaitingRoom>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<Unavailable>,
+    /// Number of events that were given up. The next one gets this number as the [`slot`] of its dead letter.
+    #[serde(default)]
+    pub dead: u64,
+}
+
+/// Room whose events wait for delivery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingRoom {
+    /// Oldest undelivered event of the room.
+    pub from: Cursor,
+    /// Failed attempts for that event.
+    pub attempts: u32,
+    /// Time of the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<UnixMs>,
+    /// Time of the next attempt.
+    pub next: UnixMs,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// State of an endpoint that does not answer: nothing is sent before `next`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unavailable {
+    pub since: UnixMs,
+    /// Failed attempts since then.
+    pub attempts: u32,
+    pub next: UnixMs,
+    pub error: String,
+}
+
+/// Event that was given up, with a copy of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// Number of the dead letter at its endpoint; rises by one with each.
+    pub number: u64,
+    /// Event as its readers get it.
+    pub event: Value,
+    pub attempts: u32,
+    pub error: String,
+    /// Time at which it was given up.
+    pub at: UnixMs,
+}
+
+/// Decision to give up an event, before the copy of the event is added to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GivenUp {
+    pub number: u64,
+    pub cursor: Cursor,
+    pub attempts: u32,
+    pub error: String,
+}
+
+/// Returns the slot of a dead letter. A newer one replaces the one that is [`MOST_DEAD_LETTERS`] older.
+pub fn slot(number: u64) -> u64 {
+    number % MOST_DEAD_LETTERS
+}
+
+/// Reason why a cursor cannot be replayed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cursor lies ahead of {cursor}, up to which this webhook has read the ledger")]
+pub struct AheadOfCursor {
+    pub cursor: Cursor,
+}
+
+/// Returns the state that delivers every event after `after` again, without waiting for the next attempt.
+///
+/// # Errors
+/// `after` is ahead of the state: nothing was delivered from there on.
+pub fn replayed(state: &EndpointState, after: Cursor) -> Result<EndpointState, AheadOfCursor> {
+    if after > state.cursor {
+        return Err(AheadOfCursor { cursor: state.cursor });
+    }
+    // A room with an older event keeps its place; the others are read again after the cursor.
+    let waiting = state.waiting.iter().filter(|(_, room)| room.from <= after);
+    let waiting = waiting.map(|(id, room)| (id.clone(), WaitingRoom { next: UnixMs(0), ..room.clone() }));
+    Ok(EndpointState { cursor: after, waiting: waiting.collect(), unavailable: None, dead: state.dead })
+}
+
+fn shortened(error: &str) -> String {
+    error.chars().take(MOST_ERROR_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filter_takes_types_and_rooms() {
+        let filter = |types: &[&str], rooms: &[&str]| WebhookFilter {
+            types: types.iter().map(ToString::to_string).collect(),
+            rooms: rooms.iter().map(ToString::to_string).collect(),
+        };
+        let demo = RoomId::new("demo").unwrap();
+        for (types, rooms, taken) in [
+            (&[][..], &[][..], true),
+            (&["room_ended", "room_started"], &[], true),
+            (&["room_ended"], &[], false),
+            (&[], &["other", "de*"], true),
+            (&[], &["*"], true),
+            (&[], &["dem"], false),
+            (&["room_started"], &["other"], false),
+        ] {
+            assert_eq!(filter(types, rooms).takes(&demo, "room_started"), taken, "{types:?} {rooms:?}");
+        }
+    }
+
+    #[test]
+    fn replay_keeps_older_waiting_rooms() {
+        let waiting = |revision, attempts| WaitingRoom {
+            from: Cursor { revision, index: 0 },
+            attempts,
+            since: None,
+            next: UnixMs(0),
+            error: None,
+        };
+        let room = |id: &str| RoomId::new(id).unwrap();
+        let state = EndpointState {
+            cursor: Cursor { revision: 9, index: 0 },
+            waiting: [(room("old"), waiting(3, 4)), (room("new"), waiting(7, 1))].into(),
+            unavailable: None,
+            dead: 2,
+        };
+        let after = Cursor { revision: 5, index: 0 };
+        let again = replayed(&state, after).unwrap();
+        assert_eq!((again.cursor, again.dead), (after, 2));
+        assert_eq!(again.waiting, [(room("old"), waiting(3, 4))].into());
+        assert!(replayed(&state, Cursor { revision: 9, index: 1 }).is_err());
+    }
+
+    #[test]
+    fn schedule_fits_into_least_retention() {
+        let longest: Duration = RETRY_DELAYS.iter().map(|delay| delay.mul_f64(1.1)).sum();
+        assert!(longest > Duration::from_secs(72 * 3600) && longest < LEAST_RETENTION);
+    }
+
+    #[test]
+    fn state_reads_back_with_fewer_fields() {
+        let state: EndpointState = serde_json::from_str(r#"{"cursor":"42.1","later":1}"#).unwrap();
+        assert_eq!(state.cursor, Cursor { revision: 42, index: 1 });
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(text, r#"{"cursor":"42.1","waiting":{},"dead":0}"#);
+    }
+}

@@ -1,0 +1,286 @@
+//! Stable error codes of the API, with their status and retry time.
+
+use actix_web::http::StatusCode;
+use serde::Serialize;
+
+/// Stable error codes. New codes may be added; none changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// 400: the body is not JSON.
+    InvalidJson,
+    /// 400: the body is JSON but not of the expected form: a wrong type, a missing field or an unknown field.
+    InvalidBody,
+    /// 400: the query has an unknown parameter or a value out of range.
+    InvalidQuery,
+    /// 400: the room id is not 3 to 32 characters of `A-Z a-z 0-9 _ -`.
+    InvalidRoomId,
+    /// 400: the PIN is not 6 letters or digits.
+    InvalidPin,
+    /// 400: the maximum number of anchors is not 1 to 5.
+    InvalidMaxAnchors,
+    /// 400: a field of the room has an invalid value; the message names the field and the rule.
+    InvalidRoomField,
+    /// 400: this field of a room cannot be changed; the message says why.
+    ImmutableField,
+    /// 400: the name is not 1 to 64 visible characters: no control, invisible or direction-changing ones.
+    InvalidName,
+    /// 400: the user id is not 1 to 255 bytes without control or invisible characters; an id with a colon
+    /// must be a URI.
+    InvalidUserId,
+    /// 400: the module id is not 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
+    InvalidModuleId,
+    /// 400: the lifetime of a cordon label is not 1 to 604800 seconds.
+    InvalidTtl,
+    /// 400: this path only opens WebSockets.
+    WebsocketExpected,
+    /// 426: the WebSocket version is not 13.
+    WebsocketVersion,
+    /// 408: the body did not arrive in time.
+    RequestTimeout,
+    /// 401: the API key is missing or not valid.
+    Unauthorized,
+    /// 401: a token is required: in the Authorization header, a cookie (listeners), or the `token` parameter.
+    TokenMissing,
+    /// 401: the token was not issued by this installation, or is for another purpose, or for an earlier room
+    /// of this id.
+    TokenInvalid,
+    /// 401: the token has expired; request a new one.
+    TokenExpired,
+    /// 403: the token is for another room or recording.
+    TokenWrongRoom,
+    /// 403: the token is of the wrong kind: listener tokens are for rooms, replay tokens for recordings.
+    TokenWrongAudience,
+    /// 403: the room is not on air, so its keys are not given out.
+    KeyRefused,
+    /// 403: a browser sent the request from a page whose origin is not in `http.allowed_origins`.
+    OriginNotAllowed,
+    /// 403: `Host` is not a name of this server. A node in open mode answers only to `localhost` and loopback
+    /// addresses. The operations endpoints on loopback do so in every mode, and also answer to the hosts of
+    /// the public URLs and of `http.allowed_origins`.
+    HostNotAllowed,
+    /// 403: a proxy passed the request on to a node with `auth.mode: open`, which serves only its own
+    /// machine.
+    ProxyNotAllowed,
+    /// 403: pages give out tokens only with `auth.mode: open`; open the page by a link that carries a token.
+    PagesClosed,
+    /// 400: the id of a recording is not 16 characters of a-z 0-9.
+    InvalidRecordingId,
+    /// 404: there is no such recording, or it was deleted.
+    RecordingNotFound,
+    /// 409, retryable: the recording is not complete yet, or its broadcast is still on air.
+    RecordingNotReady,
+    /// 409: the broadcast is being recorded; stop that first.
+    RecordingActive,
+    /// 409: `recording.mode` is `off`.
+    RecordingOff,
+    /// 404: `webhooks.endpoints` has no endpoint of this name.
+    WebhookNotFound,
+    /// 404: there is no dead letter of this event.
+    DeadLetterNotFound,
+    /// 502: the endpoint did not accept the event; the message says how it answered.
+    NotDelivered,
+    /// 404: the path does not exist.
+    NotFound,
+    /// 404: the room does not exist.
+    RoomNotFound,
+    /// 403: the key is neither a key of the live window nor the next key: it has left the window, or is not
+    /// used yet.
+    KeyOutOfWindow,
+    /// 404: the room is not on air.
+    RoomNotOnAir,
+    /// 404: there is no such key: it is of another broadcast, or the recording does not use it.
+    KeyNotFound,
+    /// 400: `_HLS_msn` is further ahead than the stream can soon reach.
+    TooFarAhead,
+    /// 410: the media has left the live window.
+    MediaGone,
+    /// 404: no Janus or mixer with this id is known.
+    ModuleNotFound,
+    /// 405: the path does not support this method; `Allow` lists those it supports.
+    MethodNotAllowed,
+    /// 409: a room with this id exists.
+    RoomExists,
+    /// 409, retryable: the room is being removed, which takes only moments.
+    RoomRemoving,
+    /// 409: the user is banned from the room, until a host or the application lifts the ban.
+    UserRemoved,
+    /// 409: the room cannot remember any more banned users; lift some bans.
+    TooManyUsers,
+    /// 404: nobody with this id is in the room, has written or has raised a hand.
+    PersonNotFound,
+    /// 413: the body is larger than `http.body_limit`.
+    BodyTooLarge,
+    /// 416: the range begins behind the end of the file; `Content-Range` has its size.
+    RangeNotSatisfiable,
+    /// 415: the body must be `application/json` in UTF-8, without `Content-Encoding`.
+    UnsupportedMediaType,
+    /// 422: the configuration that `POST /reload` read has errors; `details.errors` lists them all.
+    InvalidConfig,
+    /// 500: the server failed. The request id identifies the log line.
+    Internal,
+    /// 503: this node cannot read its configuration again: it is stopping, or is a demo.
+    ReloadUnavailable,
+    /// 503, retryable: other requests kept changing the room at the same time.
+    Busy,
+    /// 400: the text or note is empty, too long, or has characters that cannot be shown.
+    InvalidText,
+    /// 400: the person id is not 16 hexadecimal digits.
+    InvalidPersonId,
+    /// 400: neither the token nor the body names the user.
+    NameRequired,
+    /// 403: only a host of the room may do this.
+    HostOnly,
+    /// 404: this listener has not raised a hand.
+    HandNotRaised,
+    /// 404: the message was deleted, or is older than those that are kept.
+    MessageNotFound,
+    /// 409: anchors and hosts cannot raise a hand.
+    OnStage,
+    /// 409: hands are closed in this room.
+    HandsClosed,
+    /// 409: the room already has its maximum number of raised hands.
+    HandsFull,
+    /// 409: the caller has no invitation to the stage.
+    NotInvited,
+    /// 409: the room is locked; a host must unlock it.
+    RoomLocked,
+    /// 409: the chat is closed in this room.
+    ChatClosed,
+    /// 429: slow mode is on; `Retry-After` tells when the caller may send again.
+    SlowMode,
+    /// 503, retryable: the room has as many listeners as its `listenerLimit` allows.
+    ListenersFull,
+    /// 503, retryable: the listener channel cannot be used now.
+    ChannelUnavailable,
+    /// 503, retryable: this node accepts no signalling connections, because it is starting or stopping.
+    GatewayUnavailable,
+    /// 503, retryable: the modules that could take the room are full; `details.considered` names them.
+    /// Nothing was changed.
+    NoCapacity,
+    /// 503, retryable: no Janus accepts a room; `details.considered` says why. Nothing was changed.
+    NoJanusAvailable,
+    /// 503, retryable: no mixer accepts a room; `details.considered` says why. Nothing was changed.
+    NoMixerAvailable,
+    /// 503, retryable: the room is starting and has no segment yet.
+    MediaNotReady,
+    /// 503: the requested media did not arrive in time.
+    MediaTimeout,
+    /// 503, retryable: too many connections are open to this address of the server.
+    TooManyClients,
+    /// 429, retryable: too many requests with this token, too many requests or connections from this client
+    /// address, or too many messages in this room.
+    TooManyRequests,
+    /// 503, retryable: the node that mixes this room, or has this recording, does not answer.
+    MediaUnavailable,
+    /// 503, retryable: the store does not answer. A change may or may not have happened.
+    StoreUnavailable,
+}
+
+impl Code {
+    /// Returns the HTTP status of the code.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidJson
+            | Self::InvalidBody
+            | Self::InvalidQuery
+            | Self::InvalidRoomId
+            | Self::InvalidPin
+            | Self::InvalidMaxAnchors
+            | Self::InvalidRoomField
+            | Self::ImmutableField
+            | Self::InvalidName
+            | Self::InvalidUserId
+            | Self::InvalidModuleId
+            | Self::InvalidTtl
+            | Self::InvalidRecordingId
+            | Self::TooFarAhead
+            | Self::InvalidText
+            | Self::InvalidPersonId
+            | Self::NameRequired
+            | Self::WebsocketExpected => StatusCode::BAD_REQUEST,
+            Self::Unauthorized | Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::OriginNotAllowed
+            | Self::HostNotAllowed
+            | Self::ProxyNotAllowed
+            | Self::PagesClosed
+            | Self::TokenWrongRoom
+            | Self::TokenWrongAudience
+            | Self::KeyRefused
+            | Self::HostOnly
+            | Self::KeyOutOfWindow => StatusCode::FORBIDDEN,
+            Self::NotFound
+            | Self::RoomNotFound
+            | Self::RoomNotOnAir
+            | Self::KeyNotFound
+            | Self::HandNotRaised
+            | Self::MessageNotFound
+            | Self::PersonNotFound
+            | Self::RecordingNotFound
+            | Self::WebhookNotFound
+            | Self::DeadLetterNotFound
+            | Self::ModuleNotFound => StatusCode::NOT_FOUND,
+            Self::NotDelivered => StatusCode::BAD_GATEWAY,
+            Self::MediaGone => StatusCode::GONE,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::WebsocketVersion => StatusCode::UPGRADE_REQUIRED,
+            Self::RoomExists
+            | Self::RoomRemoving
+            | Self::UserRemoved
+            | Self::TooManyUsers
+            | Self::OnStage
+            | Self::HandsClosed
+            | Self::HandsFull
+            | Self::NotInvited
+            | Self::RoomLocked
+            | Self::RecordingNotReady
+            | Self::RecordingActive
+            | Self::RecordingOff
+            | Self::ChatClosed => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Busy
+            | Self::ReloadUnavailable
+            | Self::GatewayUnavailable
+            | Self::NoCapacity
+            | Self::NoJanusAvailable
+            | Self::NoMixerAvailable
+            | Self::StoreUnavailable
+            | Self::MediaNotReady
+            | Self::MediaTimeout
+            | Self::TooManyClients
+            | Self::ListenersFull
+            | Self::ChannelUnavailable
+            | Self::MediaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SlowMode | Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// Returns the number of seconds after which to retry; `None` if the same request would fail again.
+    pub fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::RoomRemoving
+            | Self::Busy
+            | Self::GatewayUnavailable
+            | Self::MediaNotReady
+            | Self::ChannelUnavailable
+            | Self::SlowMode
+            | Self::TooManyRequests
+            | Self::RecordingNotReady
+            | Self::MediaUnavailable => Some(1),
+            Self::StoreUnavailable => Some(2),
+            Self::NoCapacity
+            | Self::NoJanusAvailable
+            | Self::NoMixerAvailable
+            | Self::ListenersFull
+            | Self::TooManyClients => Some(5),
+            _ => None,
+        }
+    }
+}

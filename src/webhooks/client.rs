@@ -1,0 +1,106 @@
+//! HTTP client of the endpoints.
+//!
+//! Owns: the request, its time limit, and the meaning of each answer. Never does: repeat a request, follow a
+//! redirect, or log an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use awc::http::StatusCode;
+use awc::http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use bytes::Bytes;
+use rustls::ClientConfig;
+
+use super::Endpoint;
+use super::signature::signature;
+use crate::domain::webhooks::Outcome;
+use crate::rooms::now;
+
+/// Time limit of a request, from the connection to the head of the answer.
+const TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Client for all endpoints. Requests run on the thread that sends them.
+#[derive(Clone)]
+pub struct Client {
+    /// `None`: no endpoint has TLS.
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Client {
+    /// Creates the client. Reads the certificate authorities if an endpoint has TLS.
+    ///
+    /// # Errors
+    /// There are none; the text names the remedy.
+    pub fn new(endpoints: &[Arc<Endpoint>]) -> Result<Self, String> {
+        let has_tls = endpoints.iter().any(|endpoint| endpoint.url.starts_with("https:"));
+        Ok(Self { tls: has_tls.then(crate::tls::client_config).transpose()? })
+    }
+
+    /// Sends an event once. `id` and `body` are the same in every delivery of the event.
+    pub async fn send(&self, endpoint: &Endpoint, id: &str, body: Bytes) -> Outcome {
+        let connector = awc::Connector::new().timeout(CONNECT);
+        let connector = match &self.tls {
+            Some(tls) => connector.rustls_0_23(tls.clone()),
+            None => connector,
+        };
+        let client =
+            awc::Client::builder().connector(connector).timeout(TIMEOUT).disable_redirects().finish();
+        let timestamp = now().0 / 1000;
+        let request = client
+            .post(&endpoint.url)
+            // A connection of its own: one that the endpoint has just closed would look like an outage.
+            .force_close()
+            .insert_header((CONTENT_TYPE, "application/json"))
+            .insert_header((USER_AGENT, concat!("stentor/", env!("CARGO_PKG_VERSION"))))
+            .insert_header(("webhook-id", id))
+            .insert_header(("webhook-timestamp", timestamp.to_string()))
+            .insert_header(("webhook-signature", signature(&endpoint.secrets, id, timestamp, &body)));
+        // The connection has a limit of its own, which does not count for `TIMEOUT`.
+        match tokio::time::timeout(TIMEOUT, request.send_body(body)).await {
+            Ok(Ok(answer)) => {
+                let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let retry_after = header.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+                // The body is not read.
+                meaning(answer.status(), retry_after)
+            }
+            Ok(Err(error)) => Outcome::Unavailable { error: error.to_string(), retry_after: None },
+            Err(_) => {
+                let error = format!("no answer within {} s", TIMEOUT.as_secs());
+                Outcome::Unavailable { error, retry_after: None }
+            }
+        }
+    }
+}
+
+/// Returns the meaning of a status. A status that concerns the endpoint, and not the event, stops all events.
+fn meaning(status: StatusCode, retry_after: Option<Duration>) -> Outcome {
+    let error = format!("the endpoint answered {}", status.as_u16());
+    match status.as_u16() {
+        200..=299 => Outcome::Delivered,
+        // Redirects are not followed: the URL is wrong. 421, 425 and 426: RFC 9110 and RFC 8470.
+        300..=399 | 401 | 403..=405 | 407 | 408 | 410 | 421 | 425 | 426 | 429 | 502..=504 => {
+            Outcome::Unavailable { error, retry_after }
+        }
+        _ => Outcome::Refused(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_have_documented_meanings() {
+        let is = |status: u16| meaning(StatusCode::from_u16(status).unwrap(), None);
+        for delivered in [200, 202, 204] {
+            assert_eq!(is(delivered), Outcome::Delivered);
+        }
+        for refused in [400, 402, 406, 409, 413, 415, 422, 500, 501, 505] {
+            assert!(matches!(is(refused), Outcome::Refused(_)), "{refused}");
+        }
+        for unavailable in [301, 307, 401, 403, 404, 405, 408, 410, 429, 502, 503, 504] {
+            assert!(matches!(is(unavailable), Outcome::Unavailable { .. }), "{unavailable}");
+        }
+    }
+}

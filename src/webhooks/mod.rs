@@ -1,0 +1,198 @@
+//! Webhooks: signed delivery of events to the endpoints of an application.
+//!
+//! The leader delivers, by the rules of [`domain::webhooks`](crate::domain::webhooks). The room API of every
+//! node reads the progress from the store, and changes it by compare and swap; the leader then follows.
+//!
+//! Owns: the endpoints with their secrets, the requests, and the keys of webhooks in the store. Never does:
+//! decide when to send.
+
+mod client;
+mod signature;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::config::{Secret, WebhooksConfig};
+use crate::domain::events::{Cursor, EventId};
+use crate::domain::keys;
+use crate::domain::webhooks::{
+    AheadOfCursor, DeadLetter, EndpointState, Outcome, WebhookFilter, replayed, slot,
+};
+use crate::rooms::LeaderGuard;
+use crate::store::{KeyValue, Revision, Store, StoreError, Txn, TxnOutcome};
+use crate::telemetry::Metrics;
+
+use client::Client;
+
+/// Attempts of a replay. The leader writes a few times a second at most while it delivers.
+const ATTEMPTS: usize = 8;
+
+/// Receiver of events.
+pub struct Endpoint {
+    pub name: String,
+    pub url: String,
+    pub filter: WebhookFilter,
+    secrets: Vec<Secret>,
+}
+
+/// The endpoints of this installation.
+pub struct Webhooks {
+    store: Arc<dyn Store>,
+    endpoints: Vec<Arc<Endpoint>>,
+    client: Client,
+    metrics: Metrics,
+}
+
+/// Reason why a request about webhooks has failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WebhookError {
+    #[error("there is no dead letter of this event; GET /api/webhooks/{{name}}/dead lists them")]
+    NoDeadLetter,
+    #[error(transparent)]
+    Ahead(#[from] AheadOfCursor),
+    /// The leader has not written the state yet.
+    #[error("no leader has begun to deliver to this endpoint yet")]
+    NotBegun,
+    #[error("the event was not delivered: {0}")]
+    NotDelivered(String),
+    #[error("the leader kept changing the state at the same time")]
+    Busy,
+    #[error("cannot parse the value of {key}: restore or delete the key; without it, delivery begins anew")]
+    Corrupt { key: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Webhooks {
+    /// # Errors
+    /// The certificate authorities cannot be read; the text names the remedy.
+    pub fn new(store: Arc<dyn Store>, config: &WebhooksConfig, metrics: Metrics) -> Result<Self, String> {
+        let endpoint = |endpoint: &crate::config::WebhookEndpoint| {
+            let secrets = config.secrets_of(&endpoint.name).cloned().collect();
+            let (name, url) = (endpoint.name.clone(), endpoint.url.clone());
+            Arc::new(Endpoint { name, url, filter: endpoint.filter.clone(), secrets })
+        };
+        let endpoints: Vec<_> = config.endpoints.iter().map(endpoint).collect();
+        let client = Client::new(&endpoints)?;
+        Ok(Self { store, endpoints, client, metrics })
+    }
+
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    pub fn endpoint(&self, name: &str) -> Option<&Arc<Endpoint>> {
+        self.endpoints.iter().find(|endpoint| endpoint.name == name)
+    }
+
+    /// Sends an event once and counts the outcome.
+    pub async fn send(&self, endpoint: &Endpoint, id: &str, body: Bytes) -> Outcome {
+        let outcome = self.client.send(endpoint, id, body).await;
+        let counted = match &outcome {
+            Outcome::Delivered => "delivered",
+            Outcome::Refused(_) => "refused",
+            Outcome::Unavailable { .. } | Outcome::Gone => "unavailable",
+        };
+        self.metrics.webhooks().attempted(&endpoint.name, counted);
+        outcome
+    }
+
+    /// Returns the progress; `None` before the leader has written it.
+    ///
+    /// # Errors
+    /// The store does not answer, or the value cannot be parsed.
+    pub async fn state(&self, endpoint: &Endpoint) -> Result<Option<EndpointState>, WebhookError> {
+        Ok(self.stored(endpoint).await?.map(|(state, _)| state))
+    }
+
+    async fn stored(&self, endpoint: &Endpoint) -> Result<Option<(EndpointState, Revision)>, WebhookError> {
+        let kept = self.store.get(&keys::webhook_state(&endpoint.name)).await?;
+        kept.map(|kept| Ok((parsed(&kept)?, kept.mod_revision))).transpose()
+    }
+
+    /// Delivers every event after `after` again.
+    ///
+    /// # Errors
+    /// [`WebhookError::Ahead`] if `after` is ahead of the progress, or an error of the store.
+    pub async fn replay(&self, endpoint: &Endpoint, after: Cursor) -> Result<EndpointState, WebhookError> {
+        let key = keys::webhook_state(&endpoint.name);
+        for _ in 0..ATTEMPTS {
+            let (state, revision) = self.stored(endpoint).await?.ok_or(WebhookError::NotBegun)?;
+            let again = replayed(&state, after)?;
+            let txn = Txn::new().when(&key, revision).put(&key, json(&again));
+            if let TxnOutcome::Committed(_) = self.store.txn(txn).await? {
+                return Ok(again);
+            }
+        }
+        Err(WebhookError::Busy)
+    }
+
+    /// Returns the dead letters, the oldest first.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn dead_letters(&self, endpoint: &Endpoint) -> Result<Vec<DeadLetter>, WebhookError> {
+        let mut letters: Vec<_> =
+            self.letters(endpoint).await?.into_iter().map(|(letter, _)| letter).collect();
+        letters.sort_by_key(|letter| letter.number);
+        Ok(letters)
+    }
+
+    async fn letters(&self, endpoint: &Endpoint) -> Result<Vec<(DeadLetter, KeyValue)>, WebhookError> {
+        let listed = self.store.list(&keys::webhook_dead_letters(&endpoint.name)).await?;
+        let parsed = |entry: KeyValue| Some((serde_json::from_slice(&entry.value).ok()?, entry));
+        Ok(listed.entries.into_iter().filter_map(parsed).collect())
+    }
+
+    /// Sends the event of a dead letter once, from this node. Deletes the dead letter if it is accepted.
+    ///
+    /// # Errors
+    /// [`WebhookError::NotDelivered`] if the endpoint does not accept it; then the dead letter stays.
+    pub async fn redeliver(&self, endpoint: &Endpoint, id: &EventId) -> Result<(), WebhookError> {
+        let letters = self.letters(endpoint).await?;
+        let found = letters.into_iter().find(|(letter, _)| letter.event["id"] == id.as_str());
+        let (letter, entry) = found.ok_or(WebhookError::NoDeadLetter)?;
+        match self.send(endpoint, id.as_str(), json(&letter.event)).await {
+            Outcome::Delivered => {
+                // A conflict means that a newer dead letter is there now.
+                self.store.txn(Txn::new().when(&entry.key, entry.mod_revision).delete(&entry.key)).await?;
+                Ok(())
+            }
+            Outcome::Refused(error) | Outcome::Unavailable { error, .. } => {
+                Err(WebhookError::NotDelivered(error))
+            }
+            Outcome::Gone => Err(WebhookError::NoDeadLetter),
+        }
+    }
+}
+
+/// Writes the progress and new dead letters, if the key has the revision `over` and the writer is still the
+/// leader.
+pub fn progress(
+    guard: &LeaderGuard,
+    endpoint: &str,
+    over: Revision,
+    state: &EndpointState,
+    letters: &[DeadLetter],
+) -> Txn {
+    let key = keys::webhook_state(endpoint);
+    let txn = Txn::new().when(&guard.key, guard.revision).when(&key, over).put(key, json(state));
+    letters.iter().fold(txn, |txn, letter| {
+        txn.put(keys::webhook_dead_letter(endpoint, slot(letter.number)), json(letter))
+    })
+}
+
+/// Parses the value of a state's key.
+///
+/// # Errors
+/// [`WebhookError::Corrupt`].
+pub fn parsed(entry: &KeyValue) -> Result<EndpointState, WebhookError> {
+    let corrupt = |_| WebhookError::Corrupt { key: entry.key.clone() };
+    serde_json::from_slice(&entry.value).map_err(corrupt)
+}
+
+fn json(value: &impl serde::Serialize) -> Bytes {
+    // Cannot fail: the types are plain structs with string keys.
+    serde_json::to_vec(value).expect("store values serialize").into()
+}
