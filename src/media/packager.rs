@@ -383,7 +383,8 @@ impl Packager {
         Ok(held)
     }
 
-    /// Begins media, for the first time or after a gap, with this number of frames available.
+    /// Starts the media clocks, for the first time or after a gap. `frames` frames have already arrived, so
+    /// the media start that much before now.
     fn begin(&mut self, frames: usize) {
         let Moment { now, wall } = self.called;
         if !matches!(self.place, Place::First) {

@@ -27,7 +27,7 @@ impl StandbyBuffer {
             self.frames.push_back(Bytes::copy_from_slice(&frame));
             whole += 1;
         }
-        // A packager accepts no more frames at once.
+        // Keep only as many frames as a packager accepts at once.
         let most = whole_frames(AHEAD) as usize;
         self.frames.drain(..self.frames.len().saturating_sub(most));
         Ok(whole)

@@ -43,8 +43,8 @@ impl Limits {
         let (rate, samples) = (u128::from(SAMPLE_RATE), u128::from(FRAME_SAMPLES));
         let frames = (part.as_nanos() * rate).div_ceil(samples * second).max(1);
         let nanos = (frames * samples * second).div_ceil(rate);
-        // Rounded up to the five decimals of the playlist, so that three times the written value is three
-        // times this one.
+        // Rounded up to the five decimals of the playlist, so that the written PART-HOLD-BACK is exactly
+        // three times the written PART-TARGET.
         let part_target = Duration::from_nanos(nanos.next_multiple_of(10_000) as u64);
         let segment = segment.max(part_target);
         let window = window.max(hls::least_window(segment));

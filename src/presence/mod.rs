@@ -219,8 +219,8 @@ fn news<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>)
     BroadcastStream::new(heard).map(|heard| heard.unwrap_or(PresenceEvent::LookAgain)).boxed()
 }
 
-/// Does the same as [`news`] for a source that is never interrupted: adds the first
-/// [`PresenceEvent::LookAgain`].
+/// Returns the stream of [`news`] with one [`PresenceEvent::LookAgain`] in front: a source that is never
+/// interrupted does not send the first one itself.
 fn news_from_now<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>) -> NewsStream<T> {
     stream::iter([PresenceEvent::LookAgain]).chain(news(heard)).boxed()
 }

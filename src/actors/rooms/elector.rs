@@ -54,9 +54,9 @@ pub struct Elector {
     seen: Option<LeaderRecord>,
     busy: bool,
     stopping: bool,
-    /// Revision of the leader key under which the team works.
+    /// Revision of the leader key under which these children work.
     term: Option<i64>,
-    /// Children of the team that are running or still stopping.
+    /// Children that run only on the leader and are running or still stopping.
     team: BTreeSet<&'static str>,
     reason: String,
     timer: Option<Timer>,
@@ -138,7 +138,7 @@ impl Elector {
         }
     }
 
-    /// Starts and stops the team, so that it runs only while this node leads.
+    /// Starts the children of the leader when this node becomes it, and stops them when it no longer leads.
     fn align(&mut self, now: Duration, cx: &mut Cx<Self>) {
         let leads = self.machine.leads(now);
         if leads != self.term && self.term.is_some() {

@@ -108,8 +108,8 @@ impl MixerRoom {
         Some((port.rtp, why))
     }
 
-    /// Returns true if the store has the current count. While the store is unavailable, Janus would not learn
-    /// of a new port.
+    /// Returns true if the mixer key in the store has the current starvation count. Otherwise the store may
+    /// be unavailable, and then Janus would not learn of a new port.
     fn is_told(&self, wanted: &WantedPart, view: &RoomView) -> bool {
         let key = self.key.current(view.mixer.as_ref());
         key.is_some_and(|key| key.starved == self.starved_under(wanted.epoch))

@@ -108,7 +108,8 @@ pub(super) async fn update(
     id: RoomPath,
     body: JsonBody<UpdateRoom>,
 ) -> Result<impl Responder, ApiError> {
-    // An invalid patch is refused for every room, before the store is asked.
+    // Validate the patch before the store is asked, so that an invalid one is refused even if the room does
+    // not exist.
     RoomProfile::default().merged(&body.0.0)?;
     let room = api.rooms.patch(&id.0, &body.0.0).await?;
     Ok(Json(RoomAnswer::of(shown(&api, &room).await)))

@@ -85,7 +85,7 @@ async fn held_rooms_leave_ffmpeg_start_slots() {
 #[actix::test]
 async fn ports_run_out_without_losing_any() {
     let janus = TestJanus::start().await;
-    // The default capacity keeps one pair of ports free for repairs.
+    // Three pairs for three rooms. The default capacity would be two: it keeps one pair free for repairs.
     let settings = [("mixer.rtp_ports", "30400-30405"), ("mixer.capacity", "3")];
     let mut house = House::open(&janus, janus.janus.url(), &settings).await;
     let names: Vec<String> = (0..4).map(|n| format!("room-{n}")).collect();
