@@ -14,6 +14,7 @@ const TITLES: Record<string, string> = {
   listeners: 'Listeners',
   recordings: 'Recordings',
   events: 'Events',
+  webhooks: 'Webhooks',
   modules: 'Modules',
   channel: 'Listener channel',
   meta: 'This document',
