@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 /// the file that the environment variable `SSL_CERT_FILE` names. Reads files.
 ///
 /// # Errors
-/// There is none; the text names the remedy.
+/// The certificate authorities cannot be read; the text names the remedy.
 pub fn client_config() -> Result<Arc<ClientConfig>, String> {
     let loaded = rustls_native_certs::load_native_certs();
     if let Some(error) = loaded.errors.first()

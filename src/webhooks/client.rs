@@ -31,7 +31,7 @@ impl Client {
     /// Creates the client. Reads the certificate authorities if an endpoint has TLS.
     ///
     /// # Errors
-    /// There are none; the text names the remedy.
+    /// The certificate authorities cannot be read; the text names the remedy.
     pub fn new(endpoints: &[Arc<Endpoint>]) -> Result<Self, String> {
         let has_tls = endpoints.iter().any(|endpoint| endpoint.url.starts_with("https:"));
         Ok(Self { tls: has_tls.then(crate::tls::client_config).transpose()? })

@@ -22,7 +22,7 @@ use crate::stage::FoundPerson;
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -61,7 +61,7 @@ pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl R
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),

@@ -71,7 +71,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
         ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
     ),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
@@ -97,7 +97,7 @@ pub(super) async fn ban(api: Data<Api>, user: UserPath) -> Result<impl Responder
         ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
     ),
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),

@@ -204,7 +204,7 @@ pub(super) struct SetRole {
     ),
     request_body = SetRole,
     responses(
-        (status = 200, body = Done, description = "it is so"),
+        (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),

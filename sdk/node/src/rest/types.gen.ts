@@ -1324,7 +1324,7 @@ export type UnbanUserData = {
 
 export type UnbanUserResponses = {
     /**
-     * it is so
+     * done
      */
     200: Done;
 };
@@ -1349,7 +1349,7 @@ export type BanUserData = {
 
 export type BanUserResponses = {
     /**
-     * it is so
+     * done
      */
     200: Done;
 };
@@ -1546,7 +1546,7 @@ export type SetUserRoleData = {
 
 export type SetUserRoleResponses = {
     /**
-     * it is so
+     * done
      */
     200: Done;
 };
