@@ -4,9 +4,9 @@
 //! Each case runs a random history and then a quiet period. After the quiet period, the model must be in
 //! exactly the state that the store requires.
 
+use crate::domain;
 use proptest::prelude::*;
 
-mod cluster;
 mod janus_world;
 mod mixer_world;
 mod world;

@@ -17,6 +17,8 @@ mod pending_starts;
 mod reassign;
 pub mod recordings;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod sweep;
 pub(crate) mod txn;
 mod users;

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::domain::ids::Epoch;
-use crate::domain::janus_room::{Effect, FoundRoom, Outcome};
-use crate::domain::model::ForwarderState;
-use crate::domain::plan::Failure;
+use super::domain::ids::Epoch;
+use super::domain::janus_room::{Effect, FoundRoom, Outcome};
+use super::domain::model::ForwarderState;
+use super::domain::plan::Failure;
 
 #[derive(Default)]
 pub struct JanusWorld {
     pub rooms: BTreeMap<u32, (Epoch, Vec<ForwarderState>)>,
     /// Creates whose caller has given up, with the time at which they are carried out.
-    late: Vec<(Duration, u32, Epoch)>,
+    pub late: Vec<(Duration, u32, Epoch)>,
 }
 
 impl JanusWorld {
@@ -70,14 +70,6 @@ impl JanusWorld {
     /// Carries out the creates that are due at `now`. Janus refuses a number that it already has.
     pub fn land(&mut self, now: Duration) {
         for (_, number, epoch) in self.late.extract_if(.., |(due, ..)| *due <= now) {
-            self.rooms.entry(number).or_insert((epoch, Vec::new()));
-        }
-    }
-
-    /// Ends the connection: late creates are carried out now, or never.
-    pub fn end_connection(&mut self, carried_out: bool) {
-        let late = std::mem::take(&mut self.late);
-        for (_, number, epoch) in late.into_iter().filter(|_| carried_out) {
             self.rooms.entry(number).or_insert((epoch, Vec::new()));
         }
     }

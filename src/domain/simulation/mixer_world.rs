@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use crate::domain::ids::{Epoch, MediaAddr, Nonce};
-use crate::domain::mixer_room::{LeftStream, ProcessEffect, ProcessOutcome};
-use crate::domain::model::SequenceState;
-use crate::domain::plan::Failure;
-use crate::domain::ports::PortPool;
-
-use super::world::rtp;
+use super::domain::ids::{Epoch, MediaAddr, Nonce};
+use super::domain::mixer_room::{LeftStream, ProcessEffect, ProcessOutcome};
+use super::domain::model::SequenceState;
+use super::domain::plan::Failure;
+use super::domain::ports::PortPool;
 
 pub struct MixerWorld {
     pub pool: PortPool,
@@ -27,13 +25,7 @@ pub struct Estate {
 }
 
 impl MixerWorld {
-    /// Creates a mixer. No two mixers have a port in common.
-    pub fn new(node: usize) -> Self {
-        let first = 20_000 + 100 * node as u16;
-        Self::with_ports(PortPool::new(first, first + 8, 0.0))
-    }
-
-    pub fn with_ports(pool: PortPool) -> Self {
+    pub fn new(pool: PortPool) -> Self {
         Self { pool, process: None, dying: false, open: None, estate: Estate::default() }
     }
 
@@ -85,4 +77,8 @@ impl MixerWorld {
         let ((nonce, next), ceiling) = self.estate.nonce.clone().zip(self.open).zip(self.estate.ceiling)?;
         Some(LeftStream { nonce, next, ceiling })
     }
+}
+
+fn rtp(port: u16) -> MediaAddr {
+    MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port }
 }

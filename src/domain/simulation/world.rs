@@ -15,6 +15,7 @@ use crate::domain::mixer_room::{
 };
 use crate::domain::model::{JanusStatus, LiveMeta, LiveStatus, Meta};
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
+use crate::domain::ports::PortPool;
 use crate::domain::restart::{Backoff, Budget};
 use crate::domain::view::RoomView;
 
@@ -63,7 +64,7 @@ impl World {
             machine.linked(Some(Vec::new()));
             (machine, JanusWorld::default(), RoomView::default())
         });
-        let mixers = (0..MODULES).map(|n| (mixer_room(n), MixerWorld::new(n), RoomView::default()));
+        let mixers = (0..MODULES).map(|n| (mixer_room(n), mixer_world(n), RoomView::default()));
         let mut world = World {
             store: BTreeMap::new(),
             revision: 1,
@@ -408,7 +409,7 @@ impl World {
     }
 
     fn restart_mixer(&mut self, node: usize) {
-        self.mixers[node].1 = MixerWorld::new(node);
+        self.mixers[node].1 = mixer_world(node);
         self.mixers[node].0 = mixer_room(node);
         self.deliver(node);
     }
@@ -484,8 +485,10 @@ impl World {
     }
 }
 
-pub fn rtp(port: u16) -> MediaAddr {
-    MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port }
+/// Creates a mixer. No two mixers have a port in common.
+fn mixer_world(node: usize) -> MixerWorld {
+    let first = 20_000 + 100 * node as u16;
+    MixerWorld::new(PortPool::new(first, first + 8, 0.0))
 }
 
 fn written_or_superseded(written: Option<i64>) -> WriteOutcome {

@@ -5,22 +5,27 @@
 //! the plans of the machines. A seed determines a history: 22 s of faults and requests, then a quiet period,
 //! in which everything must come to rest within a bound.
 //!
-//! `STENTOR_SIM_SEED=17 cargo test --lib domain::simulation::cluster` runs only history 17 and prints its
-//! last events; `STENTOR_SIM_HISTORIES=100000` runs 100,000 histories.
+//! `STENTOR_SIM_SEED=17 cargo test --lib rooms::simulation` runs only history 17 and prints its last events;
+//! `STENTOR_SIM_HISTORIES=100000` runs 100,000 histories.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::super::plan::{Failure, WriteOutcome};
-use super::super::restart::Backoff;
+use crate::domain;
+use crate::domain::plan::{Failure, WriteOutcome};
+use crate::domain::restart::Backoff;
 use node::Answer;
 use world::World;
 
 mod beat;
 mod faults;
 mod house;
+#[path = "../../domain/simulation/janus_world.rs"]
+mod janus_world;
 mod januses;
 mod laws;
+#[path = "../../domain/simulation/mixer_world.rs"]
+mod mixer_world;
 mod mixers;
 mod node;
 mod random;
@@ -67,7 +72,7 @@ fn replay(seed: u64) {
     let told = world.last_events().join("\n");
     println!("history {seed}, its last events:\n{told}");
     if let Err(why) = outcome {
-        panic!("history {seed}: {why}\nSTENTOR_SIM_SEED={seed} cargo test --lib domain::simulation::cluster");
+        panic!("history {seed}: {why}\nSTENTOR_SIM_SEED={seed} cargo test --lib rooms::simulation");
     }
 }
 

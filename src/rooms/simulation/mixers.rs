@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::beat::Beat;
+use super::mixer_world::MixerWorld;
 use super::node::{Answer, Requester, StoreRequest, TimedPart};
 use super::world::{Input, World, ms};
 use super::{backoff, written};
@@ -16,7 +17,6 @@ use crate::domain::model::Health;
 use crate::domain::plan::{Failure, Plan};
 use crate::domain::ports::PortPool;
 use crate::domain::restart::Budget;
-use crate::domain::simulation::mixer_world::MixerWorld;
 use crate::domain::view::RoomView;
 use crate::rooms::writes;
 
@@ -56,7 +56,7 @@ impl MixerSide {
             let first = 10_000 + 2 * PORTS * (node * rooms.len() + r) as u16;
             // Begin at another port than the last process: late packets may still arrive at its ports.
             let begin = f64::from(life * 7 % u32::from(PORTS)) / f64::from(PORTS);
-            (room.clone(), MixerWorld::with_ports(PortPool::new(first, first + 2 * PORTS, begin)))
+            (room.clone(), MixerWorld::new(PortPool::new(first, first + 2 * PORTS, begin)))
         });
         Self {
             beat: Beat::new(Health::Healthy),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::house::{GRACE, House, Request};
-use super::januses::JanusSide;
+use super::januses::{JanusSide, end_connection};
 use super::mixers::MixerSide;
 use super::node::{Node, Requester, Roles, StoreRequest, Vital};
 use super::relays::Relays;
@@ -123,7 +123,7 @@ impl World {
             side.runs = external;
             side.actors.clear();
             match external {
-                true => side.worlds.values_mut().for_each(|world| world.end_connection(carried_out)),
+                true => side.worlds.values_mut().for_each(|world| end_connection(world, carried_out)),
                 false => side.worlds = BTreeMap::new(),
             }
         }

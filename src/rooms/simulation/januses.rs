@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::beat::Beat;
+use super::janus_world::JanusWorld;
 use super::node::{Answer, Requester, StoreRequest, TimedPart};
 use super::world::{Event, Input, JanusCall, ProcessId, World, ms};
 use super::{backoff, written};
@@ -13,7 +14,6 @@ use crate::domain::janus_room::{Effect, FoundRoom, JanusRoom, Outcome, concerns}
 use crate::domain::keys::ModuleKind;
 use crate::domain::model::{Health, JanusState};
 use crate::domain::plan::{Failure, Plan};
-use crate::domain::simulation::janus_world::JanusWorld;
 use crate::domain::view::RoomView;
 use crate::domain::vouched::rtp_refusal;
 use crate::rooms::writes;
@@ -207,7 +207,7 @@ impl World {
         for world in side.worlds.values_mut() {
             match dies {
                 true => *world = JanusWorld::default(),
-                false => world.end_connection(carried_out),
+                false => end_connection(world, carried_out),
             }
         }
         side.connection = number;
@@ -271,5 +271,13 @@ fn unanswered(effect: &Effect, fresh: u32) -> Outcome {
             Outcome::Unanswered { janus_room_id: again.unwrap_or(fresh), why: "timeout".into() }
         }
         _ => Outcome::Failed(Failure::Unknown("timeout".into())),
+    }
+}
+
+/// Ends the connection to a Janus: its late creates are carried out now, or never.
+pub fn end_connection(world: &mut JanusWorld, carried_out: bool) {
+    match carried_out {
+        true => world.land(Duration::MAX),
+        false => world.late.clear(),
     }
 }
