@@ -41,6 +41,7 @@ test-janus: ## The tests of rooms and anchors again, on the newest Janus in Debi
 test-quick: ## The tests that need no browser and no external process
 	@scripts/setup.sh build
 	cargo test --lib --test tidy
+	cargo test --doc
 
 players: ## A live room in VLC, mpv, FFmpeg and GStreamer for three minutes; prints what each plays
 	@scripts/setup.sh test
@@ -57,7 +58,7 @@ faults: ## Faults on real processes: what was lost, how long the recovery took, 
 check: ## Format, lints, repository rules
 	@scripts/setup.sh build
 	@scripts/components.sh
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test --test tidy
 	@if command -v python3 >/dev/null; then scripts/sdk.py check; else echo "check: no python3 here; sdk/ was not compared"; fi

@@ -1,8 +1,10 @@
 //! Stentor: live-audio rooms. Lists the modules and their permitted imports; `ARCHITECTURE.md` explains them.
 //!
+//! The crates below `crates/` are re-exported here as modules. They depend on nothing of this package, so
+//! they need no row.
+//!
 //! | module | is | may import |
 //! |---|---|---|
-//! | `domain` | pure state machines and values | nothing of ours |
 //! | `tls` | certificate of the listening sockets, and its replacement; trust of outgoing requests | `domain` |
 //! | `config` | raw keys to a validated [`config::Config`] | `domain`, `tls` |
 //! | `process` | child processes that end with this process | nothing of ours |
@@ -26,12 +28,13 @@
 
 #![forbid(unsafe_code)]
 
+pub use stentor_domain as domain;
+
 pub mod actors;
 pub mod app;
 pub mod auth;
 pub mod config;
 pub mod demo;
-pub mod domain;
 pub mod http;
 pub mod janus;
 pub mod listening;

@@ -40,7 +40,7 @@ fn no_unfinished_work_is_left() {
 
 #[test]
 fn unwraps_state_their_reason() {
-    assert_tidy(read(&["src"]).iter().flat_map(lines::unexplained_unwrap));
+    assert_tidy(product().iter().flat_map(lines::unexplained_unwrap));
 }
 
 #[test]
@@ -55,6 +55,19 @@ fn imports_follow_the_table_in_lib_rs() {
     let table = Table::parse(&lib.text).unwrap_or_else(|problem| panic!("src/lib.rs: {problem}"));
     assert_tidy(table.unlisted(&lib.text));
     assert_tidy(sources.iter().flat_map(|s| table.violations(s)));
+}
+
+#[test]
+fn every_crate_describes_itself() {
+    let crates = std::fs::read_dir(root().join("crates")).expect("crates/");
+    let folders = crates.map(|entry| entry.expect("crates/").path().join("Cargo.toml"));
+    let manifests: Vec<_> = folders.map(|path| (path.clone(), std::fs::read_to_string(path))).collect();
+    assert!(!manifests.is_empty());
+    assert_tidy(manifests.iter().flat_map(|(path, manifest)| {
+        let readme = path.with_file_name("README.md");
+        let manifest = manifest.as_deref().unwrap_or_default();
+        dependencies::incomplete(&path.display().to_string(), manifest, readme.is_file())
+    }));
 }
 
 #[test]
@@ -171,17 +184,17 @@ fn dependencies_follow_deny_toml() {
         .expect("cargo runs");
     let tree = String::from_utf8(cargo.stdout).expect("UTF-8");
     assert!(tree.lines().count() > 100, "{}", String::from_utf8_lossy(&cargo.stderr));
-    // The first line is this package.
-    let dependencies = tree.split_once('\n').map_or("", |(_, rest)| rest);
     let foreign = dependencies::foreign_sources(&document("Cargo.lock"));
-    assert_tidy(dependencies::unlicensed(dependencies, &permitted).into_iter().chain(foreign));
+    assert_tidy(dependencies::unlicensed(&tree, &permitted).into_iter().chain(foreign));
 }
 
 /// Guards against a checker that reads no files and therefore passes.
 #[test]
 fn tidy_reads_the_sources() {
     let paths: Vec<_> = everything().into_iter().map(|s| s.path).collect();
-    for known in ["src/lib.rs", "src/config/mod.rs", "tests/tidy.rs", "tests/it/main.rs"] {
+    for known in
+        ["src/lib.rs", "src/config/mod.rs", "crates/domain/src/lib.rs", "tests/tidy.rs", "tests/it/main.rs"]
+    {
         assert!(paths.iter().any(|p| p == known), "{known} is not among {paths:?}");
     }
     let sources = read(&["src"]);
@@ -190,7 +203,11 @@ fn tidy_reads_the_sources() {
 }
 
 fn everything() -> Vec<Source> {
-    read(&["src", "tests", "benches", "examples"])
+    read(&["src", "crates", "tests", "benches", "examples"])
+}
+
+fn product() -> Vec<Source> {
+    read(&["src", "crates"])
 }
 
 /// Returns all sources except the samples of the rules, which are full of violations.

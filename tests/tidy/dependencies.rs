@@ -29,6 +29,20 @@ pub fn foreign_sources(lock: &str) -> Vec<String> {
     foreign.map(|source| format!("Cargo.lock: {source} is not crates.io")).collect()
 }
 
+/// Returns the parts that the manifest of a crate in `crates/` lacks, and its missing README.md.
+pub fn incomplete(path: &str, manifest: &str, has_readme: bool) -> Vec<String> {
+    let required = [
+        "edition.workspace = true",
+        "rust-version.workspace = true",
+        "publish = false",
+        "[lints]\nworkspace = true",
+    ];
+    let missing = required.into_iter().filter(|part| !manifest.contains(part));
+    let missing = missing.map(|part| format!("{path}: lacks {part:?}"));
+    let readme = (!has_readme).then(|| format!("{path}: has no README.md next to it"));
+    missing.chain(readme).collect()
+}
+
 /// Splits an SPDX expression. `WITH` and its exception stay with their license.
 fn tokens(license: &str) -> Vec<String> {
     let spaced = license.replace('(', " ( ").replace(')', " ) ").replace(" WITH ", "\u{0}");
@@ -73,6 +87,14 @@ fn license_expressions_are_evaluated() {
         "a|MIT\nb|GPL-3.0 OR MIT (*)\nc|GPL/MIT\nd|MIT AND (ISC OR GPL)\ne|Apache-2.0 WITH LLVM-exception\n";
     assert_eq!(unlicensed(fine, &permitted), Vec::<String>::new());
     assert_eq!(unlicensed("a|GPL\nb|MIT AND GPL\nc|(MIT OR ISC) AND GPL\nd|\n", &permitted).len(), 4);
+}
+
+#[test]
+fn incomplete_manifests_are_reported() {
+    let manifest = "edition.workspace = true\nrust-version.workspace = true\npublish = false\n\n\
+                    [lints]\nworkspace = true\n";
+    assert_eq!(incomplete("a", manifest, true), Vec::<String>::new());
+    assert_eq!(incomplete("a", "publish = false\n", false).len(), 4);
 }
 
 #[test]

@@ -120,7 +120,9 @@ fn normal(path: &Path) -> PathBuf {
 fn paths(line: &str) -> impl Iterator<Item = &str> {
     let quoted = line.split('`').skip(1).step_by(2);
     let ours = quoted.filter(|t| {
-        ["src/", "tests/", "web/", "docs/", "scripts/", "benches/", "ops/"].iter().any(|p| t.starts_with(p))
+        ["src/", "crates/", "tests/", "web/", "docs/", "scripts/", "benches/", "ops/"]
+            .iter()
+            .any(|p| t.starts_with(p))
     });
     ours.filter(|t| !t.contains(['*', '{', ' ']))
 }

@@ -7,7 +7,7 @@ pub struct Source {
     /// Path relative to the root, with `/`.
     pub path: String,
     pub text: String,
-    /// True below `tests/` or `benches/`, or for the file of a `#[cfg(test)] mod`.
+    /// True below a `tests/` or `benches/` of a package, or for the file of a `#[cfg(test)] mod`.
     pub is_test_file: bool,
 }
 
@@ -20,7 +20,11 @@ pub struct Line<'a> {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
-        let is_test_file = path.starts_with("tests/") || path.starts_with("benches/");
+        let in_package = match path.strip_prefix("crates/").and_then(|path| path.split_once('/')) {
+            Some((_, in_package)) => in_package,
+            None => path,
+        };
+        let is_test_file = ["tests/", "benches/"].iter().any(|folder| in_package.starts_with(folder));
         Self { path: path.into(), text: text.into(), is_test_file }
     }
 
@@ -124,6 +128,8 @@ fn test_modules_in_files_include_children() {
         file("src/a/suite/one.rs", ""),
         file("src/a/suite.rs", ""),
         file("tests/it/main.rs", ""),
+        file("crates/a/tests/one.rs", ""),
+        file("crates/a/src/tests.rs", ""),
     ]);
     let tests: Vec<_> = sources.iter().filter(|s| s.is_test_file).map(|s| s.path.as_str()).collect();
     assert_eq!(
@@ -133,7 +139,8 @@ fn test_modules_in_files_include_children() {
             "src/a/real/tests.rs",
             "src/a/suite/one.rs",
             "src/a/suite.rs",
-            "tests/it/main.rs"
+            "tests/it/main.rs",
+            "crates/a/tests/one.rs"
         ]
     );
 }

@@ -20,11 +20,11 @@ use world::World;
 mod beat;
 mod faults;
 mod house;
-#[path = "../../domain/simulation/janus_world.rs"]
+#[path = "../../../crates/domain/src/simulation/janus_world.rs"]
 mod janus_world;
 mod januses;
 mod laws;
-#[path = "../../domain/simulation/mixer_world.rs"]
+#[path = "../../../crates/domain/src/simulation/mixer_world.rs"]
 mod mixer_world;
 mod mixers;
 mod node;

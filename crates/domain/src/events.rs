@@ -1,0 +1,325 @@
+//! The event ledger: events of rooms, their order and their age.
+//!
+//! The event of a change in the store is written in the same transaction as the change, so neither exists
+//! without the other. Its position in the ledger is its [`Cursor`]: the store's revision of that transaction,
+//! and a number within it. All nodes therefore see the events of all rooms in the same order.
+//!
+//! Owns: the event types, the events of each change, and the retention. Never writes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::civil_time::Rfc3339;
+use super::ids::{RoomId, UnixMs, UserId};
+use super::model::{EndReason, LiveMeta, LiveStatus, Meta, User};
+use super::room::RoomWrite;
+use super::view::RoomView;
+
+/// Largest number of events that are kept, whatever their age. Bounds the memory of the nodes and the size of
+/// the store: 100,000 events take about 60 MB.
+pub const MOST_EVENTS: usize = 100_000;
+
+/// Type of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// A room was created.
+    RoomCreated,
+    /// A broadcast was started; the room is on air once its Janus and mixer are ready.
+    RoomStarted,
+    /// The room on air was assigned to another Janus or mixer.
+    RoomMoved,
+    /// The broadcast was ended.
+    RoomEnded,
+    /// The room was deleted.
+    RoomDeleted,
+    /// A user was added to the room.
+    AnchorInvited,
+    /// A user, anchor or listener, was banned from the room.
+    UserBanned,
+    /// The ban of a user was lifted.
+    UserUnbanned,
+    /// A user got another role in the room.
+    RoleChanged,
+    /// All anchors of the room were muted.
+    RoomMuted,
+    /// The room was locked: no new anchor may join.
+    RoomLocked,
+    /// The room was unlocked.
+    RoomUnlocked,
+}
+
+/// Event before it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    pub kind: EventType,
+    pub data: Value,
+}
+
+/// Value of an event's key in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Text, because a newer node may write types that this one does not know.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub time: UnixMs,
+    pub data: Value,
+}
+
+/// Id of an event: `evt_`, 32 hexadecimal digits, and one digit that orders the events of a transaction. The
+/// same in every delivery of the event.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(String);
+
+/// Position in the ledger: the store's revision of the transaction, and a number within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cursor {
+    pub revision: i64,
+    pub index: u8,
+}
+
+/// Error for a text that is not a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a cursor is the value of an event's cursor, or 0")]
+pub struct InvalidCursor;
+
+impl EventType {
+    pub const ALL: [Self; 12] = [
+        Self::RoomCreated,
+        Self::RoomStarted,
+        Self::RoomMoved,
+        Self::RoomEnded,
+        Self::RoomDeleted,
+        Self::AnchorInvited,
+        Self::UserBanned,
+        Self::UserUnbanned,
+        Self::RoleChanged,
+        Self::RoomMuted,
+        Self::RoomLocked,
+        Self::RoomUnlocked,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoomCreated => "room_created",
+            Self::RoomStarted => "room_started",
+            Self::RoomMoved => "room_moved",
+            Self::RoomEnded => "room_ended",
+            Self::RoomDeleted => "room_deleted",
+            Self::AnchorInvited => "anchor_invited",
+            Self::UserBanned => "user_banned",
+            Self::UserUnbanned => "user_unbanned",
+            Self::RoleChanged => "role_changed",
+            Self::RoomMuted => "room_muted",
+            Self::RoomLocked => "room_locked",
+            Self::RoomUnlocked => "room_unlocked",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl EventId {
+    /// Returns the id of event `index` of a transaction. `random` is new for each transaction.
+    pub fn new(random: u128, index: u8) -> Self {
+        Self(format!("evt_{random:032x}{}", index % 10))
+    }
+
+    /// Parses the last part of an event's key.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("evt_")?;
+        let ok =
+            digits.len() == 33 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        (ok && digits.as_bytes()[32].is_ascii_digit()).then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the number of the event within its transaction.
+    pub fn index(&self) -> u8 {
+        self.0.bytes().last().map_or(0, |digit| digit.wrapping_sub(b'0'))
+    }
+}
+
+impl EventRecord {
+    pub fn new(event: NewEvent, time: UnixMs) -> Self {
+        Self { kind: event.kind.as_str().to_owned(), time, data: event.data }
+    }
+
+    /// Returns the event as API clients receive it.
+    pub fn public(&self, id: &EventId, room: &RoomId, cursor: Cursor) -> Value {
+        json!({
+            "id": id.as_str(),
+            "cursor": cursor.to_string(),
+            "type": self.kind,
+            "roomId": room,
+            "time": Rfc3339(self.time).to_string(),
+            "data": self.data,
+        })
+    }
+}
+
+impl Cursor {
+    /// Returns the last position before this one.
+    pub fn before(self) -> Self {
+        match self.index.checked_sub(1) {
+            Some(index) => Self { index, ..self },
+            None => Self { revision: self.revision.saturating_sub(1), index: u8::MAX },
+        }
+    }
+}
+
+impl From<Cursor> for String {
+    fn from(cursor: Cursor) -> Self {
+        cursor.to_string()
+    }
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = InvalidCursor;
+
+    fn try_from(text: String) -> Result<Self, InvalidCursor> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.revision, self.index)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    /// Parses `revision.index`, or a revision alone.
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let (revision, index) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !digits(revision) || !digits(index) {
+            return Err(InvalidCursor);
+        }
+        let parsed = revision.parse().ok().zip(index.parse().ok());
+        parsed.map(|(revision, index)| Self { revision, index }).ok_or(InvalidCursor)
+    }
+}
+
+/// Returns the events of a write to a room, in order. `view`: the room before the write; `now`: time of the
+/// write.
+pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent> {
+    let event = |kind, data| NewEvent { kind, data };
+    match write {
+        RoomWrite::Put { meta, live } => {
+            let new_room = meta.as_ref().filter(|_| view.meta.is_none());
+            let created =
+                new_room.map(|meta| event(EventType::RoomCreated, json!({ "maxAnchors": meta.max_anchors })));
+            let changed = live.as_ref().and_then(|live| of_broadcast(view, live, meta.as_ref(), now));
+            let lock = meta.as_ref().and_then(|meta| of_lock(view, meta));
+            created.into_iter().chain(lock).chain(changed).collect()
+        }
+        RoomWrite::ClearAll if view.meta.is_some() => vec![event(EventType::RoomDeleted, json!({}))],
+        RoomWrite::Roles { users, by } => {
+            let changed = users.iter().map(|(id, user)| {
+                let role = user.assigned.unwrap_or(user.role.into());
+                let mut data = json!({ "userId": id, "role": role });
+                if let Some(by) = by {
+                    data["by"] = json!(by);
+                }
+                event(EventType::RoleChanged, data)
+            });
+            changed.collect()
+        }
+        RoomWrite::MuteAll(order) => {
+            let data = order.by.as_ref().map_or(json!({}), |by| json!({ "by": by }));
+            vec![event(EventType::RoomMuted, data)]
+        }
+        RoomWrite::ClearAll | RoomWrite::ClearLive | RoomWrite::Recording(_) => Vec::new(),
+        RoomWrite::User { id, user, by, .. } => of_user(view, (id, user.as_ref()), by.as_ref()),
+    }
+}
+
+fn of_lock(view: &RoomView, meta: &Meta) -> Option<NewEvent> {
+    let kind = match (view.is_locked(), meta.profile.locked) {
+        (false, true) => EventType::RoomLocked,
+        (true, false) => EventType::RoomUnlocked,
+        _ => return None,
+    };
+    Some(NewEvent { kind, data: json!({}) })
+}
+
+/// Returns the event of a user's write. `by`: host who asked for it.
+fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&UserId>) -> Vec<NewEvent> {
+    let before = view.users.get(id);
+    let was_banned = before.is_some_and(|user| user.is_banned());
+    let is_banned = user.is_some_and(User::is_banned);
+    let mut data = json!({ "userId": id });
+    let kind = match user {
+        _ if is_banned && !was_banned => EventType::UserBanned,
+        _ if was_banned && !is_banned => EventType::UserUnbanned,
+        Some(user) if before.is_none_or(|before| before.role != user.role) => {
+            data["role"] = json!(user.role);
+            EventType::AnchorInvited
+        }
+        _ => return Vec::new(),
+    };
+    if let Some(by) = by {
+        data["by"] = json!(by);
+    }
+    vec![NewEvent { kind, data }]
+}
+
+fn of_broadcast(view: &RoomView, live: &LiveMeta, meta: Option<&Meta>, now: UnixMs) -> Option<NewEvent> {
+    let before = view.live.as_ref().filter(|before| before.status == LiveStatus::OnAir);
+    let assignment = json!({ "epoch": live.epoch, "janusId": live.janus_id, "mixerId": live.mixer_id });
+    let (kind, data) = match (live.status, before) {
+        (LiveStatus::OnAir, None) => (EventType::RoomStarted, assignment),
+        (LiveStatus::OnAir, Some(before)) if before.epoch != live.epoch => {
+            let from = json!({ "janusId": before.janus_id, "mixerId": before.mixer_id });
+            let data = json!({
+                "epoch": live.epoch, "janusId": live.janus_id, "mixerId": live.mixer_id, "from": from,
+            });
+            (EventType::RoomMoved, data)
+        }
+        (LiveStatus::Removing, Some(before)) => {
+            let data = json!({
+                "reason": end_reason(meta),
+                "startedAt": Rfc3339(before.created_at).to_string(),
+                "durationMs": now.0.saturating_sub(before.created_at.0),
+            });
+            (EventType::RoomEnded, data)
+        }
+        _ => return None,
+    };
+    Some(NewEvent { kind, data })
+}
+
+/// Returns the reason for the end of a broadcast. `meta`: metadata in the write that ends it.
+fn end_reason(meta: Option<&Meta>) -> Value {
+    match meta {
+        Some(meta) if meta.deleted_at.is_some() => json!("deleted"),
+        // Livemeta without meta results only from a manual write in the store.
+        meta => json!(meta.and_then(|meta| meta.last_end).unwrap_or(EndReason::Other)),
+    }
+}
+
+/// Returns how many of the oldest events to delete. `times`: times of all events, in the order of the ledger.
+/// An event is deleted only with all events before it, so that the ledger has no gaps.
+pub fn expired(times: impl ExactSizeIterator<Item = UnixMs>, now: UnixMs, retention: Duration) -> usize {
+    let surplus = times.len().saturating_sub(MOST_EVENTS);
+    let is_old = |time: UnixMs| now.0.saturating_sub(time.0) as u128 > retention.as_millis();
+    times.take_while(|time| is_old(*time)).count().max(surplus)
+}
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

@@ -1,0 +1,97 @@
+//! Repair of a room whose mixer receives nothing although Janus forwards. `mixer_room::port` defines the
+//! order of all steps; this module contains those of Janus.
+//!
+//! AudioBridge paces the mixing thread of each room by the wall clock. If the clock is set back, the thread
+//! sleeps until the old time is reached again. A new Janus room has a new thread.
+
+use std::time::Duration;
+
+use super::{Build, Effect, FoundRoom, JanusRoom, destroy, must_have};
+use crate::ids::{Epoch, ModuleId};
+use crate::model::{ForwarderState, JanusStatus, MixerState};
+use crate::plan::Plan;
+use crate::view::{RoomView, Rooms, StoredValue};
+
+/// Interval between two checks whether something else stopped the forwarder. `RELIST_SILENT` applies while
+/// nothing arrives at the mixer.
+const RELIST_EVERY: Duration = Duration::from_secs(30);
+const RELIST_SILENT: Duration = Duration::from_secs(2);
+/// Number of consecutive starvations after which the Janus room is destroyed and created again, once.
+const REMAKE_AT: u32 = 3;
+/// Number of consecutive starvations, in every room, after which a managed Janus is restarted.
+const RESTART_AT: u32 = 4;
+
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    /// Time at which the forwarders were last listed, or the room was created.
+    pub listed_at: Duration,
+    /// Number of consecutive starvations that the mixer reports.
+    starved: u32,
+    /// Set if the room was created during the present silence.
+    made_in_silence: bool,
+    /// Stream id of our newest forwarder, and the epoch whose key it uses.
+    started: Option<(u64, Epoch)>,
+}
+
+impl JanusRoom {
+    /// Reads from the view whether audio arrives at the mixer. Must be called with the newest view before
+    /// planning.
+    pub fn look(&mut self, view: &RoomView) {
+        self.upkeep.starved = mixer_fed_by(view).map_or(0, |mixer| mixer.starved);
+        if self.upkeep.starved == 0 {
+            self.upkeep.made_in_silence = false;
+        }
+    }
+
+    pub(super) fn made(&mut self, now: Duration) {
+        self.upkeep.listed_at = now;
+        self.upkeep.made_in_silence = self.upkeep.starved > 0;
+    }
+
+    pub(super) fn started(&mut self, forwarder: ForwarderState, epoch: Epoch) {
+        self.upkeep.started = Some((forwarder.stream_id, epoch));
+    }
+
+    /// Returns true if the forwarder encrypts with the key of this epoch: either we started it for this
+    /// epoch, or our key in the store says so.
+    pub(super) fn is_of_epoch(&self, forwarder: &ForwarderState, b: &Build<'_>) -> bool {
+        let stored = b.key.as_ref().filter(|key| key.id == self.me && key.epoch == b.epoch);
+        let stored = stored.and_then(|key| key.forwarder).is_some_and(|f| f.stream_id == forwarder.stream_id);
+        stored || self.upkeep.started == Some((forwarder.stream_id, b.epoch))
+    }
+
+    /// Returns the plan for a room whose forwarding matches the store.
+    pub(super) fn keep(&self, b: &Build<'_>, room: &FoundRoom) -> Plan<Effect> {
+        let Upkeep { starved, made_in_silence, listed_at, .. } = self.upkeep;
+        if starved >= REMAKE_AT && !made_in_silence {
+            return Plan::act(destroy(room), "nothing arrives at the mixer: recreates the Janus room");
+        }
+        let (every, reason) = match starved {
+            0 => (RELIST_EVERY, "forwarding"),
+            _ => (RELIST_SILENT, "forwarding, but the mixer says that nothing arrives"),
+        };
+        let due = listed_at + every;
+        if due <= b.now {
+            let list = Effect::ListForwarders { janus_room_id: room.janus_room_id };
+            return Plan::act(list, "checks if the forwarder was stopped externally");
+        }
+        Plan::Wait { reason: reason.into(), until: Some(due) }
+    }
+}
+
+/// Returns the mixer of the newest epoch if Janus reports that it forwards to that mixer's port.
+fn mixer_fed_by(view: &RoomView) -> Option<&StoredValue<MixerState>> {
+    let live = view.live.as_ref().filter(|_| view.is_on_air())?;
+    let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id)?;
+    let janus = view.janus.as_ref().filter(|j| j.epoch == live.epoch && j.id == live.janus_id)?;
+    let target = janus.forwarder.filter(|_| janus.status == JanusStatus::Forwarding)?.target;
+    (target == mixer.rtp).then_some(mixer)
+}
+
+/// Returns true if this Janus forwards at least one room, and every mixer that it feeds receives nothing
+/// despite the cheaper steps.
+pub fn all_silent(rooms: &Rooms, me: &ModuleId) -> bool {
+    let mine = rooms.values().filter(|view| must_have(view, me).is_some());
+    let mut fed = mine.filter_map(|view| mixer_fed_by(view)).peekable();
+    fed.peek().is_some() && fed.all(|mixer| mixer.starved >= RESTART_AT)
+}

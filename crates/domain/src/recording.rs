@@ -1,0 +1,292 @@
+//! Recordings of broadcasts: who records, when a recording can be played, and when it is removed. Pure.
+//!
+//! ```text
+//!  request in the room's keys ──▶ Record ──▶ Close ──▶ (nothing)      duty of each mixer of the room
+//!                                               deletedAt ──▶ Erase
+//! ```
+//! A request belongs to one broadcast. Each mixer that publishes the broadcast writes its own take of the
+//! recording; the takes are joined by their sequence numbers. Owns these rules. Never does: touch a disk.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::handover::outgoing_mixer;
+use super::ids::{InvalidName, ModuleId, Nonce, RoomId, UnixMs};
+use super::room::{Admission, RoomWrite};
+use super::view::RoomView;
+
+/// Id of a recording: `^[a-z0-9]{16}$`. Safe in a URL path, a store key and a file name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RecordingId(std::sync::Arc<str>);
+
+/// Selection of the broadcasts that are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordingMode {
+    Off,
+    /// Broadcasts whose recording is requested through the room API.
+    OnRequest,
+    /// Every broadcast, until its recording is stopped through the room API.
+    Always,
+}
+
+/// `/rooms/{id}/recording`: request to record one broadcast. It has no effect on later ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordingRequest {
+    pub id: RecordingId,
+    /// Nonce of the broadcast.
+    pub nonce: Nonce,
+    /// Time from which the broadcast is recorded.
+    pub since: UnixMs,
+    /// Time from which nothing is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<UnixMs>,
+}
+
+/// `/recordings/{id}`: a recording. Outlives its room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recording {
+    pub room: RoomId,
+    pub nonce: Nonce,
+    pub room_created_at: UnixMs,
+    pub started_at: UnixMs,
+    /// Time at which the removal was requested. The key is deleted once no mixer has data of the recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<UnixMs>,
+    /// Takes, keyed by the mixer that has them on its disk.
+    pub takes: BTreeMap<ModuleId, Take>,
+}
+
+/// Part of a recording that one mixer has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Take {
+    /// Time at which the mixer closed it; `None`: it may still grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<UnixMs>,
+    #[serde(default)]
+    pub segments: u64,
+    #[serde(default)]
+    pub duration_ms: u64,
+    #[serde(default)]
+    pub bytes: u64,
+    /// Segments that were not written because the disk was full, slow or failed.
+    #[serde(default)]
+    pub lost: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingState {
+    /// The broadcast is being recorded.
+    Recording,
+    /// Complete, but not playable: its broadcast is still on air, or a mixer has not closed its take yet.
+    Pending,
+    /// Can be played.
+    Ready,
+}
+
+/// Task of a mixer for one recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Duty {
+    Record(RecordingRequest),
+    /// Nothing more is to be recorded here: close the take.
+    Close {
+        stopped_at: Option<UnixMs>,
+    },
+    /// Remove the data.
+    Erase,
+    Nothing,
+}
+
+/// Change of a recording's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordingWrite {
+    Put(Recording),
+    Remove,
+}
+
+/// Reason why a recording cannot be started or stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordingDenied {
+    #[error("there is no such room")]
+    NoSuchRoom,
+    #[error("the room is not on air")]
+    NotOnAir,
+    #[error("recording is switched off: set recording.mode to on_request or always")]
+    SwitchedOff,
+}
+
+impl RecordingId {
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let ok = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
+        match ok {
+            true => Ok(Self(text.into())),
+            false => Err(InvalidName { what: "recording id", rule: "must be 16 characters of a-z 0-9" }),
+        }
+    }
+
+    /// Returns the id made of 64 random bits.
+    pub fn random(bits: u64) -> Self {
+        Self(format!("{bits:016x}").into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for RecordingId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for RecordingId {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::new(&text)
+    }
+}
+
+impl From<RecordingId> for String {
+    fn from(id: RecordingId) -> Self {
+        id.0.to_string()
+    }
+}
+
+/// Returns the request for the room's present broadcast, active or stopped.
+pub fn of_broadcast(view: &RoomView) -> Option<&RecordingRequest> {
+    let live = view.live.as_ref().filter(|_| view.is_on_air())?;
+    view.recording.as_ref().map(|request| &request.value).filter(|request| request.nonce == live.nonce)
+}
+
+/// Returns the active request; `None` if the room is not being recorded.
+pub fn in_force(view: &RoomView) -> Option<&RecordingRequest> {
+    of_broadcast(view).filter(|request| request.stopped_at.is_none())
+}
+
+/// Decides a request to record the present broadcast from now on.
+pub fn admit_start(
+    view: &RoomView,
+    mode: RecordingMode,
+    id: RecordingId,
+    now: UnixMs,
+) -> Result<Admission<RoomWrite>, RecordingDenied> {
+    view.meta.as_ref().ok_or(RecordingDenied::NoSuchRoom)?;
+    let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(RecordingDenied::NotOnAir)?;
+    if mode == RecordingMode::Off {
+        return Err(RecordingDenied::SwitchedOff);
+    }
+    if in_force(view).is_some() {
+        return Ok(Admission::AlreadyDone);
+    }
+    let request = RecordingRequest { id, nonce: live.nonce.clone(), since: now, stopped_at: None };
+    Ok(Admission::Accepted(RoomWrite::Recording(request)))
+}
+
+/// Decides a request to stop the recording.
+pub fn admit_stop(view: &RoomView, now: UnixMs) -> Result<Admission<RoomWrite>, RecordingDenied> {
+    view.meta.as_ref().ok_or(RecordingDenied::NoSuchRoom)?;
+    Ok(match in_force(view) {
+        None => Admission::AlreadyDone,
+        Some(request) => {
+            let stopped = RecordingRequest { stopped_at: Some(now), ..request.clone() };
+            Admission::Accepted(RoomWrite::Recording(stopped))
+        }
+    })
+}
+
+/// Returns the request that records the current broadcast from its start. `None` if `mode` is not `Always`,
+/// the room is not on air, or the broadcast already has a request, even a stopped one.
+pub fn automatic(view: &RoomView, mode: RecordingMode, id: RecordingId) -> Option<RecordingRequest> {
+    let live = view.live.as_ref().filter(|_| view.is_on_air() && mode == RecordingMode::Always)?;
+    let none = of_broadcast(view).is_none();
+    none.then(|| RecordingRequest { id, nonce: live.nonce.clone(), since: live.created_at, stopped_at: None })
+}
+
+/// Returns true if the room is assigned to this mixer, or this mixer publishes it until its successor
+/// produces.
+pub fn is_mixed_by(view: &RoomView, me: &ModuleId) -> bool {
+    let live = view.live.as_ref().filter(|_| view.is_on_air());
+    live.is_some_and(|live| live.mixer_id == *me)
+        || outgoing_mixer(view).is_some_and(|outgoing| outgoing.mixer_id == *me)
+}
+
+/// Returns the task of mixer `me`. `view` is the recorded room, `known` the recording's key.
+pub fn duty(me: &ModuleId, id: &RecordingId, known: Option<&Recording>, view: &RoomView) -> Duty {
+    let take = known.and_then(|recording| recording.takes.get(me));
+    if known.is_some_and(|recording| recording.deleted_at.is_some()) {
+        return if take.is_some() { Duty::Erase } else { Duty::Nothing };
+    }
+    let request = of_broadcast(view).filter(|request| request.id == *id && is_mixed_by(view, me));
+    match request {
+        Some(request) if request.stopped_at.is_none() => Duty::Record(request.clone()),
+        request if take.is_some_and(|take| take.ended_at.is_none()) => {
+            Duty::Close { stopped_at: request.and_then(|request| request.stopped_at) }
+        }
+        _ => Duty::Nothing,
+    }
+}
+
+impl Recording {
+    /// Creates a recording without takes.
+    pub fn new(room: RoomId, room_created_at: UnixMs, request: &RecordingRequest) -> Self {
+        let (nonce, started_at) = (request.nonce.clone(), request.since);
+        Self { room, nonce, room_created_at, started_at, deleted_at: None, takes: BTreeMap::new() }
+    }
+
+    /// Returns the recording with this take of a mixer.
+    pub fn with_take(mut self, mixer: ModuleId, take: Take) -> Self {
+        self.takes.insert(mixer, take);
+        self
+    }
+
+    /// Returns the write after a mixer has removed its data.
+    pub fn without_take(mut self, mixer: &ModuleId) -> RecordingWrite {
+        self.takes.remove(mixer);
+        if self.takes.is_empty() { RecordingWrite::Remove } else { RecordingWrite::Put(self) }
+    }
+
+    /// Returns the recording with the removal requested at `now`.
+    pub fn deleted(self, now: UnixMs) -> Self {
+        Self { deleted_at: Some(now), ..self }
+    }
+
+    /// Returns the state. `view` is the recorded room; a take of a mixer that is not alive delays nothing.
+    pub fn state(
+        &self,
+        id: &RecordingId,
+        view: &RoomView,
+        is_alive: impl Fn(&ModuleId) -> bool,
+    ) -> RecordingState {
+        if in_force(view).is_some_and(|request| request.id == *id) {
+            return RecordingState::Recording;
+        }
+        let on_air = view.is_on_air() && view.live.as_ref().is_some_and(|live| live.nonce == self.nonce);
+        let open = self.takes.iter().any(|(mixer, take)| take.ended_at.is_none() && is_alive(mixer));
+        if on_air || open { RecordingState::Pending } else { RecordingState::Ready }
+    }
+
+    /// Returns the time at which the last take was closed; `None` while one may still grow.
+    pub fn ended_at(&self) -> Option<UnixMs> {
+        let ends: Option<Vec<UnixMs>> = self.takes.values().map(|take| take.ended_at).collect();
+        ends?.into_iter().max()
+    }
+
+    /// Returns true if the recording was kept for longer than `retention`.
+    pub fn has_expired(&self, retention: Duration, now: UnixMs) -> bool {
+        let age = |ended: UnixMs| u128::from(now.0.saturating_sub(ended.0));
+        self.deleted_at.is_none() && self.ended_at().is_some_and(|ended| age(ended) > retention.as_millis())
+    }
+}
+
+#[cfg(test)]
+#[path = "recording_tests.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+//! Roles of the users in a room: who may do what, and who may change a role.
+//!
+//! ```text
+//!             assign                 assign
+//!   anchor ◀──────────▶ co-host ◀──────────────▶ host    by a host, of others; by the application
+//!                          ▲                      │
+//!                          └────── transfer ──────┘      by a host, of itself: another becomes the host
+//! ```
+//!
+//! The token of a user says host or anchor. A role assigned in the room takes its place, for every token of
+//! the user, until the application invites the user with another role. A room can have several hosts, with
+//! equal rights. A host gives up the role only to another user, so the actions of hosts leave the room with a
+//! host.
+//!
+//! Owns these rules. Never writes.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{UnixMs, UserId};
+use super::model::{User, UserRole};
+use super::room::{Admission, RoomWrite};
+use super::users::MAX_USERS;
+use super::view::{RoomView, Users};
+
+/// Role of a user in the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RoomRole {
+    Host,
+    /// Anchor who moderates the room, but changes no role and bans no host or co-host.
+    CoHost,
+    Anchor,
+}
+
+/// Action in a room that needs a right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Mute, lock, lift bans, and moderate the listener channel.
+    Moderate,
+    /// Ban a user with this role; `None`: a listener.
+    Ban(Option<RoomRole>),
+    /// Change the role of another user.
+    AssignRole,
+}
+
+/// User and the role that the user's token claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub user: UserId,
+    pub claimed: UserRole,
+}
+
+/// Wanted change of roles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleOrder {
+    /// Gives a user this role. `by`: host who asks for it; `None`: the application.
+    Assign { to: Standing, role: RoomRole, by: Option<Standing> },
+    /// Makes a user the host in place of `by`, who becomes a co-host.
+    Transfer { to: Standing, by: Standing },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoleDenied {
+    #[error("there is no such room")]
+    NoSuchRoom,
+    #[error("the room is being removed")]
+    RoomRemoving,
+    #[error("only a host may change roles, and only those of others; a host can transfer the own role")]
+    Forbidden,
+    #[error("this user is banned from the room")]
+    Banned,
+    #[error("the room remembers as many users as it can; lift some bans")]
+    TooMany,
+}
+
+impl RoomRole {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::CoHost => "co_host",
+            Self::Anchor => "anchor",
+        }
+    }
+
+    /// Returns true if a user with this role may do this to others.
+    pub fn may(self, action: Action) -> bool {
+        match (self, action) {
+            (Self::Host, _) | (Self::CoHost, Action::Moderate) => true,
+            (Self::CoHost, Action::Ban(target)) => target.is_none_or(|target| target == Self::Anchor),
+            (Self::CoHost, Action::AssignRole) | (Self::Anchor, _) => false,
+        }
+    }
+
+    /// Returns true for hosts and co-hosts.
+    pub fn moderates(self) -> bool {
+        self.may(Action::Moderate)
+    }
+}
+
+impl From<UserRole> for RoomRole {
+    fn from(role: UserRole) -> Self {
+        match role {
+            UserRole::Host => Self::Host,
+            UserRole::Anchor => Self::Anchor,
+        }
+    }
+}
+
+/// Returns the role in force of a user whose token claims `claimed`.
+pub fn in_force(users: &Users, user: &UserId, claimed: UserRole) -> RoomRole {
+    users.get(user).and_then(|user| user.assigned).unwrap_or(claimed.into())
+}
+
+/// Decides a change of roles.
+///
+/// # Errors
+/// See [`RoleDenied`].
+pub fn admit_role(
+    view: &RoomView,
+    order: &RoleOrder,
+    now: UnixMs,
+) -> Result<Admission<RoomWrite>, RoleDenied> {
+    let meta = view.meta.as_ref().ok_or(RoleDenied::NoSuchRoom)?;
+    if meta.deleted_at.is_some() {
+        return Err(RoleDenied::RoomRemoving);
+    }
+    let (to, by) = match order {
+        RoleOrder::Assign { to, by, .. } => (to, by.as_ref()),
+        RoleOrder::Transfer { to, by } => (to, Some(by)),
+    };
+    if view.is_banned(&to.user) {
+        return Err(RoleDenied::Banned);
+    }
+    if let Some(by) = by {
+        let role = in_force(&view.users, &by.user, by.claimed);
+        if view.is_banned(&by.user) || by.user == to.user || !role.may(Action::AssignRole) {
+            return Err(RoleDenied::Forbidden);
+        }
+    }
+    let wanted = match order {
+        RoleOrder::Assign { role, .. } => vec![(to, *role)],
+        RoleOrder::Transfer { by, .. } => vec![(to, RoomRole::Host), (by, RoomRole::CoHost)],
+    };
+    let changed =
+        wanted.into_iter().filter(|(of, role)| in_force(&view.users, &of.user, of.claimed) != *role);
+    let users: Vec<_> = changed.map(|(of, role)| (of.user.clone(), assigned(view, of, role, now))).collect();
+    let fresh = users.iter().filter(|(id, _)| !view.users.contains_key(id)).count();
+    if fresh > 0 && view.users.len() + fresh > MAX_USERS {
+        return Err(RoleDenied::TooMany);
+    }
+    match users.is_empty() {
+        true => Ok(Admission::AlreadyDone),
+        false => Ok(Admission::Accepted(RoomWrite::Roles { users, by: by.map(|by| by.user.clone()) })),
+    }
+}
+
+fn assigned(view: &RoomView, of: &Standing, role: RoomRole, now: UnixMs) -> User {
+    let unknown = || User { uninvited: true, ..User::invited(of.claimed, now) };
+    let user = view.users.get(&of.user).map_or_else(unknown, |known| known.value.clone());
+    User { assigned: Some(role), ..user }
+}
+
+#[cfg(test)]
+#[path = "roles_tests.rs"]
+mod tests;

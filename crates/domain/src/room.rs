@@ -1,0 +1,459 @@
+//! Room as the room API sees it: the operations that are allowed and what they write.
+//!
+//! ```text
+//!            create            start                 both keys of the newest epoch
+//!   (absent) ──────▶ created ────────▶ starting ───────────────────────────────▶ onair
+//!      ▲              │   ▲                │  ▲                                   │  ▲
+//!      ├── delete ────┘   │                │  └─ degraded ◀── forwarding lost ────┘  │
+//!      │   expire         │                │       └───────── or reassigned ──────────┘
+//!      │                  │                ▼
+//!      │                  │        stop, delete, expire
+//!      │                  │                │
+//!      │                  │                ▼
+//!      │                  └──────────── removing
+//!      └───────────────────────────────────┘  once the janus and mixer keys are gone, or by force
+//! ```
+//!
+//! A request is accepted, ignored as already done, or denied with a typed reason, before anything is written.
+//! An accepted request results in a [`RoomWrite`]: one transaction that is committed only if the room is
+//! still as it was read, so it cannot restore anything that a concurrent write removed. The epoch only rises.
+//!
+//! Owns these rules. Never writes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::handover;
+use super::ids::{Epoch, ModuleId, Nonce, UnixMs, UserId};
+use super::keys::ModuleKind;
+use super::model::{EndReason, JanusStatus, LiveMeta, LiveStatus, Meta, User};
+use super::mute_all::MuteOrder;
+use super::placement::{NotPickable, Placement, RejectReason};
+use super::profile::ProfileError;
+use super::recording::RecordingRequest;
+use super::view::{RoomView, StoredValue};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum RoomStatus {
+    /// Exists, and is not on air.
+    Created,
+    /// Assigned to a Janus and a mixer that are not both ready yet.
+    Starting,
+    /// Janus forwards the mix to a mixer that waits for it.
+    OnAir,
+    /// Was on air; forwarding has stopped, or the room is being moved.
+    Degraded,
+    /// Janus and mixer are releasing the room.
+    Removing,
+}
+
+/// Result of a request that is not denied: a change to make, or nothing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission<T> {
+    Accepted(T),
+    AlreadyDone,
+}
+
+/// Changes of an accepted request, made in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomWrite {
+    /// Puts the keys that are `Some` and leaves the others.
+    Put { meta: Option<Meta>, live: Option<LiveMeta> },
+    /// Ends the broadcast and keeps the room: deletes livemeta and, after a forced removal, the module keys
+    /// that remain.
+    ClearLive,
+    /// Deletes every key of the room.
+    ClearAll,
+    /// Writes or deletes one user, and deletes the record of another if necessary. The rest of the room is
+    /// unchanged. `by`: host who asked for it.
+    User { id: UserId, user: Option<User>, forgotten: Option<UserId>, by: Option<UserId> },
+    /// Writes the wish that the present broadcast is recorded. The rest of the room is unchanged.
+    Recording(RecordingRequest),
+    /// Writes the roles of users. The rest of the room is unchanged. `by`: host who asked for it.
+    Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
+    /// Orders that everybody is muted. The rest of the room is unchanged.
+    MuteAll(MuteOrder),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateDenied {
+    #[error("a room with this id exists")]
+    Exists,
+    #[error("the room of this id is still being removed")]
+    Removing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartDenied {
+    #[error("there is no such room")]
+    NotFound,
+    #[error("the room is still being removed")]
+    Removing,
+    #[error("no janus takes a room{}", Reasons(considered))]
+    NoPickableJanus { considered: Vec<(ModuleId, RejectReason)> },
+    #[error("no mixer takes a room{}", Reasons(considered))]
+    NoPickableMixer { considered: Vec<(ModuleId, RejectReason)> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such room")]
+pub struct NoSuchRoom;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatchDenied {
+    #[error("there is no such room")]
+    NotFound,
+    #[error("the room is being removed")]
+    Removing,
+    #[error(transparent)]
+    Invalid(ProfileError),
+}
+
+/// Reason why a room is ended without a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Created and never started: the whole room is deleted.
+    NeverStarted,
+    /// On air for longer than allowed: the broadcast ends, the room stays.
+    TooOld,
+    /// Without anchors for the room's `emptyTimeout`: the broadcast ends, the room stays.
+    Empty,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpiryLimits {
+    pub never_started_after: Duration,
+    /// Longest duration of a broadcast, from its start, if the room has no `maxDuration`.
+    pub max_age: Duration,
+}
+
+/// Next step for a `removing` room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cleanup {
+    /// The room is not being removed.
+    Nothing,
+    Waiting(PendingRemoval),
+    Remove(RoomWrite),
+}
+
+/// Module keys that still exist; at `forced_at` they are deleted with the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingRemoval {
+    /// Never empty.
+    pub on: Vec<ModuleKind>,
+    pub forced_at: Option<UnixMs>,
+}
+
+impl RoomStatus {
+    pub const ALL: [Self; 5] = [Self::Created, Self::Starting, Self::OnAir, Self::Degraded, Self::Removing];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::OnAir => "onair",
+            Self::Degraded => "degraded",
+            Self::Removing => "removing",
+        }
+    }
+}
+
+impl StartDenied {
+    pub fn not_pickable(kind: ModuleKind, refused: NotPickable) -> Self {
+        let considered = refused.considered;
+        match kind {
+            ModuleKind::Janus => Self::NoPickableJanus { considered },
+            ModuleKind::Mixer => Self::NoPickableMixer { considered },
+        }
+    }
+}
+
+/// Returns the status, or `None` if there is no such room.
+pub fn status(view: &RoomView) -> Option<RoomStatus> {
+    let Some(live) = &view.live else {
+        let meta = view.meta.as_ref()?;
+        return Some(if meta.deleted_at.is_some() { RoomStatus::Removing } else { RoomStatus::Created });
+    };
+    if live.status == LiveStatus::Removing {
+        return Some(RoomStatus::Removing);
+    }
+    let janus = view.janus.as_ref().filter(|j| j.epoch == live.epoch).map(|j| j.status);
+    let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch).map(|m| m.rtp);
+    let target = view.janus.as_ref().and_then(|j| j.forwarder).map(|f| f.target);
+    // A stop leaves no key behind, so a key of an older epoch means that the room was moved while on air.
+    let moved = view.janus.as_ref().is_some_and(|j| j.epoch < live.epoch)
+        || view.mixer.as_ref().is_some_and(|m| m.epoch < live.epoch);
+    Some(match (janus, mixer) {
+        (Some(JanusStatus::Forwarding), Some(rtp)) if target == Some(rtp) => RoomStatus::OnAir,
+        // Janus forwards to no mixer, or to a port where this mixer no longer waits.
+        (Some(JanusStatus::Forwarding | JanusStatus::NotForwarding), _) => RoomStatus::Degraded,
+        _ if moved => RoomStatus::Degraded,
+        _ => RoomStatus::Starting,
+    })
+}
+
+/// Decides a create request. `meta` is the wanted room. `revision` is the store's revision when `view` was
+/// read; epochs start there. Each start raises the revision at least as much as the epoch, so the epochs of
+/// an earlier room with the same id are lower.
+pub fn admit_create(view: &RoomView, meta: Meta, revision: i64) -> Result<Meta, CreateDenied> {
+    match status(view) {
+        None => Ok(Meta { last_epoch: Epoch(revision.unsigned_abs()), ..meta }),
+        Some(RoomStatus::Removing) => Err(CreateDenied::Removing),
+        Some(_) => Err(CreateDenied::Exists),
+    }
+}
+
+/// Decides a start request. `place` is called only if the room can start.
+pub fn admit_start(
+    view: &RoomView,
+    place: impl FnOnce() -> Result<Placement, StartDenied>,
+    nonce: Nonce,
+    now: UnixMs,
+) -> Result<Admission<RoomWrite>, StartDenied> {
+    let meta = view.meta.as_ref().ok_or(StartDenied::NotFound)?;
+    match status(view) {
+        Some(RoomStatus::Created) => {
+            // A delayed create may have read a revision that an earlier room with the same id has passed
+            // since. No earlier room has passed the revision at which the create was committed.
+            let landed = Epoch(meta.mod_revision.unsigned_abs());
+            let meta = Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() };
+            Ok(Admission::Accepted(assignment(meta, place()?, nonce, now)))
+        }
+        Some(RoomStatus::Removing) | None => Err(StartDenied::Removing),
+        Some(_) => Ok(Admission::AlreadyDone),
+    }
+}
+
+/// Returns the write that puts the room on air under the next epoch.
+pub fn assignment(mut meta: Meta, placement: Placement, nonce: Nonce, now: UnixMs) -> RoomWrite {
+    let epoch = meta.last_epoch.next();
+    meta.last_epoch = epoch;
+    meta.last_started_at = Some(now);
+    let live = LiveMeta {
+        status: LiveStatus::OnAir,
+        mixer_id: placement.mixer_id,
+        janus_id: placement.janus_id,
+        nonce,
+        created_at: now,
+        discard_at: None,
+        handover: None,
+        epoch,
+    };
+    RoomWrite::Put { meta: Some(meta), live: Some(live) }
+}
+
+/// Returns the write that moves a live room to `placement` under the next epoch, or `None` if the room is not
+/// on air. The nonce stays, and so do the content keys and the names of the media that listeners fetch.
+/// `in_good_order`: the outgoing mixer works, and continues until its successor produces.
+pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) -> Option<RoomWrite> {
+    let (meta, live) = (view.meta.as_ref()?, view.live.as_ref()?);
+    let epoch = meta.last_epoch.max(live.epoch).next();
+    let Placement { janus_id, mixer_id } = placement;
+    let handover = handover::begin(view).filter(|h| in_good_order && h.mixer_id != mixer_id).map(Box::new);
+    (live.status == LiveStatus::OnAir).then(|| RoomWrite::Put {
+        meta: Some(Meta { last_epoch: epoch, ..meta.value.clone() }),
+        live: Some(LiveMeta { janus_id, mixer_id, epoch, handover, ..live.value.clone() }),
+    })
+}
+
+/// Decides a stop request, which ends the broadcast. `grace`: time in which the modules must release the
+/// room; then the removal is forced.
+pub fn admit_stop(
+    view: &RoomView,
+    reason: EndReason,
+    now: UnixMs,
+    grace: Duration,
+) -> Result<Admission<RoomWrite>, NoSuchRoom> {
+    status(view).ok_or(NoSuchRoom)?;
+    Ok(match &view.live {
+        Some(live) if live.status == LiveStatus::OnAir => {
+            let meta = view.meta.as_ref().map(|m| Meta { last_end: Some(reason), ..m.value.clone() });
+            Admission::Accepted(RoomWrite::Put { meta, live: Some(removing(live, now, grace)) })
+        }
+        _ => Admission::AlreadyDone,
+    })
+}
+
+/// Decides a change of the profile by a JSON merge patch (RFC 7396). The room may be on air.
+pub fn admit_patch(
+    view: &RoomView,
+    patch: &serde_json::Map<String, serde_json::Value>,
+) -> Result<Admission<RoomWrite>, PatchDenied> {
+    let meta = view.meta.as_ref().ok_or(PatchDenied::NotFound)?;
+    if meta.deleted_at.is_some() {
+        return Err(PatchDenied::Removing);
+    }
+    let profile = meta.profile.merged(patch).map_err(PatchDenied::Invalid)?;
+    if profile == *meta.profile {
+        return Ok(Admission::AlreadyDone);
+    }
+    let meta = Some(Meta { profile: Box::new(profile), ..meta.value.clone() });
+    Ok(Admission::Accepted(RoomWrite::Put { meta, live: None }))
+}
+
+/// Decides a delete request, which ends the room. A room that is not live is deleted immediately.
+pub fn admit_delete(
+    view: &RoomView,
+    now: UnixMs,
+    grace: Duration,
+) -> Result<Admission<RoomWrite>, NoSuchRoom> {
+    status(view).ok_or(NoSuchRoom)?;
+    let Some(live) = &view.live else { return Ok(Admission::Accepted(RoomWrite::ClearAll)) };
+    // Livemeta without meta results only from a manual write in the store. Cleanup then removes all keys.
+    let meta = view.meta.as_ref().filter(|m| m.deleted_at.is_none());
+    let meta = meta.map(|m| Meta { deleted_at: Some(now), ..m.value.clone() });
+    let live = (live.status == LiveStatus::OnAir).then(|| removing(live, now, grace));
+    Ok(match (meta, live) {
+        (None, None) => Admission::AlreadyDone,
+        (meta, live) => Admission::Accepted(RoomWrite::Put { meta, live }),
+    })
+}
+
+/// Returns the reason that users hear when a room closes: that for which its broadcast ended, or `deleted`.
+/// `view` is `None` if the room is gone.
+pub fn closed_reason(view: Option<&RoomView>) -> &'static str {
+    match view.and_then(|view| view.meta.as_ref()).filter(|meta| meta.deleted_at.is_none()) {
+        Some(meta) => meta.last_end.unwrap_or(EndReason::Other).as_str(),
+        None => "deleted",
+    }
+}
+
+/// Returns why the room has expired; `None`: it has not. `now` is the clock of a
+/// [`Ages`](super::ages::Ages), as for [`cleanup`].
+pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
+    let (_, expiry) = lifetime(view, limits)?;
+    (time_left(view, now, limits) == Some(Duration::ZERO)).then_some(expiry)
+}
+
+/// Returns the time until the room expires; `None` if it does not. `now` is as for [`expiry`].
+pub fn time_left(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Duration> {
+    let ((since, limit), _) = lifetime(view, limits)?;
+    // A room expires when it is older than its limit, not when it is exactly as old.
+    let limit = limit.saturating_add(Duration::from_millis(1));
+    Some(limit.saturating_sub(Duration::from_millis(now.0.saturating_sub(since.0))))
+}
+
+/// Returns the time from which the room's age counts, its largest age, and the kind of expiry.
+fn lifetime(view: &RoomView, limits: &ExpiryLimits) -> Option<((UnixMs, Duration), Expiry)> {
+    match status(view)? {
+        RoomStatus::Removing => None,
+        RoomStatus::Created => {
+            let meta = view.meta.as_ref().filter(|meta| meta.last_started_at.is_none())?;
+            Some(((meta.created_at, limits.never_started_after), Expiry::NeverStarted))
+        }
+        _ => Some(((view.live.as_ref()?.created_at, max_duration(view, limits)), Expiry::TooOld)),
+    }
+}
+
+/// Returns the longest duration of the room's broadcasts.
+pub fn max_duration(view: &RoomView, limits: &ExpiryLimits) -> Duration {
+    let own = view.meta.as_ref().and_then(|meta| meta.profile.max_duration);
+    own.map_or(limits.max_age, |seconds| Duration::from_secs(seconds.into()))
+}
+
+/// Returns the time without anchors after which the room's broadcast ends; `None` if there is no such limit,
+/// or the room is not on air.
+pub fn empty_timeout(view: &RoomView) -> Option<Duration> {
+    let seconds = view.meta.as_ref()?.profile.empty_timeout.filter(|_| view.is_on_air())?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
+/// Returns the next step to finish the removal of a room. It waits until the modules have released the room,
+/// but not beyond `discardAt`. Module keys are never left behind: a forced end deletes them in the same
+/// transaction.
+pub fn cleanup(view: &RoomView, now: UnixMs) -> Cleanup {
+    if status(view) != Some(RoomStatus::Removing) || view.unreadable_part().is_some() {
+        return Cleanup::Nothing;
+    }
+    let forced_at = view.live.as_ref().and_then(|l| l.discard_at);
+    let on = keys_left(view);
+    if !on.is_empty() && forced_at.is_none_or(|at| now < at) {
+        return Cleanup::Waiting(PendingRemoval { on, forced_at });
+    }
+    let stays = view.meta.as_ref().is_some_and(|m| m.deleted_at.is_none());
+    Cleanup::Remove(if stays { RoomWrite::ClearLive } else { RoomWrite::ClearAll })
+}
+
+impl RoomWrite {
+    /// Returns the room after this write was committed at `revision`.
+    pub fn applied_to(&self, view: &RoomView, revision: i64) -> RoomView {
+        match self {
+            Self::ClearAll => RoomView::default(),
+            Self::ClearLive => RoomView { live: None, janus: None, mixer: None, ..view.clone() },
+            Self::Recording(request) => {
+                let recording = Some(StoredValue { value: request.clone(), mod_revision: revision });
+                RoomView { recording, ..view.clone() }
+            }
+            Self::Roles { users, .. } => {
+                let mut view = view.clone();
+                let known = Arc::make_mut(&mut view.users);
+                for (id, user) in users {
+                    known.insert(id.clone(), StoredValue { value: user.clone(), mod_revision: revision });
+                }
+                view
+            }
+            Self::MuteAll(order) => {
+                let mute = Some(StoredValue { value: order.clone(), mod_revision: revision });
+                RoomView { mute, ..view.clone() }
+            }
+            Self::Put { meta, live } => RoomView {
+                meta: at(revision, meta).or_else(|| view.meta.clone()),
+                live: at(revision, live).or_else(|| view.live.clone()),
+                ..view.clone()
+            },
+            Self::User { id, user, forgotten, .. } => {
+                let mut view = view.clone();
+                let users = Arc::make_mut(&mut view.users);
+                forgotten.as_ref().map(|forgotten| users.remove(forgotten));
+                match at(revision, user) {
+                    Some(user) => users.insert(id.clone(), user),
+                    None => users.remove(id),
+                };
+                view
+            }
+        }
+    }
+}
+
+impl fmt::Display for PendingRemoval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.on.iter().map(|kind| kind.as_str()).collect();
+        write!(f, "waits for the {} key to be deleted", keys.join(" and the "))
+    }
+}
+
+/// Reasons for rejected modules, displayed as `: a is unhealthy, b is full: 2 of 2 rooms`. Empty if no module
+/// was considered.
+struct Reasons<'a>(&'a [(ModuleId, RejectReason)]);
+
+impl fmt::Display for Reasons<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (id, why)) in self.0.iter().enumerate() {
+            write!(f, "{}{id} is {why}", if n == 0 { ": " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+fn removing(live: &LiveMeta, now: UnixMs, grace: Duration) -> LiveMeta {
+    let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+    let discard_at = Some(UnixMs(now.0.saturating_add(grace)));
+    LiveMeta { status: LiveStatus::Removing, discard_at, ..live.clone() }
+}
+
+fn keys_left(view: &RoomView) -> Vec<ModuleKind> {
+    let janus = view.janus.is_some().then_some(ModuleKind::Janus);
+    let mixer = view.mixer.is_some().then_some(ModuleKind::Mixer);
+    janus.into_iter().chain(mixer).collect()
+}
+
+fn at<T: Clone>(mod_revision: i64, value: &Option<T>) -> Option<StoredValue<T>> {
+    value.clone().map(|value| StoredValue { value, mod_revision })
+}
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;

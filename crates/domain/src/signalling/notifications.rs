@@ -1,0 +1,99 @@
+//! JSON-RPC notifications from the server to the client.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::methods::{ActivityStatus, Candidate};
+use super::names::DisplayName;
+use crate::ids::{RoomId, UserId};
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "method", content = "params", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Notification {
+    /// Users in the room; every change sends the whole list.
+    RoomStatus {
+        room_id: RoomId,
+        members: Vec<RoomMember>,
+        /// True if no new anchor may join.
+        locked: bool,
+    },
+    Talking {
+        user_id: UserId,
+        talking: bool,
+    },
+    /// Candidate of Janus; null after the last one.
+    #[serde(rename = "icecandidate")]
+    IceCandidate {
+        candidate: Option<Candidate>,
+    },
+    /// Number of packets lost since the last notification, on the way to Janus (`uplink`) or from it.
+    SlowLink {
+        uplink: bool,
+        lost: u64,
+    },
+    /// The media session is lost or must move: the client must connect, join and offer again after this
+    /// delay.
+    Reconnect {
+        reason: String,
+        retry_after_ms: u64,
+    },
+    /// The room ended; the connection is closed with 4410.
+    RoomClosed {
+        room_id: RoomId,
+        /// End of the broadcast, or `deleted`.
+        reason: &'static str,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomMember {
+    pub user_id: UserId,
+    /// `host`, `co_host` or `anchor`.
+    pub role: &'static str,
+    pub status: ActivityStatus,
+    pub muted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<DisplayName>,
+}
+
+impl Notification {
+    /// Returns the JSON that is sent to the client.
+    pub fn to_json(&self) -> Value {
+        // Cannot fail: every variant is plain data with text keys.
+        let mut value = serde_json::to_value(self).expect("a notification is JSON");
+        value["jsonrpc"] = json!("2.0");
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notifications_serialize_without_id() {
+        let member = RoomMember {
+            user_id: UserId::new("ann").unwrap(),
+            role: "host",
+            status: ActivityStatus::OnAir,
+            muted: false,
+            display_name: None,
+        };
+        let room_id = RoomId::new("demo").unwrap();
+        let status = Notification::RoomStatus { room_id, members: vec![member], locked: false };
+        let params = json!({"roomId": "demo", "locked": false,
+            "members": [{"userId": "ann", "role": "host", "status": "onair", "muted": false}]});
+        assert_eq!(status.to_json(), json!({"jsonrpc": "2.0", "method": "roomStatus", "params": params}));
+        let reconnect = Notification::Reconnect { reason: "draining".into(), retry_after_ms: 500 };
+        assert_eq!(reconnect.to_json()["params"], json!({"reason": "draining", "retryAfterMs": 500}));
+        let closed =
+            Notification::RoomClosed { room_id: RoomId::new("demo").unwrap(), reason: "max_duration" };
+        assert_eq!(closed.to_json()["params"], json!({"roomId": "demo", "reason": "max_duration"}));
+        let end = Notification::IceCandidate { candidate: None };
+        assert_eq!(
+            end.to_json(),
+            json!({"jsonrpc": "2.0", "method": "icecandidate", "params": {"candidate": null}})
+        );
+    }
+}

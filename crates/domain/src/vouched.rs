@@ -1,0 +1,123 @@
+//! Checks of the addresses in room keys against the heartbeats of the modules that the keys name.
+//!
+//! A room key outlives its writer and may have been written manually. Therefore Janus sends RTP, and listener
+//! nodes send requests, only to addresses that a heartbeat announces as the module's own.
+
+use super::ids::ModuleId;
+use super::keys::ModuleKind;
+use super::model::{Heartbeat, MixerState};
+use super::view::Modules;
+
+/// Returns the reason why no forwarder may be started to the mixer that this key names; `None` if one may.
+pub fn rtp_refusal(mixer: &MixerState, modules: &Modules) -> Option<String> {
+    let Some(heartbeat) = heartbeat(&mixer.id, modules) else { return Some(no_heartbeat(&mixer.id)) };
+    // A mixer of an earlier version announces no RTP addresses.
+    let announced = heartbeat
+        .rtp
+        .is_none_or(|rtp| rtp.ip == mixer.rtp.ip && (rtp.first..=rtp.last).contains(&mixer.rtp.port));
+    (!announced).then(|| format!("{} is no RTP address in the heartbeat of mixer {}", mixer.rtp, mixer.id))
+}
+
+/// Returns the reason why `url` must not be used as the mixer's address; `None` if it may be used.
+pub fn url_refusal(mixer: &ModuleId, url: &str, modules: &Modules) -> Option<String> {
+    let Some(heartbeat) = heartbeat(mixer, modules) else { return Some(no_heartbeat(mixer)) };
+    let announced = heartbeat.url == url && is_base_of(url, &heartbeat.host);
+    (!announced).then(|| format!("{url:?} is not the address in the heartbeat of mixer {mixer}"))
+}
+
+fn heartbeat<'a>(mixer: &ModuleId, modules: &'a Modules) -> Option<&'a Heartbeat> {
+    let module = modules.get(&(ModuleKind::Mixer, mixer.clone()))?;
+    module.heartbeat.as_ref().map(|heartbeat| &heartbeat.value)
+}
+
+fn no_heartbeat(mixer: &ModuleId) -> String {
+    format!("mixer {mixer} has no heartbeat")
+}
+
+/// Returns true for `http://host:port` and nothing more (RFC 3986 section 3.2: IPv6 addresses in brackets).
+fn is_base_of(url: &str, host: &str) -> bool {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let port = url.strip_prefix("http://").and_then(|rest| rest.strip_prefix(host.as_str()));
+    let port = port.and_then(|rest| rest.strip_prefix(':'));
+    port.and_then(|port| port.parse::<u16>().ok()).is_some_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::keys::ModulePart;
+    use crate::view::ModuleView;
+
+    #[test]
+    fn rtp_goes_to_announced_addresses() {
+        let modules = modules(r#","rtp":{"ip":"10.0.0.7","first":27000,"last":28999}"#);
+        for (ip, port, may) in [
+            ("10.0.0.7", 27000, true),
+            ("10.0.0.7", 28998, true),
+            ("10.0.0.7", 22, false),
+            ("10.0.0.7", 29000, false),
+            ("10.0.0.8", 27000, false),
+            ("8.8.8.8", 27000, false),
+        ] {
+            assert_eq!(rtp_refusal(&key("m", ip, port), &modules).is_none(), may, "{ip}:{port}");
+        }
+        assert!(rtp_refusal(&key("gone", "10.0.0.7", 27000), &modules).is_some());
+    }
+
+    #[test]
+    fn earlier_versions_announce_no_rtp() {
+        assert_eq!(rtp_refusal(&key("m", "10.0.0.9", 27000), &modules("")), None);
+    }
+
+    #[test]
+    fn fetches_go_to_announced_urls() {
+        let (modules, m) = (modules(""), ModuleId::new("m").unwrap());
+        assert_eq!(url_refusal(&m, "http://10.0.0.7:8080", &modules), None);
+        for url in [
+            "http://10.0.0.8:8080",
+            "http://10.0.0.7:8081",
+            "http://10.0.0.7:8080/internal?x=",
+            "http://10.0.0.7:8080@evil:1",
+            "https://10.0.0.7:8080",
+            "file:///etc/passwd",
+            "",
+        ] {
+            assert!(url_refusal(&m, url, &modules).is_some(), "{url}");
+        }
+        assert!(url_refusal(&ModuleId::new("gone").unwrap(), "http://10.0.0.7:8080", &modules).is_some());
+    }
+
+    #[test]
+    fn bases_are_host_and_port() {
+        for (url, host, is) in [
+            ("http://[fd00::7]:8080", "fd00::7", true),
+            ("http://fd00::7:8080", "fd00::7", false),
+            ("http://media.example:8080", "media.example", true),
+            ("http://media.example.evil:8080", "media.example", false),
+            ("http://10.0.0.7:0", "10.0.0.7", false),
+            ("http://10.0.0.7:99999", "10.0.0.7", false),
+            ("http://10.0.0.7:8080/", "10.0.0.7", false),
+            ("http://10.0.0.7", "10.0.0.7", false),
+        ] {
+            assert_eq!(is_base_of(url, host), is, "{url}");
+        }
+    }
+
+    fn key(mixer: &str, ip: &str, port: u16) -> MixerState {
+        let json =
+            format!(r#"{{"id":"{mixer}","ip":"{ip}","port":{port},"hlsUrl":"http://{ip}:8080","epoch":1}}"#);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn modules(more: &str) -> Modules {
+        let json = format!(
+            r#"{{"status":"healthy","host":"10.0.0.7","url":"http://10.0.0.7:8080","capacity":1,"startedAt":1,
+                "incarnation":"i","version":"0"{more}}}"#
+        );
+        let mut view = ModuleView::default();
+        view.apply(ModulePart::Heartbeat, Some((json.as_bytes(), 1))).unwrap();
+        Modules::from([((ModuleKind::Mixer, ModuleId::new("m").unwrap()), Arc::new(view))])
+    }
+}
