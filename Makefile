@@ -1,6 +1,6 @@
 # Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster test test-quick test-janus players faults check bench build
+.PHONY: help demo spaces cluster test test-quick test-janus players faults check bench build
 .PHONY: dist test-dist test-image lint-dist sdk docs
 
 BROWSER := tests/browser
@@ -12,6 +12,11 @@ help: ## This list
 demo: ## A node with one room on air and a tone in it, checked by a listener; Ctrl-C ends it; TLS=1: https, for a phone
 	@scripts/setup.sh demo
 	@cargo run -- demo $(if $(TLS),--tls)
+
+spaces: ## An example app: live conversations with stage, hands and chat, on a node of this checkout; Ctrl-C ends it
+	@scripts/setup.sh test
+	@cargo build
+	@examples/spaces/run.sh
 
 cluster: ## A small cluster on this machine with a room on air, to try and to break; Ctrl-C ends it
 	@scripts/setup.sh test

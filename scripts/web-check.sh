@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/../web"
 command -v node >/dev/null && command -v npm >/dev/null || { echo "web-check: node and npm are not installed" >&2; exit 2; }
 [ -d node_modules ] && [ ! package-lock.json -nt node_modules ] || { npm ci --no-progress >/dev/null && touch node_modules; }
+for script in ../examples/spaces/*.mjs ../examples/spaces/web/*.js; do node --check "$script"; done
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 npm run --silent check

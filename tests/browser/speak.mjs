@@ -166,6 +166,13 @@ function prepare() {
   const said = (window.__said = []);
   const note = ({ addedNodes }) => addedNodes.forEach((it) => it.classList?.contains('toast') && said.push(it.textContent.trim()));
   new MutationObserver((changes) => changes.forEach(note)).observe(document, { childList: true, subtree: true });
+  // Elements that play and are not part of the page are found nowhere else.
+  const played = (window.__played = []);
+  const { play } = HTMLMediaElement.prototype;
+  HTMLMediaElement.prototype.play = function () {
+    if (!played.includes(this)) played.push(this);
+    return play.call(this);
+  };
   const open = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
   if (!open) return;
   navigator.mediaDevices.getUserMedia = ({ audio, ...rest }) => {
@@ -188,7 +195,7 @@ function remove(names) {
 async function listen({ hz, ms }) {
   const RATE = 48_000;
   const SIZE = 8192;
-  const audio = document.querySelector('audio');
+  const audio = window.__played.find((it) => !it.paused && (it.srcObject || it.currentSrc)) ?? document.querySelector('audio');
   const context = (window.__context ??= new AudioContext({ sampleRate: RATE }));
   await context.resume();
   const analyser = new AnalyserNode(context, { fftSize: SIZE, smoothingTimeConstant: 0 });
@@ -198,7 +205,7 @@ async function listen({ hz, ms }) {
     source.connect(context.destination);
     return source;
   };
-  const source = audio.srcObject ? context.createMediaStreamSource(audio.srcObject) : (window.__source ??= tap());
+  const source = audio.srcObject ? context.createMediaStreamSource(audio.srcObject) : (audio.__source ??= tap());
   source.connect(analyser);
   const power = new Float64Array(analyser.frequencyBinCount);
   const [spectrum, wave] = [new Float32Array(power.length), new Float32Array(SIZE)];

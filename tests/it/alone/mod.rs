@@ -10,5 +10,6 @@ mod minimum;
 mod mixers;
 mod page;
 mod players;
+mod spaces;
 mod speakers;
 mod stage;
