@@ -61,9 +61,14 @@ async fn examples_play_and_speak() {
             pages.ask(name, "close", json!({})).await;
             continue;
         }
+        // The host pins the message.
+        pages.ask("ann", "press", json!({ "target": ".message:last-child [data-do=pin]" })).await;
+        until_text(&mut pages, name, "stentor-stage >>> [part=pinned]", "Pinned · react <b>hi</b>").await;
         // The listener comes to the stage and returns.
+        pages.ask(name, "write", json!({ "target": "stentor-stage [part~=note]", "text": "tea" })).await;
         pages.ask(name, "press", json!({ "target": "stentor-stage [part~=hand]" })).await;
         until_text(&mut pages, "ann", ".hand .name", name).await;
+        until_text(&mut pages, "ann", ".hand-note", "tea").await;
         pages.ask("ann", "press", json!({ "target": "#hands [data-do=invite]" })).await;
         pages.ask(name, "press", json!({ "target": "stentor-stage [part~=accept]" })).await;
         until_text(&mut pages, name, "stentor-stage >>> [part=speaking] p", "You are on the stage.").await;

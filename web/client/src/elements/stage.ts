@@ -18,6 +18,9 @@ export interface StageWords {
   lower: string;
   /** `#` is replaced by the place in the queue. */
   place: string;
+  /** Name of the field for a note to the host. */
+  note: string;
+  pinned: string;
   invited: string;
   accept: string;
   decline: string;
@@ -38,6 +41,7 @@ export interface StageWords {
 const WORDS: StageWords = {
   onStage: 'On the stage', nobody: 'Nobody speaks yet.', talking: 'Talking', muted: 'Muted', host: 'Host',
   raise: '✋ Raise hand', lower: '✋ Lower hand', place: 'Your hand is up · place #',
+  note: 'Note to the host', pinned: 'Pinned',
   invited: 'The host invites you to speak.', accept: 'Speak', decline: 'Not now',
   entering: 'Going to the stage…', speaking: 'You are on the stage.', mute: 'Mute', leave: 'Leave the stage',
   name: 'Your name', message: 'Message', send: 'Send', chat: 'Chat', chatClosed: 'The chat is closed.',
@@ -53,7 +57,7 @@ const NEAR_END_PX = 60;
  *
  * Attributes: `for` (id of the `<stentor-player>` of the same room), `name` (name of a listener whose token has none;
  * without it the element asks), `theme`. Parts: `stage`, `members`, `member`, `invitation`, `speaking`, `reactions`,
- * `reaction`, `hand`, `chat`, `messages`, `message`, `form`, `input`, `button`, `problem`.
+ * `reaction`, `hand`, `note`, `chat`, `pinned`, `messages`, `message`, `form`, `input`, `button`, `problem`.
  */
 export class StentorStageElement extends Base {
   static readonly observedAttributes = ['for', 'name'];
@@ -148,7 +152,12 @@ export class StentorStageElement extends Base {
     const hand = button('hand', () => void this.toggleHand());
     const place = make('span', { class: 'muted', role: 'status' });
     const name = make('input', { part: 'input', type: 'text', maxlength: '64', dir: 'auto', autocomplete: 'nickname' });
-    const handRow = make('div', { class: 'row' }, hand, place);
+    const note = make('input', { part: 'input note', type: 'text', maxlength: '140', dir: 'auto', autocomplete: 'off' });
+    const handRow = make('div', { class: 'row' }, hand, note, place);
+    const pinnedWord = make('span', { class: 'name' });
+    const pinnedName = make('bdi', { class: 'name' });
+    const pinnedText = make('span', { class: 'text', dir: 'auto' });
+    const pinned = make('p', { part: 'pinned', class: 'notice' }, pinnedWord, ' · ', pinnedName, ' ', pinnedText);
     const messages = make('ol', { part: 'messages', class: 'messages', role: 'log', tabindex: '0' });
     const closed = make('p', { class: 'muted' });
     const text = make('input', { part: 'input', type: 'text', maxlength: '500', dir: 'auto', autocomplete: 'off' });
@@ -158,13 +167,13 @@ export class StentorStageElement extends Base {
       void this.say();
     };
     const form = make('form', { part: 'form', class: 'row', submit }, text, send);
-    const chat = make('div', { part: 'chat', class: 'chat' }, messages, closed, form);
+    const chat = make('div', { part: 'chat', class: 'chat' }, pinned, messages, closed, form);
     const problem = make('p', { part: 'problem', class: 'problem', role: 'alert', hidden: true });
     const stage = make('div', { part: 'stage', class: 'stage' }, announcement, invitation, speaking, title, members, nobody, reactions, name, handRow, chat, problem);
     root.append(stage);
     return {
       stage, title, nobody, announcement, invitation, invitedText, accept, decline, speaking, speakingText, mute, leave,
-      reactions, hand, handRow, place, name, chat, messages, closed, text, send, form, problem,
+      reactions, hand, handRow, note, place, name, pinned, pinnedWord, pinnedName, pinnedText, chat, messages, closed, text, send, form, problem,
       memberItems: new Items<ChannelMember>(members, newMember, (item, member) => this.showMember(item, member)),
       messageItems: new Items<Message>(messages, (message) => this.newMessage(message), () => undefined),
     };
@@ -206,6 +215,9 @@ export class StentorStageElement extends Base {
     view.hand.disabled = place === null && !state.settings.handsOpen;
     view.hand.setAttribute('aria-pressed', String(place !== null));
     write(view.hand, place === null ? words.raise : words.lower);
+    view.note.hidden = place !== null || !state.settings.handsOpen;
+    view.note.placeholder = words.note;
+    view.note.setAttribute('aria-label', words.note);
     write(view.place, place === null ? '' : words.place.replace('#', String(place)));
     view.name.hidden = state.you?.verified === true || this.hasAttribute('name') || !listening;
     view.name.placeholder = words.name;
@@ -218,6 +230,11 @@ export class StentorStageElement extends Base {
     const atEnd = messages.scrollHeight - messages.scrollTop - messages.clientHeight < NEAR_END_PX;
     view.messageItems.show(state.messages, ({ id }) => String(id));
     if (atEnd) messages.scrollTop = messages.scrollHeight;
+    const { pinned } = state;
+    view.pinned.hidden = pinned === null;
+    write(view.pinnedWord, words.pinned);
+    write(view.pinnedName, pinned?.person.name || words.anonymous);
+    write(view.pinnedText, pinned?.text ?? '');
     messages.setAttribute('aria-label', words.chat);
     messages.hidden = state.messages.length === 0;
     const open = state.settings.chatOpen || state.you?.role !== 'listener';
@@ -259,7 +276,10 @@ export class StentorStageElement extends Base {
   private async toggleHand(): Promise<void> {
     const { roomState } = this.current!;
     if (placeOf(roomState, roomState.you?.id) !== null) return void this.ask((it) => it.channel.lowerHand());
-    if (!this.asksName()) await this.ask((it) => it.channel.raiseHand(this.ownName ?? {}));
+    if (this.asksName()) return;
+    const note = this.view.note.value.trim();
+    const hand = { ...this.ownName, ...(note ? { note } : {}) };
+    if (await this.ask((it) => it.channel.raiseHand(hand))) this.view.note.value = '';
   }
 
   private async say(): Promise<void> {
