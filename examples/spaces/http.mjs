@@ -38,11 +38,19 @@ export function pathOf({ url }) {
   }
 }
 
-/** Returns a text of a request without spaces at its ends, or refuses it. `what` begins the refusal. */
-export function text(value, what, least, most) {
+/**
+ * Returns a text of a request without spaces at its ends, or refuses it. `what` begins the refusal. Control and
+ * direction-changing characters are refused, except line breaks with `lines`; Stentor does not accept them either.
+ */
+export function text(value, what, least, most, { lines = false } = {}) {
   const trimmed = typeof value === 'string' ? value.trim() : '';
-  if (trimmed.length < least || trimmed.length > most)
+  if (trimmed.length < least || trimmed.length > most) {
     throw new HttpError(400, `${what} must have ${least} to ${most} characters.`);
+  }
+  // The zero-width joiner is part of emojis.
+  if (/[^\P{C}\u200d]/u.test(lines ? trimmed.replaceAll('\n', '') : trimmed)) {
+    throw new HttpError(400, `${what} has characters that cannot be shown.`);
+  }
   return trimmed;
 }
 

@@ -57,11 +57,15 @@ async function create({ request, user }) {
   const { title, description = '', startsAt } = await body(request);
   const space = spaces.add({
     title: text(title, 'The title', 1, 100),
-    description: text(description, 'The description', 0, 500),
+    description: text(description, 'The description', 0, 500, { lines: true }),
     startsAt: startsAt ? future(startsAt) : null,
     host: user,
   });
-  if (!startsAt) await goLive(space);
+  if (startsAt) return { id: space.id };
+  await goLive(space).catch((error) => {
+    spaces.remove(space.id);
+    throw error;
+  });
   return { id: space.id };
 }
 
@@ -72,9 +76,10 @@ function future(startsAt) {
 }
 
 async function goLive(space) {
-  const { hlsUrl, createdAt } = await stentor.open(space);
-  // The webhook `room_started` makes the space live for everybody.
+  const { hlsUrl, createdAt } = await stentor.create(space);
   spaces.change(space.id, { hlsUrl, roomCreatedAt: createdAt });
+  // The webhook `room_started` makes the space live for everybody.
+  await stentor.start(space.id);
 }
 
 /** Returns what a browser needs to take part: of the host, a token to speak; of everybody else, one to listen. */
@@ -89,10 +94,16 @@ async function enter({ space, user }) {
   };
 }
 
+async function start({ space }) {
+  if (space.status !== 'upcoming') throw new HttpError(409, 'This space has already started.');
+  await goLive(space);
+  return {};
+}
+
 async function end({ space }) {
-  if (space.status === 'upcoming') spaces.remove(space.id);
+  if (!space.hlsUrl) spaces.remove(space.id);
   // The webhook `room_ended` does the rest, as for a space that ends in another way.
-  else if (space.status === 'live') await stentor.close(space.id);
+  else if (space.status !== 'ended') await stentor.close(space.id);
   return {};
 }
 
@@ -105,7 +116,7 @@ const hostOnly = (action) => (context) => {
   if (context.space.host.id !== context.user.id) throw new HttpError(403, 'Only the host can do this.');
   return action(context);
 };
-const actions = { enter, replay, end: hostOnly(end), start: hostOnly(({ space }) => goLive(space)) };
+const actions = { enter, replay, end: hostOnly(end), start: hostOnly(start) };
 
 // --- What Stentor reports ---------------------------------------------------------------------------------------
 
@@ -187,6 +198,10 @@ function shown(
 async function route(context) {
   const { request, response, pathname } = context;
   const [, id, action] = /^\/api\/spaces\/([\w-]+)\/(\w+)$/.exec(pathname) ?? [];
+  // Browsers say where a request comes from. The cookie alone does not stop other ports of this host.
+  const site = request.headers['sec-fetch-site'] ?? 'same-origin';
+  if (request.method === 'POST' && site !== 'same-origin')
+    throw new HttpError(403, 'Another site sent this.');
   context.user = session.read(request);
   context.space = id && spaces.get(id);
   const signedIn = (handler) =>

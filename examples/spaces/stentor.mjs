@@ -40,17 +40,19 @@ export class Stentor {
     this.#verifier = new WebhookVerifier(webhookSecret);
   }
 
-  /** Creates the room of a space and puts it on air. Safe to repeat. Returns the room. */
-  async open({ id, title, description, host }) {
+  /** Creates the room of a space, or returns it if it exists: so a failed start can be repeated. */
+  async create({ id, title, description, host }) {
     const client = this.#client;
+    const limits = { maxAnchors: MAX_SPEAKERS, emptyTimeout: EMPTY_TIMEOUT };
     const fields = { title, ...(description && { description }), owner: host.id };
-    const created = createRoom({
-      client,
-      body: { roomId: id, ...fields, maxAnchors: MAX_SPEAKERS, emptyTimeout: EMPTY_TIMEOUT },
-    });
+    const created = createRoom({ client, body: { roomId: id, ...fields, ...limits } });
     const { room } = await created.catch(unless('room_exists', () => getRoom({ client, path: { id } })));
-    await startRoom({ client, path: { id } });
     return room;
+  }
+
+  /** Puts a room on air. Safe to repeat. */
+  async start(id) {
+    await startRoom({ client: this.#client, path: { id } });
   }
 
   /** Returns a token with which the host speaks and moderates, and the address for it. */

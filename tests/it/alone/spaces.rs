@@ -40,10 +40,14 @@ async fn spaces_app_works_end_to_end() {
         until_text(&mut pages, name, "#me bdi", name).await;
     }
 
-    // The host creates a space and talks; the list of the others shows it.
+    // The host plans a space, starts it early, and talks; the list of the others shows it.
     press(&mut pages, "Ann", "#new").await;
     write(&mut pages, "Ann", "#title", TITLE).await;
+    write(&mut pages, "Ann", "#starts-at", "2099-01-01T10:00").await;
     press(&mut pages, "Ann", "#create-send").await;
+    until_text(&mut pages, "Ann", "#status", "Upcoming").await;
+    until_text(&mut pages, "Eve", "#upcoming .card a", TITLE).await;
+    press(&mut pages, "Ann", "#start").await;
     until_text(&mut pages, "Ann", "#status", "Live").await;
     press(&mut pages, "Ann", "#join").await;
     until_text(&mut pages, "Ann", "#state", ON_STAGE).await;
