@@ -14,7 +14,7 @@ demo: ## A node with one room on air and a tone in it, checked by a listener; Ct
 	@cargo run -- demo $(if $(TLS),--tls)
 
 spaces: ## An example app: live conversations with stage, hands and chat, on a node of this checkout; Ctrl-C ends it
-	@scripts/setup.sh test
+	@scripts/setup.sh spaces
 	@cargo build
 	@examples/spaces/run.sh
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs missing packages, and nothing else: setup.sh build|demo|test
-#   build  packages for compiling         demo  build, and packages that a node needs
-#   test   demo, and packages for the tests
+# Installs missing packages, and nothing else: setup.sh build|demo|spaces|test
+#   build   packages for compiling        demo  build, and packages that a node needs
+#   spaces  demo, and Node for the app    test  spaces, and packages for the tests
 # Safe to repeat. Services that Debian starts for a package installed here are stopped; no others are.
 set -euo pipefail
 
@@ -29,6 +29,11 @@ ffmpeg|has ffmpeg
 LIST
     [ "$1" = demo ] && return
     cat <<'LIST'
+nodejs|has node
+npm|has npm
+LIST
+    [ "$1" = spaces ] && return
+    cat <<'LIST'
 etcd-server|has etcd
 etcd-client|has etcdctl
 redis-server|has redis-server
@@ -43,8 +48,6 @@ iproute2|has ip
 systemd|has systemd-analyze
 faketime|has faketime
 bsdextrautils|has column
-nodejs|has node
-npm|has npm
 python3|has python3
 python3-httpx|has_python httpx
 python3-attr|has_python attrs
@@ -132,7 +135,7 @@ stop_script() {
 
 main() {
     local profile=${1:-} before packages
-    case "$profile" in build | demo | test) ;; *) fail "usage: $0 build|demo|test" ;; esac
+    case "$profile" in build | demo | spaces | test) ;; *) fail "usage: $0 build|demo|spaces|test" ;; esac
     has cargo || fail "cargo is missing: install a Rust toolchain first, see https://rustup.rs"
 
     mapfile -t packages < <(missing "$profile")

@@ -6,6 +6,7 @@
 set -euo pipefail
 
 stentor=$(realpath "${1:-$(dirname "$0")/../../target/debug/stentor}")
+[[ -x $stentor ]] || { echo "$stentor is missing: run cargo build, or make spaces" >&2; exit 1; }
 cd "$(dirname "$0")"
 port=${PORT:-4100}
 url=http://localhost:$port
@@ -13,7 +14,10 @@ url=http://localhost:$port
 # The packages are parts of this checkout, so they are built here. Yours come from `npm install`.
 installed() { [[ -d $1/node_modules && ! $1/package-lock.json -nt $1/node_modules ]]; }
 for folder in ../../web ../../sdk/node .; do
-    installed "$folder" || { npm ci --silent --no-audit --no-fund --prefix "$folder" && touch "$folder/node_modules"; }
+    installed "$folder" && continue
+    echo "Installing packages in $(realpath "$folder")"
+    npm ci --loglevel=error --no-audit --no-fund --prefix "$folder" >/dev/null
+    touch "$folder/node_modules"
 done
 built() { [[ -f $1/dist/index.js && -z $(find "$1/src" -newer "$1/dist/index.js" -print -quit) ]]; }
 built ../../web/client || npm run --silent --prefix ../../web build --workspace=@stentor/client
@@ -44,8 +48,9 @@ key=$(secret) jwt=k1:$(secret) webhook=whsec_$(secret)
 export STENTOR__AUTH__API_KEYS=$key STENTOR__AUTH__JWT_SECRETS=$jwt STENTOR__WEBHOOKS__SECRETS=app:$webhook
 start "$stentor" serve --config /dev/null \
     --set "node.data_dir=$folder/stentor" --set auth.mode=keys --set recording.mode=always --set log.format=json \
-    --set listen.api=127.0.0.1:0 --set listen.ws=127.0.0.1:0 --set listen.hls=127.0.0.1:0 --set listen.ops=127.0.0.1:0 \
-    --set "http.allowed_origins=$url,http://127.0.0.1:$port" --set "webhooks.endpoints=app=$url/webhooks" >"$folder/stentor.log" 2>&1
+    --set listen.api=127.0.0.1:0 --set listen.ws=127.0.0.1:0 --set listen.hls=127.0.0.1:0 \
+    --set listen.ops=127.0.0.1:0 --set "http.allowed_origins=$url,http://127.0.0.1:$port" \
+    --set "webhooks.endpoints=app=$url/webhooks" >"$folder/stentor.log" 2>&1
 unset "${!STENTOR__@}"
 
 ready() { grep -s '"message":"ready"' "$folder/stentor.log"; }
@@ -56,8 +61,8 @@ done
 # address NAME: where Stentor listens
 address() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/" <<<"$line"; }
 
-export STENTOR_API="http://$(address api)" STENTOR_API_KEY=$key STENTOR_JWT_SECRET=$jwt STENTOR_WEBHOOK_SECRET=$webhook
-export STENTOR_ORIGINS="http://$(address hls) ws://$(address ws)" SPACES_SECRET=$(secret) SPACES_FILE=$folder/spaces.json
-export SPACES_URL=$url PORT=$port
+export STENTOR_API="http://$(address api)" STENTOR_ORIGINS="http://$(address hls) ws://$(address ws)"
+export STENTOR_API_KEY=$key STENTOR_JWT_SECRET=$jwt STENTOR_WEBHOOK_SECRET=$webhook
+export SPACES_SECRET=$(secret) SPACES_FILE=$folder/spaces.json SPACES_URL=$url PORT=$port
 start node server.mjs
 wait -n
