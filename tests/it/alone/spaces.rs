@@ -163,8 +163,7 @@ struct App {
 
 impl App {
     fn start(temporary: &tempfile::TempDir, output: &Path) -> Self {
-        let mut command =
-            Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/spaces/run.sh"));
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/spaces/run.sh"));
         command.arg(env!("CARGO_BIN_EXE_stentor")).stdin(Stdio::null());
         command.envs([("PORT", PORT), ("STENTOR__MIXER__RTP_PORTS", RTP_PORTS)]);
         command.env("TMPDIR", temporary.path());
