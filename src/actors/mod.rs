@@ -18,13 +18,14 @@
 //! └─ GatewaySupervisor ─ WsClient*
 //! ```
 
+pub use stentor_actor_kernel as kernel;
+
 pub mod anchors;
 pub mod context;
 pub mod dirty_rooms;
 pub mod gateway;
 pub mod heartbeat;
 pub mod janus;
-pub mod kernel;
 pub mod mixer;
 pub mod node;
 pub mod plain;

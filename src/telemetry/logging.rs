@@ -177,6 +177,12 @@ mod tests {
     }
 
     #[test]
+    fn filter_stentor_includes_the_crates() {
+        let story = || tracing::debug!(target: "stentor_actor_kernel::children", "restart scheduled");
+        assert!(logged(LogFormat::Text, "error,stentor=debug", story).contains("restart scheduled"));
+    }
+
+    #[test]
     fn malformed_requests_are_not_logged() {
         let story = || tracing::error!(target: "actix_http::h1::dispatcher", "parse error");
         assert_eq!(logged(LogFormat::Text, "info,stentor=debug", story), "");

@@ -7,11 +7,9 @@ use std::collections::BTreeSet;
 
 use super::source::{Source, code};
 
-/// Returns the types with `impl Behaviour for` in product code, without the kernel's own.
+/// Returns the types with `impl Behaviour for` in product code.
 pub fn actors(sources: &[Source]) -> BTreeSet<String> {
-    let product = sources.iter().filter(|s| {
-        s.path.starts_with("src/actors/") && !s.path.starts_with("src/actors/kernel/") && !s.is_test_file
-    });
+    let product = sources.iter().filter(|s| s.path.starts_with("src/actors/") && !s.is_test_file);
     let lines = product.flat_map(|s| s.lines()).filter(|l| !l.is_test);
     lines.filter_map(|l| leading_name(code(l.text).trim().strip_prefix("impl Behaviour for ")?)).collect()
 }

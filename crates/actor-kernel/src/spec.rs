@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::ArbiterHandle;
 
-use crate::domain::restart::{Backoff, Budget, Restarts};
+use stentor_backoff::{Backoff, Budget, Restarts};
 
 /// Condition under which an ended actor is restarted (OTP's restart types).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -268,7 +268,7 @@ impl<M: Message> Inbox for Mailbox<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::kernel::cell::Kernel;
+    use crate::cell::Kernel;
 
     #[derive(Debug, PartialEq)]
     struct N(u32);

@@ -22,6 +22,54 @@
 //! | `system` | start, shutdown, failure of the root |
 //! | `panics` | panic capture with message and source location |
 //!
+//! ```
+//! use stentor_actor_kernel::{ActorState, ActorSystem, Behaviour, Cx, Message, RootOptions};
+//! use tokio::sync::oneshot;
+//!
+//! enum Msg {
+//!     Add(u32),
+//!     Report(oneshot::Sender<u32>),
+//! }
+//!
+//! impl Message for Msg {
+//!     fn kind(&self) -> &'static str {
+//!         match self {
+//!             Self::Add(_) => "add",
+//!             Self::Report(_) => "report",
+//!         }
+//!     }
+//! }
+//!
+//! struct Counter(u32);
+//!
+//! impl Behaviour for Counter {
+//!     const KIND: &'static str = "counter";
+//!     type Msg = Msg;
+//!
+//!     fn handle(&mut self, msg: Msg, _: &mut Cx<Self>) {
+//!         match msg {
+//!             Msg::Add(n) => self.0 += n,
+//!             // The caller may have gone away.
+//!             Msg::Report(answer) => drop(answer.send(self.0)),
+//!         }
+//!     }
+//!
+//!     fn observe(&self) -> ActorState {
+//!         ActorState::state("counting")
+//!     }
+//! }
+//!
+//! actix::System::new().block_on(async {
+//!     let system = ActorSystem::start(|| Counter(0), RootOptions::default());
+//!     let (answer, answered) = oneshot::channel();
+//!     system.root().tell(Msg::Add(2)).unwrap();
+//!     system.root().tell(Msg::Report(answer)).unwrap();
+//!     assert_eq!(answered.await, Ok(2));
+//!     let report = system.shutdown(std::time::Duration::from_secs(5)).await;
+//!     assert!(report.abandoned.is_empty());
+//! });
+//! ```
+//!
 //! Lifecycle of one child; every arrow is recorded as a transition:
 //! ```text
 //!            factory, started()            stop

@@ -18,7 +18,7 @@ async fn panicking_actor_restarts_alone() {
     let view = find(&system.registry(), "node/a").unwrap();
     assert_eq!(view.restarts.get("panic"), Some(&1));
     let failure = view.last_failure.unwrap().text;
-    assert!(failure.contains("ordered to at src/actors/kernel/tests/mod.rs:"), "{failure}");
+    assert!(failure.contains("ordered to at crates/actor-kernel/src/tests/mod.rs:"), "{failure}");
 }
 
 #[actix::test]
@@ -47,7 +47,7 @@ async fn exhausted_budget_escalates_to_system() {
     });
     let system = ActorSystem::start(root.factory(), RootOptions { spec, ..RootOptions::default() });
     let reason = tokio::time::timeout(Duration::from_secs(10), system.failed()).await.unwrap();
-    assert!(reason.starts_with("child node gave up: child a gave up: panic: always at src/"), "{reason}");
+    assert!(reason.starts_with("child node gave up: child a gave up: panic: always at crates/"), "{reason}");
     assert_eq!(log.count("root started"), 3, "twice restarted");
     assert_eq!(log.count("a started"), 9);
     assert_eq!(log.count("root hears a gives up: panic"), 3);

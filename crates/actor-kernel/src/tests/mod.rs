@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::cell::locked;
 use super::*;
-use crate::domain::restart::{Backoff, Budget};
+use stentor_backoff::{Backoff, Budget};
 
 type Deed = Box<dyn FnOnce(&mut Puppet, &mut Cx<Puppet>) + Send>;
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::cell::{ActorCell, Lifecycle, PendingRestart, Signal};
 use super::mailbox::Inbox;
 use super::spec::{ChildDown, ChildSpec, Decision, Exit, StopOrder, decide};
-use crate::domain::restart::Restarts;
+use stentor_backoff::Restarts;
 
 /// Extra time after the stop deadline. A child that can still run ends its own wait at the deadline; one that
 /// has not ended after this extra time is considered blocked.

@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn contain_returns_panic_text_and_place() {
         let text = contain(|| panic!("no {}", "luck")).unwrap_err();
-        assert!(text.starts_with("no luck at src/actors/kernel/panics.rs:"), "{text}");
+        assert!(text.starts_with("no luck at crates/actor-kernel/src/panics.rs:"), "{text}");
         assert_eq!(contain(|| 7), Ok(7), "the next call starts clean");
     }
 
