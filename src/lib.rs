@@ -7,7 +7,6 @@
 //! |---|---|---|
 //! | `tls` | certificate of the listening sockets, and its replacement; trust of outgoing requests | `domain` |
 //! | `config` | raw keys to a validated [`config::Config`] | `domain`, `tls` |
-//! | `process` | child processes that end with this process | nothing of ours |
 //! | `store` | `Store` trait, embedded and etcd | `domain` |
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
@@ -29,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 pub use stentor_domain as domain;
+pub use stentor_process as process;
 
 pub mod actors;
 pub mod app;
@@ -41,7 +41,6 @@ pub mod listening;
 pub mod media;
 pub mod presence;
 pub mod probe;
-pub mod process;
 pub mod rooms;
 pub mod spool;
 pub mod stage;

@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(process(stat), Some(42));
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn children_are_counted() {
         let spin = ["-c", "while :; do :; done"];
         let child = super::super::command("sh", spin).spawn().unwrap();

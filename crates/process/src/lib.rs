@@ -10,6 +10,23 @@
 //! once, and a draining node still needs its children. Children are stopped with INT, which Janus and FFmpeg
 //! treat as TERM.
 //!
+//! ```
+//! use std::time::Duration;
+//! use stentor_process::{command, stop};
+//! use tokio::io::AsyncReadExt;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let output = command("echo", ["a b", "$HOME"]).output().await.unwrap();
+//! assert_eq!(output.stdout, b"a b $HOME\n", "no shell interprets the arguments");
+//!
+//! let mut child = command("sh", ["-c", "echo up; sleep 60"]).spawn().unwrap();
+//! let mut up = [0; 3];
+//! child.stdout.as_mut().unwrap().read_exact(&mut up).await.unwrap();
+//! let status = stop(&mut child, Duration::from_secs(30)).await.unwrap();
+//! assert!(!status.success(), "INT ended it");
+//! # });
+//! ```
+//!
 //! Owns: spawning and stopping. Never does: decide to restart.
 
 mod descriptors;
@@ -115,7 +132,7 @@ mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
 
-    #[actix::test]
+    #[tokio::test]
     async fn children_survive_term_and_hup() {
         let mut child = command("cat", [""; 0]).stdin(Stdio::piped()).spawn().unwrap();
         // The child echoes, so it is running.
@@ -131,7 +148,7 @@ mod tests {
         assert_eq!((&echoed, status.signal()), (b"on", Some(Signal::INT.as_raw())));
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn children_get_a_minimal_environment() {
         // Cargo sets this variable for the test.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
@@ -143,7 +160,7 @@ mod tests {
         assert!(names.contains(&"PATH") && names.iter().all(known), "{names:?}");
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn a_child_that_ignores_int_is_killed() {
         let mut child =
             command("sh", ["-c", "trap '' INT; echo up; while :; do sleep 1; done"]).spawn().unwrap();
@@ -153,34 +170,34 @@ mod tests {
         assert_eq!(status.signal(), Some(9));
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn arguments_arrive_as_they_are() {
         let args = ["%s|", "a b", "", "$HOME", "'\"", "*"];
         let output = command("printf", args).output().await.unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "a b||$HOME|'\"|*|");
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn children_get_a_bounded_descriptor_limit() {
         raise_descriptor_limit();
         let output = command("sh", ["-c", "ulimit -Sn"]).output().await.unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), descriptors::child_limit().to_string());
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn orphaned_child_starts_nothing() {
         let orphaned =
             Command::new("/bin/sh").args(["-c", UNLESS_ORPHANED, "1", "64", "echo", "up"]).output();
         assert_eq!(orphaned.await.unwrap().stdout, b"");
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn missing_program_cannot_be_spawned() {
         let error = command("/nowhere/ffmpeg", [""; 0]).spawn().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn child_exit_status_is_returned() {
         let mut child = command("sh", ["-c", "exit 7"]).spawn().unwrap();
         assert_eq!(child.wait().await.unwrap().code(), Some(7));
