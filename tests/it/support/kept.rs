@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 
 use super::pause;
 
@@ -43,7 +43,7 @@ impl Kept {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid, signal).expect("the process is ours");
+        super::node::signal(self.pid(), signal);
     }
 
     /// Returns true if the process ended on its own.

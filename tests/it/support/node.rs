@@ -418,9 +418,21 @@ fn rtp_ports() -> String {
     format!("{first}-{}", first + RTP_PORTS - 1)
 }
 
-/// Sends a signal to one process that the test, or a node of the test, started.
+/// Sends a signal to one process that the test, or a node of the test, started. After SIGSTOP, blocks until
+/// all its threads have stopped: on a busy machine one of them could still answer a request.
 pub fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).expect("no process has pid 0"), signal).expect("it is there and ours");
+    if signal == Signal::STOP {
+        wait_until("the process stops", Duration::from_secs(30), || has_stopped(pid));
+    }
+}
+
+fn has_stopped(pid: i32) -> bool {
+    let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("procfs");
+    threads.all(|thread| {
+        let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+    })
 }
 
 /// Returns the pids of the children of `parent` with this command name.
