@@ -11,14 +11,14 @@ use crate::support::etcd::Etcd;
 use crate::support::node::{Answer, Node, request};
 use crate::support::redis::Redis;
 
-const ROOM: &str = "talk";
+pub const ROOM: &str = "talk";
 const EVENT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Client of a room's events.
 pub struct Events {
     chunks: std::pin::Pin<Box<dyn futures::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>>>>,
     text: String,
-    last_id: String,
+    pub last_id: String,
 }
 
 #[actix::test]
@@ -283,11 +283,11 @@ pub async fn send(hls: &str, token: &str, method: &str, path: &str, body: Value)
     request(method, &format!("{hls}/hls/rooms/{ROOM}/{path}"), headers, body).await
 }
 
-fn done(answer: &Answer) {
+pub fn done(answer: &Answer) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-async fn listener(node: &Node, user: &str, name: Option<&str>) -> String {
+pub async fn listener(node: &Node, user: &str, name: Option<&str>) -> String {
     let body = json!({ "roomId": ROOM, "userId": user, "name": name });
     let answer = node.post("/api/token", body).await;
     answer.json()["token"].as_str().expect("a token").to_owned()

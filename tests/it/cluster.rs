@@ -8,6 +8,7 @@ mod listening;
 mod moves;
 mod plain;
 mod registration;
+mod stage;
 mod superseded;
 
 use std::time::{Duration, Instant};

@@ -218,7 +218,7 @@ impl House {
     }
 }
 
-fn external(janus: &TestJanus) -> [(&str, &str); 4] {
+pub(super) fn external(janus: &TestJanus) -> [(&str, &str); 4] {
     [
         ("janus.mode", "external"),
         ("janus.url", janus.janus.url()),
@@ -228,7 +228,7 @@ fn external(janus: &TestJanus) -> [(&str, &str); 4] {
 }
 
 /// Waits until the same listener hears the tone, ignoring errors and gaps meanwhile.
-async fn heard(listener: &mut Listener, hz: f64) {
+pub(super) async fn heard(listener: &mut Listener, hz: f64) {
     let end = Instant::now() + LONG;
     loop {
         let listened = listener.hear(Duration::from_millis(300)).await;
