@@ -1,7 +1,9 @@
 //! The app in `examples/spaces/`, started by its command and used by a host and two listeners in browsers.
 
 use std::fs::File;
-use std::path::Path;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -15,8 +17,8 @@ use crate::support::node::until_gone;
 use crate::support::pages::{Pages, tone};
 use crate::support::{until, wait_until};
 
-/// Port of the app. It is below the ephemeral ports, so no other test gets it by chance.
-const PORT: &str = "19800";
+/// Ports for the app. They are below the ephemeral ports, so no other test gets one by chance.
+const PORTS: Range<u16> = 19_800..19_900;
 const RTP_PORTS: &str = "30400-30499";
 /// Time limit that includes the installation of packages.
 const STARTED_WITHIN: Duration = Duration::from_secs(300);
@@ -158,14 +160,17 @@ async fn play(pages: &mut Pages, name: &str) {
 struct App {
     script: Kept,
     url: String,
-    output: std::path::PathBuf,
+    output: PathBuf,
 }
 
 impl App {
     fn start(temporary: &tempfile::TempDir, output: &Path) -> Self {
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/spaces/run.sh"));
         command.arg(env!("CARGO_BIN_EXE_stentor")).stdin(Stdio::null());
-        command.envs([("PORT", PORT), ("STENTOR__MIXER__RTP_PORTS", RTP_PORTS)]);
+        let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        let mut ports = PORTS;
+        let port = ports.find(free).expect("a free port").to_string();
+        command.envs([("PORT", port.as_str()), ("STENTOR__MIXER__RTP_PORTS", RTP_PORTS)]);
         command.env("TMPDIR", temporary.path());
         let file = File::create(output).unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file);
