@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `tls` | certificate of the listening sockets, and its replacement; trust of outgoing requests | `domain` |
 //! | `config` | raw keys to a validated [`config::Config`] | `domain`, `tls` |
-//! | `store` | `Store` trait, embedded and etcd | `domain` |
+//! | `etcd` | the store of a cluster, in etcd | `store` |
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
 //! | `media` | FFmpeg, packager, content keys | `domain`, `process` |
@@ -29,12 +29,14 @@
 
 pub use stentor_domain as domain;
 pub use stentor_process as process;
+pub use stentor_store as store;
 
 pub mod actors;
 pub mod app;
 pub mod auth;
 pub mod config;
 pub mod demo;
+pub mod etcd;
 pub mod http;
 pub mod janus;
 pub mod listening;
@@ -44,7 +46,6 @@ pub mod probe;
 pub mod rooms;
 pub mod spool;
 pub mod stage;
-pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod webhooks;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use stentor::domain::ids::MediaAddr;
+use stentor::etcd::EtcdStore;
 use stentor::janus::AudioBridge;
 use stentor::store::embedded::EmbeddedStore;
-use stentor::store::etcd::EtcdStore;
 use stentor::store::{Store, Txn, WatchEvent, WatchStream};
 
 use super::house::{Backend, Gateway, House, new_room, room_secret, srtp_key};

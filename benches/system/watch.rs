@@ -19,10 +19,10 @@ use stentor::config;
 use stentor::domain::ids::{Epoch, ModuleId, Pin, RoomId, UnixMs};
 use stentor::domain::keys::{self, RoomPart};
 use stentor::domain::model::Meta;
+use stentor::etcd::EtcdStore;
 use stentor::rooms::Scope;
 use stentor::store::Store;
 use stentor::store::embedded::EmbeddedStore;
-use stentor::store::etcd::EtcdStore;
 use stentor::telemetry::Metrics;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 

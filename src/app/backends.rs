@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use crate::actors::context::Context;
 use crate::config::{Config, StoreConfig, StoreKind};
+use crate::etcd::{EtcdOptions, EtcdStore};
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use crate::store::etcd::{EtcdOptions, EtcdStore};
 use crate::store::{KeyValue, LeaseId, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream};
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;

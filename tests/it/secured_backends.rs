@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use stentor::etcd::{EtcdOptions, EtcdStore};
 use stentor::presence::redis::{RedisOptions, RedisPresence};
 use stentor::presence::{ConnectionLock, Lifetimes, Presence, PresenceError};
-use stentor::store::etcd::{EtcdOptions, EtcdStore};
 use stentor::store::{Store, StoreError};
 use tempfile::TempDir;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use stentor::etcd::EtcdStore;
 use stentor::store::Store;
-use stentor::store::etcd::EtcdStore;
 
 use super::{LONG, ROOM, leader_of, member, within};
 use crate::support::etcd::Etcd;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use stentor::domain::ids::RoomId;
+use stentor::etcd::EtcdStore;
 use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode};
-use stentor::store::etcd::EtcdStore;
 use stentor::store::{Store, Txn};
 
 use super::{Cluster, HZ, LONG, ROOM, TTL_GOAL, member, within};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
+use stentor::etcd::EtcdStore;
 use stentor::probe::m3u8::Playlist;
 use stentor::probe::{Listener, Mode, ProbeError};
 use stentor::store::Store;
-use stentor::store::etcd::EtcdStore;
 
 use super::{node_on_etcd, tuned_in};
 use crate::support::etcd::Etcd;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stentor::domain::compaction::Compaction;
-use stentor::store::etcd::EtcdStore;
+use stentor::etcd::EtcdStore;
 use stentor::store::{Revision, Store, StoreError, WatchStream};
 use tokio::time::Instant;
 

@@ -1,6 +1,6 @@
-//! The stores, each against the same conformance cases and under its own faults.
+//! The store in etcd, against the conformance cases and under its own faults, and the copy of a store.
 
-pub mod conformance;
-mod embedded;
+#[path = "../../../crates/store/tests/embedded/conformance/mod.rs"]
+mod conformance;
 mod etcd;
 mod reflector;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stentor::store::{LeaseId, Store, StoreError, Txn, WatchEvent};
+use stentor_store::{LeaseId, Store, StoreError, Txn, WatchEvent};
 use tokio::time::Instant;
 
 use super::{Subject, committed, next, until_some};

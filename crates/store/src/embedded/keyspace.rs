@@ -9,7 +9,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::store::{KeyValue, LeaseId, Listing, Op, Revision, StoreError, Txn, TxnOutcome, WatchEvent};
+use crate::{KeyValue, LeaseId, Listing, Op, Revision, StoreError, Txn, TxnOutcome, WatchEvent};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {

@@ -15,7 +15,7 @@ use super::StoreShared;
 use super::disk::Disk;
 use super::keyspace::{Batch, Staging};
 use super::leases::Leases;
-use crate::store::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
+use crate::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
 
 /// Maximum number of commands in one batch. Bounds how long a burst can delay its first transaction.
 const MAX_BATCH: usize = 512;

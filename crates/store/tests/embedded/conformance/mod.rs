@@ -1,8 +1,8 @@
 //! Conformance cases for every store, which run unchanged on each backend.
 //!
-//! `store_conformance!(shared, own)` makes one test per case. `shared` builds a [`Subject`] that others may
-//! use at the same time, `own` one for the case that disturbs others. Owns: the contract of
-//! `stentor::store::Store` in executable form. Never does: know which backend it runs on.
+//! `store_conformance!(shared, own)` makes one test per case, in a module beside this one. `shared` builds a
+//! [`Subject`] that others may use at the same time, `own` one for the case that disturbs others. Owns: the
+//! contract of `stentor_store::Store` in executable form. Never does: know which backend it runs on.
 
 mod leases;
 
@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::join_all;
-use stentor::store::{
+use stentor_store::{
     KeyValue, Revision, Store, StoreError, Txn, TxnOutcome, WatchBatch, WatchEvent, WatchStream,
 };
 use tokio::time::timeout;
@@ -68,9 +68,9 @@ macro_rules! store_conformance {
         }
     };
     ($subject:path => $($case:ident),+) => {
-        $(#[actix::test]
+        $(#[tokio::test]
         async fn $case() {
-            $crate::store::conformance::$case(&$subject().await).await;
+            super::conformance::$case(&$subject().await).await;
         })+
     };
 }

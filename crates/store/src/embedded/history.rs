@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::keyspace::Commit;
-use crate::store::{Revision, WatchEvent};
+use crate::{Revision, WatchEvent};
 
 /// Memory of one event in addition to its key and value, bytes: the structures around them.
 const EVENT_OVERHEAD: usize = 96;

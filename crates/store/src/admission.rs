@@ -17,7 +17,7 @@ const MAX_REQUEST_BYTES: usize = 1_572_864;
 ///
 /// # Errors
 /// [`StoreError::Rejected`] with the reason.
-pub(super) fn admit(txn: &Txn) -> Result<(), StoreError> {
+pub fn admit(txn: &Txn) -> Result<(), StoreError> {
     let refuse = |why: &str| Err(StoreError::Rejected(why.into()));
     if txn.ops.len() > MAX_OPS || txn.compares.len() > MAX_OPS {
         return refuse("more than 128 operations or conditions in one transaction");
@@ -67,7 +67,7 @@ fn deletes_any(op: &Op, put: &HashSet<&str>) -> bool {
 ///
 /// # Errors
 /// [`StoreError::Rejected`] for a duration of zero.
-pub(super) fn lease_seconds(ttl: Duration) -> Result<u64, StoreError> {
+pub fn lease_seconds(ttl: Duration) -> Result<u64, StoreError> {
     match ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0) {
         0 => Err(StoreError::Rejected("the lease duration is zero".into())),
         seconds => Ok(seconds),

@@ -23,7 +23,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{KeyValue, Listing, Revision, Store, StoreError, WatchBatch, WatchEvent, WatchStream};
-use crate::domain::restart::Backoff;
+use stentor_backoff::Backoff;
 
 /// Time without any batch after which a watch is dead. A store reports progress at least every 5 s.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -167,14 +167,14 @@ impl Reflector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{LeaseId, Txn, TxnOutcome};
+    use crate::{LeaseId, Txn, TxnOutcome};
     use async_trait::async_trait;
     use std::sync::Mutex;
 
     const RELIST_NEVER: Duration = Duration::from_secs(3600);
     const BACKOFF: Backoff = Backoff { first: Duration::from_millis(20), max: Duration::from_millis(80) };
 
-    #[actix::test]
+    #[tokio::test]
     async fn reflector_lists_then_watches() {
         let batch = WatchBatch { revision: 7, events: vec![put("/b", 6), delete("/a"), put("/c", 7)] };
         let store = ScriptedStore::new([Ok(listing(5, &["/a"]))], [Watch::Open(vec![Ok(batch)])]);
@@ -182,14 +182,14 @@ mod tests {
         assert_eq!(seen, ["start", "init /a", "done 5", "apply /b", "delete /a", "apply /c", "progress 7"]);
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn reflector_reports_every_failure() {
         let lists = [Err(away()), Err(away()), Ok(listing(5, &[]))];
         let store = ScriptedStore::new(lists, [Watch::Open(vec![])]);
         assert_eq!(take(reflector(store), 4).await, ["lost", "lost", "start", "done 5"]);
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn closed_watch_backs_off() {
         let started = Instant::now();
         let watches = [Watch::Closed, Watch::Refused(away()), Watch::Closed, Watch::Closed];
@@ -200,7 +200,7 @@ mod tests {
         assert!(started.elapsed() >= Duration::from_millis(70), "{:?}", started.elapsed());
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn compacted_watch_relists_without_loss() {
         let forgotten = || StoreError::Compacted { from: 6 };
         let watches = [Watch::Refused(forgotten()), Watch::Open(vec![Err(forgotten())]), Watch::Open(vec![])];
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(seen, ["start", "init /a", "done 5", "start", "done 6", "start", "done 7"]);
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn silent_watch_counts_as_lost() {
         let watches = [Watch::Open(vec![]), Watch::Open(vec![])];
         let store = ScriptedStore::new([Ok(listing(5, &[]))], watches);
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(take(reflector, 5).await, ["start", "done 5", "lost", "start", "done 5"]);
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn periodic_relist_reports_no_loss() {
         let store = ScriptedStore::new([Ok(listing(5, &["/a"]))], []);
         let reflector = Reflector { relist_every: Duration::from_millis(10), ..reflector(store) };

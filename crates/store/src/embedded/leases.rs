@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
-use crate::store::{LeaseId, StoreError};
+use crate::{LeaseId, StoreError};
 
 #[derive(Default)]
 pub(super) struct Leases {

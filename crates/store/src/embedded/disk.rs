@@ -13,7 +13,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::keyspace::{Batch, Entry, Keyspace};
-use crate::store::{LeaseId, StoreError};
+use crate::{LeaseId, StoreError};
 
 /// Table: key -> (modification revision, lease or 0, value).
 const KEYS: TableDefinition<&str, (i64, i64, &[u8])> = TableDefinition::new("keys");
@@ -197,8 +197,8 @@ fn explain(path: &Path, error: redb::Error) -> StoreOpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Txn;
-    use crate::store::embedded::keyspace::Staging;
+    use crate::Txn;
+    use crate::embedded::keyspace::Staging;
 
     fn put(known: &Keyspace, key: &str) -> Batch {
         let mut staging = Staging::new(known);

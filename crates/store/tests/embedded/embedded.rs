@@ -1,4 +1,4 @@
-//! The embedded store: the conformance cases, and the faults that its file must survive.
+//! The conformance cases on the embedded store, and the faults that its file must survive.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use stentor::store::embedded::{EmbeddedOptions, EmbeddedStore, HistoryLimits, StoreOpenError};
-use stentor::store::{Revision, Store, StoreError, Txn, WatchEvent};
+use stentor_store::embedded::{EmbeddedOptions, EmbeddedStore, HistoryLimits, StoreOpenError};
+use stentor_store::{Revision, Store, StoreError, Txn, WatchEvent};
 use tempfile::TempDir;
 
 use super::conformance::{Subject, committed, events_until, next, until_some};
@@ -59,7 +59,7 @@ impl Embedded {
     }
 }
 
-#[actix::test]
+#[tokio::test]
 async fn data_and_revisions_continue_after_a_restart() {
     let node = fresh().await;
     node.store.put("/a", "1".into()).await.unwrap();
@@ -75,7 +75,7 @@ async fn data_and_revisions_continue_after_a_restart() {
     assert!(matches!(forgotten, Some(StoreError::Compacted { .. })), "history starts at open");
 }
 
-#[actix::test]
+#[tokio::test]
 async fn leases_do_not_survive_a_restart() {
     let node = fresh().await;
     let lease = node.store.grant(Duration::from_secs(600)).await.unwrap();
@@ -89,7 +89,7 @@ async fn leases_do_not_survive_a_restart() {
     assert!(matches!(node.store.keep_alive(lease).await, Err(StoreError::LeaseNotFound)));
 }
 
-#[actix::test]
+#[tokio::test]
 async fn a_store_has_one_node() {
     let node = fresh().await;
     let error = EmbeddedStore::open(&node.path()).err().unwrap();
@@ -100,7 +100,7 @@ async fn a_store_has_one_node() {
     EmbeddedStore::open(&path).expect("closing releases the file");
 }
 
-#[actix::test]
+#[tokio::test]
 async fn foreign_file_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().join("notes.txt");
@@ -112,14 +112,14 @@ async fn foreign_file_is_left_alone() {
     assert!(matches!(nowhere, StoreOpenError::Io { .. }), "{nowhere:?}");
 }
 
-#[actix::test]
+#[tokio::test]
 async fn others_cannot_read_the_file() {
     use std::os::unix::fs::PermissionsExt;
     let node = fresh().await;
     assert_eq!(std::fs::metadata(node.path()).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
-#[actix::test]
+#[tokio::test]
 async fn waiting_transactions_commit_together() {
     let node = fresh().await;
     let mut watch = node.store.watch("/", 1).await.unwrap();
@@ -139,7 +139,7 @@ async fn waiting_transactions_commit_together() {
     assert!(batches < 250, "500 puts came in {batches} batches");
 }
 
-#[actix::test]
+#[tokio::test]
 async fn slow_watcher_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let limits = HistoryLimits { events: 100, bytes: 1 << 20 };
@@ -154,7 +154,7 @@ async fn slow_watcher_is_cut_off() {
     assert!(matches!(next(&mut slow).await, Err(StoreError::Compacted { from: 1 })));
 }
 
-#[actix::test]
+#[tokio::test]
 async fn closed_store_ends_watches_with_error() {
     let node = fresh().await;
     let mut watch = node.store.watch("/", 1).await.unwrap();
@@ -167,13 +167,13 @@ async fn closed_store_ends_watches_with_error() {
 /// Environment variable with the path of the file that a re-executed test binary writes until it is killed.
 const CRASH_FILE: &str = "STENTOR_TEST_CRASH_FILE";
 
-#[actix::test]
+#[tokio::test]
 async fn killed_process_keeps_acknowledged_writes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     for round in 0..3 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::embedded::writes_until_killed", "--nocapture"])
+            .args(["--exact", "embedded::writes_until_killed", "--nocapture"])
             .env(CRASH_FILE, &path)
             .stdout(Stdio::piped())
             .spawn()
@@ -208,7 +208,7 @@ fn read_acknowledged(child: &mut std::process::Child, enough: usize) -> u64 {
 }
 
 /// Is the child process of [`killed_process_keeps_acknowledged_writes`]; does nothing in a plain run.
-#[actix::test]
+#[tokio::test]
 async fn writes_until_killed() {
     let Some(path) = std::env::var_os(CRASH_FILE) else { return };
     let store = EmbeddedStore::open(&PathBuf::from(path)).unwrap();
@@ -220,10 +220,10 @@ async fn writes_until_killed() {
     }
 }
 
-#[actix::test]
+#[tokio::test]
 async fn a_full_disk_is_reported_and_survived() {
     let Some(disk) = SmallDisk::mount() else {
-        crate::support::report("skipped: mounting needs root");
+        eprintln!("skipped: mounting needs root");
         return;
     };
     let store = EmbeddedStore::open(&disk.dir.path().join("store.redb")).unwrap();

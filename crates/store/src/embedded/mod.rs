@@ -299,7 +299,7 @@ fn drop_leased_keys(disk: &mut Disk, keys: &mut Keyspace, path: &Path) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Op;
+    use crate::Op;
 
     /// A reader that holds the lock on the published state simulates a disk that hangs: in both cases the
     /// writer cannot finish.

@@ -15,8 +15,10 @@ use etcd_client::{CompactionOptions, Compare, CompareOp, DeleteOptions, GetOptio
 use etcd_client::{PutOptions, TxnOp, WatchOptions};
 
 use self::connection::{Connection, Repeat};
-use super::admission::{admit, lease_seconds};
-use super::{KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream};
+use crate::store::{
+    KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream,
+};
+use crate::store::{admit, lease_seconds};
 
 /// Largest accepted response, bytes. A listing of a whole cluster is one message, and so is a watch's
 /// backlog.
@@ -162,7 +164,7 @@ impl Store for EtcdStore {
 }
 
 fn translate(txn: Txn) -> etcd_client::Txn {
-    let compare = |c: super::Compare| Compare::mod_revision(c.key, CompareOp::Equal, c.mod_revision);
+    let compare = |c: crate::store::Compare| Compare::mod_revision(c.key, CompareOp::Equal, c.mod_revision);
     let op = |op| match op {
         Op::Put { key, value, lease } => {
             let options = lease.map(|lease| PutOptions::new().with_lease(lease.0));
