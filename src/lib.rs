@@ -21,13 +21,13 @@
 //! | `http` | REST, HLS, plain streams, operations | `domain`, `store`, `presence`, `media`, `auth`, `telemetry`, `rooms`, `stage`, `webhooks` |
 //! | `listening` | playlists, files and keys for listeners and listener nodes, for rooms mixed on any node | `domain`, `media`, `spool`, `auth`, `rooms`, `actors`, `http` |
 //! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
-//! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
 //! | `app` | composition root, the only module that names concrete backends | all |
 //! | `demo` | a node with a room on air and a test tone, shown on one screen | all |
 
 #![forbid(unsafe_code)]
 
 pub use stentor_domain as domain;
+pub use stentor_probe as probe;
 pub use stentor_process as process;
 pub use stentor_store as store;
 
@@ -42,7 +42,6 @@ pub mod janus;
 pub mod listening;
 pub mod media;
 pub mod presence;
-pub mod probe;
 pub mod rooms;
 pub mod spool;
 pub mod stage;

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use tokio::process::Child;
 
-use crate::domain::ids::MediaAddr;
-use crate::process;
+use stentor_domain::ids::MediaAddr;
+use stentor_process as process;
 
 /// Buffer size, larger than any packet FFmpeg may make.
 const PACKET: usize = 1500;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::listener::ProbeError;
 use super::spectrum;
 use super::transport::Audio;
-use crate::process;
+use stentor_process as process;
 
 /// Samples per second of all decoded audio.
 pub const SAMPLE_RATE: u32 = 48_000;

@@ -16,7 +16,7 @@ use super::hearing::{Gap, HeardAudio, Piece};
 use super::m3u8::{NotAPlaylist, Playlist, Segment};
 use super::rules::Rules;
 use super::transport::{Audio, Demuxer};
-use crate::domain::ids::RoomId;
+use stentor_domain::ids::RoomId;
 
 /// Media types allowed for a playlist (RFC 8216 section 4).
 const PLAYLIST_TYPES: [&str; 2] = ["application/vnd.apple.mpegurl", "audio/mpegurl"];
