@@ -119,6 +119,7 @@ fn meta(n: usize) -> Vec<u8> {
         last_epoch: Epoch::default(),
         last_started_at: None,
         last_end: None,
+        api_key: None,
         profile: Default::default(),
     };
     serde_json::to_vec(&meta).expect("JSON")

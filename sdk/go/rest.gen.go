@@ -19,6 +19,7 @@ import (
 
 // Defines values for Code.
 const (
+	CodeApiKeyNotFound       Code = "api_key_not_found"
 	CodeBodyTooLarge         Code = "body_too_large"
 	CodeBusy                 Code = "busy"
 	CodeChannelUnavailable   Code = "channel_unavailable"
@@ -70,6 +71,7 @@ const (
 	CodePagesClosed          Code = "pages_closed"
 	CodePersonNotFound       Code = "person_not_found"
 	CodeProxyNotAllowed      Code = "proxy_not_allowed"
+	CodeQuotaExceeded        Code = "quota_exceeded"
 	CodeRangeNotSatisfiable  Code = "range_not_satisfiable"
 	CodeRecordingActive      Code = "recording_active"
 	CodeRecordingNotFound    Code = "recording_not_found"
@@ -82,14 +84,17 @@ const (
 	CodeRoomNotFound         Code = "room_not_found"
 	CodeRoomNotOnAir         Code = "room_not_on_air"
 	CodeRoomRemoving         Code = "room_removing"
+	CodeScopeMissing         Code = "scope_missing"
 	CodeSlowMode             Code = "slow_mode"
 	CodeStoreUnavailable     Code = "store_unavailable"
 	CodeTokenExpired         Code = "token_expired"
 	CodeTokenInvalid         Code = "token_invalid"
 	CodeTokenMissing         Code = "token_missing"
+	CodeTokenQuotaExceeded   Code = "token_quota_exceeded"
 	CodeTokenWrongAudience   Code = "token_wrong_audience"
 	CodeTokenWrongRoom       Code = "token_wrong_room"
 	CodeTooFarAhead          Code = "too_far_ahead"
+	CodeTooManyApiKeys       Code = "too_many_api_keys"
 	CodeTooManyClients       Code = "too_many_clients"
 	CodeTooManyRequests      Code = "too_many_requests"
 	CodeTooManyUsers         Code = "too_many_users"
@@ -104,6 +109,8 @@ const (
 // Valid indicates whether the value is a known member of the Code enum.
 func (e Code) Valid() bool {
 	switch e {
+	case CodeApiKeyNotFound:
+		return true
 	case CodeBodyTooLarge:
 		return true
 	case CodeBusy:
@@ -206,6 +213,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodeProxyNotAllowed:
 		return true
+	case CodeQuotaExceeded:
+		return true
 	case CodeRangeNotSatisfiable:
 		return true
 	case CodeRecordingActive:
@@ -230,6 +239,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodeRoomRemoving:
 		return true
+	case CodeScopeMissing:
+		return true
 	case CodeSlowMode:
 		return true
 	case CodeStoreUnavailable:
@@ -240,11 +251,15 @@ func (e Code) Valid() bool {
 		return true
 	case CodeTokenMissing:
 		return true
+	case CodeTokenQuotaExceeded:
+		return true
 	case CodeTokenWrongAudience:
 		return true
 	case CodeTokenWrongRoom:
 		return true
 	case CodeTooFarAhead:
+		return true
+	case CodeTooManyApiKeys:
 		return true
 	case CodeTooManyClients:
 		return true
@@ -311,6 +326,30 @@ func (e EventType) Valid() bool {
 	case EventTypeUserBanned:
 		return true
 	case EventTypeUserUnbanned:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for KeyScope.
+const (
+	KeyScopeOperations KeyScope = "operations"
+	KeyScopeRead       KeyScope = "read"
+	KeyScopeRooms      KeyScope = "rooms"
+	KeyScopeUsers      KeyScope = "users"
+)
+
+// Valid indicates whether the value is a known member of the KeyScope enum.
+func (e KeyScope) Valid() bool {
+	switch e {
+	case KeyScopeOperations:
+		return true
+	case KeyScopeRead:
+		return true
+	case KeyScopeRooms:
+		return true
+	case KeyScopeUsers:
 		return true
 	default:
 		return false
@@ -431,6 +470,29 @@ func (e UserRole) Valid() bool {
 	}
 }
 
+// ApiKey API key, without its secret.
+type ApiKey struct {
+	// CreatedAt Time at which the key was created.
+	CreatedAt int64 `json:"createdAt"`
+
+	// ExpiresAt Time from which the key is refused; absent if it does not expire.
+	ExpiresAt nullable.Nullable[int64] `json:"expiresAt,omitempty"`
+
+	// Id Id of the key: the part of its text between the first two underscores.
+	Id   string `json:"id"`
+	Name string `json:"name"`
+
+	// Quotas Limits of an API key; absent or null: no limit.
+	Quotas Quotas `json:"quotas"`
+
+	// RevokedAt Time at which the key was revoked; absent if it was not.
+	RevokedAt nullable.Nullable[int64] `json:"revokedAt,omitempty"`
+	Scopes    []KeyScope               `json:"scopes"`
+
+	// Usage Rooms that count for a key.
+	Usage KeyUsage `json:"usage"`
+}
+
 // AssignedJanus Janus to which a room is assigned.
 type AssignedJanus struct {
 	// Id Id of the Janus.
@@ -473,6 +535,21 @@ type BansAnswer struct {
 
 // Code Stable error codes. New codes may be added; none changes its meaning.
 type Code string
+
+// CreateKey API key to create.
+type CreateKey struct {
+	// Name Name for the users of the key, such as that of the application: 1 to 64 visible characters.
+	Name string `json:"name"`
+
+	// Quotas Limits of the key. If absent, it has none.
+	Quotas *Quotas `json:"quotas,omitempty"`
+
+	// Scopes Parts of the API that the key may use. The caller must have them all.
+	Scopes []KeyScope `json:"scopes"`
+
+	// Ttl Number of seconds after which the key expires. If absent or null, it does not.
+	Ttl nullable.Nullable[int64] `json:"ttl,omitempty"`
+}
 
 // CreateRoom Fields of a new room.
 type CreateRoom struct {
@@ -655,6 +732,36 @@ type FleetStats struct {
 	Pickable int `json:"pickable"`
 }
 
+// KeyAnswer Answer with one API key.
+type KeyAnswer struct {
+	// Key API key, without its secret.
+	Key ApiKey `json:"key"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
+// KeyScope Part of the API that a key may use.
+type KeyScope string
+
+// KeyUsage Rooms that count for a key.
+type KeyUsage struct {
+	// Rooms Rooms that the key has created and that exist.
+	Rooms int32 `json:"rooms"`
+
+	// RoomsOnAir Number of them that are on air, or whose Janus and mixer have not released them.
+	RoomsOnAir int32 `json:"roomsOnAir"`
+}
+
+// KeysAnswer Answer with all API keys.
+type KeysAnswer struct {
+	// Keys Keys in the order of their creation, also revoked and expired ones.
+	Keys []ApiKey `json:"keys"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
 // LedgerEntry Event of the ledger.
 type LedgerEntry struct {
 	// Cursor Position in the ledger.
@@ -741,6 +848,33 @@ type ModulesAnswer struct {
 
 	// Success Always true.
 	Success bool `json:"success"`
+}
+
+// NewKeyAnswer Answer with a new API key.
+type NewKeyAnswer struct {
+	// Key API key, without its secret.
+	Key ApiKey `json:"key"`
+
+	// Secret Text of the key, for `Authorization: Bearer`. It is shown only here and cannot be restored.
+	Secret string `json:"secret"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
+// Quotas Limits of an API key; absent or null: no limit.
+type Quotas struct {
+	// Rooms Rooms that the key has created and that exist.
+	Rooms nullable.Nullable[int32] `json:"rooms,omitempty"`
+
+	// RoomsOnAir Rooms of the key that are on air.
+	RoomsOnAir nullable.Nullable[int32] `json:"roomsOnAir,omitempty"`
+
+	// TokensPerMinute Tokens that each node issues to the key within a minute.
+	TokensPerMinute nullable.Nullable[int32] `json:"tokensPerMinute,omitempty"`
+
+	// UsersPerRoom Invited users in each room of the key, without those who are banned.
+	UsersPerRoom nullable.Nullable[int32] `json:"usersPerRoom,omitempty"`
 }
 
 // Recording Recording of a broadcast.
@@ -1018,6 +1152,15 @@ type UnavailableEndpoint struct {
 	Since int64 `json:"since"`
 }
 
+// UpdateKey Changes of an API key. Scopes and expiry cannot change: create another key, and revoke this one.
+type UpdateKey struct {
+	// Name New name; absent or null: unchanged.
+	Name nullable.Nullable[string] `json:"name,omitempty"`
+
+	// Quotas Quotas to change: null removes a limit, absent ones stay.
+	Quotas *Quotas `json:"quotas,omitempty"`
+}
+
 // UpdateRoom Fields to change, as a JSON merge patch (RFC 7396): null removes a field, absent fields stay, and `custom` is merged field by field.
 type UpdateRoom struct {
 	// CoverUrl Image of the room: an https URL.
@@ -1173,6 +1316,9 @@ type ListEventsParams struct {
 	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// UpdateKeyJSONBody defines parameters for UpdateKey.
+type UpdateKeyJSONBody = UpdateKey
+
 // ListRecordingsParams defines parameters for ListRecordings.
 type ListRecordingsParams struct {
 	// Room Lists only recordings of this room.
@@ -1211,6 +1357,12 @@ type CreateRoomJSONBody = CreateRoom
 
 // UpdateRoomJSONBody defines parameters for UpdateRoom.
 type UpdateRoomJSONBody = UpdateRoom
+
+// CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
+type CreateKeyJSONRequestBody = CreateKey
+
+// UpdateKeyJSONRequestBody defines body for UpdateKey for application/json ContentType.
+type UpdateKeyJSONRequestBody = UpdateKeyJSONBody
 
 // SetMarkJSONRequestBody defines body for SetMark for application/json ContentType.
 type SetMarkJSONRequestBody = SetMark
@@ -1313,6 +1465,57 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/events (the `ListEvents` operationId).
 	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListKeys Lists the API keys, without their secrets.
+	//
+	// Keys of the configuration are not listed.
+	//
+	// Corresponds with GET /api/keys (the `ListKeys` operationId).
+	ListKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateKeyWithBody Creates an API key.
+	//
+	// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/keys (the `CreateKey` operationId).
+	CreateKeyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateKey Creates an API key.
+	//
+	// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/keys (the `CreateKey` operationId).
+	CreateKey(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeKey Revokes an API key. May be repeated.
+	//
+	// Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
+	// it stay. The key stays in the list until its place is needed.
+	//
+	// Corresponds with DELETE /api/keys/{id} (the `RevokeKey` operationId).
+	RevokeKey(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateKeyWithBody Changes the name and the quotas of an API key.
+	//
+	// Quotas that are lower than the present use end nothing: they refuse what comes later.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/keys/{id} (the `UpdateKey` operationId).
+	UpdateKeyWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateKey Changes the name and the quotas of an API key.
+	//
+	// Quotas that are lower than the present use end nothing: they refuse what comes later.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /api/keys/{id} (the `UpdateKey` operationId).
+	UpdateKey(ctx context.Context, id string, body UpdateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListModules Lists all known Janus instances and mixers.
 	//
@@ -1593,6 +1796,117 @@ type ClientInterface interface {
 // Corresponds with GET /api/events (the `ListEvents` operationId).
 func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListEventsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListKeys Lists the API keys, without their secrets.
+//
+// Keys of the configuration are not listed.
+//
+// Corresponds with GET /api/keys (the `ListKeys` operationId).
+func (c *Client) ListKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListKeysRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateKeyWithBody Creates an API key.
+//
+// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/keys (the `CreateKey` operationId).
+func (c *Client) CreateKeyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateKeyRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateKey Creates an API key.
+//
+// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/keys (the `CreateKey` operationId).
+func (c *Client) CreateKey(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateKeyRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeKey Revokes an API key. May be repeated.
+//
+// Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
+// it stay. The key stays in the list until its place is needed.
+//
+// Corresponds with DELETE /api/keys/{id} (the `RevokeKey` operationId).
+func (c *Client) RevokeKey(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeKeyRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateKeyWithBody Changes the name and the quotas of an API key.
+//
+// Quotas that are lower than the present use end nothing: they refuse what comes later.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/keys/{id} (the `UpdateKey` operationId).
+func (c *Client) UpdateKeyWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateKeyRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateKey Changes the name and the quotas of an API key.
+//
+// Quotas that are lower than the present use end nothing: they refuse what comes later.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /api/keys/{id} (the `UpdateKey` operationId).
+func (c *Client) UpdateKey(ctx context.Context, id string, body UpdateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateKeyRequest(c.Server, id, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2330,6 +2644,154 @@ func NewListEventsRequest(server string, params *ListEventsParams) (*http.Reques
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewListKeysRequest constructs an http.Request for the ListKeys method
+func NewListKeysRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/keys")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateKeyRequest calls the generic CreateKey builder with application/json body
+func NewCreateKeyRequest(server string, body CreateKeyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateKeyRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateKeyRequestWithBody constructs an http.Request for the CreateKey method, with any body, and a specified content type
+func NewCreateKeyRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/keys")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRevokeKeyRequest constructs an http.Request for the RevokeKey method
+func NewRevokeKeyRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/keys/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateKeyRequest calls the generic UpdateKey builder with application/json body
+func NewUpdateKeyRequest(server string, id string, body UpdateKeyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateKeyRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewUpdateKeyRequestWithBody constructs an http.Request for the UpdateKey method, with any body, and a specified content type
+func NewUpdateKeyRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/keys/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -3636,6 +4098,61 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/events (the `ListEvents` operationId).
 	ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error)
 
+	// ListKeysWithResponse Lists the API keys, without their secrets.
+	//
+	// Keys of the configuration are not listed.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/keys (the `ListKeys` operationId).
+	ListKeysWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListKeysResponse, error)
+
+	// CreateKeyWithBodyWithResponse Creates an API key.
+	//
+	// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/keys (the `CreateKey` operationId).
+	CreateKeyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error)
+
+	// CreateKeyWithResponse Creates an API key.
+	//
+	// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/keys (the `CreateKey` operationId).
+	CreateKeyWithResponse(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error)
+
+	// RevokeKeyWithResponse Revokes an API key. May be repeated.
+	//
+	// Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
+	// it stay. The key stays in the list until its place is needed.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/keys/{id} (the `RevokeKey` operationId).
+	RevokeKeyWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error)
+
+	// UpdateKeyWithBodyWithResponse Changes the name and the quotas of an API key.
+	//
+	// Quotas that are lower than the present use end nothing: they refuse what comes later.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/keys/{id} (the `UpdateKey` operationId).
+	UpdateKeyWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateKeyResponse, error)
+
+	// UpdateKeyWithResponse Changes the name and the quotas of an API key.
+	//
+	// Quotas that are lower than the present use end nothing: they refuse what comes later.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/keys/{id} (the `UpdateKey` operationId).
+	UpdateKeyWithResponse(ctx context.Context, id string, body UpdateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateKeyResponse, error)
+
 	// ListModulesWithResponse Lists all known Janus instances and mixers.
 	//
 	// Each module has its load and, if it accepts no rooms, the reason.
@@ -3989,6 +4506,170 @@ func (r ListEventsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListEventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListKeysResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *KeysAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListKeysResponse) GetJSON200() *KeysAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ListKeysResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListKeysResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListKeysResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListKeysResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *NewKeyAnswer
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateKeyResponse) GetJSON201() *NewKeyAnswer {
+	return r.JSON201
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateKeyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateKeyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RevokeKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *KeyAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RevokeKeyResponse) GetJSON200() *KeyAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r RevokeKeyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeKeyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *KeyAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateKeyResponse) GetJSON200() *KeyAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateKeyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateKeyResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5240,6 +5921,97 @@ func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params
 	return ParseListEventsResponse(rsp)
 }
 
+// ListKeysWithResponse Lists the API keys, without their secrets.
+//
+// Keys of the configuration are not listed.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/keys (the `ListKeys` operationId).
+func (c *ClientWithResponses) ListKeysWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListKeysResponse, error) {
+	rsp, err := c.ListKeys(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListKeysResponse(rsp)
+}
+
+// CreateKeyWithBodyWithResponse Creates an API key.
+//
+// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/keys (the `CreateKey` operationId).
+func (c *ClientWithResponses) CreateKeyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error) {
+	rsp, err := c.CreateKeyWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateKeyResponse(rsp)
+}
+
+// CreateKeyWithResponse Creates an API key.
+//
+// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/keys (the `CreateKey` operationId).
+func (c *ClientWithResponses) CreateKeyWithResponse(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error) {
+	rsp, err := c.CreateKey(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateKeyResponse(rsp)
+}
+
+// RevokeKeyWithResponse Revokes an API key. May be repeated.
+//
+// Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
+// it stay. The key stays in the list until its place is needed.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/keys/{id} (the `RevokeKey` operationId).
+func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error) {
+	rsp, err := c.RevokeKey(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeKeyResponse(rsp)
+}
+
+// UpdateKeyWithBodyWithResponse Changes the name and the quotas of an API key.
+//
+// Quotas that are lower than the present use end nothing: they refuse what comes later.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/keys/{id} (the `UpdateKey` operationId).
+func (c *ClientWithResponses) UpdateKeyWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateKeyResponse, error) {
+	rsp, err := c.UpdateKeyWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateKeyResponse(rsp)
+}
+
+// UpdateKeyWithResponse Changes the name and the quotas of an API key.
+//
+// Quotas that are lower than the present use end nothing: they refuse what comes later.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/keys/{id} (the `UpdateKey` operationId).
+func (c *ClientWithResponses) UpdateKeyWithResponse(ctx context.Context, id string, body UpdateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateKeyResponse, error) {
+	rsp, err := c.UpdateKey(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateKeyResponse(rsp)
+}
+
 // ListModulesWithResponse Lists all known Janus instances and mixers.
 //
 // Each module has its load and, if it accepts no rooms, the reason.
@@ -5795,6 +6567,110 @@ func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest EventsAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListKeysResponse parses an HTTP response from a ListKeysWithResponse call
+func ParseListKeysResponse(rsp *http.Response) (*ListKeysResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListKeysResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest KeysAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateKeyResponse parses an HTTP response from a CreateKeyWithResponse call
+func ParseCreateKeyResponse(rsp *http.Response) (*CreateKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest NewKeyAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevokeKeyResponse parses an HTTP response from a RevokeKeyWithResponse call
+func ParseRevokeKeyResponse(rsp *http.Response) (*RevokeKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest KeyAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateKeyResponse parses an HTTP response from a UpdateKeyWithResponse call
+func ParseUpdateKeyResponse(rsp *http.Response) (*UpdateKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest KeyAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@
 //! ```text
 //! NodeSupervisor
 //! ├─ StoreWatch*         one per prefix: applies the store's changes to the directory
+//! ├─ ApiKeyWatch         follows the API keys
 //! ├─ Registration        shared store only: registers this process under the node's id
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
@@ -21,6 +22,7 @@
 pub use stentor_actor_kernel as kernel;
 
 pub mod anchors;
+pub mod api_key_watch;
 pub mod context;
 pub mod dirty_rooms;
 pub mod gateway;

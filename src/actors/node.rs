@@ -5,6 +5,7 @@ use actix::ArbiterHandle;
 
 use super::anchors::supervisor::MediaSupervisor;
 use super::anchors::{AnchorParts, MediaSessions};
+use super::api_key_watch::ApiKeyWatch;
 use super::context::Context;
 use super::gateway::GatewayParts;
 use super::gateway::acceptor::Acceptor;
@@ -26,7 +27,7 @@ use super::stage::StageFeed;
 use super::store_watch::StoreWatch;
 use crate::domain::registration::NodeRecord;
 use crate::presence::Presence;
-use crate::rooms::{RoomService, Scope};
+use crate::rooms::{ApiKeyRegistry, RoomService, Scope};
 use crate::stage::StageHub;
 use crate::webhooks::Webhooks;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct NodeSupervisor {
     pub context: Context,
+    pub api_keys: Arc<ApiKeyRegistry>,
     /// Record to register; `None` if the store is not shared.
     pub record: Option<Arc<NodeRecord>>,
     pub rooms: Option<(RoomsRole, ArbiterHandle)>,
@@ -81,6 +83,9 @@ impl NodeSupervisor {
             let name = format!("watch:{}", scope.prefix().trim_matches('/'));
             cx.spawn_child(name, ChildSpec::worker(), move || StoreWatch::new(context.clone(), scope));
         }
+        let (context, registry) = (self.context.clone(), self.api_keys.clone());
+        let watch = move || ApiKeyWatch::new(context.clone(), registry.clone());
+        cx.spawn_child("watch:apikeys", ChildSpec::worker(), watch);
     }
 }
 

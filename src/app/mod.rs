@@ -8,12 +8,15 @@ mod backends;
 mod certificates;
 mod data_dir;
 mod data_dir_lock;
+mod descriptors;
 pub mod doctor;
 mod drain;
 mod gateway;
+mod identity_provider;
 mod janus_options;
 mod listening;
 mod operations;
+mod origins;
 mod readiness;
 pub mod reload;
 mod servers;
@@ -44,7 +47,6 @@ use crate::actors::registration::RegistrationState;
 use crate::actors::relay::{EdgeCache, MixerClient};
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
-use crate::domain::descriptors::RECOMMENDED;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::PortPool;
@@ -183,7 +185,7 @@ impl Node {
         for remark in config.warnings() {
             tracing::warn!("{remark}");
         }
-        let descriptors = raise_descriptors();
+        let descriptors = descriptors::raise();
         let context = Context {
             me: id.clone(),
             incarnation: uuid::Uuid::new_v4().to_string().into(),
@@ -261,17 +263,19 @@ impl Node {
             recordings: Some((listening::recording_parts(&context, &recordings, &streams), arbiter())),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),
+            api_keys: service.api_keys().clone(),
         };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
         // A second registration would fail, but each node has a registry of its own.
         context.metrics.registry().register(Box::new(system.registry()))?;
         let readiness = Arc::new(Readiness::new(context.clone(), door.clone()));
-        let api_keys = Arc::new(LiveApiKeys::new(&context.config));
+        let api_keys = Arc::new(LiveApiKeys::new(&context.config, service.api_keys().clone()));
         let certificates = LiveCertificates::new(&context.config, &context.metrics)?;
         if let Some(certificates) = certificates.clone() {
             actix::spawn(certificates.watch());
         }
         let reloads = Arc::<OnceLock<_>>::default();
+        let provider = identity_provider::start(&context.config.auth.jwks)?;
         let sides = servers::Services {
             context: context.clone(),
             service: service.clone(),
@@ -284,6 +288,7 @@ impl Node {
             registry: system.registry(),
             readiness: readiness.clone(),
             api_keys: api_keys.clone(),
+            provider,
             anchors,
             audience,
             certificates: certificates.clone(),
@@ -402,20 +407,6 @@ fn record(context: &Context, place: &DataDirLock) -> NodeRecord {
         place: place.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
-}
-
-/// Raises the limit of open files and returns it.
-fn raise_descriptors() -> u64 {
-    let limit = crate::process::raise_descriptor_limit();
-    if limit < RECOMMENDED {
-        tracing::warn!(
-            limit,
-            recommended = RECOMMENDED,
-            "few file descriptors (RLIMIT_NOFILE): connections are bounded accordingly; raise the hard \
-             limit, e.g. LimitNOFILE= of the systemd unit"
-        );
-    }
-    limit
 }
 
 fn room_service(context: &Context) -> Arc<RoomService> {

@@ -12,10 +12,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::certificates::LiveCertificates;
 use super::service_manager::ServiceManager;
-use crate::auth::ApiKeys;
+use crate::auth::{ApiKeyError, ApiKeys};
 use crate::config::{AuthMode, Config, ConfigErrors, Effective, changed};
+use crate::domain::api_key::Caller;
 use crate::http::ops::{ReloadError, ReloadOutcome};
 use crate::http::rest::{ApiAuth, NotAuthorized};
+use crate::rooms::{ApiKeyRegistry, now};
 use crate::telemetry::logging;
 
 /// Settings that are applied without a restart: the log filter, the certificate if there was one at the
@@ -27,18 +29,25 @@ const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
 /// Function that reads the configuration again, from the sources that the node was started with.
 pub type Read = dyn Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync;
 
-/// Active API keys.
-pub struct LiveApiKeys(ArcSwap<ApiKeys>);
+/// Active API keys: those of the configuration, and those that the store holds.
+pub struct LiveApiKeys {
+    configured: ArcSwap<ApiKeys>,
+    stored: Arc<ApiKeyRegistry>,
+}
 
 impl LiveApiKeys {
-    pub fn new(config: &Config) -> Self {
-        Self(ArcSwap::from_pointee(ApiKeys::new(&config.auth)))
+    pub fn new(config: &Config, stored: Arc<ApiKeyRegistry>) -> Self {
+        Self { configured: ArcSwap::from_pointee(ApiKeys::new(&config.auth)), stored }
     }
 }
 
 impl ApiAuth for LiveApiKeys {
-    fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized> {
-        self.0.load().check(authorization).map_err(|error| NotAuthorized(error.to_string()))
+    fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
+        let lookup = |id: &_| self.stored.lookup(id);
+        self.configured.load().check(authorization, lookup, now()).map_err(|error| match error {
+            ApiKeyError::NotListed => NotAuthorized::Later(error.to_string()),
+            _ => NotAuthorized::Refused(error.to_string()),
+        })
     }
 }
 
@@ -137,7 +146,7 @@ impl Reload {
             tracing::error!(%error, "{trigger}: log.filter was not applied");
         }
         if applied.iter().any(|key| API_KEYS.contains(&key.as_str())) {
-            self.api_keys.0.store(Arc::new(ApiKeys::new(&config.auth)));
+            self.api_keys.configured.store(Arc::new(ApiKeys::new(&config.auth)));
         }
         if let Some(certificates) = &self.certificates {
             certificates.reload(config);
@@ -164,6 +173,7 @@ impl Reload {
 mod tests {
     use super::*;
     use crate::config::{LoadInput, explain};
+    use crate::rooms::FakeStore;
 
     const KEYED: [(&str, &str); 2] = [("auth.mode", "keys"), ("auth.api_keys", "0123456789abcdef")];
 
@@ -174,7 +184,7 @@ mod tests {
 
     fn reload(flags: &[(&str, &str)]) -> Reload {
         let (config, keys) = read(flags);
-        let api_keys = Arc::new(LiveApiKeys::new(&config));
+        let api_keys = Arc::new(LiveApiKeys::new(&config, Arc::new(ApiKeyRegistry::new(FakeStore::new()))));
         Reload::new(&config, keys, Arc::new(|| unreachable!()), api_keys, None)
     }
 

@@ -9,29 +9,30 @@ use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, web};
 use tokio::sync::mpsc;
-use url::Url;
 
 use super::Addresses;
 use super::certificates::LiveCertificates;
 use super::listening::Listening;
 use super::operations::Operations;
+use super::origins::{hosts, speakers_origins};
 use super::readiness::Readiness;
 use super::reload::{LiveApiKeys, ReloadReply};
 use super::tokens::NodeTokens;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::kernel::Registry;
-use crate::auth::{Secrets, Tokens};
+use crate::auth::{IdentityProvider, Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::{Share, allot};
 use crate::http::anchors::PresenceQuery;
 use crate::http::channel::{self, ChannelSide};
-use crate::http::cors::{Hosts, Origins};
+use crate::http::cors::Origins;
 use crate::http::embedding::Embedding;
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
 use crate::http::live::{self, LiveSide};
+use crate::http::ops::OpsAccess;
 use crate::http::pages::{self, People};
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::replay::{self, ReplaySide};
@@ -60,6 +61,8 @@ pub struct Services {
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
     pub api_keys: Arc<LiveApiKeys>,
+    /// Identity provider whose tokens are accepted.
+    pub provider: Option<Arc<IdentityProvider>>,
     /// Query for the users in the rooms; `None` on a node without presence.
     pub anchors: Option<Arc<dyn PresenceQuery>>,
     pub audience: Arc<ListenerCounter>,
@@ -303,15 +306,15 @@ struct Mountable {
     /// Target of redirects.
     base_url: String,
     ops: Arc<dyn ops::OpsSource>,
-    /// `None`: hosts other than this machine may connect.
-    ops_hosts: Option<Hosts>,
+    ops_access: OpsAccess,
     readiness: Arc<Readiness>,
 }
 
 impl Mountable {
     fn new(sides: Services) -> Self {
         let (config, context) = (&sides.context.config, &sides.context);
-        let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl);
+        let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl)
+            .trusting(sides.provider);
         let own = |origins: &[String]| match config.auth.mode {
             AuthMode::Open => Origins::new(origins).only_at(hosts(config)),
             AuthMode::Keys => Origins::new(origins),
@@ -354,6 +357,10 @@ impl Mountable {
             ws_url: config.ws_url(),
             cors: Cors::new(config.http.allowed_origins.clone()),
             body_limit: config.http.body_limit,
+        };
+        let ops_access = match config.listen.ops.ip().is_loopback() {
+            true => OpsAccess::Local(hosts(config)),
+            false => OpsAccess::Keys(sides.api_keys.clone()),
         };
         let api = Api {
             rooms: sides.service,
@@ -426,7 +433,7 @@ impl Mountable {
             people,
             base_url: config.hls_base_url(),
             ops: Arc::new(ops),
-            ops_hosts: config.listen.ops.ip().is_loopback().then(|| hosts(config)),
+            ops_access,
             readiness,
         }
     }
@@ -455,30 +462,9 @@ impl Mountable {
             redirect::configure(config, &self.base_url);
         }
         if mounted.ops {
-            ops::configure(config, self.ops.clone(), self.ops_hosts.clone());
+            ops::configure(config, self.ops.clone(), self.ops_access.clone());
         }
     }
-}
-
-/// Returns the origins that may open signalling connections. Our own page for anchors is served from the
-/// listener address, which is a different origin from the gateway's.
-fn speakers_origins(config: &Config) -> Vec<String> {
-    let (listen, mut origins) = (config.listen.hls, config.http.allowed_origins.clone());
-    let scheme = if config.secure().hls { "https" } else { "http" };
-    origins.push(format!("{scheme}://{listen}"));
-    if listen.ip().is_loopback() {
-        origins.push(format!("{scheme}://localhost:{}", listen.port()));
-    }
-    let public = config.http.public_hls_url.as_deref().and_then(|url| Url::parse(url).ok());
-    origins.extend(public.map(|url| url.origin().ascii_serialization()));
-    origins
-}
-
-/// Returns the host names, besides `localhost`, that sockets without authentication answer to: those in the
-/// public URLs and allowed origins, which a reverse proxy may use.
-fn hosts(config: &Config) -> Hosts {
-    let public = [&config.http.public_hls_url, &config.http.public_ws_url].into_iter().flatten();
-    Hosts::of(public.chain(&config.http.allowed_origins).map(String::as_str))
 }
 
 /// Records the request by route pattern, never by path: paths contain room names.

@@ -6,12 +6,14 @@
 
 pub mod api_keys;
 mod data_files;
+pub mod jwks;
 pub mod seal;
 pub mod secrets;
 pub mod tokens;
 pub mod turn;
 
-pub use api_keys::{ApiKeyError, ApiKeys};
+pub use api_keys::{ApiKeyError, ApiKeys, NewKey};
+pub use jwks::{IdentityProvider, JwksError};
 pub use seal::{Seal, SealBinding, SealError};
 pub use secrets::{Secrets, SecretsError, node_id};
 pub use tokens::{Audience, Claims, IssuedToken, Role, TokenError, Tokens};

@@ -1,9 +1,11 @@
-//! Tokens of listeners and anchors: JWT (RFC 7519), HS256 only, with a `kid` for rotation.
+//! Tokens of listeners and anchors: JWT (RFC 7519), HS256 with a `kid` for rotation, or those of an identity
+//! provider ([`jwks`](super::jwks)).
 //!
 //! Owns: the claims and their verification against a time given by the caller. Never does: trust a header's
 //! algorithm, read a clock, or accept a token for another audience, issuer or room.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -13,6 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::jwks::IdentityProvider;
 use crate::config::JwtSecret;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{RoomId, UnixMs};
@@ -125,7 +128,7 @@ struct NumericDate(f64);
 /// Value of `aud`: one StringOrURI, or an array of them (RFC 7519 section 4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(super) enum OneOrMany {
     One(String),
     Many(Vec<String>),
 }
@@ -161,7 +164,7 @@ pub enum TokenError {
     Malformed,
     #[error("the token names no key in use")]
     UnknownKey,
-    #[error("the token's algorithm is not HS256")]
+    #[error("the token's algorithm is not HS256, nor one of its key at the identity provider")]
     Algorithm,
     #[error("the token lacks the claim {0}")]
     MissingClaim(&'static str),
@@ -174,6 +177,16 @@ pub struct Tokens {
     listener_ttl: Duration,
     signing: (String, EncodingKey),
     verifying: Vec<(String, DecodingKey)>,
+    provider: Option<Arc<IdentityProvider>>,
+}
+
+/// Header of a token, not yet trusted.
+#[derive(Deserialize)]
+pub(super) struct Head {
+    pub alg: String,
+    pub kid: Option<String>,
+    /// Extensions that a verifier must understand (RFC 7515, 4.1.11); none is supported.
+    crit: Option<Value>,
 }
 
 impl From<UserRole> for Role {
@@ -186,7 +199,7 @@ impl From<UserRole> for Role {
 }
 
 impl Role {
-    fn audience(self) -> Audience {
+    pub(super) fn audience(self) -> Audience {
         match self {
             Self::Host | Self::Anchor => Audience::Anchor,
             Self::Listener => Audience::Listener,
@@ -196,7 +209,7 @@ impl Role {
 }
 
 impl Audience {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Anchor => "stentor/anchor",
             Self::Listener => "stentor/listener",
@@ -216,7 +229,17 @@ impl Tokens {
             listener_ttl,
             signing: (first.kid.clone(), EncodingKey::from_secret(&first.secret.0)),
             verifying: verifying.collect(),
+            provider: None,
         }
+    }
+
+    /// Accepts also the tokens of this identity provider.
+    pub fn trusting(self, provider: Option<Arc<IdentityProvider>>) -> Self {
+        Self { provider, ..self }
+    }
+
+    pub fn provider(&self) -> Option<&Arc<IdentityProvider>> {
+        self.provider.as_ref()
     }
 
     /// Issues a token for one listener of `room`, which was created at `created_at`.
@@ -344,7 +367,7 @@ impl Tokens {
         if !is_string_or_uri(&claims.sub) {
             return Err(TokenError::Malformed);
         }
-        if !claims.aud.names(audience) {
+        if !claims.aud.names(audience.as_str()) {
             return Err(TokenError::WrongAudience);
         }
         if claims.iss != self.issuer {
@@ -367,11 +390,17 @@ impl Tokens {
         Ok(Claims { sub: claims.sub, room_id: claims.room_id, role: claims.role, name, grant, recording })
     }
 
-    /// Returns the claims of a token that one of our secrets has signed, without checking the claims.
+    /// Returns the claims of a token that one of our secrets has signed, without checking the claims; or
+    /// those of a token of the identity provider, translated to ours.
     fn genuine(&self, token: &str) -> Result<Value, TokenError> {
-        let kid = key_id(token)?;
+        let head = head(token)?;
+        if head.alg != "HS256" {
+            let provider = self.provider.as_ref().ok_or(TokenError::Algorithm)?;
+            return provider.claims(&head, token, &self.issuer);
+        }
+        let kid = head.kid.ok_or(TokenError::UnknownKey)?;
         let (_, key) = self.verifying.iter().find(|(k, _)| *k == kid).ok_or(TokenError::UnknownKey)?;
-        match jsonwebtoken::decode::<Value>(token, key, &signature_only()) {
+        match jsonwebtoken::decode::<Value>(token, key, &signature_only(Algorithm::HS256)) {
             Ok(data) if data.claims.is_object() => Ok(data.claims),
             Err(e) if matches!(e.kind(), ErrorKind::InvalidSignature) => Err(TokenError::BadSignature),
             Ok(_) | Err(_) => Err(TokenError::Malformed),
@@ -380,10 +409,10 @@ impl Tokens {
 }
 
 impl OneOrMany {
-    fn names(&self, audience: Audience) -> bool {
+    pub(super) fn names(&self, audience: &str) -> bool {
         match self {
-            Self::One(name) => name == audience.as_str(),
-            Self::Many(names) => names.iter().any(|name| name == audience.as_str()),
+            Self::One(name) => name == audience,
+            Self::Many(names) => names.iter().any(|name| name == audience),
         }
     }
 }
@@ -402,37 +431,26 @@ fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(value: D) -> R
 
 /// Returns a validation of the signature only. The claims are checked here, because the library would read
 /// the clock itself.
-fn signature_only() -> Validation {
-    let mut validation = Validation::new(Algorithm::HS256);
+pub(super) fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
     validation.required_spec_claims = HashSet::new();
     validation.validate_exp = false;
     validation.validate_aud = false;
     validation
 }
 
-/// Returns the `kid` of the header. The header is decoded here, to distinguish a foreign algorithm from a
-/// malformed token.
-fn key_id(token: &str) -> Result<String, TokenError> {
-    #[derive(Deserialize)]
-    struct Head {
-        alg: String,
-        kid: Option<String>,
-        /// Extensions that a verifier must understand (RFC 7515, 4.1.11); none is supported.
-        crit: Option<Value>,
-    }
+/// Reads the header. It is decoded here, to distinguish a foreign algorithm from a malformed token.
+fn head(token: &str) -> Result<Head, TokenError> {
     if token.len() > MAX_LEN || token.split('.').count() != 3 {
         return Err(TokenError::Malformed);
     }
     let (header, _) = token.split_once('.').ok_or(TokenError::Malformed)?;
     let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
     let head: Head = serde_json::from_slice(&header).map_err(|_| TokenError::Malformed)?;
-    if head.alg != "HS256" {
-        return Err(TokenError::Algorithm);
-    }
     if head.crit.is_some() {
         return Err(TokenError::Malformed);
     }
-    head.kid.ok_or(TokenError::UnknownKey)
+    Ok(head)
 }
 
 impl std::fmt::Debug for IssuedToken {

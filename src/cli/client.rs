@@ -191,7 +191,9 @@ impl RefusedRequest {
         let code = answer["code"].as_str().unwrap_or_else(|| status.as_str()).to_owned();
         let remedy = match (status, with_key) {
             (StatusCode::UNAUTHORIZED, false) => format!("; set --key-file or {KEY_VARIABLE}"),
-            (StatusCode::UNAUTHORIZED, true) => "; the API key is not one of auth.api_keys".to_owned(),
+            (StatusCode::UNAUTHORIZED, true) => {
+                "; stentor key list shows the valid keys, besides those of auth.api_keys".to_owned()
+            }
             _ if code == "invalid_config" => error_lines(&answer["details"]["errors"]),
             // Every room API has these paths, so the address is probably that of another server.
             _ if code == "not_found" => format!("; is {setting} right?"),

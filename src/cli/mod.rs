@@ -7,6 +7,7 @@
 mod actors;
 mod client;
 mod events;
+mod keys;
 mod modules;
 mod output;
 mod progress;
@@ -29,6 +30,7 @@ use stentor::telemetry::logging;
 use actors::ActorsArgs;
 use client::{Client, NodeArgs};
 use events::{EventsArgs, WebhookCommand};
+use keys::KeyCommand;
 use modules::ModuleCommand;
 use rooms::{RoomCommand, UserCommand};
 
@@ -107,6 +109,13 @@ enum Control {
         node: NodeArgs,
         #[command(subcommand)]
         command: WebhookCommand,
+    },
+    /// Create, list and revoke API keys.
+    Key {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(subcommand)]
+        command: KeyCommand,
     },
     /// List the actors of a node with their state and the reason for each wait.
     Actors {
@@ -189,6 +198,7 @@ impl Control {
             Self::Webhooks { node, command } => {
                 events::webhooks(&Client::new(&node)?, node.json, command).await
             }
+            Self::Key { node, command } => keys::key(&Client::new(&node)?, node.json, command).await,
             Self::Actors { node, args } => actors::actors(&Client::new(&node)?, node.json, args).await,
             Self::Reload { node } => modules::reload(&Client::new(&node)?, node.json).await,
             Self::Explain { node, room } => actors::explain(&Client::new(&node)?, node.json, &room).await,

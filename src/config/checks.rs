@@ -15,6 +15,7 @@ use crate::domain::webhooks::LEAST_RETENTION;
 
 pub(super) fn check(config: &Config, r: &mut Reader) {
     check_auth(config, r);
+    check_jwks(&config.auth, r);
     sockets::check(config, r);
     check_cluster(config, r);
     check_given_out(config, r);
@@ -95,6 +96,28 @@ pub(super) fn is_on_this_machine(url: &str) -> bool {
         Some(Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
         None => false,
     }
+}
+
+fn check_jwks(auth: &AuthConfig, r: &mut Reader) {
+    let JwksConfig { file, url, issuer, audience, .. } = &auth.jwks;
+    let has_set = file.is_some() || url.is_some();
+    r.require(
+        &["auth.jwks.url", "auth.jwks.file"],
+        file.is_none() || url.is_none(),
+        "must not be set together with auth.jwks.file; remove one of them",
+    );
+    for (key, value) in [("auth.jwks.issuer", issuer), ("auth.jwks.audience", audience)] {
+        r.require(
+            &[key, "auth.jwks.url", "auth.jwks.file"],
+            value.is_some() == has_set,
+            "must be set if auth.jwks.url or auth.jwks.file is, and only then",
+        );
+    }
+    r.require(
+        &["auth.jwks.issuer", "auth.issuer"],
+        issuer.as_ref() != Some(&auth.issuer),
+        "must differ from auth.issuer, the issuer of Stentor's own tokens",
+    );
 }
 
 /// Checks the store and the cluster's secrets. Every node must verify tokens that another node signed, and

@@ -5,6 +5,7 @@
 //! compare one key with another (`checks` does).
 
 mod events;
+mod identity;
 mod recording;
 mod signalling;
 mod sockets;
@@ -122,7 +123,7 @@ fn auth(r: &mut Reader) -> AuthConfig {
         api_keys: r
             .secret(
                 "auth.api_keys",
-                "Bearer keys of the REST API, 16 characters or more each.",
+                "API keys with all rights: 16 characters or more each, or sha256:<64 hex digits>.",
                 "File with one API key per line, instead of api_keys.",
                 api_keys,
             )
@@ -148,6 +149,7 @@ fn auth(r: &mut Reader) -> AuthConfig {
             "Validity of an anchor's or host's token; longer than any broadcast, so that they can return.",
             duration("1s", "720h"),
         ),
+        jwks: identity::jwks(r),
     }
 }
 

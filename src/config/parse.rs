@@ -213,6 +213,16 @@ pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed
     }
 }
 
+/// Parses the URL of a JWK set. Only https: who can change the set can make tokens.
+pub(super) fn jwks_url(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let url = url::Url::parse(&text).ok().filter(|url| url.scheme() == "https" && url.has_host());
+    match url.filter(|url| url.username().is_empty() && url.password().is_none()) {
+        Some(_) => Ok(text),
+        None => Err("must be an https URL without user and password".into()),
+    }
+}
+
 /// Reads the certificates in PEM (RFC 7468 section 5) from the named file.
 pub(super) fn ca_certificates(value: &Value) -> Parsed<Vec<u8>> {
     let pem = std::fs::read(text(value)?).map_err(|e| format!("the file cannot be read: {e}"))?;

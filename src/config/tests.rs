@@ -372,6 +372,28 @@ fn cluster_gateway_without_redis_warns() {
 }
 
 #[test]
+fn identity_providers_need_their_claims() {
+    let errors_of = |flags: &[(&str, &str)]| {
+        errors(flags.iter().fold(LoadInput::default(), |input, (key, value)| input.flag(key, value)))
+    };
+    let (url, issuer) = (("auth.jwks.url", "https://id.example.org/keys"), ("auth.jwks.issuer", "x"));
+    let audience = ("auth.jwks.audience", "y");
+    for (flags, wrong) in [
+        (&[url, issuer][..], "auth.jwks.audience"),
+        (&[issuer, audience], "auth.jwks.issuer"),
+        (&[url, issuer, audience, ("auth.jwks.file", "/keys.json")], "auth.jwks.url"),
+        (&[("auth.jwks.url", "http://id.example.org"), issuer, audience], "must be an https URL"),
+        (&[url, audience, ("auth.jwks.issuer", "stentor")], "must differ from auth.issuer"),
+    ] {
+        let errors = errors_of(flags);
+        assert!(errors.contains(wrong), "{wrong}: {errors}");
+    }
+    let all = [url, issuer, audience];
+    let input = all.iter().fold(LoadInput::default(), |input, (key, value)| input.flag(key, value));
+    assert_eq!(load(input).unwrap().auth.jwks.role_claim, "role");
+}
+
+#[test]
 fn contradicting_settings_warn() {
     let public = |ws: &'static str| {
         vec![("http.public_hls_url", "https://live.example.org"), ("http.public_ws_url", ws)]
@@ -381,6 +403,7 @@ fn contradicting_settings_warn() {
         load(flags.iter().fold(input, |input, (key, value)| input.flag(key, value))).unwrap().warnings()
     };
     let suspicious = [
+        (vec![("listen.ops", "0.0.0.0:9464")], "an API key with the scope operations"),
         (vec![("auth.listener_token_ttl", "2h")], "auth.listener_token_ttl is shorter than rooms.max_age"),
         (
             vec![("rooms.max_age", "13h"), ("auth.listener_token_ttl", "13h")],

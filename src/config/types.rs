@@ -223,6 +223,21 @@ pub struct AuthConfig {
     pub listener_token_ttl: Duration,
     /// Lifetime of the tokens of anchors and hosts.
     pub anchor_token_ttl: Duration,
+    pub jwks: JwksConfig,
+}
+
+/// Identity provider whose tokens are accepted; neither `file` nor `url`: none.
+#[derive(Debug, Clone)]
+pub struct JwksConfig {
+    /// File with the JWK set.
+    pub file: Option<PathBuf>,
+    /// URL of the JWK set.
+    pub url: Option<String>,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub user_claim: String,
+    pub room_claim: String,
+    pub role_claim: String,
 }
 
 /// Secret of tokens. The first of the list signs; all verify.

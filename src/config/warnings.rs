@@ -20,6 +20,7 @@ impl Config {
         let mixed = pages.starts_with("https:") && gateway.as_ref().is_some_and(|url| url.starts_with("ws:"));
         let warnings = [
             (auth.mode == AuthMode::Open, OPEN_MODE),
+            (auth.mode == AuthMode::Keys && !self.listen.ops.ip().is_loopback(), REMOTE_OPERATIONS),
             (etcd && roles.gateway && self.presence.kind == PresenceKind::Embedded, ONE_GATEWAY),
             (roles.gateway && self.presence.timeout < TWO_SIGNS_OF_LIFE, SHORT_SILENCE),
             (roles.rooms && auth.listener_token_ttl < self.rooms.max_age, SHORT_LISTENER_TOKEN),
@@ -49,6 +50,9 @@ const TWO_SIGNS_OF_LIFE: Duration = Duration::from_secs(20);
 
 const OPEN_MODE: &str = "auth.mode is open: every program and every user of this machine has the rights of a \
     host in all rooms; to serve anybody else set auth.mode to keys and give auth.api_keys";
+const REMOTE_OPERATIONS: &str = "listen.ops is not on loopback, so its callers need an API key with the \
+    scope operations: give one to Prometheus and to all other callers (stentor key create), or listen on \
+    127.0.0.1";
 const ONE_GATEWAY: &str = "store.kind is etcd and presence.kind embedded, which is right only if this is the \
     one gateway of the cluster: two would let a user in twice and show each only its own members; with \
     several, set presence.kind: redis and presence.redis.url on all nodes with the roles gateway and rooms";

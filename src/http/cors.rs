@@ -111,11 +111,11 @@ impl Hosts {
 
 /// Middleware that checks the `Host` header, for endpoints that serve only this machine.
 pub async fn check_host(
-    hosts: Option<&Hosts>,
+    hosts: &Hosts,
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    match hosts.map_or(Ok(()), |hosts| hosts.check(req.headers())) {
+    match hosts.check(req.headers()) {
         Ok(()) => Ok(next.call(req).await?.map_into_boxed_body()),
         Err(refused) => Ok(req.error_response(refused)),
     }

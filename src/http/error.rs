@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::domain::ids::{InvalidName, ModuleId};
 use crate::domain::placement::RejectReason;
 use crate::domain::profile::ProfileError;
+use crate::domain::quotas::QuotaExceeded;
 use crate::domain::recording::RecordingDenied;
 use crate::domain::room::StartDenied;
 use crate::domain::users::UserDenied;
@@ -72,6 +73,10 @@ impl ApiError {
     /// Sets the text for the log.
     pub fn because(self, cause: impl std::fmt::Display) -> Self {
         Self { cause: Some(cause.to_string()), ..self }
+    }
+
+    pub fn with_details(self, details: Value) -> Self {
+        Self { details: Some(details), ..self }
     }
 
     /// Sets the time after which to retry, rounded up to seconds.
@@ -163,6 +168,7 @@ impl From<RoomError> for ApiError {
                 Self::new(Code::RoomNotOnAir, message)
             }
             RoomError::Recording(_) => Self::new(Code::RecordingOff, message),
+            RoomError::Quota(exceeded) => quota_refusal(Code::QuotaExceeded, &exceeded),
             RoomError::Busy => Self::new(Code::Busy, message),
             RoomError::InvalidInput(invalid) => invalid.into(),
             RoomError::NoCapacity(denied) => no_capacity(denied, message),
@@ -195,7 +201,7 @@ impl From<InvalidName> for ApiError {
             "maxAnchors" => Code::InvalidMaxAnchors,
             "title" | "description" | "language" | "tags" | "coverUrl" | "owner" | "custom"
             | "listenerLimit" | "maxDuration" | "emptyTimeout" => Code::InvalidRoomField,
-            "displayName" => Code::InvalidName,
+            "displayName" | "name" => Code::InvalidName,
             "userId" => Code::InvalidUserId,
             "module id" => Code::InvalidModuleId,
             "recording id" => Code::InvalidRecordingId,
@@ -205,6 +211,12 @@ impl From<InvalidName> for ApiError {
         };
         Self::new(code, invalid.to_string())
     }
+}
+
+/// Builds the refusal by a quota.
+pub(in crate::http) fn quota_refusal(code: Code, exceeded: &QuotaExceeded) -> ApiError {
+    let details = json!({ "quota": exceeded.quota, "limit": exceeded.limit });
+    ApiError::new(code, exceeded.to_string()).with_details(details)
 }
 
 fn user_code(denied: &UserDenied) -> Code {

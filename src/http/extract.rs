@@ -9,6 +9,7 @@ use futures::future::{LocalBoxFuture, Ready, ready};
 use serde::de::{DeserializeOwned, Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
+use crate::domain::api_key::ApiKeyId;
 use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::keys::ModuleKind;
 use crate::domain::recording::RecordingId;
@@ -33,6 +34,9 @@ pub(in crate::http) struct ModulePath(pub ModuleKind, pub ModuleId);
 
 /// `{id}` of a recording.
 pub(in crate::http) struct RecordingPath(pub RecordingId);
+
+/// `{id}` of an API key.
+pub(in crate::http) struct ApiKeyPath(pub ApiKeyId);
 
 /// `{name}` of a webhook.
 pub(in crate::http) struct WebhookPath(pub String);
@@ -173,6 +177,18 @@ impl FromRequest for RecordingPath {
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
         ready(RecordingId::new(&id.unwrap_or_default()).map(Self).map_err(ApiError::from))
+    }
+}
+
+impl FromRequest for ApiKeyPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
+        // A text that is no id is that of no key.
+        let absent = |_| ApiError::new(Code::ApiKeyNotFound, "there is no such API key");
+        ready(ApiKeyId::new(&id.unwrap_or_default()).map(Self).map_err(absent))
     }
 }
 

@@ -1,21 +1,28 @@
 //! Endpoints for operators and monitoring: metrics, actors, liveness, readiness, reload.
 //!
-//! Owns: the paths and formats. Never does: collect data; that is the task of [`OpsSource`].
+//! Owns: the paths and formats, and who may use them. Never does: collect data; that is the task of
+//! [`OpsSource`].
 
 use std::sync::Arc;
 
-use actix_web::http::header;
-use actix_web::middleware::from_fn;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::auth::api_keys::bearer_of_basic;
+use crate::domain::api_key::KeyScope;
 
 use super::cors::{self, Hosts};
 use super::error::{ApiError, Code};
 use super::extract::{BodyLimit, JsonBody};
 use super::methods::{only_get, only_post};
 use super::pages;
+use super::rest::ApiAuth;
 use super::server::large;
 
 /// Maximum size of a request body, in bytes.
@@ -60,15 +67,57 @@ pub enum ReloadError {
     NotRead,
 }
 
+/// Rule for the callers of the operations endpoints.
+#[derive(Clone)]
+pub enum OpsAccess {
+    /// The address is on loopback: callers need no key, and the node answers to these host names only.
+    Local(Hosts),
+    /// Callers need an API key with the scope `operations`, except for `/livez` and the result of `/readyz`.
+    Keys(Arc<dyn ApiAuth>),
+}
+
+/// Mark of a request for `/readyz` without a key: its answer has no reasons.
+#[derive(Clone, Copy)]
+struct WithoutKey;
+
 /// Registers `/metrics`, `/actors`, `/livez`, `/readyz`, `/reload` and the dashboard at `/`. Must be
-/// registered last, because it takes every path. `hosts` is set if only this machine may ask, and restricts
-/// the names the node answers to.
-pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, hosts: Option<Hosts>) {
+/// registered last, because it takes every path.
+pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, access: OpsAccess) {
     let check = from_fn(move |req, next| {
-        let hosts = hosts.clone();
-        async move { cors::check_host(hosts.as_ref(), req, next).await }
+        let access = access.clone();
+        async move { admit(&access, req, next).await }
     });
     config.service(web::scope("").configure(|scope| routes(scope, source)).wrap(check));
+}
+
+async fn admit(
+    access: &OpsAccess,
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let auth = match access {
+        OpsAccess::Local(hosts) => return cors::check_host(hosts, req, next).await,
+        OpsAccess::Keys(auth) => auth,
+    };
+    let offered = req.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let from_browser = offered.and_then(bearer_of_basic);
+    let caller = auth.check(from_browser.as_deref().or(offered)).map_err(ApiError::from);
+    let allowed = caller.and_then(|caller| Ok(caller.require(KeyScope::Operations)?));
+    match (allowed, req.path()) {
+        (Ok(()), _) | (Err(_), "/livez") => {}
+        (Err(_), "/readyz") => drop(req.extensions_mut().insert(WithoutKey)),
+        (Err(refused), _) => {
+            let may_ask = refused.code == Code::Unauthorized;
+            let mut response = req.error_response(refused);
+            if may_ask {
+                // A browser then asks for a password, which is the key.
+                let basic = HeaderValue::from_static("Basic realm=\"Stentor operations\", charset=\"UTF-8\"");
+                response.headers_mut().append(header::WWW_AUTHENTICATE, basic);
+            }
+            return Ok(response);
+        }
+    }
+    Ok(next.call(req).await?.map_into_boxed_body())
 }
 
 fn routes(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
@@ -138,13 +187,14 @@ async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "alive": true }))
 }
 
-async fn ready(source: web::Data<dyn OpsSource>) -> HttpResponse {
+async fn ready(source: web::Data<dyn OpsSource>, request: HttpRequest) -> HttpResponse {
     let readiness = source.ready();
     let mut answer = if readiness.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    answer.insert_header((header::CACHE_CONTROL, "no-store")).json(json!({
-        "ready": readiness.ready,
-        "checks": readiness.checks.iter().map(check).collect::<Vec<_>>(),
-    }))
+    let mut body = json!({ "ready": readiness.ready });
+    if request.extensions().get::<WithoutKey>().is_none() {
+        body["checks"] = readiness.checks.iter().map(check).collect();
+    }
+    answer.insert_header((header::CACHE_CONTROL, "no-store")).json(body)
 }
 
 fn check((name, result): &(String, Result<(), String>)) -> Value {
@@ -157,6 +207,8 @@ fn check((name, result): &(String, Result<(), String>)) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::api_key::{ApiKeyId, Caller};
+    use crate::http::rest::NotAuthorized;
     use actix_web::{App, test};
 
     struct Fake(Readiness);
@@ -185,8 +237,8 @@ mod tests {
     }
 
     async fn ask_at(host: &str, readiness: Readiness, path: &str) -> (u16, String) {
-        let (source, hosts) = (Arc::new(Fake(readiness)), Some(Hosts::default()));
-        let app = test::init_service(App::new().configure(|c| configure(c, source, hosts))).await;
+        let (source, access) = (Arc::new(Fake(readiness)), OpsAccess::Local(Hosts::default()));
+        let app = test::init_service(App::new().configure(|c| configure(c, source, access))).await;
         let request = test::TestRequest::get().uri(path).insert_header((header::HOST, host));
         let answer = test::call_service(&app, request.to_request()).await;
         let status = answer.status().as_u16();
@@ -213,7 +265,10 @@ mod tests {
     #[actix::test]
     async fn reload_lists_errors_and_refuses_pages() {
         let source = Arc::new(Fake(Readiness::default()));
-        let app = test::init_service(App::new().configure(|c| configure(c, source, None))).await;
+        let app = test::init_service(
+            App::new().configure(|c| configure(c, source, OpsAccess::Local(Hosts::default()))),
+        )
+        .await;
         let ask = async |request: test::TestRequest| {
             let answer = test::call_service(&app, request.uri("/reload").to_request()).await;
             (answer.status().as_u16(), test::read_body(answer).await)
@@ -226,6 +281,66 @@ mod tests {
         assert_eq!(ask(page).await.0, 403);
         assert_eq!(ask(test::TestRequest::post().set_json(json!({ "x": 1 }))).await.0, 400);
         assert_eq!(ask(test::TestRequest::get()).await.0, 405);
+    }
+
+    /// Accepts `all` with all scopes, and `reader` without `operations`.
+    struct TwoKeys;
+
+    impl ApiAuth for TwoKeys {
+        fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
+            match authorization {
+                Some(b"Bearer all") => Ok(Caller::Administrator),
+                Some(b"Bearer reader") => {
+                    let key = r#"{"name":"r","digest":"","scopes":["read"],"createdAt":1}"#;
+                    let key = key.replace("\"\"", &format!("{:?}", "00".repeat(32)));
+                    let key = serde_json::from_str(&key).unwrap();
+                    Ok(Caller::Key(ApiKeyId::random([1; 12]), Arc::new(key)))
+                }
+                _ => Err(NotAuthorized::Refused("an API key is required".into())),
+            }
+        }
+    }
+
+    #[actix::test]
+    async fn remote_callers_need_operations_scope() {
+        let readiness = Readiness { ready: true, checks: vec![("store".into(), Ok(()))] };
+        let (source, access) = (Arc::new(Fake(readiness)), OpsAccess::Keys(Arc::new(TwoKeys)));
+        let app = test::init_service(App::new().configure(|c| configure(c, source, access))).await;
+        let ask = async |path: &str, key: Option<&str>| {
+            let mut request = test::TestRequest::get().uri(path).insert_header((header::HOST, "node-7:9464"));
+            if let Some(key) = key {
+                request = request.insert_header((header::AUTHORIZATION, key));
+            }
+            let answer = test::call_service(&app, request.to_request()).await;
+            let asks = answer.headers().get_all(header::WWW_AUTHENTICATE).count();
+            let (status, body) = (answer.status().as_u16(), test::read_body(answer).await);
+            (status, asks, String::from_utf8(body.to_vec()).unwrap())
+        };
+        // `me:all` in Base64.
+        let browser = "Basic bWU6YWxs";
+        for path in ["/metrics", "/actors", "/", "/assets/actors.js", "/nothing", "/reload"] {
+            for (key, wanted) in [(None, 401), (Some("Bearer x"), 401), (Some("Bearer reader"), 403)] {
+                let (status, asks, body) = ask(path, key).await;
+                assert_eq!(
+                    (status, asks),
+                    (wanted, if wanted == 401 { 2 } else { 0 }),
+                    "{path} {key:?}: {body}"
+                );
+            }
+            for key in ["Bearer all", browser] {
+                let wanted = if path == "/nothing" {
+                    404
+                } else if path == "/reload" {
+                    405
+                } else {
+                    200
+                };
+                assert_eq!(ask(path, Some(key)).await.0, wanted, "{path}");
+            }
+        }
+        assert_eq!(ask("/livez", None).await.0, 200);
+        assert_eq!(ask("/readyz", None).await, (200, 0, r#"{"ready":true}"#.to_owned()));
+        assert!(ask("/readyz", Some("Bearer all")).await.2.contains("checks"));
     }
 
     #[actix::test]

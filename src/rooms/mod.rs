@@ -7,6 +7,7 @@
 //! Owns: ids, pins and nonces (random), the transactions, the [`Directory`]. Never does: speak HTTP, or talk
 //! to Janus or FFmpeg.
 
+mod api_keys;
 mod directory;
 #[cfg(test)]
 mod fake_store;
@@ -14,6 +15,7 @@ mod ledger;
 pub mod listener_counter;
 mod modules;
 mod pending_starts;
+mod quotas;
 mod reassign;
 pub mod recordings;
 mod service;
@@ -28,11 +30,13 @@ pub mod writes;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::domain::api_key::ApiKeyId;
 use crate::domain::ids::{InvalidName, Pin, RoomId, UnixMs};
 use crate::domain::model::{JanusStatus, Meta};
 use crate::domain::mute_all::MuteDenied;
 use crate::domain::profile::{ProfileError, RoomProfile};
 use crate::domain::public_status::{PublicStatus, shown};
+use crate::domain::quotas::QuotaExceeded;
 use crate::domain::recording::RecordingDenied;
 use crate::domain::roles::RoleDenied;
 use crate::domain::room::{CreateDenied, NoSuchRoom, PatchDenied, PendingRemoval, RoomStatus, StartDenied};
@@ -40,6 +44,7 @@ use crate::domain::users::UserDenied;
 use crate::domain::view::{Modules, RoomView};
 use crate::store::StoreError;
 
+pub use api_keys::{ApiKeyError, ApiKeyRegistry, KnownApiKey, NewApiKey};
 pub use directory::{Directory, Scope};
 pub use ledger::{EventFilter, EventPage, Ledger, LedgerEvent, LedgerState};
 pub use modules::{ModuleInfo, ModuleStats, Stats};
@@ -61,6 +66,8 @@ pub struct NewRoom {
     pub pin: Option<Pin>,
     pub max_anchors: Option<u8>,
     pub profile: RoomProfile,
+    /// API key that creates the room; `None`: a key without quotas.
+    pub key: Option<ApiKeyId>,
     /// True to put the room on air in the same transaction. If no module can take it, no room is created.
     pub start: bool,
 }
@@ -119,6 +126,8 @@ pub enum RoomError {
     Recording(RecordingDenied),
     #[error(transparent)]
     Profile(ProfileError),
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     #[error("there is no such module")]
     ModuleNotFound,
     #[error("the room kept changing during the request; try again")]

@@ -25,17 +25,20 @@ use crate::domain::room::{
     admit_stop, assignment, cleanup,
 };
 use crate::domain::view::RoomView;
-use crate::store::{Store, StoreError, TxnOutcome};
+use crate::store::{Store, StoreError, Txn, TxnOutcome};
 use crate::telemetry::Metrics;
 use crate::telemetry::events::{Event, RoomPlaced};
 
 use super::pending_starts::{PendingStart, PendingStarts};
 use super::txn::{self, RoomRead};
-use super::{Directory, Ledger, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope, now};
+use super::{
+    ApiKeyRegistry, Directory, Ledger, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope, now,
+    quotas,
+};
 
 /// Maximum number of attempts per change. A room changes at most a few times a second, so this many conflicts
 /// in a row point to a writer in a loop.
-const ATTEMPTS: usize = 8;
+pub(super) const ATTEMPTS: usize = 8;
 const MAX_ANCHORS: std::ops::RangeInclusive<u8> = 1..=5;
 const DEFAULT_ANCHORS: u8 = 3;
 /// Characters of random pins, without letters and digits that are easily confused.
@@ -49,6 +52,9 @@ pub struct RoomService {
     removing_grace: Duration,
     pub(super) metrics: Metrics,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) api_keys: Arc<ApiKeyRegistry>,
+    /// Held during a change that counts against a quota, so that such changes of one node do not conflict.
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 impl RoomService {
@@ -60,8 +66,22 @@ impl RoomService {
         removing_grace: Duration,
         metrics: Metrics,
     ) -> Self {
-        let (in_flight, ledger) = (PendingStarts::default(), Arc::default());
-        Self { store, directory, in_flight, removing_grace, metrics, ledger }
+        let api_keys = Arc::new(ApiKeyRegistry::new(store.clone()));
+        Self {
+            store,
+            directory,
+            in_flight: PendingStarts::default(),
+            removing_grace,
+            metrics,
+            ledger: Arc::default(),
+            api_keys,
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Returns the API keys that the store holds.
+    pub fn api_keys(&self) -> &Arc<ApiKeyRegistry> {
+        &self.api_keys
     }
 
     pub fn directory(&self) -> &Arc<Directory> {
@@ -69,6 +89,9 @@ impl RoomService {
     }
 
     /// Creates a room and, if requested, puts it on air, in one transaction.
+    ///
+    /// # Errors
+    /// [`RoomError::Quota`] if a quota of the key that creates the room is used up.
     pub async fn create(&self, new: NewRoom) -> Result<Room, RoomError> {
         let max_anchors = checked_anchors(new.max_anchors)?;
         if new.start {
@@ -88,17 +111,31 @@ impl RoomService {
             last_epoch: Epoch(0),
             last_started_at: None,
             last_end: None,
+            api_key: new.key.clone(),
             profile: Box::new(new.profile),
         };
+        let limited = self
+            .limited(new.key.as_ref(), |quotas| quotas.rooms.or(quotas.rooms_on_air.filter(|_| new.start)))?;
         let mut hold = self.in_flight.hold(id.clone());
-        let decide = |read: &RoomRead| {
+        let mut decide = |read: &RoomRead| {
             let meta = admit_create(&read.view, wanted.clone(), read.revision)?;
             Ok(Admission::Accepted(match new.start {
                 true => assignment(meta, self.place(&mut hold)?, random_nonce(), now),
                 false => RoomWrite::Put { meta: Some(meta), live: None },
             }))
         };
-        self.change_from_store(&id, decide).await.and_then(|view| self.found(&id, view))
+        let view = match limited {
+            None => self.change_from_store(&id, decide).await?,
+            Some((key, quotas)) => {
+                let within = |read: &RoomRead, usage| {
+                    let admission = decide(read)?;
+                    quotas.admit_room(usage, new.start)?;
+                    Ok(admission)
+                };
+                self.change_counted(&key, &id, within).await?
+            }
+        };
+        self.found(&id, view)
     }
 
     /// Returns a room from this node's directory, so it also works while the store is unavailable. A room
@@ -142,12 +179,31 @@ impl RoomService {
     }
 
     /// Puts the room on air. A room that is already on air is unchanged.
+    ///
+    /// # Errors
+    /// [`RoomError::Quota`] if the quota of the key that has created the room is used up.
     pub async fn start(&self, id: &RoomId) -> Result<Room, RoomError> {
         self.knows_the_modules()?;
+        let owner = self.owner(id).await?;
         let mut hold = self.in_flight.hold(id.clone());
-        let decide =
-            |read: &RoomRead| Ok(admit_start(&read.view, || self.place(&mut hold), random_nonce(), now())?);
-        self.change(id, decide).await.and_then(|view| self.found(id, view))
+        let mut decide = |read: &RoomRead| {
+            quotas::check_owner(&read.view, owner.as_ref())?;
+            Ok(admit_start(&read.view, || self.place(&mut hold), random_nonce(), now())?)
+        };
+        let view = match self.limited(owner.as_ref(), |quotas| quotas.rooms_on_air)? {
+            None => self.change(id, decide).await?,
+            Some((key, quotas)) => {
+                let within = |read: &RoomRead, usage| {
+                    let admission = decide(read)?;
+                    if let Admission::Accepted(_) = admission {
+                        quotas.admit_start(usage)?;
+                    }
+                    Ok(admission)
+                };
+                self.change_counted(&key, id, within).await?
+            }
+        };
+        self.found(id, view)
     }
 
     /// Ends the broadcast; the room stays.
@@ -281,7 +337,18 @@ impl RoomService {
         view: &RoomView,
         write: &RoomWrite,
     ) -> Result<Option<RoomView>, RoomError> {
-        match self.store.txn(txn::txn(id, view, write)).await? {
+        self.send(id, view, write, txn::txn(id, view, write)).await
+    }
+
+    /// Sends the transaction of a write. Returns `None` if it is a conflict.
+    pub(super) async fn send(
+        &self,
+        id: &RoomId,
+        view: &RoomView,
+        write: &RoomWrite,
+        txn: Txn,
+    ) -> Result<Option<RoomView>, RoomError> {
+        match self.store.txn(txn).await? {
             TxnOutcome::Conflict => Ok(None),
             TxnOutcome::Committed(revision) => {
                 self.tell(id, write);

@@ -14,7 +14,7 @@ use crate::domain::users::{BanOrder, admit_ban, admit_unban, admit_user};
 use crate::domain::view::Users;
 
 use super::txn::{self, RoomRead};
-use super::{Room, RoomError, RoomService, now};
+use super::{Room, RoomError, RoomService, now, quotas};
 
 /// User who may get a token.
 #[derive(Debug, Clone)]
@@ -29,7 +29,8 @@ impl RoomService {
     /// changes.
     ///
     /// # Errors
-    /// [`RoomError::User`] if the user is banned, or if the room holds too many bans.
+    /// [`RoomError::User`] if the user is banned, or if the room holds too many bans. [`RoomError::Quota`] if
+    /// the quota of the key that has created the room is used up.
     pub async fn create_user(
         &self,
         room: &RoomId,
@@ -37,8 +38,23 @@ impl RoomService {
         user: Option<UserId>,
     ) -> Result<InvitedUser, RoomError> {
         let id = user.unwrap_or_else(random_user_id);
-        let decide = |read: &RoomRead| Ok(admit_user(&read.view, &id, role, now())?);
-        let view = Arc::new(self.change(room, decide).await?);
+        let owner = self.owner(room).await?;
+        let decide = |read: &RoomRead| {
+            quotas::check_owner(&read.view, owner.as_ref())?;
+            Ok(admit_user(&read.view, &id, role, now())?)
+        };
+        let view = match self.limited(owner.as_ref(), |quotas| quotas.users_per_room)? {
+            None => self.change(room, decide).await?,
+            Some((key, quotas)) => {
+                let within = |read: &RoomRead, _| {
+                    let admission = decide(read)?;
+                    quotas.admit_user(&read.view, &id)?;
+                    Ok(admission)
+                };
+                self.change_counted(&key, room, within).await?
+            }
+        };
+        let view = Arc::new(view);
         let user = view.users.get(&id).map(|user| user.value.clone()).ok_or(RoomError::Busy)?;
         let modules = self.directory.modules();
         let room = Room::of(room.clone(), view, &modules).ok_or(RoomError::NotFound)?;

@@ -1,6 +1,7 @@
 //! Invalid requests to a running node: each gets its documented status and code, changes nothing, and does
 //! not disturb the room on air.
 
+mod api_keys;
 mod path_tricks;
 
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ const MARK: &str = "/api/modules/{kind}/{id}/mark";
 const REPLAY: &str = "/api/webhooks/{name}/replay";
 const DEAD: &str = "/api/webhooks/{name}/dead";
 const LETTER: &str = "/api/webhooks/{name}/dead/{event}";
+const API_KEYS: &str = "/api/keys";
+const API_KEY: &str = "/api/keys/{id}";
 const PATIENCE: Duration = Duration::from_secs(60);
 const TEN_MEGABYTES: usize = 10 << 20;
 
@@ -34,6 +37,7 @@ async fn bad_bodies_are_refused() {
     for settings in [&[][..], &KEYS[..]] {
         let house = House::open(settings).await;
         house.bad_bodies().await;
+        house.bad_api_keys().await;
         house.stands_unharmed().await;
     }
 }
@@ -51,7 +55,9 @@ async fn invalid_and_unknown_names_are_refused() {
 #[actix::test]
 async fn ten_megabyte_bodies_are_refused() {
     let house = House::open(&[]).await;
-    for (method, path) in [("POST", ROOMS), ("POST", TOKEN), ("PUT", MARK), ("POST", REPLAY)] {
+    for (method, path) in
+        [("POST", ROOMS), ("POST", TOKEN), ("PUT", MARK), ("POST", REPLAY), ("POST", API_KEYS)]
+    {
         let body = vec![b'x'; TEN_MEGABYTES];
         house.refuses(method, path, body, (413, "body_too_large")).await;
     }
@@ -296,7 +302,7 @@ impl House {
     }
 
     async fn bad_bodies(&self) {
-        for path in [ROOMS, TOKEN, REPLAY] {
+        for path in [ROOMS, TOKEN, REPLAY, API_KEYS] {
             for text in ["{", "nonsense", "{\"roomId\": }", "{'roomId': 'x'}", "{}{}", "{\"a\":\"\n\"}"] {
                 self.refuses("POST", path, text, (400, "invalid_json")).await;
             }

@@ -147,6 +147,18 @@ async fn commands_control_a_running_node() {
     let output = control(&node, &["module", "ready", "mixer", mixer], Some(KEY)).await;
     assert!(String::from_utf8(output.stdout).unwrap().contains("yes"));
     assert!(ok(&["actors", "--kind", "room", "--sort", "restarts"]).await.contains("room:tea"));
+    let made: Value = serde_json::from_str(
+        &ok(&["key", "create", "App", "--scope", "read", "--rooms", "3", "--json"]).await,
+    )
+    .unwrap();
+    let (id, secret) = (made["key"]["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    assert_eq!(line(&ok(&["key", "list"]).await, id), "App read active 0s ago 0/3 0/- - -");
+    assert!(control(&node, &["room", "list"], Some(secret)).await.status.success());
+    let refused = control(&node, &["room", "stop", "tea"], Some(secret)).await;
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("lacks the scope rooms"));
+    assert!(control(&node, &["key", "revoke", id], Some(KEY)).await.status.success());
+    assert!(line(&ok(&["key", "list"]).await, id).starts_with("App read revoked "));
+    assert!(!node.output().contains(secret), "the key is in the log");
     ok(&["room", "delete", "tea"]).await;
     let gone = control(&node, &["room", "show", "tea"], Some(KEY)).await;
     assert_eq!(gone.status.code(), Some(1));
@@ -162,7 +174,11 @@ async fn refused_commands_name_the_remedy() {
         String::from_utf8(output.stderr).unwrap()
     };
     assert!(error(&["room", "list"], None).await.contains("set --key-file or STENTOR_API_KEY"));
-    assert!(error(&["room", "list"], Some("another-key-0001")).await.contains("not one of auth.api_keys"));
+    assert!(
+        error(&["room", "list"], Some("another-key-0001"))
+            .await
+            .contains("stentor key list shows the valid keys")
+    );
     let nobody = error(&["room", "list", "--api", "http://127.0.0.1:9"], Some(KEY)).await;
     assert!(nobody.contains("Is the node running? --api or STENTOR_API"), "{nobody}");
     let other = error(&["actors", "--ops", &node.hls], Some(KEY)).await;

@@ -6,6 +6,7 @@
 mod abuse;
 mod alone;
 mod anchors;
+mod api_keys;
 mod bad_input;
 mod channel;
 mod cli;
@@ -15,6 +16,7 @@ mod events;
 mod examples;
 mod faults;
 mod flood;
+mod identity_provider;
 mod janus;
 mod listening;
 mod media;

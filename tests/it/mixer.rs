@@ -115,6 +115,7 @@ impl House {
         move || NodeSupervisor {
             gateway: None,
             context: context.clone(),
+            api_keys: Arc::new(stentor::rooms::ApiKeyRegistry::new(context.store.clone())),
             record: None,
             rooms: None,
             mixer: Some((parts.clone(), arbiter.clone())),
@@ -137,6 +138,7 @@ impl House {
             last_epoch: Epoch(1),
             last_started_at: Some(UnixMs(1)),
             last_end: None,
+            api_key: None,
             profile: Default::default(),
         };
         let live = LiveMeta {

@@ -20,10 +20,10 @@ const PASSWORD: &str = "a password: of etcd/and @Redis";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A directory with a CA (`ca.pem`) and its certificate for 127.0.0.1 (`server.pem`, `server.key`).
-struct Certificates(TempDir);
+pub struct Certificates(TempDir);
 
 impl Certificates {
-    fn make() -> Self {
+    pub fn make() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -37,7 +37,7 @@ impl Certificates {
         Self(dir)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.0.path().join(name).display().to_string()
     }
 

@@ -15,6 +15,7 @@ const TITLES: Record<string, string> = {
   recordings: 'Recordings',
   events: 'Events',
   webhooks: 'Webhooks',
+  keys: 'API keys',
   modules: 'Modules',
   channel: 'Listener channel',
   meta: 'This document',
@@ -139,7 +140,10 @@ function curl(api: OpenApi, { method, path, operation }: Entry): HTMLElement {
 function section(api: OpenApi, entry: Entry): HTMLElement {
   const { method, path, operation } = entry;
   const id = operation.operationId;
-  const schemes = (operation.security ?? []).flatMap((one) => Object.keys(one)).map((name) => STATUS_TEXT[name] ?? name);
+  const schemes = (operation.security ?? []).flatMap((one) => Object.entries(one)).map(([name, scopes]) => {
+    const needed = STATUS_TEXT[name] ?? name;
+    return scopes.length > 0 ? `${needed} with the scope ${scopes.join(', ')}` : needed;
+  });
   return element('article', { class: 'panel operation', id, 'aria-labelledby': `${id}-title` },
     element('h3', { id: `${id}-title` }, element('a', { href: `#${id}` }, ...prose((operation.summary ?? id).replace(/\.$/, '')))),
     element('p', { class: 'request' }, badge(method), ' ', pathText(path)),

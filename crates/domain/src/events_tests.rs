@@ -164,6 +164,7 @@ fn meta() -> Meta {
         last_epoch: Epoch(0),
         last_started_at: None,
         last_end: None,
+        api_key: None,
         profile: Default::default(),
     }
 }

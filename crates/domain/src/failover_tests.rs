@@ -373,6 +373,7 @@ impl House {
             last_epoch: Epoch(1),
             last_started_at: None,
             last_end: None,
+            api_key: None,
             profile: Default::default(),
         };
         let view =

@@ -127,6 +127,7 @@ mod tests {
             last_epoch: Epoch(0),
             last_started_at: None,
             last_end: None,
+            api_key: None,
             profile: Default::default(),
         }
     }

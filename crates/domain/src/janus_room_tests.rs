@@ -233,6 +233,7 @@ fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomVi
         last_epoch: Epoch(3),
         last_started_at: None,
         last_end: None,
+        api_key: None,
         profile: Default::default(),
     };
     RoomView {

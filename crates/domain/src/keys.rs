@@ -1,5 +1,6 @@
 //! Names of the keys in the store. No other module builds or parses them.
 
+use super::api_key::ApiKeyId;
 use super::events::EventId;
 use super::ids::{ModuleId, RoomId, UserId};
 use super::recording::RecordingId;
@@ -8,6 +9,10 @@ pub const ROOMS: &str = "/rooms/";
 /// Prefix of the events of all rooms. Not below `ROOMS`, so that events outlive their room.
 pub const EVENTS: &str = "/events/";
 pub const JANUSES: &str = "/januses/";
+/// Prefix of the API keys, one key of the store per API key.
+pub const API_KEYS: &str = "/apikeys/";
+/// Prefix of the keys that order the changes that count against the quotas of an API key.
+const QUOTAS: &str = "/quotas/";
 /// Prefix of the keys of webhooks, each below the name of its endpoint.
 const WEBHOOKS: &str = "/webhooks/";
 pub const MIXERS: &str = "/mixers/";
@@ -127,6 +132,21 @@ pub fn parse_recording(key: &str) -> Option<RecordingId> {
     RecordingId::new(key.strip_prefix(RECORDINGS)?).ok()
 }
 
+/// Returns the key of an API key.
+pub fn api_key(id: &ApiKeyId) -> String {
+    format!("{API_KEYS}{id}")
+}
+
+/// Parses the key of an API key. `None`: the key is not one of ours.
+pub fn parse_api_key(key: &str) -> Option<ApiKeyId> {
+    ApiKeyId::new(key.strip_prefix(API_KEYS)?).ok()
+}
+
+/// Returns the key that every change that counts against a quota of an API key writes.
+pub fn quota_order(id: &ApiKeyId) -> String {
+    format!("{QUOTAS}{id}")
+}
+
 /// Returns the key of a node. It is bound to the lease of the process that runs under this id.
 pub fn node(id: &ModuleId) -> String {
     format!("{NODES}{id}")
@@ -196,6 +216,9 @@ mod tests {
         let odd = UserId::new("auth0|a/b c@ü").unwrap();
         assert_eq!(user(&id, &odd), "/rooms/demo/users/auth0%7Ca%2Fb%20c%40%C3%BC");
         assert_eq!(parse_room(&user(&id, &odd)), Some((id.clone(), RoomKey::User(odd))));
+        let app = ApiKeyId::random([3; 12]);
+        assert_eq!(parse_api_key(&api_key(&app)), Some(app.clone()));
+        assert_eq!((parse_api_key(&quota_order(&app)), parse_api_key("/apikeys/x")), (None, None));
         let node = ModuleId::new("node-1").unwrap();
         for kind in ModuleKind::ALL {
             for part in ModulePart::ALL {

@@ -44,6 +44,7 @@
 //! The feature `utoipa` adds OpenAPI schemas to the values that the REST API shows.
 
 pub mod ages;
+pub mod api_key;
 pub mod certificate;
 pub mod civil_time;
 pub mod client_address;
@@ -81,6 +82,7 @@ pub mod plan;
 pub mod ports;
 pub mod profile;
 pub mod public_status;
+pub mod quotas;
 pub mod read_your_writes;
 pub mod recording;
 pub mod recording_journal;

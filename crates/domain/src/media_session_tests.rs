@@ -297,6 +297,7 @@ fn view(epoch: u64, id: &str, janus_room_id: u32) -> RoomView {
         last_epoch: Epoch(epoch),
         last_started_at: None,
         last_end: None,
+        api_key: None,
         profile: Default::default(),
     };
     let live = LiveMeta {

@@ -245,6 +245,7 @@ fn on_air() -> (MixerRoom, RoomView) {
         last_epoch: Epoch(1),
         last_started_at: None,
         last_end: None,
+        api_key: None,
         profile: Default::default(),
     };
     let (meta, live) =

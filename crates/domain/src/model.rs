@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::api_key::ApiKeyId;
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
 use super::profile::RoomProfile;
 use super::roles::RoomRole;
@@ -36,6 +37,9 @@ pub struct Meta {
     /// Reason why the latest broadcast ended. `None`: none has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_end: Option<EndReason>,
+    /// API key that created the room. The room counts for its quotas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<ApiKeyId>,
     /// Fields that the application can change.
     #[serde(default, skip_serializing_if = "is_default")]
     pub profile: Box<RoomProfile>,

@@ -132,6 +132,7 @@ fn room() -> RoomView {
         last_epoch: Epoch(0),
         last_started_at: None,
         last_end: None,
+        api_key: None,
         profile: Default::default(),
     };
     RoomWrite::Put { meta: Some(meta), live: None }.applied_to(&RoomView::default(), 2)

@@ -203,6 +203,7 @@ mod tests {
             last_epoch: Epoch(0),
             last_started_at: None,
             last_end: None,
+            api_key: None,
             profile: Default::default(),
         };
         RoomWrite::Put { meta: Some(meta), live: None }.applied_to(&RoomView::default(), 2)

@@ -179,7 +179,8 @@ pub async fn revoke(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
         (status = 200, body = StageAnswer, description = "a token with which the caller may speak"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
-        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience"),
+        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, \
+            quota_exceeded"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (
             status = 409, body = ErrorBody,

@@ -30,7 +30,7 @@ pub enum Code {
     InvalidUserId,
     /// 400: the module id is not 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
     InvalidModuleId,
-    /// 400: the lifetime of a cordon label is not 1 to 604800 seconds.
+    /// 400: the lifetime of a cordon label or of an API key is out of range; the message has the range.
     InvalidTtl,
     /// 400: this path only opens WebSockets.
     WebsocketExpected,
@@ -40,6 +40,16 @@ pub enum Code {
     RequestTimeout,
     /// 401: the API key is missing or not valid.
     Unauthorized,
+    /// 403: the API key lacks the scope that the operation needs; `details.scope` names it.
+    ScopeMissing,
+    /// 403: a quota of the API key that created the room is used up; `details` has `quota` and `limit`.
+    QuotaExceeded,
+    /// 429, retryable: the API key got as many tokens within a minute as its quota allows.
+    TokenQuotaExceeded,
+    /// 404: there is no API key with this id.
+    ApiKeyNotFound,
+    /// 409: the largest number of API keys exists; revoke some.
+    TooManyApiKeys,
     /// 401: a token is required: in the Authorization header, a cookie (listeners), or the `token` parameter.
     TokenMissing,
     /// 401: the token was not issued by this installation, or is for another purpose, or for an earlier room
@@ -210,6 +220,8 @@ impl Code {
             | Self::TokenWrongAudience
             | Self::KeyRefused
             | Self::HostOnly
+            | Self::ScopeMissing
+            | Self::QuotaExceeded
             | Self::KeyOutOfWindow => StatusCode::FORBIDDEN,
             Self::NotFound
             | Self::RoomNotFound
@@ -221,6 +233,7 @@ impl Code {
             | Self::RecordingNotFound
             | Self::WebhookNotFound
             | Self::DeadLetterNotFound
+            | Self::ApiKeyNotFound
             | Self::ModuleNotFound => StatusCode::NOT_FOUND,
             Self::NotDelivered => StatusCode::BAD_GATEWAY,
             Self::MediaGone => StatusCode::GONE,
@@ -231,6 +244,7 @@ impl Code {
             | Self::RoomRemoving
             | Self::UserRemoved
             | Self::TooManyUsers
+            | Self::TooManyApiKeys
             | Self::OnStage
             | Self::HandsClosed
             | Self::HandsFull
@@ -258,7 +272,9 @@ impl Code {
             | Self::ListenersFull
             | Self::ChannelUnavailable
             | Self::MediaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::SlowMode | Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::SlowMode | Self::TooManyRequests | Self::TokenQuotaExceeded => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
         }
     }
 
@@ -272,6 +288,7 @@ impl Code {
             | Self::ChannelUnavailable
             | Self::SlowMode
             | Self::TooManyRequests
+            | Self::TokenQuotaExceeded
             | Self::RecordingNotReady
             | Self::MediaUnavailable => Some(1),
             Self::StoreUnavailable => Some(2),

@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, Resource, Route, Scope, web};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{Error, HttpMessage, HttpResponse, Resource, Route, Scope, web};
 use utoipa::__dev::{SchemaReferences, Tags};
 use utoipa::openapi::path::{HttpMethod, Operation};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Paths, RefOr, Schema};
 
+use crate::domain::api_key::{Caller, KeyScope};
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::methods::other;
 use crate::http::server::large;
 
-use super::{bans, events, modules, recordings, rooms, token, users, webhooks};
+use super::{bans, events, keys, modules, recordings, rooms, token, users, webhooks};
 use crate::http::channel::{bans as channel_bans, handlers as channel};
 
 const PREFIX: &str = "/api";
@@ -31,6 +34,8 @@ struct Endpoint {
     operation: Operation,
     schemas: fn(&mut Vec<(String, RefOr<Schema>)>),
     handle: fn(Route) -> Route,
+    /// Scope that an API key needs for it; `None`: any key will do, or none is used.
+    scope: Option<KeyScope>,
 }
 
 macro_rules! endpoints {
@@ -39,12 +44,14 @@ macro_rules! endpoints {
     };
 }
 
-/// Returns all endpoints. The second name is the one that `utoipa::path` gives to the handler's annotation.
+/// Returns all endpoints, with the scope that each needs. The second name is the one that `utoipa::path`
+/// gives to the handler's annotation.
 fn all() -> Vec<Endpoint> {
-    endpoints![
+    let needs = |scope, endpoints: Vec<Endpoint>| {
+        endpoints.into_iter().map(move |endpoint| Endpoint { scope: Some(scope), ..endpoint })
+    };
+    let rooms = endpoints![
         rooms::create as __path_create,
-        rooms::list as __path_list,
-        rooms::get as __path_get,
         rooms::update as __path_update,
         rooms::start as __path_start,
         rooms::stop as __path_stop,
@@ -52,29 +59,46 @@ fn all() -> Vec<Endpoint> {
         rooms::delete as __path_delete,
         recordings::start as __path_start,
         recordings::stop as __path_stop,
-        recordings::list as __path_list,
-        recordings::get as __path_get,
         recordings::delete as __path_delete,
+    ];
+    let users = endpoints![
         recordings::token as __path_token,
         users::create as __path_create,
-        users::list as __path_list,
         users::remove as __path_remove,
         users::set_role as __path_set_role,
-        bans::list as __path_list,
         bans::ban as __path_ban,
         bans::unban as __path_unban,
         token::issue as __path_issue,
+    ];
+    let operations = endpoints![
         modules::set_mark as __path_set_mark,
         modules::clear_mark as __path_clear_mark,
+        webhooks::replay as __path_replay,
+        webhooks::redeliver as __path_redeliver,
+        keys::create as __path_create,
+        keys::list as __path_list,
+        keys::update as __path_update,
+        keys::revoke as __path_revoke,
+    ];
+    let read = endpoints![
+        rooms::list as __path_list,
+        rooms::get as __path_get,
+        recordings::list as __path_list,
+        recordings::get as __path_get,
+        users::list as __path_list,
+        bans::list as __path_list,
         modules::list as __path_list,
         modules::stats as __path_stats,
         events::list as __path_list,
         webhooks::list as __path_list,
-        webhooks::replay as __path_replay,
         webhooks::dead as __path_dead,
-        webhooks::redeliver as __path_redeliver,
-        this::document as __path_document,
-    ]
+    ];
+    needs(KeyScope::Rooms, rooms)
+        .chain(needs(KeyScope::Users, users))
+        .chain(needs(KeyScope::Operations, operations))
+        .chain(needs(KeyScope::Read, read))
+        .chain(endpoints![this::document as __path_document])
+        .collect()
 }
 
 /// Returns the endpoints of the listener channel, which listener nodes serve.
@@ -112,13 +136,33 @@ impl Endpoint {
         };
         let (path, mut operation) = (P::path(), P::operation());
         operation.tags = Some(P::tags().into_iter().map(str::to_owned).collect());
-        Self { path, method, documented_as, operation, schemas: P::schemas, handle }
+        Self { path, method, documented_as, operation, schemas: P::schemas, handle, scope: None }
     }
 
     fn route(self) -> Route {
         let is_list = self.operation.operation_id.is_some_and(|id| id.starts_with("list"));
         let route = (self.handle)(web::method(self.method));
-        if is_list { route.wrap(from_fn(large)) } else { route }
+        let route = if is_list { route.wrap(from_fn(large)) } else { route };
+        match self.scope {
+            Some(scope) => route.wrap(from_fn(move |req, next| require(scope, req, next))),
+            None => route,
+        }
+    }
+}
+
+/// Middleware that refuses a caller without the scope. Fails closed if nobody was authenticated.
+async fn require(
+    scope: KeyScope,
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let allowed = match req.extensions().get::<Caller>() {
+        Some(caller) => caller.require(scope).map_err(ApiError::from),
+        None => Err(ApiError::internal("the request was not authenticated")),
+    };
+    match allowed {
+        Ok(()) => Ok(next.call(req).await?.map_into_boxed_body()),
+        Err(refused) => Ok(req.error_response(refused)),
     }
 }
 
@@ -155,14 +199,17 @@ pub fn openapi() -> OpenApi {
     for (endpoint, scheme) in of_api.chain(channel().into_iter().map(|endpoint| (endpoint, TOKEN))) {
         (endpoint.schemas)(&mut schemas);
         let mut operation = endpoint.operation;
-        operation.security = Some(vec![SecurityRequirement::new(scheme, Vec::<String>::new())]);
+        // The scope is a role of the security requirement (OpenAPI 3.1 section 4.8.30).
+        let scopes = endpoint.scope.iter().map(|scope| scope.as_str());
+        operation.security = Some(vec![SecurityRequirement::new(scheme, scopes)]);
         paths.add_path_operation(endpoint.path, vec![endpoint.documented_as], operation);
     }
     let info =
         InfoBuilder::new().title("Stentor room API").version(env!("CARGO_PKG_VERSION")).description(Some(
-            "Rooms, their anchors and listeners, and modules. Times are milliseconds since the Unix epoch. \
-             Paths below /api are served at listen.api; paths below /hls, the listener channel, at the \
-             address of hlsUrl.",
+            "Rooms, their anchors and listeners, and modules. The security of an operation names the \
+             scope that an API key needs for it; without one, any key will do. Times are milliseconds \
+             since the Unix epoch. Paths below /api are served at listen.api; paths below /hls, the \
+             listener channel, at the address of hlsUrl.",
         ));
     let components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
@@ -192,7 +239,8 @@ mod this {
             (status = 401, body = ErrorBody, description = "unauthorized"),
             (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
             (status = 500, body = ErrorBody, description = "internal"),
-        )
+                (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
     )]
     pub async fn document() -> Result<HttpResponse, ApiError> {
         Ok(HttpResponse::Ok().content_type("application/json").body(super::document()?))

@@ -11,6 +11,7 @@ mod bans;
 mod body;
 mod endpoints;
 mod events;
+mod keys;
 mod modules;
 mod recordings;
 mod room_fields;
@@ -21,11 +22,14 @@ mod webhooks;
 
 use std::sync::Arc;
 
+use actix_web::HttpMessage;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
+use serde_json::json;
 
+use crate::domain::api_key::{Caller, ScopeMissing};
 use crate::domain::recording::RecordingMode;
 use crate::rooms::RoomService;
 use crate::rooms::listener_counter::Listeners;
@@ -34,7 +38,7 @@ use crate::webhooks::Webhooks;
 
 use super::anchors::PresenceQuery;
 use super::cors::{self, Origins};
-use super::error::{ApiError, Code, not_found};
+use super::error::{ApiError, Code, not_found, quota_refusal};
 use super::extract::BodyLimit;
 use super::request_id;
 use super::tokens::TokenIssuer;
@@ -47,13 +51,33 @@ pub trait ApiAuth: Send + Sync + 'static {
     /// Checks the value of the `Authorization` header.
     ///
     /// # Errors
-    /// The caller is not authorized; the text is sent to the caller.
-    fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized>;
+    /// The caller is not authorized.
+    fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized>;
 }
 
-/// Refusal of a caller, with the reason.
+/// Refusal of a caller, with the reason, which is sent to the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotAuthorized(pub String);
+pub enum NotAuthorized {
+    Refused(String),
+    /// The node cannot tell yet; the caller tries again.
+    Later(String),
+}
+
+impl From<NotAuthorized> for ApiError {
+    fn from(refusal: NotAuthorized) -> Self {
+        match refusal {
+            NotAuthorized::Refused(why) => Self::new(Code::Unauthorized, why),
+            NotAuthorized::Later(why) => Self::new(Code::StoreUnavailable, why),
+        }
+    }
+}
+
+impl From<ScopeMissing> for ApiError {
+    fn from(missing: ScopeMissing) -> Self {
+        let details = json!({ "scope": missing.0.as_str() });
+        Self::new(Code::ScopeMissing, missing.to_string()).with_details(details)
+    }
+}
 
 /// Dependencies of the handlers.
 pub struct Api {
@@ -93,6 +117,15 @@ pub fn configure(cfg: &mut ServiceConfig, api: web::Data<Api>) {
     cfg.service(scope);
 }
 
+/// Counts a token that is about to be issued to the caller.
+fn charge_token(api: &Api, caller: &Caller) -> Result<(), ApiError> {
+    let Caller::Key(id, key) = caller else { return Ok(()) };
+    api.rooms
+        .api_keys()
+        .take_token(id, &key.quotas)
+        .map_err(|(exceeded, wait)| quota_refusal(Code::TokenQuotaExceeded, &exceeded).retry_in(wait))
+}
+
 async fn authorize(
     api: &Api,
     req: ServiceRequest,
@@ -100,8 +133,11 @@ async fn authorize(
 ) -> Result<actix_web::dev::ServiceResponse<actix_web::body::BoxBody>, actix_web::Error> {
     let offered = req.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
     match api.auth.check(offered) {
-        Ok(()) => Ok(next.call(req).await?.map_into_boxed_body()),
-        Err(NotAuthorized(why)) => Ok(req.error_response(ApiError::new(Code::Unauthorized, why))),
+        Ok(caller) => {
+            req.extensions_mut().insert(caller);
+            Ok(next.call(req).await?.map_into_boxed_body())
+        }
+        Err(refusal) => Ok(req.error_response(ApiError::from(refusal))),
     }
 }
 

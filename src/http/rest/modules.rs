@@ -30,7 +30,7 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_module_id, \
             invalid_ttl"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "module_not_found, not_found"),
         (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 413, body = ErrorBody, description = "body_too_large"),
@@ -62,7 +62,7 @@ pub(super) async fn set_mark(
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_module_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "not_found, module_not_found"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
@@ -81,7 +81,8 @@ pub(super) async fn clear_mark(api: Data<Api>, module: ModulePath) -> Result<imp
     responses(
         (status = 200, body = ModulesAnswer, description = "the modules"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
 pub(super) async fn list(api: Data<Api>) -> impl Responder {
@@ -96,7 +97,8 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
     responses(
         (status = 200, body = StatsAnswer, description = "the totals"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
 pub(super) async fn stats(api: Data<Api>) -> impl Responder {

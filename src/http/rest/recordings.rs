@@ -1,10 +1,11 @@
 //! `/api/rooms/{id}/recording` and `/api/recordings`: start, stop, list, read and delete recordings.
 
 use actix_web::Responder;
-use actix_web::web::{Data, Json};
+use actix_web::web::{Data, Json, ReqData};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::domain::api_key::Caller;
 use crate::domain::ids::RoomId;
 use crate::domain::recording::{RecordingId, RecordingState};
 use crate::http::error::{ApiError, Code, ErrorBody};
@@ -12,9 +13,9 @@ use crate::http::extract::{QueryOf, RecordingPath, RoomPath};
 use crate::rooms::now;
 use crate::rooms::recordings::KnownRecording;
 
-use super::Api;
 use super::body::{Done, RoomAnswer, TokenAnswer};
 use super::rooms::{page, shown};
+use super::{Api, charge_token};
 
 const PAGE: usize = 100;
 
@@ -97,7 +98,7 @@ pub(super) struct RecordingsAnswer {
         (status = 200, body = RoomAnswer, description = "the room, with the id of the recording"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
         (status = 409, body = ErrorBody, description = "recording_off"),
         (status = 500, body = ErrorBody, description = "internal"),
@@ -119,7 +120,7 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
@@ -139,7 +140,7 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder,
         (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id, \
             invalid_recording_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
@@ -171,7 +172,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<RecordingQuery>) -> Resu
         (status = 200, body = RecordingAnswer, description = "the recording"),
         (status = 400, body = ErrorBody, description = "invalid_recording_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "recording_not_found"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
@@ -192,7 +193,7 @@ pub(super) async fn get(api: Data<Api>, id: RecordingPath) -> Result<impl Respon
         (status = 200, body = Done, description = "deleted"),
         (status = 400, body = ErrorBody, description = "invalid_recording_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "recording_not_found"),
         (status = 409, body = ErrorBody, description = "recording_active"),
         (status = 500, body = ErrorBody, description = "internal"),
@@ -219,14 +220,20 @@ pub(super) async fn delete(api: Data<Api>, id: RecordingPath) -> Result<impl Res
         (status = 200, body = TokenAnswer, description = "a fresh token"),
         (status = 400, body = ErrorBody, description = "invalid_recording_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "recording_not_found"),
+        (status = 429, body = ErrorBody, description = "token_quota_exceeded (retryable)"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
-pub(super) async fn token(api: Data<Api>, id: RecordingPath) -> Result<impl Responder, ApiError> {
+pub(super) async fn token(
+    api: Data<Api>,
+    caller: ReqData<Caller>,
+    id: RecordingPath,
+) -> Result<impl Responder, ApiError> {
     let known = known(&api, id.0)?;
+    charge_token(&api, &caller)?;
     let issued = api.tokens.replay(&known.id, &known.recording.room, now());
     Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at: issued.expires_at.0 }))
 }

@@ -65,6 +65,7 @@ impl TryFrom<CreateRoom> for NewRoom {
             max_anchors: once.max_anchors.map(|n| u8::try_from(n).unwrap_or(0)),
             profile: RoomProfile::new(&profile)?,
             start: once.start,
+            key: None,
         })
     }
 }

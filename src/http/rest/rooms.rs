@@ -1,15 +1,16 @@
 //! `/api/rooms`: create, list, read, change, start, stop and delete rooms.
 
-use actix_web::web::{Data, Json};
+use actix_web::web::{Data, Json, ReqData};
 use actix_web::{HttpResponse, Responder};
 
+use crate::domain::api_key::Caller;
 use crate::domain::ids::RoomId;
 use crate::domain::profile::{Owner, RoomFilter, RoomProfile, Tag};
 use crate::domain::room::RoomStatus;
 use crate::http::anchors;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, QueryOf, RoomPath};
-use crate::rooms::Room;
+use crate::rooms::{NewRoom, Room};
 
 use super::Api;
 use super::body::{Crowd, DeleteAnswer, Done, ListAnswer, ListQuery, RoomAnswer, RoomBody};
@@ -29,7 +30,8 @@ const LONGEST_TEXT: usize = 100;
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_pin, invalid_max_anchors, invalid_room_field, immutable_field"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
+            quota_exceeded"),
         (status = 409, body = ErrorBody, description = "room_exists; room_removing (retryable)"),
         (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 413, body = ErrorBody, description = "body_too_large"),
@@ -39,8 +41,13 @@ const LONGEST_TEXT: usize = 100;
             busy, store_unavailable (all retryable)"),
     )
 )]
-pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result<impl Responder, ApiError> {
-    let room = api.rooms.create(body.0.try_into()?).await?;
+pub(super) async fn create(
+    api: Data<Api>,
+    caller: ReqData<Caller>,
+    body: JsonBody<CreateRoom>,
+) -> Result<impl Responder, ApiError> {
+    let new = NewRoom { key: caller.key().cloned(), ..body.0.try_into()? };
+    let room = api.rooms.create(new).await?;
     Ok(HttpResponse::Created().json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
@@ -51,7 +58,8 @@ pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result
         (status = 200, body = ListAnswer, description = "a page of rooms"),
         (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id, invalid_room_field"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
 pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<impl Responder, ApiError> {
@@ -70,7 +78,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<im
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
@@ -93,7 +101,7 @@ pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, 
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_room_field, immutable_field"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 409, body = ErrorBody, description = "room_removing"),
@@ -125,7 +133,8 @@ pub(super) async fn update(
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
+            quota_exceeded"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "room_removing (retryable): stop or delete \
             in progress"),
@@ -149,7 +158,7 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
@@ -171,7 +180,7 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder,
             it is gone"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
@@ -196,7 +205,7 @@ pub(super) async fn delete(api: Data<Api>, id: RoomPath) -> Result<impl Responde
         (status = 200, body = Done, description = "they are being muted"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),

@@ -1,10 +1,11 @@
 //! `/api/rooms/{id}/users`: users who may speak in a room, and users who are banned from it.
 
-use actix_web::web::{Data, Json};
+use actix_web::web::{Data, Json, ReqData};
 use actix_web::{HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::api_key::Caller;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::roles::{self, RoleOrder, RoomRole, Standing};
@@ -16,8 +17,8 @@ use crate::http::extract::{JsonBody, RoomPath, UserPath};
 use crate::presence::{MemberStatus, PresenceEntry};
 use crate::rooms::now;
 
-use super::Api;
 use super::body::Done;
+use super::{Api, charge_token};
 
 /// User to create.
 #[derive(Deserialize, ToSchema)]
@@ -107,23 +108,27 @@ pub(super) struct UserBody {
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
+            quota_exceeded"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "user_removed, too_many_users, room_removing \
             (retryable)"),
         (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 413, body = ErrorBody, description = "body_too_large"),
         (status = 415, body = ErrorBody, description = "unsupported_media_type"),
+        (status = 429, body = ErrorBody, description = "token_quota_exceeded (retryable)"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
 pub(super) async fn create(
     api: Data<Api>,
+    caller: ReqData<Caller>,
     room: RoomPath,
     body: JsonBody<CreateUser>,
 ) -> Result<impl Responder, ApiError> {
     let user = body.0.user_id.as_deref().map(UserId::new).transpose()?;
+    charge_token(&api, &caller)?;
     let invited = api.rooms.create_user(&room.0, body.0.role, user).await?;
     let issued =
         api.tokens.speaker(invited.user.role, &invited.id, &room.0, invited.room.meta.created_at, now());
@@ -149,7 +154,7 @@ pub(super) async fn create(
         (status = 200, body = UsersAnswer, description = "the users"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
@@ -172,7 +177,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "too_many_users, room_removing (retryable)"),
         (status = 500, body = ErrorBody, description = "internal"),
@@ -208,7 +213,7 @@ pub(super) struct SetRole {
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found, person_not_found"),
         (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 409, body = ErrorBody, description = "user_removed, too_many_users, room_removing \

@@ -293,6 +293,7 @@ impl World {
                 last_epoch: Epoch(0),
                 last_started_at: None,
                 last_end: None,
+                api_key: None,
                 profile: Default::default(),
             };
             let meta = admit_create(&r.view, meta, r.revision).ok()?;

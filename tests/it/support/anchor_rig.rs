@@ -158,6 +158,7 @@ impl Rig {
             last_epoch: epoch,
             last_started_at: None,
             last_end: None,
+            api_key: None,
             profile: Default::default(),
         };
         let live = live(epoch, LiveStatus::OnAir);

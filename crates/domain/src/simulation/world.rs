@@ -85,6 +85,7 @@ impl World {
             last_epoch: Epoch(0),
             last_started_at: None,
             last_end: None,
+            api_key: None,
             profile: Default::default(),
         };
         world.put(RoomPart::Meta, &meta);

@@ -5,6 +5,32 @@ export type ClientOptions = {
 };
 
 /**
+ * API key, without its secret.
+ */
+export type ApiKey = {
+    /**
+     * Id of the key: the part of its text between the first two underscores.
+     */
+    id: string;
+    name: string;
+    scopes: Array<KeyScope>;
+    /**
+     * Time at which the key was created.
+     */
+    createdAt: number;
+    /**
+     * Time from which the key is refused; absent if it does not expire.
+     */
+    expiresAt?: number | null;
+    /**
+     * Time at which the key was revoked; absent if it was not.
+     */
+    revokedAt?: number | null;
+    quotas: Quotas;
+    usage: KeyUsage;
+};
+
+/**
  * Janus to which a room is assigned.
  */
 export type AssignedJanus = {
@@ -68,7 +94,29 @@ export type BansAnswer = {
 /**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+
+/**
+ * API key to create.
+ */
+export type CreateKey = {
+    /**
+     * Name for the users of the key, such as that of the application: 1 to 64 visible characters.
+     */
+    name: string;
+    /**
+     * Parts of the API that the key may use. The caller must have them all.
+     */
+    scopes: Array<KeyScope>;
+    /**
+     * Number of seconds after which the key expires. If absent or null, it does not.
+     */
+    ttl?: number | null;
+    /**
+     * Limits of the key. If absent, it has none.
+     */
+    quotas?: Quotas;
+};
 
 /**
  * Fields of a new room.
@@ -322,6 +370,50 @@ export type FleetStats = {
 };
 
 /**
+ * Answer with one API key.
+ */
+export type KeyAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    key: ApiKey;
+};
+
+/**
+ * Part of the API that a key may use.
+ */
+export type KeyScope = 'rooms' | 'users' | 'operations' | 'read';
+
+/**
+ * Rooms that count for a key.
+ */
+export type KeyUsage = {
+    /**
+     * Rooms that the key has created and that exist.
+     */
+    rooms: number;
+    /**
+     * Number of them that are on air, or whose Janus and mixer have not released them.
+     */
+    roomsOnAir: number;
+};
+
+/**
+ * Answer with all API keys.
+ */
+export type KeysAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    /**
+     * Keys in the order of their creation, also revoked and expired ones.
+     */
+    keys: Array<ApiKey>;
+};
+
+/**
  * Event of the ledger.
  */
 export type LedgerEntry = {
@@ -444,6 +536,43 @@ export type ModulesAnswer = {
      * Known mixers.
      */
     mixers: Array<Module>;
+};
+
+/**
+ * Answer with a new API key.
+ */
+export type NewKeyAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    /**
+     * Text of the key, for `Authorization: Bearer`. It is shown only here and cannot be restored.
+     */
+    secret: string;
+    key: ApiKey;
+};
+
+/**
+ * Limits of an API key; absent or null: no limit.
+ */
+export type Quotas = {
+    /**
+     * Rooms that the key has created and that exist.
+     */
+    rooms?: number | null;
+    /**
+     * Rooms of the key that are on air.
+     */
+    roomsOnAir?: number | null;
+    /**
+     * Invited users in each room of the key, without those who are banned.
+     */
+    usersPerRoom?: number | null;
+    /**
+     * Tokens that each node issues to the key within a minute.
+     */
+    tokensPerMinute?: number | null;
 };
 
 /**
@@ -770,6 +899,20 @@ export type UnavailableEndpoint = {
 };
 
 /**
+ * Changes of an API key. Scopes and expiry cannot change: create another key, and revoke this one.
+ */
+export type UpdateKey = {
+    /**
+     * New name; absent or null: unchanged.
+     */
+    name?: string | null;
+    /**
+     * Quotas to change: null removes a limit, absent ones stay.
+     */
+    quotas?: Quotas;
+};
+
+/**
  * Fields to change, as a JSON merge patch (RFC 7396): null removes a field, absent fields stay, and `custom` is merged field by field.
  */
 export type UpdateRoom = {
@@ -1000,6 +1143,83 @@ export type ListEventsResponses = {
 };
 
 export type ListEventsResponse = ListEventsResponses[keyof ListEventsResponses];
+
+export type ListKeysData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/keys';
+};
+
+export type ListKeysResponses = {
+    /**
+     * the keys
+     */
+    200: KeysAnswer;
+};
+
+export type ListKeysResponse = ListKeysResponses[keyof ListKeysResponses];
+
+export type CreateKeyData = {
+    body: CreateKey;
+    path?: never;
+    query?: never;
+    url: '/api/keys';
+};
+
+export type CreateKeyResponses = {
+    /**
+     * the key, with its secret
+     */
+    201: NewKeyAnswer;
+};
+
+export type CreateKeyResponse = CreateKeyResponses[keyof CreateKeyResponses];
+
+export type RevokeKeyData = {
+    body?: never;
+    path: {
+        /**
+         * id of the key
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/keys/{id}';
+};
+
+export type RevokeKeyResponses = {
+    /**
+     * the revoked key
+     */
+    200: KeyAnswer;
+};
+
+export type RevokeKeyResponse = RevokeKeyResponses[keyof RevokeKeyResponses];
+
+export type UpdateKeyData = {
+    /**
+     * may be left out
+     */
+    body?: UpdateKey | null;
+    path: {
+        /**
+         * id of the key
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/keys/{id}';
+};
+
+export type UpdateKeyResponses = {
+    /**
+     * the key
+     */
+    200: KeyAnswer;
+};
+
+export type UpdateKeyResponse = UpdateKeyResponses[keyof UpdateKeyResponses];
 
 export type ListModulesData = {
     body?: never;

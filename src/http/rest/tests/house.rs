@@ -1,6 +1,6 @@
 //! Test setup: the room API over an in-memory store, with the check that every answer is a documented one.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix_web::body::BoxBody;
@@ -11,10 +11,13 @@ use actix_web::test::TestRequest;
 use actix_web::{App, Error, test, web};
 use serde_json::{Value, json};
 
+use crate::auth::ApiKeys;
 use crate::config::{WebhookEndpoint, WebhooksConfig};
+use crate::domain::api_key::{ApiKey, ApiKeyId, Caller, KeyDigest, KeyName, KeyScope};
 use crate::domain::connection::FencingToken;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::quotas::Quotas;
 use crate::domain::recording::{RecordingId, RecordingMode};
 use crate::domain::webhooks::WebhookFilter;
 use crate::http::anchors::PresenceQuery;
@@ -24,13 +27,15 @@ use crate::http::tokens::{IssuedToken, ListenerClaims, TokenIssuer};
 use crate::presence::{MemberRole, MemberStatus, PresenceEntry};
 use crate::rooms::listener_counter::Listeners;
 use crate::rooms::recordings::Recordings;
-use crate::rooms::{FakeStore, RoomService};
+use crate::rooms::{ApiKeyRegistry, FakeStore, RoomService, now};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
 
 type Answering =
     Box<dyn Fn(TestRequest) -> futures::future::LocalBoxFuture<'static, ServiceResponse<BoxBody>>>;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(openapi()).unwrap());
 
 pub struct House {
     pub store: Arc<FakeStore>,
@@ -89,6 +94,30 @@ pub async fn house() -> House {
 }
 
 pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House {
+    house_for(|_| Arc::new(OneKey(key)), origins).await
+}
+
+/// Returns an API whose callers have a key with these scopes.
+pub async fn house_of(scopes: &[KeyScope]) -> House {
+    let key = ApiKey {
+        name: KeyName::new("app").unwrap(),
+        digest: KeyDigest([0; 32]),
+        scopes: scopes.iter().copied().collect(),
+        created_at: UnixMs(1),
+        expires_at: None,
+        revoked_at: None,
+        quotas: Quotas::default(),
+    };
+    let caller = Caller::Key(ApiKeyId::random([9; 12]), Arc::new(key));
+    house_for(|_| Arc::new(OneCaller(caller)), &[]).await
+}
+
+/// Returns an API that accepts `the-key` and the keys that are created through it.
+pub async fn house_of_keys() -> House {
+    house_for(|rooms| Arc::new(StoredKeys(rooms.api_keys().clone())), &[]).await
+}
+
+async fn house_for(auth: impl FnOnce(&Arc<RoomService>) -> Arc<dyn ApiAuth>, origins: &[String]) -> House {
     let store = FakeStore::new();
     store.add_module("one", 50);
     let grace = Duration::from_secs(60);
@@ -96,9 +125,11 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
     let rooms = RoomService::new(store.clone(), store.directory(), grace, metrics.clone());
     let rooms = Arc::new(rooms);
     rooms.ledger().end_list(1);
+    rooms.api_keys().begin_list();
+    rooms.api_keys().end_list();
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
-        auth: Arc::new(OneKey(key)),
+        auth: auth(&rooms),
         tokens: Arc::new(PlainTokens),
         anchors: Some(Arc::new(AnnIsThere)),
         listeners: Listeners {
@@ -161,6 +192,13 @@ impl House {
         }
     }
 
+    /// Sends a request with this API key.
+    pub async fn with_key(&self, key: &str, method: Method, path: &str, body: Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = json_request(method, path, &body);
+        self.call(request.insert_header(("authorization", format!("Bearer {key}")))).await
+    }
+
     pub async fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path).await
     }
@@ -185,8 +223,7 @@ impl Answer {
     /// route, a 405, a preflight.
     fn is_documented(&self, method: &Method) {
         let Some(pattern) = self.pattern.as_deref() else { return };
-        let document = serde_json::to_value(openapi()).unwrap();
-        let operation = &document["paths"][pattern][method.as_str().to_lowercase()];
+        let operation = &DOCUMENT["paths"][pattern][method.as_str().to_lowercase()];
         if operation.is_object() {
             let documented = &operation["responses"][self.status.to_string()];
             assert!(documented.is_object(), "{method} {pattern} answered {}: {}", self.status, self.text);
@@ -200,13 +237,33 @@ impl Answer {
 struct OneKey(Option<&'static str>);
 
 impl ApiAuth for OneKey {
-    fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized> {
+    fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
         match self.0 {
             Some(key) if authorization != Some(format!("Bearer {key}").as_bytes()) => {
-                Err(NotAuthorized("an API key is required".into()))
+                Err(NotAuthorized::Refused("an API key is required".into()))
             }
-            _ => Ok(()),
+            _ => Ok(Caller::Administrator),
         }
+    }
+}
+
+struct OneCaller(Caller);
+
+impl ApiAuth for OneCaller {
+    fn check(&self, _: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
+        Ok(self.0.clone())
+    }
+}
+
+struct StoredKeys(Arc<ApiKeyRegistry>);
+
+impl ApiAuth for StoredKeys {
+    fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
+        if authorization == Some(b"Bearer the-key") {
+            return Ok(Caller::Administrator);
+        }
+        let found = ApiKeys::Keys(Vec::new()).check(authorization, |id| self.0.lookup(id), now());
+        found.map_err(|error| NotAuthorized::Refused(error.to_string()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the room API from the caller's point of view.
 
 pub(in crate::http) mod house;
+mod keys;
 mod recordings;
 mod rooms;
 mod schema;

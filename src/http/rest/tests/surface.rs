@@ -8,7 +8,8 @@ use actix_web::test::TestRequest;
 use actix_web::{App, HttpServer};
 use serde_json::{Value, json};
 
-use super::house::{house, house_with, json_request};
+use super::house::{house, house_of, house_with, json_request};
+use crate::domain::api_key::KeyScope;
 use crate::http::rest::{configure, openapi};
 
 #[actix::test]
@@ -75,6 +76,43 @@ async fn missing_api_key_changes_nothing() {
     assert_eq!(house.store.revision(), before);
     let request = TestRequest::get().uri("/api/stats").insert_header(("authorization", "Bearer the-key"));
     assert_eq!(house.call(request).await.status, 200);
+}
+
+#[actix::test]
+async fn each_route_needs_its_scope() {
+    let document = serde_json::to_value(openapi()).unwrap();
+    let needs: Vec<_> = operations()
+        .into_iter()
+        .map(|(method, path)| {
+            let operation = &document["paths"][&path][method.as_str().to_lowercase()];
+            let needed = operation["security"][0]["apiKey"].as_array().unwrap();
+            assert!(needed.len() <= 1, "{method} {path}");
+            (method, path, needed.first().map(|scope| scope.as_str().unwrap().to_owned()))
+        })
+        .collect();
+    for scope in KeyScope::ALL {
+        let house = house_of(&[scope]).await;
+        for (method, path, needed) in &needs {
+            let answer = house.send(method.clone(), &filled(path)).await;
+            match needed {
+                Some(needed) if needed != scope.as_str() => {
+                    answer.refused(403, "scope_missing");
+                    assert_eq!(answer.json["details"]["scope"], **needed, "{method} {path}");
+                }
+                _ => assert_ne!(answer.json["code"], "scope_missing", "{method} {path} with {scope:?}"),
+            }
+        }
+    }
+    let house = house_of(&[]).await;
+    let before = house.store.revision();
+    for (method, path, needed) in &needs {
+        let status = house.send(method.clone(), &filled(path)).await.status;
+        assert_eq!(status, if needed.is_some() { 403 } else { 200 }, "{method} {path}");
+        let reads = *method == Method::GET && !path.starts_with("/api/keys");
+        let fits = path == "/api/openapi.json" || reads == (needed.as_deref() == Some("read"));
+        assert!(fits, "{method} {path} needs {needed:?}");
+    }
+    assert_eq!(house.store.revision(), before);
 }
 
 #[actix::test]
@@ -153,7 +191,7 @@ async fn openapi_matches_routes() {
         let options = house.send(Method::OPTIONS, &filled(path)).await;
         assert_eq!((options.status, options.header("allow")), (204, refused.header("allow")));
     }
-    assert_eq!(paths.len(), 24, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 26, "{:?}", paths.keys());
 }
 
 #[actix::test]

@@ -1,10 +1,12 @@
 """Contains all the data models used in inputs/outputs"""
 
+from .api_key import ApiKey
 from .assigned_janus import AssignedJanus
 from .assigned_mixer import AssignedMixer
 from .ban import Ban
 from .bans_answer import BansAnswer
 from .code import Code
+from .create_key import CreateKey
 from .create_room import CreateRoom
 from .create_room_custom_type_0 import CreateRoomCustomType0
 from .create_user import CreateUser
@@ -18,6 +20,10 @@ from .error_body_details_type_0 import ErrorBodyDetailsType0
 from .event_type import EventType
 from .events_answer import EventsAnswer
 from .fleet_stats import FleetStats
+from .key_answer import KeyAnswer
+from .key_scope import KeyScope
+from .key_usage import KeyUsage
+from .keys_answer import KeysAnswer
 from .ledger_entry import LedgerEntry
 from .ledger_entry_data import LedgerEntryData
 from .list_answer import ListAnswer
@@ -25,6 +31,8 @@ from .machine_load import MachineLoad
 from .mark_label import MarkLabel
 from .module import Module
 from .modules_answer import ModulesAnswer
+from .new_key_answer import NewKeyAnswer
+from .quotas import Quotas
 from .recording import Recording
 from .recording_answer import RecordingAnswer
 from .recording_state import RecordingState
@@ -43,6 +51,7 @@ from .stats_answer import StatsAnswer
 from .token_answer import TokenAnswer
 from .token_request import TokenRequest
 from .unavailable_endpoint import UnavailableEndpoint
+from .update_key import UpdateKey
 from .update_room import UpdateRoom
 from .update_room_custom_type_0 import UpdateRoomCustomType0
 from .user import User
@@ -54,11 +63,13 @@ from .webhook_answer import WebhookAnswer
 from .webhooks_answer import WebhooksAnswer
 
 __all__ = (
+    "ApiKey",
     "AssignedJanus",
     "AssignedMixer",
     "Ban",
     "BansAnswer",
     "Code",
+    "CreateKey",
     "CreateRoom",
     "CreateRoomCustomType0",
     "CreateUser",
@@ -72,6 +83,10 @@ __all__ = (
     "EventType",
     "EventsAnswer",
     "FleetStats",
+    "KeyAnswer",
+    "KeyScope",
+    "KeyUsage",
+    "KeysAnswer",
     "LedgerEntry",
     "LedgerEntryData",
     "ListAnswer",
@@ -79,6 +94,8 @@ __all__ = (
     "MarkLabel",
     "Module",
     "ModulesAnswer",
+    "NewKeyAnswer",
+    "Quotas",
     "Recording",
     "RecordingAnswer",
     "RecordingState",
@@ -97,6 +114,7 @@ __all__ = (
     "TokenAnswer",
     "TokenRequest",
     "UnavailableEndpoint",
+    "UpdateKey",
     "UpdateRoom",
     "UpdateRoomCustomType0",
     "User",

@@ -2,6 +2,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
+    API_KEY_NOT_FOUND = "api_key_not_found"
     BODY_TOO_LARGE = "body_too_large"
     BUSY = "busy"
     CHANNEL_UNAVAILABLE = "channel_unavailable"
@@ -53,6 +54,7 @@ class Code(StrEnum):
     PAGES_CLOSED = "pages_closed"
     PERSON_NOT_FOUND = "person_not_found"
     PROXY_NOT_ALLOWED = "proxy_not_allowed"
+    QUOTA_EXCEEDED = "quota_exceeded"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     RECORDING_ACTIVE = "recording_active"
     RECORDING_NOT_FOUND = "recording_not_found"
@@ -65,14 +67,17 @@ class Code(StrEnum):
     ROOM_NOT_FOUND = "room_not_found"
     ROOM_NOT_ON_AIR = "room_not_on_air"
     ROOM_REMOVING = "room_removing"
+    SCOPE_MISSING = "scope_missing"
     SLOW_MODE = "slow_mode"
     STORE_UNAVAILABLE = "store_unavailable"
     TOKEN_EXPIRED = "token_expired"
     TOKEN_INVALID = "token_invalid"
     TOKEN_MISSING = "token_missing"
+    TOKEN_QUOTA_EXCEEDED = "token_quota_exceeded"
     TOKEN_WRONG_AUDIENCE = "token_wrong_audience"
     TOKEN_WRONG_ROOM = "token_wrong_room"
     TOO_FAR_AHEAD = "too_far_ahead"
+    TOO_MANY_API_KEYS = "too_many_api_keys"
     TOO_MANY_CLIENTS = "too_many_clients"
     TOO_MANY_REQUESTS = "too_many_requests"
     TOO_MANY_USERS = "too_many_users"
