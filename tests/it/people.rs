@@ -7,7 +7,7 @@ use stentor::probe::{Listener, Mode};
 
 use crate::support::browser::reference;
 use crate::support::node::{Answer, Node, PUBLIC_HLS_URL, PUBLIC_WS_URL, request};
-use crate::support::{until, validator};
+use crate::support::{in_time, until, validator};
 use crate::ws::client::Client;
 
 const ALL_ROLES: (&str, &str) = ("node.roles", "rooms,janus,mixer,hls,gateway");
@@ -197,13 +197,16 @@ async fn invite(node: &Node, user: &str) -> Answer {
 /// Joins and skips other messages until the answer.
 async fn join(client: &mut Client) {
     let id = client.begin("join", json!({})).await;
-    loop {
-        let message = client.next().await;
-        if message["id"] == id {
-            assert!(message["result"]["jtoken"].is_string(), "{message}");
-            return;
+    in_time("the answer", async {
+        loop {
+            let message = client.next().await;
+            if message["id"] == id {
+                assert!(message["result"]["jtoken"].is_string(), "{message}");
+                return;
+            }
         }
-    }
+    })
+    .await;
 }
 
 fn gateway(invitation: &Answer) -> SocketAddr {

@@ -6,7 +6,7 @@ use crate::channel::Events;
 use crate::rooms::node_on_etcd;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Answer, Node, request};
-use crate::support::until;
+use crate::support::{in_time, until};
 
 const SOON: (&str, &str) = ("rooms.housekeeping_interval", "1s");
 
@@ -41,7 +41,7 @@ async fn fields_change_on_air(node: &Node) {
     let limited =
         patch(node, "talk", json!({ "title": "Tea <b>time</b>", "listenerLimit": 1, "owner": null })).await;
     assert_eq!((limited.status, limited.json()["room"].get("owner")), (200, None), "{limited:?}");
-    while events.next("room").await["title"] != "Tea <b>time</b>" {}
+    in_time("the title", async { while events.next("room").await["title"] != "Tea <b>time</b>" {} }).await;
     assert_eq!(
         node.get("/api/rooms?tag=news&status=onair&q=TIME").await.json()["rooms"][0]["roomId"],
         "talk"
@@ -63,7 +63,7 @@ async fn fields_change_on_air(node: &Node) {
         room["status"] == "created" && room["endReason"] == "empty"
     })
     .await;
-    while events.next("room").await["endReason"] != "empty" {}
+    in_time("the end", async { while events.next("room").await["endReason"] != "empty" {} }).await;
     assert_eq!(patch(node, "talk", json!({ "maxAnchors": 5 })).await.code(), "immutable_field");
 }
 

@@ -185,6 +185,7 @@ impl Anchor {
     async fn come_back(&mut self) {
         let since = Instant::now();
         loop {
+            assert!(since.elapsed() < LONG, "it is not back");
             let (caller, joined) = Caller::come_back(FRONT, &self.token, &self.jtoken).await;
             self.caller = caller;
             self.jtoken = joined["jtoken"].clone();

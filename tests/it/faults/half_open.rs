@@ -13,7 +13,7 @@ use crate::support::janus::TestJanus;
 use crate::support::node::Node;
 use crate::support::studio::Studio;
 use crate::support::tcp_proxy::TcpProxy;
-use crate::support::until;
+use crate::support::{in_time, until};
 
 const ROOM: &str = "live";
 const FREED: Duration = Duration::from_secs(17);
@@ -70,12 +70,15 @@ async fn half_open_janus_link_recovers() {
 
 /// Connects as another client of the same user, repeatedly until the lock is free.
 async fn until_joined(node: &Node, token: &str) -> Caller {
-    loop {
-        let mut caller = Caller::connect(&node.ws, token, "&clientId=two").await;
-        if caller.call("join", json!({})).await.is_ok() {
-            return caller;
+    in_time("the lock is free", async {
+        loop {
+            let mut caller = Caller::connect(&node.ws, token, "&clientId=two").await;
+            if caller.call("join", json!({})).await.is_ok() {
+                return caller;
+            }
         }
-    }
+    })
+    .await
 }
 
 async fn token(node: &Node, user: &str) -> String {

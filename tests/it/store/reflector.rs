@@ -128,10 +128,13 @@ impl Copy {
     }
 
     async fn until(&mut self, holds: impl Fn(&Self) -> bool) {
-        while !holds(self) {
-            let next = timeout(DEADLINE, self.reflected.next()).await.expect("nothing comes");
-            self.take(next.expect("a reflection never ends"));
-        }
+        let reading = async {
+            while !holds(self) {
+                let next = self.reflected.next().await;
+                self.take(next.expect("a reflection never ends"));
+            }
+        };
+        timeout(DEADLINE, reading).await.expect("the state is not reached");
     }
 
     fn take(&mut self, reflected: ReflectorEvent) {

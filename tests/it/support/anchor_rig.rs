@@ -35,8 +35,8 @@ use stentor::telemetry::Metrics;
 use super::janus::{TestJanus, pin};
 use super::opus;
 use super::tcp_proxy::TcpProxy;
+use super::until;
 use super::webrtc::WebRtcClient;
-use super::{pause_async, until};
 
 pub const ROOM: &str = "talk";
 pub const JANUS_ROOM: u32 = 123_456;
@@ -114,9 +114,7 @@ impl Rig {
         let anchors = MediaSessions::default();
         let root = Root { context: context.clone(), parts, anchors: anchors.clone() };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
-        while !context.directory.is_listed() {
-            pause_async().await;
-        }
+        until("the store is listed", async || context.directory.is_listed()).await;
         Gateway { anchors, _system: system }
     }
 

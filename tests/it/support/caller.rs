@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::webrtc::WebRtcClient;
-use super::{PATIENCE, opus, pause_async};
+use super::{PATIENCE, in_time, opus, pause_async};
 
 pub struct Caller {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -74,17 +74,20 @@ impl Caller {
 
     /// Returns the next notification of this method for which `wanted` holds; drops those before it.
     pub async fn note(&mut self, method: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let note = match self.notes.pop_front() {
-                Some(note) => note,
-                None => {
-                    self.read().await.unwrap_or_else(|| panic!("closed {:?} before {method}", self.closed))
+        in_time(method, async {
+            loop {
+                let note = match self.notes.pop_front() {
+                    Some(note) => note,
+                    None => self.read().await.unwrap_or_else(|| {
+                        panic!("closed {:?} before {method}", self.closed);
+                    }),
+                };
+                if note["method"] == method && wanted(&note["params"]) {
+                    return note["params"].clone();
                 }
-            };
-            if note["method"] == method && wanted(&note["params"]) {
-                return note["params"].clone();
             }
-        }
+        })
+        .await
     }
 
     /// Returns the oldest queued notification of this method.

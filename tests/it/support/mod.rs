@@ -65,6 +65,12 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
     }
 }
 
+/// Returns the output of `future`; panics with `what` if it takes longer than [`PATIENCE`].
+pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, future).await;
+    done.unwrap_or_else(|_| panic!("{what} did not happen within {PATIENCE:?}"))
+}
+
 /// Pauses between two checks of a condition.
 #[expect(clippy::disallowed_methods, reason = "the caller is a test that waits for another process")]
 fn pause() {

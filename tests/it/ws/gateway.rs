@@ -28,7 +28,7 @@ use stentor::telemetry::Metrics;
 use stentor::ws::{self, WsSide};
 use tokio::sync::Notify;
 
-use crate::support::pause_async;
+use crate::support::{pause_async, until};
 
 pub struct Gateway {
     pub address: SocketAddr,
@@ -72,9 +72,7 @@ impl Gateway {
         let door = Arc::new(Acceptor::default());
         let parts = GatewayParts::new(Arc::new(Scripted(script.clone())), &config.ws, clock, metrics.clone());
         let (system, arbiter) = Self::actors(Arc::new(parts), door.clone());
-        while !door.is_open() {
-            pause_async().await;
-        }
+        until("the gateway accepts connections", async || door.is_open()).await;
         let tokens = tokens("k1", 1);
         let side = web::Data::new(WsSide {
             tokens: tokens.clone(),

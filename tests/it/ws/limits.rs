@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::client::Client;
 use super::gateway::Gateway;
+use crate::support::{in_time, pause_async};
 
 /// Sends `messages` as far as the server allows, and returns the close code.
 async fn closed_after(gateway: &Gateway, messages: Vec<Message>) -> u16 {
@@ -176,10 +177,13 @@ async fn client_that_never_reads_is_closed() {
     let mut deaf = Client::connect(&gateway, "deaf").await;
     let mut witness = Client::connect(&gateway, "witness").await;
     deaf.begin("join", json!({"displayName": "flood"})).await;
-    while gateway.script.close_of("deaf").is_none() {
-        assert_eq!(witness.call("keepalive", json!({"status": "idle"})).await["did"], "keepalive");
-        crate::support::pause_async().await;
-    }
+    in_time("the close", async {
+        while gateway.script.close_of("deaf").is_none() {
+            assert_eq!(witness.call("keepalive", json!({"status": "idle"})).await["did"], "keepalive");
+            pause_async().await;
+        }
+    })
+    .await;
     assert_eq!(gateway.closed("deaf").await, CloseCode::TooSlow);
     gateway.connections(1).await;
     // The server cut off a client that never read: after the data in flight, the connection ends.

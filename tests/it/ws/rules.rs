@@ -7,6 +7,7 @@ use stentor::domain::signalling::CloseCode;
 
 use super::client::Client;
 use super::gateway::Gateway;
+use crate::support::{in_time, pause_async};
 
 #[actix::test]
 async fn calls_are_answered_and_notifications_are_not() {
@@ -81,10 +82,13 @@ async fn slow_call_delays_nothing_else() {
     let slow = client.begin("join", json!({"displayName": "slow"})).await;
     client.call("leave", json!({})).await;
     let before = client.pings;
-    while client.pings < before + 3 {
-        client.call("keepalive", json!({"status": "idle"})).await;
-        crate::support::pause_async().await;
-    }
+    in_time("three pings", async {
+        while client.pings < before + 3 {
+            client.call("keepalive", json!({"status": "idle"})).await;
+            pause_async().await;
+        }
+    })
+    .await;
     gateway.until("the slow call", || (gateway.script.running.load(Relaxed) == 1).then_some(())).await;
     gateway.script.gate.notify_waiters();
     let answer = client.next().await;

@@ -10,8 +10,9 @@ use futures::future::join_all;
 use stentor_store::embedded::{EmbeddedOptions, EmbeddedStore, HistoryLimits, StoreOpenError};
 use stentor_store::{Revision, Store, StoreError, Txn, WatchEvent};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
-use super::conformance::{Subject, committed, events_until, next, until_some};
+use super::conformance::{DEADLINE, Subject, committed, events_until, next, until_some};
 
 crate::store_conformance!(fresh, fresh);
 
@@ -130,12 +131,14 @@ async fn waiting_transactions_commit_together() {
     let mut revisions = join_all(puts).await;
     revisions.sort_unstable();
     assert_eq!(revisions, (1..=500).collect::<Vec<_>>(), "each has a revision of its own");
-    let mut batches = 0;
-    let mut seen = 0;
-    while seen < 500 {
-        seen += next(&mut watch).await.unwrap().events.len();
-        batches += 1;
-    }
+    let (mut batches, mut seen) = (0, 0);
+    let reading = async {
+        while seen < 500 {
+            seen += next(&mut watch).await.unwrap().events.len();
+            batches += 1;
+        }
+    };
+    timeout(DEADLINE, reading).await.expect("the last event is not delivered");
     assert!(batches < 250, "500 puts came in {batches} batches");
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use stentor_store::{LeaseId, Store, StoreError, Txn, WatchEvent};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::{Subject, committed, next, until_some};
+use super::{DEADLINE, Subject, committed, next, until_some};
 
 pub async fn expired_lease_deletes_its_keys(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
@@ -14,9 +14,12 @@ pub async fn expired_lease_deletes_its_keys(subject: &impl Subject) {
     let put = committed(&*store, txn.put(format!("{p}c"), "v")).await;
     let mut watch = store.watch(&p, put + 1).await.unwrap();
     let mut gone = Vec::new();
-    while gone.len() < 2 {
-        gone.extend(next(&mut watch).await.unwrap().events);
-    }
+    let expiring = async {
+        while gone.len() < 2 {
+            gone.extend(next(&mut watch).await.unwrap().events);
+        }
+    };
+    timeout(DEADLINE, expiring).await.expect("the lease does not expire");
     assert_eq!(gone, ["a", "b"].map(|name| WatchEvent::Delete { key: format!("{p}{name}") }));
     assert_eq!(store.list(&p).await.unwrap().entries.len(), 1);
     // etcd deletes the keys a moment before it removes the lease.

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 pub use self::leases::*;
 
 /// Time limit far above the needs of any case, so that only a hang reaches it.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A backend under test. A case uses only keys below [`prefix`](Subject::prefix) and does not assume that a
 /// revision is the store's next one, because others may use the same store.
@@ -282,17 +282,20 @@ pub async fn watch_batch_keeps_transactions_whole(subject: &impl Subject) {
     let mut past = store.watch(&p, start + 1).await.unwrap();
     for watch in [&mut live, &mut past] {
         let (mut seen, mut newest) = (0, start);
-        while newest < last {
-            let batch = next(watch).await.unwrap();
-            let revisions: Vec<_> = batch.events.iter().map(|event| put_of(event).mod_revision).collect();
-            for txn in revisions.chunk_by(|a, b| a == b) {
-                assert_eq!(txn.len(), SIZE, "revision {} is in one batch, together", txn[0]);
-                assert!(txn[0] > newest, "revisions rise");
-                newest = txn[0];
-                seen += 1;
+        let reading = async {
+            while newest < last {
+                let batch = next(watch).await.unwrap();
+                let revisions: Vec<_> = batch.events.iter().map(|event| put_of(event).mod_revision).collect();
+                for txn in revisions.chunk_by(|a, b| a == b) {
+                    assert_eq!(txn.len(), SIZE, "revision {} is in one batch, together", txn[0]);
+                    assert!(txn[0] > newest, "revisions rise");
+                    newest = txn[0];
+                    seen += 1;
+                }
+                assert!(batch.revision >= newest);
             }
-            assert!(batch.revision >= newest);
-        }
+        };
+        timeout(DEADLINE, reading).await.expect("the last transaction is not delivered");
         assert_eq!(seen, TXNS);
     }
 }
