@@ -1,5 +1,5 @@
-//! A listener on the way to the stage and back, while a node dies at each step: the listener node that has the
-//! hand, the leader, the gateway, the mixer, and Janus with its node.
+//! A listener on the way to the stage and back, while a node dies at each step: the listener node that has
+//! the hand, the leader, the gateway, the mixer, and Janus with its node.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ use crate::support::node::{Node, PUBLIC_WS_URL, signal};
 use crate::support::redis::Redis;
 use crate::support::webrtc::WebRtcClient;
 
-const HOST_HZ: u32 = 440;
-const GUEST_HZ: u32 = 660;
+const ANN_HZ: u32 = 440;
+const BOB_HZ: u32 = 660;
 /// Goal for each step with a lease of 3 s: failure detection, move and first sound.
 const STEP_GOAL: Duration = Duration::from_secs(8);
 
@@ -45,9 +45,9 @@ async fn stage_survives_a_death_at_each_step() {
     house.managers[0].room_on_air(ROOM).await;
     let made = house.managers[0].post(&format!("/api/rooms/{ROOM}/users"), json!({ "role": "host" })).await;
     let host = made.json()["token"].as_str().expect("a token").to_owned();
-    let ann = Speaker::join(&house.gates[1], &host, HOST_HZ).await;
+    let ann = Speaker::join(&house.gates[1], &host, ANN_HZ).await;
     let bob = listener(&house.managers[0], "bob", Some("Bob")).await;
-    let mut audience = house.listener(HOST_HZ.into()).await;
+    let mut audience = house.listener(ANN_HZ.into()).await;
     let mut at_host = Events::open(&house.ears[1].hls, &host, None).await;
     at_host.next("snapshot").await;
 
@@ -73,40 +73,40 @@ async fn stage_survives_a_death_at_each_step() {
     let token = entered["token"].as_str().unwrap_or_else(|| panic!("no token: {entered}")).to_owned();
     let desk = 1 - leader;
 
-    // The guest speaks; the gateway dies, and the media never stop.
-    let mut guest = Speaker::join(&house.gates[0], &token, GUEST_HZ).await;
-    heard(&mut audience, GUEST_HZ.into()).await;
-    ann.media.until_hears(&[GUEST_HZ.into()], &[]).await;
-    let (since, sent) = (Instant::now(), guest.media.progress().sent);
+    // Bob speaks; the gateway dies, and the media never stop.
+    let mut speaker = Speaker::join(&house.gates[0], &token, BOB_HZ).await;
+    heard(&mut audience, BOB_HZ.into()).await;
+    ann.media.until_hears(&[BOB_HZ.into()], &[]).await;
+    let (since, sent) = (Instant::now(), speaker.media.progress().sent);
     house.gates[0].kill();
-    assert_eq!(guest.come_back(&house.gates[1], &token).await["resume"], true);
-    assert!(guest.media.progress().sent > sent);
-    recovered("kill -9 gateway of a guest on the stage", "nothing: media go on", since.elapsed(), STEP_GOAL);
+    assert_eq!(speaker.come_back(&house.gates[1], &token).await["resume"], true);
+    assert!(speaker.media.progress().sent > sent);
+    recovered("kill -9 gateway of an invited listener", "nothing: media go on", since.elapsed(), STEP_GOAL);
 
     // The mixer dies; listeners keep their URL.
     let (since, edge) = (Instant::now(), audience.playlist().edge().0);
     let mixer = house.room(desk).await["mixer"]["id"].clone();
     house.mixers[usize::from(mixer == "m2")].kill();
     within("another mixer is heard", LONG, async || house.room(desk).await["mixer"]["id"] != mixer).await;
-    heard(&mut audience, GUEST_HZ.into()).await;
+    heard(&mut audience, BOB_HZ.into()).await;
     assert!(audience.playlist().edge().0 > edge);
-    recovered("kill -9 mixer of a guest on the stage", "media until then", since.elapsed(), STEP_GOAL);
+    recovered("kill -9 mixer of an invited listener", "media until then", since.elapsed(), STEP_GOAL);
 
-    // Janus and its node die; the guest speaks on the other one.
+    // Janus and its node die; Bob speaks on the other one.
     let since = Instant::now();
     let lost = usize::from(house.room(desk).await["janus"]["id"] == "j2");
     signal(house.januses[lost].janus.pid().unwrap() as i32, Signal::KILL);
     house.studios[lost].kill();
-    guest.caller.note("reconnect", |_| true).await;
-    assert_eq!(guest.come_back(&house.gates[1], &token).await["resume"], false);
-    guest.media = guest.caller.offer(GUEST_HZ).await;
-    heard(&mut audience, GUEST_HZ.into()).await;
-    recovered("kill -9 Janus of a guest on the stage", "media until then", since.elapsed(), STEP_GOAL);
+    speaker.caller.note("reconnect", |_| true).await;
+    assert_eq!(speaker.come_back(&house.gates[1], &token).await["resume"], false);
+    speaker.media = speaker.caller.offer(BOB_HZ).await;
+    heard(&mut audience, BOB_HZ.into()).await;
+    recovered("kill -9 Janus of an invited listener", "media until then", since.elapsed(), STEP_GOAL);
 
-    // Back among the listeners, the guest is silent and may raise the hand again.
-    guest.caller.call("leave", json!({})).await.expect("a leave");
-    drop(guest);
-    unheard(&mut audience, GUEST_HZ.into()).await;
+    // Back among the listeners, Bob is silent and may raise the hand again.
+    speaker.caller.call("leave", json!({})).await.expect("a leave");
+    drop(speaker);
+    unheard(&mut audience, BOB_HZ.into()).await;
     let snapshot = Events::open(&ear, &bob, None).await.next("snapshot").await;
     assert_eq!(snapshot["hands"], json!([]));
     done(&send(&ear, &bob, "POST", "hand", json!({ "note": "once more" })).await);
