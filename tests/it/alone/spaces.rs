@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::alone::demo::tree;
 use crate::alone::stage::until_text;
@@ -32,6 +33,7 @@ async fn spaces_app_works_end_to_end() {
     let temporary = tempfile::tempdir().unwrap();
     let output = tempfile::tempdir().unwrap();
     let app = App::start(&temporary, &output.path().join("output"));
+    assert_eq!(folders_in(&temporary), 1);
     let mut pages = Pages::start().await;
     let (low, high) = (tone(output.path(), 440).await, tone(output.path(), 660).await);
     for (name, hands, wav) in [("Ann", "mouse", &low), ("Bob", "keyboard", &high), ("Eve", "touch", &high)] {
@@ -101,7 +103,7 @@ async fn spaces_app_works_end_to_end() {
     pages.ask("Eve", "go", json!({ "to": app.url })).await;
     until_text(&mut pages, "Eve", "#ended .card a", TITLE).await;
     app.end();
-    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+    assert_eq!(folders_in(&temporary), 0);
 }
 
 /// A message that looks like markup is text. The host pins and deletes it.
@@ -156,6 +158,13 @@ async fn play(pages: &mut Pages, name: &str) {
     .await;
 }
 
+/// Counts the folders of the app in the temporary directory. npm may leave caches of its own there.
+fn folders_in(temporary: &TempDir) -> usize {
+    let entries = std::fs::read_dir(temporary.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("stentor-")).count()
+}
+
 /// The app and its node, as `run.sh` starts them.
 struct App {
     script: Kept,
@@ -164,7 +173,7 @@ struct App {
 }
 
 impl App {
-    fn start(temporary: &tempfile::TempDir, output: &Path) -> Self {
+    fn start(temporary: &TempDir, output: &Path) -> Self {
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/spaces/run.sh"));
         command.arg(env!("CARGO_BIN_EXE_stentor")).stdin(Stdio::null());
         let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
