@@ -256,4 +256,8 @@ for (const space of spaces.list())
   if (space.status === 'ended' && !space.recordingId) void collectRecording(space);
 server.on('error', ({ message }) => fail(`${message}; choose another port with PORT`));
 server.listen(Number(process.env.PORT ?? 4100), '127.0.0.1', () => console.log(`Spaces is at ${url}`));
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => server.close().closeAllConnections());
+const stop = () => {
+  server.close();
+  server.closeAllConnections();
+};
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, stop);
