@@ -101,10 +101,20 @@ class Cable {
  */
 async function evaluator(page) {
   const session = await page.context().newCDPSession(page);
+  const evaluate = async (options) => {
+    for (;;) {
+      try {
+        return await session.send('Runtime.evaluate', options);
+      } catch (error) {
+        // A page that navigates does not answer; the next one does.
+        if (page.isClosed() || !error.message.includes('Inspected target navigated or closed')) throw error;
+      }
+    }
+  };
   return async (action, argument) => {
     const expression = `(${action})(${JSON.stringify(argument) ?? ''})`;
     const options = { expression, awaitPromise: true, returnByValue: true };
-    const { result, exceptionDetails } = await session.send('Runtime.evaluate', options);
+    const { result, exceptionDetails } = await evaluate(options);
     if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
     return result.value;
   };
