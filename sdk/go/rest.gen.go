@@ -79,6 +79,7 @@ const (
 	CodeRecordingOff         Code = "recording_off"
 	CodeReloadUnavailable    Code = "reload_unavailable"
 	CodeRequestTimeout       Code = "request_timeout"
+	CodeRewindOff            Code = "rewind_off"
 	CodeRoomExists           Code = "room_exists"
 	CodeRoomLocked           Code = "room_locked"
 	CodeRoomNotFound         Code = "room_not_found"
@@ -228,6 +229,8 @@ func (e Code) Valid() bool {
 	case CodeReloadUnavailable:
 		return true
 	case CodeRequestTimeout:
+		return true
+	case CodeRewindOff:
 		return true
 	case CodeRoomExists:
 		return true
@@ -585,6 +588,10 @@ type CreateRoom struct {
 
 	// Pin PIN of the room. If absent or null, a random PIN is generated.
 	Pin nullable.Nullable[string] `json:"pin,omitempty"`
+
+	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
+	// `hls.rewind`.
+	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
 
 	// RoomId Id of the room. If absent or null, a random id is generated.
 	RoomId nullable.Nullable[string] `json:"roomId,omitempty"`
@@ -1004,6 +1011,13 @@ type Room struct {
 	// Recording Id of the recording of the current broadcast; absent while it is not recorded.
 	Recording nullable.Nullable[string] `json:"recording,omitempty"`
 
+	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
+	// `hls.rewind`.
+	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
+
+	// RewindUrl URL of the playlist with which listeners go back; absent if the room does not offer that.
+	RewindUrl nullable.Nullable[string] `json:"rewindUrl,omitempty"`
+
 	// RoomId Id of the room.
 	RoomId string `json:"roomId"`
 
@@ -1055,6 +1069,10 @@ type RoomProfile struct {
 
 	// Owner Owner: an id of the application, at most 255 bytes.
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
+
+	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
+	// `hls.rewind`.
+	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
 
 	// Tags Tags: at most 10 of at most 32 visible characters each, in lower case.
 	Tags nullable.Nullable[[]string] `json:"tags,omitempty"`
@@ -1189,6 +1207,10 @@ type UpdateRoom struct {
 
 	// Owner Owner: an id of the application, at most 255 bytes.
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
+
+	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
+	// `hls.rewind`.
+	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
 
 	// Tags Tags: at most 10 of at most 32 visible characters each, in lower case.
 	Tags nullable.Nullable[[]string] `json:"tags,omitempty"`

@@ -9,6 +9,7 @@
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
 //! ├─ RecordingSupervisor ─ RecorderActor*
+//! ├─ RewindSupervisor ─ RewindActor*
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
@@ -34,6 +35,7 @@ pub mod plain;
 pub mod recording;
 pub mod registration;
 pub mod relay;
+pub mod rewind;
 pub mod room_children;
 pub mod rooms;
 pub mod signalling;

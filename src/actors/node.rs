@@ -20,6 +20,8 @@ use super::recording::supervisor::RecordingSupervisor;
 use super::registration::{Registration, RegistrationState};
 use super::relay::EdgeCache;
 use super::relay::supervisor::RelaySupervisor;
+use super::rewind::RewindParts;
+use super::rewind::supervisor::RewindSupervisor;
 use super::rooms::SharedAges;
 use super::rooms::supervisor::RoomSupervisor;
 use super::signalling::{PresenceSync, SessionManager};
@@ -49,6 +51,8 @@ pub struct NodeSupervisor {
     pub channels: Option<(Arc<StageHub>, ArbiterHandle)>,
     pub gateway: Option<(GatewayRole, ArbiterHandle)>,
     pub recordings: Option<(RecordingParts, ArbiterHandle)>,
+    /// Rewind windows, with the role `mixer`.
+    pub rewinds: Option<(RewindParts, ArbiterHandle)>,
 }
 
 /// Plain streams of the role `hls`, and the source of their media.
@@ -144,6 +148,12 @@ impl NodeSupervisor {
             let context = context.clone();
             cx.spawn_child("recordings", spec(&arbiter), move || {
                 RecordingSupervisor::new(context.clone(), parts.clone())
+            });
+        }
+        if let Some((parts, arbiter)) = self.rewinds.clone() {
+            let context = context.clone();
+            cx.spawn_child("rewinds", spec(&arbiter), move || {
+                RewindSupervisor::new(context.clone(), parts.clone())
             });
         }
         if let Some((parts, arbiter)) = self.mixer.clone() {

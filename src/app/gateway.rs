@@ -130,6 +130,7 @@ pub fn channels(
         listeners,
         secrets: secrets.clone(),
         metrics: context.metrics.clone(),
+        rewind: context.config.hls.rewind,
     }))
 }
 

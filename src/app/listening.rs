@@ -8,6 +8,7 @@ use crate::actors::node::PlainParts;
 use crate::actors::plain::PlainStreams;
 use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::relay::{EdgeCache, MixerClient};
+use crate::actors::rewind::{RewindParts, Rewinds};
 use crate::auth::Secrets;
 use crate::listening::{MediaRouter, OriginMedia, PlainListening, RecordingMedia, RoomParts};
 use crate::rooms::recordings::Recordings;
@@ -61,10 +62,18 @@ impl Listening {
         relays: Arc<EdgeCache>,
     ) -> Self {
         let (me, directory) = (context.me.clone(), context.directory.clone());
-        let here = Arc::new(OriginMedia { me, directory, streams, patience: context.config.hls.patience() });
-        let media = Arc::new(MediaRouter { here: here.clone(), elsewhere: relays });
+        let config = &context.config;
+        let rewinds = Arc::new(Rewinds::new(Spool::for_rewind(config.rewind_dir())));
+        let here = Arc::new(OriginMedia { me, directory, streams, rewinds, patience: config.hls.patience() });
+        let default_rewind = config.hls.rewind;
+        let media = Arc::new(MediaRouter { here: here.clone(), elsewhere: relays, default_rewind });
         let source = Arc::new(RoomParts { media: media.clone(), secrets });
         Self { here, media, plain: PlainParts { source, streams: Arc::<PlainStreams>::default() } }
+    }
+
+    /// Returns the parts with which a mixer writes rewind windows.
+    pub fn rewinds(&self) -> RewindParts {
+        RewindParts { streams: self.here.streams.clone(), rewinds: self.here.rewinds.clone() }
     }
 
     pub fn plain_listening(&self) -> PlainListening {

@@ -247,8 +247,7 @@ impl Node {
         let fetcher = MixerClient::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
         let recordings = Arc::new(Recordings::new(context.store.clone(), context.directory.clone()));
         let replay = listening::replay(&context, &recordings, fetcher.clone(), &secrets);
-        let relays = EdgeCache::new(fetcher.clone(), audience.clone(), hls, context.clock);
-        let relays = Arc::new(relays);
+        let relays = Arc::new(EdgeCache::new(fetcher.clone(), audience.clone(), hls, context.clock));
         let listening = Listening::new(&context, secrets.clone(), streams.clone(), relays.clone());
         let root = NodeSupervisor {
             plain: roles.hls.then(|| (listening.plain.clone(), relaying.clone())),
@@ -261,6 +260,7 @@ impl Node {
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             recordings: Some((listening::recording_parts(&context, &recordings, &streams), arbiter())),
+            rewinds: roles.mixer.then(|| (listening.rewinds(), arbiter())),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),
             api_keys: service.api_keys().clone(),

@@ -375,6 +375,7 @@ impl Mountable {
             body_limit: config.http.body_limit,
             recordings: sides.recordings,
             recording: config.recording.mode,
+            rewind: config.hls.rewind,
             webhooks: sides.webhooks,
         };
         let directory = context.directory.clone();

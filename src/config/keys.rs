@@ -317,6 +317,12 @@ fn hls(r: &mut Reader) -> HlsConfig {
             "Segments per content key; 1 changes it with every segment.",
             number(1..=10_000),
         ),
+        rewind: r.read(
+            "hls.rewind",
+            "0s",
+            "Time that listeners can go back in a room on air, kept on disk; 0s: not at all.",
+            duration("0s", "3h"),
+        ),
         secret: r.secret(
             "hls.secret",
             "Secret the content keys are made from, 32 bytes or more; null: made in data_dir.",

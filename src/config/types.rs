@@ -67,6 +67,12 @@ impl Config {
     }
 
     /// Returns the folder of this node's recordings.
+    /// Returns the folder of the rewind windows. Everything in it is erased at the start, so it is below the
+    /// data directory, which belongs to one process.
+    pub fn rewind_dir(&self) -> PathBuf {
+        self.node.data_dir.join("rewind")
+    }
+
     pub fn recordings_dir(&self) -> PathBuf {
         self.recording.dir.clone().unwrap_or_else(|| self.node.data_dir.join("recordings"))
     }
@@ -357,6 +363,8 @@ pub struct HlsConfig {
     pub window: usize,
     /// Number of segments per content key.
     pub key_rotation: u64,
+    /// Time that listeners can go back, unless the room has its own; zero: not at all.
+    pub rewind: Duration,
     /// Server secret of the content keys; `None`: created at first start in the data directory.
     pub secret: Option<Secret>,
 }

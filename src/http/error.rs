@@ -200,7 +200,7 @@ impl From<InvalidName> for ApiError {
             "pin" => Code::InvalidPin,
             "maxAnchors" => Code::InvalidMaxAnchors,
             "title" | "description" | "language" | "tags" | "coverUrl" | "owner" | "custom"
-            | "listenerLimit" | "maxDuration" | "emptyTimeout" => Code::InvalidRoomField,
+            | "listenerLimit" | "maxDuration" | "emptyTimeout" | "rewind" => Code::InvalidRoomField,
             "displayName" | "name" => Code::InvalidName,
             "userId" => Code::InvalidUserId,
             "module id" => Code::InvalidModuleId,

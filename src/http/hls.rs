@@ -21,13 +21,14 @@ use crate::auth::TokenError;
 use crate::domain::client_address::network;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
-use crate::media::{self, PlaylistText};
+use crate::media::{self, PlaylistText, Rewind};
 use crate::rooms::listener_counter::Listeners;
 use crate::rooms::now;
 
 /// Name of the cookie that may hold a listener token.
 pub const TOKEN_COOKIE: &str = "stentor_listener";
 pub(super) const PLAYLIST_NAME: &str = "index.m3u8";
+pub(super) const REWIND_NAME: &str = "rewind.m3u8";
 pub(super) const KEY_NAME: &str = "enc.key";
 pub(super) const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 const MAX_NAME: usize = 128;
@@ -45,6 +46,11 @@ pub trait LiveMedia: Send + Sync {
         room: &RoomId,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistText, MediaRefusal>;
+
+    /// Returns the rewind window of the broadcast. By default there is none.
+    async fn rewind(&self, _room: &RoomId) -> Result<Arc<Rewind>, MediaRefusal> {
+        Err(MediaRefusal::NoRewind)
+    }
 
     /// Returns an init section, part or segment with its content type. Waits for a hinted part.
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
@@ -67,6 +73,8 @@ pub enum MediaRefusal {
     Timeout,
     /// The node that mixes the room does not answer.
     Unavailable,
+    /// The room offers no rewind.
+    NoRewind,
 }
 
 /// Source of content keys.
@@ -144,7 +152,18 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
     let names = request.match_info();
     let room = RoomId::new(names.query("room"))?;
     match names.query("name") {
-        PLAYLIST_NAME => playlist(request, side, &room).await,
+        PLAYLIST_NAME => {
+            let at = Query(request.query_string()).reload()?;
+            let caching = if at.is_some() { BLOCKING_PLAYLIST } else { PLAYLIST };
+            playlist(request, side, &room, caching, side.media.playlist(&room, at)).await
+        }
+        REWIND_NAME => {
+            let query = Query(request.query_string());
+            // `v2` asks for skipped date ranges, too, of which there are none (RFC 8216bis section 6.2.5.1).
+            let delta = query.text("_HLS_skip").is_some_and(|skip| matches!(&*skip, "YES" | "v2"));
+            let text = async { side.media.rewind(&room).await?.playlist(delta).ok_or(MediaRefusal::NotYet) };
+            playlist(request, side, &room, PLAYLIST, text).await
+        }
         KEY_NAME => key(request, side, &room).await,
         name if is_file_name(name) => {
             let (body, content_type) = side.media.file(&room, name).await?;
@@ -154,22 +173,27 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
     }
 }
 
-async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, ApiError> {
-    let query = Query(request.query_string());
-    let token = query.token()?;
-    let at = query.reload()?;
+/// Answers with a playlist, which is awaited once the client is admitted.
+async fn playlist(
+    request: &HttpRequest,
+    side: &HlsSide,
+    room: &RoomId,
+    caching: HeaderValue,
+    text: impl Future<Output = Result<PlaylistText, MediaRefusal>>,
+) -> Result<HttpResponse, ApiError> {
+    let token = Query(request.query_string()).token()?;
     if token_of(request, token.as_deref()).is_some_and(|token| side.auth.is_banned(&token, room)) {
         return Err(TokenError::Banned.into());
     }
     if !has_place(request, side, room, token.as_deref()) {
         return Err(listeners_full());
     }
-    let text = side.media.playlist(room, at).await?;
+    let text = text.await?;
     count(request, side, room, token.as_deref());
     if let Some(token) = token {
         return Ok(found(PLAYLIST_TYPE, SECRET).body(media::with_token(text.plain(), &token)));
     }
-    let mut answer = found(PLAYLIST_TYPE, if at.is_some() { BLOCKING_PLAYLIST } else { PLAYLIST });
+    let mut answer = found(PLAYLIST_TYPE, caching);
     answer.append_header((header::VARY, HeaderValue::from_static("accept-encoding")));
     Ok(match takes_gzip(request) {
         true => answer.insert_header(ContentEncoding::Gzip).body(text.gzip().clone()),
@@ -327,6 +351,7 @@ impl From<MediaRefusal> for ApiError {
             MediaRefusal::Unavailable => {
                 (Code::MediaUnavailable, "the node that mixes this room does not answer")
             }
+            MediaRefusal::NoRewind => (Code::RewindOff, "listeners cannot go back in this room"),
         };
         Self::new(code, message)
     }
@@ -339,7 +364,7 @@ impl From<KeyRefusal> for ApiError {
             KeyRefusal::NoSuchKey => Self::new(Code::KeyNotFound, "there is no such key"),
             KeyRefusal::EarlierRoom => TokenError::EarlierRoom.into(),
             KeyRefusal::OutOfWindow => {
-                let message = "only keys of media in the live window are given out; reload the playlist";
+                let message = "only keys of media that can be played now are given out; reload the playlist";
                 Self::new(Code::KeyOutOfWindow, message)
             }
             KeyRefusal::NotYet => MediaRefusal::NotYet.into(),

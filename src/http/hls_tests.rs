@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::domain::ids::{ModuleId, UnixMs};
+use crate::media::sample_rewind;
 
 const GOOD: &str = "good.token-1";
 const TEXT: &str =
@@ -29,6 +30,33 @@ async fn banned_listeners_get_nothing() {
         assert_eq!(ask(&in_query, &[]).await.refusal(), (409, "user_removed".into()), "{uri}");
     }
     assert_eq!(ask("/hls/rooms/demo/index.m3u8", &[]).await.status, 200, "the playlist itself is public");
+}
+
+#[actix::test]
+async fn rewind_playlist_has_delta_updates() {
+    let full = ask("/hls/rooms/demo/rewind.m3u8", &[]).await;
+    assert_eq!((full.status, full.header("cache-control")), (200, "public, no-cache"));
+    assert_eq!(full.header("content-type"), "application/vnd.apple.mpegurl");
+    assert!(full.body.contains("#EXT-X-MEDIA-SEQUENCE:10\n") && !full.body.contains("#EXT-X-SKIP"));
+    for (skip, is_delta) in [("YES", true), ("v2", true), ("NO", false), ("", false)] {
+        let answer = ask(&format!("/hls/rooms/demo/rewind.m3u8?_HLS_skip={skip}"), &[]).await;
+        assert_eq!(answer.body.contains("#EXT-X-SKIP:SKIPPED-SEGMENTS=24\n"), is_delta, "{skip}");
+    }
+    let own = ask(&format!("/hls/rooms/demo/rewind.m3u8?_HLS_skip=YES&token={GOOD}"), &[]).await;
+    assert!(own.body.contains("&k=13&token=good.token-1\"\n"), "{}", own.body);
+    assert_eq!(own.header("cache-control"), "no-store");
+}
+
+#[actix::test]
+async fn rewind_refusals_name_the_cause() {
+    for (room, status, code) in [("plain", 404, "rewind_off"), ("starting", 503, "media_not_ready")] {
+        let answer = ask(&format!("/hls/rooms/{room}/rewind.m3u8"), &[]).await;
+        assert_eq!(answer.refusal(), (status, code.into()), "{room}");
+    }
+    let banned = ask("/hls/rooms/demo/rewind.m3u8", &[("authorization", "Bearer banned")]).await;
+    assert_eq!(banned.refusal(), (409, "user_removed".into()));
+    let invalid = ask("/hls/rooms/demo/rewind.m3u8?token=a%22b", &[]).await;
+    assert_eq!(invalid.refusal(), (400, "invalid_query".into()));
 }
 
 #[actix::test]
@@ -250,6 +278,15 @@ impl LiveMedia for Fake {
     ) -> Result<PlaylistText, MediaRefusal> {
         let text = at.map_or(TEXT.to_owned(), |(msn, part)| format!("{msn} {part:?}"));
         Ok(Bytes::from(text).into())
+    }
+
+    async fn rewind(&self, room: &RoomId) -> Result<Arc<Rewind>, MediaRefusal> {
+        let window = |until| Ok(Arc::new(sample_rewind(10..until)));
+        match room.as_str() {
+            "plain" => Err(MediaRefusal::NoRewind),
+            "starting" => window(10),
+            _ => window(40),
+        }
     }
 
     async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,7 +19,8 @@ use super::hls_answer::{MEDIA, SECRET, found};
 use super::methods::only_get;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
-use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
+use crate::domain::relay_protocol::{ENDED, HERITAGE, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN};
+use crate::domain::rewind::RewindUpdate;
 use crate::media::{NonceHint, PlaylistBody};
 
 /// Rooms mixed by this node, for other nodes of the installation.
@@ -33,6 +35,9 @@ pub trait RelaySource: Send + Sync {
         of: NonceHint,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, MediaRefusal>;
+
+    /// Returns the changes of the rewind window of this broadcast after segment `last`.
+    fn rewind(&self, room: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaRefusal>;
 
     /// Records the number of the room's listeners on a listener node.
     fn listened(&self, room: &RoomId, by: &ModuleId, count: usize);
@@ -92,6 +97,13 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
             }
             Ok(answer.body(playlist.text.plain().clone()))
         }
+        REWIND => {
+            let last = Query(request.query_string()).number(LAST)?;
+            let update = side.rewind(&room, live(&request)?, last)?;
+            let mut answer = HttpResponse::Ok();
+            answer.insert_header((CACHE_CONTROL, SECRET));
+            Ok(answer.json(update))
+        }
         HERITAGE => {
             let heritage = side.heritage(&room).ok_or_else(no_such_file)?;
             Ok(found("application/octet-stream", SECRET).body(heritage))
@@ -121,6 +133,8 @@ mod tests {
 
     use super::*;
 
+    use crate::domain::rewind::RewindWindow;
+
     struct Fake;
 
     const HINT: &str = "0123456789ab";
@@ -140,6 +154,11 @@ mod tests {
             assert_eq!(of.to_string(), HINT);
             let ended = at == Some((9, Some(1)));
             Ok(PlaylistBody { text: Bytes::from_static(b"#EXTM3U").into(), ended, next: (9, 2) })
+        }
+
+        fn rewind(&self, _: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaRefusal> {
+            assert_eq!((of.to_string().as_str(), last), (HINT, Some(7)));
+            Ok(RewindWindow::default().update(last, 2, false))
         }
 
         fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {
@@ -178,7 +197,7 @@ mod tests {
     #[actix::test]
     async fn relay_requires_token_of_room() {
         for token in [None, Some(""), Some("bad")] {
-            for name in ["index.m3u8", "seg.ts", "heritage", "other"] {
+            for name in ["index.m3u8", "rewind?last=7", "seg.ts", "heritage", "other"] {
                 assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), token).await.0, 401);
             }
         }
@@ -202,6 +221,8 @@ mod tests {
         assert_eq!(ask("/relay/rooms/demo/index.m3u8", good).await, (200, Some("9.2".into()), false));
         let last = ask("/relay/rooms/demo/index.m3u8?_HLS_msn=9&_HLS_part=1", good).await;
         assert_eq!(last, (200, Some("9.2".into()), true));
+        assert_eq!(ask("/relay/rooms/demo/rewind?last=7", good).await.0, 200);
+        assert_eq!(ask("/relay/rooms/demo/rewind?last=x", good).await.0, 400);
         assert_eq!(ask("/relay/rooms/demo/seg.ts", good).await.0, 200);
         assert_eq!(ask("/relay/rooms/demo/old.ts", good).await.0, 410);
         assert_eq!(ask("/relay/rooms/demo/enc.key?n=a&k=1", good).await.0, 410, "keys are made elsewhere");

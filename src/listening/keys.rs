@@ -50,7 +50,18 @@ impl KeyService for NodeKeys {
         let playlist = self.media.playlist(room, None).await.map_err(unknown_window)?;
         let text = str::from_utf8(playlist.plain()).unwrap_or_default();
         let window = KeyWindow::of(text, self.rotation).ok_or(KeyRefusal::NotYet)?;
-        if window.contains(index) { Ok(keys.key(index)) } else { Err(KeyRefusal::OutOfWindow) }
+        match window.contains(index) || self.is_rewindable(room, index).await {
+            true => Ok(keys.key(index)),
+            false => Err(KeyRefusal::OutOfWindow),
+        }
+    }
+}
+
+impl NodeKeys {
+    /// Returns true if the rewind window of the room has segments with this key.
+    async fn is_rewindable(&self, room: &RoomId, index: u64) -> bool {
+        let keys = self.media.rewind(room).await.ok().and_then(|rewind| rewind.keys());
+        keys.is_some_and(|keys| keys.contains(index))
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::config::{JwtSecret, Secret};
 use crate::domain::ids::{Nonce, UnixMs};
-use crate::media::PlaylistText;
+use crate::media::{PlaylistText, Rewind, sample_rewind};
 use crate::rooms::{Scope, WatchApplier};
 
 const CREATED: u64 = 1_000_000;
@@ -23,7 +23,8 @@ async fn only_keys_in_use_are_given_out() {
             Err(refusal) => assert_eq!(refusal, KeyRefusal::OutOfWindow),
         }
     }
-    assert_eq!(given.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [49, 50, 51]);
+    let indexes: Vec<_> = given.iter().map(|(index, _)| *index).collect();
+    assert_eq!(indexes, [3, 4, 5, 6, 7, 49, 50, 51], "of the rewind window and of the live window");
     assert_ne!(given[0].1, given[1].1);
     let of_other = keys.key(&room(), &grant(CREATED), "0011", 50).await;
     assert_eq!(of_other, Err(KeyRefusal::NoSuchKey));
@@ -89,6 +90,11 @@ impl LiveMedia for FixedPlaylist {
         _: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistText, MediaRefusal> {
         self.0.map(|text| Bytes::from(text).into())
+    }
+
+    async fn rewind(&self, _: &RoomId) -> Result<Arc<Rewind>, MediaRefusal> {
+        // Segments 10 to 21 with the keys 3 to 7.
+        self.0.map(|_| Arc::new(sample_rewind(10..22)))
     }
 
     async fn file(&self, _: &RoomId, _: &str) -> Result<(Bytes, &'static str), MediaRefusal> {

@@ -2,23 +2,26 @@
 //!
 //! Owns: waiting for a stream that is about to open or continue here. Never does: ask another node.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::refusal;
+use super::{blocking, refusal};
 use crate::actors::mixer::streams::Streams;
+use crate::actors::rewind::Rewinds;
 use crate::domain::handover::serving_mixer;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::http::hls::MediaRefusal;
-use crate::media::{LiveStream, MediaFile, NonceHint, NotServed, PlaylistBody};
+use crate::media::{LiveStream, MediaFile, NonceHint, NotServed, PlaylistBody, Rewind};
 use crate::rooms::Directory;
 
 pub struct OriginMedia {
     pub me: ModuleId,
     pub directory: Arc<Directory>,
     pub streams: Arc<Streams>,
+    pub rewinds: Arc<Rewinds>,
     /// Maximum time that a request waits.
     pub patience: Duration,
 }
@@ -109,6 +112,7 @@ impl OriginMedia {
             match self.streams.get(room) {
                 Some(stream) => match stream.file(file).await {
                     Err(NotServed::Superseded) if comes_here => opening.await,
+                    Err(NotServed::Gone) => return self.rewound(room, file).await,
                     answer => return answer.map_err(refusal),
                 },
                 None if comes_here => opening.await,
@@ -116,6 +120,29 @@ impl OriginMedia {
                 None => return Err(MediaRefusal::NoSuchRoom),
             }
         }
+    }
+
+    /// Returns the rewind window of the current broadcast, or of one that has just ended here.
+    pub(super) fn rewind(&self, room: &RoomId) -> Result<Arc<Rewind>, MediaRefusal> {
+        let view = self.directory.room(room).unwrap_or_default();
+        match view.live.as_ref().filter(|_| view.is_on_air()) {
+            Some(_) if serving_mixer(&view) != Some(&self.me) => Err(MediaRefusal::Unavailable),
+            Some(live) => self.rewinds.of_live(room, &live.nonce).ok_or(MediaRefusal::NotYet),
+            None => self.rewinds.get(room).map(|kept| kept.rewind).ok_or(MediaRefusal::NotOnAir),
+        }
+    }
+
+    /// Reads a segment of the rewind window, which has left the live window.
+    async fn rewound(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaRefusal> {
+        let read = self.rewinds.segment(room, file).ok_or(MediaRefusal::Gone)?;
+        blocking(read).await.map_err(|error| match error.kind() {
+            // Erased meanwhile.
+            io::ErrorKind::NotFound => MediaRefusal::Gone,
+            _ => {
+                tracing::warn!(%room, %file, %error, "a segment of the rewind window cannot be read");
+                MediaRefusal::Gone
+            }
+        })
     }
 
     fn is_handed_over_to_us(&self, room: &RoomId) -> bool {

@@ -13,6 +13,7 @@ use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::recording_journal::JournalEntry;
 use crate::domain::relay_protocol::JOURNAL;
+use crate::domain::rewind::RewindUpdate;
 use crate::http::hls::MediaRefusal;
 use crate::http::relay::RelaySource;
 use crate::media::{MediaFile, NonceHint, PlaylistBody};
@@ -46,6 +47,14 @@ impl RelaySource for RelayMedia {
             }
             answer => answer,
         }
+    }
+
+    fn rewind(&self, room: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaRefusal> {
+        let rewind = self.here.rewind(room)?;
+        if rewind.hint() != of {
+            return Err(MediaRefusal::Unavailable);
+        }
+        Ok(rewind.update(last))
     }
 
     fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {

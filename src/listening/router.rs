@@ -1,6 +1,7 @@
 //! Media of every room on air, for listeners: from this node's mixer or from another node's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,12 +9,15 @@ use bytes::Bytes;
 use super::{OriginMedia, knows_rooms, named, refusal};
 use crate::actors::relay::EdgeCache;
 use crate::domain::ids::RoomId;
+use crate::domain::rewind::offered;
 use crate::http::hls::{LiveMedia, MediaRefusal};
-use crate::media::{MediaFile, PlaylistText};
+use crate::media::{MediaFile, PlaylistText, Rewind};
 
 pub struct MediaRouter {
     pub here: Arc<OriginMedia>,
     pub elsewhere: Arc<EdgeCache>,
+    /// `hls.rewind`.
+    pub default_rewind: Duration,
 }
 
 #[async_trait]
@@ -27,6 +31,22 @@ impl LiveMedia for MediaRouter {
             return Err(MediaRefusal::Unavailable);
         }
         self.here.in_time(self.playlist_from_its_mixer(room, at)).await
+    }
+
+    async fn rewind(&self, room: &RoomId) -> Result<Arc<Rewind>, MediaRefusal> {
+        if !knows_rooms(&self.here.directory).await {
+            return Err(MediaRefusal::Unavailable);
+        }
+        let view = self.here.directory.room(room).ok_or(MediaRefusal::NoSuchRoom)?;
+        let live = view.live.as_ref().filter(|_| view.is_on_air());
+        if live.is_some() && offered(&view, self.default_rewind).is_none() {
+            return Err(MediaRefusal::NoRewind);
+        }
+        match live {
+            _ if self.here.has(room) => self.here.rewind(room),
+            Some(live) => self.elsewhere.rewind(room, &live.nonce).await.map_err(refusal),
+            None => self.elsewhere.last_rewind(room).await.ok_or(MediaRefusal::NotOnAir),
+        }
     }
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {

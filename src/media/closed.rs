@@ -90,6 +90,17 @@ impl LiveStream {
         held.find(|segment| segment.head.started >= since).map(|segment| segment.head.msn)
     }
 
+    /// Returns the number of discontinuities of the broadcast before a segment that is in the window.
+    pub fn discontinuities_before(&self, msn: u64) -> Option<u64> {
+        let window = &self.snapshot().window;
+        window.get(msn)?;
+        let from = |msn| {
+            let later = window.held().filter(move |segment| segment.head.msn >= msn);
+            later.filter(|segment| segment.head.discontinuity).count() as u64
+        };
+        Some(window.next_discontinuity().saturating_sub(from(msn)))
+    }
+
     fn closed(&self, snapshot: &Snapshot, last: Option<u64>) -> ClosedSegments {
         let newer = snapshot.window.held().filter(|segment| last.is_none_or(|last| segment.head.msn > last));
         let segments =

@@ -26,6 +26,7 @@ mod playlist;
 mod playlist_text;
 pub mod relayed;
 mod replay;
+mod rewind;
 mod segmenter;
 mod standby_buffer;
 mod stream;
@@ -54,5 +55,8 @@ pub use packager::{PackageError, Packager, PackagerConfig, Progress, SequenceSta
 pub use playlist::with_token;
 pub use playlist_text::PlaylistText;
 pub use replay::recorded_playlist;
+pub use rewind::Rewind;
+#[cfg(test)]
+pub(crate) use rewind::sample_rewind;
 pub use standby_buffer::StandbyBuffer;
 pub use stream::{LiveStream, NotServed, PlaylistBody, StreamStats};

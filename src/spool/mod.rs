@@ -1,4 +1,4 @@
-//! Recordings on this node's disk.
+//! Recordings and rewind windows on this node's disk.
 //!
 //! ```text
 //! {dir}/{recording}/journal.jsonl     one line per segment, written after the segment
@@ -12,9 +12,9 @@
 mod writer;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -28,10 +28,19 @@ const JOURNAL: &str = "journal.jsonl";
 /// Maximum size of a segment that is read, in bytes. A ten-second segment at 320 kbit/s has 400 kB.
 const MAX_SEGMENT: u64 = 8 << 20;
 
-/// Folder with the recordings of this node.
+/// Folder with the recordings of this node, or with its rewind windows.
 #[derive(Debug, Clone)]
 pub struct Spool {
     dir: PathBuf,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Survives a power failure.
+    Recordings,
+    /// Erased at the start of the node, so never synced.
+    Rewind,
 }
 
 /// Position of a segment in a recording's media files.
@@ -44,7 +53,13 @@ pub struct Extent {
 
 impl Spool {
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self { dir, kind: Kind::Recordings }
+    }
+
+    /// Creates the spool of the rewind windows. It is written like recordings, but not synced, and leaves
+    /// more of the disk free, so that recordings go before.
+    pub fn for_rewind(dir: PathBuf) -> Self {
+        Self { dir, kind: Kind::Rewind }
     }
 
     /// Opens a recording for writing, and creates it if it does not exist.
@@ -52,7 +67,7 @@ impl Spool {
     /// # Errors
     /// The folder cannot be created, read or written.
     pub fn open(&self, id: &RecordingId) -> io::Result<TakeWriter> {
-        TakeWriter::open(self.folder(id))
+        TakeWriter::open(self.folder(id), self.kind)
     }
 
     /// Returns the journal of a recording as it is on the disk.
@@ -95,6 +110,42 @@ impl Spool {
         }
     }
 
+    /// Deletes the media files before number `first`, and their lines in the journal. No writer may be open.
+    ///
+    /// # Errors
+    /// A file cannot be removed, or the journal cannot be written.
+    pub fn erase_before(&self, id: &RecordingId, first: u32) -> io::Result<()> {
+        let folder = self.folder(id);
+        for number in media_numbers(&folder)?.into_iter().filter(|number| *number < first) {
+            std::fs::remove_file(media_file(&folder, number))?;
+        }
+        let kept = parse(&self.journal(id)?).into_iter().filter(|entry| entry.file >= first);
+        let lines: String = kept.map(|entry| entry.line()).collect();
+        let new = folder.join("journal.new");
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(lines.as_bytes())?;
+        std::fs::rename(new, folder.join(JOURNAL))
+    }
+
+    /// Deletes everything in the folder, which may be a mount point.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn erase_all(&self) -> io::Result<()> {
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => std::fs::remove_dir_all(entry.path())?,
+                false => std::fs::remove_file(entry.path())?,
+            }
+        }
+        Ok(())
+    }
+
     fn folder(&self, id: &RecordingId) -> PathBuf {
         self.dir.join(id.as_str())
     }
@@ -125,6 +176,18 @@ impl std::str::FromStr for Extent {
 
 fn media_file(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("media-{number:05}.ts"))
+}
+
+/// Returns the numbers of the media files.
+fn media_numbers(folder: &Path) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for file in folder.read_dir()? {
+        let name = file?.file_name();
+        let number: Option<u32> =
+            name.to_str().and_then(|name| name.strip_prefix("media-")?.strip_suffix(".ts")?.parse().ok());
+        numbers.extend(number);
+    }
+    Ok(numbers)
 }
 
 /// Keeps the entries whose bytes are in the media files. After a power failure, a journal may list more.

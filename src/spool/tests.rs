@@ -35,6 +35,12 @@ fn segments(count: u64) -> Vec<ClosedSegment> {
     closed
 }
 
+fn append(writer: &mut TakeWriter, segments: &[ClosedSegment]) {
+    for segment in segments {
+        writer.append(segment).unwrap();
+    }
+}
+
 fn spool() -> (tempfile::TempDir, Spool) {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::new(folder.path().join("recordings"));
@@ -46,7 +52,7 @@ fn recorded_segments_equal_live_ones() {
     let (_folder, spool) = spool();
     let mut writer = spool.open(&id()).unwrap();
     let closed = segments(7);
-    closed.iter().for_each(|segment| writer.append(segment).unwrap());
+    append(&mut writer, &closed);
     writer.sync().unwrap();
     let entries = spool.entries(&id()).unwrap();
     assert_eq!(entries.len(), 7);
@@ -64,7 +70,7 @@ fn crashed_recording_continues_in_new_file() {
     let (folder, spool) = spool();
     let closed = segments(4);
     let mut writer = spool.open(&id()).unwrap();
-    closed[..2].iter().for_each(|segment| writer.append(segment).unwrap());
+    append(&mut writer, &closed[..2]);
     drop(writer);
     // Simulate a crash: the last line is cut off. The media of the last segment are cut off below.
     let dir = folder.path().join("recordings").join(id().as_str());
@@ -72,7 +78,7 @@ fn crashed_recording_continues_in_new_file() {
     std::fs::write(dir.join("journal.jsonl"), &journal[..journal.len() - 9]).unwrap();
     let mut writer = spool.open(&id()).unwrap();
     assert_eq!(writer.written().last, Some(0));
-    closed[1..].iter().for_each(|segment| writer.append(segment).unwrap());
+    append(&mut writer, &closed[1..]);
     let entries = spool.entries(&id()).unwrap();
     let places: Vec<_> = entries.iter().map(|entry| (entry.sequence, entry.file)).collect();
     assert_eq!(places, [(0, 1), (1, 2), (2, 2), (3, 2)]);
@@ -95,6 +101,28 @@ fn recordings_are_private_and_erasable() {
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
     spool.erase(&id()).unwrap();
     assert_eq!(spool.journal(&id()).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn old_media_files_are_erasable() {
+    let (folder, spool) = spool();
+    let closed = segments(4);
+    for segment in &closed {
+        // Each opening starts a new media file.
+        let entry = spool.open(&id()).unwrap().append(segment).unwrap();
+        assert_eq!(u64::from(entry.file), entry.sequence + 1);
+    }
+    spool.erase_before(&id(), 3).unwrap();
+    let places: Vec<_> = spool.entries(&id()).unwrap().iter().map(|e| (e.sequence, e.file)).collect();
+    assert_eq!(places, [(2, 3), (3, 4)]);
+    spool.erase_before(&id(), u32::MAX).unwrap();
+    assert_eq!(spool.entries(&id()).unwrap(), []);
+    let dir = folder.path().join("recordings");
+    assert_eq!(std::fs::read_dir(dir.join(id().as_str())).unwrap().count(), 1, "only the journal");
+    spool.erase_all().unwrap();
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0, "the folder itself stays");
+    std::fs::remove_dir(&dir).unwrap();
+    spool.erase_all().unwrap();
 }
 
 #[test]

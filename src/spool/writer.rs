@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{JOURNAL, media_file, present};
+use super::{JOURNAL, Kind, media_file, media_numbers, present};
 use crate::domain::recording_journal::{JournalEntry, parse};
 use crate::media::ClosedSegment;
 
@@ -14,13 +14,12 @@ use crate::media::ClosedSegment;
 const FILE_SIZE: u64 = 4 << 20;
 /// Number of segments after which the files are synced. A power failure loses at most this many segments.
 const SYNC_EVERY: u32 = 5;
-/// Bytes that recordings leave free on their disk, because the store may be on the same one.
-const RESERVE: u64 = 64 << 20;
 
 /// Writer of one recording. After an error, drop it and open another one.
 #[derive(Debug)]
 pub struct TakeWriter {
     folder: PathBuf,
+    kind: Kind,
     journal: File,
     media: Option<MediaFile>,
     next_file: u32,
@@ -46,7 +45,7 @@ struct MediaFile {
 }
 
 impl TakeWriter {
-    pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(folder: PathBuf, kind: Kind) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let path = folder.join(JOURNAL);
         let mut journal = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
@@ -56,24 +55,26 @@ impl TakeWriter {
             // A line that was cut off must not swallow the next one.
             journal.write_all(b"\n")?;
         }
-        let next_file = 1 + newest_file(&folder)?;
+        let listed = present(&folder, parse(&text));
+        let newest = media_numbers(&folder)?.into_iter().chain(listed.iter().map(|entry| entry.file)).max();
+        let next_file = 1 + newest.unwrap_or(0);
         let mut written = Written::default();
-        present(&folder, parse(&text)).iter().for_each(|entry| written.add(entry));
-        Ok(Self { folder, journal, media: None, next_file, unsynced: 0, written })
+        listed.iter().for_each(|entry| written.add(entry));
+        Ok(Self { folder, kind, journal, media: None, next_file, unsynced: 0, written })
     }
 
     pub fn written(&self) -> Written {
         self.written
     }
 
-    /// Writes a segment.
+    /// Writes a segment, and returns its line in the journal.
     ///
     /// # Errors
     /// The disk is full or nearly full, or cannot be written. The writer cannot be used after an error.
-    pub fn append(&mut self, segment: &ClosedSegment) -> io::Result<()> {
+    pub fn append(&mut self, segment: &ClosedSegment) -> io::Result<JournalEntry> {
         let bytes = segment.bytes().map_err(io::Error::other)?;
         let size = bytes.len() as u64;
-        leave_reserve(&self.folder)?;
+        self.kind.leave_reserve(&self.folder)?;
         if self.media.as_ref().is_some_and(|media| media.size >= FILE_SIZE) {
             self.sync()?;
             self.media = None;
@@ -103,7 +104,10 @@ impl TakeWriter {
         self.journal.write_all(entry.line().as_bytes())?;
         self.written.add(&entry);
         self.unsynced += 1;
-        if self.unsynced >= SYNC_EVERY { self.sync() } else { Ok(()) }
+        if self.unsynced >= SYNC_EVERY {
+            self.sync()?;
+        }
+        Ok(entry)
     }
 
     /// Makes everything written so far survive a power failure: first the media, then the journal.
@@ -111,12 +115,14 @@ impl TakeWriter {
     /// # Errors
     /// The disk failed.
     pub fn sync(&mut self) -> io::Result<()> {
+        self.unsynced = 0;
+        if self.kind == Kind::Rewind {
+            return Ok(());
+        }
         if let Some(media) = &self.media {
             media.file.sync_data()?;
         }
-        self.journal.sync_data()?;
-        self.unsynced = 0;
-        Ok(())
+        self.journal.sync_data()
     }
 }
 
@@ -129,26 +135,25 @@ impl Written {
     }
 }
 
-/// Returns the highest number of a media file; 0 if there is none.
-fn newest_file(folder: &Path) -> io::Result<u32> {
-    let mut newest = 0;
-    for file in folder.read_dir()? {
-        let name = file?.file_name();
-        let number =
-            name.to_str().and_then(|name| name.strip_prefix("media-")?.strip_suffix(".ts")?.parse().ok());
-        newest = newest.max(number.unwrap_or(0));
+impl Kind {
+    /// Returns the bytes that are left free on the disk, because the store may be on the same one.
+    fn reserve(self) -> u64 {
+        match self {
+            Self::Recordings => 64 << 20,
+            Self::Rewind => 128 << 20,
+        }
     }
-    Ok(newest)
-}
 
-fn leave_reserve(folder: &Path) -> io::Result<()> {
-    let disk = rustix::fs::statvfs(folder)?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    match free < RESERVE {
-        true => Err(io::Error::new(
-            io::ErrorKind::StorageFull,
-            format!("only {} MiB are free, and {} MiB are left for others", free >> 20, RESERVE >> 20),
-        )),
-        false => Ok(()),
+    /// Checks the free space of the disk.
+    fn leave_reserve(self, folder: &Path) -> io::Result<()> {
+        let disk = rustix::fs::statvfs(folder)?;
+        let (free, reserve) = (disk.f_bavail.saturating_mul(disk.f_frsize), self.reserve());
+        match free < reserve {
+            true => Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("only {} MiB are free, and {} MiB are left for others", free >> 20, reserve >> 20),
+            )),
+            false => Ok(()),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Events of the channel as server-sent events (WHATWG HTML section 9.2). `docs/listeners.md` describes them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -8,10 +9,12 @@ use serde_json::{Value, json};
 
 use crate::domain::ids::UnixMs;
 use crate::domain::model::EndReason;
-use crate::domain::profile::{CoverUrl, Description, Language, Tags, Title};
+use crate::domain::profile::{CoverUrl, Description, Language, RoomProfile, Tags, Title};
+use crate::domain::recording::in_force;
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{Event, Hand, HistoryId, Person, PersonId, Reaction, Stage, StageRole};
+use crate::rooms::Room;
 
 /// Reconnection delay for EventSource, in milliseconds. Only our own client adds jitter to it.
 const RETRY_MS: u32 = 1000;
@@ -24,6 +27,9 @@ pub struct RoomLine {
     pub listeners: usize,
     /// True while the broadcast is recorded.
     pub recorded: bool,
+    /// Time that listeners can go back, in seconds; absent if they cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewind: Option<u64>,
     /// True if no new anchor may join.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub locked: bool,
@@ -43,6 +49,29 @@ pub struct RoomLine {
     pub tags: Option<Tags>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cover_url: Option<CoverUrl>,
+}
+
+impl RoomLine {
+    /// Returns the state of a room. `rewind`: how far its listeners can go back.
+    pub fn of(room: &Room, listeners: usize, rewind: Option<Duration>) -> Self {
+        let on_air = matches!(room.status, RoomStatus::OnAir | RoomStatus::Degraded);
+        let live = room.view.live.as_ref().filter(|_| on_air);
+        let RoomProfile { title, description, language, tags, cover_url, .. } = (*room.meta.profile).clone();
+        Self {
+            end_reason: room.meta.last_end.filter(|_| !room.view.is_on_air()),
+            title,
+            description,
+            language,
+            tags,
+            cover_url,
+            status: room.status,
+            listeners,
+            recorded: in_force(&room.view).is_some(),
+            rewind: rewind.map(|rewind| rewind.as_secs()),
+            locked: room.view.is_locked(),
+            on_air_since: live.map(|live| live.created_at),
+        }
+    }
 }
 
 /// User who is in the room and may speak.

@@ -13,10 +13,8 @@ use super::subscription::{Subscription, Viewer};
 use crate::auth::Secrets;
 use crate::domain::ids::RoomId;
 use crate::domain::model::UserRole;
-use crate::domain::profile::RoomProfile;
-use crate::domain::recording::in_force;
+use crate::domain::rewind::offered;
 use crate::domain::roles::{self, RoomRole};
-use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::limits::{Rate, RateLimiter};
 use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal};
@@ -47,6 +45,8 @@ pub struct Dependencies {
     pub listeners: Listeners,
     pub secrets: Arc<Secrets>,
     pub metrics: Metrics,
+    /// `hls.rewind`.
+    pub rewind: Duration,
 }
 
 /// Entry point to the channels of this node.
@@ -457,22 +457,8 @@ impl StageHub {
         }
         let view = self.parts.directory.room(&key.room)?;
         let room = Room::of(key.room.clone(), view, &self.parts.directory.modules())?;
-        let on_air = matches!(room.status, RoomStatus::OnAir | RoomStatus::Degraded);
-        let live = room.view.live.as_ref().filter(|_| on_air);
-        let RoomProfile { title, description, language, tags, cover_url, .. } = *room.meta.profile;
-        Some(RoomLine {
-            end_reason: room.meta.last_end.filter(|_| !room.view.is_on_air()),
-            title,
-            description,
-            language,
-            tags,
-            cover_url,
-            status: room.status,
-            listeners: self.parts.listeners.of(&room.id, &room.view),
-            recorded: in_force(&room.view).is_some(),
-            locked: room.view.is_locked(),
-            on_air_since: live.map(|live| live.created_at),
-        })
+        let listeners = self.parts.listeners.of(&room.id, &room.view);
+        Some(RoomLine::of(&room, listeners, offered(&room.view, self.parts.rewind)))
     }
 
     fn known(&self, room: &RoomId) -> Option<Arc<Channel>> {

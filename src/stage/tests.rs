@@ -211,6 +211,7 @@ impl Node {
             listeners,
             secrets: Arc::new(Secrets { jwt, hls: secret(), janus_room: secret() }),
             metrics: Metrics::new(std::time::SystemTime::UNIX_EPOCH),
+            rewind: Duration::ZERO,
         };
         Self { hub: StageHub::new(parts), messages }
     }

@@ -164,6 +164,16 @@ pub struct RecordingDiskFailed<'a> {
     pub lost: u64,
 }
 
+/// Failure to write the rewind window of a room. The broadcast continues, and the window is shorter.
+pub struct RewindDiskFailed<'a> {
+    pub room: &'a RoomId,
+    pub error: &'a dyn std::error::Error,
+    /// Time that listeners can still go back.
+    pub span: Duration,
+    /// Segments lost so far.
+    pub lost: u64,
+}
+
 pub struct StoreBack {
     pub away: Duration,
 }
@@ -357,6 +367,18 @@ impl Event for RecordingDiskFailed<'_> {
         error!(
             %recording, %room, %error, lost,
             "cannot write a recording; the broadcast continues, free space or repair recording.dir"
+        );
+    }
+}
+
+impl Event for RewindDiskFailed<'_> {
+    const NAME: &'static str = "rewind_disk_failed";
+
+    fn log(&self) {
+        let Self { room, error, span, lost } = self;
+        warn!(
+            %room, %error, ?span, lost,
+            "cannot write a rewind window, so it is shorter; the broadcast continues, free space in data_dir"
         );
     }
 }

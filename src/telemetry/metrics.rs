@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::logging;
+use super::rewind_metrics::RewindMetrics;
 use super::socket_metrics::SocketMetrics;
 use super::webhook_metrics::WebhookMetrics;
 use crate::domain::mix::PeakClass;
@@ -28,6 +29,13 @@ pub struct Metrics(Arc<Families>);
 /// Guard that keeps a gauge incremented until it is dropped.
 #[must_use]
 pub struct GaugeGuard(IntGauge);
+
+impl GaugeGuard {
+    pub(super) fn of(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
 
 impl Drop for GaugeGuard {
     fn drop(&mut self) {
@@ -52,6 +60,7 @@ struct Families {
     mix_seconds: IntCounterVec,
     recorders: IntGauge,
     recorded_segments: IntCounterVec,
+    rewind: RewindMetrics,
     silence: Counter,
     janus_requests: IntCounterVec,
     janus_seconds: HistogramVec,
@@ -139,6 +148,7 @@ impl Metrics {
                 "Segments of recorded rooms, written to the disk or lost.",
                 &["outcome"],
             ),
+            rewind: RewindMetrics::new(r),
             mix_seconds: counters(r, "stentor_mix_seconds_total", "Seconds mixed, by level.", &["level"]),
             janus_requests: counters(
                 r,
@@ -295,14 +305,17 @@ impl Metrics {
 
     /// Counts an FFmpeg as running until the returned guard is dropped, also by a panic.
     pub fn ffmpeg_alive(&self) -> GaugeGuard {
-        self.0.ffmpeg_running.inc();
-        GaugeGuard(self.0.ffmpeg_running.clone())
+        GaugeGuard::of(&self.0.ffmpeg_running)
     }
 
     /// Counts a recording as being written until the returned guard is dropped.
     pub fn recording_active(&self) -> GaugeGuard {
-        self.0.recorders.inc();
-        GaugeGuard(self.0.recorders.clone())
+        GaugeGuard::of(&self.0.recorders)
+    }
+
+    /// Returns the metrics of rewind windows.
+    pub fn rewind(&self) -> &RewindMetrics {
+        &self.0.rewind
     }
 
     pub fn recorded_segments(&self, outcome: &'static str, count: u64) {
@@ -457,7 +470,7 @@ pub(super) fn counters(registry: &Registry, name: &str, help: &str, labels: &[&s
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels).expect("valid"))
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     // See `counter`.
     registered(registry, IntGauge::new(name, help).expect("valid"))
 }

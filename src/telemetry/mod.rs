@@ -8,6 +8,7 @@ mod log_queue;
 pub mod logging;
 pub mod metrics;
 mod repeats;
+pub mod rewind_metrics;
 pub mod socket_metrics;
 pub mod webhook_metrics;
 

@@ -124,6 +124,7 @@ impl House {
             relays: None,
             plain: None,
             recordings: None,
+            rewinds: None,
         }
     }
 

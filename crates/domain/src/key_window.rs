@@ -13,6 +13,11 @@ pub struct KeyWindow {
 }
 
 impl KeyWindow {
+    /// Creates the range; both ends are inclusive.
+    pub fn new(first: u64, last: u64) -> Self {
+        Self { first, last }
+    }
+
     /// Reads the range from a playlist; `None` if it has no key. `rotation`: number of segments per key in
     /// this node's configuration. If the playlist was written with another value, a key is not given out once
     /// its segments have left the playlist.

@@ -91,6 +91,7 @@ pub mod relay_protocol;
 pub mod relay_room;
 pub mod request_rates;
 pub mod restart;
+pub mod rewind;
 pub mod roles;
 pub mod room;
 pub mod room_lock;

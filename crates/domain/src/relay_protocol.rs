@@ -1,7 +1,8 @@
 //! Names in the HTTP protocol between listener nodes and mixer nodes.
 //!
 //! Media have the path `/relay/rooms/{room}/{name}`, where the name is a file name as in the listeners' URLs,
-//! or [`HERITAGE`]. Recordings have the path `/relay/rooms/{room}/recordings/{recording}/{name}`.
+//! [`HERITAGE`] or [`REWIND`]. Recordings have the path
+//! `/relay/rooms/{room}/recordings/{recording}/{name}`.
 
 /// Request header: relay token of the room, which every node derives from `hls.secret`.
 pub const TOKEN: &str = "x-stentor-relay";
@@ -19,3 +20,7 @@ pub const ENDED: &str = "x-stentor-ended";
 pub const JOURNAL: &str = "journal";
 /// Name of the window snapshot that a mixer passes to its successor.
 pub const HERITAGE: &str = "heritage";
+/// Name of the rewind window: a [`RewindUpdate`](super::rewind::RewindUpdate) as JSON.
+pub const REWIND: &str = "rewind";
+/// Query parameter of [`REWIND`]: number of the newest segment that the requesting node has.
+pub const LAST: &str = "last";

@@ -10,7 +10,7 @@ use crate::domain::ids::{Nonce, RoomId};
 use crate::media::LiveStream;
 
 /// Time for which an ended stream is still served, so that every listener learns of the end.
-const RETAIN: Duration = Duration::from_secs(30);
+pub const RETAIN: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub struct Streams {

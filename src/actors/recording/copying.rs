@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::domain::ids::UnixMs;
+use crate::domain::recording_journal::JournalEntry;
 use crate::media::{ClosedSegment, LiveStream};
 use crate::spool::TakeWriter;
 
@@ -30,8 +31,8 @@ pub struct Span {
 
 /// Result of one copy.
 pub struct Copied {
-    /// Writer, and the number of segments written.
-    pub writer: io::Result<(TakeWriter, u64)>,
+    /// Writer, and the segments written.
+    pub writer: io::Result<(TakeWriter, Vec<JournalEntry>)>,
     /// Number after the last segment that was handled: written, or outside the span.
     pub next: Option<u64>,
     pub over: bool,
@@ -100,21 +101,21 @@ pub async fn copy(
         () = tokio::time::sleep(LOOK_AGAIN) => None,
     };
     let Some(closed) = waited else {
-        return Copied { writer: Ok((writer, 0)), next, over: false, beyond: false };
+        return Copied { writer: Ok((writer, Vec::new())), next, over: false, beyond: false };
     };
     let beyond = closed.segments.iter().any(|segment| span.is_over_before_end_of(segment));
     let next = closed.segments.last().map(|segment| segment.sequence() + 1).or(next);
     let wanted: Vec<_> = closed.segments.into_iter().filter(|segment| span.contains(segment)).collect();
-    let count = wanted.len() as u64;
     let writer = blocking(move || append(writer, &wanted)).await;
-    Copied { writer: writer.map(|writer| (writer, count)), next, over: closed.over, beyond }
+    Copied { writer, next, over: closed.over, beyond }
 }
 
-pub fn append(mut writer: TakeWriter, segments: &[ClosedSegment]) -> io::Result<TakeWriter> {
-    for segment in segments {
-        writer.append(segment)?;
-    }
-    Ok(writer)
+pub fn append(
+    mut writer: TakeWriter,
+    segments: &[ClosedSegment],
+) -> io::Result<(TakeWriter, Vec<JournalEntry>)> {
+    let written: io::Result<Vec<_>> = segments.iter().map(|segment| writer.append(segment)).collect();
+    Ok((writer, written?))
 }
 
 /// Runs disk work on the thread pool for blocking calls.

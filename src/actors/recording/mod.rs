@@ -7,7 +7,7 @@
 //! A recorder reads the window that the packager publishes anyway. Neither the packager nor the room's actor
 //! waits for the recorder or knows of it.
 
-mod copying;
+pub mod copying;
 mod recorder;
 pub mod supervisor;
 

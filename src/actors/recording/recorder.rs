@@ -260,7 +260,7 @@ impl RecorderActor {
     /// Writes the segments that the stream has published, because the node stops. The take stays open in case
     /// the node returns.
     fn leave(&mut self, cx: &mut Cx<Self>) {
-        let Some(mut writer) = self.writer.take() else { return cx.exit() };
+        let Some(writer) = self.writer.take() else { return cx.exit() };
         self.busy = true;
         let closed = match (&self.duty, &self.stream) {
             (Duty::Record(request), Some(source)) => {
@@ -269,7 +269,7 @@ impl RecorderActor {
             _ => Vec::new(),
         };
         let write = move || {
-            writer = append(writer, &closed)?;
+            let (mut writer, _) = append(writer, &closed)?;
             writer.sync().map(|()| writer)
         };
         cx.run(blocking(write), Msg::Drained);
@@ -304,11 +304,11 @@ impl RecorderActor {
 
     fn copied(&mut self, copied: Copied) {
         match copied.writer {
-            Ok((writer, count)) => {
+            Ok((writer, written)) => {
                 self.written = writer.written();
                 self.writer = Some(writer);
-                if count > 0 {
-                    self.context.metrics.recorded_segments("written", count);
+                if !written.is_empty() {
+                    self.context.metrics.recorded_segments("written", written.len() as u64);
                     self.succeeded();
                 }
                 if let Some(source) = &mut self.stream {

@@ -10,13 +10,14 @@ use std::time::Duration;
 use futures::future::FutureExt;
 use tokio::sync::watch;
 
+use super::edge_rewind::EdgeRewind;
 use super::files::{Answer, Files};
 use super::mixer_client::{FetchError, MixerFiles};
 use crate::config::HlsConfig;
 use crate::domain::hls::least_window;
 use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::relay_room::{Position, Upstream};
-use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody};
+use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody, Rewind};
 
 /// Number of parts that a request may be ahead of the newest part: three seconds of the shortest parts.
 const AHEAD: u32 = 30;
@@ -45,6 +46,7 @@ struct EdgeState {
     /// Previous mixer, and the time until which it may be asked for files of its last playlist.
     before: Option<(Upstream, Duration)>,
     playlist: Option<PlaylistBody>,
+    rewind: Option<Arc<EdgeRewind>>,
 }
 
 /// Mixer that files are fetched from.
@@ -106,7 +108,8 @@ impl EdgeRoom {
                 // The hint only names the broadcast and does not depend on the secret.
                 let hint = ContentKeys::new(&[], &self.room, nonce).hint();
                 let live = Some((nonce.clone(), hint));
-                *shown = Arc::new(EdgeState { live, ..EdgeState::default() });
+                let rewind = Some(Arc::new(EdgeRewind::new(hint)));
+                *shown = Arc::new(EdgeState { live, rewind, ..EdgeState::default() });
             }
             is_new
         });
@@ -162,6 +165,25 @@ impl EdgeRoom {
         self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await.ok()
     }
 
+    /// Returns the rewind window of this broadcast, or of a later one that replaced it meanwhile.
+    pub async fn rewind(
+        &self,
+        of: &Nonce,
+        mixers: &impl MixerFiles,
+        now: Duration,
+    ) -> Result<Arc<Rewind>, NotServed> {
+        self.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
+        let (rewind, from) = self.wait(|shown| shown.rewind_source().map(Ok)).await?;
+        rewind.fresh(&self.room, from, mixers, now).await
+    }
+
+    /// Returns the rewind window of the broadcast that was on air last, if listeners asked for it.
+    pub async fn last_rewind(&self, mixers: &impl MixerFiles, now: Duration) -> Option<Arc<Rewind>> {
+        let (rewind, from) = self.shown.borrow().rewind_source()?;
+        let known = rewind.known().last().map(|_| rewind.known().clone());
+        rewind.fresh(&self.room, from, mixers, now).await.ok().or(known)
+    }
+
     /// Returns a file. The mixer is asked once, whatever the number of readers; the result is kept as long as
     /// the file can be requested.
     pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> Answer {
@@ -198,6 +220,11 @@ impl EdgeRoom {
 impl EdgeState {
     fn is_of(&self, nonce: &Nonce) -> bool {
         self.live.as_ref().is_some_and(|(live, _)| live == nonce)
+    }
+
+    /// Returns the copy of the rewind window, and the mixer that has it.
+    fn rewind_source(&self) -> Option<(Arc<EdgeRewind>, Upstream)> {
+        self.rewind.clone().zip(self.source.as_ref().map(|source| source.upstream.clone()))
     }
 }
 
@@ -293,7 +320,8 @@ fn plausible(shown: &EdgeState, file: &MediaFile) -> Result<Option<()>, NotServe
         MediaFile::Part { msn, index, .. } => (msn, Some(index)),
     };
     let never_was = msn < open && part.is_some_and(|part| part >= MOST_PARTS);
-    let has_left = msn.saturating_add(BEHIND) < open;
+    let rewindable = || shown.rewind.as_ref().is_some_and(|rewind| rewind.known().entry(file).is_some());
+    let has_left = msn.saturating_add(BEHIND) < open && !rewindable();
     match never_was || has_left {
         true => Err(NotServed::Gone),
         false if is_too_far(playlist.next, msn, part) => Err(NotServed::NotYet),

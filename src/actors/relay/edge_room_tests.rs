@@ -10,6 +10,9 @@ use futures::poll;
 use super::*;
 use crate::config;
 use crate::domain::ids::{Epoch, ModuleId};
+use crate::domain::key_window::KeyWindow;
+use crate::domain::rewind::RewindUpdate;
+use crate::media::sample_rewind;
 
 #[actix::test]
 async fn edge_reload_waits_for_part_or_end() {
@@ -43,6 +46,37 @@ async fn edge_reload_too_far_ahead_is_refused() {
         assert_eq!(playlist(&held, Some(at)).await, Err(NotServed::TooFarAhead), "{at:?}");
     }
     assert!(poll!(std::pin::pin!(playlist(&held, Some((11, Some(0)))))).is_pending());
+}
+
+#[actix::test]
+async fn edge_rewind_fetches_only_changes() {
+    let (held, mixers) = (held((400, 0)), Mixers::new(|_| Ok(Bytes::new())));
+    held.point_to(mixer("a"), NOW);
+    let live = nonce();
+    let ask = |now| held.rewind(&live, &mixers, now);
+    let rewind = ask(NOW).await.unwrap();
+    assert_eq!((rewind.last(), rewind.keys()), (Some(399), Some(KeyWindow::new(33, 133))));
+    ask(NOW + Duration::from_millis(900)).await.unwrap();
+    ask(NOW + Duration::from_secs(2)).await.unwrap();
+    assert_eq!(mixers.asked(), ["a None", "a Some(399)"]);
+    assert_eq!(rewind.last(), Some(399));
+    let shown = held.shown.borrow().clone();
+    assert_eq!(plausible(&shown, &file("100.ts")), Ok(Some(())), "in the rewind window");
+    assert_eq!(plausible(&shown, &file("99.ts")), Err(NotServed::Gone));
+}
+
+#[actix::test]
+async fn new_broadcast_has_own_rewind() {
+    let (held, mixers) = (held((400, 0)), Mixers::new(|_| Ok(Bytes::new())));
+    held.point_to(mixer("a"), NOW);
+    let before = held.rewind(&nonce(), &mixers, NOW).await.unwrap();
+    held.live(&Nonce("other".into()));
+    assert!(held.last_rewind(&mixers, NOW).await.is_none(), "no mixer is known yet");
+    let failing = Mixers::new(|_| Err(FetchError::Failed("no answer".into())));
+    held.point_to(Upstream { nonce: Nonce("other".into()), ..mixer("a") }, NOW);
+    let refused = held.rewind(&Nonce("other".into()), &failing, NOW).await;
+    assert_eq!(refused.map(|_| ()), Err(NotServed::Superseded));
+    assert_eq!(before.last(), Some(399));
 }
 
 #[test]
@@ -191,6 +225,13 @@ impl MixerFiles for Mixers {
     async fn file(self, from: Upstream, _: RoomId, _: MediaFile) -> Result<Bytes, FetchError> {
         self.asked.lock().unwrap().push(from.mixer.to_string());
         (self.answer)(from.mixer.as_str())
+    }
+
+    /// Answers with the segments 100 to 399, or with those after `last`.
+    async fn rewind(self, from: Upstream, _: RoomId, last: Option<u64>) -> Result<RewindUpdate, FetchError> {
+        self.asked.lock().unwrap().push(format!("{} {last:?}", from.mixer));
+        (self.answer)(from.mixer.as_str())?;
+        Ok(sample_rewind(100..400).update(last))
     }
 }
 

@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
-use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
+use crate::domain::relay_protocol::{ENDED, HERITAGE, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN};
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
+use crate::domain::rewind::RewindUpdate;
 use crate::media::{ContentKeys, MediaFile, NonceHint, relayed};
 use crate::telemetry::Metrics;
 
@@ -46,6 +47,14 @@ pub trait MixerFiles: Clone + Send + Sync + 'static {
         room: RoomId,
         file: MediaFile,
     ) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
+
+    /// Returns the changes of the rewind window after segment `last`.
+    fn rewind(
+        self,
+        from: Upstream,
+        room: RoomId,
+        last: Option<u64>,
+    ) -> impl Future<Output = Result<RewindUpdate, FetchError>> + Send;
 }
 
 /// Reason why a mixer node did not provide a file.
@@ -182,14 +191,39 @@ impl MixerFiles for MixerClient {
             Ok(got) => Err(FetchError::Failed(format!("the mixer responded with {}", got.status))),
             Err(why) => Err(FetchError::Failed(why)),
         };
-        let told = match &answer {
-            Ok(_) => "ok",
-            Err(FetchError::NotYet) => "not_yet",
-            Err(FetchError::Gone) => "gone",
-            Err(FetchError::Failed(_)) => "failed",
-        };
-        self.metrics.relay_request("file", told);
+        self.metrics.relay_request("file", outcome(&answer));
         answer
+    }
+
+    async fn rewind(
+        self,
+        from: Upstream,
+        room: RoomId,
+        last: Option<u64>,
+    ) -> Result<RewindUpdate, FetchError> {
+        let query = last.map_or(String::new(), |last| format!("?{LAST}={last}"));
+        let url = format!("{}/relay/rooms/{room}/{REWIND}{query}", from.url);
+        let live = ContentKeys::new(&[], &room, &from.nonce).hint();
+        let answer = match self.get(&room, url, &[(LIVE, live.to_string())]).await {
+            Ok(MixerResponse { status: StatusCode::OK, body, .. }) => {
+                serde_json::from_slice(&body).map_err(|error| FetchError::Failed(error.to_string()))
+            }
+            Ok(MixerResponse { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => Err(FetchError::NotYet),
+            Ok(got) => Err(FetchError::Failed(format!("the mixer responded with {}", got.status))),
+            Err(why) => Err(FetchError::Failed(why)),
+        };
+        self.metrics.relay_request("rewind", outcome(&answer));
+        answer
+    }
+}
+
+/// Returns the label of an answer in the metrics.
+fn outcome<T>(answer: &Result<T, FetchError>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(FetchError::NotYet) => "not_yet",
+        Err(FetchError::Gone) => "gone",
+        Err(FetchError::Failed(_)) => "failed",
     }
 }
 

@@ -7,6 +7,7 @@
 //! Requests of listeners never reach an actor: they read the cache, wait for it to change, and share one
 //! request per file that is not cached yet.
 
+mod edge_rewind;
 mod edge_room;
 mod files;
 mod mixer_client;
@@ -23,7 +24,7 @@ use super::context::Clock;
 use super::dirty_rooms::DirtyRooms;
 use crate::config::HlsConfig;
 use crate::domain::ids::{Nonce, RoomId};
-use crate::media::{MediaFile, NotServed, PlaylistBody};
+use crate::media::{MediaFile, NotServed, PlaylistBody, Rewind};
 use crate::rooms::listener_counter::ListenerCounter;
 use edge_room::{EdgeRoom, Limits};
 pub use mixer_client::MixerClient;
@@ -75,6 +76,16 @@ impl EdgeCache {
     /// Returns a playlist of the last broadcast while it is cached. Requests for it do not keep it cached.
     pub async fn last_playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
         self.held(room)?.last_playlist(at).await
+    }
+
+    /// Returns the rewind window of this broadcast, at most a second old.
+    pub async fn rewind(&self, room: &RoomId, of: &Nonce) -> Result<Arc<Rewind>, NotServed> {
+        self.of(room).rewind(of, &self.fetcher, self.clock.now()).await
+    }
+
+    /// Returns the rewind window of the last broadcast while the room is cached.
+    pub async fn last_rewind(&self, room: &RoomId) -> Option<Arc<Rewind>> {
+        self.held(room)?.last_rewind(&self.fetcher, self.clock.now()).await
     }
 
     /// Returns true if a playlist of the room is cached.

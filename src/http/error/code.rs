@@ -105,6 +105,8 @@ pub enum Code {
     TooFarAhead,
     /// 410: the media has left the live window.
     MediaGone,
+    /// 404: the room offers no rewind; its `rewind` or `hls.rewind` sets how far listeners can go back.
+    RewindOff,
     /// 404: no Janus or mixer with this id is known.
     ModuleNotFound,
     /// 405: the path does not support this method; `Allow` lists those it supports.
@@ -234,6 +236,7 @@ impl Code {
             | Self::WebhookNotFound
             | Self::DeadLetterNotFound
             | Self::ApiKeyNotFound
+            | Self::RewindOff
             | Self::ModuleNotFound => StatusCode::NOT_FOUND,
             Self::NotDelivered => StatusCode::BAD_GATEWAY,
             Self::MediaGone => StatusCode::GONE,

@@ -1,13 +1,17 @@
 //! JSON bodies of requests and answers.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::model::{EndReason, Health, JanusStatus, MachineLoad, MarkLabel};
 use crate::domain::profile::RoomProfile;
 use crate::domain::recording::in_force;
+use crate::domain::rewind::offered;
 use crate::domain::room::RoomStatus;
 use crate::http::extract::integer;
+use crate::http::hls::{PLAYLIST_NAME, REWIND_NAME};
 use crate::rooms::{ModuleInfo, ModuleStats, Room, Stats};
 
 /// Room for which a listener token is requested.
@@ -81,6 +85,9 @@ pub(super) struct RoomBody {
     pin: String,
     /// URL of the room's playlist for listeners.
     hls_url: String,
+    /// URL of the playlist with which listeners go back; absent if the room does not offer that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rewind_url: Option<String>,
     /// Maximum number of anchors in the room.
     max_anchors: u8,
     status: RoomStatus,
@@ -281,13 +288,17 @@ pub(super) struct FleetStats {
 }
 
 impl RoomBody {
-    /// Builds the body of a room. `hls_base` is the base of the URLs given to listeners.
-    pub fn of(room: &Room, hls_base: &str, crowd: Crowd) -> Self {
+    /// Builds the body of a room. `hls_base` is the base of the URLs given to listeners, `rewind` is
+    /// `hls.rewind`.
+    pub fn of(room: &Room, (hls_base, rewind): (&str, Duration), crowd: Crowd) -> Self {
         let (meta, live) = (&room.meta, room.view.live.as_ref());
+        let hls_url = format!("{hls_base}{}", meta.hls_path);
+        let rewind_url = hls_url.strip_suffix(PLAYLIST_NAME).map(|folder| format!("{folder}{REWIND_NAME}"));
         Self {
             room_id: room.id.to_string(),
             pin: meta.pin.reveal().to_owned(),
-            hls_url: format!("{hls_base}{}", meta.hls_path),
+            hls_url,
+            rewind_url: rewind_url.filter(|_| offered(&room.view, rewind).is_some()),
             max_anchors: meta.max_anchors,
             status: room.status,
             created_at: meta.created_at.0,

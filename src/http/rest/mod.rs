@@ -21,6 +21,7 @@ mod users;
 mod webhooks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::HttpMessage;
 use actix_web::dev::ServiceRequest;
@@ -96,6 +97,8 @@ pub struct Api {
     pub body_limit: usize,
     pub recordings: Arc<Recordings>,
     pub recording: RecordingMode,
+    /// `hls.rewind`.
+    pub rewind: Duration,
     pub webhooks: Arc<Webhooks>,
 }
 

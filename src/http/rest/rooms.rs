@@ -231,7 +231,7 @@ async fn all_shown(api: &Api, rooms: &[Room]) -> Vec<RoomBody> {
         },
         listeners: api.listeners.of(&room.id, &room.view),
     };
-    rooms.iter().map(|room| RoomBody::of(room, &api.hls_base, crowd(room))).collect()
+    rooms.iter().map(|room| RoomBody::of(room, (&api.hls_base, api.rewind), crowd(room))).collect()
 }
 
 fn filter(query: &ListQuery) -> Result<RoomFilter, ApiError> {

@@ -26,6 +26,8 @@ pub use values::{CoverUrl, Custom, Description, Language, Owner, Tag, Tags, Titl
 pub const LISTENER_LIMITS: RangeInclusive<u32> = 1..=1_000_000;
 /// Allowed values of `maxDuration` and `emptyTimeout`, in seconds: at most a week.
 pub const ROOM_TIMES: RangeInclusive<u32> = 1..=604_800;
+/// Allowed values of `rewind`, in seconds: at most three hours.
+pub const REWINDS: RangeInclusive<u32> = 0..=10_800;
 
 /// Profile as stored in the room's meta. An absent field is not set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -72,6 +74,11 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 604_800))]
     pub empty_timeout: Option<u32>,
+    /// Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
+    /// `hls.rewind`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(minimum = 0, maximum = 10_800))]
+    pub rewind: Option<u32>,
     /// True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<bool>))]
@@ -124,6 +131,10 @@ impl RoomProfile {
                 }
                 "maxDuration" => next.max_duration = seconds("maxDuration", value)?,
                 "emptyTimeout" => next.empty_timeout = seconds("emptyTimeout", value)?,
+                "rewind" => {
+                    let rule = "must be an integer from 0 to 10800, in seconds";
+                    next.rewind = number("rewind", value, REWINDS, rule)?;
+                }
                 "locked" => next.locked = flag("locked", value)?,
                 other => return Err(refused(other)),
             }

@@ -12,7 +12,7 @@ fn profile_fields_take_normal_form() {
         "title": "  Tea  <b>time</b> 2² ", "description": "one\r\n\n\n two ", "language": "PT-br",
         "tags": ["Tea", "TEA ", "Cake"], "coverUrl": "https://example.org/a b.png", "owner": "ann",
         "custom": {"a": {"b": 1}}, "listenerLimit": 3.0, "maxDuration": 60, "emptyTimeout": 1,
-        "locked": true,
+        "rewind": 0, "locked": true,
     }));
     assert_eq!(
         serde_json::to_value(&profile).unwrap(),
@@ -20,7 +20,7 @@ fn profile_fields_take_normal_form() {
             "title": "Tea <b>time</b> 2²", "description": "one\n\ntwo", "language": "pt-BR",
             "tags": ["tea", "cake"], "coverUrl": "https://example.org/a%20b.png", "owner": "ann",
             "custom": {"a": {"b": 1}}, "listenerLimit": 3, "maxDuration": 60, "emptyTimeout": 1,
-            "locked": true,
+            "rewind": 0, "locked": true,
         })
     );
     let read: RoomProfile = serde_json::from_value(serde_json::to_value(&profile).unwrap()).unwrap();
@@ -73,6 +73,9 @@ fn errors_name_the_field() {
         ("maxDuration", json!(u64::MAX)),
         ("emptyTimeout", json!(true)),
         ("emptyTimeout", json!(1e300)),
+        ("rewind", json!(-1)),
+        ("rewind", json!(10_801)),
+        ("rewind", json!("1h")),
         ("locked", json!("yes")),
         ("locked", json!(1)),
     ] {

@@ -143,6 +143,7 @@ async fn house_for(auth: impl FnOnce(&Arc<RoomService>) -> Arc<dyn ApiAuth>, ori
         body_limit: 64 * 1024,
         recordings: Arc::new(recordings(&store).await),
         recording: RecordingMode::OnRequest,
+        rewind: Duration::ZERO,
         webhooks: Arc::new(webhooks(&store, metrics)),
     });
     let for_app = api.clone();

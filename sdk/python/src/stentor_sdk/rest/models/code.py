@@ -62,6 +62,7 @@ class Code(StrEnum):
     RECORDING_OFF = "recording_off"
     RELOAD_UNAVAILABLE = "reload_unavailable"
     REQUEST_TIMEOUT = "request_timeout"
+    REWIND_OFF = "rewind_off"
     ROOM_EXISTS = "room_exists"
     ROOM_LOCKED = "room_locked"
     ROOM_NOT_FOUND = "room_not_found"

@@ -34,6 +34,9 @@ class CreateRoom:
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
         max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
         empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
+        rewind (int | None | Unset): Time that listeners can go back during a broadcast, in seconds; 0: not at all. It
+            replaces
+            `hls.rewind`.
         locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Those who are in the room stay,
             and hosts may join.
     """
@@ -52,6 +55,7 @@ class CreateRoom:
     listener_limit: int | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
+    rewind: int | None | Unset = UNSET
     locked: bool | None | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,6 +146,12 @@ class CreateRoom:
         else:
             empty_timeout = self.empty_timeout
 
+        rewind: int | None | Unset
+        if isinstance(self.rewind, Unset):
+            rewind = UNSET
+        else:
+            rewind = self.rewind
+
         locked: bool | None | Unset
         if isinstance(self.locked, Unset):
             locked = UNSET
@@ -179,6 +189,8 @@ class CreateRoom:
             field_dict["maxDuration"] = max_duration
         if empty_timeout is not UNSET:
             field_dict["emptyTimeout"] = empty_timeout
+        if rewind is not UNSET:
+            field_dict["rewind"] = rewind
         if locked is not UNSET:
             field_dict["locked"] = locked
 
@@ -325,6 +337,15 @@ class CreateRoom:
 
         empty_timeout = _parse_empty_timeout(d.pop("emptyTimeout", UNSET))
 
+        def _parse_rewind(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        rewind = _parse_rewind(d.pop("rewind", UNSET))
+
         def _parse_locked(data: object) -> bool | None | Unset:
             if data is None:
                 return data
@@ -349,6 +370,7 @@ class CreateRoom:
             listener_limit=listener_limit,
             max_duration=max_duration,
             empty_timeout=empty_timeout,
+            rewind=rewind,
             locked=locked,
         )
 

@@ -42,8 +42,13 @@ class Room:
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
         max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
         empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
+        rewind (int | None | Unset): Time that listeners can go back during a broadcast, in seconds; 0: not at all. It
+            replaces
+            `hls.rewind`.
         locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Those who are in the room stay,
             and hosts may join.
+        rewind_url (None | str | Unset): URL of the playlist with which listeners go back; absent if the room does not
+            offer that.
         started_at (int | None | Unset): Time of the latest start; absent if the room was never started.
         end_reason (None | str | Unset): Reason why the latest broadcast ended: `stopped`, `max_duration`, `empty` or
             `other`. Absent if none
@@ -75,7 +80,9 @@ class Room:
     listener_limit: int | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
+    rewind: int | None | Unset = UNSET
     locked: bool | None | Unset = UNSET
+    rewind_url: None | str | Unset = UNSET
     started_at: int | None | Unset = UNSET
     end_reason: None | str | Unset = UNSET
     epoch: int | None | Unset = UNSET
@@ -169,11 +176,23 @@ class Room:
         else:
             empty_timeout = self.empty_timeout
 
+        rewind: int | None | Unset
+        if isinstance(self.rewind, Unset):
+            rewind = UNSET
+        else:
+            rewind = self.rewind
+
         locked: bool | None | Unset
         if isinstance(self.locked, Unset):
             locked = UNSET
         else:
             locked = self.locked
+
+        rewind_url: None | str | Unset
+        if isinstance(self.rewind_url, Unset):
+            rewind_url = UNSET
+        else:
+            rewind_url = self.rewind_url
 
         started_at: int | None | Unset
         if isinstance(self.started_at, Unset):
@@ -254,8 +273,12 @@ class Room:
             field_dict["maxDuration"] = max_duration
         if empty_timeout is not UNSET:
             field_dict["emptyTimeout"] = empty_timeout
+        if rewind is not UNSET:
+            field_dict["rewind"] = rewind
         if locked is not UNSET:
             field_dict["locked"] = locked
+        if rewind_url is not UNSET:
+            field_dict["rewindUrl"] = rewind_url
         if started_at is not UNSET:
             field_dict["startedAt"] = started_at
         if end_reason is not UNSET:
@@ -400,6 +423,15 @@ class Room:
 
         empty_timeout = _parse_empty_timeout(d.pop("emptyTimeout", UNSET))
 
+        def _parse_rewind(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        rewind = _parse_rewind(d.pop("rewind", UNSET))
+
         def _parse_locked(data: object) -> bool | None | Unset:
             if data is None:
                 return data
@@ -408,6 +440,15 @@ class Room:
             return cast(bool | None | Unset, data)
 
         locked = _parse_locked(d.pop("locked", UNSET))
+
+        def _parse_rewind_url(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        rewind_url = _parse_rewind_url(d.pop("rewindUrl", UNSET))
 
         def _parse_started_at(data: object) -> int | None | Unset:
             if data is None:
@@ -506,7 +547,9 @@ class Room:
             listener_limit=listener_limit,
             max_duration=max_duration,
             empty_timeout=empty_timeout,
+            rewind=rewind,
             locked=locked,
+            rewind_url=rewind_url,
             started_at=started_at,
             end_reason=end_reason,
             epoch=epoch,

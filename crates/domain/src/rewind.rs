@@ -1,0 +1,245 @@
+//! Rewind: how far the listeners of a room on air can go back, and the window of segments for it. Pure.
+//!
+//! ```text
+//!  on the disk   [ expired │ available │        listed        ]
+//!                          └── GRACE ──┘                       newest
+//! ```
+//! A mixer keeps the window of each broadcast that it publishes. The sequence numbers of a window are
+//! consecutive: after a gap the window begins anew. Owns these rules. Never does: touch a disk, render.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ModuleId, Nonce};
+use super::key_window::KeyWindow;
+use super::recording::is_mixed_by;
+use super::recording_journal::JournalEntry;
+use super::view::RoomView;
+
+/// Longest time that listeners can go back.
+pub const LONGEST: Duration = Duration::from_secs(3 * 3600);
+/// Shortest time that listeners can go back, if at all. It exceeds the live window, and a playlist needs at
+/// least three target durations (RFC 8216 section 6.2.2).
+pub const SHORTEST: Duration = Duration::from_secs(60);
+/// Time for which a segment and its key stay available after the segment has left the playlist.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Returns how far the room's listeners can go back; `None` if they cannot. `default`: `hls.rewind`.
+pub fn offered(view: &RoomView, default: Duration) -> Option<Duration> {
+    let seconds = view.meta.as_ref()?.profile.rewind;
+    let span = seconds.map_or(default, |seconds| Duration::from_secs(seconds.into()));
+    (!span.is_zero()).then(|| span.clamp(SHORTEST, LONGEST))
+}
+
+/// Task of a mixer for the rewind window of one room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RewindDuty {
+    /// Write the segments of this broadcast, for this time.
+    Keep {
+        nonce: Nonce,
+        span: Duration,
+    },
+    /// The broadcast is over: write its last segments and end the playlist.
+    End,
+    /// Delete the window: it is not offered any more, or another mixer publishes the broadcast.
+    Erase,
+    Nothing,
+}
+
+/// Returns the task of mixer `me`. `kept` is the broadcast of which it has a window.
+pub fn duty(view: &RoomView, me: &ModuleId, default: Duration, kept: Option<&Nonce>) -> RewindDuty {
+    let live = view.live.as_ref().filter(|_| view.is_on_air());
+    let wanted = live.filter(|_| is_mixed_by(view, me)).zip(offered(view, default));
+    match (wanted, kept) {
+        (Some((live, span)), kept) if kept.is_none_or(|kept| *kept == live.nonce) => {
+            RewindDuty::Keep { nonce: live.nonce.clone(), span }
+        }
+        (_, None) => RewindDuty::Nothing,
+        (None, Some(_)) if live.is_none() => RewindDuty::End,
+        (_, Some(_)) => RewindDuty::Erase,
+    }
+}
+
+/// Segments of one broadcast, in the order of their consecutive sequence numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RewindWindow {
+    entries: VecDeque<JournalEntry>,
+    /// Number of entries before the first listed one.
+    delisted: usize,
+    /// EXT-X-DISCONTINUITY-SEQUENCE: discontinuities of the broadcast before the first listed segment.
+    discontinuity_sequence: u64,
+}
+
+/// Changes of a window for a node that has an older state of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RewindUpdate {
+    /// EXT-X-TARGETDURATION, in seconds.
+    pub target: u64,
+    /// True if the broadcast is over.
+    pub ended: bool,
+    pub discontinuity_sequence: u64,
+    /// Number of the oldest available segment.
+    pub available: u64,
+    /// Number of the first listed segment.
+    pub first: u64,
+    /// Segments that the other node does not have, or all available ones.
+    pub entries: Vec<JournalEntry>,
+}
+
+/// Error for an update that does not describe a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the rewind window of the mixer has a gap")]
+pub struct BrokenUpdate;
+
+impl RewindWindow {
+    /// Adds the next segment. If it does not follow the newest one, the window begins anew with it.
+    /// `discontinuities` is the number of discontinuities of the broadcast before this segment.
+    pub fn push(&mut self, entry: JournalEntry, discontinuities: u64) {
+        if self.last().is_none_or(|last| last + 1 != entry.sequence) {
+            self.entries.clear();
+            self.delisted = 0;
+            self.discontinuity_sequence = discontinuities;
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// Shortens the list to `span`, and removes the entries of media files whose segments are all no longer
+    /// available.
+    pub fn trim(&mut self, span: Duration) {
+        let mut listed = self.span();
+        while listed > span && self.delisted + 1 < self.entries.len() {
+            listed = listed.saturating_sub(self.delist());
+        }
+        let expired = self.entries.len() - self.available().count();
+        let kept_file = self.entries.get(expired).map(|entry| entry.file);
+        while self.entries.front().is_some_and(|entry| Some(entry.file) != kept_file) && self.delisted > 0 {
+            self.entries.pop_front();
+            self.delisted -= 1;
+        }
+    }
+
+    /// Removes the segments of the oldest media file, because the disk is full. Returns their number.
+    pub fn shrink(&mut self) -> u64 {
+        let Some(oldest) = self.oldest_file() else { return 0 };
+        let before = self.entries.len();
+        while self.entries.front().is_some_and(|entry| entry.file == oldest) {
+            if self.delisted == 0 {
+                self.delist();
+            }
+            self.entries.pop_front();
+            self.delisted -= 1;
+        }
+        (before - self.entries.len()) as u64
+    }
+
+    /// Takes the first listed segment off the list, and returns its duration.
+    fn delist(&mut self) -> Duration {
+        let Some(entry) = self.entries.get(self.delisted) else { return Duration::ZERO };
+        self.discontinuity_sequence += u64::from(entry.discontinuity);
+        self.delisted += 1;
+        duration(entry)
+    }
+
+    /// Returns the number of the oldest media file of the window.
+    pub fn oldest_file(&self) -> Option<u32> {
+        self.entries.front().map(|entry| entry.file)
+    }
+
+    /// Returns the number of the newest segment.
+    pub fn last(&self) -> Option<u64> {
+        self.entries.back().map(|entry| entry.sequence)
+    }
+
+    pub fn listed(&self) -> impl DoubleEndedIterator<Item = &JournalEntry> + ExactSizeIterator {
+        self.entries.range(self.delisted..)
+    }
+
+    /// Returns the duration of the listed segments.
+    pub fn span(&self) -> Duration {
+        self.listed().map(duration).sum()
+    }
+
+    pub fn discontinuity_sequence(&self) -> u64 {
+        self.discontinuity_sequence
+    }
+
+    /// Returns the number of discontinuities of the broadcast up to the newest segment.
+    pub fn discontinuities(&self) -> u64 {
+        self.discontinuity_sequence + self.listed().filter(|entry| entry.discontinuity).count() as u64
+    }
+
+    /// Returns the listed segments and those that left the list at most [`GRACE`] ago.
+    fn available(&self) -> impl Iterator<Item = &JournalEntry> {
+        let mut after = Duration::ZERO;
+        let mut first = self.delisted;
+        for entry in self.entries.range(..self.delisted).rev() {
+            if after >= GRACE {
+                break;
+            }
+            after += duration(entry);
+            first -= 1;
+        }
+        self.entries.range(first..)
+    }
+
+    /// Returns the entry of a segment that is on the disk.
+    pub fn get(&self, sequence: u64) -> Option<&JournalEntry> {
+        let first = self.entries.front()?.sequence;
+        self.entries.get(usize::try_from(sequence.checked_sub(first)?).ok()?)
+    }
+
+    /// Returns the range of the keys of the available segments.
+    pub fn keys(&self) -> Option<KeyWindow> {
+        Some(KeyWindow::new(self.available().next()?.key_index, self.entries.back()?.key_index))
+    }
+
+    /// Returns the changes for a node whose newest segment is `last`.
+    pub fn update(&self, last: Option<u64>, target: u64, ended: bool) -> RewindUpdate {
+        let available = self.available().next().map_or(0, |entry| entry.sequence);
+        let known = last.filter(|last| last + 1 >= available && Some(*last) <= self.last());
+        let entries = self.available().filter(|entry| known.is_none_or(|known| entry.sequence > known));
+        RewindUpdate {
+            target,
+            ended,
+            discontinuity_sequence: self.discontinuity_sequence,
+            available,
+            first: self.listed().next().map_or(0, |entry| entry.sequence),
+            entries: entries.cloned().collect(),
+        }
+    }
+
+    /// Applies changes from [`update`](Self::update).
+    ///
+    /// # Errors
+    /// The numbers of the segments are not consecutive. The window is unchanged.
+    pub fn apply(&mut self, update: RewindUpdate) -> Result<(), BrokenUpdate> {
+        let numbers = update.entries.iter().map(|entry| entry.sequence);
+        let is_whole =
+            numbers.clone().zip(numbers.skip(1)).all(|(one, next)| one.checked_add(1) == Some(next));
+        if !is_whole {
+            return Err(BrokenUpdate);
+        }
+        let follows = |entry: &JournalEntry| self.last().is_some_and(|last| last + 1 == entry.sequence);
+        if !update.entries.first().is_none_or(follows) {
+            self.entries.clear();
+        }
+        self.entries.extend(update.entries);
+        while self.entries.front().is_some_and(|entry| entry.sequence < update.available) {
+            self.entries.pop_front();
+        }
+        self.delisted = self.entries.partition_point(|entry| entry.sequence < update.first);
+        self.discontinuity_sequence = update.discontinuity_sequence;
+        Ok(())
+    }
+}
+
+fn duration(entry: &JournalEntry) -> Duration {
+    Duration::from_micros(entry.duration_us)
+}
+
+#[cfg(test)]
+#[path = "rewind_tests.rs"]
+mod tests;

@@ -1,0 +1,64 @@
+//! Copy of a rewind window that a mixer keeps, fetched when listeners ask for it.
+//!
+//! Only the changes since the last request are fetched, by one request at a time for all listeners. Owns: the
+//! copy. Never does: fetch without a listener.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use super::mixer_client::{FetchError, MixerFiles};
+use crate::domain::ids::RoomId;
+use crate::domain::relay_room::Upstream;
+use crate::media::{NonceHint, NotServed, Rewind};
+
+/// Age up to which the copy is served without asking the mixer: half of a common segment.
+const FRESH: Duration = Duration::from_secs(1);
+
+pub struct EdgeRewind {
+    rewind: Arc<Rewind>,
+    /// Time of the last successful request.
+    fetched: Mutex<Option<Duration>>,
+}
+
+impl EdgeRewind {
+    pub fn new(hint: NonceHint) -> Self {
+        Self { rewind: Arc::new(Rewind::new(hint, Duration::ZERO)), fetched: Mutex::default() }
+    }
+
+    /// Returns the copy as it was at the last request.
+    pub fn known(&self) -> &Arc<Rewind> {
+        &self.rewind
+    }
+
+    /// Returns the copy after fetching the changes, unless that was done just before.
+    pub async fn fresh(
+        &self,
+        room: &RoomId,
+        from: Upstream,
+        mixers: &impl MixerFiles,
+        now: Duration,
+    ) -> Result<Arc<Rewind>, NotServed> {
+        let mut fetched = self.fetched.lock().await;
+        if fetched.is_some_and(|at| now.saturating_sub(at) < FRESH) {
+            return Ok(self.rewind.clone());
+        }
+        let mixer = from.mixer.clone();
+        let update = mixers.clone().rewind(from, room.clone(), self.rewind.last()).await;
+        let update = update.map_err(|error| match error {
+            FetchError::NotYet => NotServed::NotYet,
+            FetchError::Gone => NotServed::Gone,
+            FetchError::Failed(why) => {
+                tracing::warn!(%room, %mixer, why, "rewind window request to the mixer node failed");
+                NotServed::Superseded
+            }
+        })?;
+        self.rewind.apply(update).map_err(|error| {
+            tracing::warn!(%room, %mixer, %error, "rewind window refused");
+            NotServed::Superseded
+        })?;
+        *fetched = Some(now);
+        Ok(self.rewind.clone())
+    }
+}

@@ -1,0 +1,24 @@
+//! Rewind windows of this mixer: the past of each broadcast that listeners can go back to, on disk.
+//!
+//! ```text
+//! RewindSupervisor         erases the files of an earlier process
+//! └─ RewindActor*          one per room of this mixer that offers rewind
+//! ```
+//! Like a recorder, a rewind actor copies segments of the live window, and nothing waits for it. The windows
+//! outlive an incarnation of their actor, and end with the process.
+
+mod room;
+pub mod supervisor;
+mod windows;
+
+use std::sync::Arc;
+
+use super::mixer::streams::Streams;
+pub use windows::Rewinds;
+
+/// Source and target of the rewind windows.
+#[derive(Clone)]
+pub struct RewindParts {
+    pub streams: Arc<Streams>,
+    pub rewinds: Arc<Rewinds>,
+}

@@ -1,0 +1,129 @@
+//! Supervisor of the rewind windows: one actor per room of this mixer that offers rewind.
+
+use std::io;
+
+use serde_json::json;
+
+use super::RewindParts;
+use super::room::{self, RewindActor};
+use crate::actors::context::Context;
+use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
+use crate::actors::recording::copying::blocking;
+use crate::actors::room_children::{ChildEnd, RoomChildren};
+use crate::domain::ids::RoomId;
+use crate::domain::rewind::{RewindDuty, duty};
+
+pub struct RewindSupervisor {
+    context: Context,
+    parts: RewindParts,
+    news: Option<DirtyRooms>,
+    rooms: RoomChildren<room::Msg>,
+    /// True once the files of an earlier process are erased.
+    clean: bool,
+}
+
+pub enum Msg {
+    StateChanged,
+    /// Result of erasing the files of an earlier process.
+    Cleaned(io::Result<()>),
+    /// Sent by a room's actor that has nothing left to do.
+    Finished(RoomId),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::StateChanged => "state_changed",
+            Self::Cleaned(_) => "cleaned",
+            Self::Finished(_) => "finished",
+        }
+    }
+}
+
+impl RewindSupervisor {
+    pub fn new(context: Context, parts: RewindParts) -> Self {
+        Self { context, parts, news: None, rooms: RoomChildren::default(), clean: false }
+    }
+
+    fn news(&mut self, cx: &mut Cx<Self>) {
+        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
+        match news.rebuilt {
+            true => self.look_at_all(cx),
+            false => news.rooms.into_iter().for_each(|room| self.look_at(room, cx)),
+        }
+    }
+
+    fn look_at_all(&mut self, cx: &mut Cx<Self>) {
+        let mut rooms: Vec<_> = self.context.directory.rooms().keys().cloned().collect();
+        rooms.extend(self.rooms.ids());
+        rooms.into_iter().for_each(|room| self.look_at(room, cx));
+    }
+
+    fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
+        if let Some(child) = self.rooms.get(&room) {
+            // A child that is gone is handled by `child_down`.
+            let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
+        } else if self.is_wanted(&room) {
+            let (context, parts, me, id) = (self.context.clone(), self.parts.clone(), cx.me(), room.clone());
+            self.rooms.start(&room, cx, move || {
+                RewindActor::new(id.clone(), context.clone(), parts.clone(), me.clone())
+            });
+        }
+    }
+
+    fn is_wanted(&self, room: &RoomId) -> bool {
+        let view = self.context.directory.room(room).unwrap_or_default();
+        let kept = self.parts.rewinds.get(room);
+        let of = kept.as_ref().map(|kept| &kept.nonce);
+        self.clean && duty(&view, &self.context.me, self.context.config.hls.rewind, of) != RewindDuty::Nothing
+    }
+}
+
+impl Behaviour for RewindSupervisor {
+    const KIND: &'static str = "rewind_supervisor";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let me = cx.me();
+        // A supervisor that is gone needs no wake-up.
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
+        }));
+        // The folders have random names, so a window that is opened now is a new one.
+        self.parts.rewinds.close_all();
+        let spool = self.parts.rewinds.spool().clone();
+        cx.run(blocking(move || spool.erase_all()), Msg::Cleaned);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::StateChanged => self.news(cx),
+            Msg::Cleaned(cleaned) => {
+                if let Err(error) = cleaned {
+                    tracing::warn!(%error, "rewind media of an earlier process could not be erased");
+                }
+                self.clean = true;
+                self.look_at_all(cx);
+            }
+            Msg::Finished(room) => {
+                // The room may have been wanted again since the actor reported; then the actor has received
+                // that change itself.
+                if !self.is_wanted(&room) {
+                    self.rooms.stop(&room, cx);
+                }
+            }
+        }
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        if let ChildEnd::Gone(room) = self.rooms.ended(child) {
+            self.look_at(room, cx);
+        }
+    }
+
+    fn observe(&self) -> ActorState {
+        let state = if self.clean { "supervising" } else { "cleaning" };
+        ActorState { observed: json!({ "rooms": self.rooms.len() }), ..ActorState::state(state) }
+    }
+}
