@@ -25,6 +25,7 @@
 // | go         | to                                | `back`, `forward`, or an address; answers `{address}` |
 // | disturb    | how                               | simulates an intervention by the system: `pause` of the media, `stall` (without an event) or `resume` |
 // | press      | target                            | presses the element of this selector |
+// | keys       | target, keys                      | focuses the element of this selector and presses these keys |
 // | write      | target, text                      | writes into the field of this selector |
 // | text       | target                            | the text of the element of this selector, or null if it is hidden or missing; `outer >>> inner` looks into the shadow root of `outer` |
 // | screenshot | path                              | PNG of the page |
@@ -445,6 +446,10 @@ const acts = {
   },
   disturb: ({ run }, { how }) => run(disturb, how),
   press: ({ page, hands }, { target }) => hands.press(page, target),
+  keys: async ({ page }, { target, keys }) => {
+    await page.focus(target);
+    for (const key of keys) await page.keyboard.press(key);
+  },
   write: ({ page, hands }, { target, text }) => hands.write(page, target, text),
   text: ({ run }, { target }) => run(shownText, target),
   screenshot: ({ page }, { path }) => page.screenshot({ path }).then(() => ({ path })),

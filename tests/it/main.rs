@@ -28,6 +28,7 @@ mod package;
 mod people;
 mod presence;
 mod recording;
+mod rewind;
 mod room_fields;
 mod rooms;
 mod sdk;

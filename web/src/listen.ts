@@ -1,11 +1,11 @@
 // Listen page: shows one listener and passes the user's actions to it.
 
-import { StentorListener, type PlaybackError, type PlaybackState, type StentorRoom } from '@stentor/client';
+import { SeekBar, StentorListener, type PlaybackError, type PlaybackState, type StentorRoom } from '@stentor/client';
 import Hls from 'hls.js';
 import { byId, pill, remembered, write } from './dom';
 import type { OnStage } from './listen/on-stage';
 import { RoomPanel } from './listen/room-panel';
-import { playback } from './listen/words';
+import { playback, timeOf } from './listen/words';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
 import { config, pathFor, playlistOf, roomOfPage, type PageRole } from './server';
@@ -17,6 +17,8 @@ interface PlayerStats {
   readonly fatal: boolean;
   readonly firstSoundMs: number | null;
   readonly behindLiveSeconds: number | null;
+  readonly rewindSeconds: number;
+  readonly rewound: boolean;
   readonly errors: readonly PlaybackError[];
 }
 
@@ -49,6 +51,8 @@ window.stentorPlayer = {
   get fatal() { return listener.status.state === 'failed'; },
   get firstSoundMs() { return listener.firstSoundMs; },
   get behindLiveSeconds() { return listener.behindLiveSeconds; },
+  get rewindSeconds() { return listener.rewindSeconds; },
+  get rewound() { return listener.rewound; },
   get errors() { return listener.errors; },
 };
 Object.defineProperty(window, 'stentorStage', { get: () => listener.stage });
@@ -77,13 +81,16 @@ const PILLS: Record<PlaybackState | 'muted', Parameters<typeof pill>> = {
   failed: ['bad', 'Cannot play'],
 };
 
+const PAST: Parameters<typeof pill> = ['warn', 'Behind live'];
+
 function show(): void {
   const { status, firstSoundMs } = listener;
   const { state } = status;
   const failed = state === 'failed';
   const silenced = state === 'playing' && (audio.muted || audio.volume === 0);
-  const words = playback(status, firstSoundMs !== null);
-  const [tone, word] = PILLS[silenced ? 'muted' : state];
+  const past = state === 'playing' && listener.rewound;
+  const words = past ? 'You hear the past' : playback(status, firstSoundMs !== null);
+  const [tone, word] = past && !silenced ? PAST : PILLS[silenced ? 'muted' : state];
   pill(tone, state === 'connecting' && firstSoundMs !== null ? 'Reconnecting' : word);
   write(byId('state'), failed ? 'Cannot play this room' : silenced ? 'Muted on this page' : words);
   card.dataset.state = silenced ? 'muted' : state;
@@ -99,7 +106,9 @@ function show(): void {
 
 function showBehind(): void {
   const behind = listener.behindLiveSeconds;
-  write(byId('behind'), behind === null ? '\u00a0' : `${behind.toFixed(1)} seconds behind the room`);
+  const words = listener.rewound ? `${timeOf(behind ?? 0)} behind live` : `${behind?.toFixed(1)} seconds behind the room`;
+  write(byId('behind'), behind === null ? '\u00a0' : words);
+  write(byId('reach'), `−${timeOf(listener.rewindSeconds)}`);
 }
 
 function toggle(): void {
@@ -125,6 +134,7 @@ function shortcut(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target instanceof HTMLInputElement && event.target !== volume;
   if (typing || byId<HTMLDialogElement>('hand-dialog').open) return;
+  if (event.target === byId('seek')) return;
   const onControl = event.target instanceof HTMLInputElement || event.target instanceof HTMLButtonElement;
   if (event.key === ' ' && !onControl) toggle();
   else if (event.key === 'm' || event.key === 'M') setMuted(!audio.muted);
@@ -181,6 +191,7 @@ hideVolumeWhereFixed();
 showToSystem();
 button.addEventListener('click', toggle);
 sound.addEventListener('click', () => setMuted(!audio.muted));
+new SeekBar(listener, { bar: byId('past'), range: byId<HTMLInputElement>('seek'), live: byId<HTMLButtonElement>('live') });
 volume.addEventListener('input', () => setVolume(Number(volume.value)));
 byId('speak').addEventListener('click', () => void speak());
 document.addEventListener('keydown', shortcut);

@@ -9,6 +9,8 @@ export type { StageOptions } from './stage.js';
 export type { PlaybackState, Transport } from './listening/player.js';
 export type { PlaybackError } from './listening/failures.js';
 export type { HlsClass, HlsLoader } from './listening/hls.js';
+export { SeekBar } from './listening/seek-bar.js';
+export type { SeekBarParts, SeekBarWords } from './listening/seek-bar.js';
 export { REACTIONS, RoomChannel } from './channel/channel.js';
 export type { ChannelEvents, ChannelOptions, Named } from './channel/channel.js';
 export { moderates, placeOf } from './channel/state.js';

@@ -7,6 +7,7 @@ import { problemOf, StentorError, type Problem } from './errors.js';
 import { addressesOf } from './listening/addresses.js';
 import type { PlaybackError } from './listening/failures.js';
 import type { HlsClass, HlsLoader } from './listening/hls.js';
+import { LEAST_BACK_SECONDS, reachOf } from './listening/past.js';
 import { Player, type PlaybackState, type Transport } from './listening/player.js';
 import type { StentorRoom } from './room.js';
 import type { StageOptions } from './stage.js';
@@ -123,6 +124,21 @@ export class StentorListener extends Emitter<ListenerEvents> {
     return this.player.playing ? this.player.behindLiveSeconds : null;
   }
 
+  /**
+   * Seconds that the listener can go back now; 0 if the room does not offer it, this browser cannot, or the channel is not
+   * followed ({@link StentorListener.follow}).
+   */
+  get rewindSeconds(): number {
+    if (!this.player.canRewind) return 0;
+    const { rewind, onAirSince } = this.roomState.room;
+    return reachOf({ offered: rewind, onAirSince, listed: this.player.pastSeconds, now: Date.now() });
+  }
+
+  /** True while the listener hears the past, after {@link StentorListener.rewind}. */
+  get rewound(): boolean {
+    return this.player.rewound;
+  }
+
   /** Milliseconds from the start of the page to the first sound; `null` before it. */
   get firstSoundMs(): number | null {
     return this.player.firstSoundMs;
@@ -164,6 +180,20 @@ export class StentorListener extends Emitter<ListenerEvents> {
   /** Pauses the sound. */
   pause(): void {
     this.player.pause();
+  }
+
+  /** Goes back: plays what was said so many seconds ago. The sound stays that far behind until `goLive`. */
+  rewind(seconds: number): void {
+    if (seconds < LEAST_BACK_SECONDS) return this.goLive();
+    const { heardAt, behindLiveSeconds } = this.player;
+    // The dates are those of the server, whose clock may differ from that of this device.
+    const live = heardAt && behindLiveSeconds !== null ? heardAt + behindLiveSeconds * 1000 : Date.now();
+    this.player.rewindTo(live - seconds * 1000);
+  }
+
+  /** Plays near live again. */
+  goLive(): void {
+    this.player.goLive();
   }
 
   /** Follows the room: its state, reactions and chat, until {@link StentorListener.close}. */

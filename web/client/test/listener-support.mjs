@@ -76,6 +76,11 @@ export class FakeHls {
     this.url = url;
   }
   attachMedia() {}
+  /** Positions from which the player has started to load. */
+  started = [];
+  startLoad(position) {
+    this.started.push(position);
+  }
   destroy() {
     this.destroyed = true;
   }

@@ -31,6 +31,14 @@ export function playback({ state, problem, pausedBy }: ListenerStatus, heard: bo
   }
 }
 
+/** Returns a time as on a clock: 0:05, 12:30, 1:02:03. */
+export function timeOf(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const digits = (value: number): string => String(value).padStart(2, '0');
+  return hours > 0 ? `${hours}:${digits(minutes)}:${digits(rest)}` : `${minutes}:${digits(rest)}`;
+}
+
 const FAILED: Readonly<Record<string, string>> = {
   invalid_room_id: 'This link names no valid room.',
   token_wrong_room: 'This link is for another room. Ask for a link to this one.',

@@ -35,6 +35,8 @@ export interface RoomLine {
   listeners: number;
   /** True while the broadcast is recorded; earlier versions of the server omit it. */
   recorded?: boolean;
+  /** Seconds that listeners can go back; absent if they cannot. */
+  rewind?: number;
   /** No new anchor may join; absent otherwise. */
   locked?: boolean;
   onAirSince?: number;

@@ -3,6 +3,7 @@
 import { StentorError } from '../errors.js';
 import { StentorListener, type ListenerStatus } from '../listener.js';
 import type { PlaybackState } from '../listening/player.js';
+import { SeekBar } from '../listening/seek-bar.js';
 import type { HlsClass, HlsLoader } from '../listening/hls.js';
 import type { Token } from '../tokens.js';
 import { Base, make, shadow, write } from './base.js';
@@ -15,10 +16,15 @@ export interface PlayerWords extends Record<PlaybackState, string> {
   volume: string;
   muted: string;
   off: string;
+  /** Behind live. */
+  past: string;
+  live: string;
+  position: string;
 }
 
 const WORDS: PlayerWords = {
   play: 'Play', pause: 'Pause', mute: 'Mute', volume: 'Volume', muted: 'Muted', off: 'No room',
+  past: 'Behind live', live: 'Live', position: 'Position',
   idle: 'Press play to listen', connecting: 'Connecting…', ready: 'On air. Press play to listen', playing: 'Live',
   buffering: 'Buffering…', paused: 'Paused', waiting: 'Not on air. It starts here by itself', failed: 'This room cannot be played',
 };
@@ -37,7 +43,8 @@ const ICON = '<svg viewBox="0 0 24 24" width="28" height="28" fill="currentColor
  * Player of a room.
  *
  * Attributes: `url` (`hlsUrl` of the API), `token`, `autoplay`, `label` (name shown; default: the room's id), `theme`
- * (`light` or `dark`; default: that of the system). Parts: `player`, `play`, `label`, `state`, `mute`, `volume`.
+ * (`light` or `dark`; default: that of the system). Parts: `player`, `play`, `label`, `state`, `mute`, `volume`,
+ * `past`, `seek`, `live`. The seek bar needs the channel, which a `<stentor-stage>` or `listener.follow()` opens.
  */
 export class StentorPlayerElement extends Base {
   static readonly observedAttributes = ['url', 'token', 'label'];
@@ -46,6 +53,7 @@ export class StentorPlayerElement extends Base {
   static hls: HlsClass | HlsLoader | undefined = () => import('hls.js/light') as Promise<{ default: HlsClass }>;
 
   private current: StentorListener | null = null;
+  private seekBar: SeekBar | null = null;
   private tokenSource: Token | null = null;
   private ownWords: PlayerWords = WORDS;
   private invalid = false;
@@ -137,8 +145,12 @@ export class StentorPlayerElement extends Base {
   private use(listener: StentorListener | null): void {
     if (!listener && !this.current) return this.show();
     this.current?.close();
+    this.seekBar?.close();
+    this.seekBar = null;
     this.current = listener;
     if (listener) {
+      const { past, seek, live } = this.view;
+      this.seekBar = new SeekBar(listener, { bar: past, range: seek, live });
       listener.on('state', (detail) => {
         if (listener !== this.current) return;
         this.show();
@@ -163,8 +175,11 @@ export class StentorPlayerElement extends Base {
     const state = make('span', { part: 'state', class: 'muted', role: 'status' });
     const mute = make('button', { part: 'mute', type: 'button', 'aria-pressed': 'false', click: () => this.setMuted() });
     const volume = make('input', { part: 'volume', type: 'range', min: '0', max: '100', value: '100', input: () => this.setVolume() });
-    root.append(make('div', { part: 'player', class: 'player' }, play, make('p', { class: 'text' }, label, state), make('p', { class: 'row sound' }, mute, volume)));
-    return { play, label, state, mute, volume };
+    const seek = make('input', { part: 'seek', type: 'range', min: '0', max: '0', value: '0' });
+    const live = make('button', { part: 'live', type: 'button', 'aria-pressed': 'true' });
+    const past = make('p', { part: 'past', class: 'row past', hidden: true }, seek, live);
+    root.append(make('div', { part: 'player', class: 'player' }, play, make('p', { class: 'text' }, label, state), make('p', { class: 'row sound' }, mute, volume), past));
+    return { play, label, state, mute, volume, seek, live, past };
   }
 
   private toggle(): void {
@@ -186,7 +201,7 @@ export class StentorPlayerElement extends Base {
 
   private show(): void {
     const { current, ownWords: words } = this;
-    const { play, label, state, mute, volume } = this.view;
+    const { play, label, state, mute, volume, seek, live } = this.view;
     const status = current?.status.state;
     const on = status === 'playing' || status === 'buffering';
     const silent = current?.audio.muted ?? false;
@@ -195,10 +210,12 @@ export class StentorPlayerElement extends Base {
     play.setAttribute('aria-label', on ? words.pause : words.play);
     play.disabled = !current || status === 'failed';
     write(label, this.getAttribute('label') || (current?.room ?? ''));
-    write(state, this.invalid ? words.failed : !status ? words.off : status === 'playing' && silent ? words.muted : words[status]);
+    write(state, this.invalid ? words.failed : !status ? words.off : status === 'playing' && silent ? words.muted : status === 'playing' && current?.rewound ? words.past : words[status]);
     write(mute, words.mute);
     mute.setAttribute('aria-pressed', String(silent));
     volume.setAttribute('aria-label', words.volume);
+    seek.setAttribute('aria-label', words.position);
+    write(live, words.live);
   }
 }
 
@@ -220,6 +237,10 @@ const STYLE = `
 .text { display: grid; flex: 1 1 10rem; min-width: 0; }
 :host([data-state='playing']) [part='state'] { color: var(--good); }
 :host([data-state='failed']) [part='state'] { color: var(--bad); }
+.past { flex: 1 1 100%; flex-wrap: nowrap; }
+.past[hidden] { display: none; }
+.past input { flex: 1; min-width: 0; accent-color: var(--accent); }
+[part='live'][aria-pressed='true'] { color: var(--good); }
 .sound { flex-wrap: nowrap; }
 .sound input { width: 6rem; accent-color: var(--accent); }
 `;

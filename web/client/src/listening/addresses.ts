@@ -5,6 +5,8 @@ import { StentorError } from '../errors.js';
 export interface Addresses {
   room: string;
   playlist: string;
+  /** Playlist of the past. */
+  rewind: string;
   /** Prefix of the listener channel's requests; ends with a slash. */
   channel: string;
   plain: string;
@@ -23,7 +25,7 @@ export function addressesOf(url: string, base: string | undefined): Addresses {
   }
   const root = known.origin + prefix;
   const channel = `${root}/hls/rooms/${segment}/`;
-  return { room, playlist: `${channel}index.m3u8`, channel, plain: `${root}/live/${segment}.aac` };
+  return { room, playlist: `${channel}index.m3u8`, rewind: `${channel}rewind.m3u8`, channel, plain: `${root}/live/${segment}.aac` };
 }
 
 function parse(url: string, base: string | undefined): URL | null {

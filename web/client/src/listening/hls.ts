@@ -32,15 +32,19 @@ export async function loaded(hls: HlsClass | HlsLoader): Promise<typeof Hls | nu
 /** Returns the class if it runs in this browser. */
 export const usable = (hls: HlsClass): typeof Hls | null => (hls.isSupported() ? (hls as unknown as typeof Hls) : null);
 
-/** `authorize` adds the token to a request. */
-export function configOf(hls: typeof Hls, authorize: (xhr: XMLHttpRequest, url: string) => void): Partial<HlsConfig> {
+/** `past`: for the playlist of the past. `authorize` adds the token to a request. */
+export function configOf(
+  hls: typeof Hls, past: boolean, authorize: (xhr: XMLHttpRequest, url: string) => void,
+): Partial<HlsConfig> {
   const errorRetry = { maxNumRetry: 6, retryDelayMs: FIRST_RETRY_MS, maxRetryDelayMs: 2000 };
   const timeoutRetry = { maxNumRetry: 2, retryDelayMs: 0, maxRetryDelayMs: 0 };
   const policy = { default: { maxTimeToFirstByteMs: 10000, maxLoadTimeMs: 20000, timeoutRetry, errorRetry } };
   return {
     // Neither liveSyncDuration nor ...Count: hls.js then uses the playlist's PART-HOLD-BACK.
-    lowLatencyMode: true,
-    maxLiveSyncPlaybackRate: 1.05,
+    lowLatencyMode: !past,
+    maxLiveSyncPlaybackRate: past ? 1 : 1.05,
+    // The position in the past is known only when its playlist is.
+    autoStartLoad: !past,
     // When FFmpeg dies, up to 0.7 s of media are missing, and three parts of buffer are 0.6 s: playback stalls. By
     // default hls.js then stays a whole second further behind; two more parts are enough for the next time.
     liveSyncOnStallIncrease: 0.4,

@@ -9,6 +9,7 @@ import { BROKE_OFF, describe, described, judge, OFF_AIR, UNREACHABLE, UNSUPPORTE
 import { Fetching, setEnds } from './fetching.js';
 import { configOf, FIRST_RETRY_MS, loaded, usable, type HlsClass, type HlsLoader } from './hls.js';
 import { askAhead, nativeLatency } from './native.js';
+import { positionOf } from './past.js';
 import { Playhead } from './playhead.js';
 
 /**
@@ -51,6 +52,9 @@ const LOST_LOOKS = 12;
 /** Distance by which a restart skips the buffer's end: hls.js ignores fragments that end before its start position. */
 const PAST_END_SECONDS = 0.001;
 
+/** Ends of the paths whose requests carry the token. */
+const GUARDED = ['/index.m3u8', '/rewind.m3u8', '/enc.key'];
+
 export interface PlayerOptions {
   audio: HTMLAudioElement;
   addresses: Addresses;
@@ -74,6 +78,10 @@ export class Player {
   /** `undefined`: not loaded yet. `null`: this browser does not run it, or there is none. */
   private hlsClass: typeof Hls | null | undefined;
   private wanted = false;
+  /** Moment from which the past is heard; null near live. */
+  private back: number | null = null;
+  /** True if `hls` has the playlist of the past. */
+  private past = false;
   private failures = 0;
   private retry: number | undefined;
   private readonly playhead = new Playhead();
@@ -131,12 +139,55 @@ export class Player {
     const heard = this.hls.playingDate;
     // The playlist's dates include encoding and delivery, but depend on this device's clock.
     const byClock = heard ? (Date.now() - heard.getTime()) / 1000 : NaN;
-    return Math.abs(byClock - byPlaylist) < 3 ? byClock : byPlaylist;
+    // The playlist of the past ends with a whole segment, so it is further behind.
+    return Math.abs(byClock - byPlaylist) < (this.past ? 9 : 3) ? byClock : byPlaylist;
   }
 
   /** Moment of the stream that is heard now, in milliseconds since the Unix epoch; null while that is unknown. */
   get heardAt(): number | null {
     return (this.playing && this.hls?.playingDate?.getTime()) || null;
+  }
+
+  /** True if the listener has gone back. */
+  get rewound(): boolean {
+    return this.back !== null;
+  }
+
+  /** True if this browser can go back: with hls.js. */
+  get canRewind(): boolean {
+    return this.transport === 'hls.js';
+  }
+
+  /** Seconds that the playlist of the past has; null while it is not loaded. */
+  get pastSeconds(): number | null {
+    return (this.past && this.hls?.latestLevelDetails?.totalduration) || null;
+  }
+
+  /** Plays from a moment of the past on, in milliseconds since the Unix epoch. */
+  rewindTo(moment: number): void {
+    if (this.ended.signal.aborted || !this.canRewind) return;
+    this.back = moment;
+    this.wanted = true;
+    const details = this.past ? this.hls?.latestLevelDetails : undefined;
+    const position = details && positionOf(details.fragments, moment);
+    if (position == null) return this.connectAgain();
+    this.audio.currentTime = position;
+    if (this.audio.paused) this.play();
+    this.options.changed();
+  }
+
+  /** Plays near live again. */
+  goLive(): void {
+    if (this.back === null) return;
+    this.back = null;
+    this.wanted = true;
+    if (this.past) this.connectAgain();
+  }
+
+  private connectAgain(): void {
+    window.clearTimeout(this.retry);
+    this.enter('connecting');
+    void this.connect();
   }
 
   play(): void {
@@ -195,9 +246,11 @@ export class Player {
 
   private connectHls(hlsClass: typeof Hls): void {
     const { Events } = hlsClass;
-    const hls = new hlsClass(configOf(hlsClass, (xhr, url) => this.authorize(xhr, url)));
+    const past = this.back !== null;
+    const hls = new hlsClass(configOf(hlsClass, past, (xhr, url) => this.authorize(xhr, url)));
     this.transport = 'hls.js';
     this.hls = hls;
+    this.past = past;
     this.fetching = new Fetching();
     hls.on(Events.ERROR, (_, data) => {
       const error = describe(data);
@@ -215,6 +268,7 @@ export class Player {
       const first = newest === undefined;
       // The end of a broadcast is served for a while: current listeners hear it, but nobody starts with it.
       if (!details.live && (first || this.audio.paused)) return this.fell(OFF_AIR);
+      if (first && past) hls.startLoad(positionOf(details.fragments, this.back ?? 0) ?? -1);
       if (first) this.begin();
       // A lost mixer's window is lost too: hls.js would wait at the end of its buffer for media that never come.
       const jumped = newest !== undefined && details.startSN > newest + 1;
@@ -224,8 +278,9 @@ export class Player {
       const missing = Math.max(0, ENOUGH_TO_START_SECONDS - details.totalduration);
       window.setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
     });
-    hls.on(Events.LEVEL_UPDATED, (_, { details }) => setEnds(details.fragments));
-    hls.loadSource(this.options.addresses.playlist);
+    if (!past) hls.on(Events.LEVEL_UPDATED, (_, { details }) => setEnds(details.fragments));
+    const { playlist, rewind } = this.options.addresses;
+    hls.loadSource(past ? rewind : playlist);
     hls.attachMedia(this.audio);
   }
 
@@ -256,7 +311,7 @@ export class Player {
   /** Playlist and keys carry the token; parts and segments stay cacheable without it. */
   private authorize(xhr: XMLHttpRequest, url: string): void {
     const { pathname, origin } = new URL(url, this.options.addresses.playlist);
-    const guarded = pathname.endsWith('/index.m3u8') || pathname.endsWith('/enc.key');
+    const guarded = GUARDED.some((name) => pathname.endsWith(name));
     if (!this.token || !guarded || origin !== new URL(this.options.addresses.playlist).origin) return;
     xhr.open('GET', url, true);
     xhr.setRequestHeader('Authorization', `Bearer ${this.token}`);
@@ -312,6 +367,11 @@ export class Player {
   private fell(verdict: Verdict): void {
     window.clearTimeout(this.retry);
     this.disconnect();
+    if (this.back !== null && verdict.kind !== 'broken') {
+      // Without the past there may still be the present; if not, its refusal tells the reason.
+      this.back = null;
+      return this.connectAgain();
+    }
     const renewed = verdict.problem.code.startsWith('token_') && this.options.tokens.refused(this.token);
     if (verdict.kind === 'failed' && !renewed) return this.enter('failed', verdict.problem);
     const waiting = verdict.kind === 'waiting';
@@ -325,9 +385,16 @@ export class Player {
   }
 
   private keepUp(): void {
+    if (this.past) return this.remember();
     if (this.playing && this.hls && this.hls.latency > (this.hls.targetLatency ?? 0) + JUMP_BEHIND_SECONDS) {
       this.jumpToLive();
     }
+  }
+
+  /** Remembers the moment that is heard, to go on from there if the connection is lost. */
+  private remember(): void {
+    if (this.back === null || this.audio.seeking || !this.playing) return;
+    this.back = this.heardAt ?? this.back;
   }
 
   private look(): void {
@@ -341,7 +408,7 @@ export class Player {
     const { audio, hls } = this;
     const last = audio.buffered.length - 1;
     const edge = hls?.latestLevelDetails?.edge;
-    if (!hls || edge === undefined || last < 0 || audio.paused) return;
+    if (!hls || this.past || edge === undefined || last < 0 || audio.paused) return;
     const bufferEnd = audio.buffered.end(last);
     const idle = hls.inFlightFragments.main.state === 'IDLE';
     if (!this.fetching.look({ idle, position: audio.currentTime, bufferEnd, edge }, performance.now())) return;
@@ -364,11 +431,11 @@ export class Player {
     const [start, end] = [audio.buffered.start(last), audio.buffered.end(last)];
     // Counted from the time when there is something to fetch: while a room has no mixer, no audio is missed.
     const unfetched = (hls.latestLevelDetails?.edge ?? 0) > end + UNFETCHED_SECONDS;
-    this.lostFor = unfetched ? this.lostFor + 1 : 0;
+    this.lostFor = unfetched && !this.past ? this.lostFor + 1 : 0;
     const from = Math.max(start, audio.currentTime);
     if (end - from >= ENOUGH_SECONDS) {
       // After a seek the browser needs little buffer again, and a gap between two ranges is passed.
-      audio.currentTime = Math.min(Math.max(from + 0.01, hls.liveSyncPosition ?? 0), end - ENOUGH_SECONDS / 2);
+      audio.currentTime = Math.min(Math.max(from + 0.01, (!this.past && hls.liveSyncPosition) || 0), end - ENOUGH_SECONDS / 2);
       this.stoodFor = 0;
     } else if (this.lostFor >= LOST_LOOKS) {
       this.startOver();
@@ -384,7 +451,7 @@ export class Player {
 
   private jumpToLive(): void {
     const live = this.hls?.liveSyncPosition;
-    if (live && live > this.audio.currentTime + 1) this.audio.currentTime = live;
+    if (!this.past && live && live > this.audio.currentTime + 1) this.audio.currentTime = live;
   }
 
   private record(error: PlaybackError): void {

@@ -1,0 +1,55 @@
+// Positions in the past of a room. Pure; all moments are milliseconds since the Unix epoch, on the server's clock.
+
+/** Segment of a playlist with dates, as hls.js has it. Positions are seconds of the media timeline. */
+export interface DatedSegment {
+  readonly start: number;
+  readonly duration: number;
+  readonly programDateTime: number | null;
+}
+
+/** Distance from live below which going back means nothing: this much is buffered anyway. */
+export const LEAST_BACK_SECONDS = 5;
+/** Distance of the first position from the start of the playlist, which moves on while the segment is loaded. */
+const INSIDE_SECONDS = 6;
+
+/** Returns the position of a moment: in the playlist, and not so close to its start that it is about to leave. */
+export function positionOf(segments: readonly DatedSegment[], moment: number): number | null {
+  const dated = segments.filter(({ programDateTime }) => programDateTime !== null);
+  const [first, last] = [dated[0], dated.at(-1)];
+  if (!first || !last) return null;
+  // Not the first segment: between two of them may be a gap.
+  const of = dated.filter((segment) => segment.programDateTime! <= moment).at(-1) ?? first;
+  const position = of.start + Math.min(Math.max((moment - of.programDateTime!) / 1000, 0), of.duration);
+  const least = Math.min(first.start + INSIDE_SECONDS, last.start);
+  return Math.min(Math.max(position, least), last.start + last.duration);
+}
+
+/** What is known of the room and of playback, to tell how far one can go back. */
+export interface PastLook {
+  /** `rewind` of the room, in seconds; undefined: it offers none. */
+  offered: number | undefined;
+  /** Start of the broadcast; undefined while the room is not on air. */
+  onAirSince: number | undefined;
+  /** Duration of the playlist of the past, if it has been loaded. */
+  listed: number | null;
+  now: number;
+}
+
+/** Returns how far one can go back, in seconds; 0: not at all. */
+export function reachOf({ offered, onAirSince, listed, now }: PastLook): number {
+  if (!offered || onAirSince === undefined) return 0;
+  const reach = Math.min(offered, (now - onAirSince) / 1000, listed ?? Infinity);
+  return reach > LEAST_BACK_SECONDS ? Math.floor(reach) : 0;
+}
+
+/** Returns a time before live in words, as a screen reader says it. */
+export function behindInWords(seconds: number): string {
+  const parts = [[3600, 'hour'], [60, 'minute'], [1, 'second']] as const;
+  let rest = Math.round(seconds);
+  const said = parts.flatMap(([unit, name]) => {
+    const count = Math.floor(rest / unit);
+    rest -= count * unit;
+    return count ? [`${count} ${name}${count > 1 ? 's' : ''}`] : [];
+  });
+  return `${said.join(' ') || 'less than a second'} behind live`;
+}

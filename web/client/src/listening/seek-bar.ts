@@ -1,0 +1,118 @@
+// A seek bar: connects a range input and a button of the application with a listener. Owns the value that the user has
+// chosen until it is heard; never creates an element.
+
+import type { StentorListener } from '../listener.js';
+import { behindInWords, LEAST_BACK_SECONDS } from './past.js';
+
+/** Elements of a seek bar. */
+export interface SeekBarParts {
+  /** Hidden while the listener cannot go back. */
+  bar: HTMLElement;
+  /** Position: from the oldest moment, negative, to live, 0; in seconds. */
+  range: HTMLInputElement;
+  /** Returns to live; pressed while the listener is there. */
+  live: HTMLButtonElement;
+}
+
+/** Words of a seek bar for screen readers, for translations. */
+export interface SeekBarWords {
+  live: string;
+  /** A position, from the time before live in whole seconds. */
+  behind: (seconds: number) => string;
+}
+
+const WORDS: SeekBarWords = { live: 'live', behind: behindInWords };
+/** Step of the arrow keys, in seconds. */
+const STEP_SECONDS = 5;
+/** Interval of updates. */
+const LOOK_MS = 500;
+/** Time without a further key press until the chosen position is played. */
+const SETTLE_MS = 300;
+/** Time after which the heard position is shown again, if something is heard. */
+const SHOW_CHOSEN_MS = 2000;
+
+/** A seek bar; follows the listener until {@link SeekBar.close}. */
+export class SeekBar {
+  /** Seconds before live that the user has chosen; null once they are heard. */
+  private chosen: number | null = null;
+  private chosenAt = 0;
+  private settling: number | undefined;
+  private readonly ended = new AbortController();
+  private readonly looking: number;
+
+  constructor(
+    private readonly listener: StentorListener, private readonly parts: SeekBarParts, private readonly words: SeekBarWords = WORDS,
+  ) {
+    const { range, live } = parts;
+    const { signal } = this.ended;
+    range.step = 'any';
+    range.max = '0';
+    range.addEventListener('keydown', (event) => this.key(event), { signal });
+    range.addEventListener('input', () => this.choose(-Number(range.value)), { signal });
+    range.addEventListener('change', () => this.settle(0), { signal });
+    live.addEventListener('click', () => this.goLive(), { signal });
+    this.looking = window.setInterval(() => this.show(), LOOK_MS);
+    this.show();
+  }
+
+  /** Releases elements and listener. */
+  close(): void {
+    this.ended.abort();
+    window.clearInterval(this.looking);
+    window.clearTimeout(this.settling);
+  }
+
+  /** The steps of a range are too small for hours: arrows move 5 seconds, Page Up and Page Down a minute. */
+  private key(event: KeyboardEvent): void {
+    const { range } = this.parts;
+    const now = -Number(range.value);
+    const to = new Map([
+      ['ArrowLeft', now + STEP_SECONDS], ['ArrowDown', now + STEP_SECONDS], ['PageDown', now + 60],
+      ['ArrowRight', now - STEP_SECONDS], ['ArrowUp', now - STEP_SECONDS], ['PageUp', now - 60],
+      ['Home', -Number(range.min)], ['End', 0],
+    ]).get(event.key);
+    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const within = Math.min(Math.max(to, 0), -Number(range.min));
+    // The first step back from live passes what is buffered.
+    this.choose(within > now && within <= LEAST_BACK_SECONDS ? 2 * STEP_SECONDS : within);
+    this.settle(SETTLE_MS);
+  }
+
+  private choose(seconds: number): void {
+    this.chosen = seconds;
+    this.chosenAt = Infinity;
+    this.show();
+  }
+
+  private settle(delay: number): void {
+    window.clearTimeout(this.settling);
+    this.settling = window.setTimeout(() => {
+      this.chosenAt = Date.now();
+      this.listener.rewind(this.chosen ?? 0);
+      this.show();
+    }, delay);
+  }
+
+  private goLive(): void {
+    window.clearTimeout(this.settling);
+    this.chosen = null;
+    this.listener.goLive();
+    this.show();
+  }
+
+  private show(): void {
+    const { bar, range, live } = this.parts;
+    const { listener, words } = this;
+    const { rewindSeconds: reach, behindLiveSeconds: behind, rewound } = listener;
+    if (behind !== null && Date.now() - this.chosenAt > SHOW_CHOSEN_MS) this.chosen = null;
+    bar.hidden = reach === 0;
+    range.min = String(-reach);
+    const before = this.chosen ?? (rewound ? (behind ?? -Number(range.value)) : 0);
+    range.value = String(-Math.min(before, reach));
+    const isLive = this.chosen === null ? !rewound : this.chosen < LEAST_BACK_SECONDS;
+    range.setAttribute('aria-valuetext', isLive ? words.live : words.behind(Math.round(before)));
+    live.setAttribute('aria-pressed', String(isLive));
+  }
+}
