@@ -380,11 +380,11 @@ impl Mountable {
         };
         let directory = context.directory.clone();
         let (listening, secrets, audience) = (sides.listening, sides.secrets.clone(), sides.audience.clone());
-        let replay = ReplaySide {
+        let replay = web::Data::new(ReplaySide {
             media: sides.replay.clone(),
             auth: tokens.clone(),
             cors: Cors::new(config.http.allowed_origins.clone()),
-        };
+        });
         let spool = Spool::new(config.recordings_dir());
         let door: relay::RelaySide =
             Arc::new(RelayMedia { here: listening.here.clone(), secrets, audience, spool });
@@ -394,6 +394,7 @@ impl Mountable {
             media: media.clone(),
             keys: Arc::new(NodeKeys { directory, secrets: sides.secrets, media, rotation }),
             auth: tokens,
+            replay: Some(replay.clone()),
             listeners,
             cors: Cors::new(config.http.allowed_origins.clone()),
         });
@@ -427,7 +428,7 @@ impl Mountable {
             ws: web::Data::new(ws),
             hls,
             live: web::Data::new(live),
-            replay: web::Data::new(replay),
+            replay,
             channel: web::Data::new(channel),
             relay: web::Data::new(door),
             pages: web::Data::new(pages),

@@ -89,6 +89,10 @@ impl ReplayAuth for NodeTokens {
     fn verify(&self, token: &str, recording: &RecordingId, room: &RoomId) -> Result<(), TokenError> {
         self.tokens.verify_replay(token, recording, room, self.clock.wall())
     }
+
+    fn recording_of(&self, token: &str, room: &RoomId) -> Option<RecordingId> {
+        self.tokens.recording_of(token, room, self.clock.wall()).ok()
+    }
 }
 
 impl TokenIssuer for NodeTokens {

@@ -298,11 +298,20 @@ impl Tokens {
         room: &RoomId,
         now: UnixMs,
     ) -> Result<(), TokenError> {
-        let claims = self.verify(Role::Replay, token, room, now)?;
-        match claims.recording.as_deref() == Some(recording.as_str()) {
+        match self.recording_of(token, room, now)? == *recording {
             true => Ok(()),
             false => Err(TokenError::WrongRecording),
         }
+    }
+
+    /// Returns the recording of this room that a replay token opens.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify), or [`TokenError::WrongRecording`].
+    pub fn recording_of(&self, token: &str, room: &RoomId, now: UnixMs) -> Result<RecordingId, TokenError> {
+        let claims = self.verify(Role::Replay, token, room, now)?;
+        let recording = claims.recording.and_then(|id| RecordingId::new(&id).ok());
+        recording.ok_or(TokenError::WrongRecording)
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one claim of the token")]

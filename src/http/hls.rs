@@ -17,6 +17,7 @@ use url::form_urlencoded;
 use super::error::{ApiError, Code};
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
 use super::methods::other;
+use super::replay::ReplaySide;
 use crate::auth::TokenError;
 use crate::domain::client_address::network;
 use crate::domain::grant::Grant;
@@ -120,6 +121,8 @@ pub struct HlsSide {
     pub media: Arc<dyn LiveMedia>,
     pub keys: Arc<dyn KeyService>,
     pub auth: Arc<dyn ListenerAuth>,
+    /// Recordings of rooms whose broadcast is over; `None`: there are none.
+    pub replay: Option<web::Data<ReplaySide>>,
     /// Listener counter and the listener limits of the rooms. Every served playlist updates the counter.
     pub listeners: Listeners,
     pub cors: Cors,
@@ -153,6 +156,9 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
     let room = RoomId::new(names.query("room"))?;
     match names.query("name") {
         PLAYLIST_NAME => {
+            if let Some(recording) = recorded(request, side, &room).await? {
+                return Ok(recording);
+            }
             let at = Query(request.query_string()).reload()?;
             let caching = if at.is_some() { BLOCKING_PLAYLIST } else { PLAYLIST };
             playlist(request, side, &room, caching, side.media.playlist(&room, at)).await
@@ -171,6 +177,28 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
         }
         _ => Err(no_such_file()),
     }
+}
+
+/// Sends the holder of a replay token on to the recording, once the broadcast is over.
+async fn recorded(
+    request: &HttpRequest,
+    side: &HlsSide,
+    room: &RoomId,
+) -> Result<Option<HttpResponse>, ApiError> {
+    let in_query = Query(request.query_string()).token()?;
+    let Some(token) = token_of(request, in_query.as_deref()) else { return Ok(None) };
+    let view = side.listeners.directory.room(room);
+    if view.is_some_and(|view| view.is_on_air()) {
+        return Ok(None);
+    }
+    let Some(replay) = &side.replay else { return Ok(None) };
+    let Some(recording) = replay.instead_of(room, &token).await else { return Ok(None) };
+    // `Query::token` accepts no character that would have to be encoded.
+    let query = in_query.map_or(String::new(), |token| format!("?token={token}"));
+    let location = format!("../../recordings/{recording}/{PLAYLIST_NAME}{query}");
+    let mut answer = HttpResponse::TemporaryRedirect();
+    answer.insert_header((header::LOCATION, location)).insert_header((header::CACHE_CONTROL, SECRET));
+    Ok(Some(answer.finish()))
 }
 
 /// Answers with a playlist, which is awaited once the client is admitted.

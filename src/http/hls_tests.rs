@@ -336,7 +336,14 @@ fn side() -> web::Data<HlsSide> {
     let cors = Cors::new(vec!["https://app.example".into()]);
     let listeners =
         Listeners { me: ModuleId::new("one").unwrap(), audience: Arc::default(), directory: Arc::default() };
-    web::Data::new(HlsSide { media: fake.clone(), keys: fake.clone(), auth: fake, listeners, cors })
+    web::Data::new(HlsSide {
+        media: fake.clone(),
+        keys: fake.clone(),
+        auth: fake,
+        replay: None,
+        listeners,
+        cors,
+    })
 }
 
 struct Answer {

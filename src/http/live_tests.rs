@@ -221,7 +221,7 @@ fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
         audience: audience.clone(),
         directory: Arc::default(),
     };
-    let hls = HlsSide { media, keys, auth, listeners, cors: Cors::default() };
+    let hls = HlsSide { media, keys, auth, replay: None, listeners, cors: Cors::default() };
     (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, public_url, secure: false }), audience)
 }
 

@@ -72,6 +72,9 @@ pub trait ReplayAuth: Send + Sync {
     /// # Errors
     /// The token is not valid now, or not for this recording.
     fn verify(&self, token: &str, recording: &RecordingId, room: &RoomId) -> Result<(), TokenError>;
+
+    /// Returns the recording of this room that a valid replay token opens.
+    fn recording_of(&self, token: &str, room: &RoomId) -> Option<RecordingId>;
 }
 
 /// Services behind `/hls/recordings`.
@@ -134,6 +137,13 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
 }
 
 impl ReplaySide {
+    /// Returns the recording that a request for the playlist of a room off air may have instead: the one that
+    /// its replay token opens, if it can be played.
+    pub async fn instead_of(&self, room: &RoomId, token: &str) -> Option<RecordingId> {
+        let recording = self.auth.recording_of(token, room)?;
+        self.media.playlist(&recording).await.is_ok().then_some(recording)
+    }
+
     /// Checks the token of a request for something that is not encrypted. A client without a valid token
     /// learns nothing, not even which recordings exist.
     fn admit(

@@ -63,6 +63,23 @@ impl ReplayAuth for OneToken {
             _ => Err(TokenError::WrongRecording),
         }
     }
+
+    fn recording_of(&self, token: &str, _: &RoomId) -> Option<RecordingId> {
+        (token != "listener").then(|| RecordingId::new(if token == "good" { ID } else { OTHER }).unwrap())
+    }
+}
+
+const OTHER: &str = "0000000000000000";
+
+#[actix::test]
+async fn replay_token_opens_recording_instead() {
+    let (media, auth, cors) = (Arc::new(OneRecording), Arc::new(OneToken), Cors::default());
+    let side = ReplaySide { media, auth, cors };
+    let room = RoomId::new("demo").unwrap();
+    let instead = async |token| side.instead_of(&room, token).await.map(|recording| recording.to_string());
+    assert_eq!(instead("good").await.as_deref(), Some(ID));
+    assert_eq!(instead("listener").await, None);
+    assert_eq!(instead("of a deleted recording").await, None);
 }
 
 async fn ask(path: &str) -> (u16, String, String) {

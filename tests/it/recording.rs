@@ -67,6 +67,16 @@ async fn recorded_room_can_be_replayed() {
     assert!(first.level(440.0) > 0.03 && first.level(1_000.0) < 0.01, "{}", first.level(440.0));
     assert!(last.level(1_000.0) > 0.03 && last.level(440.0) < 0.01, "{}", last.level(1_000.0));
 
+    // The live URL plays it, too, for the holder of the replay token.
+    let live = format!("{}/hls/rooms/{ROOM}/index.m3u8?token=", node.hls);
+    let moved = request("GET", &format!("{live}{token}"), &[], None).await;
+    let location = format!("../../recordings/{id}/index.m3u8?token={token}");
+    assert_eq!((moved.status, moved.header("location")), (307, Some(location.as_str())), "{moved:?}");
+    let from_live = decoded_from(&format!("{live}{token}"));
+    assert_eq!(from_live.pcm.len(), heard.pcm.len());
+    let listener = request("GET", &format!("{live}{}", target.token), &[], None).await;
+    assert_ne!(listener.status, 307, "a listener token opens no recording");
+
     let file = m4a(&node, &id, &token, None).await;
     let played = decoded_from(&format!("{}?token={token}", m4a_url(&node, &id)));
     let seconds = played.pcm.len() as f64 / 48_000.0;

@@ -64,6 +64,7 @@ impl Stage {
             media: room.clone(),
             keys: room.clone(),
             auth: room,
+            replay: None,
             listeners: Listeners {
                 me: ModuleId::new("one").unwrap(),
                 audience: Arc::default(),
