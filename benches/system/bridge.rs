@@ -68,14 +68,20 @@ impl Bridge {
 
     /// Lets three participants join a room and talk. `settings` override those of `join`.
     pub async fn talk(&mut self, room: u32, pin: &str, settings: &Value) {
+        self.talk_as(room, pin, settings, SPEAKERS).await;
+    }
+
+    /// Lets `count` participants join a room and talk, each with one of the three voices.
+    pub async fn talk_as(&mut self, room: u32, pin: &str, settings: &Value, count: usize) {
         let mut speakers = Vec::new();
-        for voice in self.voices.clone() {
+        let voices: Vec<_> = self.voices.iter().cycle().take(count).cloned().collect();
+        for voice in voices {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
             let ours = socket.local_addr().expect("an address");
             // With forward error correction, as WebRTC clients offer.
             let rtp =
                 json!({ "ip": "127.0.0.1", "port": ours.port(), "payload_type": PAYLOAD_TYPE, "fec": true });
-            let volume = MixShare::of(SPEAKERS as u8).volume();
+            let volume = MixShare::of(count as u8).volume();
             let mut body =
                 json!({ "request": "join", "room": room, "pin": pin, "volume": volume, "rtp": rtp });
             merge(&mut body, settings);

@@ -21,6 +21,7 @@ mod quiet_janus;
 mod restart;
 mod segment;
 mod speakers;
+mod stages;
 mod start;
 mod stub;
 #[allow(dead_code, reason = "the harness of the tests, which use all of it")]
@@ -42,7 +43,7 @@ use table::{Row, Table};
 
 type Part = (&'static str, fn() -> LocalBoxFuture<'static, Vec<Row>>);
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     ("watch", || watch::measure().boxed_local()),
     ("start", || start::measure().boxed_local()),
     ("segment", || segment::measure().boxed_local()),
@@ -53,6 +54,7 @@ const PARTS: [Part; 12] = [
     ("anchors", || anchors::measure().boxed_local()),
     ("restart", || restart::measure().boxed_local()),
     ("speakers", || speakers::measure().boxed_local()),
+    ("stages", || stages::measure().boxed_local()),
     ("crowd", || crowd::measure().boxed_local()),
     ("micro", || async { micro::collected() }.boxed_local()),
 ];
