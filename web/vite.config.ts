@@ -35,7 +35,7 @@ export default defineConfig({
         codeSplitting: {
           groups: [
             { name: 'shared', test: /web\/src\/(browsers|dom|link|reasons|server)\.ts$/ },
-            { name: 'channel', test: /src\/(names|channel\/\w+)\.ts$|client\/src\/(emitter|errors|tokens|listening\/addresses)\.ts$/ },
+            { name: 'channel', test: /src\/(names|schedule|channel\/\w+)\.ts$|client\/src\/(emitter|errors|tokens|listening\/addresses)\.ts$/ },
             { name: 'voice', test: /client\/src\/(?!listen)|src\/(speak\/words|listen\/on-stage)\.ts$/ },
           ],
         },

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/oapi-codegen/nullable"
 	"github.com/oapi-codegen/runtime"
@@ -84,6 +85,7 @@ const (
 	CodeRoomLocked           Code = "room_locked"
 	CodeRoomNotFound         Code = "room_not_found"
 	CodeRoomNotOnAir         Code = "room_not_on_air"
+	CodeRoomOnAir            Code = "room_on_air"
 	CodeRoomRemoving         Code = "room_removing"
 	CodeScopeMissing         Code = "scope_missing"
 	CodeSlowMode             Code = "slow_mode"
@@ -240,6 +242,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodeRoomNotOnAir:
 		return true
+	case CodeRoomOnAir:
+		return true
 	case CodeRoomRemoving:
 		return true
 	case CodeScopeMissing:
@@ -289,24 +293,32 @@ func (e Code) Valid() bool {
 
 // Defines values for EventType.
 const (
-	EventTypeAnchorInvited EventType = "anchor_invited"
-	EventTypeRoleChanged   EventType = "role_changed"
-	EventTypeRoomCreated   EventType = "room_created"
-	EventTypeRoomDeleted   EventType = "room_deleted"
-	EventTypeRoomEnded     EventType = "room_ended"
-	EventTypeRoomLocked    EventType = "room_locked"
-	EventTypeRoomMoved     EventType = "room_moved"
-	EventTypeRoomMuted     EventType = "room_muted"
-	EventTypeRoomStarted   EventType = "room_started"
-	EventTypeRoomUnlocked  EventType = "room_unlocked"
-	EventTypeUserBanned    EventType = "user_banned"
-	EventTypeUserUnbanned  EventType = "user_unbanned"
+	EventTypeAnchorInvited   EventType = "anchor_invited"
+	EventTypeBackstageClosed EventType = "backstage_closed"
+	EventTypeBackstageOpened EventType = "backstage_opened"
+	EventTypeRoleChanged     EventType = "role_changed"
+	EventTypeRoomCreated     EventType = "room_created"
+	EventTypeRoomDeleted     EventType = "room_deleted"
+	EventTypeRoomEnded       EventType = "room_ended"
+	EventTypeRoomLocked      EventType = "room_locked"
+	EventTypeRoomMoved       EventType = "room_moved"
+	EventTypeRoomMuted       EventType = "room_muted"
+	EventTypeRoomScheduled   EventType = "room_scheduled"
+	EventTypeRoomStarted     EventType = "room_started"
+	EventTypeRoomUnlocked    EventType = "room_unlocked"
+	EventTypeRoomUnscheduled EventType = "room_unscheduled"
+	EventTypeUserBanned      EventType = "user_banned"
+	EventTypeUserUnbanned    EventType = "user_unbanned"
 )
 
 // Valid indicates whether the value is a known member of the EventType enum.
 func (e EventType) Valid() bool {
 	switch e {
 	case EventTypeAnchorInvited:
+		return true
+	case EventTypeBackstageClosed:
+		return true
+	case EventTypeBackstageOpened:
 		return true
 	case EventTypeRoleChanged:
 		return true
@@ -322,9 +334,13 @@ func (e EventType) Valid() bool {
 		return true
 	case EventTypeRoomMuted:
 		return true
+	case EventTypeRoomScheduled:
+		return true
 	case EventTypeRoomStarted:
 		return true
 	case EventTypeRoomUnlocked:
+		return true
+	case EventTypeRoomUnscheduled:
 		return true
 	case EventTypeUserBanned:
 		return true
@@ -430,16 +446,19 @@ func (e RoomRole) Valid() bool {
 
 // Defines values for RoomStatus.
 const (
-	RoomStatusCreated  RoomStatus = "created"
-	RoomStatusDegraded RoomStatus = "degraded"
-	RoomStatusOnair    RoomStatus = "onair"
-	RoomStatusRemoving RoomStatus = "removing"
-	RoomStatusStarting RoomStatus = "starting"
+	RoomStatusBackstage RoomStatus = "backstage"
+	RoomStatusCreated   RoomStatus = "created"
+	RoomStatusDegraded  RoomStatus = "degraded"
+	RoomStatusOnair     RoomStatus = "onair"
+	RoomStatusRemoving  RoomStatus = "removing"
+	RoomStatusStarting  RoomStatus = "starting"
 )
 
 // Valid indicates whether the value is a known member of the RoomStatus enum.
 func (e RoomStatus) Valid() bool {
 	switch e {
+	case RoomStatusBackstage:
+		return true
 	case RoomStatusCreated:
 		return true
 	case RoomStatusDegraded:
@@ -556,6 +575,11 @@ type CreateKey struct {
 
 // CreateRoom Fields of a new room.
 type CreateRoom struct {
+	// Backstage Opens the backstage at once: anchors may join, and listeners hear nothing until the room is started.
+	// Not with
+	// `start`.
+	Backstage *bool `json:"backstage,omitempty"`
+
 	// CoverUrl Image of the room: an https URL.
 	CoverUrl nullable.Nullable[string] `json:"coverUrl,omitempty"`
 
@@ -598,6 +622,10 @@ type CreateRoom struct {
 
 	// Start Puts the room on air at once. If no Janus or no mixer accepts it, the room is not created.
 	Start *bool `json:"start,omitempty"`
+
+	// StartsAt Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
+	// ahead. Each start removes it.
+	StartsAt nullable.Nullable[time.Time] `json:"startsAt,omitempty"`
 
 	// Tags Tags: at most 10 of at most 32 visible characters each, in lower case.
 	Tags nullable.Nullable[[]string] `json:"tags,omitempty"`
@@ -874,7 +902,7 @@ type Quotas struct {
 	// Rooms Rooms that the key has created and that exist.
 	Rooms nullable.Nullable[int32] `json:"rooms,omitempty"`
 
-	// RoomsOnAir Rooms of the key that are on air.
+	// RoomsOnAir Rooms of the key that are on air or backstage.
 	RoomsOnAir nullable.Nullable[int32] `json:"roomsOnAir,omitempty"`
 
 	// TokensPerMinute Tokens that each node issues to the key within a minute.
@@ -970,8 +998,8 @@ type Room struct {
 	// EmptyTimeout Time without anchors, in seconds, after which a broadcast ends.
 	EmptyTimeout nullable.Nullable[int32] `json:"emptyTimeout,omitempty"`
 
-	// EndReason Reason why the latest broadcast ended: `stopped`, `max_duration`, `empty` or `other`. Absent if none
-	// has ended.
+	// EndReason Reason why the latest broadcast or backstage ended: `stopped`, `max_duration`, `empty` or `other`.
+	// Absent if none has ended.
 	EndReason nullable.Nullable[string] `json:"endReason,omitempty"`
 
 	// Epoch Number of the current assignment to a Janus and a mixer; it rises with each assignment. Absent while
@@ -1023,7 +1051,11 @@ type Room struct {
 
 	// StartedAt Time of the latest start; absent if the room was never started.
 	StartedAt nullable.Nullable[int64] `json:"startedAt,omitempty"`
-	Status    RoomStatus               `json:"status"`
+
+	// StartsAt Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
+	// ahead. Each start removes it.
+	StartsAt nullable.Nullable[time.Time] `json:"startsAt,omitempty"`
+	Status   RoomStatus                   `json:"status"`
 
 	// Tags Tags: at most 10 of at most 32 visible characters each, in lower case.
 	Tags nullable.Nullable[[]string] `json:"tags,omitempty"`
@@ -1074,6 +1106,10 @@ type RoomProfile struct {
 	// `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
 
+	// StartsAt Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
+	// ahead. Each start removes it.
+	StartsAt nullable.Nullable[time.Time] `json:"startsAt,omitempty"`
+
 	// Tags Tags: at most 10 of at most 32 visible characters each, in lower case.
 	Tags nullable.Nullable[[]string] `json:"tags,omitempty"`
 
@@ -1086,12 +1122,13 @@ type RoomRole string
 
 // RoomStats Number of rooms, in total and by status.
 type RoomStats struct {
-	Created  int `json:"created"`
-	Degraded int `json:"degraded"`
-	Onair    int `json:"onair"`
-	Removing int `json:"removing"`
-	Starting int `json:"starting"`
-	Total    int `json:"total"`
+	Backstage int `json:"backstage"`
+	Created   int `json:"created"`
+	Degraded  int `json:"degraded"`
+	Onair     int `json:"onair"`
+	Removing  int `json:"removing"`
+	Starting  int `json:"starting"`
+	Total     int `json:"total"`
 }
 
 // RoomStatus defines model for RoomStatus.
@@ -1211,6 +1248,10 @@ type UpdateRoom struct {
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
 	// `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
+
+	// StartsAt Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
+	// ahead. Each start removes it.
+	StartsAt nullable.Nullable[time.Time] `json:"startsAt,omitempty"`
 
 	// Tags Tags: at most 10 of at most 32 visible characters each, in lower case.
 	Tags nullable.Nullable[[]string] `json:"tags,omitempty"`
@@ -1600,14 +1641,14 @@ type ClientInterface interface {
 	// Corresponds with GET /api/rooms (the `ListRooms` operationId).
 	ListRooms(ctx context.Context, params *ListRoomsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateRoomWithBody Creates a room and, with `start`, puts it on air.
+	// CreateRoomWithBody Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/rooms (the `CreateRoom` operationId).
 	CreateRoomWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateRoom Creates a room and, with `start`, puts it on air.
+	// CreateRoom Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1643,6 +1684,14 @@ type ClientInterface interface {
 	//
 	// Corresponds with PATCH /api/rooms/{id} (the `UpdateRoom` operationId).
 	UpdateRoom(ctx context.Context, id string, body UpdateRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpenBackstage Opens the backstage of a room.
+	//
+	// Anchors may join and talk to each other, and listeners hear nothing until the room is started. The room
+	// has its Janus and mixer from now on. A backstage that is open already stays as it is.
+	//
+	// Corresponds with POST /api/rooms/{id}/backstage (the `OpenBackstage` operationId).
+	OpenBackstage(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListBans Lists the users who are banned from a room, at most 1000.
 	//
@@ -1688,12 +1737,12 @@ type ClientInterface interface {
 
 	// StartRoom Puts a room on air.
 	//
-	// A room that is on air already stays as it is.
+	// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
 	//
 	// Corresponds with POST /api/rooms/{id}/start (the `StartRoom` operationId).
 	StartRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// StopRoom Ends the broadcast of a room.
+	// StopRoom Ends the broadcast or the backstage of a room.
 	//
 	// The room stays. It can be started again once its status is not `removing` any more.
 	//
@@ -2090,7 +2139,7 @@ func (c *Client) ListRooms(ctx context.Context, params *ListRoomsParams, reqEdit
 	return c.Client.Do(req)
 }
 
-// CreateRoomWithBody Creates a room and, with `start`, puts it on air.
+// CreateRoomWithBody Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2107,7 +2156,7 @@ func (c *Client) CreateRoomWithBody(ctx context.Context, contentType string, bod
 	return c.Client.Do(req)
 }
 
-// CreateRoom Creates a room and, with `start`, puts it on air.
+// CreateRoom Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2184,6 +2233,24 @@ func (c *Client) UpdateRoomWithBody(ctx context.Context, id string, contentType 
 // Corresponds with PATCH /api/rooms/{id} (the `UpdateRoom` operationId).
 func (c *Client) UpdateRoom(ctx context.Context, id string, body UpdateRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateRoomRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpenBackstage Opens the backstage of a room.
+//
+// Anchors may join and talk to each other, and listeners hear nothing until the room is started. The room
+// has its Janus and mixer from now on. A backstage that is open already stays as it is.
+//
+// Corresponds with POST /api/rooms/{id}/backstage (the `OpenBackstage` operationId).
+func (c *Client) OpenBackstage(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpenBackstageRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -2298,7 +2365,7 @@ func (c *Client) StartRecording(ctx context.Context, id string, reqEditors ...Re
 
 // StartRoom Puts a room on air.
 //
-// A room that is on air already stays as it is.
+// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
 //
 // Corresponds with POST /api/rooms/{id}/start (the `StartRoom` operationId).
 func (c *Client) StartRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2313,7 +2380,7 @@ func (c *Client) StartRoom(ctx context.Context, id string, reqEditors ...Request
 	return c.Client.Do(req)
 }
 
-// StopRoom Ends the broadcast of a room.
+// StopRoom Ends the broadcast or the backstage of a room.
 //
 // The room stays. It can be started again once its status is not `removing` any more.
 //
@@ -3389,6 +3456,40 @@ func NewUpdateRoomRequestWithBody(server string, id string, contentType string, 
 	return req, nil
 }
 
+// NewOpenBackstageRequest constructs an http.Request for the OpenBackstage method
+func NewOpenBackstageRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/backstage", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListBansRequest constructs an http.Request for the ListBans method
 func NewListBansRequest(server string, id string) (*http.Request, error) {
 	var err error
@@ -4250,14 +4351,14 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/rooms (the `ListRooms` operationId).
 	ListRoomsWithResponse(ctx context.Context, params *ListRoomsParams, reqEditors ...RequestEditorFn) (*ListRoomsResponse, error)
 
-	// CreateRoomWithBodyWithResponse Creates a room and, with `start`, puts it on air.
+	// CreateRoomWithBodyWithResponse Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/rooms (the `CreateRoom` operationId).
 	CreateRoomWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateRoomResponse, error)
 
-	// CreateRoomWithResponse Creates a room and, with `start`, puts it on air.
+	// CreateRoomWithResponse Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4297,6 +4398,16 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PATCH /api/rooms/{id} (the `UpdateRoom` operationId).
 	UpdateRoomWithResponse(ctx context.Context, id string, body UpdateRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateRoomResponse, error)
+
+	// OpenBackstageWithResponse Opens the backstage of a room.
+	//
+	// Anchors may join and talk to each other, and listeners hear nothing until the room is started. The room
+	// has its Janus and mixer from now on. A backstage that is open already stays as it is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/rooms/{id}/backstage (the `OpenBackstage` operationId).
+	OpenBackstageWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*OpenBackstageResponse, error)
 
 	// ListBansWithResponse Lists the users who are banned from a room, at most 1000.
 	//
@@ -4354,14 +4465,14 @@ type ClientWithResponsesInterface interface {
 
 	// StartRoomWithResponse Puts a room on air.
 	//
-	// A room that is on air already stays as it is.
+	// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/rooms/{id}/start (the `StartRoom` operationId).
 	StartRoomWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*StartRoomResponse, error)
 
-	// StopRoomWithResponse Ends the broadcast of a room.
+	// StopRoomWithResponse Ends the broadcast or the backstage of a room.
 	//
 	// The room stays. It can be started again once its status is not `removing` any more.
 	//
@@ -5184,6 +5295,47 @@ func (r UpdateRoomResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdateRoomResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type OpenBackstageResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RoomAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r OpenBackstageResponse) GetJSON200() *RoomAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r OpenBackstageResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r OpenBackstageResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpenBackstageResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r OpenBackstageResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6163,7 +6315,7 @@ func (c *ClientWithResponses) ListRoomsWithResponse(ctx context.Context, params 
 	return ParseListRoomsResponse(rsp)
 }
 
-// CreateRoomWithBodyWithResponse Creates a room and, with `start`, puts it on air.
+// CreateRoomWithBodyWithResponse Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6176,7 +6328,7 @@ func (c *ClientWithResponses) CreateRoomWithBodyWithResponse(ctx context.Context
 	return ParseCreateRoomResponse(rsp)
 }
 
-// CreateRoomWithResponse Creates a room and, with `start`, puts it on air.
+// CreateRoomWithResponse Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6245,6 +6397,22 @@ func (c *ClientWithResponses) UpdateRoomWithResponse(ctx context.Context, id str
 		return nil, err
 	}
 	return ParseUpdateRoomResponse(rsp)
+}
+
+// OpenBackstageWithResponse Opens the backstage of a room.
+//
+// Anchors may join and talk to each other, and listeners hear nothing until the room is started. The room
+// has its Janus and mixer from now on. A backstage that is open already stays as it is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/rooms/{id}/backstage (the `OpenBackstage` operationId).
+func (c *ClientWithResponses) OpenBackstageWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*OpenBackstageResponse, error) {
+	rsp, err := c.OpenBackstage(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpenBackstageResponse(rsp)
 }
 
 // ListBansWithResponse Lists the users who are banned from a room, at most 1000.
@@ -6339,7 +6507,7 @@ func (c *ClientWithResponses) StartRecordingWithResponse(ctx context.Context, id
 
 // StartRoomWithResponse Puts a room on air.
 //
-// A room that is on air already stays as it is.
+// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6352,7 +6520,7 @@ func (c *ClientWithResponses) StartRoomWithResponse(ctx context.Context, id stri
 	return ParseStartRoomResponse(rsp)
 }
 
-// StopRoomWithResponse Ends the broadcast of a room.
+// StopRoomWithResponse Ends the broadcast or the backstage of a room.
 //
 // The room stays. It can be started again once its status is not `removing` any more.
 //
@@ -6998,6 +7166,32 @@ func ParseUpdateRoomResponse(rsp *http.Response) (*UpdateRoomResponse, error) {
 	}
 
 	response := &UpdateRoomResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RoomAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpenBackstageResponse parses an HTTP response from a OpenBackstageWithResponse call
+func ParseOpenBackstageResponse(rsp *http.Response) (*OpenBackstageResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpenBackstageResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}

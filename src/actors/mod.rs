@@ -13,7 +13,7 @@
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
-//! ├─ RoomSupervisor ─ RoomActor*, LedgerWatch, Elector ─ Housekeeper, FailoverActor
+//! ├─ RoomSupervisor ─ RoomActor*, LedgerWatch, Elector ─ Housekeeper, FailoverActor, SchedulerActor
 //! │ └─ Elector ─ WebhookSupervisor ─ WebhookActor*
 //! ├─ MediaSupervisor ─ MediaSessionActor*
 //! ├─ PresenceSync

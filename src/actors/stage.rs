@@ -61,8 +61,8 @@ impl StageFeed {
 
     fn tick(&mut self, cx: &mut Cx<Self>) {
         self.seconds += 1;
-        let Due { passing, gone, banned, roles } = self.hub.tick(self.seconds);
-        self.members.extend(roles);
+        let Due { passing, gone, banned, members } = self.hub.tick(self.seconds);
+        self.members.extend(members);
         if !banned.is_empty() {
             let hub = self.hub.clone();
             let lower = async move {

@@ -94,6 +94,10 @@ pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()
 
 fn summary(id: &str, room: &Value) -> String {
     let meaning = match room["status"].as_str() {
+        Some("created") if room["startsAt"].is_string() => "off air until its startsAt",
+        Some("backstage") => {
+            "backstage: its anchors hear each other, listeners hear nothing until it is started"
+        }
         Some("created") => "off air: nobody has started it, or it was stopped",
         Some("starting") => "starting: its Janus or its mixer is not ready yet",
         Some("onair") => "on air",

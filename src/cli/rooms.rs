@@ -30,12 +30,20 @@ pub enum RoomCommand {
         #[arg(long, value_name = "N")]
         max_anchors: Option<u32>,
         /// Put the room on air and wait until it is.
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["starts_at", "backstage"])]
         start: bool,
+        /// Time at which the room goes on air by itself, as in RFC 3339, like 2026-01-31T18:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        starts_at: Option<String>,
+        /// Open the backstage: anchors may join, and listeners hear nothing until the start.
+        #[arg(long)]
+        backstage: bool,
     },
+    /// Open the backstage of a room: anchors may join, and listeners hear nothing until the start.
+    Backstage { room: String },
     /// Put a room on air and wait until it is.
     Start { room: String },
-    /// Take a room off air. The room still exists and may be started again.
+    /// Take a room off air, or close its backstage. The room still exists and may be started again.
     Stop { room: String },
     /// End a room and delete it.
     Delete { room: String },
@@ -73,17 +81,23 @@ pub enum Role {
 
 pub async fn room(client: &Client, json: bool, command: RoomCommand) -> anyhow::Result<()> {
     match command {
-        RoomCommand::Create { room, pin, max_anchors, start } => {
+        RoomCommand::Create { room, pin, max_anchors, start, starts_at, backstage } => {
             let body = given([
                 ("roomId", room.map(Value::from)),
                 ("pin", pin.map(Value::from)),
                 ("maxAnchors", max_anchors.map(Value::from)),
                 ("start", start.then_some(Value::Bool(true))),
+                ("startsAt", starts_at.map(Value::from)),
+                ("backstage", backstage.then_some(Value::Bool(true))),
             ]);
             let created = client.call(Method::POST, &["rooms"], Some(body)).await?;
             let id = cell(&created["room"]["roomId"]);
             let room = if start { on_air(client, &id).await? } else { created["room"].clone() };
             show_room(&room, json)
+        }
+        RoomCommand::Backstage { room } => {
+            let answer = client.call(Method::POST, &["rooms", &room, "backstage"], None).await?;
+            show_room(&answer["room"], json)
         }
         RoomCommand::Start { room } => {
             client.call(Method::POST, &["rooms", &room, "start"], None).await?;
@@ -227,6 +241,7 @@ fn show_room(room: &Value, json: bool) -> anyhow::Result<()> {
         ("anchors", format!("{} of {}", cell(&room["anchors"]), cell(&room["maxAnchors"]))),
         ("listeners", cell(&room["listeners"])),
         ("on air for", age(&room["startedAt"], now())),
+        ("starts at", cell(&room["startsAt"])),
         ("janus", side(&room["janus"])),
         ("mixer", side(&room["mixer"])),
         ("playlist", cell(&room["hlsUrl"])),

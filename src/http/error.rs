@@ -169,6 +169,7 @@ impl From<RoomError> for ApiError {
             }
             RoomError::Recording(_) => Self::new(Code::RecordingOff, message),
             RoomError::Quota(exceeded) => quota_refusal(Code::QuotaExceeded, &exceeded),
+            RoomError::OnAir => Self::new(Code::RoomOnAir, message),
             RoomError::Busy => Self::new(Code::Busy, message),
             RoomError::InvalidInput(invalid) => invalid.into(),
             RoomError::NoCapacity(denied) => no_capacity(denied, message),
@@ -200,7 +201,9 @@ impl From<InvalidName> for ApiError {
             "pin" => Code::InvalidPin,
             "maxAnchors" => Code::InvalidMaxAnchors,
             "title" | "description" | "language" | "tags" | "coverUrl" | "owner" | "custom"
-            | "listenerLimit" | "maxDuration" | "emptyTimeout" | "rewind" => Code::InvalidRoomField,
+            | "listenerLimit" | "maxDuration" | "emptyTimeout" | "rewind" | "startsAt" => {
+                Code::InvalidRoomField
+            }
             "displayName" | "name" => Code::InvalidName,
             "userId" => Code::InvalidUserId,
             "module id" => Code::InvalidModuleId,
@@ -234,7 +237,9 @@ fn no_capacity(denied: StartDenied, message: String) -> ApiError {
         StartDenied::NoPickableMixer { considered } => (Code::NoMixerAvailable, considered),
         StartDenied::NoPickableJanus { considered } => (Code::NoJanusAvailable, considered),
         // `RoomError` has its own variants for these.
-        StartDenied::NotFound | StartDenied::Removing => return ApiError::internal(message),
+        StartDenied::NotFound | StartDenied::Removing | StartDenied::OnAir => {
+            return ApiError::internal(message);
+        }
     };
     let is_full = |(_, why): &(ModuleId, RejectReason)| {
         matches!(why, RejectReason::Full { .. } | RejectReason::Overloaded(_))

@@ -59,6 +59,16 @@ pub use fake_store::{FakeStore, Fault};
 /// Maximum time that a caller waits for this node's directory to show its write.
 const READ_YOUR_WRITES: Duration = Duration::from_secs(1);
 
+/// State in which a creation leaves the new room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Opening {
+    /// Nothing: the room is started later.
+    #[default]
+    Later,
+    Backstage,
+    OnAir,
+}
+
 /// Parameters of a new room. Defaults for `None`: a random id, a random pin, three anchors.
 #[derive(Debug, Clone, Default)]
 pub struct NewRoom {
@@ -68,8 +78,8 @@ pub struct NewRoom {
     pub profile: RoomProfile,
     /// API key that creates the room; `None`: a key without quotas.
     pub key: Option<ApiKeyId>,
-    /// True to put the room on air in the same transaction. If no module can take it, no room is created.
-    pub start: bool,
+    /// State that the same transaction brings about. If no module can take the room, no room is created.
+    pub opening: Opening,
 }
 
 /// Room after its last known change.
@@ -122,6 +132,8 @@ pub enum RoomError {
     Role(RoleDenied),
     #[error("the room is not on air")]
     NotOnAir,
+    #[error("the room is on air already")]
+    OnAir,
     #[error(transparent)]
     Recording(RecordingDenied),
     #[error(transparent)]
@@ -170,6 +182,7 @@ impl From<StartDenied> for RoomError {
         match denied {
             StartDenied::NotFound => Self::NotFound,
             StartDenied::Removing => Self::Removing,
+            StartDenied::OnAir => Self::OnAir,
             StartDenied::NoPickableJanus { .. } | StartDenied::NoPickableMixer { .. } => {
                 Self::NoCapacity(denied)
             }

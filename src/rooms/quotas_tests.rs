@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::domain::api_key::{KeyDigest, KeyName};
+use crate::domain::ids::UnixMs;
 use crate::domain::model::UserRole;
+use crate::domain::schedule::{ScheduleStep, StartTime};
 use crate::rooms::fake_store::Fault;
-use crate::rooms::{FakeStore, NewApiKey, NewRoom};
+use crate::rooms::{FakeStore, NewApiKey, NewRoom, Opening};
 use crate::telemetry::Metrics;
 
 #[actix::test]
@@ -81,7 +83,29 @@ async fn air_quota_follows_the_creator() {
     assert!(matches!(nodes[0].create(new(&key, 9, true)).await, Err(RoomError::Quota(_))));
     nodes[0].finish_removal(&id(on_air[0]), crate::rooms::now()).await.unwrap();
     nodes[0].create(new(&key, 9, true)).await.unwrap();
-    nodes[0].create(NewRoom { start: true, ..NewRoom::default() }).await.expect("no key, no quota");
+    nodes[0]
+        .create(NewRoom { opening: Opening::OnAir, ..NewRoom::default() })
+        .await
+        .expect("no key, no quota");
+}
+
+/// Neither a backstage nor a schedule is a way around the quota, and a backstage that counts may go on air.
+#[actix::test]
+async fn air_quota_counts_backstages() {
+    let (_store, nodes) = cluster(1);
+    let (node, key) = (&nodes[0], key(&nodes, Quotas { rooms_on_air: Some(1), ..Quotas::default() }).await);
+    node.create(NewRoom { opening: Opening::Backstage, ..new(&key, 1, false) }).await.unwrap();
+    let profile = crate::domain::profile::RoomProfile {
+        starts_at: Some(StartTime(UnixMs(crate::rooms::now().0 + 60_000))),
+        ..Default::default()
+    };
+    let at = profile.starts_at.unwrap().0;
+    node.create(NewRoom { profile, ..new(&key, 2, false) }).await.unwrap();
+    assert!(matches!(node.backstage(&id(2)).await, Err(RoomError::Quota(_))));
+    assert!(matches!(node.scheduled(&id(2), ScheduleStep::Start, at).await, Err(RoomError::Quota(_))));
+    node.start(&id(1)).await.expect("it counts already");
+    let missed = UnixMs(at.0 + 3_600_000);
+    assert!(node.scheduled(&id(2), ScheduleStep::Miss, missed).await.expect("opens nothing"));
 }
 
 #[actix::test]
@@ -144,7 +168,8 @@ async fn key(nodes: &[Arc<RoomService>], quotas: Quotas) -> ApiKeyId {
 }
 
 fn new(key: &ApiKeyId, n: usize, start: bool) -> NewRoom {
-    NewRoom { room_id: Some(id(n)), key: Some(key.clone()), start, ..NewRoom::default() }
+    let opening = if start { Opening::OnAir } else { Opening::Later };
+    NewRoom { room_id: Some(id(n)), key: Some(key.clone()), opening, ..NewRoom::default() }
 }
 
 fn id(n: usize) -> RoomId {

@@ -16,14 +16,16 @@ use serde_json::{Map, Value};
 
 use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId, UnixMs, UserId};
 use crate::domain::keys;
+use crate::domain::mix::MOST_ANCHORS;
 use crate::domain::model::{EndReason, LiveStatus, Meta};
 use crate::domain::mute_all::admit_mute_all;
 use crate::domain::placement::Placement;
 use crate::domain::profile::RoomFilter;
 use crate::domain::room::{
-    Admission, Cleanup, Expiry, RoomWrite, StartDenied, admit_create, admit_delete, admit_patch, admit_start,
-    admit_stop, assignment, cleanup,
+    Admission, Cleanup, Expiry, RoomStatus, RoomWrite, StartDenied, admit_backstage, admit_create,
+    admit_delete, admit_patch, admit_start, admit_stop, assignment, backstage, cleanup, status,
 };
+use crate::domain::schedule::{self, ScheduleStep};
 use crate::domain::view::RoomView;
 use crate::store::{Store, StoreError, Txn, TxnOutcome};
 use crate::telemetry::Metrics;
@@ -32,15 +34,17 @@ use crate::telemetry::events::{Event, RoomPlaced};
 use super::pending_starts::{PendingStart, PendingStarts};
 use super::txn::{self, RoomRead};
 use super::{
-    ApiKeyRegistry, Directory, Ledger, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope, now,
-    quotas,
+    ApiKeyRegistry, Directory, Ledger, NewRoom, Opening, Page, READ_YOUR_WRITES, Removal, Room, RoomError,
+    Scope, now, quotas,
 };
 
 /// Maximum number of attempts per change. A room changes at most a few times a second, so this many conflicts
 /// in a row point to a writer in a loop.
 pub(super) const ATTEMPTS: usize = 8;
-const MAX_ANCHORS: std::ops::RangeInclusive<u8> = 1..=5;
+const MAX_ANCHORS: std::ops::RangeInclusive<u8> = 1..=MOST_ANCHORS;
 const DEFAULT_ANCHORS: u8 = 3;
+const START_AND_SCHEDULE: InvalidName =
+    InvalidName { what: "startsAt", rule: "cannot be combined with start: the room is on air at once" };
 /// Characters of random pins, without letters and digits that are easily confused.
 const PIN_ALPHABET: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 
@@ -94,7 +98,13 @@ impl RoomService {
     /// [`RoomError::Quota`] if a quota of the key that creates the room is used up.
     pub async fn create(&self, new: NewRoom) -> Result<Room, RoomError> {
         let max_anchors = checked_anchors(new.max_anchors)?;
-        if new.start {
+        if let Some(starts_at) = new.profile.starts_at {
+            if new.opening == Opening::OnAir {
+                return Err(START_AND_SCHEDULE.into());
+            }
+            starts_at.check(now())?;
+        }
+        if new.opening != Opening::Later {
             self.knows_the_modules()?;
         }
         let id = match &new.room_id {
@@ -114,14 +124,16 @@ impl RoomService {
             api_key: new.key.clone(),
             profile: Box::new(new.profile),
         };
-        let limited = self
-            .limited(new.key.as_ref(), |quotas| quotas.rooms.or(quotas.rooms_on_air.filter(|_| new.start)))?;
+        let opens = new.opening != Opening::Later;
+        let limited =
+            self.limited(new.key.as_ref(), |quotas| quotas.rooms.or(quotas.rooms_on_air.filter(|_| opens)))?;
         let mut hold = self.in_flight.hold(id.clone());
         let mut decide = |read: &RoomRead| {
             let meta = admit_create(&read.view, wanted.clone(), read.revision)?;
-            Ok(Admission::Accepted(match new.start {
-                true => assignment(meta, self.place(&mut hold)?, random_nonce(), now),
-                false => RoomWrite::Put { meta: Some(meta), live: None },
+            Ok(Admission::Accepted(match new.opening {
+                Opening::OnAir => assignment(meta, self.place(&mut hold)?, random_nonce(), now),
+                Opening::Backstage => backstage(meta, self.place(&mut hold)?, random_nonce(), now),
+                Opening::Later => RoomWrite::Put { meta: Some(meta), live: None },
             }))
         };
         let view = match limited {
@@ -129,7 +141,7 @@ impl RoomService {
             Some((key, quotas)) => {
                 let within = |read: &RoomRead, usage| {
                     let admission = decide(read)?;
-                    quotas.admit_room(usage, new.start)?;
+                    quotas.admit_room(usage, opens)?;
                     Ok(admission)
                 };
                 self.change_counted(&key, &id, within).await?
@@ -165,7 +177,7 @@ impl RoomService {
     /// # Errors
     /// [`RoomError::Profile`] if a field is unknown, invalid or cannot be changed.
     pub async fn patch(&self, id: &RoomId, patch: &Map<String, Value>) -> Result<Room, RoomError> {
-        let decide = |read: &RoomRead| Ok(admit_patch(&read.view, patch)?);
+        let decide = |read: &RoomRead| Ok(admit_patch(&read.view, patch, now())?);
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
@@ -178,35 +190,92 @@ impl RoomService {
         self.change(id, decide).await.map(|_| ())
     }
 
+    /// Opens the backstage: anchors may join, and listeners hear nothing until the start.
+    ///
+    /// # Errors
+    /// [`RoomError::OnAir`]. [`RoomError::Quota`] as for [`start`](Self::start): a backstage counts like a
+    /// broadcast.
+    pub async fn backstage(&self, id: &RoomId) -> Result<Room, RoomError> {
+        let admit = |read: &RoomRead, hold: &mut PendingStart<'_>| {
+            Ok(admit_backstage(&read.view, || self.place(hold), random_nonce(), now())?)
+        };
+        self.open(id, admit).await.and_then(|view| self.found(id, view))
+    }
+
     /// Puts the room on air. A room that is already on air is unchanged.
     ///
     /// # Errors
     /// [`RoomError::Quota`] if the quota of the key that has created the room is used up.
     pub async fn start(&self, id: &RoomId) -> Result<Room, RoomError> {
+        let admit = |read: &RoomRead, hold: &mut PendingStart<'_>| {
+            Ok(admit_start(&read.view, || self.place(hold), random_nonce(), now())?)
+        };
+        self.open(id, admit).await.and_then(|view| self.found(id, view))
+    }
+
+    /// Makes a change that may give the room a Janus and a mixer. Such a change counts against the quota of
+    /// the key that has created the room, unless the room has them already.
+    async fn open(
+        &self,
+        id: &RoomId,
+        mut admit: impl FnMut(&RoomRead, &mut PendingStart<'_>) -> Result<Admission<RoomWrite>, RoomError>,
+    ) -> Result<RoomView, RoomError> {
         self.knows_the_modules()?;
         let owner = self.owner(id).await?;
         let mut hold = self.in_flight.hold(id.clone());
         let mut decide = |read: &RoomRead| {
             quotas::check_owner(&read.view, owner.as_ref())?;
-            Ok(admit_start(&read.view, || self.place(&mut hold), random_nonce(), now())?)
+            admit(read, &mut hold)
         };
-        let view = match self.limited(owner.as_ref(), |quotas| quotas.rooms_on_air)? {
-            None => self.change(id, decide).await?,
+        match self.limited(owner.as_ref(), |quotas| quotas.rooms_on_air)? {
+            None => self.change(id, decide).await,
             Some((key, quotas)) => {
                 let within = |read: &RoomRead, usage| {
                     let admission = decide(read)?;
-                    if let Admission::Accepted(_) = admission {
+                    let opens =
+                        matches!(admission, Admission::Accepted(RoomWrite::Put { live: Some(_), .. }));
+                    if opens && read.view.live.is_none() {
                         quotas.admit_start(usage)?;
                     }
                     Ok(admission)
                 };
-                self.change_counted(&key, id, within).await?
+                self.change_counted(&key, id, within).await
             }
-        };
-        self.found(id, view)
+        }
     }
 
-    /// Ends the broadcast; the room stays.
+    /// Puts a backstage on air, and nothing else: unlike a start, it starts no room that was stopped
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`RoomError::NotOnAir`] if the room has neither a backstage nor a broadcast.
+    pub async fn go_live(&self, id: &RoomId) -> Result<(), RoomError> {
+        let decide = |read: &RoomRead| match status(&read.view) {
+            Some(RoomStatus::Created) => Err(RoomError::NotOnAir),
+            _ => Ok(admit_start(&read.view, || Err(StartDenied::Removing), random_nonce(), now())?),
+        };
+        self.change(id, decide).await.map(|_| ())
+    }
+
+    /// Carries out a step of the schedule. `at`: wall-clock time at which the step was decided. Returns false
+    /// if nothing was to be done any more.
+    pub async fn scheduled(&self, id: &RoomId, step: ScheduleStep, at: UnixMs) -> Result<bool, RoomError> {
+        let mut changes = false;
+        let admit = |read: &RoomRead, hold: &mut PendingStart<'_>| {
+            let still = schedule::due(&read.view, at) == Some(step);
+            let admission = match step {
+                _ if !still => Admission::AlreadyDone,
+                ScheduleStep::Miss => schedule::admit_miss(&read.view, at),
+                ScheduleStep::Start => admit_start(&read.view, || self.place(hold), random_nonce(), now())?,
+            };
+            changes = matches!(admission, Admission::Accepted(_));
+            Ok(admission)
+        };
+        self.open(id, admit).await?;
+        Ok(changes)
+    }
+
+    /// Ends the broadcast or the backstage; the room stays.
     pub async fn stop(&self, id: &RoomId) -> Result<Room, RoomError> {
         let decide =
             |read: &RoomRead| Ok(admit_stop(&read.view, EndReason::Stopped, now(), self.removing_grace)?);
@@ -382,7 +451,7 @@ fn checked_anchors(wanted: Option<u8>) -> Result<u8, InvalidName> {
     let anchors = wanted.unwrap_or(DEFAULT_ANCHORS);
     match MAX_ANCHORS.contains(&anchors) {
         true => Ok(anchors),
-        false => Err(InvalidName { what: "maxAnchors", rule: "must be 1 to 5" }),
+        false => Err(InvalidName { what: "maxAnchors", rule: "must be 1 to 20" }),
     }
 }
 

@@ -28,7 +28,7 @@ async fn deleted_room_leaves_no_store_key() {
 #[actix::test]
 async fn writes_are_listed_immediately() {
     let (_store, rooms) = house(&[("one", 10)]);
-    let room = rooms.create(NewRoom { start: true, ..NewRoom::default() }).await.unwrap();
+    let room = rooms.create(NewRoom { opening: Opening::OnAir, ..NewRoom::default() }).await.unwrap();
     let listed = rooms.list(None, 10, &RoomFilter::default()).rooms;
     assert_eq!(listed, [room]);
     assert_eq!(listed[0].meta.max_anchors, 3);
@@ -68,7 +68,7 @@ async fn start_without_capacity_writes_nothing() {
         rooms.start(&id("demo")).await,
         Err(RoomError::NoCapacity(StartDenied::NoPickableJanus { .. }))
     ));
-    let new = NewRoom { room_id: Some(id("other")), start: true, ..NewRoom::default() };
+    let new = NewRoom { room_id: Some(id("other")), opening: Opening::OnAir, ..NewRoom::default() };
     assert!(matches!(rooms.create(new).await, Err(RoomError::NoCapacity(_))));
     assert_eq!(store.revision(), before);
 }
@@ -80,13 +80,13 @@ async fn cordon_labels_are_honoured_and_cleared() {
     let minute = Some(Duration::from_secs(60));
     rooms.set_mark(ModuleKind::Mixer, &one, MarkLabel::Draining, minute).await.unwrap();
     let Err(RoomError::NoCapacity(StartDenied::NoPickableMixer { considered })) =
-        rooms.create(NewRoom { start: true, ..NewRoom::default() }).await
+        rooms.create(NewRoom { opening: Opening::OnAir, ..NewRoom::default() }).await
     else {
         panic!("a draining mixer took a room")
     };
     assert_eq!(considered, [(one.clone(), RejectReason::Marked(MarkLabel::Draining))]);
     store.let_leases_expire();
-    rooms.create(NewRoom { start: true, ..NewRoom::default() }).await.unwrap();
+    rooms.create(NewRoom { opening: Opening::OnAir, ..NewRoom::default() }).await.unwrap();
     rooms.set_mark(ModuleKind::Janus, &one, MarkLabel::Cordon, None).await.unwrap();
     assert_eq!(rooms.stats().januses.pickable, 0);
     rooms.clear_mark(ModuleKind::Janus, &one).await.unwrap();
@@ -307,13 +307,46 @@ async fn create_refuses_duplicates_and_bad_limits() {
     let new =
         |anchors| NewRoom { room_id: Some(id("demo")), max_anchors: Some(anchors), ..NewRoom::default() };
     assert!(matches!(rooms.create(new(5)).await, Err(RoomError::Exists)));
-    for anchors in [0, 6] {
+    for anchors in [0, 21] {
         assert!(matches!(rooms.create(new(anchors)).await, Err(RoomError::InvalidInput(_))));
     }
     store.put_now("/rooms/demo/meta", r#"{"pin": 123456}"#);
     let corrupt = rooms.create(new(1)).await.unwrap_err();
     assert!(matches!(corrupt, RoomError::Corrupt { .. }));
     assert!(!format!("{corrupt:?} {corrupt}").contains("123456"), "a pin in an error is a pin in a log");
+}
+
+#[actix::test]
+async fn backstage_goes_live_without_a_placement() {
+    let (_, rooms) = house(&[("one", 5)]);
+    let new = NewRoom { room_id: Some(id("demo")), opening: Opening::Backstage, ..NewRoom::default() };
+    let opened = rooms.create(new).await.unwrap();
+    assert_eq!(opened.status, RoomStatus::Backstage);
+    assert!(matches!(rooms.go_live(&id("other")).await, Err(RoomError::NotFound)));
+    rooms.go_live(&id("demo")).await.unwrap();
+    rooms.go_live(&id("demo")).await.unwrap();
+    let live = rooms.get(&id("demo")).await.unwrap();
+    assert_eq!(
+        (live.status, live.view.live.as_ref().unwrap().epoch),
+        (RoomStatus::Starting, opened.view.live.as_ref().unwrap().epoch)
+    );
+    create(&rooms, "idle").await;
+    assert!(matches!(rooms.go_live(&id("idle")).await, Err(RoomError::NotOnAir)), "starts nothing");
+    assert!(matches!(rooms.backstage(&id("demo")).await, Err(RoomError::OnAir)));
+}
+
+#[actix::test]
+async fn scheduled_steps_are_confirmed_by_the_store() {
+    let (_, rooms) = house(&[("one", 5)]);
+    let at = crate::domain::schedule::StartTime(UnixMs(now().0 + 60_000));
+    let profile = crate::domain::profile::RoomProfile { starts_at: Some(at), ..Default::default() };
+    rooms.create(NewRoom { room_id: Some(id("demo")), profile, ..NewRoom::default() }).await.unwrap();
+    let step = async |at: u64| rooms.scheduled(&id("demo"), ScheduleStep::Start, UnixMs(at)).await.unwrap();
+    assert!(!step(at.0.0 - 1).await, "not yet");
+    assert!(step(at.0.0).await);
+    assert!(!step(at.0.0).await, "once");
+    rooms.stop(&id("demo")).await.unwrap();
+    assert!(!step(at.0.0 + 1).await);
 }
 
 const MIXER: &str = r#"{"id":"one","ip":"127.0.0.1","port":10000,"hlsUrl":"http://m","epoch":1}"#;
@@ -337,7 +370,10 @@ async fn create(rooms: &RoomService, name: &str) {
 }
 
 async fn start(rooms: &RoomService, name: &str) {
-    rooms.create(NewRoom { room_id: Some(id(name)), start: true, ..NewRoom::default() }).await.unwrap();
+    rooms
+        .create(NewRoom { room_id: Some(id(name)), opening: Opening::OnAir, ..NewRoom::default() })
+        .await
+        .unwrap();
 }
 
 fn rooms_keys(store: &FakeStore) -> Vec<String> {

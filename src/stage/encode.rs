@@ -12,6 +12,7 @@ use crate::domain::model::EndReason;
 use crate::domain::profile::{CoverUrl, Description, Language, RoomProfile, Tags, Title};
 use crate::domain::recording::in_force;
 use crate::domain::room::RoomStatus;
+use crate::domain::schedule::StartTime;
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{Event, Hand, HistoryId, Person, PersonId, Reaction, Stage, StageRole};
 use crate::rooms::Room;
@@ -33,6 +34,9 @@ pub struct RoomLine {
     /// True if no new anchor may join.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub locked: bool,
+    /// Time at which the room goes on air by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<StartTime>,
     /// Start of the broadcast; absent while the room is not on air.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_air_since: Option<UnixMs>,
@@ -58,7 +62,7 @@ impl RoomLine {
         let live = room.view.live.as_ref().filter(|_| on_air);
         let RoomProfile { title, description, language, tags, cover_url, .. } = (*room.meta.profile).clone();
         Self {
-            end_reason: room.meta.last_end.filter(|_| !room.view.is_on_air()),
+            end_reason: room.meta.last_end.filter(|_| !room.view.is_open()),
             title,
             description,
             language,
@@ -69,6 +73,7 @@ impl RoomLine {
             recorded: in_force(&room.view).is_some(),
             rewind: rewind.map(|rewind| rewind.as_secs()),
             locked: room.view.is_locked(),
+            starts_at: room.view.starts_at(),
             on_air_since: live.map(|live| live.created_at),
         }
     }

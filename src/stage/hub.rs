@@ -8,14 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::channel::{Applied, Channel, Inner};
-use super::encode::{self, MemberLine, RoomLine, Surroundings};
+use super::encode::{self, RoomLine, Surroundings};
 use super::subscription::{Subscription, Viewer};
 use crate::auth::Secrets;
 use crate::domain::ids::RoomId;
-use crate::domain::model::UserRole;
 use crate::domain::rewind::offered;
-use crate::domain::roles::{self, RoomRole};
-use crate::domain::signalling::DisplayName;
 use crate::domain::stage::limits::{Rate, RateLimiter};
 use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal};
 use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
@@ -72,8 +69,8 @@ pub struct Due {
     pub gone: Vec<StageKey>,
     /// Raised hands of banned people.
     pub banned: Vec<(RoomId, PersonId)>,
-    /// Rooms whose members may have other roles.
-    pub roles: Vec<RoomId>,
+    /// Rooms whose members may have other roles, or are shown from now on.
+    pub members: Vec<RoomId>,
 }
 
 /// Reason why a channel was not opened.
@@ -233,6 +230,8 @@ impl StageHub {
             };
         }
         let Some(channel) = self.known(&message.room) else { return false };
+        let view = self.parts.directory.room(&message.room);
+        let hidden = view.is_some_and(|view| view.is_backstage());
         match &message.content {
             StageContent::Changed { history, version, events } => {
                 channel.changed(history, *version, events) == Applied::Gap
@@ -245,6 +244,7 @@ impl StageHub {
                 }
                 false
             }
+            StageContent::Passing(Passing::Talking { .. }) if hidden => false,
             StageContent::Passing(Passing::Talking { at, person, talking }) => {
                 channel.publish(|inner| {
                     let known = inner.around.talking.clone();
@@ -271,43 +271,11 @@ impl StageHub {
         }
     }
 
-    /// Reads the members of a room and shows them if they have changed.
-    pub async fn reread_members(&self, room: &RoomId) {
-        let (Some(channel), Some(presence)) = (self.known(room), &self.parts.presence) else { return };
-        let Ok(members) = presence.list(room).await else { return };
-        let view = self.parts.directory.room(room);
-        let banned = |user: &_| view.as_ref().is_some_and(|view| view.is_banned(user));
-        let lines = members.into_iter().filter(|member| !banned(&member.user_id)).map(|member| MemberLine {
-            id: self.parts.secrets.person_id(room, member.user_id.as_str()),
-            name: member.display_name.and_then(|name| DisplayName::new(&name).ok()),
-            role: match &view {
-                Some(view) => roles::in_force(&view.users, &member.user_id, member.role.into()).into(),
-                None => RoomRole::from(UserRole::from(member.role)).into(),
-            },
-            muted: member.muted,
-        });
-        let lines: Vec<_> = lines.collect();
-        channel.publish(|inner| {
-            if inner.around.members == lines {
-                return;
-            }
-            inner.around.members = lines;
-            let entry = encode::members(&inner.around.members, now());
-            inner.show(entry);
-            let talking = inner.talking_members();
-            if talking != inner.around.talking {
-                inner.around.talking = talking;
-                let entry = encode::talking(&inner.around.talking, now());
-                inner.show(entry);
-            }
-        });
-    }
-
     /// Does the work due each second: publishes changed room states, reactions and heartbeats, and drops idle
     /// channels.
     pub fn tick(&self, seconds: u64) -> Due {
         let elapsed = self.began.elapsed();
-        let (mut counted, mut banned, mut roles) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut counted, mut banned, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for (room, channel) in self.all() {
             let line = self.line(&channel.key);
             let users = self.parts.directory.room(&room).map(|view| view.users.clone());
@@ -318,12 +286,16 @@ impl StageHub {
                     return;
                 };
                 if inner.around.room != line {
+                    if inner.around.room.status != line.status {
+                        // The members of a backstage are hidden until it goes on air.
+                        members.push(room.clone());
+                    }
                     inner.around.room = line;
                     let entry = encode::room(&inner.around.room, now());
                     inner.show(entry);
                 }
                 if users.is_some_and(|users| self.take_users(inner, &room, users)) {
-                    roles.push(room.clone());
+                    members.push(room.clone());
                 }
                 banned.extend(inner.banned_hands().into_iter().map(|person| (room.clone(), person)));
                 if !inner.heard.is_empty() {
@@ -349,7 +321,7 @@ impl StageHub {
                 rooms.remove(&room);
             }
         }
-        Due { passing: counted, gone: self.gone(), banned, roles }
+        Due { passing: counted, gone: self.gone(), banned, members }
     }
 
     /// Removes and returns the written stages whose rooms are gone.
@@ -365,7 +337,7 @@ impl StageHub {
         gone
     }
 
-    fn talking(&self) -> MutexGuard<'_, HashMap<RoomId, BTreeSet<PersonId>>> {
+    pub(super) fn talking(&self) -> MutexGuard<'_, HashMap<RoomId, BTreeSet<PersonId>>> {
         // A poisoned lock is used as it is: the map is changed by single insertions and removals.
         self.talking.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -416,7 +388,7 @@ impl StageHub {
         let around = Surroundings {
             room: self.line(&key).ok_or(OpenError::NoSuchRoom)?,
             members: Vec::new(),
-            talking: self.talking().get(room).cloned().unwrap_or_default(),
+            talking: self.talkers(room),
             bans: Vec::new(),
         };
         let stage = self.parts.store.read(&key).await.map_err(OpenError::Store)?;
@@ -461,7 +433,7 @@ impl StageHub {
         Some(RoomLine::of(&room, listeners, offered(&room.view, self.parts.rewind)))
     }
 
-    fn known(&self, room: &RoomId) -> Option<Arc<Channel>> {
+    pub(super) fn known(&self, room: &RoomId) -> Option<Arc<Channel>> {
         self.rooms().get(room).cloned()
     }
 

@@ -17,6 +17,7 @@ mod bans;
 mod channel;
 mod encode;
 mod hub;
+mod members;
 mod subscription;
 
 pub use bans::FoundPerson;

@@ -340,13 +340,14 @@ impl House {
             let body = format!("{{\"roomId\":\"other\",\"{field}\":{value}}}");
             self.refuses("POST", ROOMS, body, (400, "invalid_body")).await;
         }
-        for anchors in ["0", "-1", "6", "257", "9223372036854775807"] {
+        for anchors in ["0", "-1", "21", "257", "9223372036854775807"] {
             let body = format!("{{\"roomId\":\"other\",\"maxAnchors\":{anchors}}}");
             self.refuses("POST", ROOMS, body, (400, "invalid_max_anchors")).await;
         }
         for (field, value) in [
             ("title", "\"\\u202e\""),
             ("coverUrl", "\"javascript:alert(1)\""),
+            ("startsAt", "\"tomorrow\""),
             ("listenerLimit", "0"),
             ("maxDuration", "604801"),
         ] {

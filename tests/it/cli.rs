@@ -126,6 +126,11 @@ async fn commands_control_a_running_node() {
     assert_eq!((&json["status"], &json["maxAnchors"]), (&"onair".into(), &4.into()));
     assert!(line(&ok(&["room", "list"]).await, "tea").starts_with("onair 0/4 0 "));
 
+    let created = ok(&["room", "create", "green", "--backstage", "--max-anchors", "20"]).await;
+    assert_eq!(line(&created, "status"), "backstage");
+    assert_eq!(line(&ok(&["room", "start", "green"]).await, "status"), "onair");
+    ok(&["room", "delete", "green"]).await;
+
     let invitation = ok(&["user", "invite", "tea", "auth0|bob/x", "--role", "host"]).await;
     assert!(line(&invitation, "link").contains("/speak/tea#token="), "{invitation}");
     assert_eq!(line(&ok(&["user", "list", "tea"]).await, "auth0|bob/x"), "host away");

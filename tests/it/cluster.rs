@@ -8,6 +8,7 @@ mod listening;
 mod moves;
 mod plain;
 mod registration;
+mod schedule;
 mod stage;
 mod superseded;
 

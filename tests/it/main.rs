@@ -7,6 +7,7 @@ mod abuse;
 mod alone;
 mod anchors;
 mod api_keys;
+mod backstage;
 mod bad_input;
 mod channel;
 mod cli;

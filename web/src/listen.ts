@@ -5,6 +5,7 @@ import Hls from 'hls.js';
 import { byId, pill, remembered, write } from './dom';
 import type { OnStage } from './listen/on-stage';
 import { RoomPanel } from './listen/room-panel';
+import { Waiting } from './listen/waiting';
 import { playback, timeOf } from './listen/words';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
@@ -58,6 +59,7 @@ window.stentorPlayer = {
 Object.defineProperty(window, 'stentorStage', { get: () => listener.stage });
 
 let stage: OnStage | null = null;
+let upcoming: Waiting | null = null;
 
 /** Takes the listener to the stage. Its script is loaded only now: most listeners never speak. */
 async function speakHere(): Promise<void> {
@@ -69,7 +71,7 @@ async function speakHere(): Promise<void> {
 const BEHIND_MS = 500;
 /** Statuses after which the same token will be refused again. */
 const REFUSALS = new Set([400, 401, 403]);
-const PILLS: Record<PlaybackState | 'muted', Parameters<typeof pill>> = {
+const PILLS: Record<PlaybackState | 'muted' | 'scheduled', Parameters<typeof pill>> = {
   idle: ['warn', 'Connecting'],
   connecting: ['warn', 'Connecting'],
   ready: ['good', 'On air'],
@@ -78,6 +80,7 @@ const PILLS: Record<PlaybackState | 'muted', Parameters<typeof pill>> = {
   paused: ['', 'Paused'],
   muted: ['', 'Muted'],
   waiting: ['', 'Off air'],
+  scheduled: ['', 'Scheduled'],
   failed: ['bad', 'Cannot play'],
 };
 
@@ -90,7 +93,8 @@ function show(): void {
   const silenced = state === 'playing' && (audio.muted || audio.volume === 0);
   const past = state === 'playing' && listener.rewound;
   const words = past ? 'You hear the past' : playback(status, firstSoundMs !== null);
-  const [tone, word] = past && !silenced ? PAST : PILLS[silenced ? 'muted' : state];
+  const scheduled = upcoming !== null && upcoming.startsAt !== null;
+  const [tone, word] = past && !silenced ? PAST : PILLS[silenced ? 'muted' : scheduled ? 'scheduled' : state];
   pill(tone, state === 'connecting' && firstSoundMs !== null ? 'Reconnecting' : word);
   write(byId('state'), failed ? 'Cannot play this room' : silenced ? 'Muted on this page' : words);
   card.dataset.state = silenced ? 'muted' : state;
@@ -204,7 +208,11 @@ window.setInterval(showBehind, BEHIND_MS);
 listener.on('state', show);
 listener.play();
 // Without a token there is nothing to follow.
-if (token) new RoomPanel(listener, room, () => void speakHere());
+if (token) {
+  new RoomPanel(listener, room, () => void speakHere());
+  upcoming = new Waiting(listener);
+  listener.on('room', show);
+}
 show();
 // A server without this endpoint offers neither.
 offerMore().catch(() => undefined);

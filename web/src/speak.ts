@@ -8,6 +8,7 @@ import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
 import { isolated } from './names';
 import { pathFor, playlistOf, roomOfPage, type Config } from './server';
+import { Backstage } from './speak/backstage';
 import { Devices, type DeviceNews } from './speak/devices';
 import { entrance } from './speak/entrance';
 import { Hands } from './speak/hands';
@@ -56,6 +57,7 @@ let greeted = false;
 /** Listeners of the room, while the visit lasts. */
 let channel: RoomChannel | null = null;
 const chat = new Chat(() => channel, (person) => void ban(person));
+const backstage = new Backstage(() => room, () => channel?.serverTime ?? Date.now(), confirmed);
 const hands = new Hands(() => channel, (person) => void ban(person));
 window.stentorRoom = null;
 
@@ -197,6 +199,7 @@ async function visit(name: string, pin: string): Promise<void> {
   });
   on('members', showMembers);
   on('locked', showLock);
+  on('schedule', () => backstage.show());
   on('role', ({ role }) => {
     showLock();
     toast(ROLE_NEWS[role]);
@@ -272,7 +275,9 @@ function tick(): void {
   if (document.body.dataset.view === 'lobby') showWhetherHeard();
   const status = room?.status;
   if (!status || status.state === 'closed') return;
-  const words = status.state !== 'connected' ? underWay(status, situation(), Date.now()) : devices.interrupted ? INTERRUPTED : '';
+  backstage.tick();
+  const closed = status.problem?.code === 'not_on_air' ? backstage.entrance : null;
+  const words = status.state !== 'connected' ? (closed ?? underWay(status, situation(), Date.now())) : devices.interrupted ? INTERRUPTED : '';
   if (greeted) {
     byId('trouble').hidden = words === '';
     write(byId('trouble'), words);
@@ -294,6 +299,7 @@ function showLock(): void {
   const host = moderates({ role: room?.role ?? '' });
   const locked = room?.locked ?? false;
   byId('locked').hidden = !locked;
+  backstage.show();
   byId('mute-all').hidden = !host;
   const lock = byId('lock');
   lock.hidden = !host;

@@ -4,6 +4,7 @@ export * from '../src/browsers';
 export * from '../src/link';
 export * from '../src/names';
 export * from '../src/reasons';
+export * from '../src/schedule';
 export * from '../src/server';
 export * from '../src/speak/entrance';
 export * from '../src/speak/words';

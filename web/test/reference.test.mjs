@@ -11,7 +11,7 @@ test('types and limits are told in words', () => {
   const fields = Object.fromEntries(fieldsOf(api, schema('CreateRoom')).properties);
   assert.equal(typeOf(api, fields.roomId), 'string, or null');
   assert.equal(typeOf(api, fields.tags), 'array of strings, or null');
-  assert.deepEqual(limitsOf(api, fields.maxAnchors), ['1 to 5']);
+  assert.deepEqual(limitsOf(api, fields.maxAnchors), ['1 to 20']);
   assert.deepEqual(limitsOf(api, { type: 'string', pattern: '^(a|b)$' }), ['`a`, `b`']);
   assert.deepEqual(limitsOf(api, schema('UserRole')).length, 1);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { answers, parts } from './support.mjs';
 
-const { config, rooms, reasonOf, inBrief, entrance, ending, said, underWay, playback } = await parts();
+const { countdown, localTime, config, rooms, reasonOf, inBrief, entrance, ending, said, underWay, playback } = await parts();
 
 const OPEN = { open: true, wsUrl: 'wss://live.example.org/ws' };
 const TOKEN = '/pages/rooms/demo/token';
@@ -76,4 +76,13 @@ test('a listener who waits learns for what', () => {
   assert.match(waiting('room_not_found', false), /no such room/);
   assert.match(waiting('room_not_on_air', true), /is over/);
   for (const heard of [false, true]) assert.match(waiting('listeners_full', heard), /room is full/);
+});
+
+test('the time until a start is a countdown', () => {
+  const second = 1000;
+  assert.deepEqual([0, 1, 59.2, 125, 3725, 172_799].map((left) => countdown(left * second)), ['0:00', '0:01', '1:00', '2:05', '1:02:05', '47:59:59']);
+  assert.deepEqual([-5, 172_800, 900_000].map((left) => countdown(left * second)), ['0:00', '2 days', '10 days']);
+  const at = Date.parse('2026-01-31T18:00:00Z');
+  assert.match(localTime(at, at - 3_600_000, 'en-GB'), /^\d\d:00$/);
+  assert.match(localTime(at, at - 86_400_000, 'en-GB'), /January 2026/);
 });

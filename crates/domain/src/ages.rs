@@ -30,6 +30,9 @@ struct Sighting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Created(UnixMs),
+    /// Waits for its `startsAt`; has no age.
+    Scheduled(UnixMs),
+    Backstage(UnixMs),
     OnAir(UnixMs),
     Removing(UnixMs),
 }
@@ -47,7 +50,7 @@ impl Ages {
         let since = same.map_or(now, |sighting| sighting.since);
         self.seen.insert(room.clone(), Sighting { state, since });
         let origin = match state {
-            State::Created(at) | State::OnAir(at) => at.0,
+            State::Created(at) | State::Scheduled(at) | State::Backstage(at) | State::OnAir(at) => at.0,
             State::Removing(discard_at) => discard_at.0.saturating_sub(millis(grace)),
         };
         UnixMs(origin.saturating_add(millis(now.saturating_sub(since))))
@@ -62,9 +65,15 @@ impl Ages {
 impl State {
     fn of(view: &RoomView) -> Option<Self> {
         match &view.live {
-            None => view.meta.as_ref().map(|meta| Self::Created(meta.created_at)),
-            Some(live) if live.status == LiveStatus::OnAir => Some(Self::OnAir(live.created_at)),
-            Some(live) => live.discard_at.map(Self::Removing),
+            None => view.meta.as_ref().map(|meta| match meta.profile.starts_at {
+                Some(_) => Self::Scheduled(meta.created_at),
+                None => Self::Created(meta.created_at),
+            }),
+            Some(live) => match live.status {
+                LiveStatus::Backstage => Some(Self::Backstage(live.created_at)),
+                LiveStatus::OnAir => Some(Self::OnAir(live.created_at)),
+                LiveStatus::Removing => live.discard_at.map(Self::Removing),
+            },
         }
     }
 }
@@ -88,6 +97,10 @@ mod tests {
         let created = view(&[(RoomPart::Meta, META)]);
         assert_eq!(clock(&created, 100), UnixMs(5));
         assert_eq!(clock(&created, 107), UnixMs(7_005));
+        let scheduled = META
+            .replace(r#""createdAt":5"#, r#""createdAt":5,"profile":{"startsAt":"2026-01-31T18:00:00Z"}"#);
+        clock(&view(&[(RoomPart::Meta, &scheduled)]), 107);
+        assert_eq!(clock(&created, 107), UnixMs(5), "its age begins when the schedule ends");
         let live = view(&[(RoomPart::Meta, META), (RoomPart::LiveMeta, ON_AIR)]);
         assert_eq!(clock(&live, 107), UnixMs(70_000), "another state");
         let removing = view(&[(RoomPart::Meta, META), (RoomPart::LiveMeta, REMOVING)]);

@@ -30,6 +30,14 @@ pub const MOST_EVENTS: usize = 100_000;
 pub enum EventType {
     /// A room was created.
     RoomCreated,
+    /// A time of start was set or changed.
+    RoomScheduled,
+    /// The time of start was removed, or the room could not be started in time.
+    RoomUnscheduled,
+    /// The backstage was opened: anchors may join, and listeners hear nothing.
+    BackstageOpened,
+    /// The backstage was closed without a broadcast.
+    BackstageClosed,
     /// A broadcast was started; the room is on air once its Janus and mixer are ready.
     RoomStarted,
     /// The room on air was assigned to another Janus or mixer.
@@ -90,8 +98,12 @@ pub struct Cursor {
 pub struct InvalidCursor;
 
 impl EventType {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::RoomCreated,
+        Self::RoomScheduled,
+        Self::RoomUnscheduled,
+        Self::BackstageOpened,
+        Self::BackstageClosed,
         Self::RoomStarted,
         Self::RoomMoved,
         Self::RoomEnded,
@@ -108,6 +120,10 @@ impl EventType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RoomCreated => "room_created",
+            Self::RoomScheduled => "room_scheduled",
+            Self::RoomUnscheduled => "room_unscheduled",
+            Self::BackstageOpened => "backstage_opened",
+            Self::BackstageClosed => "backstage_closed",
             Self::RoomStarted => "room_started",
             Self::RoomMoved => "room_moved",
             Self::RoomEnded => "room_ended",
@@ -225,7 +241,9 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
                 new_room.map(|meta| event(EventType::RoomCreated, json!({ "maxAnchors": meta.max_anchors })));
             let changed = live.as_ref().and_then(|live| of_broadcast(view, live, meta.as_ref(), now));
             let lock = meta.as_ref().and_then(|meta| of_lock(view, meta));
-            created.into_iter().chain(lock).chain(changed).collect()
+            let schedule = meta.as_ref().filter(|_| live.is_none() || view.meta.is_none());
+            let schedule = schedule.and_then(|meta| of_schedule(view, meta, now));
+            created.into_iter().chain(lock).chain(schedule).chain(changed).collect()
         }
         RoomWrite::ClearAll if view.meta.is_some() => vec![event(EventType::RoomDeleted, json!({}))],
         RoomWrite::Roles { users, by } => {
@@ -257,6 +275,21 @@ fn of_lock(view: &RoomView, meta: &Meta) -> Option<NewEvent> {
     Some(NewEvent { kind, data: json!({}) })
 }
 
+/// Returns the event of a change of the schedule that is not the start itself.
+fn of_schedule(view: &RoomView, meta: &Meta, now: UnixMs) -> Option<NewEvent> {
+    let event = |kind, data| Some(NewEvent { kind, data });
+    match (view.starts_at(), meta.profile.starts_at) {
+        (before, Some(at)) if before != Some(at) => {
+            event(EventType::RoomScheduled, json!({ "startsAt": at }))
+        }
+        (Some(at), None) => {
+            let missed = at.is_missed(now);
+            event(EventType::RoomUnscheduled, json!({ "startsAt": at, "missed": missed }))
+        }
+        _ => None,
+    }
+}
+
 /// Returns the event of a user's write. `by`: host who asked for it.
 fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&UserId>) -> Vec<NewEvent> {
     let before = view.users.get(id);
@@ -279,16 +312,23 @@ fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&Us
 }
 
 fn of_broadcast(view: &RoomView, live: &LiveMeta, meta: Option<&Meta>, now: UnixMs) -> Option<NewEvent> {
-    let before = view.live.as_ref().filter(|before| before.status == LiveStatus::OnAir);
+    let before = view.live.as_ref().filter(|before| before.status != LiveStatus::Removing);
     let assignment = json!({ "epoch": live.epoch, "janusId": live.janus_id, "mixerId": live.mixer_id });
     let (kind, data) = match (live.status, before) {
         (LiveStatus::OnAir, None) => (EventType::RoomStarted, assignment),
-        (LiveStatus::OnAir, Some(before)) if before.epoch != live.epoch => {
+        (LiveStatus::Backstage, None) => (EventType::BackstageOpened, assignment),
+        (LiveStatus::OnAir, Some(before)) if before.status == LiveStatus::Backstage => {
+            (EventType::RoomStarted, assignment)
+        }
+        (LiveStatus::OnAir | LiveStatus::Backstage, Some(before)) if before.epoch != live.epoch => {
             let from = json!({ "janusId": before.janus_id, "mixerId": before.mixer_id });
             let data = json!({
                 "epoch": live.epoch, "janusId": live.janus_id, "mixerId": live.mixer_id, "from": from,
             });
             (EventType::RoomMoved, data)
+        }
+        (LiveStatus::Removing, Some(before)) if before.status == LiveStatus::Backstage => {
+            (EventType::BackstageClosed, json!({ "reason": end_reason(meta) }))
         }
         (LiveStatus::Removing, Some(before)) => {
             let data = json!({

@@ -89,6 +89,44 @@ fn one_write_may_report_two_events() {
 }
 
 #[test]
+fn schedule_and_backstage_are_reported() {
+    use crate::room::{admit_patch, admit_start, backstage};
+    use crate::schedule::admit_miss;
+    let mut room = Room::default();
+    room.kinds(RoomWrite::Put { meta: Some(meta()), live: None });
+    let patch = |room: &Room, starts_at: Value| {
+        let patch = json!({ "startsAt": starts_at });
+        accepted(admit_patch(&room.view, patch.as_object().unwrap(), START).unwrap())
+    };
+    let at = "1970-01-01T00:20:00.000Z";
+    let write = patch(&room, json!(at));
+    assert_eq!(room.write(write, START.0), [("room_scheduled", json!({ "startsAt": at }))]);
+    let write = patch(&room, Value::Null);
+    let unscheduled = |missed: bool| ("room_unscheduled", json!({ "startsAt": at, "missed": missed }));
+    assert_eq!(room.write(write, START.0), [unscheduled(false)]);
+    let write = patch(&room, json!(at));
+    room.kinds(write);
+    let late = UnixMs(1_200_000 + 15 * 60_000 + 1);
+    let write = accepted(admit_miss(&room.view, late));
+    assert_eq!(room.write(write, late.0), [unscheduled(true)]);
+    let write = patch(&room, json!(at));
+    room.kinds(write);
+    let meta = room.view.meta.as_ref().unwrap().value.clone();
+    let write = backstage(meta, placement("one"), Nonce("n".into()), START);
+    assert_eq!(room.kinds(write), ["backstage_opened"]);
+    let write = reassignment(&room.view, placement("two"), false).unwrap();
+    assert_eq!(room.kinds(write), ["room_moved"]);
+    let closed = room.view.clone();
+    let no_placement = || panic!("nothing to place");
+    let write = accepted(admit_start(&room.view, no_placement, Nonce("n".into()), START).unwrap());
+    let started = room.write(write, START.0);
+    assert_eq!((started.len(), started[0].0), (1, "room_started"));
+    room.view = closed;
+    let write = accepted(admit_stop(&room.view, EndReason::Stopped, START, GRACE).unwrap());
+    assert_eq!(room.write(write, START.0), [("backstage_closed", json!({ "reason": "stopped" }))]);
+}
+
+#[test]
 fn users_are_reported_once() {
     let mut room = Room::default();
     room.kinds(RoomWrite::Put { meta: Some(meta()), live: None });
@@ -112,7 +150,7 @@ fn lock_and_mute_are_reported() {
     room.kinds(write);
     let patch = |room: &Room, locked: bool| {
         let fields = serde_json::from_value(json!({ "locked": locked })).unwrap();
-        crate::room::admit_patch(&room.view, &fields).unwrap()
+        crate::room::admit_patch(&room.view, &fields, UnixMs(0)).unwrap()
     };
     for (locked, kind) in [(true, "room_locked"), (false, "room_unlocked")] {
         let write = accepted(patch(&room, locked));

@@ -466,7 +466,7 @@ fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<DrainedLab
 fn on_air(rooms: &Rooms) -> impl Iterator<Item = (&RoomId, &RoomView, &LiveMeta)> {
     rooms.iter().filter_map(|(room, view)| {
         let readable = view.unreadable_part().is_none() && view.meta.is_some();
-        let live = view.live.as_ref().filter(|l| l.status == LiveStatus::OnAir && readable)?;
+        let live = view.live.as_ref().filter(|l| l.status != LiveStatus::Removing && readable)?;
         Some((room, view.as_ref(), &live.value))
     })
 }

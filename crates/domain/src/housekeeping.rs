@@ -191,7 +191,7 @@ pub fn is_timed(view: &RoomView) -> bool {
 /// Returns the cleanup of keys that were left by a manual write or by a process that died between two writes.
 fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(HousekeepingAction, String)> {
     if view.live.is_some() {
-        let stray = view.is_on_air() && view.meta.is_none();
+        let stray = view.is_open() && view.meta.is_none();
         return stray.then(|| (HousekeepingAction::EndStray, "it is on air but has no meta".into()));
     }
     let alive = |kind, id: &ModuleId| modules.get(&(kind, id.clone())).is_some_and(|m| m.is_present());

@@ -224,7 +224,7 @@ impl JanusRoom {
         let (Some(meta), Some(live)) = (&view.meta, &view.live) else {
             return WantedState::Nothing;
         };
-        if live.status != LiveStatus::OnAir || live.janus_id != self.me {
+        if live.status == LiveStatus::Removing || live.janus_id != self.me {
             return WantedState::Nothing;
         }
         let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);

@@ -96,6 +96,7 @@ pub mod roles;
 pub mod room;
 pub mod room_lock;
 pub mod rpc;
+pub mod schedule;
 pub mod service_state;
 pub mod signalling;
 pub mod srtp;

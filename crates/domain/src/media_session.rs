@@ -170,7 +170,7 @@ impl JanusAssignment {
     pub fn of(view: Option<&RoomView>) -> Result<Self, JoinUnavailable> {
         let view = view.filter(|v| v.meta.as_ref().is_some_and(|m| m.deleted_at.is_none()));
         let view = view.ok_or(JoinUnavailable::NoSuchRoom)?;
-        let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(JoinUnavailable::NotOnAir)?;
+        let live = view.live.as_ref().filter(|_| view.is_open()).ok_or(JoinUnavailable::NotOnAir)?;
         let key =
             view.janus.as_ref().filter(|key| key.id == live.janus_id).ok_or(JoinUnavailable::Preparing)?;
         Ok(Self { janus: key.id.clone(), janus_room_id: key.janus_room_id, epoch: key.epoch })
@@ -179,7 +179,7 @@ impl JanusAssignment {
     /// Returns whether the assignment still holds. A move of the mixer does not change it, although it raises
     /// the epoch.
     pub fn fate(&self, view: Option<&RoomView>) -> AssignmentChange {
-        let Some((view, live)) = view.filter(|v| v.is_on_air()).and_then(|v| Some((v, v.live.as_ref()?)))
+        let Some((view, live)) = view.filter(|v| v.is_open()).and_then(|v| Some((v, v.live.as_ref()?)))
         else {
             return AssignmentChange::Closed;
         };

@@ -31,10 +31,10 @@ pub struct Meta {
     /// first start raises this to the revision at which the create was committed, if that is higher.
     #[serde(default)]
     pub last_epoch: Epoch,
-    /// Time of the last start. `None`: never started; such a room is deleted after a while.
+    /// Time of the last start of a broadcast. `None`: never started; such a room is deleted after a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_started_at: Option<UnixMs>,
-    /// Reason why the latest broadcast ended. `None`: none has ended.
+    /// Reason why the latest broadcast or backstage ended. `None`: none has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_end: Option<EndReason>,
     /// API key that created the room. The room counts for its quotas.
@@ -79,12 +79,15 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveStatus {
+    /// Anchors are in the room; the mixer does not run and listeners hear nothing. Nodes of versions that do
+    /// not know this value cannot read the key, so none of them puts the room on air by mistake.
+    Backstage,
     #[serde(rename = "onair")]
     OnAir,
     Removing,
 }
 
-/// `/rooms/{id}/livemeta`: desired state of a room on air, and the Janus and mixer assigned to it.
+/// `/rooms/{id}/livemeta`: desired state of a room on air or backstage, and its Janus and mixer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveMeta {

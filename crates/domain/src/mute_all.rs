@@ -36,20 +36,20 @@ pub enum MuteDenied {
 /// Decides an order to mute everybody but `by`.
 ///
 /// # Errors
-/// There is no such room, or it is not on air.
+/// There is no such room, or it is neither on air nor backstage.
 pub fn admit_mute_all(
     view: &RoomView,
     by: Option<UserId>,
     now: UnixMs,
 ) -> Result<Admission<RoomWrite>, MuteDenied> {
     view.meta.as_ref().filter(|meta| meta.deleted_at.is_none()).ok_or(MuteDenied::NoSuchRoom)?;
-    let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(MuteDenied::NotOnAir)?;
+    let live = view.live.as_ref().filter(|_| view.is_open()).ok_or(MuteDenied::NotOnAir)?;
     let order = MuteOrder { nonce: live.nonce.clone(), at: now, by };
     Ok(Admission::Accepted(RoomWrite::MuteAll(order)))
 }
 
 /// Returns the order that waits to be carried out in the present broadcast.
 pub fn pending(view: &RoomView) -> Option<&StoredValue<MuteOrder>> {
-    let live = view.live.as_ref().filter(|_| view.is_on_air())?;
+    let live = view.live.as_ref().filter(|_| view.is_open())?;
     view.mute.as_ref().filter(|order| order.nonce == live.nonce)
 }

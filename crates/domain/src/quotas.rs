@@ -1,8 +1,8 @@
 //! Quotas of API keys: how much one key may use. Pure.
 //!
-//! A room counts for the key that created it, even if another one starts it or invites its users, until
-//! its removal is complete. A broadcast counts until its Janus and its mixer have released the room. A token
-//! counts for the key that asked for it.
+//! A room counts for the key that created it, even if another one starts it or invites its users, until its
+//! removal is complete. A broadcast or backstage counts until its Janus and its mixer have released the room.
+//! A token counts for the key that asked for it.
 //!
 //! Owns: the counts and the limits. Never does: read a clock, or write.
 
@@ -30,7 +30,7 @@ pub struct Quotas {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 0, maximum = 1_000_000))]
     pub rooms: Option<u32>,
-    /// Rooms of the key that are on air.
+    /// Rooms of the key that are on air or backstage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 0, maximum = 1_000_000))]
     pub rooms_on_air: Option<u32>,

@@ -36,7 +36,7 @@ pub enum RoomRole {
 /// Action in a room that needs a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Mute, lock, lift bans, and moderate the listener channel.
+    /// Mute, lock, put on air, lift bans, and moderate the listener channel.
     Moderate,
     /// Ban a user with this role; `None`: a listener.
     Ban(Option<RoomRole>),

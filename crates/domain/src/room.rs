@@ -3,20 +3,22 @@
 //! ```text
 //!            create            start                 both keys of the newest epoch
 //!   (absent) ──────▶ created ────────▶ starting ───────────────────────────────▶ onair
-//!      ▲              │   ▲                │  ▲                                   │  ▲
-//!      ├── delete ────┘   │                │  └─ degraded ◀── forwarding lost ────┘  │
-//!      │   expire         │                │       └───────── or reassigned ──────────┘
-//!      │                  │                ▼
-//!      │                  │        stop, delete, expire
-//!      │                  │                │
-//!      │                  │                ▼
-//!      │                  └──────────── removing
+//!      ▲              │  ▲ │               │  ▲                                   │  ▲
+//!      │              │  │ └─▶ backstage ──┤  └─ degraded ◀── forwarding lost ────┘  │
+//!      ├── delete ────┘  │   open  │  start│           └───── or reassigned ─────────┘
+//!      │   expire        │         ▼       ▼
+//!      │                 │       stop, delete, expire
+//!      │                 │                 │
+//!      │                 └───────────── removing
 //!      └───────────────────────────────────┘  once the janus and mixer keys are gone, or by force
 //! ```
 //!
 //! A request is accepted, ignored as already done, or denied with a typed reason, before anything is written.
 //! An accepted request results in a [`RoomWrite`]: one transaction that is committed only if the room is
 //! still as it was read, so it cannot restore anything that a concurrent write removed. The epoch only rises.
+//!
+//! In the backstage, anchors meet before the broadcast: the room has its Janus and its mixer, but the mixer
+//! does not run. A start then keeps both, so it cannot fail for lack of capacity.
 //!
 //! Owns these rules. Never writes.
 
@@ -32,7 +34,12 @@ use super::mute_all::MuteOrder;
 use super::placement::{NotPickable, Placement, RejectReason};
 use super::profile::ProfileError;
 use super::recording::RecordingRequest;
+use super::schedule;
 use super::view::{RoomView, StoredValue};
+
+mod lifetime;
+
+pub use lifetime::{Expiry, ExpiryLimits, empty_timeout, expiry, max_duration, time_left};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
@@ -40,6 +47,8 @@ use super::view::{RoomView, StoredValue};
 pub enum RoomStatus {
     /// Exists, and is not on air.
     Created,
+    /// Anchors are in the room, and listeners hear nothing yet.
+    Backstage,
     /// Assigned to a Janus and a mixer that are not both ready yet.
     Starting,
     /// Janus forwards the mix to a mixer that waits for it.
@@ -92,6 +101,8 @@ pub enum StartDenied {
     NotFound,
     #[error("the room is still being removed")]
     Removing,
+    #[error("the room is on air already")]
+    OnAir,
     #[error("no janus takes a room{}", Reasons(considered))]
     NoPickableJanus { considered: Vec<(ModuleId, RejectReason)> },
     #[error("no mixer takes a room{}", Reasons(considered))]
@@ -112,24 +123,6 @@ pub enum PatchDenied {
     Invalid(ProfileError),
 }
 
-/// Reason why a room is ended without a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expiry {
-    /// Created and never started: the whole room is deleted.
-    NeverStarted,
-    /// On air for longer than allowed: the broadcast ends, the room stays.
-    TooOld,
-    /// Without anchors for the room's `emptyTimeout`: the broadcast ends, the room stays.
-    Empty,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExpiryLimits {
-    pub never_started_after: Duration,
-    /// Longest duration of a broadcast, from its start, if the room has no `maxDuration`.
-    pub max_age: Duration,
-}
-
 /// Next step for a `removing` room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cleanup {
@@ -148,11 +141,13 @@ pub struct PendingRemoval {
 }
 
 impl RoomStatus {
-    pub const ALL: [Self; 5] = [Self::Created, Self::Starting, Self::OnAir, Self::Degraded, Self::Removing];
+    pub const ALL: [Self; 6] =
+        [Self::Created, Self::Backstage, Self::Starting, Self::OnAir, Self::Degraded, Self::Removing];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
+            Self::Backstage => "backstage",
             Self::Starting => "starting",
             Self::OnAir => "onair",
             Self::Degraded => "degraded",
@@ -177,8 +172,10 @@ pub fn status(view: &RoomView) -> Option<RoomStatus> {
         let meta = view.meta.as_ref()?;
         return Some(if meta.deleted_at.is_some() { RoomStatus::Removing } else { RoomStatus::Created });
     };
-    if live.status == LiveStatus::Removing {
-        return Some(RoomStatus::Removing);
+    match live.status {
+        LiveStatus::Removing => return Some(RoomStatus::Removing),
+        LiveStatus::Backstage => return Some(RoomStatus::Backstage),
+        LiveStatus::OnAir => {}
     }
     let janus = view.janus.as_ref().filter(|j| j.epoch == live.epoch).map(|j| j.status);
     let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch).map(|m| m.rtp);
@@ -206,7 +203,8 @@ pub fn admit_create(view: &RoomView, meta: Meta, revision: i64) -> Result<Meta, 
     }
 }
 
-/// Decides a start request. `place` is called only if the room can start.
+/// Decides a start request. `place` is called only if the room needs a placement. A room in its backstage
+/// goes on air with its Janus and mixer.
 pub fn admit_start(
     view: &RoomView,
     place: impl FnOnce() -> Result<Placement, StartDenied>,
@@ -214,26 +212,73 @@ pub fn admit_start(
     now: UnixMs,
 ) -> Result<Admission<RoomWrite>, StartDenied> {
     let meta = view.meta.as_ref().ok_or(StartDenied::NotFound)?;
-    match status(view) {
-        Some(RoomStatus::Created) => {
-            // A delayed create may have read a revision that an earlier room with the same id has passed
-            // since. No earlier room has passed the revision at which the create was committed.
-            let landed = Epoch(meta.mod_revision.unsigned_abs());
-            let meta = Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() };
-            Ok(Admission::Accepted(assignment(meta, place()?, nonce, now)))
+    match (status(view), &view.live) {
+        (Some(RoomStatus::Created), _) => {
+            Ok(Admission::Accepted(assignment(landed(meta), place()?, nonce, now)))
         }
-        Some(RoomStatus::Removing) | None => Err(StartDenied::Removing),
-        Some(_) => Ok(Admission::AlreadyDone),
+        (Some(RoomStatus::Backstage), Some(live)) => {
+            let live = LiveMeta { status: LiveStatus::OnAir, created_at: now, ..live.value.clone() };
+            let meta = started(meta.value.clone(), now);
+            Ok(Admission::Accepted(RoomWrite::Put { meta: Some(meta), live: Some(live) }))
+        }
+        (Some(RoomStatus::Removing) | None, _) => Err(StartDenied::Removing),
+        (Some(_), _) => Ok(Admission::AlreadyDone),
     }
 }
 
+/// Decides a request to open the backstage. `place` is called only if it can be opened.
+pub fn admit_backstage(
+    view: &RoomView,
+    place: impl FnOnce() -> Result<Placement, StartDenied>,
+    nonce: Nonce,
+    now: UnixMs,
+) -> Result<Admission<RoomWrite>, StartDenied> {
+    let meta = view.meta.as_ref().ok_or(StartDenied::NotFound)?;
+    match status(view) {
+        Some(RoomStatus::Created) => Ok(Admission::Accepted(backstage(landed(meta), place()?, nonce, now))),
+        Some(RoomStatus::Backstage) => Ok(Admission::AlreadyDone),
+        Some(RoomStatus::Removing) | None => Err(StartDenied::Removing),
+        Some(_) => Err(StartDenied::OnAir),
+    }
+}
+
+/// Returns the meta of a room that starts. A delayed create may have read a revision that an earlier room
+/// with the same id has passed since. No earlier room has passed the revision at which the create was
+/// committed.
+fn landed(meta: &StoredValue<Meta>) -> Meta {
+    let landed = Epoch(meta.mod_revision.unsigned_abs());
+    Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() }
+}
+
 /// Returns the write that puts the room on air under the next epoch.
-pub fn assignment(mut meta: Meta, placement: Placement, nonce: Nonce, now: UnixMs) -> RoomWrite {
+pub fn assignment(meta: Meta, placement: Placement, nonce: Nonce, now: UnixMs) -> RoomWrite {
+    assigned(started(meta, now), LiveStatus::OnAir, placement, nonce, now)
+}
+
+/// Returns the write that opens the backstage under the next epoch.
+pub fn backstage(meta: Meta, placement: Placement, nonce: Nonce, now: UnixMs) -> RoomWrite {
+    assigned(meta, LiveStatus::Backstage, placement, nonce, now)
+}
+
+/// Returns the meta of a room whose broadcast starts now. A start of any kind ends the schedule, so a room is
+/// started at most once by it.
+fn started(mut meta: Meta, now: UnixMs) -> Meta {
+    meta.last_started_at = Some(now);
+    meta.profile.starts_at = None;
+    meta
+}
+
+fn assigned(
+    mut meta: Meta,
+    status: LiveStatus,
+    placement: Placement,
+    nonce: Nonce,
+    now: UnixMs,
+) -> RoomWrite {
     let epoch = meta.last_epoch.next();
     meta.last_epoch = epoch;
-    meta.last_started_at = Some(now);
     let live = LiveMeta {
-        status: LiveStatus::OnAir,
+        status,
         mixer_id: placement.mixer_id,
         janus_id: placement.janus_id,
         nonce,
@@ -245,22 +290,23 @@ pub fn assignment(mut meta: Meta, placement: Placement, nonce: Nonce, now: UnixM
     RoomWrite::Put { meta: Some(meta), live: Some(live) }
 }
 
-/// Returns the write that moves a live room to `placement` under the next epoch, or `None` if the room is not
-/// on air. The nonce stays, and so do the content keys and the names of the media that listeners fetch.
+/// Returns the write that moves an open room to `placement` under the next epoch, or `None` if the room is
+/// neither on air nor backstage. The nonce stays, and so do the content keys and the names of the media that
+/// listeners fetch.
 /// `in_good_order`: the outgoing mixer works, and continues until its successor produces.
 pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) -> Option<RoomWrite> {
     let (meta, live) = (view.meta.as_ref()?, view.live.as_ref()?);
     let epoch = meta.last_epoch.max(live.epoch).next();
     let Placement { janus_id, mixer_id } = placement;
     let handover = handover::begin(view).filter(|h| in_good_order && h.mixer_id != mixer_id).map(Box::new);
-    (live.status == LiveStatus::OnAir).then(|| RoomWrite::Put {
+    view.is_open().then(|| RoomWrite::Put {
         meta: Some(Meta { last_epoch: epoch, ..meta.value.clone() }),
         live: Some(LiveMeta { janus_id, mixer_id, epoch, handover, ..live.value.clone() }),
     })
 }
 
-/// Decides a stop request, which ends the broadcast. `grace`: time in which the modules must release the
-/// room; then the removal is forced.
+/// Decides a stop request, which ends the broadcast or the backstage. `grace`: time in which the modules must
+/// release the room; then the removal is forced.
 pub fn admit_stop(
     view: &RoomView,
     reason: EndReason,
@@ -269,7 +315,7 @@ pub fn admit_stop(
 ) -> Result<Admission<RoomWrite>, NoSuchRoom> {
     status(view).ok_or(NoSuchRoom)?;
     Ok(match &view.live {
-        Some(live) if live.status == LiveStatus::OnAir => {
+        Some(live) if view.is_open() => {
             let meta = view.meta.as_ref().map(|m| Meta { last_end: Some(reason), ..m.value.clone() });
             Admission::Accepted(RoomWrite::Put { meta, live: Some(removing(live, now, grace)) })
         }
@@ -277,10 +323,12 @@ pub fn admit_stop(
     })
 }
 
-/// Decides a change of the profile by a JSON merge patch (RFC 7396). The room may be on air.
+/// Decides a change of the profile by a JSON merge patch (RFC 7396). The room may be on air, but its time of
+/// start cannot change then. `now` is wall-clock time.
 pub fn admit_patch(
     view: &RoomView,
     patch: &serde_json::Map<String, serde_json::Value>,
+    now: UnixMs,
 ) -> Result<Admission<RoomWrite>, PatchDenied> {
     let meta = view.meta.as_ref().ok_or(PatchDenied::NotFound)?;
     if meta.deleted_at.is_some() {
@@ -289,6 +337,12 @@ pub fn admit_patch(
     let profile = meta.profile.merged(patch).map_err(PatchDenied::Invalid)?;
     if profile == *meta.profile {
         return Ok(Admission::AlreadyDone);
+    }
+    if let Some(starts_at) = profile.starts_at.filter(|at| meta.profile.starts_at != Some(*at)) {
+        if view.is_on_air() {
+            return Err(PatchDenied::Invalid(schedule::ON_AIR));
+        }
+        starts_at.check(now).map_err(|invalid| PatchDenied::Invalid(ProfileError::Invalid(invalid)))?;
     }
     let meta = Some(Meta { profile: Box::new(profile), ..meta.value.clone() });
     Ok(Admission::Accepted(RoomWrite::Put { meta, live: None }))
@@ -305,7 +359,7 @@ pub fn admit_delete(
     // Livemeta without meta results only from a manual write in the store. Cleanup then removes all keys.
     let meta = view.meta.as_ref().filter(|m| m.deleted_at.is_none());
     let meta = meta.map(|m| Meta { deleted_at: Some(now), ..m.value.clone() });
-    let live = (live.status == LiveStatus::OnAir).then(|| removing(live, now, grace));
+    let live = view.is_open().then(|| removing(live, now, grace));
     Ok(match (meta, live) {
         (None, None) => Admission::AlreadyDone,
         (meta, live) => Admission::Accepted(RoomWrite::Put { meta, live }),
@@ -319,46 +373,6 @@ pub fn closed_reason(view: Option<&RoomView>) -> &'static str {
         Some(meta) => meta.last_end.unwrap_or(EndReason::Other).as_str(),
         None => "deleted",
     }
-}
-
-/// Returns why the room has expired; `None`: it has not. `now` is the clock of a
-/// [`Ages`](super::ages::Ages), as for [`cleanup`].
-pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
-    let (_, expiry) = lifetime(view, limits)?;
-    (time_left(view, now, limits) == Some(Duration::ZERO)).then_some(expiry)
-}
-
-/// Returns the time until the room expires; `None` if it does not. `now` is as for [`expiry`].
-pub fn time_left(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Duration> {
-    let ((since, limit), _) = lifetime(view, limits)?;
-    // A room expires when it is older than its limit, not when it is exactly as old.
-    let limit = limit.saturating_add(Duration::from_millis(1));
-    Some(limit.saturating_sub(Duration::from_millis(now.0.saturating_sub(since.0))))
-}
-
-/// Returns the time from which the room's age counts, its largest age, and the kind of expiry.
-fn lifetime(view: &RoomView, limits: &ExpiryLimits) -> Option<((UnixMs, Duration), Expiry)> {
-    match status(view)? {
-        RoomStatus::Removing => None,
-        RoomStatus::Created => {
-            let meta = view.meta.as_ref().filter(|meta| meta.last_started_at.is_none())?;
-            Some(((meta.created_at, limits.never_started_after), Expiry::NeverStarted))
-        }
-        _ => Some(((view.live.as_ref()?.created_at, max_duration(view, limits)), Expiry::TooOld)),
-    }
-}
-
-/// Returns the longest duration of the room's broadcasts.
-pub fn max_duration(view: &RoomView, limits: &ExpiryLimits) -> Duration {
-    let own = view.meta.as_ref().and_then(|meta| meta.profile.max_duration);
-    own.map_or(limits.max_age, |seconds| Duration::from_secs(seconds.into()))
-}
-
-/// Returns the time without anchors after which the room's broadcast ends; `None` if there is no such limit,
-/// or the room is not on air.
-pub fn empty_timeout(view: &RoomView) -> Option<Duration> {
-    let seconds = view.meta.as_ref()?.profile.empty_timeout.filter(|_| view.is_on_air())?;
-    Some(Duration::from_secs(seconds.into()))
 }
 
 /// Returns the next step to finish the removal of a room. It waits until the modules have released the room,

@@ -114,6 +114,63 @@ fn never_started_room_expires() {
 }
 
 #[test]
+fn backstage_goes_on_air_in_place() {
+    let room = in_backstage(created());
+    assert_eq!((status(&room), room.is_open(), room.is_on_air()), (Some(RoomStatus::Backstage), true, false));
+    let again = admit_backstage(&room, || panic!("nothing to place"), nonce(), NOW);
+    assert_eq!(again, Ok(Admission::AlreadyDone));
+    let later = UnixMs(NOW.0 + 5_000);
+    let write = admit_start(&room, || panic!("nothing to place"), Nonce("other".into()), later);
+    let Ok(Admission::Accepted(write)) = write else { panic!("not admitted") };
+    let on_air = write.applied_to(&room, 4);
+    let (before, after) = (room.live.unwrap(), on_air.live.clone().unwrap());
+    assert_eq!((after.created_at, after.status), (later, LiveStatus::OnAir));
+    assert_eq!((after.epoch, &after.nonce, &after.janus_id), (before.epoch, &before.nonce, &before.janus_id));
+    assert_eq!(on_air.meta.as_ref().unwrap().last_started_at, Some(later));
+    assert_eq!(status(&on_air), Some(RoomStatus::Starting));
+    let denied = admit_backstage(&on_air, || panic!("nothing to place"), nonce(), NOW);
+    assert_eq!(denied, Err(StartDenied::OnAir));
+    let denied = admit_backstage(&stopped(on_air), || panic!("nothing to place"), nonce(), NOW);
+    assert_eq!(denied, Err(StartDenied::Removing));
+}
+
+#[test]
+fn backstage_can_be_closed_or_expires() {
+    let room = in_backstage(created());
+    assert_eq!(status(&stopped(room.clone())), Some(RoomStatus::Removing));
+    let limits = ExpiryLimits { never_started_after: Duration::ZERO, max_age: GRACE };
+    assert_eq!(expiry(&room, UnixMs(NOW.0 + 60_000), &limits), None);
+    assert_eq!(expiry(&room, UnixMs(NOW.0 + 60_001), &limits), Some(Expiry::TooOld));
+    let mut short = room.clone();
+    short.meta.as_mut().unwrap().value.profile.max_duration = Some(1);
+    assert_eq!(expiry(&short, UnixMs(NOW.0 + 60_000), &limits), None, "maxDuration is for broadcasts");
+    let to = Placement { janus_id: ModuleId::new("j2").unwrap(), ..placement() };
+    let moved = reassignment(&room, to, false).unwrap().applied_to(&room, 5);
+    assert_eq!(status(&moved), Some(RoomStatus::Backstage));
+}
+
+#[test]
+fn schedule_changes_until_the_start() {
+    let patch = |starts_at: serde_json::Value| {
+        let patch = serde_json::json!({ "startsAt": starts_at });
+        patch.as_object().unwrap().clone()
+    };
+    let soon = patch("1970-01-01T01:00:00+00:00".into());
+    let Ok(Admission::Accepted(write)) = admit_patch(&created(), &soon, NOW) else { panic!("not admitted") };
+    let room = write.applied_to(&created(), 3);
+    assert_eq!(room.starts_at().map(|at| at.to_string()).as_deref(), Some("1970-01-01T01:00:00.000Z"));
+    assert_eq!(admit_patch(&room, &soon, UnixMs(NOW.0 * 100)), Ok(Admission::AlreadyDone));
+    let past = admit_patch(&room, &patch("1970-01-01T00:00:01Z".into()), NOW);
+    assert!(past.unwrap_err().to_string().contains("startsAt must be in the future"));
+    let limits = ExpiryLimits { never_started_after: Duration::ZERO, max_age: GRACE };
+    assert_eq!(expiry(&room, UnixMs(u64::MAX), &limits), None, "a scheduled room waits");
+    let on_air = started(room);
+    assert_eq!(on_air.starts_at(), None, "a start ends the schedule");
+    let late = admit_patch(&on_air, &soon, NOW).unwrap_err().to_string();
+    assert!(late.contains("the broadcast has started"), "{late}");
+}
+
+#[test]
 fn livemeta_without_meta_can_be_deleted() {
     let stray = RoomView { meta: None, ..started(created()) };
     let Ok(Admission::Accepted(write)) = admit_delete(&stray, NOW, GRACE) else { panic!("not accepted") };
@@ -126,6 +183,7 @@ enum Step {
     /// Create request that was decided long before it reaches the store.
     LateCreate,
     Start,
+    Backstage,
     Stop,
     Delete,
     Cleanup,
@@ -152,6 +210,8 @@ proptest! {
             }
             if !before.is_on_air() && history.room.is_on_air() {
                 prop_assert!(matches!(step, Step::Start));
+            }
+            if !before.is_open() && history.room.is_open() {
                 let epoch = history.room.live.as_ref().unwrap().epoch;
                 prop_assert!(epoch > history.highest, "epoch {epoch} after {}", history.highest);
                 history.highest = epoch;
@@ -199,6 +259,7 @@ impl History {
             Step::Create => admit_create(room, meta(), self.revision).ok().map(put),
             Step::LateCreate => admit_create(room, meta(), 1).ok().map(put),
             Step::Start => admit_start(room, || Ok(placement()), nonce(), self.now).ok(),
+            Step::Backstage => admit_backstage(room, || Ok(placement()), nonce(), self.now).ok(),
             Step::Stop => admit_stop(room, EndReason::Stopped, self.now, GRACE).ok(),
             Step::Delete => admit_delete(room, self.now, GRACE).ok(),
             Step::Cleanup => match cleanup(room, self.now) {
@@ -233,6 +294,7 @@ fn step() -> impl Strategy<Value = Step> {
         Step::Create,
         Step::LateCreate,
         Step::Start,
+        Step::Backstage,
         Step::Stop,
         Step::Delete,
         Step::Cleanup,
@@ -255,6 +317,13 @@ fn created() -> RoomView {
 
 fn started(room: RoomView) -> RoomView {
     let Ok(Admission::Accepted(write)) = admit_start(&room, || Ok(placement()), nonce(), NOW) else {
+        panic!("not admitted")
+    };
+    write.applied_to(&room, 3)
+}
+
+fn in_backstage(room: RoomView) -> RoomView {
+    let Ok(Admission::Accepted(write)) = admit_backstage(&room, || Ok(placement()), nonce(), NOW) else {
         panic!("not admitted")
     };
     write.applied_to(&room, 3)

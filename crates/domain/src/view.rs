@@ -11,6 +11,7 @@ use super::model::{
 };
 use super::mute_all::MuteOrder;
 use super::recording::RecordingRequest;
+use super::schedule::StartTime;
 
 /// Reason in a plan that removes nothing because a key of the room cannot be read.
 pub const UNREADABLE: &str = "a key of the room cannot be read: nothing is removed";
@@ -151,6 +152,21 @@ impl RoomView {
 
     pub fn is_on_air(&self) -> bool {
         self.live.as_ref().is_some_and(|l| l.status == LiveStatus::OnAir)
+    }
+
+    /// Returns true while anchors are in the room and listeners hear nothing.
+    pub fn is_backstage(&self) -> bool {
+        self.live.as_ref().is_some_and(|l| l.status == LiveStatus::Backstage)
+    }
+
+    /// Returns true if anchors may be in the room: on air or backstage.
+    pub fn is_open(&self) -> bool {
+        self.is_on_air() || self.is_backstage()
+    }
+
+    /// Returns the time at which the room is to be started.
+    pub fn starts_at(&self) -> Option<StartTime> {
+        self.meta.as_ref().and_then(|meta| meta.profile.starts_at)
     }
 
     /// Returns true if no new anchor may join.

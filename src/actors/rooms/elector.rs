@@ -4,11 +4,13 @@
 //! Elector
 //! ├─ Housekeeper     while leading
 //! ├─ FailoverActor   while leading
+//! ├─ SchedulerActor  while leading
 //! └─ WebhookSupervisor  while leading
 //! ```
 //! The rules are in [`domain::leadership`](crate::domain::leadership). The children are stopped at once when
 //! the leadership ends. A write of the `FailoverActor` or of a `WebhookActor` in progress only succeeds if
-//! the store still names this node as its leader; each action of the `Housekeeper` is a compare-and-swap.
+//! the store still names this node as its leader; each action of the `Housekeeper` and of the
+//! `SchedulerActor` is a compare-and-swap.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -22,6 +24,7 @@ use tokio::sync::watch;
 use super::SharedAges;
 use super::failover::FailoverActor;
 use super::housekeeper::Housekeeper;
+use super::scheduler::SchedulerActor;
 use super::webhooks::WebhookSupervisor;
 use crate::actors::context::{Context, random_unit};
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
@@ -38,7 +41,7 @@ use crate::telemetry::events::{Event, LeaderElected, LeaderKeyOrphaned, LeaderLo
 use crate::webhooks::Webhooks;
 
 const RELIST_EVERY: Duration = Duration::from_secs(60);
-const TEAM: [&str; 3] = ["housekeeper", "reassigner", "webhooks"];
+const TEAM: [&str; 4] = ["housekeeper", "reassigner", "webhooks", "scheduler"];
 
 type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 
@@ -173,6 +176,10 @@ impl Elector {
         let ledger = self.service.ledger().clone();
         cx.spawn_child(TEAM[2], ChildSpec::supervisor(), move || {
             WebhookSupervisor::new(context.clone(), webhooks.clone(), ledger.clone(), guard.clone())
+        });
+        let (context, service) = (self.context.clone(), self.service.clone());
+        cx.spawn_child(TEAM[3], ChildSpec::worker(), move || {
+            SchedulerActor::new(context.clone(), service.clone())
         });
         self.team.extend(TEAM);
     }

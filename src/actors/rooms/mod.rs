@@ -6,6 +6,7 @@
 //! ├─ LedgerWatch       this node's copy of the event ledger
 //! └─ Elector            leader election; runs its children on the leader only
 //!    ├─ Housekeeper     removal of expired and orphaned rooms
+//!    ├─ SchedulerActor  start of rooms at their `startsAt`
 //!    ├─ FailoverActor    failover of rooms whose Janus or mixer is lost
 //!    └─ WebhookSupervisor
 //!       └─ WebhookActor*  one per endpoint; delivers events to it
@@ -16,6 +17,7 @@ pub mod failover;
 pub mod housekeeper;
 pub mod ledger_watch;
 pub mod room;
+pub mod scheduler;
 pub mod supervisor;
 pub mod webhook;
 pub mod webhooks;

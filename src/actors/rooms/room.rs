@@ -1,7 +1,7 @@
 //! One room that is on air or being removed: shows what it waits for, and finishes its removal.
 //!
 //! ```text
-//!  starting ──▶ onair ──▶ removing ──▶ (gone)
+//!  backstage ──▶ starting ──▶ onair ──▶ removing ──▶ (gone)
 //! ```
 //! The rules are in [`domain::room`](crate::domain::room); every write goes through the [`RoomService`].
 
@@ -137,6 +137,9 @@ impl RoomActor {
     fn waits_for(&self) -> Option<String> {
         if let Some(part) = self.view.unreadable_part() {
             return Some(format!("its key {} cannot be read: restore it, or delete the room", part.as_str()));
+        }
+        if self.view.is_backstage() {
+            return Some("backstage: listeners hear nothing until it is started".into());
         }
         let live = self.view.live.as_ref()?;
         let current = |epoch| epoch == live.epoch;

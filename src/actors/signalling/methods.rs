@@ -76,6 +76,7 @@ impl ClientSession {
             Method::MuteAll => self.mute_all().await,
             Method::Lock => self.set_locked(true).await,
             Method::Unlock => self.set_locked(false).await,
+            Method::GoLive => self.go_live().await,
             // Handled by the caller.
             Method::Join(_) | Method::Leave => Err(ErrorCode::Internal.into()),
         }

@@ -98,6 +98,13 @@ impl ClientSession {
         patched.map(|_| json!({})).map_err(|error| self.not_changed(&error))
     }
 
+    /// Puts the backstage on air, for all in it at once.
+    pub(super) async fn go_live(&self) -> Answer {
+        self.must(Action::Moderate)?;
+        let started = self.shared.service.go_live(&self.peer.room).await;
+        started.map(|()| json!({})).map_err(|error| self.not_changed(&error))
+    }
+
     fn not_changed(&self, error: &RoomError) -> RpcError {
         tracing::warn!(room = %self.peer.room, %error, "change of a room by a host failed");
         not_changed(error)

@@ -45,8 +45,8 @@ const GOODBYES: Duration = Duration::from_secs(2);
 pub struct PresenceSync {
     shared: Arc<SignallingShared>,
     news: Option<dirty_rooms::DirtyRooms>,
-    /// Members and lock that were last sent to the connections of a room.
-    told: HashMap<RoomId, (Vec<RoomMember>, bool)>,
+    /// Status that was last sent to the connections of a room.
+    told: HashMap<RoomId, Notification>,
     looking: bool,
     renewing: bool,
     showing: bool,
@@ -252,12 +252,15 @@ impl PresenceSync {
         let users = view.as_ref().map(|view| view.users.clone()).unwrap_or_default();
         let shown = |member| shown(member, &users);
         let members: Vec<_> = members.into_iter().filter(|member| !banned(member)).map(shown).collect();
-        let locked = view.as_ref().is_some_and(|view| view.is_locked());
-        let status = (members, locked);
+        let status = Notification::RoomStatus {
+            room_id: room.clone(),
+            members,
+            locked: view.as_ref().is_some_and(|view| view.is_locked()),
+            backstage: view.as_ref().is_some_and(|view| view.is_backstage()),
+            starts_at: view.as_ref().and_then(|view| view.starts_at()),
+        };
         let same = self.told.get(&room) == Some(&status);
-        let (room_id, members) = (room.clone(), status.0.clone());
-        let notification = Notification::RoomStatus { room_id, members, locked };
-        let encoded = EncodedNotification::from(&notification);
+        let encoded = EncodedNotification::from(&status);
         for guest in self.shared.guests_of(&room) {
             if guest.wants_greeting() || !same {
                 guest.peer.out.send(&encoded);

@@ -17,7 +17,7 @@ pub enum Code {
     InvalidRoomId,
     /// 400: the PIN is not 6 letters or digits.
     InvalidPin,
-    /// 400: the maximum number of anchors is not 1 to 5.
+    /// 400: the maximum number of anchors is not 1 to 20.
     InvalidMaxAnchors,
     /// 400: a field of the room has an invalid value; the message names the field and the rule.
     InvalidRoomField,
@@ -99,6 +99,8 @@ pub enum Code {
     KeyOutOfWindow,
     /// 404: the room is not on air.
     RoomNotOnAir,
+    /// 409: the room is on air, so its backstage cannot be opened.
+    RoomOnAir,
     /// 404: there is no such key: it is of another broadcast, or the recording does not use it.
     KeyNotFound,
     /// 400: `_HLS_msn` is further ahead than the stream can soon reach.
@@ -245,6 +247,7 @@ impl Code {
             Self::WebsocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::RoomExists
             | Self::RoomRemoving
+            | Self::RoomOnAir
             | Self::UserRemoved
             | Self::TooManyUsers
             | Self::TooManyApiKeys

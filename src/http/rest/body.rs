@@ -50,7 +50,7 @@ pub(super) struct SetMark {
 pub(super) struct ListQuery {
     /// Lists only rooms with this status.
     #[serde(default)]
-    #[param(pattern = "^(created|starting|onair|degraded|removing)$")]
+    #[param(pattern = "^(created|backstage|starting|onair|degraded|removing)$")]
     pub status: Option<String>,
     /// Lists only rooms with this tag.
     #[serde(default)]
@@ -96,8 +96,8 @@ pub(super) struct RoomBody {
     /// Time of the latest start; absent if the room was never started.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<u64>,
-    /// Reason why the latest broadcast ended: `stopped`, `max_duration`, `empty` or `other`. Absent if none
-    /// has ended.
+    /// Reason why the latest broadcast or backstage ended: `stopped`, `max_duration`, `empty` or `other`.
+    /// Absent if none has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     end_reason: Option<EndReason>,
@@ -266,6 +266,7 @@ pub(super) struct StatsAnswer {
 pub(super) struct RoomStats {
     total: usize,
     created: usize,
+    backstage: usize,
     starting: usize,
     onair: usize,
     degraded: usize,
@@ -358,6 +359,7 @@ impl StatsAnswer {
         let rooms = RoomStats {
             total: stats.rooms.values().sum(),
             created: of(RoomStatus::Created),
+            backstage: of(RoomStatus::Backstage),
             starting: of(RoomStatus::Starting),
             onair: of(RoomStatus::OnAir),
             degraded: of(RoomStatus::Degraded),

@@ -54,6 +54,7 @@ fn all() -> Vec<Endpoint> {
         rooms::create as __path_create,
         rooms::update as __path_update,
         rooms::start as __path_start,
+        rooms::backstage as __path_backstage,
         rooms::stop as __path_stop,
         rooms::mute as __path_mute,
         rooms::delete as __path_delete,

@@ -45,7 +45,8 @@ pub(super) struct EventsQuery {
     #[serde(default, rename = "type")]
     #[param(
         value_type = Option<String>,
-        pattern = "^(room_created|room_started|room_moved|room_ended|room_deleted|anchor_invited|\
+        pattern = "^(room_created|room_scheduled|room_unscheduled|backstage_opened|backstage_closed|\
+            room_started|room_moved|room_ended|room_deleted|anchor_invited|\
             user_banned|user_unbanned|role_changed|room_muted|\
             room_locked|room_unlocked)$"
     )]

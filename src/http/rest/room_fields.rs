@@ -14,9 +14,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::ids::{Pin, RoomId};
 use crate::domain::profile::RoomProfile;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Code};
 use crate::http::extract::integer;
-use crate::rooms::NewRoom;
+use crate::rooms::{NewRoom, Opening};
 
 /// Fields of a new room.
 #[derive(Deserialize)]
@@ -47,24 +47,38 @@ struct CreationFields {
     pin: Option<String>,
     /// Maximum number of anchors in the room; 3 if absent or null.
     #[serde(default, deserialize_with = "integer")]
-    #[schema(minimum = 1, maximum = 5)]
+    #[schema(minimum = 1, maximum = 20)]
     max_anchors: Option<i64>,
     /// Puts the room on air at once. If no Janus or no mixer accepts it, the room is not created.
     #[serde(default)]
     start: bool,
+    /// Opens the backstage at once: anchors may join, and listeners hear nothing until the room is started.
+    /// Not with
+    /// `start`.
+    #[serde(default)]
+    backstage: bool,
 }
 
 impl TryFrom<CreateRoom> for NewRoom {
     type Error = ApiError;
 
     fn try_from(CreateRoom { once, profile }: CreateRoom) -> Result<Self, ApiError> {
+        let opening = match (once.start, once.backstage) {
+            (true, true) => {
+                let message = "`start` and `backstage` exclude each other: leave one of them out";
+                return Err(ApiError::new(Code::InvalidBody, message));
+            }
+            (true, false) => Opening::OnAir,
+            (false, true) => Opening::Backstage,
+            (false, false) => Opening::Later,
+        };
         Ok(Self {
             room_id: once.room_id.as_deref().map(RoomId::new).transpose()?,
             pin: once.pin.as_deref().map(Pin::new).transpose()?,
             // A number that does not fit a `u8` is out of range anyway: it becomes 0, which is refused.
             max_anchors: once.max_anchors.map(|n| u8::try_from(n).unwrap_or(0)),
             profile: RoomProfile::new(&profile)?,
-            start: once.start,
+            opening,
             key: None,
         })
     }

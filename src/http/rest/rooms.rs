@@ -21,7 +21,7 @@ const LARGEST_PAGE: usize = 1000;
 /// Maximum length of `q`, in characters.
 const LONGEST_TEXT: usize = 100;
 
-/// Creates a room and, with `start`, puts it on air.
+/// Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 #[utoipa::path(
     post, path = "/api/rooms", operation_id = "createRoom", tag = "rooms",
     request_body(content = Option<CreateRoom>, description = "may be left out"),
@@ -125,7 +125,7 @@ pub(super) async fn update(
 
 /// Puts a room on air.
 ///
-/// A room that is on air already stays as it is.
+/// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/start", operation_id = "startRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -148,7 +148,32 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
     Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
-/// Ends the broadcast of a room.
+/// Opens the backstage of a room.
+///
+/// Anchors may join and talk to each other, and listeners hear nothing until the room is started. The room
+/// has its Janus and mixer from now on. A backstage that is open already stays as it is.
+#[utoipa::path(
+    post, path = "/api/rooms/{id}/backstage", operation_id = "openBackstage", tag = "rooms",
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    responses(
+        (status = 200, body = RoomAnswer, description = "the room"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
+            quota_exceeded"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "room_on_air; room_removing (retryable)"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available \
+            (nothing was written), busy, store_unavailable (all retryable)"),
+    )
+)]
+pub(super) async fn backstage(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
+    let room = api.rooms.backstage(&id.0).await?;
+    Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
+}
+
+/// Ends the broadcast or the backstage of a room.
 ///
 /// The room stays. It can be started again once its status is not `removing` any more.
 #[utoipa::path(
@@ -238,7 +263,9 @@ fn filter(query: &ListQuery) -> Result<RoomFilter, ApiError> {
     let invalid = |message: &str| ApiError::new(Code::InvalidQuery, message);
     let status = query.status.as_deref().map(|name| {
         let status = RoomStatus::ALL.into_iter().find(|status| status.as_str() == name);
-        status.ok_or_else(|| invalid("status must be created, starting, onair, degraded or removing"))
+        status.ok_or_else(|| {
+            invalid("status must be created, backstage, starting, onair, degraded or removing")
+        })
     });
     let text = query.q.as_deref().map(|text| match (1..=LONGEST_TEXT).contains(&text.chars().count()) {
         true => Ok(text.to_lowercase()),

@@ -16,7 +16,7 @@ use crate::domain::mixer_room::Exit;
 use crate::domain::model::{EndReason, Mark, MarkLabel, Meta};
 use crate::domain::placement::{Placement, pick};
 use crate::domain::room::{Admission, RoomWrite, admit_create, admit_delete, admit_start, admit_stop};
-use crate::domain::room::{StartDenied, assignment};
+use crate::domain::room::{StartDenied, admit_backstage, assignment};
 use crate::rooms::{Scope, WatchApplier};
 use crate::store::Txn;
 
@@ -266,7 +266,8 @@ impl World {
         let room = self.rooms[self.dice.below(self.rooms.len())].clone();
         match self.dice.below(10) {
             0..=2 => self.create(&room),
-            3..=7 => self.put_on_air(&room),
+            3..=6 => self.put_on_air(&room),
+            7 => self.open_backstage(&room),
             8 => self.with_request(&room, |r| {
                 accepted(admit_stop(&r.view, EndReason::Stopped, r.wall, GRACE).ok()?)
             }),
@@ -307,6 +308,13 @@ impl World {
     pub fn put_on_air(&mut self, room: &RoomId) {
         let (nonce, dice) = (self.nonce(), [self.dice.unit(), self.dice.unit()]);
         self.with_request(room, |r| accepted(admit_start(&r.view, || place(r, dice), nonce, r.wall).ok()?));
+    }
+
+    fn open_backstage(&mut self, room: &RoomId) {
+        let (nonce, dice) = (self.nonce(), [self.dice.unit(), self.dice.unit()]);
+        self.with_request(room, |r| {
+            accepted(admit_backstage(&r.view, || place(r, dice), nonce, r.wall).ok()?)
+        });
     }
 
     fn nonce(&mut self) -> Nonce {

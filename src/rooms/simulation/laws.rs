@@ -59,7 +59,7 @@ impl World {
         let me = self.nodes[n].id.clone();
         match asker {
             Requester::JanusKey(room, _, Some(state)) => {
-                let live = self.owned(room, "janus key");
+                let live = self.open(room, "janus key");
                 assert!(
                     live.janus_id == me && live.epoch == state.epoch,
                     "{me} is superseded and writes {state:?}"
@@ -94,6 +94,12 @@ impl World {
         let leader: Leader = serde_json::from_slice(self.store.get(LEADER).unwrap()).unwrap();
         assert_eq!(leader.id, *me, "one moves rooms who does not keep house");
         assert!(txn.compares.iter().any(|compare| compare.key == LEADER), "a move without a fence");
+    }
+
+    fn open(&self, room: &RoomId, what: &str) -> LiveMeta {
+        let view = self.store.view(room);
+        assert!(view.is_open(), "{what} of {room} written while it is neither on air nor backstage");
+        view.live.unwrap().value
     }
 
     fn owned(&self, room: &RoomId, what: &str) -> LiveMeta {
@@ -239,6 +245,14 @@ impl World {
                 false => Err(format!("{room} is not live, and {has:?}, keys {keys:?} are left")),
             };
         };
+        if view.is_backstage() {
+            let janus = view.janus.as_ref().filter(|key| key.epoch == live.epoch && key.id == live.janus_id);
+            let ready = janus.is_some_and(|key| key.status == JanusStatus::RoomCreated);
+            return match ready && view.mixer.is_none() && has == (1, 0, 0, 0) {
+                true => Ok(()),
+                false => Err(format!("{room} is backstage and has {has:?}, its Janus is ready: {ready}")),
+            };
+        }
         if !view.is_on_air() {
             return Err(format!("{room} is still being removed"));
         }

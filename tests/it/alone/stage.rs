@@ -1,7 +1,11 @@
 //! The listener channel in browsers: a listener raises a hand, is invited, speaks from the listen page, and
 //! returns to listening.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::json;
+use stentor::domain::civil_time::Rfc3339;
+use stentor::domain::ids::UnixMs;
 
 use crate::support::node::Node;
 use crate::support::pages::{Pages, tone};
@@ -57,6 +61,43 @@ async fn listener_speaks_on_invitation() {
         let state = pages.ask(name, "state", json!({})).await;
         assert!(state["errors"].as_array().unwrap().iter().all(|error| error["fatal"] == false), "{state}");
     }
+}
+
+/// The page of a browser that plays only after a tap: the tap during the countdown is enough.
+#[actix::test]
+async fn waiting_page_plays_when_backstage_goes_live() {
+    let node = Node::start(&[]).await;
+    let at = Rfc3339(UnixMs(now_ms() + 3_600_000)).to_string();
+    let wanted = json!({ "roomId": ROOM, "title": "Tea at six", "backstage": true, "startsAt": at });
+    assert_eq!(node.post("/api/rooms", wanted).await.status, 201);
+    let mut pages = Pages::start().await;
+    let sounds = tempfile::tempdir().unwrap();
+    let eve = listen(&node, "eve", None).await;
+    let opened = pages.ask("eve", "open", json!({ "url": eve, "hands": "touch" })).await;
+    assert_eq!(opened["fit"]["wide"], 0, "{opened}");
+    pages.ask("eve", "wait", json!({ "pill": "Scheduled" })).await;
+    until_text(&mut pages, "eve", "#room", "Tea at six").await;
+    pages.ask("eve", "press", json!({ "target": "#play" })).await;
+    until_text(&mut pages, "eve", "#starts-how", "The sound starts here by itself.").await;
+
+    let made =
+        node.post(&format!("/api/rooms/{ROOM}/users"), json!({ "role": "host", "userId": "ann" })).await;
+    let host = made.json()["inviteUrl"].as_str().expect("a URL").to_owned();
+    let wav = tone(sounds.path(), 440).await;
+    pages.ask("ann", "open", json!({ "url": host, "wav": wav, "displayName": "Ann" })).await;
+    pages.connected("ann").await;
+    until_text(&mut pages, "ann", "#backstage .strong", "Listeners do not hear you yet.").await;
+    until_text(&mut pages, "eve", "#speakers-empty", "Nobody speaks yet.").await;
+    pages.ask("ann", "press", json!({ "target": "#go-live" })).await;
+    pages.ask("ann", "press", json!({ "target": "#confirm-yes" })).await;
+    pages.ask("ann", "wait", json!({ "says": "You are live: listeners hear you." })).await;
+    pages.until_hears("eve", &json!({ "440": true, "660": false })).await;
+    pages.ask("eve", "wait", json!({ "pill": "Live" })).await;
+    until_text(&mut pages, "eve", ".speaker bdi", "Ann").await;
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 async fn listen(node: &Node, user: &str, name: Option<&str>) -> String {

@@ -113,9 +113,10 @@ async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, 
     (beside(&listened.unwrap().pcm, &around(tones)), beside(&heard, &around(&tones[1..])))
 }
 
-/// Returns loudness and true peak at a listener of a room with one voice.
-async fn speech(node: &Node, studio: &Studio, room: &str, amplitude: f64) -> (f64, f64) {
-    on_air(node, room, 3).await;
+/// Returns loudness and true peak at a listener of a room with one voice. `room`: id and `maxAnchors`.
+async fn speech(node: &Node, studio: &Studio, room: (&str, usize), amplitude: f64) -> (f64, f64) {
+    let (room, anchors) = room;
+    on_air(node, room, anchors).await;
     let _speaker = studio.play(node, room, &voice(150, 2.3, amplitude)).await;
     let talk = |heard: &HeardAudio| heard.pcm.iter().any(|sample| sample.abs() > 0.02);
     let mut listener = tuned_in(node, room, talk).await;
@@ -167,10 +168,10 @@ fn around(tones: &[u32]) -> Vec<RangeInclusive<f64>> {
 async fn levelled_speech_reaches_its_target() {
     let node = Node::start(&[]).await;
     let studio = Studio::managed(&node).await;
-    for (room, amplitude) in [("soft", 0.2), ("loud", LOUD)] {
+    for (room, amplitude) in [(("soft", 3), 0.2), (("loud", 3), LOUD), (("large", 20), 0.2)] {
         let (loudness, peak) = speech(&node, &studio, room, amplitude).await;
-        assert!((loudness + 18.0).abs() < 2.0, "{room}: {loudness} LUFS");
-        assert!(peak <= -1.0, "{room}: {peak} dBTP");
+        assert!((loudness + 18.0).abs() < 2.0, "{room:?}: {loudness} LUFS");
+        assert!(peak <= -1.0, "{room:?}: {peak} dBTP");
     }
     // Noise of -66 dBFS, like that of an open microphone in a quiet room.
     on_air(&node, "noise", 3).await;
@@ -196,7 +197,7 @@ async fn unlevelled_speech_keeps_its_loudness() {
     for (room, amplitude) in [("soft", 0.1), ("medium", 0.5)] {
         let source = voice(150, 2.3, amplitude);
         let spoken = opus::loudness(&opus::samples(&source)).0;
-        let heard = speech(&node, &studio, room, amplitude).await.0;
+        let heard = speech(&node, &studio, (room, 3), amplitude).await.0;
         // FFmpeg's mono from two equal channels is 3 dB louder than either, as it was before levelling
         // existed.
         assert!((heard - spoken - 3.0).abs() < 1.0, "{room}: spoken at {spoken} LUFS, heard at {heard} LUFS");

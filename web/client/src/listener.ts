@@ -1,7 +1,7 @@
 // A listener of a room: the class for applications. Combines the player, the channel and the visit to the stage.
 
 import { RoomChannel } from './channel/channel.js';
-import { isInvited, TalkingClock, type ChannelState } from './channel/state.js';
+import { audible, isInvited, TalkingClock, type ChannelState } from './channel/state.js';
 import { Emitter } from './emitter.js';
 import { problemOf, StentorError, type Problem } from './errors.js';
 import { addressesOf } from './listening/addresses.js';
@@ -249,6 +249,7 @@ export class StentorListener extends Emitter<ListenerEvents> {
 
   private roomChanged(state: ChannelState): void {
     this.clock.heard(state.talking);
+    this.player.expect(audible(state, this.channel.connected));
     this.emit('room', state);
     const invited = isInvited(state);
     if (invited === this.wasInvited) return;

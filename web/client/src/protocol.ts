@@ -1,4 +1,4 @@
-// Names, types and codes of the signalling protocol. The server's side is src/domain/signalling, the description
+// Names, types and codes of the signalling protocol. The server's side is crates/domain/src/signalling, the description
 // docs/signalling.md. Owns: constants and types. Never does: act.
 
 /**
@@ -33,8 +33,8 @@ export interface JoinResult {
 
 /** Notifications of the server: method and parameters. */
 export interface Notifications {
-  /** `locked`: absent from servers of earlier versions. */
-  roomStatus: { roomId: string; members: WireMember[]; locked?: boolean };
+  /** `locked`, `backstage` and `startsAt` (RFC 3339): absent from servers of earlier versions. */
+  roomStatus: { roomId: string; members: WireMember[]; locked?: boolean; backstage?: boolean; startsAt?: string };
   talking: { userId: string; talking: boolean };
   icecandidate: { candidate: RTCIceCandidateInit | null };
   slowLink: { uplink: boolean; lost: number };

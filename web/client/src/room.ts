@@ -32,6 +32,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private track: MediaStreamTrack | null = null;
   private wire: WireMember[] = [];
   private lockedNow = false;
+  private scheduled: RoomEvents['schedule'] = { backstage: false, startsAt: null };
   private readonly talking = new Set<string>();
   private lastStats: RoomStats | null = null;
   /** Time of the last statistics, in the clock of the environment's `now`. */
@@ -105,6 +106,16 @@ export class StentorRoom extends Emitter<RoomEvents> {
   /** True if the room is locked: nobody but hosts may join. */
   get locked(): boolean {
     return this.lockedNow;
+  }
+
+  /** True while listeners do not hear the room yet. */
+  get backstage(): boolean {
+    return this.scheduled.backstage;
+  }
+
+  /** Time at which the room goes on air by itself, in milliseconds since the Unix epoch; `null` without one. */
+  get startsAt(): number | null {
+    return this.scheduled.startsAt;
   }
 
   /** True if the own microphone is closed. */
@@ -189,6 +200,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
   /** As host: reverts {@link StentorRoom.lock}. */
   async unlock(): Promise<void> {
     await this.call('unlock', {});
+  }
+
+  /** As host or co-host, in the backstage: puts the room on air with everybody in it. */
+  async goLive(): Promise<void> {
+    await this.call('goLive', {});
   }
 
   /** As host or co-host: bans another user from the room. They can neither speak nor listen until the ban is lifted. */
@@ -400,8 +416,12 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   // Members and voice.
 
-  private roomStatus({ members, locked = false }: Notifications['roomStatus']): void {
+  private roomStatus({ members, locked = false, backstage = false, startsAt }: Notifications['roomStatus']): void {
     const before = this.wire;
+    const { scheduled } = this;
+    const starts = Date.parse(startsAt ?? '');
+    this.scheduled = { backstage, startsAt: Number.isNaN(starts) ? null : starts };
+    const rescheduled = scheduled.backstage !== backstage || scheduled.startsAt !== this.scheduled.startsAt;
     const { role } = this;
     const lockChanged = locked !== this.lockedNow;
     this.lockedNow = locked;
@@ -413,6 +433,9 @@ export class StentorRoom extends Emitter<RoomEvents> {
     this.compareVoice();
     this.emit('members', this.members);
     if (lockChanged) this.emit('locked', { locked });
+    if (rescheduled) this.emit('schedule', this.scheduled);
+    // The room may be open now: do not wait for the next attempt.
+    if (rescheduled && this.machine.problem?.code === 'not_on_air') this.feed({ type: 'hurry' });
     if (this.role && this.role !== role) this.emit('role', { role: this.role });
   }
 

@@ -75,6 +75,8 @@ export interface RoomEvents {
   role: { role: Role };
   /** The room was locked or unlocked. */
   locked: { locked: boolean };
+  /** The room went on air or backstage, or its time of start changed. `startsAt`: milliseconds since the Unix epoch. */
+  schedule: { backstage: boolean; startsAt: number | null };
   /** Start or end of talking, by the level of the voice. */
   talking: { userId: string; talking: boolean };
   /**

@@ -51,6 +51,33 @@ test('nothing is requested before play', async () => {
   assert.deepEqual(visitor.status, { state: 'paused', pausedBy: 'application' });
 });
 
+test('while the channel tells that the room is off air, it is rarely asked for', async () => {
+  const room = (status) => ['room', { at: 5, status, listeners: 1 }];
+  const stream = events(HELLO, snapshot({ room: { status: 'created', listeners: 1, startsAt: '2026-01-31T18:00:00.000Z' } }));
+  simulate(() => stream.response);
+  const { listener: visitor, audio } = listener();
+  visitor.follow();
+  await pass(100);
+  assert.equal(typeof visitor.channel.serverTime, 'number');
+  visitor.play();
+  for (let minute = 0; minute < 10; minute += 1) {
+    if (!FakeHls.newest.destroyed) FakeHls.newest.refused(404, 'room_not_on_air');
+    await pass(60_000);
+    // An idle channel sends comments.
+    stream.send(...room('created'));
+  }
+  assert.ok(FakeHls.made.length < 20, `${FakeHls.made.length} attempts in ten minutes`);
+  const waited = FakeHls.made.length;
+  if (!FakeHls.newest.destroyed) FakeHls.newest.refused(404, 'room_not_on_air');
+  stream.send(...room('onair'));
+  await pass(500);
+  assert.equal(FakeHls.made.length, waited + 1, 'at once');
+  FakeHls.newest.loaded();
+  await audio.advance(0.5);
+  assert.equal(visitor.status.state, 'playing');
+  visitor.close();
+});
+
 test('playing means that the sound advances', async () => {
   simulate(() => refusal(500));
   const { listener: visitor, audio } = listener();

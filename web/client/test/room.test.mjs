@@ -395,6 +395,41 @@ test('a lock is told once, and older servers know none', async () => {
   assert.deepEqual([told, room.locked], [[true, false], false]);
 });
 
+test('backstage and start time are told once, and older servers know none', async () => {
+  const { environment, room } = await enter();
+  const told = [];
+  room.on('schedule', (event) => told.push(event));
+  const at = Date.parse('2026-01-31T18:00:00Z');
+  for (const more of [{}, { backstage: true, startsAt: '2026-01-31T18:00:00.000Z' }, { backstage: true, startsAt: '2026-01-31T18:00:00.000Z' }, { backstage: false }]) {
+    environment.socket.tell('roomStatus', { roomId: 'demo', members: [], ...more });
+  }
+  assert.deepEqual(told, [{ backstage: true, startsAt: at }, { backstage: false, startsAt: null }]);
+  assert.deepEqual([room.backstage, room.startsAt], [false, null]);
+  const going = room.goLive();
+  await environment.socket.answer('goLive', {});
+  await going;
+});
+
+test('a visit that waits for the room enters when it opens', async () => {
+  const { environment, room } = visit();
+  void room.join();
+  await settle();
+  environment.socket.open();
+  const refuse = () => environment.socket.refuse('join', 'not_on_air', true, 1000);
+  await refuse();
+  environment.socket.tell('roomStatus', { roomId: 'demo', members: [], startsAt: '2026-01-31T18:00:00.000Z' });
+  for (let failures = 1; failures < 6; failures += 1) {
+    await environment.pass(10_000);
+    await refuse();
+  }
+  assert.equal(room.startsAt, Date.parse('2026-01-31T18:00:00Z'));
+  await environment.pass(1_000);
+  const asked = environment.socket.count('join');
+  environment.socket.tell('roomStatus', { roomId: 'demo', members: [], backstage: true });
+  await settle();
+  assert.equal(environment.socket.count('join'), asked + 1);
+});
+
 test('the end of a room has its reason', async () => {
   const { environment, last } = await enter();
   environment.socket.tell('roomClosed', { roomId: 'demo', reason: 'max_duration' });

@@ -33,7 +33,8 @@ export class OnStage {
     byId('invitation-wait').hidden = state !== 'entering' || room !== null;
     byId('stage-bar').hidden = room === null;
     byId('stage-bar').dataset.state = state;
-    write(byId('stage-state'), state === 'speaking' ? 'You are on the stage. Everybody hears you.' : 'Going to the stage…');
+    const heard = room?.backstage ? 'You are backstage. Listeners do not hear you yet.' : 'You are on the stage. Everybody hears you.';
+    write(byId('stage-state'), state === 'speaking' ? heard : 'Going to the stage…');
     if (state !== 'listening') return;
     if (problem && problem.code !== 'left') toast(this.words(problem));
     this.visited = null;
@@ -54,6 +55,7 @@ export class OnStage {
       this.showMuted();
       if (by === 'host') toast(muted ? 'A host muted you.' : 'A host unmuted you. You can be heard.');
     });
+    room.on('schedule', () => this.show(this.listener.stageStatus));
     room.on('unmuteRequested', () => toast('The host asks you to unmute.'));
     this.showMuted();
   }

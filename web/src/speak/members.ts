@@ -7,6 +7,9 @@ import { hue, initials, isolated, plain } from '../names';
 /** Action of a host or co-host on another user. */
 export type Act = (what: 'mute' | 'unmute' | 'remove' | 'host' | 'co_host' | 'anchor' | 'transfer', member: Member) => void;
 
+/** Number of people from which the cards are small, and the actions of hosts open on request. */
+const CROWD = 7;
+
 export class Members {
   private readonly cards = new Map<string, HTMLElement>();
   private shown = new Map<string, Member>();
@@ -23,6 +26,7 @@ export class Members {
     const came = first ? [] : members.filter(({ userId }) => !this.shown.has(userId));
     const went = [...this.shown.values()].filter(({ userId }) => !now.has(userId));
     this.shown = now;
+    this.list.classList.toggle('crowd', members.length >= CROWD);
     for (const { userId } of went) {
       this.cards.get(userId)?.remove();
       this.cards.delete(userId);
@@ -54,6 +58,9 @@ export class Members {
     const moderator = !member.me && (mine === 'host' || mine === 'co_host');
     const above = mine === 'host' || (mine === 'co_host' && member.role === 'anchor');
     card.querySelector<HTMLElement>('.member-actions')!.hidden = !moderator;
+    const more = card.querySelector<HTMLElement>('.more')!;
+    more.hidden = !moderator || !this.list.classList.contains('crowd');
+    more.setAttribute('aria-label', `Actions for ${isolated(name)}`);
     card.querySelector<HTMLElement>('[data-do=remove]')!.hidden = !above;
     const role = card.querySelector<HTMLSelectElement>('[data-do=role]')!;
     role.hidden = mine !== 'host';
@@ -70,6 +77,8 @@ export class Members {
     const card = clone('member-card');
     card.dataset.user = userId;
     card.querySelector<HTMLElement>('.avatar')!.style.setProperty('--hue', String(hue(userId)));
+    const more = card.querySelector('.more')!;
+    more.addEventListener('click', () => more.setAttribute('aria-expanded', String(card.classList.toggle('open'))));
     const actions = card.querySelector('.member-actions')!;
     actions.addEventListener('click', (event) => {
       const what = (event.target as HTMLElement).dataset.do;

@@ -12,10 +12,10 @@ pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
     view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
 }
 
-/// Returns the number under which our Janus must have the room. `None`: the room is not on air here, or the
+/// Returns the number under which our Janus must have the room. `None`: the room is not open here, or the
 /// store does not name its Janus room yet.
 pub fn must_have(view: &RoomView, me: &ModuleId) -> Option<u32> {
-    let live = view.live.as_ref().filter(|live| view.is_on_air() && live.janus_id == *me)?;
+    let live = view.live.as_ref().filter(|live| view.is_open() && live.janus_id == *me)?;
     let key = view.janus.as_ref().filter(|key| key.id == *me && key.epoch <= live.epoch)?;
     Some(key.janus_room_id)
 }

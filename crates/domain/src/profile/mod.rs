@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ids::InvalidName;
+use super::schedule::StartTime;
 
 pub use filter::RoomFilter;
 pub use values::{CoverUrl, Custom, Description, Language, Owner, Tag, Tags, Title};
@@ -66,6 +67,11 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 1_000_000))]
     pub listener_limit: Option<u32>,
+    /// Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
+    /// ahead. Each start removes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>, format = DateTime))]
+    pub starts_at: Option<StartTime>,
     /// Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 604_800))]
@@ -99,10 +105,11 @@ pub enum ProfileError {
 }
 
 /// Fields of a room that are set once, with the reason.
-const IMMUTABLE: [(&str, &str); 6] = [
+const IMMUTABLE: [(&str, &str); 7] = [
     ("roomId", "it is the room's name in every URL and token"),
     ("pin", "anchors were given it with their invitations; create another room"),
     ("maxAnchors", "the level of each anchor in the mix depends on it; create another room"),
+    ("backstage", "use POST /api/rooms/{id}/backstage, …/start and …/stop"),
     ("start", "use POST /api/rooms/{id}/start and …/stop"),
     ("createdAt", "it is part of the room's tokens"),
     ("status", "use POST /api/rooms/{id}/start and …/stop"),
@@ -129,6 +136,7 @@ impl RoomProfile {
                     let rule = "must be an integer from 1 to 1000000";
                     next.listener_limit = number("listenerLimit", value, LISTENER_LIMITS, rule)?;
                 }
+                "startsAt" => next.starts_at = text("startsAt", value, StartTime::parse)?,
                 "maxDuration" => next.max_duration = seconds("maxDuration", value)?,
                 "emptyTimeout" => next.empty_timeout = seconds("emptyTimeout", value)?,
                 "rewind" => {

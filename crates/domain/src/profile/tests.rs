@@ -12,7 +12,7 @@ fn profile_fields_take_normal_form() {
         "title": "  Tea  <b>time</b> 2² ", "description": "one\r\n\n\n two ", "language": "PT-br",
         "tags": ["Tea", "TEA ", "Cake"], "coverUrl": "https://example.org/a b.png", "owner": "ann",
         "custom": {"a": {"b": 1}}, "listenerLimit": 3.0, "maxDuration": 60, "emptyTimeout": 1,
-        "rewind": 0, "locked": true,
+        "rewind": 0, "locked": true, "startsAt": "2026-01-31t18:00:00.5+01:00",
     }));
     assert_eq!(
         serde_json::to_value(&profile).unwrap(),
@@ -20,7 +20,7 @@ fn profile_fields_take_normal_form() {
             "title": "Tea <b>time</b> 2²", "description": "one\n\ntwo", "language": "pt-BR",
             "tags": ["tea", "cake"], "coverUrl": "https://example.org/a%20b.png", "owner": "ann",
             "custom": {"a": {"b": 1}}, "listenerLimit": 3, "maxDuration": 60, "emptyTimeout": 1,
-            "rewind": 0, "locked": true,
+            "rewind": 0, "locked": true, "startsAt": "2026-01-31T17:00:00.500Z",
         })
     );
     let read: RoomProfile = serde_json::from_value(serde_json::to_value(&profile).unwrap()).unwrap();
@@ -76,6 +76,11 @@ fn errors_name_the_field() {
         ("rewind", json!(-1)),
         ("rewind", json!(10_801)),
         ("rewind", json!("1h")),
+        ("startsAt", json!("tomorrow")),
+        ("startsAt", json!("2026-02-30T00:00:00Z")),
+        ("startsAt", json!("2026-01-31T18:00:00")),
+        ("startsAt", json!("1969-12-31T23:59:59Z")),
+        ("startsAt", json!(1_769_875_200_000u64)),
         ("locked", json!("yes")),
         ("locked", json!(1)),
     ] {
@@ -84,7 +89,7 @@ fn errors_name_the_field() {
     }
     let unknown = RoomProfile::new(&object(json!({ "titel": "x" }))).unwrap_err();
     assert_eq!(unknown.to_string(), "unknown field `titel`");
-    for field in ["roomId", "pin", "maxAnchors", "start", "createdAt", "status"] {
+    for field in ["roomId", "pin", "maxAnchors", "backstage", "start", "createdAt", "status"] {
         let error = RoomProfile::default().merged(&object(json!({ field: "x" }))).unwrap_err();
         assert!(error.to_string().starts_with(&format!("{field} cannot be changed: ")), "{error}");
     }
@@ -174,9 +179,10 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     /// An accepted profile is read back from the store, and a repeated patch changes nothing more.
     #[test]
-    fn accepted_profiles_are_stable(values in prop::collection::vec(any_json(), 11)) {
+    fn accepted_profiles_are_stable(values in prop::collection::vec(any_json(), 12)) {
         let names = ["title", "description", "language", "tags", "coverUrl", "owner", "custom",
-            "listenerLimit", "maxDuration", "emptyTimeout", "locked"];
+            "listenerLimit", "maxDuration", "emptyTimeout", "locked",
+            "startsAt"];
         for (name, value) in names.into_iter().zip(values) {
             let patch = Map::from_iter([(name.to_owned(), value)]);
             let Ok(profile) = RoomProfile::new(&patch) else { continue };

@@ -45,6 +45,8 @@ pub enum Method {
     /// Lets no new anchor join; only for hosts and co-hosts.
     Lock,
     Unlock,
+    /// Puts the backstage on air; only for hosts and co-hosts.
+    GoLive,
     Leave,
 }
 
@@ -176,6 +178,7 @@ impl Method {
             "muteAll" => read(params).map(|NoParams {}| Self::MuteAll),
             "lock" => read(params).map(|NoParams {}| Self::Lock),
             "unlock" => read(params).map(|NoParams {}| Self::Unlock),
+            "goLive" => read(params).map(|NoParams {}| Self::GoLive),
             "leave" => read(params).map(|NoParams {}| Self::Leave),
             _ => Err(ErrorCode::MethodNotFound.into()),
         }
@@ -198,6 +201,7 @@ impl Method {
             Self::MuteAll => "muteAll",
             Self::Lock => "lock",
             Self::Unlock => "unlock",
+            Self::GoLive => "goLive",
             Self::Leave => "leave",
         }
     }
@@ -319,7 +323,7 @@ mod tests {
         let set = parse("setRole", json!({"userId": "bob", "role": "co_host"}));
         assert!(matches!(set, Ok(Method::SetRole(RoleParams { role: RoomRole::CoHost, .. }))));
         assert!(parse("transferHost", json!({"userId": "bob"})).is_ok());
-        let plain = [Method::Leave, Method::MuteAll, Method::Lock, Method::Unlock];
+        let plain = [Method::Leave, Method::MuteAll, Method::Lock, Method::Unlock, Method::GoLive];
         assert!(plain.iter().all(|method| Method::parse(method.name(), None).as_ref() == Ok(method)));
     }
 

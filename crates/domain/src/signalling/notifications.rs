@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::methods::{ActivityStatus, Candidate};
 use super::names::DisplayName;
 use crate::ids::{RoomId, UserId};
+use crate::schedule::StartTime;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "method", content = "params", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -16,6 +17,11 @@ pub enum Notification {
         members: Vec<RoomMember>,
         /// True if no new anchor may join.
         locked: bool,
+        /// True while listeners do not hear the room yet.
+        backstage: bool,
+        /// Time at which the room goes on air by itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        starts_at: Option<StartTime>,
     },
     Talking {
         user_id: UserId,
@@ -81,8 +87,15 @@ mod tests {
             display_name: None,
         };
         let room_id = RoomId::new("demo").unwrap();
-        let status = Notification::RoomStatus { room_id, members: vec![member], locked: false };
-        let params = json!({"roomId": "demo", "locked": false,
+        let status = Notification::RoomStatus {
+            room_id,
+            members: vec![member],
+            locked: false,
+            backstage: true,
+            starts_at: StartTime::parse("2026-01-31T18:00:00+01:00").ok(),
+        };
+        let params = json!({"roomId": "demo", "locked": false, "backstage": true,
+            "startsAt": "2026-01-31T17:00:00.000Z",
             "members": [{"userId": "ann", "role": "host", "status": "onair", "muted": false}]});
         assert_eq!(status.to_json(), json!({"jsonrpc": "2.0", "method": "roomStatus", "params": params}));
         let reconnect = Notification::Reconnect { reason: "draining".into(), retry_after_ms: 500 };

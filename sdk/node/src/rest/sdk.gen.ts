@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateKeyData, CreateKeyResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, ListBansData, ListBansResponses, ListDeadLettersData, ListDeadLettersResponses, ListEventsData, ListEventsResponses, ListKeysData, ListKeysResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, ListWebhooksData, ListWebhooksResponses, MuteRoomData, MuteRoomResponses, RedeliverDeadLetterData, RedeliverDeadLetterResponses, RemoveUserData, RemoveUserResponses, ReplayWebhookData, ReplayWebhookResponses, RevokeKeyData, RevokeKeyResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateKeyData, UpdateKeyResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
+import type { BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateKeyData, CreateKeyResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, ListBansData, ListBansResponses, ListDeadLettersData, ListDeadLettersResponses, ListEventsData, ListEventsResponses, ListKeysData, ListKeysResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, ListWebhooksData, ListWebhooksResponses, MuteRoomData, MuteRoomResponses, OpenBackstageData, OpenBackstageResponses, RedeliverDeadLetterData, RedeliverDeadLetterResponses, RemoveUserData, RemoveUserResponses, ReplayWebhookData, ReplayWebhookResponses, RevokeKeyData, RevokeKeyResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateKeyData, UpdateKeyResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -233,7 +233,7 @@ export const listRooms = <ThrowOnError extends boolean = true>(options?: Options
 });
 
 /**
- * Creates a room and, with `start`, puts it on air.
+ * Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
  */
 export const createRoom = <ThrowOnError extends boolean = true>(options?: Options<CreateRoomData, ThrowOnError>): RequestResult<CreateRoomResponses, unknown, ThrowOnError, 'data'> => (options?.client ?? client).post<CreateRoomResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -298,6 +298,23 @@ export const updateRoom = <ThrowOnError extends boolean = true>(options: Options
         'Content-Type': 'application/json',
         ...options.headers
     }
+});
+
+/**
+ * Opens the backstage of a room.
+ *
+ * Anchors may join and talk to each other, and listeners hear nothing until the room is started. The room
+ * has its Janus and mixer from now on. A backstage that is open already stays as it is.
+ */
+export const openBackstage = <ThrowOnError extends boolean = true>(options: Options<OpenBackstageData, ThrowOnError>): RequestResult<OpenBackstageResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<OpenBackstageResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/backstage',
+    ...options
 });
 
 /**
@@ -399,7 +416,7 @@ export const startRecording = <ThrowOnError extends boolean = true>(options: Opt
 /**
  * Puts a room on air.
  *
- * A room that is on air already stays as it is.
+ * A room that is on air already stays as it is. A backstage goes on air with everybody in it.
  */
 export const startRoom = <ThrowOnError extends boolean = true>(options: Options<StartRoomData, ThrowOnError>): RequestResult<StartRoomResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<StartRoomResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -413,7 +430,7 @@ export const startRoom = <ThrowOnError extends boolean = true>(options: Options<
 });
 
 /**
- * Ends the broadcast of a room.
+ * Ends the broadcast or the backstage of a room.
  *
  * The room stays. It can be started again once its status is not `removing` any more.
  */

@@ -94,7 +94,7 @@ export type BansAnswer = {
 /**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
 
 /**
  * API key to create.
@@ -139,6 +139,12 @@ export type CreateRoom = {
      */
     start?: boolean;
     /**
+     * Opens the backstage at once: anchors may join, and listeners hear nothing until the room is started.
+     * Not with
+     * `start`.
+     */
+    backstage?: boolean;
+    /**
      * Title: at most 100 visible characters.
      */
     title?: string | null;
@@ -172,6 +178,11 @@ export type CreateRoom = {
      * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
+    /**
+     * Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
+     * ahead. Each start removes it.
+     */
+    startsAt?: string | null;
     /**
      * Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
      */
@@ -318,7 +329,7 @@ export type ErrorBody = {
 /**
  * Type of an event.
  */
-export type EventType = 'room_created' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'user_banned' | 'user_unbanned' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked';
+export type EventType = 'room_created' | 'room_scheduled' | 'room_unscheduled' | 'backstage_opened' | 'backstage_closed' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'user_banned' | 'user_unbanned' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked';
 
 /**
  * Page of the ledger.
@@ -567,7 +578,7 @@ export type Quotas = {
      */
     rooms?: number | null;
     /**
-     * Rooms of the key that are on air.
+     * Rooms of the key that are on air or backstage.
      */
     roomsOnAir?: number | null;
     /**
@@ -704,8 +715,8 @@ export type Room = RoomProfile & {
      */
     startedAt?: number | null;
     /**
-     * Reason why the latest broadcast ended: `stopped`, `max_duration`, `empty` or `other`. Absent if none
-     * has ended.
+     * Reason why the latest broadcast or backstage ended: `stopped`, `max_duration`, `empty` or `other`.
+     * Absent if none has ended.
      */
     endReason?: string | null;
     /**
@@ -780,6 +791,11 @@ export type RoomProfile = {
      */
     listenerLimit?: number | null;
     /**
+     * Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
+     * ahead. Each start removes it.
+     */
+    startsAt?: string | null;
+    /**
      * Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
      */
     maxDuration?: number | null;
@@ -809,13 +825,14 @@ export type RoomRole = 'host' | 'co_host' | 'anchor';
 export type RoomStats = {
     total: number;
     created: number;
+    backstage: number;
     starting: number;
     onair: number;
     degraded: number;
     removing: number;
 };
 
-export type RoomStatus = 'created' | 'starting' | 'onair' | 'degraded' | 'removing';
+export type RoomStatus = 'created' | 'backstage' | 'starting' | 'onair' | 'degraded' | 'removing';
 
 /**
  * Cordon label (`mark`) to set on a module.
@@ -964,6 +981,11 @@ export type UpdateRoom = {
      * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
+    /**
+     * Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
+     * ahead. Each start removes it.
+     */
+    startsAt?: string | null;
     /**
      * Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
      */
@@ -1523,6 +1545,27 @@ export type UpdateRoomResponses = {
 };
 
 export type UpdateRoomResponse = UpdateRoomResponses[keyof UpdateRoomResponses];
+
+export type OpenBackstageData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/backstage';
+};
+
+export type OpenBackstageResponses = {
+    /**
+     * the room
+     */
+    200: RoomAnswer;
+};
+
+export type OpenBackstageResponse = OpenBackstageResponses[keyof OpenBackstageResponses];
 
 export type ListBansData = {
     body?: never;

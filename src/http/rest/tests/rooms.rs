@@ -105,6 +105,45 @@ async fn rooms_are_changed_by_merge_patch() {
 }
 
 #[actix::test]
+async fn schedule_and_backstage_are_shown() {
+    let house = house().await;
+    let at = |hours: u64| {
+        let ms = crate::rooms::now().0 + hours * 3_600_000;
+        crate::domain::civil_time::Rfc3339(crate::domain::ids::UnixMs(ms)).to_string()
+    };
+    let created =
+        house.post("/api/rooms", json!({"roomId": "demo", "startsAt": at(1), "maxAnchors": 20})).await;
+    assert_eq!((created.status, &created.json["room"]["status"]), (201, &json!("created")));
+    assert!(created.json["room"]["startsAt"].is_string(), "{}", created.json);
+    house
+        .post("/api/rooms", json!({"startsAt": at(1), "start": true}))
+        .await
+        .refused(400, "invalid_room_field");
+    let patch = |starts_at: Value| {
+        json_request(Method::PATCH, "/api/rooms/demo", &json!({"startsAt": starts_at}).to_string())
+    };
+    for bad in ["2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
+        house.call(patch(bad.into())).await.refused(400, "invalid_room_field");
+    }
+    let later = house.call(patch(at(2).into())).await;
+    assert_eq!(later.status, 200);
+    let opened = house.post("/api/rooms/demo/backstage", Value::Null).await;
+    assert_eq!((opened.status, &opened.json["room"]["status"]), (200, &json!("backstage")));
+    assert_eq!(opened.json["room"].get("startedAt"), None);
+    assert_eq!(house.post("/api/rooms/demo/backstage", Value::Null).await.status, 200, "may be repeated");
+    let listed = house.send(Method::GET, "/api/rooms?status=backstage").await;
+    assert_eq!(listed.json["rooms"][0]["roomId"], "demo");
+    let started = house.post("/api/rooms/demo/start", Value::Null).await;
+    assert_eq!(
+        (&started.json["room"]["status"], started.json["room"].get("startsAt")),
+        (&json!("starting"), None)
+    );
+    house.post("/api/rooms/demo/backstage", Value::Null).await.refused(409, "room_on_air");
+    house.call(patch(at(3).into())).await.refused(400, "immutable_field");
+    house.post("/api/rooms/other/backstage", Value::Null).await.refused(404, "room_not_found");
+}
+
+#[actix::test]
 async fn lists_are_filtered_in_pages() {
     let house = house().await;
     for (room, tag, owner) in
@@ -164,7 +203,12 @@ async fn bad_bodies_change_nothing() {
         (r#"{"pin": "12 456"}"#, "invalid_pin"),
         (r#"{"pin": 123456}"#, "invalid_body"),
         (r#"{"maxAnchors": 0}"#, "invalid_max_anchors"),
-        (r#"{"maxAnchors": 6}"#, "invalid_max_anchors"),
+        (r#"{"maxAnchors": 21}"#, "invalid_max_anchors"),
+        (r#"{"startsAt": 1769882400000}"#, "invalid_body"),
+        (r#"{"startsAt": "soon"}"#, "invalid_room_field"),
+        (r#"{"startsAt": "2020-01-01T00:00:00Z"}"#, "invalid_room_field"),
+        (r#"{"startsAt": "2999-01-01T00:00:00Z"}"#, "invalid_room_field"),
+        (r#"{"start": true, "backstage": true}"#, "invalid_body"),
         (r#"{"maxAnchors": -1}"#, "invalid_max_anchors"),
         (r#"{"maxAnchors": 300}"#, "invalid_max_anchors"),
     ];

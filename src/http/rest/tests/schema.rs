@@ -8,6 +8,8 @@ use actix_web::test::TestRequest;
 use serde_json::{Map, Value, json};
 
 use super::house::{Answer, House, house, json_request};
+use crate::domain::civil_time::Rfc3339;
+use crate::domain::ids::UnixMs;
 use crate::http::rest::openapi;
 
 /// Pattern of a text that can also be a number.
@@ -105,6 +107,7 @@ fn legal(schema: &Value) -> Vec<Value> {
         values.extend(choices.iter().cloned());
     } else if has_type(schema, "string") {
         values.extend(match schema["pattern"].as_str() {
+            _ if schema["format"] == "date-time" => vec![json!(in_an_hour())],
             Some("^[A-Za-z0-9_-]{3,32}$") => vec![json!("a-Z_9"), json!("abc"), json!("x".repeat(32))],
             Some("^[A-Za-z0-9_.-]{1,64}$") => vec![json!("one"), json!("x".repeat(64))],
             Some("^[A-Za-z0-9_-]{1,32}$") => vec![json!("app")],
@@ -115,7 +118,9 @@ fn legal(schema: &Value) -> Vec<Value> {
             Some(CURSOR) => vec![json!("0"), json!("12.3")],
             Some(types) if types.starts_with("^(room_created|") => vec![json!("room_ended")],
             Some("^https://") => vec![json!("https://example.org/cover.png")],
-            Some("^(created|starting|onair|degraded|removing)$") => vec![json!("created"), json!("onair")],
+            Some("^(created|backstage|starting|onair|degraded|removing)$") => {
+                vec![json!("created"), json!("onair")]
+            }
             Some("^(januses|mixers)$") => vec![json!("januses"), json!("mixers")],
             None => vec![json!("ann"), json!("x".repeat(length(schema, "minLength", 1)))],
             Some(unknown) => panic!("no example of {unknown}"),
@@ -162,7 +167,8 @@ fn illegal(schema: &Value) -> Vec<Value> {
     let other = |name: &str| !(has_type(schema, name) || is_string && name == "string");
     let mut values: Vec<_> =
         examples.into_iter().filter(|(name, _)| other(name)).map(|(_, value)| value).collect();
-    if schema["pattern"].is_string() || schema["enum"].is_array() {
+    let is_restricted = ["pattern", "format"].iter().any(|key| schema[key].is_string());
+    if is_restricted || schema["enum"].is_array() {
         values.extend(["", "a b", "ä", "a/b", "a\nb", "\0"].map(Value::from));
         values.push("x".repeat(1000).into());
     } else if is_string {
@@ -184,6 +190,12 @@ fn illegal(schema: &Value) -> Vec<Value> {
         values.extend([json!(least - 1), json!(most + 1), json!(i64::MAX), json!(u64::MAX), json!(-1e300)]);
     }
     values
+}
+
+/// Returns a time of start that is accepted now.
+fn in_an_hour() -> String {
+    let at = UnixMs(crate::rooms::now().0 + 3_600_000);
+    Rfc3339(at).to_string()
 }
 
 fn bounds(schema: &Value) -> [i64; 2] {

@@ -51,6 +51,8 @@ export class RoomChannel extends Emitter<ChannelEvents> {
   private readonly tokens: TokenSource;
   private readonly reader = new SseReader();
   private failures = 0;
+  /** Last time that the server told, and this device's monotonic time of its arrival. */
+  private told: { at: number; heardAt: number } | null = null;
   private phase: 'new' | 'open' | 'closed' = 'new';
   private abort = new AbortController();
 
@@ -58,6 +60,11 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     super();
     this.prefix = addressesOf(url, globalThis.location?.href).channel;
     this.tokens = tokens;
+  }
+
+  /** Present time by the server's clock, in milliseconds since the Unix epoch; null before the first event. */
+  get serverTime(): number | null {
+    return this.told && this.told.at + performance.now() - this.told.heardAt;
   }
 
   /** Follows the events of the room until {@link RoomChannel.close}; connects again after failures. */
@@ -193,6 +200,10 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     const parsed: any = JSON.parse(data);
     this.connected = true;
     this.failures = 0;
+    // These two are sent as soon as they are made; other events may be repeated later.
+    if ((event === 'snapshot' || event === 'room') && typeof parsed.at === 'number') {
+      this.told = { at: parsed.at, heardAt: performance.now() };
+    }
     const before = this.state.you?.role;
     if (event === 'reactions') this.emit('reactions', parsed.counts);
     else {

@@ -39,6 +39,8 @@ export interface RoomLine {
   rewind?: number;
   /** No new anchor may join; absent otherwise. */
   locked?: boolean;
+  /** Time at which the room goes on air by itself, as in RFC 3339. */
+  startsAt?: string;
   onAirSince?: number;
   /** Why the latest broadcast ended; absent on air. */
   endReason?: string;
@@ -177,6 +179,17 @@ function raised(hands: Hand[], hand: Hand): Hand[] {
   const known = hands.some(({ person }) => person.id === hand.person.id);
   return known ? hands.map((other) => (other.person.id === hand.person.id ? hand : other)) : [...hands, hand];
 }
+
+/**
+ * Returns true if the room can be heard, or will be in a moment; null while it is not known. `connected`: the channel is
+ * open, so that a change would be heard of.
+ */
+export function audible({ known, closed, room }: ChannelState, connected: boolean): boolean | null {
+  if (!known || closed || !connected) return null;
+  return AUDIBLE.has(room.status);
+}
+
+const AUDIBLE = new Set(['onair', 'degraded', 'starting']);
 
 /** Shows who talks when the listener hears it: the sound is about a second behind the room. */
 export class TalkingClock {

@@ -31,6 +31,10 @@ export type Transport = 'hls.js' | 'native' | 'plain';
 const MAX_RETRY_MS = 8000;
 /** Longest delay while a room is not on air. */
 const MAX_WAITING_RETRY_MS = 2000;
+/** The same while the channel says that the room is not on air, and would say when it is. */
+const MAX_TOLD_RETRY_MS = 60_000;
+/** Time over which the listeners of a room that goes on air spread their return. */
+const SPREAD_MS = 300;
 /** Distance behind the target from which the player jumps: at 5 % more speed, catching up would take a minute. */
 const JUMP_BEHIND_SECONDS = 3;
 const KEPT_ERRORS = 100;
@@ -84,6 +88,7 @@ export class Player {
   private past = false;
   private failures = 0;
   private retry: number | undefined;
+  private audible: boolean | null = null;
   private readonly playhead = new Playhead();
   private fetching = new Fetching();
   private firstLook: number | undefined;
@@ -208,6 +213,16 @@ export class Player {
   pause(): void {
     this.wanted = false;
     this.audio.pause();
+  }
+
+  /** Takes note if the room can be heard, as the channel says; null: that is not known. */
+  expect(audible: boolean | null): void {
+    const before = this.audible;
+    this.audible = audible;
+    if (this.state !== 'waiting' || audible === false || before !== false) return;
+    window.clearTimeout(this.retry);
+    this.failures = 0;
+    this.retry = window.setTimeout(() => void this.connect(), Math.random() * SPREAD_MS);
   }
 
   private async connect(): Promise<void> {
@@ -375,7 +390,8 @@ export class Player {
     const renewed = verdict.problem.code.startsWith('token_') && this.options.tokens.refused(this.token);
     if (verdict.kind === 'failed' && !renewed) return this.enter('failed', verdict.problem);
     const waiting = verdict.kind === 'waiting';
-    const longest = waiting ? MAX_WAITING_RETRY_MS : MAX_RETRY_MS;
+    const told = this.audible === false && verdict.problem.code === OFF_AIR.problem.code;
+    const longest = !waiting ? MAX_RETRY_MS : told ? MAX_TOLD_RETRY_MS : MAX_WAITING_RETRY_MS;
     const delay = Math.min(FIRST_RETRY_MS * 2 ** this.failures, longest);
     // Stop counting at the longest delay: even after a night of waiting, the room's first failure is retried soon.
     if (delay < longest) this.failures += 1;

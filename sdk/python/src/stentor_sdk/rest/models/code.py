@@ -67,6 +67,7 @@ class Code(StrEnum):
     ROOM_LOCKED = "room_locked"
     ROOM_NOT_FOUND = "room_not_found"
     ROOM_NOT_ON_AIR = "room_not_on_air"
+    ROOM_ON_AIR = "room_on_air"
     ROOM_REMOVING = "room_removing"
     SCOPE_MISSING = "scope_missing"
     SLOW_MODE = "slow_mode"

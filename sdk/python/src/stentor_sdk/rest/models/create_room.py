@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -23,6 +24,10 @@ class CreateRoom:
         pin (None | str | Unset): PIN of the room. If absent or null, a random PIN is generated.
         max_anchors (int | None | Unset): Maximum number of anchors in the room; 3 if absent or null.
         start (bool | Unset): Puts the room on air at once. If no Janus or no mixer accepts it, the room is not created.
+        backstage (bool | Unset): Opens the backstage at once: anchors may join, and listeners hear nothing until the
+            room is started.
+            Not with
+            `start`.
         title (None | str | Unset): Title: at most 100 visible characters.
         description (None | str | Unset): Description: at most 2,000 visible characters; may contain line breaks.
         language (None | str | Unset): Language of the broadcast, a language tag of BCP 47.
@@ -32,6 +37,9 @@ class CreateRoom:
         custom (CreateRoomCustomType0 | None | Unset): Object of the application: at most 4,096 bytes of JSON, nested at
             most 8 deep. Not interpreted.
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
+        starts_at (datetime.datetime | None | Unset): Time at which the room is put on air by itself, as in RFC 3339: in
+            the future, and at most a year
+            ahead. Each start removes it.
         max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
         empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
         rewind (int | None | Unset): Time that listeners can go back during a broadcast, in seconds; 0: not at all. It
@@ -45,6 +53,7 @@ class CreateRoom:
     pin: None | str | Unset = UNSET
     max_anchors: int | None | Unset = UNSET
     start: bool | Unset = UNSET
+    backstage: bool | Unset = UNSET
     title: None | str | Unset = UNSET
     description: None | str | Unset = UNSET
     language: None | str | Unset = UNSET
@@ -53,6 +62,7 @@ class CreateRoom:
     owner: None | str | Unset = UNSET
     custom: CreateRoomCustomType0 | None | Unset = UNSET
     listener_limit: int | None | Unset = UNSET
+    starts_at: datetime.datetime | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
     rewind: int | None | Unset = UNSET
@@ -80,6 +90,8 @@ class CreateRoom:
             max_anchors = self.max_anchors
 
         start = self.start
+
+        backstage = self.backstage
 
         title: None | str | Unset
         if isinstance(self.title, Unset):
@@ -134,6 +146,14 @@ class CreateRoom:
         else:
             listener_limit = self.listener_limit
 
+        starts_at: None | str | Unset
+        if isinstance(self.starts_at, Unset):
+            starts_at = UNSET
+        elif isinstance(self.starts_at, datetime.datetime):
+            starts_at = self.starts_at.isoformat()
+        else:
+            starts_at = self.starts_at
+
         max_duration: int | None | Unset
         if isinstance(self.max_duration, Unset):
             max_duration = UNSET
@@ -169,6 +189,8 @@ class CreateRoom:
             field_dict["maxAnchors"] = max_anchors
         if start is not UNSET:
             field_dict["start"] = start
+        if backstage is not UNSET:
+            field_dict["backstage"] = backstage
         if title is not UNSET:
             field_dict["title"] = title
         if description is not UNSET:
@@ -185,6 +207,8 @@ class CreateRoom:
             field_dict["custom"] = custom
         if listener_limit is not UNSET:
             field_dict["listenerLimit"] = listener_limit
+        if starts_at is not UNSET:
+            field_dict["startsAt"] = starts_at
         if max_duration is not UNSET:
             field_dict["maxDuration"] = max_duration
         if empty_timeout is not UNSET:
@@ -230,6 +254,8 @@ class CreateRoom:
         max_anchors = _parse_max_anchors(d.pop("maxAnchors", UNSET))
 
         start = d.pop("start", UNSET)
+
+        backstage = d.pop("backstage", UNSET)
 
         def _parse_title(data: object) -> None | str | Unset:
             if data is None:
@@ -319,6 +345,23 @@ class CreateRoom:
 
         listener_limit = _parse_listener_limit(d.pop("listenerLimit", UNSET))
 
+        def _parse_starts_at(data: object) -> datetime.datetime | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                starts_at_type_0 = datetime.datetime.fromisoformat(data)
+
+                return starts_at_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None | Unset, data)
+
+        starts_at = _parse_starts_at(d.pop("startsAt", UNSET))
+
         def _parse_max_duration(data: object) -> int | None | Unset:
             if data is None:
                 return data
@@ -360,6 +403,7 @@ class CreateRoom:
             pin=pin,
             max_anchors=max_anchors,
             start=start,
+            backstage=backstage,
             title=title,
             description=description,
             language=language,
@@ -368,6 +412,7 @@ class CreateRoom:
             owner=owner,
             custom=custom,
             listener_limit=listener_limit,
+            starts_at=starts_at,
             max_duration=max_duration,
             empty_timeout=empty_timeout,
             rewind=rewind,

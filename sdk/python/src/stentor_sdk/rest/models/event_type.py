@@ -3,6 +3,8 @@ from enum import StrEnum
 
 class EventType(StrEnum):
     ANCHOR_INVITED = "anchor_invited"
+    BACKSTAGE_CLOSED = "backstage_closed"
+    BACKSTAGE_OPENED = "backstage_opened"
     ROLE_CHANGED = "role_changed"
     ROOM_CREATED = "room_created"
     ROOM_DELETED = "room_deleted"
@@ -10,8 +12,10 @@ class EventType(StrEnum):
     ROOM_LOCKED = "room_locked"
     ROOM_MOVED = "room_moved"
     ROOM_MUTED = "room_muted"
+    ROOM_SCHEDULED = "room_scheduled"
     ROOM_STARTED = "room_started"
     ROOM_UNLOCKED = "room_unlocked"
+    ROOM_UNSCHEDULED = "room_unscheduled"
     USER_BANNED = "user_banned"
     USER_UNBANNED = "user_unbanned"
 

@@ -20,8 +20,9 @@ class LedgerEntry:
     Attributes:
         id (str): Id of the event, the same in every delivery.
         cursor (str): Position in the ledger.
-        type_ (str): Type of an event. `room_created`, `room_started`, `room_moved`, `room_ended`, `room_deleted`,
-            `anchor_invited`, `user_banned`, `user_unbanned`, `role_changed`, `room_muted`, `room_locked`, `room_unlocked`
+        type_ (str): Type of an event. `room_created`, `room_scheduled`, `room_unscheduled`, `backstage_opened`,
+            `backstage_closed`, `room_started`, `room_moved`, `room_ended`, `room_deleted`, `anchor_invited`, `user_banned`,
+            `user_unbanned`, `role_changed`, `room_muted`, `room_locked`, `room_unlocked`
         room_id (str): Id of the room.
         time (str): Time of the change, RFC 3339 in UTC.
         data (LedgerEntryData): Details, by type; new fields may be added.

@@ -17,7 +17,7 @@ class Quotas:
 
     Attributes:
         rooms (int | None | Unset): Rooms that the key has created and that exist.
-        rooms_on_air (int | None | Unset): Rooms of the key that are on air.
+        rooms_on_air (int | None | Unset): Rooms of the key that are on air or backstage.
         users_per_room (int | None | Unset): Invited users in each room of the key, without those who are banned.
         tokens_per_minute (int | None | Unset): Tokens that each node issues to the key within a minute.
     """

@@ -16,6 +16,7 @@ class RoomStats:
     Attributes:
         total (int):
         created (int):
+        backstage (int):
         starting (int):
         onair (int):
         degraded (int):
@@ -24,6 +25,7 @@ class RoomStats:
 
     total: int
     created: int
+    backstage: int
     starting: int
     onair: int
     degraded: int
@@ -34,6 +36,8 @@ class RoomStats:
         total = self.total
 
         created = self.created
+
+        backstage = self.backstage
 
         starting = self.starting
 
@@ -49,6 +53,7 @@ class RoomStats:
             {
                 "total": total,
                 "created": created,
+                "backstage": backstage,
                 "starting": starting,
                 "onair": onair,
                 "degraded": degraded,
@@ -65,6 +70,8 @@ class RoomStats:
 
         created = d.pop("created")
 
+        backstage = d.pop("backstage")
+
         starting = d.pop("starting")
 
         onair = d.pop("onair")
@@ -76,6 +83,7 @@ class RoomStats:
         room_stats = cls(
             total=total,
             created=created,
+            backstage=backstage,
             starting=starting,
             onair=onair,
             degraded=degraded,

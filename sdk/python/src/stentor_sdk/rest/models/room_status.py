@@ -2,6 +2,7 @@ from enum import StrEnum
 
 
 class RoomStatus(StrEnum):
+    BACKSTAGE = "backstage"
     CREATED = "created"
     DEGRADED = "degraded"
     ONAIR = "onair"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -29,6 +30,9 @@ class UpdateRoom:
             custom (None | Unset | UpdateRoomCustomType0): Object of the application: at most 4,096 bytes of JSON, nested at
                 most 8 deep. Not interpreted.
             listener_limit (int | None | Unset): Maximum number of listeners at the same time.
+            starts_at (datetime.datetime | None | Unset): Time at which the room is put on air by itself, as in RFC 3339: in
+                the future, and at most a year
+                ahead. Each start removes it.
             max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
             empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
             rewind (int | None | Unset): Time that listeners can go back during a broadcast, in seconds; 0: not at all. It
@@ -46,6 +50,7 @@ class UpdateRoom:
     owner: None | str | Unset = UNSET
     custom: None | Unset | UpdateRoomCustomType0 = UNSET
     listener_limit: int | None | Unset = UNSET
+    starts_at: datetime.datetime | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
     rewind: int | None | Unset = UNSET
@@ -107,6 +112,14 @@ class UpdateRoom:
         else:
             listener_limit = self.listener_limit
 
+        starts_at: None | str | Unset
+        if isinstance(self.starts_at, Unset):
+            starts_at = UNSET
+        elif isinstance(self.starts_at, datetime.datetime):
+            starts_at = self.starts_at.isoformat()
+        else:
+            starts_at = self.starts_at
+
         max_duration: int | None | Unset
         if isinstance(self.max_duration, Unset):
             max_duration = UNSET
@@ -150,6 +163,8 @@ class UpdateRoom:
             field_dict["custom"] = custom
         if listener_limit is not UNSET:
             field_dict["listenerLimit"] = listener_limit
+        if starts_at is not UNSET:
+            field_dict["startsAt"] = starts_at
         if max_duration is not UNSET:
             field_dict["maxDuration"] = max_duration
         if empty_timeout is not UNSET:
@@ -255,6 +270,23 @@ class UpdateRoom:
 
         listener_limit = _parse_listener_limit(d.pop("listenerLimit", UNSET))
 
+        def _parse_starts_at(data: object) -> datetime.datetime | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                starts_at_type_0 = datetime.datetime.fromisoformat(data)
+
+                return starts_at_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None | Unset, data)
+
+        starts_at = _parse_starts_at(d.pop("startsAt", UNSET))
+
         def _parse_max_duration(data: object) -> int | None | Unset:
             if data is None:
                 return data
@@ -300,6 +332,7 @@ class UpdateRoom:
             owner=owner,
             custom=custom,
             listener_limit=listener_limit,
+            starts_at=starts_at,
             max_duration=max_duration,
             empty_timeout=empty_timeout,
             rewind=rewind,

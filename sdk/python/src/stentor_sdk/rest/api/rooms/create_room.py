@@ -62,7 +62,7 @@ def sync_detailed(
     client: AuthenticatedClient | Client,
     body: CreateRoom | None | Unset = UNSET,
 ) -> Response[RoomAnswer]:
-    """Creates a room and, with `start`, puts it on air.
+    """Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 
     Args:
         body (CreateRoom | None | Unset):
@@ -91,7 +91,7 @@ def sync(
     client: AuthenticatedClient | Client,
     body: CreateRoom | None | Unset = UNSET,
 ) -> RoomAnswer | None:
-    """Creates a room and, with `start`, puts it on air.
+    """Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 
     Args:
         body (CreateRoom | None | Unset):
@@ -115,7 +115,7 @@ async def asyncio_detailed(
     client: AuthenticatedClient | Client,
     body: CreateRoom | None | Unset = UNSET,
 ) -> Response[RoomAnswer]:
-    """Creates a room and, with `start`, puts it on air.
+    """Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 
     Args:
         body (CreateRoom | None | Unset):
@@ -142,7 +142,7 @@ async def asyncio(
     client: AuthenticatedClient | Client,
     body: CreateRoom | None | Unset = UNSET,
 ) -> RoomAnswer | None:
-    """Creates a room and, with `start`, puts it on air.
+    """Creates a room and, with `start`, puts it on air; with `backstage`, opens its backstage.
 
     Args:
         body (CreateRoom | None | Unset):

@@ -54,7 +54,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[RoomAnswer]:
-    """Ends the broadcast of a room.
+    """Ends the broadcast or the backstage of a room.
 
      The room stays. It can be started again once its status is not `removing` any more.
 
@@ -85,7 +85,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> RoomAnswer | None:
-    """Ends the broadcast of a room.
+    """Ends the broadcast or the backstage of a room.
 
      The room stays. It can be started again once its status is not `removing` any more.
 
@@ -111,7 +111,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[RoomAnswer]:
-    """Ends the broadcast of a room.
+    """Ends the broadcast or the backstage of a room.
 
      The room stays. It can be started again once its status is not `removing` any more.
 
@@ -140,7 +140,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> RoomAnswer | None:
-    """Ends the broadcast of a room.
+    """Ends the broadcast or the backstage of a room.
 
      The room stays. It can be started again once its status is not `removing` any more.
 

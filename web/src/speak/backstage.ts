@@ -1,0 +1,60 @@
+// The backstage on the speak page: that listeners hear nothing yet, when that changes, and the button of hosts.
+
+import { moderates, type StentorRoom } from '@stentor/client';
+import { byId, toast, write } from '../dom';
+import { countdown, localTime } from '../schedule';
+
+export class Backstage {
+  private was = false;
+
+  /** `now`: time by the server's clock if it is known. */
+  constructor(
+    private readonly room: () => StentorRoom | null,
+    private readonly now: () => number,
+    confirmed: (question: string, effect: string, yes: string) => Promise<boolean>,
+  ) {
+    byId('go-live').addEventListener('click', () => {
+      const count = room()?.members.length ?? 0;
+      const who = count > 1 ? `Listeners hear all ${count} of you from then on.` : 'Listeners hear you from then on.';
+      void confirmed('Go live now?', who, 'Go live').then((yes) => (yes ? this.start() : undefined));
+    });
+  }
+
+  show(): void {
+    const room = this.room();
+    const backstage = room?.backstage ?? false;
+    byId('backstage').hidden = !backstage;
+    document.body.classList.toggle('is-backstage', backstage);
+    byId('go-live').hidden = !moderates({ role: room?.role ?? '' });
+    if (this.was && room && !backstage) toast('You are live: listeners hear you.');
+    this.was = backstage;
+    this.tick();
+  }
+
+  /** Updates the countdown. */
+  tick(): void {
+    const room = this.room();
+    if (!room?.backstage) return;
+    const left = room.startsAt === null ? null : room.startsAt - this.now();
+    const host = moderates({ role: room.role ?? '' });
+    const asked = host ? 'Press “Go live” when all are ready.' : 'A host takes the room live.';
+    const when = left === null ? asked : left > 0 ? `The room goes live by itself in ${countdown(left)}.` : 'The room goes live in a moment.';
+    write(byId('backstage-when'), when);
+  }
+
+  /** Returns the words for a room that cannot be entered before its start; `null` without a schedule. */
+  get entrance(): string | null {
+    const at = this.room()?.startsAt ?? null;
+    if (at === null) return null;
+    const now = this.now();
+    return `The room goes on air at ${localTime(at, now)}${at > now ? `, in ${countdown(at - now)}` : ''}. You come in by yourself.`;
+  }
+
+  private async start(): Promise<void> {
+    try {
+      await this.room()?.goLive();
+    } catch (error) {
+      toast(`That did not work: ${(error as Error).message}.`);
+    }
+  }
+}
