@@ -329,6 +329,14 @@ mod tests {
             });
             holds.await.unwrap();
             assert!(matches!(put().await, Err(StoreError::Unavailable(_))), "the write is given up");
+            // The writer may have begun after the caller of `put` started to wait.
+            let hangs = async {
+                while store.shared.check(request_timeout).is_ok() {
+                    // Sleep: between two checks of the condition.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(Duration::from_secs(20), hangs).await.unwrap();
             assert!(matches!(store.list("/").await, Err(StoreError::Unavailable(_))));
             assert!(matches!(next(&mut watch).await, Err(StoreError::Unavailable(_))), "watchers are told");
             drop(release);
