@@ -94,7 +94,9 @@ pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()
 
 fn summary(id: &str, room: &Value) -> String {
     let meaning = match room["status"].as_str() {
-        Some("created") if room["startsAt"].is_string() => "off air until its startsAt",
+        Some("created") if room["startsAt"].is_string() => {
+            return format!("{id} is off air: it starts at {}.\n", cell(&room["startsAt"]));
+        }
         Some("backstage") => {
             "backstage: its anchors hear each other, listeners hear nothing until it is started"
         }

@@ -80,7 +80,8 @@ pub async fn key(client: &Client, json: bool, command: KeyCommand) -> anyhow::Re
                 return print_json(&made);
             }
             let id = cell(&made["key"]["id"]);
-            print(Table::of_fields([("id", id), ("secret", cell(&made["secret"]))]))
+            let fields = Table::of_fields([("id", id), ("secret", cell(&made["secret"]))]);
+            print(format_args!("{fields}Keep the secret now: it is not shown again.\n"))
         }
         KeyCommand::List => {
             let listed = client.get(&["keys"]).await?;

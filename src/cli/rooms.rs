@@ -118,7 +118,8 @@ pub async fn room(client: &Client, json: bool, command: RoomCommand) -> anyhow::
                 return print_json(&Value::Array(rooms));
             }
             let now = now();
-            let header = ["ROOM", "STATUS", "ANCHORS", "LISTENERS", "JANUS", "MIXER", "ON AIR FOR"];
+            let header =
+                ["ROOM", "STATUS", "ANCHORS", "LISTENERS", "JANUS", "MIXER", "ON AIR FOR", "STARTS AT"];
             let mut table = Table::new(&header);
             for room in &rooms {
                 table.row([
@@ -129,6 +130,7 @@ pub async fn room(client: &Client, json: bool, command: RoomCommand) -> anyhow::
                     cell(&room["janus"]["id"]),
                     cell(&room["mixer"]["id"]),
                     age(&room["startedAt"], now),
+                    cell(&room["startsAt"]),
                 ]);
             }
             print(table)
