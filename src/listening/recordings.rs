@@ -77,7 +77,7 @@ fn gap(before: &JournalEntry, next: &JournalEntry) -> Duration {
     if before.sequence + 1 == next.sequence && !next.discontinuity {
         return Duration::ZERO;
     }
-    let ended = Duration::from_millis(before.started_at.0) + Duration::from_micros(before.duration_us);
+    let ended = Duration::from_millis(before.started_at.0) + before.duration();
     Duration::from_millis(next.started_at.0).saturating_sub(ended)
 }
 

@@ -3,7 +3,6 @@
 //! Owns: the text. Never does: read a journal, or decide whether a recording may be played.
 
 use std::fmt::{self, Write};
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -22,8 +21,7 @@ pub fn recorded_playlist(hint: NonceHint, segments: &[&JournalEntry]) -> Bytes {
 }
 
 fn write(out: &mut String, hint: NonceHint, segments: &[&JournalEntry]) -> fmt::Result {
-    let duration = |entry: &JournalEntry| Duration::from_micros(entry.duration_us);
-    let longest = segments.iter().map(|entry| duration(entry)).max().unwrap_or_default();
+    let longest = segments.iter().map(|entry| entry.duration()).max().unwrap_or_default();
     let first = segments.first().map_or(0, |entry| entry.sequence);
     writeln!(out, "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS")?;
     // EXT-X-TARGETDURATION is an upper bound of the durations rounded to the nearest second.
@@ -50,7 +48,7 @@ fn write(out: &mut String, hint: NonceHint, segments: &[&JournalEntry]) -> fmt::
             write!(out, "{}", Rfc3339(entry.started_at))?;
             out.write_char('\n')?;
         }
-        writeln!(out, "#EXTINF:{},", seconds(duration(entry)))?;
+        writeln!(out, "#EXTINF:{},", seconds(entry.duration()))?;
         writeln!(out, "{}", MediaFile::Segment { hint, msn: entry.sequence })?;
         before = Some(entry);
     }

@@ -70,8 +70,10 @@ impl Rewind {
     /// They do not describe a window.
     pub fn apply(&self, update: RewindUpdate) -> Result<(), BrokenUpdate> {
         self.replace(|shown| {
-            (shown.target, shown.ended) = (Duration::from_secs(update.target), update.ended);
-            shown.window.apply(update)
+            let (target, ended) = (Duration::from_secs(update.target), update.ended);
+            shown.window.apply(update)?;
+            (shown.target, shown.ended) = (target, ended);
+            Ok(())
         })
     }
 
@@ -139,7 +141,7 @@ impl Shown {
         let boundary = SKIP_BOUNDARY * self.target;
         let kept = self.window.listed().rev().take_while(|entry| {
             let is_kept = recent < boundary;
-            recent += duration(entry);
+            recent += entry.duration();
             is_kept
         });
         self.window.listed().len() - kept.count()
@@ -172,15 +174,11 @@ impl Shown {
             if new_key || entry.discontinuity {
                 writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", Rfc3339(entry.started_at))?;
             }
-            writeln!(out, "#EXTINF:{},", seconds(duration(entry)))?;
+            writeln!(out, "#EXTINF:{},", seconds(entry.duration()))?;
             writeln!(out, "{}", MediaFile::Segment { hint, msn: entry.sequence })?;
         }
         if self.ended { writeln!(out, "#EXT-X-ENDLIST") } else { Ok(()) }
     }
-}
-
-fn duration(entry: &JournalEntry) -> Duration {
-    Duration::from_micros(entry.duration_us)
 }
 
 /// Returns a rewind window with these segments of two seconds each, three per key.

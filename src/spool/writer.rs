@@ -130,7 +130,7 @@ impl Written {
     fn add(&mut self, entry: &JournalEntry) {
         self.last = self.last.max(Some(entry.sequence));
         self.segments += 1;
-        self.duration += Duration::from_micros(entry.duration_us);
+        self.duration += entry.duration();
         self.bytes += entry.bytes;
     }
 }

@@ -4,6 +4,7 @@
 //! after it count. Unknown fields are ignored.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,10 @@ pub struct JournalEntry {
 }
 
 impl JournalEntry {
+    pub fn duration(&self) -> Duration {
+        Duration::from_micros(self.duration_us)
+    }
+
     /// Returns the line, with its line break.
     pub fn line(&self) -> String {
         match serde_json::to_string(self) {

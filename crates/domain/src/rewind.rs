@@ -140,7 +140,7 @@ impl RewindWindow {
         let Some(entry) = self.entries.get(self.delisted) else { return Duration::ZERO };
         self.discontinuity_sequence += u64::from(entry.discontinuity);
         self.delisted += 1;
-        duration(entry)
+        entry.duration()
     }
 
     /// Returns the number of the oldest media file of the window.
@@ -159,7 +159,7 @@ impl RewindWindow {
 
     /// Returns the duration of the listed segments.
     pub fn span(&self) -> Duration {
-        self.listed().map(duration).sum()
+        self.listed().map(JournalEntry::duration).sum()
     }
 
     pub fn discontinuity_sequence(&self) -> u64 {
@@ -179,7 +179,7 @@ impl RewindWindow {
             if after >= GRACE {
                 break;
             }
-            after += duration(entry);
+            after += entry.duration();
             first -= 1;
         }
         self.entries.range(first..)
@@ -234,10 +234,6 @@ impl RewindWindow {
         self.discontinuity_sequence = update.discontinuity_sequence;
         Ok(())
     }
-}
-
-fn duration(entry: &JournalEntry) -> Duration {
-    Duration::from_micros(entry.duration_us)
 }
 
 #[cfg(test)]
