@@ -4,7 +4,7 @@
 //! ```text
 //! NodeSupervisor
 //! ├─ StoreWatch*         one per prefix: applies the store's changes to the directory
-//! ├─ ApiKeyWatch         follows the API keys
+//! ├─ CopyWatch           follows the API keys
 //! ├─ Registration        shared store only: registers this process under the node's id
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
@@ -13,7 +13,7 @@
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
-//! ├─ RoomSupervisor ─ RoomActor*, LedgerWatch, Elector ─ Housekeeper, FailoverActor, SchedulerActor
+//! ├─ RoomSupervisor ─ RoomActor*, CopyWatch, Elector ─ Housekeeper, FailoverActor, SchedulerActor
 //! │ └─ Elector ─ WebhookSupervisor ─ WebhookActor*
 //! ├─ MediaSupervisor ─ MediaSessionActor*
 //! ├─ PresenceSync
@@ -23,8 +23,8 @@
 pub use stentor_actor_kernel as kernel;
 
 pub mod anchors;
-pub mod api_key_watch;
 pub mod context;
+pub mod copy_watch;
 pub mod dirty_rooms;
 pub mod gateway;
 pub mod heartbeat;

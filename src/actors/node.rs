@@ -5,8 +5,8 @@ use actix::ArbiterHandle;
 
 use super::anchors::supervisor::MediaSupervisor;
 use super::anchors::{AnchorParts, MediaSessions};
-use super::api_key_watch::ApiKeyWatch;
 use super::context::Context;
+use super::copy_watch::CopyWatch;
 use super::gateway::GatewayParts;
 use super::gateway::acceptor::Acceptor;
 use super::gateway::supervisor::GatewaySupervisor;
@@ -88,7 +88,7 @@ impl NodeSupervisor {
             cx.spawn_child(name, ChildSpec::worker(), move || StoreWatch::new(context.clone(), scope));
         }
         let (context, registry) = (self.context.clone(), self.api_keys.clone());
-        let watch = move || ApiKeyWatch::new(context.clone(), registry.clone());
+        let watch = move || CopyWatch::new(context.clone(), registry.clone());
         cx.spawn_child("watch:apikeys", ChildSpec::worker(), watch);
     }
 }

@@ -1,6 +1,6 @@
 //! API keys of the installation: this node's copy of them, and their changes.
 //!
-//! An `ApiKeyWatch` actor keeps the copy up to date; this node's own changes are applied at once. While the
+//! A `CopyWatch` actor keeps the copy up to date; this node's own changes are applied at once. While the
 //! store is unavailable the copy stays, so known keys continue to work, and nothing can be created or
 //! revoked. Owns: the copy and the counts of tokens. Never does: compare a secret.
 
@@ -18,7 +18,7 @@ use crate::domain::keys;
 use crate::domain::quotas::{InvalidQuota, QuotaExceeded, Quotas, TokenWindows};
 use crate::store::{KeyValue, Revision, Store, StoreError, Txn, TxnOutcome};
 
-use super::{now, txn};
+use super::{StoreCopy, now, txn};
 
 /// Maximum number of attempts per change; people change keys.
 const ATTEMPTS: usize = 8;
@@ -193,14 +193,27 @@ impl ApiKeyRegistry {
         }
     }
 
-    /// Begins a list. Drops the entries of an unfinished one.
-    pub fn begin_list(&self) {
+    fn read(&self) -> RwLockReadGuard<'_, Copied> {
+        // Each change is complete in itself, so a poisoned lock protects a complete map.
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Copied> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StoreCopy for ApiKeyRegistry {
+    const WATCH: &'static str = "api_key_watch";
+    const PREFIX: &'static str = keys::API_KEYS;
+    const RELIST_EVERY: Duration = Duration::from_secs(60);
+
+    fn begin_list(&self) {
         self.write().listing = Some(BTreeMap::new());
     }
 
-    /// Applies a put. Returns false if the key or its value is not ours; a key that cannot be read is not
-    /// accepted.
-    pub fn put(&self, entry: &KeyValue) -> bool {
+    /// A key that cannot be read is not accepted.
+    fn put(&self, entry: &KeyValue) -> bool {
         let Some((id, key)) = parse(entry) else {
             if let Some(id) = keys::parse_api_key(&entry.key) {
                 self.write().keys.remove(&id);
@@ -219,28 +232,21 @@ impl ApiKeyRegistry {
         true
     }
 
-    /// Applies a delete.
-    pub fn delete(&self, key: &str) {
+    fn delete(&self, key: &str) {
         if let Some(id) = keys::parse_api_key(key) {
             self.write().keys.remove(&id);
         }
     }
 
-    /// Applies the complete list.
-    pub fn end_list(&self) {
+    fn end_list(&self, _revision: Revision) {
         let mut known = self.write();
         if let Some(listing) = known.listing.take() {
             (known.keys, known.is_listed) = (listing, true);
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Copied> {
-        // Each change is complete in itself, so a poisoned lock protects a complete map.
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Copied> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    fn observed(&self) -> Map<String, Value> {
+        Map::from_iter([("keys".to_owned(), self.read().keys.len().into())])
     }
 }
 

@@ -48,7 +48,7 @@ async fn known_keys_survive_store_outages() {
     assert_eq!(registry.lookup(&made.id), KeyLookup::Found(made.key.clone()));
     assert!(matches!(registry.revoke(&made.id).await, Err(ApiKeyError::Store(_))));
     assert!(matches!(registry.create(new(2)).await, Err(ApiKeyError::Store(_))));
-    registry.end_list();
+    registry.end_list(1);
     assert_eq!(registry.lookup(&made.id), KeyLookup::Absent, "the list did not have it");
 }
 
@@ -58,7 +58,7 @@ fn keys_are_unknown_before_first_list() {
     assert_eq!(registry.lookup(&new(1).id), KeyLookup::NotListed);
     registry.begin_list();
     assert_eq!(registry.lookup(&new(1).id), KeyLookup::NotListed);
-    registry.end_list();
+    registry.end_list(1);
     assert_eq!(registry.lookup(&new(1).id), KeyLookup::Absent);
 }
 
@@ -85,7 +85,7 @@ fn listed() -> (Arc<FakeStore>, ApiKeyRegistry) {
     let store = FakeStore::new();
     let registry = ApiKeyRegistry::new(store.clone());
     registry.begin_list();
-    registry.end_list();
+    registry.end_list(1);
     (store, registry)
 }
 

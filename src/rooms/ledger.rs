@@ -1,7 +1,7 @@
 //! This node's copy of the event ledger, which all its readers share.
 //!
 //! A reader is only a position ([`Cursor`]) in the copy, so a slow reader costs nothing. Owns: the copy and
-//! its order. Never does: watch (a `LedgerWatch` actor updates it), or write events.
+//! its order. Never does: watch (a `CopyWatch` actor updates it), or write events.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::domain::events::{Cursor, EventId, EventRecord, EventType, expired};
@@ -16,7 +17,7 @@ use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::keys;
 use crate::store::{KeyValue, Revision, StoreError, Txn, TxnOutcome};
 
-use super::{RoomError, RoomService, now};
+use super::{RoomError, RoomService, StoreCopy, now};
 
 /// Maximum number of events deleted by one transaction, which may have 128 operations.
 const DELETED_AT_ONCE: usize = 100;
@@ -155,12 +156,29 @@ impl Ledger {
         self.state.send_modify(|state| state.closed = true);
     }
 
-    pub fn begin_list(&self) {
+    /// Returns the keys of the expired events, oldest first.
+    fn expired(&self, now: UnixMs, retention: Duration) -> Vec<String> {
+        let events = self.lock();
+        let count = expired(events.all.values().map(|event| event.time), now, retention);
+        events.all.values().take(count).map(|event| event.key.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        // No code that can panic runs under the lock, and each change is complete in itself.
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StoreCopy for Ledger {
+    const WATCH: &'static str = "ledger_watch";
+    const PREFIX: &'static str = keys::EVENTS;
+    const RELIST_EVERY: Duration = Duration::from_secs(600);
+
+    fn begin_list(&self) {
         self.lock().listing = Some(BTreeMap::new());
     }
 
-    /// Adds an event. Returns false if the key is not one of ours.
-    pub fn put(&self, entry: &KeyValue) -> bool {
+    fn put(&self, entry: &KeyValue) -> bool {
         let mut events = self.lock();
         // A repeated list contains mostly events that the copy already has.
         let known = events.by_key.get(&entry.key).and_then(|cursor| events.all.get(cursor)).cloned();
@@ -173,15 +191,14 @@ impl Ledger {
         true
     }
 
-    pub fn delete(&self, key: &str) {
+    fn delete(&self, key: &str) {
         let mut events = self.lock();
         if let Some(cursor) = events.by_key.remove(key) {
             events.all.remove(&cursor);
         }
     }
 
-    /// Replaces the copy by the listed events.
-    pub fn end_list(&self, revision: Revision) {
+    fn end_list(&self, revision: Revision) {
         let mut events = self.lock();
         if let Some(listed) = events.listing.take() {
             events.by_key = listed.values().map(|event| (event.key.clone(), event.cursor)).collect();
@@ -191,8 +208,8 @@ impl Ledger {
         self.reached(revision);
     }
 
-    /// Wakes the readers: every event up to `revision` is in the copy.
-    pub fn reached(&self, revision: Revision) {
+    /// Wakes the readers.
+    fn reached(&self, revision: Revision) {
         self.state.send_if_modified(|state| {
             let changed = state.revision != Some(revision);
             state.revision = Some(revision);
@@ -200,16 +217,8 @@ impl Ledger {
         });
     }
 
-    /// Returns the keys of the expired events, oldest first.
-    fn expired(&self, now: UnixMs, retention: Duration) -> Vec<String> {
-        let events = self.lock();
-        let count = expired(events.all.values().map(|event| event.time), now, retention);
-        events.all.values().take(count).map(|event| event.key.clone()).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Events> {
-        // No code that can panic runs under the lock, and each change is complete in itself.
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observed(&self) -> Map<String, Value> {
+        Map::from_iter([("end".to_owned(), self.end().to_string().into())])
     }
 }
 

@@ -21,6 +21,7 @@ pub mod recordings;
 mod service;
 #[cfg(test)]
 mod simulation;
+mod store_copy;
 mod sweep;
 pub(crate) mod txn;
 mod users;
@@ -50,6 +51,7 @@ pub use ledger::{EventFilter, EventPage, Ledger, LedgerEvent, LedgerState};
 pub use modules::{ModuleInfo, ModuleStats, Stats};
 pub use reassign::LeaderGuard;
 pub use service::RoomService;
+pub use store_copy::StoreCopy;
 pub use users::InvitedUser;
 pub use watch_applier::{StoreChange, WatchApplier};
 

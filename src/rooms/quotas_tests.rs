@@ -9,7 +9,7 @@ use crate::domain::ids::UnixMs;
 use crate::domain::model::UserRole;
 use crate::domain::schedule::{ScheduleStep, StartTime};
 use crate::rooms::fake_store::Fault;
-use crate::rooms::{FakeStore, NewApiKey, NewRoom, Opening};
+use crate::rooms::{FakeStore, NewApiKey, NewRoom, Opening, StoreCopy};
 use crate::telemetry::Metrics;
 
 #[actix::test]
@@ -162,7 +162,7 @@ async fn key(nodes: &[Arc<RoomService>], quotas: Quotas) -> ApiKeyId {
     for node in nodes {
         node.api_keys().begin_list();
         node.api_keys().put(&node.store.get(&keys::api_key(&id)).await.unwrap().unwrap());
-        node.api_keys().end_list();
+        node.api_keys().end_list(1);
     }
     id
 }

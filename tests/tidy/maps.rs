@@ -7,11 +7,15 @@ use std::collections::BTreeSet;
 
 use super::source::{Source, code};
 
-/// Returns the types with `impl Behaviour for` in product code.
+/// Returns the types that implement `Behaviour` in product code.
 pub fn actors(sources: &[Source]) -> BTreeSet<String> {
     let product = sources.iter().filter(|s| s.path.starts_with("src/actors/") && !s.is_test_file);
     let lines = product.flat_map(|s| s.lines()).filter(|l| !l.is_test);
-    lines.filter_map(|l| leading_name(code(l.text).trim().strip_prefix("impl Behaviour for ")?)).collect()
+    let implemented = lines.filter_map(|l| code(l.text).trim().split_once(" Behaviour for "));
+    implemented
+        .filter(|(head, _)| head.starts_with("impl"))
+        .filter_map(|(_, name)| leading_name(name))
+        .collect()
 }
 
 /// Returns the names in the supervision tree of the module documentation.
@@ -42,7 +46,7 @@ fn leading_name(text: &str) -> Option<String> {
 fn actor_names_are_read_from_maps() {
     let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
     let source =
-        Source::new("src/actors/a.rs", "impl Behaviour for Alpha {}\nimpl Behaviour for Beta<T> {}\n");
+        Source::new("src/actors/a.rs", "impl Behaviour for Alpha {}\nimpl<T> Behaviour for Beta<T> {}\n");
     assert_eq!(actors(&[source]), names(&["Alpha", "Beta"]));
     let module = "//! Text.\n//! ```text\n//! Alpha\n//! └─ Beta* ─ Gamma, Delta*   one per Room\n//! ```\n";
     assert_eq!(tree(module), names(&["Alpha", "Beta", "Gamma", "Delta"]));

@@ -3,7 +3,7 @@
 //! ```text
 //! RoomSupervisor
 //! ├─ RoomActor*         one per room that is on air or being removed
-//! ├─ LedgerWatch       this node's copy of the event ledger
+//! ├─ CopyWatch         this node's copy of the event ledger
 //! └─ Elector            leader election; runs its children on the leader only
 //!    ├─ Housekeeper     removal of expired and orphaned rooms
 //!    ├─ SchedulerActor  start of rooms at their `startsAt`
@@ -15,7 +15,6 @@
 pub mod elector;
 pub mod failover;
 pub mod housekeeper;
-pub mod ledger_watch;
 pub mod room;
 pub mod scheduler;
 pub mod supervisor;

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::SharedAges;
 use super::elector::Elector;
-use super::ledger_watch::LedgerWatch;
 use super::room::{self, RoomActor};
 use crate::actors::context::Context;
+use crate::actors::copy_watch::CopyWatch;
 use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message};
 use crate::actors::room_children::{ChildEnd, RoomChildren};
@@ -119,7 +119,7 @@ impl Behaviour for RoomSupervisor {
         });
         let (context, ledger) = (self.context.clone(), self.service.ledger().clone());
         cx.spawn_child("ledger", ChildSpec::worker(), move || {
-            LedgerWatch::new(context.clone(), ledger.clone())
+            CopyWatch::new(context.clone(), ledger.clone())
         });
         let me = cx.me();
         // The wake-up may fail if this supervisor is gone; it needs none then.

@@ -27,7 +27,7 @@ use crate::http::tokens::{IssuedToken, ListenerClaims, TokenIssuer};
 use crate::presence::{MemberRole, MemberStatus, PresenceEntry};
 use crate::rooms::listener_counter::Listeners;
 use crate::rooms::recordings::Recordings;
-use crate::rooms::{ApiKeyRegistry, FakeStore, RoomService, now};
+use crate::rooms::{ApiKeyRegistry, FakeStore, RoomService, StoreCopy, now};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
@@ -126,7 +126,7 @@ async fn house_for(auth: impl FnOnce(&Arc<RoomService>) -> Arc<dyn ApiAuth>, ori
     let rooms = Arc::new(rooms);
     rooms.ledger().end_list(1);
     rooms.api_keys().begin_list();
-    rooms.api_keys().end_list();
+    rooms.api_keys().end_list(1);
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
         auth: auth(&rooms),

@@ -1,24 +1,19 @@
-//! Watch of the event ledger: keeps this node's copy of it.
+//! Watch of one prefix of the store: keeps this node's copy of it up to date.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::json;
+use serde_json::Value;
 
-use crate::actors::context::Context;
-use crate::actors::kernel::{ActorState, Behaviour, Cx, Message};
-use crate::actors::store_watch::{Changes, next_batch};
-use crate::domain::keys::EVENTS;
-use crate::rooms::Ledger;
+use super::context::Context;
+use super::kernel::{ActorState, Behaviour, Cx, Message};
+use super::store_watch::{Changes, next_batch};
+use crate::rooms::StoreCopy;
 use crate::store::reflector::{ReflectorEvent, reflect};
 
-/// Interval of repeated listings, in case the watch missed a change.
-const RELIST_EVERY: Duration = Duration::from_secs(600);
-
-pub struct LedgerWatch {
+pub struct CopyWatch<C> {
     context: Context,
-    ledger: Arc<Ledger>,
-    /// Number of keys that are not valid events, counted since the last list.
+    copy: Arc<C>,
+    /// Number of keys without a valid value, counted since the last list.
     invalid: usize,
     state: &'static str,
     reason: Option<String>,
@@ -35,26 +30,26 @@ impl Message for Msg {
     }
 }
 
-impl LedgerWatch {
-    pub fn new(context: Context, ledger: Arc<Ledger>) -> Self {
-        Self { context, ledger, invalid: 0, state: "listing", reason: None }
+impl<C: StoreCopy> CopyWatch<C> {
+    pub fn new(context: Context, copy: Arc<C>) -> Self {
+        Self { context, copy, invalid: 0, state: "listing", reason: None }
     }
 
     fn apply(&mut self, event: ReflectorEvent) {
         match event {
             ReflectorEvent::InitStart => {
                 self.invalid = 0;
-                self.ledger.begin_list();
+                self.copy.begin_list();
             }
             ReflectorEvent::InitApply(entry) | ReflectorEvent::Apply(entry) => {
-                self.invalid += usize::from(!self.ledger.put(&entry));
+                self.invalid += usize::from(!self.copy.put(&entry));
             }
-            ReflectorEvent::Delete { key } => self.ledger.delete(&key),
+            ReflectorEvent::Delete { key } => self.copy.delete(&key),
             ReflectorEvent::InitDone { revision } => {
                 (self.state, self.reason) = ("following", None);
-                self.ledger.end_list(revision);
+                self.copy.end_list(revision);
             }
-            ReflectorEvent::Progress { revision } => self.ledger.reached(revision),
+            ReflectorEvent::Progress { revision } => self.copy.reached(revision),
             ReflectorEvent::Lost(error) => (self.state, self.reason) = ("lost", Some(error.to_string())),
         }
     }
@@ -64,13 +59,13 @@ impl LedgerWatch {
     }
 }
 
-impl Behaviour for LedgerWatch {
-    const KIND: &'static str = "ledger_watch";
+impl<C: StoreCopy> Behaviour for CopyWatch<C> {
+    const KIND: &'static str = C::WATCH;
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let (store, backoff) = (self.context.store.clone(), self.context.backoff());
-        Self::read_on(Box::pin(reflect(store, EVENTS.to_owned(), backoff, RELIST_EVERY)), cx);
+        Self::read_on(Box::pin(reflect(store, C::PREFIX.to_owned(), backoff, C::RELIST_EVERY)), cx);
     }
 
     fn handle(&mut self, Msg::Batch(batch, changes): Msg, cx: &mut Cx<Self>) {
@@ -79,8 +74,10 @@ impl Behaviour for LedgerWatch {
     }
 
     fn observe(&self) -> ActorState {
+        let mut observed = self.copy.observed();
+        observed.insert("invalidKeys".into(), self.invalid.into());
         ActorState {
-            observed: json!({ "end": self.ledger.end().to_string(), "invalidKeys": self.invalid }),
+            observed: Value::Object(observed),
             reason: self.reason.clone(),
             ..ActorState::state(self.state)
         }
