@@ -1,7 +1,7 @@
 //! Keys of the identity provider: reads its JWK set at the start, every ten minutes, and when a token names
 //! an unknown key.
 //!
-//! Owns: the schedule. Never does: give up keys that were read because they cannot be read again.
+//! Owns: the schedule. Never does: drop the known keys when a later read fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn follow(provider: Arc<IdentityProvider>, source: Source) {
             }
         }
         tokio::time::sleep(LEAST_GAP).await;
-        // An error is no reason for another attempt at once: the set may be away for a while.
+        // Also after an error: the server may be down for a while. An elapsed timeout is the regular refresh.
         let _ = tokio::time::timeout(REFRESH - LEAST_GAP, provider.unknown_key()).await;
     }
 }

@@ -20,7 +20,7 @@ use crate::store::{KeyValue, Revision, Store, StoreError, Txn, TxnOutcome};
 
 use super::{StoreCopy, now, txn};
 
-/// Maximum number of attempts per change; people change keys.
+/// Maximum number of attempts per change. Conflicts are rare, because people make the changes.
 const ATTEMPTS: usize = 8;
 
 /// API key to create.

@@ -57,7 +57,7 @@ impl Spool {
     }
 
     /// Creates the spool of the rewind windows. It is written like recordings, but not synced, and leaves
-    /// more of the disk free, so that recordings go before.
+    /// more of the disk free, so that a filling disk stops rewind before recordings.
     pub fn for_rewind(dir: PathBuf) -> Self {
         Self { dir, kind: Kind::Rewind }
     }

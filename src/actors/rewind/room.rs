@@ -131,8 +131,8 @@ impl RewindActor {
         let now = self.context.clock.now();
         let view = self.context.directory.room(&self.room).unwrap_or_default();
         let default = self.context.config.hls.rewind;
-        let of = self.kept.as_ref().map(|kept| &kept.nonce);
-        self.duty = duty(&view, &self.context.me, default, of);
+        let nonce = self.kept.as_ref().map(|kept| &kept.nonce);
+        self.duty = duty(&view, &self.context.me, default, nonce);
         if self.busy {
             return;
         }

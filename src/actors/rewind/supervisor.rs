@@ -75,8 +75,9 @@ impl RewindSupervisor {
     fn is_wanted(&self, room: &RoomId) -> bool {
         let view = self.context.directory.room(room).unwrap_or_default();
         let kept = self.parts.rewinds.get(room);
-        let of = kept.as_ref().map(|kept| &kept.nonce);
-        self.clean && duty(&view, &self.context.me, self.context.config.hls.rewind, of) != RewindDuty::Nothing
+        let nonce = kept.as_ref().map(|kept| &kept.nonce);
+        self.clean
+            && duty(&view, &self.context.me, self.context.config.hls.rewind, nonce) != RewindDuty::Nothing
     }
 }
 
