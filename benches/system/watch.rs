@@ -153,7 +153,7 @@ enum Msg {
 
 impl Message for Msg {
     fn kind(&self) -> &'static str {
-        "news"
+        "state_changed"
     }
 }
 
@@ -164,7 +164,7 @@ impl Behaviour for Ear {
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.tell_latest("news", Msg::StateChanged);
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         let context = self.context.clone();
         cx.spawn_child("watch", ChildSpec::worker(), move || StoreWatch::new(context.clone(), Scope::Rooms));

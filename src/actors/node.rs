@@ -197,6 +197,6 @@ fn spawn_gateway(gateway: GatewayRole, spec: ChildSpec, cx: &mut Cx<NodeSupervis
     let GatewayRole { parts, door, desk, anchors: (anchors, way) } = gateway;
     cx.spawn_child("anchors", spec.clone(), move || MediaSupervisor::new(anchors.clone(), way.clone()));
     let worker = ChildSpec { arbiter: spec.arbiter.clone(), ..ChildSpec::worker() };
-    cx.spawn_child("attendance", worker, move || PresenceSync::new(&desk));
+    cx.spawn_child("presence", worker, move || PresenceSync::new(&desk));
     cx.spawn_child("gateway", spec, move || GatewaySupervisor::new(parts.clone(), door.clone()));
 }

@@ -19,7 +19,9 @@ use super::hls_answer::{MEDIA, SECRET, found};
 use super::methods::only_get;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
-use crate::domain::relay_protocol::{ENDED, HERITAGE, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN};
+use crate::domain::relay_protocol::{
+    EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN, WINDOW,
+};
 use crate::domain::rewind::RewindUpdate;
 use crate::media::{NonceHint, PlaylistBody};
 
@@ -48,7 +50,7 @@ pub trait RelaySource: Send + Sync {
     async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes>;
 
     /// Returns the window snapshot with which the next mixer of the room continues.
-    fn heritage(&self, room: &RoomId) -> Option<Bytes>;
+    fn window_snapshot(&self, room: &RoomId) -> Option<Bytes>;
 }
 
 /// Service behind `/relay`.
@@ -104,9 +106,9 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
             answer.insert_header((CACHE_CONTROL, SECRET));
             Ok(answer.json(update))
         }
-        HERITAGE => {
-            let heritage = side.heritage(&room).ok_or_else(no_such_file)?;
-            Ok(found("application/octet-stream", SECRET).body(heritage))
+        WINDOW | EARLIER_WINDOW => {
+            let snapshot = side.window_snapshot(&room).ok_or_else(no_such_file)?;
+            Ok(found("application/octet-stream", SECRET).body(snapshot))
         }
         name if is_file_name(name) => {
             let (body, content_type) = side.file(&room, name).await?;
@@ -176,7 +178,7 @@ mod tests {
             (name == "journal").then(|| Bytes::from(recording.to_string()))
         }
 
-        fn heritage(&self, _: &RoomId) -> Option<Bytes> {
+        fn window_snapshot(&self, _: &RoomId) -> Option<Bytes> {
             Some(Bytes::from_static(b"window"))
         }
     }
@@ -197,7 +199,7 @@ mod tests {
     #[actix::test]
     async fn relay_requires_token_of_room() {
         for token in [None, Some(""), Some("bad")] {
-            for name in ["index.m3u8", "rewind?last=7", "seg.ts", "heritage", "other"] {
+            for name in ["index.m3u8", "rewind?last=7", "seg.ts", "window", "heritage", "other"] {
                 assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), token).await.0, 401);
             }
         }
@@ -223,7 +225,9 @@ mod tests {
         assert_eq!(last, (200, Some("9.2".into()), true));
         assert_eq!(ask("/relay/rooms/demo/rewind?last=7", good).await.0, 200);
         assert_eq!(ask("/relay/rooms/demo/rewind?last=x", good).await.0, 400);
-        assert_eq!(ask("/relay/rooms/demo/seg.ts", good).await.0, 200);
+        for name in ["seg.ts", "window", "heritage"] {
+            assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), good).await.0, 200, "{name}");
+        }
         assert_eq!(ask("/relay/rooms/demo/old.ts", good).await.0, 410);
         assert_eq!(ask("/relay/rooms/demo/enc.key?n=a&k=1", good).await.0, 410, "keys are made elsewhere");
         assert_eq!(ask("/relay/rooms/demo/.hidden", good).await.0, 404);

@@ -81,7 +81,7 @@ impl RelaySource for RelayMedia {
         blocking(read).await.ok()
     }
 
-    fn heritage(&self, room: &RoomId) -> Option<Bytes> {
-        self.here.streams.get(room).map(|stream| stream.heritage(Clock::start().wall()))
+    fn window_snapshot(&self, room: &RoomId) -> Option<Bytes> {
+        self.here.streams.get(room).map(|stream| stream.window_snapshot(Clock::start().wall()))
     }
 }

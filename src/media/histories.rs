@@ -245,7 +245,7 @@ impl Room {
         self.packager.leave();
         self.look();
         let at = moment(self.now);
-        let (next, left) = (self.packager.next(), self.stream.heritage(at.wall));
+        let (next, left) = (self.packager.next(), self.stream.window_snapshot(at.wall));
         let behind = Packager::behind(self.config, self.keys.clone(), next, left, at);
         assert_eq!(behind.is_some(), self.stream.snapshot().has_playlist());
         let first = Junction::First(Timeline::default());

@@ -126,16 +126,16 @@ impl Packager {
         Self::with(config, keys, start, junction, at, Window::new(start.discontinuity))
     }
 
-    /// Creates a packager that continues the window of another mixer ([`LiveStream::heritage`]). Returns
+    /// Creates a packager that continues the window of another mixer ([`LiveStream::window_snapshot`]). Returns
     /// `None` if that window does not end where these numbers begin.
     pub fn behind(
         config: PackagerConfig,
         keys: ContentKeys,
         start: SequenceStart,
-        heritage: Bytes,
+        snapshot: Bytes,
         at: Moment,
     ) -> Option<(Self, Arc<LiveStream>)> {
-        let (window, junction) = window_snapshot::from_bytes(heritage, keys.hint())?;
+        let (window, junction) = window_snapshot::from_bytes(snapshot, keys.hint())?;
         let goes_on = window.held().last().is_some_and(|last| last.head.msn + 1 == start.media_sequence)
             && window.next_discontinuity() == start.discontinuity;
         goes_on.then(|| Self::with(config, keys, start, junction, at, window))

@@ -30,7 +30,7 @@ fn window_snapshot_must_match_sequence_start() {
     let (mut packager, stream) = Packager::new(config, keys(), SequenceStart::default(), first(), ms(0));
     packager.begin_incarnation(ms(0));
     packager.push(&synth::frames(9, 1), ms(192)).unwrap();
-    let (next, left) = (packager.next(), stream.heritage(ms(192).wall));
+    let (next, left) = (packager.next(), stream.window_snapshot(ms(192).wall));
     let behind = |keys, next, left| Packager::behind(config, keys, next, left, ms(192)).is_some();
     assert!(behind(keys(), next, left.clone()));
     let further = SequenceStart { media_sequence: next.media_sequence + 1, ..next };
@@ -52,7 +52,7 @@ fn handover_fills_the_hole_with_buffered_media() {
     before.begin_incarnation(ms(0));
     before.push(&synth::frames(9, 1), ms(192)).unwrap();
     before.leave();
-    let (next, left) = (before.next(), stream.heritage(ms(512).wall));
+    let (next, left) = (before.next(), stream.window_snapshot(ms(512).wall));
     // The successor has another clock.
     let at = Moment { now: Duration::from_secs(1000), wall: UnixMs(5) };
     let (mut after, _) = Packager::behind(small(), keys(), next, left, at).unwrap();

@@ -113,7 +113,7 @@ impl LiveStream {
     }
 
     /// Returns the window snapshot for a successor: the closed segments, in the format of `window_snapshot`.
-    pub fn heritage(&self, wall: UnixMs) -> Bytes {
+    pub fn window_snapshot(&self, wall: UnixMs) -> Bytes {
         window_snapshot::to_bytes(&self.snapshot(), self.hint(), wall)
     }
 

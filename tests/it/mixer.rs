@@ -57,7 +57,7 @@ async fn mixer_room_panic_loses_no_segment() {
     assert_eq!(after.media_sequence, before.media_sequence, "the window is kept");
     assert!(numbers.is_sorted_by(|a, b| a + 1 == *b), "{numbers:?}");
     assert_eq!(house.rtp().await, rtp, "nobody has to be told of another port");
-    let actor = find(&system.registry().snapshot().unwrap(), "ffmpeg_process").unwrap();
+    let actor = find(&system.registry().snapshot().unwrap(), "mixer_room").unwrap();
     assert_eq!(actor.restarts.into_iter().collect::<Vec<_>>(), [("panic", 1)]);
     assert!(system.shutdown(PATIENCE).await.abandoned.is_empty());
 }

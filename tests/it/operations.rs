@@ -36,8 +36,8 @@ async fn metrics_pass_promtool_without_room_names() {
         "stentor_store_up 1",
         "stentor_actors{actor=\"janus_room\"} 1",
         "stentor_mailbox_depth{actor=\"room\"} 0",
-        "stentor_mailbox_oldest_seconds{actor=\"ffmpeg_process\"}",
-        "stentor_messages_total{actor=\"ffmpeg_process\",message=\"output\"}",
+        "stentor_mailbox_oldest_seconds{actor=\"mixer_room\"}",
+        "stentor_messages_total{actor=\"mixer_room\",message=\"output\"}",
         "stentor_message_seconds_bucket{actor=\"janus_room\",message=\"done\",le=",
         "stentor_janus_requests_total{",
         "stentor_store_requests_total{",
@@ -56,8 +56,8 @@ async fn actors_report_state_and_reason() {
     assert_eq!((&tree["kind"], &tree["status"]), (&"node".into(), &"alive".into()));
     for (kind, state, supervisor) in [
         ("room", "onair", "room_supervisor"),
-        ("janus_room", "forwarding", "janus_gateway"),
-        ("ffmpeg_process", "producing", "mixer_supervisor"),
+        ("janus_room", "forwarding", "janus_connection"),
+        ("mixer_room", "producing", "mixer_supervisor"),
     ] {
         until(state, async || node.states_of(kind).await.iter().any(|actor| actor["state"] == state)).await;
         let actors = node.states_of(kind).await;
@@ -83,7 +83,7 @@ async fn actors_report_state_and_reason() {
             "{supervisor}"
         );
     }
-    for kind in ["janus_room", "ffmpeg_process"] {
+    for kind in ["janus_room", "mixer_room"] {
         let actor = &node.state_of(kind).await;
         assert!(!actor["reason"].as_str().unwrap().is_empty(), "{actor:#}");
         assert!(actor["desired"]["onAir"] == true && actor["observed"].is_object(), "{actor:#}");
@@ -134,7 +134,7 @@ async fn readiness_follows_janus() {
     janus.janus.stop(Duration::from_secs(1)).await.unwrap();
     let reason = not_ready(&node, "janus").await;
     assert!(reason.contains("/actors"), "{reason}");
-    let gateway = &node.state_of("janus_gateway").await;
+    let gateway = &node.state_of("janus_connection").await;
     assert!(gateway["state"] != "up" && gateway["reason"].is_string(), "{gateway:#}");
     assert_eq!(ops(&node, "/livez").await.status, 200);
     assert!(ops(&node, "/metrics").await.text().contains("stentor_janus_up 0"));

@@ -290,7 +290,7 @@ mod tests {
             [actor.tell(N(1)), actor.tell(N(2)), actor.tell(N(3))],
             [Ok(()), Ok(()), Err(TellError::Full)]
         );
-        assert_eq!(actor.tell_latest("news", N(4)), Ok(()));
+        assert_eq!(actor.tell_latest("state_changed", N(4)), Ok(()));
         assert_eq!(mailbox.cell.mail.refused.load(Relaxed), 1);
         assert_eq!(mailbox.cell.mail.depth.load(Relaxed), 3);
     }

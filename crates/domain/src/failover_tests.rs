@@ -330,7 +330,7 @@ type Fleet = BTreeMap<String, (Health, Option<MarkLabel>)>;
 
 /// Model of the store, and a leader that observes it. Times are in milliseconds.
 struct House {
-    reassigner: FailoverPolicy,
+    failover: FailoverPolicy,
     januses: Fleet,
     mixers: Fleet,
     rooms: Rooms,
@@ -343,7 +343,7 @@ impl House {
     fn new(names: &[&str]) -> Self {
         let fleet: Fleet = names.iter().map(|n| ((*n).to_owned(), (Health::Healthy, None))).collect();
         Self {
-            reassigner: FailoverPolicy::new(FailoverTimers::new(GRACE, TTL)),
+            failover: FailoverPolicy::new(FailoverTimers::new(GRACE, TTL)),
             januses: fleet.clone(),
             mixers: fleet,
             rooms: Rooms::new(),
@@ -391,7 +391,7 @@ impl House {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (seed >> 11) as f64 / (1u64 << 53) as f64
         };
-        self.reassigner.plan_moves(&self.rooms, &modules, load, self.steady_since, ms(now), dice)
+        self.failover.plan_moves(&self.rooms, &modules, load, self.steady_since, ms(now), dice)
     }
 
     fn modules(&self) -> Modules {

@@ -80,7 +80,7 @@ pub enum End {
     GraceOver,
     /// The client and the connection to Janus are both lost. The resume token can still find the session.
     /// This node must not claim it without a client: another gateway may serve the client by now.
-    LetGo,
+    Abandoned,
     /// The room could not be joined; the client received the reason.
     Refused,
     /// This node stops; another node may claim the session.
@@ -219,7 +219,7 @@ impl End {
             Self::SessionLost => "session_lost",
             Self::JanusUnreachable => "janus_unreachable",
             Self::GraceOver => "grace_over",
-            Self::LetGo => "let_go",
+            Self::Abandoned => "abandoned",
             Self::Refused => "refused",
             Self::Draining => "draining",
         }
@@ -387,7 +387,7 @@ impl MediaSession {
             self.end(End::JanusMoved);
         }
         match (self.link, self.client) {
-            (Link::Lost { .. }, Client::Away { .. }) => self.end(End::LetGo),
+            (Link::Lost { .. }, Client::Away { .. }) => self.end(End::Abandoned),
             (Link::Lost { since }, Client::Here) if over(since, self.timing.grace) => {
                 self.end(End::JanusUnreachable);
             }

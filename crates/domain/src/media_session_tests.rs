@@ -115,7 +115,7 @@ fn detached_session_without_janus_is_abandoned() {
     anchor.client_left(at(10));
     anchor.link_lost(at(20));
     anchor.look(at(20));
-    assert_eq!(anchor.state(), State::Ended(End::LetGo));
+    assert_eq!(anchor.state(), State::Ended(End::Abandoned));
     assert_eq!(anchor.plan(at(20)), Plan::Finished);
 }
 

@@ -1,7 +1,7 @@
 //! Names in the HTTP protocol between listener nodes and mixer nodes.
 //!
 //! Media have the path `/relay/rooms/{room}/{name}`, where the name is a file name as in the listeners' URLs,
-//! [`HERITAGE`] or [`REWIND`]. Recordings have the path
+//! [`WINDOW`] or [`REWIND`]. Recordings have the path
 //! `/relay/rooms/{room}/recordings/{recording}/{name}`.
 
 /// Request header: relay token of the room, which every node derives from `hls.secret`.
@@ -19,7 +19,9 @@ pub const ENDED: &str = "x-stentor-ended";
 /// `{file}-{offset}-{bytes}`.
 pub const JOURNAL: &str = "journal";
 /// Name of the window snapshot that a mixer passes to its successor.
-pub const HERITAGE: &str = "heritage";
+pub const WINDOW: &str = "window";
+/// Earlier name of [`WINDOW`], for nodes of the previous version.
+pub const EARLIER_WINDOW: &str = "heritage";
 /// Name of the rewind window: a [`RewindUpdate`](super::rewind::RewindUpdate) as JSON.
 pub const REWIND: &str = "rewind";
 /// Query parameter of [`REWIND`]: number of the newest segment that the requesting node has.

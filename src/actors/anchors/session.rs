@@ -126,7 +126,7 @@ impl Message for Msg {
             Self::KeptAlive(_) => "kept_alive",
             Self::Destroyed => "destroyed",
             Self::Event { .. } => "event",
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::End(_) => "end",
             Self::Due => "due",
         }
@@ -381,7 +381,7 @@ impl MediaSessionActor {
 }
 
 impl Behaviour for MediaSessionActor {
-    const KIND: &'static str = "janus_session";
+    const KIND: &'static str = "media_session";
     type Msg = Msg;
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {

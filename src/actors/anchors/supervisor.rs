@@ -80,7 +80,7 @@ impl Message for Msg {
             Self::Resumed => "resumed",
             Self::Moderate { .. } => "moderate",
             Self::Moderated => "moderated",
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
         }
     }
 }
@@ -152,7 +152,7 @@ impl MediaSupervisor {
         let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
         for (room, actor) in self.sessions.values() {
             if news.rebuilt || news.rooms.contains(room) {
-                let _ = actor.tell_latest("news", session::Msg::StateChanged);
+                let _ = actor.tell_latest("state_changed", session::Msg::StateChanged);
             }
         }
     }
@@ -177,13 +177,13 @@ async fn come_back(
 }
 
 impl Behaviour for MediaSupervisor {
-    const KIND: &'static str = "anchor_supervisor";
+    const KIND: &'static str = "media_supervisor";
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         self.news = Some(self.parts.context.subscribe(move || {
-            let _ = me.tell_latest("news", Msg::StateChanged);
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         self.door.set(Some(cx.me()));
     }

@@ -102,7 +102,7 @@ impl Message for Msg {
             Self::Retry => "retry",
             Self::CanaryDue(..) => "canary_due",
             Self::Canary(..) => "canary",
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::Finished(_) => "finished",
         }
     }
@@ -196,7 +196,7 @@ impl JanusConnection {
         for (room, child) in self.rooms.iter() {
             let seen = found.remove(room).unwrap_or_default();
             let _ = child.tell_latest("link", room::Msg::Linked(Some(seen)));
-            let _ = child.tell_latest("news", room::Msg::StateChanged);
+            let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
         }
         let rest: BTreeSet<RoomId> = wanted.into_iter().chain(found.keys().cloned()).collect();
         for room in rest {
@@ -299,7 +299,7 @@ impl JanusConnection {
 
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         if let Some(child) = self.rooms.get(&room) {
-            let _ = child.tell_latest("news", room::Msg::StateChanged);
+            let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
         } else if self.state == State::Up && self.is_wanted(&room) {
             // Neither listed at the last connection nor created since: Janus does not have the room.
             self.ensure(room, Vec::new(), cx);
@@ -363,13 +363,13 @@ async fn survey(bridge: Arc<dyn AudioBridge>) -> Result<(String, Vec<RoomInfo>),
 }
 
 impl Behaviour for JanusConnection {
-    const KIND: &'static str = "janus_gateway";
+    const KIND: &'static str = "janus_connection";
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.tell_latest("news", Msg::StateChanged);
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         self.link.set_bridge(None);
         self.listen_for_url(cx);

@@ -44,7 +44,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::Linked(_) => "linked",
             Self::Unlinked => "unlinked",
             Self::Done(_) => "done",

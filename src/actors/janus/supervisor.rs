@@ -54,7 +54,7 @@ impl Behaviour for JanusSupervisor {
             let me = me.clone();
             JanusConnection::new(me.context, me.options, me.link, me.pulse)
         };
-        cx.spawn_child("gateway", ChildSpec::supervisor(), gateway);
+        cx.spawn_child("connection", ChildSpec::supervisor(), gateway);
     }
 
     fn handle(&mut self, msg: Infallible, _: &mut Cx<Self>) {

@@ -21,18 +21,18 @@ pub fn config(hls: &HlsConfig) -> PackagerConfig {
 }
 
 /// Creates a packager that begins with these numbers. `started` is the start time of the broadcast.
-/// `heritage` is the window of the previous mixer, if there is one and it could be fetched.
+/// `window_snapshot` is the window of the previous mixer, if there is one and it could be fetched.
 pub fn open(
     hls: &HlsConfig,
     keys: ContentKeys,
     numbers: SequenceState,
     started: UnixMs,
-    heritage: Option<Bytes>,
+    window_snapshot: Option<Bytes>,
     at: Moment,
 ) -> (Packager, Arc<LiveStream>) {
     let config = config(hls);
     let start = SequenceStart { media_sequence: numbers.ceiling, discontinuity: numbers.discontinuity };
-    let behind = heritage.and_then(|left| Packager::behind(config, keys.clone(), start, left, at));
+    let behind = window_snapshot.and_then(|left| Packager::behind(config, keys.clone(), start, left, at));
     behind.unwrap_or_else(|| Packager::new(config, keys, start, numbers.junction(started, at.wall), at))
 }
 

@@ -66,7 +66,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::Spawned(..) => "spawned",
             Self::Inherited(..) => "inherited",
             Self::Output(_) => "output",
@@ -197,7 +197,7 @@ impl MixerRoomActor {
                 Some(url) => {
                     self.reasons.process = "asks the previous mixer for its window".into();
                     self.process_busy = true;
-                    let left = self.shared.fetcher.clone().heritage(url, self.room.clone());
+                    let left = self.shared.fetcher.clone().window_snapshot(url, self.room.clone());
                     return cx.run(left, move |left| Msg::Inherited(nonce, start, left));
                 }
                 None => self.open_stream(nonce, start, None, cx),
@@ -286,7 +286,7 @@ impl MixerRoomActor {
 }
 
 impl Behaviour for MixerRoomActor {
-    const KIND: &'static str = "ffmpeg_process";
+    const KIND: &'static str = "mixer_room";
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {

@@ -56,7 +56,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::Checked(_) => "checked",
             Self::Recheck => "recheck",
             Self::Finished(_) => "finished",
@@ -142,7 +142,7 @@ impl MixerSupervisor {
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         if let Some(child) = self.rooms.get(&room) {
             // A child that is gone is handled by `child_down`.
-            let _ = child.tell_latest("news", room::Msg::StateChanged);
+            let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
         } else if self.is_wanted(&room) {
             let (context, shared, me, id) =
                 (self.context.clone(), self.shared.clone(), cx.me(), room.clone());
@@ -191,7 +191,7 @@ impl Behaviour for MixerSupervisor {
         let me = cx.me();
         // A supervisor that is gone needs no wake-up.
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.tell_latest("news", Msg::StateChanged);
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         self.check_ffmpeg(cx);
         self.round(cx);

@@ -15,14 +15,16 @@ use tokio::sync::oneshot;
 use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
-use crate::domain::relay_protocol::{ENDED, HERITAGE, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN};
+use crate::domain::relay_protocol::{
+    EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN, WINDOW,
+};
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
 use crate::domain::rewind::RewindUpdate;
 use crate::media::{ContentKeys, MediaFile, NonceHint, relayed};
 use crate::telemetry::Metrics;
 
 /// Time limit for fetching the window; listeners wait meanwhile.
-const HERITAGE_WITHIN: Duration = Duration::from_secs(1);
+const WINDOW_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(2);
 /// Time for transmission, in addition to the time a mixer may wait before it responds.
 const SPARE: Duration = Duration::from_secs(5);
@@ -140,11 +142,19 @@ impl MixerClient {
     }
 
     /// Returns the window of the mixer at this URL; `None` if the request fails or takes too long.
-    pub async fn heritage(self: MixerClient, url: String, room: RoomId) -> Option<Bytes> {
-        let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"), &[]);
-        let got = tokio::time::timeout(HERITAGE_WITHIN, got).await.ok().and_then(Result::ok);
+    pub async fn window_snapshot(self: MixerClient, url: String, room: RoomId) -> Option<Bytes> {
+        let fetch = async {
+            for name in [WINDOW, EARLIER_WINDOW] {
+                let got = self.get(&room, format!("{url}/relay/rooms/{room}/{name}"), &[]).await.ok()?;
+                if got.status != StatusCode::NOT_FOUND {
+                    return Some(got);
+                }
+            }
+            None
+        };
+        let got = tokio::time::timeout(WINDOW_WITHIN, fetch).await.ok().flatten();
         let got = got.filter(|got| got.status == StatusCode::OK);
-        self.metrics.relay_request("heritage", if got.is_some() { "ok" } else { "failed" });
+        self.metrics.relay_request("window", if got.is_some() { "ok" } else { "failed" });
         got.map(|got| got.body)
     }
 

@@ -56,7 +56,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::Fetched(..) => "fetched",
             Self::Retry => "retry",
             Self::IsIdle => "is_idle",

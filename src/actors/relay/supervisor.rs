@@ -32,7 +32,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::Wanted => "wanted",
             Self::Idle(_) => "idle",
         }
@@ -49,7 +49,7 @@ impl RelaySupervisor {
         let rooms = if news.rebuilt { self.rooms.ids() } else { news.rooms.into_iter().collect() };
         for room in rooms {
             if let Some(child) = self.rooms.get(&room) {
-                let _ = child.tell_latest("news", room::Msg::StateChanged);
+                let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
             }
         }
     }
@@ -76,7 +76,7 @@ impl Behaviour for RelaySupervisor {
         let me = cx.me();
         // A supervisor that is gone needs no wake-up.
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.tell_latest("news", Msg::StateChanged);
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         let me = cx.me();
         let wanted = DirtyRooms::new(move || {

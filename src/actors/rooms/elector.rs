@@ -41,7 +41,7 @@ use crate::telemetry::events::{Event, LeaderElected, LeaderKeyOrphaned, LeaderLo
 use crate::webhooks::Webhooks;
 
 const RELIST_EVERY: Duration = Duration::from_secs(60);
-const TEAM: [&str; 4] = ["housekeeper", "reassigner", "webhooks", "scheduler"];
+const TEAM: [&str; 4] = ["housekeeper", "failover", "webhooks", "scheduler"];
 
 type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 

@@ -59,7 +59,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::ModulesChanged => "modules_changed",
             Self::Look => "look",
             Self::Moved(_) => "moved",
@@ -185,14 +185,14 @@ async fn mark(
 }
 
 impl Behaviour for FailoverActor {
-    const KIND: &'static str = "reassigner";
+    const KIND: &'static str = "failover";
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.listen(cx);
         let me = cx.me();
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.tell_latest("news", Msg::StateChanged);
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         self.step(cx);
     }

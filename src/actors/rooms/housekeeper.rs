@@ -306,7 +306,7 @@ impl Behaviour for Housekeeper {
             observed: json!({
                 "rounds": self.rounds,
                 "done": done.collect::<Vec<_>>(),
-                "oddKeys": odd.collect::<Vec<_>>(),
+                "invalidKeys": odd.collect::<Vec<_>>(),
             }),
             reason: self.last_error.clone(),
             ..ActorState::state(if self.due.is_empty() { "resting" } else { "working" })

@@ -45,7 +45,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::Removed(_) => "removed",
             Self::Retry => "retry",
         }

@@ -38,7 +38,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::Finished(_) => "finished",
         }
     }
@@ -81,7 +81,7 @@ impl RoomSupervisor {
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         if let Some(child) = self.rooms.get(&room) {
             // If the child is gone, `child_down` handles it.
-            let _ = child.tell_latest("news", room::Msg::StateChanged);
+            let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
         } else if self.is_live(&room) {
             let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
             let (me, id) = (cx.me(), room.clone());
@@ -124,7 +124,7 @@ impl Behaviour for RoomSupervisor {
         let me = cx.me();
         // The wake-up may fail if this supervisor is gone; it needs none then.
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.tell_latest("news", Msg::StateChanged);
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
     }
 

@@ -112,7 +112,7 @@ impl Message for Msg {
             Self::Changed(..) => "changed",
             Self::Stale => "stale",
             Self::Listed(_) => "listed",
-            Self::StateChanged => "news",
+            Self::StateChanged => "state_changed",
             Self::Forgotten(_) => "forgotten",
             Self::GivenUp => "given_up",
             Self::Goodbye => "goodbye",
@@ -346,13 +346,13 @@ fn next<T: Send + 'static>(
 }
 
 impl Behaviour for PresenceSync {
-    const KIND: &'static str = "attendance";
+    const KIND: &'static str = "presence_sync";
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let (news, stale) = (cx.me(), cx.me());
         self.news = Some(self.shared.context.subscribe(move || {
-            let _ = news.tell_latest("news", Msg::StateChanged);
+            let _ = news.tell_latest("state_changed", Msg::StateChanged);
         }));
         self.shared.stale.lock().bell = Some(Box::new(move || {
             let _ = stale.tell_latest("stale", Msg::Stale);

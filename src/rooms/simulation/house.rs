@@ -37,7 +37,7 @@ pub struct House {
 
 struct Team {
     fence: LeaderGuard,
-    reassigner: FailoverPolicy,
+    failover: FailoverPolicy,
     housekeeping: HousekeepingPolicy,
     under_way: usize,
     pause_until: Duration,
@@ -56,7 +56,7 @@ impl Team {
             ExpiryLimits { never_started_after: Duration::from_secs(40), max_age: Duration::from_secs(3600) };
         Self {
             fence: LeaderGuard { key: LEADER.into(), revision },
-            reassigner: FailoverPolicy::new(FailoverTimers::new(ms(500), TTL)),
+            failover: FailoverPolicy::new(FailoverTimers::new(ms(500), TTL)),
             housekeeping: HousekeepingPolicy::new(limits, GRACE),
             under_way: 0,
             pause_until: Duration::ZERO,
@@ -136,7 +136,7 @@ impl World {
         let (rooms, modules) = (node.directory.rooms(), node.directory.modules());
         let load = ModuleKind::ALL.map(|kind| node.directory.load(kind));
         let dice = &mut self.dice;
-        let verdict = team.reassigner.plan_moves(&rooms, &modules, load, steady, now, || dice.unit());
+        let verdict = team.failover.plan_moves(&rooms, &modules, load, steady, now, || dice.unit());
         let FailoverPlan { moves, drained, until, .. } = verdict;
         let mut asks = Vec::new();
         for order in moves {

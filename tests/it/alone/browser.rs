@@ -148,7 +148,7 @@ async fn kill_three_ffmpegs(node: &Node) {
 
 /// Returns the durations without media, as the room's actor recorded them.
 async fn restarts_ms(node: &Node) -> Vec<u64> {
-    let actor = node.states_of("ffmpeg_process").await.swap_remove(0);
+    let actor = node.states_of("mixer_room").await.swap_remove(0);
     let transitions = actor["transitions"].as_array().unwrap();
     let mut restarts = Vec::new();
     let mut died = None;
@@ -171,7 +171,7 @@ async fn requests(node: &Node) -> u64 {
 }
 
 async fn next_segment(node: &Node) -> u64 {
-    let ffmpegs = node.states_of("ffmpeg_process").await;
+    let ffmpegs = node.states_of("mixer_room").await;
     ffmpegs[0]["observed"]["next"]["ceiling"].as_u64().unwrap_or(0)
 }
 

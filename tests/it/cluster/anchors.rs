@@ -74,7 +74,7 @@ async fn restarted_janus_node_keeps_rooms() {
     let rebuilt = async || {
         let node = &house.nodes[node];
         let rooms = node.states_of("janus_room").await;
-        let link = node.states_of("janus_gateway").await;
+        let link = node.states_of("janus_connection").await;
         let up = link.first().is_some_and(|link| link["state"] == "up");
         up && rooms.len() == 1 && house.room().await["status"] == "onair"
     };

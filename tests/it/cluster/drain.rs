@@ -42,7 +42,7 @@ async fn draining_mixer_empties_and_is_drained() {
     let (_, mut listener) =
         cluster.heard_from_another(left, "a mixer is emptied: a new listener hears", since).await;
     assert_window_continues(&mut listener, last).await;
-    let idle = async || cluster.mixers[left].states_of("ffmpeg_process").await.is_empty();
+    let idle = async || cluster.mixers[left].states_of("mixer_room").await.is_empty();
     within("nothing runs on it", LONG, idle).await;
     assert_eq!(cluster.desk.delete(&mark).await.status, 200);
     assert_eq!(module(&cluster, left).await["pickable"], true);

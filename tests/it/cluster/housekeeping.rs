@@ -40,7 +40,7 @@ async fn housekeeping_removes_expired_and_orphaned_rooms() {
     })
     .await;
     let housekeeper = desk.state_of("housekeeper").await;
-    let odd = housekeeper["observed"]["oddKeys"].as_array().unwrap();
+    let odd = housekeeper["observed"]["invalidKeys"].as_array().unwrap();
     assert_eq!(odd.len(), 2, "{housekeeper:#}");
     let done = housekeeper["observed"]["done"].as_array().unwrap();
     for (room, action) in
@@ -54,7 +54,7 @@ async fn housekeeping_removes_expired_and_orphaned_rooms() {
     assert!(metrics.contains("stentor_housekeeping_actions_total{action=\"sweep\"} 3"), "{metrics}");
     store.delete("/rooms/strange/unknown").await.unwrap();
     within("what is mended is no longer shown", LONG, async || {
-        desk.state_of("housekeeper").await["observed"]["oddKeys"].as_array().is_some_and(|o| o.len() == 1)
+        desk.state_of("housekeeper").await["observed"]["invalidKeys"].as_array().is_some_and(|o| o.len() == 1)
     })
     .await;
 }

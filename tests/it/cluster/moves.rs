@@ -39,9 +39,9 @@ async fn killed_mixer_node_rooms_move_repeatedly() {
     let room = cluster.room().await;
     assert_eq!(room["janus"]["id"], first["janus"]["id"]);
     assert_eq!(room["epoch"].as_u64().unwrap(), first["epoch"].as_u64().unwrap() + 2, "one each");
-    let reassigner = cluster.desk.state_of("reassigner").await;
-    assert_eq!(reassigner["observed"]["moved"], 2, "{reassigner:#}");
-    let why = reassigner["observed"]["recent"][0]["why"].as_str().unwrap();
+    let failover = cluster.desk.state_of("failover").await;
+    assert_eq!(failover["observed"]["moved"], 2, "{failover:#}");
+    let why = failover["observed"]["recent"][0]["why"].as_str().unwrap();
     assert!(why.contains("has no heartbeat"), "{why}");
 }
 
@@ -58,7 +58,7 @@ async fn crashing_ffmpeg_moves_room() {
     let made = cluster.desk.post("/api/rooms", json!({ "roomId": ROOM, "start": true })).await;
     assert_eq!(made.status, 201, "{made:?}");
     let given_up = async || {
-        let why = cluster.desk.state_of("reassigner").await["reason"].as_str().unwrap_or("").to_owned();
+        let why = cluster.desk.state_of("failover").await["reason"].as_str().unwrap_or("").to_owned();
         why.contains("gave up") && why.contains("no mixer takes the room")
     };
     within("it is given up, and nobody takes it", LONG, given_up).await;
@@ -70,10 +70,8 @@ async fn crashing_ffmpeg_moves_room() {
     tuned_in(&cluster.target(1).await, Mode::Parts, HZ).await;
     let lost = "media until there is another mixer";
     recovered("FFmpeg crash loop: on another mixer", lost, there.elapsed(), Duration::from_secs(5));
-    until("nothing runs on the first", async || {
-        cluster.mixers[0].states_of("ffmpeg_process").await.is_empty()
-    })
-    .await;
+    until("nothing runs on the first", async || cluster.mixers[0].states_of("mixer_room").await.is_empty())
+        .await;
 }
 
 #[actix::test]

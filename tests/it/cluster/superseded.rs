@@ -24,8 +24,7 @@ async fn thawed_mixer_node_doubles_nothing() {
     let ffmpeg = cluster.mixers[frozen].children("ffmpeg");
     cluster.mixers[frozen].signal(Signal::CONT);
     until("its FFmpeg ends", async || !ffmpeg.iter().any(|pid| crate::support::node::is_alive(*pid))).await;
-    until("its room ends", async || cluster.mixers[frozen].states_of("ffmpeg_process").await.is_empty())
-        .await;
+    until("its room ends", async || cluster.mixers[frozen].states_of("mixer_room").await.is_empty()).await;
     let heartbeats = async || {
         let modules = cluster.desk.get("/api/modules").await.json();
         modules["mixers"]

@@ -73,7 +73,7 @@ async fn clock_steps_change_only_token_expiry() {
         assert_eq!(key_with(&node, &old_token).await, key, "{jump}: a token of half an hour");
     }
     recovered("a node's wall clock jumps by +-1 h", "nothing but tokens' time", late, GOAL);
-    let restarts = node.states_of("ffmpeg_process").await;
+    let restarts = node.states_of("mixer_room").await;
     assert_eq!(restarts[0]["observed"]["crashes"].as_u64().unwrap_or(0), 0, "{restarts:?}");
     assert!(node.stop().success());
 }

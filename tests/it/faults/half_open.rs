@@ -53,7 +53,7 @@ async fn half_open_janus_link_recovers() {
     let _speaker = studio.speak(&node, ROOM, 440).await;
     let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
     let (forwarders, ffmpeg) = (studio.forwarders(ROOM).await, node.children("ffmpeg"));
-    let up = async || node.state_of("janus_gateway").await["state"] == "up";
+    let up = async || node.state_of("janus_connection").await["state"] == "up";
 
     proxy.freeze();
     let since = Instant::now();

@@ -23,7 +23,7 @@ const HEARD_AGAIN: Duration = Duration::from_millis(1500);
 /// Duration of media that the listener takes at a time.
 const SIP: Duration = Duration::from_millis(200);
 /// Actor kinds that are not restarted: their end releases their resources, and their client starts over.
-const NEVER_RESTARTED: [&str; 2] = ["janus_session", "ws_client"];
+const NEVER_RESTARTED: [&str; 2] = ["media_session", "ws_client"];
 
 #[actix::test]
 async fn actor_panics_interrupt_rooms_briefly() {
@@ -46,7 +46,7 @@ async fn actor_panics_interrupt_rooms_briefly() {
     let sent = media.progress().sent;
     media.until("media went on", |p| p.sent > sent).await;
     // The media session: its client is notified and resumes the session that is still in Janus.
-    node.panic(&one_of_each_kind(&node).await["janus_session"]).await;
+    node.panic(&one_of_each_kind(&node).await["media_session"]).await;
     anna.note("reconnect", |_| true).await;
     let (mut anna, again) = Caller::come_back(&node.ws, token, &again["jtoken"]).await;
     assert_eq!(again["resume"], true);

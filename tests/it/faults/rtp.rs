@@ -73,7 +73,7 @@ async fn forwarder_stopped_by_others_is_restarted() {
 async fn rtp_of(mixer: &Node) -> SocketAddr {
     let found = std::cell::Cell::new(None);
     until("the mixer has a port", async || {
-        let rooms = mixer.states_of("ffmpeg_process").await;
+        let rooms = mixer.states_of("mixer_room").await;
         let rtp = rooms.first().and_then(|room| room["observed"]["rtp"].as_str()?.parse().ok());
         found.set(rtp);
         rtp.is_some()

@@ -139,7 +139,7 @@ async fn settled(node: &Node, janus: Option<&ConnectOptions>) -> Studio {
             ports.extend(studio.forwarders(room).await.iter().map(|f| f.port));
         }
         ports.sort_unstable();
-        let actors = node.states_of("ffmpeg_process").await;
+        let actors = node.states_of("mixer_room").await;
         let mut listening: Vec<u16> = actors.iter().filter_map(|actor| port(&actor["observed"])).collect();
         listening.sort_unstable();
         studio.marked_rooms().await == ROOMS

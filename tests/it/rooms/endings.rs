@@ -62,7 +62,7 @@ async fn nothing_is_left(node: &Node) {
     until_gone(&ffmpeg);
     assert_eq!(studio.rooms_of("short").await, []);
     assert_free(port);
-    for kind in ["janus_room", "ffmpeg_process", "room"] {
+    for kind in ["janus_room", "mixer_room", "room"] {
         until("its actors go", async || node.states_of(kind).await.is_empty()).await;
     }
     assert_eq!(key_answer().await.status, 403);

@@ -49,7 +49,7 @@ async fn killed_janus_restarts_with_its_rooms() {
     until_gone(&victim);
     drop(speaker);
     until("another Janus runs", async || node.children("janus").len() == 1).await;
-    let link = async || node.state_of("janus_gateway").await["state"] == "up";
+    let link = async || node.state_of("janus_connection").await["state"] == "up";
     until("the node is connected to it", link).await;
     let studio = Studio::managed(&node).await;
     until("the room forwards again", async || studio.forwarders("live").await.len() == 1).await;
@@ -81,8 +81,9 @@ async fn a_frozen_janus_is_replaced() {
         since.elapsed(),
         Duration::from_secs(5),
     );
-    let studio =
-        async || node.children("janus").len() == 1 && node.state_of("janus_gateway").await["state"] == "up";
+    let studio = async || {
+        node.children("janus").len() == 1 && node.state_of("janus_connection").await["state"] == "up"
+    };
     until("another Janus runs", studio).await;
     let studio = Studio::managed(&node).await;
     let _speaker = studio.speak(&node, "live", 660).await;

@@ -186,7 +186,7 @@ async fn levelled_speech_reaches_its_target() {
 
 /// Returns the silent seconds of all rooms together.
 async fn silent_seconds(node: &Node) -> u64 {
-    let rooms = node.states_of("ffmpeg_process").await;
+    let rooms = node.states_of("mixer_room").await;
     rooms.iter().filter_map(|room| room["observed"]["mix"]["silentSeconds"].as_u64()).sum()
 }
 

@@ -61,7 +61,7 @@ async fn connections_end_with_their_token() {
     assert!(unmuted.is_err() && joined.is_err(), "{unmuted:?} {joined:?}");
     assert_eq!((hugo.closed().await, bob.closed().await), (4401, 4401));
     ann.call("leave", json!({})).await.unwrap();
-    until("the media session is over", async || node.states_of("janus_session").await.is_empty()).await;
+    until("the media session is over", async || node.states_of("media_session").await.is_empty()).await;
 }
 
 #[actix::test]

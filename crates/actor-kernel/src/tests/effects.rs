@@ -83,7 +83,7 @@ async fn flood_is_refused_and_offers_coalesced() {
     let taken = (0..1000).filter(|_| a.tell(deed(|_, _| ())).is_ok()).count();
     assert_eq!(taken, 100);
     for n in 1..=100_000 {
-        a.tell_latest("news", Msg::StateChanged(n)).unwrap();
+        a.tell_latest("state_changed", Msg::StateChanged(n)).unwrap();
     }
     let mailbox = find(&system.registry(), "node/a").unwrap().mailbox;
     assert_eq!((mailbox.depth, mailbox.refused, mailbox.coalesced), (101, 900, 99_999));

@@ -27,7 +27,7 @@ impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
             Self::Do(_) => "do",
-            Self::StateChanged(_) => "news",
+            Self::StateChanged(_) => "state_changed",
         }
     }
 }

@@ -34,14 +34,15 @@ impl MixerRoomActor {
         &mut self,
         nonce: Nonce,
         start: SequenceState,
-        heritage: Option<Bytes>,
+        window_snapshot: Option<Bytes>,
         cx: &mut Cx<Self>,
     ) -> ProcessOutcome {
         let ceiling = self.machine.ceiling().unwrap_or(start);
         let hls = &self.context.config.hls;
         let at = self.context.clock.moment();
         let started = self.view.live.as_ref().map_or(at.wall, |live| live.created_at);
-        let (mut packager, stream) = packaging::open(hls, self.keys(&nonce), start, started, heritage, at);
+        let (mut packager, stream) =
+            packaging::open(hls, self.keys(&nonce), start, started, window_snapshot, at);
         packager.begin_incarnation(at);
         if let Some(running) = &mut self.running {
             let begun = std::mem::take(&mut running.prelude).into_bytes(packager.missing(at.now));
