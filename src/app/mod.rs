@@ -8,12 +8,12 @@ mod backends;
 mod certificates;
 mod data_dir;
 mod data_dir_lock;
-mod descriptors;
 pub mod doctor;
 mod drain;
 mod gateway;
 mod identity_provider;
 mod janus_options;
+mod limits;
 mod listening;
 mod operations;
 mod origins;
@@ -185,7 +185,7 @@ impl Node {
         for remark in config.warnings() {
             tracing::warn!("{remark}");
         }
-        let descriptors = descriptors::raise();
+        let descriptors = limits::apply();
         let context = Context {
             me: id.clone(),
             incarnation: uuid::Uuid::new_v4().to_string().into(),

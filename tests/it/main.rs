@@ -9,6 +9,7 @@ mod anchors;
 mod api_keys;
 mod backstage;
 mod bad_input;
+mod canary;
 mod channel;
 mod cli;
 mod cluster;

@@ -2,9 +2,10 @@
 //!
 //! Each child leads its own process group and gets SIGKILL from the kernel when the thread that spawned it
 //! ends (`PR_SET_PDEATHSIG`). So spawn only from a thread that lives as long as the process: an arbiter's,
-//! never a blocking pool's. `setpriv` arms the signal and then executes the program. Code of our own between
-//! fork and exec would need a true fork, which copies page tables while it holds the allocator's locks: each
-//! start of a child would stop every thread of a busy node for about ten milliseconds.
+//! never a blocking pool's. `setpriv` arms the signal, denies the child new privileges
+//! (`PR_SET_NO_NEW_PRIVS`), and executes the program. Code of our own between fork and exec would need a true
+//! fork, which copies page tables while it holds the allocator's locks: each start of a child would stop
+//! every thread of a busy node for about ten milliseconds.
 //!
 //! TERM and HUP are blocked in children, because service managers send them to all processes of a service at
 //! once, and a draining node still needs its children. Children are stopped with INT, which Janus and FFmpeg
@@ -29,7 +30,7 @@
 //!
 //! Owns: spawning and stopping. Never does: decide to restart.
 
-mod descriptors;
+mod limits;
 pub mod usage;
 
 use std::ffi::{OsStr, OsString};
@@ -40,7 +41,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
-pub use descriptors::raise_descriptor_limit;
+pub use limits::{disable_core_files, raise_descriptor_limit};
 
 /// Program of util-linux.
 const SETPRIV: &str = "setpriv";
@@ -51,8 +52,9 @@ const BLOCK_SIGNALS: &str = "--block-signal=TERM,HUP";
 const DEFAULT_INT: &str = "--default-signal=INT";
 /// Shell script with the parent's process id as `$0`, the descriptor limit as `$1`, and the program with its
 /// arguments as the rest of `$@`: nothing is quoted or split. It does nothing if the parent died before the
-/// signal was armed, because then the signal would never come.
-const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -Sn "$1"; shift; exec "$@""#;
+/// signal was armed, because then the signal would never come. The hard limit of core files is 0, because
+/// Janus raises the soft one. (As root, Janus raises both.)
+const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"; shift; exec "$@""#;
 /// Environment variables passed to children. Others may hold secrets, as `STENTOR__*` do.
 const ENVIRONMENT: [&str; 8] =
     ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD"];
@@ -63,9 +65,18 @@ pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoItera
     let mut command = match which::which(&program) {
         Ok(program) => {
             let mut command = Command::new(SETPRIV);
-            command.args(["--pdeathsig", "KILL", "--", ENV, BLOCK_SIGNALS, DEFAULT_INT, "--"]);
+            command.args([
+                "--no-new-privs",
+                "--pdeathsig",
+                "KILL",
+                "--",
+                ENV,
+                BLOCK_SIGNALS,
+                DEFAULT_INT,
+                "--",
+            ]);
             command.args(["/bin/sh", "-c", UNLESS_ORPHANED]).arg(std::process::id().to_string());
-            command.arg(descriptors::child_limit().to_string()).arg(program);
+            command.arg(limits::child_limit().to_string()).arg(program);
             command
         }
         // Spawning this fails and reports the reason.
@@ -181,7 +192,19 @@ mod tests {
     async fn children_get_a_bounded_descriptor_limit() {
         raise_descriptor_limit();
         let output = command("sh", ["-c", "ulimit -Sn"]).output().await.unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), descriptors::child_limit().to_string());
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), limits::child_limit().to_string());
+    }
+
+    #[tokio::test]
+    async fn children_cannot_write_core_files() {
+        let output = command("sh", ["-c", "ulimit -Hc"]).output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n");
+    }
+
+    #[tokio::test]
+    async fn children_get_no_new_privileges() {
+        let output = command("grep", ["NoNewPrivs", "/proc/self/status"]).output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "NoNewPrivs:\t1\n");
     }
 
     #[tokio::test]

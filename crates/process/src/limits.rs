@@ -1,4 +1,4 @@
-//! The limit of open file descriptors.
+//! Limits of this process, which its children inherit.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -12,6 +12,14 @@ pub fn raise_descriptor_limit() -> u64 {
     // If this fails, the unchanged limit is returned below.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     limit()
+}
+
+/// Sets the soft limit of core files to 0, because a core file has every secret of the process. An operator
+/// who needs one raises the limit of the running process with `prlimit --core`.
+pub fn disable_core_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    // Cannot fail: 0 is not above the hard limit.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
 }
 
 /// Returns the soft limit for children.
@@ -31,5 +39,11 @@ mod tests {
     fn soft_limit_reaches_hard_limit() {
         let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         assert_eq!(raise_descriptor_limit(), hard);
+    }
+
+    #[test]
+    fn core_files_are_disabled() {
+        disable_core_files();
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
     }
 }

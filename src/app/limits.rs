@@ -1,9 +1,10 @@
-//! Limit of open files: raised at the start, with a warning if it stays low.
+//! Limits of the process: open files are raised at the start, core files are disabled.
 
 use crate::domain::descriptors::RECOMMENDED;
 
-/// Raises the limit of open files and returns it.
-pub fn raise() -> u64 {
+/// Disables core files, raises the limit of open files and returns the latter. Warns if it stays low.
+pub fn apply() -> u64 {
+    crate::process::disable_core_files();
     let limit = crate::process::raise_descriptor_limit();
     if limit < RECOMMENDED {
         tracing::warn!(

@@ -1,0 +1,229 @@
+//! Searches everything that a node writes for its secrets: the log at the level trace, metrics, `/actors`,
+//! answers to wrong requests, and command lines and environments of its processes.
+
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use stentor::probe::{Listener, Mode};
+
+use crate::support::caller::Caller;
+use crate::support::node::{Node, request};
+use crate::support::webrtc::WebRtcClient;
+use crate::support::{opus, raw};
+
+const ROOM: &str = "canary";
+const API_KEY: &str = "canary-of-the-application";
+const PIN: &str = "zQ7XkW";
+const TURN: &str = "canary-of-the-turn-servers";
+const WEBHOOK: &str = "canary-of-the-webhooks-01234567";
+
+/// Secrets by name, and what was written by place.
+#[derive(Default)]
+struct Canary {
+    secrets: Vec<(String, String)>,
+    written: Vec<(String, String)>,
+}
+
+impl Canary {
+    fn secret(&mut self, name: &str, value: &str) {
+        assert!(value.len() >= 6, "{name} is too short to search for: {value:?}");
+        self.secrets.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Adds a binary secret in the forms in which a program might print it.
+    fn bytes(&mut self, name: &str, value: &[u8]) {
+        self.secret(name, &hex::encode(value));
+        self.secret(name, &hex::encode_upper(value));
+        self.secret(name, BASE64_STANDARD.encode(value).trim_end_matches('='));
+        self.secret(name, &BASE64_URL_SAFE_NO_PAD.encode(value));
+        self.secret(name, format!("{value:?}").trim_matches(['[', ']']));
+    }
+
+    /// Adds the ICE passwords (RFC 8839 section 5.4) and the fingerprints of a session description.
+    fn sdp(&mut self, name: &str, sdp: &str) {
+        let names = ["a=ice-pwd:", "a=fingerprint:"];
+        for line in sdp.lines().filter(|line| names.iter().any(|name| line.starts_with(name))) {
+            self.secret(name, line.split_once(':').unwrap().1.trim());
+        }
+    }
+
+    /// Adds every text in the JSON value, which has only secrets.
+    fn texts(&mut self, name: &str, value: &Value) {
+        match value {
+            Value::String(text) => self.secret(name, text),
+            Value::Array(items) => items.iter().for_each(|item| self.texts(name, item)),
+            Value::Object(fields) => fields.iter().for_each(|(key, item)| {
+                if key != "kid" {
+                    self.texts(&format!("{name}.{key}"), item);
+                }
+            }),
+            _ => {}
+        }
+    }
+
+    fn written(&mut self, place: &str, text: String) {
+        self.written.push((place.to_owned(), text));
+    }
+
+    /// Returns one line for each secret in each place.
+    fn found(&self) -> String {
+        let mut found = String::new();
+        for (place, text) in &self.written {
+            for (name, secret) in &self.secrets {
+                if let Some(at) = text.find(secret) {
+                    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+                    let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
+                    let line: String = text[line..end].chars().take(600).collect();
+                    writeln!(found, "{name} in {place}: {line}").unwrap();
+                }
+            }
+        }
+        found
+    }
+}
+
+#[actix::test]
+async fn secrets_stay_out_of_everything_written() {
+    let files = tempfile::tempdir().unwrap();
+    let mut node = Node::prepare(&[("auth.api_keys", API_KEY), ("recording.mode", "always")]);
+    node.configured_by(&configuration(files.path()));
+    node.run();
+    node.ready().await;
+    let mut canary = Canary::default();
+    for (name, secret) in [("API key", API_KEY), ("PIN", PIN), ("TURN secret", TURN), ("webhook", WEBHOOK)] {
+        canary.secret(name, secret);
+    }
+    let made = fs::read_to_string(node.data_dir().join("secrets.json")).unwrap();
+    canary.texts("secrets.json", &serde_json::from_str(&made).unwrap());
+
+    speak_and_listen(&node, &mut canary).await;
+    wrong_requests(&node, &mut canary).await;
+    for path in ["metrics", "actors", "readyz", "livez"] {
+        let key = format!("Bearer {API_KEY}");
+        let answer = request("GET", &format!("{}/{path}", node.ops), &[("authorization", &key)], None).await;
+        canary.written(&format!("/{path}"), answer.text());
+    }
+    node.stop();
+    canary.written("the log", node.output());
+    assert!(node.output().contains("TRACE"), "the level is trace");
+
+    // The room id shows that the search finds what is there.
+    canary.secret("room id", ROOM);
+    let found = canary.found();
+    let (known, leaks): (Vec<&str>, Vec<&str>) =
+        found.lines().partition(|line| line.starts_with("room id in"));
+    assert!(known.iter().any(|line| line.starts_with("room id in the log")), "{known:?}");
+    assert!(leaks.is_empty(), "{leaks:#?}");
+}
+
+fn configuration(folder: &std::path::Path) -> std::path::PathBuf {
+    let file = folder.join("config.yaml");
+    let secret = BASE64_STANDARD.encode(WEBHOOK);
+    let text = format!(
+        "auth: {{mode: keys}}\nlog: {{filter: trace}}\n\
+         ice: {{turn_secret: {TURN}, servers: [\"turn:127.0.0.1:3478\"]}}\n\
+         webhooks:\n  endpoints: [{{name: app, url: \"http://127.0.0.1:9/hook\"}}]\n  \
+         secrets: [{{name: app, secret: \"whsec_{secret}\"}}]\n"
+    );
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    file
+}
+
+/// Leads a room through its life: an anchor speaks and returns, a listener listens, the
+/// room is recorded and ends.
+async fn speak_and_listen(node: &Node, canary: &mut Canary) {
+    let body = json!({ "roomId": ROOM, "pin": PIN, "start": true });
+    assert_eq!(node.post("/api/rooms", body).await.status, 201);
+    node.until_status(ROOM, "onair").await;
+    let key = node.post("/api/keys", json!({ "name": "canary", "scopes": ["rooms"] })).await.json();
+    canary.secret("stored API key", key["secret"].as_str().expect("a key"));
+    let ann = json!({ "role": "host", "userId": "ann" });
+    let invited = node.post(&format!("/api/rooms/{ROOM}/users"), ann).await.json();
+    let token = invited["token"].as_str().expect("a token");
+    canary.secret("token of an anchor", token);
+
+    let mut ann = Caller::connect(&node.ws, token, "&clientId=a").await;
+    let joined = ann.call("join", json!({ "pin": PIN })).await.expect("a join");
+    canary.secret("resume token", joined["jtoken"].as_str().expect("a resume token"));
+    for server in joined["iceServers"].as_array().into_iter().flatten() {
+        if let Some(credential) = server["credential"].as_str() {
+            canary.secret("TURN credential", credential);
+        }
+    }
+    let media = WebRtcClient::new(opus::tone(440)).await;
+    canary.sdp("offer", &media.offer());
+    canary.sdp("answer", &ann.negotiate(&media, media.offer()).await);
+    media.until("the connection", |progress| progress.connected).await;
+
+    let target = node.target(ROOM).await;
+    canary.secret("token of a listener", &target.token);
+    let mut listener = Listener::open(&target, Mode::Parts).await.expect("a listener");
+    let heard = listener.hear_segments(2).await.expect("sound");
+    let uri = heard.pieces.iter().find_map(|piece| piece.key_uri.clone()).expect("a key");
+    let path = format!("/hls/rooms/{ROOM}/{uri}");
+    let bearer = format!("Authorization: Bearer {}\r\n", target.token);
+    let content_key = raw::request(&node.hls, "GET", path.as_bytes(), &bearer, b"").await;
+    assert_eq!((content_key.status, content_key.body.len()), (200, 16), "{}", content_key.text());
+    canary.bytes("content key", &content_key.body);
+
+    processes(node, canary);
+    ann.cut();
+    let (ann, resumed) = Caller::come_back(&node.ws, token, &joined["jtoken"]).await;
+    canary.secret("second resume token", resumed["jtoken"].as_str().expect("a resume token"));
+    ann.goodbye().await;
+    assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), Value::Null).await.status, 200);
+    node.until_status(ROOM, "created").await;
+}
+
+/// Collects the answers to requests that have a secret in a wrong place.
+async fn wrong_requests(node: &Node, canary: &mut Canary) {
+    node.post("/api/rooms", json!({ "roomId": "another" })).await;
+    let token = node.token("another").await;
+    canary.secret("token of another room", &token);
+    let authorization = format!("Authorization: Bearer {API_KEY}x\r\n");
+    let wrong: [(&str, &str, String, &str, String); 7] = [
+        (&node.api, "GET", "/api/rooms".into(), &authorization, String::new()),
+        (&node.api, "POST", format!("/api/{API_KEY}"), "", String::new()),
+        (&node.api, "POST", "/api/rooms".into(), "", format!("{{\"roomId\": \"x\", \"pin\": \"{PIN}y\"}}")),
+        (&node.api, "POST", "/api/token".into(), "", format!("{{\"token\": \"{token}\"}}")),
+        (
+            &node.hls,
+            "GET",
+            format!("/hls/rooms/{ROOM}/enc.key?n=0011aabbccdd&k=1&token={token}"),
+            "",
+            String::new(),
+        ),
+        (&node.hls, "GET", format!("/hls/rooms/{ROOM}/other?token={token}x"), "", String::new()),
+        (&node.ws, "GET", format!("/ws?token={token}"), "", String::new()),
+    ];
+    for (base, method, path, headers, body) in wrong {
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let headers = format!("{headers}{kind}");
+        let answer = raw::request(base, method, path.as_bytes(), &headers, body.as_bytes()).await;
+        assert!(answer.status >= 400, "{method} {path}: {}", answer.status);
+        canary.written(
+            &format!("the answer to {method} {path}"),
+            format!("{:?} {}", answer.headers, answer.text()),
+        );
+    }
+}
+
+/// Collects command lines and environments of the node's processes. The node's own command line has what the
+/// test gave it.
+fn processes(node: &Node, canary: &mut Canary) {
+    let read = |pid: i32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let children: Vec<i32> = ["janus", "ffmpeg"].iter().flat_map(|name| node.children(name)).collect();
+    assert!(!children.is_empty(), "the node has a Janus");
+    for pid in children {
+        canary.written(&format!("command line of {}", read(pid, "comm").trim()), read(pid, "cmdline"));
+        canary.written(&format!("environment of {}", read(pid, "comm").trim()), read(pid, "environ"));
+    }
+    let limits = read(node.pid(), "limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}: a core file has every secret");
+}
