@@ -16,6 +16,9 @@ use super::errors::{ConfigError, ConfigErrors, Source};
 /// Prefix of environment variables: `STENTOR__STORE__KIND` is `store.kind`.
 pub const ENV_PREFIX: &str = "STENTOR__";
 
+/// Largest nesting depth of a file. Its keys need five levels; without a bound, nested lists end the program.
+const MAX_DEPTH: usize = 16;
+
 /// Text of a configuration file, and the file's name for error messages.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
@@ -85,7 +88,10 @@ impl Layers {
 
 fn add_file(layers: &mut Layers, file: &ConfigFile) {
     // A snippet would copy lines of the file, and possibly a secret, into the message.
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+    };
     match serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(&file.text, options) {
         Ok(Some(root)) => flatten(layers, &file.name, "", root),
         Ok(None) => {}

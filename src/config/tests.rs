@@ -352,6 +352,7 @@ fn cluster_gateway_without_redis_warns() {
         let etcd = LoadInput::default().flag("store.kind", "etcd");
         let etcd = keyed(etcd).flag("store.etcd.endpoints", "http://a:2379").flag("listen.media", "10.0.0.7");
         let etcd = etcd.flag("node.advertise", "10.0.0.7").flag("node.roles", roles);
+        let etcd = etcd.flag("http.public_ws_url", "ws://10.0.0.8:8081/ws");
         etcd.flag("auth.jwt_secrets", &format!("k:{LONG}")).flag("hls.secret", LONG)
     };
     let remarks = load(cluster("gateway")).unwrap().warnings();
@@ -410,6 +411,7 @@ fn contradicting_settings_warn() {
             "auth.anchor_token_ttl is shorter",
         ),
         (public("ws://live.example.org/ws"), "set http.public_ws_url to a wss URL, or name ws"),
+        (vec![("node.roles", "hls")], "listeners who are invited to the stage"),
     ];
     for (flags, told) in suspicious {
         let remarks = remarks(&flags);
@@ -441,6 +443,13 @@ fn hls_patience_covers_three_target_durations() {
 fn empty_files_and_sections_are_valid() {
     for text in ["", "# nothing\n", "janus:\nlisten:\n  # api: 127.0.0.1:1\n"] {
         assert!(load(file(text)).is_ok(), "{text:?}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error() {
+    for text in ["[".repeat(10_000), "{a: ".repeat(50), format!("hls: {}", "[".repeat(50))] {
+        assert!(errors(file(&text)).contains("is not valid YAML"), "{}", errors(file(&text)));
     }
 }
 

@@ -84,7 +84,7 @@ impl AnchorEvents {
 
 impl AnchorEvent {
     /// Converts a Janus event. Returns `None` for events that are not used.
-    fn read(HandleEvent { kind, data }: HandleEvent) -> Option<Self> {
+    pub(super) fn read(HandleEvent { kind, data }: HandleEvent) -> Option<Self> {
         Some(match kind.as_str() {
             "webrtcup" => Self::Up,
             "hangup" => Self::Hangup { reason: data["reason"].as_str().unwrap_or_default().to_owned() },

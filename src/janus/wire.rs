@@ -414,6 +414,10 @@ pub(super) struct JoinReply {
 
 #[cfg(test)]
 mod tests {
+    use stentor_fuzz::{Corpus, Mutations};
+
+    use super::super::anchor_event::AnchorEvent;
+    use super::super::link::HandleEvent;
     use super::*;
 
     #[test]
@@ -437,6 +441,24 @@ mod tests {
         assert_eq!(error(458), CoreError::NoSuchSession.into());
         assert_eq!(error(459), CoreError::NoSuchHandle.into());
         assert_eq!(error(490), CoreError::Other { code: 490, text: "why".to_owned() }.into());
+    }
+
+    #[test]
+    fn fuzz_janus_replies() {
+        let corpus = Corpus::lines(include_str!("replies.txt"));
+        bolero::check!().with_type().for_each(|mutations: &Mutations| {
+            let raw = corpus.input(mutations);
+            let _ = core_reply::<CreateReply>("attach", &raw);
+            let _ = core_reply::<ServerInfo>("info", &raw);
+            let _ = plugin_reply::<JoinReply>("join", &raw);
+            let _ = plugin_reply::<ForwardReply>("rtp_forward", &raw);
+            let _ = plugin_reply::<Participants>("listparticipants", &raw);
+            let _ = answer_in("configure", &raw);
+            let _ = transaction_in(&raw);
+            for kind in ["event", "trickle", "hangup", "media"] {
+                AnchorEvent::read(HandleEvent { kind: kind.to_owned(), data: event_data(&raw) });
+            }
+        });
     }
 
     #[test]
