@@ -25,6 +25,7 @@ impl Config {
             (roles.gateway && self.presence.timeout < TWO_SIGNS_OF_LIFE, SHORT_SILENCE),
             (roles.rooms && auth.listener_token_ttl < self.rooms.max_age, SHORT_LISTENER_TOKEN),
             (roles.rooms && auth.anchor_token_ttl < self.rooms.max_age, SHORT_ANCHOR_TOKEN),
+            (roles.hls && gateway.is_none(), NO_STAGE),
             (mixed, MIXED_CONTENT),
             (self.certificate_names_other_hosts(&pages, gateway.as_deref()), OTHER_NAMES),
             (spread && roles.mixer && is_on_this_machine(&advertised), LOOPBACK_ADVERTISED),
@@ -64,6 +65,8 @@ const SHORT_LISTENER_TOKEN: &str = "auth.listener_token_ttl is shorter than room
 const SHORT_ANCHOR_TOKEN: &str = "auth.anchor_token_ttl is shorter than rooms.max_age: an anchor who loses \
     the connection late in a broadcast cannot come back without a new invitation; set auth.anchor_token_ttl \
     to rooms.max_age or more";
+const NO_STAGE: &str = "this node serves listeners without a gateway of its own and does not know the URL of \
+    another: listeners who are invited to the stage get an error from it; set http.public_ws_url";
 const MIXED_CONTENT: &str = "pages are https and the WebSocket of anchors is ws: browsers refuse an \
     unencrypted WebSocket from an encrypted page; set http.public_ws_url to a wss URL, or name ws in \
     tls.sockets";
