@@ -51,6 +51,17 @@ fn check_config_exits_2_with_errors() {
 }
 
 #[test]
+fn check_config_output_is_as_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = format!("hls.secret={SECRET}");
+    let values = stentor(folder.path(), &["check-config", "--set", &secret]);
+    insta::assert_snapshot!("check-config-values", String::from_utf8(values.stdout).unwrap());
+    let wrong = ["--set", "hls.part_ms=x", "--set", "hls.prt=1", "--set", "node.roles=[mixer,ear]"];
+    let errors = stentor(folder.path(), &[&["check-config"], wrong.as_slice()].concat());
+    insta::assert_snapshot!("check-config-errors", String::from_utf8(errors.stderr).unwrap());
+}
+
+#[test]
 fn manual_pages_cover_every_command() {
     let folder = tempfile::tempdir().unwrap();
     let output = stentor(folder.path(), &["man", "pages"]);

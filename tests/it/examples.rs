@@ -1,6 +1,8 @@
-//! The application servers in `examples/app-server/`, run with a node that requires an API key.
+//! The application servers in `examples/app-server/` and the program `examples/room.rs`, run with a node that
+//! requires an API key.
 
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::kept::Kept;
@@ -17,6 +19,24 @@ async fn node_app_server_invites_anchors() {
 #[actix::test]
 async fn python_app_server_invites_anchors() {
     app_server_invites_anchors("python3", "server.py").await;
+}
+
+#[actix::test]
+async fn rust_example_hears_its_room() {
+    let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", KEY)]).await;
+    let built = Path::new(env!("CARGO_BIN_EXE_stentor")).with_file_name("examples").join("room");
+    // The second run finds the room on air.
+    for _ in 0..2 {
+        let mut example = tokio::process::Command::new(&built);
+        example.envs([("STENTOR_API", node.api.as_str()), ("STENTOR_API_KEY", KEY), ("ROOM", "rust")]);
+        let output = example.output().await.expect("cargo build --example room has built it");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{printed} {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            printed.contains(" parts, 0 gaps\n") && printed.contains(" s behind the speakers\n"),
+            "{printed}"
+        );
+    }
 }
 
 async fn app_server_invites_anchors(interpreter: &str, file: &str) {
