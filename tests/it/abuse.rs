@@ -8,6 +8,7 @@ use serde_json::json;
 use stentor::domain::signalling::CloseCode;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::abuse_table::withstood;
 use crate::support::caller::Caller;
 use crate::support::node::Node;
 use crate::support::report;
@@ -41,6 +42,11 @@ async fn node_memory_stays_flat_under_abuse() {
     let packets = media.progress().received;
     media.until("media goes on", |progress| progress.received > packets + 10).await;
     until("only the witness is left", async || node.states_of("ws_client").await.len() == 1).await;
+    withstood(
+        "WebSocket: 10 MB messages, floods of calls, deep JSON, SDP, pings",
+        "closed with a code",
+        "an anchor speaks on; memory is flat",
+    );
 }
 
 /// Runs one round: each abuse until its connection is closed.

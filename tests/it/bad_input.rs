@@ -3,15 +3,14 @@
 
 mod api_keys;
 mod path_tricks;
+mod tokens;
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use stentor::auth::{Role, Tokens};
-use stentor::domain::ids::{RoomId, UnixMs};
 use stentor::probe::{Listener, Mode};
 
-use crate::support::external::secrets;
+use crate::support::abuse_table::withstood;
 use crate::support::node::{Answer, Node};
 use crate::support::raw;
 
@@ -40,6 +39,11 @@ async fn bad_bodies_are_refused() {
         house.bad_api_keys().await;
         house.stands_unharmed().await;
     }
+    withstood(
+        "wrong JSON: syntax, types, depth, names, PINs, doubled fields",
+        "400 with a code",
+        "nothing is written; the room plays on",
+    );
 }
 
 #[actix::test]
@@ -50,6 +54,11 @@ async fn invalid_and_unknown_names_are_refused() {
         house.unknown_names().await;
         house.stands_unharmed().await;
     }
+    withstood(
+        "names that are invalid or unknown, on every path",
+        "400, 404",
+        "nothing is written; the room plays on",
+    );
 }
 
 #[actix::test]
@@ -68,6 +77,7 @@ async fn ten_megabyte_bodies_are_refused() {
         assert!([404, 405, 413].contains(&answer.status), "{base}: {}", answer.status);
     }
     house.stands_unharmed().await;
+    withstood("bodies of ten megabytes", "413", "the room plays on");
 }
 
 #[actix::test]
@@ -144,6 +154,7 @@ async fn operations_require_valid_api_key() {
     let as_token = house.ask_key(&house.key_uri().await, &format!("Authorization: Bearer {KEY}\r\n")).await;
     assert_eq!((as_token.status, as_token.code().as_str()), (401, "token_invalid"));
     house.stands_unharmed().await;
+    withstood("no API key, wrong, cut and prolonged keys", "401", "nothing is written");
 }
 
 #[actix::test]
@@ -177,6 +188,11 @@ async fn key_endpoint_serves_only_room_listeners() {
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{query}");
     }
     house.stands_unharmed().await;
+    withstood(
+        "tokens: expired, of another room, role or issuer, forged, unsigned, cut",
+        "401, 403",
+        "no access",
+    );
 }
 
 #[actix::test]
@@ -200,6 +216,7 @@ async fn path_tricks_reach_no_file() {
         assert_eq!((answer.status, answer.code().as_str()), (405, "method_not_allowed"), "{method}");
     }
     house.stands_unharmed().await;
+    withstood("paths with dots, percent signs, backslashes and null bytes", "400, 404", "the room plays on");
 }
 
 /// A node with the room `live` on air and the room `idle`, and their state before any bad input.
@@ -457,35 +474,5 @@ impl House {
 
     async fn ask_key(&self, uri: &str, headers: &str) -> Answer {
         raw::request(&self.node.hls, "GET", uri.as_bytes(), headers, b"").await
-    }
-
-    /// Returns tokens for another time, room, role, issuer and installation, and texts that are no tokens.
-    async fn bad_tokens(&self) -> Vec<(String, u16, &'static str)> {
-        let secrets = secrets(&self.node);
-        let hour = Duration::from_secs(3600);
-        let ours = Tokens::new(&secrets.jwt, "stentor", hour);
-        let other_issuer = Tokens::new(&secrets.jwt, "another", hour);
-        let mut forged = secrets.jwt.clone();
-        forged[0].secret.0 = vec![7; 32];
-        let forger = Tokens::new(&forged, "stentor", hour);
-        let room = RoomId::new("live").unwrap();
-        let now = stentor::rooms::now();
-        let two_hours_ago = UnixMs(now.0 - 2 * 3_600_000);
-        let good = ours.issue_listener(&room, None, now).token;
-        let (head, rest) = good.split_once('.').unwrap();
-        // {"alg":"none","typ":"JWT"}
-        let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", rest.split('.').next().unwrap());
-        vec![
-            (ours.issue_listener(&room, None, two_hours_ago).token, 401, "token_expired"),
-            (self.node.token("idle").await, 403, "token_wrong_room"),
-            (ours.issue(Role::Anchor, "anna", &room, None, hour, now).token, 403, "token_wrong_audience"),
-            (other_issuer.issue_listener(&room, None, now).token, 401, "token_invalid"),
-            (forger.issue_listener(&room, None, now).token, 401, "token_invalid"),
-            (format!("{head}.{rest}x"), 401, "token_invalid"),
-            (unsigned, 401, "token_invalid"),
-            ("nonsense".into(), 401, "token_invalid"),
-            ("a.b.c".into(), 401, "token_invalid"),
-            ("x".repeat(5000), 401, "token_invalid"),
-        ]
     }
 }

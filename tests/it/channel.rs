@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use stentor::domain::stage::MAX_MESSAGES;
 
 use crate::rooms::node_on_etcd;
+use crate::support::abuse_table::withstood;
 use crate::support::etcd::Etcd;
 use crate::support::in_time;
 use crate::support::node::{Answer, Node, request};
@@ -158,6 +159,11 @@ async fn channel_refuses_bad_requests() {
     .await;
     assert_eq!((removed.status, removed.code().as_str()), (409, "user_removed"));
     assert!(!node.output().contains(ann) && !node.output().contains(host), "no token in the log");
+    withstood(
+        "wrong tokens, names, texts and calls of the listener channel",
+        "400, 401, 403, 404, 409, 413",
+        "no access",
+    );
 }
 
 #[actix::test]
@@ -184,6 +190,7 @@ async fn floods_are_limited() {
     assert!(refused > 0, "{taken} taken");
     assert_eq!(react(&bob).await.status, 200, "others are not held back");
     assert!(at_bob.next("reactions").await["counts"]["heart"].as_u64().unwrap() > 0);
+    withstood("floods of reactions", "429", "another listener reacts");
 }
 
 #[actix::test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::support::abuse_table::withstood;
 use crate::support::node::{Node, request};
 use crate::support::until;
 
@@ -74,6 +75,11 @@ async fn idle_connections_leave_other_sockets_alone() {
         asked.await.is_ok_and(|answer| answer.status == 200)
     })
     .await;
+    withstood(
+        "more idle connections than the node has descriptors",
+        "connections are bounded per socket",
+        "other sockets answer",
+    );
 }
 
 async fn live_status(node: &Node) -> u16 {
@@ -140,6 +146,11 @@ async fn slow_clients_are_cut_and_hold_little() {
         assert_eq!(&answer, b"HTTP/1.1 408");
     }
     crate::support::report(format!("all cut after {} s", begun.elapsed().as_secs()));
+    withstood(
+        "clients that never read, requests that never end",
+        "closed at a deadline",
+        "at most 128 kB each",
+    );
 }
 
 /// Returns the number of open connections at a listening socket, from the node's own metrics.

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
+use crate::support::abuse_table::withstood;
 use crate::support::kept::Kept;
 use crate::support::node::{Node, request};
 use crate::support::{free_ports, until};
@@ -47,6 +48,7 @@ async fn open_mode_refuses_proxied_requests() {
         warned.filter(|line| line["message"].as_str().is_some_and(|text| text.contains("auth.mode is open")));
     assert_eq!(warned.count(), 1, "a warning at each start");
     assert!(node.stop().success());
+    withstood("open mode behind a proxy on the same host", "403", "no access");
 }
 
 #[actix::test]
@@ -79,6 +81,7 @@ async fn stock_nginx_gets_nothing_from_open_mode() {
         assert_eq!((answer.status, answer.code().as_str()), (403, "proxy_not_allowed"), "{path}");
     }
     assert_eq!(node.get("/api/rooms/demo").await.status, 200, "it was not deleted");
+    withstood("open mode behind nginx without forwarding headers", "403", "no access");
 }
 
 /// Starts an nginx in the foreground, as one process, with a stock `proxy_pass` to the node.

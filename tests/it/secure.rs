@@ -23,6 +23,7 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::rooms::{node_on_etcd, tuned_in};
+use crate::support::abuse_table::withstood;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Answer, Node, request};
 use crate::support::pages::{Pages, tone};
@@ -341,4 +342,9 @@ async fn pins_and_listeners_count_by_client() {
         })
         .await;
     }
+    withstood(
+        "guesses of a PIN from many addresses behind a proxy",
+        "counted by client, then refused",
+        "another client joins",
+    );
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::abuse_table::withstood;
 use crate::support::node::{Node, request, signal, until_gone};
 use crate::support::{free_ports, until};
 
@@ -35,6 +36,7 @@ async fn an_unread_log_pipe_freezes_nothing() {
     assert_eq!(request("GET", &format!("http://{ops}/livez"), &[], None).await.status, 200);
     assert_eq!(node.stop().code(), Some(0), "TERM is handled");
     drop(unread);
+    withstood("a log pipe that nobody reads", "lines are dropped and counted", "the node answers");
 }
 
 #[actix::test]

@@ -6,6 +6,7 @@ use stentor::etcd::EtcdStore;
 use stentor::store::Store;
 
 use super::{LONG, ROOM, leader_of, leads, member, within};
+use crate::support::abuse_table::withstood;
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
 use crate::support::node::request;
@@ -72,6 +73,7 @@ async fn keys_without_a_lease_are_taken_over() {
         alarms.extend(metrics.lines().filter(|line| line.contains("leader_key_orphaned")).map(str::to_owned));
     }
     assert!(!alarms.is_empty(), "nobody is alarmed");
+    withstood("a leader key without a lease", "taken over, with an alarm", "a node leads");
 }
 
 #[actix::test]

@@ -11,6 +11,7 @@ use stentor::store::{Store, Txn};
 
 use super::{Cluster, HZ, LONG, ROOM, TTL_GOAL, member, within};
 use crate::rooms::tuned_in;
+use crate::support::abuse_table::withstood;
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
 use crate::support::node::{Node, PUBLIC_HLS_URL, request};
@@ -175,6 +176,7 @@ async fn mixers_serve_only_listener_nodes() {
     assert_eq!(status(at(&house.ear, "/hls/rooms/live/enc.key?n=ab&k=1"), &[]).await, 401);
     assert_eq!(status(at(&house.ear, "/hls/rooms/nosuch/index.m3u8"), &[]).await, 404);
     assert_eq!(status(at(&house.ear, "/hls/rooms/live/ffffffffffff-1.ts"), &[]).await, 410);
+    withstood("requests to the relay without its token", "401", "no access");
 }
 
 #[actix::test]
@@ -261,4 +263,5 @@ async fn forged_mixer_keys_are_not_followed() {
     within("the listener node serves it again", LONG, async || listed().await).await;
     assert!(web.accept().is_err(), "the listener node asked a stranger");
     assert!(rtp.recv(&mut [0; 64]).is_err(), "Janus sent the room's sound to a stranger");
+    withstood("a forged mixer in the store", "not fetched from, not forwarded to", "rooms play on");
 }

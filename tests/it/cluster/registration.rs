@@ -2,6 +2,7 @@
 
 use super::{TTL, leader_of, member};
 use crate::rooms::on_etcd;
+use crate::support::abuse_table::withstood;
 use crate::support::etcd::Etcd;
 use crate::support::node::Node;
 
@@ -35,6 +36,7 @@ async fn a_node_id_has_one_process() {
     first.kill();
     let elsewhere = member(&etcd, "desk", "rooms", &[("node.advertise", "127.0.0.2")]).await;
     assert!(elsewhere.output().contains("waiting to see if it still runs"), "{}", elsewhere.output());
+    withstood("a second node with the same id", "does not start, names the first", "the first goes on");
 }
 
 /// Starts a second `desk`; returns its exit code and output.

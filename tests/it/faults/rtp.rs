@@ -7,6 +7,7 @@ use stentor::janus::AudioBridge;
 use stentor::probe::{Listener, Mode};
 
 use crate::rooms::tuned_in;
+use crate::support::abuse_table::withstood;
 use crate::support::fault_table::recovered;
 use crate::support::node::Node;
 use crate::support::srtp::forged;
@@ -40,6 +41,11 @@ async fn forged_rtp_is_ignored() {
     assert!(made <= 3 + begun.elapsed().as_secs(), "{made} segments in {:?}", begun.elapsed());
     assert_eq!(node.children("ffmpeg"), pids);
     assert_eq!(status(&node).await, "onair");
+    withstood(
+        "RTP and RTCP BYE of strangers to the port of FFmpeg",
+        "ignored",
+        "listeners hear only the room",
+    );
 }
 
 #[actix::test]

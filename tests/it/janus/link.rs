@@ -19,6 +19,7 @@ use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::PATIENCE;
+use crate::support::abuse_table::withstood;
 use crate::support::janus::{MOMENT, TestJanus, connect, pin, room, secret};
 use crate::support::janus_proxy::JanusProxy;
 
@@ -120,6 +121,7 @@ async fn oversized_janus_reply_is_refused() {
     let refused = client.list_rooms().await;
     assert!(matches!(refused, Err(JanusError::TooLarge { request: "list", .. })), "{:?}", refused.err());
     assert!(client.exists(200_400).await.unwrap(), "the connection lives on");
+    withstood("a reply of Janus above the limit", "refused, the link stays", "other requests are answered");
 }
 
 #[actix::test]

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::abuse_table::withstood;
 use crate::support::stage::Stage;
 
 #[actix::test]
@@ -16,6 +17,7 @@ async fn second_client_of_user_is_refused() {
         assert_eq!(nameless.closed().await, 4423);
     }
     first.call("keepalive", json!({ "status": "onair" })).await.unwrap();
+    withstood("a second connection of one user", "refused", "the first stays");
 }
 
 #[actix::test]

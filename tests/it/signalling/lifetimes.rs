@@ -6,6 +6,7 @@ use serde_json::json;
 use stentor::auth::{Role, Tokens};
 use stentor::domain::ids::RoomId;
 
+use crate::support::abuse_table::withstood;
 use crate::support::caller::Caller;
 use crate::support::external::secrets;
 use crate::support::node::{Answer, Node, request};
@@ -38,6 +39,7 @@ async fn tokens_end_with_their_room() {
     assert_eq!(key(&node, &uri, &node.token(ROOM).await).await.status, 200);
     let again = invite(&node, "host", "hugo").await;
     Caller::connect(&node.ws, &again, "").await.call("join", json!({})).await.expect("a token of this room");
+    withstood("tokens of a deleted room on a new room of the same name", "refused", "no access");
 }
 
 #[actix::test]
@@ -79,6 +81,11 @@ async fn a_token_opens_one_connection_that_joins() {
     joined.call("keepalive", json!({ "status": "idle" })).await.expect("in the room it stays");
     joined.call("leave", json!({})).await.unwrap();
     assert_eq!(joined.closed().await, 4407);
+    withstood(
+        "any number of sockets with one token",
+        "one at a time; closed unless they join",
+        "another user joins",
+    );
 }
 
 #[actix::test]
@@ -101,6 +108,7 @@ async fn key_endpoint_serves_only_window_keys() {
     // Each key covers two segments: the twelve segments in and after the window, the open one, the next key,
     // and the segments produced meanwhile.
     assert!(given.len() < 20, "{given:?}");
+    withstood("keys of the past and of the future", "403", "no access");
 }
 
 #[actix::test]
@@ -118,6 +126,7 @@ async fn invented_tokens_are_no_listeners() {
     assert_eq!(request("GET", &url, &[], None).await.status, 200);
     let listeners = node.get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["listeners"].clone();
     assert_eq!(listeners, 2, "one token and one address");
+    withstood("invented listener tokens", "one listener per address", "the count stays true");
 }
 
 async fn invite(node: &Node, role: &str, user: &str) -> String {

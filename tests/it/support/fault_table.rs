@@ -1,11 +1,9 @@
 //! Measured cost of each fault, one line each: for readers of the test output, and for `make faults`, which
 //! names a file in `FAULT_TABLE` and prints it as a table.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::time::Duration;
 
-use super::report;
+use super::{add_to_table, report};
 
 /// Environment variable with the path of the table file.
 const TABLE: &str = "FAULT_TABLE";
@@ -24,11 +22,6 @@ pub fn is_wanted() -> bool {
 pub fn recovered(fault: &str, lost: &str, took: Duration, goal: Duration) {
     let line = format!("{fault}\t{lost}\t{took:.2?}\t≤ {goal:?}");
     report(line.replace('\t', " | "));
-    if let Some(path) = std::env::var_os(TABLE) {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        // One write, because concurrent tests append to the same file.
-        file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
-            .expect("the table is written");
-    }
+    add_to_table(TABLE, &line);
     assert!(took <= goal * SLACK, "{fault}: {took:?}, {goal:?} is the goal");
 }

@@ -1,5 +1,6 @@
 //! Real components for the tests: started on free ports, stopped by the test that started them.
 
+pub mod abuse_table;
 pub mod anchor_rig;
 pub mod browser;
 pub mod caller;
@@ -27,6 +28,7 @@ pub mod validator;
 pub mod webrtc;
 
 use std::fmt::Display;
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -39,6 +41,16 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn report(line: impl Display) {
     // One write, because tests run concurrently. If nothing reads the output, an error does not matter.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Appends a line to the file that this environment variable names, if it is set.
+fn add_to_table(variable: &str, line: &str) {
+    if let Some(path) = std::env::var_os(variable) {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        // One write, because concurrent tests append to the same file.
+        let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        written.expect("the table is written");
+    }
 }
 
 /// Returns loopback ports that are free at the moment; all different.

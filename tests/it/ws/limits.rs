@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::client::Client;
 use super::gateway::Gateway;
+use crate::support::abuse_table::withstood;
 use crate::support::{in_time, pause_async};
 
 /// Sends `messages` as far as the server allows, and returns the close code.
@@ -46,6 +47,11 @@ async fn invalid_frames_close_with_their_code() {
     drop(witness);
     gateway.connections(0).await;
     gateway.stop().await;
+    withstood(
+        "frames that RFC 6455 forbids",
+        "closed with 1002, 1003, 1007 or 1009",
+        "another client calls on",
+    );
 }
 
 #[actix::test]
@@ -74,6 +80,7 @@ async fn garbage_is_answered_then_closed() {
     assert_eq!(closed_after(&gateway, garbage).await, 4429);
     assert_eq!(client.call("leave", json!({})).await, json!({ "did": "leave" }), "another client's limit");
     gateway.stop().await;
+    withstood("text that is no JSON-RPC", "errors, then closed", "another client has its own limit");
 }
 
 #[actix::test]
@@ -99,6 +106,7 @@ async fn excess_calls_are_refused_then_closed() {
     assert_eq!(client.closed().await, (4429, "flooding".into()));
     assert_eq!(gateway.closed("mallory").await, CloseCode::Flooding);
     gateway.stop().await;
+    withstood("more calls than the rate limit", "errors, then closed", "not measured");
 }
 
 #[actix::test]
@@ -132,6 +140,7 @@ async fn pongs_and_fragments_are_metered() {
         assert_eq!(client.closed().await, (4429, "flooding".into()));
     }
     gateway.stop().await;
+    withstood("floods of pongs and of empty fragments", "closed", "not measured");
 }
 
 #[actix::test]
@@ -189,4 +198,5 @@ async fn client_that_never_reads_is_closed() {
     // The server cut off a client that never read: after the data in flight, the connection ends.
     deaf.cut().await;
     gateway.stop().await;
+    withstood("a WebSocket client that never reads", "closed", "not measured");
 }

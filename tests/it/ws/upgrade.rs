@@ -11,6 +11,7 @@ use stentor::domain::ids::RoomId;
 
 use super::client::{Client, Refused};
 use super::gateway::{Gateway, tokens};
+use crate::support::abuse_table::withstood;
 use crate::support::node::request;
 
 async fn refused(gateway: &Gateway, query: &str, headers: &[(&'static str, &str)]) -> Refused {
@@ -113,6 +114,7 @@ async fn upgrade_refuses_invalid_tokens() {
     assert_eq!((nothing.status, &nothing.body["code"]), (401, &json!("token_missing")));
     assert_eq!(gateway.script.connected.lock().unwrap().len(), 1, "only the good one came so far");
     gateway.stop().await;
+    withstood("upgrades with invalid tokens", "closed or refused with a code", "no access");
 }
 
 #[actix::test]
@@ -131,6 +133,7 @@ async fn pages_need_an_allowed_origin() {
         assert_eq!((refused.status, &refused.body["code"]), (403, &json!("origin_not_allowed")), "{foreign}");
     }
     gateway.stop().await;
+    withstood("pages of foreign origins", "403", "no access");
 }
 
 #[actix::test]
@@ -167,6 +170,7 @@ async fn non_upgrade_requests_are_refused() {
     let odd = refused(&gateway, &format!("?token={}&clientId=a%20b", gateway.token("ann")), &[]).await;
     assert_eq!((odd.status, &odd.body["code"]), (400, &json!("invalid_query")));
     gateway.stop().await;
+    withstood("requests that are no valid upgrade (RFC 6455 section 4.2.1)", "400, 405, 426", "no access");
 }
 
 fn signed(claims: &Value, algorithm: Algorithm) -> String {
