@@ -49,6 +49,7 @@ systemd|has systemd-analyze
 faketime|has faketime
 bsdextrautils|has column
 python3|has python3
+python3-venv|has_python ensurepip
 python3-httpx|has_python httpx
 python3-attr|has_python attrs
 golang-go|has go
