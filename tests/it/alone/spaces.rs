@@ -174,7 +174,11 @@ struct App {
 
 impl App {
     fn start(temporary: &TempDir, output: &Path) -> Self {
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/spaces/run.sh"));
+        // A shell cannot trap a signal that it ignores from its start (POSIX.1-2017, trap), and programs that
+        // a script runs in the background ignore INT.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT");
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/spaces/run.sh"));
         command.arg(env!("CARGO_BIN_EXE_stentor")).stdin(Stdio::null());
         let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
         let mut ports = PORTS;
