@@ -1,6 +1,6 @@
 # Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo spaces cluster test test-quick test-janus players faults check bench build
+.PHONY: help demo spaces cluster test test-quick test-janus fuzz players faults abuse check bench build
 .PHONY: dist test-dist test-image lint-dist sdk docs
 
 BROWSER := tests/browser
@@ -23,12 +23,14 @@ cluster: ## A small cluster on this machine with a room on air, to try and to br
 	@cargo build
 	@scripts/cluster.sh
 
+# A test on real components mostly waits for them, so more tests run at once than there are processors.
+TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 test: ## Installs and starts what the tests need, and runs them all
 	@scripts/setup.sh test
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	@# The tests run `make demo`; build its binary first, where the output is visible.
 	cargo build
-	cargo test -- --skip alone::
+	cargo test -- --skip alone:: --test-threads=$(TEST_THREADS)
 	cargo test --test it -- --test-threads=1 alone::
 	@$(MAKE) --no-print-directory test-janus JANUS_TESTS="janus:: anchors::"
 
@@ -45,11 +47,16 @@ test-janus: ## The tests of rooms and anchors again, on the newest Janus in Debi
 
 test-quick: ## The tests that need no browser and no external process
 	@scripts/setup.sh build
-	cargo test --lib --test tidy
+	cargo test --lib --test tidy --test fuzz
 	cargo test --doc
 
-players: ## A live room in VLC, mpv, FFmpeg and GStreamer for three minutes; prints what each plays
+fuzz: ## The fuzz tests of all parsers, eight seconds each; `cargo test` runs them with 1,000 inputs
+	@scripts/setup.sh build
+	BOLERO_RANDOM_TEST_TIME_MS=8000 cargo test --lib --test fuzz fuzz_
+
+players: ## A live room in eight players and Chromium for three minutes; prints what each plays
 	@scripts/setup.sh test
+	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	STENTOR_TEST_PLAY_SECONDS=180 cargo test --test it -- --nocapture --test-threads=1 alone::players
 
 faults: ## Faults on real processes: what was lost, how long the recovery took, the goal
@@ -59,6 +66,15 @@ faults: ## Faults on real processes: what was lost, how long the recovery took, 
 		faults:: failures:: janus_loses cluster:: alone::mixers ports_run_out store::reflector::reflector_copy_is_correct
 	FAULT_TABLE=$(CURDIR)/target/faults.tsv cargo bench --bench system -- restart
 	@printf 'FAULT\tLOST\tTOOK\tGOAL\n' | cat - target/faults.tsv | column -t -s "$$(printf '\t')"
+
+ABUSE_TESTS := abuse:: bad_input:: flood:: open_mode:: channel:: ws::limits ws::upgrade signalling::lifetimes \
+	signalling::duplicates faults::rtp secure::pins cluster::listening cluster::leader cluster::registration \
+	janus::link service::an_unread
+abuse: ## Attacks on a node: how it responds, and what others notice
+	@scripts/setup.sh test
+	@rm -f target/abuse.tsv
+	ABUSE_TABLE=$(CURDIR)/target/abuse.tsv cargo test --test it -- $(ABUSE_TESTS)
+	@printf 'ATTACK\tRESPONSE\tOTHERS\n' | cat - target/abuse.tsv | column -t -s "$$(printf '\t')"
 
 check: ## Format, lints, repository rules
 	@scripts/setup.sh build

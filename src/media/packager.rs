@@ -126,8 +126,8 @@ impl Packager {
         Self::with(config, keys, start, junction, at, Window::new(start.discontinuity))
     }
 
-    /// Creates a packager that continues the window of another mixer ([`LiveStream::window_snapshot`]). Returns
-    /// `None` if that window does not end where these numbers begin.
+    /// Creates a packager that continues the window of another mixer ([`LiveStream::window_snapshot`]).
+    /// Returns `None` if that window does not end where these numbers begin.
     pub fn behind(
         config: PackagerConfig,
         keys: ContentKeys,
