@@ -15,9 +15,11 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use stentor::domain::ids::{Nonce, RoomId, UnixMs};
 use stentor::domain::timeline::{Junction, Moment, Timeline};
-use stentor::media::{ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart, encrypt, with_token};
+use stentor::packager::{
+    ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart, encrypt, with_token,
+};
 
-#[path = "../src/media/synth.rs"]
+#[path = "../crates/packager/src/synth.rs"]
 mod synth;
 
 /// AAC frames of one part of 192 ms.

@@ -10,16 +10,16 @@
 //! | `etcd` | the store of a cluster, in etcd | `store` |
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
-//! | `media` | FFmpeg, packager, content keys | `domain`, `process` |
-//! | `spool` | recordings and rewind windows on this node's disk | `domain`, `media` |
+//! | `ffmpeg` | FFmpeg of a room: command, process, log | `domain`, `process` |
+//! | `spool` | recordings and rewind windows on this node's disk | `domain`, `packager` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
 //! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `stage` | listener channel: shared event buffers and commands of rooms | `domain`, `presence`, `auth`, `telemetry`, `rooms` |
 //! | `webhooks` | signed delivery of events to endpoints, and its records | `domain`, `tls`, `config`, `store`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
-//! | `http` | REST, HLS, plain streams, operations | `domain`, `store`, `presence`, `media`, `auth`, `telemetry`, `rooms`, `stage`, `webhooks` |
-//! | `listening` | playlists, files and keys for listeners and listener nodes, for rooms mixed on any node | `domain`, `media`, `spool`, `auth`, `rooms`, `actors`, `http` |
+//! | `http` | REST, HLS, plain streams, operations | `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `stage`, `webhooks` |
+//! | `listening` | playlists, files and keys for listeners and listener nodes, for rooms mixed on any node | `domain`, `packager`, `spool`, `auth`, `rooms`, `actors`, `http` |
 //! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
 //! | `app` | composition root, the only module that names concrete backends | all |
 //! | `demo` | a node with a room on air and a test tone, shown on one screen | all |
@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub use stentor_domain as domain;
+pub use stentor_packager as packager;
 pub use stentor_probe as probe;
 pub use stentor_process as process;
 pub use stentor_store as store;
@@ -37,10 +38,10 @@ pub mod auth;
 pub mod config;
 pub mod demo;
 pub mod etcd;
+pub mod ffmpeg;
 pub mod http;
 pub mod janus;
 pub mod listening;
-pub mod media;
 pub mod presence;
 pub mod rooms;
 pub mod spool;

@@ -7,8 +7,8 @@ use bolero::check;
 use stentor::auth::Tokens;
 use stentor::config::{self, ConfigFile, JwtSecret, LoadInput, Secret};
 use stentor::domain::ids::{RoomId, UnixMs};
-use stentor::media::relayed;
-use stentor::media::{MediaFile, NonceHint};
+use stentor::packager::relayed;
+use stentor::packager::{MediaFile, NonceHint};
 use stentor_fuzz::{Corpus, Mutations};
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);

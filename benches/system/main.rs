@@ -27,7 +27,7 @@ mod stub;
 #[allow(dead_code, reason = "the harness of the tests, which use all of it")]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
-#[path = "../../src/media/synth.rs"]
+#[path = "../../crates/packager/src/synth.rs"]
 mod synth;
 mod table;
 mod upkeep;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use stentor::domain::ids::MediaAddr;
 use stentor::domain::mix::MixShare;
+use stentor::ffmpeg::{Ffmpeg, FfmpegCommand, FfmpegLogLines, FfmpegProcess, Loudness};
 use stentor::janus::{AudioBridge, FORWARD_PAYLOAD_TYPE, Quality};
-use stentor::media::{Ffmpeg, FfmpegCommand, FfmpegLogLines, FfmpegProcess, Loudness};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 

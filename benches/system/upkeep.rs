@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use stentor::domain::ids::{Nonce, RoomId};
 use stentor::domain::timeline::{Junction, Moment, Timeline};
-use stentor::media::{ContentKeys, Packager, PackagerConfig, SequenceStart};
+use stentor::packager::{ContentKeys, Packager, PackagerConfig, SequenceStart};
 use stentor::probe::m3u8::Playlist;
 use stentor::process;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

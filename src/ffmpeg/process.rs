@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::process::{Child, ChildStdout};
 
-use super::ffmpeg_log::{FfmpegLog, FfmpegLogLines};
+use super::log::{FfmpegLog, FfmpegLogLines};
 use super::loudness::Loudness;
 use crate::domain::ids::MediaAddr;
 use crate::domain::srtp::{SUITE_NAME, SrtpKey};
@@ -208,7 +208,7 @@ pub async fn ffmpeg_version(binary: &Path) -> Result<String, FfmpegUnusable> {
 mod tests {
     use super::*;
     use crate::domain::mix::MixShare;
-    use crate::media::LogLevel;
+    use crate::ffmpeg::LogLevel;
 
     fn command(ip: &str) -> FfmpegCommand {
         FfmpegCommand {

@@ -22,7 +22,7 @@ use crate::auth::TokenError;
 use crate::domain::client_address::network;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
-use crate::media::{self, PlaylistText, Rewind};
+use crate::packager::{self, PlaylistText, Rewind};
 use crate::rooms::listener_counter::Listeners;
 use crate::rooms::now;
 
@@ -219,7 +219,7 @@ async fn playlist(
     let text = text.await?;
     count(request, side, room, token.as_deref());
     if let Some(token) = token {
-        return Ok(found(PLAYLIST_TYPE, SECRET).body(media::with_token(text.plain(), &token)));
+        return Ok(found(PLAYLIST_TYPE, SECRET).body(packager::with_token(text.plain(), &token)));
     }
     let mut answer = found(PLAYLIST_TYPE, caching);
     answer.append_header((header::VARY, HeaderValue::from_static("accept-encoding")));

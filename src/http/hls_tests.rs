@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::domain::ids::{ModuleId, UnixMs};
-use crate::media::sample_rewind;
+use crate::listening::samples::sample_rewind;
 
 const GOOD: &str = "good.token-1";
 const TEXT: &str =

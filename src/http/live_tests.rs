@@ -9,7 +9,7 @@ use crate::auth::TokenError;
 use crate::domain::ids::{ModuleId, UnixMs};
 use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia};
 use crate::http::hls_answer::Cors;
-use crate::media::PlaylistText;
+use crate::packager::PlaylistText;
 use crate::rooms::listener_counter::{ListenerCounter, Listeners};
 
 const GOOD: &str = "good.token-1";

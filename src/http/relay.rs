@@ -23,7 +23,7 @@ use crate::domain::relay_protocol::{
     EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN, WINDOW,
 };
 use crate::domain::rewind::RewindUpdate;
-use crate::media::{NonceHint, PlaylistBody};
+use crate::packager::{NonceHint, PlaylistBody};
 
 /// Rooms mixed by this node, for other nodes of the installation.
 #[async_trait]

@@ -22,7 +22,7 @@ use super::methods::other;
 use crate::auth::TokenError;
 use crate::domain::ids::RoomId;
 use crate::domain::recording::RecordingId;
-use crate::media::{self, MediaFile, NonceHint, RecordedM4a};
+use crate::packager::{self, MediaFile, NonceHint, RecordedM4a};
 use download::download;
 
 mod download;
@@ -113,7 +113,7 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
             let token = query.token()?;
             let text = side.media.playlist(&recording).await?;
             // Not cached: the recording can be deleted, or grow when a mixer returns with its part.
-            let body = token.map_or_else(|| text.clone(), |token| media::with_token(&text, &token));
+            let body = token.map_or_else(|| text.clone(), |token| packager::with_token(&text, &token));
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }
         M4A_NAME => {

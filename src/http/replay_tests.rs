@@ -6,7 +6,8 @@ use actix_web::{App, test};
 
 use super::*;
 use crate::domain::ids::UnixMs;
-use crate::media::{M4aBuilder, synth, without_headers};
+use crate::listening::samples::synth;
+use crate::packager::{M4aBuilder, without_headers};
 
 struct OneRecording;
 

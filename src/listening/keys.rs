@@ -12,7 +12,7 @@ use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
 use crate::domain::key_window::KeyWindow;
 use crate::http::hls::{KeyRefusal, KeyService, LiveMedia, MediaRefusal};
-use crate::media::ContentKeys;
+use crate::packager::ContentKeys;
 use crate::rooms::Directory;
 
 pub struct NodeKeys {

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::*;
 use crate::config::{JwtSecret, Secret};
 use crate::domain::ids::{Nonce, UnixMs};
-use crate::media::{PlaylistText, Rewind, sample_rewind};
+use crate::listening::samples::sample_rewind;
+use crate::packager::{PlaylistText, Rewind};
 use crate::rooms::{Scope, WatchApplier};
 
 const CREATED: u64 = 1_000_000;

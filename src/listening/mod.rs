@@ -14,6 +14,8 @@ mod plain;
 mod recordings;
 mod relay;
 mod router;
+#[cfg(test)]
+pub(crate) mod samples;
 
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ pub use relay::RelayMedia;
 pub use router::MediaRouter;
 
 use crate::http::hls::MediaRefusal;
-use crate::media::{MediaFile, NotServed};
+use crate::packager::{MediaFile, NotServed};
 use crate::rooms::{Directory, Scope};
 
 /// Time limit for the first listing of rooms after the start, with a wide margin.

@@ -14,7 +14,7 @@ use crate::actors::rewind::Rewinds;
 use crate::domain::handover::serving_mixer;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::http::hls::MediaRefusal;
-use crate::media::{LiveStream, MediaFile, NonceHint, NotServed, PlaylistBody, Rewind};
+use crate::packager::{LiveStream, MediaFile, NonceHint, NotServed, PlaylistBody, Rewind};
 use crate::rooms::Directory;
 
 pub struct OriginMedia {

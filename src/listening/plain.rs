@@ -13,8 +13,8 @@ use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::plain_room::{BURST, Fetch};
 use crate::http::hls::{LiveMedia, MediaRefusal};
 use crate::http::live::PlainMedia;
-use crate::media::ContentKeys;
-use crate::media::plain::{ListedPart, PartList, PlainPart};
+use crate::packager::ContentKeys;
+use crate::packager::plain::{ListedPart, PartList, PlainPart};
 use crate::rooms::Directory;
 use bytes::Bytes;
 

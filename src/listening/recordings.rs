@@ -24,8 +24,8 @@ use crate::domain::recording_journal::{JournalEntry, join, parse};
 use crate::domain::relay_protocol::JOURNAL;
 use crate::domain::view::StoredValue;
 use crate::http::replay::{ReplayMedia, ReplayRefusal};
-use crate::media::plain::PlainPart;
-use crate::media::{
+use crate::packager::plain::PlainPart;
+use crate::packager::{
     ContentKeys, M4aBuilder, MediaFile, NonceHint, RecordedM4a, recorded_playlist, without_headers,
 };
 use crate::rooms::Directory;

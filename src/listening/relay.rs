@@ -16,7 +16,7 @@ use crate::domain::relay_protocol::JOURNAL;
 use crate::domain::rewind::RewindUpdate;
 use crate::http::hls::MediaRefusal;
 use crate::http::relay::RelaySource;
-use crate::media::{MediaFile, NonceHint, PlaylistBody};
+use crate::packager::{MediaFile, NonceHint, PlaylistBody};
 use crate::rooms::listener_counter::ListenerCounter;
 use crate::spool::Spool;
 

@@ -11,7 +11,7 @@ use crate::actors::relay::EdgeCache;
 use crate::domain::ids::RoomId;
 use crate::domain::rewind::offered;
 use crate::http::hls::{LiveMedia, MediaRefusal};
-use crate::media::{MediaFile, PlaylistText, Rewind};
+use crate::packager::{MediaFile, PlaylistText, Rewind};
 
 pub struct MediaRouter {
     pub here: Arc<OriginMedia>,

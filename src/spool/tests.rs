@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::timeline::{Junction, Moment, Timeline};
-use crate::media::{ClosedSegment, ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart, synth};
+use crate::listening::samples::synth;
+use crate::packager::{ClosedSegment, ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart};
 
 fn id() -> RecordingId {
     RecordingId::new("0123456789abcdef").unwrap()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{JOURNAL, Kind, media_file, media_numbers, present};
 use crate::domain::recording_journal::{JournalEntry, parse};
-use crate::media::ClosedSegment;
+use crate::packager::ClosedSegment;
 
 /// Size in bytes after which the next media file begins.
 const FILE_SIZE: u64 = 4 << 20;

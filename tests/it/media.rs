@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use stentor::domain::ids::{MediaAddr, Nonce, RoomId, UnixMs};
 use stentor::domain::mix::MixShare;
 use stentor::domain::timeline::{Junction, Moment, Timeline};
-use stentor::media::m3u8::{self, MediaPlaylist};
-use stentor::media::{
-    ContentKeys, ExitReason, Ffmpeg, FfmpegCommand, LiveStream, Loudness, MUXER, MediaFile, Packager,
-    PackagerConfig, SequenceStart, decrypt,
+use stentor::ffmpeg::{ExitReason, Ffmpeg, FfmpegCommand, Loudness, MUXER};
+use stentor::packager::m3u8::{self, MediaPlaylist};
+use stentor::packager::{
+    ContentKeys, LiveStream, MediaFile, Packager, PackagerConfig, SequenceStart, decrypt,
 };
 use stentor::probe::HeardAudio;
 use stentor::probe::hearing::{decode, level, strongest_hz};

@@ -20,8 +20,8 @@ use stentor::domain::keys::{self, RoomPart};
 use stentor::domain::model::{Health, Heartbeat, LiveMeta, LiveStatus, Meta, MixerState};
 use stentor::domain::ports::PortPool;
 use stentor::janus::FORWARD_PAYLOAD_TYPE;
-use stentor::media::LiveStream;
-use stentor::media::m3u8::{self, MediaPlaylist};
+use stentor::packager::LiveStream;
+use stentor::packager::m3u8::{self, MediaPlaylist};
 use stentor::store::embedded::EmbeddedStore;
 use stentor::store::{
     KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream,

@@ -83,7 +83,7 @@ fn frame_length(header: &[u8; HEADER]) -> Result<usize, AdtsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::synth;
+    use crate::synth;
     use proptest::prelude::*;
 
     fn read(chunks: &[&[u8]]) -> Result<Vec<Bytes>, AdtsError> {

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::domain::ids::UnixMs;
+use stentor_domain::ids::UnixMs;
 
 /// Lateness in microseconds that is attributed to scheduling and clock drift. A drift of 50 ppm reaches it
 /// after 2.8 hours.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::crypto::{ContentKeys, DecryptError};
 use super::stream::{LiveStream, Phase, Snapshot};
 use super::window::Segment;
-use crate::domain::ids::UnixMs;
+use stentor_domain::ids::UnixMs;
 
 /// Segment that is complete.
 #[derive(Debug, Clone)]

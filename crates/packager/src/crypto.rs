@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::names::NonceHint;
-use crate::domain::ids::{Nonce, RoomId};
+use stentor_domain::ids::{Nonce, RoomId};
 
 /// AES-128 key as players receive it.
 pub type ContentKey = [u8; 16];

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 
 use super::m3u8::{self, Context, MediaPlaylist};
 use super::*;
-use crate::domain::ids::{Nonce, RoomId, UnixMs};
-use crate::domain::timeline::{Junction, Moment, Timeline};
-use crate::probe::transport::Demuxer;
+use stentor_domain::ids::{Nonce, RoomId, UnixMs};
+use stentor_domain::timeline::{Junction, Moment, Timeline};
+use stentor_probe::transport::Demuxer;
 
 /// Wall-clock time at which the monotonic clock is zero, in milliseconds.
 pub(super) const EPOCH: u64 = 1_700_000_000_000;

@@ -14,7 +14,7 @@ use mp4_atom::{
 };
 
 use super::adts::{self, AdtsError, SILENCE};
-use crate::domain::ids::{RoomId, UnixMs};
+use stentor_domain::ids::{RoomId, UnixMs};
 
 /// Samples per second and per frame, of all frames of the packager.
 const RATE: u32 = 48_000;
@@ -270,7 +270,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::media::synth;
+    use crate::synth;
 
     const STARTED: UnixMs = UnixMs(1_790_000_000_000);
 

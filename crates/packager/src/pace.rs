@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::domain::timeline::{frames_last, whole_frames};
+use stentor_domain::timeline::{frames_last, whole_frames};
 
 /// Longest lead of FFmpeg over the clock. Allows a burst after a stall, but no stream faster than real time.
 pub(super) const AHEAD: Duration = Duration::from_secs(2);

@@ -22,8 +22,8 @@ use super::segmenter::Segmenter;
 use super::stream::{LiveStream, Phase, Snapshot};
 use super::window::{Limits, Window};
 use super::window_snapshot;
-use crate::domain::ids::UnixMs;
-use crate::domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last, whole_frames};
+use stentor_domain::ids::UnixMs;
+use stentor_domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last, whole_frames};
 
 /// Time without a call after which the node itself is assumed to have been paused. FFmpeg's output is then
 /// read before silence is written.

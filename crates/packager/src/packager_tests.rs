@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::histories::{EPOCH, keys, moment, runtime};
 use super::*;
-use crate::domain::ids::{Nonce, RoomId, UnixMs};
-use crate::domain::timeline::{Junction, Moment, Timeline};
+use stentor_domain::ids::{Nonce, RoomId, UnixMs};
+use stentor_domain::timeline::{Junction, Moment, Timeline};
 
 fn ms(ms: u64) -> Moment {
     moment(Duration::from_millis(ms))

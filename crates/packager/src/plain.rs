@@ -134,9 +134,9 @@ fn named(attributes: &str) -> Option<(NonceHint, u64, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{Nonce, RoomId, UnixMs};
-    use crate::domain::timeline::{Junction, Moment, Timeline};
-    use crate::media::{LiveStream, Packager, PackagerConfig, SequenceStart, synth};
+    use crate::{LiveStream, Packager, PackagerConfig, SequenceStart, synth};
+    use stentor_domain::ids::{Nonce, RoomId, UnixMs};
+    use stentor_domain::timeline::{Junction, Moment, Timeline};
 
     fn keys() -> ContentKeys {
         ContentKeys::new(b"s", &RoomId::new("demo").unwrap(), &Nonce("n".into()))
@@ -165,7 +165,7 @@ mod tests {
         PartList::read(stream.playlist(None).await.unwrap().text.plain()).unwrap()
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn packager_output_reads_back() {
         let (mut packager, stream) = packager();
         let mut sent = Vec::new();
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(listed.parts.iter().map(|p| p.key_index).max(), Some(6));
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn newest_parts_are_bounded() {
         let (mut packager, stream) = packager();
         for part in 0..9 {
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(newest(Some((1000, 0)), 1), [(13, 1)], "numbers of another start");
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn ended_playlists_have_a_last_part() {
         let (mut packager, stream) = packager();
         packager.push(&synth::frames(9, 0), moment(192)).unwrap();

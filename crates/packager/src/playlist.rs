@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::names::{MediaFile, NonceHint};
 use super::window::{Head, Limits, OpenSegment, Part, Window};
-use crate::domain::civil_time::Rfc3339;
+use stentor_domain::civil_time::Rfc3339;
 
 /// Beginning of every key tag, and of nothing else.
 pub(super) const KEY_TAG: &str = "#EXT-X-KEY:METHOD=AES-128,URI=\"";

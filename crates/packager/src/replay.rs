@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::names::{MediaFile, NonceHint};
 use super::playlist::{KEY_TAG, seconds};
-use crate::domain::civil_time::Rfc3339;
-use crate::domain::recording_journal::JournalEntry;
+use stentor_domain::civil_time::Rfc3339;
+use stentor_domain::recording_journal::JournalEntry;
 
 /// Renders the playlist of these segments, in the order of their numbers.
 pub fn recorded_playlist(hint: NonceHint, segments: &[&JournalEntry]) -> Bytes {
@@ -58,7 +58,7 @@ fn write(out: &mut String, hint: NonceHint, segments: &[&JournalEntry]) -> fmt::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::UnixMs;
+    use stentor_domain::ids::UnixMs;
 
     fn entry(sequence: u64, discontinuity: bool) -> JournalEntry {
         let started_at = UnixMs(1_700_000_000_000 + 2000 * sequence);

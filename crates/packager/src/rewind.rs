@@ -14,10 +14,10 @@ use bytes::Bytes;
 use super::names::{MediaFile, NonceHint};
 use super::playlist::{KEY_TAG, seconds};
 use super::playlist_text::PlaylistText;
-use crate::domain::civil_time::Rfc3339;
-use crate::domain::key_window::KeyWindow;
-use crate::domain::recording_journal::JournalEntry;
-use crate::domain::rewind::{BrokenUpdate, RewindUpdate, RewindWindow};
+use stentor_domain::civil_time::Rfc3339;
+use stentor_domain::key_window::KeyWindow;
+use stentor_domain::recording_journal::JournalEntry;
+use stentor_domain::rewind::{BrokenUpdate, RewindUpdate, RewindWindow};
 
 /// Skip boundary in target durations, the least that RFC 8216bis section 4.4.3.8 allows.
 const SKIP_BOUNDARY: u32 = 6;
@@ -182,29 +182,13 @@ impl Shown {
 }
 
 /// Returns a rewind window with these segments of two seconds each, three per key.
-#[cfg(test)]
-pub(crate) fn sample_rewind(sequences: std::ops::Range<u64>) -> Rewind {
-    let entry = |sequence| JournalEntry {
-        sequence,
-        duration_us: 2_000_000,
-        started_at: crate::domain::ids::UnixMs(2000 * sequence),
-        discontinuity: false,
-        key_index: sequence / 3,
-        bytes: 9,
-        file: 1,
-        offset: 0,
-    };
-    let rewind = Rewind::new(NonceHint([7; 6]), Duration::from_secs(2));
-    rewind.change(|window| sequences.map(entry).for_each(|entry| window.push(entry, 0)));
-    rewind
-}
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::ids::UnixMs;
+    use stentor_domain::ids::UnixMs;
 
     const TARGET: Duration = Duration::from_secs(2);
 

@@ -10,8 +10,8 @@ use super::packager::{Progress, SequenceStart};
 use super::stream::Snapshot;
 use super::transport;
 use super::window::{Head, Limits, OpenSegment, Part, Segment, Window};
-use crate::domain::ids::UnixMs;
-use crate::domain::timeline::{Timeline, frames_last};
+use stentor_domain::ids::UnixMs;
+use stentor_domain::timeline::{Timeline, frames_last};
 
 #[derive(Debug)]
 pub(super) struct Segmenter {

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::adts::{AdtsError, AdtsReader};
 use super::pace::AHEAD;
-use crate::domain::timeline::whole_frames;
+use stentor_domain::timeline::whole_frames;
 
 #[derive(Debug, Default)]
 pub struct StandbyBuffer {
@@ -47,7 +47,7 @@ impl StandbyBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::synth;
+    use crate::synth;
 
     #[test]
     fn packager_gets_the_newest_frames() {

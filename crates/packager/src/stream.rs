@@ -17,8 +17,8 @@ use super::playlist::Playlist;
 use super::playlist_text::PlaylistText;
 use super::window::{Limits, OpenSegment, Window};
 use super::window_snapshot;
-use crate::domain::ids::UnixMs;
-use crate::domain::timeline::Timeline;
+use stentor_domain::ids::UnixMs;
+use stentor_domain::timeline::Timeline;
 
 /// State of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,9 +308,9 @@ mod tests {
     use futures::poll;
 
     use super::*;
-    use crate::domain::ids::{Nonce, RoomId};
-    use crate::domain::timeline::{Junction, Moment, Timeline};
-    use crate::media::{ContentKeys, Packager, PackagerConfig, SequenceStart, synth};
+    use crate::{ContentKeys, Packager, PackagerConfig, SequenceStart, synth};
+    use stentor_domain::ids::{Nonce, RoomId};
+    use stentor_domain::timeline::{Junction, Moment, Timeline};
 
     /// Stream with segments of three parts, the first of one part, numbered from 10.
     struct Room {
@@ -351,7 +351,7 @@ mod tests {
         Moment { now: Duration::from_millis(ms), wall: UnixMs(ms) }
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn no_playlist_before_a_complete_segment() {
         let mut room = Room::new();
         let stream = room.stream.clone();
@@ -362,7 +362,7 @@ mod tests {
         assert_eq!((body.next, body.ended), ((11, 0), false));
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn reload_waits_for_segment_or_part() {
         let mut room = Room::with_parts(1);
         let stream = room.stream.clone();
@@ -378,7 +378,7 @@ mod tests {
         assert!(stream.playlist(Some((10, Some(0)))).await.is_ok(), "of the past");
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn part_past_segment_end_means_next() {
         let mut room = Room::with_parts(4);
         let stream = room.stream.clone();
@@ -388,7 +388,7 @@ mod tests {
         assert!(poll!(&mut waiting).is_ready());
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn reload_too_far_ahead_is_refused() {
         let room = Room::with_parts(1);
         for at in [(13, None), (13, Some(0)), (u64::MAX, Some(u32::MAX)), (11, Some(17))] {
@@ -397,7 +397,7 @@ mod tests {
         assert!(poll!(std::pin::pin!(room.stream.playlist(Some((12, Some(0)))))).is_pending());
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn only_hinted_part_is_awaited() {
         let mut room = Room::with_parts(2);
         let stream = room.stream.clone();
@@ -411,7 +411,7 @@ mod tests {
         assert!(matches!(poll!(&mut waiting), Poll::Ready(Ok(_))));
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn hinted_part_is_silence_if_ffmpeg_dies() {
         let mut room = Room::with_parts(2);
         let stream = room.stream.clone();
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(stream.stats().last_part_at, Some(UnixMs(192)), "silence is no sign of life");
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn hinted_part_is_gone_with_a_handover() {
         let mut room = Room::with_parts(2);
         let stream = room.stream.clone();
@@ -437,7 +437,7 @@ mod tests {
         assert!(stream.segment(11).is_ok(), "what was heard of it is complete");
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn stream_end_releases_waiting_requests() {
         let mut room = Room::with_parts(1);
         let stream = room.stream.clone();
@@ -455,7 +455,7 @@ mod tests {
         assert_eq!(silent.stream.playlist(None).await, Err(NotServed::Ended));
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn dropped_packager_supersedes_readers() {
         let Room { packager, stream, .. } = Room::with_parts(1);
         let mut list = std::pin::pin!(stream.playlist(Some((11, None))));
@@ -466,7 +466,7 @@ mod tests {
         assert!(!stream.playlist(None).await.unwrap().ended, "what is there can be played");
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn blocking_reload_times_out() {
         let room = Room::with_parts(1);
         let limits = Limits { target: Duration::from_millis(1), ..room.stream.limits };
@@ -479,7 +479,7 @@ mod tests {
         assert_eq!(stalled.part(11, 0).await, Err(NotServed::Timeout));
     }
 
-    #[actix::test]
+    #[tokio::test]
     async fn stream_stats_count_held_media() {
         let room = Room::with_parts(3);
         let before = room.stream.stats();

@@ -4,7 +4,7 @@
 //! Each part begins with the tables, so a player may start at any part, and a segment is the concatenation of
 //! its parts. Timestamps and continuity counters come from the room's [`Timeline`] and continue across parts.
 
-use crate::domain::timeline::Timeline;
+use stentor_domain::timeline::Timeline;
 
 const PACKET: usize = 188;
 /// Payload bytes of a packet without adaptation field.
@@ -126,7 +126,7 @@ fn pes_packet(at: Timeline, frames: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::synth;
+    use crate::synth;
 
     #[test]
     fn tables_carry_their_checksum() {

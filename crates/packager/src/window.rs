@@ -13,9 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::crypto::{self, ContentKeys, DecryptError};
-use crate::domain::hls;
-use crate::domain::ids::UnixMs;
-use crate::domain::timeline::{FRAME_SAMPLES, SAMPLE_RATE};
+use stentor_domain::hls;
+use stentor_domain::ids::UnixMs;
+use stentor_domain::timeline::{FRAME_SAMPLES, SAMPLE_RATE};
 
 /// Maximum number of segments listed beyond the configured window if restarts have made segments short.
 /// Without this limit, a process that dies after every part would make the window grow until it lasts three
@@ -227,7 +227,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{Nonce, RoomId};
+    use stentor_domain::ids::{Nonce, RoomId};
 
     fn segment(msn: u64, millis: u64, discontinuity: bool) -> Segment {
         let head = Head { msn, discontinuity, key_index: 0, started: UnixMs(0) };

@@ -17,8 +17,8 @@ use super::names::NonceHint;
 use super::packager::Place;
 use super::stream::Snapshot;
 use super::window::{Head, Part, Segment, Window};
-use crate::domain::ids::UnixMs;
-use crate::domain::timeline::{Junction, Timeline};
+use stentor_domain::ids::UnixMs;
+use stentor_domain::timeline::{Junction, Timeline};
 
 #[derive(Serialize, Deserialize)]
 struct WindowSnapshot {

@@ -9,7 +9,7 @@ use crate::config::HlsConfig;
 use crate::domain::ids::UnixMs;
 use crate::domain::model::SequenceState;
 use crate::domain::timeline::Moment;
-use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart};
+use crate::packager::{ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart};
 
 pub fn config(hls: &HlsConfig) -> PackagerConfig {
     PackagerConfig {

@@ -16,7 +16,7 @@ use crate::domain::mix::MixShare;
 use crate::domain::mixer_room::Exit;
 use crate::domain::plan::Failure;
 use crate::domain::srtp::SrtpKey;
-use crate::media::{
+use crate::ffmpeg::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel, Loudness,
     MeterLine, SpawnError,
 };

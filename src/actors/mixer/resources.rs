@@ -11,7 +11,7 @@ use super::PortLease;
 use super::meter::MixMeter;
 use crate::domain::ids::{Epoch, MediaAddr, Nonce};
 use crate::domain::model::SequenceState;
-use crate::media::LiveStream;
+use crate::packager::LiveStream;
 
 #[derive(Clone, Default)]
 pub struct RoomResources {

@@ -22,7 +22,8 @@ use crate::domain::mixer_room::{Exit, MixerRoom, ProcessEffect, ProcessOutcome, 
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
-use crate::media::{Ffmpeg, LiveStream, Packager};
+use crate::ffmpeg::Ffmpeg;
+use crate::packager::{LiveStream, Packager};
 use crate::rooms::writes;
 use crate::telemetry::events::{Event, FfmpegExited, FfmpegStarted};
 

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::actors::kernel::Timer;
 use crate::domain::mixer_room::{Exit, STARVED};
-use crate::media::StandbyBuffer;
+use crate::packager::StandbyBuffer;
 use crate::telemetry::GaugeGuard;
 use crate::telemetry::events::FfmpegExit;
 

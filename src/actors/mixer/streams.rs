@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::domain::ids::{Nonce, RoomId};
-use crate::media::LiveStream;
+use crate::packager::LiveStream;
 
 /// Time for which an ended stream is still served, so that every listener learns of the end.
 pub const RETAIN: Duration = Duration::from_secs(30);

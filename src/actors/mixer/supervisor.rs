@@ -20,7 +20,7 @@ use crate::domain::keys::ModuleKind;
 use crate::domain::machine::LoadMeter;
 use crate::domain::mixer_room::{MixerPolicy, MixerRoom, concerns};
 use crate::domain::model::{Health, Heartbeat, ListenerCounts};
-use crate::media::{FfmpegUnusable, ffmpeg_version};
+use crate::ffmpeg::{FfmpegUnusable, ffmpeg_version};
 
 /// Interval of counting listeners and removing ended streams.
 const ROUND_EVERY: Duration = Duration::from_secs(5);

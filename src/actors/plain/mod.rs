@@ -22,7 +22,7 @@ use super::dirty_rooms::DirtyRooms;
 use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::plain_room::Fetch;
 use crate::domain::relay_room::Position;
-use crate::media::plain::PlainPart;
+use crate::packager::plain::PlainPart;
 
 /// Source of the parts of all rooms.
 #[async_trait]

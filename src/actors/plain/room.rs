@@ -15,7 +15,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::plain_room::{Fetch, Outcome, PlainRoom, SILENT_FRAMES};
 use crate::domain::plan::Plan;
 use crate::domain::restart::Backoff;
-use crate::media::plain::PlainPart;
+use crate::packager::plain::PlainPart;
 
 /// Backoff of the requests to a source that has no parts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_millis(500) };

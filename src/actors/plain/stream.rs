@@ -16,7 +16,7 @@ use crate::domain::ids::Nonce;
 use crate::domain::plain_room::BURST;
 use crate::domain::relay_room::Position;
 use crate::domain::timeline::frames_last;
-use crate::media::plain::PlainPart;
+use crate::packager::plain::PlainPart;
 
 /// Duration of the audio that is kept for readers that are late.
 const KEPT: Duration = Duration::from_secs(2);

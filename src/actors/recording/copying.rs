@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::domain::ids::UnixMs;
 use crate::domain::recording_journal::JournalEntry;
-use crate::media::{ClosedSegment, LiveStream};
+use crate::packager::{ClosedSegment, LiveStream};
 use crate::spool::TakeWriter;
 
 /// Longest wait for the next segment before the recorder looks at its room again.

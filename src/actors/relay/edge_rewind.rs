@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::mixer_client::{FetchError, MixerFiles};
 use crate::domain::ids::RoomId;
 use crate::domain::relay_room::Upstream;
-use crate::media::{NonceHint, NotServed, Rewind};
+use crate::packager::{NonceHint, NotServed, Rewind};
 
 /// Age up to which the copy is served without asking the mixer: half of a common segment.
 const FRESH: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ use crate::config::HlsConfig;
 use crate::domain::hls::least_window;
 use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::relay_room::{Position, Upstream};
-use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody, Rewind};
+use crate::packager::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody, Rewind};
 
 /// Number of parts that a request may be ahead of the newest part: three seconds of the shortest parts.
 const AHEAD: u32 = 30;

@@ -12,7 +12,7 @@ use crate::config;
 use crate::domain::ids::{Epoch, ModuleId};
 use crate::domain::key_window::KeyWindow;
 use crate::domain::rewind::RewindUpdate;
-use crate::media::sample_rewind;
+use crate::listening::samples::sample_rewind;
 
 #[actix::test]
 async fn edge_reload_waits_for_part_or_end() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, Shared};
 
-use crate::media::{MediaFile, NotServed};
+use crate::packager::{MediaFile, NotServed};
 
 pub type Answer = Result<Bytes, NotServed>;
 type Request = Shared<BoxFuture<'static, Answer>>;

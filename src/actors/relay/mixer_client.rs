@@ -20,7 +20,7 @@ use crate::domain::relay_protocol::{
 };
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
 use crate::domain::rewind::RewindUpdate;
-use crate::media::{ContentKeys, MediaFile, NonceHint, relayed};
+use crate::packager::{ContentKeys, MediaFile, NonceHint, relayed};
 use crate::telemetry::Metrics;
 
 /// Time limit for fetching the window; listeners wait meanwhile.

@@ -24,7 +24,7 @@ use super::context::Clock;
 use super::dirty_rooms::DirtyRooms;
 use crate::config::HlsConfig;
 use crate::domain::ids::{Nonce, RoomId};
-use crate::media::{MediaFile, NotServed, PlaylistBody, Rewind};
+use crate::packager::{MediaFile, NotServed, PlaylistBody, Rewind};
 use crate::rooms::listener_counter::ListenerCounter;
 use edge_room::{EdgeRoom, Limits};
 pub use mixer_client::MixerClient;
@@ -57,7 +57,7 @@ impl EdgeCache {
         }
     }
 
-    /// Returns a playlist as [`LiveStream::playlist`](crate::media::LiveStream::playlist) of the room's mixer
+    /// Returns a playlist as [`LiveStream::playlist`](crate::packager::LiveStream::playlist) of the room's mixer
     /// does. Never one of an earlier broadcast.
     pub async fn playlist(
         &self,
@@ -68,7 +68,7 @@ impl EdgeCache {
         self.of(room).playlist(of, at).await
     }
 
-    /// Returns a file as [`LiveStream::file`](crate::media::LiveStream::file) of the room's mixer does.
+    /// Returns a file as [`LiveStream::file`](crate::packager::LiveStream::file) of the room's mixer does.
     pub async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, NotServed> {
         self.of(room).file(*file, &self.fetcher, self.clock.now()).await
     }

@@ -18,7 +18,7 @@ use crate::domain::plan::Plan;
 use crate::domain::relay_room::{Fetch, Outcome, RelayRoom as Machine, Upstream};
 use crate::domain::restart::Backoff;
 use crate::domain::view::RoomView;
-use crate::media::PlaylistBody;
+use crate::packager::PlaylistBody;
 
 /// Backoff after a failed request. The successor of an unresponsive mixer is found through the watch, not by
 /// retries.

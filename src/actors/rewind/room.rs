@@ -27,7 +27,7 @@ use crate::domain::plan::Retry;
 use crate::domain::recording::RecordingId;
 use crate::domain::recording_journal::JournalEntry;
 use crate::domain::rewind::{RewindDuty, duty};
-use crate::media::{ContentKeys, Rewind};
+use crate::packager::{ContentKeys, Rewind};
 use crate::spool::TakeWriter;
 use crate::telemetry::GaugeGuard;
 use crate::telemetry::events::{Event, RewindDiskFailed};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::recording::RecordingId;
-use crate::media::{MediaFile, Rewind};
+use crate::packager::{MediaFile, Rewind};
 use crate::spool::{Extent, Spool};
 
 pub struct Rewinds {

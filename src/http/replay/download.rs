@@ -19,7 +19,7 @@ use super::super::hls_answer::{SECRET, found};
 use super::{ReplayMedia, ReplayRefusal};
 use crate::domain::civil_time::Rfc3339;
 use crate::domain::recording::RecordingId;
-use crate::media::{M4aFile, Piece, RecordedM4a, Source};
+use crate::packager::{M4aFile, Piece, RecordedM4a, Source};
 
 /// Answers a request for the file. A range is served only if `If-Range` is absent or names this state of the
 /// file. A request for several ranges gets the whole file.

@@ -19,7 +19,7 @@ use stentor::domain::grant::Grant;
 use stentor::domain::ids::{ModuleId, RoomId, UnixMs};
 use stentor::http::hls::{self, HlsSide, KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
 use stentor::http::{hls_answer::Cors, pages};
-use stentor::media::PlaylistText;
+use stentor::packager::PlaylistText;
 use stentor::rooms::listener_counter::Listeners;
 
 pub const ROOM: &str = "staged";

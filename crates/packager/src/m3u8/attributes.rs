@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Fault;
-use crate::domain::ids::UnixMs;
+use stentor_domain::ids::UnixMs;
 
 /// Attribute list in which every attribute must be read.
 pub(super) struct Attributes<'a> {

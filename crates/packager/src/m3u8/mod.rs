@@ -9,7 +9,7 @@ mod reader;
 
 use std::time::Duration;
 
-use crate::domain::ids::UnixMs;
+use stentor_domain::ids::UnixMs;
 
 pub use reader::parse;
 

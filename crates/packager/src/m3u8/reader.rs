@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::attributes::{Attributes, date_time, integer, seconds};
 use super::{Context, Fault, MediaPart, MediaPlaylist, MediaSegment, OpenSegment, PlaylistError};
-use crate::domain::ids::UnixMs;
+use stentor_domain::ids::UnixMs;
 
 /// Rounding error of a duration: half a unit of the fifth decimal place.
 const ROUNDING: Duration = Duration::from_micros(5);

@@ -14,7 +14,7 @@ use crate::domain::mixer_room::{LeftStream, ProcessOutcome};
 use crate::domain::model::SequenceState;
 use crate::domain::timeline::frames_last;
 use crate::domain::vouched::url_refusal;
-use crate::media::{ContentKeys, Packager, Progress};
+use crate::packager::{ContentKeys, Packager, Progress};
 
 /// Minimum delay before a check for due silence, so that queued output is handled first after a pause of the
 /// node.

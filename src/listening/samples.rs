@@ -1,0 +1,29 @@
+//! Media for the tests of the modules that keep or serve them.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::domain::ids::UnixMs;
+use crate::domain::recording_journal::JournalEntry;
+use crate::packager::{NonceHint, Rewind};
+
+#[path = "../../crates/packager/src/synth.rs"]
+pub mod synth;
+
+/// Returns a rewind window of segments of two seconds, three per key.
+pub fn sample_rewind(sequences: Range<u64>) -> Rewind {
+    let entry = |sequence| JournalEntry {
+        sequence,
+        duration_us: 2_000_000,
+        started_at: UnixMs(2000 * sequence),
+        discontinuity: false,
+        key_index: sequence / 3,
+        bytes: 9,
+        file: 1,
+        offset: 0,
+    };
+    let hint: NonceHint = "070707070707".parse().unwrap();
+    let rewind = Rewind::new(hint, Duration::from_secs(2));
+    rewind.change(|window| sequences.map(entry).for_each(|entry| window.push(entry, 0)));
+    rewind
+}
