@@ -6,6 +6,7 @@
 //! | module | is | may import |
 //! |---|---|---|
 //! | `tls` | certificate of the listening sockets, and its replacement; trust of outgoing requests | `domain` |
+//! | `clock` | monotonic and wall clock, random unit | `domain` |
 //! | `config` | raw keys to a validated [`config::Config`] | `domain`, `tls` |
 //! | `etcd` | the store of a cluster, in etcd | `store` |
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
@@ -15,11 +16,11 @@
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
 //! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
-//! | `stage` | listener channel: shared event buffers and commands of rooms | `domain`, `presence`, `auth`, `telemetry`, `rooms` |
+//! | `delivery` | everything that listeners fetch, for rooms mixed on any node | `clock`, `domain`, `config`, `packager`, `spool`, `auth`, `telemetry`, `rooms` |
+//! | `stage` | listener channel: shared event buffers and commands of rooms | `domain`, `presence`, `auth`, `telemetry`, `rooms`, `delivery` |
 //! | `webhooks` | signed delivery of events to endpoints, and its records | `domain`, `tls`, `config`, `store`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
-//! | `http` | REST, HLS, plain streams, operations | `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `stage`, `webhooks` |
-//! | `listening` | playlists, files and keys for listeners and listener nodes, for rooms mixed on any node | `domain`, `packager`, `spool`, `auth`, `rooms`, `actors`, `http` |
+//! | `http` | REST, HLS, plain streams, operations | `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks` |
 //! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
 //! | `app` | composition root, the only module that names concrete backends | all |
 //! | `demo` | a node with a room on air and a test tone, shown on one screen | all |
@@ -35,13 +36,14 @@ pub use stentor_store as store;
 pub mod actors;
 pub mod app;
 pub mod auth;
+pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod demo;
 pub mod etcd;
 pub mod ffmpeg;
 pub mod http;
 pub mod janus;
-pub mod listening;
 pub mod presence;
 pub mod rooms;
 pub mod spool;

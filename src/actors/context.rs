@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
 use super::dirty_rooms::DirtyRooms;
 use super::registration::RegistrationState;
 use super::store_watch::Subscribers;
+pub use crate::clock::{Clock, random_unit};
 use crate::config::Config;
-use crate::domain::ids::{ModuleId, UnixMs};
+use crate::domain::ids::ModuleId;
 use crate::domain::plan::{Failure, WriteOutcome};
 use crate::domain::restart::Backoff;
-use crate::domain::timeline::Moment;
 use crate::rooms::{Directory, Scope};
 use crate::store::{Revision, Store, StoreError, Txn, TxnOutcome};
 use crate::telemetry::Metrics;
@@ -71,36 +70,4 @@ impl Context {
             Err(error) => WriteOutcome::Failed(Failure::Unknown(error.to_string())),
         }
     }
-}
-
-/// Monotonic clock of the state machines, and wall clock of everything shown to users.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    pub fn start() -> Self {
-        Self { start: Instant::now() }
-    }
-
-    /// Returns the time since the process began; never goes back.
-    pub fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    pub fn moment(&self) -> Moment {
-        Moment { now: self.now(), wall: self.wall() }
-    }
-
-    pub fn wall(&self) -> UnixMs {
-        // A clock set before 1970 reads as 0.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    }
-}
-
-/// Returns a random unit, uniform in `0.0..1.0`, for jitter.
-pub fn random_unit() -> f64 {
-    rand::random()
 }

@@ -20,12 +20,12 @@
 //! └─ GatewaySupervisor ─ WsClient*
 //! ```
 
+pub use crate::rooms::dirty_rooms;
 pub use stentor_actor_kernel as kernel;
 
 pub mod anchors;
 pub mod context;
 pub mod copy_watch;
-pub mod dirty_rooms;
 pub mod gateway;
 pub mod heartbeat;
 pub mod janus;

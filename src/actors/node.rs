@@ -14,11 +14,9 @@ use super::janus::supervisor::JanusSupervisor;
 use super::kernel::{ActorState, Behaviour, ChildSpec, Cx, Message};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
 use super::plain::supervisor::PlainSupervisor;
-use super::plain::{PartSource, PlainStreams};
 use super::recording::RecordingParts;
 use super::recording::supervisor::RecordingSupervisor;
 use super::registration::{Registration, RegistrationState};
-use super::relay::EdgeCache;
 use super::relay::supervisor::RelaySupervisor;
 use super::rewind::RewindParts;
 use super::rewind::supervisor::RewindSupervisor;
@@ -27,6 +25,7 @@ use super::rooms::supervisor::RoomSupervisor;
 use super::signalling::{PresenceSync, SessionManager};
 use super::stage::StageFeed;
 use super::store_watch::StoreWatch;
+use crate::delivery::{EdgeCache, PlainStreams, RoomParts};
 use crate::domain::registration::NodeRecord;
 use crate::presence::Presence;
 use crate::rooms::{ApiKeyRegistry, RoomService, Scope};
@@ -58,7 +57,7 @@ pub struct NodeSupervisor {
 /// Plain streams of the role `hls`, and the source of their media.
 #[derive(Clone)]
 pub struct PlainParts {
-    pub source: Arc<dyn PartSource>,
+    pub source: Arc<RoomParts>,
     pub streams: Arc<PlainStreams>,
 }
 

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use crate::actors::context::Context;
-use crate::actors::mixer::streams::Streams;
 use crate::actors::node::PlainParts;
-use crate::actors::plain::PlainStreams;
 use crate::actors::recording::{RecorderParts, RecordingParts};
-use crate::actors::relay::{EdgeCache, MixerClient};
-use crate::actors::rewind::{RewindParts, Rewinds};
+use crate::actors::rewind::RewindParts;
 use crate::auth::Secrets;
-use crate::listening::{MediaRouter, OriginMedia, PlainListening, RecordingMedia, RoomParts};
+use crate::delivery::{
+    ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PlainListening, PlainStreams,
+    RecordingMedia, Rewinds, RoomParts, Streams,
+};
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
 
 #[derive(Clone)]
-pub struct Listening {
+pub struct Delivery {
     /// Rooms that this node mixes.
     pub here: Arc<OriginMedia>,
     /// All rooms.
@@ -54,7 +54,7 @@ pub fn recording_parts(
     RecordingParts { recordings: recordings.clone(), mixer }
 }
 
-impl Listening {
+impl Delivery {
     pub fn new(
         context: &Context,
         secrets: Arc<Secrets>,
@@ -63,10 +63,13 @@ impl Listening {
     ) -> Self {
         let (me, directory) = (context.me.clone(), context.directory.clone());
         let config = &context.config;
+        let rotation = config.hls.key_rotation;
+        let keys = ContentKeyPolicy { directory: directory.clone(), secrets: secrets.clone(), rotation };
         let rewinds = Arc::new(Rewinds::new(Spool::for_rewind(config.rewind_dir())));
         let here = Arc::new(OriginMedia { me, directory, streams, rewinds, patience: config.hls.patience() });
         let default_rewind = config.hls.rewind;
-        let media = Arc::new(MediaRouter { here: here.clone(), elsewhere: relays, default_rewind });
+        let media = MediaRouter { here: here.clone(), elsewhere: relays, keys, default_rewind };
+        let media = Arc::new(media);
         let source = Arc::new(RoomParts { media: media.clone(), secrets });
         Self { here, media, plain: PlainParts { source, streams: Arc::<PlainStreams>::default() } }
     }

@@ -13,6 +13,7 @@ use crate::actors::node::GatewayRole;
 use crate::actors::signalling::SessionManager;
 use crate::auth::{Seal, Secrets};
 use crate::config::{Config, PresenceConfig, PresenceKind};
+use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::domain::connection::{
     Duplicate, FencingToken, GatewayIncarnation, Holder, JoinOutcome, Lifetimes, LockKey, ReleaseOutcome,
     UpdateOutcome,
@@ -29,7 +30,6 @@ use crate::presence::{
     PresenceError, RenewOutcome, SignOfLife,
 };
 use crate::rooms::RoomService;
-use crate::rooms::listener_counter::{ListenerCounter, Listeners};
 use crate::stage::{Dependencies, StageHub};
 use crate::telemetry::Metrics;
 

@@ -8,13 +8,13 @@ mod backends;
 mod certificates;
 mod data_dir;
 mod data_dir_lock;
+mod delivery;
 pub mod doctor;
 mod drain;
 mod gateway;
 mod identity_provider;
 mod janus_options;
 mod limits;
-mod listening;
 mod operations;
 mod origins;
 mod readiness;
@@ -40,29 +40,28 @@ use crate::actors::janus::JanusShared;
 use crate::actors::janus::supervisor::JanusSupervisor;
 use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
 use crate::actors::mixer::MixerShared;
-use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::{NodeRegistered, NodeSupervisor, RoomsRole};
 use crate::actors::registration::RegistrationState;
-use crate::actors::relay::{EdgeCache, MixerClient};
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
+use crate::delivery::listener_counter::ListenerCounter;
+use crate::delivery::{EdgeCache, MixerClient, Streams};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::PortPool;
 use crate::domain::registration::NodeRecord;
 use crate::http::anchors::{PresenceQuery, PresentUsers};
 use crate::janus::{ConnectOptions, Secret};
-use crate::rooms::listener_counter::ListenerCounter;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
 use certificates::LiveCertificates;
 use data_dir_lock::DataDirLock;
+use delivery::Delivery;
 use drain::DrainLabels;
 use janus_options::{external, managed};
-use listening::Listening;
 use readiness::Readiness;
 use reload::{LiveApiKeys, Reload, ReloadReply};
 use servers::Servers;
@@ -246,11 +245,11 @@ impl Node {
         let metrics = context.metrics.clone();
         let fetcher = MixerClient::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
         let recordings = Arc::new(Recordings::new(context.store.clone(), context.directory.clone()));
-        let replay = listening::replay(&context, &recordings, fetcher.clone(), &secrets);
+        let replay = delivery::replay(&context, &recordings, fetcher.clone(), &secrets);
         let relays = Arc::new(EdgeCache::new(fetcher.clone(), audience.clone(), hls, context.clock));
-        let listening = Listening::new(&context, secrets.clone(), streams.clone(), relays.clone());
+        let delivery = Delivery::new(&context, secrets.clone(), streams.clone(), relays.clone());
         let root = NodeSupervisor {
-            plain: roles.hls.then(|| (listening.plain.clone(), relaying.clone())),
+            plain: roles.hls.then(|| (delivery.plain.clone(), relaying.clone())),
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
             relays: roles.hls.then_some((relays, relaying)),
             rooms: roles.rooms.then(|| {
@@ -259,8 +258,8 @@ impl Node {
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
-            recordings: Some((listening::recording_parts(&context, &recordings, &streams), arbiter())),
-            rewinds: roles.mixer.then(|| (listening.rewinds(), arbiter())),
+            recordings: Some((delivery::recording_parts(&context, &recordings, &streams), arbiter())),
+            rewinds: roles.mixer.then(|| (delivery.rewinds(), arbiter())),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),
             api_keys: service.api_keys().clone(),
@@ -281,7 +280,7 @@ impl Node {
             service: service.clone(),
             webhooks,
             secrets,
-            listening,
+            delivery,
             recordings,
             replay,
             door,

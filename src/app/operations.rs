@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::readiness::Readiness;
 use super::reload::ReloadReply;
 use crate::actors::kernel::Registry;
+use crate::delivery::listener_counter::ListenerCounter;
 use crate::http::ops;
-use crate::rooms::listener_counter::ListenerCounter;
 use crate::telemetry::Metrics;
 
 pub struct Operations {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Addresses;
 use super::certificates::LiveCertificates;
-use super::listening::Listening;
+use super::delivery::Delivery;
 use super::operations::Operations;
 use super::origins::{hosts, speakers_origins};
 use super::readiness::Readiness;
@@ -23,6 +23,8 @@ use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::kernel::Registry;
 use crate::auth::{IdentityProvider, Secrets, Tokens};
 use crate::config::{AuthMode, Config};
+use crate::delivery::listener_counter::{ListenerCounter, Listeners};
+use crate::delivery::{RecordingMedia, RelayMedia};
 use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::{Share, allot};
 use crate::http::anchors::PresenceQuery;
@@ -38,8 +40,6 @@ use crate::http::pages_api::{self, PagesSide};
 use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
 use crate::http::{error, ops, proxied, redirect, relay, server};
-use crate::listening::{NodeKeys, RecordingMedia, RelayMedia};
-use crate::rooms::listener_counter::{ListenerCounter, Listeners};
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{Ledger, RoomService};
 use crate::spool::Spool;
@@ -54,7 +54,7 @@ pub struct Services {
     pub service: Arc<RoomService>,
     pub webhooks: Arc<Webhooks>,
     pub secrets: Arc<Secrets>,
-    pub listening: Listening,
+    pub delivery: Delivery,
     pub recordings: Arc<Recordings>,
     pub replay: Arc<RecordingMedia>,
     pub door: Arc<Acceptor>,
@@ -378,8 +378,7 @@ impl Mountable {
             rewind: config.hls.rewind,
             webhooks: sides.webhooks,
         };
-        let directory = context.directory.clone();
-        let (listening, secrets, audience) = (sides.listening, sides.secrets.clone(), sides.audience.clone());
+        let (delivery, audience) = (sides.delivery, sides.audience.clone());
         let replay = web::Data::new(ReplaySide {
             media: sides.replay.clone(),
             auth: tokens.clone(),
@@ -387,12 +386,9 @@ impl Mountable {
         });
         let spool = Spool::new(config.recordings_dir());
         let door: relay::RelaySide =
-            Arc::new(RelayMedia { here: listening.here.clone(), secrets, audience, spool });
-        let media = listening.media.clone();
-        let rotation = config.hls.key_rotation;
+            Arc::new(RelayMedia { here: delivery.here.clone(), secrets: sides.secrets, audience, spool });
         let hls = web::Data::new(HlsSide {
-            media: media.clone(),
-            keys: Arc::new(NodeKeys { directory, secrets: sides.secrets, media, rotation }),
+            media: delivery.media.clone(),
             auth: tokens,
             replay: Some(replay.clone()),
             listeners,
@@ -400,7 +396,7 @@ impl Mountable {
         });
         let live = LiveSide {
             hls: hls.clone(),
-            media: Arc::new(listening.plain_listening()),
+            media: Arc::new(delivery.plain_listening()),
             public_url: config.http.public_hls_url.clone(),
             secure: config.secure().hls,
         };

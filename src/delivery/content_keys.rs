@@ -4,75 +4,69 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
-use super::knows_rooms;
+use super::{LiveMedia, knows_rooms};
 use crate::auth::Secrets;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
 use crate::domain::key_window::KeyWindow;
-use crate::http::hls::{KeyRefusal, KeyService, LiveMedia, MediaRefusal};
-use crate::packager::ContentKeys;
+use crate::packager::{ContentKeys, MediaError};
 use crate::rooms::Directory;
 
-pub struct NodeKeys {
+pub struct ContentKeyPolicy {
     pub directory: Arc<Directory>,
     pub secrets: Arc<Secrets>,
-    /// Playlists of all rooms. They show which keys are in use.
-    pub media: Arc<dyn LiveMedia>,
     /// Number of segments per key.
     pub rotation: u64,
 }
 
-#[async_trait]
-impl KeyService for NodeKeys {
-    /// Derives the key for every request: a cache could outlive the room.
-    async fn key(
+impl ContentKeyPolicy {
+    /// Derives the key for every request: a cache could outlive the room. `media` shows which keys are in
+    /// use.
+    pub async fn key(
         &self,
+        media: &dyn LiveMedia,
         room: &RoomId,
         grant: &Grant,
         hint: &str,
         index: u64,
-    ) -> Result<[u8; 16], KeyRefusal> {
+    ) -> Result<[u8; 16], MediaError> {
         if !knows_rooms(&self.directory).await {
-            return Err(KeyRefusal::Unavailable);
+            return Err(MediaError::KeysUnknown);
         }
-        let view = self.directory.room(room).ok_or(KeyRefusal::NotOnAir)?;
-        let meta = view.meta.as_ref().ok_or(KeyRefusal::NotOnAir)?;
+        let view = self.directory.room(room).ok_or(MediaError::KeyRefused)?;
+        let meta = view.meta.as_ref().ok_or(MediaError::KeyRefused)?;
         if !grant.is_for(meta) {
-            return Err(KeyRefusal::EarlierRoom);
+            return Err(MediaError::EarlierRoom);
         }
-        let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(KeyRefusal::NotOnAir)?;
+        let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(MediaError::KeyRefused)?;
         let keys = ContentKeys::new(&self.secrets.hls.0, room, &live.nonce);
         if keys.hint().to_string() != hint {
-            return Err(KeyRefusal::NoSuchKey);
+            return Err(MediaError::NoSuchKey);
         }
-        let playlist = self.media.playlist(room, None).await.map_err(unknown_window)?;
+        let playlist = media.playlist(room, None).await.map_err(unknown_window)?;
         let text = str::from_utf8(playlist.plain()).unwrap_or_default();
-        let window = KeyWindow::of(text, self.rotation).ok_or(KeyRefusal::NotYet)?;
-        match window.contains(index) || self.is_rewindable(room, index).await {
+        let window = KeyWindow::of(text, self.rotation).ok_or(MediaError::NotYet)?;
+        match window.contains(index) || is_rewindable(media, room, index).await {
             true => Ok(keys.key(index)),
-            false => Err(KeyRefusal::OutOfWindow),
+            false => Err(MediaError::KeyOutOfWindow),
         }
     }
 }
 
-impl NodeKeys {
-    /// Returns true if the rewind window of the room has segments with this key.
-    async fn is_rewindable(&self, room: &RoomId, index: u64) -> bool {
-        let keys = self.media.rewind(room).await.ok().and_then(|rewind| rewind.keys());
-        keys.is_some_and(|keys| keys.contains(index))
-    }
+/// Returns true if the rewind window of the room has segments with this key.
+async fn is_rewindable(media: &dyn LiveMedia, room: &RoomId, index: u64) -> bool {
+    let keys = media.rewind(room).await.ok().and_then(|rewind| rewind.keys());
+    keys.is_some_and(|keys| keys.contains(index))
 }
 
-fn unknown_window(refusal: MediaRefusal) -> KeyRefusal {
-    match refusal {
-        MediaRefusal::NoSuchRoom | MediaRefusal::NotOnAir => KeyRefusal::NotOnAir,
-        MediaRefusal::NotYet => KeyRefusal::NotYet,
-        _ => KeyRefusal::Unavailable,
+fn unknown_window(error: MediaError) -> MediaError {
+    match error {
+        MediaError::NoSuchRoom | MediaError::NotOnAir => MediaError::KeyRefused,
+        MediaError::NotYet => MediaError::NotYet,
+        _ => MediaError::KeysUnknown,
     }
 }
 
 #[cfg(test)]
-#[path = "keys_tests.rs"]
+#[path = "content_keys_tests.rs"]
 mod tests;

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::mixer_client::{FetchError, MixerFiles};
 use crate::domain::ids::RoomId;
 use crate::domain::relay_room::Upstream;
-use crate::packager::{NonceHint, NotServed, Rewind};
+use crate::packager::{MediaError, NonceHint, Rewind};
 
 /// Age up to which the copy is served without asking the mixer: half of a common segment.
 const FRESH: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ impl EdgeRewind {
         from: Upstream,
         mixers: &impl MixerFiles,
         now: Duration,
-    ) -> Result<Arc<Rewind>, NotServed> {
+    ) -> Result<Arc<Rewind>, MediaError> {
         let mut fetched = self.fetched.lock().await;
         if fetched.is_some_and(|at| now.saturating_sub(at) < FRESH) {
             return Ok(self.rewind.clone());
@@ -47,16 +47,16 @@ impl EdgeRewind {
         let mixer = from.mixer.clone();
         let update = mixers.clone().rewind(from, room.clone(), self.rewind.last()).await;
         let update = update.map_err(|error| match error {
-            FetchError::NotYet => NotServed::NotYet,
-            FetchError::Gone => NotServed::Gone,
+            FetchError::NotYet => MediaError::NotYet,
+            FetchError::Gone => MediaError::Gone,
             FetchError::Failed(why) => {
                 tracing::warn!(%room, %mixer, why, "rewind window request to the mixer node failed");
-                NotServed::Superseded
+                MediaError::Unavailable
             }
         })?;
         self.rewind.apply(update).map_err(|error| {
             tracing::warn!(%room, %mixer, %error, "rewind window refused");
-            NotServed::Superseded
+            MediaError::Unavailable
         })?;
         *fetched = Some(now);
         Ok(self.rewind.clone())

@@ -11,13 +11,15 @@ use futures::future::FutureExt;
 use tokio::sync::watch;
 
 use super::edge_rewind::EdgeRewind;
-use super::files::{Answer, Files};
+use super::file_cache::{FetchedFile, FileCache};
 use super::mixer_client::{FetchError, MixerFiles};
 use crate::config::HlsConfig;
 use crate::domain::hls::least_window;
 use crate::domain::ids::{Nonce, RoomId};
-use crate::domain::relay_room::{Position, Upstream};
-use crate::packager::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody, Rewind};
+use crate::domain::relay_room::Upstream;
+use crate::packager::{
+    Answer, BlockingReload, ContentKeys, MediaError, MediaFile, NonceHint, PlaylistBody, Rewind, is_too_far,
+};
 
 /// Number of parts that a request may be ahead of the newest part: three seconds of the shortest parts.
 const AHEAD: u32 = 30;
@@ -59,8 +61,8 @@ struct Source {
 pub struct EdgeRoom {
     room: RoomId,
     limits: Limits,
-    shown: watch::Sender<Arc<EdgeState>>,
-    files: Files,
+    shown: BlockingReload<EdgeState>,
+    files: FileCache,
     /// Time of the last request, in milliseconds of the node's clock.
     asked: AtomicU64,
 }
@@ -79,8 +81,8 @@ impl Limits {
 
 impl EdgeRoom {
     pub fn new(room: RoomId, limits: Limits) -> Self {
-        let shown = watch::Sender::new(Arc::new(EdgeState::default()));
-        let files = Files::new(limits.keep, limits.most_files);
+        let shown = BlockingReload::new(EdgeState::default(), limits.wait);
+        let files = FileCache::new(limits.keep, limits.most_files);
         Self { room, limits, shown, files, asked: AtomicU64::new(0) }
     }
 
@@ -93,7 +95,7 @@ impl EdgeRoom {
     }
 
     pub fn newest(&self) -> Option<PlaylistBody> {
-        self.shown.borrow().playlist.clone()
+        self.shown.newest().playlist.clone()
     }
 
     pub fn file_count(&self) -> usize {
@@ -102,7 +104,7 @@ impl EdgeRoom {
 
     /// Sets the broadcast that is on air. Nothing of an earlier one is served any more.
     pub fn live(&self, nonce: &Nonce) {
-        self.shown.send_if_modified(|shown| {
+        self.shown.change(|shown| {
             let is_new = !shown.is_of(nonce);
             if is_new {
                 // The hint only names the broadcast and does not depend on the secret.
@@ -133,7 +135,7 @@ impl EdgeRoom {
 
     /// Applies a change unless it belongs to an earlier broadcast.
     fn change(&self, nonce: &Nonce, change: impl FnOnce(&mut EdgeState)) {
-        self.shown.send_if_modified(|shown| {
+        self.shown.change(|shown| {
             let is_current = shown.is_of(nonce);
             if is_current {
                 change(Arc::make_mut(shown));
@@ -147,14 +149,14 @@ impl EdgeRoom {
         &self,
         of: &Nonce,
         at: Option<(u64, Option<u32>)>,
-    ) -> Result<PlaylistBody, NotServed> {
+    ) -> Result<PlaylistBody, MediaError> {
         let answered = async {
             // The directory learns of a new broadcast slightly before the room's actor does.
-            self.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
-            self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await
+            self.shown.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
+            self.shown.wait(|shown| answer(shown.playlist.as_ref()?, at)).await
         };
         match answered.await {
-            Err(NotServed::Timeout) if self.newest().is_none() => Err(NotServed::NotYet),
+            Err(MediaError::Timeout) if self.newest().is_none() => Err(MediaError::NotYet),
             answer => answer,
         }
     }
@@ -162,7 +164,7 @@ impl EdgeRoom {
     /// Returns the playlist of the broadcast that was on air last, if there is one.
     pub async fn last_playlist(&self, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
         self.newest()?;
-        self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await.ok()
+        self.shown.wait(|shown| answer(shown.playlist.as_ref()?, at)).await.ok()
     }
 
     /// Returns the rewind window of this broadcast, or of a later one that replaced it meanwhile.
@@ -171,49 +173,29 @@ impl EdgeRoom {
         of: &Nonce,
         mixers: &impl MixerFiles,
         now: Duration,
-    ) -> Result<Arc<Rewind>, NotServed> {
-        self.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
-        let (rewind, from) = self.wait(|shown| shown.rewind_source().map(Ok)).await?;
+    ) -> Result<Arc<Rewind>, MediaError> {
+        self.shown.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
+        let (rewind, from) = self.shown.wait(|shown| shown.rewind_source().map(Ok)).await?;
         rewind.fresh(&self.room, from, mixers, now).await
     }
 
     /// Returns the rewind window of the broadcast that was on air last, if listeners asked for it.
     pub async fn last_rewind(&self, mixers: &impl MixerFiles, now: Duration) -> Option<Arc<Rewind>> {
-        let (rewind, from) = self.shown.borrow().rewind_source()?;
+        let (rewind, from) = self.shown.newest().rewind_source()?;
         let known = rewind.known().last().map(|_| rewind.known().clone());
         rewind.fresh(&self.room, from, mixers, now).await.ok().or(known)
     }
 
     /// Returns a file. The mixer is asked once, whatever the number of readers; the result is kept as long as
     /// the file can be requested.
-    pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> Answer {
-        self.wait(|shown| plausible(shown, &file).transpose()).await?;
+    pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> FetchedFile {
+        self.shown.wait(|shown| plausible(shown, &file).transpose()).await?;
         let fetch = || {
             let fetched = fetched(mixers.clone(), self.shown.subscribe(), self.room.clone(), file, now);
             let within = tokio::time::timeout(self.limits.wait, fetched);
-            within.map(|got| got.unwrap_or(Err(NotServed::NotYet))).boxed()
+            within.map(|got| got.unwrap_or(Err(MediaError::NotYet))).boxed()
         };
         self.files.get(file, now, fetch).await
-    }
-
-    async fn wait<T>(
-        &self,
-        answer: impl Fn(&EdgeState) -> Option<Result<T, NotServed>>,
-    ) -> Result<T, NotServed> {
-        let mut changes = self.shown.subscribe();
-        let search = async {
-            loop {
-                let shown = changes.borrow_and_update().clone();
-                if let Some(answer) = answer(&shown) {
-                    return answer;
-                }
-                // The sender is in `self`, so it outlives this wait.
-                if changes.changed().await.is_err() {
-                    return Err(NotServed::Superseded);
-                }
-            }
-        };
-        tokio::time::timeout(self.limits.wait, search).await.unwrap_or(Err(NotServed::Timeout))
     }
 }
 
@@ -237,20 +219,20 @@ async fn fetched(
     room: RoomId,
     file: MediaFile,
     now: Duration,
-) -> Answer {
+) -> FetchedFile {
     loop {
         let EdgeState { source, before, playlist, .. } = EdgeState::clone(&shown.borrow_and_update());
-        let Some(source) = source else { return Err(NotServed::Superseded) };
+        let Some(source) = source else { return Err(MediaError::Unavailable) };
         match mixers.clone().file(source.upstream.clone(), room.clone(), file).await {
             Ok(bytes) => return Ok(bytes),
             Err(FetchError::NotYet) => {}
             Err(FetchError::Gone) => {
-                let (before, _) = before.filter(|(_, until)| now < *until).ok_or(NotServed::Gone)?;
+                let (before, _) = before.filter(|(_, until)| now < *until).ok_or(MediaError::Gone)?;
                 return listed_before(mixers, before, room, file).await;
             }
             Err(FetchError::Failed(why)) => {
                 source.complain(&room, &file, &why);
-                return Err(NotServed::Superseded);
+                return Err(MediaError::Unavailable);
             }
         }
         let is_other = |now: &Arc<Source>| !Arc::ptr_eq(now, &source);
@@ -260,17 +242,22 @@ async fn fetched(
                 || (!was_passed && has_passed(shown.playlist.as_ref(), &file))
         };
         if shown.wait_for(ask_again).await.is_err() {
-            return Err(NotServed::NotYet);
+            return Err(MediaError::NotYet);
         }
     }
 }
 
 /// Fetches a file from the previous mixer. If that mixer is gone, so is the file.
-async fn listed_before(mixers: impl MixerFiles, before: Upstream, room: RoomId, file: MediaFile) -> Answer {
+async fn listed_before(
+    mixers: impl MixerFiles,
+    before: Upstream,
+    room: RoomId,
+    file: MediaFile,
+) -> FetchedFile {
     let mixer = before.mixer.clone();
     mixers.file(before, room.clone(), file).await.map_err(|why| {
         tracing::debug!(%room, %mixer, %file, ?why, "previous mixer node did not provide a file");
-        NotServed::Gone
+        MediaError::Gone
     })
 }
 
@@ -284,10 +271,7 @@ impl Source {
 
 /// Answers a playlist request as the mixer would, with one difference: a part index past the end of a closed
 /// segment gets the current playlist at once, since that is new to the caller.
-fn answer(
-    playlist: &PlaylistBody,
-    at: Option<(u64, Option<u32>)>,
-) -> Option<Result<PlaylistBody, NotServed>> {
+fn answer(playlist: &PlaylistBody, at: Option<(u64, Option<u32>)>) -> Answer<PlaylistBody> {
     let (open, parts) = playlist.next;
     let Some((msn, part)) = at.filter(|_| !playlist.ended) else { return Some(Ok(playlist.clone())) };
     let contained = match part {
@@ -297,21 +281,15 @@ fn answer(
     if contained {
         return Some(Ok(playlist.clone()));
     }
-    is_too_far(playlist.next, msn, part).then_some(Err(NotServed::TooFarAhead))
-}
-
-/// Returns true if the position is further ahead than any part that may exist soon.
-fn is_too_far((open, parts): Position, msn: u64, part: Option<u32>) -> bool {
-    let next = if msn == open { parts } else { 0 };
-    msn > open.saturating_add(1) || part.is_some_and(|part| msn >= open && part > next.saturating_add(AHEAD))
+    is_too_far(playlist.next, msn, part, AHEAD).then_some(Err(MediaError::TooFarAhead))
 }
 
 /// Checks that the mixer has the file or may have it soon, so that an invented name causes no request to it.
 /// `Ok(None)` if that is not known yet.
-fn plausible(shown: &EdgeState, file: &MediaFile) -> Result<Option<()>, NotServed> {
+fn plausible(shown: &EdgeState, file: &MediaFile) -> Result<Option<()>, MediaError> {
     let Some((_, hint)) = &shown.live else { return Ok(None) };
     if file.hint() != *hint {
-        return Err(NotServed::Gone);
+        return Err(MediaError::Gone);
     }
     let Some(playlist) = &shown.playlist else { return Ok(None) };
     let open = playlist.next.0;
@@ -323,8 +301,8 @@ fn plausible(shown: &EdgeState, file: &MediaFile) -> Result<Option<()>, NotServe
     let rewindable = || shown.rewind.as_ref().is_some_and(|rewind| rewind.known().entry(file).is_some());
     let has_left = msn.saturating_add(BEHIND) < open && !rewindable();
     match never_was || has_left {
-        true => Err(NotServed::Gone),
-        false if is_too_far(playlist.next, msn, part) => Err(NotServed::NotYet),
+        true => Err(MediaError::Gone),
+        false if is_too_far(playlist.next, msn, part, AHEAD) => Err(MediaError::NotYet),
         false => Ok(Some(())),
     }
 }

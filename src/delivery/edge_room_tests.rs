@@ -9,10 +9,11 @@ use futures::poll;
 
 use super::*;
 use crate::config;
+use crate::delivery::samples::sample_rewind;
 use crate::domain::ids::{Epoch, ModuleId};
 use crate::domain::key_window::KeyWindow;
+use crate::domain::relay_room::Position;
 use crate::domain::rewind::RewindUpdate;
-use crate::listening::samples::sample_rewind;
 
 #[actix::test]
 async fn edge_reload_waits_for_part_or_end() {
@@ -43,7 +44,7 @@ async fn sequence_jump_releases_waiting_reloads() {
 async fn edge_reload_too_far_ahead_is_refused() {
     let held = held((10, 3));
     for at in [(12, None), (12, Some(0)), (u64::MAX, Some(u32::MAX)), (10, Some(40))] {
-        assert_eq!(playlist(&held, Some(at)).await, Err(NotServed::TooFarAhead), "{at:?}");
+        assert_eq!(playlist(&held, Some(at)).await, Err(MediaError::TooFarAhead), "{at:?}");
     }
     assert!(poll!(std::pin::pin!(playlist(&held, Some((11, Some(0)))))).is_pending());
 }
@@ -60,9 +61,9 @@ async fn edge_rewind_fetches_only_changes() {
     ask(NOW + Duration::from_secs(2)).await.unwrap();
     assert_eq!(mixers.asked(), ["a None", "a Some(399)"]);
     assert_eq!(rewind.last(), Some(399));
-    let shown = held.shown.borrow().clone();
+    let shown = held.shown.newest();
     assert_eq!(plausible(&shown, &file("100.ts")), Ok(Some(())), "in the rewind window");
-    assert_eq!(plausible(&shown, &file("99.ts")), Err(NotServed::Gone));
+    assert_eq!(plausible(&shown, &file("99.ts")), Err(MediaError::Gone));
 }
 
 #[actix::test]
@@ -75,25 +76,25 @@ async fn new_broadcast_has_own_rewind() {
     let failing = Mixers::new(|_| Err(FetchError::Failed("no answer".into())));
     held.point_to(Upstream { nonce: Nonce("other".into()), ..mixer("a") }, NOW);
     let refused = held.rewind(&Nonce("other".into()), &failing, NOW).await;
-    assert_eq!(refused.map(|_| ()), Err(NotServed::Superseded));
+    assert_eq!(refused.map(|_| ()), Err(MediaError::Unavailable));
     assert_eq!(before.last(), Some(399));
 }
 
 #[test]
 fn plausible_accepts_only_possible_files() {
     let held = held((1000, 3));
-    let shown = held.shown.borrow().clone();
+    let shown = held.shown.newest();
     for good in ["999.ts", "999.127.ts", "1000.3.ts", "1000.33.ts", "1001.30.ts"] {
         assert_eq!(plausible(&shown, &file(good)), Ok(Some(())), "{good}");
     }
     for gone in ["1.ts", "1.0.ts", "999.128.ts"] {
-        assert_eq!(plausible(&shown, &file(gone)), Err(NotServed::Gone), "{gone}");
+        assert_eq!(plausible(&shown, &file(gone)), Err(MediaError::Gone), "{gone}");
     }
     for early in ["5000.ts", "1000.34.ts", "1001.31.ts", "1002.0.ts"] {
-        assert_eq!(plausible(&shown, &file(early)), Err(NotServed::NotYet), "{early}");
+        assert_eq!(plausible(&shown, &file(early)), Err(MediaError::NotYet), "{early}");
     }
     let of_another_live = "ffffffffffff-999.ts".parse().unwrap();
-    assert_eq!(plausible(&shown, &of_another_live), Err(NotServed::Gone));
+    assert_eq!(plausible(&shown, &of_another_live), Err(MediaError::Gone));
     assert_eq!(plausible(&EdgeState::default(), &of_another_live), Ok(None));
 }
 
@@ -102,7 +103,7 @@ async fn invented_file_names_never_reach_mixer() {
     let (held, mixers) = (held((1000, 3)), Mixers::new(|_| Err(FetchError::NotYet)));
     held.point_to(mixer("a"), NOW);
     for index in 34..2000 {
-        assert_eq!(held.file(part(1000, index), &mixers, NOW).await, Err(NotServed::NotYet));
+        assert_eq!(held.file(part(1000, index), &mixers, NOW).await, Err(MediaError::NotYet));
     }
     assert_eq!(mixers.asked(), [""; 0]);
     let ahead = (3..=33).map(|index| part(1000, index)).chain((0..=30).map(|index| part(1001, index)));
@@ -148,7 +149,7 @@ async fn hinted_part_is_gone_after_jump() {
     assert!(poll!(&mut hinted).is_pending());
     JUMPED.store(true, Relaxed);
     show(&held, (1034, 1), false);
-    assert_eq!(hinted.await, Err(NotServed::Gone));
+    assert_eq!(hinted.await, Err(MediaError::Gone));
     assert_eq!(mixers.asked(), ["a", "a"]);
 }
 
@@ -164,7 +165,7 @@ async fn new_broadcast_hides_previous_one() {
     let mut late = Box::pin(playlist(&held, None));
     assert!(poll!(&mut late).is_pending());
     let mixers = Mixers::new(|_| Err(FetchError::Gone));
-    assert_eq!(held.file(part(10, 2), &mixers, NOW).await, Err(NotServed::Gone));
+    assert_eq!(held.file(part(10, 2), &mixers, NOW).await, Err(MediaError::Gone));
     // Results of requests that were in progress when the room was restarted.
     held.point_to(mixer("b"), NOW);
     show(&held, (10, 5), true);
@@ -183,7 +184,7 @@ async fn previous_mixer_is_asked_briefly() {
     let soon = NOW + held.limits.keep / 2;
     assert!(held.file(part(9, 0), &mixers, soon).await.is_ok());
     let late = NOW + held.limits.keep;
-    assert_eq!(held.file(part(9, 1), &mixers, late).await, Err(NotServed::Gone));
+    assert_eq!(held.file(part(9, 1), &mixers, late).await, Err(MediaError::Gone));
     assert_eq!(mixers.asked(), ["b", "a", "b"]);
 }
 
@@ -196,9 +197,9 @@ async fn failed_previous_mixer_is_not_blamed() {
         Err(FetchError::Failed("timeout".into()))
     }
     let mixers = Mixers::new(|mixer| if mixer == "a" { failed() } else { Err(FetchError::Gone) });
-    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(NotServed::Gone));
+    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(MediaError::Gone));
     let mixers = Mixers::new(|_| failed());
-    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(NotServed::Superseded));
+    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(MediaError::Unavailable));
     assert_eq!(mixers.asked(), ["b"]);
 }
 
@@ -251,7 +252,7 @@ fn body(next: Position, ended: bool) -> PlaylistBody {
     PlaylistBody { text: text.into(), ended, next }
 }
 
-async fn playlist(held: &EdgeRoom, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {
+async fn playlist(held: &EdgeRoom, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, MediaError> {
     held.playlist(&nonce(), at).await
 }
 

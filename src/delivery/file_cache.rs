@@ -9,19 +9,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, Shared};
 
-use crate::packager::{MediaFile, NotServed};
+use crate::packager::{MediaError, MediaFile};
 
-pub type Answer = Result<Bytes, NotServed>;
-type Request = Shared<BoxFuture<'static, Answer>>;
+/// Encrypted bytes of a file, or the reason why there are none.
+pub type FetchedFile = Result<Bytes, MediaError>;
+type Request = Shared<BoxFuture<'static, FetchedFile>>;
 
-pub struct Files {
+pub struct FileCache {
     keep: Duration,
     most: usize,
     /// Requests, each with the time at which the file was first requested.
     requests: Mutex<HashMap<MediaFile, (Duration, Request)>>,
 }
 
-impl Files {
+impl FileCache {
     /// Creates the cache. `keep` is the time for which a file can be requested; `most` is the maximum number
     /// of files.
     pub fn new(keep: Duration, most: usize) -> Self {
@@ -37,9 +38,9 @@ impl Files {
         &self,
         file: MediaFile,
         now: Duration,
-        fetch: impl FnOnce() -> BoxFuture<'static, Answer>,
-    ) -> Answer {
-        let request = self.request(file, now, fetch).ok_or(NotServed::NotYet)?;
+        fetch: impl FnOnce() -> BoxFuture<'static, FetchedFile>,
+    ) -> FetchedFile {
+        let request = self.request(file, now, fetch).ok_or(MediaError::NotYet)?;
         let answer = request.clone().await;
         if answer.is_err() {
             let mut requests = self.requests();
@@ -56,7 +57,7 @@ impl Files {
         &self,
         file: MediaFile,
         now: Duration,
-        fetch: impl FnOnce() -> BoxFuture<'static, Answer>,
+        fetch: impl FnOnce() -> BoxFuture<'static, FetchedFile>,
     ) -> Option<Request> {
         let mut requests = self.requests();
         if let Some((_, request)) = requests.get(&file) {
@@ -93,7 +94,7 @@ mod tests {
 
     #[actix::test]
     async fn cached_file_is_fetched_once() {
-        let (files, fetched) = (Files::new(KEEP, 9), AtomicUsize::new(0));
+        let (files, fetched) = (FileCache::new(KEEP, 9), AtomicUsize::new(0));
         let ask = |now| files.get(part(1), now, || came(&fetched));
         assert_eq!((ask(NOW).await, ask(NOW + KEEP / 2).await), (media(), media()));
         assert_eq!(fetched.load(Relaxed), 1);
@@ -104,15 +105,15 @@ mod tests {
 
     #[actix::test]
     async fn failed_fetch_is_not_cached() {
-        let (files, fetched) = (Files::new(KEEP, 9), AtomicUsize::new(0));
-        let gone = files.get(part(1), NOW, || async { Err(NotServed::Gone) }.boxed()).await;
-        assert_eq!((gone, files.len()), (Err(NotServed::Gone), 0));
+        let (files, fetched) = (FileCache::new(KEEP, 9), AtomicUsize::new(0));
+        let gone = files.get(part(1), NOW, || async { Err(MediaError::Gone) }.boxed()).await;
+        assert_eq!((gone, files.len()), (Err(MediaError::Gone), 0));
         assert_eq!(files.get(part(1), NOW, || came(&fetched)).await, media());
     }
 
     #[actix::test]
     async fn full_file_cache_evicts_oldest_unawaited() {
-        let (files, fetched) = (Files::new(KEEP, 3), AtomicUsize::new(0));
+        let (files, fetched) = (FileCache::new(KEEP, 3), AtomicUsize::new(0));
         let mut waits = Box::pin(files.get(part(0), NOW, never));
         let mut left = Box::pin(files.get(part(1), NOW + second(1), never));
         assert!(poll!(&mut waits).is_pending() && poll!(&mut left).is_pending());
@@ -128,7 +129,7 @@ mod tests {
             assert!(poll!(other).is_pending());
         }
         let refused = files.get(part(7), NOW + second(7), || panic!("there are too many")).await;
-        assert_eq!(refused, Err(NotServed::NotYet), "somebody waits for each");
+        assert_eq!(refused, Err(MediaError::NotYet), "somebody waits for each");
         assert!(poll!(&mut waits).is_pending());
     }
 
@@ -140,16 +141,16 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    fn media() -> Answer {
+    fn media() -> FetchedFile {
         Ok(Bytes::from_static(b"media"))
     }
 
-    fn came(count: &AtomicUsize) -> BoxFuture<'static, Answer> {
+    fn came(count: &AtomicUsize) -> BoxFuture<'static, FetchedFile> {
         count.fetch_add(1, Relaxed);
         async { media() }.boxed()
     }
 
-    fn never() -> BoxFuture<'static, Answer> {
+    fn never() -> BoxFuture<'static, FetchedFile> {
         futures::future::pending().boxed()
     }
 }

@@ -21,9 +21,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Directory, RoomView};
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::ModuleKind;
+use crate::domain::view::RoomView;
+use crate::rooms::Directory;
 
 /// Time after its last request during which a client counts as a listener. Covers several reloads of the
 /// slowest player, which reloads once per target duration of a few seconds.

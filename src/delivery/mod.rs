@@ -1,33 +1,54 @@
-//! Media and keys for listeners and listener nodes, whichever node mixes the room.
+//! Everything that listeners fetch: playlists, files and keys of all rooms, recordings and plain streams.
 //!
 //! ```text
-//! listener ──────▶ MediaRouter ──┬─▶ OriginMedia ──▶ Streams of this node's mixer
+//! listener ──────▶ MediaRouter ──┬─▶ OriginMedia ──▶ Streams, Rewinds of this node's mixer
 //!                                └─▶ EdgeCache ──▶ (another node's) RelayMedia
 //! listener node ─▶ RelayMedia ─────▶ OriginMedia
 //! plain listener ─▶ PlainListening ─▶ PlainStreams ─▶ RoomParts ─▶ MediaRouter
+//! replay ────────▶ RecordingMedia ─▶ spool of this node, RelayMedia of other nodes
 //! ```
-//! Owns: the routing of requests and the time limit of their waits. Never does: speak HTTP, fetch, mix.
+//! The actors write, the HTTP servers read, and no reader waits for an actor. [`MediaRouter`] alone decides
+//! which resources of a room listeners may fetch, and every refusal is a [`MediaError`].
+//!
+//! Owns: what this node can serve, the routing of requests, and the time limit of their waits. Never does:
+//! serve HTTP, check the signature of a token, start a process.
 
-mod keys;
+mod content_keys;
+mod edge_cache;
+mod edge_rewind;
+mod edge_room;
+mod file_cache;
+pub mod listener_counter;
+mod mixer_client;
 mod origin;
 mod plain;
+mod plain_stream;
+mod plain_streams;
 mod recordings;
 mod relay;
+mod rewinds;
 mod router;
 #[cfg(test)]
 pub(crate) mod samples;
+mod streams;
 
 use std::time::Duration;
 
-pub use keys::NodeKeys;
+pub use content_keys::ContentKeyPolicy;
+pub use edge_cache::{EdgeCache, IDLE};
+pub use edge_room::EdgeRoom;
+pub use mixer_client::MixerClient;
 pub use origin::OriginMedia;
-pub use plain::{PlainListening, RoomParts};
-pub use recordings::RecordingMedia;
-pub use relay::RelayMedia;
-pub use router::MediaRouter;
+pub use plain::{NewParts, NoParts, PlainListening, PlainMedia, RoomParts};
+pub use plain_stream::{PlainReader, PlainStream};
+pub use plain_streams::PlainStreams;
+pub use recordings::{RecordingMedia, ReplayMedia};
+pub use relay::{RelayMedia, RelaySource};
+pub use rewinds::{KeptRewind, Rewinds};
+pub use router::{LiveMedia, MediaRouter};
+pub use streams::{RETAIN, Streams};
 
-use crate::http::hls::MediaRefusal;
-use crate::packager::{MediaFile, NotServed};
+use crate::packager::{MediaError, MediaFile};
 use crate::rooms::{Directory, Scope};
 
 /// Time limit for the first listing of rooms after the start, with a wide margin.
@@ -49,16 +70,6 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn named(name: &str) -> Result<MediaFile, MediaRefusal> {
-    name.parse().map_err(|_| MediaRefusal::BadName)
-}
-
-fn refusal(refused: NotServed) -> MediaRefusal {
-    match refused {
-        NotServed::Gone | NotServed::Ended => MediaRefusal::Gone,
-        NotServed::NotYet => MediaRefusal::NotYet,
-        NotServed::Superseded => MediaRefusal::Unavailable,
-        NotServed::Timeout => MediaRefusal::Timeout,
-        NotServed::TooFarAhead => MediaRefusal::TooFarAhead,
-    }
+fn named(name: &str) -> Result<MediaFile, MediaError> {
+    name.parse().map_err(|_| MediaError::NoSuchFile)
 }

@@ -8,13 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{blocking, refusal};
-use crate::actors::mixer::streams::Streams;
-use crate::actors::rewind::Rewinds;
+use super::{Rewinds, Streams, blocking};
 use crate::domain::handover::serving_mixer;
 use crate::domain::ids::{ModuleId, RoomId};
-use crate::http::hls::MediaRefusal;
-use crate::packager::{LiveStream, MediaFile, NonceHint, NotServed, PlaylistBody, Rewind};
+use crate::packager::{LiveStream, MediaError, MediaFile, NonceHint, PlaylistBody, Rewind};
 use crate::rooms::Directory;
 
 pub struct OriginMedia {
@@ -40,9 +37,9 @@ impl OriginMedia {
     /// Limits the wait; after the limit the answer is `NotYet`.
     pub(super) async fn in_time<T>(
         &self,
-        answer: impl Future<Output = Result<T, MediaRefusal>>,
-    ) -> Result<T, MediaRefusal> {
-        tokio::time::timeout(self.patience, answer).await.unwrap_or(Err(MediaRefusal::NotYet))
+        answer: impl Future<Output = Result<T, MediaError>>,
+    ) -> Result<T, MediaError> {
+        tokio::time::timeout(self.patience, answer).await.unwrap_or(Err(MediaError::NotYet))
     }
 
     /// Returns the playlist of broadcast `of`, or of the current one. If another packager of this node
@@ -52,19 +49,19 @@ impl OriginMedia {
         room: &RoomId,
         of: Option<NonceHint>,
         at: Option<(u64, Option<u32>)>,
-    ) -> Result<PlaylistBody, MediaRefusal> {
+    ) -> Result<PlaylistBody, MediaError> {
         loop {
             let opening = self.streams.next_opening();
             let stream = self.stream(room).await?;
             if of.is_some_and(|live| live != stream.hint()) {
-                return Err(MediaRefusal::Unavailable);
+                return Err(MediaError::Unavailable);
             }
             match stream.playlist(at).await {
                 Ok(playlist) => return Ok(playlist),
                 // The stream has moved to another node.
-                Err(NotServed::Superseded) if !self.has(room) => return Err(MediaRefusal::Unavailable),
-                Err(NotServed::Superseded) => opening.await,
-                Err(refused) => return Err(refusal(refused)),
+                Err(MediaError::Unavailable) if !self.has(room) => return Err(MediaError::Unavailable),
+                Err(MediaError::Unavailable) => opening.await,
+                Err(refused) => return Err(refused),
             }
         }
     }
@@ -78,69 +75,69 @@ impl OriginMedia {
     ) -> Option<PlaylistBody> {
         let stream = self.streams.get(room).filter(|stream| stream.hint() == of)?;
         match stream.playlist(at).await {
-            Err(NotServed::Superseded) => stream.playlist(None).await.ok(),
+            Err(MediaError::Unavailable) => stream.playlist(None).await.ok(),
             answer => answer.ok(),
         }
     }
 
     /// Returns the room's stream. If the room is on air and has no stream yet, waits for it. If the room is
     /// off air, returns the ended stream for as long as it is kept, so that its listeners learn of the end.
-    async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaRefusal> {
+    async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaError> {
         loop {
             let opening = self.streams.next_opening();
             let view = self.directory.room(room).unwrap_or_default();
             let live = view.live.as_ref().filter(|_| view.is_on_air());
             let stream = match live {
-                Some(_) if serving_mixer(&view) != Some(&self.me) => return Err(MediaRefusal::Unavailable),
+                Some(_) if serving_mixer(&view) != Some(&self.me) => return Err(MediaError::Unavailable),
                 Some(live) => self.streams.of_live(room, &live.nonce),
                 None => self.streams.get(room),
             };
             match (stream, live) {
                 (Some(stream), _) => return Ok(stream),
                 (None, Some(_)) => opening.await,
-                (None, None) if view.is_empty() => return Err(MediaRefusal::NoSuchRoom),
-                (None, None) => return Err(MediaRefusal::NotOnAir),
+                (None, None) if view.is_empty() => return Err(MediaError::NoSuchRoom),
+                (None, None) => return Err(MediaError::NotOnAir),
             }
         }
     }
 
     /// Returns a file. Waits if the stream is about to continue here.
-    pub(super) async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaRefusal> {
+    pub(super) async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
         loop {
             let opening = self.streams.next_opening();
             let comes_here = self.is_handed_over_to_us(room);
             match self.streams.get(room) {
                 Some(stream) => match stream.file(file).await {
-                    Err(NotServed::Superseded) if comes_here => opening.await,
-                    Err(NotServed::Gone) => return self.rewound(room, file).await,
-                    answer => return answer.map_err(refusal),
+                    Err(MediaError::Unavailable) if comes_here => opening.await,
+                    Err(MediaError::Gone) => return self.rewound(room, file).await,
+                    answer => return answer,
                 },
                 None if comes_here => opening.await,
-                None if self.directory.room(room).is_some() => return Err(MediaRefusal::Gone),
-                None => return Err(MediaRefusal::NoSuchRoom),
+                None if self.directory.room(room).is_some() => return Err(MediaError::Gone),
+                None => return Err(MediaError::NoSuchRoom),
             }
         }
     }
 
     /// Returns the rewind window of the current broadcast, or of one that has just ended here.
-    pub(super) fn rewind(&self, room: &RoomId) -> Result<Arc<Rewind>, MediaRefusal> {
+    pub(super) fn rewind(&self, room: &RoomId) -> Result<Arc<Rewind>, MediaError> {
         let view = self.directory.room(room).unwrap_or_default();
         match view.live.as_ref().filter(|_| view.is_on_air()) {
-            Some(_) if serving_mixer(&view) != Some(&self.me) => Err(MediaRefusal::Unavailable),
-            Some(live) => self.rewinds.of_live(room, &live.nonce).ok_or(MediaRefusal::NotYet),
-            None => self.rewinds.get(room).map(|kept| kept.rewind).ok_or(MediaRefusal::NotOnAir),
+            Some(_) if serving_mixer(&view) != Some(&self.me) => Err(MediaError::Unavailable),
+            Some(live) => self.rewinds.of_live(room, &live.nonce).ok_or(MediaError::NotYet),
+            None => self.rewinds.get(room).map(|kept| kept.rewind).ok_or(MediaError::NotOnAir),
         }
     }
 
     /// Reads a segment of the rewind window, which has left the live window.
-    async fn rewound(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaRefusal> {
-        let read = self.rewinds.segment(room, file).ok_or(MediaRefusal::Gone)?;
+    async fn rewound(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
+        let read = self.rewinds.segment(room, file).ok_or(MediaError::Gone)?;
         blocking(read).await.map_err(|error| match error.kind() {
             // Erased meanwhile.
-            io::ErrorKind::NotFound => MediaRefusal::Gone,
+            io::ErrorKind::NotFound => MediaError::Gone,
             _ => {
                 tracing::warn!(%room, %file, %error, "a segment of the rewind window cannot be read");
-                MediaRefusal::Gone
+                MediaError::Gone
             }
         })
     }

@@ -3,20 +3,35 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::knows_rooms;
-use crate::actors::plain::{NewParts, NoParts, PartSource, PlainStreams};
+use super::{LiveMedia, PlainStreams, knows_rooms};
 use crate::auth::Secrets;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::plain_room::{BURST, Fetch};
-use crate::http::hls::{LiveMedia, MediaRefusal};
-use crate::http::live::PlainMedia;
-use crate::packager::ContentKeys;
+use crate::domain::relay_room::Position;
 use crate::packager::plain::{ListedPart, PartList, PlainPart};
+use crate::packager::{ContentKeys, MediaError};
 use crate::rooms::Directory;
-use bytes::Bytes;
+
+/// Parts that a room's source returned.
+pub struct NewParts {
+    /// Oldest first.
+    pub parts: Vec<PlainPart>,
+    /// Position of the part that comes next.
+    pub next: Position,
+    pub ended: bool,
+}
+
+/// Reason why there are no parts.
+#[derive(Debug)]
+pub enum NoParts {
+    /// The broadcast is over.
+    Over,
+    Failed(String),
+}
 
 /// Parts of rooms, wherever they are mixed.
 pub struct RoomParts {
@@ -24,9 +39,9 @@ pub struct RoomParts {
     pub secrets: Arc<Secrets>,
 }
 
-#[async_trait]
-impl PartSource for RoomParts {
-    async fn parts(&self, room: &RoomId, live: &Nonce, fetch: &Fetch) -> Result<NewParts, NoParts> {
+impl RoomParts {
+    /// Returns the newest parts of this broadcast, with a total duration of at most [`BURST`].
+    pub async fn parts(&self, room: &RoomId, live: &Nonce, fetch: &Fetch) -> Result<NewParts, NoParts> {
         let keys = ContentKeys::new(&self.secrets.hls.0, room, live);
         let at = fetch.from.filter(|_| fetch.wait).map(|(msn, part)| (msn, Some(part)));
         let playlist = self.media.playlist(room, at).await.map_err(no_parts)?;
@@ -47,9 +62,7 @@ impl PartSource for RoomParts {
         }
         Ok(NewParts { parts, next: list.next, ended: list.ended })
     }
-}
 
-impl RoomParts {
     async fn part(
         &self,
         room: &RoomId,
@@ -63,11 +76,21 @@ impl RoomParts {
     }
 }
 
-fn no_parts(refusal: MediaRefusal) -> NoParts {
+fn no_parts(refusal: MediaError) -> NoParts {
     match refusal {
-        MediaRefusal::NoSuchRoom | MediaRefusal::NotOnAir => NoParts::Over,
+        MediaError::NoSuchRoom | MediaError::NotOnAir => NoParts::Over,
         other => NoParts::Failed(format!("{other:?}")),
     }
+}
+
+/// Plain streams of the rooms on air.
+#[async_trait]
+pub trait PlainMedia: Send + Sync {
+    /// Checks that the room has a stream for a token with this grant. Waits while the room is starting.
+    async fn admit(&self, room: &RoomId, grant: &Grant) -> Result<(), MediaError>;
+
+    /// Returns the parts of the room's stream from near its live edge to its end, as whole ADTS frames.
+    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaError>;
 }
 
 /// Plain streams for listeners.
@@ -79,25 +102,25 @@ pub struct PlainListening {
 
 #[async_trait]
 impl PlainMedia for PlainListening {
-    async fn admit(&self, room: &RoomId, grant: &Grant) -> Result<(), MediaRefusal> {
+    async fn admit(&self, room: &RoomId, grant: &Grant) -> Result<(), MediaError> {
         if !knows_rooms(&self.directory).await {
-            return Err(MediaRefusal::Unavailable);
+            return Err(MediaError::Unavailable);
         }
-        let view = self.directory.room(room).ok_or(MediaRefusal::NoSuchRoom)?;
+        let view = self.directory.room(room).ok_or(MediaError::NoSuchRoom)?;
         if view.meta.as_ref().is_some_and(|meta| !grant.is_for(meta)) {
-            return Err(MediaRefusal::EarlierRoom);
+            return Err(MediaError::EarlierRoom);
         }
         if !view.is_on_air() {
-            return Err(MediaRefusal::NotOnAir);
+            return Err(MediaError::NotOnAir);
         }
         // Waits while the room is starting, as long as a player waits for its first playlist.
         self.media.playlist(room, None).await.map(|_| ())
     }
 
-    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaRefusal> {
+    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaError> {
         self.admit(room, grant).await?;
-        let view = self.directory.room(room).ok_or(MediaRefusal::NoSuchRoom)?;
-        let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(MediaRefusal::NotOnAir)?;
+        let view = self.directory.room(room).ok_or(MediaError::NoSuchRoom)?;
+        let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(MediaError::NotOnAir)?;
         let reader = self.streams.open(room, &live.nonce);
         let parts = stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) });
         Ok(parts.boxed())

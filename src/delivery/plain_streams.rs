@@ -1,53 +1,13 @@
-//! Role `hls`: plain streams, one per room that has `/live` listeners on this node. The room may be mixed on
-//! any node.
+//! Plain streams of this node by room: opened by listeners, produced by one actor per room.
 //!
-//! ```text
-//! PlainSupervisor
-//! └─ PlainRoomActor*   one per room with plain listeners: requests its parts, publishes their frames
-//! ```
-//! Listeners never reach an actor: each reads the shared buffer of the room ([`PlainStream`]).
-
-mod room;
-mod stream;
-pub mod supervisor;
+//! Owns: the readers' demand for a room. Never does: fetch a part.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
-
-pub use stream::{PlainReader, PlainStream};
-
-use super::dirty_rooms::DirtyRooms;
+use super::{PlainReader, PlainStream};
 use crate::domain::ids::{Nonce, RoomId};
-use crate::domain::plain_room::Fetch;
-use crate::domain::relay_room::Position;
-use crate::packager::plain::PlainPart;
-
-/// Source of the parts of all rooms.
-#[async_trait]
-pub trait PartSource: Send + Sync {
-    /// Returns the newest parts of this broadcast, with a total duration of at most
-    /// [`BURST`](crate::domain::plain_room::BURST).
-    async fn parts(&self, room: &RoomId, live: &Nonce, fetch: &Fetch) -> Result<NewParts, NoParts>;
-}
-
-/// Parts that a source returned.
-pub struct NewParts {
-    /// Oldest first.
-    pub parts: Vec<PlainPart>,
-    /// Position of the part that comes next.
-    pub next: Position,
-    pub ended: bool,
-}
-
-/// Reason why a source returned no parts.
-#[derive(Debug)]
-pub enum NoParts {
-    /// The broadcast is over.
-    Over,
-    Failed(String),
-}
+use crate::rooms::dirty_rooms::DirtyRooms;
 
 /// Plain streams of this node.
 #[derive(Default)]
@@ -77,21 +37,21 @@ impl PlainStreams {
         reader
     }
 
-    fn get(&self, room: &RoomId) -> Option<Arc<PlainStream>> {
+    pub fn get(&self, room: &RoomId) -> Option<Arc<PlainStream>> {
         self.rooms().get(room).cloned()
     }
 
-    fn all(&self) -> Vec<RoomId> {
+    pub fn all(&self) -> Vec<RoomId> {
         self.rooms().keys().cloned().collect()
     }
 
-    fn attach(&self, news: DirtyRooms) {
+    pub fn attach(&self, news: DirtyRooms) {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
 
     /// Removes the stream if it has ended or has no readers. Returns true if it need not be produced any
     /// more, also because another stream has replaced it.
-    fn retire(&self, room: &RoomId, stream: &Arc<PlainStream>) -> bool {
+    pub fn retire(&self, room: &RoomId, stream: &Arc<PlainStream>) -> bool {
         let mut rooms = self.rooms();
         let is_current = rooms.get(room).is_some_and(|current| Arc::ptr_eq(current, stream));
         let is_over = stream.is_ended() || stream.readers() == 0;

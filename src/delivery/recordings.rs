@@ -14,8 +14,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::OnceCell;
 
-use super::blocking;
-use crate::actors::relay::MixerClient;
+use super::{MixerClient, blocking};
 use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::ModuleKind;
@@ -23,10 +22,10 @@ use crate::domain::recording::{Recording, RecordingId, RecordingState};
 use crate::domain::recording_journal::{JournalEntry, join, parse};
 use crate::domain::relay_protocol::JOURNAL;
 use crate::domain::view::StoredValue;
-use crate::http::replay::{ReplayMedia, ReplayRefusal};
 use crate::packager::plain::PlainPart;
 use crate::packager::{
-    ContentKeys, M4aBuilder, MediaFile, NonceHint, RecordedM4a, recorded_playlist, without_headers,
+    ContentKeys, M4aBuilder, MediaError, MediaFile, NonceHint, RecordedM4a, recorded_playlist,
+    without_headers,
 };
 use crate::rooms::Directory;
 use crate::rooms::recordings::Recordings;
@@ -38,6 +37,28 @@ const KEPT: usize = 32;
 const LAYOUTS: usize = 4;
 /// Segments that are read at the same time for a layout.
 const READS: usize = 8;
+
+/// Recordings that can be played, wherever they are.
+#[async_trait]
+pub trait ReplayMedia: Send + Sync {
+    /// Returns the recorded room.
+    fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError>;
+
+    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, MediaError>;
+
+    /// Returns an encrypted segment.
+    async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, MediaError>;
+
+    /// Returns the recording as one file.
+    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, MediaError>;
+
+    /// Returns the frames of one segment, as that file has them.
+    async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
+
+    /// Returns a key of recorded segments. `hint` and `index` are `n` and `k` of the key URI.
+    async fn key(&self, recording: &RecordingId, hint: NonceHint, index: u64)
+    -> Result<[u8; 16], MediaError>;
+}
 
 pub struct RecordingMedia {
     pub me: ModuleId,
@@ -81,32 +102,32 @@ fn gap(before: &JournalEntry, next: &JournalEntry) -> Duration {
     Duration::from_millis(next.started_at.0).saturating_sub(ended)
 }
 
-fn unreadable(recording: &RecordingId, error: &dyn std::fmt::Display) -> ReplayRefusal {
+fn unreadable(recording: &RecordingId, error: &dyn std::fmt::Display) -> MediaError {
     tracing::warn!(%recording, %error, "a recorded segment cannot be read");
-    ReplayRefusal::Unavailable
+    MediaError::RecordingUnavailable
 }
 
 type Known = Arc<StoredValue<Recording>>;
 
 impl RecordingMedia {
     /// Returns a recording that can be played.
-    fn ready(&self, id: &RecordingId) -> Result<Known, ReplayRefusal> {
+    fn ready(&self, id: &RecordingId) -> Result<Known, MediaError> {
         let known = self.known(id)?;
         match self.recordings.state(id, &known) {
             RecordingState::Ready => Ok(known),
-            RecordingState::Recording | RecordingState::Pending => Err(ReplayRefusal::NotReady),
+            RecordingState::Recording | RecordingState::Pending => Err(MediaError::RecordingNotReady),
         }
     }
 
-    fn known(&self, id: &RecordingId) -> Result<Known, ReplayRefusal> {
+    fn known(&self, id: &RecordingId) -> Result<Known, MediaError> {
         if !self.recordings.is_complete() {
-            return Err(ReplayRefusal::Unavailable);
+            return Err(MediaError::RecordingUnavailable);
         }
         let known = self.recordings.get(id).filter(|recording| recording.deleted_at.is_none());
-        known.ok_or(ReplayRefusal::NoSuchRecording)
+        known.ok_or(MediaError::NoSuchRecording)
     }
 
-    async fn joined(&self, id: &RecordingId, known: &Known) -> Result<Arc<Joined>, ReplayRefusal> {
+    async fn joined(&self, id: &RecordingId, known: &Known) -> Result<Arc<Joined>, MediaError> {
         let revision = known.mod_revision;
         if let Some(found) = self.kept().iter().find(|kept| kept.id == *id && kept.revision == revision) {
             return Ok(found.clone());
@@ -119,7 +140,7 @@ impl RecordingMedia {
         let complete = takes.iter().all(|(_, entries)| entries.is_some());
         let read: Vec<_> = takes.into_iter().filter_map(|(mixer, entries)| Some((mixer, entries?))).collect();
         if read.is_empty() {
-            return Err(ReplayRefusal::Unavailable);
+            return Err(MediaError::RecordingUnavailable);
         }
         let joined = Arc::new(Joined { id: id.clone(), revision, segments: join(read) });
         // Keep complete lists only: the next request then asks a mixer that did not answer again.
@@ -173,7 +194,7 @@ impl RecordingMedia {
         id: &RecordingId,
         known: &Recording,
         joined: &Joined,
-    ) -> Result<Arc<RecordedM4a>, ReplayRefusal> {
+    ) -> Result<Arc<RecordedM4a>, MediaError> {
         let keys = self.keys(known);
         let mut file = M4aBuilder::default();
         let mut before: Option<&JournalEntry> = None;
@@ -181,7 +202,7 @@ impl RecordingMedia {
             let read = segments.iter().map(|(mixer, entry)| self.media(mixer, id, &known.room, entry.into()));
             for ((_, entry), media) in segments.iter().zip(join_all(read).await) {
                 file.silence(before.map_or(Duration::ZERO, |before| gap(before, entry)));
-                let media = media.ok_or(ReplayRefusal::Unavailable)?;
+                let media = media.ok_or(MediaError::RecordingUnavailable)?;
                 let added = PlainPart::open(&keys, entry.key_index, entry.sequence, &media)
                     .and_then(|audio| Ok(file.segment(entry.sequence, &audio.bytes)?));
                 added.map_err(|error| unreadable(id, &error))?;
@@ -212,42 +233,42 @@ impl RecordingMedia {
 
 #[async_trait]
 impl ReplayMedia for RecordingMedia {
-    fn room(&self, recording: &RecordingId) -> Result<RoomId, ReplayRefusal> {
+    fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError> {
         self.known(recording).map(|known| known.room.clone())
     }
 
-    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, ReplayRefusal> {
+    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, MediaError> {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
         let segments: Vec<_> = joined.segments.iter().map(|(_, entry)| entry).collect();
         Ok(recorded_playlist(self.keys(&known).hint(), &segments))
     }
 
-    async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, ReplayRefusal> {
+    async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, MediaError> {
         let known = self.ready(recording)?;
-        let MediaFile::Segment { hint, msn } = *file else { return Err(ReplayRefusal::NoSuchFile) };
+        let MediaFile::Segment { hint, msn } = *file else { return Err(MediaError::NoSuchFile) };
         if hint != self.keys(&known).hint() {
-            return Err(ReplayRefusal::NoSuchFile);
+            return Err(MediaError::NoSuchFile);
         }
         let joined = self.joined(recording, &known).await?;
-        let (mixer, entry) = joined.segment(msn).ok_or(ReplayRefusal::NoSuchFile)?;
+        let (mixer, entry) = joined.segment(msn).ok_or(MediaError::NoSuchFile)?;
         let media = self.media(mixer, recording, &known.room, entry.into()).await;
-        media.ok_or(ReplayRefusal::Unavailable)
+        media.ok_or(MediaError::RecordingUnavailable)
     }
 
-    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, ReplayRefusal> {
+    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, MediaError> {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
         let layout = self.layout_of(&joined);
         layout.get_or_try_init(|| self.lay_out(recording, &known, &joined)).await.cloned()
     }
 
-    async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, ReplayRefusal> {
+    async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
-        let (mixer, entry) = joined.segment(sequence).ok_or(ReplayRefusal::NoSuchFile)?;
+        let (mixer, entry) = joined.segment(sequence).ok_or(MediaError::NoSuchFile)?;
         let media = self.media(mixer, recording, &known.room, entry.into()).await;
-        let media = media.ok_or(ReplayRefusal::Unavailable)?;
+        let media = media.ok_or(MediaError::RecordingUnavailable)?;
         let audio = PlainPart::open(&self.keys(&known), entry.key_index, sequence, &media);
         let frames = audio.and_then(|audio| Ok(without_headers(&audio.bytes)?));
         frames.map_err(|error| unreadable(recording, &error))
@@ -259,14 +280,14 @@ impl ReplayMedia for RecordingMedia {
         recording: &RecordingId,
         hint: NonceHint,
         index: u64,
-    ) -> Result<[u8; 16], ReplayRefusal> {
+    ) -> Result<[u8; 16], MediaError> {
         let known = self.ready(recording)?;
         let keys = self.keys(&known);
         if hint != keys.hint() {
-            return Err(ReplayRefusal::NoSuchKey);
+            return Err(MediaError::NoSuchKey);
         }
         let joined = self.joined(recording, &known).await?;
         let is_used = joined.segments.iter().any(|(_, entry)| entry.key_index == index);
-        if is_used { Ok(keys.key(index)) } else { Err(ReplayRefusal::NoSuchKey) }
+        if is_used { Ok(keys.key(index)) } else { Err(MediaError::NoSuchKey) }
     }
 }

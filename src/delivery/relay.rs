@@ -6,19 +6,45 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::listener_counter::ListenerCounter;
 use super::{OriginMedia, blocking, named};
-use crate::actors::context::Clock;
 use crate::auth::Secrets;
+use crate::clock::Clock;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::recording_journal::JournalEntry;
 use crate::domain::relay_protocol::JOURNAL;
 use crate::domain::rewind::RewindUpdate;
-use crate::http::hls::MediaRefusal;
-use crate::http::relay::RelaySource;
-use crate::packager::{MediaFile, NonceHint, PlaylistBody};
-use crate::rooms::listener_counter::ListenerCounter;
+use crate::packager::{MediaError, MediaFile, NonceHint, PlaylistBody};
 use crate::spool::Spool;
+
+/// Rooms mixed by this node, for other nodes of the installation.
+#[async_trait]
+pub trait RelaySource: Send + Sync {
+    fn admits(&self, token: &[u8], room: &RoomId) -> bool;
+
+    /// Returns the playlist of this broadcast only: the room may have been stopped and restarted meanwhile.
+    async fn playlist(
+        &self,
+        room: &RoomId,
+        of: NonceHint,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistBody, MediaError>;
+
+    /// Returns the changes of the rewind window of this broadcast after segment `last`.
+    fn rewind(&self, room: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaError>;
+
+    /// Records the number of the room's listeners on a listener node.
+    fn listened(&self, room: &RoomId, by: &ModuleId, count: usize);
+
+    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError>;
+
+    /// Returns the journal or a segment of a recording of the room.
+    async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes>;
+
+    /// Returns the window snapshot with which the next mixer of the room continues.
+    fn window_snapshot(&self, room: &RoomId) -> Option<Bytes>;
+}
 
 pub struct RelayMedia {
     pub here: Arc<OriginMedia>,
@@ -38,21 +64,21 @@ impl RelaySource for RelayMedia {
         room: &RoomId,
         of: NonceHint,
         at: Option<(u64, Option<u32>)>,
-    ) -> Result<PlaylistBody, MediaRefusal> {
+    ) -> Result<PlaylistBody, MediaError> {
         match self.here.in_time(self.here.playlist(room, Some(of), at)).await {
             // The room has just moved: a listener node that still follows it here gets the last playlist made
             // here.
-            Err(MediaRefusal::Unavailable) => {
-                self.here.last_playlist(room, of, at).await.ok_or(MediaRefusal::Unavailable)
+            Err(MediaError::Unavailable) => {
+                self.here.last_playlist(room, of, at).await.ok_or(MediaError::Unavailable)
             }
             answer => answer,
         }
     }
 
-    fn rewind(&self, room: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaRefusal> {
+    fn rewind(&self, room: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaError> {
         let rewind = self.here.rewind(room)?;
         if rewind.hint() != of {
-            return Err(MediaRefusal::Unavailable);
+            return Err(MediaError::Unavailable);
         }
         Ok(rewind.update(last))
     }
@@ -61,7 +87,7 @@ impl RelaySource for RelayMedia {
         self.audience.told(room, by, count, Instant::now());
     }
 
-    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError> {
         let file = named(name)?;
         Ok((self.here.in_time(self.here.file(room, &file)).await?, MediaFile::CONTENT_TYPE))
     }

@@ -10,7 +10,7 @@ use crate::packager::{NonceHint, Rewind};
 #[path = "../../crates/packager/src/synth.rs"]
 pub mod synth;
 
-/// Returns a rewind window of segments of two seconds, three per key.
+/// Returns a rewind window with these segments of two seconds each, three per key.
 pub fn sample_rewind(sequences: Range<u64>) -> Rewind {
     let entry = |sequence| JournalEntry {
         sequence,

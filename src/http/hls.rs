@@ -1,7 +1,7 @@
 //! Listener side over HTTP: playlist, parts, segments and keys of every room.
 //!
 //! Owns: names, tokens and headers of requests. Never does: know where media are stored or how a key is
-//! derived. That is behind [`LiveMedia`], [`KeyService`] and [`ListenerAuth`], on this node or another.
+//! derived. That is behind [`LiveMedia`] and [`ListenerAuth`], on this node or another.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 use actix_web::http::Method;
 use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
-use async_trait::async_trait;
-use bytes::Bytes;
 use url::form_urlencoded;
 
 use super::error::{ApiError, Code};
@@ -19,11 +17,12 @@ use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found}
 use super::methods::other;
 use super::replay::ReplaySide;
 use crate::auth::TokenError;
+use crate::delivery::LiveMedia;
+use crate::delivery::listener_counter::Listeners;
 use crate::domain::client_address::network;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
-use crate::packager::{self, PlaylistText, Rewind};
-use crate::rooms::listener_counter::Listeners;
+use crate::packager::{self, MediaError, PlaylistText};
 use crate::rooms::now;
 
 /// Name of the cookie that may hold a listener token.
@@ -36,73 +35,6 @@ const MAX_NAME: usize = 128;
 const MAX_TOKEN: usize = 4096;
 /// Time for which a listener with a verified token is counted before the token is verified again.
 const VERIFIED_FOR: Duration = Duration::from_secs(60);
-
-/// Playlists and media of the rooms on air.
-#[async_trait]
-pub trait LiveMedia: Send + Sync {
-    /// Returns the playlist. With `at`, a segment and a part, waits until the playlist contains that part; if
-    /// `at` has no part, until it contains the whole segment (draft-pantos-hls-rfc8216bis section 6.2.5.2).
-    async fn playlist(
-        &self,
-        room: &RoomId,
-        at: Option<(u64, Option<u32>)>,
-    ) -> Result<PlaylistText, MediaRefusal>;
-
-    /// Returns the rewind window of the broadcast. By default there is none.
-    async fn rewind(&self, _room: &RoomId) -> Result<Arc<Rewind>, MediaRefusal> {
-        Err(MediaRefusal::NoRewind)
-    }
-
-    /// Returns an init section, part or segment with its content type. Waits for a hinted part.
-    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MediaRefusal {
-    NoSuchRoom,
-    NotOnAir,
-    /// On air, but no segment yet.
-    NotYet,
-    /// Not in the window any more.
-    Gone,
-    /// Blocking reload for a position that the stream cannot reach soon.
-    TooFarAhead,
-    /// The token is for an earlier room of this id.
-    EarlierRoom,
-    BadName,
-    /// The awaited media did not arrive in time.
-    Timeout,
-    /// The node that mixes the room does not answer.
-    Unavailable,
-    /// The room offers no rewind.
-    NoRewind,
-}
-
-/// Source of content keys.
-#[async_trait]
-pub trait KeyService: Send + Sync {
-    /// Returns a content key. `grant` is that of the listener's token; `hint` and `index` are `n` and `k` of
-    /// the key URI.
-    async fn key(&self, room: &RoomId, grant: &Grant, hint: &str, index: u64)
-    -> Result<[u8; 16], KeyRefusal>;
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyRefusal {
-    /// Not on air: only listeners of a broadcast get its keys. Also the answer for a room that does not
-    /// exist.
-    NotOnAir,
-    /// The key belongs to an earlier broadcast.
-    NoSuchKey,
-    /// The token is for an earlier room with this id.
-    EarlierRoom,
-    /// Neither a key of the media that can be fetched now nor the next key.
-    OutOfWindow,
-    /// On air, but without a complete segment yet.
-    NotYet,
-    /// Unknown: the node has just started, or the node that mixes the room does not answer.
-    Unavailable,
-}
 
 /// Verifier of listener tokens.
 pub trait ListenerAuth: Send + Sync {
@@ -119,7 +51,6 @@ pub trait ListenerAuth: Send + Sync {
 /// Services behind the HLS socket.
 pub struct HlsSide {
     pub media: Arc<dyn LiveMedia>,
-    pub keys: Arc<dyn KeyService>,
     pub auth: Arc<dyn ListenerAuth>,
     /// Recordings of rooms whose broadcast is over; `None`: there are none.
     pub replay: Option<web::Data<ReplaySide>>,
@@ -167,7 +98,7 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
             let query = Query(request.query_string());
             // `v2` asks for skipped date ranges, too, of which there are none (RFC 8216bis section 6.2.5.1).
             let delta = query.text("_HLS_skip").is_some_and(|skip| matches!(&*skip, "YES" | "v2"));
-            let text = async { side.media.rewind(&room).await?.playlist(delta).ok_or(MediaRefusal::NotYet) };
+            let text = async { side.media.rewind(&room).await?.playlist(delta).ok_or(MediaError::NotYet) };
             playlist(request, side, &room, PLAYLIST, text).await
         }
         KEY_NAME => key(request, side, &room).await,
@@ -207,7 +138,7 @@ async fn playlist(
     side: &HlsSide,
     room: &RoomId,
     caching: HeaderValue,
-    text: impl Future<Output = Result<PlaylistText, MediaRefusal>>,
+    text: impl Future<Output = Result<PlaylistText, MediaError>>,
 ) -> Result<HttpResponse, ApiError> {
     let token = Query(request.query_string()).token()?;
     if token_of(request, token.as_deref()).is_some_and(|token| side.auth.is_banned(&token, room)) {
@@ -249,7 +180,7 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     }
     let hint = query.text("n").filter(|n| is_file_name(n)).ok_or_else(bad_query)?;
     let index = query.number("k")?.ok_or_else(bad_query)?;
-    let key = side.keys.key(room, &grant, &hint, index).await?;
+    let key = side.media.key(room, &grant, &hint, index).await?;
     Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
 }
 
@@ -353,11 +284,7 @@ fn bad_query() -> ApiError {
 }
 
 pub(super) fn no_such_file() -> ApiError {
-    ApiError::new(Code::NotFound, "there is no such file")
-}
-
-fn no_such_room() -> ApiError {
-    ApiError::new(Code::RoomNotFound, "there is no such room")
+    MediaError::NoSuchFile.into()
 }
 
 pub(super) fn token_missing(what_needs_which: &str) -> ApiError {
@@ -365,41 +292,28 @@ pub(super) fn token_missing(what_needs_which: &str) -> ApiError {
     ApiError::new(Code::TokenMissing, message)
 }
 
-impl From<MediaRefusal> for ApiError {
-    fn from(refusal: MediaRefusal) -> Self {
-        let (code, message) = match refusal {
-            MediaRefusal::NoSuchRoom => return no_such_room(),
-            MediaRefusal::BadName => return no_such_file(),
-            MediaRefusal::EarlierRoom => return TokenError::EarlierRoom.into(),
-            MediaRefusal::NotOnAir => (Code::RoomNotOnAir, "the room is not on air"),
-            MediaRefusal::NotYet => (Code::MediaNotReady, "the room is starting; there is no segment yet"),
-            MediaRefusal::Gone => (Code::MediaGone, "this has left the live window"),
-            MediaRefusal::TooFarAhead => (Code::TooFarAhead, "_HLS_msn is too far ahead of the stream"),
-            MediaRefusal::Timeout => (Code::MediaTimeout, "the requested media did not arrive in time"),
-            MediaRefusal::Unavailable => {
-                (Code::MediaUnavailable, "the node that mixes this room does not answer")
+impl From<MediaError> for ApiError {
+    fn from(error: MediaError) -> Self {
+        let code = match error {
+            MediaError::EarlierRoom => return TokenError::EarlierRoom.into(),
+            MediaError::NoSuchRoom => Code::RoomNotFound,
+            MediaError::NotOnAir => Code::RoomNotOnAir,
+            MediaError::NoRewind => Code::RewindOff,
+            MediaError::NoSuchFile => Code::NotFound,
+            MediaError::NotYet => Code::MediaNotReady,
+            MediaError::Gone => Code::MediaGone,
+            MediaError::TooFarAhead => Code::TooFarAhead,
+            MediaError::Timeout => Code::MediaTimeout,
+            MediaError::Unavailable | MediaError::KeysUnknown | MediaError::RecordingUnavailable => {
+                Code::MediaUnavailable
             }
-            MediaRefusal::NoRewind => (Code::RewindOff, "listeners cannot go back in this room"),
+            MediaError::KeyRefused => Code::KeyRefused,
+            MediaError::NoSuchKey => Code::KeyNotFound,
+            MediaError::KeyOutOfWindow => Code::KeyOutOfWindow,
+            MediaError::NoSuchRecording => Code::RecordingNotFound,
+            MediaError::RecordingNotReady => Code::RecordingNotReady,
         };
-        Self::new(code, message)
-    }
-}
-
-impl From<KeyRefusal> for ApiError {
-    fn from(refusal: KeyRefusal) -> Self {
-        match refusal {
-            KeyRefusal::NotOnAir => Self::new(Code::KeyRefused, "the room is not on air"),
-            KeyRefusal::NoSuchKey => Self::new(Code::KeyNotFound, "there is no such key"),
-            KeyRefusal::EarlierRoom => TokenError::EarlierRoom.into(),
-            KeyRefusal::OutOfWindow => {
-                let message = "only keys of media that can be played now are given out; reload the playlist";
-                Self::new(Code::KeyOutOfWindow, message)
-            }
-            KeyRefusal::NotYet => MediaRefusal::NotYet.into(),
-            KeyRefusal::Unavailable => {
-                Self::new(Code::MediaUnavailable, "it is not known yet which keys are in use; ask again")
-            }
-        }
+        Self::new(code, error.to_string())
     }
 }
 

@@ -2,11 +2,14 @@
 
 use actix_web::http::header::HeaderName;
 use actix_web::{App, test};
+use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::*;
+use crate::delivery::samples::sample_rewind;
 use crate::domain::ids::{ModuleId, UnixMs};
-use crate::listening::samples::sample_rewind;
+use crate::packager::Rewind;
 
 const GOOD: &str = "good.token-1";
 const TEXT: &str =
@@ -271,49 +274,42 @@ struct Fake;
 
 #[async_trait]
 impl LiveMedia for Fake {
-    async fn playlist(
-        &self,
-        _: &RoomId,
-        at: Option<(u64, Option<u32>)>,
-    ) -> Result<PlaylistText, MediaRefusal> {
+    async fn playlist(&self, _: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<PlaylistText, MediaError> {
         let text = at.map_or(TEXT.to_owned(), |(msn, part)| format!("{msn} {part:?}"));
         Ok(Bytes::from(text).into())
     }
 
-    async fn rewind(&self, room: &RoomId) -> Result<Arc<Rewind>, MediaRefusal> {
+    async fn rewind(&self, room: &RoomId) -> Result<Arc<Rewind>, MediaError> {
         let window = |until| Ok(Arc::new(sample_rewind(10..until)));
         match room.as_str() {
-            "plain" => Err(MediaRefusal::NoRewind),
+            "plain" => Err(MediaError::NoRewind),
             "starting" => window(10),
             _ => window(40),
         }
     }
 
-    async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+    async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError> {
         Err(match name {
             "seg.ts" => return Ok((Bytes::from_static(b"media"), "video/mp2t")),
-            "nosuch" => MediaRefusal::NoSuchRoom,
-            "notonair" => MediaRefusal::NotOnAir,
-            "notyet" => MediaRefusal::NotYet,
-            "gone" => MediaRefusal::Gone,
-            "ahead" => MediaRefusal::TooFarAhead,
-            "timeout" => MediaRefusal::Timeout,
-            "unavailable" => MediaRefusal::Unavailable,
-            _ => MediaRefusal::BadName,
+            "nosuch" => MediaError::NoSuchRoom,
+            "notonair" => MediaError::NotOnAir,
+            "notyet" => MediaError::NotYet,
+            "gone" => MediaError::Gone,
+            "ahead" => MediaError::TooFarAhead,
+            "timeout" => MediaError::Timeout,
+            "unavailable" => MediaError::Unavailable,
+            _ => MediaError::NoSuchFile,
         })
     }
-}
 
-#[async_trait]
-impl KeyService for Fake {
-    async fn key(&self, _: &RoomId, _: &Grant, hint: &str, index: u64) -> Result<[u8; 16], KeyRefusal> {
+    async fn key(&self, _: &RoomId, _: &Grant, hint: &str, index: u64) -> Result<[u8; 16], MediaError> {
         match (hint, index) {
             ("ab", 1) => Ok(*b"sixteen bytes ok"),
-            ("ab", _) => Err(KeyRefusal::OutOfWindow),
-            ("early", _) => Err(KeyRefusal::NotYet),
-            ("earlier", _) => Err(KeyRefusal::EarlierRoom),
-            ("off", _) => Err(KeyRefusal::NotOnAir),
-            _ => Err(KeyRefusal::NoSuchKey),
+            ("ab", _) => Err(MediaError::KeyOutOfWindow),
+            ("early", _) => Err(MediaError::NotYet),
+            ("earlier", _) => Err(MediaError::EarlierRoom),
+            ("off", _) => Err(MediaError::KeyRefused),
+            _ => Err(MediaError::NoSuchKey),
         }
     }
 }
@@ -336,14 +332,7 @@ fn side() -> web::Data<HlsSide> {
     let cors = Cors::new(vec!["https://app.example".into()]);
     let listeners =
         Listeners { me: ModuleId::new("one").unwrap(), audience: Arc::default(), directory: Arc::default() };
-    web::Data::new(HlsSide {
-        media: fake.clone(),
-        keys: fake.clone(),
-        auth: fake,
-        replay: None,
-        listeners,
-        cors,
-    })
+    web::Data::new(HlsSide { media: fake.clone(), auth: fake, replay: None, listeners, cors })
 }
 
 struct Answer {

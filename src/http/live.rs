@@ -12,19 +12,17 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::embedding::base_url;
 use super::error::ApiError;
-use super::hls::{
-    HlsSide, MediaRefusal, Query, listeners_full, no_such_file, token_missing, token_of, verified_for,
-};
+use super::hls::{HlsSide, Query, listeners_full, no_such_file, token_missing, token_of, verified_for};
 use super::hls_answer::{SECRET, found};
 use super::methods::other;
 use super::server::Connection;
+use crate::delivery::PlainMedia;
 use crate::domain::grant::Grant;
 use crate::domain::icy::{Inserter, METADATA_INTERVAL};
 use crate::domain::ids::RoomId;
@@ -35,16 +33,6 @@ use crate::rooms::now;
 const COUNTED_EVERY: Duration = Duration::from_secs(4);
 /// Interval at which it is checked that a listener is not banned.
 const CHECKED_EVERY: Duration = Duration::from_millis(500);
-
-/// Plain streams of the rooms on air.
-#[async_trait]
-pub trait PlainMedia: Send + Sync {
-    /// Checks that the room has a stream for a token with this grant. Waits while the room is starting.
-    async fn admit(&self, room: &RoomId, grant: &Grant) -> Result<(), MediaRefusal>;
-
-    /// Returns the parts of the room's stream from near its live edge to its end, as whole ADTS frames.
-    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaRefusal>;
-}
 
 /// Services behind `/live`, in addition to those of the HLS socket.
 pub struct LiveSide {

@@ -2,15 +2,17 @@
 
 use actix_web::http::header;
 use actix_web::{App, test};
+use async_trait::async_trait;
 use serde_json::Value;
 
 use super::*;
 use crate::auth::TokenError;
+use crate::delivery::LiveMedia;
+use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::domain::ids::{ModuleId, UnixMs};
-use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia};
+use crate::http::hls::ListenerAuth;
 use crate::http::hls_answer::Cors;
-use crate::packager::PlaylistText;
-use crate::rooms::listener_counter::{ListenerCounter, Listeners};
+use crate::packager::{MediaError, PlaylistText};
 
 const GOOD: &str = "good.token-1";
 /// A token that expires while its stream is open.
@@ -141,18 +143,18 @@ struct Fake;
 
 #[async_trait]
 impl PlainMedia for Fake {
-    async fn admit(&self, room: &RoomId, _: &Grant) -> Result<(), MediaRefusal> {
+    async fn admit(&self, room: &RoomId, _: &Grant) -> Result<(), MediaError> {
         match room.as_str() {
-            "nosuch" => Err(MediaRefusal::NoSuchRoom),
-            "notonair" => Err(MediaRefusal::NotOnAir),
-            "notyet" => Err(MediaRefusal::NotYet),
-            "away" => Err(MediaRefusal::Unavailable),
-            "earlier" => Err(MediaRefusal::EarlierRoom),
+            "nosuch" => Err(MediaError::NoSuchRoom),
+            "notonair" => Err(MediaError::NotOnAir),
+            "notyet" => Err(MediaError::NotYet),
+            "away" => Err(MediaError::Unavailable),
+            "earlier" => Err(MediaError::EarlierRoom),
             _ => Ok(()),
         }
     }
 
-    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaRefusal> {
+    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaError> {
         self.admit(room, grant).await?;
         Ok(match room.as_str() {
             "long" => stream::iter(vec![Bytes::from(vec![b'a'; METADATA_INTERVAL]); 3]).boxed(),
@@ -174,23 +176,16 @@ impl PlainMedia for Fake {
 
 #[async_trait]
 impl LiveMedia for Fake {
-    async fn playlist(
-        &self,
-        _: &RoomId,
-        _: Option<(u64, Option<u32>)>,
-    ) -> Result<PlaylistText, MediaRefusal> {
-        Err(MediaRefusal::NotYet)
+    async fn playlist(&self, _: &RoomId, _: Option<(u64, Option<u32>)>) -> Result<PlaylistText, MediaError> {
+        Err(MediaError::NotYet)
     }
 
-    async fn file(&self, _: &RoomId, _: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
-        Err(MediaRefusal::Gone)
+    async fn file(&self, _: &RoomId, _: &str) -> Result<(Bytes, &'static str), MediaError> {
+        Err(MediaError::Gone)
     }
-}
 
-#[async_trait]
-impl KeyService for Fake {
-    async fn key(&self, _: &RoomId, _: &Grant, _: &str, _: u64) -> Result<[u8; 16], KeyRefusal> {
-        Err(KeyRefusal::NotOnAir)
+    async fn key(&self, _: &RoomId, _: &Grant, _: &str, _: u64) -> Result<[u8; 16], MediaError> {
+        Err(MediaError::KeyRefused)
     }
 }
 
@@ -215,13 +210,13 @@ impl ListenerAuth for Fake {
 
 fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
     let (fake, audience) = (Arc::new(Fake), Arc::<ListenerCounter>::default());
-    let (media, keys, auth) = (fake.clone(), fake.clone(), fake.clone());
+    let (media, auth) = (fake.clone(), fake.clone());
     let listeners = Listeners {
         me: ModuleId::new("one").unwrap(),
         audience: audience.clone(),
         directory: Arc::default(),
     };
-    let hls = HlsSide { media, keys, auth, replay: None, listeners, cors: Cors::default() };
+    let hls = HlsSide { media, auth, replay: None, listeners, cors: Cors::default() };
     (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, public_url, secure: false }), audience)
 }
 

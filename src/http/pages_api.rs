@@ -16,11 +16,11 @@ use actix_web::{HttpResponse, Responder};
 use rand::distr::{Alphanumeric, SampleString};
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
-use crate::rooms::listener_counter::Listeners;
 use crate::rooms::{Room, RoomError, RoomService, now};
 
 use super::anchors::{self, PresenceQuery};

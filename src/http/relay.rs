@@ -10,48 +10,18 @@ use std::sync::Arc;
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
-use async_trait::async_trait;
-use bytes::Bytes;
 
 use super::error::{ApiError, Code};
-use super::hls::{MediaRefusal, PLAYLIST_NAME, PLAYLIST_TYPE, Query, is_file_name, no_such_file};
+use super::hls::{PLAYLIST_NAME, PLAYLIST_TYPE, Query, is_file_name, no_such_file};
 use super::hls_answer::{MEDIA, SECRET, found};
 use super::methods::only_get;
+use crate::delivery::RelaySource;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::relay_protocol::{
     EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN, WINDOW,
 };
-use crate::domain::rewind::RewindUpdate;
-use crate::packager::{NonceHint, PlaylistBody};
-
-/// Rooms mixed by this node, for other nodes of the installation.
-#[async_trait]
-pub trait RelaySource: Send + Sync {
-    fn admits(&self, token: &[u8], room: &RoomId) -> bool;
-
-    /// Returns the playlist of this broadcast only: the room may have been stopped and restarted meanwhile.
-    async fn playlist(
-        &self,
-        room: &RoomId,
-        of: NonceHint,
-        at: Option<(u64, Option<u32>)>,
-    ) -> Result<PlaylistBody, MediaRefusal>;
-
-    /// Returns the changes of the rewind window of this broadcast after segment `last`.
-    fn rewind(&self, room: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaRefusal>;
-
-    /// Records the number of the room's listeners on a listener node.
-    fn listened(&self, room: &RoomId, by: &ModuleId, count: usize);
-
-    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
-
-    /// Returns the journal or a segment of a recording of the room.
-    async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes>;
-
-    /// Returns the window snapshot with which the next mixer of the room continues.
-    fn window_snapshot(&self, room: &RoomId) -> Option<Bytes>;
-}
+use crate::packager::NonceHint;
 
 /// Service behind `/relay`.
 pub type RelaySide = Arc<dyn RelaySource>;
@@ -133,9 +103,12 @@ fn live(request: &HttpRequest) -> Result<NonceHint, ApiError> {
 mod tests {
     use actix_web::{App, test};
 
-    use super::*;
+    use async_trait::async_trait;
+    use bytes::Bytes;
 
-    use crate::domain::rewind::RewindWindow;
+    use super::*;
+    use crate::domain::rewind::{RewindUpdate, RewindWindow};
+    use crate::packager::{MediaError, PlaylistBody};
 
     struct Fake;
 
@@ -152,13 +125,13 @@ mod tests {
             _: &RoomId,
             of: NonceHint,
             at: Option<(u64, Option<u32>)>,
-        ) -> Result<PlaylistBody, MediaRefusal> {
+        ) -> Result<PlaylistBody, MediaError> {
             assert_eq!(of.to_string(), HINT);
             let ended = at == Some((9, Some(1)));
             Ok(PlaylistBody { text: Bytes::from_static(b"#EXTM3U").into(), ended, next: (9, 2) })
         }
 
-        fn rewind(&self, _: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaRefusal> {
+        fn rewind(&self, _: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaError> {
             assert_eq!((of.to_string().as_str(), last), (HINT, Some(7)));
             Ok(RewindWindow::default().update(last, 2, false))
         }
@@ -167,10 +140,10 @@ mod tests {
             assert_eq!((room.as_str(), by.as_str(), count), ("demo", "ear", 7));
         }
 
-        async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError> {
             match name {
                 "seg.ts" => Ok((Bytes::from_static(b"media"), "video/mp2t")),
-                _ => Err(MediaRefusal::Gone),
+                _ => Err(MediaError::Gone),
             }
         }
 

@@ -12,60 +12,22 @@ use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
-use async_trait::async_trait;
-use bytes::Bytes;
 
-use super::error::{ApiError, Code};
-use super::hls::{KEY_NAME, PLAYLIST_NAME, PLAYLIST_TYPE, Query, no_such_file, token_missing, token_of};
+use super::error::ApiError;
+use super::hls::{KEY_NAME, PLAYLIST_NAME, PLAYLIST_TYPE, Query, token_missing, token_of};
 use super::hls_answer::{Cors, MEDIA, SECRET, found};
 use super::methods::other;
 use crate::auth::TokenError;
+use crate::delivery::ReplayMedia;
 use crate::domain::ids::RoomId;
 use crate::domain::recording::RecordingId;
-use crate::packager::{self, MediaFile, NonceHint, RecordedM4a};
+use crate::packager::{self, MediaError, MediaFile};
 use download::download;
 
 mod download;
 
 /// Name of a recording as one file.
 const M4A_NAME: &str = "recording.m4a";
-
-/// Recordings that can be played, wherever they are.
-#[async_trait]
-pub trait ReplayMedia: Send + Sync {
-    /// Returns the recorded room.
-    fn room(&self, recording: &RecordingId) -> Result<RoomId, ReplayRefusal>;
-
-    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, ReplayRefusal>;
-
-    /// Returns an encrypted segment.
-    async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, ReplayRefusal>;
-
-    /// Returns the recording as one file.
-    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, ReplayRefusal>;
-
-    /// Returns the frames of one segment, as that file has them.
-    async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, ReplayRefusal>;
-
-    /// Returns a key of recorded segments. `hint` and `index` are `n` and `k` of the key URI.
-    async fn key(
-        &self,
-        recording: &RecordingId,
-        hint: NonceHint,
-        index: u64,
-    ) -> Result<[u8; 16], ReplayRefusal>;
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReplayRefusal {
-    NoSuchRecording,
-    /// Still being recorded or closed, or its broadcast is on air.
-    NotReady,
-    NoSuchFile,
-    NoSuchKey,
-    /// The node has just started, or no mixer that has a part of the recording answers.
-    Unavailable,
-}
 
 /// Verifier of replay tokens.
 pub trait ReplayAuth: Send + Sync {
@@ -123,13 +85,13 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
         }
         KEY_NAME => {
             side.admit(request, &recording, query.token()?.as_deref())?;
-            let hint = query.text("n").and_then(|hint| hint.parse().ok()).ok_or_else(no_such_key)?;
-            let index = query.number("k")?.ok_or_else(no_such_key)?;
+            let hint = query.text("n").and_then(|hint| hint.parse().ok()).ok_or(MediaError::NoSuchKey)?;
+            let index = query.number("k")?.ok_or(MediaError::NoSuchKey)?;
             let key = side.media.key(&recording, hint, index).await?;
             Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
         }
         name => {
-            let file = name.parse().map_err(|_| no_such_file())?;
+            let file = name.parse().map_err(|_| MediaError::NoSuchFile)?;
             let body = side.media.segment(&recording, &file).await?;
             Ok(found(MediaFile::CONTENT_TYPE, MEDIA).body(body))
         }
@@ -156,27 +118,6 @@ impl ReplaySide {
         let token = token.ok_or_else(|| token_missing("keys and the file of a recording need a replay"))?;
         let room = self.media.room(recording).map_err(|_| ApiError::from(TokenError::WrongRecording))?;
         Ok(self.auth.verify(&token, recording, &room)?)
-    }
-}
-
-fn no_such_key() -> ApiError {
-    ApiError::new(Code::KeyNotFound, "there is no such key")
-}
-
-impl From<ReplayRefusal> for ApiError {
-    fn from(refusal: ReplayRefusal) -> Self {
-        let (code, message) = match refusal {
-            ReplayRefusal::NoSuchRecording => (Code::RecordingNotFound, "there is no such recording"),
-            ReplayRefusal::NotReady => {
-                (Code::RecordingNotReady, "the recording can be played when its broadcast is over")
-            }
-            ReplayRefusal::NoSuchFile => return no_such_file(),
-            ReplayRefusal::NoSuchKey => return no_such_key(),
-            ReplayRefusal::Unavailable => {
-                (Code::MediaUnavailable, "the mixers that have this recording do not answer")
-            }
-        };
-        Self::new(code, message)
     }
 }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use actix_web::{App, test};
+use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::*;
+use crate::delivery::samples::synth;
 use crate::domain::ids::UnixMs;
-use crate::listening::samples::synth;
-use crate::packager::{M4aBuilder, without_headers};
+use crate::packager::{M4aBuilder, NonceHint, RecordedM4a, without_headers};
 
 struct OneRecording;
 
@@ -16,26 +18,26 @@ const ID: &str = "abcdefgh01234567";
 
 #[async_trait]
 impl ReplayMedia for OneRecording {
-    fn room(&self, recording: &RecordingId) -> Result<RoomId, ReplayRefusal> {
+    fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError> {
         let room = RoomId::new("demo").unwrap();
-        if recording.as_str() == ID { Ok(room) } else { Err(ReplayRefusal::NoSuchRecording) }
+        if recording.as_str() == ID { Ok(room) } else { Err(MediaError::NoSuchRecording) }
     }
 
-    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, ReplayRefusal> {
+    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, MediaError> {
         let text = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=0123456789ab&k=1\"\n";
         self.room(recording).map(|_| Bytes::from_static(text.as_bytes()))
     }
 
-    async fn segment(&self, _: &RecordingId, file: &MediaFile) -> Result<Bytes, ReplayRefusal> {
+    async fn segment(&self, _: &RecordingId, file: &MediaFile) -> Result<Bytes, MediaError> {
         match file {
             MediaFile::Segment { msn: 7, .. } => Ok(Bytes::from_static(b"media")),
-            MediaFile::Segment { msn: 8, .. } => Err(ReplayRefusal::NotReady),
-            MediaFile::Segment { msn: 9, .. } => Err(ReplayRefusal::Unavailable),
-            _ => Err(ReplayRefusal::NoSuchFile),
+            MediaFile::Segment { msn: 8, .. } => Err(MediaError::RecordingNotReady),
+            MediaFile::Segment { msn: 9, .. } => Err(MediaError::RecordingUnavailable),
+            _ => Err(MediaError::NoSuchFile),
         }
     }
 
-    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, ReplayRefusal> {
+    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, MediaError> {
         let mut file = M4aBuilder::default();
         file.segment(7, &synth::frames(9, 1)).unwrap();
         file.silence(Duration::from_secs(1));
@@ -44,13 +46,13 @@ impl ReplayMedia for OneRecording {
         Ok(Arc::new(RecordedM4a { room: self.room(recording)?, started, etag: "state".into(), file }))
     }
 
-    async fn frames(&self, _: &RecordingId, sequence: u64) -> Result<Bytes, ReplayRefusal> {
+    async fn frames(&self, _: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {
         assert_eq!(sequence, 7);
         Ok(without_headers(&synth::frames(9, 1)).unwrap())
     }
 
-    async fn key(&self, _: &RecordingId, hint: NonceHint, index: u64) -> Result<[u8; 16], ReplayRefusal> {
-        if hint.to_string() == HINT && index == 1 { Ok([7; 16]) } else { Err(ReplayRefusal::NoSuchKey) }
+    async fn key(&self, _: &RecordingId, hint: NonceHint, index: u64) -> Result<[u8; 16], MediaError> {
+        if hint.to_string() == HINT && index == 1 { Ok([7; 16]) } else { Err(MediaError::NoSuchKey) }
     }
 }
 

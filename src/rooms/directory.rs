@@ -206,11 +206,11 @@ impl Directory {
     }
 
     /// Sets a room. An empty view removes it. Returns false if nothing changed.
-    pub(super) fn set_room(&self, id: &RoomId, view: RoomView) -> bool {
+    pub(crate) fn set_room(&self, id: &RoomId, view: RoomView) -> bool {
         self.write().set_room(id, view)
     }
 
-    pub(super) fn set_module(&self, kind: ModuleKind, id: &ModuleId, view: ModuleView) -> bool {
+    pub(crate) fn set_module(&self, kind: ModuleKind, id: &ModuleId, view: ModuleView) -> bool {
         self.write().set_module(kind, id, view)
     }
 

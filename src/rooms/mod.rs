@@ -9,10 +9,10 @@
 
 mod api_keys;
 mod directory;
+pub mod dirty_rooms;
 #[cfg(test)]
 mod fake_store;
 mod ledger;
-pub mod listener_counter;
 mod modules;
 mod pending_starts;
 mod quotas;

@@ -11,13 +11,13 @@ use super::channel::{Applied, Channel, Inner};
 use super::encode::{self, RoomLine, Surroundings};
 use super::subscription::{Subscription, Viewer};
 use crate::auth::Secrets;
+use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::RoomId;
 use crate::domain::rewind::offered;
 use crate::domain::stage::limits::{Rate, RateLimiter};
 use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal};
 use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
 use crate::presence::{Presence, PresenceError};
-use crate::rooms::listener_counter::Listeners;
 use crate::rooms::{Directory, Room, Scope, now};
 use crate::telemetry::Metrics;
 

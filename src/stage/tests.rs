@@ -10,13 +10,13 @@ use futures::{FutureExt, Stream, StreamExt};
 use super::{CommandError, Dependencies, FoundPerson, OpenError, StageHub, Subscription};
 use crate::auth::Secrets;
 use crate::config::{JwtSecret, Secret};
+use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{ChatText, Command, Person, PersonId, Reaction, Refusal, StageRole};
 use crate::presence::PresenceEvent;
 use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::stage::{StageMessage, StageStore};
-use crate::rooms::listener_counter::Listeners;
 use crate::rooms::{Directory, Scope, WatchApplier};
 use crate::telemetry::Metrics;
 

@@ -42,11 +42,13 @@
 //! `m3u8` is a strict reader for the tests. It shares no code with the writer.
 
 mod adts;
+mod blocking_reload;
 mod clock;
 mod closed;
 mod crypto;
 pub mod m3u8;
 mod m4a;
+mod media_error;
 mod names;
 mod pace;
 mod packager;
@@ -71,9 +73,11 @@ mod packager_tests;
 mod synth;
 
 pub use adts::AdtsError;
+pub use blocking_reload::{Answer, BlockingReload, is_too_far};
 pub use closed::{ClosedSegment, ClosedSegments};
 pub use crypto::{ContentKey, ContentKeys, DecryptError, decrypt, encrypt};
 pub use m4a::{M4aBuilder, M4aFile, Piece, RecordedM4a, Source, without_headers};
+pub use media_error::MediaError;
 pub use names::{MediaFile, NonceHint, NotAMediaFile};
 pub use packager::{PackageError, Packager, PackagerConfig, Progress, SequenceStart};
 pub use playlist::with_token;
@@ -81,4 +85,4 @@ pub use playlist_text::PlaylistText;
 pub use replay::recorded_playlist;
 pub use rewind::Rewind;
 pub use standby_buffer::StandbyBuffer;
-pub use stream::{LiveStream, NotServed, PlaylistBody, StreamStats};
+pub use stream::{LiveStream, PlaylistBody, StreamStats};

@@ -181,8 +181,6 @@ impl Shown {
     }
 }
 
-/// Returns a rewind window with these segments of two seconds each, three per key.
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -8,9 +8,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
+use super::blocking_reload::{Answer, BlockingReload, is_too_far};
 use super::crypto::ContentKeys;
+use super::media_error::MediaError;
 use super::names::{MediaFile, NonceHint};
 use super::packager::{Place, SequenceStart};
 use super::playlist::Playlist;
@@ -57,23 +58,6 @@ pub struct PlaylistBody {
     pub next: (u64, u32),
 }
 
-/// Reason why a request is not served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotServed {
-    #[error("not available any more, or never existed")]
-    Gone,
-    #[error("not available yet")]
-    NotYet,
-    #[error("the broadcast has ended")]
-    Ended,
-    #[error("another mixer continues the stream; request it again")]
-    Superseded,
-    #[error("not available within three target durations")]
-    Timeout,
-    #[error("too far ahead of the playlist")]
-    TooFarAhead,
-}
-
 /// Statistics of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamStats {
@@ -91,19 +75,16 @@ pub struct StreamStats {
 pub struct LiveStream {
     pub(super) keys: ContentKeys,
     limits: Limits,
-    pub(super) state: watch::Sender<Arc<Snapshot>>,
+    pub(super) state: BlockingReload<Snapshot>,
 }
-
-/// Answer of a snapshot to a request; `None`: wait for the next snapshot.
-type Answer<T> = Option<Result<T, NotServed>>;
 
 impl LiveStream {
     pub(super) fn new(keys: ContentKeys, limits: Limits, first: Snapshot) -> Self {
-        Self { keys, limits, state: watch::Sender::new(Arc::new(first)) }
+        Self { keys, limits, state: BlockingReload::new(first, 3 * limits.target) }
     }
 
     pub(super) fn publish(&self, snapshot: Snapshot) {
-        self.state.send_replace(Arc::new(snapshot));
+        self.state.publish(snapshot);
     }
 
     /// Ends publishing by this packager without ending the broadcast.
@@ -122,32 +103,32 @@ impl LiveStream {
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        self.state.borrow().clone()
+        self.state.newest()
     }
 
     /// Returns the newest playlist. With `at` (`_HLS_msn`, `_HLS_part`), waits for the first one that
     /// contains that segment or part (RFC 8216bis section 6.2.5.2), at most three target durations.
-    pub async fn playlist(&self, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {
-        match self.wait(|s| s.playlist_at(at, self)).await {
-            Err(NotServed::Timeout) if !self.snapshot().has_playlist() => Err(NotServed::NotYet),
+    pub async fn playlist(&self, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, MediaError> {
+        match self.state.wait(|s| s.playlist_at(at, self)).await {
+            Err(MediaError::Timeout) if !self.snapshot().has_playlist() => Err(MediaError::NotYet),
             answer => answer,
         }
     }
 
     /// Returns an encrypted part. Waits for the hinted one, at most three target durations.
-    pub async fn part(&self, msn: u64, index: u32) -> Result<Bytes, NotServed> {
-        self.wait(|s| s.part(msn, index)).await
+    pub async fn part(&self, msn: u64, index: u32) -> Result<Bytes, MediaError> {
+        self.state.wait(|s| s.part(msn, index)).await
     }
 
     /// Returns an encrypted whole segment.
-    pub fn segment(&self, msn: u64) -> Result<Bytes, NotServed> {
+    pub fn segment(&self, msn: u64) -> Result<Bytes, MediaError> {
         self.snapshot().segment(msn, &self.keys)
     }
 
     /// Returns the named file, or `Gone` if the name belongs to another broadcast.
-    pub async fn file(&self, file: &MediaFile) -> Result<Bytes, NotServed> {
+    pub async fn file(&self, file: &MediaFile) -> Result<Bytes, MediaError> {
         if file.hint() != self.hint() {
-            return Err(NotServed::Gone);
+            return Err(MediaError::Gone);
         }
         match *file {
             MediaFile::Segment { msn, .. } => self.segment(msn),
@@ -167,23 +148,6 @@ impl LiveStream {
 
     pub fn stats(&self) -> StreamStats {
         self.snapshot().stats()
-    }
-
-    async fn wait<T>(&self, answer: impl Fn(&Snapshot) -> Answer<T>) -> Result<T, NotServed> {
-        let mut changes = self.state.subscribe();
-        let search = async {
-            loop {
-                let snapshot = changes.borrow_and_update().clone();
-                if let Some(answer) = answer(&snapshot) {
-                    return answer;
-                }
-                // The sender is in `self`, so it outlives this wait.
-                if changes.changed().await.is_err() {
-                    return Err(NotServed::Superseded);
-                }
-            }
-        };
-        tokio::time::timeout(3 * self.limits.target, search).await.unwrap_or(Err(NotServed::Timeout))
     }
 }
 
@@ -215,8 +179,8 @@ impl Snapshot {
         let ended = self.phase == Phase::Ended;
         match at {
             Some((msn, part)) if !ended && !self.contains(msn, part) => {
-                if self.is_too_far(msn, part, &stream.limits) {
-                    return Some(Err(NotServed::TooFarAhead));
+                if is_too_far(self.hinted, msn, part, stream.limits.advance_parts()) {
+                    return Some(Err(MediaError::TooFarAhead));
                 }
                 self.never_more()
             }
@@ -240,8 +204,8 @@ impl Snapshot {
     fn never_more<T>(&self) -> Answer<T> {
         match self.phase {
             Phase::Live => None,
-            Phase::Ended => Some(Err(NotServed::Ended)),
-            Phase::Superseded => Some(Err(NotServed::Superseded)),
+            Phase::Ended => Some(Err(MediaError::Gone)),
+            Phase::Superseded => Some(Err(MediaError::Unavailable)),
         }
     }
 
@@ -259,33 +223,24 @@ impl Snapshot {
         }
     }
 
-    /// Returns true if the position is further ahead than RFC 8216bis section 6.2.5.2 allows: two segments
-    /// beyond the last one, or the advance part limit (three seconds of parts) beyond the last part.
-    fn is_too_far(&self, msn: u64, part: Option<u32>, limits: &Limits) -> bool {
-        let (open, parts) = self.hinted;
-        let ahead = (3.0 / limits.part_target.as_secs_f64()).ceil().max(3.0) as u32;
-        let from = if msn == open { parts } else { 0 };
-        msn > open.saturating_add(1) || part.is_some_and(|p| msn >= open && p > from.saturating_add(ahead))
-    }
-
     fn part(&self, msn: u64, index: u32) -> Answer<Bytes> {
         if (msn, index) == self.hinted {
             return self.never_more();
         }
         let parts = match &self.open {
             Some(open) if open.head.msn == msn => &open.parts,
-            _ if msn >= self.hinted.0 => return Some(Err(NotServed::NotYet)),
+            _ if msn >= self.hinted.0 => return Some(Err(MediaError::NotYet)),
             _ => match self.window.get(msn) {
                 Some(segment) => &segment.parts,
-                None => return Some(Err(NotServed::Gone)),
+                None => return Some(Err(MediaError::Gone)),
             },
         };
-        let missing = if msn == self.hinted.0 { NotServed::NotYet } else { NotServed::Gone };
+        let missing = if msn == self.hinted.0 { MediaError::NotYet } else { MediaError::Gone };
         Some(parts.get(index as usize).map(|p| p.bytes.clone()).ok_or(missing))
     }
 
-    fn segment(&self, msn: u64, keys: &ContentKeys) -> Result<Bytes, NotServed> {
-        let missing = if msn >= self.hinted.0 { NotServed::NotYet } else { NotServed::Gone };
+    fn segment(&self, msn: u64, keys: &ContentKeys) -> Result<Bytes, MediaError> {
+        let missing = if msn >= self.hinted.0 { MediaError::NotYet } else { MediaError::Gone };
         self.window.get(msn).and_then(|s| s.whole(keys).ok()).ok_or(missing)
     }
 
@@ -392,7 +347,7 @@ mod tests {
     async fn reload_too_far_ahead_is_refused() {
         let room = Room::with_parts(1);
         for at in [(13, None), (13, Some(0)), (u64::MAX, Some(u32::MAX)), (11, Some(17))] {
-            assert_eq!(room.stream.playlist(Some(at)).await, Err(NotServed::TooFarAhead), "{at:?}");
+            assert_eq!(room.stream.playlist(Some(at)).await, Err(MediaError::TooFarAhead), "{at:?}");
         }
         assert!(poll!(std::pin::pin!(room.stream.playlist(Some((12, Some(0)))))).is_pending());
     }
@@ -401,10 +356,10 @@ mod tests {
     async fn only_hinted_part_is_awaited() {
         let mut room = Room::with_parts(2);
         let stream = room.stream.clone();
-        assert_eq!(stream.part(11, 2).await, Err(NotServed::NotYet));
-        assert_eq!(stream.part(12, 0).await, Err(NotServed::NotYet));
-        assert_eq!(stream.part(9, 0).await, Err(NotServed::Gone));
-        assert_eq!(stream.segment(11), Err(NotServed::NotYet));
+        assert_eq!(stream.part(11, 2).await, Err(MediaError::NotYet));
+        assert_eq!(stream.part(12, 0).await, Err(MediaError::NotYet));
+        assert_eq!(stream.part(9, 0).await, Err(MediaError::Gone));
+        assert_eq!(stream.segment(11), Err(MediaError::NotYet));
         let mut waiting = std::pin::pin!(stream.part(11, 1));
         assert!(poll!(&mut waiting).is_pending());
         room.part();
@@ -433,7 +388,7 @@ mod tests {
         let mut waiting = std::pin::pin!(stream.part(11, 1));
         assert!(poll!(&mut waiting).is_pending());
         room.packager.leave();
-        assert_eq!(waiting.await, Err(NotServed::Gone));
+        assert_eq!(waiting.await, Err(MediaError::Gone));
         assert!(stream.segment(11).is_ok(), "what was heard of it is complete");
     }
 
@@ -446,13 +401,13 @@ mod tests {
         assert!(poll!(&mut list).is_pending() && poll!(&mut part).is_pending());
         room.packager.finish();
         assert!(list.await.unwrap().ended);
-        assert_eq!(part.await, Err(NotServed::Ended));
+        assert_eq!(part.await, Err(MediaError::Gone));
         drop(room);
         assert!(stream.playlist(None).await.unwrap().ended, "and stays the end");
 
         let mut silent = Room::new();
         silent.packager.finish();
-        assert_eq!(silent.stream.playlist(None).await, Err(NotServed::Ended));
+        assert_eq!(silent.stream.playlist(None).await, Err(MediaError::Gone));
     }
 
     #[tokio::test]
@@ -461,8 +416,8 @@ mod tests {
         let mut list = std::pin::pin!(stream.playlist(Some((11, None))));
         assert!(poll!(&mut list).is_pending());
         drop(packager);
-        assert_eq!(list.await, Err(NotServed::Superseded));
-        assert_eq!(stream.part(11, 0).await, Err(NotServed::Superseded));
+        assert_eq!(list.await, Err(MediaError::Unavailable));
+        assert_eq!(stream.part(11, 0).await, Err(MediaError::Unavailable));
         assert!(!stream.playlist(None).await.unwrap().ended, "what is there can be played");
     }
 
@@ -473,10 +428,10 @@ mod tests {
         let now = room.stream.snapshot();
         let empty = Snapshot { window: Window::new(0), ..(*now).clone() };
         let silent = LiveStream::new(room.stream.keys.clone(), limits, empty);
-        assert_eq!(silent.playlist(None).await, Err(NotServed::NotYet));
+        assert_eq!(silent.playlist(None).await, Err(MediaError::NotYet));
         let stalled = LiveStream::new(room.stream.keys.clone(), limits, (*now).clone());
-        assert_eq!(stalled.playlist(Some((11, None))).await, Err(NotServed::Timeout));
-        assert_eq!(stalled.part(11, 0).await, Err(NotServed::Timeout));
+        assert_eq!(stalled.playlist(Some((11, None))).await, Err(MediaError::Timeout));
+        assert_eq!(stalled.part(11, 0).await, Err(MediaError::Timeout));
     }
 
     #[tokio::test]

@@ -56,6 +56,11 @@ impl Limits {
         segment + self.part_target > self.segment
     }
 
+    /// Returns the number of parts that a request may be ahead of the newest part: three seconds of parts.
+    pub fn advance_parts(&self) -> u32 {
+        (3.0 / self.part_target.as_secs_f64()).ceil().max(3.0) as u32
+    }
+
     /// Returns the longest gap that is filled with silence: the window. No listener has media from before the
     /// window.
     pub fn longest_silence(&self) -> Duration {

@@ -12,7 +12,6 @@ pub mod process;
 mod resources;
 pub mod room;
 mod running;
-pub mod streams;
 pub mod supervisor;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,12 +19,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::relay::MixerClient;
 use crate::auth::Secrets;
+use crate::delivery::listener_counter::ListenerCounter;
+use crate::delivery::{MixerClient, Streams};
 use crate::domain::ids::MediaAddr;
 use crate::domain::ports::PortPool;
-use crate::rooms::listener_counter::ListenerCounter;
-use streams::Streams;
 
 /// Time for which a port held by another process is not tried again.
 const QUARANTINE: Duration = Duration::from_secs(60);

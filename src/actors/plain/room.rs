@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{NewParts, NoParts, PartSource, PlainStream};
 use crate::actors::context::{Clock, random_unit};
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
 use crate::actors::room_children::report_finished;
+use crate::delivery::{NewParts, NoParts, PlainStream, RoomParts};
 use crate::domain::ids::RoomId;
 use crate::domain::plain_room::{Fetch, Outcome, PlainRoom, SILENT_FRAMES};
 use crate::domain::plan::Plan;
@@ -23,7 +23,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Durati
 pub struct PlainRoomActor {
     room: RoomId,
     clock: Clock,
-    source: Arc<dyn PartSource>,
+    source: Arc<RoomParts>,
     stream: Arc<PlainStream>,
     parent: ActorRef<super::supervisor::Msg>,
     machine: PlainRoom,
@@ -54,7 +54,7 @@ impl PlainRoomActor {
     pub fn new(
         room: RoomId,
         clock: Clock,
-        source: Arc<dyn PartSource>,
+        source: Arc<RoomParts>,
         stream: Arc<PlainStream>,
         parent: ActorRef<super::supervisor::Msg>,
     ) -> Self {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::room::{self, PlainRoomActor};
-use super::{PartSource, PlainStream, PlainStreams};
 use crate::actors::context::Clock;
 use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
 use crate::actors::room_children::{ChildEnd, RoomChildren};
+use crate::delivery::{PlainStream, PlainStreams, RoomParts};
 use crate::domain::ids::RoomId;
 
 pub struct PlainSupervisor {
     clock: Clock,
-    source: Arc<dyn PartSource>,
+    source: Arc<RoomParts>,
     streams: Arc<PlainStreams>,
     wanted: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
@@ -37,7 +37,7 @@ impl Message for Msg {
 }
 
 impl PlainSupervisor {
-    pub fn new(clock: Clock, source: Arc<dyn PartSource>, streams: Arc<PlainStreams>) -> Self {
+    pub fn new(clock: Clock, source: Arc<RoomParts>, streams: Arc<PlainStreams>) -> Self {
         Self { clock, source, streams, wanted: None, rooms: RoomChildren::default() }
     }
 

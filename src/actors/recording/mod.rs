@@ -13,7 +13,7 @@ pub mod supervisor;
 
 use std::sync::Arc;
 
-use super::mixer::streams::Streams;
+use crate::delivery::Streams;
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
 

@@ -9,10 +9,9 @@ use bytes::Bytes;
 use futures::future::{AbortHandle, Abortable};
 use serde_json::json;
 
-use super::edge_room::EdgeRoom;
-use super::{EdgeCache, IDLE};
 use crate::actors::context::{Context, random_unit};
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
+use crate::delivery::{EdgeCache, EdgeRoom, IDLE};
 use crate::domain::ids::RoomId;
 use crate::domain::plan::Plan;
 use crate::domain::relay_room::{Fetch, Outcome, RelayRoom as Machine, Upstream};

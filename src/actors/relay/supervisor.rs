@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::EdgeCache;
 use super::room::{self, RelayRoomActor};
 use crate::actors::context::Context;
 use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
 use crate::actors::room_children::{ChildEnd, RoomChildren};
+use crate::delivery::EdgeCache;
 use crate::domain::ids::RoomId;
 
 pub struct RelaySupervisor {
@@ -60,7 +60,7 @@ impl RelaySupervisor {
     }
 
     fn follow(&mut self, room: RoomId, cx: &mut Cx<Self>) {
-        let Some(held) = self.relays.held(&room) else { return };
+        let Some(held) = self.relays.get(&room) else { return };
         let (context, relays, me, id) = (self.context.clone(), self.relays.clone(), cx.me(), room.clone());
         self.rooms.start(&room, cx, move || {
             RelayRoomActor::new(id.clone(), context.clone(), relays.clone(), held.clone(), me.clone())

@@ -9,12 +9,10 @@
 
 mod room;
 pub mod supervisor;
-mod windows;
 
 use std::sync::Arc;
 
-use super::mixer::streams::Streams;
-pub use windows::Rewinds;
+use crate::delivery::{Rewinds, Streams};
 
 /// Source and target of the rewind windows.
 #[derive(Clone)]

@@ -16,10 +16,10 @@ use futures::stream::{self, Stream, StreamExt};
 
 use super::super::error::{ApiError, Code};
 use super::super::hls_answer::{SECRET, found};
-use super::{ReplayMedia, ReplayRefusal};
+use crate::delivery::ReplayMedia;
 use crate::domain::civil_time::Rfc3339;
 use crate::domain::recording::RecordingId;
-use crate::packager::{M4aFile, Piece, RecordedM4a, Source};
+use crate::packager::{M4aFile, MediaError, Piece, RecordedM4a, Source};
 
 /// Answers a request for the file. A range is served only if `If-Range` is absent or names this state of the
 /// file. A request for several ranges gets the whole file.
@@ -98,7 +98,7 @@ fn part(whole: &Bytes, range: Range<usize>) -> io::Result<Bytes> {
 }
 
 /// The response has begun, so it is cut off; the client can request the rest.
-fn gone(refusal: ReplayRefusal) -> io::Error {
+fn gone(refusal: MediaError) -> io::Error {
     io::Error::other(format!("{refusal:?}"))
 }
 

@@ -30,10 +30,10 @@ use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use serde_json::json;
 
+use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{Caller, ScopeMissing};
 use crate::domain::recording::RecordingMode;
 use crate::rooms::RoomService;
-use crate::rooms::listener_counter::Listeners;
 use crate::rooms::recordings::Recordings;
 use crate::webhooks::Webhooks;
 

@@ -104,7 +104,7 @@ impl World {
         self.input_after(delay, n, Input::Got { room, number, fetch, outcome });
     }
 
-    /// Answers as `listening::origin` does.
+    /// Answers as `delivery::origin` does.
     fn served(&self, room: &RoomId, fetch: &Fetch) -> Outcome {
         let mixer = self.nodes.iter().find(|node| node.id == fetch.from.mixer);
         let Some((node, side)) = mixer.filter(|n| n.is_up()).and_then(|n| Some((n, n.mixer.as_ref()?)))

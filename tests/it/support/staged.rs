@@ -15,12 +15,13 @@ use aes::cipher::{BlockModeEncrypt, KeyIvInit};
 use async_trait::async_trait;
 use bytes::Bytes;
 use stentor::auth::TokenError;
+use stentor::delivery::LiveMedia;
+use stentor::delivery::listener_counter::Listeners;
 use stentor::domain::grant::Grant;
 use stentor::domain::ids::{ModuleId, RoomId, UnixMs};
-use stentor::http::hls::{self, HlsSide, KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
+use stentor::http::hls::{self, HlsSide, ListenerAuth};
 use stentor::http::{hls_answer::Cors, pages};
-use stentor::packager::PlaylistText;
-use stentor::rooms::listener_counter::Listeners;
+use stentor::packager::{MediaError, PlaylistText};
 
 pub const ROOM: &str = "staged";
 pub const TOKEN: &str = "staged.listener.token";
@@ -62,7 +63,6 @@ impl Stage {
         let room = Arc::new(StagedRoom::record(takes));
         let data = web::Data::new(HlsSide {
             media: room.clone(),
-            keys: room.clone(),
             auth: room,
             replay: None,
             listeners: Listeners {
@@ -195,11 +195,7 @@ impl StagedRoom {
 
 #[async_trait]
 impl LiveMedia for StagedRoom {
-    async fn playlist(
-        &self,
-        _: &RoomId,
-        at: Option<(u64, Option<u32>)>,
-    ) -> Result<PlaylistText, MediaRefusal> {
+    async fn playlist(&self, _: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<PlaylistText, MediaError> {
         if let Some((msn, part)) = at {
             let index = (msn - FIRST_SEQUENCE) as usize;
             self.until(index * PARTS + part.map_or(PARTS - 1, |p| p as usize)).await;
@@ -207,9 +203,9 @@ impl LiveMedia for StagedRoom {
         Ok(Bytes::from(self.render()).into())
     }
 
-    async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+    async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError> {
         let numbers: Vec<usize> = name.split(['-', '.']).filter_map(|n| n.parse().ok()).collect();
-        let segment = |index: usize| self.segments.get(index).ok_or(MediaRefusal::BadName);
+        let segment = |index: usize| self.segments.get(index).ok_or(MediaError::NoSuchFile);
         let body = match (name.split('-').next(), &numbers[..]) {
             (Some("seg"), [index]) => self.seal(*index, &segment(*index)?.parts.concat()),
             (Some("part"), [index, part]) => {
@@ -217,15 +213,12 @@ impl LiveMedia for StagedRoom {
                 self.until(index * PARTS + part).await;
                 self.seal(*index, clear)
             }
-            _ => return Err(MediaRefusal::BadName),
+            _ => return Err(MediaError::NoSuchFile),
         };
         Ok((body, "video/mp2t"))
     }
-}
 
-#[async_trait]
-impl KeyService for StagedRoom {
-    async fn key(&self, _: &RoomId, _: &Grant, _: &str, index: u64) -> Result<[u8; 16], KeyRefusal> {
+    async fn key(&self, _: &RoomId, _: &Grant, _: &str, index: u64) -> Result<[u8; 16], MediaError> {
         Ok(key_bytes(index as usize))
     }
 }

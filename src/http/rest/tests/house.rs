@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::auth::ApiKeys;
 use crate::config::{WebhookEndpoint, WebhooksConfig};
+use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{ApiKey, ApiKeyId, Caller, KeyDigest, KeyName, KeyScope};
 use crate::domain::connection::FencingToken;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
@@ -25,7 +26,6 @@ use crate::http::cors::Origins;
 use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
 use crate::http::tokens::{IssuedToken, ListenerClaims, TokenIssuer};
 use crate::presence::{MemberRole, MemberStatus, PresenceEntry};
-use crate::rooms::listener_counter::Listeners;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{ApiKeyRegistry, FakeStore, RoomService, StoreCopy, now};
 use crate::store::Store;
