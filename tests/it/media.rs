@@ -9,12 +9,12 @@ use stentor::domain::ids::{MediaAddr, Nonce, RoomId, UnixMs};
 use stentor::domain::mix::MixShare;
 use stentor::domain::timeline::{Junction, Moment, Timeline};
 use stentor::ffmpeg::{ExitReason, Ffmpeg, FfmpegCommand, Loudness, MUXER};
-use stentor::packager::m3u8::{self, MediaPlaylist};
 use stentor::packager::{
     ContentKeys, LiveStream, MediaFile, Packager, PackagerConfig, SequenceStart, decrypt,
 };
 use stentor::probe::HeardAudio;
 use stentor::probe::hearing::{decode, level, strongest_hz};
+use stentor::probe::m3u8::Playlist;
 use stentor::probe::transport::Demuxer;
 use stentor::process;
 use tokio::io::AsyncReadExt;
@@ -31,11 +31,11 @@ const ROTATION: u64 = 2;
 async fn rtp_tone_reaches_segments_and_parts() {
     let mut room = Room::start(free_port());
     let mut speaker = speak(room.port, 440);
-    room.pump_until(|list| list.segments.len() >= 3).await;
+    room.pump_until(|list| list.complete().count() >= 3).await;
     let list = room.playlist().await;
-    assert_eq!(list.part_target, Duration::from_millis(192));
-    assert!(list.segments[0].duration < Duration::from_millis(200), "the first closes at its first part");
-    let keys: Vec<_> = list.segments.iter().map(|s| &s.context.key).collect();
+    assert_eq!(list.part_target, Some(0.192));
+    assert!(list.segments[0].duration < 0.2, "the first closes at its first part");
+    let keys: Vec<_> = list.complete().map(|s| s.key.clone()).collect();
     assert!(keys.first() != keys.last(), "heard across a change of key");
 
     for pcm in [room.hear_segments(&list).await, room.hear_parts(&list).await] {
@@ -52,18 +52,18 @@ async fn rtp_tone_reaches_segments_and_parts() {
 async fn killed_ffmpeg_leaves_one_timeline() {
     let mut room = Room::start(free_port());
     let mut speaker = speak(room.port, 440);
-    room.pump_until(|list| list.segments.len() == 2).await;
+    room.pump_until(|list| list.complete().count() == 2).await;
     let before = room.playlist().await;
 
     let status = room.ffmpeg.process.stop(Duration::ZERO).await.unwrap();
     assert_eq!(ExitReason::from(status, &[]), ExitReason::Signal(9));
     room.restart();
-    room.pump_until(|list| list.segments.len() >= 4).await;
+    room.pump_until(|list| list.complete().count() >= 4).await;
 
     let after = room.playlist().await;
     assert_eq!(after.media_sequence, before.media_sequence, "the window is kept");
-    let last = &after.segments.last().unwrap().context;
-    assert_eq!(last.discontinuity_sequence, after.segments[0].context.discontinuity_sequence);
+    let last = after.complete().next_back().unwrap();
+    assert_eq!(last.discontinuity, after.segments[0].discontinuity);
     let heard = HeardAudio { pcm: room.hear_segments(&after).await, ..HeardAudio::default() };
     let silence = heard.longest_silence();
     assert!((0.02..3.0).contains(&silence), "{silence} s are filled");
@@ -91,7 +91,7 @@ async fn lost_packets_stretch_no_part() {
             }
         }
     });
-    room.pump_until(|list| list.segments.len() >= 4).await;
+    room.pump_until(|list| list.complete().count() >= 4).await;
     losing.abort();
     speaker.kill().await.unwrap();
     room.stop().await;
@@ -154,7 +154,7 @@ async fn ffmpeg_reports_taken_port() {
 async fn ffmpeg_listens_on_media_address_only() {
     let mut room = Room::start(free_port());
     let mut speaker = speak(room.port, 440);
-    room.pump_until(|list| !list.segments.is_empty()).await;
+    room.pump_until(|list| list.complete().next().is_some()).await;
     let elsewhere = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
     assert!(UdpSocket::bind((elsewhere, room.port)).is_ok(), "the port is free on another address");
     assert!(UdpSocket::bind((LOCALHOST, room.port)).is_err());
@@ -167,7 +167,7 @@ async fn ffmpeg_listens_on_media_address_only() {
 async fn forged_rtp_and_rtcp_have_no_effect() {
     let mut room = Room::start(free_port());
     let mut speaker = speak(room.port, 440);
-    room.pump_until(|list| list.segments.len() >= 2).await;
+    room.pump_until(|list| list.complete().count() >= 2).await;
     let begun = room.playlist().await.edge_msn();
     let forger = UdpSocket::bind((LOCALHOST, 0)).unwrap();
     for n in 0u16..500 {
@@ -193,9 +193,9 @@ trait Edge {
     fn edge_msn(&self) -> u64;
 }
 
-impl Edge for MediaPlaylist {
+impl Edge for Playlist {
     fn edge_msn(&self) -> u64 {
-        self.segments.last().map_or(0, |segment| segment.context.msn + 1)
+        self.complete().next_back().map_or(0, |segment| segment.sequence + 1)
     }
 }
 
@@ -230,7 +230,7 @@ impl Room {
     }
 
     /// Feeds the packager from FFmpeg until its playlist is as wanted.
-    async fn pump_until(&mut self, wanted: impl Fn(&MediaPlaylist) -> bool) {
+    async fn pump_until(&mut self, wanted: impl Fn(&Playlist) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         let mut buffer = vec![0; 64 * 1024];
         while self.stream.stats().last_sequence.is_none() || !wanted(&self.playlist().await) {
@@ -241,9 +241,9 @@ impl Room {
         }
     }
 
-    async fn playlist(&self) -> MediaPlaylist {
+    async fn playlist(&self) -> Playlist {
         let body = self.stream.playlist(None).await.unwrap();
-        m3u8::parse(std::str::from_utf8(body.text.plain()).unwrap()).unwrap()
+        Playlist::parse_strictly(std::str::from_utf8(body.text.plain()).unwrap()).unwrap()
     }
 
     async fn fetch(&self, name: &str) -> Vec<u8> {
@@ -254,20 +254,20 @@ impl Room {
         decrypt(&self.keys.key(msn / ROTATION), msn, &self.fetch(name).await).unwrap()
     }
 
-    async fn hear_segments(&self, list: &MediaPlaylist) -> Vec<f32> {
+    async fn hear_segments(&self, list: &Playlist) -> Vec<f32> {
         let (mut demuxer, mut audio) = (Demuxer::default(), Vec::new());
-        for segment in &list.segments {
-            let plain = self.fetch_plain(segment.context.msn, &segment.uri).await;
+        for segment in list.complete() {
+            let plain = self.fetch_plain(segment.sequence, segment.uri.as_ref().unwrap()).await;
             audio.extend(demuxer.read(&plain).unwrap().frames.concat());
         }
         decode(Path::new("ffmpeg"), audio).await.unwrap()
     }
 
-    async fn hear_parts(&self, list: &MediaPlaylist) -> Vec<f32> {
+    async fn hear_parts(&self, list: &Playlist) -> Vec<f32> {
         let (mut demuxer, mut audio) = (Demuxer::default(), Vec::new());
-        for segment in &list.segments {
+        for segment in list.complete() {
             for part in &segment.parts {
-                let plain = self.fetch_plain(segment.context.msn, &part.uri).await;
+                let plain = self.fetch_plain(segment.sequence, &part.uri).await;
                 audio.extend(demuxer.read(&plain).unwrap().frames.concat());
             }
         }

@@ -20,7 +20,7 @@ use stentor::domain::model::{Health, Heartbeat, LiveMeta, LiveStatus, Meta, Mixe
 use stentor::domain::ports::PortPool;
 use stentor::janus::FORWARD_PAYLOAD_TYPE;
 use stentor::packager::LiveStream;
-use stentor::packager::m3u8::{self, MediaPlaylist};
+use stentor::probe::m3u8::Playlist;
 use stentor::store::embedded::EmbeddedStore;
 use stentor::store::{
     KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream,
@@ -39,20 +39,20 @@ async fn mixer_room_panic_loses_no_segment() {
     let rtp = house.rtp().await;
     let srtp_key = house.parts.shared.secrets.srtp_key(&room(), &nonce(), Epoch(1), rtp);
     let _tone = srtp::tone(rtp, &srtp_key, FORWARD_PAYLOAD_TYPE, 440);
-    until("three segments", async || house.playlist().await.segments.len() >= 3).await;
+    until("three segments", async || house.playlist().await.complete().count() >= 3).await;
     let before = house.playlist().await;
 
     house.store.fuse.store(true, Relaxed);
     house.store.delete(&key(RoomPart::Mixer)).await.unwrap();
     until("the actor panics", async || !house.store.fuse.load(Relaxed)).await;
-    let discontinuities = |list: &MediaPlaylist| list.segments.last().unwrap().context.discontinuity_sequence;
+    let discontinuities = |list: &Playlist| list.complete().next_back().unwrap().discontinuity;
     let panicked = house.context.clock.wall();
     // Silence does not count.
     until("another FFmpeg writes", async || house.last_part_at().await > Some(UnixMs(panicked.0 + 100)))
         .await;
     let after = house.playlist().await;
     assert_eq!(discontinuities(&after), discontinuities(&before));
-    let numbers: Vec<u64> = after.segments.iter().map(|s| s.context.msn).collect();
+    let numbers: Vec<u64> = after.complete().map(|s| s.sequence).collect();
     assert_eq!(after.media_sequence, before.media_sequence, "the window is kept");
     assert!(numbers.is_sorted_by(|a, b| a + 1 == *b), "{numbers:?}");
     assert_eq!(house.rtp().await, rtp, "nobody has to be told of another port");
@@ -174,9 +174,9 @@ impl House {
         self.stream().await.stats().last_part_at
     }
 
-    async fn playlist(&self) -> MediaPlaylist {
+    async fn playlist(&self) -> Playlist {
         let body = self.stream().await.playlist(None).await.unwrap();
-        m3u8::parse(std::str::from_utf8(body.text.plain()).unwrap()).unwrap()
+        Playlist::parse_strictly(std::str::from_utf8(body.text.plain()).unwrap()).unwrap()
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::m3u8::{self, Context, MediaPlaylist};
 use super::*;
 use stentor_domain::ids::{Nonce, RoomId, UnixMs};
 use stentor_domain::timeline::{Junction, Moment, Timeline};
+use stentor_probe::m3u8::{Playlist, Segment};
 use stentor_probe::transport::Demuxer;
 
 /// Wall-clock time at which the monotonic clock is zero, in milliseconds.
@@ -85,11 +85,12 @@ struct Room {
     last_media: UnixMs,
     /// Number of discontinuities allowed so far, independent of the packager.
     discontinuities: u64,
-    seen: BTreeMap<u64, (Context, String)>,
+    /// Complete segments, without their parts.
+    seen: BTreeMap<u64, Segment>,
     files: BTreeMap<String, Bytes>,
     plain: BTreeMap<String, Vec<u8>>,
     runtime: tokio::runtime::Runtime,
-    last: Option<MediaPlaylist>,
+    last: Option<Playlist>,
     body: Bytes,
 }
 
@@ -273,13 +274,13 @@ impl Room {
         assert_eq!(relayed::refusal(&body, self.stream.hint(), next), None, "a listener node shows it");
         self.body = body.clone();
         let text = std::str::from_utf8(&body).unwrap();
-        let now = m3u8::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let now = Playlist::parse_strictly(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         if let Some(before) = &self.last {
             assert_eq!(now.target_duration, before.target_duration);
             assert_eq!(now.part_target, before.part_target);
             assert!(now.media_sequence >= before.media_sequence);
             assert!(now.discontinuity_sequence >= before.discontinuity_sequence);
-            let newest = |p: &MediaPlaylist| p.segments.last().map(|s| s.context.msn);
+            let newest = |p: &Playlist| p.complete().next_back().map(|s| s.sequence);
             assert!(newest(&now) >= newest(before));
         }
         self.names_stay(&now);
@@ -287,43 +288,44 @@ impl Room {
         self.last = Some(now);
     }
 
-    fn names_stay(&mut self, now: &MediaPlaylist) {
-        for segment in &now.segments {
-            let said = (segment.context.clone(), segment.uri.clone());
-            let msn = segment.context.msn;
+    fn names_stay(&mut self, now: &Playlist) {
+        for segment in now.complete() {
+            let said = Segment { parts: Vec::new(), ..segment.clone() };
+            let msn = segment.sequence;
             assert_eq!(self.seen.entry(msn).or_insert_with(|| said.clone()), &said, "segment {msn}");
             let key = format!("enc.key?n={}&k={}", self.keys.hint(), msn / self.config.key_rotation);
-            assert_eq!(segment.context.key, key);
-            assert!(segment.context.discontinuity_sequence <= self.discontinuities, "needless discontinuity");
+            assert_eq!(segment.key.as_ref().unwrap().uri, key);
+            assert!(segment.discontinuity <= self.discontinuities, "needless discontinuity");
         }
     }
 
     /// Checks that timestamps and counters continue except at a discontinuity, and that FFmpeg's frames are
     /// heard once and in order.
-    fn media_are_continuous(&mut self, now: &MediaPlaylist) {
+    fn media_are_continuous(&mut self, now: &Playlist) {
         let mut demuxer = Demuxer::default();
         let mut discontinuity = None;
         let mut frames = Vec::new();
-        let mut hear = |context: &Context, bytes: &[u8]| {
-            if discontinuity.replace(context.discontinuity_sequence) != Some(context.discontinuity_sequence) {
+        let mut hear = |segment: &Segment, bytes: &[u8]| {
+            if discontinuity.replace(segment.discontinuity) != Some(segment.discontinuity) {
                 demuxer.reset();
             }
-            let audio = demuxer.read(bytes).unwrap_or_else(|why| panic!("{why}: {context:?}"));
+            let audio = demuxer.read(bytes).unwrap_or_else(|why| panic!("{why}: {segment:?}"));
             frames.extend(audio.frames);
         };
-        for segment in &now.segments {
-            let msn = segment.context.msn;
-            let whole = self.fetch_plain(msn, &segment.uri);
+        for segment in now.complete() {
+            let msn = segment.sequence;
+            let whole = self.fetch_plain(msn, segment.uri.as_ref().unwrap());
             if !segment.parts.is_empty() {
                 let parts: Vec<_> = segment.parts.iter().map(|p| self.fetch_plain(msn, &p.uri)).collect();
                 assert_eq!(parts.concat(), whole, "segment {msn}");
             }
-            hear(&segment.context, &whole);
+            hear(segment, &whole);
         }
-        for part in now.open.iter().flat_map(|open| &open.parts) {
-            let context = &now.open.as_ref().unwrap().context;
-            let plain = self.fetch_plain(context.msn, &part.uri);
-            hear(context, &plain);
+        if let Some(open) = now.open() {
+            for part in &open.parts {
+                let plain = self.fetch_plain(open.sequence, &part.uri);
+                hear(open, &plain);
+            }
         }
         let numbers = frames.iter().filter(|frame| frame[..] != adts::SILENCE);
         let numbers: Vec<u32> = numbers.map(|f| u32::from_be_bytes(f[7..11].try_into().unwrap())).collect();
@@ -378,7 +380,7 @@ proptest! {
         let excused = room.excused;
         prop_assert!(lost <= excused + room.part_frames(), "{lost} frames lost, {excused} excused");
         if room.stream.snapshot().has_playlist() {
-            prop_assert!(room.last.is_some_and(|last| last.ended && last.open.is_none()));
+            prop_assert!(room.last.is_some_and(|last| last.ended && last.open().is_none()));
         }
     }
 }

@@ -38,15 +38,12 @@
 //! assert!(text.starts_with("#EXTM3U") && text.contains("#EXT-X-PART:"), "{text}");
 //! # });
 //! ```
-//!
-//! `m3u8` is a strict reader for the tests. It shares no code with the writer.
 
 mod adts;
 mod blocking_reload;
 mod clock;
 mod closed;
 mod crypto;
-pub mod m3u8;
 mod m4a;
 mod media_error;
 mod names;

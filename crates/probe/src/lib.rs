@@ -24,6 +24,7 @@ mod local_tls;
 pub mod m3u8;
 mod rules;
 mod spectrum;
+mod strict;
 pub mod tone;
 pub mod transport;
 

@@ -1,4 +1,4 @@
-//! Strict reader of media playlists (RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis).
+//! Reader of media playlists (RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis).
 //!
 //! Owns: parsing text into [`Playlist`]; every malformed or missing tag is an error. Unknown tags are
 //! ignored, as section 6.3.1 requires. Never does: compare two playlists (`rules` does).
@@ -73,12 +73,22 @@ impl Playlist {
         reader.finish().map_err(|problem| NotAPlaylist { line: text.lines().count(), problem })
     }
 
+    /// Returns the complete segments.
+    pub fn complete(&self) -> impl DoubleEndedIterator<Item = &Segment> {
+        self.segments.iter().filter(|segment| segment.uri.is_some())
+    }
+
+    /// Returns the segment of which only parts exist.
+    pub fn open(&self) -> Option<&Segment> {
+        self.segments.last().filter(|segment| segment.uri.is_none())
+    }
+
     /// Returns the media sequence number and part of the first media that do not exist yet, which a blocking
     /// reload asks for (section 6.2.5.2).
     pub fn edge(&self) -> (u64, u32) {
         match self.segments.last() {
             Some(s) if s.uri.is_none() => (s.sequence, s.parts.len() as u32),
-            Some(s) => (s.sequence + 1, 0),
+            Some(s) => (s.sequence.saturating_add(1), 0),
             None => (self.media_sequence, 0),
         }
     }
@@ -175,8 +185,8 @@ impl Reader {
             None => return Err("a segment without #EXTINF".into()),
         };
         self.segments.push(Segment {
-            sequence: self.media_sequence.unwrap_or(0) + self.segments.len() as u64,
-            discontinuity: self.discontinuity_sequence.unwrap_or(0) + self.discontinuities,
+            sequence: self.media_sequence.unwrap_or(0).saturating_add(self.segments.len() as u64),
+            discontinuity: self.discontinuity_sequence.unwrap_or(0).saturating_add(self.discontinuities),
             uri,
             duration,
             parts,
@@ -269,6 +279,12 @@ fn date(text: &str) -> Option<f64> {
     let (clock, zone) = time.split_at(zone_at);
     let mut hms = clock.splitn(3, ':').map(|n| n.parse::<f64>().ok());
     let (h, m, s) = (hms.next()??, hms.next()??, hms.next()??);
+    let next_month = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    let days = days_since_epoch(next_month.0, next_month.1, 1) - days_since_epoch(year, month, 1);
+    let is_date = (1..=12).contains(&month) && (1..=days).contains(&day);
+    if !is_date || !(0.0..24.0).contains(&h) || !(0.0..60.0).contains(&m) || !(0.0..61.0).contains(&s) {
+        return None;
+    }
     let seconds = days_since_epoch(year, month, day) as f64 * 86_400.0 + h * 3600.0 + m * 60.0 + s;
     Some(seconds - zone_offset(zone)?)
 }
@@ -327,7 +343,9 @@ mod tests {
         assert_eq!(date("2024-02-29T12:00:00.500Z"), Some(1_709_208_000.5));
         assert_eq!(date("2024-02-29T13:00:00.500+0100"), Some(1_709_208_000.5));
         assert_eq!(date("2024-02-29T06:30:00.500-05:30"), Some(1_709_208_000.5));
-        assert_eq!(date("yesterday"), None);
+        for bad in ["yesterday", "2023-02-29T00:00:00Z", "2023-13-01T00:00:00Z", "2023-01-01T24:00:00Z"] {
+            assert_eq!(date(bad), None, "{bad}");
+        }
     }
 
     #[test]
