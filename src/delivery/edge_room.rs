@@ -18,11 +18,10 @@ use crate::domain::hls::least_window;
 use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::relay_room::Upstream;
 use crate::packager::{
-    Answer, BlockingReload, ContentKeys, MediaError, MediaFile, NonceHint, PlaylistBody, Rewind, is_too_far,
+    Answer, BlockingReload, ContentKeys, MediaError, MediaFile, NonceHint, PlaylistBody, Rewind,
+    advance_part_limit, is_too_far,
 };
 
-/// Number of parts that a request may be ahead of the newest part: three seconds of the shortest parts.
-const AHEAD: u32 = 30;
 /// Number of segments before the newest that a mixer may still hold, for any size of its window.
 const BEHIND: u64 = 256;
 /// Upper bound of the parts of one segment in any configuration: ten seconds of the shortest parts, plus
@@ -36,6 +35,8 @@ pub struct Limits {
     wait: Duration,
     /// Time for which a mixer holds a segment.
     keep: Duration,
+    /// Number of parts that a request may be ahead of the newest part, as on the mixer.
+    advance: u32,
     /// Maximum number of files of one room.
     most_files: usize,
 }
@@ -72,10 +73,11 @@ impl Limits {
         let window = hls.window.max(least_window(hls.segment)) as u32;
         let keep = hls.segment * (2 * window + 2);
         let lasting = |each: Duration| keep.as_nanos().div_ceil(each.as_nanos().max(1)) as usize;
+        let advance = advance_part_limit(hls.part);
         // Doubled because segments after restarts may be short. The last term keeps files requested ahead of
         // time from evicting those that exist.
-        let most_files = 2 * (lasting(hls.part) + lasting(hls.segment)) + 4 * AHEAD as usize;
-        Self { wait: 3 * hls.target_duration(), keep, most_files }
+        let most_files = 2 * (lasting(hls.part) + lasting(hls.segment)) + 4 * advance as usize;
+        Self { wait: 3 * hls.target_duration(), keep, advance, most_files }
     }
 }
 
@@ -153,7 +155,7 @@ impl EdgeRoom {
         let answered = async {
             // The directory learns of a new broadcast slightly before the room's actor does.
             self.shown.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
-            self.shown.wait(|shown| answer(shown.playlist.as_ref()?, at)).await
+            self.shown.wait(|shown| answer(shown.playlist.as_ref()?, at, self.limits.advance)).await
         };
         match answered.await {
             Err(MediaError::Timeout) if self.newest().is_none() => Err(MediaError::NotYet),
@@ -164,7 +166,7 @@ impl EdgeRoom {
     /// Returns the playlist of the broadcast that was on air last, if there is one.
     pub async fn last_playlist(&self, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
         self.newest()?;
-        self.shown.wait(|shown| answer(shown.playlist.as_ref()?, at)).await.ok()
+        self.shown.wait(|shown| answer(shown.playlist.as_ref()?, at, self.limits.advance)).await.ok()
     }
 
     /// Returns the rewind window of this broadcast, or of a later one that replaced it meanwhile.
@@ -189,7 +191,7 @@ impl EdgeRoom {
     /// Returns a file. The mixer is asked once, whatever the number of readers; the result is kept as long as
     /// the file can be requested.
     pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> FetchedFile {
-        self.shown.wait(|shown| plausible(shown, &file).transpose()).await?;
+        self.shown.wait(|shown| plausible(shown, &file, self.limits.advance).transpose()).await?;
         let fetch = || {
             let fetched = fetched(mixers.clone(), self.shown.subscribe(), self.room.clone(), file, now);
             let within = tokio::time::timeout(self.limits.wait, fetched);
@@ -271,7 +273,7 @@ impl Source {
 
 /// Answers a playlist request as the mixer would, with one difference: a part index past the end of a closed
 /// segment gets the current playlist at once, since that is new to the caller.
-fn answer(playlist: &PlaylistBody, at: Option<(u64, Option<u32>)>) -> Answer<PlaylistBody> {
+fn answer(playlist: &PlaylistBody, at: Option<(u64, Option<u32>)>, advance: u32) -> Answer<PlaylistBody> {
     let (open, parts) = playlist.next;
     let Some((msn, part)) = at.filter(|_| !playlist.ended) else { return Some(Ok(playlist.clone())) };
     let contained = match part {
@@ -281,12 +283,12 @@ fn answer(playlist: &PlaylistBody, at: Option<(u64, Option<u32>)>) -> Answer<Pla
     if contained {
         return Some(Ok(playlist.clone()));
     }
-    is_too_far(playlist.next, msn, part, AHEAD).then_some(Err(MediaError::TooFarAhead))
+    is_too_far(playlist.next, msn, part, advance).then_some(Err(MediaError::TooFarAhead))
 }
 
 /// Checks that the mixer has the file or may have it soon, so that an invented name causes no request to it.
 /// `Ok(None)` if that is not known yet.
-fn plausible(shown: &EdgeState, file: &MediaFile) -> Result<Option<()>, MediaError> {
+fn plausible(shown: &EdgeState, file: &MediaFile, advance: u32) -> Result<Option<()>, MediaError> {
     let Some((_, hint)) = &shown.live else { return Ok(None) };
     if file.hint() != *hint {
         return Err(MediaError::Gone);
@@ -302,7 +304,7 @@ fn plausible(shown: &EdgeState, file: &MediaFile) -> Result<Option<()>, MediaErr
     let has_left = msn.saturating_add(BEHIND) < open && !rewindable();
     match never_was || has_left {
         true => Err(MediaError::Gone),
-        false if is_too_far(playlist.next, msn, part, AHEAD) => Err(MediaError::NotYet),
+        false if is_too_far(playlist.next, msn, part, advance) => Err(MediaError::NotYet),
         false => Ok(Some(())),
     }
 }

@@ -83,3 +83,4 @@ pub use replay::recorded_playlist;
 pub use rewind::Rewind;
 pub use standby_buffer::StandbyBuffer;
 pub use stream::{LiveStream, PlaylistBody, StreamStats};
+pub use window::advance_part_limit;

@@ -179,7 +179,7 @@ impl Snapshot {
         let ended = self.phase == Phase::Ended;
         match at {
             Some((msn, part)) if !ended && !self.contains(msn, part) => {
-                if is_too_far(self.hinted, msn, part, stream.limits.advance_parts()) {
+                if is_too_far(self.hinted, msn, part, stream.limits.advance) {
                     return Some(Err(MediaError::TooFarAhead));
                 }
                 self.never_more()

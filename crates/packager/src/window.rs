@@ -35,30 +35,21 @@ pub(super) struct Limits {
     pub part_target: Duration,
     /// Number of segments in the playlist, at least three target durations.
     pub window: usize,
+    /// Number of parts that a request may be ahead of the newest part.
+    pub advance: u32,
 }
 
 impl Limits {
     pub fn new(part: Duration, segment: Duration, window: usize) -> Self {
-        let second = 1_000_000_000;
-        let (rate, samples) = (u128::from(SAMPLE_RATE), u128::from(FRAME_SAMPLES));
-        let frames = (part.as_nanos() * rate).div_ceil(samples * second).max(1);
-        let nanos = (frames * samples * second).div_ceil(rate);
-        // Rounded up to the five decimals of the playlist, so that the written PART-HOLD-BACK is exactly
-        // three times the written PART-TARGET.
-        let part_target = Duration::from_nanos(nanos.next_multiple_of(10_000) as u64);
+        let (frames, part_target) = part_target(part);
         let segment = segment.max(part_target);
         let window = window.max(hls::least_window(segment));
         let target = hls::target_duration(segment);
-        Self { segment, target, frames: frames as u64, part_target, window }
+        Self { segment, target, frames, part_target, window, advance: advance_part_limit(part) }
     }
 
     pub fn ends_segment(&self, segment: Duration) -> bool {
         segment + self.part_target > self.segment
-    }
-
-    /// Returns the number of parts that a request may be ahead of the newest part: three seconds of parts.
-    pub fn advance_parts(&self) -> u32 {
-        (3.0 / self.part_target.as_secs_f64()).ceil().max(3.0) as u32
     }
 
     /// Returns the longest gap that is filled with silence: the window. No listener has media from before the
@@ -66,6 +57,23 @@ impl Limits {
     pub fn longest_silence(&self) -> Duration {
         self.segment * self.window as u32
     }
+}
+
+/// Returns the number of AAC frames of a part with this configured duration, and their duration.
+fn part_target(part: Duration) -> (u64, Duration) {
+    let second = 1_000_000_000;
+    let (rate, samples) = (u128::from(SAMPLE_RATE), u128::from(FRAME_SAMPLES));
+    let frames = (part.as_nanos() * rate).div_ceil(samples * second).max(1);
+    let nanos = (frames * samples * second).div_ceil(rate);
+    // Rounded up to the five decimals of the playlist, so that the written PART-HOLD-BACK is exactly three
+    // times the written PART-TARGET.
+    (frames as u64, Duration::from_nanos(nanos.next_multiple_of(10_000) as u64))
+}
+
+/// Returns the advance part limit (RFC 8216bis section 6.2.5.2) for this configured duration of a part: the
+/// number of parts in three seconds, at least three.
+pub fn advance_part_limit(part: Duration) -> u32 {
+    (3.0 / part_target(part).1.as_secs_f64()).ceil().max(3.0) as u32
 }
 
 /// Properties of a segment that are known when its first part arrives.
@@ -253,6 +261,7 @@ mod tests {
     fn part_target_is_whole_frames() {
         let l = limits();
         assert_eq!(l.part_target, Duration::from_millis(192));
+        assert_eq!(l.advance, 16);
         assert_eq!(l.target, Duration::from_secs(2));
         let l = Limits::new(Duration::from_millis(200), Duration::from_millis(2500), 1);
         assert_eq!(l.part_target.as_micros(), 213_340, "ten frames");
