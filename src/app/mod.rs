@@ -22,7 +22,6 @@ pub mod reload;
 mod servers;
 pub mod service_manager;
 pub mod signals;
-mod tokens;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

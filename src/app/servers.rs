@@ -17,7 +17,6 @@ use super::operations::Operations;
 use super::origins::{hosts, speakers_origins};
 use super::readiness::Readiness;
 use super::reload::{LiveApiKeys, ReloadReply};
-use super::tokens::NodeTokens;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::kernel::Registry;
@@ -39,6 +38,7 @@ use crate::http::pages::{self, People};
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
+use crate::http::tokens::NodeTokens;
 use crate::http::{error, ops, proxied, redirect, relay, server};
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{Ledger, RoomService};
@@ -351,7 +351,6 @@ impl Mountable {
         };
         let channel = ChannelSide {
             hub: sides.hub,
-            auth: tokens.clone(),
             rooms: sides.service.clone(),
             tokens: tokens.clone(),
             ws_url: config.ws_url(),

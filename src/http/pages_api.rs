@@ -16,6 +16,7 @@ use actix_web::{HttpResponse, Responder};
 use rand::distr::{Alphanumeric, SampleString};
 use serde::{Deserialize, Serialize};
 
+use crate::auth::IssuedToken;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
@@ -29,7 +30,7 @@ use super::error::{ApiError, Code, not_found};
 use super::extract::{BodyLimit, JsonBody, RoomPath};
 use super::methods::{only_get, other};
 use super::request_id;
-use super::tokens::{ListenerClaims, TokenIssuer};
+use super::tokens::{ListenerClaims, NodeTokens};
 
 /// Maximum number of rooms in the list of a page; the API lists all of them.
 const LISTED: usize = 200;
@@ -43,7 +44,7 @@ pub struct PagesSide {
     /// WebSocket URL for anchors; `None` if nobody can speak through the pages of this node.
     pub ws_url: Option<String>,
     pub rooms: Arc<RoomService>,
-    pub tokens: Arc<dyn TokenIssuer>,
+    pub tokens: Arc<NodeTokens>,
     pub anchors: Option<Arc<dyn PresenceQuery>>,
     pub listeners: Listeners,
     pub origins: Origins,
@@ -161,7 +162,7 @@ async fn token(
     Ok(Json(TokenAnswer { token: issued.token, expires_at: issued.expires_at.0, user_id }))
 }
 
-type Speaker = (super::tokens::IssuedToken, Option<UserId>);
+type Speaker = (IssuedToken, Option<UserId>);
 
 impl PagesSide {
     fn settings(&self) -> Settings<'_> {
@@ -183,11 +184,7 @@ impl PagesSide {
         rooms
     }
 
-    async fn listener(
-        &self,
-        room: &RoomId,
-        name: Option<DisplayName>,
-    ) -> Result<super::tokens::IssuedToken, ApiError> {
+    async fn listener(&self, room: &RoomId, name: Option<DisplayName>) -> Result<IssuedToken, ApiError> {
         // The name lets others recognise the user in the lists of the room.
         let who = ListenerClaims { user: name.as_ref().and_then(id_like), name };
         let known = self.rooms.get(room).await?;

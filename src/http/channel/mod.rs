@@ -27,21 +27,13 @@ use super::extract::BodyLimit;
 use super::hls_answer::Cors;
 use super::request_id;
 use super::rest::channel_resources;
-use super::tokens::TokenIssuer;
-use crate::auth::TokenError;
+use super::tokens::NodeTokens;
 use crate::domain::client_address::network;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{Person, Refusal};
 use crate::rooms::RoomService;
 use crate::stage::{CommandError, OpenError, StageHub};
-
-/// Verifier of the tokens of listeners, anchors and hosts.
-pub trait ChannelAuth: Send + Sync {
-    /// # Errors
-    /// The token is not valid now, or not for this room, or its subject is banned.
-    fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, TokenError>;
-}
 
 /// Caller that a verified token identifies.
 #[derive(Debug, Clone)]
@@ -56,9 +48,8 @@ pub struct Identity {
 /// Dependencies of the handlers.
 pub struct ChannelSide {
     pub hub: Arc<StageHub>,
-    pub auth: Arc<dyn ChannelAuth>,
     pub rooms: Arc<RoomService>,
-    pub tokens: Arc<dyn TokenIssuer>,
+    pub tokens: Arc<NodeTokens>,
     /// WebSocket URL for anchors; `None` if this node knows none. Nobody can then come to the stage.
     pub ws_url: Option<String>,
     pub cors: Cors,
@@ -113,7 +104,7 @@ impl ChannelSide {
     }
 
     fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, ApiError> {
-        Ok(self.auth.identify(token, room)?)
+        Ok(self.tokens.identify(token, room)?)
     }
 }
 

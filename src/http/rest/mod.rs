@@ -42,7 +42,7 @@ use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found, quota_refusal};
 use super::extract::BodyLimit;
 use super::request_id;
-use super::tokens::TokenIssuer;
+use super::tokens::NodeTokens;
 
 pub(in crate::http) use body::Done;
 pub use endpoints::{channel_resources, document, openapi};
@@ -84,7 +84,7 @@ impl From<ScopeMissing> for ApiError {
 pub struct Api {
     pub rooms: Arc<RoomService>,
     pub auth: Arc<dyn ApiAuth>,
-    pub tokens: Arc<dyn TokenIssuer>,
+    pub tokens: Arc<NodeTokens>,
     /// `None` on a node without presence, which does not count anchors.
     pub anchors: Option<Arc<dyn PresenceQuery>>,
     pub listeners: Listeners,

@@ -9,25 +9,26 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use actix_web::test::TestRequest;
 use actix_web::{App, Error, test, web};
+use base64::Engine;
 use serde_json::{Value, json};
 
-use crate::auth::ApiKeys;
-use crate::config::{WebhookEndpoint, WebhooksConfig};
+use crate::auth::{ApiKeys, Secrets, Tokens};
+use crate::clock::Clock;
+use crate::config::{JwtSecret, Secret, WebhookEndpoint, WebhooksConfig};
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{ApiKey, ApiKeyId, Caller, KeyDigest, KeyName, KeyScope};
 use crate::domain::connection::FencingToken;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
-use crate::domain::model::UserRole;
 use crate::domain::quotas::Quotas;
-use crate::domain::recording::{RecordingId, RecordingMode};
+use crate::domain::recording::RecordingMode;
 use crate::domain::webhooks::WebhookFilter;
 use crate::http::anchors::PresenceQuery;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
-use crate::http::tokens::{IssuedToken, ListenerClaims, TokenIssuer};
+use crate::http::tokens::NodeTokens;
 use crate::presence::{MemberRole, MemberStatus, PresenceEntry};
 use crate::rooms::recordings::Recordings;
-use crate::rooms::{ApiKeyRegistry, FakeStore, RoomService, StoreCopy, now};
+use crate::rooms::{ApiKeyRegistry, Directory, FakeStore, RoomService, StoreCopy, now};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
@@ -130,7 +131,7 @@ async fn house_for(auth: impl FnOnce(&Arc<RoomService>) -> Arc<dyn ApiAuth>, ori
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
         auth: auth(&rooms),
-        tokens: Arc::new(PlainTokens),
+        tokens: Arc::new(tokens(store.directory())),
         anchors: Some(Arc::new(AnnIsThere)),
         listeners: Listeners {
             me: ModuleId::new("api").unwrap(),
@@ -268,20 +269,20 @@ impl ApiAuth for StoredKeys {
     }
 }
 
-pub struct PlainTokens;
+/// Returns tokens under a test secret.
+fn tokens(directory: Arc<Directory>) -> NodeTokens {
+    let secret = || Secret(vec![1; 32]);
+    let jwt = vec![JwtSecret { kid: "k".into(), secret: secret() }];
+    let secrets = Arc::new(Secrets { jwt, hls: secret(), janus_room: secret() });
+    let hour = Duration::from_secs(3600);
+    let tokens = Tokens::new(&secrets.jwt, "test", hour);
+    NodeTokens { tokens, secrets, anchor_ttl: hour, clock: Clock::start(), directory }
+}
 
-impl TokenIssuer for PlainTokens {
-    fn listener(&self, _: &ListenerClaims, room: &RoomId, _: UnixMs, now: UnixMs) -> IssuedToken {
-        IssuedToken { token: format!("listens-to-{room}"), expires_at: UnixMs(now.0 + 1000) }
-    }
-
-    fn replay(&self, recording: &RecordingId, _: &RoomId, now: UnixMs) -> IssuedToken {
-        IssuedToken { token: format!("replays-{recording}"), expires_at: UnixMs(now.0 + 1000) }
-    }
-
-    fn speaker(&self, role: UserRole, user: &UserId, room: &RoomId, _: UnixMs, now: UnixMs) -> IssuedToken {
-        IssuedToken { token: format!("{role:?}-{user}-in-{room}"), expires_at: UnixMs(now.0 + 2000) }
-    }
+/// Returns the claims of an issued token.
+pub fn claims(token: &Value) -> Value {
+    let claims = token.as_str().unwrap().split('.').nth(1).unwrap();
+    serde_json::from_slice(&base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
 }
 
 /// Presence in which Ann is in every room, with a token that was not issued here.

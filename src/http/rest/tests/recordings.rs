@@ -3,7 +3,7 @@
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
-use super::house::house;
+use super::house::{claims, house};
 use crate::store::Store;
 
 /// Id of the recording that the test setup creates.
@@ -42,7 +42,8 @@ async fn deletion_marks_recording_in_store() {
 async fn replay_tokens_are_issued_per_recording() {
     let house = house().await;
     let issued = house.post(&format!("/api/recordings/{ID}/token"), Value::Null).await;
-    assert_eq!((issued.status, &issued.json["token"]), (200, &json!(format!("replays-{ID}"))));
+    let told = claims(&issued.json["token"]);
+    assert_eq!((issued.status, &told["role"], &told["recordingId"]), (200, &json!("replay"), &json!(ID)));
     let unknown = house.post("/api/recordings/aaaaaaaaaaaaaaaa/token", Value::Null).await;
     unknown.refused(404, "recording_not_found");
 }

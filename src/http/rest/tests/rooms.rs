@@ -3,7 +3,7 @@
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
-use super::house::{house, json_request};
+use super::house::{claims, house, json_request};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::rooms::Fault;
 
@@ -354,7 +354,8 @@ async fn listener_tokens_are_for_one_known_room() {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "demo"})).await;
     let issued = house.post("/api/token", json!({"roomId": "demo"})).await;
-    assert_eq!((issued.status, &issued.json["token"]), (200, &json!("listens-to-demo")));
+    let told = claims(&issued.json["token"]);
+    assert_eq!((issued.status, &told["role"], &told["roomId"]), (200, &json!("listener"), &json!("demo")));
     assert!(issued.json["expiresAt"].as_u64().unwrap() > 1_600_000_000_000);
     house.post("/api/token", json!({"roomId": "a/b"})).await.refused(400, "invalid_room_id");
     house.post("/api/token", json!({})).await.refused(400, "invalid_body");

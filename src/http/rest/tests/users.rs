@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
-use super::house::{house, json_request};
+use super::house::{claims, house, json_request};
 use crate::domain::ids::RoomId;
 
 #[actix::test]
@@ -16,17 +16,24 @@ async fn invitation_contains_connection_details() {
     assert_eq!(made.status, 201);
     let expires = made.json["expiresAt"].as_u64().unwrap();
     assert!(expires > 1_600_000_000_000);
+    let token = made.json["token"].as_str().unwrap();
+    let told = claims(&made.json["token"]);
+    assert_eq!(
+        (&told["role"], &told["sub"], &told["roomId"]),
+        (&json!("host"), &json!("bob"), &json!("demo"))
+    );
     assert_eq!(
         made.json,
         json!({
             "success": true, "userId": "bob", "role": "host",
-            "token": "Host-bob-in-demo", "expiresAt": expires,
+            "token": token, "expiresAt": expires,
             "wsUrl": "wss://live.example.org/ws", "pin": "abc123",
-            "inviteUrl": "https://live.example.org/speak/demo#token=Host-bob-in-demo",
+            "inviteUrl": format!("https://live.example.org/speak/demo#token={token}"),
         })
     );
     let again = house.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": "bob"})).await;
-    assert_eq!((again.status, &again.json["token"]), (201, &json!("Anchor-bob-in-demo")));
+    let told = claims(&again.json["token"]);
+    assert_eq!((again.status, &told["role"], &told["sub"]), (201, &json!("anchor"), &json!("bob")));
     let chosen = house.post("/api/rooms/demo/users", json!({"role": "anchor"})).await;
     assert_eq!(chosen.json["userId"].as_str().unwrap().len(), 16);
 }
