@@ -7,7 +7,7 @@
 //! use stentor_fuzz::{Corpus, Mutation, Mutations};
 //!
 //! let corpus = Corpus::lines("{\"n\":1}\n");
-//! let huge = Mutations { seed: 0, changes: vec![Mutation::Number { at: 0, value: 5 }] };
+//! let huge = Mutations { seed: 0, changes: vec![Mutation::Number { at: 0, value: 8 }] };
 //! assert_eq!(corpus.text(&huge), "{\"n\":18446744073709551616}");
 //! ```
 //!
@@ -16,8 +16,19 @@
 use bolero::TypeGenerator;
 
 /// Numbers at which parsers and arithmetic break.
-const NUMBERS: [&str; 8] =
-    ["0", "-1", "1.5", "1e400", "9007199254740993", "18446744073709551616", "00", "-9223372036854775808"];
+const NUMBERS: [&str; 11] = [
+    "0",
+    "-1",
+    "1.5",
+    "1e19",
+    "1e400",
+    "4294967295",
+    "9007199254740993",
+    "18446744073709551615",
+    "18446744073709551616",
+    "-9223372036854775808",
+    "00",
+];
 /// Fragments with a meaning in JSON, YAML, playlists, URLs or texts for people.
 const FRAGMENTS: [&str; 16] = [
     "null", "{}", "[", "\"", "\\u0000", "\u{202e}", "\u{0}", "\n", "\r", ": ", "#EXT-X-", "../", "%2e", "\t",

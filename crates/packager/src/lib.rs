@@ -63,6 +63,8 @@ mod window;
 mod window_snapshot;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod histories;
 #[cfg(test)]
 mod packager_tests;

@@ -136,7 +136,10 @@ impl Packager {
         at: Moment,
     ) -> Option<(Self, Arc<LiveStream>)> {
         let (window, junction) = window_snapshot::from_bytes(snapshot, keys.hint())?;
-        let goes_on = window.held().last().is_some_and(|last| last.head.msn + 1 == start.media_sequence)
+        let goes_on = window
+            .held()
+            .last()
+            .is_some_and(|last| last.head.msn.checked_add(1) == Some(start.media_sequence))
             && window.next_discontinuity() == start.discontinuity;
         goes_on.then(|| Self::with(config, keys, start, junction, at, window))
     }

@@ -75,7 +75,7 @@ impl PartList {
             }
         }
         let ended = text.ends_with("#EXT-X-ENDLIST\n");
-        let behind_last = parts.last().map(|part| (part.msn, part.index + 1));
+        let behind_last = parts.last().and_then(|part| Some((part.msn, part.index.checked_add(1)?)));
         let next = hinted.or(behind_last.filter(|_| ended))?;
         Some(Self { hint: hint?, parts, next, ended })
     }
@@ -89,7 +89,7 @@ impl PartList {
         let new = &self.parts[self.parts.partition_point(is_old)..];
         let mut total = Duration::ZERO;
         let fits = |part: &&ListedPart| {
-            total += part.duration;
+            total = total.saturating_add(part.duration);
             total <= limit
         };
         let count = new.iter().rev().take_while(fits).count().max(usize::from(!new.is_empty()));

@@ -103,7 +103,7 @@ pub(super) fn from_bytes(mut bytes: Bytes, hint: NonceHint) -> Option<(Window, J
     }
     let mut held: VecDeque<Arc<Segment>> = VecDeque::new();
     for made in contents.segments {
-        if held.back().is_some_and(|last| last.head.msn + 1 != made.msn) {
+        if held.back().is_some_and(|last| last.head.msn.checked_add(1) != Some(made.msn)) {
             return None;
         }
         let whole = match made.whole {

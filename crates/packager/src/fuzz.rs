@@ -1,0 +1,68 @@
+//! Fuzz tests: bytes of FFmpeg and of other nodes, changed at random places, never make the packager panic.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use stentor_domain::timeline::{Junction, Moment, Timeline};
+use stentor_fuzz::{Corpus, Mutations};
+
+use super::adts::AdtsReader;
+use super::histories::{keys, moment, runtime};
+use super::packager::{Packager, PackagerConfig, SequenceStart};
+use super::plain::PartList;
+use super::synth;
+
+fn ms(ms: u64) -> Moment {
+    moment(Duration::from_millis(ms))
+}
+
+#[test]
+fn fuzz_ffmpegs_adts_stream() {
+    let corpus = Corpus::new([synth::frames(3, 1), synth::frames(9, 4)]);
+    bolero::check!().with_type().for_each(|mutations: &Mutations| {
+        let bytes = corpus.input(mutations);
+        let (mut reader, mut taken) = (AdtsReader::default(), 0);
+        reader.feed(&bytes);
+        while let Ok(Some(frame)) = reader.next_frame() {
+            taken += frame.len();
+        }
+        assert_eq!(taken + reader.rest().len(), bytes.len(), "no byte is lost");
+    });
+}
+
+#[test]
+fn fuzz_window_snapshots_of_nodes() {
+    let config = PackagerConfig {
+        part: Duration::from_millis(192),
+        segment: Duration::from_secs(2),
+        window: 6,
+        key_rotation: 2,
+    };
+    let first = Junction::First(Timeline::default());
+    let (mut packager, stream) = Packager::new(config, keys(), SequenceStart::default(), first, ms(0));
+    packager.begin_incarnation(ms(0));
+    packager.push(&synth::frames(9, 1), ms(192)).unwrap();
+    let (next, snapshot) = (packager.next(), stream.window_snapshot(ms(192).wall));
+    let corpus = Corpus::new([&snapshot]);
+    assert!(Packager::behind(config, keys(), next, snapshot, ms(192)).is_some());
+    bolero::check!().with_type().for_each(|mutations: &Mutations| {
+        let snapshot = Bytes::from(corpus.input(mutations));
+        if let Some((mut packager, stream)) = Packager::behind(config, keys(), next, snapshot, ms(192)) {
+            packager.begin_incarnation(ms(200));
+            packager.push(&synth::frames(20, 2), ms(700)).unwrap();
+            stream.window_snapshot(ms(700).wall);
+            runtime().block_on(stream.playlist(None)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn fuzz_plain_streams_playlists() {
+    let corpus = Corpus::new([include_str!("../../../tests/corpus/playlist.m3u8")]);
+    bolero::check!().with_type().for_each(|mutations: &Mutations| {
+        if let Some(list) = PartList::read(&corpus.input(mutations)) {
+            let newest = list.newest(Some((7, 1)), Duration::from_secs(2));
+            assert!(newest.len() <= list.newest(None, Duration::MAX).len());
+        }
+    });
+}
