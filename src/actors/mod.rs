@@ -38,6 +38,5 @@ pub mod relay;
 pub mod rewind;
 pub mod room_children;
 pub mod rooms;
-pub mod signalling;
 pub mod stage;
 pub mod store_watch;

@@ -7,10 +7,9 @@ use async_trait::async_trait;
 
 use crate::actors::anchors::{AnchorParts, Januses, LocalJanus, MediaSessions};
 use crate::actors::context::Context;
-use crate::actors::gateway::GatewayParts;
 use crate::actors::gateway::acceptor::Acceptor;
+use crate::actors::gateway::{GatewayParts, SessionManager};
 use crate::actors::node::GatewayRole;
-use crate::actors::signalling::SessionManager;
 use crate::auth::{Seal, Secrets};
 use crate::config::{Config, PresenceConfig, PresenceKind};
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
@@ -67,8 +66,8 @@ pub fn role(context: &Context, needs: Needs) -> GatewayRole {
     };
     let anchors = MediaSessions::default();
     let desk = SessionManager::new(context.clone(), service, anchors.clone(), backend.lock, backend.presence);
-    let (signalling, ws) = (Arc::new(desk.clone()), &context.config.ws);
-    let clients = Arc::new(GatewayParts::new(signalling, ws, context.clock, context.metrics.clone()));
+    let (signalling, metrics) = (Arc::new(desk.clone()), context.metrics.clone());
+    let clients = Arc::new(GatewayParts::new(signalling, &context.config, context.clock, metrics));
     GatewayRole { parts: clients, door, desk, anchors: (parts, anchors) }
 }
 

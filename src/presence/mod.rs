@@ -23,10 +23,10 @@ use crate::domain::connection::{
     ConnectionId, Duplicate, FencingToken, GatewayIncarnation, Holder, JoinOutcome, LockKey, ReleaseOutcome,
     UpdateOutcome,
 };
-use crate::domain::ids::{RoomId, UserId};
-use crate::domain::model::UserRole;
+use crate::domain::ids::RoomId;
 
-pub use crate::domain::connection::Lifetimes;
+pub use crate::domain::connection::{Lifetimes, RenewOutcome};
+pub use crate::domain::presence_entry::{MemberRole, MemberStatus, PresenceEntry};
 
 /// Maximum number of notifications kept for a slow subscriber. One that lags further gets
 /// [`PresenceEvent::LookAgain`].
@@ -71,14 +71,6 @@ pub enum SignOfLife {
     Anew,
 }
 
-/// Result of a renewal of a connection lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RenewOutcome {
-    StillOurs,
-    /// Another connection holds the lock, or has held it since.
-    Lost,
-}
-
 /// Notification that a connection has lost its lock to another one and must be closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockReplaced {
@@ -104,46 +96,6 @@ pub enum PresenceEvent<T> {
 
 /// Stream of notifications. Ends only with the backend.
 pub type NewsStream<T> = BoxStream<'static, PresenceEvent<T>>;
-
-/// Role that the token of a user in a room claims. A role of a newer version reads as the lowest one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MemberRole {
-    Host,
-    #[serde(other)]
-    Anchor,
-}
-
-impl From<MemberRole> for UserRole {
-    fn from(role: MemberRole) -> Self {
-        match role {
-            MemberRole::Host => Self::Host,
-            MemberRole::Anchor => Self::Anchor,
-        }
-    }
-}
-
-/// Activity of a user in a room. A status of a newer version reads as `idle`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MemberStatus {
-    OnAir,
-    #[serde(other)]
-    Idle,
-}
-
-/// Presence entry: record of a user in a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PresenceEntry {
-    pub user_id: UserId,
-    pub role: MemberRole,
-    pub display_name: Option<String>,
-    pub status: MemberStatus,
-    pub muted: bool,
-    /// Fencing token of the connection lock under which the entry was written.
-    pub fence: FencingToken,
-}
 
 /// Connection locks: one connection per user and room.
 #[async_trait]
@@ -223,24 +175,4 @@ fn news<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>)
 /// interrupted does not send the first one itself.
 fn news_from_now<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>) -> NewsStream<T> {
     stream::iter([PresenceEvent::LookAgain]).chain(news(heard)).boxed()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Otherwise one entry of a newer version would hide the whole room from a gateway of this version.
-    #[test]
-    fn values_of_newer_versions_are_read() {
-        let text = r#"{"userId":"ann","role":"narrator","displayName":null,"status":"asleep","muted":false,
-            "fence":7,"mood":"good"}"#;
-        let entry: PresenceEntry = serde_json::from_str(text).unwrap();
-        assert_eq!((entry.role, entry.status), (MemberRole::Anchor, MemberStatus::Idle));
-        let same =
-            r#"{"userId":"ann","role":"host","displayName":null,"status":"onair","muted":true,"fence":7}"#;
-        assert_eq!(
-            serde_json::to_string(&serde_json::from_str::<PresenceEntry>(same).unwrap()).unwrap(),
-            same
-        );
-    }
 }

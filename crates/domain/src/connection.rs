@@ -91,6 +91,14 @@ pub enum Renewal {
     Lost,
 }
 
+/// Result of a renewal, as the holder learns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RenewOutcome {
+    StillOurs,
+    /// Another connection holds the lock, or has held it since.
+    Lost,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReleaseOutcome {
     Freed,

@@ -1,25 +1,31 @@
-//! Actor of one connected client: its frames become calls, and everything sent to it goes through its
-//! [`OutboundQueue`].
+//! Actor of one connected client: the shell of its
+//! [`ClientSession`](crate::domain::client_session::ClientSession).
 //!
 //! ```text
-//! Connecting ── admitted ──▶ Open ── any reason ──▶ Closing ── answered or 1 s ──▶ ended
-//!      └────────────── refused, left, dead, stopped ──▲
+//! Connecting ── lock acquired ──▶ Open ── any reason ──▶ Closing ── answered or 1 s ──▶ ended
+//!      └────────────── refused, left, dead, stopped ──────▲
 //! ```
-//! Calls that arrive while the client is connecting wait. Every call runs concurrently with the others and
-//! with reading, so a slow call delays neither pings nor the close. Never restarted: its end, whatever the
-//! cause, closes the session.
+//! Frames become calls of the session. Its effects run as futures, whose results come back as messages, so a
+//! slow call delays neither pings nor the close. Everything sent to the client goes through its
+//! [`OutboundQueue`]. Never restarted: its end, whatever the cause, closes the session. It ends when the
+//! results that the session still needs have arrived.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::calls::{AnsweredText, PendingTexts};
+use super::effects::{Running, SessionEffects};
 use super::outbound::{OutboundFrame, OutboundQueue};
-use super::{ConnectionInfo, GatewayParts, Session};
+use super::{ConnectionInfo, GatewayParts};
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
+use crate::domain::client_session::{Answer, CallId, ClientSession, Effect, Input};
 use crate::domain::connection_limits::{Admission, ConnectionLimiter, LivenessAction};
 use crate::domain::rpc::{self, Call, Entry, Id, Packet, Response};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
@@ -30,19 +36,19 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// One connected client.
 pub struct WsClient {
     parts: Arc<GatewayParts>,
-    peer: ConnectionInfo,
+    peer: Arc<ConnectionInfo>,
     line: Arc<OutboundQueue>,
     guard: ConnectionLimiter,
-    phase: Phase,
-    /// Timer of the next ping or liveness check; while closing, timer of the forced end.
-    alarm: Option<Timer>,
-}
-
-enum Phase {
-    /// Holds the calls that arrived before the session was ready.
-    Connecting(Vec<PendingCalls>),
-    Open(SessionGuard),
-    Closing,
+    session: ClientSession,
+    effects: Box<dyn SessionEffects>,
+    texts: PendingTexts,
+    /// Code with which the connection is closed.
+    closed: Option<CloseCode>,
+    /// The closing handshake is over.
+    ended: bool,
+    /// Timer of the next ping, liveness check or tick of the session, and its time; while closing, timer of
+    /// the forced end.
+    alarm: Option<(Duration, Timer)>,
 }
 
 /// Input from a client, as read by the transport.
@@ -61,15 +67,21 @@ pub enum Inbound {
     Gone,
 }
 
+/// Events of a media session, as inputs of the client session.
+pub struct Events(BoxStream<'static, Input>);
+
 pub enum Msg {
     /// The transport reads on when the permit is dropped.
     Received(Inbound, OwnedSemaphorePermit),
-    Connected(Result<SessionGuard, CloseCode>),
-    /// `calls` calls have finished. `text`: their response; `None` if none of them expects one.
-    Answered {
-        calls: usize,
-        text: Option<String>,
-    },
+    /// Result of an effect.
+    Session(Box<Input>),
+    Event(Events, Option<Box<Input>>),
+    /// Another connection has acquired the lock of this one.
+    LockReplaced,
+    /// Presence may have lost the lock.
+    RenewNow,
+    /// The room may have changed in the store.
+    RoomChanged,
     Alarm,
     /// The outbound queue holds the reason.
     CloseAsked,
@@ -79,45 +91,32 @@ impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
             Self::Received(..) => "received",
-            Self::Connected(_) => "connected",
-            Self::Answered { .. } => "answered",
+            Self::Session(input) => input.kind(),
+            Self::Event(..) => "event",
+            Self::LockReplaced => "lock_replaced",
+            Self::RenewNow => "renew_now",
+            Self::RoomChanged => "room_changed",
             Self::Alarm => "alarm",
             Self::CloseAsked => "close_asked",
         }
     }
 }
 
-/// Session whose [`closed`](Session::closed) is called exactly once, on every path.
-pub struct SessionGuard {
-    session: Arc<dyn Session>,
-    code: CloseCode,
-    left: bool,
-}
-
-impl Drop for SessionGuard {
-    fn drop(&mut self) {
-        self.session.closed(self.code, self.left);
-    }
-}
-
-/// Calls of one text, until they are answered.
-struct PendingCalls {
-    batch: bool,
-    calls: Vec<PendingCall>,
-    /// Number of these calls that the limiter counts as unfinished.
-    waiting: usize,
-}
-
-/// Call, or the refusal that answers it. Without an id it is a notification.
-struct PendingCall {
-    id: Option<Id>,
-    method: Result<Method, RpcError>,
-}
-
 impl WsClient {
-    pub fn new(parts: Arc<GatewayParts>, peer: ConnectionInfo, line: Arc<OutboundQueue>) -> Self {
-        let guard = ConnectionLimiter::new(&parts.limits, parts.clock.now());
-        Self { parts, peer, line, guard, phase: Phase::Connecting(Vec::new()), alarm: None }
+    pub fn new(parts: Arc<GatewayParts>, peer: Arc<ConnectionInfo>, line: Arc<OutboundQueue>) -> Self {
+        let now = parts.clock.now();
+        Self {
+            guard: ConnectionLimiter::new(&parts.limits, now),
+            session: ClientSession::new(peer.as_peer(), parts.rules.clone(), now),
+            effects: parts.signalling.effects(peer.clone()),
+            texts: PendingTexts::default(),
+            closed: None,
+            ended: false,
+            alarm: None,
+            parts,
+            peer,
+            line,
+        }
     }
 
     fn received(&mut self, inbound: Inbound, cx: &mut Cx<Self>) {
@@ -129,7 +128,7 @@ impl WsClient {
                 self.close(CloseCode::Normal, cx);
                 self.end(cx);
             }
-            _ if matches!(self.phase, Phase::Closing) => {}
+            _ if self.closed.is_some() => {}
             Inbound::Bad(code) => self.close(code, cx),
             Inbound::Pong | Inbound::Fragments => {
                 self.admit(cx);
@@ -160,26 +159,22 @@ impl WsClient {
             Packet::Single(entry) => (vec![entry], false),
             Packet::Batch(entries) => (entries, true),
         };
-        let mut work = PendingCalls { batch, calls: Vec::with_capacity(entries.len()), waiting: 0 };
+        let mut calls = Vec::with_capacity(entries.len());
         for entry in entries {
             match self.begin(entry) {
-                Some(begun) => work.calls.push(begun),
+                Some(begun) => calls.push(begun),
                 None => return self.close(CloseCode::Flooding, cx),
             }
         }
-        work.waiting = work.calls.iter().filter(|call| call.method.is_ok()).count();
-        match &mut self.phase {
-            Phase::Connecting(early) if work.waiting > 0 => early.push(work),
-            Phase::Open(attached) if work.waiting > 0 => {
-                let session = attached.session.clone();
-                self.run(session, work, cx);
-            }
-            _ => self.refuse(work),
+        let (calls, answered) = self.texts.begin(calls, batch);
+        answered.into_iter().for_each(|text| self.answered(text));
+        for (id, method) in calls {
+            self.feed(Input::Call(id, method), cx);
         }
     }
 
     /// Prepares one call. Returns `None` if the client has exceeded its rate for too long.
-    fn begin(&mut self, entry: Entry) -> Option<PendingCall> {
+    fn begin(&mut self, entry: Entry) -> Option<(Option<Id>, Result<Method, RpcError>)> {
         let limits = &self.parts.limits;
         let admission = self.guard.admit(limits, self.parts.clock.now());
         let (id, call) = match entry {
@@ -201,126 +196,151 @@ impl WsClient {
         if let Err(error) = &method {
             self.parts.metrics.ws_call("none", error.code.as_str(), None);
         }
-        Some(PendingCall { id, method })
+        Some((id, method))
     }
 
-    /// Answers a text that contains no call to run.
-    fn refuse(&self, work: PendingCalls) {
-        let refused = |call: PendingCall| Some(Response { id: call.id?, outcome: Err(call.method.err()?) });
-        let responses: Vec<_> = work.calls.into_iter().filter_map(refused).collect();
-        self.answer(rpc::write(&responses, work.batch));
+    fn reply(&mut self, id: CallId, outcome: Result<Answer, RpcError>) {
+        let label = outcome.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
+        let outcome = outcome.map(|answer| self.effects.render(answer));
+        let Some(answered) = self.texts.answer(id, outcome) else { return };
+        self.parts.metrics.ws_call(answered.method, label, Some(answered.since.elapsed()));
+        answered.text.into_iter().for_each(|text| self.answered(text));
     }
 
-    fn run(&self, session: Arc<dyn Session>, work: PendingCalls, cx: &mut Cx<Self>) {
-        let (parts, waiting) = (self.parts.clone(), work.waiting);
-        cx.run(answered(session, parts, work), move |text| Msg::Answered { calls: waiting, text });
-    }
-
-    fn answer(&self, text: Option<String>) {
-        if let Some(text) = text {
+    fn answered(&mut self, AnsweredText { run, response }: AnsweredText) {
+        self.guard.answered(run);
+        if let Some(text) = response {
             self.line.send(OutboundFrame::Text(text.into()));
         }
     }
 
-    fn connect(&self, cx: &mut Cx<Self>) {
-        let (parts, peer, me) = (self.parts.clone(), self.peer.clone(), cx.me());
-        // Not an effect of this actor: an effect that is dropped halfway could leave a connection lock that
-        // nobody releases. If the actor is gone, the message is dropped, and with it the guard that closes
-        // the session.
-        actix::spawn(async move {
-            let connected = parts.signalling.connected(peer).await;
-            let attached =
-                connected.map(|session| SessionGuard { session, code: CloseCode::Gone, left: false });
-            // The mailbox cannot be full: there is one such message besides the few that the transport may
-            // have in flight.
-            let _ = me.tell(Msg::Connected(attached));
-        });
+    /// Gives the session an input and starts its effects.
+    fn feed(&mut self, input: Input, cx: &mut Cx<Self>) {
+        let was_closed = self.closed.is_some();
+        let running = self.drive(input);
+        self.started_effects(running, was_closed, cx);
     }
 
-    fn connected(&mut self, outcome: Result<SessionGuard, CloseCode>, cx: &mut Cx<Self>) {
-        let Phase::Connecting(early) = &mut self.phase else { return };
-        let early = std::mem::take(early);
-        match outcome {
-            Err(code) => self.close(code, cx),
-            Ok(attached) => {
-                let session = attached.session.clone();
-                self.phase = Phase::Open(attached);
-                early.into_iter().for_each(|work| self.run(session.clone(), work, cx));
+    /// Gives the session an input and those that follow from it at once. Returns the effects in progress.
+    fn drive(&mut self, input: Input) -> Vec<Running> {
+        let mut inputs = VecDeque::from([input]);
+        let mut running = Vec::new();
+        while let Some(input) = inputs.pop_front() {
+            for effect in self.session.handle(input, &self.effects.surroundings()) {
+                match effect {
+                    Effect::Reply(id, outcome) => self.reply(id, outcome),
+                    Effect::Notify(notification) => self.peer.out.notify(&notification),
+                    Effect::Close(code) => running.extend(self.shut(code)),
+                    effect => match self.effects.run(effect) {
+                        Running::Done => {}
+                        Running::Now(input) => inputs.push_back(input),
+                        later => running.push(later),
+                    },
+                }
             }
         }
+        running
+    }
+
+    fn started_effects(&mut self, running: Vec<Running>, was_closed: bool, cx: &mut Cx<Self>) {
+        for effect in running {
+            match effect {
+                Running::Later(future) => cx.run(future, |input| Msg::Session(Box::new(input))),
+                Running::Stream(events) => next(Events(events), cx),
+                Running::Done | Running::Now(_) => {}
+            }
+        }
+        match self.closed {
+            Some(code) if !was_closed => self.closing(code, cx),
+            Some(_) if self.ended => self.end(cx),
+            Some(_) => {}
+            None => self.arm(cx),
+        }
+    }
+
+    /// Arms the alarm, if the session is due before it.
+    fn arm(&mut self, cx: &mut Cx<Self>) {
+        let due = self.session.due(&self.effects.surroundings());
+        if let (Some(due), Some((at, _))) = (due, &self.alarm)
+            && due < *at
+        {
+            self.set_alarm(due, cx);
+        }
+    }
+
+    fn set_alarm(&mut self, at: Duration, cx: &mut Cx<Self>) {
+        let wait = at.saturating_sub(self.parts.clock.now()).max(Duration::from_millis(1));
+        self.alarm = Some((at, cx.after(wait, Msg::Alarm)));
     }
 
     fn alarm(&mut self, cx: &mut Cx<Self>) {
-        if matches!(self.phase, Phase::Closing) {
+        if self.closed.is_some() {
             return self.end(cx);
         }
+        self.check_liveness(cx);
+        self.feed(Input::Tick, cx);
+    }
+
+    /// Pings the client if it is time, and arms the alarm. Closes the connection if the client is dead.
+    fn check_liveness(&mut self, cx: &mut Cx<Self>) {
         loop {
-            match self.guard.due(&self.parts.limits, self.parts.clock.now()) {
+            let now = self.parts.clock.now();
+            match self.guard.due(&self.parts.limits, now) {
                 LivenessAction::Ping => self.line.send(OutboundFrame::Ping),
                 LivenessAction::Dead => return self.close(CloseCode::PeerDead, cx),
-                LivenessAction::NothingFor(wait) => {
-                    self.alarm = Some(cx.after(wait, Msg::Alarm));
-                    return;
-                }
+                LivenessAction::NothingFor(wait) => return self.set_alarm(now + wait, cx),
             }
         }
     }
 
     /// Starts closing the connection, and tells the session at once.
     fn close(&mut self, code: CloseCode, cx: &mut Cx<Self>) {
-        if !self.shut(code) {
-            return;
+        let was_closed = self.closed.is_some();
+        let running = self.shut(code);
+        self.started_effects(running, was_closed, cx);
+    }
+
+    /// Tells the session and queues the close frame, unless the connection is closing already. Returns the
+    /// effects in progress.
+    fn shut(&mut self, code: CloseCode) -> Vec<Running> {
+        if self.closed.is_some() {
+            return Vec::new();
         }
+        self.closed = Some(code);
+        // The session is told first: its notifications precede the close frame.
+        let running = self.drive(Input::Closed { code, left: self.guard.left() });
+        self.line.close(code);
+        self.parts.metrics.ws_closed(code.reason());
+        running
+    }
+
+    fn closing(&mut self, code: CloseCode, cx: &mut Cx<Self>) {
         cx.cause(code.reason());
         if matches!(code, CloseCode::Gone | CloseCode::PeerDead | CloseCode::TooSlow) {
             self.end(cx);
         } else {
-            self.alarm = Some(cx.after(CLOSE_GRACE, Msg::Alarm));
+            self.set_alarm(self.parts.clock.now() + CLOSE_GRACE, cx);
         }
     }
 
-    /// Tells the session and queues the close frame. Returns false if the connection is already closing.
-    fn shut(&mut self, code: CloseCode) -> bool {
-        match std::mem::replace(&mut self.phase, Phase::Closing) {
-            Phase::Closing => return false,
-            Phase::Connecting(_) => {}
-            // The session is told first: its notifications precede the close frame.
-            Phase::Open(mut attached) => (attached.code, attached.left) = (code, self.guard.left()),
-        }
-        self.line.close(code);
-        self.parts.metrics.ws_closed(code.reason());
-        true
-    }
-
+    /// Ends the connection, and this actor once the session is over.
     fn end(&mut self, cx: &mut Cx<Self>) {
         self.line.end();
-        cx.stop();
+        self.ended = true;
+        self.alarm = None;
+        if self.session.is_over() {
+            cx.stop();
+        }
     }
 }
 
-/// Runs the calls of one text concurrently. Returns their answers as one text.
-async fn answered(session: Arc<dyn Session>, parts: Arc<GatewayParts>, work: PendingCalls) -> Option<String> {
-    let answers = work.calls.into_iter().map(|call| one(&*session, &parts, call));
-    let responses: Vec<_> = join_all(answers).await.into_iter().flatten().collect();
-    rpc::write(&responses, work.batch)
-}
-
-async fn one(session: &dyn Session, parts: &GatewayParts, call: PendingCall) -> Option<Response> {
-    let outcome = match call.method {
-        Err(refused) => Err(refused),
-        Ok(method) => timed(session, parts, method).await,
+/// Waits for the next event of a media session.
+fn next(mut events: Events, cx: &mut Cx<WsClient>) {
+    let next = async move {
+        let event = events.0.next().await.map(Box::new);
+        (events, event)
     };
-    Some(Response { id: call.id?, outcome })
-}
-
-async fn timed(session: &dyn Session, parts: &GatewayParts, method: Method) -> Result<Value, RpcError> {
-    let (name, start) = (method.name(), Instant::now());
-    let late = || Err(ErrorCode::Timeout.into());
-    let outcome =
-        tokio::time::timeout(parts.call_timeout, session.call(method)).await.unwrap_or_else(|_| late());
-    let label = outcome.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
-    parts.metrics.ws_call(name, label, Some(start.elapsed()));
-    outcome
+    cx.run(next, |(events, event)| Msg::Event(events, event));
 }
 
 impl Behaviour for WsClient {
@@ -328,18 +348,23 @@ impl Behaviour for WsClient {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        self.connect(cx);
-        self.alarm(cx);
+        self.effects.opened(cx.me());
+        self.check_liveness(cx);
+        self.feed(Input::Opened, cx);
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Received(inbound, _permit) => self.received(inbound, cx),
-            Msg::Connected(outcome) => self.connected(outcome, cx),
-            Msg::Answered { calls, text } => {
-                self.guard.answered(calls);
-                self.answer(text);
+            Msg::Session(input) => self.feed(*input, cx),
+            Msg::Event(events, Some(input)) => {
+                self.feed(*input, cx);
+                next(events, cx);
             }
+            Msg::Event(_, None) => {}
+            Msg::LockReplaced => self.feed(Input::LockReplaced, cx),
+            Msg::RenewNow => self.feed(Input::RenewNow, cx),
+            Msg::RoomChanged => self.feed(Input::RoomChanged, cx),
             Msg::Alarm => self.alarm(cx),
             Msg::CloseAsked => {
                 let code = self.line.asked().unwrap_or(CloseCode::Internal);
@@ -356,21 +381,20 @@ impl Behaviour for WsClient {
     }
 
     fn observe(&self) -> ActorState {
-        let state = match self.phase {
-            Phase::Connecting(_) => "connecting",
-            Phase::Open(_) => "open",
-            Phase::Closing => "closing",
-        };
         // A short text instead of an object: a node may have thousands of clients.
         let who = format!("{} in {}, {} calls", self.peer.user, self.peer.room, self.guard.waiting());
-        ActorState { observed: Value::String(who), ..ActorState::state(state) }
+        ActorState { observed: Value::String(who), ..ActorState::state(self.session.name()) }
     }
 }
 
-/// Closes the connection after a panic, or when the arbiter stopped.
+/// Closes the connection after a panic, or when the arbiter stopped. No result of an effect arrives any more.
 impl Drop for WsClient {
     fn drop(&mut self) {
-        self.shut(CloseCode::Internal);
+        drop(self.shut(CloseCode::Internal));
+        for effect in self.session.abandon() {
+            // Departures continue without this actor.
+            drop(self.effects.run(effect));
+        }
         self.line.end();
     }
 }

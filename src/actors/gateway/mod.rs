@@ -1,64 +1,64 @@
-//! Actors of the role `gateway`, and the interface between the WebSocket transport and the signalling
-//! methods.
+//! Actors of the role `gateway`: the connections, their client sessions, and the presence of their users.
 //!
 //! ```text
-//! src/ws  upgrade, frames ──▶ Acceptor ─▶ GatewaySupervisor ─▶ WsClient ──▶ Signalling, Session
-//!         response body  ◀── OutboundQueue ◀────────────────────────────┴─────────── Outbound
+//! src/ws  upgrade, frames ──▶ Acceptor ─▶ GatewaySupervisor
+//!              │                               ▼
+//!              └──────────── texts ───────▶ WsClient ◀── lost lock, changed room ── PresenceSync
+//!         response body ◀── OutboundQueue ◀────┤                                        │
+//!                                 ▲            │ inputs ▲ results                       │
+//!                                 │            ▼        │                               │
+//!                                 │   ClientSession (crates/domain)                     │
+//!                                 │            │ effects                                │
+//!                                 │            ▼                                        │
+//!                                 │   SessionEffects ──▶ ConnectionLock, Presence ◀─────┤
+//!                                 │        │    └──────▶ RoomService                    │
+//!                                 │        └───────────▶ MediaSessions (actors/anchors) │
+//!                                 └──────────────── members of the room ────────────────┘
 //! ```
-//! [`WsClient`](client::WsClient) depends on no WebSocket library: texts arrive as messages, and leave
-//! through the [`outbound`] queue, which `src/ws` drains. The transport can therefore be replaced in
-//! `src/ws`.
+//! One [`ClientSession`](crate::domain::client_session::ClientSession) per connection decides what its client
+//! may do, holds and waits for. [`WsClient`](client::WsClient) is its only driver: it passes texts, results
+//! and changes to the session, and runs the effects through [`SessionEffects`]. No lock guards the state of a
+//! session.
 //!
-//! Owns: connections. Never does: implement a method; that is the task of [`Signalling`].
+//! `WsClient` depends on no WebSocket library: texts arrive as messages, and leave through the [`outbound`]
+//! queue, which `src/ws` drains. The transport can therefore be replaced in `src/ws`.
+//!
+//! Owns: connections. Never does: decide what a method does.
 
 pub mod acceptor;
+mod calls;
 pub mod client;
+pub mod effects;
 pub mod outbound;
+mod presence_sync;
+mod session_manager;
 pub mod supervisor;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use serde_json::Value;
-
 use crate::actors::context::Clock;
 use crate::auth::Role;
-use crate::config::WsConfig;
+use crate::config::Config;
+use crate::domain::client_session::{Peer, Rules};
 use crate::domain::connection::ConnectionId;
 use crate::domain::connection_limits::Limits;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{ClientId, RoomId, UserId};
-use crate::domain::signalling::{CloseCode, Method, RpcError};
+use crate::domain::model::UserRole;
 use crate::telemetry::Metrics;
+use effects::SessionEffects;
 pub use outbound::{EncodedNotification, Outbound};
+pub use presence_sync::PresenceSync;
+pub use session_manager::SessionManager;
 
-/// Implementation of the signalling methods.
-#[async_trait]
+/// Longest interval between two checks for a silent client.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// Source of the effects of new connections.
 pub trait Signalling: Send + Sync + 'static {
-    /// Admits a client with a valid token: acquires its connection lock and checks its room.
-    ///
-    /// Runs to its end even if the client leaves meanwhile; the session's [`closed`](Session::closed) is then
-    /// called at once.
-    ///
-    /// # Errors
-    /// The code with which the connection is closed.
-    async fn connected(&self, peer: ConnectionInfo) -> Result<Arc<dyn Session>, CloseCode>;
-}
-
-/// One connection, from its admission until it is closed.
-#[async_trait]
-pub trait Session: Send + Sync + 'static {
-    /// Executes one call. Calls start in order of arrival and run concurrently. The future is dropped when
-    /// the connection ends or the call takes longer than `ws.call_timeout`. Work that must be completed
-    /// therefore runs outside it. A panic ends the connection (1011).
-    async fn call(&self, method: Method) -> Result<Value, RpcError>;
-
-    /// Handles the end of the connection. Called exactly once; notifications sent from here still precede the
-    /// close frame. `left` is true if `leave` arrived and no `join` after it, even if that call was not
-    /// carried out. Never blocks.
-    fn closed(&self, code: CloseCode, left: bool);
+    fn effects(&self, peer: Arc<ConnectionInfo>) -> Box<dyn SessionEffects>;
 }
 
 /// Identity of the client of a connection, and the handle for sending to it.
@@ -78,17 +78,31 @@ pub struct ConnectionInfo {
     pub out: Outbound,
 }
 
+impl ConnectionInfo {
+    /// Returns the user of the connection for its session.
+    fn as_peer(&self) -> Peer {
+        Peer {
+            room: self.room.clone(),
+            user: self.user.clone(),
+            claimed: if self.role == Role::Host { UserRole::Host } else { UserRole::Anchor },
+            grant: self.grant,
+            client_id: self.client_id.clone(),
+        }
+    }
+}
+
 /// State shared by all clients of a node.
 pub struct GatewayParts {
     pub signalling: Arc<dyn Signalling>,
     pub limits: Limits,
-    pub call_timeout: Duration,
+    pub rules: Arc<Rules>,
     pub clock: Clock,
     pub metrics: Metrics,
 }
 
 impl GatewayParts {
-    pub fn new(signalling: Arc<dyn Signalling>, ws: &WsConfig, clock: Clock, metrics: Metrics) -> Self {
+    pub fn new(signalling: Arc<dyn Signalling>, config: &Config, clock: Clock, metrics: Metrics) -> Self {
+        let (ws, presence) = (&config.ws, &config.presence);
         let limits = Limits {
             dead_after: ws.dead_after,
             ping: ws.ping,
@@ -98,6 +112,13 @@ impl GatewayParts {
             sdp: ws.sdp_limit,
             candidates: ws.candidate_limit,
         };
-        Self { signalling, limits, call_timeout: ws.call_timeout, clock, metrics }
+        let rules = Arc::new(Rules {
+            call_timeout: ws.call_timeout,
+            join_within: ws.join_within,
+            renew_every: presence.lock_ttl / 3,
+            silence: presence.timeout,
+            check_every: (presence.gateway_ttl / 3).min(CHECK_EVERY),
+        });
+        Self { signalling, limits, rules, clock, metrics }
     }
 }

@@ -39,6 +39,7 @@ impl GatewaySupervisor {
     /// entry.
     fn admit(&mut self, arrival: NewConnection, cx: &mut Cx<Self>) {
         let NewConnection { peer, line, admitted } = arrival;
+        let peer = Arc::new(peer);
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
         let (name, parts, of_client) = (peer.connection.0.clone(), self.parts.clone(), line.clone());
         let client =

@@ -1,4 +1,4 @@
-//! A gateway on a free port, with a script in place of media sessions.
+//! A gateway on a free port, with a script in place of presence, Janus and the store.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,20 +8,29 @@ use std::time::{Duration, SystemTime};
 use actix::Arbiter;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, web};
-use async_trait::async_trait;
 use serde_json::{Value, json};
 use stentor::actors::context::Clock;
 use stentor::actors::gateway::acceptor::Acceptor;
+use stentor::actors::gateway::client;
+use stentor::actors::gateway::effects::{Running, SessionEffects};
 use stentor::actors::gateway::supervisor::{self, GatewaySupervisor};
-use stentor::actors::gateway::{ConnectionInfo, EncodedNotification, GatewayParts, Session, Signalling};
-use stentor::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
+use stentor::actors::gateway::{ConnectionInfo, EncodedNotification, GatewayParts, Signalling};
+use stentor::actors::kernel::{ActorRef, ActorSystem, RootOptions, SystemHandle};
 use stentor::auth::{Role, Tokens};
 use stentor::config::{Config, JwtSecret, Secret, WsConfig, defaults};
 use stentor::domain::client_address::TrustedProxies;
+use stentor::domain::client_session::{
+    Answer, Effect, Input, JoinedMedia, LockOutcome, MediaCall, Surroundings,
+};
+use stentor::domain::connection::{FencingToken, JoinOutcome, RenewOutcome, UpdateOutcome};
 use stentor::domain::descriptors::Allotment;
 use stentor::domain::ids::RoomId;
+use stentor::domain::keys::parse_room;
+use stentor::domain::presence_entry::PresenceEntry;
+use stentor::domain::signalling::CloseCode;
+use stentor::domain::signalling::methods::ResumeToken;
 use stentor::domain::signalling::notifications::Notification;
-use stentor::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
+use stentor::domain::view::RoomView;
 use stentor::http::cors::Origins;
 use stentor::http::server;
 use stentor::telemetry::Metrics;
@@ -41,21 +50,26 @@ pub struct Gateway {
     arbiter: Arbiter,
 }
 
-/// Control and record of the scripted sessions.
+/// Control and record of the scripted effects.
 #[derive(Default)]
 pub struct Script {
-    /// Releases `slow` calls and connection attempts.
+    /// Releases `slow` joins, mutes and connection attempts, one each time.
     pub gate: Notify,
-    pub connected: Mutex<Vec<ConnectionInfo>>,
-    /// Close codes in the order in which the sessions were closed.
-    pub closed: Mutex<Vec<(String, CloseCode)>>,
+    pub connected: Mutex<Vec<Arc<ConnectionInfo>>>,
+    /// Users whose locks were released.
+    departed: Mutex<Vec<String>>,
     pub running: AtomicUsize,
 }
 
 impl Script {
-    pub fn close_of(&self, user: &str) -> Option<CloseCode> {
-        let closed = self.closed.lock().unwrap();
-        closed.iter().find(|(name, _)| name == user).map(|(_, code)| *code)
+    pub fn has_departed(&self, user: &str) -> bool {
+        self.departed.lock().unwrap().iter().any(|departed| departed == user)
+    }
+
+    /// Waits for the gate.
+    async fn wait(&self) {
+        self.running.fetch_add(1, Relaxed);
+        self.gate.notified().await;
     }
 }
 
@@ -70,7 +84,8 @@ impl Gateway {
         let (script, metrics, clock) =
             (Arc::new(Script::default()), Metrics::new(SystemTime::now()), Clock::start());
         let door = Arc::new(Acceptor::default());
-        let parts = GatewayParts::new(Arc::new(Scripted(script.clone())), &config.ws, clock, metrics.clone());
+        let parts =
+            GatewayParts::new(Arc::new(Scripted(script.clone(), clock)), &config, clock, metrics.clone());
         let (system, arbiter) = Self::actors(Arc::new(parts), door.clone());
         until("the gateway accepts connections", async || door.is_open()).await;
         let tokens = tokens("k1", 1);
@@ -130,9 +145,11 @@ impl Gateway {
         self.arbiter.stop();
     }
 
-    /// Waits until the session of `user` has been closed, and returns the code.
-    pub async fn closed(&self, user: &str) -> CloseCode {
-        self.until(&format!("the end of {user}"), || self.script.close_of(user)).await
+    /// Waits until the lock of `user` is released and a connection was closed with this code.
+    pub async fn closed(&self, user: &str, code: CloseCode) {
+        let line = format!("stentor_ws_closed_total{{reason=\"{}\"}} ", code.reason());
+        let over = || self.script.has_departed(user) && self.metrics.render().contains(&line);
+        self.until(&format!("the end of {user}: {line}"), || over().then_some(())).await;
     }
 
     pub async fn connections(&self, count: usize) {
@@ -158,66 +175,136 @@ pub fn tokens(kid: &str, byte: u8) -> Tokens {
     Tokens::new(&[secret], "stentor", Duration::from_secs(60))
 }
 
-/// Signalling that behaves as the user's name says.
-struct Scripted(Arc<Script>);
+struct Scripted(Arc<Script>, Clock);
 
-#[async_trait]
 impl Signalling for Scripted {
-    async fn connected(&self, peer: ConnectionInfo) -> Result<Arc<dyn Session>, CloseCode> {
+    fn effects(&self, peer: Arc<ConnectionInfo>) -> Box<dyn SessionEffects> {
         self.0.connected.lock().unwrap().push(peer.clone());
-        match peer.user.as_str() {
-            "stranger" => return Err(CloseCode::RoomGone),
-            "patient" => self.0.gate.notified().await,
+        // There is no room for the stranger.
+        let room = if peer.user.as_str() == "stranger" { RoomView::default() } else { room_on_air() };
+        Box::new(ScriptedEffects {
+            peer,
+            script: self.0.clone(),
+            clock: self.1,
+            room: Arc::new(room),
+            actor: None,
+        })
+    }
+}
+
+/// Effects that succeed, unless the name of the user or the display name of a `join` says otherwise.
+struct ScriptedEffects {
+    peer: Arc<ConnectionInfo>,
+    script: Arc<Script>,
+    clock: Clock,
+    room: Arc<RoomView>,
+    actor: Option<ActorRef<client::Msg>>,
+}
+
+impl SessionEffects for ScriptedEffects {
+    fn opened(&mut self, actor: ActorRef<client::Msg>) {
+        self.actor = Some(actor);
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let (now, wall, room) = (self.clock.now(), self.clock.wall(), Some(self.room.clone()));
+        Surroundings { now, wall, room, random: 0.5 }
+    }
+
+    fn run(&mut self, effect: Effect) -> Running {
+        let script = self.script.clone();
+        match effect {
+            Effect::Acquire { .. } => {
+                let acquired = Input::Acquired(Ok(LockOutcome::Ours(FencingToken(1))));
+                match self.peer.user.as_str() {
+                    "patient" => after_gate(script, acquired),
+                    _ => Running::Now(acquired),
+                }
+            }
+            Effect::Renew { fence, .. } => {
+                Running::Now(Input::Renewed { fence, outcome: Ok(RenewOutcome::StillOurs) })
+            }
+            Effect::Depart { release, .. } => {
+                let user = release.then(|| self.peer.user.to_string());
+                script.departed.lock().unwrap().extend(user);
+                Running::Done
+            }
+            Effect::ListMembers(waiter) => Running::Now(Input::Listed(waiter, Ok(Vec::new()))),
+            Effect::Enter { entry, .. } => self.enter(&entry),
+            Effect::Update(_) => Running::Now(Input::Updated(Ok(UpdateOutcome::Ok))),
+            Effect::JoinMedia { .. } => {
+                let resume_token = ResumeToken::issued("sealed".into());
+                let media = JoinedMedia { resume_token, resume: false, muted: false };
+                Running::Now(Input::MediaJoined(Ok(media)))
+            }
+            Effect::CallMedia(id, MediaCall::Mute(true)) => {
+                after_gate(script, Input::Finished(id, Ok(Answer::Done)))
+            }
+            Effect::CallMedia(id, _) => Running::Now(Input::Finished(id, Ok(Answer::Done))),
+            _ => Running::Done,
+        }
+    }
+
+    fn render(&self, answer: Answer) -> Value {
+        match answer {
+            Answer::Joined { .. } => json!({ "user": self.peer.user }),
+            _ => json!({}),
+        }
+    }
+}
+
+impl ScriptedEffects {
+    fn enter(&mut self, entry: &PresenceEntry) -> Running {
+        let entered = Input::Entered(Ok(JoinOutcome::Ok));
+        match entry.display_name.as_deref().unwrap_or_default() {
+            "slow" => return after_gate(self.script.clone(), entered),
+            "full" => return Running::Now(Input::Entered(Ok(JoinOutcome::Full))),
+            "panic" => return Running::Later(Box::pin(async { panic!("as the script says") })),
+            "closed" => {
+                self.room = Arc::default();
+                let told =
+                    self.actor.as_ref().map(|actor| actor.tell_latest("room", client::Msg::RoomChanged));
+                assert_eq!(told, Some(Ok(())));
+            }
+            "flood" => self.flood(),
             _ => {}
         }
-        Ok(Arc::new(ScriptedSession { peer, script: self.0.clone() }))
+        Running::Now(entered)
+    }
+
+    fn flood(&self) {
+        let (peer, script) = (self.peer.clone(), self.script.clone());
+        tokio::spawn(async move {
+            let line = EncodedNotification::from(&long_notification());
+            while !script.has_departed(peer.user.as_str()) {
+                peer.out.send(&line);
+                tokio::task::yield_now().await;
+            }
+        });
     }
 }
 
-struct ScriptedSession {
-    peer: ConnectionInfo,
-    script: Arc<Script>,
+fn after_gate(script: Arc<Script>, input: Input) -> Running {
+    Running::Later(Box::pin(async move {
+        script.wait().await;
+        input
+    }))
 }
 
-/// A session that behaves as the display name of a `join` says.
-#[async_trait]
-impl Session for ScriptedSession {
-    async fn call(&self, method: Method) -> Result<Value, RpcError> {
-        let Method::Join(join) = &method else { return Ok(json!({ "did": method.name() })) };
-        match join.display_name.as_ref().map_or("", |name| name.as_str()) {
-            "slow" => {
-                self.script.running.fetch_add(1, Relaxed);
-                self.script.gate.notified().await;
-                Ok(json!("at last"))
-            }
-            "full" => Err(RpcError::from(ErrorCode::RoomFull).retry_after(Duration::from_secs(2))),
-            "panic" => panic!("as the script says"),
-            "closed" => {
-                self.peer
-                    .out
-                    .notify(&Notification::RoomClosed { room_id: self.peer.room.clone(), reason: "stopped" });
-                self.peer.out.close(CloseCode::RoomClosed);
-                Ok(json!({}))
-            }
-            "flood" => {
-                let (out, script, user) =
-                    (self.peer.out.clone(), self.script.clone(), self.peer.user.clone());
-                tokio::spawn(async move {
-                    let line = EncodedNotification::from(&long_notification());
-                    while script.close_of(user.as_str()).is_none() {
-                        out.send(&line);
-                        tokio::task::yield_now().await;
-                    }
-                });
-                Ok(json!({}))
-            }
-            _ => Ok(json!({ "user": self.peer.user })),
-        }
+fn room_on_air() -> RoomView {
+    let mut view = RoomView::default();
+    for (part, value) in [
+        ("meta", r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":0}"#),
+        (
+            "livemeta",
+            r#"{"status":"onair","mixerId":"mixer","janusId":"janus","nonce":"n","createdAt":0,"epoch":1}"#,
+        ),
+        ("janus", r#"{"id":"janus","janusRoomId":123456,"status":"forwarding","timestamp":0,"epoch":1}"#),
+    ] {
+        let (_, key) = parse_room(&format!("/rooms/demo/{part}")).unwrap();
+        view.apply(key, Some((value.as_bytes(), 1))).unwrap();
     }
-
-    fn closed(&self, code: CloseCode, _: bool) {
-        self.script.closed.lock().unwrap().push((self.peer.user.to_string(), code));
-    }
+    view
 }
 
 /// Returns a notification of about a kilobyte.

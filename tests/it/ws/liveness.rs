@@ -19,7 +19,7 @@ async fn half_open_connection_is_closed() {
     let mut client = Client::connect_to(proxy.address(), &gateway.token("ann")).await;
     client.call("join", json!({})).await;
     proxy.freeze();
-    assert_eq!(gateway.closed("ann").await, CloseCode::PeerDead);
+    gateway.closed("ann", CloseCode::PeerDead).await;
     gateway.connections(0).await;
     proxy.heal();
     client.cut().await;
@@ -39,7 +39,7 @@ async fn client_answering_pings_stays_connected() {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let peer = gateway.script.connected.lock().unwrap()[0].clone();
         peer.out.notify(&stentor::domain::signalling::Notification::Talking {
-            user_id: peer.user,
+            user_id: peer.user.clone(),
             talking: true,
         });
     });
@@ -54,7 +54,7 @@ async fn broken_connection_is_noticed_immediately() {
     let client = Client::connect(&gateway, "ann").await;
     gateway.connections(1).await;
     drop(client);
-    assert_eq!(gateway.closed("ann").await, CloseCode::Gone);
+    gateway.closed("ann", CloseCode::Gone).await;
     gateway.connections(0).await;
     gateway.stop().await;
 }

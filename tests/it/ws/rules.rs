@@ -17,10 +17,10 @@ async fn calls_are_answered_and_notifications_are_not() {
     client.send(r#"{"jsonrpc":"2.0","method":"join"}"#).await;
     client.send(r#"{"jsonrpc":"2.0","method":"nonsense"}"#).await;
     client.send(r#"{"jsonrpc":"2.0","method":"offer","params":{"wrong":1}}"#).await;
-    assert_eq!(client.call("keepalive", json!({"status": "idle"})).await, json!({ "did": "keepalive" }));
+    assert_eq!(client.call("keepalive", json!({"status": "idle"})).await, json!({}));
     for id in [json!(0.5), json!(-7), json!("text"), json!(null), json!(u64::MAX)] {
         let call = json!({"jsonrpc": "2.0", "id": id, "method": "leave"}).to_string();
-        let wanted = json!({"jsonrpc": "2.0", "id": id, "result": {"did": "leave"}});
+        let wanted = json!({"jsonrpc": "2.0", "id": id, "result": {}});
         assert_eq!(client.ask(call).await, wanted);
     }
     gateway.stop().await;
@@ -30,6 +30,7 @@ async fn calls_are_answered_and_notifications_are_not() {
 async fn errors_carry_number_code_and_retryable() {
     let gateway = Gateway::start().await;
     let mut client = Client::connect(&gateway, "ann").await;
+    client.call("join", json!({})).await;
     for (text, number, code) in [
         ("{", -32700, "parse_error"),
         ("[]", -32600, "invalid_request"),
@@ -44,9 +45,10 @@ async fn errors_carry_number_code_and_retryable() {
         let wanted = (json!(number), json!({"code": code, "retryable": false}));
         assert_eq!((error["code"].clone(), error["data"].clone()), wanted, "{text:.50}");
     }
-    assert_eq!(client.ask(offer(16 * 1024)).await["result"], json!({ "did": "offer" }));
+    let error = client.ask(offer(16 * 1024)).await["error"].clone();
+    assert_eq!(error["data"]["code"], "media_refused", "not too large, but without audio");
     let full = client.call("join", json!({"displayName": "full"})).await;
-    let data = json!({"code": "room_full", "retryable": true, "retryAfterMs": 2000});
+    let data = json!({"code": "room_full", "retryable": true, "retryAfterMs": 5000});
     assert_eq!((&full["code"], &full["data"]), (&json!(-32009), &data));
     gateway.stop().await;
 }
@@ -71,7 +73,7 @@ async fn a_batch_is_answered_with_one_array() {
     let many = |n: usize| Value::from(vec![json!({"jsonrpc": "2.0", "method": "leave"}); n]).to_string();
     assert_eq!(client.ask(many(17)).await["error"]["data"]["code"], "batch_too_large");
     client.send(many(16)).await;
-    assert_eq!(client.call("leave", json!({})).await, json!({"did": "leave"}), "the batch was not answered");
+    assert_eq!(client.call("leave", json!({})).await, json!({}), "the batch was not answered");
     gateway.stop().await;
 }
 
@@ -79,8 +81,9 @@ async fn a_batch_is_answered_with_one_array() {
 async fn slow_call_delays_nothing_else() {
     let gateway = Gateway::with(|ws| ws.ping = std::time::Duration::from_millis(100)).await;
     let mut client = Client::connect(&gateway, "ann").await;
-    let slow = client.begin("join", json!({"displayName": "slow"})).await;
-    client.call("leave", json!({})).await;
+    client.call("join", json!({})).await;
+    let slow = client.begin("mute", json!({})).await;
+    assert_eq!(client.call("unmute", json!({})).await, json!({}));
     let before = client.pings;
     in_time("three pings", async {
         while client.pings < before + 3 {
@@ -89,13 +92,27 @@ async fn slow_call_delays_nothing_else() {
         }
     })
     .await;
-    gateway.until("the slow call", || (gateway.script.running.load(Relaxed) == 1).then_some(())).await;
-    gateway.script.gate.notify_waiters();
+    gateway.script.gate.notify_one();
     let answer = client.next().await;
-    assert_eq!((&answer["id"], &answer["result"]), (&json!(slow), &json!("at last")));
-    client.begin("join", json!({"displayName": "slow"})).await;
+    assert_eq!((&answer["id"], &answer["result"]), (&json!(slow), &json!({})));
+    client.begin("mute", json!({})).await;
     client.socket.close(None).await.unwrap();
-    assert_eq!(gateway.closed("ann").await, CloseCode::Normal);
+    gateway.closed("ann", CloseCode::Normal).await;
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn join_and_leave_run_alone() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::connect(&gateway, "ann").await;
+    let slow = client.begin("join", json!({"displayName": "slow"})).await;
+    let next = client.begin("keepalive", json!({"status": "idle"})).await;
+    gateway.until("the slow join", || (gateway.script.running.load(Relaxed) == 1).then_some(())).await;
+    assert_eq!(client.ask("{").await["error"]["code"], -32700, "no call");
+    gateway.script.gate.notify_one();
+    assert_eq!(client.next().await["id"], slow);
+    let answer = client.next().await;
+    assert_eq!((&answer["id"], &answer["result"]), (&json!(next), &json!({})));
     gateway.stop().await;
 }
 
@@ -108,7 +125,7 @@ async fn early_calls_wait_for_session() {
     assert_eq!(client.ask("{").await["error"]["code"], -32700, "what needs no session does not wait");
     gateway.script.gate.notify_one();
     assert_eq!(client.next().await["result"], json!({ "user": "patient" }));
-    assert_eq!(client.next().await["result"], json!({ "did": "leave" }));
+    assert_eq!(client.next().await["result"], json!({}));
     gateway.stop().await;
 }
 
@@ -118,15 +135,15 @@ async fn ended_session_closes_connection_with_code() {
     let mut stranger = Client::connect(&gateway, "stranger").await;
     assert_eq!(stranger.closed().await, (4404, "room_gone".into()));
     let mut guest = Client::connect(&gateway, "guest").await;
-    guest.begin("join", json!({"displayName": "closed"})).await;
+    assert_eq!(guest.call("join", json!({"displayName": "closed"})).await, json!({ "user": "guest" }));
     let said = guest.next().await;
     assert_eq!((&said["method"], said.get("id")), (&json!("roomClosed"), None));
     assert_eq!(guest.closed().await, (4410, "room_closed".into()));
-    assert_eq!(gateway.closed("guest").await, CloseCode::RoomClosed);
+    gateway.closed("guest", CloseCode::RoomClosed).await;
     let mut unlucky = Client::connect(&gateway, "unlucky").await;
     unlucky.begin("join", json!({"displayName": "panic"})).await;
     assert_eq!(unlucky.closed().await, (1011, "internal".into()));
-    assert_eq!(gateway.closed("unlucky").await, CloseCode::Internal);
+    gateway.closed("unlucky", CloseCode::Internal).await;
     gateway.connections(0).await;
     gateway.stop().await;
 }
@@ -137,9 +154,10 @@ async fn early_disconnect_leaves_no_session() {
     let mut client = Client::connect(&gateway, "patient").await;
     client.socket.close(None).await.unwrap();
     client.cut().await;
-    gateway.connections(0).await;
+    assert!(!gateway.script.has_departed("patient"));
     gateway.script.gate.notify_one();
-    assert_eq!(gateway.closed("patient").await, CloseCode::Gone);
+    gateway.closed("patient", CloseCode::Normal).await;
+    gateway.connections(0).await;
     gateway.stop().await;
 }
 

@@ -39,7 +39,7 @@ async fn token_is_accepted_in_three_ways() {
     assert_eq!(client.call("join", json!({})).await, json!({ "user": "ann" }));
     let peer = gateway.script.connected.lock().unwrap()[0].clone();
     assert_eq!((peer.room.as_str(), peer.role), ("demo", Role::Anchor));
-    assert_eq!(peer.client_id.map(String::from), Some("tab-1".into()));
+    assert_eq!(peer.client_id.clone().map(String::from), Some("tab-1".into()));
     assert!(peer.address.is_loopback());
     gateway.stop().await;
 }

@@ -267,6 +267,11 @@ impl Candidate {
 }
 
 impl ResumeToken {
+    /// Returns a token that the server issues.
+    pub fn issued(text: String) -> Self {
+        Self(text)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,9 +1,9 @@
-//! Renewal of this gateway's locks, and notification of its connections about members and ended rooms.
+//! Heartbeat of this gateway in presence, and notification of its connections about members, lost locks and
+//! changed rooms.
 //!
-//! At least every second it reports that the gateway is alive, renews the locks that are due, and ends the
-//! sessions of silent clients. It then also closes connections whose token has expired or that are outside
-//! their room for too long. It follows the changes of presence and of the store. A room's members are read
-//! once for all of its connections, and sent only if they differ.
+//! It follows the changes of presence and of the store. A room's members are read once for all of its
+//! connections, and sent only if they differ. The sessions of the connections decide what a change means for
+//! them.
 //!
 //! Owns: the schedule of these tasks. Never does: let presence, which may be unavailable, block other work.
 
@@ -15,40 +15,37 @@ use futures::StreamExt;
 use futures::stream;
 use serde_json::json;
 
-use super::client_session::ClientSession;
-use super::{SessionManager, SignallingShared};
+use super::client;
+use super::outbound::EncodedNotification;
+use super::session_manager::{AT_ONCE, SessionManager, SessionsShared};
 use crate::actors::dirty_rooms;
-use crate::actors::gateway::EncodedNotification;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::domain::connection::FencingToken;
 use crate::domain::ids::RoomId;
 use crate::domain::roles;
+use crate::domain::signalling::DisplayName;
 use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::signalling::notifications::{Notification, RoomMember};
-use crate::domain::signalling::{CloseCode, DisplayName};
 use crate::domain::view::Users;
 use crate::presence::{
     LockReplaced, MemberStatus, MembersChanged, NewsStream, PresenceEntry, PresenceError, PresenceEvent,
-    RenewOutcome, SignOfLife,
+    SignOfLife,
 };
 
 /// Interval of reading the members again: only a read finds a member whose entry has timed out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Longest time between two ticks.
 const ROUND: Duration = Duration::from_secs(1);
-/// Maximum concurrent requests of one kind to presence.
-const AT_ONCE: usize = 32;
 /// Time limit, when the node stops, for reporting the remaining departures to presence.
-const GOODBYES: Duration = Duration::from_secs(2);
+const DEPARTURES: Duration = Duration::from_secs(2);
 
-/// Actor of the locks and members of a gateway.
+/// Actor of the heartbeat of a gateway and of the members of its rooms.
 pub struct PresenceSync {
-    shared: Arc<SignallingShared>,
+    shared: Arc<SessionsShared>,
     news: Option<dirty_rooms::DirtyRooms>,
     /// Status that was last sent to the connections of a room.
     told: HashMap<RoomId, Notification>,
     looking: bool,
-    renewing: bool,
     showing: bool,
     /// `None` until the first request to presence has ended.
     up: Option<bool>,
@@ -85,20 +82,17 @@ impl StaleRooms {
     }
 }
 
-type Renewals = Vec<(Arc<ClientSession>, FencingToken, Result<RenewOutcome, PresenceError>)>;
 type Lists = Vec<(RoomId, Result<Vec<PresenceEntry>, PresenceError>)>;
 
 pub enum Msg {
     Tick,
     Shown(Result<SignOfLife, PresenceError>),
-    Renewed(Renewals),
     Replaced(NewsStream<LockReplaced>, Option<PresenceEvent<LockReplaced>>),
     Changed(NewsStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
     Stale,
     Listed(Lists),
     StateChanged,
     Forgotten(Result<(), PresenceError>),
-    GivenUp,
     Goodbye,
 }
 
@@ -107,14 +101,12 @@ impl Message for Msg {
         match self {
             Self::Tick => "tick",
             Self::Shown(_) => "shown",
-            Self::Renewed(_) => "renewed",
             Self::Replaced(..) => "replaced",
             Self::Changed(..) => "changed",
             Self::Stale => "stale",
             Self::Listed(_) => "listed",
             Self::StateChanged => "state_changed",
             Self::Forgotten(_) => "forgotten",
-            Self::GivenUp => "given_up",
             Self::Goodbye => "goodbye",
         }
     }
@@ -127,7 +119,6 @@ impl PresenceSync {
             news: None,
             told: HashMap::new(),
             looking: false,
-            renewing: false,
             showing: false,
             up: None,
             look_at: Duration::ZERO,
@@ -136,57 +127,25 @@ impl PresenceSync {
     }
 
     fn tick(&mut self, cx: &mut Cx<Self>) {
-        let (shared, now) = (self.shared.clone(), self.shared.now());
+        let (shared, now) = (self.shared.clone(), self.shared.context.clock.now());
         if !std::mem::replace(&mut self.showing, true) {
             let of = shared.clone();
             cx.run(async move { of.lock.gateway_alive(&of.gateway).await }, Msg::Shown);
         }
-        self.renew(now, cx);
         if self.look_at <= now {
             self.look_at = now + LOOK_EVERY;
             shared.all_stale();
         }
         let every = (shared.context.config.presence.gateway_ttl / 3).min(ROUND);
-        for guest in shared.all_guests() {
-            if let Some(code) = guest.overdue() {
-                guest.close(code);
-            }
-        }
-        for guest in shared.all_guests().into_iter().filter(|guest| guest.is_silent(every, now)) {
-            cx.run(async move { guest.give_up().await }, |()| Msg::GivenUp);
-        }
         self.tick = Some(cx.after(every, Msg::Tick));
     }
 
-    fn renew(&mut self, now: Duration, cx: &mut Cx<Self>) {
-        if self.renewing {
-            return;
-        }
-        let due =
-            |guest: Arc<ClientSession>| guest.renewal(now).map(|(holder, fence)| (guest, holder, fence));
-        let due: Vec<_> = self.shared.all_guests().into_iter().filter_map(due).collect();
-        if due.is_empty() {
-            return;
-        }
-        self.renewing = true;
-        let shared = self.shared.clone();
-        let renewals = stream::iter(due).map(move |(guest, holder, fence)| {
-            let shared = shared.clone();
-            async move {
-                let outcome = shared.lock.renew(&guest.seat(), &holder, fence).await;
-                (guest, fence, outcome)
-            }
-        });
-        cx.run(renewals.buffer_unordered(AT_ONCE).collect::<Vec<_>>(), Msg::Renewed);
-    }
-
-    fn shown(&mut self, outcome: Result<SignOfLife, PresenceError>, cx: &mut Cx<Self>) {
+    fn shown(&mut self, outcome: Result<SignOfLife, PresenceError>) {
         self.showing = false;
         let up = outcome.is_ok();
         if outcome == Ok(SignOfLife::Anew) {
             // Renew at once: another connection could take the locks that the backend has forgotten.
-            self.shared.all_guests().iter().for_each(|guest| guest.renew_now());
-            self.renew(self.shared.now(), cx);
+            self.renew_all();
         }
         if self.up.replace(up) != Some(up) {
             self.shared.context.metrics.set_presence_up(up);
@@ -199,23 +158,16 @@ impl PresenceSync {
         }
     }
 
-    fn renewed(&mut self, outcomes: Renewals) {
-        self.renewing = false;
-        for (guest, fence, outcome) in outcomes {
-            match outcome {
-                Ok(RenewOutcome::StillOurs) => {}
-                Ok(RenewOutcome::Lost) => guest.lost_seat(fence),
-                Err(_) => guest.renew_now(),
-            }
-        }
+    fn renew_all(&self) {
+        self.shared.tell(None, "renew", || client::Msg::RenewNow);
     }
 
     fn look(&mut self, cx: &mut Cx<Self>) {
         if self.looking {
             return;
         }
-        let rooms: Vec<_> =
-            self.shared.stale.take().into_iter().filter(|r| self.shared.has_guests(r)).collect();
+        let stale = self.shared.stale.take().into_iter();
+        let rooms: Vec<_> = stale.filter(|room| self.shared.has_connections(room)).collect();
         if rooms.is_empty() {
             return;
         }
@@ -239,7 +191,7 @@ impl PresenceSync {
                 self.tell(room, members);
             }
         }
-        self.told.retain(|room, _| self.shared.has_guests(room));
+        self.told.retain(|room, _| self.shared.has_connections(room));
         // Read the rooms that changed meanwhile.
         self.look(cx);
     }
@@ -259,26 +211,18 @@ impl PresenceSync {
             backstage: view.as_ref().is_some_and(|view| view.is_backstage()),
             starts_at: view.as_ref().and_then(|view| view.starts_at()),
         };
-        let same = self.told.get(&room) == Some(&status);
+        let changed = self.told.get(&room) != Some(&status);
         let encoded = EncodedNotification::from(&status);
-        for guest in self.shared.guests_of(&room) {
-            if guest.wants_greeting() || !same {
-                guest.peer.out.send(&encoded);
-            }
-        }
+        self.shared.recipients(&room, changed).iter().for_each(|out| out.send(&encoded));
         self.told.insert(room, status);
     }
 
     fn replaced(&self, news: PresenceEvent<LockReplaced>) {
         match news {
             PresenceEvent::Told(LockReplaced { seat, connection }) => {
-                let guest =
-                    self.shared.guests_of(&seat.room).into_iter().find(|g| g.peer.connection == connection);
-                if let Some(guest) = guest {
-                    guest.close(CloseCode::Replaced);
-                }
+                self.shared.tell_replaced(&seat.room, &connection);
             }
-            PresenceEvent::LookAgain => self.shared.all_guests().iter().for_each(|guest| guest.renew_now()),
+            PresenceEvent::LookAgain => self.renew_all(),
         }
     }
 
@@ -289,7 +233,7 @@ impl PresenceSync {
         }
     }
 
-    /// Handles changes of the store: rooms that are gone, and users who were banned.
+    /// Handles changes of the store, such as rooms that are gone and users who were banned.
     fn news(&mut self, cx: &mut Cx<Self>) {
         let Some(news) = self.news.as_ref().map(dirty_rooms::DirtyRooms::take) else { return };
         let rooms = if news.rebuilt { self.shared.rooms() } else { news.rooms.into_iter().collect() };
@@ -301,18 +245,12 @@ impl PresenceSync {
                 cx.run(async move { shared.presence.remove_room(&room).await }, Msg::Forgotten);
             }
             self.shared.stale.look(&room);
-            for guest in self.shared.guests_of(&room) {
-                match self.shared.room_of(&guest.peer) {
-                    Ok(_) | Err(CloseCode::Unavailable) => {}
-                    Err(CloseCode::RoomGone) => guest.room_closed(),
-                    Err(code) => guest.close(code),
-                }
-            }
+            self.shared.tell(Some(&room), "room", || client::Msg::RoomChanged);
         }
     }
 }
 
-impl SignallingShared {
+impl SessionsShared {
     fn all_stale(&self) {
         self.rooms().iter().for_each(|room| self.stale.look(room));
     }
@@ -365,8 +303,7 @@ impl Behaviour for PresenceSync {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Tick => self.tick(cx),
-            Msg::Shown(outcome) => self.shown(outcome, cx),
-            Msg::Renewed(outcomes) => self.renewed(outcomes),
+            Msg::Shown(outcome) => self.shown(outcome),
             Msg::Replaced(stream, Some(news)) => {
                 self.replaced(news);
                 next(stream, cx, Msg::Replaced);
@@ -380,29 +317,31 @@ impl Behaviour for PresenceSync {
             Msg::Stale => self.look(cx),
             Msg::Listed(lists) => self.listed(lists, cx),
             Msg::StateChanged => self.news(cx),
-            Msg::Forgotten(_) | Msg::GivenUp => {}
+            Msg::Forgotten(_) => {}
             Msg::Goodbye => cx.exit(),
         }
     }
 
-    /// Waits until presence has recorded the departures, or `GOODBYES` has passed. The clients have stopped
+    /// Waits until presence has recorded the departures, or `DEPARTURES` has passed. The clients have stopped
     /// before.
     fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
         let shared = self.shared.clone();
-        shared.goodbyes.close();
-        let said = async move { drop(tokio::time::timeout(GOODBYES, shared.goodbyes.wait()).await) };
+        shared.tasks.close();
+        let said = async move { drop(tokio::time::timeout(DEPARTURES, shared.tasks.wait()).await) };
         cx.run(said, |()| Msg::Goodbye);
         StopAnswer::Wait
     }
 
     fn observe(&self) -> ActorState {
-        let guests = self.shared.all_guests().len();
-        let rooms = self.shared.rooms().len();
+        let (connections, rooms) = (self.shared.count(), self.shared.rooms().len());
         let state = match self.up {
             Some(true) => "up",
             Some(false) => "presence is away",
             None => "starting",
         };
-        ActorState { observed: json!({ "connections": guests, "rooms": rooms }), ..ActorState::state(state) }
+        ActorState {
+            observed: json!({ "connections": connections, "rooms": rooms }),
+            ..ActorState::state(state)
+        }
     }
 }

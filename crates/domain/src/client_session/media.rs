@@ -1,0 +1,159 @@
+//! Media session of a client session: its events, and the end of it when the client is silent.
+//!
+//! Owns the number of the media session and the idle time of its client. Does not know Janus.
+
+use std::time::Duration;
+
+use super::values::{Effect, MediaEvent, Surroundings, Waiter};
+use super::{ClientSession, RECONNECT_AFTER, State};
+use crate::connection_limits::IdleTimer;
+use crate::media_session::End;
+use crate::signalling::{CloseCode, ErrorCode, Notification};
+
+/// Media session of one `join`.
+#[derive(Debug)]
+pub(super) struct Media {
+    join: u64,
+    idle: IdleTimer,
+    /// Time of the next check for a silent client.
+    pub check_at: Duration,
+}
+
+impl ClientSession {
+    /// Looks for silence of the client, at intervals.
+    pub(super) fn check_silence(&mut self, at: &Surroundings) {
+        let (limit, every) = (self.rules.silence, self.rules.check_every);
+        if let State::Joined(_, media) = &mut self.state
+            && media.check_at <= at.now
+        {
+            media.check_at = at.now + every;
+            if media.idle.lasts(limit, every, at.now) {
+                self.calls.give_up();
+            }
+        }
+    }
+
+    /// Ends the session of a silent client. Presence has forgotten the client, so its place in the room is
+    /// free for others.
+    pub(super) fn give_up(&mut self, at: &Surroundings) {
+        let limit = self.rules.silence;
+        // The client may have joined again meanwhile.
+        let silent = match &mut self.state {
+            State::Joined(_, media) => media.idle.lasts(limit, Duration::ZERO, at.now),
+            _ => false,
+        };
+        if silent {
+            self.leave_media(at);
+            self.ask_to_reconnect("silent", RECONNECT_AFTER, at);
+            self.leave_presence();
+        }
+    }
+
+    pub(super) fn joined(&self) -> Option<&Media> {
+        match &self.state {
+            State::Joined(_, media) => Some(media),
+            _ => None,
+        }
+    }
+
+    /// Records a sign of life of the client.
+    pub(super) fn heard(&mut self, at: &Surroundings) {
+        if let State::Joined(_, media) = &mut self.state {
+            media.idle.broken(at.now);
+        }
+    }
+
+    /// Keeps the media session that was joined.
+    pub(super) fn hold_media(&mut self, at: &Surroundings) {
+        self.joins += 1;
+        let mut idle = IdleTimer::default();
+        idle.broken(at.now);
+        let media = Media { join: self.joins, idle, check_at: at.now + self.rules.check_every };
+        self.effects.push(Effect::FollowMedia(self.joins));
+        self.change_state(|state| match state {
+            State::Connected(lock) | State::Joined(lock, _) => State::Joined(lock, media),
+            other => other,
+        });
+    }
+
+    /// Takes the media session out of the state. Returns true if there was one.
+    fn take_media(&mut self, at: &Surroundings) -> bool {
+        let joined = self.joined().is_some();
+        if joined {
+            self.outside_since = at.now;
+            self.change_state(|state| match state {
+                State::Joined(lock, _) => State::Connected(lock),
+                other => other,
+            });
+        }
+        joined
+    }
+
+    fn change_state(&mut self, change: impl FnOnce(State) -> State) {
+        self.state = change(std::mem::replace(&mut self.state, State::Locking));
+    }
+
+    /// Leaves the media session, and so the Janus room.
+    pub(super) fn leave_media(&mut self, at: &Surroundings) {
+        if self.take_media(at) {
+            self.effects.push(Effect::LeaveMedia);
+        }
+    }
+
+    /// Removes the presence entry, possibly later: presence may be unavailable.
+    pub(super) fn leave_presence(&mut self) {
+        let (present, waiters) = self.presence.leave();
+        if let Some(lock) = self.lock_mut().filter(|_| present) {
+            lock.spent = true;
+        }
+        for waiter in waiters {
+            if let Waiter::Call(id) = waiter {
+                self.finish(id, Err(ErrorCode::NotJoined.into()));
+            }
+        }
+    }
+
+    pub(super) fn media_event(&mut self, join: u64, event: MediaEvent, at: &Surroundings) {
+        if self.joined().is_none_or(|media| media.join != join) {
+            return;
+        }
+        match event {
+            MediaEvent::Notify(notification) => self.effects.push(Effect::Notify(notification)),
+            MediaEvent::Muted(muted) => {
+                self.presence.update(None, |entry| entry.muted = muted);
+            }
+            MediaEvent::Ended { end, reconnect_after } => {
+                self.forget_media(at);
+                match (end, reconnect_after) {
+                    (_, Some(after)) => self.notify_reconnect(end.as_str(), after),
+                    (End::RoomClosed, None) => self.room_closed(at),
+                    (End::Removed, None) => self.close(CloseCode::Removed),
+                    (End::Replaced, None) => self.close(CloseCode::Replaced),
+                    _ => self.leave_presence(),
+                }
+            }
+            MediaEvent::Lost => {
+                self.forget_media(at);
+                self.ask_to_reconnect("session_lost", RECONNECT_AFTER, at);
+            }
+        }
+    }
+
+    /// Drops the media session, which has ended.
+    pub(super) fn forget_media(&mut self, at: &Surroundings) {
+        if self.take_media(at) {
+            self.effects.push(Effect::DropMedia);
+        }
+    }
+
+    /// Asks the client to join again, after between one and two times this delay.
+    pub(super) fn ask_to_reconnect(&mut self, reason: &str, after: Duration, at: &Surroundings) {
+        self.notify_reconnect(reason, after.mul_f64(1.0 + at.random));
+    }
+
+    fn notify_reconnect(&mut self, reason: &str, after: Duration) {
+        let retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        let reconnect = Notification::Reconnect { reason: reason.to_owned(), retry_after_ms };
+        self.effects.push(Effect::Notify(reconnect));
+    }
+}

@@ -1,0 +1,137 @@
+//! Writes of one presence entry, one at a time, so that the newest value is written last.
+//!
+//! Owns the entry as it should be, and the writes that wait. Does not know the connection.
+
+use super::values::{Effect, Unavailable, Waiter};
+use crate::connection::{FencingToken, JoinOutcome};
+use crate::presence_entry::PresenceEntry;
+
+/// Presence entry of a session and the writes of it.
+#[derive(Debug, Default)]
+pub(super) struct EntryWriter {
+    /// Entry as it should be; `None` if the user should not be in the room.
+    entry: Option<PresenceEntry>,
+    writing: Option<Write>,
+    /// The entry is to be removed after the write in progress.
+    leaving: bool,
+    /// Entry to add next.
+    enter: Option<Enter>,
+    /// The entry has changed since its newest write began.
+    changed: bool,
+    /// Waiters of the next update.
+    waiting: Vec<Waiter>,
+}
+
+#[derive(Debug)]
+enum Write {
+    Enter(Enter),
+    Update(Vec<Waiter>),
+}
+
+#[derive(Debug)]
+struct Enter {
+    entry: PresenceEntry,
+    max_anchors: usize,
+    waiters: Vec<Waiter>,
+}
+
+impl EntryWriter {
+    /// Adds an entry, in place of an earlier one once it is accepted.
+    pub fn enter(&mut self, entry: PresenceEntry, max_anchors: usize, waiter: Waiter) {
+        self.enter = Some(Enter { entry, max_anchors, waiters: vec![waiter] });
+    }
+
+    /// Adds the entry again. Returns false if the user should not be in the room.
+    pub fn enter_again(&mut self, max_anchors: usize, waiter: Waiter) -> bool {
+        let Some(entry) = self.entry.clone().filter(|_| !self.leaving) else { return false };
+        match &mut self.enter {
+            Some(enter) => enter.waiters.push(waiter),
+            None => self.enter(entry, max_anchors, waiter),
+        }
+        true
+    }
+
+    /// Writes the entry under a newer fencing token from now on, unless it is being removed: a departure that
+    /// is late must not remove an entry that is added after it.
+    pub fn renew_fence(&mut self, fence: FencingToken) {
+        if let Some(entry) = self.entry.as_mut().filter(|_| !self.leaving) {
+            entry.fence = fence;
+        }
+    }
+
+    /// Changes the entry and writes it. Returns false if the user should not be in the room.
+    pub fn update(&mut self, waiter: Option<Waiter>, change: impl FnOnce(&mut PresenceEntry)) -> bool {
+        let Some(entry) = self.entry.as_mut().filter(|_| !self.leaving) else { return false };
+        change(entry);
+        self.changed = true;
+        self.waiting.extend(waiter);
+        true
+    }
+
+    /// Removes the entry after the write in progress. Returns true if there may be one, and the waiters of
+    /// the writes that are not made any more.
+    pub fn leave(&mut self) -> (bool, Vec<Waiter>) {
+        let present = self.entry.is_some() || self.writing.is_some();
+        self.leaving |= present;
+        (present, self.discard())
+    }
+
+    /// Forgets the writes that wait. Returns their waiters.
+    pub fn discard(&mut self) -> Vec<Waiter> {
+        self.changed = false;
+        let mut waiters = std::mem::take(&mut self.waiting);
+        waiters.extend(self.enter.take().into_iter().flat_map(|enter| enter.waiters));
+        waiters
+    }
+
+    /// Returns the next write to start, if none is in progress.
+    pub fn next(&mut self) -> Option<Effect> {
+        if self.writing.is_some() {
+            return None;
+        }
+        if std::mem::take(&mut self.leaving)
+            && let Some(entry) = self.entry.take()
+        {
+            return Some(Effect::Depart { fence: entry.fence, leave: true, release: false });
+        }
+        if let Some(enter) = self.enter.take() {
+            let (entry, max_anchors) = (enter.entry.clone(), enter.max_anchors);
+            self.writing = Some(Write::Enter(enter));
+            return Some(Effect::Enter { entry, max_anchors });
+        }
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let entry = self.entry.clone()?;
+        self.writing = Some(Write::Update(std::mem::take(&mut self.waiting)));
+        Some(Effect::Update(entry))
+    }
+
+    /// Takes the result of [`Effect::Enter`]. Returns its waiters.
+    pub fn entered(&mut self, outcome: Result<JoinOutcome, Unavailable>) -> Vec<Waiter> {
+        let Some(Write::Enter(enter)) = self.writing.take() else { return Vec::new() };
+        if outcome == Ok(JoinOutcome::Ok) && enter.waiters.contains(&Waiter::Join) {
+            self.entry = Some(enter.entry);
+        }
+        enter.waiters
+    }
+
+    /// Takes note that the update has ended. Returns its waiters. A failed update is made up for by the next
+    /// one, such as that of a keepalive.
+    pub fn updated(&mut self) -> Vec<Waiter> {
+        match self.writing.take() {
+            Some(Write::Update(waiters)) => waiters,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns true while a write is in progress.
+    pub fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Returns true if the entry is to be removed after the write in progress.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+}

@@ -1,0 +1,254 @@
+//! Values that a client session takes and returns: its facts, inputs and effects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connection::{FencingToken, JoinOutcome, RenewOutcome, UpdateOutcome};
+use crate::grant::Grant;
+use crate::ids::{ClientId, RoomId, UnixMs, UserId};
+use crate::media_session::End;
+use crate::model::UserRole;
+use crate::pin_attempts::Guess;
+use crate::presence_entry::PresenceEntry;
+use crate::roles::RoleOrder;
+use crate::signalling::methods::{Offer, ResumeToken, SessionDescription, Trickle};
+use crate::signalling::{CloseCode, Method, Notification, RpcError};
+use crate::users::BanOrder;
+use crate::view::RoomView;
+
+/// User of a connection, as its token and its upgrade request say.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub room: RoomId,
+    pub user: UserId,
+    /// Role that the token claims.
+    pub claimed: UserRole,
+    pub grant: Grant,
+    /// Client id from the upgrade request.
+    pub client_id: Option<ClientId>,
+}
+
+/// Time limits of all sessions of a gateway.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Maximum duration of a call (`ws.call_timeout`).
+    pub call_timeout: Duration,
+    /// Maximum time outside the room (`ws.join_within`).
+    pub join_within: Duration,
+    /// Interval between two renewals of the lock.
+    pub renew_every: Duration,
+    /// Maximum time without a sign of life from a client in the room (`presence.timeout`).
+    pub silence: Duration,
+    /// Interval between two checks for that silence, and delay before a failed renewal is repeated.
+    pub check_every: Duration,
+}
+
+/// State of the world at one input.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Monotonic time.
+    pub now: Duration,
+    pub wall: UnixMs,
+    /// Room as the store has it, empty if there is none; `None` until the store is listed.
+    pub room: Option<Arc<RoomView>>,
+    /// Random unit, for jitter.
+    pub random: f64,
+}
+
+/// Number of a call on its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// Task that waits for an answer of presence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiter {
+    /// The `join` in progress, even if its call has timed out.
+    Join,
+    Call(CallId),
+}
+
+/// A presence backend gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unavailable;
+
+/// Outcome of acquiring the connection lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockOutcome {
+    Ours(FencingToken),
+    Taken,
+}
+
+/// Media session that was joined or resumed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinedMedia {
+    pub resume_token: ResumeToken,
+    /// True if the previous session and its media were resumed.
+    pub resume: bool,
+    pub muted: bool,
+}
+
+/// Event of the media session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MediaEvent {
+    /// Event that only concerns the client.
+    Notify(Notification),
+    Muted(bool),
+    /// Last event. If `reconnect_after` is set, the client should join again after this time.
+    Ended {
+        end: End,
+        reconnect_after: Option<Duration>,
+    },
+    /// The session failed, or another connection took it over.
+    Lost,
+}
+
+/// Input of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The connection is open; always the first input.
+    Opened,
+    Call(CallId, Method),
+    /// Result of [`Effect::CallMedia`], [`Effect::MuteUser`] or [`Effect::ChangeRoom`].
+    Finished(CallId, Result<Answer, RpcError>),
+    Acquired(Result<LockOutcome, Unavailable>),
+    Renewed {
+        fence: FencingToken,
+        outcome: Result<RenewOutcome, Unavailable>,
+    },
+    /// Another connection has acquired the lock.
+    LockReplaced,
+    /// The backend may have lost the lock.
+    RenewNow,
+    /// The room may have changed in the store.
+    RoomChanged,
+    /// The time of [`due`](super::ClientSession::due) has come.
+    Tick,
+    PinChecked(Guess),
+    Listed(Waiter, Result<Vec<PresenceEntry>, Unavailable>),
+    /// Result of [`Effect::Enter`].
+    Entered(Result<JoinOutcome, Unavailable>),
+    /// Result of [`Effect::Update`].
+    Updated(Result<UpdateOutcome, Unavailable>),
+    MediaJoined(Result<JoinedMedia, RpcError>),
+    /// `join`: number of the media session, from [`Effect::FollowMedia`].
+    Media {
+        join: u64,
+        event: MediaEvent,
+    },
+    /// The connection is closed. `left`: `leave` arrived and no `join` after it.
+    Closed {
+        code: CloseCode,
+        left: bool,
+    },
+}
+
+/// Action for the shell. Effects are started in order; their results come back as inputs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Acquires the connection lock as this client. Must run to its end, even after a panic of the shell.
+    Acquire {
+        client: Option<ClientId>,
+    },
+    Renew {
+        client: Option<ClientId>,
+        fence: FencingToken,
+    },
+    /// Reports to presence that the user leaves the room, that the lock is free, or both. Has no result. The
+    /// shell repeats it until presence has recorded it, also after the connection has ended.
+    Depart {
+        fence: FencingToken,
+        leave: bool,
+        release: bool,
+    },
+    /// Lists the presence entries of the room.
+    ListMembers(Waiter),
+    /// Adds the presence entry. Banned users take no place.
+    Enter {
+        entry: PresenceEntry,
+        max_anchors: usize,
+    },
+    Update(PresenceEntry),
+    /// Compares the number of wrong pins with the limit. `right`: the pin is correct.
+    CheckPin {
+        right: bool,
+    },
+    JoinMedia {
+        resume_token: Option<ResumeToken>,
+    },
+    /// Keeps the joined media session and follows its events, under this number.
+    FollowMedia(u64),
+    /// Lets go of the media session, which then waits for its client.
+    DropMedia,
+    /// Ends the media session.
+    LeaveMedia,
+    CallMedia(CallId, MediaCall),
+    /// Mutes or unmutes another user in Janus.
+    MuteUser {
+        call: CallId,
+        user: UserId,
+        muted: bool,
+    },
+    ChangeRoom(CallId, RoomOrder),
+    Reply(CallId, Result<Answer, RpcError>),
+    Notify(Notification),
+    /// Sends the members of the room to this client, even if they did not change.
+    Greet,
+    /// Closes the connection. The shell then returns [`Input::Closed`].
+    Close(CloseCode),
+}
+
+/// Call of the client on its own media session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MediaCall {
+    Offer(Offer),
+    Candidate(Trickle),
+    Mute(bool),
+}
+
+/// Change of the room in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RoomOrder {
+    ChangeRole(RoleOrder),
+    Ban(BanOrder),
+    Unban(UserId),
+    MuteAll,
+    SetLocked(bool),
+    GoLive,
+}
+
+/// Result of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Done,
+    Joined {
+        resume_token: ResumeToken,
+        resume: bool,
+        /// Gain that restores the level of one participant, in dB.
+        mix_gain_db: f64,
+    },
+    Sdp(SessionDescription),
+}
+
+impl Input {
+    /// Returns the name of the variant, for metrics and transitions.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Call(..) => "call",
+            Self::Finished(..) => "finished",
+            Self::Acquired(_) => "acquired",
+            Self::Renewed { .. } => "renewed",
+            Self::LockReplaced => "lock_replaced",
+            Self::RenewNow => "renew_now",
+            Self::RoomChanged => "room_changed",
+            Self::Tick => "tick",
+            Self::PinChecked(_) => "pin_checked",
+            Self::Listed(..) => "listed",
+            Self::Entered(_) => "entered",
+            Self::Updated(_) => "updated",
+            Self::MediaJoined(_) => "media_joined",
+            Self::Media { .. } => "media",
+            Self::Closed { .. } => "closed",
+        }
+    }
+}
