@@ -134,27 +134,11 @@ async function receive({ request }) {
     // A space takes place once: its room goes, the recording stays.
     await stentor.remove(space.id);
     note({ type: 'ended' }, { status: 'ended', endedAt: at });
-    void collectRecording(space);
-  }
+  } else if (event.type === 'recording_ready') note({ type: 'recorded' }, { recordingId: event.data.recordingId });
   return {};
 
   function note(entry, change = {}) {
     spaces.change(space.id, { ...change, history: [...space.history, { id: event.id, at, ...entry }] });
-  }
-}
-
-/** Adds the recording to a space as soon as it can be played. The ledger has no event for that. */
-async function collectRecording({ id }) {
-  try {
-    const recordingId = await stentor.recordingOf(id);
-    if (!recordingId) return;
-    const { history } = spaces.get(id);
-    spaces.change(id, {
-      recordingId,
-      history: [...history, { id: recordingId, at: Date.now(), type: 'recorded' }],
-    });
-  } catch (error) {
-    console.error(`recording of ${id}: ${error.message}`);
   }
 }
 
@@ -252,8 +236,6 @@ const server = createServer(async (request, response) => {
   }
 });
 
-for (const space of spaces.list())
-  if (space.status === 'ended' && !space.recordingId) void collectRecording(space);
 server.on('error', ({ message }) => fail(`${message}; choose another port with PORT`));
 server.listen(Number(process.env.PORT ?? 4100), '127.0.0.1', () => console.log(`Spaces is at ${url}`));
 const stop = () => {

@@ -8,7 +8,6 @@ import {
   getRecording,
   getRoom,
   issueReplayToken,
-  listRecordings,
   startRoom,
   StentorError,
   stopRoom,
@@ -20,8 +19,6 @@ import {
 const MAX_SPEAKERS = 5;
 /** A space without anybody on the stage ends after this time, in seconds. */
 const EMPTY_TIMEOUT = 600;
-/** Attempts to find a finished recording, one per second. */
-const RECORDING_ATTEMPTS = 60;
 
 /** Handler for `catch`: returns `answer()` for the error with this code, and throws every other error again. */
 const unless = (code, answer) => (error) => {
@@ -78,17 +75,6 @@ export class Stentor {
   /** Deletes a room. Safe to repeat. */
   async remove(id) {
     await deleteRoom({ client: this.#client, path: { id } }).catch(unless('room_not_found', () => null));
-  }
-
-  /** Returns the id of a room's recording when it can be played; null if it does not come. */
-  async recordingOf(room) {
-    for (let attempt = 0; attempt < RECORDING_ATTEMPTS; attempt += 1) {
-      const { recordings } = await listRecordings({ client: this.#client, query: { room } });
-      if (recordings.length === 0) return null;
-      if (recordings[0].state === 'ready') return recordings[0].recordingId;
-      await new Promise((next) => setTimeout(next, 1000));
-    }
-    return null;
   }
 
   /** Returns an address at which a browser plays a recording for a few hours. */

@@ -294,8 +294,11 @@ func (e Code) Valid() bool {
 // Defines values for EventType.
 const (
 	EventTypeAnchorInvited   EventType = "anchor_invited"
+	EventTypeAnchorJoined    EventType = "anchor_joined"
+	EventTypeAnchorLeft      EventType = "anchor_left"
 	EventTypeBackstageClosed EventType = "backstage_closed"
 	EventTypeBackstageOpened EventType = "backstage_opened"
+	EventTypeRecordingReady  EventType = "recording_ready"
 	EventTypeRoleChanged     EventType = "role_changed"
 	EventTypeRoomCreated     EventType = "room_created"
 	EventTypeRoomDeleted     EventType = "room_deleted"
@@ -308,6 +311,7 @@ const (
 	EventTypeRoomUnlocked    EventType = "room_unlocked"
 	EventTypeRoomUnscheduled EventType = "room_unscheduled"
 	EventTypeUserBanned      EventType = "user_banned"
+	EventTypeUserKicked      EventType = "user_kicked"
 	EventTypeUserUnbanned    EventType = "user_unbanned"
 )
 
@@ -316,9 +320,15 @@ func (e EventType) Valid() bool {
 	switch e {
 	case EventTypeAnchorInvited:
 		return true
+	case EventTypeAnchorJoined:
+		return true
+	case EventTypeAnchorLeft:
+		return true
 	case EventTypeBackstageClosed:
 		return true
 	case EventTypeBackstageOpened:
+		return true
+	case EventTypeRecordingReady:
 		return true
 	case EventTypeRoleChanged:
 		return true
@@ -343,6 +353,8 @@ func (e EventType) Valid() bool {
 	case EventTypeRoomUnscheduled:
 		return true
 	case EventTypeUserBanned:
+		return true
+	case EventTypeUserKicked:
 		return true
 	case EventTypeUserUnbanned:
 		return true
@@ -425,9 +437,10 @@ func (e RecordingState) Valid() bool {
 
 // Defines values for RoomRole.
 const (
-	RoomRoleAnchor RoomRole = "anchor"
-	RoomRoleCoHost RoomRole = "co_host"
-	RoomRoleHost   RoomRole = "host"
+	RoomRoleAnchor   RoomRole = "anchor"
+	RoomRoleCoHost   RoomRole = "co_host"
+	RoomRoleHost     RoomRole = "host"
+	RoomRoleListener RoomRole = "listener"
 )
 
 // Valid indicates whether the value is a known member of the RoomRole enum.
@@ -438,6 +451,8 @@ func (e RoomRole) Valid() bool {
 	case RoomRoleCoHost:
 		return true
 	case RoomRoleHost:
+		return true
+	case RoomRoleListener:
 		return true
 	default:
 		return false
@@ -541,6 +556,9 @@ type Ban struct {
 
 	// Name Name under which the user was known when banned; absent if none was known.
 	Name nullable.Nullable[string] `json:"name,omitempty"`
+
+	// PersonId Id of the user in the listener channel of the room.
+	PersonId string `json:"personId"`
 
 	// UserId Id of the user: the subject of the user's tokens.
 	UserId string `json:"userId"`
@@ -652,6 +670,9 @@ type CreateUserAnswer struct {
 
 	// InviteUrl URL of the page for speaking. The token is in the fragment, which browsers never send to a server.
 	InviteUrl string `json:"inviteUrl"`
+
+	// PersonId Id of the user in the listener channel of the room.
+	PersonId string `json:"personId"`
 
 	// Pin PIN of the room. Optional in `join`: the token alone is sufficient.
 	Pin string `json:"pin"`
@@ -830,6 +851,24 @@ type ListAnswer struct {
 	Success bool `json:"success"`
 }
 
+// ListenerTokenAnswer Answer with a listener token.
+type ListenerTokenAnswer struct {
+	// ExpiresAt Time at which the token expires.
+	ExpiresAt int64 `json:"expiresAt"`
+
+	// PersonId Id of the listener in the listener channel of the room.
+	PersonId string `json:"personId"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+
+	// Token Token for the playlist, media and keys of the room.
+	Token string `json:"token"`
+
+	// UserId Id of the listener, the subject of the token: the given one, or a random one.
+	UserId string `json:"userId"`
+}
+
 // MachineLoad Average use of a machine's processors.
 type MachineLoad struct {
 	// BusyPercent Share of all processors in use, percent.
@@ -895,6 +934,18 @@ type NewKeyAnswer struct {
 
 	// Success Always true.
 	Success bool `json:"success"`
+}
+
+// PersonAnswer User and the id in the listener channel.
+type PersonAnswer struct {
+	// PersonId Id of the user in the listener channel of the room.
+	PersonId string `json:"personId"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+
+	// UserId Id of the user.
+	UserId string `json:"userId"`
 }
 
 // Quotas Limits of an API key; absent or null: no limit.
@@ -1166,7 +1217,7 @@ type StatsAnswer struct {
 	Success bool `json:"success"`
 }
 
-// TokenAnswer Answer with a listener token.
+// TokenAnswer Answer with a token.
 type TokenAnswer struct {
 	// ExpiresAt Time at which the token expires.
 	ExpiresAt int64 `json:"expiresAt"`
@@ -1274,7 +1325,11 @@ type User struct {
 	// Muted True if the user is muted.
 	Muted nullable.Nullable[bool] `json:"muted,omitempty"`
 
-	// RemovedAt Time since which no token of the user is valid for this room; absent if the user is not banned.
+	// PersonId Id of the user in the listener channel of the room.
+	PersonId string `json:"personId"`
+
+	// RemovedAt Time since which no token of the user is valid for this room; absent if the user is neither banned
+	// nor, within the last seconds, kicked.
 	RemovedAt nullable.Nullable[int64] `json:"removedAt,omitempty"`
 
 	// Role Role in the room: the one that was given there, otherwise that of the connected user's token,
@@ -1776,15 +1831,32 @@ type ClientInterface interface {
 	// Corresponds with POST /api/rooms/{id}/users (the `CreateUser` operationId).
 	CreateUser(ctx context.Context, id string, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RemoveUser Removes a user from a room: the same as a ban.
+	// RemoveUser Removes a user from a room: the same as a ban. A kick lets the user come back.
 	//
 	// Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 	RemoveUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// KickUser Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+	//
+	// All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
+	// Changes nothing if the user is banned.
+	//
+	// Corresponds with POST /api/rooms/{id}/users/{userId}/kick (the `KickUser` operationId).
+	KickUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetPerson Returns the id under which a user appears in the listener channel of a room.
+	//
+	// The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
+	// for, too. Show it only to those who may know who the person is.
+	//
+	// Corresponds with GET /api/rooms/{id}/users/{userId}/person (the `GetPerson` operationId).
+	GetPerson(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// SetUserRoleWithBody Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 	//
 	// The user must have been created here or be in the room. The role stays until it is changed again, or until
-	// the user is created again with another role.
+	// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+	// is valid for speaking, until the user gets another role or is created or invited again.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1794,7 +1866,8 @@ type ClientInterface interface {
 	// SetUserRole Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 	//
 	// The user must have been created here or be in the room. The role stays until it is changed again, or until
-	// the user is created again with another role.
+	// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+	// is valid for speaking, until the user gets another role or is created or invited again.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2454,7 +2527,7 @@ func (c *Client) CreateUser(ctx context.Context, id string, body CreateUserJSONR
 	return c.Client.Do(req)
 }
 
-// RemoveUser Removes a user from a room: the same as a ban.
+// RemoveUser Removes a user from a room: the same as a ban. A kick lets the user come back.
 //
 // Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 func (c *Client) RemoveUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2469,10 +2542,47 @@ func (c *Client) RemoveUser(ctx context.Context, id string, userId string, reqEd
 	return c.Client.Do(req)
 }
 
+// KickUser Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+//
+// All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
+// Changes nothing if the user is banned.
+//
+// Corresponds with POST /api/rooms/{id}/users/{userId}/kick (the `KickUser` operationId).
+func (c *Client) KickUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewKickUserRequest(c.Server, id, userId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetPerson Returns the id under which a user appears in the listener channel of a room.
+//
+// The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
+// for, too. Show it only to those who may know who the person is.
+//
+// Corresponds with GET /api/rooms/{id}/users/{userId}/person (the `GetPerson` operationId).
+func (c *Client) GetPerson(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetPersonRequest(c.Server, id, userId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // SetUserRoleWithBody Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 //
 // The user must have been created here or be in the room. The role stays until it is changed again, or until
-// the user is created again with another role.
+// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+// is valid for speaking, until the user gets another role or is created or invited again.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2492,7 +2602,8 @@ func (c *Client) SetUserRoleWithBody(ctx context.Context, id string, userId stri
 // SetUserRole Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 //
 // The user must have been created here or be in the room. The role stays until it is changed again, or until
-// the user is created again with another role.
+// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+// is valid for speaking, until the user gets another role or is created or invited again.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3898,6 +4009,88 @@ func NewRemoveUserRequest(server string, id string, userId string) (*http.Reques
 	return req, nil
 }
 
+// NewKickUserRequest constructs an http.Request for the KickUser method
+func NewKickUserRequest(server string, id string, userId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "userId", userId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/users/%s/kick", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetPersonRequest constructs an http.Request for the GetPerson method
+func NewGetPersonRequest(server string, id string, userId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "userId", userId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/users/%s/person", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewSetUserRoleRequest calls the generic SetUserRole builder with application/json body
 func NewSetUserRoleRequest(server string, id string, userId string, body SetUserRoleJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -4510,17 +4703,38 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/rooms/{id}/users (the `CreateUser` operationId).
 	CreateUserWithResponse(ctx context.Context, id string, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
 
-	// RemoveUserWithResponse Removes a user from a room: the same as a ban.
+	// RemoveUserWithResponse Removes a user from a room: the same as a ban. A kick lets the user come back.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 	RemoveUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*RemoveUserResponse, error)
 
+	// KickUserWithResponse Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+	//
+	// All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
+	// Changes nothing if the user is banned.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/rooms/{id}/users/{userId}/kick (the `KickUser` operationId).
+	KickUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*KickUserResponse, error)
+
+	// GetPersonWithResponse Returns the id under which a user appears in the listener channel of a room.
+	//
+	// The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
+	// for, too. Show it only to those who may know who the person is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/rooms/{id}/users/{userId}/person (the `GetPerson` operationId).
+	GetPersonWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*GetPersonResponse, error)
+
 	// SetUserRoleWithBodyWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 	//
 	// The user must have been created here or be in the room. The role stays until it is changed again, or until
-	// the user is created again with another role.
+	// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+	// is valid for speaking, until the user gets another role or is created or invited again.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4530,7 +4744,8 @@ type ClientWithResponsesInterface interface {
 	// SetUserRoleWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 	//
 	// The user must have been created here or be in the room. The role stays until it is changed again, or until
-	// the user is created again with another role.
+	// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+	// is valid for speaking, until the user gets another role or is created or invited again.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5793,6 +6008,88 @@ func (r RemoveUserResponse) ContentType() string {
 	return ""
 }
 
+type KickUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r KickUserResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r KickUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r KickUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r KickUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r KickUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetPersonResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PersonAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetPersonResponse) GetJSON200() *PersonAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r GetPersonResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetPersonResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetPersonResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetPersonResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type SetUserRoleResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5879,11 +6176,11 @@ type IssueListenerTokenResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *TokenAnswer
+	JSON200 *ListenerTokenAnswer
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r IssueListenerTokenResponse) GetJSON200() *TokenAnswer {
+func (r IssueListenerTokenResponse) GetJSON200() *ListenerTokenAnswer {
 	return r.JSON200
 }
 
@@ -6582,7 +6879,7 @@ func (c *ClientWithResponses) CreateUserWithResponse(ctx context.Context, id str
 	return ParseCreateUserResponse(rsp)
 }
 
-// RemoveUserWithResponse Removes a user from a room: the same as a ban.
+// RemoveUserWithResponse Removes a user from a room: the same as a ban. A kick lets the user come back.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6595,10 +6892,43 @@ func (c *ClientWithResponses) RemoveUserWithResponse(ctx context.Context, id str
 	return ParseRemoveUserResponse(rsp)
 }
 
+// KickUserWithResponse Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+//
+// All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
+// Changes nothing if the user is banned.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/rooms/{id}/users/{userId}/kick (the `KickUser` operationId).
+func (c *ClientWithResponses) KickUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*KickUserResponse, error) {
+	rsp, err := c.KickUser(ctx, id, userId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseKickUserResponse(rsp)
+}
+
+// GetPersonWithResponse Returns the id under which a user appears in the listener channel of a room.
+//
+// The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
+// for, too. Show it only to those who may know who the person is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/rooms/{id}/users/{userId}/person (the `GetPerson` operationId).
+func (c *ClientWithResponses) GetPersonWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*GetPersonResponse, error) {
+	rsp, err := c.GetPerson(ctx, id, userId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetPersonResponse(rsp)
+}
+
 // SetUserRoleWithBodyWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 //
 // The user must have been created here or be in the room. The role stays until it is changed again, or until
-// the user is created again with another role.
+// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+// is valid for speaking, until the user gets another role or is created or invited again.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6614,7 +6944,8 @@ func (c *ClientWithResponses) SetUserRoleWithBodyWithResponse(ctx context.Contex
 // SetUserRoleWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 //
 // The user must have been created here or be in the room. The role stays until it is changed again, or until
-// the user is created again with another role.
+// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+// is valid for speaking, until the user gets another role or is created or invited again.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7495,6 +7826,58 @@ func ParseRemoveUserResponse(rsp *http.Response) (*RemoveUserResponse, error) {
 	return response, nil
 }
 
+// ParseKickUserResponse parses an HTTP response from a KickUserWithResponse call
+func ParseKickUserResponse(rsp *http.Response) (*KickUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &KickUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetPersonResponse parses an HTTP response from a GetPersonWithResponse call
+func ParseGetPersonResponse(rsp *http.Response) (*GetPersonResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetPersonResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PersonAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseSetUserRoleResponse parses an HTTP response from a SetUserRoleWithResponse call
 func ParseSetUserRoleResponse(rsp *http.Response) (*SetUserRoleResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7562,7 +7945,7 @@ func ParseIssueListenerTokenResponse(rsp *http.Response) (*IssueListenerTokenRes
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest TokenAnswer
+		var dest ListenerTokenAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

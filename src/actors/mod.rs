@@ -13,7 +13,7 @@
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
-//! ├─ RoomSupervisor ─ RoomActor*, CopyWatch, Elector ─ Housekeeper, FailoverActor, SchedulerActor
+//! ├─ RoomSupervisor ─ RoomActor*, CopyWatch, Elector ─ Housekeeper, FailoverActor, SchedulerActor, Reporter
 //! │ └─ Elector ─ WebhookSupervisor ─ WebhookActor*
 //! ├─ MediaSupervisor ─ MediaSessionActor*
 //! ├─ PresenceSync

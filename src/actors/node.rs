@@ -27,6 +27,7 @@ use super::store_watch::StoreWatch;
 use crate::delivery::{EdgeCache, PlainStreams, RoomParts};
 use crate::domain::registration::NodeRecord;
 use crate::presence::Presence;
+use crate::rooms::recordings::Recordings;
 use crate::rooms::{ApiKeyRegistry, RoomService, Scope};
 use crate::stage::StageHub;
 use crate::webhooks::Webhooks;
@@ -67,6 +68,7 @@ pub struct RoomsRole {
     /// `None` on a node without presence.
     pub presence: Option<Arc<dyn Presence>>,
     pub webhooks: Arc<Webhooks>,
+    pub recordings: Arc<Recordings>,
 }
 
 /// Parts of the role `gateway`: connections, presence and media sessions.
@@ -176,11 +178,11 @@ impl NodeSupervisor {
             let worker = ChildSpec { arbiter: Some(arbiter), ..ChildSpec::worker() };
             cx.spawn_child("channels", worker, move || StageFeed::new(hub.clone()));
         }
-        if let Some((RoomsRole { service, presence, webhooks }, arbiter)) = self.rooms.clone() {
+        if let Some((role, arbiter)) = self.rooms.clone() {
             let ages = SharedAges::default();
             cx.spawn_child("rooms", spec(&arbiter), move || {
-                let (presence, webhooks) = (presence.clone(), webhooks.clone());
-                RoomSupervisor::new(context.clone(), service.clone(), ages.clone(), presence, webhooks)
+                let RoomsRole { service, presence, webhooks, recordings } = role.clone();
+                RoomSupervisor::new(context.clone(), service, ages.clone(), presence, webhooks, recordings)
             });
         }
         if let Some((gateway, arbiter)) = self.gateway.clone() {

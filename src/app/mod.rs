@@ -252,7 +252,8 @@ impl Node {
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
             relays: roles.hls.then_some((relays, relaying)),
             rooms: roles.rooms.then(|| {
-                (RoomsRole { service: service.clone(), presence, webhooks: webhooks.clone() }, arbiter())
+                let (webhooks, recordings) = (webhooks.clone(), recordings.clone());
+                (RoomsRole { service: service.clone(), presence, webhooks, recordings }, arbiter())
             }),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),

@@ -51,6 +51,21 @@ pub enum RoomCommand {
     List,
     /// Show one room.
     Show { room: String },
+    /// Disconnect a user, anchor or listener, who may come back after about ten seconds.
+    Kick { room: String, user: String },
+    /// Ban a user, anchor or listener: no token of the user is valid for the room until the ban is lifted.
+    Ban { room: String, user: String },
+    /// Lift the ban of a user.
+    Unban { room: String, user: String },
+    /// List the users who are banned from a room.
+    Bans { room: String },
+    /// Give a user a role, in place of the one that the user's tokens claim.
+    Role {
+        room: String,
+        user: String,
+        #[arg(value_enum)]
+        role: RoomRole,
+    },
     /// Print every change of the rooms, or of one room, until Ctrl-C.
     Watch { room: Option<String> },
 }
@@ -67,7 +82,7 @@ pub enum UserCommand {
     },
     /// List the users of a room: invited, connected and removed.
     List { room: String },
-    /// Disconnect a user and make all tokens of the user invalid for this room.
+    /// Disconnect a user and make all tokens of the user invalid for this room; the same as `room ban`.
     Remove { room: String, user: String },
 }
 
@@ -77,6 +92,18 @@ pub enum Role {
     Anchor,
     /// Speaks, and may mute and remove others.
     Host,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum RoomRole {
+    /// Mutes and bans others, and changes roles.
+    Host,
+    /// Mutes others, and bans anchors and listeners.
+    CoHost,
+    /// Speaks.
+    Anchor,
+    /// May not speak; tokens for listening stay valid.
+    Listener,
 }
 
 pub async fn room(client: &Client, json: bool, command: RoomCommand) -> anyhow::Result<()> {
@@ -137,6 +164,42 @@ pub async fn room(client: &Client, json: bool, command: RoomCommand) -> anyhow::
         }
         RoomCommand::Show { room } => show_room(&client.get(&["rooms", &room]).await?["room"], json),
         RoomCommand::Watch { room } => watch(client, json, room).await,
+        RoomCommand::Kick { room, user } => {
+            let answer = client.call(Method::POST, &["rooms", &room, "users", &user, "kick"], None).await?;
+            done(&answer, json, format_args!("{user} is kicked out of {room} and may come back"))
+        }
+        RoomCommand::Ban { room, user } => {
+            let answer = client.call(Method::PUT, &["rooms", &room, "bans", &user], None).await?;
+            done(&answer, json, format_args!("{user} is banned from {room}"))
+        }
+        RoomCommand::Unban { room, user } => {
+            let answer = client.call(Method::DELETE, &["rooms", &room, "bans", &user], None).await?;
+            done(&answer, json, format_args!("{user} is not banned from {room}"))
+        }
+        RoomCommand::Bans { room } => {
+            let answer = client.get(&["rooms", &room, "bans"]).await?;
+            if json {
+                return print_json(&answer["bans"]);
+            }
+            let mut table = Table::new(&["USER", "NAME", "BANNED"]);
+            let now = now();
+            for ban in answer["bans"].as_array().into_iter().flatten() {
+                let since = format!("{} ago", age(&ban["bannedAt"], now));
+                table.row([cell(&ban["userId"]), cell(&ban["name"]), since]);
+            }
+            print(table)
+        }
+        RoomCommand::Role { room, user, role } => {
+            let role = match role {
+                RoomRole::Host => "host",
+                RoomRole::CoHost => "co_host",
+                RoomRole::Anchor => "anchor",
+                RoomRole::Listener => "listener",
+            };
+            let (path, body) = (["rooms", &room, "users", &user, "role"], json!({ "role": role }));
+            let answer = client.call(Method::PUT, &path, Some(body)).await?;
+            done(&answer, json, format_args!("{user} has the role {role} in {room}"))
+        }
     }
 }
 

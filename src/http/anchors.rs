@@ -26,8 +26,8 @@ pub trait PresenceQuery: Send + Sync + 'static {
     async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>>;
 }
 
-/// Members according to presence, without banned users: presence forgets a user who was away when removed
-/// only later.
+/// Members according to presence, without users who may not speak: presence forgets a user who was away when
+/// removed only later.
 pub struct PresentUsers {
     pub presence: Arc<dyn Presence>,
     pub directory: Arc<Directory>,
@@ -38,7 +38,7 @@ impl PresenceQuery for PresentUsers {
     async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>> {
         let mut members = self.presence.list(room).await.ok()?;
         if let Some(view) = self.directory.room(room) {
-            members.retain(|member| !view.is_banned(&member.user_id));
+            members.retain(|member| !view.is_off_stage(&member.user_id));
         }
         Some(members)
     }

@@ -17,7 +17,7 @@ use crate::domain::model::UserRole;
 use crate::domain::recording::RecordingId;
 use crate::domain::roles;
 use crate::domain::signalling::DisplayName;
-use crate::domain::stage::{Person, StageRole};
+use crate::domain::stage::{Person, PersonId, StageRole};
 use crate::rooms::Directory;
 
 pub struct NodeTokens {
@@ -77,6 +77,11 @@ impl NodeTokens {
         now: UnixMs,
     ) -> IssuedToken {
         self.tokens.issue(role.into(), user.as_str(), room, Some(created_at), self.anchor_ttl, now)
+    }
+
+    /// Returns the public id of a user in the listener channel of a room.
+    pub fn person_id(&self, room: &RoomId, user: &UserId) -> PersonId {
+        self.secrets.person_id(room, user.as_str())
     }
 
     /// Identifies the sender of a request to a room's channel: a listener, an anchor or a host.

@@ -7,6 +7,7 @@
 //! Owns: ids, pins and nonces (random), the transactions, the [`Directory`]. Never does: speak HTTP, or talk
 //! to Janus or FFmpeg.
 
+mod anchors;
 mod api_keys;
 mod directory;
 pub mod dirty_rooms;
@@ -52,7 +53,7 @@ pub use modules::{ModuleInfo, ModuleStats, Stats};
 pub use reassign::LeaderGuard;
 pub use service::RoomService;
 pub use store_copy::StoreCopy;
-pub use users::InvitedUser;
+pub use users::{InvitedUser, random_user_id};
 pub use watch_applier::{StoreChange, WatchApplier};
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rand::RngExt;
 use tokio::sync::watch;
 
+use crate::domain::events;
 use crate::domain::ids::{ModuleId, RoomId};
-use crate::domain::keys::{self, ModuleKind};
+use crate::domain::keys::{self, ModuleKind, RoomPart};
 use crate::domain::recording::{
     Recording, RecordingDenied, RecordingId, RecordingMode, RecordingState, RecordingWrite, admit_start,
     admit_stop, automatic,
@@ -91,11 +92,17 @@ impl Recordings {
 
     /// Returns the state of a recording, from this node's view of its room and mixers.
     pub fn state(&self, id: &RecordingId, recording: &Recording) -> RecordingState {
+        let (view, is_alive) = self.surroundings(recording);
+        recording.state(id, &view, is_alive)
+    }
+
+    /// Returns the recorded room, and the test if a mixer is alive.
+    fn surroundings(&self, recording: &Recording) -> (Arc<RoomView>, impl Fn(&ModuleId) -> bool) {
         let view = self.directory.room(&recording.room).unwrap_or_default();
         let is_alive = |mixer: &ModuleId| {
             self.directory.module(ModuleKind::Mixer, mixer).is_some_and(|module| module.is_present())
         };
-        recording.state(id, &view, is_alive)
+        (view, is_alive)
     }
 
     /// Marks a recording as deleted; its mixers then remove their data. Returns false if there is none.
@@ -136,14 +143,69 @@ impl Recordings {
                 RecordingWrite::Remove => txn.delete(&key),
             };
             if let TxnOutcome::Committed(revision) = self.store.txn(txn).await? {
-                let mut seen = self.seen.subscribe();
-                let caught_up = seen.wait_for(|seen| seen.is_some_and(|at| at >= revision));
-                // A timeout is no failure: the change is committed, and the copy will show it later.
-                let _ = tokio::time::timeout(READ_YOUR_WRITES, caught_up).await;
+                self.caught_up(revision).await;
                 return Ok(());
             }
         }
         Err(RoomError::Busy)
+    }
+
+    /// Returns the recordings that can be played without an event that says so. None before
+    /// [`is_complete`](Self::is_complete).
+    pub fn to_be_reported(&self) -> Vec<KnownRecording> {
+        if !self.is_complete() {
+            return Vec::new();
+        }
+        let mut due: Vec<_> = {
+            let known = self.read();
+            let unreported = known.recordings.iter().filter(|(_, recording)| recording.unreported);
+            let of = |(id, recording): (&RecordingId, &Arc<StoredValue<Recording>>)| KnownRecording {
+                id: id.clone(),
+                recording: recording.clone(),
+            };
+            unreported.map(of).collect()
+        };
+        due.retain(|KnownRecording { id, recording }| {
+            let (view, is_alive) = self.surroundings(recording);
+            recording.is_to_be_reported(id, &view, is_alive)
+        });
+        due
+    }
+
+    /// Writes the event that a recording can be played, once. Changes nothing if the recording or the state
+    /// of its room has changed since it was read; it is then due again.
+    ///
+    /// # Errors
+    /// An error of the store.
+    pub async fn report_ready(&self, known: &KnownRecording) -> Result<(), RoomError> {
+        let KnownRecording { id, recording } = known;
+        let (key, live) = (keys::recording(id), keys::room(&recording.room, RoomPart::LiveMeta));
+        let (view, is_alive) = self.surroundings(recording);
+        if !recording.is_to_be_reported(id, &view, is_alive) {
+            return Ok(());
+        }
+        let on_air = view.live.as_ref().map_or(0, |live| live.mod_revision);
+        let txn = Txn::new().when(&key, recording.mod_revision).when(live, on_air);
+        let txn = txn.put(&key, txn::json(&recording.value.clone().reported()));
+        let event = events::recording_ready(id, recording);
+        let txn = txn::with_events(txn, &recording.room, vec![event]);
+        if let TxnOutcome::Committed(revision) = self.store.txn(txn).await? {
+            self.caught_up(revision).await;
+        }
+        Ok(())
+    }
+
+    /// Returns a receiver that changes with every change of the copy.
+    pub fn changes(&self) -> watch::Receiver<Option<Revision>> {
+        self.seen.subscribe()
+    }
+
+    /// Waits until the copy shows a change, for a limited time. A timeout is no failure: the change is
+    /// committed, and the copy will show it later.
+    async fn caught_up(&self, revision: Revision) {
+        let mut seen = self.seen.subscribe();
+        let caught_up = seen.wait_for(|seen| seen.is_some_and(|at| at >= revision));
+        let _ = tokio::time::timeout(READ_YOUR_WRITES, caught_up).await;
     }
 
     /// Begins a list. Drops the entries of an unfinished one.

@@ -400,7 +400,7 @@ impl RoomService {
     }
 
     /// Commits a write. Returns `None` if the room has changed since it was read.
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         id: &RoomId,
         view: &RoomView,

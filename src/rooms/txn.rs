@@ -53,7 +53,7 @@ pub(super) async fn clear_as_is(store: &dyn Store, room: &RoomId) -> Result<Txn,
 }
 
 /// Adds events to the transaction of the change that they report.
-fn with_events(txn: Txn, room: &RoomId, events: Vec<NewEvent>) -> Txn {
+pub(super) fn with_events(txn: Txn, room: &RoomId, events: Vec<NewEvent>) -> Txn {
     let (random, now) = (rand::random(), now());
     (0..).zip(events).fold(txn, |txn, (index, event)| {
         let key = keys::event(room, &EventId::new(random, index));
@@ -90,6 +90,10 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
         RoomWrite::MuteAll(order) => {
             let mute = key(RoomPart::Mute);
             unchanged.when(&mute, revision(&view.mute)).put(mute, json(order))
+        }
+        RoomWrite::Anchors { reported, .. } => {
+            let key = key(RoomPart::Anchors);
+            unchanged.when(&key, revision(&view.anchors)).put(key, json(reported))
         }
         RoomWrite::User { id, user, forgotten, .. } => {
             put_user(room, view, (id, user.as_ref()), forgotten.as_ref())

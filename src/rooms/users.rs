@@ -1,4 +1,4 @@
-//! Users of a room: invite, ban, unban, list. The rules are in `domain::users`.
+//! Users of a room: invite, ban, kick, unban, list. The rules are in `domain::users`.
 //!
 //! Every node learns of a ban through the store's watch. Gateways then end the user's connection, and
 //! listener nodes end the user's streams.
@@ -10,7 +10,8 @@ use rand::distr::{Alphanumeric, SampleString};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::{User, UserRole};
 use crate::domain::roles::{RoleOrder, admit_role};
-use crate::domain::users::{BanOrder, admit_ban, admit_unban, admit_user};
+use crate::domain::room::Admission;
+use crate::domain::users::{BanOrder, admit_ban, admit_kick, admit_return, admit_unban, admit_user};
 use crate::domain::view::Users;
 
 use super::txn::{self, RoomRead};
@@ -70,6 +71,31 @@ impl RoomService {
         self.change(room, decide).await.map(|_| ())
     }
 
+    /// Kicks a user, invited or not, anchor or listener: a ban that the leader lifts after
+    /// [`KICK`](crate::domain::users::KICK). May be repeated.
+    ///
+    /// # Errors
+    /// Same as [`ban_user`](Self::ban_user).
+    pub async fn kick_user(&self, room: &RoomId, order: &BanOrder) -> Result<(), RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_kick(&read.view, order, now())?);
+        self.change(room, decide).await.map(|_| ())
+    }
+
+    /// Ends a kick. Returns false if the user is not kicked any more.
+    ///
+    /// # Errors
+    /// There is no such room, or an error of the store.
+    pub async fn end_kick(&self, room: &RoomId, user: &UserId) -> Result<bool, RoomError> {
+        let mut ends = false;
+        let decide = |read: &RoomRead| {
+            let admission = admit_return(&read.view, user)?;
+            ends = matches!(admission, Admission::Accepted(_));
+            Ok(admission)
+        };
+        self.change(room, decide).await?;
+        Ok(ends)
+    }
+
     /// Lifts a ban. May be repeated. `by`: host who asks for it.
     ///
     /// # Errors
@@ -106,7 +132,8 @@ impl RoomService {
     }
 }
 
-fn random_user_id() -> UserId {
+/// Returns a random id for a user of whom the application has none.
+pub fn random_user_id() -> UserId {
     let text = Alphanumeric.sample_string(&mut rand::rng(), 16);
     // Cannot fail: 1 to 64 letters or digits are a user id.
     UserId::new(&text).expect("sixteen letters or digits are a user id")

@@ -124,5 +124,6 @@ fn revision(view: &RoomView, part: RoomPart) -> i64 {
         RoomPart::Sequence => of(&view.sequence),
         RoomPart::Recording => of(&view.recording),
         RoomPart::Mute => of(&view.mute),
+        RoomPart::Anchors => of(&view.anchors),
     }
 }

@@ -44,10 +44,13 @@ impl StageHub {
         true
     }
 
-    /// Returns the newest bans, newest first.
+    /// Returns the newest bans, newest first, without kicks.
     fn bans(&self, room: &RoomId, users: &Users) -> Vec<BanLine> {
-        let mut banned: Vec<_> =
-            users.iter().filter_map(|(id, user)| Some((user.removed_at?, id, user))).collect();
+        let mut banned: Vec<_> = users
+            .iter()
+            .filter(|(_, user)| !user.kicked)
+            .filter_map(|(id, user)| Some((user.removed_at?, id, user)))
+            .collect();
         banned.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
         let line = |(banned_at, id, user): (UnixMs, &UserId, &StoredValue<User>)| BanLine {
             id: self.parts.secrets.person_id(room, id.as_str()),

@@ -20,8 +20,8 @@ impl StageHub {
         let Ok(members) = presence.list(room).await else { return };
         let view = self.parts.directory.room(room);
         let hidden = view.as_ref().is_some_and(|view| view.is_backstage());
-        let banned = |user: &_| view.as_ref().is_some_and(|view| view.is_banned(user));
-        let lines = members.into_iter().filter(|member| !hidden && !banned(&member.user_id));
+        let off_stage = |user: &_| view.as_ref().is_some_and(|view| view.is_off_stage(user));
+        let lines = members.into_iter().filter(|member| !hidden && !off_stage(&member.user_id));
         let lines = lines.map(|member| MemberLine {
             id: self.parts.secrets.person_id(room, member.user_id.as_str()),
             name: member.display_name.and_then(|name| DisplayName::new(&name).ok()),

@@ -57,7 +57,13 @@ async fn backstage_goes_live_together() {
     at_host.until_hears(&[660.0], &[]).await;
     while events.next("members").await["members"].as_array().unwrap().len() < 2 {}
 
-    let page = node.get(&format!("/api/events?room={ROOM}")).await.json();
-    let kinds: Vec<_> = page["events"].as_array().unwrap().iter().map(|event| &event["type"]).collect();
-    assert!(kinds.ends_with(&[&json!("backstage_opened"), &json!("room_started")]), "{kinds:?}");
+    let kinds = async || {
+        let page = node.get(&format!("/api/events?room={ROOM}")).await.json();
+        let events = page["events"].as_array().unwrap().iter();
+        events.map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let joined = |kind: &&String| *kind == "anchor_joined";
+    until("both anchors are reported", async || kinds().await.iter().filter(joined).count() == 2).await;
+    let others: Vec<_> = kinds().await.into_iter().filter(|kind| kind != "anchor_joined").collect();
+    assert!(others.ends_with(&["backstage_opened".into(), "room_started".into()]), "{others:?}");
 }

@@ -51,6 +51,59 @@ async fn banned_anchor_leaves_mix() {
 }
 
 #[actix::test]
+async fn kicked_people_come_back() {
+    let stage = Stage::pair(&[]).await;
+    let mut host = stage.connect_host(0, "hera").await;
+    let mut bert = stage.connect(1, "bert", "").await;
+    let (_, at_host) = host.speak(0).await;
+    let (joined, at_bert) = bert.speak(660).await;
+    at_host.until_hears(&[660.0], &[]).await;
+    let lena = listener(&stage.one, "lena").await;
+    let mut at_lena = Events::open(&stage.one.hls, &lena, None).await;
+    let me = at_lena.next("hello").await["you"]["id"].as_str().unwrap().to_owned();
+    done(&send(&stage.one.hls, &lena, "POST", "hand", json!({ "name": "Lena" })).await);
+    let refused = bert.call("kick", json!({ "userId": "hera" })).await.unwrap_err();
+    assert_eq!(refused["data"]["code"], "forbidden");
+    let path = format!("kicks/{me}");
+    assert_eq!(send(&stage.one.hls, &lena, "POST", &path, json!({})).await.code(), "host_only");
+
+    host.call("kick", json!({ "userId": "bert" })).await.unwrap();
+    assert_eq!(bert.closed().await, 4403);
+    let as_host = token("hera", Role::Host);
+    done(&send(&stage.one.hls, &as_host, "POST", &path, json!({})).await);
+    at_lena.ends().await;
+    host.members(1).await;
+    at_host.until_hears(&[], &[660.0]).await;
+    until("Janus has one participant", async || stage.participants().await.len() == 1).await;
+    let bans = stage.one.get(&format!("/api/rooms/{ROOM}/bans")).await.json();
+    assert_eq!(bans["bans"], json!([]));
+
+    until("Lena is let in again", async || {
+        let clap = json!({ "reaction": "clap" });
+        send(&stage.one.hls, &lena, "POST", "reactions", clap).await.status == 200
+    })
+    .await;
+    let mut snapshot = Events::open(&stage.one.hls, &lena, None).await;
+    assert_eq!(snapshot.next("snapshot").await["hands"], json!([]), "the hand was lowered");
+    drop(at_bert);
+    let as_bert = token("bert", Role::Anchor);
+    let (mut bert, back) = Caller::come_back(&stage.gateways()[1], &as_bert, &joined["jtoken"]).await;
+    assert_eq!(back["resume"], false, "the earlier session is over");
+    let _again = bert.offer(660).await;
+    at_host.until_hears(&[660.0], &[]).await;
+    let of_bert = async || {
+        let kinds = ["user_kicked", "anchor_joined", "anchor_left"];
+        let ledger = events_of(&stage.one, &kinds).await;
+        ledger.into_iter().filter(|line| line.contains("bert")).collect::<Vec<_>>()
+    };
+    until("the ledger tells that Bert is back", async || of_bert().await.len() >= 4).await;
+    let [joined, left] = ["joined", "left"].map(|what| format!("anchor_{what} bert by -"));
+    assert_eq!(of_bert().await, [&joined, "user_kicked bert by hera", &left, &joined]);
+    let kicked = events_of(&stage.one, &["user_kicked", "user_kicked"]).await;
+    assert_eq!(kicked, ["user_kicked bert by hera", "user_kicked lena by hera"]);
+}
+
+#[actix::test]
 async fn hosts_mute_all_and_lock() {
     let mut stage = Stage::pair(&[]).await;
     let mut host = stage.connect_host(0, "hera").await;
@@ -186,9 +239,52 @@ async fn roles_change_and_survive_gateway_death() {
     let users = stage.one.get(&format!("/api/rooms/{ROOM}/users")).await.json();
     let roles: Vec<_> = users["users"].as_array().unwrap().iter().map(|user| user["role"].clone()).collect();
     assert_eq!(roles, ["anchor", "co_host", "host"], "{users}");
+    let present = events_of(&stage.one, &["anchor_joined", "anchor_joined", "anchor_left"]).await;
+    let joined = ["bert", "hera", "hugo"].map(|user| format!("anchor_joined {user} by -"));
+    assert!(sorted(present.clone()) == joined, "a gateway that dies causes no event: {present:?}");
     let ledger = events_of(&stage.one, &["role_changed"; 4]).await;
     let lines = ["bert by hera", "bert by hera", "hera by hera", "bert by -"];
     assert_eq!(ledger, lines.map(|line| format!("role_changed {line}")));
+}
+
+#[actix::test]
+async fn host_sends_anchor_back_to_listening() {
+    let stage = Stage::pair(&[]).await;
+    let mut host = stage.connect_host(0, "hera").await;
+    let (_, at_host) = host.speak(0).await;
+    let lena = listener(&stage.one, "lena").await;
+    let as_host = token("hera", Role::Host);
+    let hear = async || {
+        let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={lena}", stage.one.hls);
+        request("GET", &url, &[], None).await.status
+    };
+    let mut tokens = Vec::new();
+    for round in 0..2 {
+        let mut at_lena = Events::open(&stage.one.hls, &lena, None).await;
+        let hello = at_lena.next("hello").await;
+        let me = hello["you"]["id"].as_str().unwrap().to_owned();
+        assert_eq!(hello["you"]["role"], "listener");
+        done(&send(&stage.one.hls, &lena, "POST", "hand", json!({ "name": "Lena" })).await);
+        done(&send(&stage.one.hls, &as_host, "PUT", &format!("hands/{me}/invitation"), Value::Null).await);
+        let invited = send(&stage.one.hls, &lena, "POST", "stage", json!({})).await;
+        assert_eq!(invited.status, 200, "{invited:?}");
+        tokens.push(invited.json()["token"].as_str().unwrap().to_owned());
+        let (mut speaker, _) = Caller::come_back(&stage.gateways()[1], &tokens[round], &Value::Null).await;
+        let at_speaker = speaker.offer(660).await;
+        at_host.until_hears(&[660.0], &[]).await;
+
+        host.call("setRole", json!({ "userId": "lena", "role": "listener" })).await.unwrap();
+        assert_eq!(speaker.closed().await, 4403);
+        at_host.until_hears(&[], &[660.0]).await;
+        drop(at_speaker);
+        for token in &tokens {
+            assert_eq!(Caller::connect(&stage.gateways()[1], token, "").await.closed().await, 4403);
+        }
+        until("she listens as before", async || hear().await == 200).await;
+    }
+    let shown = stage.one.get(&format!("/api/rooms/{ROOM}/users")).await.json();
+    let lenas = shown["users"].as_array().unwrap().iter().find(|user| user["userId"] == "lena").unwrap();
+    assert_eq!((&lenas["role"], &lenas["connected"]), (&json!("listener"), &json!(false)));
 }
 
 #[actix::test]
@@ -319,6 +415,11 @@ async fn hosts_ban_listeners_on_all_nodes() {
         send(&two.hls, &ann, "POST", "reactions", json!({ "reaction": "clap" })).await.status == 200
     })
     .await;
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
 }
 
 /// Returns the role of a member, or an empty text.

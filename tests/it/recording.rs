@@ -245,6 +245,12 @@ async fn ready(node: &Node, id: &str) {
         node.get(&format!("/api/recordings/{id}")).await.json()["recording"]["state"] == "ready"
     })
     .await;
+    until("the ledger says so, once", async || {
+        let page = node.get("/api/events?type=recording_ready&limit=1000").await.json();
+        let events = page["events"].as_array().unwrap().iter();
+        events.filter(|event| event["data"]["recordingId"] == id).count() == 1
+    })
+    .await;
 }
 
 async fn replay(node: &Node, id: &str, name: &str, query: &str) -> crate::support::node::Answer {

@@ -16,12 +16,17 @@ use serde_json::{Value, json};
 use super::civil_time::Rfc3339;
 use super::ids::{RoomId, UnixMs, UserId};
 use super::model::{EndReason, LiveMeta, LiveStatus, Meta, User};
+use super::recording::{Recording, RecordingId, Take};
+use super::reported_anchors::{PresentAnchor, ReportedAnchors, reported};
+use super::roles::RoomRole;
 use super::room::RoomWrite;
 use super::view::RoomView;
 
 /// Largest number of events that are kept, whatever their age. Bounds the memory of the nodes and the size of
 /// the store: 100,000 events take about 60 MB.
 pub const MOST_EVENTS: usize = 100_000;
+/// Largest number of events of one transaction, because one digit of an [`EventId`] orders them.
+pub const MOST_PER_WRITE: usize = 10;
 
 /// Type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,10 +53,16 @@ pub enum EventType {
     RoomDeleted,
     /// A user was added to the room.
     AnchorInvited,
+    /// An anchor has joined the room.
+    AnchorJoined,
+    /// An anchor has left the room, which is still open.
+    AnchorLeft,
     /// A user, anchor or listener, was banned from the room.
     UserBanned,
     /// The ban of a user was lifted.
     UserUnbanned,
+    /// A user, anchor or listener, was disconnected and may come back shortly after.
+    UserKicked,
     /// A user got another role in the room.
     RoleChanged,
     /// All anchors of the room were muted.
@@ -60,6 +71,8 @@ pub enum EventType {
     RoomLocked,
     /// The room was unlocked.
     RoomUnlocked,
+    /// A recording can be played.
+    RecordingReady,
 }
 
 /// Event before it is written.
@@ -98,7 +111,7 @@ pub struct Cursor {
 pub struct InvalidCursor;
 
 impl EventType {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::RoomCreated,
         Self::RoomScheduled,
         Self::RoomUnscheduled,
@@ -109,12 +122,16 @@ impl EventType {
         Self::RoomEnded,
         Self::RoomDeleted,
         Self::AnchorInvited,
+        Self::AnchorJoined,
+        Self::AnchorLeft,
         Self::UserBanned,
         Self::UserUnbanned,
+        Self::UserKicked,
         Self::RoleChanged,
         Self::RoomMuted,
         Self::RoomLocked,
         Self::RoomUnlocked,
+        Self::RecordingReady,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -129,12 +146,16 @@ impl EventType {
             Self::RoomEnded => "room_ended",
             Self::RoomDeleted => "room_deleted",
             Self::AnchorInvited => "anchor_invited",
+            Self::AnchorJoined => "anchor_joined",
+            Self::AnchorLeft => "anchor_left",
             Self::UserBanned => "user_banned",
             Self::UserUnbanned => "user_unbanned",
+            Self::UserKicked => "user_kicked",
             Self::RoleChanged => "role_changed",
             Self::RoomMuted => "room_muted",
             Self::RoomLocked => "room_locked",
             Self::RoomUnlocked => "room_unlocked",
+            Self::RecordingReady => "recording_ready",
         }
     }
 
@@ -262,8 +283,48 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
             vec![event(EventType::RoomMuted, data)]
         }
         RoomWrite::ClearAll | RoomWrite::ClearLive | RoomWrite::Recording(_) => Vec::new(),
+        RoomWrite::Anchors { reported, joined } => of_anchors(view, reported, joined, now),
         RoomWrite::User { id, user, by, .. } => of_user(view, (id, user.as_ref()), by.as_ref()),
     }
+}
+
+/// Returns the event that a recording can be played.
+pub fn recording_ready(id: &RecordingId, recording: &Recording) -> NewEvent {
+    let sum = |of: fn(&Take) -> u64| recording.takes.values().map(of).sum::<u64>();
+    let data = json!({
+        "recordingId": id,
+        "startedAt": Rfc3339(recording.started_at).to_string(),
+        "durationMs": sum(|take| take.duration_ms),
+        "bytes": sum(|take| take.bytes),
+    });
+    NewEvent { kind: EventType::RecordingReady, data }
+}
+
+/// Returns the events of anchors who left, then of those who joined.
+fn of_anchors(
+    view: &RoomView,
+    now_reported: &ReportedAnchors,
+    joined: &[PresentAnchor],
+    now: UnixMs,
+) -> Vec<NewEvent> {
+    let before = reported(view).map(|known| &known.anchors);
+    let gone = before.into_iter().flatten().filter(|(user, _)| !now_reported.anchors.contains_key(*user));
+    let left = gone.map(|(user, since)| NewEvent {
+        kind: EventType::AnchorLeft,
+        data: json!({
+            "userId": user,
+            "joinedAt": Rfc3339(*since).to_string(),
+            "durationMs": now.0.saturating_sub(since.0),
+        }),
+    });
+    let joined = joined.iter().map(|PresentAnchor { user, role, name }| {
+        let mut data = json!({ "userId": user, "role": role });
+        if let Some(name) = name {
+            data["displayName"] = json!(name);
+        }
+        NewEvent { kind: EventType::AnchorJoined, data }
+    });
+    left.chain(joined).collect()
 }
 
 fn of_lock(view: &RoomView, meta: &Meta) -> Option<NewEvent> {
@@ -292,14 +353,17 @@ fn of_schedule(view: &RoomView, meta: &Meta, now: UnixMs) -> Option<NewEvent> {
 
 /// Returns the event of a user's write. `by`: host who asked for it.
 fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&UserId>) -> Vec<NewEvent> {
-    let before = view.users.get(id);
-    let was_banned = before.is_some_and(|user| user.is_banned());
-    let is_banned = user.is_some_and(User::is_banned);
+    let before = view.users.get(id).map(|user| &user.value);
+    let is_kicked = |user: Option<&User>| user.is_some_and(|user| user.is_banned() && user.kicked);
+    let is_banned = |user: Option<&User>| user.is_some_and(|user| user.is_banned() && !user.kicked);
     let mut data = json!({ "userId": id });
     let kind = match user {
-        _ if is_banned && !was_banned => EventType::UserBanned,
-        _ if was_banned && !is_banned => EventType::UserUnbanned,
-        Some(user) if before.is_none_or(|before| before.role != user.role) => {
+        _ if is_banned(user) && !is_banned(before) => EventType::UserBanned,
+        _ if is_kicked(user) && !is_kicked(before) => EventType::UserKicked,
+        _ if is_banned(before) && !is_banned(user) => EventType::UserUnbanned,
+        Some(user)
+            if before.is_none_or(|before| before.role != user.role || returns_to_stage(before, user)) =>
+        {
             data["role"] = json!(user.role);
             EventType::AnchorInvited
         }
@@ -309,6 +373,11 @@ fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&Us
         data["by"] = json!(by);
     }
     vec![NewEvent { kind, data }]
+}
+
+/// Returns true if an invitation replaces the role of a listener.
+fn returns_to_stage(before: &User, user: &User) -> bool {
+    before.assigned == Some(RoomRole::Listener) && user.assigned.is_none()
 }
 
 fn of_broadcast(view: &RoomView, live: &LiveMeta, meta: Option<&Meta>, now: UnixMs) -> Option<NewEvent> {

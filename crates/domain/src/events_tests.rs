@@ -143,6 +143,37 @@ fn users_are_reported_once() {
 }
 
 #[test]
+fn kicks_are_reported_without_their_end() {
+    use crate::users::{BanOrder, admit_ban, admit_kick, admit_return};
+    let mut room = Room::default();
+    room.kinds(RoomWrite::Put { meta: Some(meta()), live: None });
+    let order = BanOrder { user: UserId::new("ann").unwrap(), name: None, by: UserId::new("host").ok() };
+    let write = accepted(admit_kick(&room.view, &order, START).unwrap());
+    let data = json!({ "userId": "ann", "by": "host" });
+    assert_eq!(room.write(write, START.0), [("user_kicked", data)]);
+    let kicked = room.view.clone();
+    let write = accepted(admit_return(&room.view, &order.user).unwrap());
+    assert_eq!(room.kinds(write), [""; 0]);
+    room.view = kicked;
+    let write = accepted(admit_ban(&room.view, &order, START).unwrap());
+    assert_eq!(room.kinds(write), ["user_banned"]);
+}
+
+#[test]
+fn return_to_stage_is_reported() {
+    use crate::roles::{RoleOrder, Standing, admit_role};
+    let mut room = Room::default();
+    room.kinds(RoomWrite::Put { meta: Some(meta()), live: None });
+    room.user("ann", UserRole::Anchor, None);
+    let to = Standing { user: UserId::new("ann").unwrap(), claimed: UserRole::Anchor };
+    let order = RoleOrder::Assign { to, role: RoomRole::Listener, by: None };
+    let write = accepted(admit_role(&room.view, &order, START).unwrap());
+    let data = json!({ "userId": "ann", "role": "listener" });
+    assert_eq!(room.write(write, START.0), [("role_changed", data)]);
+    assert_eq!(room.user("ann", UserRole::Anchor, None), ["anchor_invited"]);
+}
+
+#[test]
 fn lock_and_mute_are_reported() {
     let mut room = Room::default();
     room.kinds(RoomWrite::Put { meta: Some(meta()), live: None });

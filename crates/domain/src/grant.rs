@@ -40,13 +40,13 @@ impl Grant {
         room.meta.as_ref().is_some_and(|meta| self.is_for(meta))
     }
 
-    /// Checks that this token's user may be in the room and act in it. `room`: as the store has it now;
+    /// Checks that this token's user may speak in the room and act in it. `room`: as the store has it now;
     /// empty if there is none.
     ///
     /// # Errors
     /// - [`CloseCode::TokenInvalid`]: the token has expired.
     /// - [`CloseCode::RoomGone`]: the room does not exist, is being deleted, or is not the token's room.
-    /// - [`CloseCode::Removed`]: the user is banned from the room.
+    /// - [`CloseCode::Removed`]: the user may not speak: banned, kicked, or a listener.
     pub fn admit(&self, user: &UserId, room: &RoomView, wall: UnixMs) -> Result<(), CloseCode> {
         if self.is_expired(wall) {
             return Err(CloseCode::TokenInvalid);
@@ -54,7 +54,7 @@ impl Grant {
         if !room.meta.as_ref().is_some_and(|meta| meta.deleted_at.is_none() && self.is_for(meta)) {
             return Err(CloseCode::RoomGone);
         }
-        if room.is_banned(user) { Err(CloseCode::Removed) } else { Ok(()) }
+        if room.is_off_stage(user) { Err(CloseCode::Removed) } else { Ok(()) }
     }
 }
 
@@ -88,6 +88,7 @@ mod tests {
         const DELETED: &str =
             r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":1000000,"deletedAt":1010000}"#;
         const LATER: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":1020000}"#;
+        const LISTENS: &str = r#"{"role":"anchor","createdAt":1000000,"assigned":"listener"}"#;
         const REMOVED: &str = r#"{"role":"anchor","createdAt":1000000,"removedAt":1000001}"#;
         let (meta, ann) = ("/rooms/talk/meta", "/rooms/talk/users/ann");
         for (keys, wall, wanted) in [
@@ -97,6 +98,7 @@ mod tests {
             (vec![(meta, DELETED)], 1_020_000, Err(CloseCode::RoomGone)),
             (vec![(meta, LATER)], 1_020_000, Err(CloseCode::RoomGone)),
             (vec![(meta, META), (ann, REMOVED)], 1_020_000, Err(CloseCode::Removed)),
+            (vec![(meta, META), (ann, LISTENS)], 1_020_000, Err(CloseCode::Removed)),
             (vec![(meta, META), ("/rooms/talk/users/bob", REMOVED)], 1_020_000, Ok(())),
         ] {
             let mut view = RoomView::default();

@@ -37,6 +37,8 @@ pub enum RoomPart {
     Recording,
     /// Order to mute everybody.
     Mute,
+    /// Anchors whose presence was reported in the event ledger.
+    Anchors,
 }
 
 /// Any key of a room.
@@ -62,8 +64,16 @@ pub enum ModulePart {
 }
 
 impl RoomPart {
-    pub const ALL: [Self; 7] =
-        [Self::Meta, Self::LiveMeta, Self::Janus, Self::Mixer, Self::Sequence, Self::Recording, Self::Mute];
+    pub const ALL: [Self; 8] = [
+        Self::Meta,
+        Self::LiveMeta,
+        Self::Janus,
+        Self::Mixer,
+        Self::Sequence,
+        Self::Recording,
+        Self::Mute,
+        Self::Anchors,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,6 +84,7 @@ impl RoomPart {
             Self::Sequence => "sequence",
             Self::Recording => "recording",
             Self::Mute => "mute",
+            Self::Anchors => "anchors",
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Moderation in the Janus room: removal of banned users, who may still be in it, and muting of everybody.
+//! Moderation in the Janus room: removal of users who may not speak and may still be in it, and muting of
+//! everybody.
 //!
 //! The gateway that serves an anchor ends their session itself. A gateway that has died cannot, and Janus
 //! would keep the anchor in the mix until its timeout. Therefore the node that has the Janus room removes the
-//! user as well. It does so twice, because a join that was under way when the user was banned may be carried
+//! user as well. It does so twice, because a join that was under way when the user was removed may be carried
 //! out after the first time.
 //!
 //! Owns the list of users to remove, the times, and the last order to mute. A failure never blocks other
@@ -64,7 +65,7 @@ impl ModerationTracker {
         match self.due(view, janus_room_id, now) {
             KickStep::Now(users) => Plan::act(
                 Effect::Expel { janus_room_id, users },
-                "users were banned, and their gateway may be gone",
+                "users may not speak any more, and their gateway may be gone",
             ),
             KickStep::Later(at) => {
                 Plan::Wait { reason, until: Some(until.map_or(at, |until| until.min(at))) }
@@ -80,8 +81,8 @@ impl ModerationTracker {
     fn due(&self, view: &RoomView, janus_room_id: u32, now: Duration) -> KickStep {
         let mut next: Option<Duration> = None;
         let mut users = BTreeMap::new();
-        for (user, record) in view.banned() {
-            // A user who was let in and banned again has a record of another revision.
+        for (user, record) in view.off_stage() {
+            // A user who was let in and removed again has a record of another revision.
             let done = self.done.get(user).filter(|(revision, _)| *revision == record.mod_revision);
             match done.filter(|_| janus_room_id == self.janus_room_id) {
                 Some((_, None)) => {}

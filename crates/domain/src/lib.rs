@@ -91,6 +91,7 @@ pub mod recording_journal;
 pub mod registration;
 pub mod relay_protocol;
 pub mod relay_room;
+pub mod reported_anchors;
 pub mod request_rates;
 pub mod restart;
 pub mod rewind;

@@ -359,7 +359,7 @@ impl MediaSession {
 
     /// Applies a change of the room or of this user in the store.
     pub fn observe(&mut self, view: Option<&RoomView>, user: &UserId) {
-        if view.is_some_and(|view| view.is_banned(user)) {
+        if view.is_some_and(|view| view.is_off_stage(user)) {
             self.end(End::Removed);
         }
         match self.place.fate(view) {

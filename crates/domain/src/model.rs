@@ -237,6 +237,9 @@ pub struct User {
     /// room is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed_at: Option<UnixMs>,
+    /// True if the user was kicked: the leader lifts the ban after [`KICK`](super::users::KICK).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kicked: bool,
     /// Name under which the user was known when banned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub banned_name: Option<DisplayName>,
@@ -251,9 +254,23 @@ pub struct User {
 impl User {
     /// Returns the record of a user who is invited now.
     pub fn invited(role: UserRole, now: UnixMs) -> Self {
-        Self { role, created_at: now, removed_at: None, banned_name: None, uninvited: false, assigned: None }
+        Self {
+            role,
+            created_at: now,
+            removed_at: None,
+            kicked: false,
+            banned_name: None,
+            uninvited: false,
+            assigned: None,
+        }
     }
 
+    /// Returns true if no token of the user is valid for speaking.
+    pub fn is_off_stage(&self) -> bool {
+        self.is_banned() || self.assigned == Some(RoomRole::Listener)
+    }
+
+    /// Returns true if no token of the user is valid for the room: the user is banned or kicked.
     pub fn is_banned(&self) -> bool {
         self.removed_at.is_some()
     }

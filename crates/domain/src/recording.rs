@@ -57,6 +57,9 @@ pub struct Recording {
     /// Time at which the removal was requested. The key is deleted once no mixer has data of the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
+    /// True until the event that it can be played is written. False for recordings of earlier versions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreported: bool,
     /// Takes, keyed by the mixer that has them on its disk.
     pub takes: BTreeMap<ModuleId, Take>,
 }
@@ -239,7 +242,8 @@ impl Recording {
     /// Creates a recording without takes.
     pub fn new(room: RoomId, room_created_at: UnixMs, request: &RecordingRequest) -> Self {
         let (nonce, started_at) = (request.nonce.clone(), request.since);
-        Self { room, nonce, room_created_at, started_at, deleted_at: None, takes: BTreeMap::new() }
+        let takes = BTreeMap::new();
+        Self { room, nonce, room_created_at, started_at, deleted_at: None, unreported: true, takes }
     }
 
     /// Returns the recording with this take of a mixer.
@@ -272,6 +276,25 @@ impl Recording {
         let on_air = view.is_on_air() && view.live.as_ref().is_some_and(|live| live.nonce == self.nonce);
         let open = self.takes.iter().any(|(mixer, take)| take.ended_at.is_none() && is_alive(mixer));
         if on_air || open { RecordingState::Pending } else { RecordingState::Ready }
+    }
+
+    /// Returns true if the event that the recording can be played is due. The parameters are those of
+    /// [`state`](Self::state).
+    pub fn is_to_be_reported(
+        &self,
+        id: &RecordingId,
+        view: &RoomView,
+        is_alive: impl Fn(&ModuleId) -> bool,
+    ) -> bool {
+        self.unreported
+            && self.deleted_at.is_none()
+            && !self.takes.is_empty()
+            && self.state(id, view, is_alive) == RecordingState::Ready
+    }
+
+    /// Returns the recording with that event written.
+    pub fn reported(self) -> Self {
+        Self { unreported: false, ..self }
     }
 
     /// Returns the time at which the last take was closed; `None` while one may still grow.

@@ -149,6 +149,22 @@ fn recordings_are_ready_after_their_broadcast() {
 }
 
 #[test]
+fn ready_recordings_are_reported_once() {
+    let due = |recording: &Recording, view: &RoomView| {
+        recording.is_to_be_reported(&id(), view, |name| name.as_str() == "m1")
+    };
+    let (open, closed) = (recording(&[("m1", None)]), recording(&[("m1", Some(800))]));
+    let over = RoomView::default();
+    assert!(!due(&closed, &stopped()) && !due(&open, &over) && due(&closed, &over));
+    assert!(!due(&closed.clone().deleted(NOW), &over) && !due(&closed.reported(), &over));
+    assert!(!due(&recording(&[]), &over), "nothing was recorded");
+    let earlier = r#"{
+        "room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":2,"takes":{"m1":{"endedAt":9}}
+    }"#;
+    assert!(!due(&serde_json::from_str(earlier).unwrap(), &over), "an earlier version wrote it");
+}
+
+#[test]
 fn retention_counts_from_last_end() {
     let expired = |recording: &Recording, now| recording.has_expired(Duration::from_millis(100), UnixMs(now));
     let ended = recording(&[("m1", Some(800)), ("m2", Some(900))]);

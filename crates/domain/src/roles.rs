@@ -3,14 +3,19 @@
 //! ```text
 //!             assign                 assign
 //!   anchor ◀──────────▶ co-host ◀──────────────▶ host    by a host, of others; by the application
-//!                          ▲                      │
-//!                          └────── transfer ──────┘      by a host, of itself: another becomes the host
+//!      │                   ▲                      │
+//!      │ assign            └────── transfer ──────┘      by a host, of itself: another becomes the host
+//!      ▼
+//!   listener                                             until another assignment, or an invitation
 //! ```
 //!
 //! The token of a user says host or anchor. A role assigned in the room takes its place, for every token of
 //! the user, until the application invites the user with another role. A room can have several hosts, with
 //! equal rights. A host gives up the role only to another user, so the actions of hosts leave the room with a
 //! host.
+//!
+//! A listener is off the stage: no token of the user is valid for speaking, and all are valid for listening
+//! like before. Code that checks an anchor must call [`RoomView::is_off_stage`].
 //!
 //! Owns these rules. Never writes.
 
@@ -31,6 +36,8 @@ pub enum RoomRole {
     /// Anchor who moderates the room, but changes no role and bans no host or co-host.
     CoHost,
     Anchor,
+    /// User who may not speak, although the user's tokens claim it.
+    Listener,
 }
 
 /// Action in a room that needs a right.
@@ -80,6 +87,7 @@ impl RoomRole {
             Self::Host => "host",
             Self::CoHost => "co_host",
             Self::Anchor => "anchor",
+            Self::Listener => "listener",
         }
     }
 
@@ -87,8 +95,10 @@ impl RoomRole {
     pub fn may(self, action: Action) -> bool {
         match (self, action) {
             (Self::Host, _) | (Self::CoHost, Action::Moderate) => true,
-            (Self::CoHost, Action::Ban(target)) => target.is_none_or(|target| target == Self::Anchor),
-            (Self::CoHost, Action::AssignRole) | (Self::Anchor, _) => false,
+            (Self::CoHost, Action::Ban(target)) => {
+                target.is_none_or(|target| matches!(target, Self::Anchor | Self::Listener))
+            }
+            (Self::CoHost, Action::AssignRole) | (Self::Anchor | Self::Listener, _) => false,
         }
     }
 

@@ -34,6 +34,7 @@ use super::mute_all::MuteOrder;
 use super::placement::{NotPickable, Placement, RejectReason};
 use super::profile::ProfileError;
 use super::recording::RecordingRequest;
+use super::reported_anchors::{PresentAnchor, ReportedAnchors};
 use super::schedule;
 use super::view::{RoomView, StoredValue};
 
@@ -85,6 +86,8 @@ pub enum RoomWrite {
     Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
     /// Orders that everybody is muted. The rest of the room is unchanged.
     MuteAll(MuteOrder),
+    /// Writes who is in the room, as reported. The rest of the room is unchanged. `joined`: new anchors.
+    Anchors { reported: ReportedAnchors, joined: Vec<PresentAnchor> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -412,6 +415,10 @@ impl RoomWrite {
             Self::MuteAll(order) => {
                 let mute = Some(StoredValue { value: order.clone(), mod_revision: revision });
                 RoomView { mute, ..view.clone() }
+            }
+            Self::Anchors { reported, .. } => {
+                let anchors = Some(StoredValue { value: reported.clone(), mod_revision: revision });
+                RoomView { anchors, ..view.clone() }
             }
             Self::Put { meta, live } => RoomView {
                 meta: at(revision, meta).or_else(|| view.meta.clone()),

@@ -1,4 +1,4 @@
-//! Users of a room in the room API: invited by a token, or banned.
+//! Users of a room in the room API: invited by a token, kicked, or banned.
 //!
 //! ```text
 //!             create            ban
@@ -9,6 +9,9 @@
 //!     └──────────────────────── unban ────────┘
 //! ```
 //!
+//! A kick is a ban that the leader lifts after [`KICK`]: it disconnects the user everywhere, and the user's
+//! tokens are valid afterwards. A ban replaces it; a kick of a banned user changes nothing.
+//!
 //! A ban holds for anchors and listeners alike, by the subject of their tokens. Invited users are recorded to
 //! make the list of users complete. Nothing else depends on the record, so the oldest one may be forgotten.
 //! A ban, and a role given in the room, is never forgotten while the room exists. Code that checks a token
@@ -16,14 +19,20 @@
 //!
 //! Owns these rules. Never writes and never creates tokens.
 
+use std::time::Duration;
+
 use super::ids::{UnixMs, UserId};
 use super::model::{Meta, User, UserRole};
+use super::roles::RoomRole;
 use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
 use super::view::{RoomView, StoredValue};
 
 /// Number of users that a room remembers, banned ones included. Limits what one room can cost every node.
 pub const MAX_USERS: usize = 1000;
+/// Time for which a kicked user stays out. All nodes see the record meanwhile and end what the user has, and
+/// clients that connect again by themselves are refused.
+pub const KICK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserDenied {
@@ -37,18 +46,19 @@ pub enum UserDenied {
     TooMany,
 }
 
-/// User to ban, as far as the caller knows the user.
+/// User to ban or to kick, as far as the caller knows the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BanOrder {
     pub user: UserId,
     /// Name shown to those who may lift the ban.
     pub name: Option<DisplayName>,
-    /// Host who bans; `None`: the application.
+    /// Host who asks for it; `None`: the application.
     pub by: Option<UserId>,
 }
 
 /// Records the user with this role. For a known user only the role can change; it then replaces a role that
-/// was given in the room.
+/// was given in the room. A user with the role of a listener may speak again. A kicked user stays out until
+/// the kick is over.
 ///
 /// # Errors
 /// There is no such room or it is being removed, the user is banned, or the room can remember no more users.
@@ -60,7 +70,10 @@ pub fn admit_user(
 ) -> Result<Admission<RoomWrite>, UserDenied> {
     lives(view)?;
     let user = match view.users.get(id) {
-        Some(known) if known.is_banned() => return Err(UserDenied::Banned),
+        Some(known) if known.is_banned() && !known.kicked => return Err(UserDenied::Banned),
+        Some(known) if known.assigned == Some(RoomRole::Listener) => {
+            User { role, assigned: None, uninvited: false, ..known.value.clone() }
+        }
         Some(known) if known.role == role && !known.uninvited => return Ok(Admission::AlreadyDone),
         // A role that was given in the room stays, unless the application asks for another one.
         Some(known) if known.role == role => User { uninvited: false, ..known.value.clone() },
@@ -76,18 +89,48 @@ pub fn admit_user(
 /// # Errors
 /// There is no such room or it is being removed, or the room can remember no more users.
 pub fn admit_ban(view: &RoomView, order: &BanOrder, now: UnixMs) -> Result<Admission<RoomWrite>, UserDenied> {
+    exclude(view, order, false, now)
+}
+
+/// Records that a user is kicked. Changes nothing if the user is banned or already kicked. The user may be
+/// unknown to the room, as for [`admit_ban`].
+///
+/// # Errors
+/// Same as [`admit_ban`].
+pub fn admit_kick(
+    view: &RoomView,
+    order: &BanOrder,
+    now: UnixMs,
+) -> Result<Admission<RoomWrite>, UserDenied> {
+    exclude(view, order, true, now)
+}
+
+fn exclude(
+    view: &RoomView,
+    order: &BanOrder,
+    kicked: bool,
+    now: UnixMs,
+) -> Result<Admission<RoomWrite>, UserDenied> {
     lives(view)?;
     let user = match view.users.get(&order.user) {
-        Some(known) if known.is_banned() => return Ok(Admission::AlreadyDone),
+        Some(known) if known.is_banned() && (kicked || !known.kicked) => return Ok(Admission::AlreadyDone),
         Some(known) => known.value.clone(),
         None => User { uninvited: true, ..User::invited(UserRole::Anchor, now) },
     };
-    let user = User { removed_at: Some(now), banned_name: order.name.clone(), ..user };
+    let user = User { removed_at: Some(now), kicked, banned_name: order.name.clone(), ..user };
     write(view, &order.user, user, order.by.clone())
 }
 
-/// Lifts the ban of a user, whose tokens are then valid again. A record that existed for the ban alone is
-/// deleted.
+/// Decides the end of a kick. Changes nothing if the user is not kicked, or was banned meanwhile.
+///
+/// # Errors
+/// There is no such room or it is being removed.
+pub fn admit_return(view: &RoomView, id: &UserId) -> Result<Admission<RoomWrite>, UserDenied> {
+    if view.is_kicked(id) { admit_unban(view, id, None) } else { Ok(Admission::AlreadyDone) }
+}
+
+/// Lifts the ban of a user, or ends a kick: the user's tokens are then valid again. A record that existed for
+/// the ban alone is deleted.
 ///
 /// # Errors
 /// There is no such room or it is being removed.
@@ -100,7 +143,7 @@ pub fn admit_unban(
     let Some(known) = view.users.get(id).filter(|known| known.is_banned()) else {
         return Ok(Admission::AlreadyDone);
     };
-    let lifted = User { removed_at: None, banned_name: None, ..known.value.clone() };
+    let lifted = User { removed_at: None, kicked: false, banned_name: None, ..known.value.clone() };
     let user = Some(lifted).filter(|user| !user.uninvited || user.assigned.is_some());
     Ok(Admission::Accepted(RoomWrite::User { id: id.clone(), user, forgotten: None, by }))
 }
@@ -170,6 +213,41 @@ mod tests {
     }
 
     #[test]
+    fn kicked_user_may_come_back() {
+        let invited = invite(&room(), "ann", UserRole::Host);
+        let kicked = kick(&invited, "ann");
+        assert!(kicked.is_banned(&id("ann")) && kicked.is_kicked(&id("ann")));
+        assert_eq!(admit_kick(&kicked, &order("ann"), NOW), Ok(Admission::AlreadyDone));
+        let again = invite(&kicked, "ann", UserRole::Anchor);
+        assert!(again.is_kicked(&id("ann")), "an invitation does not end it");
+        let back = applied(&kicked, admit_return(&kicked, &id("ann")).unwrap());
+        assert_eq!(back.users[&id("ann")].value, invited.users[&id("ann")].value);
+        assert_eq!(admit_return(&back, &id("ann")), Ok(Admission::AlreadyDone));
+        let guest = kick(&room(), "guest");
+        assert!(!unban(&guest, "guest").users.contains_key(&id("guest")), "it can be ended early");
+    }
+
+    #[test]
+    fn ban_replaces_a_kick() {
+        let banned = ban(&kick(&room(), "ann"), "ann");
+        assert!(banned.is_banned(&id("ann")) && !banned.is_kicked(&id("ann")));
+        assert_eq!(admit_kick(&banned, &order("ann"), NOW), Ok(Admission::AlreadyDone));
+        assert_eq!(admit_return(&banned, &id("ann")), Ok(Admission::AlreadyDone));
+        assert_eq!(admit_user(&banned, &id("ann"), UserRole::Host, NOW), Err(UserDenied::Banned));
+    }
+
+    #[test]
+    fn invitation_ends_role_of_listener() {
+        let mut room = invite(&room(), "ann", UserRole::Anchor);
+        let users = std::sync::Arc::make_mut(&mut room.users);
+        users.get_mut(&id("ann")).unwrap().value.assigned = Some(RoomRole::Listener);
+        assert!(room.is_off_stage(&id("ann")) && !room.is_banned(&id("ann")));
+        assert_eq!(room.off_stage().count(), 1);
+        let back = invite(&room, "ann", UserRole::Anchor);
+        assert!(!back.is_off_stage(&id("ann")));
+    }
+
+    #[test]
     fn missing_or_removing_room_refuses_users() {
         let none = RoomView::default();
         assert_eq!(admit_user(&none, &id("ann"), UserRole::Host, NOW), Err(UserDenied::NoSuchRoom));
@@ -215,6 +293,10 @@ mod tests {
 
     fn ban(room: &RoomView, user: &str) -> RoomView {
         applied(room, admit_ban(room, &order(user), NOW).unwrap())
+    }
+
+    fn kick(room: &RoomView, user: &str) -> RoomView {
+        applied(room, admit_kick(room, &order(user), NOW).unwrap())
     }
 
     fn unban(room: &RoomView, user: &str) -> RoomView {

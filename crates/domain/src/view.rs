@@ -11,6 +11,7 @@ use super::model::{
 };
 use super::mute_all::MuteOrder;
 use super::recording::RecordingRequest;
+use super::reported_anchors::ReportedAnchors;
 use super::schedule::StartTime;
 
 /// Reason in a plan that removes nothing because a key of the room cannot be read.
@@ -46,6 +47,8 @@ pub struct RoomView {
     pub recording: Option<StoredValue<RecordingRequest>>,
     /// Order to mute everybody, until it is carried out.
     pub mute: Option<StoredValue<MuteOrder>>,
+    /// Anchors whose presence was reported.
+    pub anchors: Option<StoredValue<ReportedAnchors>>,
     /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,
     /// Keys that exist with a value that this version cannot read.
@@ -80,6 +83,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Sequence) => set(&mut self.sequence, change),
             RoomKey::Part(RoomPart::Recording) => set(&mut self.recording, change),
             RoomKey::Part(RoomPart::Mute) => set(&mut self.mute, change),
+            RoomKey::Part(RoomPart::Anchors) => set(&mut self.anchors, change),
             RoomKey::User(user) => self.set_user(user, change),
         };
         match result.is_ok() {
@@ -99,6 +103,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Sequence) => self.sequence = earlier.sequence.clone(),
             RoomKey::Part(RoomPart::Recording) => self.recording = earlier.recording.clone(),
             RoomKey::Part(RoomPart::Mute) => self.mute = earlier.mute.clone(),
+            RoomKey::Part(RoomPart::Anchors) => self.anchors = earlier.anchors.clone(),
             RoomKey::User(user) => {
                 if let Some(known) = earlier.users.get(user) {
                     Arc::make_mut(&mut self.users).insert(user.clone(), known.clone());
@@ -124,7 +129,28 @@ impl RoomView {
             .map_or_else(|| self.unreadable.contains(&RoomKey::User(user.clone())), |known| known.is_banned())
     }
 
-    /// Returns the banned users. Does not contain those whose record cannot be read.
+    /// Returns true if the user is kicked, so that the ban ends by itself.
+    pub fn is_kicked(&self, user: &UserId) -> bool {
+        self.users.get(user).is_some_and(|user| user.is_banned() && user.kicked)
+    }
+
+    /// Returns the kicked users.
+    pub fn kicked(&self) -> impl Iterator<Item = (&UserId, &StoredValue<User>)> {
+        self.banned().filter(|(_, user)| user.kicked)
+    }
+
+    /// Returns true if this user may not speak, whatever token the user has: the user is banned or kicked, or
+    /// has the role of a listener.
+    pub fn is_off_stage(&self, user: &UserId) -> bool {
+        self.is_banned(user) || self.users.get(user).is_some_and(|user| user.is_off_stage())
+    }
+
+    /// Returns the users who may not speak. Does not contain those whose record cannot be read.
+    pub fn off_stage(&self) -> impl Iterator<Item = (&UserId, &StoredValue<User>)> {
+        self.users.iter().filter(|(_, user)| user.is_off_stage())
+    }
+
+    /// Returns the banned and kicked users. Does not contain those whose record cannot be read.
     pub fn banned(&self) -> impl Iterator<Item = (&UserId, &StoredValue<User>)> {
         self.users.iter().filter(|(_, user)| user.is_banned())
     }

@@ -208,6 +208,7 @@ impl NodeEffects {
             let done = match order {
                 RoomOrder::ChangeRole(order) => service.change_role(room, &order).await,
                 RoomOrder::Ban(order) => service.ban_user(room, &order).await,
+                RoomOrder::Kick(order) => service.kick_user(room, &order).await,
                 RoomOrder::Unban(user) => service.unban_user(room, &user, by).await,
                 RoomOrder::MuteAll => service.mute_all(room, by).await,
                 RoomOrder::SetLocked(locked) => {

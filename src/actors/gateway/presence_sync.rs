@@ -198,12 +198,12 @@ impl PresenceSync {
 
     fn tell(&mut self, room: RoomId, members: Vec<PresenceEntry>) {
         let view = self.shared.context.directory.room(&room);
-        let banned =
-            |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_banned(&member.user_id));
-        // Presence forgets a user who was away when banned only later.
+        let off_stage =
+            |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_off_stage(&member.user_id));
+        // Presence forgets a user who was away when removed only later.
         let users = view.as_ref().map(|view| view.users.clone()).unwrap_or_default();
         let shown = |member| shown(member, &users);
-        let members: Vec<_> = members.into_iter().filter(|member| !banned(member)).map(shown).collect();
+        let members: Vec<_> = members.into_iter().filter(|member| !off_stage(member)).map(shown).collect();
         let status = Notification::RoomStatus {
             room_id: room.clone(),
             members,
@@ -233,7 +233,7 @@ impl PresenceSync {
         }
     }
 
-    /// Handles changes of the store, such as rooms that are gone and users who were banned.
+    /// Handles changes of the store, such as rooms that are gone and users who may not speak any more.
     fn news(&mut self, cx: &mut Cx<Self>) {
         let Some(news) = self.news.as_ref().map(dirty_rooms::DirtyRooms::take) else { return };
         let rooms = if news.rebuilt { self.shared.rooms() } else { news.rooms.into_iter().collect() };

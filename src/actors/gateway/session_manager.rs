@@ -187,8 +187,8 @@ impl SessionsShared {
         pins.attempt(user, address, right, now)
     }
 
-    /// Writes a presence entry. Users who were banned while their gateway was dead or their client away take
-    /// no place in a full room.
+    /// Writes a presence entry. Users who lost the right to speak while their gateway was dead or their
+    /// client was away take no place in a full room.
     pub(super) async fn join(
         &self,
         room: &RoomId,
@@ -196,18 +196,18 @@ impl SessionsShared {
         max_anchors: usize,
     ) -> Result<JoinOutcome, PresenceError> {
         let joined = self.presence.join(room, member, max_anchors).await?;
-        if joined == JoinOutcome::Full && self.forget_banned(room).await? {
+        if joined == JoinOutcome::Full && self.forget_off_stage(room).await? {
             return self.presence.join(room, member, max_anchors).await;
         }
         Ok(joined)
     }
 
-    /// Deletes the entries of banned users. Returns true if there were any.
-    async fn forget_banned(&self, room: &RoomId) -> Result<bool, PresenceError> {
+    /// Deletes the entries of users who may not speak. Returns true if there were any.
+    async fn forget_off_stage(&self, room: &RoomId) -> Result<bool, PresenceError> {
         let Some(view) = self.context.directory.room(room) else { return Ok(false) };
         let members = self.presence.list(room).await?;
         let mut forgot = false;
-        for member in members.into_iter().filter(|member| view.is_banned(&member.user_id)) {
+        for member in members.into_iter().filter(|member| view.is_off_stage(&member.user_id)) {
             self.presence.forget(&LockKey { room: room.clone(), user: member.user_id }).await?;
             forgot = true;
         }

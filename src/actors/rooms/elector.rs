@@ -5,12 +5,13 @@
 //! ├─ Housekeeper     while leading
 //! ├─ FailoverActor   while leading
 //! ├─ SchedulerActor  while leading
+//! ├─ Reporter        while leading
 //! └─ WebhookSupervisor  while leading
 //! ```
 //! The rules are in [`domain::leadership`](crate::domain::leadership). The children are stopped at once when
 //! the leadership ends. A write of the `FailoverActor` or of a `WebhookActor` in progress only succeeds if
-//! the store still names this node as its leader; each action of the `Housekeeper` and of the
-//! `SchedulerActor` is a compare-and-swap.
+//! the store still names this node as its leader; each action of the `Housekeeper`, of the `SchedulerActor`
+//! and of the `Reporter` is a compare-and-swap.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use super::SharedAges;
 use super::failover::FailoverActor;
 use super::housekeeper::Housekeeper;
+use super::reporter::Reporter;
 use super::scheduler::SchedulerActor;
 use super::webhooks::WebhookSupervisor;
 use crate::actors::context::{Context, random_unit};
@@ -34,6 +36,7 @@ use crate::domain::leadership::{Effect, LeaderRecord, Leadership, Outcome, Store
 use crate::domain::model::Leader;
 use crate::domain::plan::Plan;
 use crate::presence::Presence;
+use crate::rooms::recordings::Recordings;
 use crate::rooms::{LeaderGuard, RoomService, writes};
 use crate::store::reflector::{ReflectorEvent, reflect};
 use crate::store::{KeyValue, LeaseId, Store, StoreError, TxnOutcome};
@@ -41,7 +44,7 @@ use crate::telemetry::events::{Event, LeaderElected, LeaderKeyOrphaned, LeaderLo
 use crate::webhooks::Webhooks;
 
 const RELIST_EVERY: Duration = Duration::from_secs(60);
-const TEAM: [&str; 4] = ["housekeeper", "failover", "webhooks", "scheduler"];
+const TEAM: [&str; 5] = ["housekeeper", "failover", "webhooks", "scheduler", "reporter"];
 
 type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 
@@ -51,6 +54,7 @@ pub struct Elector {
     ages: SharedAges,
     presence: Option<Arc<dyn Presence>>,
     webhooks: Arc<Webhooks>,
+    recordings: Arc<Recordings>,
     machine: Leadership,
     steady: watch::Sender<StoreStability>,
     /// Leader key as last read by the watch. The machine observes it each time the watch is consistent.
@@ -90,6 +94,7 @@ impl Elector {
         ages: SharedAges,
         presence: Option<Arc<dyn Presence>>,
         webhooks: Arc<Webhooks>,
+        recordings: Arc<Recordings>,
     ) -> Self {
         let ttl = context.config.rooms.heartbeat_ttl;
         Self {
@@ -99,6 +104,7 @@ impl Elector {
             ages,
             presence,
             webhooks,
+            recordings,
             steady: watch::Sender::default(),
             seen: None,
             busy: false,
@@ -180,6 +186,11 @@ impl Elector {
         let (context, service) = (self.context.clone(), self.service.clone());
         cx.spawn_child(TEAM[3], ChildSpec::worker(), move || {
             SchedulerActor::new(context.clone(), service.clone())
+        });
+        let (context, service) = (self.context.clone(), self.service.clone());
+        let (presence, recordings) = (self.presence.clone(), self.recordings.clone());
+        cx.spawn_child(TEAM[4], ChildSpec::worker(), move || {
+            Reporter::new(context.clone(), service.clone(), presence.clone(), recordings.clone())
         });
         self.team.extend(TEAM);
     }

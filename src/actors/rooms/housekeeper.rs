@@ -213,7 +213,7 @@ impl Housekeeper {
     }
 }
 
-/// Counts the anchors of rooms, without banned ones: presence forgets them only later.
+/// Counts the anchors of rooms, without those who may not speak: presence forgets them only later.
 async fn count(
     presence: Arc<dyn Presence>,
     directory: Arc<Directory>,
@@ -223,8 +223,8 @@ async fn count(
         let (presence, view) = (presence.clone(), directory.room(&room));
         async move {
             let members = presence.list(&room).await.ok()?;
-            let banned = |user: &UserId| view.as_ref().is_some_and(|view| view.is_banned(user));
-            let count = members.iter().filter(|member| !banned(&member.user_id)).count();
+            let off_stage = |user: &UserId| view.as_ref().is_some_and(|view| view.is_off_stage(user));
+            let count = members.iter().filter(|member| !off_stage(&member.user_id)).count();
             Some((room, count))
         }
     });
@@ -244,6 +244,7 @@ async fn act(service: &RoomService, context: &Context, due: &HousekeepingTask) -
             Some(view) => service.sweep(room, &view, left).await,
             None => Ok(false),
         },
+        HousekeepingAction::EndKick(user) => service.end_kick(room, user).await,
     }
 }
 

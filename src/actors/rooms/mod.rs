@@ -8,6 +8,7 @@
 //!    ├─ Housekeeper     removal of expired and orphaned rooms
 //!    ├─ SchedulerActor  start of rooms at their `startsAt`
 //!    ├─ FailoverActor    failover of rooms whose Janus or mixer is lost
+//!    ├─ Reporter         events of anchors who join and leave, and of recordings that are ready
 //!    └─ WebhookSupervisor
 //!       └─ WebhookActor*  one per endpoint; delivers events to it
 //! ```
@@ -15,6 +16,7 @@
 pub mod elector;
 pub mod failover;
 pub mod housekeeper;
+pub mod reporter;
 pub mod room;
 pub mod scheduler;
 pub mod supervisor;

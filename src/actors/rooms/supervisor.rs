@@ -16,6 +16,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::room::RoomStatus;
 use crate::presence::Presence;
 use crate::rooms::RoomService;
+use crate::rooms::recordings::Recordings;
 use crate::webhooks::Webhooks;
 
 pub struct RoomSupervisor {
@@ -25,6 +26,7 @@ pub struct RoomSupervisor {
     /// `None` on a node without presence.
     presence: Option<Arc<dyn Presence>>,
     webhooks: Arc<Webhooks>,
+    recordings: Arc<Recordings>,
     news: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
 }
@@ -51,8 +53,10 @@ impl RoomSupervisor {
         ages: SharedAges,
         presence: Option<Arc<dyn Presence>>,
         webhooks: Arc<Webhooks>,
+        recordings: Arc<Recordings>,
     ) -> Self {
-        Self { context, service, ages, presence, webhooks, news: None, rooms: RoomChildren::default() }
+        let rooms = RoomChildren::default();
+        Self { context, service, ages, presence, webhooks, recordings, news: None, rooms }
     }
 
     fn news(&mut self, cx: &mut Cx<Self>) {
@@ -113,9 +117,11 @@ impl Behaviour for RoomSupervisor {
     fn started(&mut self, cx: &mut Cx<Self>) {
         let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
         let (presence, webhooks) = (self.presence.clone(), self.webhooks.clone());
+        let recordings = self.recordings.clone();
         cx.spawn_child("leader", ChildSpec::worker(), move || {
             let (presence, webhooks) = (presence.clone(), webhooks.clone());
-            Elector::new(context.clone(), service.clone(), ages.clone(), presence, webhooks)
+            let (ages, recordings) = (ages.clone(), recordings.clone());
+            Elector::new(context.clone(), service.clone(), ages, presence, webhooks, recordings)
         });
         let (context, ledger) = (self.context.clone(), self.service.ledger().clone());
         cx.spawn_child("ledger", ChildSpec::worker(), move || {

@@ -38,8 +38,45 @@ use crate::stage::FoundPerson;
     )
 )]
 pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
-    let (room, caller) = moderator(&request, &side)?;
-    let found = side.hub.find(&room, &person(&request)?).await?;
+    let (room, order) = ban_order(&request, &side).await?;
+    side.rooms.ban_user(&room, &order).await?;
+    Ok(Json(Done::YES))
+}
+
+/// Kicks a person, anchor or listener, out of the room, as a host: the person may come back. May be repeated.
+///
+/// The person must be in the room, have written, have a hand raised, or have been invited. Every token of the
+/// person is refused for about ten seconds.
+#[utoipa::path(
+    post, path = "/hls/rooms/{room}/kicks/{person}", operation_id = "kickPerson", tag = "channel",
+    params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
+        ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
+    responses(
+        (status = 200, body = Done, description = "done"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
+        (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
+        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
+        (status = 404, body = ErrorBody, description = "room_not_found, person_not_found"),
+        (
+            status = 409, body = ErrorBody,
+            description = "user_removed, too_many_users, room_removing (retryable)"
+        ),
+        (status = 429, body = ErrorBody, description = "too_many_requests"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "channel_unavailable, busy, store_unavailable \
+            (retryable)"),
+    )
+)]
+pub async fn kick(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
+    let (room, order) = ban_order(&request, &side).await?;
+    side.rooms.kick_user(&room, &order).await?;
+    Ok(Json(Done::YES))
+}
+
+/// Returns the room, and the order to ban or kick the person whom the request names.
+async fn ban_order(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId, BanOrder), ApiError> {
+    let (room, caller) = moderator(request, side)?;
+    let found = side.hub.find(&room, &person(request)?).await?;
     let FoundPerson { user, name, role } = found.ok_or_else(|| {
         let message = "nobody with this id is in the room, has written or has a hand raised";
         ApiError::new(Code::PersonNotFound, message)
@@ -48,11 +85,10 @@ pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl R
     if !may || caller.subject.as_ref() == Some(&user) {
         return Err(ApiError::new(
             Code::HostOnly,
-            "a co-host bans no host or co-host, and nobody bans itself",
+            "a co-host bans or kicks no host or co-host, and nobody bans or kicks itself",
         ));
     }
-    side.rooms.ban_user(&room, &BanOrder { user, name, by: caller.subject }).await?;
-    Ok(Json(Done::YES))
+    Ok((room, BanOrder { user, name, by: caller.subject }))
 }
 
 /// Lifts the ban of a person, as a host. May be repeated.

@@ -1,4 +1,4 @@
-//! `/api/rooms/{id}/bans`: users who are banned from a room.
+//! `/api/rooms/{id}/bans`: users who are banned from a room; and the kick, which is a short ban.
 
 use actix_web::Responder;
 use actix_web::web::{Data, Json};
@@ -28,6 +28,9 @@ pub(super) struct BansAnswer {
 pub(super) struct BanBody {
     /// Id of the user: the subject of the user's tokens.
     user_id: String,
+    /// Id of the user in the listener channel of the room.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    person_id: String,
     /// Name under which the user was known when banned; absent if none was known.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -51,10 +54,10 @@ pub(super) struct BanBody {
 )]
 pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responder, ApiError> {
     let users = api.rooms.users(&room.0).await?;
-    let ban = users.iter().filter_map(|(id, user)| {
-        let (user_id, name) =
-            (id.to_string(), user.banned_name.as_ref().map(|name| name.as_str().to_owned()));
-        Some(BanBody { user_id, name, banned_at: user.removed_at?.0 })
+    let ban = users.iter().filter(|(_, user)| !user.kicked).filter_map(|(id, user)| {
+        let name = user.banned_name.as_ref().map(|name| name.as_str().to_owned());
+        let (user_id, person_id) = (id.to_string(), api.tokens.person_id(&room.0, id).into());
+        Some(BanBody { user_id, person_id, name, banned_at: user.removed_at?.0 })
     });
     Ok(Json(BansAnswer { success: true, bans: ban.collect() }))
 }
@@ -84,6 +87,33 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
 pub(super) async fn ban(api: Data<Api>, user: UserPath) -> Result<impl Responder, ApiError> {
     let order = BanOrder { user: user.1, name: None, by: None };
     api.rooms.ban_user(&user.0, &order).await?;
+    Ok(Json(Done::YES))
+}
+
+/// Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+///
+/// All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
+/// Changes nothing if the user is banned.
+#[utoipa::path(
+    post, path = "/api/rooms/{id}/users/{userId}/kick", operation_id = "kickUser", tag = "users",
+    params(
+        ("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
+        ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
+    ),
+    responses(
+        (status = 200, body = Done, description = "done"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "too_many_users, room_removing (retryable)"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn kick(api: Data<Api>, user: UserPath) -> Result<impl Responder, ApiError> {
+    let order = BanOrder { user: user.1, name: None, by: None };
+    api.rooms.kick_user(&user.0, &order).await?;
     Ok(Json(Done::YES))
 }
 

@@ -182,6 +182,23 @@ pub(super) struct ListAnswer {
 /// Answer with a listener token.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+pub(super) struct ListenerTokenAnswer {
+    /// Always true.
+    pub success: bool,
+    /// Token for the playlist, media and keys of the room.
+    pub token: String,
+    /// Time at which the token expires.
+    pub expires_at: u64,
+    /// Id of the listener, the subject of the token: the given one, or a random one.
+    pub user_id: String,
+    /// Id of the listener in the listener channel of the room.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    pub person_id: String,
+}
+
+/// Answer with a token.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct TokenAnswer {
     /// Always true.
     pub success: bool,

@@ -69,6 +69,7 @@ fn all() -> Vec<Endpoint> {
         users::set_role as __path_set_role,
         bans::ban as __path_ban,
         bans::unban as __path_unban,
+        bans::kick as __path_kick,
         token::issue as __path_issue,
     ];
     let operations = endpoints![
@@ -87,6 +88,7 @@ fn all() -> Vec<Endpoint> {
         recordings::list as __path_list,
         recordings::get as __path_get,
         users::list as __path_list,
+        users::person as __path_person,
         bans::list as __path_list,
         modules::list as __path_list,
         modules::stats as __path_stats,
@@ -122,6 +124,7 @@ fn channel() -> Vec<Endpoint> {
         channel::set as __path_set,
         channel_bans::ban as __path_ban,
         channel_bans::unban as __path_unban,
+        channel_bans::kick as __path_kick,
     ]
 }
 

@@ -3,6 +3,7 @@
 use actix_web::Responder;
 use actix_web::web::{Data, Json, ReqData};
 
+use crate::auth::IssuedToken;
 use crate::domain::api_key::Caller;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::room::RoomStatus;
@@ -11,9 +12,9 @@ use crate::domain::users::UserDenied;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::extract::JsonBody;
 use crate::http::tokens::ListenerClaims;
-use crate::rooms::{RoomError, now};
+use crate::rooms::{RoomError, now, random_user_id};
 
-use super::body::{TokenAnswer, TokenRequest};
+use super::body::{ListenerTokenAnswer, TokenRequest};
 use super::{Api, charge_token};
 
 /// Issues a token with which a listener can hear one room.
@@ -23,7 +24,7 @@ use super::{Api, charge_token};
     post, path = "/api/token", operation_id = "issueListenerToken", tag = "listeners",
     request_body = TokenRequest,
     responses(
-        (status = 200, body = TokenAnswer, description = "a fresh token"),
+        (status = 200, body = ListenerTokenAnswer, description = "a fresh token"),
         (
             status = 400, body = ErrorBody,
             description = "invalid_json, invalid_body, invalid_room_id, invalid_user_id, invalid_name"
@@ -46,18 +47,18 @@ pub(super) async fn issue(
     body: JsonBody<TokenRequest>,
 ) -> Result<impl Responder, ApiError> {
     let id = RoomId::new(&body.0.room_id)?;
-    let who = ListenerClaims {
-        user: body.0.user_id.as_deref().map(UserId::new).transpose()?,
-        name: body.0.name.as_deref().map(DisplayName::new).transpose()?,
-    };
+    let user = body.0.user_id.as_deref().map(UserId::new).transpose()?.unwrap_or_else(random_user_id);
+    let name = body.0.name.as_deref().map(DisplayName::new).transpose()?;
     let room = api.rooms.get(&id).await?;
     if room.status == RoomStatus::Removing {
         return Err(RoomError::Removing.into());
     }
-    if who.user.as_ref().is_some_and(|user| room.view.is_banned(user)) {
+    if room.view.is_banned(&user) && !room.view.is_kicked(&user) {
         return Err(RoomError::User(UserDenied::Banned).into());
     }
     charge_token(&api, &caller)?;
-    let issued = api.tokens.listener(&who, &id, room.meta.created_at, now());
-    Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at: issued.expires_at.0 }))
+    let (user_id, person_id) = (user.to_string(), String::from(api.tokens.person_id(&id, &user)));
+    let who = ListenerClaims { user: Some(user), name };
+    let IssuedToken { token, expires_at } = api.tokens.listener(&who, &id, room.meta.created_at, now());
+    Ok(Json(ListenerTokenAnswer { success: true, token, expires_at: expires_at.0, user_id, person_id }))
 }

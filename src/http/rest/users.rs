@@ -41,6 +41,9 @@ pub(super) struct CreateUserAnswer {
     success: bool,
     /// Id of the user.
     user_id: String,
+    /// Id of the user in the listener channel of the room.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    person_id: String,
     role: UserRole,
     /// Token for the WebSocket at `wsUrl`, valid until `expiresAt`.
     token: String,
@@ -70,6 +73,9 @@ pub(super) struct UsersAnswer {
 pub(super) struct UserBody {
     /// Id of the user.
     user_id: String,
+    /// Id of the user in the listener channel of the room.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    person_id: String,
     /// Role in the room: the one that was given there, otherwise that of the connected user's token,
     /// otherwise the one with which the user was created.
     #[schema(value_type = RoomRole)]
@@ -77,7 +83,8 @@ pub(super) struct UserBody {
     /// Time at which the user was created; absent if the user's token was not issued here.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
-    /// Time since which no token of the user is valid for this room; absent if the user is not banned.
+    /// Time since which no token of the user is valid for this room; absent if the user is neither banned
+    /// nor, within the last seconds, kicked.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_at: Option<u64>,
     /// True if the user is in the room now; absent while presence is unavailable.
@@ -136,6 +143,7 @@ pub(super) async fn create(
         success: true,
         invite_url: invite_url(&api.hls_base, &room.0, &issued.token),
         user_id: invited.id.to_string(),
+        person_id: api.tokens.person_id(&room.0, &invited.id).into(),
         role: invited.user.role,
         token: issued.token,
         expires_at: issued.expires_at.0,
@@ -163,10 +171,51 @@ pub(super) async fn create(
 pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responder, ApiError> {
     let known = api.rooms.users(&room.0).await?;
     let present = anchors::members(api.anchors.as_deref(), &room.0).await;
-    Ok(Json(UsersAnswer { success: true, users: everybody(&known, present) }))
+    let person_id = |user: &UserId| api.tokens.person_id(&room.0, user).into();
+    Ok(Json(UsersAnswer { success: true, users: everybody(&known, present, person_id) }))
 }
 
-/// Removes a user from a room: the same as a ban.
+/// User and the id in the listener channel.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PersonAnswer {
+    /// Always true.
+    success: bool,
+    /// Id of the user.
+    user_id: String,
+    /// Id of the user in the listener channel of the room.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    person_id: String,
+}
+
+/// Returns the id under which a user appears in the listener channel of a room.
+///
+/// The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
+/// for, too. Show it only to those who may know who the person is.
+#[utoipa::path(
+    get, path = "/api/rooms/{id}/users/{userId}/person", operation_id = "getPerson", tag = "users",
+    params(
+        ("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
+        ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
+    ),
+    responses(
+        (status = 200, body = PersonAnswer, description = "the id"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn person(api: Data<Api>, path: UserPath) -> Result<impl Responder, ApiError> {
+    let UserPath(room, user) = path;
+    api.rooms.users(&room).await?;
+    let person_id = api.tokens.person_id(&room, &user).into();
+    Ok(Json(PersonAnswer { success: true, user_id: user.to_string(), person_id }))
+}
+
+/// Removes a user from a room: the same as a ban. A kick lets the user come back.
 #[utoipa::path(
     delete, path = "/api/rooms/{id}/users/{userId}", operation_id = "removeUser", tag = "users",
     params(
@@ -200,7 +249,8 @@ pub(super) struct SetRole {
 /// Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 ///
 /// The user must have been created here or be in the room. The role stays until it is changed again, or until
-/// the user is created again with another role.
+/// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+/// is valid for speaking, until the user gets another role or is created or invited again.
 #[utoipa::path(
     put, path = "/api/rooms/{id}/users/{userId}/role", operation_id = "setUserRole", tag = "users",
     params(
@@ -252,7 +302,11 @@ fn invite_url(hls_base: &str, room: &RoomId, token: &str) -> String {
     format!("{hls_base}/speak/{room}#token={token}")
 }
 
-fn everybody(known: &Users, present: Option<Vec<PresenceEntry>>) -> Vec<UserBody> {
+fn everybody(
+    known: &Users,
+    present: Option<Vec<PresenceEntry>>,
+    person_id: impl Fn(&UserId) -> String,
+) -> Vec<UserBody> {
     let connected = present.as_ref().map(|_| false);
     let mut users: std::collections::BTreeMap<_, _> = known
         .iter()
@@ -270,5 +324,6 @@ fn everybody(known: &Users, present: Option<Vec<PresenceEntry>>) -> Vec<UserBody
         (user.connected, user.muted, user.status) = (Some(true), Some(member.muted), Some(member.status));
         user.display_name = member.display_name;
     }
-    users.into_values().collect()
+    let with_person = |(id, user)| UserBody { person_id: person_id(&id), ..user };
+    users.into_iter().map(with_person).collect()
 }

@@ -17,6 +17,7 @@ use crate::domain::plan::Plan;
 use crate::domain::room::{
     Admission, Cleanup, Expiry, ExpiryLimits, RoomWrite, admit_delete, admit_stop, cleanup,
 };
+use crate::domain::users::admit_return;
 use crate::rooms::{LeaderGuard, Scope, txn, writes};
 
 /// Grace period in which modules release a stopped room; then the removal is forced.
@@ -196,6 +197,10 @@ impl World {
             }
             HousekeepingAction::FinishRemoval => match cleanup(&view, clock) {
                 Cleanup::Remove(write) => Some(write),
+                _ => None,
+            },
+            HousekeepingAction::EndKick(user) => match admit_return(&view, user) {
+                Ok(Admission::Accepted(write)) => Some(write),
                 _ => None,
             },
             HousekeepingAction::Sweep(left) => {

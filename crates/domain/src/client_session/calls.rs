@@ -52,6 +52,7 @@ enum Listing {
     Assign(UserId, RoomRole),
     Transfer(UserId),
     Ban(UserId),
+    Kick(UserId),
 }
 
 impl Calls {
@@ -162,6 +163,7 @@ impl ClientSession {
             Method::Mute(params) => self.mute(id, params, true, at),
             Method::Unmute(params) => self.mute(id, params, false, at),
             Method::Ban(member) => self.list(id, Action::Ban(None), Listing::Ban(member.user_id), at),
+            Method::Kick(member) => self.list(id, Action::Ban(None), Listing::Kick(member.user_id), at),
             Method::SetRole(params) => {
                 self.list(id, Action::AssignRole, Listing::Assign(params.user_id, params.role), at)
             }
@@ -356,6 +358,7 @@ impl ClientSession {
                 .other(&user, members, at)
                 .map(|to| RoomOrder::ChangeRole(RoleOrder::Transfer { to, by: self.standing() })),
             Listing::Ban(user) => self.ban(user, members.unwrap_or_default(), at).map(RoomOrder::Ban),
+            Listing::Kick(user) => self.ban(user, members.unwrap_or_default(), at).map(RoomOrder::Kick),
         };
         match order {
             Ok(order) => self.effects.push(Effect::ChangeRoom(id, order)),
@@ -380,9 +383,9 @@ impl ClientSession {
         Ok(Standing { user: member.user_id, claimed: member.role.into() })
     }
 
-    /// Returns the order to ban a user. The ban is a record in the store. Every gateway that sees it closes
-    /// the user's connection, the node of the room's Janus removes the user from the mix, and listener nodes
-    /// end the user's streams.
+    /// Returns the order to ban or kick a user, which is a record in the store. Every gateway that sees it
+    /// closes the user's connection, the node of the room's Janus removes the user from the mix, and listener
+    /// nodes end the user's streams.
     fn ban(&self, user: UserId, members: Vec<PresenceEntry>, at: &Surroundings) -> Result<BanOrder, Refusal> {
         let room = self.must(Action::Ban(None), at)?;
         let present = members.into_iter().find(|member| member.user_id == user);

@@ -210,6 +210,7 @@ pub enum MediaCall {
 pub enum RoomOrder {
     ChangeRole(RoleOrder),
     Ban(BanOrder),
+    Kick(BanOrder),
     Unban(UserId),
     MuteAll,
     SetLocked(bool),

@@ -36,6 +36,8 @@ pub enum Method {
     Ban(Member),
     /// Lifts a ban; only for hosts and co-hosts.
     Unban(Member),
+    /// Disconnects a user, who may come back shortly after; for those who may ban the user.
+    Kick(Member),
     /// Gives another user a role; only for hosts.
     SetRole(RoleParams),
     /// Makes another user the host in place of the caller; only for hosts.
@@ -173,6 +175,7 @@ impl Method {
             "unmute" => Ok(Self::Unmute(read(params)?)),
             "ban" | "remove" => Ok(Self::Ban(read(params)?)),
             "unban" => Ok(Self::Unban(read(params)?)),
+            "kick" => Ok(Self::Kick(read(params)?)),
             "setRole" => Ok(Self::SetRole(read(params)?)),
             "transferHost" => Ok(Self::TransferHost(read(params)?)),
             "muteAll" => read(params).map(|NoParams {}| Self::MuteAll),
@@ -196,6 +199,7 @@ impl Method {
             Self::Unmute(_) => "unmute",
             Self::Ban(_) => "ban",
             Self::Unban(_) => "unban",
+            Self::Kick(_) => "kick",
             Self::SetRole(_) => "setRole",
             Self::TransferHost(_) => "transferHost",
             Self::MuteAll => "muteAll",
@@ -324,9 +328,11 @@ mod tests {
         for name in ["ban", "remove"] {
             assert_eq!(parse(name, json!({"userId": "bob"})), Ok(Method::Ban(bob.clone())));
         }
-        assert_eq!(parse("unban", json!({"userId": "bob"})), Ok(Method::Unban(bob)));
+        assert_eq!(parse("unban", json!({"userId": "bob"})), Ok(Method::Unban(bob.clone())));
+        assert_eq!(parse("kick", json!({"userId": "bob"})), Ok(Method::Kick(bob)));
         let set = parse("setRole", json!({"userId": "bob", "role": "co_host"}));
         assert!(matches!(set, Ok(Method::SetRole(RoleParams { role: RoomRole::CoHost, .. }))));
+        assert!(parse("setRole", json!({"userId": "bob", "role": "listener"})).is_ok());
         assert!(parse("transferHost", json!({"userId": "bob"})).is_ok());
         let plain = [Method::Leave, Method::MuteAll, Method::Lock, Method::Unlock, Method::GoLive];
         assert!(plain.iter().all(|method| Method::parse(method.name(), None).as_ref() == Ok(method)));
@@ -350,10 +356,11 @@ mod tests {
             ("remove", json!({})),
             ("ban", json!({"userId": ""})),
             ("unban", json!({"userId": "bob", "by": "ann"})),
+            ("kick", json!({})),
             ("leave", json!({"now": true})),
             ("muteAll", json!({"userId": "bob"})),
             ("setRole", json!({"userId": "bob"})),
-            ("setRole", json!({"userId": "bob", "role": "listener"})),
+            ("setRole", json!({"userId": "bob", "role": "king"})),
             ("setRole", json!({"userId": "bob", "role": "Host"})),
             ("transferHost", json!({})),
             ("lock", json!({"locked": false})),

@@ -134,6 +134,7 @@ impl From<RoomRole> for StageRole {
             RoomRole::Host => Self::Host,
             RoomRole::CoHost => Self::CoHost,
             RoomRole::Anchor => Self::Anchor,
+            RoomRole::Listener => Self::Listener,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateKeyData, CreateKeyResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, ListBansData, ListBansResponses, ListDeadLettersData, ListDeadLettersResponses, ListEventsData, ListEventsResponses, ListKeysData, ListKeysResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, ListWebhooksData, ListWebhooksResponses, MuteRoomData, MuteRoomResponses, OpenBackstageData, OpenBackstageResponses, RedeliverDeadLetterData, RedeliverDeadLetterResponses, RemoveUserData, RemoveUserResponses, ReplayWebhookData, ReplayWebhookResponses, RevokeKeyData, RevokeKeyResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateKeyData, UpdateKeyResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
+import type { BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateKeyData, CreateKeyResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetPersonData, GetPersonResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, KickUserData, KickUserResponses, ListBansData, ListBansResponses, ListDeadLettersData, ListDeadLettersResponses, ListEventsData, ListEventsResponses, ListKeysData, ListKeysResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, ListWebhooksData, ListWebhooksResponses, MuteRoomData, MuteRoomResponses, OpenBackstageData, OpenBackstageResponses, RedeliverDeadLetterData, RedeliverDeadLetterResponses, RemoveUserData, RemoveUserResponses, ReplayWebhookData, ReplayWebhookResponses, RevokeKeyData, RevokeKeyResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateKeyData, UpdateKeyResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -483,7 +483,7 @@ export const createUser = <ThrowOnError extends boolean = true>(options: Options
 });
 
 /**
- * Removes a user from a room: the same as a ban.
+ * Removes a user from a room: the same as a ban. A kick lets the user come back.
  */
 export const removeUser = <ThrowOnError extends boolean = true>(options: Options<RemoveUserData, ThrowOnError>): RequestResult<RemoveUserResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).delete<RemoveUserResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -497,10 +497,45 @@ export const removeUser = <ThrowOnError extends boolean = true>(options: Options
 });
 
 /**
+ * Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+ *
+ * All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
+ * Changes nothing if the user is banned.
+ */
+export const kickUser = <ThrowOnError extends boolean = true>(options: Options<KickUserData, ThrowOnError>): RequestResult<KickUserResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<KickUserResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/users/{userId}/kick',
+    ...options
+});
+
+/**
+ * Returns the id under which a user appears in the listener channel of a room.
+ *
+ * The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
+ * for, too. Show it only to those who may know who the person is.
+ */
+export const getPerson = <ThrowOnError extends boolean = true>(options: Options<GetPersonData, ThrowOnError>): RequestResult<GetPersonResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<GetPersonResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/users/{userId}/person',
+    ...options
+});
+
+/**
  * Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
  *
  * The user must have been created here or be in the room. The role stays until it is changed again, or until
- * the user is created again with another role.
+ * the user is created again with another role. `listener` takes the user off the stage: no token of the user
+ * is valid for speaking, until the user gets another role or is created or invited again.
  */
 export const setUserRole = <ThrowOnError extends boolean = true>(options: Options<SetUserRoleData, ThrowOnError>): RequestResult<SetUserRoleResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).put<SetUserRoleResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',

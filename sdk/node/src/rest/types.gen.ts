@@ -68,6 +68,10 @@ export type Ban = {
      */
     userId: string;
     /**
+     * Id of the user in the listener channel of the room.
+     */
+    personId: string;
+    /**
      * Name under which the user was known when banned; absent if none was known.
      */
     name?: string | null;
@@ -227,6 +231,10 @@ export type CreateUserAnswer = {
      * Id of the user.
      */
     userId: string;
+    /**
+     * Id of the user in the listener channel of the room.
+     */
+    personId: string;
     role: UserRole;
     /**
      * Token for the WebSocket at `wsUrl`, valid until `expiresAt`.
@@ -329,7 +337,7 @@ export type ErrorBody = {
 /**
  * Type of an event.
  */
-export type EventType = 'room_created' | 'room_scheduled' | 'room_unscheduled' | 'backstage_opened' | 'backstage_closed' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'user_banned' | 'user_unbanned' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked';
+export type EventType = 'room_created' | 'room_scheduled' | 'room_unscheduled' | 'backstage_opened' | 'backstage_closed' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'anchor_joined' | 'anchor_left' | 'user_banned' | 'user_unbanned' | 'user_kicked' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked' | 'recording_ready';
 
 /**
  * Page of the ledger.
@@ -480,6 +488,32 @@ export type ListAnswer = {
 };
 
 /**
+ * Answer with a listener token.
+ */
+export type ListenerTokenAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    /**
+     * Token for the playlist, media and keys of the room.
+     */
+    token: string;
+    /**
+     * Time at which the token expires.
+     */
+    expiresAt: number;
+    /**
+     * Id of the listener, the subject of the token: the given one, or a random one.
+     */
+    userId: string;
+    /**
+     * Id of the listener in the listener channel of the room.
+     */
+    personId: string;
+};
+
+/**
  * Average use of a machine's processors.
  */
 export type MachineLoad = {
@@ -567,6 +601,24 @@ export type NewKeyAnswer = {
      */
     secret: string;
     key: ApiKey;
+};
+
+/**
+ * User and the id in the listener channel.
+ */
+export type PersonAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    /**
+     * Id of the user.
+     */
+    userId: string;
+    /**
+     * Id of the user in the listener channel of the room.
+     */
+    personId: string;
 };
 
 /**
@@ -817,7 +869,7 @@ export type RoomProfile = {
 /**
  * Role of a user in the room.
  */
-export type RoomRole = 'host' | 'co_host' | 'anchor';
+export type RoomRole = 'host' | 'co_host' | 'anchor' | 'listener';
 
 /**
  * Number of rooms, in total and by status.
@@ -870,7 +922,7 @@ export type StatsAnswer = {
 };
 
 /**
- * Answer with a listener token.
+ * Answer with a token.
  */
 export type TokenAnswer = {
     /**
@@ -1014,6 +1066,10 @@ export type User = {
      */
     userId: string;
     /**
+     * Id of the user in the listener channel of the room.
+     */
+    personId: string;
+    /**
      * Role in the room: the one that was given there, otherwise that of the connected user's token,
      * otherwise the one with which the user was created.
      */
@@ -1023,7 +1079,8 @@ export type User = {
      */
     createdAt?: number | null;
     /**
-     * Time since which no token of the user is valid for this room; absent if the user is not banned.
+     * Time since which no token of the user is valid for this room; absent if the user is neither banned
+     * nor, within the last seconds, kicked.
      */
     removedAt?: number | null;
     /**
@@ -1810,6 +1867,56 @@ export type RemoveUserResponses = {
 
 export type RemoveUserResponse = RemoveUserResponses[keyof RemoveUserResponses];
 
+export type KickUserData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+        /**
+         * user id, percent-encoded
+         */
+        userId: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/users/{userId}/kick';
+};
+
+export type KickUserResponses = {
+    /**
+     * done
+     */
+    200: Done;
+};
+
+export type KickUserResponse = KickUserResponses[keyof KickUserResponses];
+
+export type GetPersonData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+        /**
+         * user id, percent-encoded
+         */
+        userId: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/users/{userId}/person';
+};
+
+export type GetPersonResponses = {
+    /**
+     * the id
+     */
+    200: PersonAnswer;
+};
+
+export type GetPersonResponse = GetPersonResponses[keyof GetPersonResponses];
+
 export type SetUserRoleData = {
     body: SetRole;
     path: {
@@ -1862,7 +1969,7 @@ export type IssueListenerTokenResponses = {
     /**
      * a fresh token
      */
-    200: TokenAnswer;
+    200: ListenerTokenAnswer;
 };
 
 export type IssueListenerTokenResponse = IssueListenerTokenResponses[keyof IssueListenerTokenResponses];

@@ -17,6 +17,8 @@ async fn invitation_contains_connection_details() {
     let expires = made.json["expiresAt"].as_u64().unwrap();
     assert!(expires > 1_600_000_000_000);
     let token = made.json["token"].as_str().unwrap();
+    let person = made.json["personId"].as_str().unwrap();
+    assert_eq!(person.len(), 16);
     let told = claims(&made.json["token"]);
     assert_eq!(
         (&told["role"], &told["sub"], &told["roomId"]),
@@ -25,7 +27,7 @@ async fn invitation_contains_connection_details() {
     assert_eq!(
         made.json,
         json!({
-            "success": true, "userId": "bob", "role": "host",
+            "success": true, "userId": "bob", "personId": person, "role": "host",
             "token": token, "expiresAt": expires,
             "wsUrl": "wss://live.example.org/ws", "pin": "abc123",
             "inviteUrl": format!("https://live.example.org/speak/demo#token={token}"),
@@ -45,14 +47,31 @@ async fn user_list_includes_invited_removed_connected() {
     house.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": "bob"})).await;
     assert_eq!(house.delete("/api/rooms/demo/users/cat").await.json, json!({"success": true}));
     let users = house.send(Method::GET, "/api/rooms/demo/users").await.json["users"].clone();
-    let ann = json!({"userId": "ann", "role": "host", "connected": true, "displayName": "Ann",
-                     "muted": true, "status": "onair"});
+    let ann = json!({"userId": "ann", "personId": users[0]["personId"], "role": "host", "connected": true,
+                     "displayName": "Ann", "muted": true, "status": "onair"});
     assert_eq!(users[0], ann, "her token was made elsewhere");
     assert_eq!((&users[1]["userId"], &users[1]["role"]), (&json!("bob"), &json!("anchor")));
     assert_eq!((&users[1]["connected"], users[1].get("removedAt")), (&json!(false), None));
     assert_eq!(users[2]["userId"], "cat");
     assert!(users[2]["removedAt"].is_u64() && users[2].get("createdAt").is_none(), "never invited: {users}");
     assert_eq!(users.as_array().unwrap().len(), 3);
+}
+
+#[actix::test]
+async fn people_of_users_can_be_found() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    let person = house.send(Method::GET, "/api/rooms/demo/users/lena%401/person").await.json;
+    let id = person["personId"].clone();
+    assert_eq!(person, json!({"success": true, "userId": "lena@1", "personId": id}));
+    let token = house.post("/api/token", json!({"roomId": "demo", "userId": "lena@1"})).await.json;
+    assert_eq!((&token["userId"], &token["personId"]), (&json!("lena@1"), &id));
+    house.put("/api/rooms/demo/bans/lena%401", Value::Null).await;
+    let bans = house.send(Method::GET, "/api/rooms/demo/bans").await.json["bans"].clone();
+    assert_eq!(bans[0]["personId"], id);
+    let random = house.post("/api/token", json!({"roomId": "demo"})).await.json["userId"].clone();
+    assert_eq!(random.as_str().unwrap().len(), 16);
+    house.send(Method::GET, "/api/rooms/other/users/ann/person").await.refused(404, "room_not_found");
 }
 
 #[actix::test]
@@ -65,6 +84,29 @@ async fn removed_user_cannot_be_invited() {
     }
     let back = house.post("/api/rooms/demo/users", json!({"role": "host", "userId": "bob"})).await;
     back.refused(409, "user_removed");
+}
+
+#[actix::test]
+async fn kicked_user_can_be_invited() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    let kick = async |user: &str| house.post(&format!("/api/rooms/demo/users/{user}/kick"), json!({})).await;
+    for _ in 0..2 {
+        assert_eq!(kick("bob").await.json, json!({"success": true}));
+    }
+    assert_eq!(house.send(Method::GET, "/api/rooms/demo/bans").await.json["bans"], json!([]));
+    let users = house.send(Method::GET, "/api/rooms/demo/users").await.json["users"].clone();
+    assert!(users[1]["removedAt"].is_u64(), "{users}");
+    let back = house.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": "bob"})).await;
+    assert_eq!(back.status, 201);
+    let token = house.post("/api/token", json!({"roomId": "demo", "userId": "bob"})).await;
+    assert_eq!(token.status, 200);
+    kick("a%20").await.refused(400, "invalid_user_id");
+    house.post("/api/rooms/other/users/bob/kick", json!({})).await.refused(404, "room_not_found");
+    house.delete("/api/rooms/demo/users/bob").await;
+    assert_eq!(kick("bob").await.status, 200);
+    let bans = house.send(Method::GET, "/api/rooms/demo/bans").await.json["bans"].clone();
+    assert_eq!(bans[0]["userId"], "bob", "a kick does not end a ban");
 }
 
 #[actix::test]

@@ -132,6 +132,19 @@ fn bans_follow_the_target_role() {
 }
 
 #[test]
+fn kick_needs_the_right_to_ban() {
+    let mut rig = Rig::connected_as(UserRole::Host);
+    rig.call(1, "kick", json!({ "userId": "bert" }));
+    let name = crate::signalling::DisplayName::new("The bert").ok();
+    let order = RoomOrder::Kick(BanOrder { user: user("bert"), name, by: Some(user("anna")) });
+    assert_eq!(listed(&mut rig, 1, &[member("bert", MemberRole::Anchor)]), [change(1, order)]);
+    let co_host = r#"{"role":"anchor","createdAt":0,"assigned":"co_host"}"#;
+    rig.at.room = Some(room(OPEN, &[("anna", co_host)]));
+    rig.call(2, "kick", json!({ "userId": "bert" }));
+    assert_eq!(listed(&mut rig, 2, &[member("bert", MemberRole::Host)]), [refused(2, ErrorCode::Forbidden)]);
+}
+
+#[test]
 fn ban_works_while_presence_is_away() {
     let mut rig = Rig::connected_as(UserRole::Host);
     rig.at.room = Some(room(OPEN, &[("bert", INVITED)]));

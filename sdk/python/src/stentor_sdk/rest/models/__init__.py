@@ -27,11 +27,13 @@ from .keys_answer import KeysAnswer
 from .ledger_entry import LedgerEntry
 from .ledger_entry_data import LedgerEntryData
 from .list_answer import ListAnswer
+from .listener_token_answer import ListenerTokenAnswer
 from .machine_load import MachineLoad
 from .mark_label import MarkLabel
 from .module import Module
 from .modules_answer import ModulesAnswer
 from .new_key_answer import NewKeyAnswer
+from .person_answer import PersonAnswer
 from .quotas import Quotas
 from .recording import Recording
 from .recording_answer import RecordingAnswer
@@ -90,11 +92,13 @@ __all__ = (
     "LedgerEntry",
     "LedgerEntryData",
     "ListAnswer",
+    "ListenerTokenAnswer",
     "MachineLoad",
     "MarkLabel",
     "Module",
     "ModulesAnswer",
     "NewKeyAnswer",
+    "PersonAnswer",
     "Quotas",
     "Recording",
     "RecordingAnswer",

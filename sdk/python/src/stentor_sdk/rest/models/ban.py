@@ -17,17 +17,21 @@ class Ban:
 
     Attributes:
         user_id (str): Id of the user: the subject of the user's tokens.
+        person_id (str): Id of the user in the listener channel of the room.
         banned_at (int): Time of the ban.
         name (None | str | Unset): Name under which the user was known when banned; absent if none was known.
     """
 
     user_id: str
+    person_id: str
     banned_at: int
     name: None | str | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         user_id = self.user_id
+
+        person_id = self.person_id
 
         banned_at = self.banned_at
 
@@ -42,6 +46,7 @@ class Ban:
         field_dict.update(
             {
                 "userId": user_id,
+                "personId": person_id,
                 "bannedAt": banned_at,
             }
         )
@@ -54,6 +59,8 @@ class Ban:
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         d = dict(src_dict)
         user_id = d.pop("userId")
+
+        person_id = d.pop("personId")
 
         banned_at = d.pop("bannedAt")
 
@@ -68,6 +75,7 @@ class Ban:
 
         ban = cls(
             user_id=user_id,
+            person_id=person_id,
             banned_at=banned_at,
             name=name,
         )

@@ -16,6 +16,7 @@ class CreateUserAnswer:
     Attributes:
         success (bool): Always true.
         user_id (str): Id of the user.
+        person_id (str): Id of the user in the listener channel of the room.
         role (str): Permissions of an anchor. `host`, `anchor`
         token (str): Token for the WebSocket at `wsUrl`, valid until `expiresAt`.
         expires_at (int): Time at which the token expires.
@@ -27,6 +28,7 @@ class CreateUserAnswer:
 
     success: bool
     user_id: str
+    person_id: str
     role: str
     token: str
     expires_at: int
@@ -39,6 +41,8 @@ class CreateUserAnswer:
         success = self.success
 
         user_id = self.user_id
+
+        person_id = self.person_id
 
         role = self.role
 
@@ -58,6 +62,7 @@ class CreateUserAnswer:
             {
                 "success": success,
                 "userId": user_id,
+                "personId": person_id,
                 "role": role,
                 "token": token,
                 "expiresAt": expires_at,
@@ -76,6 +81,8 @@ class CreateUserAnswer:
 
         user_id = d.pop("userId")
 
+        person_id = d.pop("personId")
+
         role = d.pop("role")
 
         token = d.pop("token")
@@ -91,6 +98,7 @@ class CreateUserAnswer:
         create_user_answer = cls(
             success=success,
             user_id=user_id,
+            person_id=person_id,
             role=role,
             token=token,
             expires_at=expires_at,

@@ -3,8 +3,11 @@ from enum import StrEnum
 
 class EventType(StrEnum):
     ANCHOR_INVITED = "anchor_invited"
+    ANCHOR_JOINED = "anchor_joined"
+    ANCHOR_LEFT = "anchor_left"
     BACKSTAGE_CLOSED = "backstage_closed"
     BACKSTAGE_OPENED = "backstage_opened"
+    RECORDING_READY = "recording_ready"
     ROLE_CHANGED = "role_changed"
     ROOM_CREATED = "room_created"
     ROOM_DELETED = "room_deleted"
@@ -17,6 +20,7 @@ class EventType(StrEnum):
     ROOM_UNLOCKED = "room_unlocked"
     ROOM_UNSCHEDULED = "room_unscheduled"
     USER_BANNED = "user_banned"
+    USER_KICKED = "user_kicked"
     USER_UNBANNED = "user_unbanned"
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ class RoomRole(StrEnum):
     ANCHOR = "anchor"
     CO_HOST = "co_host"
     HOST = "host"
+    LISTENER = "listener"
 
     def __str__(self) -> str:
         return str(self.value)

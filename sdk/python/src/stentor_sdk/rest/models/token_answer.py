@@ -11,7 +11,7 @@ T = TypeVar("T", bound="TokenAnswer")
 
 @_attrs_define
 class TokenAnswer:
-    """Answer with a listener token.
+    """Answer with a token.
 
     Attributes:
         success (bool): Always true.

@@ -17,11 +17,13 @@ class User:
 
     Attributes:
         user_id (str): Id of the user.
-        role (str): Role of a user in the room. `host`, `co_host`, `anchor`
+        person_id (str): Id of the user in the listener channel of the room.
+        role (str): Role of a user in the room. `host`, `co_host`, `anchor`, `listener`
         created_at (int | None | Unset): Time at which the user was created; absent if the user's token was not issued
             here.
         removed_at (int | None | Unset): Time since which no token of the user is valid for this room; absent if the
-            user is not banned.
+            user is neither banned
+            nor, within the last seconds, kicked.
         connected (bool | None | Unset): True if the user is in the room now; absent while presence is unavailable.
         display_name (None | str | Unset): Display name. Like `muted` and `status`, present only while the user is
             connected.
@@ -30,6 +32,7 @@ class User:
     """
 
     user_id: str
+    person_id: str
     role: str
     created_at: int | None | Unset = UNSET
     removed_at: int | None | Unset = UNSET
@@ -41,6 +44,8 @@ class User:
 
     def to_dict(self) -> dict[str, Any]:
         user_id = self.user_id
+
+        person_id = self.person_id
 
         role = self.role
 
@@ -85,6 +90,7 @@ class User:
         field_dict.update(
             {
                 "userId": user_id,
+                "personId": person_id,
                 "role": role,
             }
         )
@@ -107,6 +113,8 @@ class User:
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         d = dict(src_dict)
         user_id = d.pop("userId")
+
+        person_id = d.pop("personId")
 
         role = d.pop("role")
 
@@ -166,6 +174,7 @@ class User:
 
         user = cls(
             user_id=user_id,
+            person_id=person_id,
             role=role,
             created_at=created_at,
             removed_at=removed_at,

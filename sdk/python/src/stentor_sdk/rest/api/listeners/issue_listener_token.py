@@ -5,7 +5,7 @@ import httpx
 
 from ... import errors
 from ...client import AuthenticatedClient, Client
-from ...models.token_answer import TokenAnswer
+from ...models.listener_token_answer import ListenerTokenAnswer
 from ...models.token_request import TokenRequest
 from ...types import Response
 
@@ -31,9 +31,9 @@ def _get_kwargs(
 
 def _parse_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> TokenAnswer | None:
+) -> ListenerTokenAnswer | None:
     if response.status_code == 200:
-        response_200 = TokenAnswer.from_dict(response.json())
+        response_200 = ListenerTokenAnswer.from_dict(response.json())
 
         return response_200
 
@@ -45,7 +45,7 @@ def _parse_response(
 
 def _build_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> Response[TokenAnswer]:
+) -> Response[ListenerTokenAnswer]:
     return Response(
         status_code=HTTPStatus(response.status_code),
         content=response.content,
@@ -58,7 +58,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: TokenRequest,
-) -> Response[TokenAnswer]:
+) -> Response[ListenerTokenAnswer]:
     """Issues a token with which a listener can hear one room.
 
      The room need not be on air: the listener can wait for it.
@@ -71,7 +71,7 @@ def sync_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[TokenAnswer]
+        Response[ListenerTokenAnswer]
     """
 
     kwargs = _get_kwargs(
@@ -89,7 +89,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
     body: TokenRequest,
-) -> TokenAnswer | None:
+) -> ListenerTokenAnswer | None:
     """Issues a token with which a listener can hear one room.
 
      The room need not be on air: the listener can wait for it.
@@ -102,7 +102,7 @@ def sync(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        TokenAnswer
+        ListenerTokenAnswer
     """
 
     return sync_detailed(
@@ -115,7 +115,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: TokenRequest,
-) -> Response[TokenAnswer]:
+) -> Response[ListenerTokenAnswer]:
     """Issues a token with which a listener can hear one room.
 
      The room need not be on air: the listener can wait for it.
@@ -128,7 +128,7 @@ async def asyncio_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[TokenAnswer]
+        Response[ListenerTokenAnswer]
     """
 
     kwargs = _get_kwargs(
@@ -144,7 +144,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
     body: TokenRequest,
-) -> TokenAnswer | None:
+) -> ListenerTokenAnswer | None:
     """Issues a token with which a listener can hear one room.
 
      The room need not be on air: the listener can wait for it.
@@ -157,7 +157,7 @@ async def asyncio(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        TokenAnswer
+        ListenerTokenAnswer
     """
 
     return (

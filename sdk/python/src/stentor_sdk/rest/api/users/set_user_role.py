@@ -71,7 +71,9 @@ def sync_detailed(
 
      The user must have been created here or be in the room. The role stays until it is changed again, or
     until
-    the user is created again with another role.
+    the user is created again with another role. `listener` takes the user off the stage: no token of
+    the user
+    is valid for speaking, until the user gets another role or is created or invited again.
 
     Args:
         id (str):
@@ -110,7 +112,9 @@ def sync(
 
      The user must have been created here or be in the room. The role stays until it is changed again, or
     until
-    the user is created again with another role.
+    the user is created again with another role. `listener` takes the user off the stage: no token of
+    the user
+    is valid for speaking, until the user gets another role or is created or invited again.
 
     Args:
         id (str):
@@ -144,7 +148,9 @@ async def asyncio_detailed(
 
      The user must have been created here or be in the room. The role stays until it is changed again, or
     until
-    the user is created again with another role.
+    the user is created again with another role. `listener` takes the user off the stage: no token of
+    the user
+    is valid for speaking, until the user gets another role or is created or invited again.
 
     Args:
         id (str):
@@ -181,7 +187,9 @@ async def asyncio(
 
      The user must have been created here or be in the room. The role stays until it is changed again, or
     until
-    the user is created again with another role.
+    the user is created again with another role. `listener` takes the user off the stage: no token of
+    the user
+    is valid for speaking, until the user gets another role or is created or invited again.
 
     Args:
         id (str):

@@ -1,0 +1,189 @@
+//! Anchors of a broadcast whose presence the event ledger has reported.
+//!
+//! Presence entries are not in the store, so no transaction can write an entry and its event together. The
+//! leader compares the entries with a key of the room, and writes each difference to the key together with
+//! its event. So each event is written once, whichever node dies, and an anchor who joins has left before
+//! joining again. A leader that was away reports what differs afterwards.
+//!
+//! The key belongs to one broadcast with its backstage. The end of the broadcast ends the presence of all
+//! without an event per anchor.
+//!
+//! Owns these rules. Never writes, and never reads presence.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::events::MOST_PER_WRITE;
+use super::ids::{Nonce, UnixMs, UserId};
+use super::roles::RoomRole;
+use super::room::{Admission, RoomWrite};
+use super::signalling::DisplayName;
+use super::view::RoomView;
+
+/// `/rooms/{id}/anchors`: anchors of one broadcast who have joined and not left, as reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedAnchors {
+    /// Nonce of the broadcast.
+    pub nonce: Nonce,
+    /// Time of each anchor's event `anchor_joined`.
+    pub anchors: BTreeMap<UserId, UnixMs>,
+}
+
+/// Anchor with a presence entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresentAnchor {
+    pub user: UserId,
+    pub role: RoomRole,
+    pub name: Option<DisplayName>,
+}
+
+/// Returns the anchors who were reported as present in the room's present broadcast.
+pub fn reported(view: &RoomView) -> Option<&ReportedAnchors> {
+    let live = view.live.as_ref().filter(|_| view.is_open())?;
+    view.anchors.as_ref().map(|known| &known.value).filter(|known| known.nonce == live.nonce)
+}
+
+/// Decides what to report now that these anchors have presence entries. Users who may not speak do not count,
+/// because presence forgets them only later. Reports at most [`MOST_PER_WRITE`] changes at once, departures
+/// first; the rest remains due. Nothing is due in a room that is neither on air nor backstage.
+pub fn admit_report(view: &RoomView, present: &[PresentAnchor], now: UnixMs) -> Admission<RoomWrite> {
+    let Some(live) = view.live.as_ref().filter(|_| view.is_open()) else { return Admission::AlreadyDone };
+    let is_here = |user: &UserId| present.iter().any(|anchor| anchor.user == *user);
+    let mut anchors = reported(view).map(|known| known.anchors.clone()).unwrap_or_default();
+    let gone = |user: &&UserId| !is_here(user) || view.is_off_stage(user);
+    let left: Vec<_> = anchors.keys().filter(gone).take(MOST_PER_WRITE).cloned().collect();
+    let new =
+        |anchor: &&PresentAnchor| !anchors.contains_key(&anchor.user) && !view.is_off_stage(&anchor.user);
+    let joined: Vec<_> = present.iter().filter(new).take(MOST_PER_WRITE - left.len()).cloned().collect();
+    if left.is_empty() && joined.is_empty() {
+        return Admission::AlreadyDone;
+    }
+    anchors.retain(|user, _| !left.contains(user));
+    anchors.extend(joined.iter().map(|anchor| (anchor.user.clone(), now)));
+    let reported = ReportedAnchors { nonce: live.nonce.clone(), anchors };
+    Admission::Accepted(RoomWrite::Anchors { reported, joined })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::events::{EventType, of_write};
+    use crate::keys::parse_room;
+
+    const META: &str = r#"{"pin":"abc123","maxAnchors":20,"hlsPath":"/","createdAt":0}"#;
+
+    #[test]
+    fn joins_and_departures_are_reported() {
+        let mut room = Room::on_air("one");
+        assert_eq!(room.report(&["ann", "bob"], 1000), ["joined ann", "joined bob"]);
+        assert_eq!(room.report(&["ann", "bob"], 2000), NOTHING);
+        assert_eq!(room.report(&["bob", "cat"], 3500), ["left ann after 2500", "joined cat"]);
+        room.put("users/cat", r#"{"role":"anchor","createdAt":0,"removedAt":9}"#);
+        assert_eq!(room.report(&["bob", "cat"], 4000), ["left cat after 500"]);
+        assert_eq!(room.report(&["bob", "cat"], 5000), NOTHING, "a banned user does not join");
+        room.put("users/bob", r#"{"role":"anchor","createdAt":0,"assigned":"listener"}"#);
+        assert_eq!(room.report(&["bob"], 6000), ["left bob after 5000"]);
+    }
+
+    #[test]
+    fn broadcast_begins_with_nobody() {
+        let mut room = Room::on_air("one");
+        assert_eq!(room.report(&["ann"], 1000), ["joined ann"]);
+        room.put("livemeta", &live("removing", "one"));
+        assert_eq!(room.report(&["ann"], 2000), NOTHING);
+        assert_eq!(room.report(&[], 2000), NOTHING, "the end of the broadcast says it");
+        room.put("livemeta", &live("backstage", "two"));
+        assert_eq!(room.report(&["ann"], 3000), ["joined ann"]);
+        room.put("livemeta", &live("onair", "two"));
+        assert_eq!(room.report(&["ann"], 4000), NOTHING, "a backstage and its broadcast are one");
+    }
+
+    #[test]
+    fn joins_carry_role_and_name() {
+        let room = Room::on_air("one");
+        let anchor = PresentAnchor { name: DisplayName::new("Ann").ok(), ..anchor("ann") };
+        let Admission::Accepted(write) = admit_report(&room.0, &[anchor], UnixMs(7)) else { panic!() };
+        let data = serde_json::json!({ "userId": "ann", "role": "anchor", "displayName": "Ann" });
+        assert_eq!(of_write(&room.0, &write, UnixMs(7))[0].data, data);
+    }
+
+    proptest! {
+        /// However presence changes, the events of a user alternate, and in the end they tell who is there.
+        #[test]
+        fn events_alternate_and_converge(
+            seen in proptest::collection::vec(proptest::collection::btree_set(0u8..24, 0..20), 1..12)
+        ) {
+            let mut room = Room::on_air("one");
+            let mut there = std::collections::BTreeSet::new();
+            let last = seen.last().cloned().unwrap_or_default();
+            for users in seen.iter().chain([&last, &last, &last, &last]) {
+                let names: Vec<_> = users.iter().map(|user| format!("u{user}")).collect();
+                let names: Vec<_> = names.iter().map(String::as_str).collect();
+                let events = room.report(&names, 1000);
+                prop_assert!(events.len() <= MOST_PER_WRITE);
+                for event in events {
+                    let mut words = event.split(' ');
+                    let (kind, user) = (words.next().unwrap(), words.next().unwrap().to_owned());
+                    let alternates = if kind == "joined" { there.insert(user) } else { there.remove(&user) };
+                    prop_assert!(alternates);
+                }
+            }
+            prop_assert_eq!(there, last.iter().map(|user| format!("u{user}")).collect());
+        }
+    }
+
+    const NOTHING: [&str; 0] = [];
+
+    struct Room(RoomView);
+
+    impl Room {
+        fn on_air(nonce: &str) -> Self {
+            let mut room = Self(RoomView::default());
+            room.put("meta", META);
+            room.put("livemeta", &live("onair", nonce));
+            room
+        }
+
+        fn put(&mut self, key: &str, json: &str) {
+            let (_, key) = parse_room(&format!("/rooms/tea/{key}")).unwrap();
+            self.0.apply(key, Some((json.as_bytes(), 1))).unwrap();
+        }
+
+        /// Reports that these users have presence entries, and returns the events.
+        fn report(&mut self, present: &[&str], now: u64) -> Vec<String> {
+            let present: Vec<_> = present.iter().map(|user| anchor(user)).collect();
+            match admit_report(&self.0, &present, UnixMs(now)) {
+                Admission::AlreadyDone => Vec::new(),
+                Admission::Accepted(write) => {
+                    let events = of_write(&self.0, &write, UnixMs(now));
+                    self.0 = write.applied_to(&self.0, 2);
+                    let say = |event: &crate::events::NewEvent| {
+                        let user = event.data["userId"].as_str().unwrap();
+                        match event.kind {
+                            EventType::AnchorJoined => format!("joined {user}"),
+                            EventType::AnchorLeft => {
+                                format!("left {user} after {}", event.data["durationMs"])
+                            }
+                            other => panic!("{other:?}"),
+                        }
+                    };
+                    events.iter().map(say).collect()
+                }
+            }
+        }
+    }
+
+    fn anchor(user: &str) -> PresentAnchor {
+        PresentAnchor { user: UserId::new(user).unwrap(), role: RoomRole::Anchor, name: None }
+    }
+
+    fn live(status: &str, nonce: &str) -> String {
+        format!(
+            r#"{{"status":"{status}","mixerId":"m","janusId":"j","nonce":"{nonce}","createdAt":0,"epoch":1}}"#
+        )
+    }
+}

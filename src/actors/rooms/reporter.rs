@@ -1,0 +1,261 @@
+//! Writes the events of changes that no request makes: anchors who join and leave, and recordings that are
+//! ready. Runs on the leader only.
+//!
+//! The rules are in [`domain::reported_anchors`](crate::domain::reported_anchors) and
+//! [`domain::recording`](crate::domain::recording). Each step is a compare-and-swap, so two leaders at the
+//! same time, or a new leader after a lost answer, write an event once. A failed step is tried again at the
+//! next look at its room.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::actors::context::Context;
+use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
+use crate::domain::ids::RoomId;
+use crate::domain::reported_anchors::{PresentAnchor, reported};
+use crate::domain::roles;
+use crate::domain::signalling::DisplayName;
+use crate::domain::view::RoomView;
+use crate::presence::{MembersChanged, NewsStream, Presence, PresenceEntry, PresenceEvent};
+use crate::rooms::RoomService;
+use crate::rooms::recordings::Recordings;
+use crate::store::Revision;
+
+/// Interval of looks at the rooms that have anchors: only a read of presence finds an entry that has expired.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Maximum concurrent rooms of one look.
+const AT_ONCE: usize = 16;
+
+/// Actor that writes these events.
+pub struct Reporter {
+    context: Context,
+    service: Arc<RoomService>,
+    /// `None` on a node without presence, which reports no anchors.
+    presence: Option<Arc<dyn Presence>>,
+    recordings: Arc<Recordings>,
+    /// Rooms to look at.
+    rooms: BTreeSet<RoomId>,
+    /// True if a recording may be ready since the last look.
+    look_at_recordings: bool,
+    news: Option<DirtyRooms>,
+    busy: bool,
+    looks: u64,
+    last_error: Option<String>,
+    timer: Option<Timer>,
+}
+
+pub enum Msg {
+    Tick,
+    RoomsChanged,
+    Presence(NewsStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
+    Recordings(watch::Receiver<Option<Revision>>),
+    /// Errors of a look; empty if there were none.
+    Looked(Vec<String>),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Tick => "tick",
+            Self::RoomsChanged => "rooms_changed",
+            Self::Presence(..) => "presence",
+            Self::Recordings(_) => "recordings",
+            Self::Looked(_) => "looked",
+        }
+    }
+}
+
+impl Reporter {
+    pub fn new(
+        context: Context,
+        service: Arc<RoomService>,
+        presence: Option<Arc<dyn Presence>>,
+        recordings: Arc<Recordings>,
+    ) -> Self {
+        Self {
+            context,
+            service,
+            presence,
+            recordings,
+            rooms: BTreeSet::new(),
+            look_at_recordings: false,
+            news: None,
+            busy: false,
+            looks: 0,
+            last_error: None,
+            timer: None,
+        }
+    }
+
+    /// Reports what is due, one look at a time.
+    fn look(&mut self, cx: &mut Cx<Self>) {
+        // Before the first list, no room is known.
+        if self.busy || !self.context.rooms_listed() {
+            return;
+        }
+        let marked = std::mem::take(&mut self.rooms).into_iter().filter(|_| self.presence.is_some());
+        let open = |room: RoomId| {
+            let view = self.context.directory.room(&room).filter(|view| view.is_open())?;
+            Some((room, view))
+        };
+        let rooms: Vec<_> = marked.filter_map(open).collect();
+        let ready = match std::mem::take(&mut self.look_at_recordings) {
+            true => self.recordings.to_be_reported(),
+            false => Vec::new(),
+        };
+        if rooms.is_empty() && ready.is_empty() {
+            return;
+        }
+        (self.busy, self.looks) = (true, self.looks + 1);
+        let (presence, service, recordings) =
+            (self.presence.clone(), self.service.clone(), self.recordings.clone());
+        let look = async move {
+            let looks = stream::iter(rooms).map(|(room, view)| {
+                let (presence, service) = (presence.clone(), service.clone());
+                async move {
+                    let outcome = attend(&*presence?, &service, &room, &view).await;
+                    outcome.err().map(|error| format!("{room}: {error}"))
+                }
+            });
+            let mut errors: Vec<_> =
+                looks.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+            for known in ready {
+                let outcome = recordings.report_ready(&known).await;
+                errors.extend(outcome.err().map(|error| format!("recording {}: {error}", known.id)));
+            }
+            errors
+        };
+        cx.run(look, Msg::Looked);
+    }
+
+    fn looked(&mut self, errors: Vec<String>) {
+        self.busy = false;
+        let first = errors.into_iter().next();
+        if let Some(error) = first.as_ref().filter(|_| self.last_error.is_none()) {
+            tracing::warn!(error, "events of anchors or recordings could not be written; tried again");
+        }
+        self.last_error = first;
+    }
+
+    /// Marks the rooms that satisfy `wanted` for a look.
+    fn mark(&mut self, wanted: impl Fn(&RoomView) -> bool) {
+        let rooms = self.context.directory.rooms();
+        self.rooms.extend(rooms.iter().filter(|(_, view)| wanted(view)).map(|(room, _)| room.clone()));
+    }
+
+    fn presence_changed(&mut self, event: PresenceEvent<MembersChanged>) {
+        match event {
+            PresenceEvent::Told(MembersChanged { room }) => drop(self.rooms.insert(room)),
+            PresenceEvent::LookAgain => self.mark(RoomView::is_open),
+        }
+    }
+
+    fn rooms_changed(&mut self) {
+        let Some(changed) = self.news.as_ref().map(DirtyRooms::take) else { return };
+        self.look_at_recordings = true;
+        self.rooms.extend(changed.rooms);
+        if changed.rebuilt {
+            self.mark(RoomView::is_open);
+        }
+    }
+
+    fn tick(&mut self, cx: &mut Cx<Self>) {
+        match self.last_error {
+            // A look has failed, perhaps at a room whose first anchor has joined.
+            Some(_) => self.mark(RoomView::is_open),
+            None => self.mark(|view| reported(view).is_some_and(|known| !known.anchors.is_empty())),
+        }
+        // A mixer that is gone delays no recording.
+        self.look_at_recordings = true;
+        self.timer = Some(cx.after(LOOK_EVERY, Msg::Tick));
+    }
+}
+
+/// Reports the anchors of one room.
+async fn attend(
+    presence: &dyn Presence,
+    service: &RoomService,
+    room: &RoomId,
+    view: &RoomView,
+) -> anyhow::Result<()> {
+    let members = presence.list(room).await?;
+    let anchors: Vec<_> = members.into_iter().map(|member| present(view, member)).collect();
+    Ok(service.report_anchors(room, view, &anchors).await?)
+}
+
+fn present(view: &RoomView, member: PresenceEntry) -> PresentAnchor {
+    PresentAnchor {
+        role: roles::in_force(&view.users, &member.user_id, member.role.into()),
+        user: member.user_id,
+        name: member.display_name.and_then(|name| DisplayName::new(&name).ok()),
+    }
+}
+
+fn next_presence(mut stream: NewsStream<MembersChanged>, cx: &mut Cx<Reporter>) {
+    let next = async move {
+        let event = stream.next().await;
+        (stream, event)
+    };
+    cx.run(next, |(stream, event)| Msg::Presence(stream, event));
+}
+
+fn next_recordings(mut changes: watch::Receiver<Option<Revision>>, cx: &mut Cx<Reporter>) {
+    let next = async move {
+        // The sender lives as long as this actor, which holds the copy.
+        let _ = changes.changed().await;
+        changes
+    };
+    cx.run(next, Msg::Recordings);
+}
+
+impl Behaviour for Reporter {
+    const KIND: &'static str = "reporter";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let me = cx.me();
+        // The wake-up may fail if this actor is gone; it needs none then.
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.tell_latest("rooms_changed", Msg::RoomsChanged);
+        }));
+        if let Some(presence) = &self.presence {
+            next_presence(presence.subscribe(), cx);
+        }
+        next_recordings(self.recordings.changes(), cx);
+        self.tick(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Tick => self.tick(cx),
+            Msg::RoomsChanged => self.rooms_changed(),
+            Msg::Presence(stream, Some(event)) => {
+                self.presence_changed(event);
+                next_presence(stream, cx);
+            }
+            // The next incarnation starts by reading everything.
+            Msg::Presence(_, None) => return cx.fail("the stream of presence events ended"),
+            Msg::Recordings(changes) => {
+                self.look_at_recordings = true;
+                next_recordings(changes, cx);
+            }
+            Msg::Looked(errors) => self.looked(errors),
+        }
+        self.look(cx);
+    }
+
+    fn observe(&self) -> ActorState {
+        ActorState {
+            observed: json!({ "looks": self.looks, "waiting": self.rooms.len() }),
+            reason: self.last_error.clone(),
+            ..ActorState::state(if self.busy { "working" } else { "resting" })
+        }
+    }
+}
