@@ -62,7 +62,7 @@ use delivery::Delivery;
 use drain::DrainLabels;
 use janus_options::{external, managed};
 use readiness::Readiness;
-use reload::{LiveApiKeys, Reload, ReloadReply};
+use reload::{LiveApiKeys, LiveParts, Reload, ReloadReply};
 use servers::Servers;
 use service_manager::ServiceManager;
 
@@ -104,8 +104,7 @@ pub struct Node {
     /// Lock of the data directory, if the store is shared.
     _place: Option<DataDirLock>,
     readiness: Arc<Readiness>,
-    api_keys: Arc<LiveApiKeys>,
-    certificates: Option<LiveCertificates>,
+    parts: LiveParts,
     /// Sender of requests to reload the configuration; set if the node was started by [`run`].
     reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
     servers: Servers,
@@ -130,8 +129,7 @@ pub async fn run(
     // From here on SIGHUP does not end the process.
     let hangups = signal(SignalKind::hangup())?;
     let node = Node::start(config).await?;
-    let reload =
-        Reload::new(node.config(), keys, Arc::new(read), node.api_keys.clone(), node.certificates.clone());
+    let reload = Reload::new(node.config(), keys, Arc::new(read), node.parts.clone());
     let (reloads, requests) = mpsc::channel(RELOADS_QUEUED);
     // Set once: this function runs once per node.
     let _ = node.reloads.set(reloads);
@@ -278,7 +276,7 @@ impl Node {
         let sides = servers::Services {
             context: context.clone(),
             service: service.clone(),
-            webhooks,
+            webhooks: webhooks.clone(),
             secrets,
             delivery,
             recordings,
@@ -305,8 +303,7 @@ impl Node {
             system,
             _place: place,
             readiness,
-            api_keys,
-            certificates,
+            parts: LiveParts { api_keys, certificates, webhooks },
             reloads,
             servers,
             arbiters,

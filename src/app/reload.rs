@@ -19,12 +19,14 @@ use crate::http::ops::{ReloadError, ReloadOutcome};
 use crate::http::rest::{ApiAuth, NotAuthorized};
 use crate::rooms::{ApiKeyRegistry, now};
 use crate::telemetry::logging;
+use crate::webhooks::Webhooks;
 
 /// Settings that are applied without a restart: the log filter, the certificate if there was one at the
-/// start, and the API keys if `auth.mode` is `keys`.
+/// start, the API keys if `auth.mode` is `keys`, and the webhooks.
 const FILTER: &str = "log.filter";
 const CERTIFICATE: [&str; 2] = ["tls.certificate_file", "tls.key_file"];
 const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
+const WEBHOOKS: [&str; 3] = ["webhooks.endpoints", "webhooks.secrets", "webhooks.secrets_file"];
 
 /// Function that reads the configuration again, from the sources that the node was started with.
 pub type Read = dyn Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync;
@@ -55,18 +57,31 @@ impl ApiAuth for LiveApiKeys {
 pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
 
 /// Returns the settings that differ between two configurations: those that a node that runs with `old`
-/// applies, and those that need a restart. API keys are applied only if both have `auth.mode: keys`, and the
-/// certificate only if both have one.
+/// applies, and those that need a restart. API keys are applied only if both have `auth.mode: keys`, the
+/// certificate only if both have one, and webhooks only if both keep events for the same time.
 pub fn changes(old: (&Config, &[Effective]), new: (&Config, &[Effective])) -> ReloadOutcome {
     let both = |test: fn(&Config) -> bool| test(old.0) && test(new.0);
     let has_keys = both(|config| config.auth.mode == AuthMode::Keys);
     let has_tls = both(|config| config.tls.certificate.is_some());
+    let has_retention = old.0.events.retention == new.0.events.retention;
     let is_applied = |key: &str| {
-        key == FILTER || has_keys && API_KEYS.contains(&key) || has_tls && CERTIFICATE.contains(&key)
+        key == FILTER
+            || has_keys && API_KEYS.contains(&key)
+            || has_tls && CERTIFICATE.contains(&key)
+            || has_retention && WEBHOOKS.contains(&key)
     };
     let changed = changed(old.1, new.1).map(str::to_owned);
     let (applied, need_restart) = changed.partition(|key| is_applied(key));
     ReloadOutcome { applied, need_restart }
+}
+
+/// Parts of a running node that take new settings.
+#[derive(Clone)]
+pub struct LiveParts {
+    pub api_keys: Arc<LiveApiKeys>,
+    /// `None`: the node was started without a certificate.
+    pub certificates: Option<LiveCertificates>,
+    pub webhooks: Arc<Webhooks>,
 }
 
 /// Reloader of the configuration of a running node.
@@ -76,20 +91,13 @@ pub struct Reload {
     /// The active settings.
     running: Vec<Effective>,
     read: Arc<Read>,
-    api_keys: Arc<LiveApiKeys>,
-    certificates: Option<LiveCertificates>,
+    parts: LiveParts,
 }
 
 impl Reload {
     /// Creates the reloader. `running`: the settings that the node was started with.
-    pub fn new(
-        config: &Config,
-        running: Vec<Effective>,
-        read: Arc<Read>,
-        api_keys: Arc<LiveApiKeys>,
-        certificates: Option<LiveCertificates>,
-    ) -> Self {
-        Self { started: config.clone(), running, read, api_keys, certificates }
+    pub fn new(config: &Config, running: Vec<Effective>, read: Arc<Read>, parts: LiveParts) -> Self {
+        Self { started: config.clone(), running, read, parts }
     }
 
     /// Reloads on each signal and request, for as long as the process runs.
@@ -137,7 +145,14 @@ impl Reload {
     }
 
     fn apply(&mut self, trigger: &str, config: &Config, keys: Vec<Effective>) -> ReloadOutcome {
-        let outcome = changes((&self.started, &self.running), (config, &keys));
+        let mut outcome = changes((&self.started, &self.running), (config, &keys));
+        let is_webhook = |key: &String| WEBHOOKS.contains(&key.as_str());
+        if outcome.applied.iter().any(is_webhook)
+            && let Err(error) = self.parts.webhooks.reload(&config.webhooks)
+        {
+            tracing::error!("{trigger}: the webhooks were not applied: {error}");
+            outcome.need_restart.extend(outcome.applied.extract_if(.., |key| is_webhook(key)));
+        }
         let ReloadOutcome { applied, need_restart } = &outcome;
         if applied.iter().any(|key| key == FILTER)
             && let Err(error) = logging::set_filter(&config.log.filter)
@@ -146,9 +161,9 @@ impl Reload {
             tracing::error!(%error, "{trigger}: log.filter was not applied");
         }
         if applied.iter().any(|key| API_KEYS.contains(&key.as_str())) {
-            self.api_keys.configured.store(Arc::new(ApiKeys::new(&config.auth)));
+            self.parts.api_keys.configured.store(Arc::new(ApiKeys::new(&config.auth)));
         }
-        if let Some(certificates) = &self.certificates {
+        if let Some(certificates) = &self.parts.certificates {
             certificates.reload(config);
         }
         match applied.is_empty() {
@@ -174,6 +189,7 @@ mod tests {
     use super::*;
     use crate::config::{LoadInput, explain};
     use crate::rooms::FakeStore;
+    use crate::telemetry::Metrics;
 
     const KEYED: [(&str, &str); 2] = [("auth.mode", "keys"), ("auth.api_keys", "0123456789abcdef")];
 
@@ -184,8 +200,12 @@ mod tests {
 
     fn reload(flags: &[(&str, &str)]) -> Reload {
         let (config, keys) = read(flags);
-        let api_keys = Arc::new(LiveApiKeys::new(&config, Arc::new(ApiKeyRegistry::new(FakeStore::new()))));
-        Reload::new(&config, keys, Arc::new(|| unreachable!()), api_keys, None)
+        let store = FakeStore::new();
+        let api_keys = Arc::new(LiveApiKeys::new(&config, Arc::new(ApiKeyRegistry::new(store.clone()))));
+        let metrics = Metrics::new(std::time::SystemTime::now());
+        let webhooks = Arc::new(Webhooks::new(store, &config.webhooks, metrics).unwrap());
+        let parts = LiveParts { api_keys, certificates: None, webhooks };
+        Reload::new(&config, keys, Arc::new(|| unreachable!()), parts)
     }
 
     fn changes(reload: &Reload, flags: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
@@ -204,9 +224,25 @@ mod tests {
         assert_eq!(changes(&reload, &fresh), wanted);
         let (config, keys) = read(&fresh);
         reload.apply("SIGHUP", &config, keys);
-        assert!(reload.api_keys.check(Some(b"Bearer fedcba9876543210")).is_ok());
-        assert!(reload.api_keys.check(Some(b"Bearer 0123456789abcdef")).is_err());
+        assert!(reload.parts.api_keys.check(Some(b"Bearer fedcba9876543210")).is_ok());
+        assert!(reload.parts.api_keys.check(Some(b"Bearer 0123456789abcdef")).is_err());
         assert_eq!(changes(&reload, &fresh), (vec![], wanted.1), "a restart is still needed");
+    }
+
+    #[test]
+    fn webhooks_are_applied() {
+        let mut reload = reload(&[]);
+        let secret = "a:whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+        let fresh = [("webhooks.endpoints", "a=http://127.0.0.1:1/"), ("webhooks.secrets", secret)];
+        let keys = ["webhooks.endpoints", "webhooks.secrets"].map(str::to_owned).to_vec();
+        assert_eq!(changes(&reload, &fresh), (keys, vec![]));
+        let (config, effective) = read(&fresh);
+        reload.apply("SIGHUP", &config, effective);
+        assert!(reload.parts.webhooks.endpoint("a").is_some());
+        assert_eq!(changes(&reload, &fresh), (vec![], vec![]));
+        let longer = [fresh[0], fresh[1], ("events.retention", "200h")];
+        assert_eq!(changes(&reload, &longer).0, Vec::<String>::new());
+        assert_eq!(changes(&reload, &[("events.retention", "200h")]).0, Vec::<String>::new());
     }
 
     #[test]

@@ -28,12 +28,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates the client. Reads the certificate authorities if an endpoint has TLS.
+    /// Creates the client for these URLs. Reads the certificate authorities if one has TLS.
     ///
     /// # Errors
     /// The certificate authorities cannot be read; the text names the remedy.
-    pub fn new(endpoints: &[Arc<Endpoint>]) -> Result<Self, String> {
-        let has_tls = endpoints.iter().any(|endpoint| endpoint.url.starts_with("https:"));
+    pub fn new<'a>(mut urls: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        let has_tls = urls.any(|url| url.starts_with("https:"));
         Ok(Self { tls: has_tls.then(crate::tls::client_config).transpose()? })
     }
 

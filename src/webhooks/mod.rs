@@ -12,8 +12,9 @@ mod signature;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
-use crate::config::{Secret, WebhooksConfig};
+use crate::config::{Secret, WebhookEndpoint, WebhooksConfig};
 use crate::domain::events::{Cursor, EventId};
 use crate::domain::keys;
 use crate::domain::webhooks::{
@@ -34,13 +35,13 @@ pub struct Endpoint {
     pub url: String,
     pub filter: WebhookFilter,
     secrets: Vec<Secret>,
+    client: Client,
 }
 
-/// The endpoints of this installation.
+/// The endpoints of this installation, which a reload of the configuration replaces.
 pub struct Webhooks {
     store: Arc<dyn Store>,
-    endpoints: Vec<Arc<Endpoint>>,
-    client: Client,
+    endpoints: watch::Sender<Vec<Arc<Endpoint>>>,
     metrics: Metrics,
 }
 
@@ -68,27 +69,35 @@ impl Webhooks {
     /// # Errors
     /// The certificate authorities cannot be read; the text names the remedy.
     pub fn new(store: Arc<dyn Store>, config: &WebhooksConfig, metrics: Metrics) -> Result<Self, String> {
-        let endpoint = |endpoint: &crate::config::WebhookEndpoint| {
-            let secrets = config.secrets_of(&endpoint.name).cloned().collect();
-            let (name, url) = (endpoint.name.clone(), endpoint.url.clone());
-            Arc::new(Endpoint { name, url, filter: endpoint.filter.clone(), secrets })
-        };
-        let endpoints: Vec<_> = config.endpoints.iter().map(endpoint).collect();
-        let client = Client::new(&endpoints)?;
-        Ok(Self { store, endpoints, client, metrics })
+        Ok(Self { store, endpoints: watch::Sender::new(configured(config, &[])?), metrics })
     }
 
-    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
+    /// Replaces the endpoints. One that is configured as before stays the same value.
+    ///
+    /// # Errors
+    /// The certificate authorities cannot be read; the text names the remedy. Nothing has changed then.
+    pub fn reload(&self, config: &WebhooksConfig) -> Result<(), String> {
+        let endpoints = configured(config, &self.endpoints())?;
+        self.endpoints.send_replace(endpoints);
+        Ok(())
     }
 
-    pub fn endpoint(&self, name: &str) -> Option<&Arc<Endpoint>> {
-        self.endpoints.iter().find(|endpoint| endpoint.name == name)
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.endpoints.borrow().clone()
+    }
+
+    /// Returns a receiver that shows the endpoints after each reload.
+    pub fn changes(&self) -> watch::Receiver<Vec<Arc<Endpoint>>> {
+        self.endpoints.subscribe()
+    }
+
+    pub fn endpoint(&self, name: &str) -> Option<Arc<Endpoint>> {
+        self.endpoints.borrow().iter().find(|endpoint| endpoint.name == name).cloned()
     }
 
     /// Sends an event once and counts the outcome.
     pub async fn send(&self, endpoint: &Endpoint, id: &str, body: Bytes) -> Outcome {
-        let outcome = self.client.send(endpoint, id, body).await;
+        let outcome = endpoint.client.send(endpoint, id, body).await;
         let counted = match &outcome {
             Outcome::Delivered => "delivered",
             Outcome::Refused(_) => "refused",
@@ -167,6 +176,27 @@ impl Webhooks {
     }
 }
 
+/// Returns the endpoints of a configuration. Those that are configured like one of `known` are that one.
+fn configured(config: &WebhooksConfig, known: &[Arc<Endpoint>]) -> Result<Vec<Arc<Endpoint>>, String> {
+    let client = Client::new(config.endpoints.iter().map(|endpoint| endpoint.url.as_str()))?;
+    let endpoint = |endpoint: &WebhookEndpoint| {
+        let WebhookEndpoint { name, url, filter } = endpoint.clone();
+        let secrets = config.secrets_of(&name).cloned().collect();
+        let fresh = Endpoint { name, url, filter, secrets, client: client.clone() };
+        let same = known.iter().find(|known| known.is_like(&fresh));
+        same.cloned().unwrap_or_else(|| Arc::new(fresh))
+    };
+    Ok(config.endpoints.iter().map(endpoint).collect())
+}
+
+impl Endpoint {
+    /// Returns true if the configuration is the same.
+    fn is_like(&self, other: &Self) -> bool {
+        let same_target = self.name == other.name && self.url == other.url;
+        same_target && self.filter == other.filter && self.secrets == other.secrets
+    }
+}
+
 /// Writes the progress and new dead letters, if the key has the revision `over` and the writer is still the
 /// leader.
 pub fn progress(
@@ -195,4 +225,47 @@ pub fn parsed(entry: &KeyValue) -> Result<EndpointState, WebhookError> {
 fn json(value: &impl serde::Serialize) -> Bytes {
     // Cannot fail: the types are plain structs with string keys.
     serde_json::to_vec(value).expect("store values serialize").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::WebhookSecret;
+    use crate::rooms::FakeStore;
+
+    #[test]
+    fn reload_keeps_unchanged_endpoints() {
+        let metrics = Metrics::new(std::time::SystemTime::now());
+        let config =
+            config(&[("a", "http://a/", b"one"), ("b", "http://b/", b"one"), ("c", "http://c/", b"one")]);
+        let webhooks = Webhooks::new(FakeStore::new(), &config, metrics).unwrap();
+        let (before, changes) = (webhooks.endpoints(), webhooks.changes());
+        let changed = self::config(&[
+            ("d", "http://d/", b"one"),
+            ("a", "http://a/", b"one"),
+            ("b", "http://b/", b"two"),
+        ]);
+        webhooks.reload(&changed).unwrap();
+        let after = webhooks.endpoints();
+        assert!(changes.has_changed().unwrap() && after.len() == 3);
+        assert!(Arc::ptr_eq(&after[1], &before[0]), "nothing of it has changed");
+        assert!(!Arc::ptr_eq(&after[2], &before[1]), "it has another secret");
+        assert!(webhooks.endpoint("c").is_none() && webhooks.endpoint("d").is_some());
+    }
+
+    fn config(endpoints: &[(&str, &str, &[u8])]) -> WebhooksConfig {
+        let endpoint = |(name, url, _): &(&str, &str, &[u8])| WebhookEndpoint {
+            name: (*name).to_owned(),
+            url: (*url).to_owned(),
+            filter: WebhookFilter::default(),
+        };
+        let secret = |(name, _, key): &(&str, &str, &[u8])| WebhookSecret {
+            endpoint: (*name).to_owned(),
+            key: Secret(key.to_vec()),
+        };
+        WebhooksConfig {
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            secrets: endpoints.iter().map(secret).collect(),
+        }
+    }
 }

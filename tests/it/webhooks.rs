@@ -128,6 +128,55 @@ async fn dead_leader_loses_no_event() {
 }
 
 /// Waits until the leader has begun to deliver to all endpoints.
+#[actix::test]
+async fn reload_replaces_endpoints() {
+    let (first, second) = (Receiver::start().await, Receiver::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    let configure = |endpoints: &[(&str, &Receiver)]| {
+        let endpoint = |(name, receiver): &(&str, &Receiver)| {
+            format!("{{name: {name}, url: \"http://{}/hook\"}}", receiver.address)
+        };
+        let secret = |(name, _): &(&str, &Receiver)| format!("{{name: {name}, secret: \"{OLD}\"}}");
+        let all = |lines: Vec<String>| lines.join(", ");
+        let endpoints =
+            (all(endpoints.iter().map(endpoint).collect()), all(endpoints.iter().map(secret).collect()));
+        let text = format!("webhooks:\n  endpoints: [{}]\n  secrets: [{}]\n", endpoints.0, endpoints.1);
+        std::fs::write(&config, text).unwrap();
+    };
+    configure(&[("app", &first)]);
+    let mut node = Node::prepare(&[("node.roles", "rooms")]);
+    node.configured_by(&config);
+    node.run();
+    node.ready().await;
+    begun(&node).await;
+    create(&node, "one").await;
+    until("the event has come", async || first.events().len() == 1).await;
+    until("its delivery is recorded", async || {
+        cursor(&node, "app").await == node.get("/api/events").await.json()["next"]
+    })
+    .await;
+
+    configure(&[("app", &second), ("billing", &first)]);
+    let applied = control(&node, &["reload"]).await;
+    assert!(["endpoints", "secrets"].iter().all(|key| applied.contains(&format!("webhooks.{key}"))));
+    assert!(!applied.contains("restart"), "{applied}");
+    begun(&node).await;
+    until("both endpoints are served", async || node.states_of("webhook").await.len() == 2).await;
+    create(&node, "two").await;
+    until("the changed endpoint goes on", async || second.events().len() == 1).await;
+    until("the new endpoint has it, too", async || first.events().len() == 2).await;
+    for receiver in [&first, &second] {
+        assert_eq!(receiver.events().last().unwrap()["roomId"], "two");
+    }
+
+    configure(&[]);
+    control(&node, &["reload"]).await;
+    assert_eq!(node.get("/api/webhooks").await.json()["webhooks"], json!([]));
+    until("no endpoint is served", async || node.states_of("webhook").await.is_empty()).await;
+    assert!(node.stop().success());
+}
+
 async fn begun(node: &Node) {
     until("the leader has begun", async || {
         let listed = node.get("/api/webhooks").await.json()["webhooks"].clone();

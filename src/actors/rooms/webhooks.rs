@@ -1,34 +1,83 @@
-//! Starts one [`WebhookActor`] per endpoint of `webhooks.endpoints`, on the leader.
+//! Runs one [`WebhookActor`] per endpoint of `webhooks.endpoints`, on the leader.
+//!
+//! After a reload of the configuration, the actors of removed and changed endpoints stop. A changed endpoint
+//! gets another actor, which continues from the progress in the store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::webhook::WebhookActor;
 use crate::actors::context::Context;
-use crate::actors::kernel::{ActorState, Behaviour, ChildSpec, Cx, Message};
+use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
 use crate::rooms::{LeaderGuard, Ledger};
-use crate::webhooks::Webhooks;
+use crate::webhooks::{Endpoint, Webhooks};
+
+/// Prefix of the names of the children.
+const PREFIX: &str = "webhook:";
+
+type Endpoints = watch::Receiver<Vec<Arc<Endpoint>>>;
 
 pub struct WebhookSupervisor {
     context: Context,
     webhooks: Arc<Webhooks>,
     ledger: Arc<Ledger>,
     guard: LeaderGuard,
+    /// Endpoints with an actor, by name. One that is stopping stays until it has ended.
+    running: BTreeMap<String, Arc<Endpoint>>,
 }
 
-/// No message: this supervisor only starts its children.
-pub enum Msg {}
+pub enum Msg {
+    Reloaded(Endpoints),
+}
 
 impl Message for Msg {
     fn kind(&self) -> &'static str {
-        match *self {}
+        "reloaded"
     }
 }
 
 impl WebhookSupervisor {
     pub fn new(context: Context, webhooks: Arc<Webhooks>, ledger: Arc<Ledger>, guard: LeaderGuard) -> Self {
-        Self { context, webhooks, ledger, guard }
+        Self { context, webhooks, ledger, guard, running: BTreeMap::new() }
+    }
+
+    /// Stops the actors that are not wanted any more, and starts those that are missing.
+    fn align(&mut self, cx: &mut Cx<Self>) {
+        let wanted = self.webhooks.endpoints();
+        for (name, endpoint) in &self.running {
+            if !wanted.iter().any(|wanted| Arc::ptr_eq(wanted, endpoint)) {
+                cx.stop_child(&format!("{PREFIX}{name}"));
+            }
+        }
+        for endpoint in wanted {
+            if !self.running.contains_key(&endpoint.name) {
+                self.start(endpoint, cx);
+            }
+        }
+    }
+
+    fn start(&mut self, endpoint: Arc<Endpoint>, cx: &mut Cx<Self>) {
+        let (context, webhooks) = (self.context.clone(), self.webhooks.clone());
+        let (ledger, guard, served) = (self.ledger.clone(), self.guard.clone(), endpoint.clone());
+        cx.spawn_child(format!("{PREFIX}{}", endpoint.name), ChildSpec::member(), move || {
+            let (webhooks, endpoint) = (webhooks.clone(), served.clone());
+            WebhookActor::new(context.clone(), webhooks, endpoint, ledger.clone(), guard.clone())
+        });
+        self.running.insert(endpoint.name.clone(), endpoint);
+    }
+
+    fn listen(mut endpoints: Endpoints, cx: &mut Cx<Self>) {
+        let changed = async move {
+            if endpoints.changed().await.is_err() {
+                // The sender is dropped: the node has ended, and this supervisor ends with it.
+                std::future::pending::<()>().await;
+            }
+            endpoints
+        };
+        cx.run(changed, Msg::Reloaded);
     }
 }
 
@@ -37,22 +86,28 @@ impl Behaviour for WebhookSupervisor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        for endpoint in self.webhooks.endpoints() {
-            let (context, webhooks) = (self.context.clone(), self.webhooks.clone());
-            let (ledger, guard, endpoint) = (self.ledger.clone(), self.guard.clone(), endpoint.clone());
-            cx.spawn_child(format!("webhook:{}", endpoint.name), ChildSpec::member(), move || {
-                let (webhooks, endpoint) = (webhooks.clone(), endpoint.clone());
-                WebhookActor::new(context.clone(), webhooks, endpoint, ledger.clone(), guard.clone())
-            });
+        Self::listen(self.webhooks.changes(), cx);
+        self.align(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        let Msg::Reloaded(endpoints) = msg;
+        Self::listen(endpoints, cx);
+        self.align(cx);
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        if !matches!(child.decision, Decision::Stopped | Decision::Ended) {
+            return;
+        }
+        if let Some(name) = child.name.strip_prefix(PREFIX) {
+            self.running.remove(name);
+            self.align(cx);
         }
     }
 
-    fn handle(&mut self, msg: Msg, _: &mut Cx<Self>) {
-        match msg {}
-    }
-
     fn observe(&self) -> ActorState {
-        let observed = json!({ "endpoints": self.webhooks.endpoints().len() });
+        let observed = json!({ "endpoints": self.running.len() });
         ActorState { observed, ..ActorState::state("supervising") }
     }
 }

@@ -143,7 +143,7 @@ pub(super) struct ReplayRequest {
 pub(super) async fn list(api: Data<Api>) -> Result<impl Responder, ApiError> {
     let mut webhooks = Vec::new();
     for endpoint in api.webhooks.endpoints() {
-        webhooks.push(Webhook::of(endpoint, api.webhooks.state(endpoint).await?));
+        webhooks.push(Webhook::of(&endpoint, api.webhooks.state(&endpoint).await?));
     }
     Ok(Json(WebhooksAnswer { success: true, webhooks }))
 }
@@ -176,8 +176,8 @@ pub(super) async fn replay(
     let after: Result<Cursor, _> = body.0.after.parse();
     let after = after.map_err(|error| ApiError::new(Code::InvalidBody, format!("after: {error}")))?;
     let endpoint = known(&api, &name.0)?;
-    let state = api.webhooks.replay(endpoint, after).await?;
-    Ok(Json(WebhookAnswer { success: true, webhook: Webhook::of(endpoint, Some(state)) }))
+    let state = api.webhooks.replay(&endpoint, after).await?;
+    Ok(Json(WebhookAnswer { success: true, webhook: Webhook::of(&endpoint, Some(state)) }))
 }
 
 /// Lists the events that were given up for an endpoint.
@@ -194,7 +194,8 @@ pub(super) async fn replay(
     )
 )]
 pub(super) async fn dead(api: Data<Api>, name: WebhookPath) -> Result<impl Responder, ApiError> {
-    let letters = api.webhooks.dead_letters(known(&api, &name.0)?).await?;
+    let endpoint = known(&api, &name.0)?;
+    let letters = api.webhooks.dead_letters(&endpoint).await?;
     let body = |DeadLetter { event, attempts, error, at, .. }: DeadLetter| DeadLetterBody {
         event,
         attempts,
@@ -229,11 +230,11 @@ pub(super) async fn redeliver(api: Data<Api>, path: DeadLetterPath) -> Result<im
     let endpoint = known(&api, &name)?;
     // A text that is no event id is that of no dead letter.
     let event = EventId::parse(&event).ok_or(WebhookError::NoDeadLetter)?;
-    api.webhooks.redeliver(endpoint, &event).await?;
+    api.webhooks.redeliver(&endpoint, &event).await?;
     Ok(Json(Done::YES))
 }
 
-fn known<'a>(api: &'a Api, name: &str) -> Result<&'a Arc<Endpoint>, ApiError> {
+fn known(api: &Api, name: &str) -> Result<Arc<Endpoint>, ApiError> {
     api.webhooks.endpoint(name).ok_or_else(|| {
         ApiError::new(Code::WebhookNotFound, "webhooks.endpoints of this node has no endpoint of this name")
     })
