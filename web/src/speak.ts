@@ -355,6 +355,7 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
   const name = isolated(nameOf(member));
   if (what === 'remove' && !(await confirmedBan(name))) return;
   if (what === 'transfer' && !(await confirmed(`Make ${name} the host instead of you?`, 'You become a co-host.', 'Hand over'))) return;
+  if (what === 'listener' && !(await confirmed(`Send ${name} back to listening?`, 'They speak again when they are invited again.', 'Send back'))) return;
   try {
     if (what === 'mute') await visit.muteMember(member.userId);
     else if (what === 'unmute') await visit.unmuteMember(member.userId);

@@ -89,7 +89,7 @@ const CLOSE_CODES: Readonly<Record<number, CloseMeaning>> = {
   1009: terminal('too_big', 'a message was too big for the server'),
   1011: passing('internal', 'something went wrong on the server'),
   4401: terminal('token_invalid', 'the token is not valid, or no longer'),
-  4403: terminal('removed', 'you are banned from the room'),
+  4403: terminal('removed', 'you were kicked out of the room, or are banned from it'),
   4404: terminal('room_gone', 'there is no such room'),
   4407: passing('not_joined', 'the connection was not in the room for too long'),
   4408: passing('peer_dead', 'the server heard nothing from here for too long'),

@@ -178,7 +178,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   }
 
   /** As host: gives another user in the room a role. */
-  async setRole(userId: string, role: Role): Promise<void> {
+  async setRole(userId: string, role: Role | 'listener'): Promise<void> {
     await this.call('setRole', { userId, role });
   }
 
@@ -215,6 +215,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
   /** As host or co-host: lifts the ban of a user. */
   async unbanMember(userId: string): Promise<void> {
     await this.call('unban', { userId });
+  }
+
+  /** As host or co-host: disconnects another user, who may come back with the same token after about ten seconds. */
+  async kickMember(userId: string): Promise<void> {
+    await this.call('kick', { userId });
   }
 
   /** Earlier name of {@link StentorRoom.banMember}, which servers of every version know. */

@@ -442,7 +442,7 @@ test('moderation goes to the server, and needs a connection', async () => {
   await environment.socket.refuse('remove', 'no_such_member', false);
   await assert.rejects(removed, { code: 'no_such_member' });
   for (const [act, method] of [
-    [() => room.banMember('bob'), 'ban'], [() => room.unbanMember('bob'), 'unban'], [() => room.muteAll(), 'muteAll'],
+    [() => room.banMember('bob'), 'ban'], [() => room.unbanMember('bob'), 'unban'], [() => room.kickMember('bob'), 'kick'], [() => room.muteAll(), 'muteAll'],
     [() => room.lock(), 'lock'], [() => room.unlock(), 'unlock'], [() => room.setRole('bob', 'co_host'), 'setRole'],
     [() => room.transferHost('bob'), 'transferHost'],
   ]) {

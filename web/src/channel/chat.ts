@@ -138,7 +138,7 @@ const WORDS: Readonly<Record<string, string>> = {
   invalid_text: 'This text is too long, or has characters that cannot be shown.',
   room_locked: 'The room is locked. Your invitation stays open until a host unlocks it.',
   not_invited: 'The invitation is no longer open.',
-  user_removed: 'A host banned you from this room.',
+  user_removed: 'A host removed you from this room.',
   person_not_found: 'This person is no longer known here.',
   too_many_users: 'This room can remember no more bans. Lift some of them first.',
   token_expired: 'Your link has expired. Ask for a new one.',

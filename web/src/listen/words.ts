@@ -42,7 +42,7 @@ export function timeOf(seconds: number): string {
 const FAILED: Readonly<Record<string, string>> = {
   invalid_room_id: 'This link names no valid room.',
   token_wrong_room: 'This link is for another room. Ask for a link to this one.',
-  user_removed: 'A host banned you from this room.',
+  user_removed: 'A host removed you from this room.',
   token_wrong_audience: 'This link is not for listening. Ask for a link for listeners.',
   unsupported_browser: `This browser cannot play the room. It needs ${NEEDED}.`,
 };

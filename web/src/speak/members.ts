@@ -5,7 +5,7 @@ import { clone, write } from '../dom';
 import { hue, initials, isolated, plain } from '../names';
 
 /** Action of a host or co-host on another user. */
-export type Act = (what: 'mute' | 'unmute' | 'remove' | 'host' | 'co_host' | 'anchor' | 'transfer', member: Member) => void;
+export type Act = (what: 'mute' | 'unmute' | 'remove' | 'host' | 'co_host' | 'anchor' | 'listener' | 'transfer', member: Member) => void;
 
 /** Number of people from which the cards are small, and the actions of hosts open on request. */
 const CROWD = 7;
@@ -89,7 +89,7 @@ export class Members {
       const select = event.target as HTMLSelectElement;
       const now = this.shown.get(userId);
       if (!now) return;
-      const wanted = select.value as Role | 'transfer';
+      const wanted = select.value as Role | 'listener' | 'transfer';
       // The server says when it has changed.
       select.value = now.role;
       this.act(wanted, now);

@@ -25,7 +25,7 @@ const end = (title: string, text: string, way: Way = 'none'): Ending => ({ title
 
 const ENDINGS: Record<string, Ending> = {
   left: end('You left the room', 'The others no longer hear you. Your invite still works.', 'again'),
-  removed: end('You were banned', 'A host banned you from this room: you can neither speak nor listen here. If this was a mistake, ask a host to let you in again.'),
+  removed: end('You were removed', 'A host removed you from this room. Wait a few seconds and open the link again. If you were banned, it does not work until a host lets you in again.'),
   room_closed: end('The room is over', 'Thank you for speaking. If it goes on air again, the same link opens it.', 'again'),
   room_gone: end('There is no such room', 'It has ended or never was. Ask for a new invite.'),
   room_over: end('The room is over', 'It has ended, or your invite was withdrawn. Ask for a new one.'),

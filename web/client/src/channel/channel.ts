@@ -125,6 +125,11 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('DELETE', `bans/${encodeURIComponent(person)}`);
   }
 
+  /** As host: disconnects a person, listener or anchor, who may come back after about ten seconds. */
+  async kick(person: string): Promise<void> {
+    await this.send('POST', `kicks/${encodeURIComponent(person)}`);
+  }
+
   /** As host: pins a message; `null` unpins. */
   async pin(message: number | null): Promise<void> {
     await (message === null ? this.send('DELETE', 'pinned') : this.send('PUT', 'pinned', { message }));
