@@ -21,7 +21,7 @@
 //! | `webhooks` | signed delivery of events to endpoints, and its records | `domain`, `tls`, `config`, `store`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `http` | REST, HLS, plain streams, operations | `clock`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks` |
-//! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
+//! | `ws` | the WebSocket transport of signalling | `clock`, `domain`, `auth`, `actors`, `http` |
 //! | `app` | composition root, the only module that names concrete backends | all |
 //! | `demo` | a node with a room on air and a test tone, shown on one screen | all |
 

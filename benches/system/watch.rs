@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use stentor::actors::context::{Clock, Context};
-use stentor::actors::dirty_rooms::DirtyRooms;
+use stentor::actors::context::Context;
+use stentor::rooms::dirty_rooms::DirtyRooms;
 use stentor::actors::kernel::{
     ActorState, ActorSystem, Behaviour, ChildSpec, Cx, Message, RootOptions, SystemHandle,
 };
 use stentor::actors::store_watch::StoreWatch;
+use stentor::clock::Clock;
 use stentor::config;
 use stentor::domain::ids::{Epoch, ModuleId, Pin, RoomId, UnixMs};
 use stentor::domain::keys::{self, RoomPart};

@@ -5,14 +5,14 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::watch;
 
-use super::dirty_rooms::DirtyRooms;
 use super::registration::RegistrationState;
 use super::store_watch::Subscribers;
-pub use crate::clock::{Clock, random_unit};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::ids::ModuleId;
 use crate::domain::plan::{Failure, WriteOutcome};
 use crate::domain::restart::Backoff;
+use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::{Directory, Scope};
 use crate::store::{Revision, Store, StoreError, Txn, TxnOutcome};
 use crate::telemetry::Metrics;

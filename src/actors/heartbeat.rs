@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::context::{Context, random_unit};
+use super::context::Context;
 use super::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
+use crate::clock::random_unit;
 use crate::domain::keys::{self, ModuleKind, ModulePart};
 use crate::domain::machine::{CpuTimes, LoadMeter};
 use crate::domain::model::{Health, Heartbeat, ListenerCounts, MachineLoad};

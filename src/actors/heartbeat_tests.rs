@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::*;
-use crate::actors::context::Clock;
 use crate::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
+use crate::clock::Clock;
 use crate::config;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::rooms::{FakeStore, Fault};

@@ -20,7 +20,6 @@
 //! └─ GatewaySupervisor ─ WsClient*
 //! ```
 
-pub use crate::rooms::dirty_rooms;
 pub use stentor_actor_kernel as kernel;
 
 pub mod anchors;

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::context::{Context, random_unit};
+use super::context::Context;
 use super::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
+use crate::clock::random_unit;
 use crate::domain::keys;
 use crate::domain::registration::{Decision, FoundRecord, NodeRecord, decide};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};

@@ -15,9 +15,9 @@ use futures::{Stream, StreamExt};
 use serde_json::json;
 
 use super::context::Context;
-use super::dirty_rooms::{DirtyRooms, WeakDirtyRooms};
 use super::kernel::{ActorState, Behaviour, Cx, Message};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
+use crate::rooms::dirty_rooms::{DirtyRooms, WeakDirtyRooms};
 use crate::rooms::{Scope, StoreChange, WatchApplier};
 use crate::store::StoreError;
 use crate::store::reflector::{ReflectorEvent, reflect};

@@ -33,7 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::actors::anchors::LocalJanus;
-use crate::actors::context::{Clock, Context};
+use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::janus::JanusShared;
 use crate::actors::janus::supervisor::JanusSupervisor;
@@ -43,6 +43,7 @@ use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::{NodeRegistered, NodeSupervisor, RoomsRole};
 use crate::actors::registration::RegistrationState;
 use crate::auth::{Secrets, node_id};
+use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
 use crate::delivery::listener_counter::ListenerCounter;
 use crate::delivery::{EdgeCache, MixerClient, Streams};
@@ -420,7 +421,7 @@ fn mixer(
 ) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
-    let pool = PortPool::new(first, last, crate::actors::context::random_unit());
+    let pool = PortPool::new(first, last, crate::clock::random_unit());
     let url = context.config.private_hls_url();
     let rtp = RtpRange { ip: context.config.listen.media, first, last };
     MixerParts {

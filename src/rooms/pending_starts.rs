@@ -48,20 +48,24 @@ impl PendingStart<'_> {
     ///
     /// # Errors
     /// No Janus instance or no mixer can take the room.
-    pub fn place(&mut self, directory: &Directory, dice: [RandomPair; 2]) -> Result<Placement, StartDenied> {
+    pub fn place(
+        &mut self,
+        directory: &Directory,
+        random: [RandomPair; 2],
+    ) -> Result<Placement, StartDenied> {
         let mut placed = self.all.lock();
         if let Some(known) = placed.get_mut(&self.room) {
             known.holders += usize::from(!std::mem::replace(&mut self.placed, true));
             return Ok(known.placement.clone());
         }
         let modules = directory.modules();
-        let choose = |kind, dice| {
-            pick(kind, &modules, &load(kind, directory, &placed), dice)
+        let choose = |kind, random| {
+            pick(kind, &modules, &load(kind, directory, &placed), random)
                 .map_err(|refused| StartDenied::not_pickable(kind, refused))
         };
         let placement = Placement {
-            janus_id: choose(ModuleKind::Janus, dice[0])?,
-            mixer_id: choose(ModuleKind::Mixer, dice[1])?,
+            janus_id: choose(ModuleKind::Janus, random[0])?,
+            mixer_id: choose(ModuleKind::Mixer, random[1])?,
         };
         self.placed = true;
         placed.insert(self.room.clone(), PendingPlacement { placement: placement.clone(), holders: 1 });

@@ -24,9 +24,9 @@ use std::sync::Arc;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 
-use crate::actors::context::Clock;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::auth::Tokens;
+use crate::clock::Clock;
 use crate::http::cors::Origins;
 use crate::http::methods::only_get;
 use crate::http::request_id;

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use stentor::actors::context::{Clock, Context};
+use stentor::actors::context::Context;
 use stentor::actors::kernel::{ActorSystem, ActorView, RootOptions};
 use stentor::actors::mixer::MixerShared;
 use stentor::actors::mixer::supervisor::MixerParts;
 use stentor::actors::node::NodeSupervisor;
 use stentor::auth::Secrets;
+use stentor::clock::Clock;
 use stentor::config;
 use stentor::delivery::{MixerClient, Streams};
 use stentor::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};

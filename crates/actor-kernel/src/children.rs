@@ -174,12 +174,12 @@ impl Children {
 
     /// Handles the end of an incarnation. Returns `None` if the child or this incarnation is no longer in
     /// the table.
-    pub fn exited(&mut self, child: u64, run: u64, exit: Exit, dice: f64) -> Option<ChildDown> {
+    pub fn exited(&mut self, child: u64, run: u64, exit: Exit, random: f64) -> Option<ChildDown> {
         let now = self.owner.kernel.now();
         let row = self.rows.get_mut(&child).filter(|row| row.state.run == run)?;
         let decision = match row.state.phase {
             Phase::Stopping => Decision::Stopped,
-            _ => decide(&exit, &row.spec, &mut row.state.restarts, now, dice),
+            _ => decide(&exit, &row.spec, &mut row.state.restarts, now, random),
         };
         let down = row.down(exit, decision);
         match decision {

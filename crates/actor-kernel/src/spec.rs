@@ -169,13 +169,13 @@ pub struct ChildDown {
 }
 
 /// Decides what follows an exit, from the spec and the restarts so far. `now` comes from any monotonic clock,
-/// `dice` is uniform in `0.0..1.0`.
+/// `random` is uniform in `0.0..1.0`.
 pub(super) fn decide(
     exit: &Exit,
     spec: &ChildSpec,
     restarts: &mut Restarts,
     now: Duration,
-    dice: f64,
+    random: f64,
 ) -> Decision {
     let again = match spec.restart {
         RestartPolicy::Permanent => true,
@@ -187,7 +187,7 @@ pub(super) fn decide(
     }
     if restarts.record(now, &spec.budget) {
         let attempt = u32::try_from(restarts.count()).unwrap_or(u32::MAX);
-        return Decision::Restart { after: spec.backoff.delay(attempt, dice), attempt };
+        return Decision::Restart { after: spec.backoff.delay(attempt, random), attempt };
     }
     match spec.exhausted {
         ExhaustedAction::Escalate => Decision::GaveUp,

@@ -27,11 +27,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Returns the delay before attempt `attempt` (1 is the first retry). `dice` is uniform in `0.0..1.0`.
-    pub fn delay(&self, attempt: u32, dice: f64) -> Duration {
+    /// Returns the delay before attempt `attempt` (1 is the first retry). `random` is uniform in `0.0..1.0`.
+    pub fn delay(&self, attempt: u32, random: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
         let step = self.first.saturating_mul(1 << doublings).min(self.max);
-        step.mul_f64(0.5 + 0.5 * dice.clamp(0.0, 1.0)).max(Duration::from_millis(1))
+        step.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0)).max(Duration::from_millis(1))
     }
 }
 
@@ -78,9 +78,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn backoff_delay_stays_in_bounds(attempt: u32, dice in 0.0..1.0f64) {
+        fn backoff_delay_stays_in_bounds(attempt: u32, random in 0.0..1.0f64) {
             let b = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
-            let d = b.delay(attempt, dice);
+            let d = b.delay(attempt, random);
             prop_assert!(d >= Duration::from_millis(50) && d <= b.max);
         }
     }

@@ -164,13 +164,13 @@ impl FailoverPolicy {
         load: [Load; 2],
         steady_since: Option<Duration>,
         now: Duration,
-        dice: impl FnMut() -> f64,
+        random: impl FnMut() -> f64,
     ) -> FailoverPlan {
         // Without the store, a missing heartbeat does not show that a module is absent.
         if steady_since.is_some() {
             self.look(rooms, modules, now);
         }
-        self.plan(rooms, modules, load, steady_since, now, dice)
+        self.plan(rooms, modules, load, steady_since, now, random)
     }
 
     /// Updates presence, absence and health of the modules.
@@ -217,7 +217,7 @@ impl FailoverPolicy {
         load: [Load; 2],
         steady_since: Option<Duration>,
         now: Duration,
-        mut dice: impl FnMut() -> f64,
+        mut random: impl FnMut() -> f64,
     ) -> FailoverPlan {
         let mut verdict = FailoverPlan::default();
         let Some(steady_since) = steady_since else {
@@ -234,9 +234,9 @@ impl FailoverPolicy {
             if due.is_empty() {
                 continue;
             }
-            let (dice, mut stuck) = ([dice(), dice()], Vec::new());
+            let (random, mut stuck) = ([random(), random()], Vec::new());
             for choice in self.choices(room, live, due) {
-                let (to, leaves, refused) = placing.place(room, live, choice, dice);
+                let (to, leaves, refused) = placing.place(room, live, choice, random);
                 if !leaves.is_empty() {
                     let live_revision = view.live.as_ref().map_or(0, |l| l.mod_revision);
                     verdict.moves.push(Reassignment { room: room.clone(), live_revision, to, leaves });
@@ -366,12 +366,12 @@ impl PlacementRound<'_> {
         room: &RoomId,
         live: &LiveMeta,
         due: Vec<Eviction>,
-        dice: [f64; 2],
+        random: [f64; 2],
     ) -> (Placement, Vec<Eviction>, Vec<String>) {
         let mut to = Placement { janus_id: live.janus_id.clone(), mixer_id: live.mixer_id.clone() };
         let (mut leaves, mut stuck) = (Vec::new(), Vec::new());
         for leaving in due {
-            match self.pick(room, &leaving, dice) {
+            match self.pick(room, &leaving, random) {
                 Ok(taken) => {
                     *self.load[leaving.kind as usize].entry(taken.clone()).or_default() += 1;
                     match leaving.kind {
@@ -388,12 +388,12 @@ impl PlacementRound<'_> {
 
     /// Returns a module for the room, never the present one. A mixer that gave the room up is chosen only if
     /// there is no other, and never if the room leaves because its mixer gave up or is silent.
-    fn pick(&self, room: &RoomId, leaving: &Eviction, dice: [f64; 2]) -> Result<ModuleId, String> {
+    fn pick(&self, room: &RoomId, leaving: &Eviction, random: [f64; 2]) -> Result<ModuleId, String> {
         let Eviction { kind, from, cause } = leaving;
         let given_up = self.me.given_up.get(room).filter(|_| *kind == ModuleKind::Mixer);
         let tried = |id: &ModuleId| given_up.is_some_and(|by| by.contains_key(id));
         let pick = |may: &dyn Fn(&ModuleId) -> bool| {
-            pick_if(*kind, self.modules, &self.load[*kind as usize], dice, |id| id != from && may(id))
+            pick_if(*kind, self.modules, &self.load[*kind as usize], random, |id| id != from && may(id))
         };
         let fresh = pick(&|id| !tried(id));
         let last = matches!(cause, Cause::GaveUp | Cause::Silent);

@@ -335,7 +335,7 @@ struct House {
     mixers: Fleet,
     rooms: Rooms,
     steady_since: Option<Duration>,
-    dice: u64,
+    random: u64,
     unreadable_mixer_a: std::collections::BTreeSet<ModulePart>,
 }
 
@@ -348,7 +348,7 @@ impl House {
             mixers: fleet,
             rooms: Rooms::new(),
             steady_since: STEADY,
-            dice: 1,
+            random: 1,
             unreadable_mixer_a: Default::default(),
         }
     }
@@ -385,13 +385,13 @@ impl House {
     fn at(&mut self, now: u64) -> FailoverPlan {
         let modules = self.modules();
         let load = ModuleKind::ALL.map(|kind| super::super::placement::load_of(kind, &self.rooms));
-        let mut seed = self.dice;
-        self.dice += 1;
-        let dice = || {
+        let mut seed = self.random;
+        self.random += 1;
+        let random = || {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (seed >> 11) as f64 / (1u64 << 53) as f64
         };
-        self.failover.plan_moves(&self.rooms, &modules, load, self.steady_since, ms(now), dice)
+        self.failover.plan_moves(&self.rooms, &modules, load, self.steady_since, ms(now), random)
     }
 
     fn modules(&self) -> Modules {

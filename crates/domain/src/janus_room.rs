@@ -361,15 +361,15 @@ impl JanusRoom {
     }
 
     /// Applies the outcome of the planned effect.
-    pub fn done(&mut self, outcome: Outcome, now: Duration, dice: f64) {
+    pub fn done(&mut self, outcome: Outcome, now: Duration, random: f64) {
         match outcome {
-            Outcome::Failed(failure) => return self.failed(failure, now, dice),
-            Outcome::Key { value, outcome } => return self.key_done(value, outcome, now, dice),
+            Outcome::Failed(failure) => return self.failed(failure, now, random),
+            Outcome::Key { value, outcome } => return self.key_done(value, outcome, now, random),
             // An inspection changes nothing in Janus, so it does not reset the failure count.
             Outcome::Inspected(found) => return self.inspected(found, now),
             Outcome::Unanswered { janus_room_id, why } => {
                 self.unsettled = Some(UnsettledCreate { janus_room_id, until: now + LANDS_WITHIN });
-                return self.failed(Failure::Unknown(why), now, dice);
+                return self.failed(Failure::Unknown(why), now, random);
             }
             // Final for this connection: a retry cannot succeed, so this does not count as a failure.
             Outcome::Locked { janus_room_id } => drop(self.locked.insert(janus_room_id)),
@@ -392,7 +392,7 @@ impl JanusRoom {
                 return self.moderation.expelled(janus_room_id, users, now + LANDS_WITHIN);
             }
             Outcome::MutedAll { key_revision } => return self.moderation.muted(key_revision),
-            Outcome::NotModerated(why) => return self.moderation.failed(why, now, &self.backoff, dice),
+            Outcome::NotModerated(why) => return self.moderation.failed(why, now, &self.backoff, random),
             Outcome::Started { janus_room_id, forwarder, epoch } => {
                 self.started(forwarder, epoch);
                 self.change_room(janus_room_id, |room| {
@@ -412,14 +412,14 @@ impl JanusRoom {
         self.observed = KnownRooms::Known(found);
     }
 
-    fn failed(&mut self, failure: Failure, now: Duration, dice: f64) {
+    fn failed(&mut self, failure: Failure, now: Duration, random: f64) {
         if let Failure::Unknown(_) = failure {
             self.observed = KnownRooms::Unknown;
         }
-        self.retry.failed(failure.to_string(), now, &self.backoff, dice);
+        self.retry.failed(failure.to_string(), now, &self.backoff, random);
     }
 
-    fn key_done(&mut self, value: Option<JanusState>, outcome: WriteOutcome, now: Duration, dice: f64) {
+    fn key_done(&mut self, value: Option<JanusState>, outcome: WriteOutcome, now: Duration, random: f64) {
         match outcome {
             WriteOutcome::Written { revision } => {
                 self.key.wrote(revision, value);
@@ -427,11 +427,11 @@ impl JanusRoom {
                 self.retry.succeeded();
             }
             WriteOutcome::Superseded => {
-                self.retry.failed("the store changed under the write", now, &self.backoff, dice);
+                self.retry.failed("the store changed under the write", now, &self.backoff, random);
             }
             // The next write compares the key by revision again, so a retry is safe.
             WriteOutcome::Failed(failure) => {
-                self.retry.failed(failure.to_string(), now, &self.backoff, dice);
+                self.retry.failed(failure.to_string(), now, &self.backoff, random);
             }
         }
     }

@@ -116,7 +116,7 @@ impl ModerationTracker {
         self.retry.succeeded();
     }
 
-    pub fn failed(&mut self, why: String, now: Duration, backoff: &Backoff, dice: f64) {
-        self.retry.failed(why, now, backoff, dice);
+    pub fn failed(&mut self, why: String, now: Duration, backoff: &Backoff, random: f64) {
+        self.retry.failed(why, now, backoff, random);
     }
 }

@@ -233,7 +233,7 @@ impl Leadership {
     }
 
     /// Applies the outcome of the planned effect. `asked`: time at which the effect was started.
-    pub fn done(&mut self, outcome: Outcome, asked: Duration, now: Duration, dice: f64) {
+    pub fn done(&mut self, outcome: Outcome, asked: Duration, now: Duration, random: f64) {
         let good_for = self.ttl * 2 / 3;
         match outcome {
             Outcome::Granted { lease } => {
@@ -252,15 +252,15 @@ impl Leadership {
             // Wait until the watch shows the winner: a claim before that loses again.
             Outcome::Beaten => {
                 self.steady.answered(now, good_for);
-                return self.retry.failed("another node was first", now, &self.backoff, dice);
+                return self.retry.failed("another node was first", now, &self.backoff, random);
             }
             Outcome::LeaseGone => {
                 (self.lease, self.ours, self.steady) = (None, None, StoreStability::default());
-                return self.retry.failed("the lease is gone", now, &self.backoff, dice);
+                return self.retry.failed("the lease is gone", now, &self.backoff, random);
             }
             Outcome::Failed(why) => {
                 self.steady = StoreStability::default();
-                return self.retry.failed(why, now, &self.backoff, dice);
+                return self.retry.failed(why, now, &self.backoff, random);
             }
         }
         self.steady.answered(now, good_for);

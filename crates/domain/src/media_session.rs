@@ -342,13 +342,13 @@ impl MediaSession {
         self.keep_due = Some(now + self.timing.keep_alive);
     }
 
-    pub fn reclaim_failed(&mut self, failure: ClaimFailure, now: Duration, dice: f64) {
+    pub fn reclaim_failed(&mut self, failure: ClaimFailure, now: Duration, random: f64) {
         match failure {
             ClaimFailure::SessionGone => {
                 self.holds = false;
                 self.end(End::SessionLost);
             }
-            ClaimFailure::Unavailable(why) => self.retry.failed(why, now, &self.timing.backoff, dice),
+            ClaimFailure::Unavailable(why) => self.retry.failed(why, now, &self.timing.backoff, random),
         }
     }
 

@@ -189,19 +189,19 @@ proptest! {
     #[test]
     fn session_always_ends_without_client(
         steps in proptest::collection::vec(step(), 0..40),
-        dice in 0.0..1.0f64,
+        random in 0.0..1.0f64,
     ) {
         let mut anchor = MediaSession::new(place(), timing());
         let mut now = 0;
         for step in steps {
             apply(&mut anchor, &step, &mut now);
-            run(&mut anchor, now, dice);
+            run(&mut anchor, now, random);
         }
         anchor.client_left(at(now));
         for _ in 0..200 {
             now += 1;
             anchor.look(at(now));
-            run(&mut anchor, now, dice);
+            run(&mut anchor, now, random);
         }
         let ended = matches!(anchor.state(), State::Ended(_));
         prop_assert!(ended, "{anchor:?}");
@@ -222,15 +222,15 @@ fn apply(anchor: &mut MediaSession, step: &Step, now: &mut u64) {
     anchor.look(at(*now));
 }
 
-/// Carries out the plans; `dice` decides the outcomes.
-fn run(anchor: &mut MediaSession, now: u64, dice: f64) {
+/// Carries out the plans; `random` decides the outcomes.
+fn run(anchor: &mut MediaSession, now: u64, random: f64) {
     for _ in 0..5 {
         let Plan::Do { effect, .. } = anchor.plan(at(now)) else { return };
         match effect {
-            Effect::Open => anchor.opened(dice > 0.5, at(now)),
-            Effect::Reclaim if dice > 0.7 => anchor.reclaimed(at(now)),
+            Effect::Open => anchor.opened(random > 0.5, at(now)),
+            Effect::Reclaim if random > 0.7 => anchor.reclaimed(at(now)),
             Effect::Reclaim => {
-                anchor.reclaim_failed(ClaimFailure::Unavailable("no".into()), at(now), dice);
+                anchor.reclaim_failed(ClaimFailure::Unavailable("no".into()), at(now), random);
             }
             Effect::KeepAlive => anchor.kept_alive(at(now)),
             Effect::Destroy => anchor.destroyed(),

@@ -277,7 +277,7 @@ impl MixerRoom {
     }
 
     /// Handles the exit of the process, which has already been reaped.
-    pub fn exited(&mut self, exit: Exit, why: &str, now: Duration, dice: f64) {
+    pub fn exited(&mut self, exit: Exit, why: &str, now: Duration, random: f64) {
         let ended = std::mem::replace(&mut self.process, Process::Idle);
         let backoff = self.policy.backoff;
         if exit == Exit::BindFailed {
@@ -287,24 +287,24 @@ impl MixerRoom {
         match ended {
             Process::Idle => {}
             // The source causes starvation: FFmpeg restarts after a backoff. This is no crash.
-            Process::Ending { why: STARVED } => self.starve(now, dice),
-            Process::Ending { why: GARBLED } => self.retry.failed(GARBLED, now, &backoff, dice),
-            Process::Running(r) if exit == Exit::Starved && r.feed.is_some() => self.starve(now, dice),
-            Process::Running(_) if exit == Exit::Starved => self.retry.failed(why, now, &backoff, dice),
+            Process::Ending { why: STARVED } => self.starve(now, random),
+            Process::Ending { why: GARBLED } => self.retry.failed(GARBLED, now, &backoff, random),
+            Process::Running(r) if exit == Exit::Starved && r.feed.is_some() => self.starve(now, random),
+            Process::Running(_) if exit == Exit::Starved => self.retry.failed(why, now, &backoff, random),
             Process::Ending { .. } => {}
-            Process::Running(_) if exit == Exit::BindFailed => self.retry.failed(why, now, &backoff, dice),
-            Process::Running(r) => self.crashed(r.epoch, r.last_fragment.is_some(), why, now, dice),
+            Process::Running(_) if exit == Exit::BindFailed => self.retry.failed(why, now, &backoff, random),
+            Process::Running(r) => self.crashed(r.epoch, r.last_fragment.is_some(), why, now, random),
         }
     }
 
-    fn crashed(&mut self, epoch: Epoch, was_producing: bool, why: &str, now: Duration, dice: f64) {
+    fn crashed(&mut self, epoch: Epoch, was_producing: bool, why: &str, now: Duration, random: f64) {
         let backoff = self.policy.backoff;
         if !self.crashes.record(now, &self.policy.crashes) {
             self.gave_up = Some(epoch);
             let slow = Backoff { first: backoff.max, max: backoff.max };
-            self.retry.failed(format!("crash loop, last: {why}"), now, &slow, dice);
+            self.retry.failed(format!("crash loop, last: {why}"), now, &slow, random);
         } else if !was_producing {
-            self.retry.failed(why, now, &backoff, dice);
+            self.retry.failed(why, now, &backoff, random);
         }
     }
 
@@ -406,7 +406,7 @@ impl MixerRoom {
     }
 
     /// Applies the outcome of a process effect. `why` is the reason given by its plan.
-    pub fn process_done(&mut self, outcome: ProcessOutcome, why: &str, now: Duration, dice: f64) {
+    pub fn process_done(&mut self, outcome: ProcessOutcome, why: &str, now: Duration, random: f64) {
         match outcome {
             ProcessOutcome::PortTaken { rtp, epoch } => self.port = Some(Port::new(rtp, epoch, now)),
             ProcessOutcome::Spawned { epoch } => {
@@ -427,9 +427,9 @@ impl MixerRoom {
             ProcessOutcome::Opened { nonce } => self.stream = Some(nonce),
             ProcessOutcome::Ended => self.stream = None,
             ProcessOutcome::Failed(failure) => match &self.port {
-                Some(port) => self.crashed(port.epoch, false, &failure.to_string(), now, dice),
+                Some(port) => self.crashed(port.epoch, false, &failure.to_string(), now, random),
                 // Without a port, only the attempt to take one can have failed.
-                None => self.retry.failed(failure.to_string(), now, &self.policy.backoff, dice),
+                None => self.retry.failed(failure.to_string(), now, &self.policy.backoff, random),
             },
         }
     }

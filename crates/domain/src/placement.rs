@@ -62,9 +62,9 @@ pub fn pick(
     kind: ModuleKind,
     modules: &Modules,
     load: &Load,
-    dice: RandomPair,
+    random: RandomPair,
 ) -> Result<ModuleId, NotPickable> {
-    pick_if(kind, modules, load, dice, |_| true)
+    pick_if(kind, modules, load, random, |_| true)
 }
 
 /// Same as [`pick`], limited to modules for which `may` returns true. No reason is given for the others.
@@ -72,7 +72,7 @@ pub fn pick_if(
     kind: ModuleKind,
     modules: &Modules,
     load: &Load,
-    dice: RandomPair,
+    random: RandomPair,
     may: impl Fn(&ModuleId) -> bool,
 ) -> Result<ModuleId, NotPickable> {
     let mut candidates = Vec::new();
@@ -87,7 +87,7 @@ pub fn pick_if(
             Err(why) => considered.push((id.clone(), why)),
         }
     }
-    two_choice(candidates, dice).ok_or(NotPickable { considered })
+    two_choice(candidates, random).ok_or(NotPickable { considered })
 }
 
 /// Returns the capacity of the module, if it takes a further room in addition to its `load`.
@@ -190,21 +190,21 @@ impl Candidate<'_> {
     }
 }
 
-fn two_choice(mut candidates: Vec<Candidate<'_>>, dice: RandomPair) -> Option<ModuleId> {
+fn two_choice(mut candidates: Vec<Candidate<'_>>, random: RandomPair) -> Option<ModuleId> {
     if candidates.is_empty() {
         return None;
     }
-    let first = candidates.swap_remove(index(candidates.len(), dice[0]));
+    let first = candidates.swap_remove(index(candidates.len(), random[0]));
     if candidates.is_empty() {
         return Some(first.id.clone());
     }
-    let second = candidates.swap_remove(index(candidates.len(), dice[1]));
+    let second = candidates.swap_remove(index(candidates.len(), random[1]));
     let taken = if first.is_fuller_than(&second) { second } else { first };
     Some(taken.id.clone())
 }
 
-fn index(len: usize, dice: f64) -> usize {
-    ((len as f64 * dice.clamp(0.0, 1.0)) as usize).min(len - 1)
+fn index(len: usize, random: f64) -> usize {
+    ((len as f64 * random.clamp(0.0, 1.0)) as usize).min(len - 1)
 }
 
 #[cfg(test)]
@@ -275,8 +275,8 @@ mod tests {
             ("small", Some((Health::Healthy, 4)), None),
         ]);
         let load = Load::from([(id("large"), 20), (id("small"), 1)]);
-        for dice in [[0.0, 0.0], [0.9, 0.0]] {
-            assert_eq!(pick(ModuleKind::Janus, &modules, &load, dice).unwrap(), id("large"));
+        for random in [[0.0, 0.0], [0.9, 0.0]] {
+            assert_eq!(pick(ModuleKind::Janus, &modules, &load, random).unwrap(), id("large"));
         }
     }
 
@@ -308,7 +308,7 @@ mod tests {
         #[test]
         fn pick_finds_module_with_capacity(
             fleet in prop::collection::vec((0u32..4, 0u32..4, any::<bool>(), 0u8..4), 0..6),
-            dice in [0.0..1.0f64, 0.0..1.0f64],
+            random in [0.0..1.0f64, 0.0..1.0f64],
         ) {
             let names: Vec<String> = (0..fleet.len()).map(|n| format!("m{n}")).collect();
             let modules = modules(fleet.iter().zip(&names).map(|((capacity, _, up, mark), name)| {
@@ -320,7 +320,7 @@ mod tests {
                 let view = &modules[&(ModuleKind::Janus, m.clone())];
                 pickable(view, load_on(&load, m)).is_ok()
             };
-            match pick(ModuleKind::Janus, &modules, &load, dice) {
+            match pick(ModuleKind::Janus, &modules, &load, random) {
                 Ok(taken) => prop_assert!(free(&taken)),
                 Err(refused) => {
                     prop_assert_eq!(refused.considered.len(), fleet.len());

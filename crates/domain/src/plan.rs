@@ -46,9 +46,9 @@ pub struct Retry {
 
 impl Retry {
     /// Records a failure at `now`. The next attempt is due after the backoff's delay.
-    pub fn failed(&mut self, why: impl Into<String>, now: Duration, backoff: &Backoff, dice: f64) {
+    pub fn failed(&mut self, why: impl Into<String>, now: Duration, backoff: &Backoff, random: f64) {
         self.attempt = self.attempt.saturating_add(1);
-        self.waiting = Some((now + backoff.delay(self.attempt, dice), why.into()));
+        self.waiting = Some((now + backoff.delay(self.attempt, random), why.into()));
     }
 
     pub fn succeeded(&mut self) {

@@ -22,12 +22,12 @@ pub struct PortPool {
 }
 
 impl PortPool {
-    /// Creates the pool for `first..=last`; only pairs that lie completely in the range count. `dice`
+    /// Creates the pool for `first..=last`; only pairs that lie completely in the range count. `random`
     /// (uniform in `0.0..1.0`) selects the first port, so that a restarted node does not take ports to which
     /// late packets are still sent.
-    pub fn new(first: u16, last: u16, dice: f64) -> Self {
+    pub fn new(first: u16, last: u16, random: f64) -> Self {
         let mut free: VecDeque<u16> = (first..last).filter(|p| p % 2 == 0).collect();
-        let begin = (free.len() as f64 * dice.clamp(0.0, 1.0)) as usize;
+        let begin = (free.len() as f64 * random.clamp(0.0, 1.0)) as usize;
         free.rotate_left(begin.min(free.len()));
         Self { free, taken: BTreeSet::new(), quarantined: Vec::new() }
     }

@@ -191,34 +191,34 @@ impl RelayRoom {
     }
 
     /// Applies the outcome of a request. Returns true if it contains something new for listeners.
-    pub fn done(&mut self, of: &Fetch, outcome: Outcome, now: Duration, dice: f64) -> bool {
-        let news = self.take_in(of, outcome, now, dice);
+    pub fn done(&mut self, of: &Fetch, outcome: Outcome, now: Duration, random: f64) -> bool {
+        let news = self.take_in(of, outcome, now, random);
         if !news {
             self.go_on_with_successor(of);
         }
         news
     }
 
-    fn take_in(&mut self, of: &Fetch, outcome: Outcome, now: Duration, dice: f64) -> bool {
+    fn take_in(&mut self, of: &Fetch, outcome: Outcome, now: Duration, random: f64) -> bool {
         match outcome {
-            Outcome::Playlist { next, ended } => self.got(of, next, ended, now, dice),
+            Outcome::Playlist { next, ended } => self.got(of, next, ended, now, random),
             Outcome::NotYet => {
                 // A mixer normally delays this answer, so an immediate request would cause no busy loop. The
                 // backoff guards against a mixer that answers immediately.
-                self.retry.failed("nothing new yet", now, &self.backoff, dice);
+                self.retry.failed("nothing new yet", now, &self.backoff, random);
                 false
             }
             Outcome::Failed(why) => {
-                self.retry.failed(why, now, &self.backoff, dice);
+                self.retry.failed(why, now, &self.backoff, random);
                 false
             }
         }
     }
 
-    fn got(&mut self, of: &Fetch, next: Position, ended: bool, now: Duration, dice: f64) -> bool {
+    fn got(&mut self, of: &Fetch, next: Position, ended: bool, now: Duration, random: f64) -> bool {
         let held = self.held.as_ref().filter(|held| held.nonce == of.from.nonce);
         if held.is_some_and(|held| next < held.next) {
-            self.retry.failed("its numbers are below those already seen", now, &self.backoff, dice);
+            self.retry.failed("its numbers are below those already seen", now, &self.backoff, random);
             return false;
         }
         let is_news = held.is_none_or(|held| held.next < next || held.ended != ended);
@@ -227,7 +227,7 @@ impl RelayRoom {
             true => self.retry.succeeded(),
             // Back off, so that a mixer that answers blocking reloads with nothing new is not asked in a busy
             // loop.
-            false => self.retry.failed("nothing new", now, &self.backoff, dice),
+            false => self.retry.failed("nothing new", now, &self.backoff, random),
         }
         is_news
     }

@@ -18,8 +18,8 @@ use super::supervisor::JoinReply;
 use super::{
     AnchorParts, CallError, JoinError, MediaSessionHandle, ResumeToken, SessionEvent, SessionStatus, bound,
 };
-use crate::actors::context::random_unit;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
+use crate::clock::random_unit;
 use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::domain::media_session::{
     ClaimFailure, Effect, End, JanusAssignment, JanusEvent, MediaSession, SessionIds, State,

@@ -14,13 +14,13 @@ use super::session::{self, AttachReply, MediaSessionActor};
 use super::{
     AnchorParts, Join, JoinError, MediaSessionHandle, MediaSessions, ModerationError, SessionEvent, bound,
 };
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{
     ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message, RestartPolicy, StopAnswer,
 };
 use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::domain::media_session::{End, JanusAssignment, JoinUnavailable, SessionIds};
 use crate::domain::mix::MixShare;
+use crate::rooms::dirty_rooms::DirtyRooms;
 
 /// Supervisor of all media sessions of a gateway.
 pub struct MediaSupervisor {

@@ -38,8 +38,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::context::Clock;
 use crate::auth::Role;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::client_session::{Peer, Rules};
 use crate::domain::connection::ConnectionId;

@@ -18,7 +18,6 @@ use serde_json::json;
 use super::client;
 use super::outbound::EncodedNotification;
 use super::session_manager::{AT_ONCE, SessionManager, SessionsShared};
-use crate::actors::dirty_rooms;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::domain::connection::FencingToken;
 use crate::domain::ids::RoomId;
@@ -31,6 +30,7 @@ use crate::presence::{
     LockReplaced, MemberStatus, MembersChanged, NewsStream, PresenceEntry, PresenceError, PresenceEvent,
     SignOfLife,
 };
+use crate::rooms::dirty_rooms;
 
 /// Interval of reading the members again: only a read finds a member whose entry has timed out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -24,10 +24,10 @@ use super::JanusShared;
 use super::bridge;
 use super::metered::MeteredBridge;
 use super::room::{self, JanusRoomActor};
-use crate::actors::context::{Context, random_unit};
-use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message, StopAnswer, Timer};
 use crate::actors::room_children::{ChildEnd, RoomChildren};
+use crate::clock::random_unit;
 use crate::domain::ids::RoomId;
 use crate::domain::janus_room::{FoundRoom, all_silent, canary, concerns, must_have};
 use crate::domain::model::{Health, Heartbeat};
@@ -35,6 +35,7 @@ use crate::domain::view::Rooms;
 use crate::janus::{
     AudioBridge, ConnectOptions, CoreError, DownReason, JanusClient, JanusError, LinkEvent, RoomInfo,
 };
+use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::telemetry::events::{Event, JanusLost, JanusUp};
 
 /// Delay from the answer to one canary until the next canary is sent. A canary asks whether Janus still has a

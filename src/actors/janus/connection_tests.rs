@@ -4,9 +4,9 @@ use std::net::TcpListener;
 use std::time::{Instant, SystemTime};
 
 use super::*;
-use crate::actors::context::Clock;
 use crate::actors::kernel::{ActorSystem, RootOptions};
 use crate::auth::Secrets;
+use crate::clock::Clock;
 use crate::config;
 use crate::domain::ids::{ModuleId, UnixMs};
 use crate::rooms::FakeStore;

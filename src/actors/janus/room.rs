@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::JanusShared;
 use super::bridge::{self, RoomOnBridge};
-use crate::actors::context::{Context, random_unit};
+use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
 use crate::actors::room_children::report_finished;
+use crate::clock::random_unit;
 use crate::domain::ids::RoomId;
 use crate::domain::janus_room::{Effect, FoundRoom, JanusRoom, LOCKED, Outcome};
 use crate::domain::plan::Plan;

@@ -11,7 +11,6 @@ use super::MixerShared;
 use super::resources::RoomResources;
 use super::room::{self, MixerRoomActor};
 use crate::actors::context::Context;
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::heartbeat::HeartbeatActor;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message};
 use crate::actors::room_children::{ChildEnd, RoomChildren};
@@ -21,6 +20,7 @@ use crate::domain::machine::LoadMeter;
 use crate::domain::mixer_room::{MixerPolicy, MixerRoom, concerns};
 use crate::domain::model::{Health, Heartbeat, ListenerCounts};
 use crate::ffmpeg::{FfmpegUnusable, ffmpeg_version};
+use crate::rooms::dirty_rooms::DirtyRooms;
 
 /// Interval of counting listeners and removing ended streams.
 const ROUND_EVERY: Duration = Duration::from_secs(5);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::actors::context::{Clock, random_unit};
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
 use crate::actors::room_children::report_finished;
+use crate::clock::{Clock, random_unit};
 use crate::delivery::{NewParts, NoParts, PlainStream, RoomParts};
 use crate::domain::ids::RoomId;
 use crate::domain::plain_room::{Fetch, Outcome, PlainRoom, SILENT_FRAMES};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::room::{self, PlainRoomActor};
-use crate::actors::context::Clock;
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
 use crate::actors::room_children::{ChildEnd, RoomChildren};
+use crate::clock::Clock;
 use crate::delivery::{PlainStream, PlainStreams, RoomParts};
 use crate::domain::ids::RoomId;
+use crate::rooms::dirty_rooms::DirtyRooms;
 
 pub struct PlainSupervisor {
     clock: Clock,

@@ -18,9 +18,10 @@ use tokio::sync::Notify;
 
 use super::copying::{Copied, Source, Span, append, blocking, copy};
 use super::{RecorderParts, supervisor};
-use crate::actors::context::{Context, random_unit};
+use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::actors::room_children::report_finished;
+use crate::clock::random_unit;
 use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::recording::{Duty, Recording, RecordingId, RecordingRequest, RecordingWrite, Take, duty};

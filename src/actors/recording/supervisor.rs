@@ -10,12 +10,12 @@ use serde_json::json;
 use super::RecordingParts;
 use super::recorder::{self, RecorderActor};
 use crate::actors::context::Context;
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
 use crate::domain::ids::RoomId;
 use crate::domain::keys::RECORDINGS;
 use crate::domain::plan::WriteOutcome;
 use crate::domain::recording::{Duty, RecordingId, duty, is_mixed_by, of_broadcast};
+use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::recordings::automatic_request;
 use crate::store::reflector::{ReflectorEvent, reflect};
 

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use futures::future::{AbortHandle, Abortable};
 use serde_json::json;
 
-use crate::actors::context::{Context, random_unit};
+use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
+use crate::clock::random_unit;
 use crate::delivery::{EdgeCache, EdgeRoom, IDLE};
 use crate::domain::ids::RoomId;
 use crate::domain::plan::Plan;

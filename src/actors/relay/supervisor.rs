@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::room::{self, RelayRoomActor};
 use crate::actors::context::Context;
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
 use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::delivery::EdgeCache;
 use crate::domain::ids::RoomId;
+use crate::rooms::dirty_rooms::DirtyRooms;
 
 pub struct RelaySupervisor {
     context: Context,

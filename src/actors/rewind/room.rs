@@ -16,10 +16,11 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::{RewindParts, supervisor};
-use crate::actors::context::{Context, random_unit};
+use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::actors::recording::copying::{Copied, Source, Span, blocking, copy};
 use crate::actors::room_children::report_finished;
+use crate::clock::random_unit;
 use crate::delivery::{KeptRewind, RETAIN};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::plan::Retry;

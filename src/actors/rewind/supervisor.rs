@@ -7,12 +7,12 @@ use serde_json::json;
 use super::RewindParts;
 use super::room::{self, RewindActor};
 use crate::actors::context::Context;
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
 use crate::actors::recording::copying::blocking;
 use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::rewind::{RewindDuty, duty};
+use crate::rooms::dirty_rooms::DirtyRooms;
 
 pub struct RewindSupervisor {
     context: Context,

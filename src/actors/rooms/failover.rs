@@ -12,15 +12,16 @@ use futures::StreamExt;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::actors::context::{Context, random_unit};
-use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
+use crate::clock::random_unit;
 use crate::domain::failover::{DrainedLabel, FailoverPlan, FailoverPolicy, FailoverTimers, Reassignment};
 use crate::domain::ids::{Epoch, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::leadership::StoreStability;
 use crate::domain::plan::Retry;
 use crate::domain::restart::Backoff;
+use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::{LeaderGuard, RoomError, RoomService};
 
 /// Maximum number of moves in flight; the store commits waiting writes together.

@@ -13,7 +13,6 @@ use serde_json::json;
 
 use super::SharedAges;
 use crate::actors::context::Context;
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::ages::Ages;
 use crate::domain::compaction::Compaction;
@@ -23,6 +22,7 @@ use crate::domain::housekeeping::{
 use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::room::ExpiryLimits;
 use crate::presence::Presence;
+use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::{Directory, Removal, RoomError, RoomService};
 use crate::store::StoreError;
 

@@ -16,7 +16,6 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::actors::context::Context;
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::ids::RoomId;
 use crate::domain::reported_anchors::{PresentAnchor, reported};
@@ -25,6 +24,7 @@ use crate::domain::signalling::DisplayName;
 use crate::domain::view::RoomView;
 use crate::presence::{MembersChanged, NewsStream, Presence, PresenceEntry, PresenceEvent};
 use crate::rooms::RoomService;
+use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::recordings::Recordings;
 use crate::store::Revision;
 

@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::SharedAges;
-use crate::actors::context::{Context, random_unit};
+use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
 use crate::actors::room_children::report_finished;
+use crate::clock::random_unit;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::public_status::shown;

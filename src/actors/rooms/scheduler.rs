@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::actors::context::Context;
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::ids::RoomId;
 use crate::domain::schedule::{ScheduleStep, ScheduleTask, Scheduler};
+use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::{RoomError, RoomService};
 
 pub struct SchedulerActor {

@@ -9,13 +9,13 @@ use super::elector::Elector;
 use super::room::{self, RoomActor};
 use crate::actors::context::Context;
 use crate::actors::copy_watch::CopyWatch;
-use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message};
 use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::room::RoomStatus;
 use crate::presence::Presence;
 use crate::rooms::RoomService;
+use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::recordings::Recordings;
 use crate::webhooks::Webhooks;
 

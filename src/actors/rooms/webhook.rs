@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::actors::context::{Context, random_unit};
+use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::actors::store_watch::{Changes, next_batch};
+use crate::clock::random_unit;
 use crate::domain::events::Cursor;
 use crate::domain::ids::RoomId;
 use crate::domain::keys;

@@ -59,7 +59,7 @@ impl World {
     }
 
     pub fn beaten(&mut self, n: usize, kind: ModuleKind, answer: Answer) {
-        let (now, dice) = (self.now, self.dice.unit());
+        let (now, random) = (self.now, self.random.unit());
         let Some(beat) = self.nodes[n].beat(kind) else { return };
         beat.busy = false;
         let next = match answer {
@@ -79,7 +79,7 @@ impl World {
                 }
                 beat.fresh = None;
                 beat.attempt += 1;
-                Backoff { first: super::world::ms(100), max: TTL / 4 }.delay(beat.attempt, dice)
+                Backoff { first: super::world::ms(100), max: TTL / 4 }.delay(beat.attempt, random)
             }
         };
         self.wake(n, TimedPart::Beat(kind), now + next);

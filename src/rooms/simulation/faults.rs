@@ -39,15 +39,15 @@ pub enum Fault {
 impl World {
     /// Creates the nodes: at least two of each kind of module, and two that can be the leader.
     pub fn populate(&mut self) {
-        for n in 0..3 + self.dice.below(2) {
+        for n in 0..3 + self.random.below(2) {
             let all = n < 2;
-            let mut has = |of: f64| all || self.dice.chance(of);
+            let mut has = |of: f64| all || self.random.chance(of);
             let (janus, mixer, rooms) = (has(0.6), has(0.6), has(0.4));
-            let roles = Roles { janus, mixer, rooms, external: self.dice.chance(0.5), hls: n % 2 == 0 };
+            let roles = Roles { janus, mixer, rooms, external: self.random.chance(0.5), hls: n % 2 == 0 };
             self.nodes.push(Node::new(ModuleId::new(&format!("node-{n}")).unwrap(), roles));
         }
-        if self.dice.chance(0.2) {
-            self.capacity = 1 + self.dice.below(2) as u32;
+        if self.random.chance(0.2) {
+            self.capacity = 1 + self.random.below(2) as u32;
         }
         (0..self.nodes.len()).for_each(|n| self.start(n));
     }
@@ -58,8 +58,8 @@ impl World {
         }
         let mut at = 400;
         while at < TROUBLE {
-            at += self.dice.ms(50..1_500).as_millis() as u64;
-            let fault = if self.dice.chance(0.5) { Fault::Request } else { Fault::Any };
+            at += self.random.ms(50..1_500).as_millis() as u64;
+            let fault = if self.random.chance(0.5) { Fault::Request } else { Fault::Any };
             self.after(ms(at), Event::Fault(fault));
         }
     }
@@ -88,7 +88,7 @@ impl World {
         for w in 0..self.nodes[n].watches.len() {
             self.input_after(ms(5), n, Input::List { w, session: 0 });
         }
-        let back = self.dice.ms(20..300);
+        let back = self.random.ms(20..300);
         self.input_after(back, n, Input::JanusBack);
         self.beat(n, ModuleKind::Janus);
         self.beat(n, ModuleKind::Mixer);
@@ -110,7 +110,7 @@ impl World {
     /// Kills the process, its FFmpeg processes and, unless it is external, its Janus.
     pub fn kill(&mut self, n: usize) {
         let number = self.number();
-        let carried_out = self.dice.chance(0.5);
+        let carried_out = self.random.chance(0.5);
         let node = &mut self.nodes[n];
         if node.vital == Vital::Dead {
             return;
@@ -130,7 +130,7 @@ impl World {
         (node.mixer, node.house, node.relays) = (None, None, None);
         self.note(|w| format!("{} dies", w.nodes[n].id));
         let again =
-            if self.dice.chance(0.5) { self.dice.ms(100..2_000) } else { self.dice.ms(2_000..20_000) };
+            if self.random.chance(0.5) { self.random.ms(100..2_000) } else { self.random.ms(2_000..20_000) };
         self.after(again, Event::Fault(Fault::Restart(n)));
     }
 
@@ -142,7 +142,7 @@ impl World {
 
     fn up(&mut self) -> Option<usize> {
         let up: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].is_up()).collect();
-        self.dice.pick(&up)
+        self.random.pick(&up)
     }
 
     pub fn go_wrong(&mut self, fault: Fault) {
@@ -164,10 +164,11 @@ impl World {
 
     fn anything(&mut self) {
         let Some(n) = self.up() else { return };
-        let room = self.rooms[self.dice.below(self.rooms.len())].clone();
-        let w = self.dice.below(4);
-        let long = if self.dice.chance(0.4) { self.dice.ms(4_000..14_000) } else { self.dice.ms(100..3_000) };
-        match self.dice.below(25) {
+        let room = self.rooms[self.random.below(self.rooms.len())].clone();
+        let w = self.random.below(4);
+        let long =
+            if self.random.chance(0.4) { self.random.ms(4_000..14_000) } else { self.random.ms(100..3_000) };
+        match self.random.below(25) {
             0..=1 => self.kill(n),
             2..=3 => {
                 self.note(|w| format!("{} freezes for {long:?}", w.nodes[n].id));
@@ -181,7 +182,7 @@ impl World {
                 self.after(long, Event::Fault(Fault::Uncut(n)));
             }
             6 if !self.store_frozen => {
-                let harsh = self.dice.chance(0.5);
+                let harsh = self.random.chance(0.5);
                 self.note(|_| format!("store: freezes for {long:?}"));
                 self.freeze_store();
                 self.after(long, Event::Fault(Fault::ThawStore { harsh }));
@@ -207,7 +208,7 @@ impl World {
             21 => self.leave(n),
             22 => {
                 let leases: Vec<i64> = self.store.leases.keys().copied().collect();
-                if let Some(lease) = self.dice.pick(&leases).filter(|_| !self.store_frozen) {
+                if let Some(lease) = self.random.pick(&leases).filter(|_| !self.store_frozen) {
                     self.revoke(lease);
                 }
             }
@@ -226,14 +227,15 @@ impl World {
     /// Writes the leader key manually, without a lease.
     fn forge_leader(&mut self) {
         let from = self.store.log.len();
-        let forged = self.dice.pick(&["garbage", r#"{"id":"nobody","incarnation":"x","lease":0,"since":0}"#]);
+        let forged =
+            self.random.pick(&["garbage", r#"{"id":"nobody","incarnation":"x","lease":0,"since":0}"#]);
         self.store.commit(&Txn::new().put(LEADER, forged.unwrap_or_default()));
         self.note(|_| "another hand writes the leader key".into());
         self.spread(from);
     }
 
     fn ffmpeg_dies(&mut self, n: usize, room: &RoomId) {
-        let bind = self.dice.chance(0.2);
+        let bind = self.random.chance(0.2);
         let actor = self.nodes[n].mixer.as_ref().and_then(|side| side.actors.get(room));
         if let Some(process) = actor.map(|actor| actor.process) {
             self.exited(n, room, process, if bind { Exit::BindFailed } else { Exit::Other });
@@ -241,9 +243,9 @@ impl World {
     }
 
     fn mark_something(&mut self, n: usize, long: Duration) {
-        let kind = if self.dice.chance(0.5) { ModuleKind::Janus } else { ModuleKind::Mixer };
+        let kind = if self.random.chance(0.5) { ModuleKind::Janus } else { ModuleKind::Mixer };
         let labels = [MarkLabel::Draining, MarkLabel::Draining, MarkLabel::Unready, MarkLabel::Cordon];
-        let label = self.dice.pick(&labels);
+        let label = self.random.pick(&labels);
         if !self.store_frozen {
             self.mark(kind, n, label);
             self.after(long, Event::Fault(Fault::Unmark(kind, n)));
@@ -263,8 +265,8 @@ impl World {
     }
 
     fn ask_for_something(&mut self) {
-        let room = self.rooms[self.dice.below(self.rooms.len())].clone();
-        match self.dice.below(10) {
+        let room = self.rooms[self.random.below(self.rooms.len())].clone();
+        match self.random.below(10) {
             0..=2 => self.create(&room),
             3..=6 => self.put_on_air(&room),
             7 => self.open_backstage(&room),
@@ -282,8 +284,8 @@ impl World {
     }
 
     pub fn create(&mut self, room: &RoomId) {
-        let (nonce, dice) = (self.nonce(), [self.dice.unit(), self.dice.unit()]);
-        let start = self.dice.chance(0.7);
+        let (nonce, random) = (self.nonce(), [self.random.unit(), self.random.unit()]);
+        let start = self.random.chance(0.7);
         self.with_request(room, |r| {
             let meta = Meta {
                 pin: Pin::new("abc123").unwrap(),
@@ -299,21 +301,21 @@ impl World {
             };
             let meta = admit_create(&r.view, meta, r.revision).ok()?;
             Some(match start {
-                true => assignment(meta, place(r, dice).ok()?, nonce, r.wall),
+                true => assignment(meta, place(r, random).ok()?, nonce, r.wall),
                 false => RoomWrite::Put { meta: Some(meta), live: None },
             })
         });
     }
 
     pub fn put_on_air(&mut self, room: &RoomId) {
-        let (nonce, dice) = (self.nonce(), [self.dice.unit(), self.dice.unit()]);
-        self.with_request(room, |r| accepted(admit_start(&r.view, || place(r, dice), nonce, r.wall).ok()?));
+        let (nonce, random) = (self.nonce(), [self.random.unit(), self.random.unit()]);
+        self.with_request(room, |r| accepted(admit_start(&r.view, || place(r, random), nonce, r.wall).ok()?));
     }
 
     fn open_backstage(&mut self, room: &RoomId) {
-        let (nonce, dice) = (self.nonce(), [self.dice.unit(), self.dice.unit()]);
+        let (nonce, random) = (self.nonce(), [self.random.unit(), self.random.unit()]);
         self.with_request(room, |r| {
-            accepted(admit_backstage(&r.view, || place(r, dice), nonce, r.wall).ok()?)
+            accepted(admit_backstage(&r.view, || place(r, random), nonce, r.wall).ok()?)
         });
     }
 
@@ -337,7 +339,7 @@ impl World {
             }
             ModuleKind::ALL.into_iter().for_each(|kind| self.mark(kind, n, None));
             // A node may stay down only if the other nodes can take its rooms.
-            let for_good = n >= 2 && self.capacity as usize >= self.rooms.len() && self.dice.chance(0.3);
+            let for_good = n >= 2 && self.capacity as usize >= self.rooms.len() && self.random.chance(0.3);
             match self.nodes[n].vital {
                 Vital::Dead if for_good => drop(self.lost.insert(n)),
                 Vital::Dead => self.start(n),
@@ -375,7 +377,7 @@ impl World {
         self.run_until(self.now + ms(TROUBLE));
         self.heal();
         for room in self.rooms.clone() {
-            if self.dice.chance(0.5) {
+            if self.random.chance(0.5) {
                 self.put_on_air(&room);
             }
         }
@@ -390,9 +392,10 @@ fn accepted(admission: Admission<RoomWrite>) -> Option<RoomWrite> {
     }
 }
 
-fn place(r: &Request, dice: [f64; 2]) -> Result<Placement, StartDenied> {
+fn place(r: &Request, random: [f64; 2]) -> Result<Placement, StartDenied> {
     let choose = |kind: ModuleKind| {
-        pick(kind, &r.modules, &r.load[kind as usize], dice).map_err(|no| StartDenied::not_pickable(kind, no))
+        pick(kind, &r.modules, &r.load[kind as usize], random)
+            .map_err(|no| StartDenied::not_pickable(kind, no))
     };
     Ok(Placement { janus_id: choose(ModuleKind::Janus)?, mixer_id: choose(ModuleKind::Mixer)? })
 }

@@ -106,7 +106,7 @@ impl World {
     }
 
     pub fn elector_done(&mut self, n: usize, asked: Duration, answer: Answer) {
-        let (now, dice) = (self.now, self.dice.unit());
+        let (now, random) = (self.now, self.random.unit());
         let Some(house) = &mut self.nodes[n].house else { return };
         house.busy = false;
         let outcome = match answer {
@@ -117,7 +117,7 @@ impl World {
             Answer::LeaseGone => Outcome::LeaseGone,
             Answer::Silence => Outcome::Failed("no answer".into()),
         };
-        house.leadership.done(outcome, asked, now, dice);
+        house.leadership.done(outcome, asked, now, random);
         self.step_elector(n);
     }
 
@@ -136,8 +136,8 @@ impl World {
         let steady = house.leadership.steady().since(now).filter(|_| node.store_up);
         let (rooms, modules) = (node.directory.rooms(), node.directory.modules());
         let load = ModuleKind::ALL.map(|kind| node.directory.load(kind));
-        let dice = &mut self.dice;
-        let verdict = team.failover.plan_moves(&rooms, &modules, load, steady, now, || dice.unit());
+        let random = &mut self.random;
+        let verdict = team.failover.plan_moves(&rooms, &modules, load, steady, now, || random.unit());
         let FailoverPlan { moves, drained, until, .. } = verdict;
         let mut asks = Vec::new();
         for order in moves {
@@ -261,7 +261,7 @@ impl World {
         if node.house.is_none() || !node.directory.is_listed() {
             return;
         }
-        let (view, revision) = match self.dice.chance(0.5) {
+        let (view, revision) = match self.random.chance(0.5) {
             true => (node.view(room).as_ref().clone(), node.directory.revision_seen(Scope::Rooms)),
             false => (self.store.view(room), Some(self.store.revision)),
         };

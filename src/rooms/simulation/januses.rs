@@ -121,7 +121,7 @@ impl World {
                     }
                     effect => {
                         let call = JanusCall { room: room.clone(), actor: number, connection, effect };
-                        let (to, delay) = (self.to(n), if up { self.dice.ms(1..15) } else { ms(1) });
+                        let (to, delay) = (self.to(n), if up { self.random.ms(1..15) } else { ms(1) });
                         self.after(delay, Event::Janus(to, call));
                     }
                 }
@@ -134,8 +134,8 @@ impl World {
         let JanusCall { room, actor, connection, effect } = call;
         self.fresh += 1;
         let fresh = self.fresh;
-        let luck = if self.calm { 0.0 } else { self.dice.unit() };
-        let due = self.now + self.dice.ms(100..25_000);
+        let luck = if self.calm { 0.0 } else { self.random.unit() };
+        let due = self.now + self.random.ms(100..25_000);
         let Some(side) = self.nodes[to.node].janus.as_mut() else { return };
         let unanswered = unanswered(&effect, fresh);
         let name = format!("{effect:?}");
@@ -145,7 +145,7 @@ impl World {
             let world = side.worlds.entry(room.clone()).or_default();
             world.land(self.now);
             match luck {
-                0.0..0.88 => (world.run(effect, fresh), self.dice.ms(1..10)),
+                0.0..0.88 => (world.run(effect, fresh), self.random.ms(1..10)),
                 0.88..0.91 => (Outcome::Failed(Failure::Refused("no".into())), ms(5)),
                 0.91..0.94 => {
                     world.run(effect, fresh);
@@ -163,7 +163,7 @@ impl World {
     }
 
     pub fn janus_done(&mut self, n: usize, room: &RoomId, number: u64, connection: u64, outcome: Outcome) {
-        let dice = self.dice.unit();
+        let random = self.random.unit();
         let now = self.now;
         let node = &mut self.nodes[n];
         let (as_of, view, modules) = (node.as_of(), node.view(room), node.directory.modules());
@@ -178,7 +178,7 @@ impl World {
         };
         let Some(actor) = side.actors.get_mut(room).filter(|actor| actor.number == number) else { return };
         actor.busy = false;
-        actor.machine.done(outcome, now, dice);
+        actor.machine.done(outcome, now, random);
         actor.view = view;
         actor.machine.vouched(actor.view.mixer.as_ref().and_then(|mixer| rtp_refusal(mixer, &modules)));
         actor.machine.observe_revision(as_of);
@@ -200,8 +200,8 @@ impl World {
 
     /// Ends the link. `dies`: the Janus ends too, and loses all rooms.
     pub fn janus_down(&mut self, n: usize, dies: bool) {
-        let back = if dies { self.dice.ms(200..3_000) } else { self.dice.ms(50..1_500) };
-        let carried_out = self.dice.chance(0.5);
+        let back = if dies { self.random.ms(200..3_000) } else { self.random.ms(50..1_500) };
+        let carried_out = self.random.chance(0.5);
         let number = self.number();
         let Some(side) = &mut self.nodes[n].janus else { return };
         for world in side.worlds.values_mut() {

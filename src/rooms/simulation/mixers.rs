@@ -172,8 +172,8 @@ impl World {
             self.judge_end(n, room);
         }
         let ceiling = self.laws.highest_ceiling(room);
-        let dice = self.dice.unit();
-        let delay = self.dice.ms(30..300);
+        let random = self.random.unit();
+        let delay = self.random.ms(30..300);
         let Some(side) = &mut self.nodes[n].mixer else { return };
         let (Some(actor), Some(world)) = (side.actors.get_mut(room), side.worlds.get_mut(room)) else {
             return;
@@ -193,15 +193,15 @@ impl World {
         }
         let killed = matches!(effect, ProcessEffect::Kill { .. }).then_some(actor.process);
         let outcome = world.run(effect, now, ceiling);
-        actor.machine.process_done(outcome, why, now, dice);
+        actor.machine.process_done(outcome, why, now, random);
         if let Some(process) = killed {
             self.input_after(delay, n, Input::Exited { room: room.clone(), process, exit: Exit::Other });
         }
     }
 
     pub fn spawned(&mut self, n: usize, room: &RoomId, number: u64, epoch: Epoch, rtp: MediaAddr) {
-        let (now, dice, process) = (self.now, self.dice.unit(), self.number());
-        let fails = !self.calm && self.dice.chance(0.03);
+        let (now, random, process) = (self.now, self.random.unit(), self.number());
+        let fails = !self.calm && self.random.chance(0.03);
         let Some(side) = &mut self.nodes[n].mixer else { return };
         let crashing = side.crashing > now;
         let Some(actor) = side.actors.get_mut(room).filter(|actor| actor.number == number) else { return };
@@ -213,7 +213,7 @@ impl World {
         };
         actor.process = process;
         let runs = matches!(outcome, ProcessOutcome::Spawned { .. });
-        actor.machine.process_done(outcome, "", now, dice);
+        actor.machine.process_done(outcome, "", now, random);
         if runs {
             self.note(|w| format!("{} mixer {room} FFmpeg runs under epoch {epoch}", w.nodes[n].id));
             self.judge_spawn(n, room, epoch);
@@ -230,7 +230,7 @@ impl World {
     }
 
     pub fn exited(&mut self, n: usize, room: &RoomId, process: u64, exit: Exit) {
-        let (now, dice) = (self.now, self.dice.unit());
+        let (now, random) = (self.now, self.random.unit());
         let Some(side) = &mut self.nodes[n].mixer else { return };
         let Some(actor) = side.actors.get_mut(room).filter(|actor| actor.process == process) else { return };
         let Some(world) = side.worlds.get_mut(room) else { return };
@@ -241,14 +241,14 @@ impl World {
             world.pool.quarantine(rtp.port, now + Duration::from_secs(5));
             world.estate.port = None;
         }
-        actor.machine.exited(exit, "died", now, dice);
+        actor.machine.exited(exit, "died", now, random);
         self.note(|w| format!("{} mixer {room} FFmpeg is gone: {exit:?}", w.nodes[n].id));
         self.step_mixer(n, room);
     }
 
     pub fn fragment(&mut self, n: usize, room: &RoomId, process: u64) {
         let now = self.now;
-        let long = self.dice.chance(0.05);
+        let long = self.random.chance(0.05);
         let Some(side) = &self.nodes[n].mixer else { return };
         let running = side.worlds.get(room).and_then(|world| world.process.filter(|_| !world.dying));
         let mine = side.actors.get(room).is_some_and(|actor| actor.process == process);
@@ -302,13 +302,13 @@ impl World {
         effect: StoreEffect,
         answer: Answer,
     ) {
-        let (now, dice) = (self.now, self.dice.unit());
+        let (now, random) = (self.now, self.random.unit());
         let node = &mut self.nodes[n];
         let (as_of, view) = (node.as_of(), node.view(room));
         let Some(side) = &mut node.mixer else { return };
         let Some(actor) = side.actors.get_mut(room).filter(|actor| actor.number == number) else { return };
         actor.storing = false;
-        actor.machine.store_done(effect, written(answer), now, dice);
+        actor.machine.store_done(effect, written(answer), now, random);
         if let Some(world) = side.worlds.get_mut(room) {
             world.estate.ceiling = actor.machine.ceiling().or(world.estate.ceiling);
         }

@@ -68,7 +68,7 @@ impl World {
         match relay.machine.plan(&relay.view, now) {
             Plan::Do { effect, .. } => {
                 let number = self.number();
-                let delay = self.dice.ms(1..10);
+                let delay = self.random.ms(1..10);
                 if let Some(relays) = &mut self.nodes[n].relays
                     && let Some(relay) = relays.0.get_mut(room)
                 {
@@ -98,9 +98,9 @@ impl World {
             }
             outcome => outcome,
         };
-        let failed = !self.calm && self.dice.chance(0.02);
+        let failed = !self.calm && self.random.chance(0.02);
         let outcome = if failed { Outcome::Failed("connection reset".into()) } else { outcome };
-        let delay = self.dice.ms(1..10);
+        let delay = self.random.ms(1..10);
         self.input_after(delay, n, Input::Got { room, number, fetch, outcome });
     }
 
@@ -132,7 +132,7 @@ impl World {
     }
 
     pub fn got(&mut self, n: usize, room: &RoomId, number: u64, fetch: &Fetch, outcome: Outcome) {
-        let (now, dice) = (self.now, self.dice.unit());
+        let (now, random) = (self.now, self.random.unit());
         self.note(|w| format!("{} hears of {room} from {}: {outcome:?}", w.nodes[n].id, fetch.from.mixer));
         let Some(relay) = self.nodes[n].relays.as_mut().and_then(|relays| relays.0.get_mut(room)) else {
             return;
@@ -144,7 +144,7 @@ impl World {
             Outcome::Playlist { next, .. } => Some(*next),
             _ => None,
         };
-        if relay.machine.done(fetch, outcome, now, dice)
+        if relay.machine.done(fetch, outcome, now, random)
             && let Some(next) = next
         {
             let Nonce(live) = &fetch.from.nonce;

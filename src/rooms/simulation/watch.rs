@@ -69,13 +69,13 @@ impl World {
 
     pub fn feed_soon(&mut self, n: usize, w: usize, upto: i64) {
         let slow = self.slow.contains(&n) && !self.calm;
-        let delay = if slow { self.dice.ms(300..4_000) } else { self.dice.ms(1..40) };
+        let delay = if slow { self.random.ms(300..4_000) } else { self.random.ms(1..40) };
         let session = self.nodes[n].watches[w].session;
         self.input_after(delay, n, Input::Feed { w, session, upto });
     }
 
     pub fn feed(&mut self, n: usize, w: usize, session: u32, upto: i64) {
-        let torn = !self.calm && self.dice.chance(0.1);
+        let torn = !self.calm && self.random.chance(0.1);
         let cut = self.nodes[n].cut;
         let watch = &mut self.nodes[n].watches[w];
         if watch.session != session || !watch.following || watch.stalled || cut || upto <= watch.cursor {
@@ -100,7 +100,7 @@ impl World {
             }
         }
         if torn {
-            let delay = self.dice.ms(1..30);
+            let delay = self.random.ms(1..30);
             self.input_after(delay, n, Input::Feed { w, session, upto });
         } else {
             watch.cursor = upto;
@@ -156,7 +156,7 @@ impl World {
                 }
             }
         }
-        let pause = self.dice.ms(50..400);
+        let pause = self.random.ms(50..400);
         let session = self.nodes[n].watches[w].session;
         self.input_after(pause, n, Input::List { w, session });
     }
@@ -192,7 +192,7 @@ impl World {
     pub fn unreachable(&mut self, n: usize) {
         for w in 0..self.nodes[n].watches.len() {
             let session = self.nodes[n].watches[w].session;
-            let after = self.dice.ms(200..SILENCE);
+            let after = self.random.ms(200..SILENCE);
             self.input_after(after, n, Input::Silent { w, session });
         }
     }
@@ -205,7 +205,7 @@ impl World {
             return self.lose(n, w);
         }
         let entries = self.store.list(self.nodes[n].watches[w].prefix());
-        let (delay, revision) = (self.dice.ms(2..60), self.store.revision);
+        let (delay, revision) = (self.random.ms(2..60), self.store.revision);
         self.input_after(delay, n, Input::Listed { w, session, entries, revision });
     }
 

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct World {
     pub now: Duration,
-    pub dice: RandomSource,
+    pub random: RandomSource,
     pub store: SimStore,
     pub nodes: Vec<Node>,
     pub rooms: Vec<RoomId>,
@@ -100,7 +100,7 @@ impl World {
         Self {
             // Far enough from zero for subtractions of durations.
             now: Duration::from_secs(1000),
-            dice: RandomSource::new(seed),
+            random: RandomSource::new(seed),
             store: SimStore::new(TTL),
             nodes: Vec::new(),
             rooms: (0..3).map(|n| RoomId::new(&format!("room-{n}")).unwrap()).collect(),
@@ -245,12 +245,12 @@ impl World {
     pub fn ask(&mut self, n: usize, asker: Requester, ask: StoreRequest) {
         let (to, id) = (self.to(n), self.number());
         self.nodes[n].asked.insert(id, asker.clone());
-        let lost = self.nodes[n].cut || (!self.calm && self.dice.chance(0.01));
+        let lost = self.nodes[n].cut || (!self.calm && self.random.chance(0.01));
         if lost {
             return self.input_after(PATIENCE, n, Input::Answer(id, Answer::Silence));
         }
-        let late = !self.calm && self.dice.chance(0.01);
-        let travel = if late { self.dice.ms(500..5_000) } else { self.dice.ms(1..10) };
+        let late = !self.calm && self.random.chance(0.01);
+        let travel = if late { self.random.ms(500..5_000) } else { self.random.ms(1..10) };
         if travel > PATIENCE {
             self.input_after(PATIENCE, n, Input::Answer(id, Answer::Silence));
         }
@@ -298,10 +298,10 @@ impl World {
         });
         self.judge_changes(from);
         self.spread(from);
-        let answer_lost = self.nodes[to.node].cut || (!self.calm && self.dice.chance(0.02));
+        let answer_lost = self.nodes[to.node].cut || (!self.calm && self.random.chance(0.02));
         let (answer, delay) = match answer_lost {
             true => (Answer::Silence, PATIENCE),
-            false => (answer, self.dice.ms(1..15)),
+            false => (answer, self.random.ms(1..15)),
         };
         self.after(delay, Event::Node(to, Input::Answer(id, answer)));
     }

@@ -9,11 +9,12 @@ use stentor::actors::anchors::supervisor::MediaSupervisor;
 use stentor::actors::anchors::{
     AnchorParts, Januses, Join, JoinError, JoinedSession, LocalJanus, MediaSessions, ResumeToken,
 };
-use stentor::actors::context::{Clock, Context};
+use stentor::actors::context::Context;
 use stentor::actors::janus::JanusShared;
 use stentor::actors::kernel::{ActorState, ActorSystem, Behaviour, ChildSpec, Cx, RootOptions, SystemHandle};
 use stentor::actors::store_watch::StoreWatch;
 use stentor::auth::{Seal, Secrets};
+use stentor::clock::Clock;
 use stentor::config::{self, Config};
 use stentor::domain::ids::{Epoch, ModuleId, Nonce, RoomId, UnixMs, UserId};
 use stentor::domain::keys::{self, ModuleKind, ModulePart, RoomPart};

@@ -9,7 +9,6 @@ use actix::Arbiter;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, web};
 use serde_json::{Value, json};
-use stentor::actors::context::Clock;
 use stentor::actors::gateway::acceptor::Acceptor;
 use stentor::actors::gateway::client;
 use stentor::actors::gateway::effects::{Running, SessionEffects};
@@ -17,6 +16,7 @@ use stentor::actors::gateway::supervisor::{self, GatewaySupervisor};
 use stentor::actors::gateway::{ConnectionInfo, EncodedNotification, GatewayParts, Signalling};
 use stentor::actors::kernel::{ActorRef, ActorSystem, RootOptions, SystemHandle};
 use stentor::auth::{Role, Tokens};
+use stentor::clock::Clock;
 use stentor::config::{Config, JwtSecret, Secret, WsConfig, defaults};
 use stentor::domain::client_address::TrustedProxies;
 use stentor::domain::client_session::{

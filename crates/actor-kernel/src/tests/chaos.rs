@@ -31,11 +31,11 @@ async fn random_failures_leave_tree_complete() {
     });
     let options = RootOptions { spec: tough, ..RootOptions::default() };
     let system = ActorSystem::start(root.factory(), options);
-    let mut dice = StdRng::seed_from_u64(7);
+    let mut random = StdRng::seed_from_u64(7);
     for _ in 0..BLOWS {
-        let family = format!("f{}", dice.random_range(0..FAMILIES));
-        let member = ["x", "y", "z"][dice.random_range(0..3)];
-        let (family_is_hit, blow) = (dice.random_ratio(1, 5), dice.random_range(0..4));
+        let family = format!("f{}", random.random_range(0..FAMILIES));
+        let member = ["x", "y", "z"][random.random_range(0..3)];
+        let (family_is_hit, blow) = (random.random_ratio(1, 5), random.random_range(0..4));
         // The mailbox may be full, or gone with a failing family: then this failure is not injected.
         let _ = system.root().tell(deed(move |_, cx| {
             let Some(family) = cx.child_ref::<Msg>(&family) else { return };

@@ -63,7 +63,7 @@ impl MixerRoom {
         if self.starvation.epoch == epoch { self.starvation.count.min(GIVE_UP_AT) } else { 0 }
     }
 
-    pub(super) fn starve(&mut self, now: Duration, dice: f64) {
+    pub(super) fn starve(&mut self, now: Duration, random: f64) {
         if let Some(port) = &mut self.port {
             port.starved = port.starved.saturating_add(1);
             if self.starvation.epoch != port.epoch {
@@ -72,7 +72,7 @@ impl MixerRoom {
         }
         self.starvation.count = self.starvation.count.saturating_add(1);
         let why = format!("{STARVED}, {} times in a row", self.starvation.count);
-        self.retry.failed(why, now, &self.policy.backoff, dice);
+        self.retry.failed(why, now, &self.policy.backoff, random);
     }
 
     /// Records a fragment: audio arrives.

@@ -140,15 +140,15 @@ impl MixerRoom {
     }
 
     /// Applies the outcome of a store effect.
-    pub fn store_done(&mut self, effect: StoreEffect, outcome: WriteOutcome, now: Duration, dice: f64) {
+    pub fn store_done(&mut self, effect: StoreEffect, outcome: WriteOutcome, now: Duration, random: f64) {
         let revision = match outcome {
             WriteOutcome::Written { revision } => revision,
             WriteOutcome::Superseded => {
                 let why = "the store changed under the write";
-                return self.store_retry.failed(why, now, &self.policy.backoff, dice);
+                return self.store_retry.failed(why, now, &self.policy.backoff, random);
             }
             WriteOutcome::Failed(failure) => {
-                return self.store_retry.failed(failure.to_string(), now, &self.policy.backoff, dice);
+                return self.store_retry.failed(failure.to_string(), now, &self.policy.backoff, random);
             }
         };
         self.store_retry.succeeded();
