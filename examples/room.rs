@@ -17,7 +17,7 @@ use stentor_probe::listener::Target;
 use stentor_probe::{Listener, Mode};
 use url::Url;
 
-/// Time until the first audio of a room that starts.
+/// Maximum time until the first audio of a room that starts.
 const START: Duration = Duration::from_secs(20);
 
 /// The REST API of a node.

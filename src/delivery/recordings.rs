@@ -52,7 +52,7 @@ pub trait ReplayMedia: Send + Sync {
     /// Returns the recording as one file.
     async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, MediaError>;
 
-    /// Returns the frames of one segment, as that file has them.
+    /// Returns the frames of one segment as the M4A file contains them, without ADTS headers.
     async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
 
     /// Returns a key of recorded segments. `hint` and `index` are `n` and `k` of the key URI.

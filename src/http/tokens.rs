@@ -42,7 +42,7 @@ impl ListenerAuth for NodeTokens {
         Ok(claims.grant)
     }
 
-    /// Verifies the token only if anybody is banned: this is asked at each playlist.
+    /// Verifies the token only if anybody is banned, because this is called for each playlist request.
     fn is_banned(&self, token: &str, room: &RoomId) -> bool {
         self.directory.room(room).is_some_and(|view| view.has_bans())
             && ListenerAuth::verify(self, token, room) == Err(TokenError::Banned)
@@ -106,7 +106,7 @@ impl NodeTokens {
         Ok(Identity { subject: sub, person, expires_at: grant.expires_at })
     }
 
-    /// Returns the role in force of a token subject.
+    /// Returns the role that is in force for a token subject.
     fn stage_role(&self, claimed: Role, room: &RoomId, user: Option<&UserId>) -> StageRole {
         let claimed = match claimed {
             Role::Host => UserRole::Host,

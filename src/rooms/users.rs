@@ -132,7 +132,7 @@ impl RoomService {
     }
 }
 
-/// Returns a random id for a user of whom the application has none.
+/// Returns a random id for a user to whom the application has given no id.
 pub fn random_user_id() -> UserId {
     let text = Alphanumeric.sample_string(&mut rand::rng(), 16);
     // Cannot fail: 1 to 64 letters or digits are a user id.

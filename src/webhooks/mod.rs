@@ -72,7 +72,7 @@ impl Webhooks {
         Ok(Self { store, endpoints: watch::Sender::new(configured(config, &[])?), metrics })
     }
 
-    /// Replaces the endpoints. One that is configured as before stays the same value.
+    /// Replaces the endpoints. The `Arc` of an endpoint whose configuration is unchanged is kept.
     ///
     /// # Errors
     /// The certificate authorities cannot be read; the text names the remedy. Nothing has changed then.

@@ -21,7 +21,7 @@ const PIN: &str = "zQ7XkW";
 const TURN: &str = "canary-of-the-turn-servers";
 const WEBHOOK: &str = "canary-of-the-webhooks-01234567";
 
-/// Secrets by name, and what was written by place.
+/// Secrets, each with its name, and what the node wrote, each text with its place.
 #[derive(Default)]
 struct Canary {
     secrets: Vec<(String, String)>,
@@ -111,7 +111,7 @@ async fn secrets_stay_out_of_everything_written() {
     canary.written("the log", node.output());
     assert!(node.output().contains("TRACE"), "the level is trace");
 
-    // The room id shows that the search finds what is there.
+    // The room id is no secret and is in the log. If it is found, the search works.
     canary.secret("room id", ROOM);
     let found = canary.found();
     let (known, leaks): (Vec<&str>, Vec<&str>) =
@@ -213,8 +213,8 @@ async fn wrong_requests(node: &Node, canary: &mut Canary) {
     }
 }
 
-/// Collects command lines and environments of the node's processes. The node's own command line has what the
-/// test gave it.
+/// Collects the command lines and environments of the node's child processes. Leaves out the node itself:
+/// the test puts a secret into its command line.
 fn processes(node: &Node, canary: &mut Canary) {
     let read = |pid: i32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let children: Vec<i32> = ["janus", "ffmpeg"].iter().flat_map(|name| node.children(name)).collect();

@@ -95,7 +95,7 @@ pub enum Renewal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RenewOutcome {
     StillOurs,
-    /// Another connection holds the lock, or has held it since.
+    /// Another connection holds the lock, or held it after this one.
     Lost,
 }
 

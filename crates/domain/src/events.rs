@@ -25,7 +25,7 @@ use super::view::RoomView;
 /// Largest number of events that are kept, whatever their age. Bounds the memory of the nodes and the size of
 /// the store: 100,000 events take about 60 MB.
 pub const MOST_EVENTS: usize = 100_000;
-/// Largest number of events of one transaction, because one digit of an [`EventId`] orders them.
+/// Largest number of events of one transaction: a single digit of an [`EventId`] numbers them.
 pub const MOST_PER_WRITE: usize = 10;
 
 /// Type of an event.

@@ -61,7 +61,8 @@ impl From<UserRole> for MemberRole {
 mod tests {
     use super::*;
 
-    /// Otherwise one entry of a newer version would hide the whole room from a gateway of this version.
+    /// If entries of a newer version could not be read, one of them would hide the whole room from a gateway
+    /// of this version.
     #[test]
     fn values_of_newer_versions_are_read() {
         let text = r#"{"userId":"ann","role":"narrator","displayName":null,"status":"asleep","muted":false,

@@ -278,7 +278,7 @@ impl Recording {
         if on_air || open { RecordingState::Pending } else { RecordingState::Ready }
     }
 
-    /// Returns true if the event that the recording can be played is due. The parameters are those of
+    /// Returns true if the event `recording_ready` is due for this recording. The parameters are those of
     /// [`state`](Self::state).
     pub fn is_to_be_reported(
         &self,

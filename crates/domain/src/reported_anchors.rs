@@ -2,11 +2,12 @@
 //!
 //! Presence entries are not in the store, so no transaction can write an entry and its event together. The
 //! leader compares the entries with a key of the room, and writes each difference to the key together with
-//! its event. So each event is written once, whichever node dies, and an anchor who joins has left before
-//! joining again. A leader that was away reports what differs afterwards.
+//! its event. So each event is written once, whichever node dies, and between two events that an anchor has
+//! joined there is one that the anchor has left. After a time without a leader, the next one reports what
+//! differs.
 //!
-//! The key belongs to one broadcast with its backstage. The end of the broadcast ends the presence of all
-//! without an event per anchor.
+//! The key belongs to one broadcast together with its backstage. The end of the broadcast ends the presence
+//! of all anchors, without an event for each.
 //!
 //! Owns these rules. Never writes, and never reads presence.
 

@@ -36,7 +36,7 @@ pub enum RoomRole {
     /// Anchor who moderates the room, but changes no role and bans no host or co-host.
     CoHost,
     Anchor,
-    /// User who may not speak, although the user's tokens claim it.
+    /// User who may not speak, although the user's tokens claim a role that may.
     Listener,
 }
 

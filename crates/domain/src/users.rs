@@ -30,8 +30,8 @@ use super::view::{RoomView, StoredValue};
 
 /// Number of users that a room remembers, banned ones included. Limits what one room can cost every node.
 pub const MAX_USERS: usize = 1000;
-/// Time for which a kicked user stays out. All nodes see the record meanwhile and end what the user has, and
-/// clients that connect again by themselves are refused.
+/// Time for which a kicked user stays out. It is long enough for all nodes to see the record and to end the
+/// user's connections and streams, and for clients that reconnect automatically to be refused.
 pub const KICK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum UserDenied {
     TooMany,
 }
 
-/// User to ban or to kick, as far as the caller knows the user.
+/// User to ban or to kick, with what the caller knows about the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BanOrder {
     pub user: UserId,
@@ -57,8 +57,8 @@ pub struct BanOrder {
 }
 
 /// Records the user with this role. For a known user only the role can change; it then replaces a role that
-/// was given in the room. A user with the role of a listener may speak again. A kicked user stays out until
-/// the kick is over.
+/// was given in the room. So a user who had the role of a listener may speak again. A kicked user stays out
+/// until the kick is over.
 ///
 /// # Errors
 /// There is no such room or it is being removed, the user is banned, or the room can remember no more users.

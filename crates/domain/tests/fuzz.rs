@@ -104,7 +104,7 @@ fn modules_with(lines: impl Iterator<Item = String>) -> Modules {
     modules.into_iter().map(|(id, view)| (id, Arc::new(view))).collect()
 }
 
-/// Asks each rule about one room.
+/// Calls each rule that decides about one room.
 fn decide_room(view: &RoomView, modules: &Modules) {
     let me = ModuleId::new("mixer-1").expect("a valid id");
     public_status::shown(view, modules);
@@ -114,7 +114,7 @@ fn decide_room(view: &RoomView, modules: &Modules) {
     recording::is_mixed_by(view, &me);
 }
 
-/// Asks each rule about the whole cluster.
+/// Calls each rule that decides about the whole cluster.
 fn decide_cluster(rooms: &Rooms, modules: &Modules) {
     let limits = ExpiryLimits { never_started_after: HOUR, max_age: HOUR };
     let mut housekeeping = HousekeepingPolicy::new(limits, HOUR);

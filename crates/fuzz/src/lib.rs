@@ -29,7 +29,7 @@ const NUMBERS: [&str; 11] = [
     "-9223372036854775808",
     "00",
 ];
-/// Fragments with a meaning in JSON, YAML, playlists, URLs or texts for people.
+/// Fragments that have a special meaning in JSON, YAML, playlists, URLs or human-readable text.
 const FRAGMENTS: [&str; 16] = [
     "null", "{}", "[", "\"", "\\u0000", "\u{202e}", "\u{0}", "\n", "\r", ": ", "#EXT-X-", "../", "%2e", "\t",
     "é", "*a",
@@ -42,7 +42,7 @@ pub struct Corpus(Vec<Vec<u8>>);
 /// One input: an entry of the corpus and its changes.
 #[derive(Debug, Clone, TypeGenerator)]
 pub struct Mutations {
-    /// Entry of the corpus, modulo its size.
+    /// Index of the entry in the corpus, to be taken modulo the size of the corpus.
     pub seed: u8,
     #[generator(bolero::generator::produce_with::<Vec<Mutation>>().len(0..8usize))]
     pub changes: Vec<Mutation>,

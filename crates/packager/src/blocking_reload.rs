@@ -1,8 +1,9 @@
 //! Requests that wait for media that do not exist yet: blocking reloads of the playlist (RFC 8216bis section
 //! 6.2.5.2), and requests for a hinted part.
 //!
-//! The node that mixes a room and the nodes that cache its media wait in the same way, each on states of its
-//! own. Owns: the wait, and its two limits. Never does: decide what a state answers.
+//! The node that mixes a room and the nodes that cache its media wait in the same way, each with its own type
+//! of state. Owns: the wait, and its limits: how long it may take, and how far ahead a request may be. Never
+//! does: decide the answer to a request in a given state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,10 +45,10 @@ impl<S> BlockingReload<S> {
         self.state.subscribe()
     }
 
-    /// Returns the answer of the newest state, or of the first one to come that has an answer.
+    /// Returns the answer of the newest state. If it has none, waits for the first later state that has one.
     ///
     /// # Errors
-    /// That of the answer, or `Timeout` after the limit.
+    /// The error in the answer, or `Timeout` after the limit.
     pub async fn wait<T>(&self, answer: impl Fn(&S) -> Answer<T>) -> Result<T, MediaError> {
         let mut changes = self.state.subscribe();
         let search = async {

@@ -258,7 +258,7 @@ impl WsClient {
         }
     }
 
-    /// Arms the alarm, if the session is due before it.
+    /// Sets the alarm to the time at which the session is due, if that is earlier.
     fn arm(&mut self, cx: &mut Cx<Self>) {
         let due = self.session.due(&self.effects.surroundings());
         if let (Some(due), Some((at, _))) = (due, &self.alarm)
@@ -300,8 +300,8 @@ impl WsClient {
         self.started_effects(running, was_closed, cx);
     }
 
-    /// Tells the session and queues the close frame, unless the connection is closing already. Returns the
-    /// effects in progress.
+    /// Tells the session that the connection closes, and queues the close frame. Does nothing if the
+    /// connection is closing already. Returns the effects in progress.
     fn shut(&mut self, code: CloseCode) -> Vec<Running> {
         if self.closed.is_some() {
             return Vec::new();

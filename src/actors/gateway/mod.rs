@@ -79,7 +79,7 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    /// Returns the user of the connection for its session.
+    /// Returns the user of this connection, in the form that its session takes.
     fn as_peer(&self) -> Peer {
         Peer {
             room: self.room.clone(),

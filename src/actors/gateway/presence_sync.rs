@@ -200,7 +200,7 @@ impl PresenceSync {
         let view = self.shared.context.directory.room(&room);
         let off_stage =
             |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_off_stage(&member.user_id));
-        // Presence forgets a user who was away when removed only later.
+        // A user who was removed while away keeps a presence entry until its timeout.
         let users = view.as_ref().map(|view| view.users.clone()).unwrap_or_default();
         let shown = |member| shown(member, &users);
         let members: Vec<_> = members.into_iter().filter(|member| !off_stage(member)).map(shown).collect();

@@ -170,7 +170,7 @@ impl SessionsShared {
         self.connections().values().map(HashMap::len).sum()
     }
 
-    /// Returns true if the store is listed and has no such room.
+    /// Returns true if the rooms of the store have been listed and this one is not among them.
     pub(super) fn is_gone(&self, room: &RoomId) -> bool {
         self.context.rooms_listed() && self.context.directory.room(room).is_none()
     }

@@ -30,7 +30,7 @@ use crate::store::Revision;
 
 /// Interval of looks at the rooms that have anchors: only a read of presence finds an entry that has expired.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Maximum concurrent rooms of one look.
+/// Maximum number of rooms that are examined at the same time.
 const AT_ONCE: usize = 16;
 
 /// Actor that writes these events.
@@ -94,7 +94,7 @@ impl Reporter {
         }
     }
 
-    /// Reports what is due, one look at a time.
+    /// Reports what is due, unless an earlier report is in progress: the end of that one starts the next.
     fn look(&mut self, cx: &mut Cx<Self>) {
         // Before the first list, no room is known.
         if self.busy || !self.context.rooms_listed() {
@@ -208,7 +208,7 @@ fn next_presence(mut stream: NewsStream<MembersChanged>, cx: &mut Cx<Reporter>) 
 
 fn next_recordings(mut changes: watch::Receiver<Option<Revision>>, cx: &mut Cx<Reporter>) {
     let next = async move {
-        // The sender lives as long as this actor, which holds the copy.
+        // Cannot fail: the sender is in the `Recordings`, which this actor holds.
         let _ = changes.changed().await;
         changes
     };

@@ -162,7 +162,7 @@ fn gstreamer(element: &str, url: &str, file: &Path, seconds: u32) -> Option<Comm
     Some(command)
 }
 
-/// Plays with a version of streamlink from PyPI, which FFmpeg decodes.
+/// Plays with a version of streamlink from PyPI. FFmpeg decodes its output.
 fn streamlink(version: &str, url: &str, file: &Path, seconds: u32) -> Option<Command> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/streamlink.sh");
     let installed =

@@ -241,8 +241,8 @@ impl Node {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Returns lines of the newest run's log at WARN and above, without the warnings about the settings and
-    /// the few descriptors of tests.
+    /// Returns the lines of the newest run's log at WARN and above, without the warnings that are normal in
+    /// tests: about their settings, and about their low limit of file descriptors.
     pub fn complaints(&self) -> Vec<String> {
         let expected = ["auth.mode is open", "this node serves listeners without", "few file descriptors"];
         let known = |text: &str| expected.iter().any(|start| text.starts_with(start));

@@ -53,7 +53,7 @@ pub struct Gateway {
 /// Control and record of the scripted effects.
 #[derive(Default)]
 pub struct Script {
-    /// Releases `slow` joins, mutes and connection attempts, one each time.
+    /// Each notification releases one `slow` join, mute or connection attempt.
     pub gate: Notify,
     pub connected: Mutex<Vec<Arc<ConnectionInfo>>>,
     /// Users whose locks were released.

@@ -156,7 +156,7 @@ impl ClientSession {
         };
         self.presence.enter(member, max_anchors(&join.room), Waiter::Join);
         self.calls.join.iter_mut().for_each(|join| join.step = Step::Presence(entry));
-        // An earlier session of this connection then waits, so that this join can resume it.
+        // Leaves an earlier media session of this connection waiting, so that this `join` can resume it.
         self.forget_media(at);
     }
 

@@ -186,8 +186,8 @@ impl ClientSession {
         std::mem::take(&mut self.effects)
     }
 
-    /// Returns the final effects when no further result will arrive, because the shell ends. The connection
-    /// must be closed.
+    /// Returns the final effects. To be called when the shell ends, so that no further result will arrive.
+    /// The connection must be closed by then.
     pub fn abandon(&mut self) -> Vec<Effect> {
         self.release(false);
         std::mem::take(&mut self.effects)
@@ -249,7 +249,7 @@ impl ClientSession {
         roles::in_force(&room.users, &self.peer.user, self.peer.claimed)
     }
 
-    /// Returns the room, if this user may do this in it.
+    /// Returns the room, if this user may perform the action in it.
     fn must(&self, action: Action, at: &Surroundings) -> Result<Arc<RoomView>, Refusal> {
         let room = self.admitted(at)?;
         if self.role(&room).may(action) { Ok(room) } else { Err(ErrorCode::Forbidden.into()) }
@@ -317,7 +317,7 @@ impl ClientSession {
         let (acquiring, repeat_at) = (self.acquiring, at.now + self.rules.check_every);
         let Some(lock) = self.lock_mut().filter(|lock| lock.fence == fence) else { return };
         match outcome {
-            // The acquisition in progress may itself have ended this fencing token; it has its own outcome.
+            // An acquisition in progress may itself have replaced this fencing token. Its outcome decides then.
             Ok(RenewOutcome::Lost) if !acquiring => self.close(CloseCode::Replaced),
             Ok(RenewOutcome::StillOurs | RenewOutcome::Lost) => {}
             Err(Unavailable) => lock.renew_at = lock.renew_at.min(repeat_at),
@@ -383,7 +383,7 @@ impl ClientSession {
             (false, _) => {}
         }
         self.calls = Calls::default();
-        // Their waiters were calls, or a `join` that ends with the connection.
+        // Nobody needs these waiters: their calls, or the `join`, end with the connection.
         let _ = self.presence.discard();
         let farewell = disconnect == Disconnect::Farewell;
         let leave = self.presence.is_leaving() || self.lock().is_some_and(|lock| farewell || lock.spent);

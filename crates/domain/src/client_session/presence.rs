@@ -6,7 +6,7 @@ use super::values::{Effect, Unavailable, Waiter};
 use crate::connection::{FencingToken, JoinOutcome};
 use crate::presence_entry::PresenceEntry;
 
-/// Presence entry of a session and the writes of it.
+/// Presence entry of a session, with the write in progress and those that wait.
 #[derive(Debug, Default)]
 pub(super) struct EntryWriter {
     /// Entry as it should be; `None` if the user should not be in the room.
@@ -36,7 +36,7 @@ struct Enter {
 }
 
 impl EntryWriter {
-    /// Adds an entry, in place of an earlier one once it is accepted.
+    /// Adds an entry. It replaces an earlier one when presence has accepted it.
     pub fn enter(&mut self, entry: PresenceEntry, max_anchors: usize, waiter: Waiter) {
         self.enter = Some(Enter { entry, max_anchors, waiters: vec![waiter] });
     }
@@ -68,8 +68,8 @@ impl EntryWriter {
         true
     }
 
-    /// Removes the entry after the write in progress. Returns true if there may be one, and the waiters of
-    /// the writes that are not made any more.
+    /// Removes the entry after the write in progress. Returns true if an entry may exist, and the waiters of
+    /// the writes that are dropped.
     pub fn leave(&mut self) -> (bool, Vec<Waiter>) {
         let present = self.entry.is_some() || self.writing.is_some();
         self.leaving |= present;

@@ -157,7 +157,8 @@ impl World {
         }
     }
 
-    /// Ends an effect of a connection. The request may be lost, or carried out and the answer lost.
+    /// Ends an effect of a connection. `luck` decides whether its request is lost, only the answer to it, or
+    /// neither.
     fn end_one(&mut self, number: usize, choice: usize, luck: usize) {
         let running = &mut self.connections[number].running;
         if running.is_empty() {
@@ -311,7 +312,7 @@ fn run(steps: &[(u8, usize, usize)]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// One connection is left, with the lock and, if it is in the room, with the entry. All others are over.
+    /// At most one connection is left. It has the lock and, if it is in the room, the entry.
     #[test]
     fn gateways_agree_on_one_connection(
         steps in prop::collection::vec((0_u8..16, 0_usize..100, 0_usize..64), 0..150),
