@@ -1,11 +1,11 @@
-//! The clocks of a node, and the random unit: what the state machines get as arguments.
+//! Clocks and random numbers of a node. The state machines receive their values as arguments.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::Moment;
 
-/// Monotonic clock of the state machines, and wall clock of everything shown to users.
+/// Monotonic clock for the state machines, and wall clock for all times that are shown to users.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,

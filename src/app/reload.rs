@@ -56,9 +56,10 @@ impl ApiAuth for LiveApiKeys {
 /// Channel for the answer to one `POST /reload`.
 pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
 
-/// Returns the settings that differ between two configurations: those that a node that runs with `old`
-/// applies, and those that need a restart. API keys are applied only if both have `auth.mode: keys`, the
-/// certificate only if both have one, and webhooks only if both keep events for the same time.
+/// Returns the settings that differ between two configurations: those that can be applied to a node running
+/// with `old`, and those that need a restart. API keys can be applied only if both configurations have
+/// `auth.mode: keys`, the certificate only if both have one, and webhooks only if both keep events for the
+/// same time.
 pub fn changes(old: (&Config, &[Effective]), new: (&Config, &[Effective])) -> ReloadOutcome {
     let both = |test: fn(&Config) -> bool| test(old.0) && test(new.0);
     let has_keys = both(|config| config.auth.mode == AuthMode::Keys);
@@ -75,7 +76,7 @@ pub fn changes(old: (&Config, &[Effective]), new: (&Config, &[Effective])) -> Re
     ReloadOutcome { applied, need_restart }
 }
 
-/// Parts of a running node that take new settings.
+/// Parts of a running node to which new settings can be applied.
 #[derive(Clone)]
 pub struct LiveParts {
     pub api_keys: Arc<LiveApiKeys>,

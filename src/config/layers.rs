@@ -16,7 +16,8 @@ use super::errors::{ConfigError, ConfigErrors, Source};
 /// Prefix of environment variables: `STENTOR__STORE__KIND` is `store.kind`.
 pub const ENV_PREFIX: &str = "STENTOR__";
 
-/// Largest nesting depth of a file. Its keys need five levels; without a bound, nested lists end the program.
+/// Maximum nesting depth of a configuration file. The keys need five levels. Without a limit, deeply nested
+/// lists would crash the program.
 const MAX_DEPTH: usize = 16;
 
 /// Text of a configuration file, and the file's name for error messages.

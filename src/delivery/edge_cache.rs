@@ -45,8 +45,8 @@ impl EdgeCache {
         }
     }
 
-    /// Returns a playlist as [`LiveStream::playlist`](crate::packager::LiveStream::playlist) of the room's
-    /// mixer does. Never one of an earlier broadcast.
+    /// Returns the same playlist as [`LiveStream::playlist`](crate::packager::LiveStream::playlist) on the
+    /// room's mixer. Never returns a playlist of an earlier broadcast.
     pub async fn playlist(
         &self,
         room: &RoomId,
@@ -84,7 +84,7 @@ impl EdgeCache {
     /// Returns the room's cache and starts to follow the room if it was not followed.
     fn follow(&self, room: &RoomId) -> Arc<EdgeRoom> {
         let now = self.clock.now();
-        // Marked as requested under the lock: see `forget_idle`.
+        // The room is marked as requested while the lock is held, so that `forget_idle` does not remove it.
         let known = {
             let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
             rooms.get(room).inspect(|held| held.asked(now)).cloned()
@@ -114,7 +114,7 @@ impl EdgeCache {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
 
-    /// Removes the room and returns true if nobody has requested it lately.
+    /// Removes the room if nobody has requested it lately. Returns true in this case.
     pub fn forget_idle(&self, room: &RoomId) -> bool {
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();

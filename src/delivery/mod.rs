@@ -60,7 +60,7 @@ async fn knows_rooms(directory: &Directory) -> bool {
     directory.seen(Scope::Rooms, 0, LISTED_WITHIN).await
 }
 
-/// Runs disk work on a thread of its own.
+/// Runs disk work on a thread of the blocking pool.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {

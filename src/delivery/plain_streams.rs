@@ -27,7 +27,7 @@ impl PlainStreams {
         let stream = Arc::new(PlainStream::new(live.clone()));
         let reader = stream.reader();
         if let Some(earlier) = rooms.insert(room.clone(), stream) {
-            // A new broadcast: its predecessor is over.
+            // A new broadcast has started, so the previous one is over.
             earlier.end();
         }
         drop(rooms);
@@ -49,8 +49,8 @@ impl PlainStreams {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
 
-    /// Removes the stream if it has ended or has no readers. Returns true if it need not be produced any
-    /// more, also because another stream has replaced it.
+    /// Removes the stream if it has ended or has no readers. Returns true if the stream need not be produced
+    /// any more: it was removed, or another stream has replaced it.
     pub fn retire(&self, room: &RoomId, stream: &Arc<PlainStream>) -> bool {
         let mut rooms = self.rooms();
         let is_current = rooms.get(room).is_some_and(|current| Arc::ptr_eq(current, stream));
@@ -61,7 +61,7 @@ impl PlainStreams {
         !is_current || is_over
     }
 
-    /// Locks the streams. No change is half done after a panic, so a poisoned lock is usable.
+    /// Locks the streams. A poisoned lock is usable, because a panic leaves no change incomplete.
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<PlainStream>>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }

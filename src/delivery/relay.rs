@@ -23,7 +23,8 @@ use crate::spool::Spool;
 pub trait RelaySource: Send + Sync {
     fn admits(&self, token: &[u8], room: &RoomId) -> bool;
 
-    /// Returns the playlist of this broadcast only: the room may have been stopped and restarted meanwhile.
+    /// Returns the playlist only if it is that of broadcast `of`: the room may have been stopped and
+    /// restarted since then.
     async fn playlist(
         &self,
         room: &RoomId,

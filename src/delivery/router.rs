@@ -23,7 +23,7 @@ pub trait LiveMedia: Send + Sync {
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistText, MediaError>;
 
-    /// Returns the rewind window of the broadcast. By default there is none.
+    /// Returns the rewind window of the broadcast. The default implementation has no rewind windows.
     async fn rewind(&self, _room: &RoomId) -> Result<Arc<Rewind>, MediaError> {
         Err(MediaError::NoRewind)
     }

@@ -1,4 +1,4 @@
-//! Media for the tests of the modules that keep or serve them.
+//! Sample media for the tests of the modules that store or serve media.
 
 use std::ops::Range;
 use std::time::Duration;

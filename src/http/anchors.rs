@@ -26,8 +26,8 @@ pub trait PresenceQuery: Send + Sync + 'static {
     async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>>;
 }
 
-/// Members according to presence, without users who may not speak: presence forgets a user who was away when
-/// removed only later.
+/// Members according to presence, without users who may not speak. Presence may still list such a user: if
+/// the user was away when removed from the room, the entry is deleted only later.
 pub struct PresentUsers {
     pub presence: Arc<dyn Presence>,
     pub directory: Arc<Directory>,

@@ -1,7 +1,7 @@
 //! Listener side over HTTP: playlist, parts, segments and keys of every room.
 //!
 //! Owns: names, tokens and headers of requests. Never does: know where media are stored or how a key is
-//! derived. That is behind [`LiveMedia`] and [`ListenerAuth`], on this node or another.
+//! derived. [`LiveMedia`] and [`ListenerAuth`] hide this, and whether it happens on this node or another.
 
 use std::borrow::Cow;
 use std::sync::Arc;

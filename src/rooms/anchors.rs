@@ -1,4 +1,5 @@
-//! Reports of anchors who join and leave, as events of the ledger. The rules: `domain::reported_anchors`.
+//! Reports of anchors who join and leave, as events of the ledger. The rules are in
+//! `domain::reported_anchors`.
 
 use crate::domain::ids::RoomId;
 use crate::domain::reported_anchors::{PresentAnchor, admit_report};
@@ -8,8 +9,9 @@ use crate::domain::view::RoomView;
 use super::{RoomError, RoomService, now};
 
 impl RoomService {
-    /// Reports the anchors who have joined and left, given those who are present. `judged`: the room as it
-    /// was before presence was read. Changes nothing if the room has changed since; then look again.
+    /// Reports the anchors who have joined or left, given those who are present. `judged` is the room as it
+    /// was before presence was read. If the room has changed since then, writes nothing; the caller must read
+    /// the room and presence again.
     ///
     /// # Errors
     /// An error of the store.

@@ -96,7 +96,7 @@ impl Recordings {
         recording.state(id, &view, is_alive)
     }
 
-    /// Returns the recorded room, and the test if a mixer is alive.
+    /// Returns the recorded room, and a function that tests whether a mixer is alive.
     fn surroundings(&self, recording: &Recording) -> (Arc<RoomView>, impl Fn(&ModuleId) -> bool) {
         let view = self.directory.room(&recording.room).unwrap_or_default();
         let is_alive = |mixer: &ModuleId| {
@@ -150,8 +150,8 @@ impl Recordings {
         Err(RoomError::Busy)
     }
 
-    /// Returns the recordings that can be played without an event that says so. None before
-    /// [`is_complete`](Self::is_complete).
+    /// Returns the recordings that can be played but whose event `recording_ready` is not written yet.
+    /// Returns none until [`is_complete`](Self::is_complete) returns true.
     pub fn to_be_reported(&self) -> Vec<KnownRecording> {
         if !self.is_complete() {
             return Vec::new();
@@ -172,8 +172,8 @@ impl Recordings {
         due
     }
 
-    /// Writes the event that a recording can be played, once. Changes nothing if the recording or the state
-    /// of its room has changed since it was read; it is then due again.
+    /// Writes the event `recording_ready` of a recording, at most once. Writes nothing if the recording or
+    /// the state of its room has changed since they were read; the event is then still due.
     ///
     /// # Errors
     /// An error of the store.

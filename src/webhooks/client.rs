@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates the client for these URLs. Reads the certificate authorities if one has TLS.
+    /// Creates the client for these URLs. Reads the certificate authorities if one of the URLs uses TLS.
     ///
     /// # Errors
     /// The certificate authorities cannot be read; the text names the remedy.

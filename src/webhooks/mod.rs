@@ -176,7 +176,8 @@ impl Webhooks {
     }
 }
 
-/// Returns the endpoints of a configuration. Those that are configured like one of `known` are that one.
+/// Returns the endpoints of a configuration. If an endpoint of `known` has the same configuration, returns
+/// the known one instead of a new one.
 fn configured(config: &WebhooksConfig, known: &[Arc<Endpoint>]) -> Result<Vec<Arc<Endpoint>>, String> {
     let client = Client::new(config.endpoints.iter().map(|endpoint| endpoint.url.as_str()))?;
     let endpoint = |endpoint: &WebhookEndpoint| {

@@ -1,5 +1,5 @@
-//! Searches everything that a node writes for its secrets: the log at the level trace, metrics, `/actors`,
-//! answers to wrong requests, and command lines and environments of its processes.
+//! Searches for the secrets of a node in everything that the node writes: the log at the level trace,
+//! metrics, `/actors`, answers to wrong requests, and command lines and environments of its processes.
 
 use std::fmt::Write;
 use std::fs;
@@ -51,7 +51,7 @@ impl Canary {
         }
     }
 
-    /// Adds every text in the JSON value, which has only secrets.
+    /// Adds every string in the JSON value, which contains only secrets and, in fields `kid`, key ids.
     fn texts(&mut self, name: &str, value: &Value) {
         match value {
             Value::String(text) => self.secret(name, text),
@@ -134,8 +134,8 @@ fn configuration(folder: &std::path::Path) -> std::path::PathBuf {
     file
 }
 
-/// Leads a room through its life: an anchor speaks and returns, a listener listens, the
-/// room is recorded and ends.
+/// Runs a room from its creation to its end: an anchor speaks and reconnects, a listener listens, and the
+/// room is recorded.
 async fn speak_and_listen(node: &Node, canary: &mut Canary) {
     let body = json!({ "roomId": ROOM, "pin": PIN, "start": true });
     assert_eq!(node.post("/api/rooms", body).await.status, 201);

@@ -91,7 +91,7 @@ pub enum Renewal {
     Lost,
 }
 
-/// Result of a renewal, as the holder learns it.
+/// Result of a renewal, as reported to the holder of the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RenewOutcome {
     StillOurs,

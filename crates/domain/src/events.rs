@@ -288,7 +288,7 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
     }
 }
 
-/// Returns the event that a recording can be played.
+/// Returns the event which reports that a recording can be played.
 pub fn recording_ready(id: &RecordingId, recording: &Recording) -> NewEvent {
     let sum = |of: fn(&Take) -> u64| recording.takes.values().map(of).sum::<u64>();
     let data = json!({

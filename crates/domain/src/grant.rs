@@ -46,7 +46,7 @@ impl Grant {
     /// # Errors
     /// - [`CloseCode::TokenInvalid`]: the token has expired.
     /// - [`CloseCode::RoomGone`]: the room does not exist, is being deleted, or is not the token's room.
-    /// - [`CloseCode::Removed`]: the user may not speak: banned, kicked, or a listener.
+    /// - [`CloseCode::Removed`]: the user is banned, kicked or a listener, and so may not speak.
     pub fn admit(&self, user: &UserId, room: &RoomView, wall: UnixMs) -> Result<(), CloseCode> {
         if self.is_expired(wall) {
             return Err(CloseCode::TokenInvalid);

@@ -1,4 +1,4 @@
-//! Tests of housekeeping: due rooms, orphaned keys, and kicks.
+//! Tests of housekeeping: expired rooms, overdue removals, orphaned keys, and kicks.
 
 use super::*;
 use crate::keys::parse_room;
@@ -213,7 +213,7 @@ impl Default for House {
 }
 
 impl House {
-    /// Creates the policy with `seconds` as the largest age of rooms.
+    /// Creates the policy with `seconds` as the maximum age of rooms.
     fn with_limits(seconds: u64) -> Self {
         let age = Duration::from_secs(seconds);
         let limits = ExpiryLimits { never_started_after: age, max_age: age };

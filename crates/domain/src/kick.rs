@@ -1,5 +1,5 @@
-//! Moderation in the Janus room: removal of users who may not speak and may still be in it, and muting of
-//! everybody.
+//! Moderation in the Janus room: removal of users who are not allowed to speak but are possibly still in that
+//! room, and muting of everybody.
 //!
 //! The gateway that serves an anchor ends their session itself. A gateway that has died cannot, and Janus
 //! would keep the anchor in the mix until its timeout. Therefore the node that has the Janus room removes the
@@ -82,7 +82,7 @@ impl ModerationTracker {
         let mut next: Option<Duration> = None;
         let mut users = BTreeMap::new();
         for (user, record) in view.off_stage() {
-            // A user who was let in and removed again has a record of another revision.
+            // The record of a user who was readmitted and then removed again has a different revision.
             let done = self.done.get(user).filter(|(revision, _)| *revision == record.mod_revision);
             match done.filter(|_| janus_room_id == self.janus_room_id) {
                 Some((_, None)) => {}

@@ -265,12 +265,12 @@ impl User {
         }
     }
 
-    /// Returns true if no token of the user is valid for speaking.
+    /// Returns true if the user may not speak, whatever token the user has.
     pub fn is_off_stage(&self) -> bool {
         self.is_banned() || self.assigned == Some(RoomRole::Listener)
     }
 
-    /// Returns true if no token of the user is valid for the room: the user is banned or kicked.
+    /// Returns true if the user is banned or kicked, so that none of the user's tokens is valid for the room.
     pub fn is_banned(&self) -> bool {
         self.removed_at.is_some()
     }

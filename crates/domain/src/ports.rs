@@ -22,9 +22,9 @@ pub struct PortPool {
 }
 
 impl PortPool {
-    /// Creates the pool for `first..=last`; only pairs that lie completely in the range count. `random`
-    /// (uniform in `0.0..1.0`) selects the first port, so that a restarted node does not take ports to which
-    /// late packets are still sent.
+    /// Creates the pool for `first..=last`. A pair is used only if both of its ports are in this range.
+    /// `random` (uniform in `0.0..1.0`) selects the first port, so that a restarted node does not take ports
+    /// to which late packets are still sent.
     pub fn new(first: u16, last: u16, random: f64) -> Self {
         let mut free: VecDeque<u16> = (first..last).filter(|p| p % 2 == 0).collect();
         let begin = (free.len() as f64 * random.clamp(0.0, 1.0)) as usize;

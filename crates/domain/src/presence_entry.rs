@@ -17,7 +17,7 @@ pub enum MemberRole {
     Anchor,
 }
 
-/// Activity of a user in a room. A status of a newer version reads as `idle`.
+/// Activity of a user in a room. A status that only a newer version knows is read as `idle`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberStatus {

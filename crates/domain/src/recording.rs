@@ -57,7 +57,7 @@ pub struct Recording {
     /// Time at which the removal was requested. The key is deleted once no mixer has data of the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
-    /// True until the event that it can be played is written. False for recordings of earlier versions.
+    /// True until the event `recording_ready` is written. False for recordings of earlier versions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreported: bool,
     /// Takes, keyed by the mixer that has them on its disk.
@@ -292,7 +292,7 @@ impl Recording {
             && self.state(id, view, is_alive) == RecordingState::Ready
     }
 
-    /// Returns the recording with that event written.
+    /// Returns the recording, marked as reported by the event `recording_ready`.
     pub fn reported(self) -> Self {
         Self { unreported: false, ..self }
     }

@@ -22,7 +22,7 @@ use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
 use super::view::RoomView;
 
-/// `/rooms/{id}/anchors`: anchors of one broadcast who have joined and not left, as reported.
+/// `/rooms/{id}/anchors`: anchors of one broadcast who, according to the events, have joined and not left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportedAnchors {
@@ -40,7 +40,7 @@ pub struct PresentAnchor {
     pub name: Option<DisplayName>,
 }
 
-/// Returns the anchors who were reported as present in the room's present broadcast.
+/// Returns the anchors who were reported as present in the room's current broadcast.
 pub fn reported(view: &RoomView) -> Option<&ReportedAnchors> {
     let live = view.live.as_ref().filter(|_| view.is_open())?;
     view.anchors.as_ref().map(|known| &known.value).filter(|known| known.nonce == live.nonce)

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!             assign                 assign
-//!   anchor ◀──────────▶ co-host ◀──────────────▶ host    by a host, of others; by the application
+//!   anchor ◀──────────▶ co-host ◀──────────────▶ host    by a host, for others; by the application
 //!      │                   ▲                      │
-//!      │ assign            └────── transfer ──────┘      by a host, of itself: another becomes the host
+//!      │ assign            └────── transfer ──────┘      by a host who makes another user the host instead
 //!      ▼
 //!   listener                                             until another assignment, or an invitation
 //! ```
@@ -14,8 +14,8 @@
 //! equal rights. A host gives up the role only to another user, so the actions of hosts leave the room with a
 //! host.
 //!
-//! A listener is off the stage: no token of the user is valid for speaking, and all are valid for listening
-//! like before. Code that checks an anchor must call [`RoomView::is_off_stage`].
+//! A listener is off the stage: none of the user's tokens is valid for speaking, and all of them remain valid
+//! for listening. Code that checks an anchor must call [`RoomView::is_off_stage`].
 //!
 //! Owns these rules. Never writes.
 

@@ -86,7 +86,8 @@ pub enum RoomWrite {
     Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
     /// Orders that everybody is muted. The rest of the room is unchanged.
     MuteAll(MuteOrder),
-    /// Writes who is in the room, as reported. The rest of the room is unchanged. `joined`: new anchors.
+    /// Writes which anchors are reported as present. The rest of the room is unchanged. `joined`: those who
+    /// are newly reported.
     Anchors { reported: ReportedAnchors, joined: Vec<PresentAnchor> },
 }
 

@@ -9,8 +9,8 @@
 //!     └──────────────────────── unban ────────┘
 //! ```
 //!
-//! A kick is a ban that the leader lifts after [`KICK`]: it disconnects the user everywhere, and the user's
-//! tokens are valid afterwards. A ban replaces it; a kick of a banned user changes nothing.
+//! A kick is a ban that the leader lifts after [`KICK`]. It disconnects the user everywhere; afterwards, the
+//! user's tokens are valid again. A ban replaces a kick; a kick of a banned user changes nothing.
 //!
 //! A ban holds for anchors and listeners alike, by the subject of their tokens. Invited users are recorded to
 //! make the list of users complete. Nothing else depends on the record, so the oldest one may be forgotten.
@@ -52,7 +52,7 @@ pub struct BanOrder {
     pub user: UserId,
     /// Name shown to those who may lift the ban.
     pub name: Option<DisplayName>,
-    /// Host who asks for it; `None`: the application.
+    /// Host who gave this order; `None` if the application gave it.
     pub by: Option<UserId>,
 }
 
@@ -129,8 +129,8 @@ pub fn admit_return(view: &RoomView, id: &UserId) -> Result<Admission<RoomWrite>
     if view.is_kicked(id) { admit_unban(view, id, None) } else { Ok(Admission::AlreadyDone) }
 }
 
-/// Lifts the ban of a user, or ends a kick: the user's tokens are then valid again. A record that existed for
-/// the ban alone is deleted.
+/// Lifts the ban of a user, or ends a kick: the user's tokens are then valid again. A record that existed
+/// only because of the ban is deleted.
 ///
 /// # Errors
 /// There is no such room or it is being removed.

@@ -129,7 +129,7 @@ impl RoomView {
             .map_or_else(|| self.unreadable.contains(&RoomKey::User(user.clone())), |known| known.is_banned())
     }
 
-    /// Returns true if the user is kicked, so that the ban ends by itself.
+    /// Returns true if the user is kicked, which means that the leader lifts the ban after some time.
     pub fn is_kicked(&self, user: &UserId) -> bool {
         self.users.get(user).is_some_and(|user| user.is_banned() && user.kicked)
     }
@@ -145,12 +145,12 @@ impl RoomView {
         self.is_banned(user) || self.users.get(user).is_some_and(|user| user.is_off_stage())
     }
 
-    /// Returns the users who may not speak. Does not contain those whose record cannot be read.
+    /// Returns the users who may not speak, except those whose record cannot be read.
     pub fn off_stage(&self) -> impl Iterator<Item = (&UserId, &StoredValue<User>)> {
         self.users.iter().filter(|(_, user)| user.is_off_stage())
     }
 
-    /// Returns the banned and kicked users. Does not contain those whose record cannot be read.
+    /// Returns the banned and kicked users, except those whose record cannot be read.
     pub fn banned(&self) -> impl Iterator<Item = (&UserId, &StoredValue<User>)> {
         self.users.iter().filter(|(_, user)| user.is_banned())
     }

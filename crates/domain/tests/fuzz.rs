@@ -1,5 +1,5 @@
-//! Fuzz tests: texts of clients and values of the store, changed at random places, never make the rules
-//! panic.
+//! Fuzz tests: client messages, stored values and recording journals, changed at random positions, never make
+//! the rules panic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ fn fuzz_recording_journals() {
     });
 }
 
-/// Builds the rooms as a node reads them: `key value`, in order.
+/// Builds the rooms as a node would, from lines of the form `key value` that are applied in order.
 fn rooms_with(lines: impl Iterator<Item = String>) -> Rooms {
     let mut rooms: BTreeMap<RoomId, RoomView> = BTreeMap::new();
     for (revision, line) in lines.enumerate() {

@@ -84,7 +84,7 @@ pub enum Mutation {
         at: u16,
         value: u8,
     },
-    /// Continues with another entry of the corpus from the same position.
+    /// Replaces the rest of the input by the rest of another corpus entry, from the same relative position.
     Splice {
         at: u16,
         other: u8,

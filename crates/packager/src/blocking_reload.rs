@@ -15,7 +15,7 @@ use super::media_error::MediaError;
 /// Answer of a state to a request; `None`: wait for the next state.
 pub type Answer<T> = Option<Result<T, MediaError>>;
 
-/// Newest state of a stream, and the requests that wait for another one.
+/// Newest state of a stream, and the requests that wait for a later state.
 #[derive(Debug)]
 pub struct BlockingReload<S> {
     state: watch::Sender<Arc<S>>,

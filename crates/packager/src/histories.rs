@@ -85,7 +85,7 @@ struct Room {
     last_media: UnixMs,
     /// Number of discontinuities allowed so far, independent of the packager.
     discontinuities: u64,
-    /// Complete segments, without their parts.
+    /// Complete segments of all playlists so far, by media sequence number and without their parts.
     seen: BTreeMap<u64, Segment>,
     files: BTreeMap<String, Bytes>,
     plain: BTreeMap<String, Vec<u8>>,

@@ -1,7 +1,7 @@
 //! Reasons why a playlist, a file or a key is not served.
 
-/// Reason why a listener, or a node that fetches for its listeners, does not get a resource. It is the same
-/// whichever node serves; the text is that of the response.
+/// Reason why a listener, or a node that fetches for its listeners, does not get a resource. The reason does
+/// not depend on the node that serves the request. Its text is sent in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
     #[error("there is no such room")]
@@ -15,13 +15,13 @@ pub enum MediaError {
     /// No file has this name.
     #[error("there is no such file")]
     NoSuchFile,
-    /// On air, but without a complete segment.
+    /// The room is on air, but has no complete segment yet.
     #[error("the room is starting; there is no segment yet")]
     NotYet,
     /// Not available any more, never made, or announced in a broadcast that has ended.
     #[error("this has left the live window")]
     Gone,
-    /// Blocking reload for a position that the stream cannot reach soon.
+    /// The request is a blocking reload for a position that the stream cannot reach soon.
     #[error("_HLS_msn is too far ahead of the stream")]
     TooFarAhead,
     #[error("the requested media did not arrive in time")]
@@ -30,13 +30,13 @@ pub enum MediaError {
     /// does not answer. A new request may succeed.
     #[error("the node that mixes this room does not answer")]
     Unavailable,
-    /// Only listeners of a broadcast get its keys. Also the answer for a room that does not exist.
+    /// The room is not on air or does not exist: only listeners of a broadcast get its keys.
     #[error("the room is not on air")]
     KeyRefused,
     /// The key belongs to another broadcast.
     #[error("there is no such key")]
     NoSuchKey,
-    /// Neither a key of the media that can be fetched now nor the next key.
+    /// The key is neither the next key nor one of the media that can be fetched now.
     #[error("only keys of media that can be played now are given out; reload the playlist")]
     KeyOutOfWindow,
     /// The node has just started, or the node that mixes the room does not answer.
@@ -44,7 +44,7 @@ pub enum MediaError {
     KeysUnknown,
     #[error("there is no such recording")]
     NoSuchRecording,
-    /// Still being recorded or closed, or its broadcast is on air.
+    /// The recording is in progress, a mixer has not closed its take yet, or the broadcast is still on air.
     #[error("the recording can be played when its broadcast is over")]
     RecordingNotReady,
     /// The node has just started, or no mixer that has a part of the recording answers.

@@ -127,7 +127,7 @@ impl Packager {
     }
 
     /// Creates a packager that continues the window of another mixer ([`LiveStream::window_snapshot`]).
-    /// Returns `None` if that window does not end where these numbers begin.
+    /// Returns `None` if that window does not end directly before `start`.
     pub fn behind(
         config: PackagerConfig,
         keys: ContentKeys,

@@ -78,7 +78,7 @@ impl Playlist {
         self.segments.iter().filter(|segment| segment.uri.is_some())
     }
 
-    /// Returns the segment of which only parts exist.
+    /// Returns the incomplete last segment, of which only parts exist.
     pub fn open(&self) -> Option<&Segment> {
         self.segments.last().filter(|segment| segment.uri.is_none())
     }

@@ -1,8 +1,8 @@
 //! Strict reading of the playlists that the packager writes.
 //!
-//! Players ignore what they do not know. This reader refuses every line that the packager would not write
-//! there: unknown tags and attributes, duplicates, a wrong order. It also refuses values that contradict each
-//! other. Owns: the forms and the order of the lines. Never does: fetch.
+//! Players ignore what they do not know. This reader refuses every line that the packager would not write at
+//! that position: unknown tags and attributes, duplicates, a wrong order. It also refuses values that
+//! contradict each other. Owns: the forms and the order of the lines. Never does: fetch.
 
 use super::m3u8::{NotAPlaylist, Playlist};
 use super::rules::Rules;
@@ -22,8 +22,8 @@ const HEADER: [&str; 8] = [
     "#EXT-X-DISCONTINUITY-SEQUENCE:{integer}",
 ];
 
-/// Lines of a segment, in their order. A key has neither the method NONE nor an explicit IV, because players
-/// handle these differently.
+/// Forms of the lines of a segment, in the order of the lines. EXT-X-KEY has neither the method NONE nor an
+/// explicit IV, because players differ in how they handle these.
 const SEGMENT: [&str; 6] = [
     "#EXT-X-DISCONTINUITY",
     "#EXT-X-KEY:METHOD=AES-128,URI={quoted}",
@@ -109,7 +109,7 @@ impl Place {
     }
 }
 
-/// Returns the values that contradict each other, in words.
+/// Returns a description of each value that is invalid or contradicts another one.
 fn contradictions(playlist: &Playlist) -> Vec<String> {
     let mut broken = Rules::default().check(playlist);
     for segment in &playlist.segments {
@@ -133,7 +133,7 @@ fn contradictions(playlist: &Playlist) -> Vec<String> {
     broken
 }
 
-/// Returns true if the line has the form.
+/// Returns true if the line matches the form, a text with placeholders such as `{integer}`.
 fn fits(mut form: &str, mut line: &str) -> bool {
     while let Some((literal, rest)) = form.split_once('{') {
         let Some((kind, after)) = rest.split_once('}') else { return false };
@@ -147,7 +147,7 @@ fn fits(mut form: &str, mut line: &str) -> bool {
     line == form
 }
 
-/// Returns the length of the value with which the text begins; 0 if it begins with none of this kind.
+/// Returns the length of the value of this kind at the start of the text; 0 if there is none.
 fn length(kind: &str, text: &str) -> usize {
     let run = |is_part: fn(char) -> bool| text.find(|c| !is_part(c)).unwrap_or(text.len());
     match kind {

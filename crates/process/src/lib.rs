@@ -3,9 +3,9 @@
 //! Each child leads its own process group and gets SIGKILL from the kernel when the thread that spawned it
 //! ends (`PR_SET_PDEATHSIG`). So spawn only from a thread that lives as long as the process: an arbiter's,
 //! never a blocking pool's. `setpriv` arms the signal, denies the child new privileges
-//! (`PR_SET_NO_NEW_PRIVS`), and executes the program. Code of our own between fork and exec would need a true
-//! fork, which copies page tables while it holds the allocator's locks: each start of a child would stop
-//! every thread of a busy node for about ten milliseconds.
+//! (`PR_SET_NO_NEW_PRIVS`), and executes the program. Running code of this process between fork and
+//! exec instead would require a true fork. Such a fork copies the page tables while it holds the allocator's
+//! locks, so each start of a child would stop every thread of a busy node for about ten milliseconds.
 //!
 //! TERM and HUP are blocked in children, because service managers send them to all processes of a service at
 //! once, and a draining node still needs its children. Children are stopped with INT, which Janus and FFmpeg

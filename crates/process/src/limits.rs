@@ -14,8 +14,8 @@ pub fn raise_descriptor_limit() -> u64 {
     limit()
 }
 
-/// Sets the soft limit of core files to 0, because a core file has every secret of the process. An operator
-/// who needs one raises the limit of the running process with `prlimit --core`.
+/// Sets the soft limit of core files to 0, because a core file contains every secret of the process. An
+/// operator who needs a core file raises the limit of the running process with `prlimit --core`.
 pub fn disable_core_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Core);
     // Cannot fail: 0 is not above the hard limit.

@@ -1,4 +1,4 @@
-//! Texts of a client whose calls are not answered yet, and their answers.
+//! Text messages of a client that contain unanswered calls, and the answers to these calls.
 //!
 //! Owns: the order of the answers in a batch. Never does: run a call.
 
@@ -51,8 +51,8 @@ pub(super) struct AnsweredText {
 }
 
 impl PendingTexts {
-    /// Adds the calls of one text, or their refusals. Returns the calls to run, and the text if there are
-    /// none.
+    /// Adds the calls of one text, including the refused ones. Returns the calls to run. If there are none,
+    /// also returns the text, because all of its calls are answered.
     pub fn begin(
         &mut self,
         entries: Vec<(Option<Id>, Result<Method, RpcError>)>,

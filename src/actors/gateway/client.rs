@@ -5,10 +5,10 @@
 //! Connecting ── lock acquired ──▶ Open ── any reason ──▶ Closing ── answered or 1 s ──▶ ended
 //!      └────────────── refused, left, dead, stopped ──────▲
 //! ```
-//! Frames become calls of the session. Its effects run as futures, whose results come back as messages, so a
-//! slow call delays neither pings nor the close. Everything sent to the client goes through its
-//! [`OutboundQueue`]. Never restarted: its end, whatever the cause, closes the session. It ends when the
-//! results that the session still needs have arrived.
+//! Frames become calls of the session. The effects of the session run as futures, whose results come back as
+//! messages, so a slow call delays neither pings nor the close. Everything sent to the client goes through
+//! its [`OutboundQueue`]. The actor is never restarted: when it ends, whatever the cause, it closes the
+//! session. After the close it ends as soon as the results that the session still needs have arrived.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ pub enum Msg {
     /// Result of an effect.
     Session(Box<Input>),
     Event(Events, Option<Box<Input>>),
-    /// Another connection has acquired the lock of this one.
+    /// Another connection has acquired the lock that this connection held.
     LockReplaced,
     /// Presence may have lost the lock.
     RenewNow,
@@ -392,7 +392,7 @@ impl Drop for WsClient {
     fn drop(&mut self) {
         drop(self.shut(CloseCode::Internal));
         for effect in self.session.abandon() {
-            // Departures continue without this actor.
+            // The future can be dropped: departures are reported by a task that outlives this actor.
             drop(self.effects.run(effect));
         }
         self.line.end();

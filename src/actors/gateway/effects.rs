@@ -1,6 +1,7 @@
 //! Effects of the client sessions: requests to presence, to the media sessions and to the room API.
 //!
-//! Owns: the media session of one connection, and the translation of results. Never does: decide.
+//! Owns: the media session of one connection, and the translation of results. Never does: decide which
+//! effects to run.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -57,7 +58,8 @@ pub trait SessionEffects: 'static {
 pub enum Running {
     Done,
     Now(Input),
-    /// Dropped when the actor of the connection ends. A panic ends the connection (1011).
+    /// Future that is dropped when the actor of the connection ends. If it panics, the connection is closed
+    /// with code 1011.
     Later(LocalBoxFuture<'static, Input>),
     Stream(BoxStream<'static, Input>),
 }
@@ -85,8 +87,8 @@ impl NodeEffects {
         Holder { gateway, connection, client }
     }
 
-    /// Acquires the lock. The request runs to its end even if the connection ends meanwhile; a lock that
-    /// arrives too late is released.
+    /// Acquires the lock. The request is completed even if the connection ends first; a lock that is
+    /// acquired too late is released.
     fn acquire(&self, client: Option<ClientId>) -> Running {
         let (shared, key, holder) = (self.shared.clone(), self.key(), self.holder(client));
         let request = async move {
@@ -149,7 +151,7 @@ impl NodeEffects {
         later(async move {
             Input::MediaJoined(sessions.join(wanted).await.map_err(not_joined).map(|joined| {
                 let JoinedSession { resume_token, resume, muted, line, events } = joined;
-                // The receiver is gone only if this future is dropped as well.
+                // The send cannot fail: the receiver is dropped only together with this future.
                 let _ = arrived.send((line, events));
                 JoinedMedia { resume_token: ResumeToken::issued(resume_token.0), resume, muted }
             }))
@@ -168,7 +170,7 @@ impl NodeEffects {
         self.arriving.take()?.try_recv().ok()
     }
 
-    /// Takes the media session that is held or has just been joined.
+    /// Takes the media session: the one in `media`, or the one whose join has just been completed.
     fn take_media(&mut self) -> Option<Arc<MediaSessionHandle>> {
         self.media.take().or_else(|| self.arrived().map(|(line, _)| Arc::new(line)))
     }
@@ -200,7 +202,7 @@ impl NodeEffects {
         })
     }
 
-    /// Writes a change of the room to the store; the nodes that it concerns follow.
+    /// Writes a change of the room to the store. The affected nodes read it from there and apply it.
     fn change_room(&self, id: CallId, order: RoomOrder) -> Running {
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
         later(async move {
@@ -292,7 +294,7 @@ impl Drop for NodeEffects {
     }
 }
 
-/// Acquired lock on its way to its session. Released if it never arrives there.
+/// Acquired lock that its session has not received yet. Released if it is dropped before that.
 struct UnclaimedLock {
     shared: Arc<SessionsShared>,
     key: LockKey,
@@ -322,13 +324,14 @@ fn unavailable(error: PresenceError) -> Unavailable {
     Unavailable
 }
 
-/// Returns the event for the client's session; `None` if it does not concern the session.
+/// Converts an event of the media session for the client session. Returns `None` if the event is irrelevant
+/// to the client session.
 fn media_event(event: SessionEvent) -> Option<MediaEvent> {
     Some(match event {
         SessionEvent::Up => return None,
         SessionEvent::Talking { user, talking } => {
-            // Participants have user ids as names, except those that another client of a shared Janus has
-            // added.
+            // The name of a participant is a user id, unless another application that uses the same Janus
+            // has added the participant.
             let user_id = UserId::new(&user).ok()?;
             MediaEvent::Notify(Notification::Talking { user_id, talking })
         }
@@ -379,7 +382,8 @@ fn not_moderated(error: ModerationError) -> RpcError {
     }
 }
 
-/// Maps a failed change of the room. Only errors that may not recur are retryable.
+/// Maps the error of a room change to the error of the call. Only errors that a retry could avoid are
+/// retryable.
 fn not_changed(error: &RoomError) -> RpcError {
     match error {
         RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),

@@ -15,10 +15,10 @@
 //!                                 │        └───────────▶ MediaSessions (actors/anchors) │
 //!                                 └──────────────── members of the room ────────────────┘
 //! ```
-//! One [`ClientSession`](crate::domain::client_session::ClientSession) per connection decides what its client
-//! may do, holds and waits for. [`WsClient`](client::WsClient) is its only driver: it passes texts, results
-//! and changes to the session, and runs the effects through [`SessionEffects`]. No lock guards the state of a
-//! session.
+//! One [`ClientSession`](crate::domain::client_session::ClientSession) per connection decides what the client
+//! may do, and keeps track of what the client holds and waits for. [`WsClient`](client::WsClient) is the only
+//! driver of the session: it passes texts, results and changes to the session, and runs the effects through
+//! [`SessionEffects`]. No lock guards the state of a session.
 //!
 //! `WsClient` depends on no WebSocket library: texts arrive as messages, and leave through the [`outbound`]
 //! queue, which `src/ws` drains. The transport can therefore be replaced in `src/ws`.
@@ -53,10 +53,10 @@ pub use outbound::{EncodedNotification, Outbound};
 pub use presence_sync::PresenceSync;
 pub use session_manager::SessionManager;
 
-/// Longest interval between two checks for a silent client.
+/// Longest interval between two checks whether a client has become silent.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Source of the effects of new connections.
+/// Factory of the [`SessionEffects`] of new connections.
 pub trait Signalling: Send + Sync + 'static {
     fn effects(&self, peer: Arc<ConnectionInfo>) -> Box<dyn SessionEffects>;
 }

@@ -1,9 +1,9 @@
 //! Heartbeat of this gateway in presence, and notification of its connections about members, lost locks and
 //! changed rooms.
 //!
-//! It follows the changes of presence and of the store. A room's members are read once for all of its
-//! connections, and sent only if they differ. The sessions of the connections decide what a change means for
-//! them.
+//! The actor follows the changes of presence and of the store. It reads the members of a room once for all
+//! connections of the room, and sends them only if they differ from those that were sent last. The session of
+//! each connection decides what a change means for this connection.
 //!
 //! Owns: the schedule of these tasks. Never does: let presence, which may be unavailable, block other work.
 
@@ -39,7 +39,7 @@ const ROUND: Duration = Duration::from_secs(1);
 /// Time limit, when the node stops, for reporting the remaining departures to presence.
 const DEPARTURES: Duration = Duration::from_secs(2);
 
-/// Actor of the heartbeat of a gateway and of the members of its rooms.
+/// Actor that sends the heartbeat of a gateway, and the members of its rooms to their connections.
 pub struct PresenceSync {
     shared: Arc<SessionsShared>,
     news: Option<dirty_rooms::DirtyRooms>,
@@ -322,8 +322,8 @@ impl Behaviour for PresenceSync {
         }
     }
 
-    /// Waits until presence has recorded the departures, or `DEPARTURES` has passed. The clients have stopped
-    /// before.
+    /// Waits until presence has recorded the departures, or `DEPARTURES` has passed. The client actors have
+    /// already stopped.
     fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
         let shared = self.shared.clone();
         shared.tasks.close();

@@ -54,7 +54,7 @@ pub struct SessionsShared {
     pub(super) gateway: GatewayIncarnation,
     pins: Mutex<PinAttempts>,
     connections: Mutex<Connections>,
-    /// Rooms whose members must be read again, and the wake-up of the actor that reads them.
+    /// Rooms whose members must be read again, and the callback that wakes the actor that reads them.
     pub(super) stale: StaleRooms,
     /// Limits the concurrent renewals of locks.
     pub(super) renewals: Semaphore,
@@ -100,8 +100,8 @@ impl SessionsShared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a connection. Done before its lock is acquired, so that a connection that replaces this one
-    /// immediately can find it.
+    /// Registers a connection. Called before the lock of the connection is acquired: once the lock is held,
+    /// another connection may replace this one at any time and must be able to find it.
     pub(super) fn remember(&self, peer: &ConnectionInfo, actor: ActorRef<client::Msg>) {
         let connection = Connection { actor, out: peer.out.clone(), greeted: false };
         let mut connections = self.connections();
@@ -145,7 +145,7 @@ impl SessionsShared {
         let connections = self.connections();
         let rooms = connections.iter().filter(|(of, _)| room.is_none_or(|room| *of == room));
         for connection in rooms.flat_map(|(_, of_room)| of_room.values()) {
-            // An actor that is gone has released its lock.
+            // Fails only if the actor has ended, and such an actor has released its lock.
             let _ = connection.actor.tell_latest(slot, message());
         }
     }
@@ -188,8 +188,8 @@ impl SessionsShared {
         pins.attempt(user, address, right, now)
     }
 
-    /// Writes a presence entry. Users who lost the right to speak while their gateway was dead or their
-    /// client was away take no place in a full room.
+    /// Writes a presence entry. If the room is full, first deletes the entries of users who lost the right to
+    /// speak while their gateway was dead or their client was away.
     pub(super) async fn join(
         &self,
         room: &RoomId,
@@ -219,7 +219,8 @@ impl SessionsShared {
     /// the lock and the entry have expired anyway.
     pub(super) fn depart(self: &Arc<Self>, key: LockKey, fence: FencingToken, leave: bool, release: bool) {
         let shared = self.clone();
-        // Without a runtime the process is ending, and locks and entries that are not renewed expire.
+        // Without a runtime the process is ending. The departure need not be reported then: the lock and the
+        // entry expire because they are not renewed.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let told = async move { shared.report_departure(key, fence, leave, release).await };
             self.tasks.spawn_on(told, &runtime);

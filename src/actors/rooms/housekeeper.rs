@@ -213,7 +213,8 @@ impl Housekeeper {
     }
 }
 
-/// Counts the anchors of rooms, without those who may not speak: presence forgets them only later.
+/// Counts the anchors in each room. Leaves out users who may not speak any more, because presence may still
+/// list them for some time.
 async fn count(
     presence: Arc<dyn Presence>,
     directory: Arc<Directory>,

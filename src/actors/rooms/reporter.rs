@@ -1,10 +1,10 @@
-//! Writes the events of changes that no request makes: anchors who join and leave, and recordings that are
-//! ready. Runs on the leader only.
+//! Writes the events of changes that are not made by a request: anchors who join or leave, and recordings
+//! that become ready. Runs on the leader only.
 //!
 //! The rules are in [`domain::reported_anchors`](crate::domain::reported_anchors) and
-//! [`domain::recording`](crate::domain::recording). Each step is a compare-and-swap, so two leaders at the
-//! same time, or a new leader after a lost answer, write an event once. A failed step is tried again at the
-//! next look at its room.
+//! [`domain::recording`](crate::domain::recording). Each step is a compare-and-swap, so an event is
+//! written only once, even if there are two leaders at the same time, or a new leader after an answer of the
+//! store was lost. A failed step is tried again when its room is examined next.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::recordings::Recordings;
 use crate::store::Revision;
 
-/// Interval of looks at the rooms that have anchors: only a read of presence finds an entry that has expired.
+/// Interval at which rooms with anchors are examined: an expired entry is found only by reading presence.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Maximum number of rooms that are examined at the same time.
 const AT_ONCE: usize = 16;
@@ -40,9 +40,9 @@ pub struct Reporter {
     /// `None` on a node without presence, which reports no anchors.
     presence: Option<Arc<dyn Presence>>,
     recordings: Arc<Recordings>,
-    /// Rooms to look at.
+    /// Rooms to examine.
     rooms: BTreeSet<RoomId>,
-    /// True if a recording may be ready since the last look.
+    /// True if a recording may have become ready since the recordings were last examined.
     look_at_recordings: bool,
     news: Option<DirtyRooms>,
     busy: bool,
@@ -56,7 +56,7 @@ pub enum Msg {
     RoomsChanged,
     Presence(NewsStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
     Recordings(watch::Receiver<Option<Revision>>),
-    /// Errors of a look; empty if there were none.
+    /// Errors of an examination; empty if there were none.
     Looked(Vec<String>),
 }
 
@@ -144,7 +144,7 @@ impl Reporter {
         self.last_error = first;
     }
 
-    /// Marks the rooms that satisfy `wanted` for a look.
+    /// Adds the rooms that satisfy `wanted` to the rooms to examine.
     fn mark(&mut self, wanted: impl Fn(&RoomView) -> bool) {
         let rooms = self.context.directory.rooms();
         self.rooms.extend(rooms.iter().filter(|(_, view)| wanted(view)).map(|(room, _)| room.clone()));
@@ -168,11 +168,11 @@ impl Reporter {
 
     fn tick(&mut self, cx: &mut Cx<Self>) {
         match self.last_error {
-            // A look has failed, perhaps at a room whose first anchor has joined.
+            // The last examination failed, perhaps for a room whose first anchor is not reported yet.
             Some(_) => self.mark(RoomView::is_open),
             None => self.mark(|view| reported(view).is_some_and(|known| !known.anchors.is_empty())),
         }
-        // A mixer that is gone delays no recording.
+        // A recording may have become ready because a mixer that had not finished it is gone.
         self.look_at_recordings = true;
         self.timer = Some(cx.after(LOOK_EVERY, Msg::Tick));
     }

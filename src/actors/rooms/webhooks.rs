@@ -25,7 +25,8 @@ pub struct WebhookSupervisor {
     webhooks: Arc<Webhooks>,
     ledger: Arc<Ledger>,
     guard: LeaderGuard,
-    /// Endpoints with an actor, by name. One that is stopping stays until it has ended.
+    /// Endpoints that have an actor, by name. An endpoint whose actor is stopping is kept until the actor has
+    /// ended.
     running: BTreeMap<String, Arc<Endpoint>>,
 }
 

@@ -39,8 +39,8 @@ const PLAYERS: [(&str, Start); 7] = [
     ("GStreamer playbin3", |url, file, seconds| gstreamer("playbin3", url, file, seconds)),
 ];
 
-/// Players that run in Chromium. `make test` leaves them out: browsers are too much for a small
-/// machine.
+/// Players that run in Chromium. `make test` skips them, because a browser needs more resources than a small
+/// machine has.
 const WEB_PLAYERS: [(&str, &str, Start); 2] = [
     ("HLS", "video.js", |url, file, seconds| web("video.js", url, file, seconds)),
     ("plain stream", "<audio> in Chromium", |url, file, seconds| web("audio", url, file, seconds)),

@@ -1,5 +1,6 @@
-//! Attacks that a node has withstood, one line each with the response and the effect on others: for readers
-//! of the test output, and for `make abuse`, which names a file in `ABUSE_TABLE` and prints it as a table.
+//! Report of the attacks that a node has withstood. Each attack has one line with the response and the effect
+//! on others. The lines are part of the test output. They are also written to the file that `ABUSE_TABLE`
+//! names, if any: `make abuse` sets this variable and prints the file as a table.
 
 use super::{add_to_table, report};
 

@@ -45,7 +45,7 @@ struct Running {
     listing: Listing,
 }
 
-/// Rest of a call, after the members of the room were listed.
+/// What remains to be done for a call after the members of the room have been listed.
 #[derive(Debug)]
 enum Listing {
     Nothing,
@@ -93,7 +93,7 @@ impl Calls {
         self.running.iter().any(|call| call.id == id)
     }
 
-    /// Removes the calls whose time is over. A `join` goes on without its call.
+    /// Removes and returns the calls that have timed out. A `join` continues after its call has timed out.
     fn expired(&mut self, now: Duration) -> Vec<CallId> {
         let mut expired = Vec::new();
         self.queue.retain(|queued| match queued {
@@ -120,15 +120,15 @@ impl ClientSession {
             return;
         }
         if matches!(method, Method::Join(_) | Method::Keepalive(_) | Method::Status(_)) {
-            // Recorded on arrival, not when the call starts or presence has answered: that delay is ours, not
-            // the client's.
+            // Recorded on arrival, not when the call starts or when presence has answered: the client is not
+            // responsible for the delay in between.
             self.heard(at);
         }
         let deadline = at.now + self.rules.call_timeout;
         self.calls.queue.push_back(Queued::Call { id, method, deadline });
     }
 
-    /// Answers the calls whose time is over.
+    /// Answers the calls that have timed out.
     pub(super) fn expire_calls(&mut self, now: Duration) {
         let timeout = |id| Effect::Reply(id, Err(ErrorCode::Timeout.into()));
         self.effects.extend(self.calls.expired(now).into_iter().map(timeout));
@@ -198,8 +198,8 @@ impl ClientSession {
         }
     }
 
-    /// Answers a refused call, unless it has timed out. Then closes the connection if the reason concerns all
-    /// of it.
+    /// Answers a refused call, unless it has timed out. Then closes the connection if the reason affects the
+    /// whole connection and not only this call.
     pub(super) fn refused(&mut self, call: Option<CallId>, refusal: Refusal, at: &Surroundings) {
         let (error, code) = match refusal {
             Refusal::Error(error) => (error, None),
@@ -327,7 +327,7 @@ impl ClientSession {
         }
     }
 
-    /// Lists the members of the room, if this user may do this in it.
+    /// Lists the members of the room, if this user may perform the action in it.
     fn list(&mut self, id: CallId, action: Action, rest: Listing, at: &Surroundings) -> Result<(), Refusal> {
         self.must(action, at)?;
         if let Some(call) = self.calls.running.iter_mut().find(|call| call.id == id) {
@@ -370,7 +370,7 @@ impl ClientSession {
         Standing { user: self.peer.user.clone(), claimed: self.peer.claimed }
     }
 
-    /// Returns another user who is in the room, if this user may change roles.
+    /// Returns the standing of another user, if that user is in the room and this user may change roles.
     fn other(
         &self,
         user: &UserId,
@@ -383,9 +383,9 @@ impl ClientSession {
         Ok(Standing { user: member.user_id, claimed: member.role.into() })
     }
 
-    /// Returns the order to ban or kick a user, which is a record in the store. Every gateway that sees it
-    /// closes the user's connection, the node of the room's Janus removes the user from the mix, and listener
-    /// nodes end the user's streams.
+    /// Returns the order to ban or kick a user. The ban or kick is a record in the store: every gateway that
+    /// sees the record closes the user's connection, the node that has the room's Janus removes the user from
+    /// the mix, and listener nodes end the user's streams.
     fn ban(&self, user: UserId, members: Vec<PresenceEntry>, at: &Surroundings) -> Result<BanOrder, Refusal> {
         let room = self.must(Action::Ban(None), at)?;
         let present = members.into_iter().find(|member| member.user_id == user);

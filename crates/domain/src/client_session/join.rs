@@ -1,4 +1,4 @@
-//! Steps of a `join`: pin, lock, way into the room, presence entry, media session.
+//! Steps of a `join`: pin, lock, list of the members, presence entry, media session.
 //!
 //! ```text
 //! Pin ─▶ Lock ─▶ Members ─▶ Presence ─▶ Media ─▶ Shown ─▶ answered

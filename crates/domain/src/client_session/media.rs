@@ -20,7 +20,7 @@ pub(super) struct Media {
 }
 
 impl ClientSession {
-    /// Looks for silence of the client, at intervals.
+    /// Checks at intervals whether the client is silent.
     pub(super) fn check_silence(&mut self, at: &Surroundings) {
         let (limit, every) = (self.rules.silence, self.rules.check_every);
         if let State::Joined(_, media) = &mut self.state

@@ -61,7 +61,8 @@ pub use values::{
     Surroundings, Unavailable, Waiter,
 };
 
-/// Base delay for reconnecting after a session that ended without an event, or because its client was silent.
+/// Base delay for reconnecting after a media session that was lost, or was ended because its client was
+/// silent.
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 /// Retry delay if a dependency is unavailable.
 const AWAY: Duration = Duration::from_secs(1);
@@ -74,7 +75,7 @@ pub struct ClientSession {
     peer: Peer,
     rules: Arc<Rules>,
     state: State,
-    /// Time since which there is no media session; only used while there is none.
+    /// Time since which this connection has had no media session. Only used while there is none.
     outside_since: Duration,
     acquiring: bool,
     renewing: bool,
@@ -103,7 +104,8 @@ struct HeldLock {
     client: Option<ClientId>,
     fence: FencingToken,
     renew_at: Duration,
-    /// The next `join` must acquire a new fencing token: a departure under this one may still be in progress.
+    /// The next `join` must acquire a new fencing token, because the removal of the presence entry under this
+    /// one may still be in progress.
     spent: bool,
 }
 
@@ -193,7 +195,7 @@ impl ClientSession {
         std::mem::take(&mut self.effects)
     }
 
-    /// Returns true if the connection is closed and no effect in progress matters any more.
+    /// Returns true if the connection is closed and the session needs no result of an effect any more.
     pub fn is_over(&self) -> bool {
         let released = matches!(&self.state, State::Closing(closing) if closing.release.is_none());
         released && !self.acquiring && !self.joining_media && !self.presence.is_writing()
@@ -238,13 +240,13 @@ impl ClientSession {
         Ok(room.clone())
     }
 
-    /// Returns true if the token is for a room that was deleted and whose id another room has now.
+    /// Returns true if the token is for a deleted room whose id now belongs to another room.
     fn is_of_earlier_room(&self, at: &Surroundings) -> bool {
         let meta = at.room.as_ref().and_then(|room| room.meta.as_ref());
         meta.is_some_and(|meta| !self.peer.grant.is_for(meta))
     }
 
-    /// Returns the role in force of this user.
+    /// Returns the effective role of this user.
     fn role(&self, room: &RoomView) -> RoomRole {
         roles::in_force(&room.users, &self.peer.user, self.peer.claimed)
     }
@@ -364,8 +366,8 @@ impl ClientSession {
         }
     }
 
-    /// Gives up what this connection holds. If the media session is kept because the node drains, asks the
-    /// client to reconnect.
+    /// Ends the calls and the media session of a closed connection, and prepares the release of its lock. If
+    /// the media session is kept because the node is draining, asks the client to reconnect.
     fn closed(&mut self, code: CloseCode, left: bool, at: &Surroundings) {
         if matches!(self.state, State::Closing(_)) {
             return;

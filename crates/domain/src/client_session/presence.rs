@@ -1,6 +1,6 @@
 //! Writes of one presence entry, one at a time, so that the newest value is written last.
 //!
-//! Owns the entry as it should be, and the writes that wait. Does not know the connection.
+//! Owns the desired entry and the queued writes. Does not know the connection.
 
 use super::values::{Effect, Unavailable, Waiter};
 use crate::connection::{FencingToken, JoinOutcome};
@@ -9,7 +9,7 @@ use crate::presence_entry::PresenceEntry;
 /// Presence entry of a session, with the write in progress and those that wait.
 #[derive(Debug, Default)]
 pub(super) struct EntryWriter {
-    /// Entry as it should be; `None` if the user should not be in the room.
+    /// Desired entry; `None` if the user should not be in the room.
     entry: Option<PresenceEntry>,
     writing: Option<Write>,
     /// The entry is to be removed after the write in progress.
@@ -51,8 +51,8 @@ impl EntryWriter {
         true
     }
 
-    /// Writes the entry under a newer fencing token from now on, unless it is being removed: a departure that
-    /// is late must not remove an entry that is added after it.
+    /// Sets a newer fencing token for later writes of the entry. An entry that is being removed keeps its
+    /// token, so that a delayed removal cannot remove an entry that is added later.
     pub fn renew_fence(&mut self, fence: FencingToken) {
         if let Some(entry) = self.entry.as_mut().filter(|_| !self.leaving) {
             entry.fence = fence;
@@ -76,7 +76,7 @@ impl EntryWriter {
         (present, self.discard())
     }
 
-    /// Forgets the writes that wait. Returns their waiters.
+    /// Discards the queued writes. Returns their waiters.
     pub fn discard(&mut self) -> Vec<Waiter> {
         self.changed = false;
         let mut waiters = std::mem::take(&mut self.waiting);
@@ -116,8 +116,8 @@ impl EntryWriter {
         enter.waiters
     }
 
-    /// Takes note that the update has ended. Returns its waiters. A failed update is made up for by the next
-    /// one, such as that of a keepalive.
+    /// Records that the update has ended. Returns its waiters. A failed update is not repeated: the next one,
+    /// for example that of a keepalive, writes the whole entry.
     pub fn updated(&mut self) -> Vec<Waiter> {
         match self.writing.take() {
             Some(Write::Update(waiters)) => waiters,

@@ -30,7 +30,7 @@ const OPEN: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":0
 const OFFER: &str = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:ab12\r\na=ice-pwd:01\r\n\
     a=fingerprint:sha-256 AB:CD\r\na=rtpmap:111 opus/48000/2\r\n";
 
-/// Session with the state of the world around it.
+/// Session under test, with the surroundings that it sees.
 struct Rig {
     session: ClientSession,
     at: Surroundings,
@@ -58,7 +58,7 @@ impl Rig {
         Self { session: ClientSession::new(peer, Arc::new(rules), now), at }
     }
 
-    /// Returns an anchor's session with the lock, under fencing token 1.
+    /// Returns the session of an anchor that holds the lock under fencing token 1.
     fn connected() -> Self {
         Self::connected_as(UserRole::Anchor)
     }

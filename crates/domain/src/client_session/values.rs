@@ -1,4 +1,4 @@
-//! Values that a client session takes and returns: its facts, inputs and effects.
+//! Values that a client session takes and returns: its user, rules, surroundings, inputs and effects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::signalling::{CloseCode, Method, Notification, RpcError};
 use crate::users::BanOrder;
 use crate::view::RoomView;
 
-/// User of a connection, as its token and its upgrade request say.
+/// User of a connection, as given by the token and the upgrade request.
 #[derive(Debug, Clone)]
 pub struct Peer {
     pub room: RoomId,
@@ -39,7 +39,7 @@ pub struct Rules {
     pub renew_every: Duration,
     /// Maximum time without a sign of life from a client in the room (`presence.timeout`).
     pub silence: Duration,
-    /// Interval between two checks for that silence, and delay before a failed renewal is repeated.
+    /// Interval between two checks for a silent client, and delay before a failed renewal is repeated.
     pub check_every: Duration,
 }
 
@@ -49,7 +49,7 @@ pub struct Surroundings {
     /// Monotonic time.
     pub now: Duration,
     pub wall: UnixMs,
-    /// Room as the store has it, empty if there is none; `None` until the store is listed.
+    /// Room in the store, empty if there is no such room; `None` until the store has been listed.
     pub room: Option<Arc<RoomView>>,
     /// Random unit, for jitter.
     pub random: f64,
@@ -135,7 +135,7 @@ pub enum Input {
         join: u64,
         event: MediaEvent,
     },
-    /// The connection is closed. `left`: `leave` arrived and no `join` after it.
+    /// The connection is closed. `left`: true if `leave` arrived, and no `join` after it.
     Closed {
         code: CloseCode,
         left: bool,
@@ -145,7 +145,7 @@ pub enum Input {
 /// Action for the shell. Effects are started in order; their results come back as inputs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Acquires the connection lock as this client. Must run to its end, even after a panic of the shell.
+    /// Acquires the connection lock for this client. Must run to completion, even if the shell panics.
     Acquire {
         client: Option<ClientId>,
     },
@@ -162,7 +162,8 @@ pub enum Effect {
     },
     /// Lists the presence entries of the room.
     ListMembers(Waiter),
-    /// Adds the presence entry. Banned users take no place.
+    /// Adds the presence entry. If the room is full, the shell first removes the entries of users who may not
+    /// speak.
     Enter {
         entry: PresenceEntry,
         max_anchors: usize,
@@ -177,7 +178,7 @@ pub enum Effect {
     },
     /// Keeps the joined media session and follows its events, under this number.
     FollowMedia(u64),
-    /// Lets go of the media session, which then waits for its client.
+    /// Releases the media session, which then waits for its client to resume it.
     DropMedia,
     /// Ends the media session.
     LeaveMedia,

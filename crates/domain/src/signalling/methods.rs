@@ -36,7 +36,7 @@ pub enum Method {
     Ban(Member),
     /// Lifts a ban; only for hosts and co-hosts.
     Unban(Member),
-    /// Disconnects a user, who may come back shortly after; for those who may ban the user.
+    /// Disconnects a user, who may come back shortly after; only for callers who may ban the user.
     Kick(Member),
     /// Gives another user a role; only for hosts.
     SetRole(RoleParams),

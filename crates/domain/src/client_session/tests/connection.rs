@@ -1,4 +1,4 @@
-//! Tests of the lock, of the room's changes and of the end of a connection.
+//! Tests of the connection lock, of changes of the room, and of the end of a connection.
 
 use super::*;
 

@@ -245,14 +245,14 @@ impl World {
         self.settle();
     }
 
-    /// Checks that at most one connection is left, that it has the lock, and that a keepalive puts it into
-    /// the room. Then ends it.
+    /// Checks that at most one connection is still open, that it has the lock, and that, if it has joined, a
+    /// keepalive restores its presence entry. Then closes this connection.
     fn check(&mut self) {
         self.settle();
         self.renew_all();
         self.renew_all();
         if self.forgot {
-            // An entry written under a newer token than that of the restored lock stays until its timeout.
+            // An entry that has a newer fencing token than the restored lock remains until it times out.
             self.backend.entry = None;
         }
         let open: Vec<usize> = (0..self.connections.len()).filter(|n| self.is_open(*n)).collect();

@@ -17,7 +17,7 @@ struct History {
     held: BTreeSet<u64>,
     fences: u64,
     close: Option<CloseCode>,
-    /// Media sessions that were joined and are neither held, left nor dropped.
+    /// Number of media sessions that were joined, but not yet followed, left or dropped.
     loose: usize,
     media: usize,
 }
@@ -31,7 +31,7 @@ impl History {
                 Effect::Depart { fence, release: true, .. } => {
                     assert!(self.held.remove(&fence.0), "released twice or never held: {fence:?}");
                     assert!(!self.is_writing(), "the lock is released during a write");
-                    // Newer acquisitions have replaced the earlier ones.
+                    // This acquisition has replaced the earlier ones, which are not released separately.
                     self.held.retain(|held| *held > fence.0);
                 }
                 Effect::FollowMedia(_) => {
@@ -56,7 +56,7 @@ impl History {
         self.running.iter().any(|effect| matches!(effect, Effect::Enter { .. } | Effect::Update(_)))
     }
 
-    /// Ends one of the effects in progress. `luck` decides its outcome.
+    /// Completes one of the effects in progress. `luck` selects its outcome.
     fn end_one(&mut self, choice: usize, luck: usize) -> Option<Input> {
         if self.running.is_empty() {
             return None;
@@ -127,7 +127,8 @@ fn call(choice: usize) -> Method {
     Method::parse(name, Some(params)).unwrap()
 }
 
-/// Runs one history. Each step is a kind, a choice and the luck of an outcome.
+/// Runs one history. Each step consists of its kind, the number of an alternative, and the `luck` that
+/// selects an outcome.
 fn run(steps: &[(u8, usize, usize)]) {
     let (mut rig, mut history) = (Rig::new(UserRole::Host), History::default());
     history.take(rig.feed(Input::Opened));
@@ -162,7 +163,7 @@ fn run(steps: &[(u8, usize, usize)]) {
     }
     let answered = history.close.is_none();
     if answered {
-        // Every call is answered once everything has an outcome, or its time is over.
+        // Every call must be answered after all effects have ended and the calls have timed out.
         while let Some(input) = history.end_one(0, 7) {
             history.take(rig.feed(input));
         }

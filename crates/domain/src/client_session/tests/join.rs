@@ -3,7 +3,8 @@
 use super::*;
 use crate::pin_attempts::Guess;
 
-/// Returns the session of an anchor who joins a locked room with these parameters, waiting for the members.
+/// Returns the session of an anchor who joins a locked room with these parameters. The session waits for the
+/// list of the members.
 fn at_locked_door(params: Value) -> Rig {
     let mut rig = Rig::connected();
     rig.at.room = Some(room(LOCKED, &[]));
