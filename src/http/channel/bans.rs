@@ -15,8 +15,8 @@ use crate::stage::FoundPerson;
 
 /// Bans a person, anchor or listener, from the room, as a host. May be repeated.
 ///
-/// The person must be in the room, have written, have a hand raised, or have been invited. Every token of the
-/// person is refused until the ban is lifted.
+/// The person must be in the room, have written in the chat, have a hand raised, or have been invited. Every
+/// token of the person is refused until the ban is lifted.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/bans/{person}", operation_id = "banPerson", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
@@ -45,8 +45,8 @@ pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl R
 
 /// Kicks a person, anchor or listener, out of the room, as a host: the person may come back. May be repeated.
 ///
-/// The person must be in the room, have written, have a hand raised, or have been invited. Every token of the
-/// person is refused for about ten seconds.
+/// The person must be in the room, have written in the chat, have a hand raised, or have been invited. Every
+/// token of the person is refused for about ten seconds.
 #[utoipa::path(
     post, path = "/hls/rooms/{room}/kicks/{person}", operation_id = "kickPerson", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),

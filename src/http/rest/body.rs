@@ -189,7 +189,7 @@ pub(super) struct ListenerTokenAnswer {
     pub token: String,
     /// Time at which the token expires.
     pub expires_at: u64,
-    /// Id of the listener, the subject of the token: the given one, or a random one.
+    /// Id of the listener, which is the subject of the token: the id in the request, or a random one.
     pub user_id: String,
     /// Id of the listener in the listener channel of the room.
     #[schema(pattern = "^[0-9a-f]{16}$")]

@@ -175,7 +175,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
     Ok(Json(UsersAnswer { success: true, users: everybody(&known, present, person_id) }))
 }
 
-/// User and the id in the listener channel.
+/// Id of the user, and the id that the user has in the listener channel.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PersonAnswer {
