@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use stentor::actors::context::Context;
-use stentor::rooms::dirty_rooms::DirtyRooms;
 use stentor::actors::kernel::{
     ActorState, ActorSystem, Behaviour, ChildSpec, Cx, Message, RootOptions, SystemHandle,
 };
@@ -22,6 +21,7 @@ use stentor::domain::keys::{self, RoomPart};
 use stentor::domain::model::Meta;
 use stentor::etcd::EtcdStore;
 use stentor::rooms::Scope;
+use stentor::rooms::dirty_rooms::DirtyRooms;
 use stentor::store::Store;
 use stentor::store::embedded::EmbeddedStore;
 use stentor::telemetry::Metrics;

@@ -865,7 +865,7 @@ type ListenerTokenAnswer struct {
 	// Token Token for the playlist, media and keys of the room.
 	Token string `json:"token"`
 
-	// UserId Id of the listener, the subject of the token: the given one, or a random one.
+	// UserId Id of the listener, which is the subject of the token: the id in the request, or a random one.
 	UserId string `json:"userId"`
 }
 
@@ -936,7 +936,7 @@ type NewKeyAnswer struct {
 	Success bool `json:"success"`
 }
 
-// PersonAnswer User and the id in the listener channel.
+// PersonAnswer Id of the user, and the id that the user has in the listener channel.
 type PersonAnswer struct {
 	// PersonId Id of the user in the listener channel of the room.
 	PersonId string `json:"personId"`

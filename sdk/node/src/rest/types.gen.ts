@@ -504,7 +504,7 @@ export type ListenerTokenAnswer = {
      */
     expiresAt: number;
     /**
-     * Id of the listener, the subject of the token: the given one, or a random one.
+     * Id of the listener, which is the subject of the token: the id in the request, or a random one.
      */
     userId: string;
     /**
@@ -604,7 +604,7 @@ export type NewKeyAnswer = {
 };
 
 /**
- * User and the id in the listener channel.
+ * Id of the user, and the id that the user has in the listener channel.
  */
 export type PersonAnswer = {
     /**

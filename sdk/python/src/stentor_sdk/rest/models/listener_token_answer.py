@@ -17,7 +17,7 @@ class ListenerTokenAnswer:
         success (bool): Always true.
         token (str): Token for the playlist, media and keys of the room.
         expires_at (int): Time at which the token expires.
-        user_id (str): Id of the listener, the subject of the token: the given one, or a random one.
+        user_id (str): Id of the listener, which is the subject of the token: the id in the request, or a random one.
         person_id (str): Id of the listener in the listener channel of the room.
     """
 

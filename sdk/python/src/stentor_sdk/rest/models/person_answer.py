@@ -11,7 +11,7 @@ T = TypeVar("T", bound="PersonAnswer")
 
 @_attrs_define
 class PersonAnswer:
-    """User and the id in the listener channel.
+    """Id of the user, and the id that the user has in the listener channel.
 
     Attributes:
         success (bool): Always true.
