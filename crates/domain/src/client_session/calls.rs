@@ -45,7 +45,7 @@ struct Running {
     listing: Listing,
 }
 
-/// What remains to be done for a call after the members of the room have been listed.
+/// Rest of a call, for the time after the members of the room have been listed.
 #[derive(Debug)]
 enum Listing {
     Nothing,

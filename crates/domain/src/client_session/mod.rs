@@ -319,7 +319,7 @@ impl ClientSession {
         let (acquiring, repeat_at) = (self.acquiring, at.now + self.rules.check_every);
         let Some(lock) = self.lock_mut().filter(|lock| lock.fence == fence) else { return };
         match outcome {
-            // An acquisition in progress may itself have replaced this fencing token. Its outcome decides then.
+            // An acquisition in progress may have replaced this fencing token. Its outcome decides then.
             Ok(RenewOutcome::Lost) if !acquiring => self.close(CloseCode::Replaced),
             Ok(RenewOutcome::StillOurs | RenewOutcome::Lost) => {}
             Err(Unavailable) => lock.renew_at = lock.renew_at.min(repeat_at),
