@@ -28,8 +28,9 @@ use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::recordings::Recordings;
 use crate::store::Revision;
 
-/// Interval at which rooms with anchors are examined: an expired entry is found only by reading presence.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Interval at which rooms with anchors are examined, because an expired entry is found only by reading
+/// presence.
+const EXAMINE_EVERY: Duration = Duration::from_secs(5);
 /// Maximum number of rooms that are examined at the same time.
 const AT_ONCE: usize = 16;
 
@@ -43,10 +44,10 @@ pub struct Reporter {
     /// Rooms to examine.
     rooms: BTreeSet<RoomId>,
     /// True if a recording may have become ready since the recordings were last examined.
-    look_at_recordings: bool,
+    recordings_due: bool,
     news: Option<DirtyRooms>,
     busy: bool,
-    looks: u64,
+    examinations: u64,
     last_error: Option<String>,
     timer: Option<Timer>,
 }
@@ -57,7 +58,7 @@ pub enum Msg {
     Presence(NewsStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
     Recordings(watch::Receiver<Option<Revision>>),
     /// Errors of an examination; empty if there were none.
-    Looked(Vec<String>),
+    Examined(Vec<String>),
 }
 
 impl Message for Msg {
@@ -67,7 +68,7 @@ impl Message for Msg {
             Self::RoomsChanged => "rooms_changed",
             Self::Presence(..) => "presence",
             Self::Recordings(_) => "recordings",
-            Self::Looked(_) => "looked",
+            Self::Examined(_) => "examined",
         }
     }
 }
@@ -85,57 +86,58 @@ impl Reporter {
             presence,
             recordings,
             rooms: BTreeSet::new(),
-            look_at_recordings: false,
+            recordings_due: false,
             news: None,
             busy: false,
-            looks: 0,
+            examinations: 0,
             last_error: None,
             timer: None,
         }
     }
 
-    /// Reports what is due, unless an earlier report is in progress: the end of that one starts the next.
-    fn look(&mut self, cx: &mut Cx<Self>) {
+    /// Examines the rooms and recordings that are due, unless an examination is in progress: its end starts
+    /// the next one.
+    fn examine(&mut self, cx: &mut Cx<Self>) {
         // Before the first list, no room is known.
         if self.busy || !self.context.rooms_listed() {
             return;
         }
-        let marked = std::mem::take(&mut self.rooms).into_iter().filter(|_| self.presence.is_some());
+        let due = std::mem::take(&mut self.rooms).into_iter().filter(|_| self.presence.is_some());
         let open = |room: RoomId| {
             let view = self.context.directory.room(&room).filter(|view| view.is_open())?;
             Some((room, view))
         };
-        let rooms: Vec<_> = marked.filter_map(open).collect();
-        let ready = match std::mem::take(&mut self.look_at_recordings) {
+        let rooms: Vec<_> = due.filter_map(open).collect();
+        let ready = match std::mem::take(&mut self.recordings_due) {
             true => self.recordings.to_be_reported(),
             false => Vec::new(),
         };
         if rooms.is_empty() && ready.is_empty() {
             return;
         }
-        (self.busy, self.looks) = (true, self.looks + 1);
+        (self.busy, self.examinations) = (true, self.examinations + 1);
         let (presence, service, recordings) =
             (self.presence.clone(), self.service.clone(), self.recordings.clone());
-        let look = async move {
-            let looks = stream::iter(rooms).map(|(room, view)| {
+        let examination = async move {
+            let reports = stream::iter(rooms).map(|(room, view)| {
                 let (presence, service) = (presence.clone(), service.clone());
                 async move {
-                    let outcome = attend(&*presence?, &service, &room, &view).await;
+                    let outcome = report_anchors(&*presence?, &service, &room, &view).await;
                     outcome.err().map(|error| format!("{room}: {error}"))
                 }
             });
             let mut errors: Vec<_> =
-                looks.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+                reports.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
             for known in ready {
                 let outcome = recordings.report_ready(&known).await;
                 errors.extend(outcome.err().map(|error| format!("recording {}: {error}", known.id)));
             }
             errors
         };
-        cx.run(look, Msg::Looked);
+        cx.run(examination, Msg::Examined);
     }
 
-    fn looked(&mut self, errors: Vec<String>) {
+    fn examined(&mut self, errors: Vec<String>) {
         self.busy = false;
         let first = errors.into_iter().next();
         if let Some(error) = first.as_ref().filter(|_| self.last_error.is_none()) {
@@ -145,7 +147,7 @@ impl Reporter {
     }
 
     /// Adds the rooms that satisfy `wanted` to the rooms to examine.
-    fn mark(&mut self, wanted: impl Fn(&RoomView) -> bool) {
+    fn examine_later(&mut self, wanted: impl Fn(&RoomView) -> bool) {
         let rooms = self.context.directory.rooms();
         self.rooms.extend(rooms.iter().filter(|(_, view)| wanted(view)).map(|(room, _)| room.clone()));
     }
@@ -153,33 +155,33 @@ impl Reporter {
     fn presence_changed(&mut self, event: PresenceEvent<MembersChanged>) {
         match event {
             PresenceEvent::Told(MembersChanged { room }) => drop(self.rooms.insert(room)),
-            PresenceEvent::LookAgain => self.mark(RoomView::is_open),
+            PresenceEvent::LookAgain => self.examine_later(RoomView::is_open),
         }
     }
 
     fn rooms_changed(&mut self) {
         let Some(changed) = self.news.as_ref().map(DirtyRooms::take) else { return };
-        self.look_at_recordings = true;
+        self.recordings_due = true;
         self.rooms.extend(changed.rooms);
         if changed.rebuilt {
-            self.mark(RoomView::is_open);
+            self.examine_later(RoomView::is_open);
         }
     }
 
     fn tick(&mut self, cx: &mut Cx<Self>) {
         match self.last_error {
             // The last examination failed, perhaps for a room whose first anchor is not reported yet.
-            Some(_) => self.mark(RoomView::is_open),
-            None => self.mark(|view| reported(view).is_some_and(|known| !known.anchors.is_empty())),
+            Some(_) => self.examine_later(RoomView::is_open),
+            None => self.examine_later(|view| reported(view).is_some_and(|known| !known.anchors.is_empty())),
         }
         // A recording may have become ready because a mixer that had not finished it is gone.
-        self.look_at_recordings = true;
-        self.timer = Some(cx.after(LOOK_EVERY, Msg::Tick));
+        self.recordings_due = true;
+        self.timer = Some(cx.after(EXAMINE_EVERY, Msg::Tick));
     }
 }
 
 /// Reports the anchors of one room.
-async fn attend(
+async fn report_anchors(
     presence: &dyn Presence,
     service: &RoomService,
     room: &RoomId,
@@ -243,17 +245,17 @@ impl Behaviour for Reporter {
             // The next incarnation starts by reading everything.
             Msg::Presence(_, None) => return cx.fail("the stream of presence events ended"),
             Msg::Recordings(changes) => {
-                self.look_at_recordings = true;
+                self.recordings_due = true;
                 next_recordings(changes, cx);
             }
-            Msg::Looked(errors) => self.looked(errors),
+            Msg::Examined(errors) => self.examined(errors),
         }
-        self.look(cx);
+        self.examine(cx);
     }
 
     fn observe(&self) -> ActorState {
         ActorState {
-            observed: json!({ "looks": self.looks, "waiting": self.rooms.len() }),
+            observed: json!({ "examinations": self.examinations, "waiting": self.rooms.len() }),
             reason: self.last_error.clone(),
             ..ActorState::state(if self.busy { "working" } else { "resting" })
         }
