@@ -22,7 +22,6 @@
 
 pub use stentor_actor_kernel as kernel;
 
-pub mod anchors;
 pub mod context;
 pub mod copy_watch;
 pub mod gateway;

@@ -3,11 +3,11 @@
 
 use actix::ArbiterHandle;
 
-use super::anchors::supervisor::MediaSupervisor;
-use super::anchors::{AnchorParts, MediaSessions};
 use super::context::Context;
 use super::copy_watch::CopyWatch;
 use super::gateway::acceptor::Acceptor;
+use super::gateway::media::supervisor::MediaSupervisor;
+use super::gateway::media::{AnchorParts, MediaSessions};
 use super::gateway::supervisor::GatewaySupervisor;
 use super::gateway::{GatewayParts, PresenceSync, SessionManager};
 use super::janus::supervisor::JanusSupervisor;

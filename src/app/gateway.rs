@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
-use crate::actors::anchors::{AnchorParts, Januses, LocalJanus, MediaSessions};
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
+use crate::actors::gateway::media::{AnchorParts, Januses, LocalJanus, MediaSessions};
 use crate::actors::gateway::{GatewayParts, SessionManager};
 use crate::actors::node::GatewayRole;
 use crate::auth::{Seal, Secrets};

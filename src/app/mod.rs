@@ -32,9 +32,9 @@ use actix::{Arbiter, ArbiterHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::actors::anchors::LocalJanus;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
+use crate::actors::gateway::media::LocalJanus;
 use crate::actors::janus::JanusShared;
 use crate::actors::janus::supervisor::JanusSupervisor;
 use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};

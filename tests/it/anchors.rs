@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stentor::actors::anchors::{CallError, Join, JoinError, ModerationError, SessionEvent};
+use stentor::actors::gateway::media::{CallError, Join, JoinError, ModerationError, SessionEvent};
 use stentor::domain::ids::{Epoch, MediaAddr, Pin, RoomId};
 use stentor::domain::media_session::{End, JoinUnavailable};
 use stentor::domain::mix::MixShare;

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::ConnectionInfo;
 use super::client;
 use super::session_manager::SessionsShared;
-use crate::actors::anchors::{
+use crate::actors::gateway::media::{
     self, CallError, JoinError, JoinedSession, MediaSessionHandle, ModerationError, SessionEvent,
 };
 use crate::actors::kernel::ActorRef;
@@ -138,12 +138,12 @@ impl NodeEffects {
     }
 
     fn join_media(&mut self, resume_token: Option<ResumeToken>) -> Running {
-        let wanted = anchors::Join {
+        let wanted = media::Join {
             room: self.peer.room.clone(),
             user: self.peer.user.clone(),
             pin: None,
             muted: false,
-            resume_token: resume_token.map(|token| anchors::ResumeToken(token.as_str().to_owned())),
+            resume_token: resume_token.map(|token| media::ResumeToken(token.as_str().to_owned())),
         };
         let (arrived, arriving) = oneshot::channel();
         self.arriving = Some(arriving);

@@ -12,7 +12,7 @@
 //!                                 │            ▼                                        │
 //!                                 │   SessionEffects ──▶ ConnectionLock, Presence ◀─────┤
 //!                                 │        │    └──────▶ RoomService                    │
-//!                                 │        └───────────▶ MediaSessions (actors/anchors) │
+//!                                 │        └───────────▶ MediaSessions (media)          │
 //!                                 └──────────────── members of the room ────────────────┘
 //! ```
 //! One [`ClientSession`](crate::domain::client_session::ClientSession) per connection decides what the client
@@ -29,6 +29,7 @@ pub mod acceptor;
 mod calls;
 pub mod client;
 pub mod effects;
+pub mod media;
 pub mod outbound;
 mod presence_sync;
 mod session_manager;

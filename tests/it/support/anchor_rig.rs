@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use stentor::actors::anchors::supervisor::MediaSupervisor;
-use stentor::actors::anchors::{
+use stentor::actors::context::Context;
+use stentor::actors::gateway::media::supervisor::MediaSupervisor;
+use stentor::actors::gateway::media::{
     AnchorParts, Januses, Join, JoinError, JoinedSession, LocalJanus, MediaSessions, ResumeToken,
 };
-use stentor::actors::context::Context;
 use stentor::actors::janus::JanusShared;
 use stentor::actors::kernel::{ActorState, ActorSystem, Behaviour, ChildSpec, Cx, RootOptions, SystemHandle};
 use stentor::actors::store_watch::StoreWatch;

@@ -14,7 +14,7 @@
 //! users, or acquire the connection lock; the caller of `join` has done both.
 
 mod calls;
-mod januses;
+mod connections;
 mod open;
 mod session;
 pub mod supervisor;
@@ -33,7 +33,7 @@ use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::domain::media_session::{End, JanusAssignment, JoinUnavailable, Timing};
 use crate::janus::{Candidate, Quality};
 use crate::presence::stage::StageStore;
-pub use januses::{ConnectError, Januses, LocalJanus};
+pub use connections::{ConnectError, Januses, LocalJanus};
 
 /// Maximum events buffered for a client. A client that leaves more unread loses its event channel, and with
 /// it the session.

@@ -3,8 +3,8 @@
 //! Owns: the translation. Never does: send requests to Janus.
 
 use super::{MediaSessionActor, Msg};
-use crate::actors::anchors::SessionEvent;
-use crate::actors::anchors::open::OpenSession;
+use crate::actors::gateway::media::SessionEvent;
+use crate::actors::gateway::media::open::OpenSession;
 use crate::actors::kernel::Cx;
 use crate::domain::media_session::JanusEvent;
 use crate::domain::participants::{Participant, TalkingChanged};

@@ -5,7 +5,7 @@
 //! each other, so a Janus that hangs blocks neither. Never restarted: Janus ends sessions that nobody keeps
 //! alive.
 
-mod hearing;
+mod events;
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::domain::mix::MixShare;
 use crate::domain::participants::Participants;
 use crate::domain::plan::Plan;
 use crate::janus::{AnchorEvent, AnchorEvents, AnchorJoin, CoreError, JanusError, ParticipantSession};
-use hearing::listen;
+use events::listen;
 
 /// Media session of one anchor.
 pub struct MediaSessionActor {
