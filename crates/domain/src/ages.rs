@@ -30,7 +30,7 @@ struct Sighting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Created(UnixMs),
-    /// Waits for its `startsAt`; has no age.
+    /// Waits for its `startsAt`. A separate state, so that the age starts again when the schedule is removed.
     Scheduled(UnixMs),
     Backstage(UnixMs),
     OnAir(UnixMs),

@@ -1,10 +1,10 @@
 //! API keys that the store holds: id, name, digest of the secret, scopes, validity and quotas. Pure.
 //!
-//! The text of a key is `stentor_{id}_{secret}`: 12 characters that find the key, and 256 random bits in hex.
-//! The store has the SHA-256 of the text only. A slow hash, as for passwords, would add nothing: nobody can
-//! try 2^256 secrets.
+//! The text of a key is `stentor_{id}_{secret}`: an id of 12 characters, by which the key is found, and a
+//! secret of 256 random bits in hex. The store holds only the SHA-256 of the text. A slow hash, as for
+//! passwords, would add nothing: nobody can try 2^256 secrets.
 //!
-//! Owns: the rules on keys. Never does: compare a secret, or make random values.
+//! Owns: the rules for keys. Never compares secrets, and never generates random values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ use super::ids::{InvalidName, UnixMs};
 use super::quotas::Quotas;
 use super::text::{self, bounded, text_values};
 
-/// Number of keys that the store holds, revoked ones included. Limits what they can cost every node.
+/// Maximum number of keys in the store, revoked ones included. Bounds their cost on every node.
 pub const MAX_KEYS: usize = 1000;
 const PREFIX: &str = "stentor_";
 
@@ -25,7 +25,7 @@ const PREFIX: &str = "stentor_";
 #[serde(try_from = "String", into = "String")]
 pub struct ApiKeyId(Arc<str>);
 
-/// Name of an API key for its users: 1 to 64 visible characters.
+/// Human-readable name of an API key: 1 to 64 visible characters.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyName(Arc<str>);
@@ -97,7 +97,7 @@ pub enum Caller {
 #[error("the API key lacks the scope {}: use a key that has it", .0.as_str())]
 pub struct ScopeMissing(pub KeyScope);
 
-/// The store holds the largest number of keys, and none of them is revoked.
+/// Error: the store holds [`MAX_KEYS`] keys, and none of them is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there are {MAX_KEYS} API keys, the most that are kept: revoke some")]
 pub struct TooManyKeys;
@@ -117,13 +117,14 @@ impl ApiKeyId {
         Self(text.into())
     }
 
-    /// Returns the id in the text of a key; `None` if it is not the text of a stored key.
+    /// Returns the id in the text of a key; `None` if the text does not have the format of the keys in the
+    /// store.
     pub fn of_text(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?.strip_prefix(PREFIX)?;
         Self::new(text.split_once('_')?.0).ok()
     }
 
-    /// Returns the text of the key with this id.
+    /// Returns the text of the key with this id and this secret.
     pub fn text(&self, secret: [u8; 32]) -> String {
         format!("{PREFIX}{self}_{}", hex::encode(secret))
     }
@@ -193,8 +194,8 @@ impl Caller {
     }
 }
 
-/// Decides if another key may be created. Returns a key that must be forgotten for it: the one that was
-/// revoked first, if the store is full.
+/// Decides if another key may be created. If the store is full, returns the key to delete in exchange: the
+/// one that was revoked first.
 ///
 /// # Errors
 /// The store is full and no key is revoked.

@@ -46,8 +46,8 @@ fn parsed(entry: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// Maps all addresses that one host can choose from to one address: an IPv6 address to its /64 prefix (RFC
-/// 4291 section 2.5.1), an IPv4 address to itself.
+/// Returns one common address for all addresses that a host may use: for an IPv6 address its /64 prefix (RFC
+/// 4291 section 2.5.1), for an IPv4 address the address itself.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),

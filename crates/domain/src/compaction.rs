@@ -1,4 +1,4 @@
-//! Compaction: the amount of the store's history that is kept.
+//! Compaction of the store: decides how much of its history is kept.
 //!
 //! etcd keeps every earlier value until it is told to compact: heartbeats, listener counts and rooms would
 //! fill its database in weeks. Only watches read history. A watch that is further behind than [`KEPT`] must

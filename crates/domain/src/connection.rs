@@ -9,9 +9,9 @@
 //!                        held(newer, f' > f): writes under f are refused from now on
 //! ```
 //!
-//! Each acquisition gets a fencing token above all earlier ones of the same lock. The *mark* of a lock is its
-//! high-water mark: the highest fencing token given out. It outlives the lock, so that an old holder cannot
-//! return after expiry or release. Owns these decisions. Does not know where the lock and the mark are
+//! Each acquisition gets a fencing token above all earlier ones of the same lock. The highest token given out
+//! is the high-water mark of the lock, called *mark* below. It outlives the lock, so that an old holder
+//! cannot return after expiry or release. Owns these decisions. Does not know where the lock and the mark are
 //! stored.
 
 use std::fmt;

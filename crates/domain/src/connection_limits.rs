@@ -196,7 +196,7 @@ pub fn overdue(
     }
 }
 
-/// Token bucket.
+/// Token bucket: gains `rate` tokens per second, and holds at most `burst`.
 #[derive(Debug)]
 pub struct TokenBucket {
     tokens: f64,

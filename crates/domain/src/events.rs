@@ -35,9 +35,9 @@ pub const MOST_PER_WRITE: usize = 10;
 pub enum EventType {
     /// A room was created.
     RoomCreated,
-    /// A time of start was set or changed.
+    /// A start time was set or changed.
     RoomScheduled,
-    /// The time of start was removed, or the room could not be started in time.
+    /// The start time was removed, or the room could not be started in time.
     RoomUnscheduled,
     /// The backstage was opened: anchors may join, and listeners hear nothing.
     BackstageOpened,
@@ -45,7 +45,7 @@ pub enum EventType {
     BackstageClosed,
     /// A broadcast was started; the room is on air once its Janus and mixer are ready.
     RoomStarted,
-    /// The room on air was assigned to another Janus or mixer.
+    /// The room, on air or backstage, was assigned to another Janus or mixer.
     RoomMoved,
     /// The broadcast was ended.
     RoomEnded,
@@ -336,7 +336,8 @@ fn of_lock(view: &RoomView, meta: &Meta) -> Option<NewEvent> {
     Some(NewEvent { kind, data: json!({}) })
 }
 
-/// Returns the event of a change of the schedule that is not the start itself.
+/// Returns the event of a change of the schedule. The caller excludes the start itself, which also removes
+/// the start time.
 fn of_schedule(view: &RoomView, meta: &Meta, now: UnixMs) -> Option<NewEvent> {
     let event = |kind, data| Some(NewEvent { kind, data });
     match (view.starts_at(), meta.profile.starts_at) {
@@ -351,7 +352,7 @@ fn of_schedule(view: &RoomView, meta: &Meta, now: UnixMs) -> Option<NewEvent> {
     }
 }
 
-/// Returns the event of a user's write. `by`: host who asked for it.
+/// Returns the event of a write to user `id`. `by`: host who requested the write.
 fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&UserId>) -> Vec<NewEvent> {
     let before = view.users.get(id).map(|user| &user.value);
     let is_kicked = |user: Option<&User>| user.is_some_and(|user| user.is_banned() && user.kicked);
@@ -416,7 +417,7 @@ fn of_broadcast(view: &RoomView, live: &LiveMeta, meta: Option<&Meta>, now: Unix
 fn end_reason(meta: Option<&Meta>) -> Value {
     match meta {
         Some(meta) if meta.deleted_at.is_some() => json!("deleted"),
-        // Livemeta without meta results only from a manual write in the store.
+        // Livemeta without meta results only from a manual change in the store.
         meta => json!(meta.and_then(|meta| meta.last_end).unwrap_or(EndReason::Other)),
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of the events of changes, of cursors and of the retention.
+//! Tests of the events that changes cause, of cursors, and of the retention.
 
 use super::*;
 use crate::ids::{Epoch, ModuleId, Nonce, Pin, UserId};
@@ -9,7 +9,7 @@ use crate::room::{Admission, admit_delete, admit_stop, assignment, cleanup, reas
 const GRACE: Duration = Duration::from_secs(60);
 const START: UnixMs = UnixMs(1_000_000);
 
-/// Room whose writes are applied in turn.
+/// Room to which writes are applied one after the other.
 #[derive(Default)]
 struct Room {
     view: RoomView,

@@ -1,4 +1,4 @@
-//! Failover: selection of the rooms on air that get another Janus or mixer, and the reasons.
+//! Failover: decides which open rooms get another Janus or mixer, and why.
 //!
 //! ```text
 //!            heartbeat gone      grace over, store steady
@@ -85,7 +85,8 @@ pub struct FailoverPlan {
     pub moves: Vec<Reassignment>,
     /// Modules with the label `draining` that have no rooms left.
     pub drained: Vec<DrainedLabel>,
-    /// One reason for each module that rooms do not leave yet, and for each room that no module takes.
+    /// Reasons why rooms do not move: the store is unavailable, a waiting time runs, no module takes a room,
+    /// or a key of the room cannot be read.
     pub waits: Vec<String>,
     /// Latest time of the next check (monotonic).
     pub until: Option<Duration>,
@@ -107,7 +108,7 @@ pub struct FailoverPolicy {
     present: BTreeSet<Key>,
     absent: BTreeMap<Key, Duration>,
     unhealthy: BTreeMap<Key, Duration>,
-    /// Mixers that gave each room up, and when.
+    /// For each room: the mixers that gave it up, and when.
     given_up: BTreeMap<RoomId, BTreeMap<ModuleId, Duration>>,
 }
 
@@ -296,8 +297,8 @@ impl FailoverPolicy {
     }
 
     /// Returns alternative moves, the preferred one first. For a silent room, either module may be at fault.
-    /// The room leaves its mixer, but leaves its Janus instead if another mixer received nothing of it
-    /// either, or if no mixer takes it.
+    /// The room leaves its mixer, but leaves its Janus instead if another mixer has given the room up, too,
+    /// or if no other mixer takes it.
     fn choices(&self, room: &RoomId, live: &LiveMeta, due: Vec<Eviction>) -> Vec<Vec<Eviction>> {
         if !matches!(due[..], [Eviction { cause: Cause::Silent, .. }]) {
             return vec![due];

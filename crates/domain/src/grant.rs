@@ -1,8 +1,8 @@
 //! Validity of a verified token beyond its signature: its expiry and the room that it is for. Pure.
 //!
 //! A room id can be used again after a delete. A token is bound to the room that existed when it was issued.
-//! Every token issued here carries the claim `roomCreatedAt`; without that claim, `iat` must not be earlier
-//! than the creation of the room.
+//! Every token that Stentor issues carries the claim `roomCreatedAt`; if an application's token lacks it,
+//! `iat` must not be earlier than the creation of the room.
 
 use super::ids::{UnixMs, UserId};
 use super::model::Meta;
@@ -18,7 +18,7 @@ const CLOCK_DIFFERENCE_MS: u64 = 5_000;
 pub struct Grant {
     pub issued_at: UnixMs,
     pub expires_at: UnixMs,
-    /// Creation time of the token's room; absent from tokens that an application signs without the claim.
+    /// Creation time of the token's room; `None` if an application signed the token without the claim.
     pub room_created_at: Option<UnixMs>,
 }
 

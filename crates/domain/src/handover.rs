@@ -1,4 +1,4 @@
-//! Handover of a room from a mixer that still works to another: which mixer listeners hear meanwhile.
+//! Handover of a room from a working mixer to another, and the mixer that listeners hear meanwhile.
 //!
 //! ```text
 //!  old mixer   producing ─────────────────────────────▶ stops, returns its unused numbers
@@ -22,7 +22,8 @@ pub fn serving_mixer(view: &RoomView) -> Option<&ModuleId> {
     Some(outgoing_mixer(view).map_or(&live.mixer_id, |handover| &handover.mixer_id))
 }
 
-/// Returns the record of the present mixer that is stored in livemeta when a handover begins.
+/// Returns the record to store in livemeta when a handover begins: the mixer that listeners hear now. `None`
+/// if that mixer has given the room up or has not written its key.
 pub fn begin(view: &RoomView) -> Option<Handover> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     let current =

@@ -1,10 +1,11 @@
 //! Housekeeping: removal of rooms and keys that no other part of the system removes.
 //!
 //! A room that was never started is deleted. A broadcast that lasts too long or has no anchors is ended. An
-//! overdue removal is forced, keys without a room or an owner are deleted, and kicks are lifted after their
-//! time. Unknown keys and unreadable values are never touched, because a newer node may have written them.
+//! overdue removal is forced, keys without a room or an owner are deleted, and kicks are lifted when they are
+//! over. Unknown keys and unreadable values are never touched, because a newer node may have written them.
 //!
-//! Owns these rules, and the time since which a room has had invalid keys. Never writes.
+//! Owns these rules, and the times since which rooms have had invalid keys, no anchors or kicked users. Never
+//! writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

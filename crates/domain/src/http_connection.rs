@@ -4,9 +4,9 @@
 //! ```text
 //! Waiting ── request head complete ──▶ Serving ── response body dropped ──▶ Waiting
 //! ```
-//! In addition, the rate of a transfer is measured while the client is slower than the server: the response
-//! while the socket accepts no more bytes, and the request body while the handler waits for it. An endless
-//! response has no minimum rate: its client is too slow only if it reads nothing at all.
+//! In addition, a transfer has a minimum rate while the server waits for the client: the response while the
+//! socket accepts no more bytes, and the request body while the handler waits for it. An endless response has
+//! no minimum rate: its client is too slow only if it reads nothing for `GRACE`.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Lowest average rate of a transfer after `GRACE`, in bytes per second: 32 kbit/s, less than the audio
 /// needs.
 const SLOWEST: u32 = 4_096;
-/// Idle time after which a connection is closed while the socket has few connections left.
+/// Idle time after which a connection is closed while its socket is near its limit of connections.
 const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy)]
@@ -161,7 +161,7 @@ impl Lifecycle {
         self.writing.take().is_some()
     }
 
-    /// Returns when to close the connection, and why. `pressed`: the socket has few connections left.
+    /// Returns when to close the connection, and why. `pressed`: the socket is near its limit of connections.
     pub fn due(&self, patience: &RequestTimeouts, pressed: bool, now: Instant) -> DeadlineAction {
         let waiting = match self.phase {
             Phase::Serving => DeadlineAction::Never,
@@ -173,7 +173,7 @@ impl Lifecycle {
             }
             Phase::Waiting { since, heard: None } => {
                 match DeadlineAction::by(since + patience.idle, CloseCause::Idle, now) {
-                    // Check again soon: the socket may have few connections left by then.
+                    // Check again soon: the socket may be near its limit of connections by then.
                     DeadlineAction::At(end) => DeadlineAction::At(end.min(now + IDLE_UNDER_PRESSURE)),
                     due => due,
                 }

@@ -30,8 +30,8 @@ pub struct RoomId(std::sync::Arc<str>);
 pub struct ModuleId(std::sync::Arc<str>);
 
 /// Identity of a user within a room, the `sub` of their token: a StringOrURI (RFC 7519 section 2) of 1 to 255
-/// bytes without control or invisible characters. Compared byte by byte. Use [`UserId::encoded`] in keys and
-/// in names of protocols that reserve characters.
+/// bytes without control or invisible characters. Compared byte by byte. Use [`UserId::encoded`] in store
+/// keys and in protocols that reserve characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(std::sync::Arc<str>);
@@ -46,7 +46,7 @@ pub struct ClientId(std::sync::Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct Pin(String);
 
-/// Random value per start of a room; part of the derivation of the content keys. Never printed by `Debug`.
+/// Random value, new at each start of a room; the content keys are derived from it. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nonce(pub String);

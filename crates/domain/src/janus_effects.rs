@@ -23,7 +23,7 @@ pub enum Effect {
     Create {
         epoch: Epoch,
         pin: Pin,
-        /// Number of an earlier create with an unknown outcome; it must not result in a second room.
+        /// Number of an earlier create with an unknown outcome, used again so that no second room results.
         again: Option<u32>,
     },
     Destroy {
@@ -43,12 +43,13 @@ pub enum Effect {
         janus_room_id: u32,
         stream_id: u64,
     },
-    /// Remove those of these users who are in the room from it. With the revisions of their records.
+    /// Remove these users from the Janus room, if they are in it. The values are the revisions of their
+    /// records.
     Expel {
         janus_room_id: u32,
         users: BTreeMap<UserId, i64>,
     },
-    /// Mute everybody in the room but `but`, then delete the order if its key is still at `key_revision`.
+    /// Mute everybody in the room except `but`, then delete the order if its key is still at `key_revision`.
     MuteAll {
         janus_room_id: u32,
         but: Option<UserId>,

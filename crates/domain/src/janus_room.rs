@@ -10,11 +10,11 @@
 //! ```
 //!
 //! Invariants:
-//! - A write of our key is conditional on the livemeta that it was decided from, so a superseded owner cannot
-//!   overwrite its successor.
+//! - A write of our key is conditional on the livemeta from which it was decided, so a superseded owner
+//!   cannot overwrite its successor.
 //! - After an effect with an unknown outcome, the rooms in Janus are looked up before the next attempt.
-//! - A create that Janus may still carry out late is repeated with the same number. The room's key is not
-//!   deleted before that time is over, so no second room is left behind.
+//! - While Janus may still carry out an unanswered create, it is repeated only with the same number, and the
+//!   room's key is not deleted. No second room is therefore left behind.
 //! - A Janus room that carries our ownership tag and is not wanted is destroyed, whichever process left it.
 //!
 //! Exception to the last invariant: a room whose secret is not ours (`hls.secret` was changed) cannot be
@@ -86,7 +86,7 @@ pub struct JanusRoom {
     key: ReadYourWrites<JanusState>,
     as_of: i64,
     linked: bool,
-    /// Reason why no forwarder is started to the mixer that the room's key names.
+    /// Reason not to forward to the address in the room's mixer key.
     refusal: Option<String>,
     retry: Retry,
 }
@@ -329,7 +329,7 @@ impl JanusRoom {
         rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
     }
 
-    /// Returns the write that brings our key up to date, or `None` if it is.
+    /// Returns the write that brings our key up to date; `None` if the key is current.
     fn key_write(
         &self,
         b: &Build<'_>,

@@ -11,7 +11,7 @@ pub const EVENTS: &str = "/events/";
 pub const JANUSES: &str = "/januses/";
 /// Prefix of the API keys, one key of the store per API key.
 pub const API_KEYS: &str = "/apikeys/";
-/// Prefix of the keys that order the changes that count against the quotas of an API key.
+/// Prefix of the keys that serialize the changes which count against quotas, one per API key.
 const QUOTAS: &str = "/quotas/";
 /// Prefix of the keys of webhooks, each below the name of its endpoint.
 const WEBHOOKS: &str = "/webhooks/";
@@ -25,7 +25,7 @@ const NODES: &str = "/nodes/";
 /// Separator between a room's id and a user's id.
 const USERS: &str = "users/";
 
-/// Keys that exist once per room.
+/// Key that exists once per room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RoomPart {
     Meta,
@@ -153,7 +153,8 @@ pub fn parse_api_key(key: &str) -> Option<ApiKeyId> {
     ApiKeyId::new(key.strip_prefix(API_KEYS)?).ok()
 }
 
-/// Returns the key that every change that counts against a quota of an API key writes.
+/// Returns the key that serializes the changes which count against the quotas of an API key: each of them
+/// writes it.
 pub fn quota_order(id: &ApiKeyId) -> String {
     format!("{QUOTAS}{id}")
 }
@@ -188,7 +189,7 @@ pub fn parse_event(key: &str) -> Option<(RoomId, EventId)> {
     Some((RoomId::new(room).ok()?, EventId::parse(id)?))
 }
 
-/// Returns the key of the progress at an endpoint.
+/// Returns the key of an endpoint's delivery state.
 pub fn webhook_state(endpoint: &str) -> String {
     format!("{WEBHOOKS}{endpoint}/state")
 }

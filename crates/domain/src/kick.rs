@@ -6,8 +6,8 @@
 //! user as well. It does so twice, because a join that was under way when the user was removed may be carried
 //! out after the first time.
 //!
-//! Owns the list of users to remove, the times, and the last order to mute. A failure never blocks other
-//! work on the room.
+//! Owns the record of the removals, the times of the second checks, and the last order to mute. A failure
+//! never blocks other work on the room.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct ModerationTracker {
     /// Revision of the last order to mute everybody that was carried out.
     muted: i64,
     /// Bans already carried out in this Janus room, with the revision of the record and the time of the
-    /// second check; `None`: that was done too.
+    /// second check; `None`: the second check was made, too.
     done: BTreeMap<UserId, (i64, Option<Duration>)>,
     retry: Retry,
 }
@@ -45,7 +45,7 @@ impl ModerationTracker {
         *self = Self { muted: self.muted, ..Self::default() };
     }
 
-    /// Plans the moderation in place of a wait. It has the lowest priority of all effects.
+    /// Plans moderation if the room would otherwise only wait: it has the lowest priority of all effects.
     pub fn or_wait(
         &self,
         reason: Reason,
@@ -97,8 +97,8 @@ impl ModerationTracker {
         }
     }
 
-    /// Records that none of the users is in the Janus room. Joins that were under way have been carried out
-    /// by `settled`.
+    /// Records that none of these users is in the Janus room. A join in progress may still be carried out, so
+    /// `settled` is the time of the second and last check.
     pub fn expelled(&mut self, janus_room_id: u32, users: BTreeMap<UserId, i64>, settled: Duration) {
         if janus_room_id != self.janus_room_id {
             *self = Self { janus_room_id, muted: self.muted, ..Self::default() };

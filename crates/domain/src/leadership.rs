@@ -12,7 +12,7 @@
 //! the store has answered without a break ([`StoreStability`]).
 //!
 //! No candidate writes the key without a lease. A key without a lease is taken over immediately, whatever its
-//! value. A leased key that cannot be read is left until its lease ends.
+//! value. A leased key that cannot be read is left alone until its lease ends.
 //!
 //! A leader that cannot renew stops before the store can give its key to another candidate. Clocks may differ
 //! in rate, so writes that must not happen twice also compare the key's revision.
@@ -114,7 +114,7 @@ impl StoreStability {
 }
 
 impl Leadership {
-    /// Creates the machine. `ttl`: TTL for which a lease is granted.
+    /// Creates the machine. `ttl`: lifetime of a lease after each renewal.
     pub fn new(me: ModuleId, incarnation: String, ttl: Duration) -> Self {
         Self {
             me,
@@ -267,8 +267,8 @@ impl Leadership {
         self.retry.succeeded();
     }
 
-    /// Returns the time at which this node gives up the lease. The store frees the key one TTL after the last
-    /// renewal was requested, which is later.
+    /// Returns the time at which this node gives up the lease. The store frees the key later: at the earliest
+    /// one TTL after the last renewal was requested.
     fn lapses(&self, lease: &Lease) -> Duration {
         lease.asked + self.ttl * 9 / 10
     }

@@ -1,6 +1,6 @@
 //! Load of a machine: the measured share of its processor time in use.
 //!
-//! Owns: the average, and the decision which changes are announced. Never does: read the kernel's counters.
+//! Owns: the average, and the rule for which changes are announced. Never reads the kernel's counters.
 
 use std::time::Duration;
 

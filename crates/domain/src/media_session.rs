@@ -11,7 +11,8 @@
 //! is claimed again.
 //!
 //! Invariant: a session whose client is away is not kept alive, so Janus ends it after the grace time unless
-//! another gateway has claimed it. In that case this machine must forget the session and not destroy it.
+//! another gateway claims it. This machine must forget a session that another gateway may have claimed, and
+//! not destroy it.
 
 use std::fmt;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub struct SessionIds {
     pub participant: u64,
 }
 
-/// Janus room of a room on air, under one assignment.
+/// Janus room of an open room, under one assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JanusAssignment {
     pub janus: ModuleId,
@@ -65,7 +66,7 @@ pub enum End {
     Left,
     /// Replaced by a newer session of the same user.
     Replaced,
-    /// Removed by a host.
+    /// The user was banned, kicked or made a listener.
     Removed,
     RoomClosed,
     /// The room is on another Janus, or was created again on the same one.
@@ -78,8 +79,8 @@ pub enum End {
     JanusUnreachable,
     /// The client did not come back within the grace time.
     GraceOver,
-    /// The client and the connection to Janus are both lost. The resume token can still find the session.
-    /// This node must not claim it without a client: another gateway may serve the client by now.
+    /// The client and the connection to Janus are both lost. A resume token can still claim the session. This
+    /// node must not claim it without a client: another gateway may serve the client by now.
     Abandoned,
     /// The room could not be joined; the client received the reason.
     Refused,
@@ -254,7 +255,8 @@ impl MediaSession {
         &self.place
     }
 
-    /// Returns the state's name, with the aspect most important to operators.
+    /// Returns the name of the state, for operators. A lost connection takes precedence over the state of the
+    /// media.
     pub fn name(&self) -> &'static str {
         match (self.state, self.link, self.client) {
             (State::Ended(end), ..) => end.as_str(),

@@ -10,11 +10,11 @@
 /// Largest `maxAnchors`.
 pub const MOST_ANCHORS: u8 = 20;
 
-/// Largest number of participants other than anchors that the mix has room for: the plain-RTP tone of
-/// `stentor demo`, and earlier sessions of anchors that Janus has not ended yet. A room for fewer anchors has
-/// room for as many others as anchors. A session that ended without notice sends nothing more, so only a
-/// client that keeps two peer connections open sends twice; more than five of those at full scale at once
-/// would distort.
+/// Maximum number of participants beyond the anchors that the mix leaves room for: the plain-RTP tone of
+/// `stentor demo`, and earlier sessions of anchors that Janus has not ended yet. If `maxAnchors` is lower,
+/// there is room for as many others as anchors. A session that ended without notice sends nothing more, so
+/// only a client with two open peer connections is in the mix twice. More than five such clients at full
+/// scale would distort it.
 const OTHERS: u32 = 5;
 
 /// Share of full scale that each participant of a room may fill.

@@ -7,7 +7,7 @@ use super::view::StoredValue;
 
 /// Number of media sequence numbers reserved at once: about half an hour of two-second segments.
 pub const SEQUENCE_BLOCK: u64 = 1024;
-/// Number of discontinuity numbers reserved with them: one per gap too long to be filled.
+/// Number of discontinuity numbers reserved with them. Each gap that is too long to be filled uses one.
 pub const DISCONTINUITY_BLOCK: u64 = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

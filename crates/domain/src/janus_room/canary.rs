@@ -1,13 +1,13 @@
 //! Selection of the rooms that concern a Janus, and of the next room to query. A query shows whether Janus
-//! was restarted or lost the room. Never does: ask Janus.
+//! was restarted or lost the room. Never queries Janus itself.
 
 use std::ops::Bound;
 
 use crate::ids::{ModuleId, RoomId};
 use crate::view::{RoomView, Rooms};
 
-/// Returns true if this janus node has to handle the room: livemeta assigns it here, or the room's Janus key
-/// names this node.
+/// Returns true if this node has to handle the room: livemeta assigns it here, or the room's Janus key names
+/// this node.
 pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
     view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
 }
