@@ -1,5 +1,5 @@
-//! Signalling clients that repeatedly break every rule, on a real node. Each is closed with its close code,
-//! the node's memory stays flat, and an anchor on air is not affected.
+//! Signalling clients that repeatedly break every rule, on a real node. Each connection is closed with the
+//! code of its violation, the node's memory stays flat, and an anchor on air is not affected.
 
 use std::net::SocketAddr;
 
@@ -66,7 +66,7 @@ async fn abuse(node: &Node, gateway: SocketAddr) {
     sent(gateway, &token(5).await, vec![Message::Ping("x".repeat(100).into()); 2000], &flood).await;
 }
 
-/// Sends without reading, as far as the server allows; asserts that it closed with one of `codes`.
+/// Sends `messages` without reading until the server refuses more; asserts that the close code is in `codes`.
 async fn sent(gateway: SocketAddr, token: &str, messages: Vec<Message>, codes: &[CloseCode]) {
     let mut client = Client::connect_to(gateway, token).await;
     for message in messages {

@@ -25,7 +25,7 @@ async fn api_keys_work_on_all_nodes() {
     let refused = ask(&other, &writer, "POST", "/api/token", Some(json!({ "roomId": "tea" }))).await;
     assert_eq!((refused.status, refused.code().as_str()), (403, "scope_missing"), "{}", refused.text());
 
-    // Two nodes cannot both take the last place.
+    // Requests to two nodes at once cannot exceed the key's quota of rooms.
     let body = json!({ "name": "app", "scopes": ["rooms"], "quotas": { "rooms": 5 } });
     let (_, bounded) = create(&other, body).await;
     until("both know the key", async || status(&one, &bounded, "GET", "/api/openapi.json").await == 200)
@@ -99,7 +99,7 @@ async fn remote_operations_need_a_key() {
     assert_eq!(reload.status, 401);
 }
 
-/// Creates an API key; returns its id and its text.
+/// Creates an API key; returns its id and the key itself.
 async fn create(node: &Node, body: Value) -> (String, String) {
     let made = ask(node, KEY, "POST", "/api/keys", Some(body)).await;
     assert_eq!(made.status, 201, "{}", made.text());

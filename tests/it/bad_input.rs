@@ -128,7 +128,7 @@ async fn operations_require_valid_api_key() {
     let wrong = ["", "Bearer wrong", "Bearer ", KEY, "Basic YTpi", "bearer", &format!("Bearer {KEY}x")];
     for (method, path) in house.operations() {
         let target = house.fill(&path);
-        // The listener channel takes tokens of the room instead of API keys, and is served on `listen.hls`.
+        // The listener channel takes listener tokens instead of API keys, and is served on `listen.hls`.
         let of_listeners = path.starts_with("/hls/");
         let server = if of_listeners { &house.node.hls } else { &house.node.api };
         let ask = async |authorization: &str| {
@@ -427,7 +427,7 @@ impl House {
     async fn unknown_names(&self) {
         for (method, path) in self.operations().iter().filter(|(_, path)| path.contains("/rooms/{id}")) {
             let target = path.replace("{id}", "no-such-room").replace("{userId}", "ann");
-            // Operations without a body ignore it.
+            // Operations without a body ignore the one sent here.
             let body = if method == "PATCH" { r#"{"title":"Tea"}"# } else { r#"{"role":"anchor"}"# };
             self.refuses_at(method, path, &target, body.into(), (404, "room_not_found")).await;
         }

@@ -21,7 +21,7 @@ const PIN: &str = "zQ7XkW";
 const TURN: &str = "canary-of-the-turn-servers";
 const WEBHOOK: &str = "canary-of-the-webhooks-01234567";
 
-/// Secrets, each with its name, and what the node wrote, each text with its place.
+/// Secrets with their names, and texts that the node wrote, with the place of each.
 #[derive(Default)]
 struct Canary {
     secrets: Vec<(String, String)>,
@@ -69,7 +69,7 @@ impl Canary {
         self.written.push((place.to_owned(), text));
     }
 
-    /// Returns one line for each secret in each place.
+    /// Returns one line for each secret and each place that contains it.
     fn found(&self) -> String {
         let mut found = String::new();
         for (place, text) in &self.written {

@@ -257,7 +257,7 @@ impl Events {
         Self { chunks: Box::pin(response), text: String::new(), last_id: String::new() }
     }
 
-    /// Waits until the response ends. Events before are skipped.
+    /// Waits until the response ends; skips the events before.
     pub async fn ends(&mut self) {
         let ended = async { while self.chunks.next().await.is_some_and(|chunk| chunk.is_ok()) {} };
         tokio::time::timeout(EVENT_WITHIN, ended).await.expect("the response ends");
@@ -287,7 +287,7 @@ impl Events {
     }
 }
 
-/// Sends a request with a token; without a body if it is null.
+/// Sends a request with a token; without a body if `body` is null.
 pub async fn send(hls: &str, token: &str, method: &str, path: &str, body: Value) -> Answer {
     let authorization = format!("Bearer {token}");
     let headers = [("authorization", authorization.as_str())];

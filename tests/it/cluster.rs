@@ -33,7 +33,7 @@ const TTL_GOAL: Duration = Duration::from_secs(5);
 const ROOM: &str = "live";
 const HZ: f64 = 440.0;
 
-/// Time limit for the wait for a move that never happens.
+/// Time limit of waits, far above any goal.
 const LONG: Duration = Duration::from_secs(90);
 
 /// A node for API and Janus, and some mixer nodes `m1`, `m2`, …
@@ -82,7 +82,8 @@ impl Cluster {
         (speaker, listener)
     }
 
-    /// Waits until the room is on air on a mixer other than `left` and heard from it. Reports the time.
+    /// Waits until the room is on air on a mixer other than `left` and heard from it. Reports the time since
+    /// `since`.
     async fn heard_from_another(&self, left: usize, fault: &str, since: Instant) -> (usize, Listener) {
         let moved = async || {
             let room = self.room().await;

@@ -23,7 +23,7 @@ use crate::ws::client::Client;
 
 const ISSUER: &str = "https://id.example.org/";
 const ROOM: &str = "tea-room";
-/// Shortest time between two fetches of a node.
+/// Minimum time between two fetches of the provider's keys by one node.
 const LEAST_GAP: Duration = Duration::from_secs(10);
 
 #[actix::test]
@@ -114,7 +114,7 @@ impl Key {
     }
 
     fn jwk(&self) -> Value {
-        // The point begins with a byte that says that it is not compressed.
+        // The first byte only says that the point is not compressed (SEC 1, section 2.3.3).
         let (x, y) = self.pair.public_key_raw()[1..].split_at(32);
         let [x, y] = [x, y].map(|part| URL_SAFE_NO_PAD.encode(part));
         json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.kid, "x": x, "y": y })
@@ -126,7 +126,7 @@ impl Key {
         jsonwebtoken::encode(&header, &claims(role), &key).unwrap()
     }
 
-    /// Returns a token that the public key has signed as if it was a secret.
+    /// Returns a token signed with HMAC, with the public key as the secret.
     fn hmac(&self) -> String {
         let header = Header { kid: Some(self.kid.to_owned()), ..Header::new(Algorithm::HS256) };
         let key = EncodingKey::from_secret(self.pair.public_key_raw());

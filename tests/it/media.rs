@@ -97,7 +97,7 @@ async fn lost_packets_stretch_no_part() {
     room.stop().await;
 }
 
-/// FFmpeg's mp4 muxer kept an index of all fragments, 17 MB per day, and wrote it at the end.
+/// FFmpeg's mp4 muxer would keep an index of all fragments, 17 MB per day, and write it at the end.
 #[actix::test]
 async fn ffmpegs_memory_stays_flat_over_a_day() {
     let folder = tempfile::tempdir().unwrap();
@@ -118,7 +118,8 @@ async fn ffmpegs_memory_stays_flat_over_a_day() {
         line.split(' ').next().unwrap().parse::<u64>().unwrap()
     };
     let (mut read, mut buffer, mut after_an_hour, mut last) = (0, vec![0; 1 << 20], None, 0);
-    // About 1.2 kB per second. Memory is checked during the run, as nothing shows at the end.
+    // The output is about 1.2 kB per second. Memory is measured while FFmpeg runs, because `/proc` does not
+    // show that of an ended process.
     let mut stdout = child.stdout.take().unwrap();
     while let length @ 1.. = stdout.read(&mut buffer).await.unwrap() {
         read += length;

@@ -48,7 +48,7 @@ async fn mixer_room_panic_loses_no_segment() {
     until("the actor panics", async || !house.store.fuse.load(Relaxed)).await;
     let discontinuities = |list: &Playlist| list.complete().next_back().unwrap().discontinuity;
     let panicked = house.context.clock.wall();
-    // Silence does not count.
+    // Only media from FFmpeg count, not the silence that the packager inserts meanwhile.
     until("another FFmpeg writes", async || house.last_part_at().await > Some(UnixMs(panicked.0 + 100)))
         .await;
     let after = house.playlist().await;
@@ -110,7 +110,7 @@ impl House {
 
     fn root(&self) -> impl Fn() -> NodeSupervisor + Send + 'static {
         let (context, parts) = (self.context.clone(), self.parts.clone());
-        // The actor system's arbiter is the test's own.
+        // Run the actors on the test's own arbiter.
         let arbiter = actix::Arbiter::current();
         move || NodeSupervisor {
             gateway: None,

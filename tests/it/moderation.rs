@@ -135,7 +135,7 @@ async fn hosts_mute_all_and_lock() {
     let shown = stage.one.get(&format!("/api/rooms/{ROOM}")).await.json();
     assert_eq!(shown["room"]["locked"], true);
     carl.call("leave", json!({})).await.unwrap();
-    // `locked` tells this status from those of the time when two users had joined.
+    // Statuses with two members from before carl joined have no lock; `locked` excludes them.
     let without_carl = |status: &Value| {
         status["locked"] == true && status["members"].as_array().is_some_and(|members| members.len() == 2)
     };
@@ -147,7 +147,7 @@ async fn hosts_mute_all_and_lock() {
             (&json!("room_locked"), &json!(true))
         );
     }
-    // Those inside return, also when their gateway has died.
+    // Users who were already in the locked room may come back, even if their gateway died.
     stage.two.as_mut().unwrap().kill();
     let (mut at_one, back) = Caller::come_back(&stage.gateways()[0], &bert, &joined["jtoken"]).await;
     assert_eq!(back["resume"], true);
@@ -436,7 +436,7 @@ fn muted(status: &Value) -> Vec<String> {
     ids
 }
 
-/// Returns the events of these types as `type user by host`, once there are as many as types.
+/// Returns the events of these types as `type user by host`, once there are as many events as types.
 async fn events_of(node: &Node, kinds: &[&str]) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let line = |event: &Value| {

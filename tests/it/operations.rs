@@ -272,7 +272,8 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     }
 }
 
-/// Starts a node that will not become ready, so its operations address is chosen, not read from the log.
+/// Starts a node that will not become ready. Its operations address is chosen here, because only a ready node
+/// logs it.
 async fn waits(settings: &[(&str, &str)]) -> Node {
     let ops = format!("127.0.0.1:{}", crate::support::free_ports::<1>()[0]);
     let mut node = Node::prepare(&[settings, &[("listen.ops", ops.as_str())]].concat());

@@ -23,7 +23,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(60);
 fn package_installs_upgrades_and_purges() {
     let folder = tempfile::tempdir().unwrap();
     let binary = folder.path().join("stentor");
-    // Debug information is most of a debug build.
+    // Most of a debug build is debug information.
     let strip = Command::new("strip").arg("-o").arg(&binary).arg(env!("CARGO_BIN_EXE_stentor")).output();
     succeeded(strip.unwrap());
     let packages = folder.path().join("packages");
@@ -148,7 +148,7 @@ fn kubernetes_settings_are_valid() {
         let containers = workload["spec"]["template"]["spec"]["containers"].as_array().unwrap();
         let node = containers.iter().find(|container| container["name"] == "stentor").unwrap();
         let own = node["env"].as_array().unwrap().iter().map(|variable| {
-            // Fields of the pod: its address and its name.
+            // Variables without a value get fields of the pod: its address or its name.
             let value = variable["value"].as_str().unwrap_or("10.0.0.7");
             (variable["name"].as_str().unwrap().to_owned(), value.replace("$(HOST_IP)", "10.0.0.7"))
         });
@@ -159,7 +159,7 @@ fn kubernetes_settings_are_valid() {
 
 #[test]
 fn packaged_configuration_is_valid() {
-    // The key file is made by the package.
+    // The package creates the key file when it is installed.
     let keys = [("AUTH__API_KEYS_FILE", ""), ("AUTH__API_KEYS", "key-of-this-test")];
     let environment = keys.map(|(name, value)| (format!("STENTOR__{name}"), value.to_owned())).to_vec();
     valid("the package", &read("packaging/config.yaml"), environment);

@@ -67,7 +67,7 @@ async fn recorded_room_can_be_replayed() {
     assert!(first.level(440.0) > 0.03 && first.level(1_000.0) < 0.01, "{}", first.level(440.0));
     assert!(last.level(1_000.0) > 0.03 && last.level(440.0) < 0.01, "{}", last.level(1_000.0));
 
-    // The live URL plays it, too, for the holder of the replay token.
+    // With the replay token, the live URL leads to the recording.
     let live = format!("{}/hls/rooms/{ROOM}/index.m3u8?token=", node.hls);
     let moved = request("GET", &format!("{live}{token}"), &[], None).await;
     let location = format!("../../recordings/{id}/index.m3u8?token={token}");
@@ -91,7 +91,7 @@ async fn recorded_room_can_be_replayed() {
     let listener = format!("?token={}", target.token);
     assert_eq!(replay(&node, &id, "recording.m4a", &listener).await.code(), "token_wrong_audience");
 
-    // Neither token opens what the other one opens.
+    // The listener token gets no key of the recording, and the replay token no key of the live room.
     let key = list.split("URI=\"").nth(1).unwrap().split('"').next().unwrap().split("&token").next().unwrap();
     let with = |token: &str| format!("?{}&token={token}", key.split_once('?').unwrap().1);
     assert_eq!(replay(&node, &id, "enc.key", &with(&token)).await.status, 200);
@@ -216,7 +216,7 @@ async fn moved_room_continues_its_recording() {
     let seconds = heard.pcm.len() as f64 / 48_000.0;
     assert!((seconds - listed(&list)).abs() < 0.3, "{seconds} s of {} s", listed(&list));
 
-    // A mixer that is down does not delay a replay, and removes its data when it returns.
+    // A mixer that is down does not delay the deletion of a recording, and removes its data when it is back.
     mixers[first].kill();
     assert_eq!(desk.delete(&format!("/api/recordings/{id}")).await.status, 200);
     let folder = |mixer: &Node| mixer.data_dir().join("recordings").join(&id);
@@ -227,14 +227,14 @@ async fn moved_room_continues_its_recording() {
     until("the other one removes its data", async || !folder(&mixers[first]).exists()).await;
 }
 
-/// Asks for the recording of the room and returns its id.
+/// Starts a recording of the room and returns its id.
 async fn start(node: &Node) -> String {
     let asked = node.post(&format!("/api/rooms/{ROOM}/recording"), json!({})).await;
     assert_eq!(asked.status, 200, "{asked:?}");
     asked.json()["room"]["recording"].as_str().expect("a recording").to_owned()
 }
 
-/// Returns the id of the recording that the room names.
+/// Returns the id of the recording that the room's JSON contains.
 async fn recorded(node: &Node) -> Option<String> {
     let room: Value = node.get(&format!("/api/rooms/{ROOM}")).await.json();
     room["room"]["recording"].as_str().map(str::to_owned)

@@ -65,7 +65,7 @@ impl Authority {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Runs a command against the API at `api` and returns its standard error.
+    /// Runs a command against the API at `api`. Returns true if it succeeded, and its standard error.
     async fn command(&self, api: &str, trusted: bool) -> (bool, String) {
         std::fs::write(self.path("ca.pem"), self.issuer.as_ref().pem()).unwrap();
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_stentor"));
@@ -115,7 +115,7 @@ impl Authority {
         TlsConnector::from(self.client()).connect(name, socket).await.unwrap()
     }
 
-    /// Returns the certificate that a socket shows now.
+    /// Returns the certificate that a server presents now, in DER.
     async fn shown(&self, base: &str) -> Vec<u8> {
         let client = self.connect(base).await;
         client.get_ref().1.peer_certificates().unwrap()[0].to_vec()

@@ -47,7 +47,7 @@ async fn receiver_gets_signed_events_in_order() {
     until("the other endpoint has everything", async || secure.events().len() == 3).await;
     assert_eq!(plain.events(), Vec::<Value>::new());
 
-    // One room is refused; the wait of the outage is ended by hand.
+    // The receiver refuses one room. The replay ends the backoff that the outage started.
     plain.answer(200);
     plain.refuse_room(Some("one"));
     replay(&node, &cursor(&node, "app").await).await;
@@ -127,7 +127,6 @@ async fn dead_leader_loses_no_event() {
     verified_by_documentation(OLD, &receiver.requests());
 }
 
-/// Waits until the leader has begun to deliver to all endpoints.
 #[actix::test]
 async fn reload_replaces_endpoints() {
     let (first, second) = (Receiver::start().await, Receiver::start().await);

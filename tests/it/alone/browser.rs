@@ -128,7 +128,7 @@ async fn page(node: &Node) -> String {
     format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await)
 }
 
-/// Kills an FFmpeg three times: first once the page plays, then after two segments of the next one.
+/// Once the page plays, kills three FFmpegs one after the other, each after two more segments.
 async fn kill_three_ffmpegs(node: &Node) {
     let asked = requests(node).await;
     until("the page has asked for two seconds of parts", async || requests(node).await >= asked + 30).await;

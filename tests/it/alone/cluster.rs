@@ -1,5 +1,5 @@
 //! The cluster of `make cluster` as its user sees it, through its one address: listening, speaking, failures,
-//! and an end without a trace. With production timers.
+//! and a shutdown that leaves nothing behind. The timers are those of production.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::support::terminal::Terminal;
 use crate::support::wait_until;
 use crate::support::webrtc::WebRtcClient;
 
-/// First port, apart from all ports that tests choose by themselves.
+/// First port of the cluster, whose ports are outside the ranges from which tests choose ports.
 const FIRST_PORT: &str = "15100";
 const FRONT: &str = "http://127.0.0.1:15100";
 const UP_WITHIN: Duration = Duration::from_secs(120);

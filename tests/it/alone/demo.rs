@@ -1,4 +1,5 @@
-//! The demo as its user sees it: in a terminal, audible, and ended without a trace.
+//! The demo as its user sees it: started in a terminal, heard by a listener, and ended with nothing left
+//! behind.
 
 use std::fs::File;
 use std::path::Path;

@@ -61,7 +61,7 @@ async fn examples_play_and_speak() {
             pages.ask(name, "close", json!({})).await;
             continue;
         }
-        // The host pins the message when it has arrived there, too.
+        // The host pins the message once it has arrived on the host's page.
         until_text(&mut pages, "ann", ".message:last-child bdi", name).await;
         pages.ask("ann", "press", json!({ "target": ".message:last-child [data-do=pin]" })).await;
         until_text(&mut pages, name, "stentor-stage >>> [part=pinned]", "Pinned · react <b>hi</b>").await;

@@ -56,8 +56,8 @@ async fn hundred_rooms_start_despite_held_room() {
     assert!(house.node.stop().success());
 }
 
-/// Two FFmpegs may start at once. More rooms than that wait for a Janus room; without RTP, their FFmpegs
-/// never write a fragment.
+/// Two FFmpegs may start at once. Four rooms wait for Janus: without RTP, their FFmpegs would never write a
+/// fragment and would keep both slots.
 #[actix::test]
 async fn held_rooms_leave_ffmpeg_start_slots() {
     let janus = TestJanus::start().await;
@@ -85,7 +85,8 @@ async fn held_rooms_leave_ffmpeg_start_slots() {
 #[actix::test]
 async fn ports_run_out_without_losing_any() {
     let janus = TestJanus::start().await;
-    // Three pairs for three rooms. The default capacity would be two: it keeps one pair free for repairs.
+    // Three port pairs for three rooms. The default capacity would be two, because it keeps one pair free for
+    // repairs.
     let settings = [("mixer.rtp_ports", "30400-30405"), ("mixer.capacity", "3")];
     let mut house = House::open(&janus, janus.janus.url(), &settings).await;
     let names: Vec<String> = (0..4).map(|n| format!("room-{n}")).collect();
@@ -167,7 +168,7 @@ impl House {
         self.node.post(&format!("/api/rooms/{room}/start"), json!({})).await
     }
 
-    /// Makes one of four changes. The answer must be a valid one, whatever the state of the room.
+    /// Makes a random change to the room. Asserts an answer that some state of the room explains.
     async fn any_change(&self, room: &str) {
         let path = format!("/api/rooms/{room}");
         let answer = match rand::random_range(0..6) {
@@ -245,7 +246,8 @@ impl House {
         self.has_no_errors();
     }
 
-    /// Returns the forwarding targets of each room on Janus. A duplicate room has the targets of both.
+    /// Returns the forwarding targets of each room on Janus. If a room exists twice, its entry has the
+    /// targets of both.
     async fn on_janus(&self) -> BTreeMap<String, Vec<MediaAddr>> {
         let infos = self.client.list_rooms().await.unwrap();
         let asked = infos.iter().map(async |info| {

@@ -13,8 +13,8 @@ use crate::support::staged::{ROOM, Stage, TOKEN, Take};
 use crate::support::studio::{Speaker, Studio};
 use crate::support::{pause_async, report};
 
-/// Upper bound of a silence. A staged room lacks no media: on a busy machine this is the cost of a stall
-/// until the player recovers.
+/// Upper bound of a silence. The staged room lacks no media, so on a busy machine a silence is a stall of the
+/// player.
 const LONGEST_SILENCE: Duration = Duration::from_secs(4);
 
 #[actix::test]
@@ -150,7 +150,7 @@ async fn stop(node: &Node) {
     assert_eq!(node.post("/api/rooms/live/stop", json!({})).await.status, 200);
 }
 
-/// Starts the room as soon as a start is accepted after the stop, with another anchor.
+/// Starts the stopped room again and puts another anchor on air.
 async fn restart(node: &Node, studio: &Studio, hz: u32) -> Speaker {
     node.until_status("live", "created").await;
     assert_eq!(node.post("/api/rooms/live/start", json!({})).await.status, 200);

@@ -44,7 +44,7 @@ async fn spaces_app_works_end_to_end() {
         until_text(&mut pages, name, "#me bdi", name).await;
     }
 
-    // The host plans a space, starts it early, and talks; the list of the others shows it.
+    // The host plans a space, starts it early, and talks; the others see it in their lists.
     press(&mut pages, "Ann", "#new").await;
     write(&mut pages, "Ann", "#title", TITLE).await;
     write(&mut pages, "Ann", "#starts-at", "2099-01-01T10:00").await;
@@ -143,7 +143,7 @@ async fn write(pages: &mut Pages, name: &str, target: &str, text: &str) {
     pages.ask(name, "write", json!({ "target": target, "text": text })).await;
 }
 
-/// Waits until the room is played, and presses Play where the browser requires that.
+/// Waits until the page plays the room, and presses Play where the browser requires that.
 async fn play(pages: &mut Pages, name: &str) {
     let state = "stentor-player >>> [part=state]";
     let locked = tokio::sync::Mutex::new(&mut *pages);
@@ -174,8 +174,8 @@ struct App {
 
 impl App {
     fn start(temporary: &TempDir, output: &Path) -> Self {
-        // A shell cannot trap a signal that it ignores from its start (POSIX.1-2017, trap), and programs that
-        // a script runs in the background ignore INT.
+        // A shell cannot trap a signal that was ignored when it started (POSIX.1-2017, trap), and programs
+        // that a script starts in the background ignore INT.
         let mut command = Command::new("env");
         command.arg("--default-signal=INT");
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/spaces/run.sh"));

@@ -14,8 +14,8 @@ use crate::support::until;
 pub(super) const ROOM: &str = "talk";
 /// Five seconds of audio, in packets of 20 ms.
 const FIVE_SECONDS: u64 = 250;
-/// Upper bound in seconds behind live. The player aims at less than two and jumps when it is three further
-/// behind; an overloaded machine adds to that.
+/// Upper bound in seconds behind live. The player's target is less than 2 s, and the player jumps at 3 s
+/// beyond its target; an overloaded machine adds to that.
 const MOST_BEHIND: f64 = 10.0;
 
 #[actix::test]

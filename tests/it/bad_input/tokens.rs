@@ -9,7 +9,8 @@ use super::House;
 use crate::support::external::secrets;
 
 impl House {
-    /// Returns tokens for another time, room, role, issuer and installation, and texts that are no tokens.
+    /// Returns tokens that are expired, forged, or for another room, role or issuer, and texts that are not
+    /// tokens; each with its status and code.
     pub(super) async fn bad_tokens(&self) -> Vec<(String, u16, &'static str)> {
         let secrets = secrets(&self.node);
         let hour = Duration::from_secs(3600);

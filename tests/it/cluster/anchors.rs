@@ -170,7 +170,7 @@ impl House {
         self.januses[janus].janus.pid().unwrap() as i32
     }
 
-    /// Returns the status that the module reports.
+    /// Returns the status that this Janus module reports.
     async fn health(&self, janus: usize) -> Value {
         let (modules, id) = (self.desk.get("/api/modules").await.json(), format!("j{}", janus + 1));
         let all = modules["januses"].as_array().cloned().unwrap_or_default();

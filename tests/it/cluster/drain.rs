@@ -73,7 +73,8 @@ async fn stopping_mixer_node_moves_rooms_first() {
     assert_eq!(cluster.desk.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
 }
 
-/// Ends the node as systemd does by default (`KillMode=control-group`): FFmpeg must outlive the drain.
+/// Signals the node's FFmpeg, too, as systemd does by default (`KillMode=control-group`): it must keep
+/// running until the drain is over.
 #[actix::test]
 async fn drain_survives_signal_to_children() {
     let mut cluster = Cluster::start(2).await;

@@ -226,7 +226,7 @@ async fn figure(node: &Node, name: &str) -> f64 {
     line.unwrap_or(0.0)
 }
 
-/// Tests a mixer that is known only from the store's keys of a room.
+/// A mixer that only the room's keys in the store name, and no heartbeat, gets no requests and no RTP.
 #[actix::test]
 async fn forged_mixer_keys_are_not_followed() {
     let house = House::start(1).await;

@@ -127,7 +127,7 @@ async fn a_frozen_store_moves_nothing() {
     cluster.etcd.thaw();
     let ttl: u64 = TTL.trim_end_matches('s').parse().unwrap();
     let end = Instant::now() + LONG;
-    // The store is steady for long enough that a loss of heartbeats would have been acted on.
+    // Wait until the store has been stable for so long that lost heartbeats would have caused a move.
     loop {
         let heard = listener.hear(Duration::from_millis(500)).await.unwrap();
         assert_eq!(heard.gaps, vec![]);

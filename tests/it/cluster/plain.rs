@@ -127,7 +127,7 @@ async fn stalled_client(house: &House) -> tokio::net::TcpStream {
     client
 }
 
-/// Waits until the last of at least three more seconds has the tone.
+/// Waits until more than three seconds have been added to the file, and its last second has the tone.
 async fn tone_follows(file: &Path, what: &str) {
     let length = || std::fs::metadata(file).map_or(0, |file| file.len());
     let (from, since) = (length(), Instant::now());

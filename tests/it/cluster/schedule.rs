@@ -1,4 +1,4 @@
-//! Scheduled rooms: the leader starts each once, also if the leader dies.
+//! Scheduled rooms: the leader starts each room once, even if leaders die.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -37,7 +37,7 @@ async fn scheduled_room_starts_once() {
     desks[first].ready().await;
     assert_eq!(desks[other].post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
     desks[other].until_status(ROOM, "created").await;
-    // The new leader looks at all rooms.
+    // The next leader examines all rooms and must not start this one again.
     assert_eq!(desks[other].stop().code(), Some(0));
     within("the first leads again", LONG, async || leads(&desks[first]).await).await;
     until("its scheduler rests", async || desks[first].state_of("scheduler").await["state"] == "resting")

@@ -1,5 +1,5 @@
-//! A listener on the way to the stage and back, while a node dies at each step: the listener node that has
-//! the hand, the leader, the gateway, the mixer, and Janus with its node.
+//! A listener on the way to the stage and back, while a node dies at each step: the listener node where the
+//! hand was raised, the leader, the gateway, the mixer, and Janus with its node.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ async fn stage_survives_a_death_at_each_step() {
     let snapshot = Events::open(&house.ears[1].hls, &host, None).await.next("snapshot").await;
     assert_eq!(snapshot["hands"][0]["person"]["id"], me.as_str());
 
-    // The invitation is sent and taken while the cluster has no leader.
+    // The invitation is sent and accepted while the cluster has no leader.
     let leader = usize::from(!leads(&house.managers[0]).await);
     house.managers[leader].kill();
     let ear = house.ears[1].hls.clone();

@@ -130,7 +130,7 @@ async fn listen_past(listener: &mut Listener, segment: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while listener.playlist().edge().0 <= segment {
         assert!(Instant::now() < deadline, "the playlist stands still");
-        // An error: nothing new within the time limit of one request.
+        // Fails if nothing new arrives within the time limit of one request.
         let _ = listener.hear(Duration::from_millis(200)).await;
     }
     listener.hear_until(HZ, deadline).await.unwrap();
@@ -145,7 +145,7 @@ async fn inside(netns: &Netns, store: &TcpProxy, more: &[(&str, &str)]) -> Node 
         ("node.advertise", here.as_str()),
         ("listen.media", here.as_str()),
         ("listen.hls", http.as_str()),
-        // Not all of its addresses are loopback.
+        // This node also listens on addresses other than loopback, which requires API keys.
         ("auth.mode", "keys"),
         ("auth.api_keys", "0123456789abcdef"),
     ]);

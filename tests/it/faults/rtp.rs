@@ -1,4 +1,4 @@
-//! RTP from Janus to FFmpeg: packets from strangers, and forwarders stopped by others.
+//! RTP from Janus to FFmpeg: packets from strangers, and forwarders that something other than the node stops.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ async fn hear_past(listener: &mut Listener, hz: f64) {
     let (deadline, edge) = (Instant::now() + PATIENCE, listener.playlist().edge().0);
     while listener.playlist().edge().0 <= edge {
         assert!(Instant::now() < deadline, "the playlist stands still");
-        // An error: nothing new within the time limit of one request.
+        // Fails if nothing new arrives within the time limit of one request.
         let _ = listener.hear(Duration::from_millis(200)).await;
     }
     listener.hear_until(hz, deadline).await.unwrap();

@@ -20,7 +20,8 @@ const ROOM: &str = "live";
 const OTHERS: usize = 199;
 /// Length of a call's id. An answer repeats the id, so each answer is almost as large as a frame may be.
 const ID: usize = 60_000;
-/// Interval of calls, at a rate below `ws.rate`, so that not reading is the only reason to close it.
+/// Interval of calls, at a rate below `ws.rate`, so that the server can close the client only because it does
+/// not read.
 const BETWEEN: Duration = Duration::from_millis(60);
 
 #[actix::test]
@@ -58,7 +59,7 @@ async fn slow_consumer_is_closed_alone() {
     assert_eq!(connections, OTHERS);
 }
 
-/// Returns the 99th percentile of three sequential calls per caller.
+/// Returns the 99th percentile of the response times of three sequential calls per caller.
 async fn slowest_but_one_percent(callers: &mut [Caller]) -> Duration {
     let mut took = Vec::new();
     for _ in 0..3 {

@@ -162,7 +162,7 @@ async fn plain_rtp_participant_joins_and_leaves() {
     assert_eq!(displays, ["first", "second"]);
     let second_id = second.id;
     second.leave().await.unwrap();
-    // Janus 1.4 first repeats the participant with `setup`.
+    // Janus 1.4 first sends another event about the participant, with `setup`.
     let leaving = async {
         loop {
             let event = first.next_event().await.unwrap();

@@ -16,7 +16,7 @@ use crate::support::janus::{MOMENT, TestJanus, options, pin, room, secret};
 use crate::support::srtp;
 use crate::support::{PATIENCE, wait_until};
 
-/// Environment variable set in the process that is killed.
+/// Environment variable that makes this program the parent of a Janus, to be killed by the test.
 const IS_PARENT: &str = "STENTOR_TEST_PARENT_OF_A_JANUS";
 
 #[actix::test]
@@ -93,8 +93,9 @@ async fn a_run_keeps_its_secrets() -> ExitStatus {
         .with_writer(move || Captured(writer.clone()))
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    // With only one subscriber so far, tracing asks only the thread that reaches a log line first, which may
-    // belong to another test without a subscriber; with two it asks all of them.
+    // While there is only one subscriber, the first thread that reaches a log line decides whether the line
+    // is logged at all. That thread may belong to another test, without a subscriber. With two subscribers,
+    // tracing asks both.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;

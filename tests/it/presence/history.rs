@@ -1,7 +1,7 @@
 //! Random histories on both backends: the Redis scripts and the domain code must never disagree.
 //!
-//! Time passes in steps of which no sum is close to a lifetime, so that the delay between the same call on
-//! the two backends does not matter.
+//! Time advances in multiples of 1.7 s. None of them is close to a lifetime, so the delay between the same
+//! call on the two backends does not matter.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -126,7 +126,8 @@ async fn on_air() -> (Node, Speaker, Listener) {
     (node, speaker, listener)
 }
 
-/// Listens across the preceding fault: one timeline with a silence in it, and the tone on both sides.
+/// Listens across the fault that has just happened; asserts one timeline with a silence in it, and the tone
+/// after it.
 async fn heard_on(listener: &mut Listener, fault: &str, seconds: u64, goal: Duration) {
     let before = newest(listener);
     let heard = listener.hear(Duration::from_secs(seconds)).await.unwrap();

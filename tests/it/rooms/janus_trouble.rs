@@ -85,7 +85,7 @@ async fn room_that_janus_loses_is_recreated() {
     assert_eq!(studio.forwarders("live").await.len(), 1);
 }
 
-/// Starts a node whose Janus does not receive creates of the room `late` before they are released.
+/// Starts a node behind a proxy that holds requests to create the room `late` until they are released.
 async fn held_up(janus: &TestJanus) -> (Node, JanusProxy) {
     let proxy = JanusProxy::start(janus.janus.url()).await;
     proxy.hold(LATE);

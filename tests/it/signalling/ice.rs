@@ -91,7 +91,8 @@ async fn arrive(caller: &mut Caller, hz: u32) -> WebRtcClient {
 async fn meet(caller: &mut Caller, media: &WebRtcClient) {
     let answer = caller.negotiate(media, media.offer_without_candidates()).await;
     assert!(!answer.contains("a=candidate") && !answer.contains("a=end-of-candidates"), "{answer}");
-    // The client keeps its own candidate: Janus cannot start checks, so only Janus's candidates can work.
+    // The client sends no candidate of its own: Janus cannot start checks, so only Janus's candidates can
+    // work.
     caller.call("icecandidate", json!({ "candidate": null })).await.expect("it is taken");
     let mut count = 0;
     loop {

@@ -47,7 +47,7 @@ async fn inside(netns: &Netns, settings: &[(&str, &str)]) -> Node {
         ("listen.api", open.as_str()),
         ("listen.ws", open.as_str()),
         ("listen.hls", open.as_str()),
-        // Not all of its addresses are loopback.
+        // This node also listens on addresses other than loopback, which requires API keys.
         ("auth.mode", "keys"),
         ("auth.api_keys", "0123456789abcdef"),
     ];

@@ -17,7 +17,7 @@ use crate::support::tcp_proxy::TcpProxy;
 
 crate::store_conformance!(below_a_prefix_of_its_own, on_an_etcd_of_its_own);
 
-/// Request timeout that suffices on a busy machine but keeps its tests short.
+/// Request timeout that is enough on a busy machine and keeps the tests of timeouts short.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Tolerance beyond the limit of a bounded wait on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The store in etcd, against the conformance cases and under its own faults, and the copy of a store.
+//! Tests of the store on etcd: conformance, network faults, and the copy that the reflector maintains.
 
 #[path = "../../../crates/store/tests/embedded/conformance/mod.rs"]
 mod conformance;

@@ -1,4 +1,4 @@
-//! External components for a node instead of its own: a Janus started by the test, and a fake FFmpeg.
+//! Replacements for components of a node: a Janus that the test starts, and a fake FFmpeg.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

@@ -32,8 +32,8 @@ impl JanusProxy {
         Self::start_with(janus, true).await
     }
 
-    /// Starts a proxy that makes Janus mix only while somebody speaks. All calls are still executed and
-    /// answered, so a hundred or a thousand rooms need no more processors than there are.
+    /// Starts a proxy that makes Janus mix only while somebody speaks, so that a hundred or a thousand rooms
+    /// do not overload the machine. All calls are still executed and answered.
     pub async fn without_silence(janus: &str) -> Self {
         Self::start_with(janus, false).await
     }

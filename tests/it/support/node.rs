@@ -31,7 +31,7 @@ static NODES: AtomicU32 = AtomicU32::new(0);
 pub const PUBLIC_HLS_URL: &str = "http://listen.localhost";
 /// URL of a gateway proxy, for a node without the role `gateway`. Nothing listens there.
 pub const PUBLIC_WS_URL: &str = "ws://speak.localhost/ws";
-/// Settings that a node with the role `rooms` needs if it lacks the other role.
+/// Settings that a node with the role `rooms` needs, each with the role whose absence requires it.
 const PUBLIC_URLS: [(&str, &str, &str); 2] =
     [("hls", "http.public_hls_url", PUBLIC_HLS_URL), ("gateway", "http.public_ws_url", PUBLIC_WS_URL)];
 

@@ -86,7 +86,7 @@ async fn connect(client: TcpStream, upstream: SocketAddr, mode: watch::Receiver<
 }
 
 async fn cut(mut mode: watch::Receiver<Mode>) {
-    // An error: the proxy was dropped.
+    // Fails if the proxy was dropped, which acts like a cut.
     let _ = mode.wait_for(|mode| *mode == Mode::Cut).await;
 }
 

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::browser;
 
-/// Returns its report on the document: `{valid, version, errors?}`.
+/// Returns the validator's report on the document: `{valid, version, errors?}`.
 pub async fn openapi(document: &[u8]) -> Value {
     browser::prepare().await;
     let mut run = process::command("node", ["openapi.mjs"])

@@ -160,7 +160,7 @@ impl WebRtcClient {
         self.order(Order::Candidate(Candidate::from_sdp_string(text).expect("a candidate")));
     }
 
-    /// Closes the connection in order, like a page that is closed.
+    /// Closes the connection properly, as a browser does when its page is closed.
     pub async fn close(mut self) {
         self.order(Order::Close);
         let task = self.task.take().expect("it is closed once");

@@ -180,7 +180,7 @@ struct Scripted(Arc<Script>, Clock);
 impl Signalling for Scripted {
     fn effects(&self, peer: Arc<ConnectionInfo>) -> Box<dyn SessionEffects> {
         self.0.connected.lock().unwrap().push(peer.clone());
-        // There is no room for the stranger.
+        // The room of the user `stranger` does not exist.
         let room = if peer.user.as_str() == "stranger" { RoomView::default() } else { room_on_air() };
         Box::new(ScriptedEffects {
             peer,

@@ -16,7 +16,7 @@ use crate::support::{in_time, pause_async};
 async fn closed_after(gateway: &Gateway, messages: Vec<Message>) -> u16 {
     let mut client = Client::connect(gateway, "mallory").await;
     for message in messages {
-        // An error: the server has already closed the connection.
+        // Fails if the server has already closed the connection.
         if client.socket.send(message).await.is_err() {
             break;
         }

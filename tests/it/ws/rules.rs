@@ -1,4 +1,4 @@
-//! Strict JSON-RPC 2.0, and the handling of sessions around it.
+//! Strict JSON-RPC 2.0, the order of calls, and the end of sessions and connections.
 
 use std::sync::atomic::Ordering::Relaxed;
 

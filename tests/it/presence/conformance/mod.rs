@@ -135,7 +135,7 @@ pub async fn next<T>(news: &mut NewsStream<T>) -> PresenceEvent<T> {
     timeout(DEADLINE, news.next()).await.expect("news come").expect("the stream goes on")
 }
 
-/// Returns the stream in a state in which it misses no further event.
+/// Consumes the first event, `LookAgain`, and returns the stream, which misses no event from then on.
 pub async fn attentive<T: std::fmt::Debug + PartialEq>(mut news: NewsStream<T>) -> NewsStream<T> {
     assert_eq!(next(&mut news).await, PresenceEvent::LookAgain);
     news
