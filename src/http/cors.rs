@@ -2,8 +2,8 @@
 //! protocol").
 //!
 //! A browser sends `Origin` with every request that could do harm. A request from a page that is neither ours
-//! nor allowed is refused before it has any effect: it is not enough that the page cannot read the answer,
-//! because a start or stop does its damage without one.
+//! nor allowed is refused before it has any effect. Hiding the answer from the page is not enough: starting
+//! or stopping a room does its damage anyway.
 //!
 //! A server that trusts every caller on its machine must also check the name by which it was called. A
 //! foreign page whose name is made to point at 127.0.0.1 (DNS rebinding) would otherwise have the server's
@@ -121,7 +121,7 @@ pub async fn check_host(
     }
 }
 
-/// Middleware that checks the origin. Its place is inside the request id and outside authentication, because
+/// Middleware that checks the origin. Runs after the request id middleware and before authentication, because
 /// a preflight carries no key.
 pub async fn check(
     origins: &Origins,

@@ -17,7 +17,7 @@ use crate::domain::ids::RoomId;
 
 /// Size of a frame in CSS pixels, unless the consumer wants a smaller one.
 const SIZE: (u32, u32) = (480, 640);
-/// Smallest width in which the page is usable.
+/// Smallest width in which the page is usable, in CSS pixels.
 const LEAST_WIDTH: u32 = 240;
 const LEAST_HEIGHT: u32 = 160;
 /// Number of seconds for which a consumer may cache an answer.

@@ -37,7 +37,7 @@ pub struct ApiError {
     /// Text for the log.
     pub cause: Option<String>,
     allow: Option<String>,
-    /// Number of seconds after which to retry, if it is known more precisely than by the code.
+    /// Number of seconds after which to retry; `None`: that of the code.
     retry_after: Option<u32>,
 }
 

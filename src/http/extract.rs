@@ -186,7 +186,7 @@ impl FromRequest for ApiKeyPath {
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
-        // A text that is no id is that of no key.
+        // No key has an id of another form.
         let absent = |_| ApiError::new(Code::ApiKeyNotFound, "there is no such API key");
         ready(ApiKeyId::new(&id.unwrap_or_default()).map(Self).map_err(absent))
     }
@@ -197,7 +197,7 @@ impl FromRequest for WebhookPath {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // A segment that does not decode to text is the name of no webhook.
+        // A segment that does not decode to text becomes the empty name, which no webhook has.
         let name = web::Path::<String>::extract(req).into_inner().map(|name| name.into_inner());
         ready(Ok(Self(name.unwrap_or_default())))
     }

@@ -96,7 +96,8 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
         }
         REWIND_NAME => {
             let query = Query(request.query_string());
-            // `v2` asks for skipped date ranges, too, of which there are none (RFC 8216bis section 6.2.5.1).
+            // `v2` also lets the server skip date ranges, which our playlists do not have (RFC 8216bis section
+            // 6.2.5.1).
             let delta = query.text("_HLS_skip").is_some_and(|skip| matches!(&*skip, "YES" | "v2"));
             let text = async { side.media.rewind(&room).await?.playlist(delta).ok_or(MediaError::NotYet) };
             playlist(request, side, &room, PLAYLIST, text).await
@@ -110,7 +111,8 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
     }
 }
 
-/// Sends the holder of a replay token on to the recording, once the broadcast is over.
+/// Returns the redirect to the recording for a request with its replay token, once the broadcast is over;
+/// otherwise `None`.
 async fn recorded(
     request: &HttpRequest,
     side: &HlsSide,
@@ -132,7 +134,7 @@ async fn recorded(
     Ok(Some(answer.finish()))
 }
 
-/// Answers with a playlist, which is awaited once the client is admitted.
+/// Answers with a playlist. Awaits `text` only after the client is admitted.
 async fn playlist(
     request: &HttpRequest,
     side: &HlsSide,
@@ -174,7 +176,7 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     let token = token_of(request, query.token()?.as_deref());
     let token = token.ok_or_else(|| token_missing("keys need a listener"))?;
     let grant = side.auth.verify(&token, room)?;
-    // The key adds no listener: the player was counted with its playlist, perhaps by its address.
+    // The key adds no listener: the player was counted when it fetched the playlist, perhaps by its address.
     if !side.listeners.has_place(room, &token, 0) {
         return Err(listeners_full());
     }

@@ -31,7 +31,7 @@ use crate::rooms::now;
 /// Time after which a listener that still receives is counted again. Must be less than the window of the
 /// counter.
 const COUNTED_EVERY: Duration = Duration::from_secs(4);
-/// Interval at which it is checked that a listener is not banned.
+/// Interval between two checks that the listener is not banned.
 const CHECKED_EVERY: Duration = Duration::from_millis(500);
 
 /// Services behind `/live`, in addition to those of the HLS socket.
@@ -114,7 +114,7 @@ async fn stream(
         response.insert_header(("icy-pub", "0"));
         response.insert_header(("icy-metaint", METADATA_INTERVAL.to_string()));
     }
-    // Many of these clients send HTTP/1.0 or reuse no connection.
+    // Many clients of plain streams send HTTP/1.0 or reuse no connection.
     response.force_close();
     let listened = counted(parts, side.hls.clone(), room, token, grant);
     let body = match inserter {
@@ -127,7 +127,8 @@ async fn stream(
     Ok(response.streaming(body.map(Ok::<_, actix_web::Error>)))
 }
 
-/// Counts the listener for as long as it receives, and ends with its token or its ban, as keys of HLS do.
+/// Counts the listener while it receives. The stream ends when the token expires or the listener is banned,
+/// as HLS keys are refused then.
 fn counted(
     parts: BoxStream<'static, Bytes>,
     side: web::Data<HlsSide>,

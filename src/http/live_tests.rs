@@ -161,7 +161,7 @@ impl PlainMedia for Fake {
             "expiring" => {
                 let expires = grant.expires_at;
                 let parts = stream::iter(0..3).then(move |n| async move {
-                    // The clock cannot be moved, so the second part comes after the token has expired.
+                    // The clock cannot be moved, so the second part waits until the token has expired.
                     while n == 1 && expires != UnixMs(u64::MAX) && now() < expires {
                         tokio::task::yield_now().await;
                     }

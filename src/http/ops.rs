@@ -76,7 +76,7 @@ pub enum OpsAccess {
     Keys(Arc<dyn ApiAuth>),
 }
 
-/// Mark of a request for `/readyz` without a key: its answer has no reasons.
+/// Marker of a request for `/readyz` without a key: the answer then gives no reasons.
 #[derive(Clone, Copy)]
 struct WithoutKey;
 
@@ -110,7 +110,7 @@ async fn admit(
             let may_ask = refused.code == Code::Unauthorized;
             let mut response = req.error_response(refused);
             if may_ask {
-                // A browser then asks for a password, which is the key.
+                // A browser then asks for a password: the user enters the key.
                 let basic = HeaderValue::from_static("Basic realm=\"Stentor operations\", charset=\"UTF-8\"");
                 response.headers_mut().append(header::WWW_AUTHENTICATE, basic);
             }

@@ -104,7 +104,7 @@ fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> HeaderValue {
     let policy = POLICY
         .replace("connect-src 'self'", &format!("connect-src 'self'{gateway}"))
         .replace("frame-ancestors 'self'", &format!("frame-ancestors {ancestors}"));
-    // An origin is ASCII. The fallback policy allows less, never more.
+    // Cannot fail, because an origin is ASCII. The fallback policy would allow less, never more.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(POLICY))
 }
 

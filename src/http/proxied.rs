@@ -34,7 +34,7 @@ const FIELDS: [&str; 14] = [
     "fly-client-ip",
 ];
 
-/// Middleware of a whole server; does nothing unless `open`.
+/// Middleware of a whole server: if `open`, refuses requests that came through a proxy.
 pub async fn refuse(
     open: bool,
     req: ServiceRequest,

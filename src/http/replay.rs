@@ -74,7 +74,8 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
         PLAYLIST_NAME => {
             let token = query.token()?;
             let text = side.media.playlist(&recording).await?;
-            // Not cached: the recording can be deleted, or grow when a mixer returns with its part.
+            // Not cached: the recording can be deleted, and grows when another mixer with a take of it
+            // returns.
             let body = token.map_or_else(|| text.clone(), |token| packager::with_token(&text, &token));
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }
@@ -99,8 +100,8 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
 }
 
 impl ReplaySide {
-    /// Returns the recording that a request for the playlist of a room off air may have instead: the one that
-    /// its replay token opens, if it can be played.
+    /// Returns the recording to serve in place of the playlist of a room that is off air: the one that the
+    /// replay token opens, if it can be played.
     pub async fn instead_of(&self, room: &RoomId, token: &str) -> Option<RecordingId> {
         let recording = self.auth.recording_of(token, room)?;
         self.media.playlist(&recording).await.is_ok().then_some(recording)

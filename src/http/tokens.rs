@@ -120,7 +120,7 @@ impl NodeTokens {
     }
 
     /// Checks that the token is for the room that exists now, and that its subject is not banned. A subject
-    /// that is no user id cannot be banned.
+    /// that is not a valid user id cannot be banned.
     fn check_room(&self, claims: &Claims, room: &RoomId) -> Result<(), TokenError> {
         let Some(view) = self.directory.room(room) else { return Ok(()) };
         if view.meta.as_ref().is_some_and(|meta| !claims.grant.is_for(meta)) {

@@ -13,7 +13,7 @@ use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::rest::Done;
 use crate::stage::FoundPerson;
 
-/// Bans a person, anchor or listener, from the room, as a host. May be repeated.
+/// Bans a person (anchor or listener) from the room, as a host. May be repeated.
 ///
 /// The person must be in the room, have written in the chat, have a hand raised, or have been invited. Every
 /// token of the person is refused until the ban is lifted.
@@ -43,7 +43,7 @@ pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl R
     Ok(Json(Done::YES))
 }
 
-/// Kicks a person, anchor or listener, out of the room, as a host: the person may come back. May be repeated.
+/// Kicks a person (anchor or listener) out of the room, as a host; the person may come back. May be repeated.
 ///
 /// The person must be in the room, have written in the chat, have a hand raised, or have been invited. Every
 /// token of the person is refused for about ten seconds.

@@ -52,8 +52,9 @@ pub async fn events(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     Ok(event_stream::answer(&request, events))
 }
 
-/// Raises the caller's hand. If it is raised already, changes its note; the hand keeps its place in the
-/// order.
+/// Raises the caller's hand, or changes the note of the raised hand.
+///
+/// A hand that is raised already keeps its place in the order.
 #[utoipa::path(
     post, path = "/hls/rooms/{room}/hand", operation_id = "raiseHand", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -202,7 +203,8 @@ pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     if side.rooms.directory().room(&room).is_some_and(|view| view.is_locked()) {
         return Err(ApiError::new(Code::RoomLocked, "the room is locked; the invitation stays open"));
     }
-    // First, because it cannot be repeated. A user who is not created then raises the hand again.
+    // Accepts before the user is created, because an invitation can be accepted only once. If the creation
+    // fails, the listener must raise the hand again.
     side.hub.command(&room, &caller.person, Command::Accept).await?;
     let invited = side.rooms.create_user(&room, UserRole::Anchor, Some(user)).await?;
     let created_at = invited.room.meta.created_at;

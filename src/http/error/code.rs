@@ -48,7 +48,7 @@ pub enum Code {
     TokenQuotaExceeded,
     /// 404: there is no API key with this id.
     ApiKeyNotFound,
-    /// 409: the largest number of API keys exists; revoke some.
+    /// 409: the maximum number of API keys is reached; revoke some.
     TooManyApiKeys,
     /// 401: a token is required: in the Authorization header, a cookie (listeners), or the `token` parameter.
     TokenMissing,
@@ -65,9 +65,9 @@ pub enum Code {
     KeyRefused,
     /// 403: a browser sent the request from a page whose origin is not in `http.allowed_origins`.
     OriginNotAllowed,
-    /// 403: `Host` is not a name of this server. A node in open mode answers only to `localhost` and loopback
-    /// addresses. The operations endpoints on loopback do so in every mode, and also answer to the hosts of
-    /// the public URLs and of `http.allowed_origins`.
+    /// 403: `Host` is not a name of this server. A node in open mode, and the operations endpoints on
+    /// loopback, answer only to `localhost` and loopback addresses. With `auth.mode: keys`, these endpoints
+    /// also answer to the hosts of the public URLs and of `http.allowed_origins`.
     HostNotAllowed,
     /// 403: a proxy passed the request on to a node with `auth.mode: open`, which serves only its own
     /// machine.
@@ -80,13 +80,13 @@ pub enum Code {
     RecordingNotFound,
     /// 409, retryable: the recording is not complete yet, or its broadcast is still on air.
     RecordingNotReady,
-    /// 409: the broadcast is being recorded; stop that first.
+    /// 409: the broadcast is being recorded; stop the recording first.
     RecordingActive,
     /// 409: `recording.mode` is `off`.
     RecordingOff,
     /// 404: `webhooks.endpoints` has no endpoint of this name.
     WebhookNotFound,
-    /// 404: there is no dead letter of this event.
+    /// 404: there is no dead letter for this event.
     DeadLetterNotFound,
     /// 502: the endpoint did not accept the event; the message says how it answered.
     NotDelivered,
@@ -101,7 +101,7 @@ pub enum Code {
     RoomNotOnAir,
     /// 409: the room is on air, so its backstage cannot be opened.
     RoomOnAir,
-    /// 404: there is no such key: it is of another broadcast, or the recording does not use it.
+    /// 404: there is no such key: it belongs to another broadcast, or the recording does not use it.
     KeyNotFound,
     /// 400: `_HLS_msn` is further ahead than the stream can soon reach.
     TooFarAhead,

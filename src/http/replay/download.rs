@@ -63,7 +63,7 @@ fn requested(request: &HttpRequest, etag: &EntityTag) -> Option<ByteRangeSpec> {
     }
 }
 
-/// Names the file for a download: the room and the time in UTC.
+/// Sets the file name of a download: the room and the start of the recording in UTC.
 fn named(answer: &mut HttpResponseBuilder, m4a: &RecordedM4a) {
     let started = Rfc3339(m4a.started).to_string();
     let (date, time) = started.split_once('T').unwrap_or_default();
@@ -97,7 +97,7 @@ fn part(whole: &Bytes, range: Range<usize>) -> io::Result<Bytes> {
     }
 }
 
-/// The response has begun, so it is cut off; the client can request the rest.
+/// Returns the error that cuts off a response that has begun; the client can request the rest.
 fn gone(refusal: MediaError) -> io::Error {
     io::Error::other(format!("{refusal:?}"))
 }

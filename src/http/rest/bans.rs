@@ -62,7 +62,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
     Ok(Json(BansAnswer { success: true, bans: ban.collect() }))
 }
 
-/// Bans a user, anchor or listener, from a room.
+/// Bans a user (anchor or listener) from a room.
 ///
 /// The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
 /// deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
@@ -90,7 +90,7 @@ pub(super) async fn ban(api: Data<Api>, user: UserPath) -> Result<impl Responder
     Ok(Json(Done::YES))
 }
 
-/// Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+/// Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
 ///
 /// All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
 /// Changes nothing if the user is banned.

@@ -85,7 +85,7 @@ pub(super) struct RoomBody {
     pin: String,
     /// URL of the room's playlist for listeners.
     hls_url: String,
-    /// URL of the playlist with which listeners go back; absent if the room does not offer that.
+    /// URL of the playlist for going back; absent if the room offers no rewind.
     #[serde(skip_serializing_if = "Option::is_none")]
     rewind_url: Option<String>,
     /// Maximum number of anchors in the room.

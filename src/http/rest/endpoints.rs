@@ -44,8 +44,8 @@ macro_rules! endpoints {
     };
 }
 
-/// Returns all endpoints, with the scope that each needs. The second name is the one that `utoipa::path`
-/// gives to the handler's annotation.
+/// Returns all endpoints, with the scope that each needs. The second name of each is that of the type that
+/// `utoipa::path` generates for the handler.
 fn all() -> Vec<Endpoint> {
     let needs = |scope, endpoints: Vec<Endpoint>| {
         endpoints.into_iter().map(move |endpoint| Endpoint { scope: Some(scope), ..endpoint })

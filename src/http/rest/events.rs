@@ -33,7 +33,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// Returns only events after this cursor: `next` of the previous page, or the `cursor` of an event. If
-    /// absent, a page begins with the oldest event, and a stream with the next one.
+    /// absent, a page begins with the oldest event, and a stream with the next event that happens.
     #[serde(default)]
     #[param(pattern = "^[0-9]{1,18}([.][0-9]{1,2})?$")]
     pub after: Option<String>,
@@ -95,7 +95,7 @@ pub(super) struct EventsAnswer {
     oldest: Option<String>,
 }
 
-/// Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+/// Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 ///
 /// A stream ends only with its node; clients reconnect with `Last-Event-ID`.
 #[utoipa::path(

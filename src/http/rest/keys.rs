@@ -25,10 +25,10 @@ const LONGEST_LIFE: u64 = 10 * 365 * 24 * 3600;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateKey {
-    /// Name for the users of the key, such as that of the application: 1 to 64 visible characters.
+    /// Name by which people recognise the key, such as that of the application: 1 to 64 visible characters.
     #[schema(min_length = 1, max_length = 64)]
     name: String,
-    /// Parts of the API that the key may use. The caller must have them all.
+    /// Parts of the API that the key may use. The caller must have all of these scopes.
     #[schema(min_items = 1, max_items = 4)]
     scopes: Vec<KeyScope>,
     /// Number of seconds after which the key expires. If absent or null, it does not.
@@ -76,13 +76,13 @@ pub(super) struct ApiKeyBody {
     usage: KeyUsage,
 }
 
-/// Rooms that count for a key.
+/// Rooms that count against the quotas of a key.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct KeyUsage {
-    /// Rooms that the key has created and that exist.
+    /// Number of existing rooms that the key has created.
     rooms: u32,
-    /// Number of them that are on air, or whose Janus and mixer have not released them.
+    /// Number of these rooms that are on air, or that their Janus and mixer have not released yet.
     rooms_on_air: u32,
 }
 
@@ -175,7 +175,7 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
 
 /// Changes the name and the quotas of an API key.
 ///
-/// Quotas that are lower than the present use end nothing: they refuse what comes later.
+/// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
 #[utoipa::path(
     patch, path = "/api/keys/{id}", operation_id = "updateKey", tag = "keys",
     params(("id" = String, Path, description = "id of the key", pattern = "^[a-z0-9]{12}$")),

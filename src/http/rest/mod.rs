@@ -1,4 +1,4 @@
-//! The REST API under `/api` (role rooms).
+//! The REST API under `/api` (role `rooms`).
 //!
 //! The routes and the OpenAPI document are made from one list of endpoints, so neither can have an entry that
 //! the other lacks. Every answer carries a request id and must not be cached. Every error is one of
@@ -60,7 +60,7 @@ pub trait ApiAuth: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotAuthorized {
     Refused(String),
-    /// The node cannot tell yet; the caller tries again.
+    /// The node does not know yet; the caller should try again.
     Later(String),
 }
 

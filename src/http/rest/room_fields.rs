@@ -53,8 +53,7 @@ struct CreationFields {
     #[serde(default)]
     start: bool,
     /// Opens the backstage at once: anchors may join, and listeners hear nothing until the room is started.
-    /// Not with
-    /// `start`.
+    /// Cannot be combined with `start`.
     #[serde(default)]
     backstage: bool,
 }

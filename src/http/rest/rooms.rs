@@ -89,7 +89,7 @@ pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, 
     Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
-/// Changes fields of a room, on air or not.
+/// Changes fields of a room, whether it is on air or not.
 ///
 /// The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
 #[utoipa::path(
@@ -125,7 +125,7 @@ pub(super) async fn update(
 
 /// Puts a room on air.
 ///
-/// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+/// A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/start", operation_id = "startRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -222,7 +222,7 @@ pub(super) async fn delete(api: Data<Api>, id: RoomPath) -> Result<impl Responde
 
 /// Mutes all anchors of a room on air, once.
 ///
-/// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+/// Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/mute", operation_id = "muteRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),

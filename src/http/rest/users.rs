@@ -83,8 +83,8 @@ pub(super) struct UserBody {
     /// Time at which the user was created; absent if the user's token was not issued here.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
-    /// Time since which no token of the user is valid for this room; absent if the user is neither banned
-    /// nor, within the last seconds, kicked.
+    /// Time since which no token of the user is valid for this room; absent if the user is not banned and was
+    /// not kicked within the last seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_at: Option<u64>,
     /// True if the user is in the room now; absent while presence is unavailable.
@@ -191,7 +191,7 @@ pub(super) struct PersonAnswer {
 /// Returns the id under which a user appears in the listener channel of a room.
 ///
 /// The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
-/// for, too. Show it only to those who may know who the person is.
+/// for, too. Show the id only to those who may know who the person is.
 #[utoipa::path(
     get, path = "/api/rooms/{id}/users/{userId}/person", operation_id = "getPerson", tag = "users",
     params(

@@ -30,18 +30,18 @@ pub(super) struct Webhook {
     url: String,
     /// Types of events that it gets; empty: all.
     types: Vec<String>,
-    /// Rooms whose events it gets, a `*` at the end for any rest; empty: all.
+    /// Ids of the rooms whose events it gets; a `*` at the end stands for any rest. Empty: all.
     rooms: Vec<String>,
-    /// Every selected event up to here is delivered or given up, except those of `waiting`. Absent until the
-    /// leader has begun.
+    /// Every selected event up to here is delivered or given up, except those of the rooms in `waiting`.
+    /// Absent until the leader has begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
     /// Rooms with events that are not delivered yet, at most 100. Further events wait in the ledger.
     waiting: Vec<WaitingEvents>,
-    /// Present while the endpoint does not answer, or takes no events.
+    /// Present while the endpoint does not answer, or accepts no events.
     #[serde(skip_serializing_if = "Option::is_none")]
     unavailable: Option<UnavailableEndpoint>,
-    /// Number of events given up since the endpoint was configured first.
+    /// Number of events given up since the endpoint was first configured.
     dead_letters: u64,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct WaitingEvents {
     from: String,
     /// Failed attempts for that event.
     attempts: u32,
-    /// Time of the first of them; absent if there was none.
+    /// Time of the first failed attempt; absent if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
     /// Time of the next attempt.
@@ -65,7 +65,7 @@ pub(super) struct WaitingEvents {
     error: Option<String>,
 }
 
-/// Time for which an endpoint has not been available.
+/// Period in which an endpoint is not available.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UnavailableEndpoint {
@@ -116,7 +116,7 @@ pub(super) struct DeadLetterBody {
 pub(super) struct DeadLettersAnswer {
     /// Always true.
     success: bool,
-    /// The newest 1,000, without those delivered again; the oldest first.
+    /// The latest 1,000, without those delivered again, ordered from oldest to newest.
     dead_letters: Vec<DeadLetterBody>,
 }
 
@@ -150,7 +150,7 @@ pub(super) async fn list(api: Data<Api>) -> Result<impl Responder, ApiError> {
 
 /// Delivers events again, from a cursor.
 ///
-/// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+/// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
 #[utoipa::path(
     post, path = "/api/webhooks/{name}/replay", operation_id = "replayWebhook", tag = "webhooks",
     params(("name" = String, Path, description = "name of the endpoint", pattern = "^[A-Za-z0-9_-]{1,32}$")),
@@ -206,9 +206,10 @@ pub(super) async fn dead(api: Data<Api>, name: WebhookPath) -> Result<impl Respo
     Ok(Json(DeadLettersAnswer { success: true, dead_letters }))
 }
 
-/// Sends an event that was given up once more, now.
+/// Tries again to deliver an event that was given up.
 ///
-/// If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+/// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
+/// happened later.
 #[utoipa::path(
     post, path = "/api/webhooks/{name}/dead/{event}", operation_id = "redeliverDeadLetter", tag = "webhooks",
     params(
@@ -228,7 +229,7 @@ pub(super) async fn dead(api: Data<Api>, name: WebhookPath) -> Result<impl Respo
 pub(super) async fn redeliver(api: Data<Api>, path: DeadLetterPath) -> Result<impl Responder, ApiError> {
     let DeadLetterPath(name, event) = path;
     let endpoint = known(&api, &name)?;
-    // A text that is no event id is that of no dead letter.
+    // No dead letter has an id of another form.
     let event = EventId::parse(&event).ok_or(WebhookError::NoDeadLetter)?;
     api.webhooks.redeliver(&endpoint, &event).await?;
     Ok(Json(Done::YES))

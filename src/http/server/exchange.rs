@@ -96,7 +96,8 @@ fn forbid_sniffing(headers: &mut HeaderMap) {
 }
 
 pin_project! {
-    /// Response body in pieces of at most [`SLICE`] bytes. The dispatcher copies each whole piece.
+    /// Response body in pieces of at most [`SLICE`] bytes, because the dispatcher copies each piece as a
+    /// whole.
     pub struct SlicedBody<B> {
         #[pin]
         body: B,

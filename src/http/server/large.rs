@@ -1,7 +1,7 @@
 //! Limit on large responses that are built for one client and wait for it to read.
 //!
-//! Such a response is one allocation: megabytes for the actors of a large node. Media and pages are shared by
-//! their readers and need no limit.
+//! Such a response is one allocation: megabytes for the list of actors of a large node. Media and pages are
+//! shared by their readers and need no limit.
 //!
 //! Owns: the turns of a listening socket. Never does: limit small responses.
 
@@ -38,8 +38,8 @@ impl Turns {
     }
 }
 
-/// Middleware for a resource whose response may be large. The request waits until fewer large responses are
-/// being sent: a client that does not read is cut after 10 s.
+/// Middleware for a resource whose response may be large. The request waits for a turn. It gets one, because
+/// a client that does not read is cut off after 10 s.
 pub async fn large<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,

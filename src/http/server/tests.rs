@@ -166,7 +166,7 @@ async fn surplus_connections_get_503() {
     let refused = served.ask(&request("GET", "/small")).await;
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 5\r\n"), "{refused}");
     assert!(refused.contains("\"code\":\"too_many_clients\"") && refused.contains("nosniff"), "{refused}");
-    // Under pressure, one is closed after five seconds, long before the usual keep-alive time.
+    // Under pressure, an idle connection is closed after five seconds, long before the usual keep-alive time.
     let one_yields = async {
         let reads = idle.iter_mut().map(|client| Box::pin(read(client)));
         futures::future::select_all(reads).await;
@@ -213,11 +213,11 @@ async fn pipelined_large_responses_arrive_whole() {
 #[actix::test]
 async fn pipelined_requests_keep_their_bodies() {
     let served = TestServer::start(10);
-    // Bodies with empty lines, in one write and byte by byte.
     let post = |body: &str| {
         format!("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     };
     let get = "GET /small HTTP/1.1\nHost: localhost\n\n";
+    // Bodies with empty lines.
     let bodies = ["a\r\n\r\nb", "\n\n\n", "{}"];
     let mut requests = String::new();
     for body in bodies {
@@ -225,6 +225,7 @@ async fn pipelined_requests_keep_their_bodies() {
         requests.push_str(&get.repeat(40));
     }
     requests.push_str(&request("GET", "/small"));
+    // In one write, byte by byte, and in pieces of 50 bytes.
     for piece in [requests.len(), 1, 50] {
         let mut client = served.connect().await;
         let (mut answers, mut sending) = client.split();
@@ -279,7 +280,7 @@ async fn few_large_responses_are_held() {
         client.write_all(request("GET", "/list").as_bytes()).await.unwrap();
         clients.push(client);
     }
-    // The first four get their response at once, and read no more than the beginning of it.
+    // The first four clients get their response at once, and read no more than the beginning of it.
     let mut answered = 0;
     let mut heads: Vec<_> = clients.iter_mut().map(|client| Box::pin(head(client))).collect();
     while answered < 4 {
@@ -287,7 +288,7 @@ async fn few_large_responses_are_held() {
         assert_eq!(&status, b"HTTP/1.1 200");
         (heads, answered) = (rest, answered + 1);
     }
-    // The next one waits until one of the first is cut.
+    // The next client waits until one of the first is cut off.
     let next = futures::future::select_all(heads);
     let (status, _, _) = next.await;
     assert_eq!(&status, b"HTTP/1.1 200");

@@ -241,7 +241,6 @@ fn operations() -> Vec<(Method, String)> {
     of_api(&document).flat_map(methods).collect()
 }
 
-/// Returns the paths that the API serves; those of the listener channel are served elsewhere.
 #[test]
 fn sdk_document_matches_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/openapi.json");
@@ -260,6 +259,7 @@ fn operations_have_one_tag() {
     }
 }
 
+/// Returns the paths that the API serves; those of the listener channel are served elsewhere.
 fn of_api(document: &Value) -> impl Iterator<Item = (String, Value)> {
     let paths = document["paths"].as_object().unwrap().iter();
     paths.filter(|(path, _)| path.starts_with("/api/")).map(|(path, item)| (path.clone(), item.clone()))
