@@ -12,8 +12,9 @@
 //! *process lane* (FFmpeg, port, stream) and the *store lane* (this mixer's key and its reservation).
 //!
 //! Invariants: at most one process holds the port. A new epoch gets a new port; a restart within an epoch
-//! keeps the port as long as FFmpeg can still join the RTP stream on it (`JOINABLE_FOR`). No media sequence
-//! number is published above the ceiling reserved in the store, and numbers never decrease.
+//! keeps the port as long as FFmpeg can still join the RTP stream on it (`JOINABLE_FOR`). Media sequence
+//! numbers never decrease, and stay below the ceiling reserved in the store except in a long outage of the
+//! store.
 
 use std::time::Duration;
 
@@ -98,7 +99,7 @@ pub struct MixerRoom {
     port: Option<Port>,
     stream: Option<Nonce>,
     reserved: Option<ReservedNumbers>,
-    /// Epoch under which no other mixer can have taken numbers since ours were reserved.
+    /// Epoch in which the store last showed our reservation; no other mixer can reserve numbers within it.
     numbers_of: Option<Epoch>,
     key: ReadYourWrites<MixerState>,
     sequence: ReadYourWrites<SequenceState>,

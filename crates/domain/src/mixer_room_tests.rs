@@ -339,7 +339,7 @@ fn starve(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Duration 
     later
 }
 
-/// Lets the watchdog expire.
+/// Lets the watchdog expire and returns the time of its expiry.
 fn kill_starved(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Duration {
     room.look(view, now);
     let due = match room.plan_process(view, now) {

@@ -122,7 +122,7 @@ pub enum JanusStatus {
     NotForwarding,
 }
 
-/// `/rooms/{id}/janus`: state of the room in Janus, written by the janus node that it is assigned to.
+/// `/rooms/{id}/janus`: state of the room in Janus, written by the node whose Janus it is assigned to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JanusState {
@@ -163,8 +163,8 @@ pub struct MixerState {
     /// True if FFmpeg produces after a handover to this mixer, so that the outgoing mixer may stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
-    /// Number of consecutive FFmpegs killed because no audio arrived although Janus forwards, at most
-    /// `mixer_room::GIVE_UP_AT`. 0 while there is audio.
+    /// Number of consecutive FFmpeg processes killed because no audio arrived although Janus forwards, at
+    /// most `mixer_room::GIVE_UP_AT`. 0 while there is audio.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub starved: u32,
     /// Incarnation of the writing process, as in its heartbeat.
@@ -176,8 +176,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// `/rooms/{id}/sequence`: numbers from these on were never published, except by the mixer that reserved
-/// them.
+/// `/rooms/{id}/sequence`: only the mixer that wrote these numbers can have published them or higher ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SequenceState {
@@ -243,7 +242,7 @@ pub struct User {
     /// Name under which the user was known when banned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub banned_name: Option<DisplayName>,
-    /// True if the user was never invited: the record exists for its ban or its role alone.
+    /// True if the user was never invited: the record exists only for the ban or the role.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uninvited: bool,
     /// Role given in the room, in place of the one that the user's tokens claim.
@@ -356,7 +355,8 @@ impl MarkLabel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub label: MarkLabel,
-    /// Id of the lease that removes the label, if there is one. A label that replaces it uses the same lease.
+    /// Id of the lease that removes the label, if it was set with a `ttl`. `drained` keeps the lease of the
+    /// `draining` label that it replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<i64>,
 }

@@ -1,10 +1,10 @@
 //! Muting of all anchors of a room at once.
 //!
-//! The order is a key of the room. The node that has the room's Janus carries it out and deletes the key. So
-//! it reaches the anchors of every gateway, also of one that has died, and only those who are in the room at
-//! that time: an anchor may open the microphone afterwards, and an anchor who joins later is not muted.
+//! The order is a key of the room. The node that has the room's Janus carries it out and deletes the key. The
+//! order therefore reaches the anchors of every gateway, even of one that has died, but only those who are in
+//! the room at that time: an anchor may unmute afterwards, and an anchor who joins later is not muted.
 //!
-//! Owns these rules. Never writes, and never speaks to Janus.
+//! Owns these rules. Never writes, and never calls Janus.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub struct MuteOrder {
     /// Nonce of the broadcast.
     pub nonce: Nonce,
     pub at: UnixMs,
-    /// Host who gave the order and stays audible; `None`: everybody is muted, by the application.
+    /// Host who gave the order and stays audible; `None`: the application gave it, and everybody is muted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<UserId>,
 }

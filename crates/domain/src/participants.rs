@@ -1,7 +1,7 @@
 //! Participants of a Janus room, and which of them are talking, as Janus reports to one session.
 //!
 //! Owns the names behind Janus's participant numbers, and guarantees that every user reported as talking is
-//! also reported as no longer talking. Never reports participants without a name: these are plain-RTP
+//! later reported as no longer talking. Never reports participants without a name: these are plain-RTP
 //! participants and not users.
 
 use std::collections::HashMap;

@@ -44,7 +44,7 @@ pub enum RejectReason {
         load: u32,
         capacity: u32,
     },
-    /// The rooms on its machine use nearly all of the processors.
+    /// The processors of its machine are busy, and rooms use a large part of them.
     Overloaded(MachineLoad),
 }
 
@@ -67,7 +67,8 @@ pub fn pick(
     pick_if(kind, modules, load, random, |_| true)
 }
 
-/// Same as [`pick`], limited to modules for which `may` returns true. No reason is given for the others.
+/// Does the same as [`pick`], but only among the modules for which `may` returns true. The error omits the
+/// others.
 pub fn pick_if(
     kind: ModuleKind,
     modules: &Modules,

@@ -37,7 +37,7 @@ pub struct Fetch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Parts {
-        /// AAC frames of each part received, oldest first.
+        /// Number of AAC frames in each received part, oldest first.
         frames: Vec<u64>,
         /// Position of the part that comes next.
         next: Position,
@@ -139,7 +139,7 @@ impl PlainRoom {
             missing -= part;
             taken += 1;
         }
-        // Lost parts are not made up for: the shortage is at most one part.
+        // A longer shortage than one silent part is not made up for: those parts are lost.
         self.surplus = (-missing).max(-(frames_last(SILENT_FRAMES).as_nanos() as i64));
         self.covered = Some(now);
         taken
@@ -152,7 +152,7 @@ impl PlainRoom {
         self.covered.filter(|_| !self.ended).map(|covered| covered + wait)
     }
 
-    /// Returns the number of silent parts that are due.
+    /// Returns the number of silent parts that are due, and counts them as sent.
     pub fn fill(&mut self, now: Duration) -> usize {
         let Some(covered) = self.covered.filter(|_| self.silence_at().is_some_and(|due| due <= now)) else {
             return 0;

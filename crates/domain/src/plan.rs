@@ -1,5 +1,4 @@
-//! Plan: the next step of a state machine and its reason, as returned by every `plan` function in this
-//! folder.
+//! Plan: the next step of a state machine and its reason, as returned by every `plan` function in this crate.
 //!
 //! Machines are level-triggered. The shell asks for a plan whenever something changed and no effect is in
 //! progress. It runs the one effect that the plan names, and reports the outcome. Execution therefore makes
@@ -23,7 +22,7 @@ pub enum Plan<E> {
         reason: Reason,
         until: Option<Duration>,
     },
-    /// Nothing is left of the room here; the actor may end.
+    /// Nothing is left to do; the actor may end.
     Finished,
 }
 

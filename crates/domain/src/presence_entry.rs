@@ -8,7 +8,8 @@ use super::connection::FencingToken;
 use super::ids::UserId;
 use super::model::UserRole;
 
-/// Role that the token of a user in a room claims. A role of a newer version reads as the lowest one.
+/// Role of a user in a room, as the user's token claims it. A role that only a newer version knows is read as
+/// the lowest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberRole {

@@ -4,7 +4,7 @@
 //! removal is complete. A broadcast or backstage counts until its Janus and its mixer have released the room.
 //! A token counts for the key that asked for it.
 //!
-//! Owns: the counts and the limits. Never does: read a clock, or write.
+//! Owns: the counts and the limits. Never reads a clock, and never writes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::api_key::{ApiKeyId, MAX_KEYS};
 use super::ids::UserId;
 use super::view::RoomView;
 
-/// Largest limit.
+/// Largest value of a quota.
 pub const LARGEST: u32 = 1_000_000;
 /// Time within which a key gets at most `tokensPerMinute` tokens. It begins with the first of them.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ pub struct Usage {
     pub on_air: u32,
 }
 
-/// Numbers of tokens that were issued to each key.
+/// Numbers of tokens issued to each key in its current window.
 #[derive(Debug, Default)]
 pub struct TokenWindows(HashMap<ApiKeyId, Window>);
 
@@ -163,7 +163,7 @@ impl TokenWindows {
     /// Counts a token. `now`: time since any fixed moment.
     ///
     /// # Errors
-    /// The quota is used up, for the time in the second value.
+    /// [`QuotaExceeded`], with the time until the window ends.
     pub fn take(
         &mut self,
         key: &ApiKeyId,

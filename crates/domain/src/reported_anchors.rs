@@ -2,12 +2,11 @@
 //!
 //! Presence entries are not in the store, so no transaction can write an entry and its event together. The
 //! leader compares the entries with a key of the room, and writes each difference to the key together with
-//! its event. So each event is written once, whichever node dies, and between two events that an anchor has
-//! joined there is one that the anchor has left. After a time without a leader, the next one reports what
-//! differs.
+//! its event. Each event is therefore written once, whichever node dies, and the events of an anchor
+//! alternate between joined and left. After a time without a leader, the next leader reports the differences.
 //!
-//! The key belongs to one broadcast together with its backstage. The end of the broadcast ends the presence
-//! of all anchors, without an event for each.
+//! The key covers one broadcast, including its backstage. The end of the broadcast ends the presence of all
+//! anchors, without an event for each.
 //!
 //! Owns these rules. Never writes, and never reads presence.
 
@@ -46,9 +45,10 @@ pub fn reported(view: &RoomView) -> Option<&ReportedAnchors> {
     view.anchors.as_ref().map(|known| &known.value).filter(|known| known.nonce == live.nonce)
 }
 
-/// Decides what to report now that these anchors have presence entries. Users who may not speak do not count,
-/// because presence forgets them only later. Reports at most [`MOST_PER_WRITE`] changes at once, departures
-/// first; the rest remains due. Nothing is due in a room that is neither on air nor backstage.
+/// Decides which changes to report, if the anchors in `present` have presence entries. Users who may not
+/// speak are ignored, because their presence entries disappear only later. Reports at most [`MOST_PER_WRITE`]
+/// changes at once, departures first; the rest remains due. Nothing is due in a room that is neither on air
+/// nor backstage.
 pub fn admit_report(view: &RoomView, present: &[PresentAnchor], now: UnixMs) -> Admission<RoomWrite> {
     let Some(live) = view.live.as_ref().filter(|_| view.is_open()) else { return Admission::AlreadyDone };
     let is_here = |user: &UserId| present.iter().any(|anchor| anchor.user == *user);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     proptest! {
-        /// However presence changes, the events of a user alternate, and in the end they tell who is there.
+        /// For any changes of presence, the events of a user alternate, and finally agree with presence.
         #[test]
         fn events_alternate_and_converge(
             seen in proptest::collection::vec(proptest::collection::btree_set(0u8..24, 0..20), 1..12)

@@ -1,4 +1,4 @@
-//! Retry and restart policy, from `stentor-backoff`, and the longest delay towards the store.
+//! Retry and restart policy, from `stentor-backoff`, and the longest retry delay for the store.
 
 use std::time::Duration;
 

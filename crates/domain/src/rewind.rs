@@ -5,7 +5,8 @@
 //!                          └── GRACE ──┘                       newest
 //! ```
 //! A mixer keeps the window of each broadcast that it publishes. The sequence numbers of a window are
-//! consecutive: after a gap the window begins anew. Owns these rules. Never does: touch a disk, render.
+//! consecutive: after a gap the window begins anew. Owns these rules. Never accesses a disk, and never
+//! renders playlists.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -106,8 +107,8 @@ impl RewindWindow {
         self.entries.push_back(entry);
     }
 
-    /// Shortens the list to `span`, and removes the entries of media files whose segments are all no longer
-    /// available.
+    /// Shortens the list to `span`, and removes the entries of media files that contain no available segment
+    /// any more.
     pub fn trim(&mut self, span: Duration) {
         let mut listed = self.span();
         while listed > span && self.delisted + 1 < self.entries.len() {

@@ -21,7 +21,7 @@ fn entry(sequence: u64, file: u32, discontinuity: bool) -> JournalEntry {
     }
 }
 
-/// Window of segments 100 to `until`, ten per media file, with a list of two minutes.
+/// Returns a window of segments 100 to `until`, ten per media file, with a list of two minutes.
 fn window(until: u64) -> RewindWindow {
     let mut window = RewindWindow::default();
     for sequence in 100..=until {

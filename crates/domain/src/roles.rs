@@ -33,7 +33,7 @@ use super::view::{RoomView, Users};
 #[serde(rename_all = "snake_case")]
 pub enum RoomRole {
     Host,
-    /// Anchor who moderates the room, but changes no role and bans no host or co-host.
+    /// Anchor who moderates the room, but may not change roles or ban hosts and co-hosts.
     CoHost,
     Anchor,
     /// User who may not speak, although the user's tokens claim a role that may.
@@ -91,7 +91,7 @@ impl RoomRole {
         }
     }
 
-    /// Returns true if a user with this role may do this to others.
+    /// Returns true if a user with this role may perform this action.
     pub fn may(self, action: Action) -> bool {
         match (self, action) {
             (Self::Host, _) | (Self::CoHost, Action::Moderate) => true,

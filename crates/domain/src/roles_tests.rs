@@ -1,4 +1,4 @@
-//! Rules of the roles, and random histories of moderation.
+//! Tests of the rules for roles: examples, and random histories of moderation.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::model::Meta;
 use crate::users::{BanOrder, admit_ban, admit_user};
 
 const NOW: UnixMs = UnixMs(5000);
-/// Users of the histories: two hosts and two anchors by their tokens.
+/// Users of the histories: two hosts and two anchors, according to their tokens.
 const CAST: [(&str, UserRole); 4] = [
     ("hera", UserRole::Host),
     ("hugo", UserRole::Host),
@@ -83,7 +83,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever users of a room do: a host is left, anchors change nothing, and co-hosts only ban anchors.
+    /// After any sequence of changes by users, the room has a host. Anchors change nothing, and co-hosts can
+    /// only ban users who do not moderate.
     #[test]
     fn room_keeps_a_host(steps in prop::collection::vec(step(), 0..40)) {
         let mut room = room();
@@ -100,7 +101,7 @@ proptest! {
                     apply(&room, &RoleOrder::Transfer { to: standing(to), by: standing(by) }).ok()
                 }
                 Step::Ban(by, to) => {
-                    // As the callers do: the actor is in the room, and bans another user.
+                    // The callers check the same: the actor is not banned, and bans another user.
                     let may = by != to && !banned(&room, by) && actor.may(Action::Ban(Some(target)));
                     let order = BanOrder { user: id(CAST[to].0), name: None, by: None };
                     may.then(|| admitted(&room, admit_ban(&room, &order, NOW).unwrap()))

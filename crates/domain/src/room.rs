@@ -1,4 +1,4 @@
-//! Room as the room API sees it: the operations that are allowed and what they write.
+//! Room as the room API sees it: the allowed operations and their writes.
 //!
 //! ```text
 //!            create            start                 both keys of the newest epoch
@@ -46,7 +46,7 @@ pub use lifetime::{Expiry, ExpiryLimits, empty_timeout, expiry, max_duration, ti
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RoomStatus {
-    /// Exists, and is not on air.
+    /// Exists, and is neither on air nor backstage.
     Created,
     /// Anchors are in the room, and listeners hear nothing yet.
     Backstage,
@@ -80,14 +80,14 @@ pub enum RoomWrite {
     /// Writes or deletes one user, and deletes the record of another if necessary. The rest of the room is
     /// unchanged. `by`: host who asked for it.
     User { id: UserId, user: Option<User>, forgotten: Option<UserId>, by: Option<UserId> },
-    /// Writes the wish that the present broadcast is recorded. The rest of the room is unchanged.
+    /// Writes the request to record the present broadcast. The rest of the room is unchanged.
     Recording(RecordingRequest),
     /// Writes the roles of users. The rest of the room is unchanged. `by`: host who asked for it.
     Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
     /// Orders that everybody is muted. The rest of the room is unchanged.
     MuteAll(MuteOrder),
-    /// Writes which anchors are reported as present. The rest of the room is unchanged. `joined`: those who
-    /// are newly reported.
+    /// Writes the anchors who are reported as present. The rest of the room is unchanged. `joined`: anchors
+    /// who are newly reported.
     Anchors { reported: ReportedAnchors, joined: Vec<PresentAnchor> },
 }
 
@@ -246,9 +246,9 @@ pub fn admit_backstage(
     }
 }
 
-/// Returns the meta of a room that starts. A delayed create may have read a revision that an earlier room
-/// with the same id has passed since. No earlier room has passed the revision at which the create was
-/// committed.
+/// Returns the meta of a room that starts. A delayed create may have read a revision that the epochs of an
+/// earlier room with the same id have passed since. The revision at which the create was committed is above
+/// all of them.
 fn landed(meta: &StoredValue<Meta>) -> Meta {
     let landed = Epoch(meta.mod_revision.unsigned_abs());
     Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() }
@@ -264,8 +264,8 @@ pub fn backstage(meta: Meta, placement: Placement, nonce: Nonce, now: UnixMs) ->
     assigned(meta, LiveStatus::Backstage, placement, nonce, now)
 }
 
-/// Returns the meta of a room whose broadcast starts now. A start of any kind ends the schedule, so a room is
-/// started at most once by it.
+/// Returns the meta of a room whose broadcast starts now. A start of any kind ends the schedule, so a
+/// schedule starts its room at most once.
 fn started(mut meta: Meta, now: UnixMs) -> Meta {
     meta.last_started_at = Some(now);
     meta.profile.starts_at = None;
@@ -327,8 +327,8 @@ pub fn admit_stop(
     })
 }
 
-/// Decides a change of the profile by a JSON merge patch (RFC 7396). The room may be on air, but its time of
-/// start cannot change then. `now` is wall-clock time.
+/// Decides a change of the profile by a JSON merge patch (RFC 7396). The room may be on air, but then its
+/// start time cannot be set. `now` is wall-clock time.
 pub fn admit_patch(
     view: &RoomView,
     patch: &serde_json::Map<String, serde_json::Value>,
@@ -370,8 +370,8 @@ pub fn admit_delete(
     })
 }
 
-/// Returns the reason that users hear when a room closes: that for which its broadcast ended, or `deleted`.
-/// `view` is `None` if the room is gone.
+/// Returns the reason that users are given when a room closes: the reason why its broadcast ended, or
+/// `deleted`. `view` is `None` if the room is gone.
 pub fn closed_reason(view: Option<&RoomView>) -> &'static str {
     match view.and_then(|view| view.meta.as_ref()).filter(|meta| meta.deleted_at.is_none()) {
         Some(meta) => meta.last_end.unwrap_or(EndReason::Other).as_str(),

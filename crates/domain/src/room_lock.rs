@@ -1,8 +1,8 @@
 //! Lock of a room: no new anchor may join. Those who are in the room stay and may resume; hosts may join.
 //!
-//! Owns this rule. Never knows where the lock or the presence entries are stored.
+//! Owns this rule. Does not know where the lock or the presence entries are stored.
 
-/// Way into a room.
+/// Decision about a join, as far as the lock is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     Open,
@@ -12,8 +12,8 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Decides the way into a room. `is_host`: the user moderates the room. `present`: the user has a
-    /// presence entry, on any gateway. `resuming`: the user sent a resume token.
+    /// Decides about a join. `is_host`: the user moderates the room. `present`: the user has a presence
+    /// entry, on any gateway. `resuming`: the user sent a resume token.
     pub fn of(locked: bool, is_host: bool, present: bool, resuming: bool) -> Self {
         match (locked && !is_host && !present, resuming) {
             (false, _) => Self::Open,
@@ -22,7 +22,7 @@ impl Entry {
         }
     }
 
-    /// Returns true if a join with this outcome may stay.
+    /// Returns true if the user may stay after the join. `resumed`: the join resumed a media session.
     pub fn admits(self, resumed: bool) -> bool {
         self == Self::Open || (self == Self::IfResumed && resumed)
     }

@@ -17,7 +17,7 @@ pub const MAX_BATCH: usize = 16;
 #[serde(transparent)]
 pub struct Id(Value);
 
-/// Request of the client.
+/// Request from the client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     /// `None`: a notification, which is never answered, not even with an error.

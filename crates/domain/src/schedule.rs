@@ -7,10 +7,10 @@
 //! The start and the removal of `startsAt` are one transaction, so a room is started once, whichever leader
 //! does it and however often the leader changes.
 //!
-//! A time of start is wall-clock time. A step of this node's wall clock must not start a room early, so
-//! [`SteadyWallClock`] follows a step only after it has lasted.
+//! A start time is wall-clock time. A step of this node's wall clock must not start a room early, so
+//! [`SteadyWallClock`] follows a step only after it has lasted for 30 s.
 //!
-//! Owns these rules, and the time of the next attempt of each room. Never writes.
+//! Owns these rules, and the time of the next attempt for each room. Never writes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,20 +28,20 @@ use super::room::{Admission, RoomStatus, RoomWrite, status};
 use super::timeline::Moment;
 use super::view::{RoomView, Rooms};
 
-/// Time after `startsAt` for which the room is still started, if that was not possible earlier.
+/// Time after `startsAt` in which the room is still started, if it could not be started earlier.
 pub const LATE: Duration = Duration::from_secs(15 * 60);
-/// Largest distance of `startsAt`.
+/// Largest distance of `startsAt` from now.
 const FURTHEST: Duration = Duration::from_secs(366 * 86_400);
 /// Time between two attempts to start a room.
 const RETRY: Duration = Duration::from_secs(2);
 /// Longest time between two rounds while a room waits: a step of the wall clock is noticed within it.
 const ROUND: Duration = Duration::from_secs(5);
-/// Deviation of the wall clock that is followed at once, in milliseconds: the slow correction by NTP.
+/// Largest deviation of the wall clock that is followed at once, in milliseconds: NTP corrects slowly.
 const DRIFT: i64 = 1_000;
 /// Time for which a step of the wall clock must last before it is followed.
 const LASTING: Duration = Duration::from_secs(30);
 
-/// Refusal of a time of start for a room on air.
+/// Refusal of a start time for a room on air.
 pub const ON_AIR: ProfileError =
     ProfileError::Immutable { field: "startsAt", why: "the broadcast has started; stop the room first" };
 
@@ -59,7 +59,7 @@ impl StartTime {
             .ok_or(invalid("must be a time as in RFC 3339, like 2026-01-31T18:00:00Z"))
     }
 
-    /// Checks that the time can be waited for. `now` is wall-clock time.
+    /// Checks that the time is in the future, and not too far ahead. `now` is wall-clock time.
     pub fn check(self, now: UnixMs) -> Result<(), InvalidName> {
         if self.0 <= now {
             return Err(invalid(
@@ -116,7 +116,7 @@ pub fn due(view: &RoomView, now: UnixMs) -> Option<ScheduleStep> {
     match status(view)? {
         RoomStatus::Created | RoomStatus::Backstage if at.is_missed(now) => Some(ScheduleStep::Miss),
         RoomStatus::Created | RoomStatus::Backstage => Some(ScheduleStep::Start),
-        // A start removes the schedule, so the room is being removed or was written by hand.
+        // A start removes the schedule, so the room is being removed, or was changed manually in the store.
         _ => None,
     }
 }
@@ -193,7 +193,7 @@ impl Scheduler {
 /// Wall clock that ignores a step until it has lasted for [`LASTING`].
 #[derive(Debug, Default)]
 struct SteadyWallClock {
-    /// Difference of the wall clock to the monotonic clock, in milliseconds.
+    /// Wall clock minus monotonic clock, in milliseconds.
     offset: Option<i64>,
     /// Difference after a step, and the time at which it was first seen.
     step: Option<(i64, Duration)>,

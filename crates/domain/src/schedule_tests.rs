@@ -107,8 +107,8 @@ fn clock_steps_start_nothing_early() {
 }
 
 proptest! {
-    /// However leaders, their clocks and requests interleave, a schedule starts its room once at most, never
-    /// early by the clocks, and not after a stop.
+    /// For any interleaving of leaders, clocks and requests, a schedule starts its room at most once, never
+    /// early, and not after a stop.
     #[test]
     fn schedules_start_rooms_once(steps in prop::collection::vec((0usize..2, 0u8..4, 0u64..30_000), 1..60)) {
         let mut leaders = [Leader::default(), Leader::default()];
@@ -118,7 +118,7 @@ proptest! {
             wall += wait;
             let leader = &mut leaders[n];
             match what {
-                // A leader sees the store, or still has its earlier view.
+                // The leader sees the store. Until this step, it has an earlier view.
                 0 => drop(leader.rooms.insert(room("tea"), Arc::new(store.clone()))),
                 1 if store.is_open() => {
                     let stop = admit_stop(&store, EndReason::Stopped, UnixMs(wall), Duration::ZERO).unwrap();

@@ -42,7 +42,8 @@ impl ServiceState {
         format!("STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC={extension}")
     }
 
-    /// Reports that the node runs. `missing`: the conditions that it waits for.
+    /// Reports that the node is alive, and the conditions that it waits for (`missing`). Returns `None` while
+    /// the node stops.
     pub fn alive(self, missing: &[String]) -> Option<String> {
         let extension = match self {
             Self::Stopping => return None,

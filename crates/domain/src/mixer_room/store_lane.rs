@@ -1,6 +1,6 @@
 //! Store lane of a mixer's room: the mixer key and the reserved media sequence numbers.
 //!
-//! Owns: content and time of the writes. Never does: wait for FFmpeg, or make FFmpeg wait for the store.
+//! Owns: content and time of the writes. Never delays a start or restart of FFmpeg.
 
 use std::time::Duration;
 

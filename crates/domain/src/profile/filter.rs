@@ -1,10 +1,10 @@
-//! Filter of the list of rooms.
+//! Filter for lists of rooms.
 
 use super::{Owner, RoomProfile, Tag};
 use crate::ids::RoomId;
 use crate::room::RoomStatus;
 
-/// Conditions that a listed room meets; an absent one is met by every room.
+/// Conditions that a room must meet to be listed; every room meets an absent condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoomFilter {
     pub status: Option<RoomStatus>,

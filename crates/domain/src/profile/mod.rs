@@ -3,7 +3,7 @@
 //! ```text
 //! profile + JSON merge patch (RFC 7396) ── merged ──▶ profile | ProfileError naming the field
 //! ```
-//! Owns: the fields, their limits, which fields of a room cannot change, and the filter of lists. Never
+//! Owns: the fields, their limits, the list of fields that cannot be changed, and the filter for lists. Never
 //! writes.
 
 mod filter;
@@ -30,7 +30,7 @@ pub const ROOM_TIMES: RangeInclusive<u32> = 1..=604_800;
 /// Allowed values of `rewind`, in seconds: at most three hours.
 pub const REWINDS: RangeInclusive<u32> = 0..=10_800;
 
-/// Profile as stored in the room's meta. An absent field is not set.
+/// Profile of a room. An absent field is not set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
@@ -55,11 +55,11 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>, pattern = "^https://", max_length = 1024))]
     pub cover_url: Option<CoverUrl>,
-    /// Owner: an id of the application, at most 255 bytes.
+    /// Owner: an id that the application chooses, at most 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>, min_length = 1, max_length = 255))]
     pub owner: Option<Owner>,
-    /// Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
+    /// JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<Object>))]
     pub custom: Option<Custom>,
@@ -67,12 +67,12 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 1_000_000))]
     pub listener_limit: Option<u32>,
-    /// Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
-    /// ahead. Each start removes it.
+    /// Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
+    /// Each start removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>, format = DateTime))]
     pub starts_at: Option<StartTime>,
-    /// Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+    /// Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 604_800))]
     pub max_duration: Option<u32>,
@@ -80,12 +80,11 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 604_800))]
     pub empty_timeout: Option<u32>,
-    /// Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
-    /// `hls.rewind`.
+    /// Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 0, maximum = 10_800))]
     pub rewind: Option<u32>,
-    /// True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+    /// True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<bool>))]
     pub locked: bool,

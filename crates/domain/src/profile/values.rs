@@ -18,7 +18,7 @@ pub struct Title(Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct Description(Arc<str>);
 
-/// Well-formed language tag (BCP 47, RFC 5646 section 2.1), in the case that RFC 5646 section 2.1.1
+/// Well-formed language tag (BCP 47, RFC 5646 section 2.1), in the letter case that RFC 5646 section 2.1.1
 /// recommends.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -44,7 +44,7 @@ pub struct CoverUrl(Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct Owner(Arc<str>);
 
-/// JSON object of the room's owner: at most [`Custom::MAX_BYTES`] bytes as compact JSON, nested at most
+/// JSON object of the application: at most [`Custom::MAX_BYTES`] bytes as compact JSON, nested at most
 /// [`Custom::MAX_DEPTH`] deep. Not interpreted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]

@@ -41,7 +41,7 @@ pub fn time_left(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<
     Some(limit.saturating_sub(Duration::from_millis(now.0.saturating_sub(since.0))))
 }
 
-/// Returns the time from which the room's age counts, its largest age, and the kind of expiry.
+/// Returns the time from which the room's age counts, its maximum age, and the kind of expiry.
 fn lifetime(view: &RoomView, limits: &ExpiryLimits) -> Option<((UnixMs, Duration), Expiry)> {
     match status(view)? {
         RoomStatus::Removing => None,
