@@ -96,8 +96,8 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
         }
         REWIND_NAME => {
             let query = Query(request.query_string());
-            // `v2` also lets the server skip date ranges, which our playlists do not have (RFC 8216bis section
-            // 6.2.5.1).
+            // `v2` also lets the server skip date ranges, which our playlists do not have (RFC 8216bis
+            // section 6.2.5.1).
             let delta = query.text("_HLS_skip").is_some_and(|skip| matches!(&*skip, "YES" | "v2"));
             let text = async { side.media.rewind(&room).await?.playlist(delta).ok_or(MediaError::NotYet) };
             playlist(request, side, &room, PLAYLIST, text).await
