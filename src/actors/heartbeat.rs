@@ -42,7 +42,7 @@ pub struct HeartbeatActor {
     lease: Option<LeaseId>,
     attempt: u32,
     busy: bool,
-    /// The write in progress includes the heartbeat key; it does not only renew the lease.
+    /// True if the write in progress includes the heartbeat key.
     telling: bool,
     stopping: bool,
     reason: Option<String>,
@@ -110,8 +110,8 @@ impl HeartbeatActor {
         let ttl = self.context.config.rooms.heartbeat_ttl;
         let (store, lease, telling) = (self.context.store.clone(), self.lease, self.telling);
         let work = async move {
-            // Always renew first: after a freeze of the store, only a keep-alive among the requests that
-            // waited for it saves the lease.
+            // Always renews first: after a freeze of the store, the lease is saved only if a keep-alive is
+            // among the requests that waited.
             let lease = match lease {
                 Some(lease) => store.keep_alive(lease).await.map(|()| lease)?,
                 None => store.grant(ttl).await?,

@@ -61,7 +61,7 @@ pub struct PlainParts {
     pub streams: Arc<PlainStreams>,
 }
 
-/// Parts of the role `rooms`.
+/// Dependencies of the role `rooms`.
 #[derive(Clone)]
 pub struct RoomsRole {
     pub service: Arc<RoomService>,
@@ -71,7 +71,7 @@ pub struct RoomsRole {
     pub recordings: Arc<Recordings>,
 }
 
-/// Parts of the role `gateway`: connections, presence and media sessions.
+/// Dependencies of the role `gateway`: connections, presence and media sessions.
 #[derive(Clone)]
 pub struct GatewayRole {
     pub parts: Arc<GatewayParts>,

@@ -35,7 +35,7 @@ pub struct Registration {
     context: Context,
     record: Arc<NodeRecord>,
     lease: Option<LeaseId>,
-    /// The node's key holds our record, under `lease`.
+    /// True if the node's key holds our record, under `lease`.
     registered: bool,
     /// Revision of another process's record, and the time at which it was first seen.
     other: Option<(i64, Duration)>,
@@ -89,7 +89,8 @@ impl Registration {
         let (store, record, lease) = (self.context.store.clone(), self.record.clone(), self.lease);
         let (key, ttl) = (keys::node(&self.context.me), self.context.config.rooms.heartbeat_ttl);
         let (registered, other, now) = (self.registered, self.other, self.context.clock.now());
-        // A process that has taken the id from us has waited for our lease to end: refuse without waiting.
+        // A process that took the id from us waited until our lease had ended. So its record is no remainder
+        // of an earlier run: refuse without waiting.
         let was_ours = *self.context.standing.borrow() == RegistrationState::Registered;
         let work = async move {
             let lease = match lease {
@@ -168,8 +169,8 @@ impl Registration {
         }
     }
 
-    /// Updates the reason of a waiting node. Has no effect on a registered node: it goes on while the store
-    /// is unavailable.
+    /// Updates the reason of a waiting node. Has no effect on a registered node, which continues while the
+    /// store is unavailable.
     fn wait(&self, why: String) {
         self.context.standing.send_if_modified(|standing| match standing {
             RegistrationState::Waiting(known) if *known != why => {

@@ -25,7 +25,7 @@ pub struct RoomOnBridge {
 }
 
 impl RoomOnBridge {
-    /// Runs one effect. Refuses effects on keys: they belong to the store, and no caller passes them here.
+    /// Runs one effect. Refuses effects on keys of the store, which no caller passes here.
     pub async fn run(&self, effect: Effect) -> Outcome {
         let done = match effect {
             Effect::Inspect => self.inspect().await,

@@ -58,7 +58,7 @@ pub struct JanusConnection {
     timer: Option<Timer>,
     /// Room of the latest canary.
     canary: Option<RoomId>,
-    /// No mixer receives any room of this Janus, and a restart of the Janus has been requested.
+    /// True if no mixer receives any room of this Janus, and a restart of the Janus has been requested.
     silent: bool,
 }
 
@@ -86,7 +86,7 @@ pub enum Msg {
     Down(Connection, Option<DownReason>),
     Retry,
     CanaryDue(Connection),
-    /// Result of the canary: whether Janus has the room that it must have.
+    /// Result of the canary: true if Janus has the room that it must have.
     Canary(Connection, RoomId, u32, Result<bool, JanusError>),
     StateChanged,
     /// Nothing is left of this room on this Janus.

@@ -144,7 +144,8 @@ impl JanusRoomActor {
                     Some(on_bridge) => {
                         let outcome = on_bridge.run(effect).await;
                         if let Outcome::MutedAll { key_revision } = outcome {
-                            // A key that stays has no effect here. A node that takes over mutes once more.
+                            // If the key stays, it has no further effect here, but a node that takes over
+                            // mutes once more.
                             let _ = context.write(writes::mute_done(&room, key_revision)).await;
                         }
                         outcome

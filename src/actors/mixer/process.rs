@@ -146,7 +146,8 @@ pub struct Output {
 }
 
 /// Reads once and returns the reader and the buffer. `wait` delays the read until the next part may be
-/// complete: FFmpeg flushes every frame, so this saves most wake-ups of a room. The pipe holds eight seconds.
+/// complete: FFmpeg flushes every frame, so this saves most wake-ups of a room. The pipe holds eight seconds
+/// of audio.
 pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>, wait: Duration) -> Output {
     use tokio::io::AsyncReadExt;
     if !wait.is_zero() {

@@ -43,8 +43,8 @@ pub struct StartPermit {
 }
 
 impl RunningProcess {
-    /// Creates the state of a process that was just spawned. `kill` asks its attendant to end it and carries
-    /// the grace.
+    /// Creates the state of a process that was just spawned. A message on `kill` ends the process; it carries
+    /// the grace period.
     pub fn new(
         pid: u32,
         started: Duration,

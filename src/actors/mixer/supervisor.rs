@@ -24,10 +24,10 @@ use crate::rooms::dirty_rooms::DirtyRooms;
 
 /// Interval of counting listeners and removing ended streams.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
-/// Interval of checking for an FFmpeg that was not usable.
+/// Interval of repeated checks while FFmpeg is not usable.
 const RECHECK: Duration = Duration::from_secs(5);
 
-/// Parts of the role `mixer`, besides the node's context.
+/// Dependencies of the role `mixer`, besides the node's context.
 #[derive(Clone)]
 pub struct MixerParts {
     pub shared: MixerShared,

@@ -115,8 +115,9 @@ impl PlainRoomActor {
             self.stream.end();
         }
         let mut due = self.machine.silence_at();
-        // The stream has no readers, was replaced by the stream of a new broadcast, or has just ended. The
-        // actor goes on until the supervisor stops it, because a reader may arrive in between.
+        // A stream without readers is reported, and so is one that has just ended or was replaced by the
+        // stream of a new broadcast. The actor goes on until the supervisor stops it, because a reader may
+        // arrive in between.
         if self.stream.is_ended() || self.stream.readers() == 0 {
             let report = super::supervisor::Msg::Finished(self.room.clone(), self.stream.clone());
             due = due.into_iter().chain(report_finished(&self.parent, report, now)).min();

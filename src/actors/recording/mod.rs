@@ -17,7 +17,7 @@ use crate::delivery::Streams;
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
 
-/// Parts of a node that has recordings, besides its context.
+/// Dependencies of a node that has recordings, besides its context.
 #[derive(Clone)]
 pub struct RecordingParts {
     pub recordings: Arc<Recordings>,

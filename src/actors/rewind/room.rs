@@ -51,7 +51,7 @@ pub struct RewindActor {
     stream: Option<Source>,
     /// Oldest media file of the window; 0 if there is none.
     oldest_file: u32,
-    /// The media files before this one are to be erased.
+    /// Number of the oldest media file to keep; those before it are to be erased.
     trim_before: Option<u32>,
     /// Segments that left the live window before they were written.
     lost: u64,
@@ -99,7 +99,7 @@ impl RewindActor {
         parts: RewindParts,
         parent: ActorRef<supervisor::Msg>,
     ) -> Self {
-        // A window that an earlier incarnation left is continued.
+        // Continues the window that an earlier incarnation left.
         let kept = parts.rewinds.get(&room);
         Self {
             room,

@@ -9,9 +9,9 @@
 //! └─ WebhookSupervisor  while leading
 //! ```
 //! The rules are in [`domain::leadership`](crate::domain::leadership). The children are stopped at once when
-//! the leadership ends. A write of the `FailoverActor` or of a `WebhookActor` in progress only succeeds if
-//! the store still names this node as its leader; each action of the `Housekeeper`, of the `SchedulerActor`
-//! and of the `Reporter` is a compare-and-swap.
+//! the leadership ends. A write that is then in progress cannot do harm: one of the `FailoverActor` or of a
+//! `WebhookActor` succeeds only if the store still names this node as its leader, and each action of the
+//! `Housekeeper`, of the `SchedulerActor` and of the `Reporter` is a compare-and-swap.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -62,7 +62,7 @@ pub struct Elector {
     seen: Option<LeaderRecord>,
     busy: bool,
     stopping: bool,
-    /// Revision of the leader key under which these children work.
+    /// Revision of the leader key under which the children in `team` were started; `None` if none may run.
     term: Option<i64>,
     /// Children that run only on the leader and are running or still stopping.
     team: BTreeSet<&'static str>,
@@ -148,7 +148,8 @@ impl Elector {
         }
     }
 
-    /// Starts the children of the leader when this node becomes it, and stops them when it no longer leads.
+    /// Starts the leader's children when this node becomes the leader, and stops them when it no longer
+    /// leads.
     fn align(&mut self, now: Duration, cx: &mut Cx<Self>) {
         let leads = self.machine.leads(now);
         if leads != self.term && self.term.is_some() {

@@ -40,7 +40,7 @@ pub struct FailoverActor {
     news: Option<DirtyRooms>,
     busy: bool,
     /// Pause after a failed move, which was decided on outdated state, until the watch shows the change. Also
-    /// after a cordon label was written.
+    /// the pause after a cordon label was written.
     retry: Retry,
     waits: Vec<String>,
     moved: u64,

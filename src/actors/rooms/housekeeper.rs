@@ -44,7 +44,7 @@ pub struct Housekeeper {
     due: VecDeque<HousekeepingTask>,
     rounds: u64,
     last_round: Duration,
-    /// The next round must come early: a module, or a room with time limits of its own, has changed.
+    /// True if the next round must come early: a module, or a room with time limits of its own, has changed.
     again: bool,
     done: VecDeque<TaskResult>,
     last_error: Option<String>,

@@ -34,7 +34,7 @@ const EXAMINE_EVERY: Duration = Duration::from_secs(5);
 /// Maximum number of rooms that are examined at the same time.
 const AT_ONCE: usize = 16;
 
-/// Actor that writes these events.
+/// Actor that writes the events of changes that no request makes.
 pub struct Reporter {
     context: Context,
     service: Arc<RoomService>,

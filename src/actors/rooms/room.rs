@@ -1,4 +1,4 @@
-//! One room that is on air or being removed: shows what it waits for, and finishes its removal.
+//! One room that is on air or being removed: shows the reason for each wait, and finishes its removal.
 //!
 //! ```text
 //!  backstage ──▶ starting ──▶ onair ──▶ removing ──▶ (gone)
@@ -124,7 +124,7 @@ impl RoomActor {
     fn removed(&mut self, outcome: Result<Removal, RoomError>) {
         self.busy = false;
         let why = match outcome {
-            // The store may be ahead of what this node has seen: an immediate retry would not change that.
+            // The store may be ahead of this node's view of it: an immediate retry would not change that.
             Ok(_) => "waits to see the room gone".to_owned(),
             Err(error) => {
                 tracing::warn!(room = %self.room, %error, "room removal failed");

@@ -30,7 +30,7 @@ pub struct SchedulerActor {
 pub enum Msg {
     Round,
     RoomsChanged,
-    /// `false`: nothing was to be done any more.
+    /// `false`: nothing was left to do.
     Done(ScheduleTask, Result<bool, RoomError>),
 }
 
@@ -68,7 +68,8 @@ impl SchedulerActor {
         self.next(cx);
     }
 
-    /// Starts the next step, one at a time, so that each placement sees the earlier ones.
+    /// Starts the next step, one at a time, so that each placement sees the earlier ones. If no step is left,
+    /// arms the timer of the next round.
     fn next(&mut self, cx: &mut Cx<Self>) {
         self.timer = None;
         let Some(task) = self.due.pop_front() else {

@@ -1,7 +1,8 @@
 //! Delivers the event ledger to one endpoint, on the leader.
 //!
 //! The rules are in [`domain::webhooks`](crate::domain::webhooks). Each write of the progress compares the
-//! leader's key and the progress, so a node that lost the leadership, or a replay, cannot be overwritten.
+//! leader's key and the progress. So a node that lost the leadership cannot write it, and no write undoes a
+//! replay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,11 +28,11 @@ use crate::telemetry::events::{Event, WebhookAvailable, WebhookDeadLetter, Webho
 use crate::webhooks::{Endpoint, Webhooks, parsed, progress};
 
 const RELIST_EVERY: Duration = Duration::from_secs(60);
-/// Events that are read from the ledger at once.
+/// Maximum number of events that are read from the ledger at once.
 const PAGE: usize = 1000;
-/// Interval at which the age of the oldest event is measured while one waits.
+/// Interval at which the age of the oldest waiting event is measured.
 const MEASURED_EVERY: Duration = Duration::from_secs(30);
-/// Number of shown rooms.
+/// Maximum number of rooms shown in `/actors`.
 const SHOWN: usize = 20;
 
 pub struct WebhookActor {
@@ -161,7 +162,7 @@ impl WebhookActor {
     fn write(&mut self, over: Revision, state: &EndpointState, given_up: Vec<GivenUp>, cx: &mut Cx<Self>) {
         let at = self.context.clock.wall();
         let letter = |GivenUp { number, cursor, attempts, error }: GivenUp| {
-            // An event that has left the ledger meanwhile cannot be kept.
+            // An event that has left the ledger meanwhile cannot become a dead letter.
             let event = serde_json::from_slice(&self.ledger.get(cursor)?.json).ok()?;
             Some(DeadLetter { number, event, attempts, error, at })
         };
@@ -238,7 +239,7 @@ impl WebhookActor {
 }
 
 impl Drop for WebhookActor {
-    /// The next leader measures.
+    /// Resets the age: the next leader measures it.
     fn drop(&mut self) {
         self.context.metrics.webhooks().set_oldest(&self.endpoint.name, Duration::ZERO);
     }
