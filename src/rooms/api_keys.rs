@@ -106,7 +106,7 @@ impl ApiKeyRegistry {
     /// Counts a token that this node issues to a key.
     ///
     /// # Errors
-    /// The quota is used up, for the time in the second value.
+    /// [`QuotaExceeded`], with the time until the window ends.
     pub fn take_token(&self, id: &ApiKeyId, quotas: &Quotas) -> Result<(), (QuotaExceeded, Duration)> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.take(id, quotas, self.started.elapsed())
@@ -212,7 +212,7 @@ impl StoreCopy for ApiKeyRegistry {
         self.write().listing = Some(BTreeMap::new());
     }
 
-    /// A key that cannot be read is not accepted.
+    /// Applies a put. A key that cannot be read is removed from the copy, so it is not accepted.
     fn put(&self, entry: &KeyValue) -> bool {
         let Some((id, key)) = parse(entry) else {
             if let Some(id) = keys::parse_api_key(&entry.key) {

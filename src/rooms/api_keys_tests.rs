@@ -43,7 +43,7 @@ async fn known_keys_survive_store_outages() {
     let made = registry.create(new(1)).await.unwrap();
     store.set_down(true);
     assert_eq!(registry.lookup(&made.id), KeyLookup::Found(made.key.clone()));
-    // A watch that begins again lists; until the list is complete, the old copy holds.
+    // A restarted watch lists first. Until the list is complete, the old copy is valid.
     registry.begin_list();
     assert_eq!(registry.lookup(&made.id), KeyLookup::Found(made.key.clone()));
     assert!(matches!(registry.revoke(&made.id).await, Err(ApiKeyError::Store(_))));

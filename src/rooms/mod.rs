@@ -163,7 +163,8 @@ pub fn now() -> UnixMs {
 }
 
 impl Room {
-    /// Creates the room of a view. Returns `None` if the view has no room, or only remains of a removed one.
+    /// Creates the room of a view. Returns `None` if the view has no room, or only the remains of a removed
+    /// one.
     pub fn of(id: RoomId, view: Arc<RoomView>, modules: &Modules) -> Option<Self> {
         let PublicStatus { status, janus, listening } = shown(&view, modules)?;
         let meta = view.meta.as_ref()?.value.clone();

@@ -17,7 +17,7 @@ use super::txn::{self, RoomRead};
 use super::{READ_YOUR_WRITES, RoomError, RoomService, Scope};
 
 impl RoomService {
-    /// Returns the key that a room counts for, from the cluster cache if that has the room.
+    /// Returns the API key that created a room, from the cluster cache if that has the room.
     ///
     /// # Errors
     /// An error of the store.
@@ -28,7 +28,7 @@ impl RoomService {
         }
     }
 
-    /// Returns the key with its quotas, if it has the one that `limit` returns.
+    /// Returns the key with its quotas, if it has the quota that `limit` selects.
     ///
     /// # Errors
     /// The node has not listed the API keys yet.
@@ -82,7 +82,7 @@ impl RoomService {
     }
 }
 
-/// Checks that the room still counts for the key whose quotas were looked up.
+/// Checks that the room still counts against the key whose quotas were looked up.
 ///
 /// # Errors
 /// [`RoomError::Busy`]: a new room has taken the id since.

@@ -29,7 +29,7 @@ async fn nodes_cannot_share_last_place() {
     nodes[1].delete(&first).await.unwrap();
     nodes[0].create(new(&key, 98, false)).await.unwrap();
     assert!(matches!(nodes[1].create(new(&key, 99, false)).await, Err(RoomError::Quota(_))));
-    // Others are not counted.
+    // Rooms without a key are not counted.
     nodes[0].create(NewRoom::default()).await.unwrap();
     drop(store);
 }

@@ -22,10 +22,10 @@ pub trait StoreCopy: Send + Sync + 'static {
 
     fn delete(&self, key: &str);
 
-    /// Replaces the copy by the list, which is that of `revision`.
+    /// Replaces the copy by the list, which is complete as of `revision`.
     fn end_list(&self, revision: Revision);
 
-    /// Every change up to `revision` is in the copy.
+    /// Records that every change up to `revision` is in the copy.
     fn reached(&self, _revision: Revision) {}
 
     /// Returns what `/actors` shows of the copy.

@@ -62,7 +62,7 @@ impl RoomService {
         Ok(InvitedUser { id, user, room })
     }
 
-    /// Bans a user, invited or not, anchor or listener. May be repeated.
+    /// Bans a user (anchor or listener), invited or not. May be repeated.
     ///
     /// # Errors
     /// [`RoomError::User`] if the room holds too many bans.
@@ -71,7 +71,7 @@ impl RoomService {
         self.change(room, decide).await.map(|_| ())
     }
 
-    /// Kicks a user, invited or not, anchor or listener: a ban that the leader lifts after
+    /// Kicks a user (anchor or listener), invited or not. A kick is a ban that the leader lifts after
     /// [`KICK`](crate::domain::users::KICK). May be repeated.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl RoomService {
 /// Returns a random id for a user to whom the application has given no id.
 pub fn random_user_id() -> UserId {
     let text = Alphanumeric.sample_string(&mut rand::rng(), 16);
-    // Cannot fail: 1 to 64 letters or digits are a user id.
+    // Cannot fail: sixteen letters or digits are a user id.
     UserId::new(&text).expect("sixteen letters or digits are a user id")
 }
 

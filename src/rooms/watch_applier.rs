@@ -58,7 +58,8 @@ impl WatchApplier {
         self.listing = Some(Listing::default());
     }
 
-    /// Applies a put. Returns `None` during a list, and if nothing changed.
+    /// Applies a put. Returns `None` during a list, and if no actor is concerned: nothing changed, the key is
+    /// invalid, or only a listener count changed.
     pub fn put(&mut self, key: &str, value: &[u8], mod_revision: Revision) -> Option<StoreChange> {
         if let Some(listing) = &mut self.listing {
             listing.keys.insert(key.to_owned());

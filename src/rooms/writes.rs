@@ -32,13 +32,14 @@ pub fn janus_key_gone(room: &RoomId, key_revision: i64) -> Txn {
     Txn::new().when(&key, key_revision).delete(key)
 }
 
-/// Deletes an order to mute everybody that was carried out, unless a newer one has replaced it.
+/// Returns the transaction that deletes a completed order to mute everybody, unless a newer order has
+/// replaced it.
 pub fn mute_done(room: &RoomId, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Mute);
     Txn::new().when(&key, key_revision).delete(key)
 }
 
-/// Writes a mixer node's key and sequence numbers.
+/// Returns the transaction that writes a mixer node's key and sequence numbers.
 pub fn mixer(room: &RoomId, effect: &StoreEffect) -> Txn {
     let key = |part| keys::room(room, part);
     match effect {
