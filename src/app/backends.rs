@@ -1,4 +1,4 @@
-//! The store backend of this node, wrapped so that its requests are counted and timed, and the endpoints of
+//! The store backend of this node, with a wrapper that counts and times its requests; and the endpoints of
 //! webhooks.
 
 use std::sync::Arc;

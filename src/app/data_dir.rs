@@ -13,8 +13,8 @@ const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
 /// versions created it.
 ///
 /// # Errors
-/// The directory cannot be created or restricted. Or others can read it and it does not look like a data
-/// directory: then other programs may depend on its mode.
+/// The directory cannot be created or restricted. Or others can read it, but it does not look like a data
+/// directory: other programs may depend on its mode, so it is left alone.
 pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let shown = dir.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);

@@ -42,7 +42,7 @@ pub fn replay(
     })
 }
 
-/// Creates the parts with which this node follows recordings, and records if it is a mixer.
+/// Creates the dependencies of the actors that follow recordings and, on a mixer, record.
 pub fn recording_parts(
     context: &Context,
     recordings: &Arc<Recordings>,
@@ -74,7 +74,7 @@ impl Delivery {
         Self { here, media, plain: PlainParts { source, streams: Arc::<PlainStreams>::default() } }
     }
 
-    /// Returns the parts with which a mixer writes rewind windows.
+    /// Returns this node's live streams and rewind windows, for the actors that write the windows.
     pub fn rewinds(&self) -> RewindParts {
         RewindParts { streams: self.here.streams.clone(), rewinds: self.here.rewinds.clone() }
     }

@@ -40,7 +40,7 @@ pub struct Backend {
     pub stages: Arc<dyn StageStore>,
 }
 
-/// Parts of the gateway role besides the node's context.
+/// Dependencies of the gateway role, besides the node's context.
 pub struct Needs {
     pub service: Arc<RoomService>,
     pub secrets: Arc<Secrets>,
@@ -84,7 +84,7 @@ pub fn backend(config: &Config, metrics: &Metrics) -> anyhow::Result<Backend> {
 }
 
 fn redis(config: &PresenceConfig, lifetimes: Lifetimes) -> anyhow::Result<RedisOptions> {
-    // Present and a URL: the configuration was validated.
+    // The URL is set and valid: the configuration was validated.
     let mut url = url::Url::parse(config.redis_url.as_deref().unwrap_or_default())?;
     if let Some(user) = &config.redis_user {
         url.set_username(user).map_err(|()| anyhow::anyhow!("presence.redis.url takes no user"))?;

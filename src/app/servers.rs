@@ -369,7 +369,7 @@ impl Mountable {
             listeners: listeners.clone(),
             origins: own(&config.http.allowed_origins),
             hls_base: config.hls_base_url(),
-            // The configuration of every node that serves this API has one.
+            // Every node that serves this API has a WebSocket URL.
             ws_url: config.ws_url().unwrap_or_default(),
             body_limit: config.http.body_limit,
             recordings: sides.recordings,
