@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::output::{Table, age, cell, now, print, print_json};
 
-/// Number of transitions that `explain` shows of each actor, the latest ones.
+/// Maximum number of transitions that `explain` shows of each actor: the latest ones.
 const TRANSITIONS: usize = 4;
 
 #[derive(Debug, Args)]

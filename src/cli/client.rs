@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::Value;
 use url::Url;
 
-/// Above the 15 s that a node waits for the endpoint of a webhook.
+/// Time limit of a request. Longer than the 15 s that a node waits for the endpoint of a webhook.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum size of an answer, in bytes. `/actors` of a node with a thousand rooms takes a few MB.
 const MAX_BODY: usize = 64 << 20;

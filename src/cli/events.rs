@@ -16,7 +16,8 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub struct EventsArgs {
-    /// Cursor after which to begin. Without it, all events that are kept; with --follow, the next one.
+    /// Cursor after which to begin. Default: the oldest event that is kept; with --follow, the next new
+    /// event.
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
     /// Print new events as they happen, until Ctrl-C.
@@ -32,13 +33,13 @@ pub struct EventsArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum WebhookCommand {
-    /// List the endpoints, how far they are, and what waits.
+    /// List the endpoints, with their progress and the number of rooms whose events wait.
     List,
     /// Deliver events again, from a cursor.
     Replay {
         /// Name of the endpoint.
         name: String,
-        /// Cursor of an event; those after it are delivered. 0: all that are kept.
+        /// Cursor of an event; the events after it are delivered. 0: all that are kept.
         #[arg(long, value_name = "CURSOR")]
         after: String,
     },
@@ -137,7 +138,7 @@ async fn redeliver(client: &Client, json: bool, name: &str) -> anyhow::Result<()
         let id = cell(&letter["event"]["id"]);
         let sent = client.call(Method::POST, &["webhooks", name, "dead", &id], None).await;
         match sent {
-            // It was delivered meanwhile, or a newer one has its place.
+            // It was delivered meanwhile, or a newer dead letter has taken its place.
             Err(error) if is_gone(&error) => continue,
             sent => sent?,
         };

@@ -13,7 +13,7 @@ use super::output::{Table, age, cell, now, print, print_json};
 pub enum KeyCommand {
     /// Create a key, and print its text, which cannot be shown again.
     Create {
-        /// Name for its users, such as that of the application.
+        /// Name by which people recognise the key, such as that of the application.
         name: String,
         /// Part of the API that the key may use; may be repeated.
         #[arg(long = "scope", value_enum, required = true)]
@@ -24,9 +24,9 @@ pub enum KeyCommand {
         #[command(flatten)]
         quotas: QuotaArgs,
     },
-    /// List the keys, with their quotas and what counts for them.
+    /// List the keys, with their quotas and the rooms that count against them.
     List,
-    /// Revoke a key: from then on it is refused. What was created with it stays.
+    /// Revoke a key: it is refused from then on. Rooms and tokens that were created with it stay.
     Revoke {
         /// Id of the key, as in the list.
         id: String,
@@ -45,16 +45,16 @@ pub enum Scope {
     Read,
 }
 
-/// Limits of a new key; those that are not given do not exist.
+/// Limits of a new key; a limit that is not given does not exist.
 #[derive(Debug, Args)]
 pub struct QuotaArgs {
-    /// Maximum number of rooms that the key has created.
+    /// Maximum number of existing rooms that the key has created.
     #[arg(long, value_name = "N")]
     rooms: Option<u32>,
-    /// Maximum number of them on air.
+    /// Maximum number of rooms of the key on air.
     #[arg(long, value_name = "N")]
     rooms_on_air: Option<u32>,
-    /// Maximum number of invited users in each of them.
+    /// Maximum number of invited users in each room of the key.
     #[arg(long, value_name = "N")]
     users_per_room: Option<u32>,
     /// Maximum number of tokens that each node issues to the key within a minute.
@@ -62,7 +62,7 @@ pub struct QuotaArgs {
     tokens_per_minute: Option<u32>,
 }
 
-/// Fields of the quotas, with the number that is used, if the API reports it.
+/// Fields of the quotas, each with the field of its usage; empty if the API does not report one.
 const QUOTAS: [(&str, &str); 4] =
     [("rooms", "rooms"), ("roomsOnAir", "roomsOnAir"), ("usersPerRoom", ""), ("tokensPerMinute", "")];
 

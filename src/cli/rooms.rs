@@ -32,7 +32,8 @@ pub enum RoomCommand {
         /// Put the room on air and wait until it is.
         #[arg(long, conflicts_with_all = ["starts_at", "backstage"])]
         start: bool,
-        /// Time at which the room goes on air by itself, as in RFC 3339, like 2026-01-31T18:00:00Z.
+        /// Time at which the room goes on air by itself, in the format of RFC 3339, like
+        /// 2026-01-31T18:00:00Z.
         #[arg(long, value_name = "TIME")]
         starts_at: Option<String>,
         /// Open the backstage: anchors may join, and listeners hear nothing until the start.
@@ -51,9 +52,9 @@ pub enum RoomCommand {
     List,
     /// Show one room.
     Show { room: String },
-    /// Disconnect a user, anchor or listener, who may come back after about ten seconds.
+    /// Disconnect a user (anchor or listener), who may come back after about ten seconds.
     Kick { room: String, user: String },
-    /// Ban a user, anchor or listener: no token of the user is valid for the room until the ban is lifted.
+    /// Ban a user (anchor or listener): no token of the user is valid for the room until the ban is lifted.
     Ban { room: String, user: String },
     /// Lift the ban of a user.
     Unban { room: String, user: String },
