@@ -1,7 +1,7 @@
 //! Cost of a live room in the packager: per part, per rendering, per listener with a token.
 //!
-//! The baseline of a push is the encryption that it cannot avoid: of the part on its arrival, and its share
-//! of the segment.
+//! The baseline of a push is the unavoidable encryption: that of the part when it arrives, and the part's
+//! share of the segment's encryption.
 
 // A failed unwrap is a failed measurement. Helpers are `async` even if they need not be, so that all calls
 // look alike.

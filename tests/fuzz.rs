@@ -1,5 +1,5 @@
-//! Fuzz tests of the node's parsers: configurations, tokens and playlists of other nodes, changed at random
-//! places.
+//! Fuzz tests of the node's parsers: valid configurations, tokens and playlists of other nodes, changed at
+//! random places.
 
 use std::time::Duration;
 

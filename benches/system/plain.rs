@@ -59,7 +59,7 @@ async fn share(house: &House) -> f64 {
     (usage::cpu(&[node]) - used).as_secs_f64() / begin.elapsed().as_secs_f64()
 }
 
-/// Returns the node's share, and the bytes that each listener received meanwhile.
+/// Returns the node's share of a core, and the bytes that each listener received meanwhile.
 async fn plain(house: &House, token: &str) -> (f64, Vec<usize>) {
     let address = house.node.hls.trim_start_matches("http://").to_owned();
     let request = format!("GET /live/{ROOM}.aac?token={token} HTTP/1.1\r\nHost: bench\r\n\r\n");
@@ -89,7 +89,7 @@ async fn plain(house: &House, token: &str) -> (f64, Vec<usize>) {
             })
         })
         .collect();
-    // The bursts of the beginning are not counted.
+    // Do not count the bursts at the beginning.
     while house.metric("stentor_listeners").await < 1.0 {
         pause_async().await;
     }
@@ -102,7 +102,7 @@ async fn plain(house: &House, token: &str) -> (f64, Vec<usize>) {
     (share, bytes)
 }
 
-/// Returns the node's share, and the number of requests that the listeners made.
+/// Returns the node's share of a core, and the number of requests that the listeners made.
 async fn hls(house: &House) -> (f64, usize) {
     let base = format!("{}/hls/rooms/{ROOM}", house.node.hls);
     let client =

@@ -1,7 +1,7 @@
 //! Cost of a live room in the node's own process, apart from its media: processor time and memory.
 //!
 //! Baseline of the CPU time: a process that reads the same frames at the same pace and packages them.
-//! Baseline of the memory: the media that a room must hold, which are the listed ones and the removed
+//! Baseline of the memory: the media that a room must hold. These are the listed media, and the removed
 //! segments for as long as RFC 8216 section 6.2.2 requires them.
 
 use std::os::fd::AsFd;
@@ -91,7 +91,7 @@ async fn full_playlist(house: &House, room: &str) -> Playlist {
 }
 
 /// Returns the size in bytes of all files that must be available once the playlist has its full length: the
-/// listed ones, and unlisted segments that cover the playlist's duration and their own.
+/// listed files, and unlisted segments for the duration of the playlist plus their own.
 async fn full_window(house: &House, room: &str) -> usize {
     let base = format!("{}/hls/rooms/{room}", house.node.hls);
     let playlist = full_playlist(house, room).await;
@@ -132,7 +132,7 @@ async fn floor_share() -> f64 {
     (usage::cpu(&[pid]) - before).as_secs_f64() / begin.elapsed().as_secs_f64() / ROOMS as f64
 }
 
-/// Runs the process of [`floor_share`] if this one was started as such.
+/// Runs as the baseline process if [`floor_share`] started this process.
 pub fn run_if_asked() -> Option<ExitCode> {
     let asked = std::env::args().nth(1).as_deref() == Some(FLOOR);
     asked.then(|| actix::System::new().block_on(read_and_package()))

@@ -75,9 +75,8 @@ function withoutHls() {
 }
 
 /**
- * Chromium's own HLS decrypts an init section and the following segment as one, although no key applies to the former
- * (RFC 8216 section 4.3.2.5), so it plays no encrypted fragmented MP4. For it, segments are decrypted on the way,
- * with the playlist that it requested itself.
+ * Serves the room unencrypted to Chromium's own HLS player: removes the key and low-latency tags from the
+ * playlist, and decrypts the segments on the way.
  */
 async function decryptOnTheWay(page) {
   const sealed = new Map();

@@ -1,6 +1,6 @@
-// JavaScript and Web APIs that at least one minimum browser lacks, from MDN's compatibility data. Without them, a
-// current Chromium offers the pages no more than the minimum browsers do. The build transpiles syntax and
-// CSS.
+// JavaScript and Web APIs that at least one minimum browser lacks, from MDN's compatibility data. Without
+// them, a current Chromium offers the pages no more than the minimum browsers do. The build transpiles syntax
+// and CSS.
 //
 //   node minimum.mjs     prints the names, one per line
 
@@ -18,7 +18,7 @@ export async function missingInMinimum() {
     Object.entries(browsers).some(([browser, version]) => !supports(feature.__compat?.support[MDN[browser]], version));
   const names = [];
   for (const [owner, members] of [...Object.entries(data.api), ...Object.entries(data.javascript.builtins)]) {
-    // A feature without data of its own is a folder.
+    // An entry without compatibility data only groups others.
     if (members.__compat && missing(members)) names.push(owner);
     for (const [member, feature] of Object.entries(members)) {
       if (!/^[A-Za-z]\w*$/.test(member) || member.endsWith('_event') || !feature.__compat || !missing(feature)) continue;

@@ -107,7 +107,7 @@ async function evaluator(page) {
       try {
         return await session.send('Runtime.evaluate', options);
       } catch (error) {
-        // A page that navigates does not answer; the next one does.
+        // The page was replaced during the request: ask the next one.
         if (page.isClosed() || !error.message.includes('Inspected target navigated or closed')) throw error;
       }
     }
@@ -173,11 +173,11 @@ function fit() {
 
 /** Runs in the page before its first script. */
 function prepare() {
-  // A toast disappears before a slightly late check.
+  // Record all toasts: one may disappear before the driver checks.
   const said = (window.__said = []);
   const note = ({ addedNodes }) => addedNodes.forEach((it) => it.classList?.contains('toast') && said.push(it.textContent.trim()));
   new MutationObserver((changes) => changes.forEach(note)).observe(document, { childList: true, subtree: true });
-  // Elements that play and are not part of the page are found nowhere else.
+  // Record the elements that play: those outside the document cannot be found otherwise.
   const played = (window.__played = []);
   const { play } = HTMLMediaElement.prototype;
   HTMLMediaElement.prototype.play = function () {
@@ -371,7 +371,7 @@ async function open({ url, wav, displayName, pin, name, hands: by = 'mouse', min
   return begin(visit, name, url);
 }
 
-/** Opens the page in either browser; it is already prepared. */
+/** Opens `url` in the prepared page of a visit, in either browser. */
 async function begin(visit, name, url) {
   const { page, errors, run } = visit;
   pages.set(name, visit);

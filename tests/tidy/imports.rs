@@ -129,13 +129,13 @@ fn crate_paths(source: &Source) -> Vec<(usize, String)> {
     found
 }
 
-/// Returns the code only, line for line as in the file.
+/// Returns the code without comments and tests; its line numbers are those of the file.
 fn product_text(source: &Source) -> String {
     let lines = source.lines().map(|l| if l.is_test { "" } else { code(l.text) });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Reads one path, or the group that ends it, and returns the text after it.
+/// Adds one path, or every path of the group in braces, to `paths`; returns the text after it.
 fn open<'a>(text: &'a str, prefix: &str, paths: &mut Vec<String>) -> &'a str {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_:*".contains(c))).unwrap_or(text.len());
     let (path, mut rest) = (format!("{prefix}{}", &text[..end]), &text[end..]);

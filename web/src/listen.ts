@@ -40,7 +40,7 @@ const sound = byId<HTMLButtonElement>('sound');
 const room = roomOfPage();
 const link = linkOfPage();
 const { token } = link;
-/** Path prefix of this page: alone, or in a frame of another site. */
+/** Path prefix of this page: `/listen/`, or `/embed/` in a frame of another site. */
 const here = location.pathname.startsWith('/embed/') ? '/embed/' : '/listen/';
 document.title = `${room} · Stentor`;
 write(byId('room'), room);
@@ -214,6 +214,6 @@ if (token) {
   listener.on('room', show);
 }
 show();
-// A server without this endpoint offers neither.
+// A server without this endpoint offers neither a token nor the speak page.
 offerMore().catch(() => undefined);
 byId('not-started').remove();

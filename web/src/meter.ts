@@ -17,7 +17,7 @@ export class Meter {
   private resuming = false;
 
   constructor(private readonly bars: HTMLElement[]) {
-    // A browser may let the context run after a touch.
+    // Some browsers let the context run only after a touch.
     for (const touch of ['pointerup', 'keydown']) document.addEventListener(touch, () => this.resume());
   }
 
@@ -69,7 +69,7 @@ export class Meter {
     this.show(level > this.level ? level : this.level * 0.85 + level * 0.15);
   }
 
-  /** A context that was created without a touch, or interrupted by a call, is suspended. */
+  /** Resumes the context. It is suspended if it was created without a touch, or if a call interrupted it. */
   private resume(): void {
     const { context } = this;
     if (!this.source || !context || context.state === 'running' || context.state === 'closed') return;

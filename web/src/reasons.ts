@@ -23,7 +23,7 @@ export function reasonOf(thrown: unknown): Reason {
   return lasting('The server refused this', `Whoever runs it should know why: ${message} (${name}).`);
 }
 
-/** Returns the reason for places with room for one paragraph. */
+/** Returns a reason as one paragraph. */
 export const inBrief = ({ title, text }: Pick<Reason, 'title' | 'text'>): string => `${title}. ${text}`;
 
 const passing = (title: string, text: string): Reason => ({ title, text, passing: true });

@@ -202,7 +202,7 @@ function filter(text: string): void {
   }
 }
 
-/** Opens the contents where they have a column of their own. */
+/** Opens the table of contents where it has a column of its own. */
 function arrange(wide: MediaQueryList | MediaQueryListEvent): void {
   byId<HTMLDetailsElement>('contents').open = wide.matches;
 }
@@ -212,7 +212,7 @@ async function start(): Promise<void> {
     const answer = await fetch(DOCUMENT);
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     draw((await answer.json()) as OpenApi);
-    // The browser looked for the target before it was there.
+    // The browser looked for the fragment's target before the page was drawn.
     if (location.hash !== '') location.replace(location.hash);
   } catch (error) {
     byId('problem').textContent = `The OpenAPI document cannot be loaded (${String(error)}). Reload the page.`;

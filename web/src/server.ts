@@ -44,7 +44,10 @@ export async function rooms(): Promise<Config & { rooms: RoomOnAir[] }> {
   return { open: open === true, wsUrl: wsUrl ?? null, rooms: rooms ?? [] };
 }
 
-/** Requests a token in open mode ({@link Config.open}). The name makes a user id that people recognise. */
+/**
+ * Requests a token in open mode ({@link Config.open}). The user id is made from `name`, so that people
+ * recognise it.
+ */
 export async function token(room: string, role: PageRole, name?: string): Promise<string> {
   const body = JSON.stringify({ role, ...(name && role !== 'listener' ? { name } : {}) });
   const headers = { 'content-type': 'application/json' };

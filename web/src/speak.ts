@@ -24,7 +24,7 @@ declare global {
 
 const STATS_MS = 2000;
 const DEAF_MS = 5000;
-/** Audio that is paused again within this time is not played without a press of the button. */
+/** If audio is paused again within this time, it plays only after a press of the button. */
 const INSISTS_MS = 2000;
 /** Meter level above the hiss of an idle microphone. */
 const HEARD_LEVEL = 0.25;
@@ -229,7 +229,7 @@ function clientId(): string {
 
 async function hear(): Promise<void> {
   heardAt = performance.now();
-  // Refused, or replaced by another stream, which then plays.
+  // Fails if the browser refuses, or if another stream has replaced this one, which then plays instead.
   await audio.play().catch(() => undefined);
   byId('silenced').hidden = audio.srcObject === null || !audio.paused;
 }
@@ -418,7 +418,7 @@ function finish(problem: Problem): void {
   // A user who only cancelled the wait returns to the lobby.
   if (problem.code === 'left' && !greeted) return view('lobby');
   const end = ending(problem);
-  // In open mode, an expired token is not an end.
+  // In open mode the page can get a new token, so this end is not final.
   const renewable = server.open && problem.code.startsWith('token_');
   if (renewable) {
     token = '';

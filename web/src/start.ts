@@ -96,7 +96,7 @@ async function refresh(): Promise<void> {
   try {
     const { open, wsUrl, rooms: onAir } = await rooms();
     draw(open, wsUrl !== null, onAir);
-    // The reason shown after a click stays until the next one.
+    // Clears only AWAY: a successful refresh does not remove the reason of a failed click.
     if (problem.textContent === AWAY) complain('');
   } catch {
     complain(AWAY);

@@ -16,7 +16,10 @@ function budget(row) {
   return Number(kilobytes) * 1000;
 }
 
-/** Bundles a module with this source; returns the compressed bytes of its chunks: those at its start, and all. */
+/**
+ * Bundles a module with this source. Returns compressed sizes in bytes: of the chunks loaded at the start,
+ * and of all.
+ */
 async function sizes(source) {
   const entry = {
     name: 'entry',

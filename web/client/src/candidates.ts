@@ -18,7 +18,7 @@ export class CandidateChoice {
   private held: { kind: Kind; candidate: RTCIceCandidateInit }[] = [];
   private total = 0;
 
-  /** `limit`: number of candidates that the server accepts; at least the reserved places of all kinds. */
+  /** `limit`: number of candidates that the server accepts; at least the sum of all reserved places. */
   constructor(private readonly limit: number) {}
 
   /** Returns true if this candidate must be sent now. Otherwise it is a duplicate, or waits for {@link end}. */

@@ -3,7 +3,8 @@
 import { StentorError } from './errors.js';
 
 /**
- * Ids that the server accepts. It refuses others before the upgrade, which a browser cannot tell from a lost network.
+ * Ids that the server accepts. Checked here because the server refuses others before the upgrade, and a
+ * browser cannot distinguish that from a network failure.
  */
 const TAKEN = /^[!-~]{1,64}$/;
 

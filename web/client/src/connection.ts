@@ -12,7 +12,7 @@ export interface ConnectionListener {
   ended(problem: Problem, opened: boolean): void;
 }
 
-/** Time limit of an answer when the network has probably changed. */
+/** Time limit of a keepalive that checks the connection after a probable change of the network. */
 const PROBE_TIMEOUT_MS = 3_000;
 /** Errors of a keepalive that mean that the session is gone: join again as soon as there is a place. */
 const OUT: ReadonlySet<string> = new Set(['not_joined', 'room_full']);
@@ -46,7 +46,7 @@ export class Connection {
       return await this.rpc.call(method, params, timeoutMs);
     } catch (error) {
       const problem = problemOf(error, 'internal');
-      // The server has its own timeout and would have reported it.
+      // The server's own time limit is shorter, so a working connection would have delivered its error.
       if (problem.code === 'timeout' && !this.over) this.fall(problem);
       throw error;
     }
@@ -72,8 +72,8 @@ export class Connection {
   }
 
   /**
-   * Ends the connection without notifying the listener. `goodbye`: for good; otherwise the server keeps the session
-   * for a while.
+   * Ends the connection without notifying the listener. `goodbye`: true to leave the room for good; otherwise
+   * the server keeps the session for a while.
    */
   end(goodbye: boolean): void {
     if (this.over) return;

@@ -24,8 +24,8 @@ export interface Environment extends Timers {
   /** Keeps a received stream flowing although no element plays it. Returns a function that ends this. */
   keepFlowing?(stream: MediaStream): () => void;
   /**
-   * Calls back when an immediate attempt is worthwhile: the network or the visibility of the page returned. Returns a
-   * function that ends this.
+   * Calls `action` when an immediate attempt is worthwhile: the network is back, or the page is visible
+   * again. Returns a function that ends this.
    */
   onHurry(action: () => void): () => void;
 }

@@ -13,7 +13,7 @@ import type { StentorRoom } from './room.js';
 import type { StageOptions } from './stage.js';
 import { TokenSource, type Token } from './tokens.js';
 
-/** Interval between checks of who talks in the sound that is heard. */
+/** Interval between checks of who talks at the playback position. */
 const TALKING_LOOK_MS = 100;
 
 /** Options of a listener. */
@@ -23,8 +23,9 @@ export interface ListenerOptions {
   /** The listener's token (`POST /api/token`), or a function that provides new ones when they expire. */
   token: Token;
   /**
-   * hls.js, as its class or as a function that loads it: `() => import('hls.js/light')`. Without it, the browser plays
-   * the room itself where it can (Safari), otherwise the plain stream, which has more delay.
+   * hls.js, as its class or as a function that loads it: `() => import('hls.js/light')`. Without it, the
+   * player uses the browser's own HLS where there is one (Safari), otherwise the plain stream, which has more
+   * delay.
    */
   hls?: HlsClass | HlsLoader;
   /** Element that plays the sound; default: a new one that is not part of the page. */
@@ -182,11 +183,11 @@ export class StentorListener extends Emitter<ListenerEvents> {
     this.player.pause();
   }
 
-  /** Goes back: plays what was said so many seconds ago. The sound stays that far behind until `goLive`. */
+  /** Goes back: plays the sound of `seconds` ago. Playback stays that far behind live until `goLive`. */
   rewind(seconds: number): void {
     if (seconds < LEAST_BACK_SECONDS) return this.goLive();
     const { heardAt, behindLiveSeconds } = this.player;
-    // The dates are those of the server, whose clock may differ from that of this device.
+    // The stream's dates come from the server's clock, which may differ from this device's.
     const live = heardAt && behindLiveSeconds !== null ? heardAt + behindLiveSeconds * 1000 : Date.now();
     this.player.rewindTo(live - seconds * 1000);
   }

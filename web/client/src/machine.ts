@@ -150,7 +150,7 @@ export class Machine {
     if (this.phase === 'waiting') return this.failedMeanwhile(problem, socket);
     const inMedia = this.phase === 'offering' || this.phase === 'linking';
     const gone = inMedia && problem.code === 'not_joined';
-    // A refused repair or a lost session needs a new session, not the end.
+    // After a refused ICE restart or a lost session, the visit continues with a new session.
     const anew = gone || (inMedia && (problem.code.startsWith('media_') || this.failures >= STUBBORN));
     const curable = gone || (this.repairing && problem.code === 'media_refused');
     if (!problem.retryable && !curable) return this.close(problem);

@@ -1,5 +1,6 @@
-// Level of the received mix. The server mixes with headroom so that voices never exceed full scale together. This
-// amplifies the mix and limits it. Without Web Audio, or while it is suspended, the mix is played unchanged.
+// Level of the received mix. The server mixes with headroom so that voices never exceed full scale together.
+// This module amplifies the mix and limits it. Without Web Audio, or while it is suspended, the mix is played
+// unchanged.
 
 import type { Environment } from './environment.js';
 

@@ -48,7 +48,10 @@ export const CLOSE_FOLLOWS: ReadonlySet<string> = new Set(['room_over', 'already
 /** Time limit for such a close frame. */
 export const CLOSE_GRACE_MS = 1_000;
 
-/** Largest difference to the server's clock for which a refused token counts as expired. */
+/**
+ * Largest assumed difference from the server's clock. A refused token that expires within this time counts as
+ * expired.
+ */
 export const CLOCK_DIFFERENCE_MS = 60_000;
 
 /** Subprotocol of signalling, and prefix of the one that carries the token. */
@@ -102,7 +105,10 @@ const CLOSE_CODES: Readonly<Record<number, CloseMeaning>> = {
   4504: passing('unavailable', 'a part of the server does not answer'),
 };
 
-/** Returns the meaning of a WebSocket close code. An unknown code, as proxies may send it, counts as temporary. */
+/**
+ * Returns the meaning of a WebSocket close code. An unknown code, which a proxy may send, counts as
+ * temporary.
+ */
 export function closeMeaning(code: number): CloseMeaning {
   return CLOSE_CODES[code] ?? passing('gone', `the connection was closed (${code})`);
 }

@@ -88,7 +88,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return this.claims;
   }
 
-  /** Own role in the room: the one that the server reports, at first that of the token. */
+  /** Role of this user in the room: the one that the server reports, at first that of the token. */
   get role(): Role | null {
     return this.wire.find(({ userId }) => userId === this.claims?.userId)?.role ?? this.claims?.role ?? null;
   }
@@ -118,7 +118,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return this.scheduled.startsAt;
   }
 
-  /** True if the own microphone is closed. */
+  /** True if this user's microphone is closed. */
   get muted(): boolean {
     return this.voice.muted;
   }
@@ -157,7 +157,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     if (this.activity !== before) this.tellActivity();
   }
 
-  /** Closes the microphone, immediately here and visibly for everybody. */
+  /** Closes the microphone at once, and reports that to everybody. */
   mute(): Promise<void> {
     return this.setMuted(true);
   }
@@ -182,7 +182,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     await this.call('setRole', { userId, role });
   }
 
-  /** As host: makes another user in the room the host. The own role becomes `co_host`. */
+  /** As host: makes another user in the room the host. This user becomes a `co_host`. */
   async transferHost(userId: string): Promise<void> {
     await this.call('transferHost', { userId });
   }
@@ -303,7 +303,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     }
   }
 
-  /** Throws the browser's error for an address or token that cannot be sent. */
+  /** Opens a connection. Throws the browser's error for an address or token that cannot be sent. */
   private connect(token: string): Connection {
     const url = new URL(this.options.url);
     url.searchParams.set('clientId', this.clientId);
@@ -562,7 +562,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   private announce(): void {
     const { status } = this;
-    // Identified by the alarm itself, because its wall-clock date differs at each evaluation.
+    // Compare the alarm instead of `retryAt`, whose wall-clock date differs at each evaluation.
     const text = JSON.stringify({ ...status, retryAt: status.retryAt && this.machine.alarmAt });
     if (text === this.told) return;
     this.told = text;

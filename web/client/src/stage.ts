@@ -19,7 +19,10 @@ interface Entry {
   wsUrl: string | null;
 }
 
-/** Takes the invitation. The returned visit has not joined yet. `ended`: the visit is over, for this reason. */
+/**
+ * Takes the invitation. The returned visit has not joined yet. Calls `ended` with the reason when the visit
+ * is over.
+ */
 export async function visitStage(channel: RoomChannel, options: StageOptions, ended: (problem: Problem) => void): Promise<StentorRoom> {
   const { microphone = {} } = options;
   const own = !('getTracks' in microphone);

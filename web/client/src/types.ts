@@ -71,7 +71,7 @@ export interface RoomEvents {
   closed: Problem;
   /** Users in the room; also at each change of mute and talking. */
   members: Member[];
-  /** The own role has changed. */
+  /** This user's role has changed. */
   role: { role: Role };
   /** The room was locked or unlocked. */
   locked: { locked: boolean };
@@ -85,7 +85,7 @@ export interface RoomEvents {
    * allowing it.
    */
   stream: MediaStream;
-  /** The own microphone was closed or opened, by the user or by a host. */
+  /** This user's microphone was closed or opened, by the user or by a host. */
   muted: { muted: boolean; by: 'self' | 'host' };
   /** A host asks this user, who closed the microphone themselves, to open it. Only the user can. */
   unmuteRequested: Record<string, never>;

@@ -69,7 +69,7 @@ export class Voice {
     this.listLags = false;
   }
 
-  /** Compares with the list. A difference from the last answer is a host's action, unless the list is older. */
+  /** Compares the list with the last answer. A difference is a host's action, unless the list is older. */
   seen(muted: boolean): VoiceChange {
     if (this.there === null) return 'none';
     if (muted === this.there) this.listLags = false;

@@ -14,7 +14,10 @@ export class Chat {
   private readonly input = byId<HTMLInputElement>('say-text');
   private readonly name = byId<HTMLInputElement>('say-name');
 
-  /** `ban`: asks a host and bans the author of a message; without it, messages offer no ban. */
+  /**
+   * `ban`: asks the host for confirmation, then bans the author of a message; without it, messages offer no
+   * ban.
+   */
   constructor(
     private readonly channel: () => RoomChannel | null,
     private readonly ban?: (person: Person) => void,
@@ -50,7 +53,7 @@ export class Chat {
   }
 
   private showMessages(messages: Message[], host: boolean, me: string | undefined): void {
-    // A host has other buttons.
+    // Messages have other buttons for a host, so draw all of them again.
     if (host !== this.host) {
       this.items.clear();
       this.list.replaceChildren();

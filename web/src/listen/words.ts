@@ -1,4 +1,4 @@
-// Words for the state of playback: what it means for the listener, and the remedy. Pure.
+// Words for the state of playback: its meaning for the listener, and the remedy. Pure.
 
 import type { ListenerStatus } from '@stentor/client';
 import { NEEDED } from '../browsers';

@@ -51,7 +51,7 @@ export interface Fields {
   required: Set<string>;
 }
 
-/** Returns the schema without its alternative null. */
+/** Returns the schema without the alternative `null`. */
 function present(schema: Schema): Schema {
   return schema.oneOf?.find((choice) => choice.type !== 'null') ?? schema;
 }

@@ -1,4 +1,5 @@
-// The backstage on the speak page: that listeners hear nothing yet, when that changes, and the button of hosts.
+// The backstage on the speak page: shows that listeners hear nothing yet and when that changes, and the
+// hosts' button.
 
 import { moderates, type StentorRoom } from '@stentor/client';
 import { byId, toast, write } from '../dom';

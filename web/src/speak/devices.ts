@@ -4,9 +4,9 @@ import { listMicrophones, openMicrophone, StentorError } from '@stentor/client';
 import { remembered } from '../dom';
 
 /**
- * Events without action of the user: the microphone is gone, and another one is in use (`replaced`) or none (`gone`);
- * one appeared, and is in use (`back`); the chosen one does not open (`refused`); the system took it away for a
- * while, or returned it (`interruption`).
+ * Changes that the user did not ask for: the microphone is gone, and another one is in use (`replaced`) or
+ * none (`gone`); one appeared, and is in use (`back`); the chosen one does not open (`refused`); the system
+ * took it away for a while, or returned it (`interruption`).
  */
 export type DeviceNews = 'replaced' | 'gone' | 'back' | 'refused' | 'interruption';
 

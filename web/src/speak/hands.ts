@@ -10,7 +10,7 @@ export class Hands {
 
   private readonly banned = new Map<string, HTMLElement>();
 
-  /** `ban`: asks the host and bans a person. */
+  /** `ban`: asks the host for confirmation, then bans the person. */
   constructor(
     private readonly channel: () => RoomChannel | null,
     private readonly ban: (person: Person) => void,

@@ -7,7 +7,7 @@ import { hue, initials, isolated, plain } from '../names';
 /** Action of a host or co-host on another user. */
 export type Act = (what: 'mute' | 'unmute' | 'remove' | 'host' | 'co_host' | 'anchor' | 'listener' | 'transfer', member: Member) => void;
 
-/** Number of people from which the cards are small, and the actions of hosts open on request. */
+/** Number of people from which on cards are small, and hosts open the actions on request. */
 const CROWD = 7;
 
 export class Members {
@@ -31,7 +31,7 @@ export class Members {
       this.cards.get(userId)?.remove();
       this.cards.delete(userId);
     }
-    // The own card first, then in the server's order.
+    // This user's card first, then the others in the server's order.
     for (const member of [...members].sort((a, b) => Number(b.me) - Number(a.me))) this.card(member, mine);
     return { came, went };
   }
@@ -90,7 +90,7 @@ export class Members {
       const now = this.shown.get(userId);
       if (!now) return;
       const wanted = select.value as Role | 'listener' | 'transfer';
-      // The server says when it has changed.
+      // Show the present role until the server reports the change.
       select.value = now.role;
       this.act(wanted, now);
     });

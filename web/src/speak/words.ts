@@ -40,7 +40,7 @@ const ENDINGS: Record<string, Ending> = {
   media_refused: end('The sound could not be set up', `The server did not accept what this browser offered. Speaking needs ${NEEDED}.`, 'again'),
 };
 
-/** Ends of a room whose reason the server told. */
+/** Texts for the end of a room, by the reason that the server gave. */
 const CLOSED: Record<string, Ending> = {
   max_duration: end('The room is over', 'It has been on air for as long as it may. If it goes on air again, the same link opens it.', 'again'),
   empty: end('The room is over', 'Nobody was there to speak for a while. If it goes on air again, the same link opens it.', 'again'),
@@ -89,14 +89,14 @@ function doing({ step, state }: RoomStatus): string {
 }
 
 /**
- * Returns true if it never connected although this page's server has just answered. The gateway may refuse the page,
- * which browsers do not distinguish from a lost network.
+ * Returns true if the visit never connected although this page's server has just answered. The gateway may
+ * refuse the page, which browsers do not distinguish from a lost network.
  */
 function shutOut({ state, problem, failures }: RoomStatus, { online }: Situation): boolean {
   return online && state === 'connecting' && problem?.code === 'gone' && failures >= DOUBTFUL;
 }
 
-/** Number of failed attempts; below it, a network that is just returning is more likely. */
+/** Number of failed attempts before this is assumed: after fewer, the network may just be returning. */
 const DOUBTFUL = 3;
 
 const notAdmitted = ({ gateway }: Situation): string =>

@@ -51,7 +51,10 @@ export class RoomChannel extends Emitter<ChannelEvents> {
   private readonly tokens: TokenSource;
   private readonly reader = new SseReader();
   private failures = 0;
-  /** Last time that the server told, and this device's monotonic time of its arrival. */
+  /**
+   * Latest time reported by the server (milliseconds since the Unix epoch), and `performance.now()` on its
+   * arrival.
+   */
   private told: { at: number; heardAt: number } | null = null;
   private phase: 'new' | 'open' | 'closed' = 'new';
   private abort = new AbortController();
@@ -85,7 +88,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('POST', 'hand', hand);
   }
 
-  /** Lowers one's own hand; declines an invitation. */
+  /** Lowers this listener's hand, which also declines an invitation. */
   async lowerHand(): Promise<void> {
     await this.send('DELETE', 'hand');
   }
@@ -100,7 +103,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('POST', 'chat', name === undefined ? { text } : { text, name });
   }
 
-  /** Deletes one's own message; a host may delete any. */
+  /** Deletes a message: this user's own or, as host, any. */
   async deleteMessage(message: number): Promise<void> {
     await this.send('DELETE', `chat/${message}`);
   }
@@ -135,7 +138,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await (message === null ? this.send('DELETE', 'pinned') : this.send('PUT', 'pinned', { message }));
   }
 
-  /** As host: shows an announcement; `null` takes it back. */
+  /** As host: shows an announcement; `null` removes it. */
   async announce(text: string | null): Promise<void> {
     await (text === null ? this.send('DELETE', 'announcement') : this.send('PUT', 'announcement', { text }));
   }
@@ -200,12 +203,12 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     }
   }
 
-  /** Returns false if the connection has to be made anew. */
+  /** Applies an event. Returns false if the channel must connect again. */
   private hear(event: string, data: string): boolean {
     const parsed: any = JSON.parse(data);
     this.connected = true;
     this.failures = 0;
-    // These two are sent as soon as they are made; other events may be repeated later.
+    // The server creates these two when it sends them; other events may be repeats from an earlier time.
     if ((event === 'snapshot' || event === 'room') && typeof parsed.at === 'number') {
       this.told = { at: parsed.at, heardAt: performance.now() };
     }
@@ -215,7 +218,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
       this.state = applied(this.state, event, parsed);
       this.emit('state', this.state);
     }
-    // Hosts get more than others. After another role, only a snapshot has all of it.
+    // Hosts get more data than others. After a change of the role, only a snapshot contains all of it.
     const sameRole = before === undefined || before === this.state.you?.role || this.reader.lastEventId === '';
     if (!sameRole) this.reader.lastEventId = '';
     return sameRole;

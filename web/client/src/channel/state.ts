@@ -37,7 +37,7 @@ export interface RoomLine {
   recorded?: boolean;
   /** Seconds that listeners can go back; absent if they cannot. */
   rewind?: number;
-  /** No new anchor may join; absent otherwise. */
+  /** True if no new anchor may join; absent otherwise. */
   locked?: boolean;
   /** Time at which the room goes on air by itself, as in RFC 3339. */
   startsAt?: string;
@@ -53,7 +53,7 @@ export interface RoomLine {
   coverUrl?: string;
 }
 
-/** Banned person; only hosts get them. */
+/** Banned person; sent to hosts only. */
 export interface BannedPerson {
   id: string;
   name?: string;
@@ -67,7 +67,7 @@ export interface Settings {
   slowModeSeconds: number;
 }
 
-/** Users who talk from this moment of the stream on. */
+/** Users who talk from the moment `at` on (milliseconds since the Unix epoch). */
 export interface Talking {
   at: number;
   people: string[];
@@ -181,8 +181,8 @@ function raised(hands: Hand[], hand: Hand): Hand[] {
 }
 
 /**
- * Returns true if the room can be heard, or will be in a moment; null while it is not known. `connected`: the channel is
- * open, so that a change would be heard of.
+ * Returns true if the room can be heard, or will be in a moment; null while this is unknown. `connected`:
+ * true if the channel is open, so that a change would be noticed.
  */
 export function audible({ known, closed, room }: ChannelState, connected: boolean): boolean | null {
   if (!known || closed || !connected) return null;
@@ -191,7 +191,7 @@ export function audible({ known, closed, room }: ChannelState, connected: boolea
 
 const AUDIBLE = new Set(['onair', 'degraded', 'starting']);
 
-/** Shows who talks when the listener hears it: the sound is about a second behind the room. */
+/** Delays reports of who talks until the listener hears it: the sound is about a second behind the room. */
 export class TalkingClock {
   private waiting: Talking[] = [];
   private shown: Talking = { at: 0, people: [] };
@@ -200,7 +200,10 @@ export class TalkingClock {
     if (this.waiting.at(-1) !== talking) this.waiting.push(talking);
   }
 
-  /** Returns who talks in the sound of this moment (milliseconds since the Unix epoch); null: the latest moment. */
+  /**
+   * Returns the ids of the people who talk in the sound of `moment` (milliseconds since the Unix epoch).
+   * `null` means the latest moment.
+   */
   at(moment: number | null): string[] {
     while (this.waiting[0] && (moment === null || this.waiting[0].at <= moment)) this.shown = this.waiting.shift()!;
     return this.shown.people;

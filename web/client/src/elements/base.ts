@@ -36,7 +36,7 @@ export function shadow(host: HTMLElement, style: string): ShadowRoot {
   return root;
 }
 
-/** Keeps the items of a list by their key, so that focus and animations stay. */
+/** Items of a list, kept by their key, so that focus and animations survive changes. */
 export class Items<Value> {
   private readonly items = new Map<string, HTMLElement>();
 

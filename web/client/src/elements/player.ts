@@ -16,7 +16,7 @@ export interface PlayerWords extends Record<PlaybackState, string> {
   volume: string;
   muted: string;
   off: string;
-  /** Behind live. */
+  /** Name of the state in which the listener hears the past. */
   past: string;
   live: string;
   position: string;

@@ -71,7 +71,7 @@ export function described(detail: string, fatal: boolean, status?: number, code?
 }
 
 export function judge(data: ErrorData, error: PlaybackError): Verdict {
-  // The value of `ErrorTypes.NETWORK_ERROR`, which would import hls.js.
+  // The value of `ErrorTypes.NETWORK_ERROR`, whose use would import hls.js.
   return (data.type as string) === 'networkError' ? judgeAnswer(error) : BROKE_OFF;
 }
 
@@ -83,7 +83,9 @@ export function judgeAnswer({ code, status }: PlaybackError): Verdict {
   return UNREACHABLE;
 }
 
-/** Returns `code` of the server's JSON error body; key requests ask for bytes, the others for text. */
+/**
+ * Returns `code` of the server's JSON error body, which is bytes for a key request and text for any other.
+ */
 function serverCode(request: unknown): string | undefined {
   if (!(request instanceof XMLHttpRequest) || request.status < 400) return undefined;
   const body = request.response as unknown;

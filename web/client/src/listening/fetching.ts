@@ -15,7 +15,7 @@ export function setEnds(fragments: { readonly end: number; endDTS?: number }[]):
 const IDLE_MS = 100;
 /** Distance of the playlist's end from the buffer's end that is more than a part about to be loaded. */
 const UNFETCHED_SECONDS = 0.3;
-/** Buffered audio ahead of the playhead from which hls.js may be idle on purpose. */
+/** Amount of audio buffered ahead of the playhead with which hls.js may be idle on purpose. */
 const AHEAD_SECONDS = 5;
 /** Time within which a restart takes effect. */
 const RESTART_MS = 1000;

@@ -24,7 +24,7 @@ export async function loaded(hls: HlsClass | HlsLoader): Promise<typeof Hls | nu
     const module = await hls();
     return usable('default' in module ? module.default : module);
   } catch {
-    // Without it the browser plays the room itself, or the plain stream.
+    // Without hls.js, the player uses the browser's own HLS or the plain stream.
     return null;
   }
 }
@@ -32,7 +32,10 @@ export async function loaded(hls: HlsClass | HlsLoader): Promise<typeof Hls | nu
 /** Returns the class if it runs in this browser. */
 export const usable = (hls: HlsClass): typeof Hls | null => (hls.isSupported() ? (hls as unknown as typeof Hls) : null);
 
-/** `past`: for the playlist of the past. `authorize` adds the token to a request. */
+/**
+ * Returns the configuration of hls.js, for the playlist of the past if `past`. `authorize` adds the token to
+ * a request.
+ */
 export function configOf(
   hls: typeof Hls, past: boolean, authorize: (xhr: XMLHttpRequest, url: string) => void,
 ): Partial<HlsConfig> {
@@ -43,7 +46,7 @@ export function configOf(
     // Neither liveSyncDuration nor ...Count: hls.js then uses the playlist's PART-HOLD-BACK.
     lowLatencyMode: !past,
     maxLiveSyncPlaybackRate: past ? 1 : 1.05,
-    // The position in the past is known only when its playlist is.
+    // The start position in the past is known only once the playlist has been loaded.
     autoStartLoad: !past,
     // When FFmpeg dies, up to 0.7 s of media are missing, and three parts of buffer are 0.6 s: playback stalls. By
     // default hls.js then stays a whole second further behind; two more parts are enough for the next time.

@@ -7,24 +7,29 @@ export interface DatedSegment {
   readonly programDateTime: number | null;
 }
 
-/** Distance from live below which going back means nothing: this much is buffered anyway. */
+/** Distance from live below which going back makes no difference: this much is buffered anyway. */
 export const LEAST_BACK_SECONDS = 5;
-/** Distance of the first position from the start of the playlist, which moves on while the segment is loaded. */
+/**
+ * Minimum distance of a position from the start of the playlist, which moves on while the segment is loaded.
+ */
 const INSIDE_SECONDS = 6;
 
-/** Returns the position of a moment: in the playlist, and not so close to its start that it is about to leave. */
+/**
+ * Returns the position of a moment, or the nearest position in the playlist that its start will not overtake
+ * soon. Returns `null` for a playlist without dates.
+ */
 export function positionOf(segments: readonly DatedSegment[], moment: number): number | null {
   const dated = segments.filter(({ programDateTime }) => programDateTime !== null);
   const [first, last] = [dated[0], dated.at(-1)];
   if (!first || !last) return null;
-  // Not the first segment: between two of them may be a gap.
+  // Measure from the last segment that begins before the moment, because there may be gaps between segments.
   const of = dated.filter((segment) => segment.programDateTime! <= moment).at(-1) ?? first;
   const position = of.start + Math.min(Math.max((moment - of.programDateTime!) / 1000, 0), of.duration);
   const least = Math.min(first.start + INSIDE_SECONDS, last.start);
   return Math.min(Math.max(position, least), last.start + last.duration);
 }
 
-/** What is known of the room and of playback, to tell how far one can go back. */
+/** Facts about the room and about playback that determine how far a listener can go back. */
 export interface PastLook {
   /** `rewind` of the room, in seconds; undefined: it offers none. */
   offered: number | undefined;
@@ -35,7 +40,7 @@ export interface PastLook {
   now: number;
 }
 
-/** Returns how far one can go back, in seconds; 0: not at all. */
+/** Returns the number of seconds that a listener can go back; 0 if not at all. */
 export function reachOf({ offered, onAirSince, listed, now }: PastLook): number {
   if (!offered || onAirSince === undefined) return 0;
   const reach = Math.min(offered, (now - onAirSince) / 1000, listed ?? Infinity);

@@ -31,7 +31,10 @@ export type Transport = 'hls.js' | 'native' | 'plain';
 const MAX_RETRY_MS = 8000;
 /** Longest delay while a room is not on air. */
 const MAX_WAITING_RETRY_MS = 2000;
-/** The same while the channel says that the room is not on air, and would say when it is. */
+/**
+ * Longest delay while the channel reports that the room is not on air: the channel will report the change,
+ * too.
+ */
 const MAX_TOLD_RETRY_MS = 60_000;
 /** Time over which the listeners of a room that goes on air spread their return. */
 const SPREAD_MS = 300;
@@ -41,7 +44,7 @@ const KEPT_ERRORS = 100;
 const LOOK_MS = 500;
 /** Interval of checks of the playhead. */
 const MOTION_LOOK_MS = 100;
-/** Interval until the playhead moves after `playing`, to measure the first sound. */
+/** Interval of checks from `playing` until the playhead moves, to measure the first sound. */
 const FIRST_LOOK_MS = 10;
 /** Buffered audio that a playhead needs to move: Chromium requires twice as much after every stall, up to 3 s. */
 const ENOUGH_SECONDS = 0.5;
@@ -75,14 +78,16 @@ export class Player {
   /** True if the device paused the sound, not the application. */
   pausedByDevice = false;
   transport: Transport | null = null;
-  /** Time since the page was opened; null until audio has begun. */
+  /** Milliseconds from the opening of the page to the first sound; null until then. */
   firstSoundMs: number | null = null;
   readonly errors: PlaybackError[] = [];
   private hls: Hls | null = null;
-  /** `undefined`: not loaded yet. `null`: this browser does not run it, or there is none. */
+  /**
+   * Class of hls.js. `undefined`: not loaded yet. `null`: not provided, or it does not run in this browser.
+   */
   private hlsClass: typeof Hls | null | undefined;
   private wanted = false;
-  /** Moment from which the past is heard; null near live. */
+  /** Moment in the past that is heard, in milliseconds since the Unix epoch; null near live. */
   private back: number | null = null;
   /** True if `hls` has the playlist of the past. */
   private past = false;
@@ -215,7 +220,7 @@ export class Player {
     this.audio.pause();
   }
 
-  /** Takes note if the room can be heard, as the channel says; null: that is not known. */
+  /** Records whether the channel reports that the room can be heard; null while that is unknown. */
   expect(audible: boolean | null): void {
     const before = this.audible;
     this.audible = audible;
@@ -231,7 +236,7 @@ export class Player {
     const { hls, tokens } = this.options;
     try {
       if (hls && this.hlsClass === undefined) this.hlsClass = await loaded(hls);
-      // Do not wait if the token is known: this is part of the time to the first sound.
+      // Do not wait if the token is known: a wait would delay the first sound.
       if (tokens.current === null) await tokens.get();
     } catch (thrown) {
       const problem = problemOf(thrown, 'no_token');
@@ -289,7 +294,7 @@ export class Player {
       const jumped = newest !== undefined && details.startSN > newest + 1;
       newest = details.endSN;
       if (!jumped) return;
-      // If the playlist holds less, hls.js may load a part, stall, and stop.
+      // With less than `ENOUGH_TO_START_SECONDS` in the playlist, hls.js may load a part, stall, and stop.
       const missing = Math.max(0, ENOUGH_TO_START_SECONDS - details.totalduration);
       window.setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
     });
@@ -299,7 +304,7 @@ export class Player {
     hls.attachMedia(this.audio);
   }
 
-  /** A media element sends no header, so the token is part of the URL. */
+  /** Connects the media element itself. It sends no header, so the token is part of the URL. */
   private async connectElement(transport: 'native' | 'plain'): Promise<void> {
     this.transport = transport;
     const { round } = this;
@@ -314,7 +319,7 @@ export class Player {
       this.fell(UNREACHABLE);
     };
     this.audio.onended = () => this.fell(OFF_AIR);
-    // Nobody hears the plain stream while it is paused, and its sound would be old afterwards.
+    // Do not fetch the plain stream while paused: nobody hears it, and its sound would be old afterwards.
     if (transport === 'native' || this.wanted) this.audio.src = (transport === 'plain' ? plain : playlist) + token;
     this.begin();
   }
@@ -323,7 +328,7 @@ export class Player {
     return this.options.tokens.current ?? '';
   }
 
-  /** Playlist and keys carry the token; parts and segments stay cacheable without it. */
+  /** Adds the token to requests for playlists and keys; parts and segments stay cacheable without it. */
   private authorize(xhr: XMLHttpRequest, url: string): void {
     const { pathname, origin } = new URL(url, this.options.addresses.playlist);
     const guarded = GUARDED.some((name) => pathname.endsWith(name));
@@ -362,7 +367,7 @@ export class Player {
     if (motion === 'standing' && state === 'playing') this.enter('buffering');
     if (motion !== 'moving' || state === 'playing' || state === 'failed') return;
     this.firstSoundMs ??= Math.round(performance.now());
-    // The system had paused it and resumes it.
+    // If the system had paused the element, it has resumed it.
     this.wanted = true;
     this.enter('playing');
   }
@@ -383,7 +388,7 @@ export class Player {
     window.clearTimeout(this.retry);
     this.disconnect();
     if (this.back !== null && verdict.kind !== 'broken') {
-      // Without the past there may still be the present; if not, its refusal tells the reason.
+      // The past is not available. Try near live; if that is refused as well, the refusal has the reason.
       this.back = null;
       return this.connectAgain();
     }
@@ -393,7 +398,8 @@ export class Player {
     const told = this.audible === false && verdict.problem.code === OFF_AIR.problem.code;
     const longest = !waiting ? MAX_RETRY_MS : told ? MAX_TOLD_RETRY_MS : MAX_WAITING_RETRY_MS;
     const delay = Math.min(FIRST_RETRY_MS * 2 ** this.failures, longest);
-    // Stop counting at the longest delay: even after a night of waiting, the room's first failure is retried soon.
+    // Stop counting at the longest delay, so that the first failure of another kind after a long wait is
+    // retried soon.
     if (delay < longest) this.failures += 1;
     this.enter(waiting ? 'waiting' : 'connecting', { ...verdict.problem, retryable: true });
     // Many listeners lose the same room at the same moment: spread their return.
@@ -419,7 +425,7 @@ export class Player {
     this.unstick();
   }
 
-  /** Acts while audio is still buffered. */
+  /** Restarts loading if hls.js has stopped it, while audio is still buffered. */
   private resumeFetching(): void {
     const { audio, hls } = this;
     const last = audio.buffered.length - 1;
@@ -445,7 +451,7 @@ export class Player {
       return;
     }
     const [start, end] = [audio.buffered.start(last), audio.buffered.end(last)];
-    // Counted from the time when there is something to fetch: while a room has no mixer, no audio is missed.
+    // Count only while there is something to fetch: while a room has no mixer, no audio is missed.
     const unfetched = (hls.latestLevelDetails?.edge ?? 0) > end + UNFETCHED_SECONDS;
     this.lostFor = unfetched && !this.past ? this.lostFor + 1 : 0;
     const from = Math.max(start, audio.currentTime);

@@ -1,6 +1,9 @@
 // Detects from samples of a media element if its audio moves, because the element's events are unreliable. Pure.
 
-/** Time without movement after which a playhead stands still. Its position is finer than the sampling interval. */
+/**
+ * Time without movement after which a playhead counts as standing still. Samples are further apart than the
+ * resolution of its position.
+ */
 const STANDSTILL_MS = 500;
 
 /** Samples that must advance before a playhead counts as moving: after a seek, browsers correct the position once. */

@@ -8,16 +8,16 @@ import { behindInWords, LEAST_BACK_SECONDS } from './past.js';
 export interface SeekBarParts {
   /** Hidden while the listener cannot go back. */
   bar: HTMLElement;
-  /** Position: from the oldest moment, negative, to live, 0; in seconds. */
+  /** Position in seconds: 0 is live; the minimum, which is negative, is the oldest moment. */
   range: HTMLInputElement;
-  /** Returns to live; pressed while the listener is there. */
+  /** Button that returns to live; shown as pressed while the listener is near live. */
   live: HTMLButtonElement;
 }
 
 /** Words of a seek bar for screen readers, for translations. */
 export interface SeekBarWords {
   live: string;
-  /** A position, from the time before live in whole seconds. */
+  /** Returns the words for a position `seconds` before live; `seconds` is a whole number. */
   behind: (seconds: number) => string;
 }
 
@@ -28,7 +28,7 @@ const STEP_SECONDS = 5;
 const LOOK_MS = 500;
 /** Time without a further key press until the chosen position is played. */
 const SETTLE_MS = 300;
-/** Time after which the heard position is shown again, if something is heard. */
+/** Time after a choice until the bar shows the heard position again, if something is heard. */
 const SHOW_CHOSEN_MS = 2000;
 
 /** A seek bar; follows the listener until {@link SeekBar.close}. */
@@ -62,7 +62,10 @@ export class SeekBar {
     window.clearTimeout(this.settling);
   }
 
-  /** The steps of a range are too small for hours: arrows move 5 seconds, Page Up and Page Down a minute. */
+  /**
+   * Moves the position by keys. A range's own steps are too small for hours: arrows move 5 seconds, Page Up
+   * and Page Down a minute.
+   */
   private key(event: KeyboardEvent): void {
     const { range } = this.parts;
     const now = -Number(range.value);
@@ -75,7 +78,7 @@ export class SeekBar {
     event.preventDefault();
     event.stopPropagation();
     const within = Math.min(Math.max(to, 0), -Number(range.min));
-    // The first step back from live passes what is buffered.
+    // The first step back from live is longer than the buffered audio.
     this.choose(within > now && within <= LEAST_BACK_SECONDS ? 2 * STEP_SECONDS : within);
     this.settle(SETTLE_MS);
   }
