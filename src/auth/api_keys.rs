@@ -12,7 +12,7 @@ use crate::config::{AuthConfig, AuthMode};
 use crate::domain::api_key::{ApiKeyId, Caller, KeyDigest, KeyLookup, KeyState};
 use crate::domain::ids::UnixMs;
 
-/// Form of a key of the configuration that is given as its SHA-256.
+/// Prefix of a key of the configuration that is given as its SHA-256.
 const DIGEST_PREFIX: &[u8] = b"sha256:";
 
 /// API keys that the REST API accepts.

@@ -1,8 +1,8 @@
 //! All configuration keys: name, default, one line of comment, allowed values. The order is that of
 //! `config.yaml`.
 //!
-//! Owns: the list of keys, with the files below it; there is no other list. Never does:
-//! compare one key with another (`checks` does).
+//! Owns: the list of keys, with the files below it; there is no other list. Never does: compare one key with
+//! another (`checks` does).
 
 mod events;
 mod identity;

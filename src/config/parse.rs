@@ -213,7 +213,7 @@ pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed
     }
 }
 
-/// Parses the URL of a JWK set. Only https: who can change the set can make tokens.
+/// Parses the URL of a JWK set. Only https: anybody who can change the set can make tokens.
 pub(super) fn jwks_url(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let url = url::Url::parse(&text).ok().filter(|url| url.scheme() == "https" && url.has_host());

@@ -66,13 +66,13 @@ impl Config {
         self.http.public_ws_url.clone().or_else(own)
     }
 
-    /// Returns the folder of this node's recordings.
     /// Returns the folder of the rewind windows. Everything in it is erased at the start, so it is below the
     /// data directory, which belongs to one process.
     pub fn rewind_dir(&self) -> PathBuf {
         self.node.data_dir.join("rewind")
     }
 
+    /// Returns the folder of this node's recordings.
     pub fn recordings_dir(&self) -> PathBuf {
         self.recording.dir.clone().unwrap_or_else(|| self.node.data_dir.join("recordings"))
     }
@@ -232,7 +232,7 @@ pub struct AuthConfig {
     pub jwks: JwksConfig,
 }
 
-/// Identity provider whose tokens are accepted; neither `file` nor `url`: none.
+/// Identity provider whose tokens are accepted. There is none if neither `file` nor `url` is set.
 #[derive(Debug, Clone)]
 pub struct JwksConfig {
     /// File with the JWK set.
@@ -369,8 +369,8 @@ pub struct HlsConfig {
     pub secret: Option<Secret>,
 }
 
-/// Lower limit of the time that a request may wait. A newly started room has its first segment by then, even
-/// on a busy machine.
+/// Minimum of [`HlsConfig::patience`]. A newly started room has its first segment by then, even on a busy
+/// machine.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 
 impl HlsConfig {
@@ -379,8 +379,8 @@ impl HlsConfig {
         hls::target_duration(self.segment)
     }
 
-    /// Returns the time that a request may wait for its answer: four target durations. A stream itself ends a
-    /// wait, with a reason, after three.
+    /// Returns the time that a request may wait for its answer: four target durations, and at least 10 s. A
+    /// stream itself ends a wait, with a reason, after three.
     pub fn patience(&self) -> Duration {
         (4 * self.target_duration()).max(LEAST_PATIENCE)
     }

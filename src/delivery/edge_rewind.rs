@@ -32,7 +32,7 @@ impl EdgeRewind {
         &self.rewind
     }
 
-    /// Returns the copy after fetching the changes, unless that was done just before.
+    /// Fetches the changes if the copy is older than `FRESH`, and returns the copy.
     pub async fn fresh(
         &self,
         room: &RoomId,

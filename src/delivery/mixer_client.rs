@@ -23,7 +23,7 @@ use crate::domain::rewind::RewindUpdate;
 use crate::packager::{ContentKeys, MediaFile, NonceHint, relayed};
 use crate::telemetry::Metrics;
 
-/// Time limit for fetching the window; listeners wait meanwhile.
+/// Time limit for fetching a window snapshot; listeners wait meanwhile.
 const WINDOW_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(2);
 /// Time for transmission, in addition to the time a mixer may wait before it responds.
@@ -141,7 +141,7 @@ impl MixerClient {
         outcome
     }
 
-    /// Returns the window of the mixer at this URL; `None` if the request fails or takes too long.
+    /// Returns the window snapshot of the mixer at this URL; `None` if the request fails or takes too long.
     pub async fn window_snapshot(self: MixerClient, url: String, room: RoomId) -> Option<Bytes> {
         let fetch = async {
             for name in [WINDOW, EARLIER_WINDOW] {

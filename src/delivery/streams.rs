@@ -63,7 +63,7 @@ impl Streams {
         self.write().retain(|_, kept| !is_over(kept));
     }
 
-    /// Returns a future that resolves at the next opening after this call.
+    /// Returns a future that resolves when, after this call, a stream of any room is opened.
     pub fn next_opening(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut opened = self.opened.subscribe();
         async move {

@@ -1,13 +1,13 @@
 //! Output of the demo: its steps, then one screen whose last line is kept up to date.
 //!
-//! Owns: standard output. A closed terminal is no error: the demo ends on its hangup signal. Never does:
+//! Owns: standard output. A closed terminal is not an error: the demo ends on its hangup signal. Never does:
 //! clear earlier output, or access a room.
 
 use std::io::{IsTerminal, Stdout, Write, stdout};
 use std::time::{Duration, Instant};
 
-/// Interval at which an unchanged state is printed again if the output is no terminal, so that no line can be
-/// rewritten.
+/// Interval at which an unchanged state is printed again if the output is not a terminal, so that no line can
+/// be rewritten.
 const REPEAT: Duration = Duration::from_secs(30);
 /// Maximum length of a line in characters: only a line that fits into a terminal's width can be rewritten.
 const LINE: usize = 79;

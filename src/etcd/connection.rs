@@ -157,7 +157,7 @@ fn may_repeat(repeat: Repeat, error: &Error) -> bool {
     }
 }
 
-/// Returns true if the connection was refused, so that no byte of the request was sent.
+/// Returns true if no connection could be made, so that no byte of the request was sent.
 fn never_sent(error: &Error) -> bool {
     let Error::GRpcStatus(status) = error else { return false };
     let mut cause = status.source();

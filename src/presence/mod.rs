@@ -5,7 +5,7 @@
 //! releases the lock, which invalidates the fencing token. The decisions are in `domain::connection`;
 //! `tests/it/presence/` runs the same cases on both backends.
 //!
-//! Owns: locks, presence entries, and the notifications of gateways about changes. Never does: close a
+//! Owns: locks, presence entries, and the notifications to gateways about changes. Never does: close a
 //! connection, or treat an error as success.
 
 pub mod embedded;
@@ -126,7 +126,7 @@ pub trait ConnectionLock: Send + Sync + 'static {
     /// gateways take over its locks.
     async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError>;
 
-    /// Returns notifications of this gateway's connections that lost their locks. On
+    /// Returns notifications about connections of this gateway that lost their locks. On
     /// [`PresenceEvent::LookAgain`] renew all locks. Call it within a tokio runtime.
     fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced>;
 }
@@ -160,8 +160,8 @@ pub trait Presence: Send + Sync + 'static {
     /// Removes all presence entries of a room.
     async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError>;
 
-    /// Returns notifications of rooms whose presence entries changed, on any gateway. The next call for a
-    /// room notices its expired entries. Call it within a tokio runtime.
+    /// Returns notifications about rooms whose presence entries changed, on any gateway. The expiry of an
+    /// entry is noticed at the next call for its room. Call it within a tokio runtime.
     fn subscribe(&self) -> NewsStream<MembersChanged>;
 }
 

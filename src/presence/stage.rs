@@ -69,7 +69,7 @@ pub trait StageStore: Send + Sync + 'static {
         events: &[Event],
     ) -> Result<StageWrite, PresenceError>;
 
-    /// Sends `passing` to all nodes, this one included.
+    /// Sends a notification that is not stored (reactions, talking) to all nodes, this one included.
     async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError>;
 
     /// Removes the stage of a room that is gone.

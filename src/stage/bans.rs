@@ -1,4 +1,4 @@
-//! Bans and roles of a room on this node's channel: shown, and in force for those who follow it.
+//! Bans and roles of a room, applied to its channel on this node.
 
 use std::sync::Arc;
 
@@ -70,8 +70,8 @@ impl StageHub {
         self.command(room, &system, Command::LowerHandOf(person)).await.map(|_| ())
     }
 
-    /// Returns the user who is this person: somebody who has a hand raised, has
-    /// written, is in the room, or was invited to it.
+    /// Returns the user who is this person: somebody who has a hand raised, has written, is in the room, or
+    /// was invited to it.
     ///
     /// # Errors
     /// See [`OpenError`].

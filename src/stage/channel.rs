@@ -121,14 +121,14 @@ impl Channel {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Applies events after which the stage has this version.
+    /// Applies `events`. `version`: version of the stage after them.
     pub fn changed(&self, history: &HistoryId, version: u64, events: &[Event]) -> Applied {
         let mut applied = Applied::Old;
         self.publish(|inner| applied = inner.changed(history, version, events));
         applied
     }
 
-    /// Takes over the store's stage if it is newer than this node's, or of another history.
+    /// Takes over the store's stage if it is newer than this node's, or belongs to another history.
     pub fn reread(&self, stage: Option<Stage>, now: UnixMs) {
         self.publish(|inner| {
             inner.stored = stage.is_some();

@@ -99,7 +99,7 @@ pub struct BanLine {
     pub banned_at: UnixMs,
 }
 
-/// State beside the stage, in every snapshot.
+/// State outside the stage, contained in every snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
     pub room: RoomLine,
@@ -158,7 +158,7 @@ pub fn reactions(counts: &BTreeMap<Reaction, u32>, at: UnixMs) -> Entry {
     Entry::same(text("reactions", None, json!({ "at": at, "counts": counts })))
 }
 
-/// Banned users. Listeners get a comment in its place.
+/// Encodes the banned users. Listeners get a comment instead.
 pub fn bans(bans: &[BanLine], at: UnixMs) -> Entry {
     Entry { public: heartbeat().public, host: text("bans", None, json!({ "at": at, "people": bans })) }
 }
@@ -243,7 +243,7 @@ fn without_subjects(mut data: Value) -> Value {
     data
 }
 
-/// JSON holds no line break, so one `data` line is enough.
+/// Formats an event. JSON contains no line break, so one `data` line is enough.
 fn text(name: &str, id: Option<(&HistoryId, u64)>, data: Value) -> Bytes {
     let data = without_subjects(data);
     let id = id.map(|(history, version)| format!("id: {}.{version}\n", history.0)).unwrap_or_default();

@@ -60,7 +60,7 @@ pub struct StageHub {
     stopping: AtomicBool,
 }
 
-/// Work for the store that a tick has found.
+/// Work that a tick has found, to be done by its caller.
 #[derive(Debug, Default)]
 pub struct Due {
     /// Reactions that this node has counted.
@@ -207,7 +207,7 @@ impl StageHub {
         Err(CommandError::Busy)
     }
 
-    /// Counts a reaction; it is shown with the sum of its second.
+    /// Counts a reaction. The ticks send the counts to all nodes, and show them.
     ///
     /// # Errors
     /// See [`OpenError`].

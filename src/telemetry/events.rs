@@ -72,18 +72,18 @@ pub struct RoomMoved<'a> {
     pub reason: &'a str,
 }
 
-/// An endpoint of a webhook does not answer, or takes no events; its events wait.
+/// Outage of a webhook endpoint: it does not answer, or takes no events. Its events wait.
 pub struct WebhookUnavailable<'a> {
     pub endpoint: &'a str,
     pub error: &'a str,
 }
 
-/// An endpoint of a webhook answers again.
+/// End of the outage of a webhook endpoint.
 pub struct WebhookAvailable<'a> {
     pub endpoint: &'a str,
 }
 
-/// An event for an endpoint was given up and is a dead letter.
+/// Event that was given up for an endpoint and is now a dead letter.
 pub struct WebhookDeadLetter<'a> {
     pub endpoint: &'a str,
     pub event: &'a str,

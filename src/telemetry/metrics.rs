@@ -487,7 +487,7 @@ fn seconds(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Hist
 }
 
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
-    // Fails only for a name registered twice, and a test builds them all.
+    // Fails only for a name that is registered twice; a test registers all metrics.
     registry.register(Box::new(collector.clone())).expect("every name is there once");
     collector
 }

@@ -49,14 +49,15 @@ impl Client {
         let timestamp = now().0 / 1000;
         let request = client
             .post(&endpoint.url)
-            // A connection of its own: one that the endpoint has just closed would look like an outage.
+            // A new connection each time: reuse of one that the endpoint has just closed would look like an
+            // outage.
             .force_close()
             .insert_header((CONTENT_TYPE, "application/json"))
             .insert_header((USER_AGENT, concat!("stentor/", env!("CARGO_PKG_VERSION"))))
             .insert_header(("webhook-id", id))
             .insert_header(("webhook-timestamp", timestamp.to_string()))
             .insert_header(("webhook-signature", signature(&endpoint.secrets, id, timestamp, &body)));
-        // The connection has a limit of its own, which does not count for `TIMEOUT`.
+        // This limit covers the whole request, including the connection, whose own limit is `CONNECT`.
         match tokio::time::timeout(TIMEOUT, request.send_body(body)).await {
             Ok(Ok(answer)) => {
                 let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());

@@ -214,7 +214,7 @@ pub fn progress(
     })
 }
 
-/// Parses the value of a state's key.
+/// Parses the stored state of an endpoint.
 ///
 /// # Errors
 /// [`WebhookError::Corrupt`].

@@ -1,4 +1,4 @@
-//! Traits and types that actors implement. Owns no logic.
+//! Traits that actors implement, and the types they use. Owns no logic.
 
 use std::borrow::Cow;
 use std::time::Duration;

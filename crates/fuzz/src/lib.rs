@@ -1,7 +1,7 @@
 //! Mutations of valid inputs, for the fuzz tests of all packages.
 //!
 //! Random bytes hardly ever reach the inside of a parser. So each input is a valid one with a few changes,
-//! which are simple enough that bolero reduces a failure to the change that matters.
+//! which are so simple that bolero can reduce a failure to the change that causes it.
 //!
 //! ```
 //! use stentor_fuzz::{Corpus, Mutation, Mutations};

@@ -5,8 +5,8 @@
 //! bytes -> adts (frames) -> packager (pace, parts, segments, keys) -> stream (read by listeners)
 //!                               transport (MPEG-TS)
 //! ```
-//! All but the wait for a playlist is pure: bytes and times are arguments. Owns: the media of a room on this
-//! node. Never does: start a process, decide to restart, speak HTTP, touch a disk.
+//! Everything except the wait for a playlist is pure: bytes and times are arguments. Owns: the media of a
+//! room on this node. Never does: start a process, decide to restart, speak HTTP, touch a disk.
 //!
 //! ```
 //! use std::time::Duration;

@@ -19,7 +19,7 @@ use stentor_domain::ids::{RoomId, UnixMs};
 /// Samples per second and per frame, of all frames of the packager.
 const RATE: u32 = 48_000;
 const FRAME: u32 = 1_024;
-/// Gap of at most this length is filled; the rest of a longer one is left out.
+/// Longest silence that fills a gap; the rest of a longer gap is left out.
 const LONGEST_GAP: Duration = Duration::from_secs(3_600);
 /// Seconds from 1904, the epoch of the format, to 1970.
 const EPOCH: u64 = 2_082_844_800;
@@ -30,9 +30,10 @@ const MDAT_HEADER: u64 = 16;
 #[derive(Debug)]
 pub struct RecordedM4a {
     pub room: RoomId,
-    /// When its first frame was recorded.
+    /// Time at which the first frame was recorded.
     pub started: UnixMs,
-    /// Name of this state of the file. It changes if a mixer with a part of the recording comes or goes.
+    /// `ETag` of this state of the file. It changes when a mixer that has a part of the recording becomes
+    /// available or unavailable.
     pub etag: String,
     pub file: M4aFile,
 }
@@ -45,7 +46,7 @@ pub struct M4aFile {
     length: u64,
 }
 
-/// Bytes of a file that come from one place.
+/// Range of a file's bytes that has one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     pub source: Source,
@@ -55,7 +56,7 @@ pub struct Piece {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Bytes that are known.
+    /// Bytes held in memory: the index or silence.
     Known(Bytes),
     /// Frames of the segment with this media sequence number, without ADTS headers.
     Segment(u64),
@@ -110,7 +111,7 @@ impl M4aBuilder {
         self.length += bytes;
     }
 
-    /// Returns the layout of the file. `started`: when its first frame was recorded.
+    /// Returns the layout of the file. `started`: time at which the first frame was recorded.
     ///
     /// # Errors
     /// The index does not fit its format.
@@ -187,7 +188,7 @@ impl M4aBuilder {
             sample_description_index: 1,
         };
         let mut entries: Vec<_> = self.chunks.iter().enumerate().map(in_chunk).collect();
-        // An entry holds for the chunks up to the next entry.
+        // An entry applies to the chunks up to the next entry.
         entries.dedup_by_key(|entry| entry.samples_per_chunk);
         let frames = SttsEntry { sample_count: self.sizes.len() as u32, sample_delta: FRAME };
         Stbl {

@@ -81,8 +81,8 @@ impl PartList {
     }
 
     /// Returns the parts from position `from` on. If they last longer than `limit`, returns only the newest
-    /// of them, but at least one. A position after the end of the playlist comes from an earlier start, so
-    /// all parts are new.
+    /// of them, but at least one. A position after the end of the playlist does not belong to this playlist,
+    /// so all parts are new.
     pub fn newest(&self, from: Option<(u64, u32)>, limit: Duration) -> &[ListedPart] {
         let from = from.filter(|from| *from <= self.next);
         let is_old = |part: &ListedPart| from.is_some_and(|from| (part.msn, part.index) < from);

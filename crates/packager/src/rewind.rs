@@ -3,7 +3,7 @@
 //! The playlist is a plain live playlist with delta updates (RFC 8216bis section 6.2.5.1), without parts. Its
 //! segments have the names, numbers and keys of the live playlist, so the IV of a segment is its number.
 //!
-//! Owns: the text, rendered once per change and at request. Never does: touch a disk, or fetch.
+//! Owns: the text, rendered on request, once per change. Never does: touch a disk, or fetch.
 
 use std::fmt::{self, Write};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -114,7 +114,7 @@ impl Rewind {
     }
 
     fn replace<T>(&self, change: impl FnOnce(&mut Shown) -> T) -> T {
-        // A panic inside a change leaves a window that is at worst shorter.
+        // After a panic inside a change, the window is at worst too short.
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         (shown.full, shown.delta) = Default::default();
         change(&mut shown)
@@ -160,8 +160,8 @@ impl Shown {
         if skipped > 0 {
             writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")?;
         }
-        // A delta update states the key and the time of its first segment again: then a player needs nothing
-        // of the skipped tags.
+        // A delta update states the key and the time of its first segment again, so a player needs none of
+        // the skipped tags.
         let mut key = None;
         for entry in self.window.listed().skip(skipped) {
             if entry.discontinuity {
@@ -254,7 +254,8 @@ mod tests {
         }
     }
 
-    /// Segments of a playlist: URI, with the key that applies, and a preceding discontinuity.
+    /// Returns the segments of a playlist: URI, `EXT-X-KEY` tag that applies, and true if a discontinuity
+    /// precedes.
     fn segments(text: &str, mut key: String) -> Vec<(String, String, bool)> {
         let (mut list, mut broken) = (Vec::new(), false);
         for line in text.lines() {
@@ -272,8 +273,8 @@ mod tests {
     }
 
     proptest! {
-        /// RFC 8216bis section 6.2.5.1: a client that has the earlier playlist, and puts the delta update in
-        /// place of what it skips, has the present playlist.
+        /// RFC 8216bis section 6.2.5.1: the skipped segments, taken from the earlier playlist, and the delta
+        /// update together are the present playlist.
         #[test]
         fn delta_update_completes_earlier_playlist(
             before in 1u64..40,

@@ -92,7 +92,7 @@ impl HeardAudio {
         strongest_hz(&self.pcm)
     }
 
-    /// Returns the amplitude (0 to 1) of the tone at `hz`, averaged over all that was heard.
+    /// Returns the amplitude (0 to 1) of the tone at `hz`, averaged over all audio heard.
     pub fn level(&self, hz: f64) -> f64 {
         level(&self.pcm, hz)
     }
@@ -105,7 +105,7 @@ impl HeardAudio {
         Ok(())
     }
 
-    /// Returns the longest silence between sounds in seconds, in steps of 10 ms.
+    /// Returns the longest silence in seconds, in steps of 10 ms. Silence at the start or end counts, too.
     pub fn longest_silence(&self) -> f64 {
         let quiet = |block: &[f32]| block.iter().all(|sample| sample.abs() < QUIET);
         let blocks: Vec<bool> = self.pcm.chunks(480).map(quiet).collect();

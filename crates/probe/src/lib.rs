@@ -1,8 +1,8 @@
-//! Independent listener and tone sender, used by the demo and the tests to verify that a room is heard.
+//! Independent listener and tone sender, used by the demo and the tests to verify that a room can be heard.
 //!
-//! It shares no code with the packager: own parsers, own decryption, FFmpeg as decoder. So it reveals errors
-//! that the packager shares with its own reader. Owns: listening and the analysis of the audio. Never does:
-//! serve or change a room.
+//! It shares no code with the packager: it has its own parsers and decryption, and decodes with FFmpeg. So it
+//! reveals errors that the packager and a reader made with it would share. Owns: listening and the analysis
+//! of the audio. Never does: serve or change a room.
 //!
 //! ```
 //! use stentor_probe::m3u8::Playlist;

@@ -83,8 +83,8 @@ impl Playlist {
         self.segments.last().filter(|segment| segment.uri.is_none())
     }
 
-    /// Returns the media sequence number and part of the first media that do not exist yet, which a blocking
-    /// reload asks for (section 6.2.5.2).
+    /// Returns the media sequence number and part index of the first media that do not exist yet. A blocking
+    /// reload requests them (section 6.2.5.2).
     pub fn edge(&self) -> (u64, u32) {
         match self.segments.last() {
             Some(s) if s.uri.is_none() => (s.sequence, s.parts.len() as u32),

@@ -48,7 +48,8 @@ const SETPRIV: &str = "setpriv";
 /// Program of GNU coreutils 8.31 (2019) or newer. A signal mask survives exec (POSIX.1-2017, 2.4.3).
 const ENV: &str = "env";
 const BLOCK_SIGNALS: &str = "--block-signal=TERM,HUP";
-/// Option that resets INT. A node that a script starts in the background ignores INT; children would too.
+/// Option that resets INT. A node that a script starts in the background ignores INT, and its children would
+/// inherit that.
 const DEFAULT_INT: &str = "--default-signal=INT";
 /// Shell script with the parent's process id as `$0`, the descriptor limit as `$1`, and the program with its
 /// arguments as the rest of `$@`: nothing is quoted or split. It does nothing if the parent died before the

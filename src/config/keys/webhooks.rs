@@ -49,7 +49,7 @@ fn endpoints(value: &Value) -> Parsed<Vec<WebhookEndpoint>> {
     }
 }
 
-/// Parses an endpoint in YAML, or `name=URL` where it is one text.
+/// Parses an endpoint: a YAML mapping, or the text `name=URL`.
 fn endpoint(item: &Value) -> Parsed<WebhookEndpoint> {
     let fields = match item {
         Value::Object(fields) => fields.clone(),
@@ -97,7 +97,7 @@ fn rooms(item: &Value) -> Parsed<String> {
     ok.then_some(pattern).ok_or_else(|| "rooms must be room ids, or beginnings of ids like team-*".into())
 }
 
-/// Parses `{name, secret}` in YAML, or `name:whsec_...` where it is one text.
+/// Parses a secret: `{name, secret}` in YAML, or the text `name:whsec_...`.
 fn secret(item: &Value) -> Parsed<WebhookSecret> {
     let (endpoint, secret) = match item {
         Value::String(line) => line.split_once(':').unwrap_or_default(),
