@@ -152,7 +152,7 @@ impl HeartbeatActor {
         [Some(self.pulse.has_changed()), counts].into_iter().flatten().any(|changed| changed.unwrap_or(false))
     }
 
-    /// Returns true if the cluster cache shows this node's own heartbeat: the key may be deleted while its
+    /// Returns true if the cluster cache shows this node's own heartbeat. The key can be deleted although its
     /// lease is alive.
     fn is_seen(&self) -> bool {
         let view = self.context.directory.module(self.kind, &self.context.me);

@@ -17,7 +17,7 @@ use crate::tls::{Certificates, Identity};
 
 /// Interval of the checks of the files. A change takes effect once the next check finds the files unchanged.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Interval of the warning before expiry.
+/// Interval of the warnings before the certificate expires.
 const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);
 
 /// Paths of the certificate file and the key file.
@@ -27,7 +27,7 @@ struct Paths {
     key: PathBuf,
 }
 
-/// Identifies the files and their content: time of modification, size and inode. `None`: a file cannot be
+/// Identity of the files and of their content: time of modification, size and inode. `None`: a file cannot be
 /// read.
 type Stamp = (Arc<Paths>, [Option<(SystemTime, u64, u64)>; 2]);
 

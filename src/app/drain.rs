@@ -22,8 +22,8 @@ use crate::store::Txn;
 const SPARE: Duration = Duration::from_secs(20);
 /// Poll interval. Rooms leave one by one, each at its own time.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Target durations to wait at the end. A player reloads its playlist once per target duration and then loads
-/// the new segments (RFC 8216 section 6.3.4).
+/// Number of target durations to wait at the end. A player reloads its playlist once per target duration and
+/// then loads the new segments (RFC 8216 section 6.3.4).
 const LINGER_TARGETS: u32 = 2;
 
 /// Cordon labels of this node to delete once its heartbeats have stopped.

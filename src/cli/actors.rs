@@ -110,7 +110,8 @@ fn summary(id: &str, room: &Value) -> String {
     format!("{id} is {meaning}.\n")
 }
 
-/// Returns a text with the assigned module, the modules that take rooms, and why the others take none.
+/// Returns a text with the assigned module, the modules that take rooms, and the reasons why the others take
+/// none.
 fn placement(side: &str, assigned: &str, modules: &Value) -> String {
     let modules: Vec<&Value> = modules.as_array().into_iter().flatten().collect();
     let mut text = match modules.iter().find(|module| module["id"] == *assigned) {

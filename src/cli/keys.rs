@@ -51,10 +51,10 @@ pub struct QuotaArgs {
     /// Maximum number of existing rooms that the key has created.
     #[arg(long, value_name = "N")]
     rooms: Option<u32>,
-    /// Maximum number of rooms of the key on air.
+    /// Maximum number of rooms on air that the key has created.
     #[arg(long, value_name = "N")]
     rooms_on_air: Option<u32>,
-    /// Maximum number of invited users in each room of the key.
+    /// Maximum number of invited users in each room that the key has created.
     #[arg(long, value_name = "N")]
     users_per_room: Option<u32>,
     /// Maximum number of tokens that each node issues to the key within a minute.

@@ -142,7 +142,7 @@ pub struct ConfigArgs {
     /// YAML file; without it ./config.yaml, if there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Sets one key, e.g. --set listen.api=127.0.0.1:3001; wins over the environment and the file.
+    /// Set one key, such as --set listen.api=127.0.0.1:3001; wins over the environment and the file.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
 }

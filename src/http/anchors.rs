@@ -1,7 +1,7 @@
 //! Queries for the anchors of a room, with a time limit.
 //!
-//! Owns: the time limit of a query. Never does: delay a page or a list because presence is unavailable; the
-//! anchors are then unknown.
+//! Owns: the time limit of a query. Never does: delay an answer because presence is unavailable; the answer
+//! then omits the anchors.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub async fn members(anchors: Option<&dyn PresenceQuery>, room: &RoomId) -> Opti
     tokio::time::timeout(PATIENCE, anchors?.members(room)).await.ok().flatten()
 }
 
-/// Returns the number of members of each of `rooms`. Rooms for which it is not known are omitted.
+/// Returns the number of members of each of `rooms`. Omits rooms whose number is not known.
 pub async fn counts(anchors: Option<&dyn PresenceQuery>, rooms: &[&RoomId]) -> HashMap<RoomId, usize> {
     let Some(anchors) = anchors else { return HashMap::new() };
     let asked = futures::stream::iter(rooms)

@@ -72,7 +72,8 @@ pub enum ReloadError {
 pub enum OpsAccess {
     /// The address is on loopback: callers need no key, and the node answers to these host names only.
     Local(Hosts),
-    /// Callers need an API key with the scope `operations`, except for `/livez` and the result of `/readyz`.
+    /// Callers need an API key with the scope `operations`. Without one, `/livez` answers, and `/readyz`
+    /// without reasons.
     Keys(Arc<dyn ApiAuth>),
 }
 

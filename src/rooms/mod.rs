@@ -85,7 +85,7 @@ pub struct NewRoom {
     pub opening: Opening,
 }
 
-/// Room after its last known change.
+/// Room as of its last known change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
     pub id: RoomId,

@@ -92,7 +92,7 @@ impl RoomService {
         &self.directory
     }
 
-    /// Creates a room and, if requested, puts it on air, in one transaction.
+    /// Creates a room and, if requested, puts it on air or opens its backstage, in one transaction.
     ///
     /// # Errors
     /// [`RoomError::Quota`] if a quota of the key that creates the room is used up.
@@ -258,7 +258,7 @@ impl RoomService {
     }
 
     /// Carries out a step of the schedule. `at`: wall-clock time at which the step was decided. Returns false
-    /// if nothing was to be done any more.
+    /// if nothing was left to do.
     pub async fn scheduled(&self, id: &RoomId, step: ScheduleStep, at: UnixMs) -> Result<bool, RoomError> {
         let mut changes = false;
         let admit = |read: &RoomRead, hold: &mut PendingStart<'_>| {

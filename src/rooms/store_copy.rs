@@ -22,7 +22,7 @@ pub trait StoreCopy: Send + Sync + 'static {
 
     fn delete(&self, key: &str);
 
-    /// Replaces the copy by the list, which is complete as of `revision`.
+    /// Replaces the copy with the list, which is complete as of `revision`.
     fn end_list(&self, revision: Revision);
 
     /// Records that every change up to `revision` is in the copy.

@@ -124,7 +124,7 @@ impl RecorderActor {
         }
     }
 
-    /// Starts the next effect, unless one runs or has to wait.
+    /// Starts the next effect, unless one is running or a retry must wait.
     fn step(&mut self, cx: &mut Cx<Self>) {
         let now = self.context.clock.now();
         let view = self.context.directory.room(&self.room).unwrap_or_default();

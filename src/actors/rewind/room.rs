@@ -49,11 +49,11 @@ pub struct RewindActor {
     /// `None` before the files are open, after a failure, and while an effect has it.
     writer: Option<TakeWriter>,
     stream: Option<Source>,
-    /// Oldest media file of the window; 0 if there is none.
+    /// Number of the oldest media file of the window; 0 if there is none.
     oldest_file: u32,
     /// Number of the oldest media file to keep; those before it are to be erased.
     trim_before: Option<u32>,
-    /// Segments that left the live window before they were written.
+    /// Number of segments that left the live window before they were written.
     lost: u64,
     /// Time since which the broadcast is over.
     over: Option<Duration>,
@@ -126,7 +126,7 @@ impl RewindActor {
         }
     }
 
-    /// Starts the next effect, unless one runs or has to wait.
+    /// Starts the next effect, unless one is running or a retry must wait.
     fn step(&mut self, cx: &mut Cx<Self>) {
         let now = self.context.clock.now();
         let view = self.context.directory.room(&self.room).unwrap_or_default();

@@ -58,7 +58,8 @@ pub struct Elector {
     recordings: Arc<Recordings>,
     machine: Leadership,
     steady: watch::Sender<StoreStability>,
-    /// Leader key as last read by the watch. The machine observes it each time the watch is consistent.
+    /// Leader key as last read by the watch. The machine observes it whenever the events of the watch are
+    /// complete.
     seen: Option<LeaderRecord>,
     busy: bool,
     stopping: bool,

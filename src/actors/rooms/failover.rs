@@ -26,9 +26,9 @@ use crate::rooms::{LeaderGuard, RoomError, RoomService};
 
 /// Maximum number of moves in flight; the store commits waiting writes together.
 const AT_ONCE: usize = 16;
-/// Delay after failed moves, and after writes of cordon labels, which the watch does not show yet.
+/// Delay after a failed move or a written cordon label, until the watch shows the change.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
-/// Maximum number of entries shown in `/actors`, for the moves and for the reasons for waiting each.
+/// Maximum number of entries shown in `/actors`: of the moves, and of the reasons for waiting.
 const SHOWN: usize = 20;
 
 pub struct FailoverActor {
@@ -210,7 +210,8 @@ impl Behaviour for FailoverActor {
             Msg::Marked(outcome) => {
                 self.busy = false;
                 self.last_error = outcome.err().map(|error| error.to_string());
-                // Written or not: deciding again before the watch shows the label would write it once more.
+                // Pauses in both cases: deciding again before the watch shows the label would write it once
+                // more.
                 self.pause(self.last_error.clone().unwrap_or_else(|| "waits to see its own label".into()));
             }
         }

@@ -32,7 +32,7 @@ const BETWEEN: Duration = Duration::from_secs(1);
 /// time are treated as rooms with anchors.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 const COUNTED_AT_ONCE: usize = 16;
-/// Maximum number of entries shown in `/actors`, for completed actions and for invalid keys each.
+/// Maximum number of entries shown in `/actors`: of the completed actions, and of the invalid keys.
 const SHOWN: usize = 20;
 
 pub struct Housekeeper {

@@ -48,7 +48,7 @@ pub struct WebhookActor {
     seen_as_of: Option<Revision>,
     /// Dead letters of the write in flight.
     letters: Vec<DeadLetter>,
-    /// Text of the reason why the progress cannot be followed.
+    /// Reason why the progress cannot be followed.
     problem: Option<String>,
     reason: String,
     timer: Option<Timer>,
@@ -120,7 +120,8 @@ impl WebhookActor {
         }
     }
 
-    /// Passes the events that the machine has not read yet, once this node's copy of the ledger is complete.
+    /// Feeds the machine with the events that it has not read yet, once this node's copy of the ledger is
+    /// complete.
     fn read_ledger(&mut self, now: Duration) {
         let Some(revision) = self.ledger.state().borrow().revision else { return };
         loop {

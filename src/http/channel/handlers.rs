@@ -218,7 +218,7 @@ pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     }))
 }
 
-/// Sends a reaction. The reactions of each second are shown as one sum.
+/// Sends a reaction. Once per second, listeners get the number of reactions of each kind.
 #[utoipa::path(
     post, path = "/hls/rooms/{room}/reactions", operation_id = "react", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -311,7 +311,7 @@ pub async fn delete(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     act(&request, &side, None, Command::Delete(message(&request)?)).await
 }
 
-/// Pins a message above the chat, as a host. It replaces the message pinned before. May be repeated.
+/// Pins a message above the chat, as a host. It replaces the previous one. May be repeated.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/pinned", operation_id = "pinMessage", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),

@@ -60,8 +60,9 @@ pub use stream::Connection;
 /// Maximum number of connections that the kernel completes before they are accepted. A thousand listeners may
 /// reload a page at once.
 const BACKLOG: i32 = 4096;
-/// Time after which an unused connection is closed. It is longer than that of proxies in front (nginx: 60 s,
-/// our own relay: 15 s): a proxy that sends a request while the node closes would take the node for failed.
+/// Time after which an unused connection is closed. Longer than in proxies (nginx: 60 s, our own relay: 15
+/// s), so that the proxy closes first: one that sends a request while the node closes would take the node for
+/// failed.
 const KEEP_ALIVE: Duration = Duration::from_secs(65);
 /// Maximum number of bytes of one write. Limits how much of a large response is held for a client that does
 /// not read.

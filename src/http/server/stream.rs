@@ -208,7 +208,7 @@ impl AsyncWrite for GuardedSocket {
         }
     }
 
-    /// Flushes the stream. Called after the stream has accepted all bytes, of which TLS may still hold some.
+    /// Flushes the stream. Called once the stream has accepted all bytes; TLS may still hold some of them.
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flush = Pin::new(&mut self.stream).poll_flush(task);
         if flush.is_ready() && self.connection.lifecycle().flushed() {

@@ -68,7 +68,8 @@ async fn recordings(store: &Arc<FakeStore>) -> Recordings {
     recordings
 }
 
-/// Returns one endpoint, at which nothing listens, with a room that waits and a dead letter.
+/// Returns webhooks with one endpoint, at which nothing listens. One room waits, and there is one dead
+/// letter.
 fn webhooks(store: &Arc<FakeStore>, metrics: Metrics) -> Webhooks {
     let endpoint = WebhookEndpoint {
         name: "app".into(),
@@ -269,7 +270,7 @@ impl ApiAuth for StoredKeys {
     }
 }
 
-/// Returns tokens under a test secret.
+/// Returns tokens that are signed with a test secret.
 fn tokens(directory: Arc<Directory>) -> NodeTokens {
     let secret = || Secret(vec![1; 32]);
     let jwt = vec![JwtSecret { kid: "k".into(), secret: secret() }];
