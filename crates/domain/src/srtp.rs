@@ -6,8 +6,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// SRTP suite as the parameter `srtp_suite` of Janus: bits of the authentication tag. `SUITE_NAME` is its
-/// name in RFC 4568 section 6.2.
+/// SRTP suite, as the value of Janus's parameter `srtp_suite`: number of bits of the authentication tag.
+/// `SUITE_NAME` is its name in RFC 4568 section 6.2.
 pub const SUITE_BITS: u32 = 80;
 pub const SUITE_NAME: &str = "AES_CM_128_HMAC_SHA1_80";
 

@@ -13,9 +13,9 @@
 //! user's tokens are valid again. A ban replaces a kick; a kick of a banned user changes nothing.
 //!
 //! A ban holds for anchors and listeners alike, by the subject of their tokens. Invited users are recorded to
-//! make the list of users complete. Nothing else depends on the record, so the oldest one may be forgotten.
-//! A ban, and a role given in the room, is never forgotten while the room exists. Code that checks a token
-//! must also call [`RoomView::is_banned`].
+//! make the list of users complete. No permission depends on such a record, so the oldest one may be
+//! forgotten. Bans, and roles given in the room, are never forgotten while the room exists. Code that checks
+//! a token must also call [`RoomView::is_banned`].
 //!
 //! Owns these rules. Never writes and never creates tokens.
 
@@ -28,7 +28,8 @@ use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
 use super::view::{RoomView, StoredValue};
 
-/// Number of users that a room remembers, banned ones included. Limits what one room can cost every node.
+/// Maximum number of users that a room remembers, banned ones included. Bounds the cost of a room on every
+/// node.
 pub const MAX_USERS: usize = 1000;
 /// Time for which a kicked user stays out. It is long enough for all nodes to see the record and to end the
 /// user's connections and streams, and for clients that reconnect automatically to be refused.
@@ -56,9 +57,9 @@ pub struct BanOrder {
     pub by: Option<UserId>,
 }
 
-/// Records the user with this role. For a known user only the role can change; it then replaces a role that
-/// was given in the room. So a user who had the role of a listener may speak again. A kicked user stays out
-/// until the kick is over.
+/// Records the user with this role. For a known user, only the role can change; it then replaces a role that
+/// was given in the room. The role of a listener is always replaced, so that the user may speak again. A
+/// kicked user stays out until the kick is over.
 ///
 /// # Errors
 /// There is no such room or it is being removed, the user is banned, or the room can remember no more users.

@@ -112,8 +112,8 @@ impl RoomView {
         }
     }
 
-    /// Returns the first of the room's own keys that cannot be read. While there is one, nothing of the room
-    /// may be treated as unwanted.
+    /// Returns the first key of the room that cannot be read; keys of users do not count. While there is one,
+    /// nothing of the room may be treated as unwanted.
     pub fn unreadable_part(&self) -> Option<RoomPart> {
         self.unreadable.iter().find_map(|key| match key {
             RoomKey::Part(part) => Some(*part),
@@ -122,7 +122,7 @@ impl RoomView {
     }
 
     /// Returns true if this user is banned from the room, so that none of their tokens is valid for it. A
-    /// user whose record cannot be read counts as banned.
+    /// user whose record could never be read counts as banned.
     pub fn is_banned(&self, user: &UserId) -> bool {
         self.users
             .get(user)
@@ -155,7 +155,7 @@ impl RoomView {
         self.users.iter().filter(|(_, user)| user.is_banned())
     }
 
-    /// Returns true if anybody is banned.
+    /// Returns true if anybody is banned, or the record of a user cannot be read.
     pub fn has_bans(&self) -> bool {
         self.banned().next().is_some() || self.unreadable.iter().any(|key| matches!(key, RoomKey::User(_)))
     }
@@ -180,7 +180,7 @@ impl RoomView {
         self.live.as_ref().is_some_and(|l| l.status == LiveStatus::OnAir)
     }
 
-    /// Returns true while anchors are in the room and listeners hear nothing.
+    /// Returns true while anchors may be in the room and listeners hear nothing.
     pub fn is_backstage(&self) -> bool {
         self.live.as_ref().is_some_and(|l| l.status == LiveStatus::Backstage)
     }

@@ -48,7 +48,7 @@ close_codes! {
     Internal = 1011, "internal", true;
     /// The token has expired or is not valid for this room; the client must get a new one.
     TokenInvalid = 4401, "token_invalid", false;
-    /// The user was banned from the room; no token of the user is valid until the ban is lifted.
+    /// The user was banned, kicked or made a listener; another connection is refused until that has ended.
     Removed = 4403, "removed", false;
     /// There is no such room.
     RoomGone = 4404, "room_gone", false;

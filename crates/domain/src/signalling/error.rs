@@ -74,7 +74,7 @@ codes! {
     TooManyPins = -32008, "too_many_pins", true, "too many wrong pins; wait";
     /// The room already has `maxAnchors`.
     RoomFull = -32009, "room_full", true, "the room is full";
-    /// The room is not on air (yet).
+    /// The room is neither on air nor backstage, or cannot be joined yet.
     NotOnAir = -32010, "not_on_air", true, "the room is not on air";
     /// The role of the user does not allow this.
     Forbidden = -32011, "forbidden", false, "only a host may do this";
@@ -89,7 +89,7 @@ codes! {
     /// Another client of the same user is connected, and `ws.duplicate` is `reject`; the connection is closed
     /// with 4423.
     AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
-    /// The room is over or gone, the user is banned from it, or the token has expired; the close code tells
+    /// The room is over or gone, the user is banned from it, or the token has expired; the close code says
     /// which.
     RoomOver = -32017, "room_over", false, "the room has ended, or you no longer have access to it";
     /// The room has reached the number of banned users that it can remember.

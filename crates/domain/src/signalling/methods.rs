@@ -26,13 +26,13 @@ pub enum Method {
     IceCandidate(Trickle),
     /// Keeps session, lock and presence entry alive.
     Keepalive(Activity),
-    /// Same as `Keepalive`; the name says that the status changed.
+    /// Same as `Keepalive`; sent when the status changes.
     Status(Activity),
     /// Mutes the caller or, called by a host or co-host, another user.
     Mute(MuteParams),
     Unmute(MuteParams),
-    /// Bans a user from the room; only for hosts, and for co-hosts if the user is an anchor. Its earlier name
-    /// is `remove`.
+    /// Bans a user from the room; only for hosts, and for co-hosts if the user does not moderate the room.
+    /// Its earlier name is `remove`.
     Ban(Member),
     /// Lifts a ban; only for hosts and co-hosts.
     Unban(Member),
@@ -44,7 +44,7 @@ pub enum Method {
     TransferHost(Member),
     /// Mutes everybody else; only for hosts and co-hosts.
     MuteAll,
-    /// Lets no new anchor join; only for hosts and co-hosts.
+    /// Locks the room, so that no new anchor may join; only for hosts and co-hosts.
     Lock,
     Unlock,
     /// Puts the backstage on air; only for hosts and co-hosts.
@@ -127,7 +127,7 @@ pub enum ActivityStatus {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MuteParams {
-    /// User to mute; `None`: the caller.
+    /// User to mute or unmute; `None`: the caller.
     pub user_id: Option<UserId>,
 }
 
@@ -237,8 +237,8 @@ fn invalid(why: impl Into<std::borrow::Cow<'static, str>>) -> RpcError {
 }
 
 impl<'de> Deserialize<'de> for Trickle {
-    /// Reads `{candidate}`: an object, null, or `{completed: true}`. An empty `candidate.candidate` also ends
-    /// the candidates, as sent by browsers (WebRTC 1.0, 4.4.1.5).
+    /// Reads `{candidate}`: an object, null, or `{completed: true}`. An empty `candidate.candidate`, which
+    /// browsers send, also ends the candidates (WebRTC 1.0, 4.4.1.5).
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]

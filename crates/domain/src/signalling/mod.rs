@@ -1,7 +1,7 @@
 //! Protocol between gateway role and client, except the JSON-RPC envelope, which is in [`super::rpc`].
 //!
-//! Owns methods and their limits, notifications, errors, close codes, and the names in them. Never acts on
-//! them.
+//! Owns methods and their limits, notifications, errors, close codes, and display names. Never carries out a
+//! call.
 
 pub mod close;
 pub mod error;

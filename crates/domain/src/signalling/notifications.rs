@@ -19,7 +19,7 @@ pub enum Notification {
         locked: bool,
         /// True while listeners do not hear the room yet.
         backstage: bool,
-        /// Time at which the room goes on air by itself.
+        /// Time at which the room goes on air automatically.
         #[serde(skip_serializing_if = "Option::is_none")]
         starts_at: Option<StartTime>,
     },
@@ -27,7 +27,7 @@ pub enum Notification {
         user_id: UserId,
         talking: bool,
     },
-    /// Candidate of Janus; null after the last one.
+    /// Candidate from Janus; null after the last one.
     #[serde(rename = "icecandidate")]
     IceCandidate {
         candidate: Option<Candidate>,
@@ -46,7 +46,7 @@ pub enum Notification {
     /// The room ended; the connection is closed with 4410.
     RoomClosed {
         room_id: RoomId,
-        /// End of the broadcast, or `deleted`.
+        /// Reason why the broadcast ended, or `deleted`.
         reason: &'static str,
     },
 }

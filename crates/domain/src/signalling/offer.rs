@@ -3,7 +3,7 @@
 //! AudioBridge answers such an offer with SDP that looks valid. No media follows, and the session repeatedly
 //! ends with a timeout. Owns these rules. Never rewrites an offer and never checks candidates.
 
-/// Reason why an offer cannot work. The texts are sent to the client and contain nothing of the offer.
+/// Reason why an offer cannot work. The texts are sent to the client and contain no part of the offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OfferRefusal {
     #[error("the offer has no m=audio line; offer one audio track")]

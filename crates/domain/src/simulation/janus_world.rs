@@ -11,7 +11,7 @@ use super::domain::plan::Failure;
 #[derive(Default)]
 pub struct JanusWorld {
     pub rooms: BTreeMap<u32, (Epoch, Vec<ForwarderState>)>,
-    /// Creates whose caller has given up, with the time at which they are carried out.
+    /// Create requests whose caller has given up, with the time at which they are carried out.
     pub late: Vec<(Duration, u32, Epoch)>,
 }
 

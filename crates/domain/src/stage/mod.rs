@@ -9,8 +9,8 @@
 //! applies an event. Every node that folds the same events in the order of their versions has the same stage,
 //! so only events travel between nodes. Every event raises the version by one.
 //!
-//! Owns: permissions, order, bounds, slow mode. Never does: read a clock, or limit the requests of one
-//! client; that is [`limits`].
+//! Owns: permissions, order, bounds, slow mode. Never reads a clock, and never limits the requests of one
+//! client, which [`limits`] does.
 
 pub mod limits;
 mod values;
@@ -248,7 +248,8 @@ impl Stage {
         self.hands.iter().find(|hand| hand.person.id == *person)
     }
 
-    /// Returns the people who have a hand raised or have written, possibly repeated.
+    /// Returns the people who have raised a hand or written a message that is kept. A person may occur
+    /// repeatedly.
     pub fn people(&self) -> impl Iterator<Item = &Person> {
         let messages = self.messages.iter().chain(&self.pinned).map(|message| &message.person);
         self.hands.iter().map(|hand| &hand.person).chain(messages)

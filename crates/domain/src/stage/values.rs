@@ -22,7 +22,7 @@ pub struct PersonId(Arc<str>);
 #[serde(rename_all = "snake_case")]
 pub enum StageRole {
     Host,
-    /// Moderates like a host, but bans no host.
+    /// Anchor who moderates like a host, but may not ban hosts or co-hosts.
     CoHost,
     Anchor,
     Listener,
@@ -89,7 +89,7 @@ pub struct Settings {
     pub slow_mode_seconds: u32,
 }
 
-/// Reactions that a listener can send.
+/// Reaction that a listener can send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reaction {
@@ -144,6 +144,8 @@ impl Reaction {
 }
 
 impl Settings {
+    /// Creates the settings.
+    ///
     /// # Errors
     /// The interval of slow mode is longer than ten minutes.
     pub fn new(hands_open: bool, chat_open: bool, slow_mode_seconds: u32) -> Result<Self, InvalidName> {

@@ -6,15 +6,15 @@
 //! ```
 //!
 //! A room has one event in flight, so its events arrive in order. An event that the endpoint refuses is
-//! retried by [`RETRY_DELAYS`](super::RETRY_DELAYS); the events of its room wait behind it, other rooms go
-//! on. While the endpoint does not answer, one event at a time is tried, of another room each time if there
-//! is one. An event that gets no answer while others do is treated as a refused one.
+//! retried after each of the [`RETRY_DELAYS`](super::RETRY_DELAYS). The events of its room wait behind it,
+//! while other rooms continue. While the endpoint does not answer, one event at a time is tried, each time
+//! from another room if there is one. An event that gets no answer while others do is treated as refused.
 //!
 //! An event is given up after the last attempt, or when it is about to leave the ledger. It then becomes a
-//! dead letter, in the same write that moves its room on.
+//! dead letter, in the same write that lets its room continue.
 //!
-//! At most [`MOST_UNWRITTEN`] accepted events are not written yet. They are delivered again if the leader
-//! dies.
+//! At most [`MOST_UNWRITTEN`] accepted events are missing from the stored state. They are delivered again if
+//! the leader dies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,17 +26,17 @@ use crate::ids::{RoomId, UnixMs};
 use crate::plan::{Plan, Retry, WriteOutcome};
 use crate::restart::{Backoff, STORE_ASKED_WITHIN};
 
-/// Requests in flight to an endpoint.
+/// Maximum number of requests in flight to an endpoint.
 const MOST_SENDING: usize = 4;
-/// Accepted events, and those in flight, that the stored state does not show yet.
+/// Maximum number of events that are in flight, or accepted but missing from the stored state.
 const MOST_UNWRITTEN: usize = 8;
-/// Events given up by one write. A transaction has at most 128 operations.
+/// Maximum number of events given up by one write. A transaction has at most 128 operations.
 const GIVEN_UP_AT_ONCE: usize = 50;
 const WRITE_BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: STORE_ASKED_WITHIN };
-/// Time after which a state that only skipped events is written.
+/// Time after which the state is written if events were only skipped.
 const SKIPPED_WRITTEN_AFTER: Duration = Duration::from_secs(10);
-/// Time before the end of the ledger's retention at which an event is given up. Several rounds of
-/// housekeeping, which deletes the events of the ledger.
+/// Time before the end of the ledger's retention at which an event is given up. It covers several rounds of
+/// housekeeping, which deletes old events.
 const LEAVES_EARLY: Duration = Duration::from_secs(3600);
 
 /// Event of the ledger, as far as delivery is concerned.
@@ -95,7 +95,7 @@ struct PendingWrite {
     given_up: usize,
 }
 
-/// Machine of one endpoint.
+/// State machine of the delivery to one endpoint.
 #[derive(Debug)]
 pub struct Delivery {
     filter: WebhookFilter,
@@ -109,17 +109,18 @@ pub struct Delivery {
     rooms: BTreeMap<RoomId, Queue>,
     sending: BTreeMap<RoomId, Cursor>,
     outage: Option<Outage>,
-    /// Answers of the endpoint, of any kind.
+    /// Number of answers from the endpoint: acceptances and refusals.
     answers: u64,
     dead: u64,
     given_up: Vec<GivenUp>,
-    /// The stored state is outdated.
+    /// True if the stored state is outdated.
     changed: bool,
-    /// Time at which a state that only skipped events is written.
+    /// Time at which the state is written if events were only skipped.
     skipped_due: Option<Duration>,
     unwritten: usize,
     writing: Option<PendingWrite>,
-    /// Key as seen during a write, whose outcome tells if it is the machine's own write.
+    /// Key as the watch showed it during a write. The outcome of the write shows whether it is the machine's
+    /// own.
     seen: Option<StoredState>,
     write_retry: Retry,
     superseded: bool,
@@ -150,7 +151,7 @@ impl Delivery {
         }
     }
 
-    /// Applies the state's key as the watch shows it.
+    /// Applies the state's key as the watch shows it. `end`: position of the newest event in the ledger.
     pub fn observe(&mut self, seen: StoredState, end: Cursor, now: Duration, wall: UnixMs) {
         if self.writing.is_some() {
             self.seen = Some(seen);
@@ -216,13 +217,13 @@ impl Delivery {
             self.position = self.cursor;
         }
         if self.position >= self.cursor {
-            // The events of these rooms have left the ledger.
+            // The events of rooms whose queue is still empty have left the ledger.
             self.rooms.retain(|_, queue| !queue.events.is_empty());
         }
         reached.is_none()
     }
 
-    /// Returns the next effect. Ask again until it is a wait.
+    /// Returns the next effect. Must be called again until it returns a wait.
     pub fn plan(&mut self, now: Duration, wall: UnixMs) -> Plan<Effect> {
         let Some(over) = self.revision else { return Plan::wait("waits to see its state in the store") };
         if self.superseded {
@@ -255,7 +256,7 @@ impl Delivery {
         let outage = self.outage.as_ref();
         let most = if outage.is_some() { 1 } else { MOST_SENDING };
         let is_full = self.sending.len() >= most || self.unwritten + self.sending.len() >= MOST_UNWRITTEN;
-        // An event that was given up is a dead letter in the store before the next one is sent.
+        // An event that was given up must be a dead letter in the store before the next one is sent.
         if is_full || !self.given_up.is_empty() || outage.is_some_and(|outage| outage.next > now) {
             return None;
         }
@@ -274,7 +275,7 @@ impl Delivery {
     fn wait(&self, now: Duration) -> (String, Option<Duration>) {
         let stored = self.skipped_due.into_iter().chain(self.write_retry.due()).filter(|due| *due > now);
         let leaves = self.rooms.values().filter_map(|queue| queue.events.front());
-        // Checked at these times, in case nothing else happens.
+        // Wakes for events that leave the ledger while nothing else happens.
         let leaves = leaves.map(|_| now + LEAVES_EARLY / 4).min();
         let next = match &self.outage {
             Some(outage) => Some(outage.next).filter(|next| *next > now),
@@ -334,7 +335,7 @@ impl Delivery {
             }
         }
         if self.outage.is_none() {
-            // Rooms that failed only because the endpoint was not available.
+            // Retry the rooms that failed only because the endpoint was not available.
             let failed_with_it = |queue: &&mut Queue| queue.unanswered_at.is_some() && queue.attempts <= 1;
             self.rooms.values_mut().filter(failed_with_it).for_each(|queue| queue.due = queue.due.min(now));
         }
@@ -393,7 +394,7 @@ impl Delivery {
                 self.write_retry.failed(why.to_string(), now, &WRITE_BACKOFF, random);
             }
         }
-        // The state that was seen may be the one that this write has left, its outcome being lost.
+        // If the outcome was lost, the state that was seen may be the one that this write has stored.
         if let Some(seen) = seen.filter(|seen| seen.revision != write.over && seen.as_of > write.over) {
             self.restore(seen, end, now, wall);
         }

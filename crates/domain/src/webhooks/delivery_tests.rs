@@ -1,4 +1,4 @@
-//! Delivery against a model of ledger, store and endpoint: fixed stories, and random histories.
+//! Tests of delivery against a model of ledger, store and endpoint: examples, and random histories.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ fn new_endpoint_begins_after_newest_event() {
     assert_eq!(world.stored().waiting, BTreeMap::new());
 }
 
-/// The hour passes on the clock of the model.
+/// The hour passes only on the clock of the model.
 #[test]
 fn failing_hour_misses_nothing() {
     for failure in [Mode::Down, Mode::Refuses(None)] {
@@ -217,13 +217,14 @@ enum Mode {
     Up,
     Down,
     Busy(Duration),
-    /// Refuses this event, or all.
+    /// Refuses this event; `None`: all events.
     Refuses(Option<Cursor>),
     /// Never answers a request with this event.
     Hangs(Cursor),
 }
 
-/// Ledger, store, endpoint and the machine of the leader. The clock passes only by [`World::pass`].
+/// Ledger, store, endpoint and the machine of the leader. Time advances only in [`World::pass`] and in random
+/// steps.
 #[derive(Default)]
 struct World {
     filter: WebhookFilter,
@@ -240,7 +241,7 @@ struct World {
     requests: usize,
     received: Vec<(RoomId, Cursor)>,
     repeats: usize,
-    /// Crashes, lost answers and replays: each may repeat events.
+    /// Number of crashes, lost answers and replays: each may repeat events.
     losses: usize,
     /// Events up to here may come again, because of a replay.
     replayed: Cursor,
@@ -283,7 +284,7 @@ impl World {
         self.state.clone().expect("a state").0
     }
 
-    /// Shows the machine the key as it is.
+    /// Shows the machine the present state of the key.
     fn watch(&mut self) {
         let (state, revision) = self.state.clone().map_or((None, 0), |(state, at)| (Some(state), at));
         let (now, wall, end) = (self.now, self.wall(), self.end());
@@ -336,7 +337,7 @@ impl World {
         panic!("the machine wakes without end");
     }
 
-    /// Completes a running effect. `lost`: the machine does not learn what happened.
+    /// Completes a running effect. `lost`: the machine does not learn the outcome.
     fn complete(&mut self, at: usize, lost: bool) {
         let effect = self.running.remove(at);
         let done = self.perform(&effect);
@@ -381,7 +382,7 @@ impl World {
         }
     }
 
-    /// Checks that every earlier event of the room is here or a dead letter.
+    /// Receives an event. Checks that every earlier event of the room was received or is a dead letter.
     fn receive(&mut self, room: &RoomId, cursor: Cursor) {
         let is_here = |at: Cursor| self.received.contains(&(room.clone(), at)) || self.is_dead(at);
         let earlier = self.ledger.iter().filter(|entry| entry.room == *room && entry.cursor < cursor);
@@ -412,7 +413,8 @@ impl World {
         WriteOutcome::Written { revision: self.revision }
     }
 
-    /// Ends the leader. `performed`: its effects happen, and nobody learns it. The next leader begins.
+    /// Replaces the leader by another one. `performed`: its running effects are carried out, but nobody
+    /// learns the outcomes.
     fn crash(&mut self, performed: bool) {
         self.machine = None;
         for effect in std::mem::take(&mut self.running) {

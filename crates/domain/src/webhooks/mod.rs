@@ -1,11 +1,11 @@
 //! Webhooks: delivery of the event ledger to the endpoints of an application.
 //!
 //! The leader delivers. Its progress at each endpoint is one value in the store, [`EndpointState`]. It is
-//! written after the endpoint has accepted events, so a leader that dies before the write leaves events to be
-//! delivered again, and none to be missed.
+//! written after the endpoint has accepted events, so if a leader dies before the write, events are delivered
+//! again, and none is missed.
 //!
 //! Owns: which events an endpoint gets, the states of delivery ([`Delivery`]), when to retry, and when to
-//! give up. Never does: send a request, sign, or write.
+//! give up. Never sends a request, and never signs or writes.
 
 mod delivery;
 mod queue;
@@ -21,10 +21,10 @@ use super::ids::{RoomId, UnixMs};
 
 pub use delivery::{Delivery, Effect, LedgerEntry, Outcome, StoredState};
 
-/// Rooms with undelivered events that one endpoint keeps at most. Events of further rooms stay in the ledger
+/// Maximum number of rooms with undelivered events per endpoint. Events of further rooms stay in the ledger
 /// until one of these rooms has none left.
 pub const MOST_WAITING_ROOMS: usize = 100;
-/// Dead letters that are kept per endpoint, the newest.
+/// Maximum number of dead letters per endpoint; the newest are kept.
 pub const MOST_DEAD_LETTERS: u64 = 1000;
 /// Delays between the attempts for an event that the endpoint refuses: those that the Standard Webhooks
 /// specification recommends, about 76 hours in total.
@@ -39,20 +39,20 @@ pub const RETRY_DELAYS: [Duration; 9] = [
     Duration::from_secs(20 * 3600),
     Duration::from_secs(24 * 3600),
 ];
-/// Shortest `events.retention` with which a refused event has all its attempts: the sum of [`RETRY_DELAYS`]
+/// Shortest `events.retention` with which a refused event gets all its attempts: the sum of [`RETRY_DELAYS`]
 /// with jitter, and a reserve.
 pub const LEAST_RETENTION: Duration = Duration::from_secs(96 * 3600);
-/// Longest text that is kept of an error, in characters.
+/// Maximum length of a stored error text, in characters.
 const MOST_ERROR_TEXT: usize = 200;
 
 /// Selection of the events that an endpoint gets. It depends on the event alone, so that it is the same
-/// whenever the event is read, also after the room is deleted.
+/// whenever the event is read, even after the room was deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WebhookFilter {
     /// Types of events, as text, because a newer node may write types that this one does not know. Empty:
     /// all.
     pub types: Vec<String>,
-    /// Ids of rooms; a `*` at the end stands for any rest. Empty: all.
+    /// Ids of rooms; a `*` at the end matches any continuation. Empty: all.
     pub rooms: Vec<String>,
 }
 
@@ -78,7 +78,8 @@ pub struct EndpointState {
     pub waiting: BTreeMap<RoomId, WaitingRoom>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<Unavailable>,
-    /// Number of events that were given up. The next one gets this number as the [`slot`] of its dead letter.
+    /// Number of events that were given up. The next dead letter gets this number, which determines its
+    /// [`slot`].
     #[serde(default)]
     pub dead: u64,
 }
@@ -91,7 +92,7 @@ pub struct WaitingRoom {
     pub from: Cursor,
     /// Failed attempts for that event.
     pub attempts: u32,
-    /// Time of the first of them.
+    /// Time of the first failed attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<UnixMs>,
     /// Time of the next attempt.
@@ -111,17 +112,17 @@ pub struct Unavailable {
     pub error: String,
 }
 
-/// Event that was given up, with a copy of it.
+/// Record of an event that was given up, with a copy of the event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
     /// Number of the dead letter at its endpoint; rises by one with each.
     pub number: u64,
-    /// Event as its readers get it.
+    /// Event as API clients receive it.
     pub event: Value,
     pub attempts: u32,
     pub error: String,
-    /// Time at which it was given up.
+    /// Time at which the event was given up.
     pub at: UnixMs,
 }
 
@@ -139,7 +140,7 @@ pub fn slot(number: u64) -> u64 {
     number % MOST_DEAD_LETTERS
 }
 
-/// Reason why a cursor cannot be replayed from.
+/// Error for a replay from a cursor that is ahead of the webhook's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the cursor lies ahead of {cursor}, up to which this webhook has read the ledger")]
 pub struct AheadOfCursor {

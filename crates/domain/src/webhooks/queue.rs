@@ -24,7 +24,7 @@ pub(super) struct Queue {
     since: Option<UnixMs>,
     pub due: Duration,
     pub error: Option<String>,
-    /// Number of answers of the endpoint at the latest failure, if that was without an answer.
+    /// Number of answers from the endpoint at the latest failure, if that failure was a missing answer.
     pub unanswered_at: Option<u64>,
     /// Time of the latest failure.
     pub tried: Duration,
@@ -127,8 +127,8 @@ fn at(due: Duration, now: Duration, wall: UnixMs) -> UnixMs {
     UnixMs(wall.0 + due.saturating_sub(now).as_millis() as u64)
 }
 
-/// Returns the monotonic time of a stored one. `most`: the longest wait there can be, so that a clock that is
-/// wrong costs one wait at most.
+/// Converts a stored time to monotonic time. `most`: longest possible wait, so that a wrong clock costs at
+/// most one wait.
 fn until(next: UnixMs, most: Duration, now: Duration, wall: UnixMs) -> Duration {
     now + Duration::from_millis(next.0.saturating_sub(wall.0)).min(most)
 }
