@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Builds the docs site with mdBook from the Markdown files that docs/SUMMARY.md names: docs.py MDBOOK
 
-The files stay where GitHub shows them. They are copied to target/docs/src under their paths, with README.md as index.md
-and with links to files that are no pages replaced by their text. Then all links and anchors of the site are checked.
+The files stay where GitHub shows them. They are copied to target/docs/src under their paths; README.md becomes index.md,
+and a link to a file that is not a page becomes plain text. Then all links and anchors of the site are checked.
 """
 
 import html.parser

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the files of packaging/ and ops/ and the workflows with linters and schemas from PyPI and npm, which it installs
-# below target/lint, as it does promtool from Debian. Caddy is used if it is installed.
+# Checks the files of packaging/ and ops/ and the workflows, with linters and schemas from PyPI and npm and with promtool
+# from Debian, which it installs below target/lint. Uses Caddy if it is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -2,7 +2,7 @@
 """Generates, compares and tests the server SDKs in sdk/: sdk.py generate | check | test node|python|go
 
 generate  installs the generators below target/sdk-tools, and writes the generated files from sdk/openapi.json
-check     compares the committed files with their digests in sdk/generated.sha256, and with what the generators write;
+check     compares the committed files with their digests in sdk/generated.sha256, and with the output of the generators;
           a generator that is not installed is skipped
 test      builds one SDK and runs its tests; those that need a node have its addresses from the environment
 
@@ -166,7 +166,7 @@ GENERATORS = [
 
 
 def files(path):
-    """Returns the files below a path, by their names from it."""
+    """Returns the files below a path, by their paths relative to it."""
     found = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
     return {str(f.relative_to(path)): f.read_bytes() for f in found if "__pycache__" not in f.parts}
 
@@ -216,7 +216,7 @@ def check():
 
 
 def available(*command, folder=ROOT):
-    """Returns true if the command succeeds; prints what it said otherwise."""
+    """Returns true if the command succeeds; otherwise prints its output."""
     if shutil.which(command[0]) is None:
         print(f"sdk: {command[0]} is not installed", file=sys.stderr)
         return False

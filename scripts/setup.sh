@@ -97,7 +97,7 @@ known_to_apt() {
 installed() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort; }
 services() { find /etc/init.d /lib/systemd/system /usr/lib/systemd/system -type f 2>/dev/null | sort -u; }
 
-# Package lists that are outdated since the image was made lead to "not found": then retry with fresh ones.
+# Package lists may be older than the packages on the mirror; apt then reports "not found". Retry with fresh lists.
 install() {
     known_to_apt "$@" || apt update
     apt install -y --no-install-recommends "$@" && return

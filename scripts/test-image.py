@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Replays the last stage of packaging/container/Dockerfile in a chroot, and plays a room in it: test-image.py BINARY
 
-BINARY stands for what the first stage builds. The base image is a root that mmdebstrap makes of the same suite. The
+BINARY replaces the output of the first stage. The base image is a root of the same suite, made by mmdebstrap. The
 node runs as the image's user, with its environment and command, in namespaces without network; this machine is not
 changed. Needs root, mmdebstrap and python3. Prints one line per step; exits with 1 at the first that fails.
 """
@@ -49,13 +49,13 @@ def make_root(base):
     suite = re.fullmatch(r"debian:(\w+)-slim", base).group(1)
     shutil.rmtree(ROOT, ignore_errors=True)
     ROOT.parent.mkdir(exist_ok=True)
-    # The mirror's lists may be older than they say they are valid.
+    # The validity date in the mirror's lists may have passed.
     run(["mmdebstrap", "--quiet", "--variant=minbase", "--aptopt=Acquire::Check-Valid-Until \"false\"", suite, ROOT])
     shutil.copy("/etc/resolv.conf", ROOT / "etc/resolv.conf")
 
 
 class Image:
-    """Settings that the instructions make. With a binary, also runs the instructions that build."""
+    """Settings made by the instructions. With a binary, also runs the build instructions."""
 
     def __init__(self, binary=None):
         self.binary, self.environment, self.user, self.folder = binary, {}, "root", "/"

@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 port=${PORT:-4100}
 url=http://localhost:$port
 
-# The packages are parts of this checkout, so they are built here. Yours come from `npm install`.
+# The packages are parts of this checkout, so they are built here. An app of your own gets them with `npm install`.
 installed() { [[ -d $1/node_modules && ! $1/package-lock.json -nt $1/node_modules ]]; }
 for folder in ../../web ../../sdk/node .; do
     installed "$folder" && continue

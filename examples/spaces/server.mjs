@@ -1,5 +1,5 @@
-// The application server. It keeps every secret, decides what a person may do, and keeps the list of spaces. Browsers
-// get nothing but tokens of one room. `run.sh` starts it together with Stentor; `README.md` explains the parts.
+// The application server. It keeps every secret, decides what a person may do, and keeps the list of spaces. A browser
+// gets nothing but tokens for one room. `run.sh` starts it together with Stentor; `README.md` explains the parts.
 
 import { createServer } from 'node:http';
 import { randomBytes } from 'node:crypto';
@@ -43,7 +43,7 @@ const REFUSALS = {
   default: 'The audio server did not accept this. Try again in a moment.',
 };
 
-// --- What people do ---------------------------------------------------------------------------------------------
+// --- Actions of people ------------------------------------------------------------------------------------------
 
 /** Replace this with the sign-in of your application: all that is needed later is a stable id and a name. */
 async function signIn({ request, response }) {
@@ -82,7 +82,7 @@ async function goLive(space) {
   await stentor.start(space.id);
 }
 
-/** Returns what a browser needs to take part: of the host, a token to speak; of everybody else, one to listen. */
+/** Returns the data with which a browser takes part: for the host, a token to speak; for others, a token to listen. */
 async function enter({ space, user }) {
   if (space.status !== 'live') throw new HttpError(409, 'This space is not live.');
   spaces.change(space.id, { people: { ...space.people, [user.id]: user.name } });
@@ -118,7 +118,7 @@ const hostOnly = (action) => (context) => {
 };
 const actions = { enter, replay, end: hostOnly(end), start: hostOnly(start) };
 
-// --- What Stentor reports ---------------------------------------------------------------------------------------
+// --- Reports from Stentor ---------------------------------------------------------------------------------------
 
 /** Receives a webhook. Stentor repeats it until the answer is 2xx, so an event may come more than once. */
 async function receive({ request }) {
@@ -158,7 +158,7 @@ function follow({ request, response, user }) {
   send();
 }
 
-/** What everybody may know of a space. Ids of users stay here. */
+/** Returns the public data of a space. Ids of users stay on the server. */
 function shown(
   { id, title, description, status, startsAt, startedAt, endedAt, host, history, recordingId },
   user,
@@ -182,7 +182,7 @@ function shown(
 async function route(context) {
   const { request, response, pathname } = context;
   const [, id, action] = /^\/api\/spaces\/([\w-]+)\/(\w+)$/.exec(pathname) ?? [];
-  // Browsers say where a request comes from. The cookie alone does not stop other ports of this host.
+  // Browsers state which site sends a request. The cookie alone does not stop pages on other ports of this host.
   const site = request.headers['sec-fetch-site'] ?? 'same-origin';
   if (request.method === 'POST' && site !== 'same-origin')
     throw new HttpError(403, 'Another site sent this.');

@@ -5,7 +5,7 @@ import { defineConfig } from 'vite';
 
 const isCustomElement = (tag) => tag.startsWith('stentor-');
 
-/** Copies what a page without a bundler loads. */
+/** Copies the files that the page without a bundler loads. */
 const plain = {
   name: 'plain',
   closeBundle() {

@@ -21,7 +21,7 @@ type Error struct {
 	Message string
 	// Status is the HTTP status.
 	Status int
-	// RequestID leads to the line in the server's log.
+	// RequestID identifies the request in the server's log.
 	RequestID string
 	Details   map[string]interface{}
 	// RetryAfter is the time after which the same request may succeed; negative if it would fail again.

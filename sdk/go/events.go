@@ -29,7 +29,7 @@ type EventFilter struct {
 	Room, Type string
 }
 
-// Pages calls handle for every event after the cursor that the ledger has now, and returns the first error. An empty
+// Pages calls handle for every event that the ledger has now after the cursor, and returns the first error. An empty
 // cursor stands before the oldest event that is kept.
 func Pages(
 	ctx context.Context, client *ClientWithResponses, after string, filter EventFilter, handle func(LedgerEntry) error,

@@ -1,6 +1,6 @@
 package stentor_test
 
-// Those of the room API need a node: STENTOR_API, STENTOR_HLS, STENTOR_API_KEY and STENTOR_JWT_SECRET (kid:secret).
+// The tests of the room API need a node: STENTOR_API, STENTOR_HLS, STENTOR_API_KEY and STENTOR_JWT_SECRET (kid:secret).
 
 import (
 	"bufio"

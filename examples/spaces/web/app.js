@@ -1,4 +1,4 @@
-// What both pages use: requests, elements, lists, times.
+// Code shared by both pages: requests, elements, lists, times.
 
 /** Sends a request to the application server. Throws an `Error` whose message is for the person. */
 export async function api(method, path, body) {

@@ -1,4 +1,4 @@
-// Taking part in a live space, without its looks. The host speaks with a `StentorRoom`. Everybody else listens with
+// Participation in a live space, without its display. The host speaks with a `StentorRoom`. Everybody else listens with
 // `<stentor-player>` and comes to the stage when invited. All follow the room's channel: stage, hands, chat.
 
 import { openMicrophone, RoomChannel, StentorRoom } from '/client/index.js';
@@ -21,7 +21,7 @@ export class Room {
   #heard = [];
 
   /**
-   * `ticket` is the answer of the application server, `renew` asks for another one. `page` is told what happens:
+   * `ticket` is the answer of the application server, `renew` asks for another one. `page` has callbacks:
    * `changed()`, `reacted(counts)`, `refused(problem)`, `left(problem)`, `askedToUnmute()`.
    */
   constructor({ host, url, wsUrl, token }, { renew, name, player, page }) {
@@ -41,7 +41,7 @@ export class Room {
     return this.#hosting ?? this.#listener?.stage ?? null;
   }
 
-  /** True from the wish to speak until the others hear it. */
+  /** True from the request to speak until the others can hear this person. */
   get entering() {
     return this.#listener?.stageStatus.state === 'entering' || this.visit?.state === 'connecting';
   }

@@ -45,7 +45,7 @@ async function enter() {
   await attempt(async () => (room = new Room(await command('enter'), options)), page.refused);
 }
 
-/** What the room tells this page. */
+/** Callbacks of the room. */
 const page = {
   changed: showRoom,
   reacted: rise,
@@ -149,7 +149,7 @@ function showRoom() {
 const nameOf = (person) => person.name || 'Anonymous';
 const run = (action) => attempt(action, (error) => toast(wordsOf(error)));
 
-/** Lets the button `what` of an item do something. `label` is its name for screen readers. */
+/** Runs `action` when the button `what` of an item is pressed. `label` is its name for screen readers. */
 function bind(item, what, label, action) {
   const button = item.querySelector(`[data-do=${what}]`);
   button.setAttribute('aria-label', label);
@@ -237,7 +237,7 @@ function rise(counts) {
   }
 }
 
-// --- What the person does ---------------------------------------------------------------------------------------
+// --- Actions of the person --------------------------------------------------------------------------------------
 
 const on = (button, action) => byId(button).addEventListener('click', () => run(action));
 on('start', () => command('start'));

@@ -2,7 +2,7 @@ import '@stentor/client/elements';
 import { useState } from 'react';
 import { createRoot } from 'react-dom/client';
 
-// Your page gets both from your server; here they are in the address: react.html#url=…&token=…
+// Your page gets URL and token from your server; here they are in the address: react.html#url=…&token=…
 const { url, token } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 
 function Room() {

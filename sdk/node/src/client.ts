@@ -6,8 +6,8 @@ import { createClient, type Client } from './rest/client/index.js';
 /**
  * Returns the client that the functions of the room API take. It keeps no connection open.
  *
- * The functions return the body of the answer. They throw a `StentorError` for every refusal, and what `fetch` throws
- * if the node does not answer.
+ * The functions return the body of the answer. They throw a `StentorError` for every refusal, and the error of
+ * `fetch` if the node does not answer.
  *
  * @param url address of the room API, e.g. `http://127.0.0.1:3000`
  * @param apiKey one of `auth.api_keys`; none for `auth.mode: open`

@@ -12,7 +12,7 @@ export class StentorError extends Error {
     readonly code: Code | (string & {}),
     /** HTTP status. */
     readonly status: number,
-    /** Id of the request, which leads to the line in the server's log. */
+    /** Id of the request, which identifies it in the server's log. */
     readonly requestId: string | undefined,
     readonly details: Record<string, unknown> | undefined,
     /** Seconds after which the same request may succeed; absent if it would fail again. */

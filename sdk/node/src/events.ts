@@ -18,7 +18,7 @@ export interface EventFilter {
 }
 
 /**
- * Yields the events after the cursor `after` that the ledger has now. Without `after`, from the oldest that is kept.
+ * Yields the events that the ledger has now after the cursor `after`. Without `after`, from the oldest that is kept.
  *
  * @throws {StentorError} if a request is refused
  */

@@ -1,4 +1,4 @@
-// Tests of the built package. Those of the room API need a node: STENTOR_API, STENTOR_HLS, STENTOR_API_KEY and
+// Tests of the built package. The tests of the room API need a node: STENTOR_API, STENTOR_HLS, STENTOR_API_KEY and
 // STENTOR_JWT_SECRET (`kid:secret`).
 
 import assert from 'node:assert/strict';
@@ -124,7 +124,7 @@ async function refusal(promise) {
   return error;
 }
 
-// Returns what the listener channel says about the token's subject, or the status of the refusal.
+// Returns the listener channel's data about the token's subject, or the status of the refusal.
 async function hello(room, token) {
   const stop = new AbortController();
   const answer = await fetch(`${hls}/hls/rooms/${room}/events`, {

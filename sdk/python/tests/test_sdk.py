@@ -1,4 +1,4 @@
-"""Tests of the package. Those of the room API need a node: STENTOR_API, STENTOR_HLS, STENTOR_API_KEY and
+"""Tests of the package. The tests of the room API need a node: STENTOR_API, STENTOR_HLS, STENTOR_API_KEY and
 STENTOR_JWT_SECRET (`kid:secret`)."""
 
 import asyncio
@@ -152,7 +152,7 @@ class Rooms(unittest.TestCase):
 
 
 def hello(room, token):
-    """Returns what the listener channel says about the token's subject, or the status of the refusal."""
+    """Returns the listener channel's data about the token's subject, or the status of the refusal."""
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.stream("GET", f"{HLS}/hls/rooms/{room}/events", headers=headers, timeout=60.0) as response:
         if response.status_code != 200:

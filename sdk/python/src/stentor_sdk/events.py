@@ -24,7 +24,7 @@ _DELAYS = (0.5, 8.0)
 def pages(
     client: Client, *, after: str | None = None, room: str | None = None, type: str | None = None
 ) -> Iterator[LedgerEntry]:
-    """Yields the events after the cursor `after` that the ledger has now.
+    """Yields the events that the ledger has now after the cursor `after`.
 
     Without `after`, from the oldest event that is kept. `room` and `type` select events.
     Raises `StentorError` if a request is refused.
