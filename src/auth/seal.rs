@@ -1,9 +1,9 @@
 //! Resume token of an anchor (`jtoken`): the identity of its media session, sealed for one user and Janus
 //! room.
 //!
-//! AES-256-GCM under a key derived from the installation's secret, so every node of a cluster can open what
-//! any other node sealed. Owns: the format and the check of its age. Never does: read a clock, or interpret
-//! the content.
+//! AES-256-GCM under a key derived from the installation's secret, so every node of a cluster can open the
+//! tokens of all other nodes. Owns: the format and the check of its age. Never does: read a clock, or
+//! interpret the content.
 //!
 //! ```text
 //! base64url( nonce (12) ‖ AES-256-GCM( {content, issued, expires} ) ‖ tag (16) )

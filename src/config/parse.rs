@@ -174,7 +174,8 @@ pub(super) fn media_ip(value: &Value) -> Parsed<IpAddr> {
     if ip.is_unspecified() || ip.is_multicast() { Err(ALLOWED.into()) } else { Ok(ip) }
 }
 
-/// Parses the public IPv4 address of a NAT that keeps ports. IPv6 is refused, because it has no such NAT.
+/// Parses the public IPv4 address of a NAT that keeps ports. IPv6 is refused, because there is no such NAT
+/// for IPv6.
 pub(super) fn public_ip(value: &Value) -> Parsed<Ipv4Addr> {
     const ALLOWED: &str = "must be one IPv4 address that anchors can send to, like 203.0.113.7";
     let ip: Ipv4Addr = parsed(ALLOWED)(value)?;

@@ -10,8 +10,8 @@
 //! The actors write, the HTTP servers read, and no reader waits for an actor. [`MediaRouter`] alone decides
 //! which resources of a room listeners may fetch, and every refusal is a [`MediaError`].
 //!
-//! Owns: what this node can serve, the routing of requests, and the time limit of their waits. Never does:
-//! serve HTTP, check the signature of a token, start a process.
+//! Owns: the media that this node can serve, the routing of requests, and the time limit of their waits.
+//! Never does: serve HTTP, check the signature of a token, start a process.
 
 mod content_keys;
 mod edge_cache;

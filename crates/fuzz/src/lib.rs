@@ -124,7 +124,7 @@ impl Corpus {
         bytes
     }
 
-    /// Returns the changed input as text; U+FFFD replaces what is not UTF-8.
+    /// Returns the changed input as text; U+FFFD replaces bytes that are not UTF-8.
     pub fn text(&self, mutations: &Mutations) -> String {
         String::from_utf8_lossy(&self.input(mutations)).into_owned()
     }

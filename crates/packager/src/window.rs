@@ -1,7 +1,7 @@
 //! Sliding window of segments: listed, held, dropped.
 //!
-//! The ciphertext of a whole segment and the ciphertexts of its parts contain the same media. While the parts
-//! are held, that of the whole segment is therefore made only on request.
+//! The ciphertext of a whole segment and the ciphertexts of its parts contain the same media. So while the
+//! parts are held, the ciphertext of the whole segment is made only on request.
 //!
 //! Owns: the media of a room in memory, bounded by count and by duration. Never does: add a part to a
 //! segment, render.
