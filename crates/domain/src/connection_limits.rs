@@ -170,7 +170,7 @@ impl IdleTimer {
         *self = Self { lasted: Duration::ZERO, looked: now };
     }
 
-    /// Returns true if the silence has lasted for `limit`. Must be called at the interval `every`. If the
+    /// Returns true if the client has been idle for `limit`. Must be called at the interval `every`. If the
     /// previous call was more than two intervals ago, this process was slow and messages of the client may
     /// still be queued, so the excess does not count.
     pub fn lasts(&mut self, limit: Duration, every: Duration, now: Duration) -> bool {

@@ -4,7 +4,7 @@
 //!            heartbeat gone      grace over, store steady
 //!  present ─────────────────▶ absent ─────────────────────▶ its rooms move, if another module takes them
 //!     ▲                         │
-//!     └────── back in time ─────┘   many at once: only when the store has been steady for `settle`
+//!     └─── back within grace ───┘   many at once: only when the store has been steady for `settle`
 //! ```
 //!
 //! Only the lost module is replaced; the room keeps its other module, under the new epoch. Rooms also leave a
@@ -85,8 +85,8 @@ pub struct FailoverPlan {
     pub moves: Vec<Reassignment>,
     /// Modules with the label `draining` that have no rooms left.
     pub drained: Vec<DrainedLabel>,
-    /// Reasons why rooms do not move: the store is unavailable, a waiting time runs, no module takes a room,
-    /// or a key of the room cannot be read.
+    /// Reasons why rooms do not move: the store is unavailable, a waiting time is not over, no module takes a
+    /// room, or a key of the room cannot be read.
     pub waits: Vec<String>,
     /// Latest time of the next check (monotonic).
     pub until: Option<Duration>,

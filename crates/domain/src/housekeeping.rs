@@ -58,8 +58,7 @@ pub struct HousekeepingPolicy {
     /// For each room on air without anchors: time of the round that first found it empty.
     empty_since: BTreeMap<RoomId, Duration>,
     /// For each kicked user and the revision of the user's record: time of the round that first saw it. The
-    /// kick is timed from there and not by wall clocks: a clock that is wrong could end it before all nodes
-    /// have seen it.
+    /// kick is timed from then, not by wall clocks: a wrong clock could end it before all nodes have seen it.
     kicked_since: BTreeMap<(RoomId, UserId, i64), Duration>,
     /// Time at which the next room will be due, as of the last round.
     next_due: Option<Duration>,

@@ -26,7 +26,7 @@ fn forgotten_rooms_are_deleted() {
     assert_eq!(house.round(111), ["idle never_started", "long max_age"]);
 }
 
-/// A change of leader loses the old leader's own state only, not the ages that other nodes have observed.
+/// A change of leader loses only the old leader's state, not the ages that other nodes have observed.
 #[test]
 fn new_leader_continues_ages() {
     let mut house = House::with_limits(10);

@@ -117,7 +117,7 @@ pub enum Outcome {
     MutedAll {
         key_revision: i64,
     },
-    /// Some of the users may still be in the room, or not be muted.
+    /// Some of the users may still be in the room, or may not be muted.
     NotModerated(String),
     Key {
         value: Option<JanusState>,

@@ -70,7 +70,7 @@ impl ModerationTracker {
             KickStep::Later(at) => {
                 Plan::Wait { reason, until: Some(until.map_or(at, |until| until.min(at))) }
             }
-            // A retry of an order to mute.
+            // An order to mute may have to be retried.
             KickStep::Nothing => {
                 let at = self.retry.due().filter(|_| pending(view).is_some());
                 Plan::Wait { reason, until: until.into_iter().chain(at).min() }

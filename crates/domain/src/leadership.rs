@@ -3,9 +3,9 @@
 //! ```text
 //!              granted            key absent: claimed
 //!  Leaseless ──────────▶ Standing by ─────────────────▶ Leading
-//!     ▲  ▲                   │ lease gone                 │ lease gone, key gone, or not renewed in time
-//!     │  └───────────────────┘                            │
-//!     └───────────────────────────────────────────────────┘
+//!     ▲  ▲                   │ lease gone  ▲              │  │ lease gone, or not renewed in time
+//!     │  └───────────────────┘             └── key gone ──┘  │
+//!     └──────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Every candidate renews a lease of its own, whether it leads or not. The renewals also show for how long

@@ -37,7 +37,7 @@ pub struct Meta {
     /// Reason why the latest broadcast or backstage ended. `None`: none has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_end: Option<EndReason>,
-    /// API key that created the room. The room counts for its quotas.
+    /// API key that created the room. The room counts against the quotas of this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<ApiKeyId>,
     /// Fields that the application can change.

@@ -56,8 +56,8 @@ pub struct PlainRoom {
     /// Time up to which audio or silence was sent.
     covered: Option<Duration>,
     filling: bool,
-    /// Audio sent in excess of the holes so far, in nanoseconds: less than one part; negative if too little
-    /// was sent.
+    /// Excess of the audio sent after holes over the length of the holes, in nanoseconds: less than one part;
+    /// negative if too little was sent.
     surplus: i64,
     ended: bool,
     retry: Retry,
@@ -129,7 +129,7 @@ impl PlainRoom {
             self.covered = Some(now);
             return frames.len();
         };
-        // Whole parts never fit exactly: a surplus or a shortage is made up for at the next hole.
+        // Whole parts never fill a hole exactly: a surplus or a shortage is made up for at the next hole.
         let mut missing = now.saturating_sub(silent_until).as_nanos() as i64 - self.surplus;
         let mut taken = 0;
         for part in frames.iter().rev().map(|frames| frames_last(*frames).as_nanos() as i64) {

@@ -103,7 +103,8 @@ impl Quotas {
         Ok(next)
     }
 
-    /// Checks that another room may be created. `starts`: it goes on air at once.
+    /// Checks that another room may be created. `starts`: the room goes on air, or its backstage opens, at
+    /// once.
     ///
     /// # Errors
     /// A quota is used up.

@@ -6,7 +6,7 @@
 
 /// Request header: relay token of the room, which every node derives from `hls.secret`.
 pub const TOKEN: &str = "x-stentor-relay";
-/// Playlist request header: the wanted broadcast, as a hint of its nonce.
+/// Playlist request header: the wanted broadcast, as the public short form of its nonce.
 pub const LIVE: &str = "x-stentor-live";
 /// Playlist request header: number of listeners of the room at the requesting node, as `{node} {count}`.
 pub const LISTENERS: &str = "x-stentor-listeners";

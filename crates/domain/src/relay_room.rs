@@ -203,7 +203,7 @@ impl RelayRoom {
         match outcome {
             Outcome::Playlist { next, ended } => self.got(of, next, ended, now, random),
             Outcome::NotYet => {
-                // A mixer normally delays this answer, so an immediate request would cause no busy loop. The
+                // A mixer normally delays this answer, so an immediate retry would cause no busy loop. The
                 // backoff guards against a mixer that answers immediately.
                 self.retry.failed("nothing new yet", now, &self.backoff, random);
                 false

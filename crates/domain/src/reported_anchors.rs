@@ -45,10 +45,10 @@ pub fn reported(view: &RoomView) -> Option<&ReportedAnchors> {
     view.anchors.as_ref().map(|known| &known.value).filter(|known| known.nonce == live.nonce)
 }
 
-/// Decides which changes to report, if the anchors in `present` have presence entries. Users who may not
-/// speak are ignored, because their presence entries disappear only later. Reports at most [`MOST_PER_WRITE`]
-/// changes at once, departures first; the rest remains due. Nothing is due in a room that is neither on air
-/// nor backstage.
+/// Decides which changes of presence to report. `present`: all anchors with a presence entry. Users who may
+/// not speak count as absent, because their presence entries disappear only later. Reports at most
+/// [`MOST_PER_WRITE`] changes at once, departures first; the rest remains due. Nothing is due in a room that
+/// is neither on air nor backstage.
 pub fn admit_report(view: &RoomView, present: &[PresentAnchor], now: UnixMs) -> Admission<RoomWrite> {
     let Some(live) = view.live.as_ref().filter(|_| view.is_open()) else { return Admission::AlreadyDone };
     let is_here = |user: &UserId| present.iter().any(|anchor| anchor.user == *user);

@@ -101,7 +101,8 @@ proptest! {
                     apply(&room, &RoleOrder::Transfer { to: standing(to), by: standing(by) }).ok()
                 }
                 Step::Ban(by, to) => {
-                    // The callers check the same: the actor is not banned, and bans another user.
+                    // The callers of `admit_ban` check the same: the actor is not banned, and bans another
+                    // user.
                     let may = by != to && !banned(&room, by) && actor.may(Action::Ban(Some(target)));
                     let order = BanOrder { user: id(CAST[to].0), name: None, by: None };
                     may.then(|| admitted(&room, admit_ban(&room, &order, NOW).unwrap()))

@@ -80,7 +80,8 @@ pub enum RoomWrite {
     /// Writes or deletes one user, and deletes the record of another if necessary. The rest of the room is
     /// unchanged. `by`: host who asked for it.
     User { id: UserId, user: Option<User>, forgotten: Option<UserId>, by: Option<UserId> },
-    /// Writes the request to record the present broadcast. The rest of the room is unchanged.
+    /// Writes the request that starts or stops a recording of the present broadcast. The rest of the room is
+    /// unchanged.
     Recording(RecordingRequest),
     /// Writes the roles of users. The rest of the room is unchanged. `by`: host who asked for it.
     Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
@@ -246,9 +247,9 @@ pub fn admit_backstage(
     }
 }
 
-/// Returns the meta of a room that starts. A delayed create may have read a revision that the epochs of an
-/// earlier room with the same id have passed since. The revision at which the create was committed is above
-/// all of them.
+/// Returns the meta of a room that starts, with `last_epoch` raised if necessary. A delayed create may have
+/// read a revision that the epochs of an earlier room with the same id have passed since. The revision at
+/// which the create was committed is above all of them.
 fn landed(meta: &StoredValue<Meta>) -> Meta {
     let landed = Epoch(meta.mod_revision.unsigned_abs());
     Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() }

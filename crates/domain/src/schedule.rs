@@ -8,7 +8,7 @@
 //! does it and however often the leader changes.
 //!
 //! A start time is wall-clock time. A step of this node's wall clock must not start a room early, so
-//! [`SteadyWallClock`] follows a step only after it has lasted for 30 s.
+//! [`SteadyWallClock`] follows a step only after it has lasted for [`LASTING`].
 //!
 //! Owns these rules, and the time of the next attempt for each room. Never writes.
 
@@ -36,7 +36,8 @@ const FURTHEST: Duration = Duration::from_secs(366 * 86_400);
 const RETRY: Duration = Duration::from_secs(2);
 /// Longest time between two rounds while a room waits: a step of the wall clock is noticed within it.
 const ROUND: Duration = Duration::from_secs(5);
-/// Largest deviation of the wall clock that is followed at once, in milliseconds: NTP corrects slowly.
+/// Largest deviation of the wall clock that is followed at once, in milliseconds. The slow corrections by NTP
+/// stay below it.
 const DRIFT: i64 = 1_000;
 /// Time for which a step of the wall clock must last before it is followed.
 const LASTING: Duration = Duration::from_secs(30);

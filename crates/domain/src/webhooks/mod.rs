@@ -90,7 +90,7 @@ pub struct EndpointState {
 pub struct WaitingRoom {
     /// Oldest undelivered event of the room.
     pub from: Cursor,
-    /// Failed attempts for that event.
+    /// Number of failed attempts for the oldest event.
     pub attempts: u32,
     /// Time of the first failed attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ pub struct WaitingRoom {
 #[serde(rename_all = "camelCase")]
 pub struct Unavailable {
     pub since: UnixMs,
-    /// Failed attempts since then.
+    /// Number of failed attempts since `since`.
     pub attempts: u32,
     pub next: UnixMs,
     pub error: String,

@@ -12,7 +12,7 @@ use crate::restart::Backoff;
 
 /// Delays between attempts while the endpoint does not answer.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), max: Duration::from_secs(300) };
-/// Longest wait that `Retry-After` of an endpoint causes.
+/// Longest wait that an endpoint's `Retry-After` can cause.
 const MOST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
