@@ -16,9 +16,10 @@ use crate::support::until;
 use crate::ws::client::Client;
 
 const ROOM: &str = "demo";
-/// Number of rounds that are measured. Each round sends more than 40 MB.
+/// Number of measured rounds. Each round sends more than 40 MB.
 const ROUNDS: usize = 4;
-/// Memory that the allocator may retain. A single retained message of ten megabytes would exceed it.
+/// Tolerated growth, because the allocator may retain memory. A single retained message of ten megabytes
+/// exceeds it.
 const LEEWAY_KB: u64 = 6 * 1024;
 
 #[actix::test]

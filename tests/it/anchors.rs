@@ -23,7 +23,7 @@ use crate::support::{PATIENCE, opus, pause_async, until};
 const LONG: Duration = Duration::from_secs(60);
 /// One second of audio, in frames.
 const SECOND: u64 = 50;
-/// A fifth of a second.
+/// A fifth of a second of audio, in frames.
 const FEW: u64 = 10;
 
 #[actix::test]
@@ -107,7 +107,7 @@ async fn disconnected_client_resumes_its_media() {
     let token = anna.resume_token.clone();
     let before = media.progress();
     drop(anna);
-    // Five seconds without a client, measured by the media; none of the media is missing.
+    // The media measure five seconds without a client, and flow on meanwhile.
     let away = media.until("media flows on", |p| p.sent >= before.sent + 5 * SECOND).await;
     assert!(away.received > before.received + 4 * SECOND, "{} after {}", away.received, before.received);
 

@@ -44,7 +44,7 @@ async fn api_keys_work_on_all_nodes() {
     }
     assert_eq!(one.get("/api/rooms").await.json()["rooms"].as_array().unwrap().len(), 5);
 
-    // Known keys work without the store, and none is created or revoked.
+    // Without the store, known keys still work, and keys can be neither created nor revoked.
     etcd.stop();
     until("the node has lost the store", async || {
         let keys = one.state_of("api_key_watch").await;

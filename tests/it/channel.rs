@@ -257,7 +257,7 @@ impl Events {
         Self { chunks: Box::pin(response), text: String::new(), last_id: String::new() }
     }
 
-    /// Waits until the response ends; skips the events before.
+    /// Waits until the response ends. Skips its remaining events.
     pub async fn ends(&mut self) {
         let ended = async { while self.chunks.next().await.is_some_and(|chunk| chunk.is_ok()) {} };
         tokio::time::timeout(EVENT_WITHIN, ended).await.expect("the response ends");

@@ -104,7 +104,7 @@ fn row(cells: &[&str]) -> String {
     cells.join(" | ")
 }
 
-/// For each table row of the section whose first cell is a number, returns the first three cells. Sorted.
+/// Returns the first three cells of each table row in the section whose first cell is a number. Sorted.
 fn documented(section: &str) -> Vec<String> {
     let text = include_str!("../../docs/signalling.md");
     let (_, rest) = text.split_once(&format!("\n{section}\n")).expect("the section");

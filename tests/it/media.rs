@@ -230,7 +230,7 @@ impl Room {
         self.ffmpeg = Ffmpeg::spawn(&command(self.port)).unwrap();
     }
 
-    /// Feeds the packager from FFmpeg until its playlist is as wanted.
+    /// Feeds the packager from FFmpeg until its playlist satisfies `wanted`.
     async fn pump_until(&mut self, wanted: impl Fn(&Playlist) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         let mut buffer = vec![0; 64 * 1024];

@@ -128,7 +128,7 @@ impl House {
         }
     }
 
-    /// Puts the room on air here.
+    /// Puts the room on air on this mixer.
     async fn assign(&self) {
         let meta = Meta {
             pin: Pin::new("abc123").unwrap(),

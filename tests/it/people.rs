@@ -194,7 +194,7 @@ async fn invite(node: &Node, user: &str) -> Answer {
     node.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": user})).await
 }
 
-/// Joins and skips other messages until the answer.
+/// Joins, and skips messages until the answer.
 async fn join(client: &mut Client) {
     let id = client.begin("join", json!({})).await;
     in_time("the answer", async {
@@ -238,7 +238,8 @@ fn filled(path: &str) -> String {
         .replace("{person}", "0123456789abcdef")
 }
 
-/// Returns the codes named by an operation's refusals: words with an underscore, or one of the three without.
+/// Returns the codes in the descriptions of an operation's refusals: words with an underscore, or one of the
+/// three words without one.
 fn codes(operation: &Value) -> Vec<String> {
     let refusals =
         operation["responses"].as_object().unwrap().iter().filter(|(status, _)| *status >= &"400".to_owned());

@@ -1,4 +1,5 @@
-//! Fields of a room on real nodes: changed on air, kept by the store, obeyed by listener nodes and leader.
+//! Fields of a room on real nodes: changed on air, kept by the store, applied by listener nodes and the
+//! leader.
 
 use serde_json::{Value, json};
 

@@ -61,7 +61,7 @@ pub async fn tuned_in(target: &Target, mode: Mode, hz: f64) -> Listener {
     }
 }
 
-/// Asserts that only the tone was heard, without gaps and protocol violations.
+/// Asserts that only the tone was heard, without gaps or protocol violations.
 fn assert_only(heard: &HeardAudio, hz: f64, others: &[f64]) {
     assert_eq!(heard.violations, Vec::<String>::new());
     assert_eq!(heard.gaps, vec![]);

@@ -122,7 +122,7 @@ async fn rolling_restart_loses_nothing() {
         while !over.get() {
             match listener.hear(Duration::from_secs(1)).await {
                 Ok(more) => heard = more,
-                // Like a player, it continues from its position.
+                // Like a player, the listener continues from its position.
                 Err(refused) => report(format!("refused once: {refused}")),
             }
         }

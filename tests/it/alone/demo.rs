@@ -22,7 +22,8 @@ const BUILT_WITHIN: Duration = Duration::from_secs(1200);
 const ON_AIR_WITHIN: Duration = Duration::from_secs(120);
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Returns ports that no other node of this test run uses: any free ones, and a separate RTP range per demo.
+/// Returns ports that no other node of this test run uses: free ports, and a separate RTP range for each
+/// demo.
 fn ports(rtp: &'static str) -> [(&'static str, &'static str); 5] {
     let any = "127.0.0.1:0";
     [
@@ -130,7 +131,7 @@ fn shown<'a>(screen: &'a str, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("{name} is not on the screen: {screen}")).trim()
 }
 
-/// Listens with nothing but the page's URL, as a listener gets it.
+/// Listens with only the page's URL, which is all that a listener gets.
 async fn hear_it(page: &str) {
     let (page, token) = page.split_once("#token=").unwrap();
     let (base_url, room) = page.split_once("/listen/").unwrap();

@@ -1,4 +1,4 @@
-//! The pages in a Chromium from which APIs that the oldest supported browsers lack have been removed.
+//! The pages in a Chromium without the APIs that the oldest supported browsers lack.
 
 use serde_json::json;
 

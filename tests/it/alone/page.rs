@@ -45,7 +45,7 @@ async fn page_plays_without_media_source() {
     let node = Node::start(&[]).await;
     node.room_on_air("live").await;
     let _speaker = Studio::managed(&node).await.speak(&node, "live", 440).await;
-    // Chromium's own HLS player does not start with a playlist that holds less than it buffers.
+    // Chromium's own HLS player starts only if the playlist holds as much as the player buffers.
     let mut listener = tuned_in(&node.target("live").await, Mode::Segments, 440.0).await;
     listener.hear_segments(3).await.unwrap();
     let page = format!("{}/listen/live#token={}", node.hls, node.token("live").await);

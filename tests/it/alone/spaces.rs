@@ -90,7 +90,7 @@ async fn spaces_app_works_end_to_end() {
     press(&mut pages, "Ann", "#sure-yes").await;
     until_text(&mut pages, "Bob", "#refused", "The host removed you from this space.").await;
 
-    // The host ends the space; pages and list follow, and the recording is there.
+    // The host ends the space; the pages and the list show that, and the recording is offered.
     press(&mut pages, "Ann", "#end").await;
     press(&mut pages, "Ann", "#sure-yes").await;
     for name in ["Ann", "Bob", "Eve"] {
@@ -124,7 +124,7 @@ async fn chat(pages: &mut Pages) {
     until_text(pages, "Ann", "#messages .text", "Thank you!").await;
 }
 
-/// Reacts until the host sees it: a reaction is shown for three seconds.
+/// Sends reactions until the host sees one, because a reaction is shown for only three seconds.
 async fn react(pages: &mut Pages) {
     let pages = tokio::sync::Mutex::new(pages);
     until("Ann sees a reaction of Eve", async || {

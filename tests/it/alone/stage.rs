@@ -63,7 +63,7 @@ async fn listener_speaks_on_invitation() {
     }
 }
 
-/// The page of a browser that plays only after a tap: the tap during the countdown is enough.
+/// Tests a browser that plays only after a tap: a tap during the countdown is enough.
 #[actix::test]
 async fn waiting_page_plays_when_backstage_goes_live() {
     let node = Node::start(&[]).await;

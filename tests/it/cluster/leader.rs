@@ -93,8 +93,8 @@ async fn room_status_follows_heartbeats() {
     };
     let both = |status: &str| (status.to_owned(), status.to_owned());
     within("both show it on air", LONG, async || shown().await == both("onair")).await;
-    // The room's keys do not change: the heartbeats of its modules end, and no other module can take the
-    // room.
+    // Only the heartbeats of the room's modules end. No other module can take the room, so its keys do not
+    // change.
     media.kill();
     within("both show it degraded", LONG, async || shown().await == both("degraded")).await;
     media.run();

@@ -205,7 +205,7 @@ async fn listener_node_tells_every_end() {
     }
 }
 
-/// Listens, in spite of faults, until the tone is heard in a segment at or above this number.
+/// Listens, in spite of faults, until the tone is heard in segment `sequence` or later.
 async fn heard_beyond(listener: &mut Listener, sequence: u64) {
     let end = Instant::now() + LONG;
     loop {

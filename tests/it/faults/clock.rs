@@ -19,7 +19,7 @@ use crate::support::until;
 
 const ROOM: &str = "live";
 const HOUR_MS: u64 = 3_600_000;
-/// Duration of media that a listener must hear after each clock step, at most [`GOAL`] late.
+/// Duration of media that a listener must hear after each clock step, within [`GOAL`] more.
 const HEARD: Duration = Duration::from_secs(3);
 const GOAL: Duration = Duration::from_secs(1);
 /// Time limit for three watchdog timeouts of 2 s, then a new Janus room.
@@ -134,7 +134,8 @@ async fn key_with(node: &Node, token: &str) -> u16 {
     request("GET", &url, &[("authorization", &format!("Bearer {token}"))], None).await.status
 }
 
-/// A libfaketime clock, read by a process for each wall clock query; the machine's clock stays unchanged.
+/// A libfaketime clock, which programs read at each query of the wall clock; the machine's clock stays
+/// unchanged.
 struct Clock {
     folder: tempfile::TempDir,
 }
@@ -180,7 +181,7 @@ impl Clock {
     }
 }
 
-/// Returns the library's path, which depends on the architecture in Debian.
+/// Returns the library's path, which in Debian depends on the architecture.
 fn library() -> PathBuf {
     let at = |name| PathBuf::from(format!("/usr/lib/{name}/faketime/libfaketimeMT.so.1"));
     let mut places = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(at).into_iter();

@@ -98,7 +98,7 @@ async fn longest_silence(listener: &mut Listener, done: impl Future<Output = ()>
     let listening = async {
         let (mut last, mut more) = (Instant::now(), 5);
         while more > 0 {
-            // Refused while its room is rebuilt; a player retries, too.
+            // Fails while the room is rebuilt; a player retries, too.
             if listener.hear(SIP).await.is_ok() {
                 longest = longest.max(last.elapsed().saturating_sub(SIP));
                 last = Instant::now();

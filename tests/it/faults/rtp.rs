@@ -1,4 +1,4 @@
-//! RTP from Janus to FFmpeg: packets from strangers, and forwarders that something other than the node stops.
+//! RTP from Janus to FFmpeg: packets from strangers, and a forwarder that another program stops.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

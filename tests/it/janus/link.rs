@@ -37,7 +37,7 @@ async fn concurrent_requests_get_their_own_replies() {
 
 #[actix::test]
 async fn failed_connections_leave_nothing() {
-    // Nothing listens there any more.
+    // The listener is dropped at once, so nothing listens on this port.
     let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let unwilling = unwilling_janus().await;
     for (address, attempts) in [(refusing, 10_000), (unwilling, 500)] {

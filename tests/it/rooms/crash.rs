@@ -91,7 +91,7 @@ async fn room_is_degraded_while_node_down() {
     api.until_status("live", "onair").await;
     node.kill();
     api.until_status("live", "degraded").await;
-    // Its two heartbeats have separate leases.
+    // The two heartbeats of the node have separate leases.
     until("neither is there", async || {
         let room = &api.get("/api/rooms/live").await.json()["room"];
         (&room["janus"]["status"], &room["mixer"]["listening"]) == (&Value::Null, &json!(false))

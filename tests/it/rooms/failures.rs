@@ -1,4 +1,4 @@
-//! Tests of FFmpeg and Janus dying or freezing under a room: its listeners lose a moment of media only.
+//! Tests of FFmpeg and Janus dying or freezing under a room: its listeners lose only a moment of media.
 
 use std::time::{Duration, Instant};
 

@@ -121,7 +121,7 @@ async fn removal_works_after_gateway_death() {
     carl.call("join", json!({})).await.unwrap();
     at_bert.until_hears(&[440.0], &[]).await;
     stage.two.as_mut().unwrap().kill();
-    // Nobody ended her session.
+    // Nobody ended her media session, so she is still heard.
     at_bert.until_hears(&[440.0], &[]).await;
     let mut dora = stage.connect(0, "dora", "").await;
     assert_eq!(dora.call("join", json!({})).await.unwrap_err()["data"]["code"], "room_full");
@@ -168,7 +168,7 @@ async fn redis_outage_keeps_connected_anchors() {
         (&json!("unavailable"), &json!(true))
     );
     assert_eq!(stage.connect(0, "carl", "").await.closed().await, 4504, "retryable");
-    // Media flows on.
+    // The media flow on.
     media.until_hears(&[660.0], &[]).await;
     anna.call("mute", json!({})).await.expect("what needs no presence works");
     anna.call("unmute", json!({})).await.unwrap();

@@ -31,7 +31,7 @@ async fn ice_restart_survives_network_change() {
     anna.negotiate(&at_anna, at_anna.offer()).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
 
-    // And back, with a candidate that is sent after the answer.
+    // Move back, and send a candidate after the answer.
     at_anna.move_to(home).await;
     at_bert.until_hears(&[], &[440.0]).await;
     anna.negotiate(&at_anna, at_anna.offer_without_candidates()).await;

@@ -7,7 +7,8 @@ use super::{add_to_table, report};
 
 /// Environment variable with the path of the table file.
 const TABLE: &str = "FAULT_TABLE";
-/// Allowed factor over the goal. Machines are shared: more than ten times the goal is broken, not slow.
+/// Allowed factor over the goal. Machines are shared, but a recovery above ten times the goal is broken, not
+/// slow.
 const SLACK: u32 = 10;
 
 /// Returns true under `make faults`, which runs all tests at their full length.

@@ -68,7 +68,8 @@ impl Netns {
     /// Drops each UDP packet that arrives in the namespace or is sent from it, without an error to the sender
     /// outside. TCP passes.
     pub fn drop_udp(&self) {
-        // The table of local addresses comes first by default, and no rule can precede it.
+        // By default the table of local addresses comes first, and no rule can precede it: move it behind the
+        // new rule.
         self.inside(&["rule", "add", "pref", "10", "ipproto", "udp", "blackhole"]);
         self.inside(&["rule", "add", "pref", "20", "table", "local"]);
         self.inside(&["rule", "del", "pref", "0"]);
@@ -109,7 +110,7 @@ impl Netns {
     }
 
     /// Creates a link. `first`: the address at this end; the next one is inside. The scope is not global, so
-    /// that others do not choose these addresses.
+    /// that other programs do not choose these addresses.
     fn cable(&self, here: &str, there: &str, first: u8) {
         let ends = [self.address(first), self.address(first + 1)].map(|address| format!("{address}/30"));
         ip(&["link", "add", here, "type", "veth", "peer", "name", there, "netns", &self.name]);

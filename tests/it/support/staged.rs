@@ -263,7 +263,7 @@ fn parts_of(take: Take) -> Vec<Bytes> {
         if packet[1] & 0x40 != 0 {
             if frames % 9 == 0 {
                 let mut begun = tables.iter().copied().copied().collect::<Vec<_>>();
-                // Continuity counters go on.
+                // Continue the counters of the copied tables.
                 begun.iter_mut().for_each(|table| table[3] = table[3] & 0xf0 | ((frames / 9) & 0x0f) as u8);
                 parts.push(begun.concat());
             }

@@ -1,7 +1,8 @@
 //! A network interface for the test with two addresses, for clients that move from one to the other.
 //!
-//! Both are on one interface, because Janus (libnice) sends through the interface of its socket, regardless
-//! of the routes. Owns: the interface. Never does: touch one that it did not create. Requires root.
+//! Both addresses are on one interface, because Janus (libnice) sends through the interface of its socket,
+//! regardless of the routes. Owns: the interface. Never does: touch one that it did not create. Requires
+//! root.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -21,7 +22,7 @@ impl TwoHomes {
         let (here, there) = (made.interface.as_str(), format!("st{pid}t{n}"));
         ip(&["link", "add", here, "type", "veth", "peer", "name", &there]);
         for address in made.addresses() {
-            // Not of global scope, so that others do not choose these addresses.
+            // Not of global scope, so that other programs do not choose these addresses.
             ip(&["addr", "add", &format!("{address}/32"), "scope", "link", "dev", here]);
         }
         ip(&["link", "set", here, "up"]);

@@ -46,7 +46,7 @@ export class Connection {
       return await this.rpc.call(method, params, timeoutMs);
     } catch (error) {
       const problem = problemOf(error, 'internal');
-      // The server's own time limit is shorter, so a working connection would have delivered its error.
+      // No answer arrived, not even the server's timeout error, so the connection counts as lost.
       if (problem.code === 'timeout' && !this.over) this.fall(problem);
       throw error;
     }

@@ -8,8 +8,8 @@
 //   closed  ◀── left, or failed for good (from anywhere)
 //
 // Invariants: the peer connection outlives the socket. It is given up only if the server resumed nothing, or if an
-// ICE restart did not restore it. A working socket is kept, and with it the user's lock: failures above it are
-// retried with another `join`.
+// ICE restart did not restore it. A working socket is kept, and with it the user's lock: failures that leave it
+// working are retried with another `join`.
 
 import { backoff } from './backoff.js';
 import type { Problem } from './errors.js';
@@ -43,7 +43,7 @@ export type Effect =
   | 'end';
 
 const LINK_TIMEOUT_MS = 15_000;
-/** A connection that lasted this long was good: the next failure counts as the first one. */
+/** After a connection that lasted this long, the next failure counts as the first one. */
 const STEADY_MS = 10_000;
 /** Number of failures after which even a session that is resumed each time is given up. */
 const STUBBORN = 3;

@@ -1,4 +1,4 @@
-// List of microphones, and opening one, with an error that names the remedy.
+// Lists the microphones and opens one. Each kind of failure has a code of its own.
 
 import { StentorError } from './errors.js';
 

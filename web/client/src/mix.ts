@@ -4,7 +4,7 @@
 
 import type { Environment } from './environment.js';
 
-/** Levels below this are unchanged; those above are compressed, in dB. */
+/** Level in dB above which the mix is compressed; lower levels are unchanged. */
 const THRESHOLD_DB = -3;
 const RATIO = 20;
 /**

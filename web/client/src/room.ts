@@ -228,7 +228,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
   }
 
   /**
-   * Statistics of the call; rates are since the last call of this method. `null` while there is no peer connection.
+   * Returns statistics of the connection. Rates cover the time since this method was last called. `null`
+   * while there is no peer connection.
    */
   async stats(): Promise<RoomStats | null> {
     const { peer } = this;

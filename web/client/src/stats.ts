@@ -65,8 +65,8 @@ function flow(
 }
 
 /**
- * Rates a call: limits at which speech begins to suffer, and at which it is hard to follow (compare ITU-T G.114 for
- * delay).
+ * Rates a call by two limits: one at which speech begins to suffer, and one at which it is hard to follow
+ * (compare ITU-T G.114 for delay).
  */
 function judge(roundTripMs: number | null, sent: FlowStats, received: FlowStats): Quality {
   const losses = [sent.lossRatio, received.lossRatio].filter((loss) => loss !== null);

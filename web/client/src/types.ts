@@ -9,7 +9,7 @@ export interface RoomOptions {
   url: string;
   /** The user's token, or a function that provides one for each connection, since tokens expire. */
   token: string | (() => string | Promise<string>);
-  /** The room's pin, where the application asks for it. */
+  /** The room's pin, if the application asks its user for it. */
   pin?: string;
   /** Name shown to others: 1 to 64 characters. */
   displayName?: string;

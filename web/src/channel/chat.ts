@@ -1,4 +1,4 @@
-// The chat of a room: messages, the pinned one, and the field to write. A host also deletes and pins.
+// The chat of a room: messages, the pinned message, and the input field. A host also deletes and pins.
 
 import { moderates, StentorError, type ChannelState, type Message, type Person, type Problem, type RoomChannel } from '@stentor/client';
 import { byId, remembered, toast, write } from '../dom';

@@ -42,7 +42,7 @@ export interface RoomLine {
   /** Time at which the room goes on air by itself, as in RFC 3339. */
   startsAt?: string;
   onAirSince?: number;
-  /** Why the latest broadcast ended; absent on air. */
+  /** Reason for the end of the latest broadcast; absent on air. */
   endReason?: string;
   title?: string;
   description?: string;

@@ -13,7 +13,7 @@ export function setEnds(fragments: { readonly end: number; endDTS?: number }[]):
 
 /** Idle time longer than hls.js needs between two parts. */
 const IDLE_MS = 100;
-/** Distance of the playlist's end from the buffer's end that is more than a part about to be loaded. */
+/** Distance between the ends of buffer and playlist that exceeds a part about to be loaded. */
 const UNFETCHED_SECONDS = 0.3;
 /** Amount of audio buffered ahead of the playhead with which hls.js may be idle on purpose. */
 const AHEAD_SECONDS = 5;
@@ -30,7 +30,7 @@ export interface FetchLook {
   edge: number;
 }
 
-/** Returns true if loading has stopped, when hls.js has been idle for `idleMs`. */
+/** Returns true if loading has stopped, given that hls.js has been idle for `idleMs`. */
 export function stopped({ idle, position, bufferEnd, edge }: FetchLook, idleMs: number): boolean {
   const starving = bufferEnd - position < AHEAD_SECONDS;
   return idle && idleMs >= IDLE_MS && starving && edge - bufferEnd > UNFETCHED_SECONDS;

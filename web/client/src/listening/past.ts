@@ -15,8 +15,8 @@ export const LEAST_BACK_SECONDS = 5;
 const INSIDE_SECONDS = 6;
 
 /**
- * Returns the position of a moment, or the nearest position in the playlist that its start will not overtake
- * soon. Returns `null` for a playlist without dates.
+ * Returns the position of a moment, moved into the playlist and away from its start, which is about to move
+ * on. Returns `null` for a playlist without dates.
  */
 export function positionOf(segments: readonly DatedSegment[], moment: number): number | null {
   const dated = segments.filter(({ programDateTime }) => programDateTime !== null);

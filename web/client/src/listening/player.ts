@@ -46,7 +46,10 @@ const LOOK_MS = 500;
 const MOTION_LOOK_MS = 100;
 /** Interval of checks from `playing` until the playhead moves, to measure the first sound. */
 const FIRST_LOOK_MS = 10;
-/** Buffered audio that a playhead needs to move: Chromium requires twice as much after every stall, up to 3 s. */
+/**
+ * Amount of buffered audio with which playback can go on. Chromium by itself requires twice as much after
+ * every stall, up to 3 s.
+ */
 const ENOUGH_SECONDS = 0.5;
 /** Audio that a playlist must hold for a start without a stall. */
 const ENOUGH_TO_START_SECONDS = 1;
@@ -87,7 +90,7 @@ export class Player {
    */
   private hlsClass: typeof Hls | null | undefined;
   private wanted = false;
-  /** Moment in the past that is heard, in milliseconds since the Unix epoch; null near live. */
+  /** Position in the past, as a moment in milliseconds since the Unix epoch; null near live. */
   private back: number | null = null;
   /** True if `hls` has the playlist of the past. */
   private past = false;
