@@ -30,7 +30,7 @@ pub struct ApiKeyId(Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct KeyName(Arc<str>);
 
-/// SHA-256 of the text of a key, in hex where it is stored.
+/// SHA-256 of the text of a key; stored in hex.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyDigest(pub [u8; 32]);

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 /// Period before the expiry of a certificate in which the node warns.
 pub const NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// State of watched files. `S`: stamp of the files; it differs whenever they may have changed.
+/// State of watched files. `S`: stamp that differs whenever the files may have changed.
 #[derive(Debug)]
 pub struct WatchedFiles<S> {
     read: S,

@@ -1,4 +1,4 @@
-//! Address of a client behind proxies, and the key under which an address is limited. Pure.
+//! Address of a client behind proxies, and the key under which limits count an address. Pure.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -55,9 +55,9 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns the key under which an address is limited; `None` for loopback, private and link-local addresses
-/// (RFC 1918, RFC 3927, RFC 4193, RFC 4291). Such an address often belongs to a proxy, or to the gateway of a
-/// container network, that all clients share.
+/// Returns the key under which limits count an address; `None` for loopback, private and link-local addresses
+/// (RFC 1918, RFC 3927, RFC 4193, RFC 4291), which are not limited. Such an address often belongs to a proxy,
+/// or to the gateway of a container network, that all clients share.
 pub fn limited(address: IpAddr) -> Option<IpAddr> {
     let address = address.to_canonical();
     let local = match address {

@@ -62,7 +62,7 @@ pub enum Duplicate {
     Replace,
 }
 
-/// Lifetimes of the records, each counted from its last renewal.
+/// Lifetimes of the records of locks, gateways and presence, each counted from the last renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
     pub lock: Duration,

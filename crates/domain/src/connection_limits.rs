@@ -371,7 +371,7 @@ mod tests {
     }
 
     proptest! {
-        /// No distribution of calls over time gets more of them admitted than burst and rate allow.
+        /// For any distribution of calls over time, at most as many are admitted as burst and rate allow.
         #[test]
         fn call_rate_never_exceeds_bucket(gaps in prop::collection::vec(0_u64..200, 1..500)) {
             let mut guard = ConnectionLimiter::new(&LIMITS, ms(0));

@@ -442,7 +442,8 @@ fn sends_away(label: MarkLabel) -> bool {
     }
 }
 
-/// Returns the modules with the label `draining` that have no assigned room and that no key of a room names.
+/// Returns the modules with the label `draining` that have no assigned room and are named in no key of a
+/// room.
 fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<DrainedLabel> {
     let holds = |kind, id: &ModuleId| {
         let held = |view: &RoomView| match kind {

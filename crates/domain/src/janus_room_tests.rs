@@ -44,7 +44,7 @@ fn removed_user_is_kicked_twice_per_connection() {
     know(&mut view, "bob", Some(UnixMs(9)));
     let later = NOW + Duration::from_secs(10);
     assert_eq!(expelled(&mut machine, &view, later), ["bob"]);
-    // By the time `landed`, the joins that were under way have been carried out.
+    // At the time `landed`, all joins that were in progress have been carried out.
     let Plan::Wait { until: Some(landed), .. } = machine.plan(&view, later, UnixMs(0)) else {
         panic!("waits")
     };

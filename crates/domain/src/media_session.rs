@@ -198,7 +198,7 @@ impl JanusAssignment {
 
 impl End {
     /// Returns the shortest delay before the client connects and joins again. `None`: the client is not asked
-    /// to.
+    /// to reconnect.
     pub fn reconnect_after(self) -> Option<Duration> {
         match self {
             Self::JanusMoved | Self::MediaOver | Self::Draining => Some(Duration::from_millis(200)),

@@ -116,8 +116,8 @@ impl ReservedNumbers {
 }
 
 impl Reservation {
-    /// Returns a reservation if numbers are needed, otherwise `None`. `sequence` is the known key, `epoch`
-    /// the one to reserve under.
+    /// Returns a reservation if numbers are needed, otherwise `None`. `sequence`: the known key; `epoch`: the
+    /// epoch under which to reserve.
     pub fn due(
         reserved: Option<ReservedNumbers>,
         sequence: Option<StoredValue<SequenceState>>,

@@ -41,7 +41,7 @@ pub struct MixerPolicy {
     pub backoff: Backoff,
     /// Number of crashes per window above which FFmpeg counts as being in a crash loop.
     pub crashes: Budget,
-    /// Longest time without audio from FFmpeg while Janus forwards. The packager's silence is not audio.
+    /// Longest time without audio from FFmpeg while Janus forwards. Silence from the packager does not count.
     pub watchdog: Duration,
     /// Base URL for listener nodes, written to the mixer key as `hlsUrl`, e.g. `http://10.0.0.7:8080`.
     pub hls_base: String,

@@ -49,7 +49,7 @@ pub enum RewindDuty {
     Nothing,
 }
 
-/// Returns the task of mixer `me`. `kept` is the broadcast of which it has a window.
+/// Returns the task of mixer `me`. `kept`: broadcast whose window it has.
 pub fn duty(view: &RoomView, me: &ModuleId, default: Duration, kept: Option<&Nonce>) -> RewindDuty {
     let live = view.live.as_ref().filter(|_| view.is_on_air());
     let wanted = live.filter(|_| is_mixed_by(view, me)).zip(offered(view, default));

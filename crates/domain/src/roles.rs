@@ -11,8 +11,8 @@
 //!
 //! The token of a user says host or anchor. A role assigned in the room takes its place, for every token of
 //! the user, until the application invites the user with another role. A room can have several hosts, with
-//! equal rights. A host gives up the role only to another user, so the actions of hosts leave the room with a
-//! host.
+//! equal rights. A host gives up the role only to another user, so no action of a host leaves the room
+//! without one.
 //!
 //! A listener is off the stage: none of the user's tokens is valid for speaking, and all of them remain valid
 //! for listening. Code that checks an anchor must call [`RoomView::is_off_stage`].
@@ -117,7 +117,7 @@ impl From<UserRole> for RoomRole {
     }
 }
 
-/// Returns the role in force of a user whose token claims `claimed`.
+/// Returns the role that is in force for a user whose token claims `claimed`.
 pub fn in_force(users: &Users, user: &UserId, claimed: UserRole) -> RoomRole {
     users.get(user).and_then(|user| user.assigned).unwrap_or(claimed.into())
 }

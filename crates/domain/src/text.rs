@@ -95,7 +95,7 @@ fn visible_line(chars: impl Iterator<Item = char>) -> Option<String> {
 }
 
 /// Returns true if an opaque id is safe to show and to log: no control, format or other invisible character,
-/// no space other than ASCII's, and none at its ends.
+/// no space other than U+0020, and none at its ends.
 pub fn is_plain_id(text: &str) -> bool {
     let is_plain = |c: char| match c.general_category() {
         GeneralCategory::Control

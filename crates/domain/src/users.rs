@@ -12,8 +12,8 @@
 //! A kick is a ban that the leader lifts after [`KICK`]. It disconnects the user everywhere; afterwards, the
 //! user's tokens are valid again. A ban replaces a kick; a kick of a banned user changes nothing.
 //!
-//! A ban holds for anchors and listeners alike, by the subject of their tokens. Invited users are recorded to
-//! make the list of users complete. No permission depends on such a record, so the oldest one may be
+//! A ban applies to anchors and listeners alike, by the subject of their tokens. Invited users are recorded
+//! to make the list of users complete. No permission depends on such a record, so the oldest one may be
 //! forgotten. Bans, and roles given in the room, are never forgotten while the room exists. Code that checks
 //! a token must also call [`RoomView::is_banned`].
 //!

@@ -8,7 +8,8 @@ use super::keys::ModuleKind;
 use super::model::{Heartbeat, MixerState};
 use super::view::Modules;
 
-/// Returns the reason why no forwarder may be started to the mixer that this key names; `None` if one may.
+/// Returns the reason why no forwarder may be started to the mixer that this key names; `None` if one may be
+/// started.
 pub fn rtp_refusal(mixer: &MixerState, modules: &Modules) -> Option<String> {
     let Some(heartbeat) = heartbeat(&mixer.id, modules) else { return Some(no_heartbeat(&mixer.id)) };
     // A mixer of an earlier version announces no RTP addresses.

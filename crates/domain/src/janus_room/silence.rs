@@ -12,7 +12,7 @@ use crate::model::{ForwarderState, JanusStatus, MixerState};
 use crate::plan::Plan;
 use crate::view::{RoomView, Rooms, StoredValue};
 
-/// Interval between two checks whether something else stopped the forwarder. `RELIST_SILENT` applies while
+/// Interval between two checks that nothing else has stopped the forwarder. `RELIST_SILENT` applies while
 /// nothing arrives at the mixer.
 const RELIST_EVERY: Duration = Duration::from_secs(30);
 const RELIST_SILENT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! Profile of a room: fields that the application sets at creation and changes at any time, also on air.
+//! Profile of a room: fields that the application sets at creation and can change at any time, even on air.
 //!
 //! ```text
 //! profile + JSON merge patch (RFC 7396) ── merged ──▶ profile | ProfileError naming the field

@@ -28,7 +28,7 @@ impl RateLimiter {
         Self { rate, expected: HashMap::new() }
     }
 
-    /// Takes one request of a client.
+    /// Counts one request of a client.
     ///
     /// # Errors
     /// The client has sent too many requests. The value is the time until the next one is accepted.

@@ -62,7 +62,7 @@ pub enum Effect {
     },
 }
 
-/// State as the store has it.
+/// State of an endpoint as the store has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredState {
     /// `None`: the endpoint has none yet, and begins after the newest event.
@@ -341,7 +341,7 @@ impl Delivery {
         }
     }
 
-    /// Gives up events whose attempts are used up, and those that leave the ledger.
+    /// Gives up events whose attempts are used up, and events that are about to leave the ledger.
     fn give_up(&mut self, now: Duration, wall: UnixMs) {
         let limit = self.retention.saturating_sub(LEAVES_EARLY);
         let ids: Vec<RoomId> = self.rooms.keys().cloned().collect();

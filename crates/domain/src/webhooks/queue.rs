@@ -1,6 +1,6 @@
 //! Undelivered events of one room, and the outage of an endpoint, in memory and in the store.
 //!
-//! Memory has monotonic times, the store has times of a wall clock. Owns: both forms, and the delays.
+//! Times are monotonic in memory, and wall-clock times in the store. Owns: both forms, and the delays.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Queue {
         }
     }
 
-    /// Begins with the next event of the room.
+    /// Removes the first event, and begins with the next event of the room.
     pub fn advance(&mut self, now: Duration) {
         let after =
             |(cursor, _): (Cursor, UnixMs)| Cursor { index: cursor.index.saturating_add(1), ..cursor };
