@@ -104,7 +104,7 @@ impl EdgeRoom {
         self.files.len()
     }
 
-    /// Sets the broadcast that is on air. Nothing of an earlier one is served any more.
+    /// Sets the broadcast that is on air. Media of an earlier broadcast are no longer served.
     pub fn live(&self, nonce: &Nonce) {
         self.shown.change(|shown| {
             let is_new = !shown.is_of(nonce);

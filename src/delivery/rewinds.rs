@@ -55,8 +55,8 @@ impl Rewinds {
         self.write().clear();
     }
 
-    /// Returns the work that reads a segment; `None` if no window has it. The segment may be erased before it
-    /// is read.
+    /// Returns a closure that reads a segment from the disk; `None` if no window has it. The segment may be
+    /// erased before it is read.
     pub fn segment(
         &self,
         room: &RoomId,

@@ -152,7 +152,7 @@ impl FfmpegProcess {
         self.pid
     }
 
-    /// Waits for the exit. May be dropped and called again.
+    /// Waits for the exit. The future may be dropped and the function called again.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }

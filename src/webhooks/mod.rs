@@ -1,7 +1,8 @@
 //! Webhooks: signed delivery of events to the endpoints of an application.
 //!
 //! The leader delivers, by the rules of [`domain::webhooks`](crate::domain::webhooks). The room API of every
-//! node reads the progress from the store, and changes it by compare and swap; the leader then follows.
+//! node reads the progress from the store, and changes it by compare and swap; the leader then continues from
+//! the changed progress.
 //!
 //! Owns: the endpoints with their secrets, the requests, and the keys of webhooks in the store. Never does:
 //! decide when to send.

@@ -23,7 +23,7 @@ pub struct BlockingReload<S> {
 }
 
 impl<S> BlockingReload<S> {
-    /// `limit` is the longest wait of a request.
+    /// Begins with the state `first`. `limit`: longest wait of a request.
     pub fn new(first: S, limit: Duration) -> Self {
         Self { state: watch::Sender::new(Arc::new(first)), limit }
     }

@@ -19,7 +19,7 @@ pub enum MediaFile {
     Part { hint: NonceHint, msn: u64, index: u32 },
 }
 
-/// Error for any other name.
+/// Error for a name that has neither of these forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the name of a media file")]
 pub struct NotAMediaFile;
@@ -35,7 +35,8 @@ impl MediaFile {
         }
     }
 
-    /// Media type for the `Content-Type` header (RFC 8216 section 4). The bytes are its ciphertext.
+    /// Media type for the `Content-Type` header (RFC 8216 section 4). The served bytes are the ciphertext of
+    /// such media.
     pub const CONTENT_TYPE: &'static str = "video/mp2t";
 }
 

@@ -21,9 +21,9 @@ pub(super) struct Pace {
     origin: i64,
     /// Frames since the origin.
     frames: u64,
-    /// Frames at the last [`settle`](Self::settle).
+    /// Number of frames at the last [`settle`](Self::settle).
     settled: u64,
-    /// Smallest lag of the media that have arrived since then.
+    /// Smallest lag of the media that have arrived since the last [`settle`](Self::settle).
     least: Option<i64>,
     /// Consecutive silent frames.
     silent: u64,
@@ -95,7 +95,7 @@ impl Pace {
         self.silent
     }
 
-    /// Records that all media that had arrived by `now` are included.
+    /// Records the lag after all media that had arrived by `now` were counted.
     pub fn arrived(&mut self, now: Duration) {
         let lag = self.lag(now);
         self.least = Some(self.least.map_or(lag, |least| least.min(lag)));
@@ -112,7 +112,7 @@ impl Pace {
         }
     }
 
-    /// Starts a new process: no silence is owed, and its media begin now or later.
+    /// Prepares for the media of a new process: no silence is owed, and they begin now or later.
     pub fn new_source(&mut self, now: Duration) {
         self.owed = 0;
         self.least = None;

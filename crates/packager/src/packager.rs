@@ -29,8 +29,8 @@ use stentor_domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last
 /// read before silence is written.
 const OWN_PAUSE: Duration = Duration::from_secs(1);
 
-/// Division of a room into parts and segments. Impossible combinations are corrected, not refused: a segment
-/// holds at least one part, a window at least three target durations.
+/// Division of a room's media into parts and segments. Impossible combinations are corrected, not refused: a
+/// segment holds at least one part, a window at least three target durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackagerConfig {
     /// Duration of a part; rounded up to whole AAC frames.
@@ -51,7 +51,7 @@ pub struct SequenceStart {
     pub discontinuity: u64,
 }
 
-/// Result of one call.
+/// Frames, parts and segments that one call took or published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Frames from FFmpeg. Silence does not count.
@@ -88,11 +88,12 @@ pub struct Packager {
     stream: Arc<LiveStream>,
 }
 
-/// Source of the bytes.
+/// State of the FFmpeg process that writes the bytes.
 #[derive(Debug)]
 enum Process {
     Idle,
-    /// Fewer frames than a part so far. They are held back until the duration of the preceding gap is known.
+    /// The process has written fewer frames than a part. They are held back until the duration of the
+    /// preceding gap is known.
     Fresh {
         reader: AdtsReader,
         held: Vec<Bytes>,
@@ -210,7 +211,7 @@ impl Packager {
         }
     }
 
-    /// Starts a new FFmpeg process, whose media follow those of the previous one.
+    /// Prepares for a new FFmpeg process, whose media follow those of the previous one.
     pub fn begin_incarnation(&mut self, at: Moment) {
         if matches!(self.process, Process::Finished) {
             return;

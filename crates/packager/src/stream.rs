@@ -200,7 +200,8 @@ impl Snapshot {
         self.text.get_or_init(|| playlist.render().into()).clone()
     }
 
-    /// Answers a request for media that do not exist yet: wait, unless no more media will come.
+    /// Returns the answer to a request for media that do not exist: `None`, to wait, unless no more media
+    /// will come.
     fn never_more<T>(&self) -> Answer<T> {
         match self.phase {
             Phase::Live => None,

@@ -1,4 +1,4 @@
-//! Sliding window of segments: listed, held, dropped.
+//! Sliding window of segments. Each is listed in the playlist, then only held in memory, then dropped.
 //!
 //! The ciphertext of a whole segment and the ciphertexts of its parts contain the same media. So while the
 //! parts are held, the ciphertext of the whole segment is made only on request.

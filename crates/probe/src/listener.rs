@@ -102,7 +102,7 @@ struct ListedMedia {
 }
 
 impl Listener {
-    /// Loads the playlist and takes the position at which a player would start.
+    /// Loads the playlist and begins at the position at which a player would start.
     pub async fn open(target: &Target, mode: Mode) -> Result<Self, ProbeError> {
         let path = format!("hls/rooms/{}/index.m3u8", target.room);
         let url = Url::parse(&target.base_url)

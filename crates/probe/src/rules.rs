@@ -121,7 +121,7 @@ fn check_segment(p: &Playlist, segment: &Segment, broken: &mut Vec<String>) {
     check_parts(p, segment, broken);
 }
 
-/// Checks sections 4.4.3.7 and 4.4.4.9.
+/// Checks the rules of sections 4.4.3.7 and 4.4.4.9.
 fn check_parts(p: &Playlist, segment: &Segment, broken: &mut Vec<String>) {
     let (id, target) = (segment.sequence, p.part_target.unwrap_or(f64::INFINITY));
     let last_of_segment = segment.uri.as_ref().map(|_| segment.parts.len().saturating_sub(1));
