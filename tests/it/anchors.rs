@@ -107,7 +107,7 @@ async fn disconnected_client_resumes_its_media() {
     let token = anna.resume_token.clone();
     let before = media.progress();
     drop(anna);
-    // The media measure five seconds without a client, and flow on meanwhile.
+    // Five seconds pass without a client, measured by the media, which flow on.
     let away = media.until("media flows on", |p| p.sent >= before.sent + 5 * SECOND).await;
     assert!(away.received > before.received + 4 * SECOND, "{} after {}", away.received, before.received);
 

@@ -1,4 +1,4 @@
-//! Rules for dependencies: permitted licenses and the one source, as `deny.toml` defines them.
+//! Rules for dependencies: the permitted licenses of `deny.toml`, and crates.io as the only source.
 //!
 //! Owns: reading `deny.toml`, `Cargo.lock` and the output of `cargo tree`. Never does: use the network.
 

@@ -38,8 +38,8 @@ pub fn unexplained_unwrap(source: &Source) -> Vec<String> {
     )
 }
 
-/// Reports sleeps used to wait. A sleep has two valid reasons: between two checks of a condition, and as the
-/// slowness under test. A comment that contains the word "sleep" states the reason.
+/// Reports sleeps used to wait. A sleep is valid only between two checks of a condition, or as the slowness
+/// under test. A comment that contains the word "sleep" must state the reason.
 pub fn sleep_in_test(source: &Source) -> Vec<String> {
     let speaks_of_it = |comment: &str| comment.to_ascii_lowercase().contains("sleep");
     offences(

@@ -226,7 +226,7 @@ async fn figure(node: &Node, name: &str) -> f64 {
     line.unwrap_or(0.0)
 }
 
-/// A mixer that only the room's keys in the store name, and no heartbeat, gets no requests and no RTP.
+/// A mixer gets no requests and no RTP if only the room's keys in the store name it, without a heartbeat.
 #[actix::test]
 async fn forged_mixer_keys_are_not_followed() {
     let house = House::start(1).await;

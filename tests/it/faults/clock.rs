@@ -19,7 +19,7 @@ use crate::support::until;
 
 const ROOM: &str = "live";
 const HOUR_MS: u64 = 3_600_000;
-/// Duration of media that a listener must hear after each clock step, within [`GOAL`] more.
+/// Duration of media that a listener hears after each clock step. The delay is compared with [`GOAL`].
 const HEARD: Duration = Duration::from_secs(3);
 const GOAL: Duration = Duration::from_secs(1);
 /// Time limit for three watchdog timeouts of 2 s, then a new Janus room.
