@@ -1,6 +1,7 @@
 //! Edge cache of this node: the rooms that are mixed on other nodes and have listeners here.
 //!
-//! Owns: the rooms that are followed, and until when. Never does: fetch a playlist (the room's actor does).
+//! Owns: the list of followed rooms, and the time at which each is dropped. Never does: fetch a playlist (the
+//! room's actor does).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -114,7 +115,7 @@ impl EdgeCache {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
 
-    /// Removes the room if nobody has requested it lately. Returns true in this case.
+    /// Removes the room if nobody has requested it lately. Returns true if the room is then not cached.
     pub fn forget_idle(&self, room: &RoomId) -> bool {
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();

@@ -13,7 +13,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::relay_room::Upstream;
 use crate::packager::{MediaError, NonceHint, Rewind};
 
-/// Age up to which the copy is served without asking the mixer: half of a common segment.
+/// Age up to which the copy is served without asking the mixer: half of a typical segment.
 const FRESH: Duration = Duration::from_secs(1);
 
 pub struct EdgeRewind {

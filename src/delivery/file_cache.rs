@@ -75,7 +75,7 @@ impl FileCache {
         Some(request)
     }
 
-    /// Locks the requests. No change is half done after a panic, so a poisoned lock is usable.
+    /// Locks the requests. A panic leaves no change half done, so a poisoned lock is usable.
     fn requests(&self) -> MutexGuard<'_, HashMap<MediaFile, (Duration, Request)>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -77,7 +77,8 @@ struct MixerResponse {
 }
 
 thread_local! {
-    /// Blocking reloads of many rooms wait in parallel, so the number of connections is unlimited.
+    /// HTTP client of this thread. It may open any number of connections, because blocking reloads of many
+    /// rooms wait in parallel.
     static CLIENT: awc::Client = awc::Client::builder()
         .connector(awc::Connector::new().limit(0).timeout(CONNECT))
         .disable_redirects()

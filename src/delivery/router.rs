@@ -28,7 +28,7 @@ pub trait LiveMedia: Send + Sync {
         Err(MediaError::NoRewind)
     }
 
-    /// Returns an init section, part or segment with its content type. Waits for a hinted part.
+    /// Returns a part or segment with its content type. Waits for a hinted part.
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError>;
 
     /// Returns a content key. `grant` is that of the listener's token; `hint` and `index` are `n` and `k` of

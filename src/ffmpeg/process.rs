@@ -81,9 +81,9 @@ impl FfmpegCommand {
         let bind = self.rtp.ip.to_string();
         let bitrate = self.bitrate.to_string();
         // A lost packet leaves a gap, which ADTS cannot express because its frames have no timestamps.
-        // Resampling inserts silence, so that the number of frames matches the elapsed time. Integer samples,
-        // because silence after sound leaves the Opus decoder as ever smaller floating-point numbers. Once
-        // these are subnormal, the filters and the encoder take six times as long.
+        // Resampling inserts silence, so that the number of frames matches the elapsed time. Integer samples
+        // are used because silence after sound leaves the Opus decoder as ever smaller floating-point
+        // numbers. Once these are subnormal, the filters and the encoder take six times as long.
         let filters = format!("aresample=async=1:out_sample_fmt=s32,{}", self.loudness.filters());
         [
             // FFmpeg writes a warning per packet that fails authentication; a flood of them must not fill the

@@ -22,7 +22,7 @@ pub struct FoundPerson {
     pub role: Option<RoomRole>,
 }
 
-/// Most bans that hosts see. The room API lists all.
+/// Maximum number of bans that hosts see. The room API lists all.
 const MAX_BANS_SHOWN: usize = 100;
 
 impl StageHub {
@@ -44,7 +44,7 @@ impl StageHub {
         true
     }
 
-    /// Returns the newest bans, newest first, without kicks.
+    /// Returns the latest bans, the newest first, without kicks.
     fn bans(&self, room: &RoomId, users: &Users) -> Vec<BanLine> {
         let mut banned: Vec<_> = users
             .iter()
