@@ -294,7 +294,7 @@ function showMembers(): void {
   write(byId('room-count'), all.length === 1 ? 'You are the first one here' : `${all.length} people here`);
 }
 
-/** Shows the lock, and to hosts the actions on the whole room. */
+/** Shows the lock, and to hosts and co-hosts the actions on the whole room. */
 function showLock(): void {
   const host = moderates({ role: room?.role ?? '' });
   const locked = room?.locked ?? false;

@@ -103,7 +103,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     });
   }
 
-  /** True if the room is locked: nobody but hosts may join. */
+  /** True if the room is locked: of those outside, only hosts and co-hosts may join. */
   get locked(): boolean {
     return this.lockedNow;
   }
@@ -167,12 +167,15 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return this.setMuted(false);
   }
 
-  /** As host: closes the microphone of another user. */
+  /** As host or co-host: closes the microphone of another user. */
   async muteMember(userId: string): Promise<void> {
     await this.call('mute', { userId });
   }
 
-  /** As host: reverts {@link StentorRoom.muteMember}. A user who closed the microphone themselves is only asked. */
+  /**
+   * As host or co-host: reverts {@link StentorRoom.muteMember}. A user who closed the microphone themselves is
+   * only asked.
+   */
   async unmuteMember(userId: string): Promise<void> {
     await this.call('unmute', { userId });
   }
@@ -197,7 +200,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     await this.call('lock', {});
   }
 
-  /** As host: reverts {@link StentorRoom.lock}. */
+  /** As host or co-host: reverts {@link StentorRoom.lock}. */
   async unlock(): Promise<void> {
     await this.call('unlock', {});
   }

@@ -1,4 +1,4 @@
-// The chat of a room: messages, the pinned message, and the input field. A host also deletes and pins.
+// The chat of a room: messages, the pinned message, and the input field. Hosts and co-hosts also delete and pin.
 
 import { moderates, StentorError, type ChannelState, type Message, type Person, type Problem, type RoomChannel } from '@stentor/client';
 import { byId, remembered, toast, write } from '../dom';
@@ -53,7 +53,7 @@ export class Chat {
   }
 
   private showMessages(messages: Message[], host: boolean, me: string | undefined): void {
-    // Messages have other buttons for a host, so draw all of them again.
+    // Messages have other buttons for hosts and co-hosts, so draw all of them again.
     if (host !== this.host) {
       this.items.clear();
       this.list.replaceChildren();

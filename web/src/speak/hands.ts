@@ -1,4 +1,4 @@
-// The queue of raised hands for a host, and the channel's settings.
+// The queue of raised hands for hosts and co-hosts, and the channel's settings.
 
 import { moderates, type BannedPerson, type ChannelState, type Hand, type Person, type RoomChannel } from '@stentor/client';
 import { nameOf, sent } from '../channel/chat';

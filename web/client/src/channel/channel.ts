@@ -103,47 +103,50 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('POST', 'chat', name === undefined ? { text } : { text, name });
   }
 
-  /** Deletes a message: this user's own or, as host, any. */
+  /** Deletes a message: this user's own or, as host or co-host, any. */
   async deleteMessage(message: number): Promise<void> {
     await this.send('DELETE', `chat/${message}`);
   }
 
-  /** As host: invites a person whose hand is raised to the stage (true), or withdraws the invitation (false). */
+  /**
+   * As host or co-host: invites a person whose hand is raised to the stage. `invited` false withdraws the
+   * invitation.
+   */
   async invite(person: string, invited = true): Promise<void> {
     await this.send(invited ? 'PUT' : 'DELETE', `hands/${encodeURIComponent(person)}/invitation`);
   }
 
-  /** As host: lowers the hand of a person. */
+  /** As host or co-host: lowers the hand of a person. */
   async lowerHandOf(person: string): Promise<void> {
     await this.send('DELETE', `hands/${encodeURIComponent(person)}`);
   }
 
-  /** As host: bans a person, listener or anchor, from the room. */
+  /** As host or co-host: bans a person, listener or anchor, from the room. */
   async ban(person: string): Promise<void> {
     await this.send('PUT', `bans/${encodeURIComponent(person)}`);
   }
 
-  /** As host: lifts the ban of a person. */
+  /** As host or co-host: lifts the ban of a person. */
   async unban(person: string): Promise<void> {
     await this.send('DELETE', `bans/${encodeURIComponent(person)}`);
   }
 
-  /** As host: disconnects a person, listener or anchor, who may come back after about ten seconds. */
+  /** As host or co-host: disconnects a person, listener or anchor, who may come back after about ten seconds. */
   async kick(person: string): Promise<void> {
     await this.send('POST', `kicks/${encodeURIComponent(person)}`);
   }
 
-  /** As host: pins a message; `null` unpins. */
+  /** As host or co-host: pins a message; `null` unpins. */
   async pin(message: number | null): Promise<void> {
     await (message === null ? this.send('DELETE', 'pinned') : this.send('PUT', 'pinned', { message }));
   }
 
-  /** As host: shows an announcement; `null` removes it. */
+  /** As host or co-host: shows an announcement; `null` removes it. */
   async announce(text: string | null): Promise<void> {
     await (text === null ? this.send('DELETE', 'announcement') : this.send('PUT', 'announcement', { text }));
   }
 
-  /** As host: changes the settings of the channel. */
+  /** As host or co-host: changes the settings of the channel. */
   async configure(settings: Settings): Promise<void> {
     await this.send('PUT', 'settings', settings);
   }
@@ -218,7 +221,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
       this.state = applied(this.state, event, parsed);
       this.emit('state', this.state);
     }
-    // Hosts get more data than others. After a change of the role, only a snapshot contains all of it.
+    // Hosts and co-hosts get more data than others. After a change of the role, only a snapshot contains all of it.
     const sameRole = before === undefined || before === this.state.you?.role || this.reader.lastEventId === '';
     if (!sameRole) this.reader.lastEventId = '';
     return sameRole;

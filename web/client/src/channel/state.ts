@@ -11,7 +11,7 @@ export interface Person {
 export interface Hand {
   person: Person;
   raisedAt: number;
-  /** Sent to hosts only. */
+  /** Sent to hosts and co-hosts only. */
   note?: string;
   invited: boolean;
 }
@@ -53,7 +53,7 @@ export interface RoomLine {
   coverUrl?: string;
 }
 
-/** Banned person; sent to hosts only. */
+/** Banned person; sent to hosts and co-hosts only. */
 export interface BannedPerson {
   id: string;
   name?: string;
@@ -86,7 +86,7 @@ export interface ChannelState {
   pinned: Message | null;
   announcement: string | null;
   settings: Settings;
-  /** Newest first, at most 100; empty for everybody but hosts. */
+  /** Newest first, at most 100; empty for everybody but hosts and co-hosts. */
   bans: BannedPerson[];
 }
 
