@@ -40,8 +40,8 @@ pub struct EmbeddedPresence {
 struct Tables {
     locks: HashMap<LockKey, ExpiringValue<(Holder, FencingToken)>>,
     marks: HashMap<LockKey, ExpiringValue<FencingToken>>,
-    /// Known gateways. True if the gateway has sent a heartbeat of its own, not only acquired and renewed
-    /// locks.
+    /// Known gateways, each with true if it has sent a heartbeat of its own, and has not only acquired and
+    /// renewed locks.
     gateways: HashMap<GatewayIncarnation, ExpiringValue<bool>>,
     rooms: HashMap<RoomId, BTreeMap<UserId, ExpiringValue<PresenceEntry>>>,
 }

@@ -62,7 +62,7 @@ struct Positioned {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     Yes,
-    /// Known already.
+    /// The events are known already.
     Old,
     /// Events before these are missing: read the stage again.
     Gap,

@@ -18,7 +18,7 @@ pub enum MediaError {
     /// The room is on air, but has no complete segment yet.
     #[error("the room is starting; there is no segment yet")]
     NotYet,
-    /// Not available any more, never made, or announced in a broadcast that has ended.
+    /// The media are no longer available, were never made, or were announced in a broadcast that has ended.
     #[error("this has left the live window")]
     Gone,
     /// The request is a blocking reload for a position that the stream cannot reach soon.

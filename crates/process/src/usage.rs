@@ -7,7 +7,7 @@ use std::fs;
 pub struct Usage {
     /// All processors since boot, idle time included.
     pub total: u64,
-    /// The same without idle time and waiting for disks.
+    /// All processors since boot, without idle time and the time spent waiting for disks.
     pub busy: u64,
     /// All running children of this process.
     pub children: u64,
