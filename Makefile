@@ -54,8 +54,8 @@ fuzz: ## The fuzz tests of all parsers, eight seconds each; `cargo test` runs th
 	@scripts/setup.sh build
 	BOLERO_RANDOM_TEST_TIME_MS=8000 cargo test --lib --test fuzz fuzz_
 
-players: ## A live room in eight players and Chromium for three minutes; prints what each plays
-	@scripts/setup.sh test
+players: ## A live room in 16 players, browsers included, for three minutes; prints what each plays
+	@scripts/setup.sh players
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	STENTOR_TEST_PLAY_SECONDS=180 cargo test --test it -- --nocapture --test-threads=1 alone::players
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs missing packages, and nothing else: setup.sh build|demo|spaces|test
-#   build   packages for compiling        demo  build, and packages that a node needs
-#   spaces  demo, and Node for the app    test  spaces, and packages for the tests
+# Installs missing packages, and nothing else: setup.sh build|demo|spaces|test|players
+#   build    packages for compiling       demo  build, and packages that a node needs
+#   spaces   demo, and Node for the app   test  spaces, and packages for the tests
+#   players  test, and WebKitGTK
 # Safe to repeat. Services that Debian starts for a package installed here are stopped; no others are.
 set -euo pipefail
 
@@ -62,6 +63,12 @@ gstreamer1.0-plugins-good|has_package gstreamer1.0-plugins-good
 gstreamer1.0-plugins-bad|has_package gstreamer1.0-plugins-bad
 gstreamer1.0-libav|has_package gstreamer1.0-libav
 curl|has curl
+LIST
+    [ "$1" = test ] && return
+    cat <<'LIST'
+webkit2gtk-driver|has WebKitWebDriver
+xvfb|has xvfb-run
+xauth|has xauth
 LIST
 }
 
@@ -136,7 +143,10 @@ stop_script() {
 
 main() {
     local profile=${1:-} before packages
-    case "$profile" in build | demo | spaces | test) ;; *) fail "usage: $0 build|demo|spaces|test" ;; esac
+    case "$profile" in
+        build | demo | spaces | test | players) ;;
+        *) fail "usage: $0 build|demo|spaces|test|players" ;;
+    esac
     has cargo || fail "cargo is missing: install a Rust toolchain first, see https://rustup.rs"
 
     mapfile -t packages < <(missing "$profile")

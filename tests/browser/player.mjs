@@ -1,54 +1,84 @@
-// Plays a stream with a web player in headless Chromium and writes what is heard to a WAV file (mono, 48 kHz):
+// Plays a stream in a browser and writes the sound to a WAV file (mono, 48 kHz):
 //
-//   node player.mjs video.js|audio URL SECONDS FILE
+//   node player.mjs PLAYER BROWSER URL SECONDS FILE
 //
-// `audio` is the media element without a library. Exit code 1: the player reported an error that ended it.
+// Players: hls.js, video.js, and audio, the media element without a library. Browsers: chromium, and webkit,
+// WebKitGTK's MiniBrowser, which needs DISPLAY. Exit code 1: the player reported a fatal error.
 
-import { createWriteStream, readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { createWriteStream, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
 
-const [player, url, seconds, file] = process.argv.slice(2);
 const PLAYERS = {
+  'hls.js': { script: 'hls.js/dist/hls.min.js', start: startHlsJs },
   'video.js': { script: 'video.js/dist/video.min.js', start: startVideoJs },
   audio: { start: startElement },
 };
+const BROWSERS = { chromium: openChromium, webkit: openWebKit };
+const MINI_BROWSER = [
+  '/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser',
+  '/usr/lib/aarch64-linux-gnu/webkit2gtk-4.1/MiniBrowser',
+];
+
+const [player, browser, url, seconds, file] = process.argv.slice(2);
 const chosen = PLAYERS[player];
-if (!chosen || !(Number(seconds) > 0) || !file) {
-  console.error('usage: node player.mjs video.js|audio URL SECONDS FILE');
+const open = BROWSERS[browser];
+if (!chosen || !open || !(Number(seconds) > 0) || !file) {
+  console.error(`usage: node player.mjs ${Object.keys(PLAYERS).join('|')} ${Object.keys(BROWSERS).join('|')} URL SECONDS FILE`);
   process.exit(2);
 }
 
-/** The following three run in the page. */
-function startVideoJs(url) {
-  const api = window.videojs('player', { autoplay: true });
-  api.on('error', () => window.failed(String(api.error()?.message)));
+// The functions from here to `main` run in the page.
+
+function startHlsJs(url, audio, failed) {
+  const hls = new window.Hls();
+  hls.on(window.Hls.Events.ERROR, (_, { fatal, details }) => fatal && failed(details));
+  hls.loadSource(url);
+  hls.attachMedia(audio);
+  return audio.play();
+}
+
+function startVideoJs(url, audio, failed) {
+  const api = window.videojs(audio, { autoplay: true });
+  api.on('error', () => failed(String(api.error()?.message)));
   api.src({ src: url, type: 'application/vnd.apple.mpegurl' });
 }
 
-function startElement(url) {
-  const audio = document.querySelector('audio');
-  audio.onerror = () => window.failed(String(audio.error?.message));
+function startElement(url, audio, failed) {
+  audio.onerror = () => failed(`media error ${audio.error?.code} ${audio.error?.message}`);
   audio.src = url;
+  return audio.play();
 }
 
-/** Passes on the samples of the media element as 16-bit integers. */
-async function record() {
+/** Sends the samples of the media element to the server as 16-bit integers, twice a second. */
+async function record(audio) {
   const context = new AudioContext({ sampleRate: 48000 });
   const code = `registerProcessor('tap', class extends AudioWorkletProcessor {
     process([input]) { if (input[0]) this.port.postMessage(input[0]); return true; }
   })`;
   await context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })));
   const tap = new AudioWorkletNode(context, 'tap', { channelCount: 1, channelCountMode: 'explicit' });
-  context.createMediaElementSource(document.querySelector('audio')).connect(tap);
+  context.createMediaElementSource(audio).connect(tap);
   tap.connect(context.destination);
   let pending = [];
+  let sent = Promise.resolve();
   tap.port.onmessage = ({ data }) => {
     for (const sample of data) pending.push(Math.round(Math.max(-1, Math.min(1, sample)) * 32767));
     if (pending.length < 24000) return;
-    window.heard(pending);
+    const body = Int16Array.from(pending);
     pending = [];
+    sent = sent.then(() => fetch('/heard', { method: 'POST', body }));
   };
+}
+
+function main(record, start, url) {
+  const audio = document.querySelector('audio');
+  const failed = (reason) => fetch('/failed', { method: 'POST', body: String(reason) });
+  document.querySelector('button').onclick = () =>
+    record(audio)
+      .then(() => start(url, audio, failed))
+      .catch(failed);
 }
 
 /** Returns a WAV header without a length, as for a stream (RIFF: the largest value). */
@@ -66,38 +96,105 @@ function header() {
   return bytes;
 }
 
-const page = '<!doctype html><meta charset="utf-8"><audio id="player" crossorigin="anonymous" autoplay></audio>';
-const library = chosen.script && readFileSync(new URL(`node_modules/${chosen.script}`, import.meta.url));
-const server = createServer((request, response) => {
-  if (request.url === '/') return response.setHeader('content-type', 'text/html').end(page);
-  if (request.url === '/library.js' && library) return response.setHeader('content-type', 'text/javascript').end(library);
-  response.writeHead(404).end();
-});
-await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
+/** Opens a page in Chromium and presses its button. Returns a function that closes the browser. */
+async function openChromium(page) {
+  const chrome = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--no-sandbox'],
+  });
+  const tab = await chrome.newPage();
+  await tab.goto(page);
+  await tab.click('button');
+  return () => chrome.close();
+}
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--autoplay-policy=no-user-gesture-required'],
+/** Opens a page in WebKitGTK and presses its button, through WebDriver (W3C). Returns a function that closes the browser. */
+async function openWebKit(page) {
+  const port = await freePort();
+  // WebKitGTK's own HLS is off by default.
+  const env = { ...process.env, WEBKIT_GST_ENABLE_HLS_SUPPORT: '1' };
+  const driver = spawn('WebKitWebDriver', [`--port=${port}`], { env, stdio: 'ignore' });
+  const call = async (method, path, body) => {
+    const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method, body: body && JSON.stringify(body) });
+    const { value } = await answer.json();
+    if (!answer.ok) throw new Error(`WebDriver: ${value.error}: ${value.message}`);
+    return value;
+  };
+  try {
+    await listening(port);
+    const options = { binary: MINI_BROWSER.find(existsSync), args: ['--automation'] };
+    const session = await call('POST', '/session', {
+      capabilities: { alwaysMatch: { 'webkitgtk:browserOptions': options } },
+    });
+    const inSession = `/session/${session.sessionId}`;
+    await call('POST', `${inSession}/url`, { url: page });
+    const button = await call('POST', `${inSession}/element`, { using: 'css selector', value: 'button' });
+    await call('POST', `${inSession}/element/${Object.values(button)[0]}/click`, {});
+    return async () => {
+      await call('DELETE', inSession);
+      driver.kill();
+    };
+  } catch (error) {
+    driver.kill();
+    throw error;
+  }
+}
+
+async function freePort() {
+  const probe = createServer();
+  await new Promise((bound) => probe.listen(0, '127.0.0.1', bound));
+  const { port } = probe.address();
+  await new Promise((closed) => probe.close(closed));
+  return port;
+}
+
+/** Waits until a server answers on a port, for at most ten seconds. */
+async function listening(port) {
+  const deadline = Date.now() + 10_000;
+  for (;;) {
+    try {
+      return await fetch(`http://127.0.0.1:${port}/status`);
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await new Promise((later) => setTimeout(later, 50));
+    }
+  }
+}
+
+const library = chosen.script && readFileSync(new URL(`node_modules/${chosen.script}`, import.meta.url));
+const page = `<!doctype html><meta charset="utf-8"><audio id="player" crossorigin="anonymous"></audio>
+<button>Play</button>
+${library ? '<script src="/library.js"></script>' : ''}
+<script>(${main})(${record}, ${chosen.start}, ${JSON.stringify(url)})</script>`;
+const wav = createWriteStream(file);
+wav.write(header());
+let reportFailure;
+const failed = new Promise((resolve) => (reportFailure = resolve));
+const server = createServer(async (request, response) => {
+  if (request.url === '/') return response.setHeader('content-type', 'text/html').end(page);
+  if (request.url === '/library.js') return response.setHeader('content-type', 'text/javascript').end(library);
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const body = Buffer.concat(chunks);
+  if (request.url === '/heard') wav.write(body);
+  else if (request.url === '/failed') reportFailure(body.toString());
+  else response.statusCode = 404;
+  response.end();
 });
+await new Promise((bound) => server.listen(0, '127.0.0.1', bound));
 let failure = null;
+let close = async () => {};
 try {
-  const tab = await browser.newPage();
-  const wav = createWriteStream(file);
-  wav.write(header());
-  await tab.exposeFunction('heard', (samples) => void wav.write(Buffer.from(Int16Array.from(samples).buffer)));
-  const failed = new Promise((resolve) => tab.exposeFunction('failed', (reason) => resolve(reason)));
-  await tab.goto(`http://127.0.0.1:${server.address().port}/`);
-  if (library) await tab.addScriptTag({ url: '/library.js' });
-  await tab.evaluate(record);
-  await tab.evaluate(chosen.start, url);
+  close = await open(`http://127.0.0.1:${server.address().port}/`);
   const done = new Promise((resolve) => setTimeout(resolve, Number(seconds) * 1000, null));
   failure = await Promise.race([failed, done]);
-  await new Promise((finished) => wav.end(finished));
 } finally {
-  await browser.close();
+  await close();
+  server.closeAllConnections();
   server.close();
+  await new Promise((finished) => wav.end(finished));
 }
 if (failure !== null) {
-  console.error(`${player} stopped: ${failure}`);
+  console.error(`${player} in ${browser} stopped: ${failure}`);
   process.exit(1);
 }

@@ -39,11 +39,15 @@ const PLAYERS: [(&str, Start); 7] = [
     ("GStreamer playbin3", |url, file, seconds| gstreamer("playbin3", url, file, seconds)),
 ];
 
-/// Players that run in Chromium. `make test` skips them, because a browser needs more resources than a small
-/// machine has.
-const WEB_PLAYERS: [(&str, &str, Start); 2] = [
-    ("HLS", "video.js", |url, file, seconds| web("video.js", url, file, seconds)),
-    ("plain stream", "<audio> in Chromium", |url, file, seconds| web("audio", url, file, seconds)),
+/// Players that run in a browser, and what they play. `make test` skips them, because so many browsers need
+/// more resources than a small machine has.
+const WEB_PLAYERS: [(&str, &str, Start); 6] = [
+    ("HLS", "hls.js in Chromium", |url, file, seconds| chromium("hls.js", url, file, seconds)),
+    ("HLS", "video.js in Chromium", |url, file, seconds| chromium("video.js", url, file, seconds)),
+    ("HLS", "hls.js in WebKitGTK", |url, file, seconds| webkit("hls.js", url, file, seconds)),
+    ("HLS", "WebKitGTK", |url, file, seconds| webkit("audio", url, file, seconds)),
+    ("plain stream", "<audio> in Chromium", |url, file, seconds| chromium("audio", url, file, seconds)),
+    ("plain stream", "<audio> in WebKitGTK", |url, file, seconds| webkit("audio", url, file, seconds)),
 ];
 
 /// Builds the command that plays a URL for some seconds into a WAV file. `None`: the player is not available.
@@ -176,11 +180,18 @@ fn streamlink(version: &str, url: &str, file: &Path, seconds: u32) -> Option<Com
     installed.status.success().then_some(command)
 }
 
-/// Plays with a web player; see `tests/browser/player.mjs`.
-fn web(player: &str, url: &str, file: &Path, seconds: u32) -> Option<Command> {
+const WEB_PLAYER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/player.mjs");
+
+fn chromium(player: &str, url: &str, file: &Path, seconds: u32) -> Option<Command> {
     let mut command = Command::new("node");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/player.mjs"));
-    command.args([player, url, &seconds.to_string()]).arg(file);
+    command.args([WEB_PLAYER, player, "chromium", url, &seconds.to_string()]).arg(file);
+    Some(command)
+}
+
+/// Plays in WebKitGTK, which needs a display.
+fn webkit(player: &str, url: &str, file: &Path, seconds: u32) -> Option<Command> {
+    let mut command = Command::new("xvfb-run");
+    command.args(["-a", "node", WEB_PLAYER, player, "webkit", url, &seconds.to_string()]).arg(file);
     Some(command)
 }
 
