@@ -24,6 +24,7 @@ use super::wire::{
 use crate::domain::ids::Pin;
 use crate::domain::media_session::SessionIds;
 use crate::domain::mix::MixShare;
+use crate::domain::signalling::answer::with_frame_duration;
 
 /// Parameters of an anchor's join.
 #[derive(Debug, Clone)]
@@ -137,13 +138,15 @@ impl ParticipantSession {
         SessionIds { session: self.session.id, handle: self.handle, participant: self.participant }
     }
 
-    /// Sends an SDP offer and returns the answer. A later offer of the same peer connection restarts ICE.
+    /// Sends an SDP offer and returns the answer, which asks for frames of 20 ms. A later offer of the same
+    /// peer connection restarts ICE.
     pub async fn offer(&self, sdp: String) -> Result<String, JanusError> {
         let configure = BridgeRequest::Configure { muted: None, volume: None };
         let name = configure.name();
         let mut request = self.session.message_request(self.handle, configure)?;
         request.jsep = Some(Jsep { kind: "offer".to_owned(), sdp });
-        Ok(answer_in(name, &self.session.link.request(request).await?)?.sdp)
+        let answer = answer_in(name, &self.session.link.request(request).await?)?;
+        Ok(with_frame_duration(answer.sdp))
     }
 
     /// Sends a candidate of the anchor; `None`: there are no more. Janus also accepts candidates before the

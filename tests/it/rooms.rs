@@ -7,6 +7,7 @@ mod janus_trouble;
 mod levels;
 mod orderly;
 mod tones;
+mod uplink;
 
 use std::time::{Duration, Instant};
 

@@ -128,7 +128,7 @@ async fn speech(node: &Node, studio: &Studio, room: (&str, usize), amplitude: f6
 }
 
 /// Opens a listener and waits until it hears audio that satisfies the condition.
-async fn tuned_in(node: &Node, room: &str, audible: impl Fn(&HeardAudio) -> bool) -> Listener {
+pub(super) async fn tuned_in(node: &Node, room: &str, audible: impl Fn(&HeardAudio) -> bool) -> Listener {
     let deadline = Instant::now() + PATIENCE;
     let mut listener = Listener::open_by(&node.target(room).await, Mode::Parts, deadline).await.unwrap();
     while !audible(&listener.hear(Duration::from_millis(600)).await.unwrap()) {
@@ -137,17 +137,17 @@ async fn tuned_in(node: &Node, room: &str, audible: impl Fn(&HeardAudio) -> bool
     listener
 }
 
-fn hears_all(heard: &HeardAudio, tones: &[u32]) -> bool {
+pub(super) fn hears_all(heard: &HeardAudio, tones: &[u32]) -> bool {
     tones.iter().all(|hz| heard.level(f64::from(*hz)) > QUIET / 4.0)
 }
 
-async fn on_air(node: &Node, room: &str, anchors: usize) {
+pub(super) async fn on_air(node: &Node, room: &str, anchors: usize) {
     let wanted = json!({ "roomId": room, "maxAnchors": anchors, "start": true });
     node.post("/api/rooms", wanted).await;
 }
 
 /// Returns a sine source; `amplitude` 1 is full scale.
-fn sine(hz: u32, amplitude: f64) -> String {
+pub(super) fn sine(hz: u32, amplitude: f64) -> String {
     format!("aevalsrc={amplitude}*sin(2*PI*{hz}*t):s=48000")
 }
 
@@ -160,7 +160,7 @@ fn voice(hz: u32, rate: f64, amplitude: f64) -> String {
     format!("aevalsrc='{amplitude}*{syllables}*({})/1.85':s=48000", harmonics.join("+"))
 }
 
-fn around(tones: &[u32]) -> Vec<RangeInclusive<f64>> {
+pub(super) fn around(tones: &[u32]) -> Vec<RangeInclusive<f64>> {
     tones.iter().map(|hz| f64::from(*hz) - 100.0..=f64::from(*hz) + 100.0).collect()
 }
 

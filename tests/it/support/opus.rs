@@ -14,13 +14,31 @@ pub fn tone(hz: u32) -> Vec<Arc<[u8]>> {
     frames(&format!("sine=frequency={hz}:sample_rate=48000"))
 }
 
-/// Returns four seconds of an FFmpeg lavfi source, to be sent in a loop.
+/// Returns four seconds of an FFmpeg lavfi source in frames of 20 ms, to be sent in a loop.
 pub fn frames(source: &str) -> Vec<Arc<[u8]>> {
-    let args =
-        ["-v", "error", "-f", "lavfi", "-i", source, "-t", "4", "-c:a", "libopus", "-frame_duration", "20"];
+    frames_of(source, 20)
+}
+
+/// Returns four seconds of an FFmpeg lavfi source in frames of `millis` milliseconds.
+pub fn frames_of(source: &str, millis: usize) -> Vec<Arc<[u8]>> {
+    let duration = millis.to_string();
+    let args = [
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        source,
+        "-t",
+        "4",
+        "-c:a",
+        "libopus",
+        "-frame_duration",
+        &duration,
+    ];
     let ogg = ffmpeg(&[&args[..], &["-b:a", "48k", "-f", "ogg", "pipe:1"]].concat(), Vec::new());
     let frames: Vec<Arc<[u8]>> = packets(&ogg).into_iter().skip(2).map(Arc::from).collect();
-    assert!(frames.len() >= 200, "{} frames", frames.len());
+    assert!(frames.len() >= 4_000 / millis, "{} frames", frames.len());
     frames
 }
 

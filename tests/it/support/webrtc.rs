@@ -22,11 +22,39 @@ use super::opus::FRAME_SAMPLES;
 const KEPT_FRAMES: usize = 500;
 /// Frames in a fifth of a second.
 const FIFTH: u64 = 10;
-const FRAME: Duration = Duration::from_millis(20);
 /// Time limit for every event.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Audio level of speech, as a client reports it: RFC 6464, -dBov.
 const LEVEL: i8 = -20;
+
+/// Properties of the audio that a client sends, and of the network that carries it.
+#[derive(Debug, Clone, Copy)]
+pub struct Uplink {
+    /// Samples per frame at 48 kHz.
+    pub frame_samples: u64,
+    /// Returns true if the frame with this number is sent. With discontinuous transmission (DTX), most frames
+    /// of a pause are not.
+    pub sends: fn(u64) -> bool,
+    /// Returns the outcome for the audio packet with this number.
+    pub network: Network,
+}
+
+pub type Network = fn(u64) -> Delivery;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Delivery {
+    InOrder,
+    /// Arrives after the next packet.
+    Late,
+    Lost,
+}
+
+impl Default for Uplink {
+    /// Returns the uplink of a usual client on a perfect network.
+    fn default() -> Self {
+        Self { frame_samples: FRAME_SAMPLES, sends: |_| true, network: |_| Delivery::InOrder }
+    }
+}
 
 /// State of the connection so far.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +89,11 @@ struct Peer {
     unanswered: Option<SdpPendingOffer>,
     /// Local candidate to add once the answer has replaced the previous candidates.
     moved: Option<Candidate>,
+    uplink: Uplink,
+    /// Audio packets that left the client, lost ones included.
+    packets: u64,
+    /// Packet that arrives after the next one.
+    late: Option<(Vec<u8>, SocketAddr)>,
 }
 
 /// Order to a running peer connection.
@@ -79,6 +112,12 @@ impl WebRtcClient {
         Self::at(media_ip(), tone).await
     }
 
+    /// Creates a client with this uplink at [`media_ip`].
+    pub async fn over(uplink: Uplink, tone: Vec<Arc<[u8]>>) -> Self {
+        let socket = UdpSocket::bind((media_ip(), 0)).await.expect("a free port");
+        Self::create(socket, uplink, tone)
+    }
+
     /// Creates a client at this address of this machine.
     pub async fn at(ip: IpAddr, tone: Vec<Arc<[u8]>>) -> Self {
         Self::on(UdpSocket::bind((ip, 0)).await.expect("a free port"), tone)
@@ -86,6 +125,10 @@ impl WebRtcClient {
 
     /// Creates a client on a bound socket, which may belong to another network namespace.
     pub fn on(socket: UdpSocket, tone: Vec<Arc<[u8]>>) -> Self {
+        Self::create(socket, Uplink::default(), tone)
+    }
+
+    fn create(socket: UdpSocket, uplink: Uplink, tone: Vec<Arc<[u8]>>) -> Self {
         let address = socket.local_addr().expect("a bound socket");
         let mut rtc = Rtc::builder().clear_codecs().enable_opus(true, false).build(Instant::now());
         let candidate = Candidate::host(address, "udp").expect("a host candidate");
@@ -105,6 +148,9 @@ impl WebRtcClient {
             orders: inbox,
             unanswered: Some(pending),
             moved: None,
+            uplink,
+            packets: 0,
+            late: None,
         };
         Self {
             offer: offer.to_sdp_string(),
@@ -223,7 +269,8 @@ impl Drop for WebRtcClient {
 
 impl Peer {
     async fn run(mut self) {
-        let mut ticks = tokio::time::interval(FRAME);
+        let frame = Duration::from_micros(self.uplink.frame_samples * 1_000 / 48);
+        let mut ticks = tokio::time::interval(frame);
         let mut packet = vec![0; 2000];
         let mut next = 0;
         while let Some(due) = self.drain().await {
@@ -285,12 +332,30 @@ impl Peer {
                 Output::Timeout(due) => return self.rtc.is_alive().then_some(due),
                 // The packet was meant for an address that is no longer ours.
                 Output::Transmit(packet) if packet.source != self.address => {}
-                Output::Transmit(packet) => {
-                    // Nothing listens there any more: equivalent to a lost packet.
-                    let _ = self.socket.send_to(&packet.contents, packet.destination).await;
-                }
+                Output::Transmit(packet) => self.transmit(packet.contents.to_vec(), packet.destination).await,
                 Output::Event(event) => self.event(event),
             }
+        }
+    }
+
+    async fn transmit(&mut self, packet: Vec<u8>, destination: SocketAddr) {
+        let delivery = if is_audio(&packet) {
+            self.packets += 1;
+            (self.uplink.network)(self.packets)
+        } else {
+            Delivery::InOrder
+        };
+        let arriving = match delivery {
+            Delivery::Lost => return,
+            Delivery::Late => {
+                self.late = Some((packet, destination));
+                return;
+            }
+            Delivery::InOrder => [Some((packet, destination)), self.late.take()],
+        };
+        for (packet, destination) in arriving.into_iter().flatten() {
+            // An error means that nothing listens there any more: equivalent to a lost packet.
+            let _ = self.socket.send_to(&packet, destination).await;
         }
     }
 
@@ -320,13 +385,21 @@ impl Peer {
     }
 
     fn speak(&mut self, number: u64) {
+        if !(self.uplink.sends)(number) {
+            return;
+        }
         let frame = self.tone[number as usize % self.tone.len()].clone();
-        let time = MediaTime::new(number * FRAME_SAMPLES, Frequency::FORTY_EIGHT_KHZ);
+        let time = MediaTime::new(number * self.uplink.frame_samples, Frequency::FORTY_EIGHT_KHZ);
         let Some(writer) = self.rtc.writer(self.mid) else { return };
         let Some(pt) = writer.payload_params().next().map(|p| p.pt()) else { return };
         writer.audio_level(LEVEL, true).write(pt, Instant::now(), time, frame).expect("is sent");
         self.progress.send_modify(|p| p.sent += 1);
     }
+}
+
+/// Returns true for SRTP: not STUN or DTLS (RFC 7983 section 7), and not SRTCP (RFC 5761 section 4).
+fn is_audio(packet: &[u8]) -> bool {
+    matches!(packet, [128..=191, payload, ..] if !(64..=95).contains(&(payload & 0x7f)))
 }
 
 fn without_candidates(sdp: &str) -> String {

@@ -61,7 +61,7 @@ codes! {
     /// More calls per second than `ws.rate`. If the client continues, the connection is closed with 4429.
     RateLimited = -32002, "rate_limited", true, "too many calls";
     /// The call took longer than `ws.call_timeout`. It may or may not have taken effect.
-    Timeout = -32003, "timeout", true, "the call took too long; it may or may not have had its effect";
+    Timeout = -32003, "timeout", true, "the call took too long; it may or may not have taken effect";
     /// The SDP is larger than `ws.sdp_limit`.
     SdpTooLarge = -32004, "sdp_too_large", false, "the SDP is too large";
     /// More than `ws.candidate_limit` candidates since the last offer.
@@ -77,7 +77,7 @@ codes! {
     /// The room is neither on air nor backstage, or cannot be joined yet.
     NotOnAir = -32010, "not_on_air", true, "the room is not on air";
     /// The role of the user does not allow this.
-    Forbidden = -32011, "forbidden", false, "only a host may do this";
+    Forbidden = -32011, "forbidden", false, "the role of the user does not allow this";
     /// The room has no such member.
     NoSuchMember = -32012, "no_such_member", false, "there is no such member in the room";
     /// Janus refused the offer or the candidate.

@@ -3,6 +3,7 @@
 //! Owns methods and their limits, notifications, errors, close codes, and display names. Never carries out a
 //! call.
 
+pub mod answer;
 pub mod close;
 pub mod error;
 pub mod methods;
