@@ -170,9 +170,10 @@ fn never_sent(error: &Error) -> bool {
     false
 }
 
+/// Returns true if the error can only come from an attempt to connect. An unreachable host or network is also
+/// reported for an established connection, after bytes were sent.
 fn refused(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+    error.kind() == std::io::ErrorKind::ConnectionRefused
 }
 
 pub(super) fn meaning(error: Error) -> StoreError {
@@ -202,4 +203,25 @@ fn root_cause(error: &Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::refused;
+
+    #[test]
+    fn only_refused_connections_sent_nothing() {
+        assert!(refused(&Error::from(ErrorKind::ConnectionRefused)));
+        for sent in [
+            ErrorKind::HostUnreachable,
+            ErrorKind::NetworkUnreachable,
+            ErrorKind::ConnectionReset,
+            ErrorKind::BrokenPipe,
+            ErrorKind::TimedOut,
+        ] {
+            assert!(!refused(&Error::from(sent)), "{sent}");
+        }
+    }
 }
