@@ -444,6 +444,7 @@ impl Mountable {
             ws::configure(config, self.ws.clone());
         }
         if mounted.hls {
+            hls::configure_files(config, self.hls.clone());
             channel::configure(config, self.channel.clone());
             // Registered before the rooms, whose scope covers everything below /hls.
             replay::configure(config, self.replay.clone());

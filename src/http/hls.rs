@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actix_web::guard::{GuardContext, fn_guard};
 use actix_web::http::Method;
 use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError, web};
 use url::form_urlencoded;
 
 use super::error::{ApiError, Code};
@@ -59,13 +60,29 @@ pub struct HlsSide {
     pub cors: Cors,
 }
 
-/// Mounts all routes below `/hls`.
+/// Registers the media files of rooms: all names with a dot. Call it before [`channel::configure`], whose
+/// many paths would otherwise be compared with that of every media request.
+///
+/// [`channel::configure`]: super::channel::configure
+pub fn configure_files(config: &mut web::ServiceConfig, side: web::Data<HlsSide>) {
+    let names_a_file = |context: &GuardContext<'_>| {
+        let path = context.head().uri.path();
+        path.rsplit('/').next().is_some_and(|name| name.contains('.'))
+    };
+    config.service(file("/hls/rooms/{room}/{name}").app_data(side).guard(fn_guard(names_a_file)));
+}
+
+/// Registers all other paths below `/hls`, which are refused.
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<HlsSide>) {
-    let file = web::resource("/rooms/{room}/{name}")
+    let file = file("/rooms/{room}/{name}");
+    config.service(web::scope("/hls").app_data(side).service(file).default_service(web::to(nothing_here)));
+}
+
+fn file(path: &str) -> Resource {
+    web::resource(path)
         .route(web::get().to(get))
         .route(web::method(Method::OPTIONS).to(preflight))
-        .default_service(other(&[Method::GET]));
-    config.service(web::scope("/hls").app_data(side).service(file).default_service(web::to(nothing_here)));
+        .default_service(other(&[Method::GET]))
 }
 
 async fn get(request: HttpRequest, side: web::Data<HlsSide>) -> HttpResponse {
@@ -125,7 +142,7 @@ async fn recorded(
         return Ok(None);
     }
     let Some(replay) = &side.replay else { return Ok(None) };
-    let Some(recording) = replay.instead_of(room, &token).await else { return Ok(None) };
+    let Some(recording) = replay.instead_of(room, token).await else { return Ok(None) };
     // `Query::token` accepts no character that would have to be encoded.
     let query = in_query.map_or(String::new(), |token| format!("?token={token}"));
     let location = format!("../../recordings/{recording}/{PLAYLIST_NAME}{query}");
@@ -143,7 +160,7 @@ async fn playlist(
     text: impl Future<Output = Result<PlaylistText, MediaError>>,
 ) -> Result<HttpResponse, ApiError> {
     let token = Query(request.query_string()).token()?;
-    if token_of(request, token.as_deref()).is_some_and(|token| side.auth.is_banned(&token, room)) {
+    if token_of(request, token.as_deref()).is_some_and(|token| side.auth.is_banned(token, room)) {
         return Err(TokenError::Banned.into());
     }
     if !has_place(request, side, room, token.as_deref()) {
@@ -173,11 +190,12 @@ fn takes_gzip(request: &HttpRequest) -> bool {
 async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, ApiError> {
     let query = Query(request.query_string());
     // A client without a token learns nothing, not even which rooms exist.
-    let token = token_of(request, query.token()?.as_deref());
-    let token = token.ok_or_else(|| token_missing("keys need a listener"))?;
-    let grant = side.auth.verify(&token, room)?;
+    let in_query = query.token()?;
+    let token =
+        token_of(request, in_query.as_deref()).ok_or_else(|| token_missing("keys need a listener"))?;
+    let grant = side.auth.verify(token, room)?;
     // The key adds no listener: the player was counted when it fetched the playlist, perhaps by its address.
-    if !side.listeners.has_place(room, &token, 0) {
+    if !side.listeners.has_place(room, token, 0) {
         return Err(listeners_full());
     }
     let hint = query.text("n").filter(|n| is_file_name(n)).ok_or_else(bad_query)?;
@@ -187,8 +205,8 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
 }
 
 /// Returns the token from the header, the query or the cookie, in this order.
-pub(super) fn token_of(request: &HttpRequest, in_query: Option<&str>) -> Option<String> {
-    bearer(request).or(in_query.map(str::to_owned)).or_else(|| cookie(request))
+pub(super) fn token_of<'a>(request: &'a HttpRequest, in_query: Option<&'a str>) -> Option<&'a str> {
+    bearer(request).or(in_query).or_else(|| cookie(request))
 }
 
 /// Returns true if the client of a playlist is counted already, or if the room's limit allows one more
@@ -199,7 +217,7 @@ fn has_place(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Opt
     }
     let token = token_of(request, in_query).filter(|token| side.auth.verify(token, room).is_ok());
     match token {
-        Some(token) => side.listeners.has_place(room, &token, 1),
+        Some(token) => side.listeners.has_place(room, token, 1),
         None => side.listeners.has_place(room, request.peer_addr().map(|peer| network(peer.ip())), 1),
     }
 }
@@ -213,11 +231,11 @@ pub(super) fn listeners_full() -> ApiError {
 fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) {
     let now = Instant::now();
     if let Some(token) = token_of(request, in_query) {
-        if side.listeners.audience.record_again(room, &token, now) {
+        if side.listeners.audience.record_again(room, token, now) {
             return;
         }
-        if let Ok(grant) = side.auth.verify(&token, room) {
-            return side.listeners.audience.record(room, &token, Some(now + verified_for(&grant)), now);
+        if let Ok(grant) = side.auth.verify(token, room) {
+            return side.listeners.audience.record(room, token, Some(now + verified_for(&grant)), now);
         }
     }
     side.listeners.audience.record(room, request.peer_addr().map(|peer| network(peer.ip())), None, now);
@@ -227,17 +245,17 @@ pub(super) fn verified_for(grant: &Grant) -> Duration {
     Duration::from_millis(grant.expires_at.0.saturating_sub(now().0)).min(VERIFIED_FOR)
 }
 
-pub(super) fn bearer(request: &HttpRequest) -> Option<String> {
+pub(super) fn bearer(request: &HttpRequest) -> Option<&str> {
     let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Returns the token from the cookie. Parses the header itself: actix-web's cookie support is an optional
 /// feature, and one cookie does not justify it.
-fn cookie(request: &HttpRequest) -> Option<String> {
+fn cookie(request: &HttpRequest) -> Option<&str> {
     let lines = request.headers().get_all(header::COOKIE).filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == TOKEN_COOKIE).map(|(_, value)| value.to_owned())
+    pairs.find(|(name, _)| *name == TOKEN_COOKIE).map(|(_, value)| value)
 }
 
 /// Returns true if `name` is one path segment of the form that the packager writes: without a leading dot,
@@ -253,8 +271,16 @@ pub(super) fn is_file_name(name: &str) -> bool {
 pub(super) struct Query<'a>(pub(super) &'a str);
 
 impl<'a> Query<'a> {
+    /// Returns the value of a parameter. Names are compared as written, and only this value is decoded: a
+    /// token makes the query long, and players send several parameters.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        form_urlencoded::parse(self.0.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value)
+        let named = |pair: &&str| pair.split_once('=').map_or(*pair, |(name, _)| name) == name;
+        let pair = self.0.split('&').find(named)?;
+        let value = pair.split_once('=').map_or("", |(_, value)| value);
+        if !value.contains(['%', '+']) {
+            return Some(Cow::Borrowed(value));
+        }
+        form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value)
     }
 
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {

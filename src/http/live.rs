@@ -71,9 +71,10 @@ async fn serve(request: &HttpRequest, side: &LiveSide) -> Result<HttpResponse, A
     }
     let room = RoomId::new(room)?;
     // A client without a token learns nothing, not even which rooms exist.
-    let token = token_of(request, Query(request.query_string()).token()?.as_deref());
+    let in_query = Query(request.query_string()).token()?;
+    let token = token_of(request, in_query.as_deref());
     let token = token.ok_or_else(|| token_missing("a plain stream needs a listener"))?;
-    let grant = side.hls.auth.verify(&token, &room)?;
+    let grant = side.hls.auth.verify(token, &room)?;
     if format == "aac" {
         return stream(request, side, room, token, grant).await;
     }
@@ -94,10 +95,10 @@ async fn stream(
     request: &HttpRequest,
     side: &LiveSide,
     room: RoomId,
-    token: String,
+    token: &str,
     grant: Grant,
 ) -> Result<HttpResponse, ApiError> {
-    if !side.hls.listeners.has_place(&room, &token, 1) {
+    if !side.hls.listeners.has_place(&room, token, 1) {
         return Err(listeners_full());
     }
     let parts = side.media.open(&room, &grant).await?;
@@ -116,7 +117,7 @@ async fn stream(
     }
     // Many clients of plain streams send HTTP/1.0 or reuse no connection.
     response.force_close();
-    let listened = counted(parts, side.hls.clone(), room, token, grant);
+    let listened = counted(parts, side.hls.clone(), room, token.to_owned(), grant);
     let body = match inserter {
         None => listened.boxed(),
         Some(inserter) => listened

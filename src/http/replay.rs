@@ -118,7 +118,7 @@ impl ReplaySide {
         let token = token_of(request, in_query);
         let token = token.ok_or_else(|| token_missing("keys and the file of a recording need a replay"))?;
         let room = self.media.room(recording).map_err(|_| ApiError::from(TokenError::WrongRecording))?;
-        Ok(self.auth.verify(&token, recording, &room)?)
+        Ok(self.auth.verify(token, recording, &room)?)
     }
 }
 

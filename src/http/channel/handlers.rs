@@ -43,7 +43,7 @@ pub async fn events(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     let room = room(&request)?;
     let in_query = Query(request.query_string()).token()?;
     let token = token_of(&request, in_query.as_deref()).ok_or_else(token_missing)?;
-    let identity = side.identify(&token, &room)?;
+    let identity = side.identify(token, &room)?;
     let last = request.headers().get(event_stream::LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let valid = Duration::from_millis(identity.expires_at.0.saturating_sub(now().0));
     // Limited, because the expiry of a token can be too distant for an `Instant`. No connection lasts a year.
