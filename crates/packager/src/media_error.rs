@@ -19,7 +19,7 @@ pub enum MediaError {
     #[error("the room is starting; there is no segment yet")]
     NotYet,
     /// The media are no longer available, were never made, or were announced in a broadcast that has ended.
-    #[error("this has left the live window")]
+    #[error("the media have left the live window, or were never made")]
     Gone,
     /// The request is a blocking reload for a position that the stream cannot reach soon.
     #[error("_HLS_msn is too far ahead of the stream")]

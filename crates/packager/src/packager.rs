@@ -28,6 +28,9 @@ use stentor_domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last
 /// Time without a call after which the node itself is assumed to have been paused. FFmpeg's output is then
 /// read before silence is written.
 const OWN_PAUSE: Duration = Duration::from_secs(1);
+/// Time before the earliest expected arrival of a part's last frame at which a read begins. A read that began
+/// later would delay parts, and the pace would follow its own delay.
+const READ_EARLY: Duration = Duration::from_millis(6);
 
 /// Division of a room's media into parts and segments. Impossible combinations are corrected, not refused: a
 /// segment holds at least one part, a window at least three target durations.
@@ -258,12 +261,12 @@ impl Packager {
         }
     }
 
-    /// Returns the time at which FFmpeg's next frames should be read: when the last frame of the next part is
-    /// about to come. `None`: immediately.
+    /// Returns the time at which FFmpeg's next frames should be read: shortly before the last frame of the
+    /// next part is expected. `None`: immediately.
     pub fn read_at(&self) -> Option<Duration> {
         match (&self.process, &self.place) {
             (Process::Running(_), Place::After(pace)) => {
-                Some(pace.lags_by(frames_last(self.segments.lacking() - 1)))
+                Some(pace.lags_by(frames_last(self.segments.lacking())).saturating_sub(READ_EARLY))
             }
             _ => None,
         }

@@ -136,25 +136,54 @@ fn exit(status: ExitStatus, last: &VecDeque<FfmpegLog>) -> Exit {
     }
 }
 
-/// Result of one read of FFmpeg's output.
+/// End of one read of FFmpeg's output.
 pub struct Output {
     pub pid: u32,
     pub stdout: ChildStdout,
     pub buffer: Vec<u8>,
-    /// Number of bytes at the front of the buffer; 0 at the end of the output.
-    pub read: std::io::Result<usize>,
+    pub read: Read,
 }
 
-/// Reads once and returns the reader and the buffer. `wait` delays the read until the next part may be
-/// complete: FFmpeg flushes every frame, so this saves most wake-ups of a room. The pipe holds eight seconds
-/// of audio.
-pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>, wait: Duration) -> Output {
+/// Result of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// Number of bytes at the front of the buffer.
+    Bytes(usize),
+    /// The output has ended or failed. The exit follows and states the reason.
+    Ended,
+    /// Nothing came in time.
+    Late,
+}
+
+/// Time frame of one read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReadTimes {
+    /// Delay of the read until the next part may be complete: FFmpeg flushes every frame, so this saves most
+    /// wake-ups of a room. The pipe holds eight seconds of audio.
+    pub wait: Duration,
+    /// Time until the output counts as late, from the same moment as `wait`.
+    pub late: Option<Duration>,
+}
+
+/// Reads once and returns the reader and the buffer.
+pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>, times: ReadTimes) -> Output {
     use tokio::io::AsyncReadExt;
-    if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
+    let begin = tokio::time::Instant::now();
+    if !times.wait.is_zero() {
+        tokio::time::sleep(times.wait).await;
     }
     buffer.resize(READ, 0);
-    let read = stdout.read(&mut buffer).await;
+    let reading = stdout.read(&mut buffer);
+    let read = match times.late {
+        // Polls the read first, so output that waits already is never late.
+        Some(late) => tokio::time::timeout_at(begin + late, reading).await,
+        None => Ok(reading.await),
+    };
+    let read = match read {
+        Ok(Ok(0) | Err(_)) => Read::Ended,
+        Ok(Ok(bytes)) => Read::Bytes(bytes),
+        Err(_) => Read::Late,
+    };
     Output { pid, stdout, buffer, read }
 }
 

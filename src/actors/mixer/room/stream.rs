@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{MixerRoomActor, Msg};
 use crate::actors::kernel::Cx;
 use crate::actors::mixer::packaging;
-use crate::actors::mixer::process::{self, Output};
+use crate::actors::mixer::process::{self, Output, Read, ReadTimes};
 use crate::actors::mixer::resources::OpenStream;
 use crate::domain::ids::Nonce;
 use crate::domain::mixer_room::{LeftStream, ProcessOutcome};
@@ -110,15 +110,23 @@ impl MixerRoomActor {
         }
     }
 
+    /// Reads FFmpeg's output, unless a read is in progress. While one is, it notices when silence is due;
+    /// otherwise a timer does.
     pub(super) fn read_on(&mut self, cx: &mut Cx<Self>) {
-        let at = self.stream.as_ref().and_then(|(packager, _)| packager.read_at()).unwrap_or_default();
-        let wait = at.saturating_sub(self.context.clock.now());
+        let packager = self.stream.as_ref().map(|(packager, _)| packager);
+        let now = self.context.clock.now();
+        let times = ReadTimes {
+            wait: packager.and_then(Packager::read_at).unwrap_or_default().saturating_sub(now),
+            late: packager.and_then(Packager::fill_at).map(|due| due.saturating_sub(now).max(FILL_AGAIN)),
+        };
         if let Some(running) = &mut self.running
             && let Some(stdout) = running.stdout.take()
         {
-            cx.run(process::read(running.pid, stdout, std::mem::take(&mut self.buffer), wait), Msg::Output);
+            self.fill = None;
+            cx.run(process::read(running.pid, stdout, std::mem::take(&mut self.buffer), times), Msg::Output);
+        } else {
+            self.arm_fill(cx);
         }
-        self.arm_fill(cx);
     }
 
     fn arm_fill(&mut self, cx: &mut Cx<Self>) {
@@ -132,10 +140,15 @@ impl MixerRoomActor {
     /// Writes silence if FFmpeg is late. Returns true if a new plan is needed.
     pub(super) fn fill(&mut self, cx: &mut Cx<Self>) -> bool {
         self.fill = None;
+        let news = self.fill_now();
+        self.arm_fill(cx);
+        news
+    }
+
+    fn fill_now(&mut self) -> bool {
         let Some((packager, _)) = self.stream.as_mut() else { return false };
         let progress = packager.fill(self.context.clock.moment());
         self.published(progress);
-        self.arm_fill(cx);
         progress.segments_closed > 0
     }
 
@@ -149,22 +162,29 @@ impl MixerRoomActor {
 
     /// Handles one read of FFmpeg's output. Returns true if a new plan is needed.
     pub(super) fn output(&mut self, output: Output, cx: &mut Cx<Self>) -> bool {
-        let Some(running) = self.running.as_mut().filter(|r| r.pid == output.pid && r.kill.is_some()) else {
+        let running = self.running.as_mut().filter(|r| r.pid == output.pid && r.kill.is_some());
+        let Some(running) = running.filter(|_| output.read != Read::Ended) else {
+            self.arm_fill(cx);
             return false;
         };
-        // At the end of the output, the exit follows and states the reason.
-        let Some(read) = output.read.ok().filter(|read| *read > 0) else { return false };
         running.stdout = Some(output.stdout);
         self.buffer = output.buffer;
-        let Some((packager, _)) = self.stream.as_mut() else { return self.warm(read, cx) };
-        let pushed = packager.push(&self.buffer[..read], self.context.clock.moment());
-        let news = match pushed {
-            Ok(Progress { frames: 0, .. }) => false,
-            Ok(progress) => self.produced(progress),
-            Err(error) => self.unusable_output(&error),
+        let news = match output.read {
+            Read::Bytes(count) => self.bytes(count),
+            Read::Late | Read::Ended => self.fill_now(),
         };
         self.read_on(cx);
         news
+    }
+
+    /// Handles bytes at the front of the buffer.
+    fn bytes(&mut self, count: usize) -> bool {
+        let Some((packager, _)) = self.stream.as_mut() else { return self.warm(count) };
+        match packager.push(&self.buffer[..count], self.context.clock.moment()) {
+            Ok(Progress { frames: 0, .. }) => false,
+            Ok(progress) => self.produced(progress),
+            Err(error) => self.unusable_output(&error),
+        }
     }
 
     fn unusable_output(&mut self, error: &dyn std::error::Error) -> bool {
@@ -174,18 +194,16 @@ impl MixerRoomActor {
     }
 
     /// Handles FFmpeg's output while another mixer still publishes the room.
-    fn warm(&mut self, read: usize, cx: &mut Cx<Self>) -> bool {
+    fn warm(&mut self, count: usize) -> bool {
         let Some(running) = &mut self.running else { return false };
-        let news = match running.prelude.push(&self.buffer[..read]) {
+        match running.prelude.push(&self.buffer[..count]) {
             Ok(0) => false,
             Ok(_) => {
                 running.starting = None;
                 self.machine.warm(self.context.clock.now())
             }
             Err(error) => self.unusable_output(&error),
-        };
-        self.read_on(cx);
-        news
+        }
     }
 
     /// Records frames from FFmpeg. Returns true for the first part and at the end of a segment.
