@@ -526,7 +526,7 @@ type ApiKey struct {
 	RevokedAt nullable.Nullable[int64] `json:"revokedAt,omitempty"`
 	Scopes    []KeyScope               `json:"scopes"`
 
-	// Usage Rooms that count for a key.
+	// Usage Rooms that count against the quotas of a key.
 	Usage KeyUsage `json:"usage"`
 }
 
@@ -578,13 +578,13 @@ type Code string
 
 // CreateKey API key to create.
 type CreateKey struct {
-	// Name Name for the users of the key, such as that of the application: 1 to 64 visible characters.
+	// Name Name by which people recognise the key, such as that of the application: 1 to 64 visible characters.
 	Name string `json:"name"`
 
 	// Quotas Limits of the key. If absent, it has none.
 	Quotas *Quotas `json:"quotas,omitempty"`
 
-	// Scopes Parts of the API that the key may use. The caller must have them all.
+	// Scopes Parts of the API that the key may use. The caller must have all of these scopes.
 	Scopes []KeyScope `json:"scopes"`
 
 	// Ttl Number of seconds after which the key expires. If absent or null, it does not.
@@ -594,14 +594,13 @@ type CreateKey struct {
 // CreateRoom Fields of a new room.
 type CreateRoom struct {
 	// Backstage Opens the backstage at once: anchors may join, and listeners hear nothing until the room is started.
-	// Not with
-	// `start`.
+	// Cannot be combined with `start`.
 	Backstage *bool `json:"backstage,omitempty"`
 
 	// CoverUrl Image of the room: an https URL.
 	CoverUrl nullable.Nullable[string] `json:"coverUrl,omitempty"`
 
-	// Custom Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
+	// Custom JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted.
 	Custom nullable.Nullable[map[string]interface{}] `json:"custom,omitempty"`
 
 	// Description Description: at most 2,000 visible characters; may contain line breaks.
@@ -616,23 +615,22 @@ type CreateRoom struct {
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
-	// Locked True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
 	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
 
 	// MaxAnchors Maximum number of anchors in the room; 3 if absent or null.
 	MaxAnchors nullable.Nullable[int64] `json:"maxAnchors,omitempty"`
 
-	// MaxDuration Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+	// MaxDuration Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
 	MaxDuration nullable.Nullable[int32] `json:"maxDuration,omitempty"`
 
-	// Owner Owner: an id of the application, at most 255 bytes.
+	// Owner Owner: an id that the application chooses, at most 255 bytes.
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
 
 	// Pin PIN of the room. If absent or null, a random PIN is generated.
 	Pin nullable.Nullable[string] `json:"pin,omitempty"`
 
-	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
-	// `hls.rewind`.
+	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
 
 	// RoomId Id of the room. If absent or null, a random id is generated.
@@ -641,8 +639,8 @@ type CreateRoom struct {
 	// Start Puts the room on air at once. If no Janus or no mixer accepts it, the room is not created.
 	Start *bool `json:"start,omitempty"`
 
-	// StartsAt Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
-	// ahead. Each start removes it.
+	// StartsAt Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
+	// Each start removes it.
 	StartsAt nullable.Nullable[time.Time] `json:"startsAt,omitempty"`
 
 	// Tags Tags: at most 10 of at most 32 visible characters each, in lower case.
@@ -710,7 +708,7 @@ type DeadLetter struct {
 
 // DeadLettersAnswer Answer with the events that were given up.
 type DeadLettersAnswer struct {
-	// DeadLetters The newest 1,000, without those delivered again; the oldest first.
+	// DeadLetters The latest 1,000, without those delivered again, ordered from oldest to newest.
 	DeadLetters []DeadLetter `json:"deadLetters"`
 
 	// Success Always true.
@@ -800,12 +798,12 @@ type KeyAnswer struct {
 // KeyScope Part of the API that a key may use.
 type KeyScope string
 
-// KeyUsage Rooms that count for a key.
+// KeyUsage Rooms that count against the quotas of a key.
 type KeyUsage struct {
-	// Rooms Rooms that the key has created and that exist.
+	// Rooms Number of existing rooms that the key has created.
 	Rooms int32 `json:"rooms"`
 
-	// RoomsOnAir Number of them that are on air, or whose Janus and mixer have not released them.
+	// RoomsOnAir Number of these rooms that are on air, or that their Janus and mixer have not released yet.
 	RoomsOnAir int32 `json:"roomsOnAir"`
 }
 
@@ -1040,7 +1038,7 @@ type Room struct {
 	// CreatedAt Time at which the room was created.
 	CreatedAt int64 `json:"createdAt"`
 
-	// Custom Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
+	// Custom JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted.
 	Custom nullable.Nullable[map[string]interface{}] `json:"custom,omitempty"`
 
 	// Description Description: at most 2,000 visible characters; may contain line breaks.
@@ -1071,17 +1069,17 @@ type Room struct {
 	// node that does not mix the room, the number is up to ten seconds older.
 	Listeners int `json:"listeners"`
 
-	// Locked True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
 	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
 
 	// MaxAnchors Maximum number of anchors in the room.
 	MaxAnchors int32 `json:"maxAnchors"`
 
-	// MaxDuration Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+	// MaxDuration Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
 	MaxDuration nullable.Nullable[int32]         `json:"maxDuration,omitempty"`
 	Mixer       nullable.Nullable[AssignedMixer] `json:"mixer,omitempty"`
 
-	// Owner Owner: an id of the application, at most 255 bytes.
+	// Owner Owner: an id that the application chooses, at most 255 bytes.
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
 
 	// Pin PIN of the room.
@@ -1090,11 +1088,10 @@ type Room struct {
 	// Recording Id of the recording of the current broadcast; absent while it is not recorded.
 	Recording nullable.Nullable[string] `json:"recording,omitempty"`
 
-	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
-	// `hls.rewind`.
+	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
 
-	// RewindUrl URL of the playlist with which listeners go back; absent if the room does not offer that.
+	// RewindUrl URL of the playlist for going back; absent if the room offers no rewind.
 	RewindUrl nullable.Nullable[string] `json:"rewindUrl,omitempty"`
 
 	// RoomId Id of the room.
@@ -1103,8 +1100,8 @@ type Room struct {
 	// StartedAt Time of the latest start; absent if the room was never started.
 	StartedAt nullable.Nullable[int64] `json:"startedAt,omitempty"`
 
-	// StartsAt Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
-	// ahead. Each start removes it.
+	// StartsAt Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
+	// Each start removes it.
 	StartsAt nullable.Nullable[time.Time] `json:"startsAt,omitempty"`
 	Status   RoomStatus                   `json:"status"`
 
@@ -1124,12 +1121,12 @@ type RoomAnswer struct {
 	Success bool `json:"success"`
 }
 
-// RoomProfile Profile as stored in the room's meta. An absent field is not set.
+// RoomProfile Profile of a room. An absent field is not set.
 type RoomProfile struct {
 	// CoverUrl Image of the room: an https URL.
 	CoverUrl nullable.Nullable[string] `json:"coverUrl,omitempty"`
 
-	// Custom Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
+	// Custom JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted.
 	Custom nullable.Nullable[map[string]interface{}] `json:"custom,omitempty"`
 
 	// Description Description: at most 2,000 visible characters; may contain line breaks.
@@ -1144,21 +1141,20 @@ type RoomProfile struct {
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
-	// Locked True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
 	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
 
-	// MaxDuration Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+	// MaxDuration Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
 	MaxDuration nullable.Nullable[int32] `json:"maxDuration,omitempty"`
 
-	// Owner Owner: an id of the application, at most 255 bytes.
+	// Owner Owner: an id that the application chooses, at most 255 bytes.
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
 
-	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
-	// `hls.rewind`.
+	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
 
-	// StartsAt Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
-	// ahead. Each start removes it.
+	// StartsAt Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
+	// Each start removes it.
 	StartsAt nullable.Nullable[time.Time] `json:"startsAt,omitempty"`
 
 	// Tags Tags: at most 10 of at most 32 visible characters each, in lower case.
@@ -1243,7 +1239,7 @@ type TokenRequest struct {
 	UserId nullable.Nullable[string] `json:"userId,omitempty"`
 }
 
-// UnavailableEndpoint Time for which an endpoint has not been available.
+// UnavailableEndpoint Period in which an endpoint is not available.
 type UnavailableEndpoint struct {
 	// Attempts Failures since then.
 	Attempts int32 `json:"attempts"`
@@ -1272,7 +1268,7 @@ type UpdateRoom struct {
 	// CoverUrl Image of the room: an https URL.
 	CoverUrl nullable.Nullable[string] `json:"coverUrl,omitempty"`
 
-	// Custom Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
+	// Custom JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted.
 	Custom nullable.Nullable[map[string]interface{}] `json:"custom,omitempty"`
 
 	// Description Description: at most 2,000 visible characters; may contain line breaks.
@@ -1287,21 +1283,20 @@ type UpdateRoom struct {
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
-	// Locked True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
 	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
 
-	// MaxDuration Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+	// MaxDuration Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
 	MaxDuration nullable.Nullable[int32] `json:"maxDuration,omitempty"`
 
-	// Owner Owner: an id of the application, at most 255 bytes.
+	// Owner Owner: an id that the application chooses, at most 255 bytes.
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
 
-	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
-	// `hls.rewind`.
+	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
 
-	// StartsAt Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
-	// ahead. Each start removes it.
+	// StartsAt Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
+	// Each start removes it.
 	StartsAt nullable.Nullable[time.Time] `json:"startsAt,omitempty"`
 
 	// Tags Tags: at most 10 of at most 32 visible characters each, in lower case.
@@ -1328,8 +1323,8 @@ type User struct {
 	// PersonId Id of the user in the listener channel of the room.
 	PersonId string `json:"personId"`
 
-	// RemovedAt Time since which no token of the user is valid for this room; absent if the user is neither banned
-	// nor, within the last seconds, kicked.
+	// RemovedAt Time since which no token of the user is valid for this room; absent if the user is not banned and was
+	// not kicked within the last seconds.
 	RemovedAt nullable.Nullable[int64] `json:"removedAt,omitempty"`
 
 	// Role Role in the room: the one that was given there, otherwise that of the connected user's token,
@@ -1372,23 +1367,23 @@ type WaitingEvents struct {
 	// RoomId Id of the room.
 	RoomId string `json:"roomId"`
 
-	// Since Time of the first of them; absent if there was none.
+	// Since Time of the first failed attempt; absent if there was none.
 	Since nullable.Nullable[int64] `json:"since,omitempty"`
 }
 
 // Webhook Endpoint and its progress.
 type Webhook struct {
-	// Cursor Every selected event up to here is delivered or given up, except those of `waiting`. Absent until the
-	// leader has begun.
+	// Cursor Every selected event up to here is delivered or given up, except those of the rooms in `waiting`.
+	// Absent until the leader has begun.
 	Cursor nullable.Nullable[string] `json:"cursor,omitempty"`
 
-	// DeadLetters Number of events given up since the endpoint was configured first.
+	// DeadLetters Number of events given up since the endpoint was first configured.
 	DeadLetters int64 `json:"deadLetters"`
 
 	// Name Name in `webhooks.endpoints`.
 	Name string `json:"name"`
 
-	// Rooms Rooms whose events it gets, a `*` at the end for any rest; empty: all.
+	// Rooms Ids of the rooms whose events it gets; a `*` at the end stands for any rest. Empty: all.
 	Rooms []string `json:"rooms"`
 
 	// Types Types of events that it gets; empty: all.
@@ -1421,7 +1416,7 @@ type WebhooksAnswer struct {
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
 	// After Returns only events after this cursor: `next` of the previous page, or the `cursor` of an event. If
-	// absent, a page begins with the oldest event, and a stream with the next one.
+	// absent, a page begins with the oldest event, and a stream with the next event that happens.
 	After *string `form:"after,omitempty" json:"after,omitempty"`
 
 	// Room Returns only events of this room, which need not exist any more.
@@ -1577,7 +1572,7 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
-	// ListEvents Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+	// ListEvents Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 	//
 	// A stream ends only with its node; clients reconnect with `Last-Event-ID`.
 	//
@@ -1619,7 +1614,7 @@ type ClientInterface interface {
 
 	// UpdateKeyWithBody Changes the name and the quotas of an API key.
 	//
-	// Quotas that are lower than the present use end nothing: they refuse what comes later.
+	// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1628,7 +1623,7 @@ type ClientInterface interface {
 
 	// UpdateKey Changes the name and the quotas of an API key.
 	//
-	// Quotas that are lower than the present use end nothing: they refuse what comes later.
+	// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1722,7 +1717,7 @@ type ClientInterface interface {
 	// Corresponds with GET /api/rooms/{id} (the `GetRoom` operationId).
 	GetRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateRoomWithBody Changes fields of a room, on air or not.
+	// UpdateRoomWithBody Changes fields of a room, whether it is on air or not.
 	//
 	// The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
 	//
@@ -1731,7 +1726,7 @@ type ClientInterface interface {
 	// Corresponds with PATCH /api/rooms/{id} (the `UpdateRoom` operationId).
 	UpdateRoomWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateRoom Changes fields of a room, on air or not.
+	// UpdateRoom Changes fields of a room, whether it is on air or not.
 	//
 	// The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
 	//
@@ -1760,7 +1755,7 @@ type ClientInterface interface {
 	// Corresponds with DELETE /api/rooms/{id}/bans/{userId} (the `UnbanUser` operationId).
 	UnbanUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// BanUser Bans a user, anchor or listener, from a room.
+	// BanUser Bans a user (anchor or listener) from a room.
 	//
 	// The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
 	// deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
@@ -1771,7 +1766,7 @@ type ClientInterface interface {
 
 	// MuteRoom Mutes all anchors of a room on air, once.
 	//
-	// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+	// Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 	//
 	// Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
 	MuteRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1792,7 +1787,7 @@ type ClientInterface interface {
 
 	// StartRoom Puts a room on air.
 	//
-	// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+	// A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
 	//
 	// Corresponds with POST /api/rooms/{id}/start (the `StartRoom` operationId).
 	StartRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1836,7 +1831,7 @@ type ClientInterface interface {
 	// Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 	RemoveUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// KickUser Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+	// KickUser Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
 	//
 	// All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
 	// Changes nothing if the user is banned.
@@ -1847,7 +1842,7 @@ type ClientInterface interface {
 	// GetPerson Returns the id under which a user appears in the listener channel of a room.
 	//
 	// The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
-	// for, too. Show it only to those who may know who the person is.
+	// for, too. Show the id only to those who may know who the person is.
 	//
 	// Corresponds with GET /api/rooms/{id}/users/{userId}/person (the `GetPerson` operationId).
 	GetPerson(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1907,16 +1902,17 @@ type ClientInterface interface {
 	// Corresponds with GET /api/webhooks/{name}/dead (the `ListDeadLetters` operationId).
 	ListDeadLetters(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RedeliverDeadLetter Sends an event that was given up once more, now.
+	// RedeliverDeadLetter Tries again to deliver an event that was given up.
 	//
-	// If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+	// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
+	// happened later.
 	//
 	// Corresponds with POST /api/webhooks/{name}/dead/{event} (the `RedeliverDeadLetter` operationId).
 	RedeliverDeadLetter(ctx context.Context, name string, event string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReplayWebhookWithBody Delivers events again, from a cursor.
 	//
-	// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+	// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1925,7 +1921,7 @@ type ClientInterface interface {
 
 	// ReplayWebhook Delivers events again, from a cursor.
 	//
-	// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+	// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1933,7 +1929,7 @@ type ClientInterface interface {
 	ReplayWebhook(ctx context.Context, name string, body ReplayWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
-// ListEvents Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+// ListEvents Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 //
 // A stream ends only with its node; clients reconnect with `Last-Event-ID`.
 //
@@ -2025,7 +2021,7 @@ func (c *Client) RevokeKey(ctx context.Context, id string, reqEditors ...Request
 
 // UpdateKeyWithBody Changes the name and the quotas of an API key.
 //
-// Quotas that are lower than the present use end nothing: they refuse what comes later.
+// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2044,7 +2040,7 @@ func (c *Client) UpdateKeyWithBody(ctx context.Context, id string, contentType s
 
 // UpdateKey Changes the name and the quotas of an API key.
 //
-// Quotas that are lower than the present use end nothing: they refuse what comes later.
+// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2278,7 +2274,7 @@ func (c *Client) GetRoom(ctx context.Context, id string, reqEditors ...RequestEd
 	return c.Client.Do(req)
 }
 
-// UpdateRoomWithBody Changes fields of a room, on air or not.
+// UpdateRoomWithBody Changes fields of a room, whether it is on air or not.
 //
 // The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
 //
@@ -2297,7 +2293,7 @@ func (c *Client) UpdateRoomWithBody(ctx context.Context, id string, contentType 
 	return c.Client.Do(req)
 }
 
-// UpdateRoom Changes fields of a room, on air or not.
+// UpdateRoom Changes fields of a room, whether it is on air or not.
 //
 // The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
 //
@@ -2366,7 +2362,7 @@ func (c *Client) UnbanUser(ctx context.Context, id string, userId string, reqEdi
 	return c.Client.Do(req)
 }
 
-// BanUser Bans a user, anchor or listener, from a room.
+// BanUser Bans a user (anchor or listener) from a room.
 //
 // The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
 // deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
@@ -2387,7 +2383,7 @@ func (c *Client) BanUser(ctx context.Context, id string, userId string, reqEdito
 
 // MuteRoom Mutes all anchors of a room on air, once.
 //
-// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+// Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 //
 // Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
 func (c *Client) MuteRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2438,7 +2434,7 @@ func (c *Client) StartRecording(ctx context.Context, id string, reqEditors ...Re
 
 // StartRoom Puts a room on air.
 //
-// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+// A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
 //
 // Corresponds with POST /api/rooms/{id}/start (the `StartRoom` operationId).
 func (c *Client) StartRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2542,7 +2538,7 @@ func (c *Client) RemoveUser(ctx context.Context, id string, userId string, reqEd
 	return c.Client.Do(req)
 }
 
-// KickUser Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+// KickUser Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
 //
 // All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
 // Changes nothing if the user is banned.
@@ -2563,7 +2559,7 @@ func (c *Client) KickUser(ctx context.Context, id string, userId string, reqEdit
 // GetPerson Returns the id under which a user appears in the listener channel of a room.
 //
 // The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
-// for, too. Show it only to those who may know who the person is.
+// for, too. Show the id only to those who may know who the person is.
 //
 // Corresponds with GET /api/rooms/{id}/users/{userId}/person (the `GetPerson` operationId).
 func (c *Client) GetPerson(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2703,9 +2699,10 @@ func (c *Client) ListDeadLetters(ctx context.Context, name string, reqEditors ..
 	return c.Client.Do(req)
 }
 
-// RedeliverDeadLetter Sends an event that was given up once more, now.
+// RedeliverDeadLetter Tries again to deliver an event that was given up.
 //
-// If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
+// happened later.
 //
 // Corresponds with POST /api/webhooks/{name}/dead/{event} (the `RedeliverDeadLetter` operationId).
 func (c *Client) RedeliverDeadLetter(ctx context.Context, name string, event string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2722,7 +2719,7 @@ func (c *Client) RedeliverDeadLetter(ctx context.Context, name string, event str
 
 // ReplayWebhookWithBody Delivers events again, from a cursor.
 //
-// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2741,7 +2738,7 @@ func (c *Client) ReplayWebhookWithBody(ctx context.Context, name string, content
 
 // ReplayWebhook Delivers events again, from a cursor.
 //
-// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4405,7 +4402,7 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
-	// ListEventsWithResponse Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+	// ListEventsWithResponse Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 	//
 	// A stream ends only with its node; clients reconnect with `Last-Event-ID`.
 	//
@@ -4453,7 +4450,7 @@ type ClientWithResponsesInterface interface {
 
 	// UpdateKeyWithBodyWithResponse Changes the name and the quotas of an API key.
 	//
-	// Quotas that are lower than the present use end nothing: they refuse what comes later.
+	// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4462,7 +4459,7 @@ type ClientWithResponsesInterface interface {
 
 	// UpdateKeyWithResponse Changes the name and the quotas of an API key.
 	//
-	// Quotas that are lower than the present use end nothing: they refuse what comes later.
+	// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4574,7 +4571,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/rooms/{id} (the `GetRoom` operationId).
 	GetRoomWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetRoomResponse, error)
 
-	// UpdateRoomWithBodyWithResponse Changes fields of a room, on air or not.
+	// UpdateRoomWithBodyWithResponse Changes fields of a room, whether it is on air or not.
 	//
 	// The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
 	//
@@ -4583,7 +4580,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /api/rooms/{id} (the `UpdateRoom` operationId).
 	UpdateRoomWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateRoomResponse, error)
 
-	// UpdateRoomWithResponse Changes fields of a room, on air or not.
+	// UpdateRoomWithResponse Changes fields of a room, whether it is on air or not.
 	//
 	// The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
 	//
@@ -4618,7 +4615,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /api/rooms/{id}/bans/{userId} (the `UnbanUser` operationId).
 	UnbanUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*UnbanUserResponse, error)
 
-	// BanUserWithResponse Bans a user, anchor or listener, from a room.
+	// BanUserWithResponse Bans a user (anchor or listener) from a room.
 	//
 	// The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
 	// deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
@@ -4631,7 +4628,7 @@ type ClientWithResponsesInterface interface {
 
 	// MuteRoomWithResponse Mutes all anchors of a room on air, once.
 	//
-	// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+	// Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4658,7 +4655,7 @@ type ClientWithResponsesInterface interface {
 
 	// StartRoomWithResponse Puts a room on air.
 	//
-	// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+	// A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4710,7 +4707,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 	RemoveUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*RemoveUserResponse, error)
 
-	// KickUserWithResponse Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+	// KickUserWithResponse Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
 	//
 	// All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
 	// Changes nothing if the user is banned.
@@ -4723,7 +4720,7 @@ type ClientWithResponsesInterface interface {
 	// GetPersonWithResponse Returns the id under which a user appears in the listener channel of a room.
 	//
 	// The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
-	// for, too. Show it only to those who may know who the person is.
+	// for, too. Show the id only to those who may know who the person is.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4791,9 +4788,10 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/webhooks/{name}/dead (the `ListDeadLetters` operationId).
 	ListDeadLettersWithResponse(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*ListDeadLettersResponse, error)
 
-	// RedeliverDeadLetterWithResponse Sends an event that was given up once more, now.
+	// RedeliverDeadLetterWithResponse Tries again to deliver an event that was given up.
 	//
-	// If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+	// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
+	// happened later.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4802,7 +4800,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReplayWebhookWithBodyWithResponse Delivers events again, from a cursor.
 	//
-	// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+	// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4811,7 +4809,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReplayWebhookWithResponse Delivers events again, from a cursor.
 	//
-	// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+	// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6377,7 +6375,7 @@ func (r ReplayWebhookResponse) ContentType() string {
 	return ""
 }
 
-// ListEventsWithResponse Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+// ListEventsWithResponse Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 //
 // A stream ends only with its node; clients reconnect with `Last-Event-ID`.
 //
@@ -6455,7 +6453,7 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, id stri
 
 // UpdateKeyWithBodyWithResponse Changes the name and the quotas of an API key.
 //
-// Quotas that are lower than the present use end nothing: they refuse what comes later.
+// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6470,7 +6468,7 @@ func (c *ClientWithResponses) UpdateKeyWithBodyWithResponse(ctx context.Context,
 
 // UpdateKeyWithResponse Changes the name and the quotas of an API key.
 //
-// Quotas that are lower than the present use end nothing: they refuse what comes later.
+// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6666,7 +6664,7 @@ func (c *ClientWithResponses) GetRoomWithResponse(ctx context.Context, id string
 	return ParseGetRoomResponse(rsp)
 }
 
-// UpdateRoomWithBodyWithResponse Changes fields of a room, on air or not.
+// UpdateRoomWithBodyWithResponse Changes fields of a room, whether it is on air or not.
 //
 // The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
 //
@@ -6681,7 +6679,7 @@ func (c *ClientWithResponses) UpdateRoomWithBodyWithResponse(ctx context.Context
 	return ParseUpdateRoomResponse(rsp)
 }
 
-// UpdateRoomWithResponse Changes fields of a room, on air or not.
+// UpdateRoomWithResponse Changes fields of a room, whether it is on air or not.
 //
 // The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
 //
@@ -6740,7 +6738,7 @@ func (c *ClientWithResponses) UnbanUserWithResponse(ctx context.Context, id stri
 	return ParseUnbanUserResponse(rsp)
 }
 
-// BanUserWithResponse Bans a user, anchor or listener, from a room.
+// BanUserWithResponse Bans a user (anchor or listener) from a room.
 //
 // The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
 // deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
@@ -6759,7 +6757,7 @@ func (c *ClientWithResponses) BanUserWithResponse(ctx context.Context, id string
 
 // MuteRoomWithResponse Mutes all anchors of a room on air, once.
 //
-// All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+// Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6804,7 +6802,7 @@ func (c *ClientWithResponses) StartRecordingWithResponse(ctx context.Context, id
 
 // StartRoomWithResponse Puts a room on air.
 //
-// A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+// A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6892,7 +6890,7 @@ func (c *ClientWithResponses) RemoveUserWithResponse(ctx context.Context, id str
 	return ParseRemoveUserResponse(rsp)
 }
 
-// KickUserWithResponse Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+// KickUserWithResponse Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
 //
 // All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
 // Changes nothing if the user is banned.
@@ -6911,7 +6909,7 @@ func (c *ClientWithResponses) KickUserWithResponse(ctx context.Context, id strin
 // GetPersonWithResponse Returns the id under which a user appears in the listener channel of a room.
 //
 // The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
-// for, too. Show it only to those who may know who the person is.
+// for, too. Show the id only to those who may know who the person is.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -7027,9 +7025,10 @@ func (c *ClientWithResponses) ListDeadLettersWithResponse(ctx context.Context, n
 	return ParseListDeadLettersResponse(rsp)
 }
 
-// RedeliverDeadLetterWithResponse Sends an event that was given up once more, now.
+// RedeliverDeadLetterWithResponse Tries again to deliver an event that was given up.
 //
-// If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
+// happened later.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -7044,7 +7043,7 @@ func (c *ClientWithResponses) RedeliverDeadLetterWithResponse(ctx context.Contex
 
 // ReplayWebhookWithBodyWithResponse Delivers events again, from a cursor.
 //
-// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7059,7 +7058,7 @@ func (c *ClientWithResponses) ReplayWebhookWithBodyWithResponse(ctx context.Cont
 
 // ReplayWebhookWithResponse Delivers events again, from a cursor.
 //
-// Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -22,7 +22,7 @@ impl Config {
             (auth.mode == AuthMode::Open, OPEN_MODE),
             (auth.mode == AuthMode::Keys && !self.listen.ops.ip().is_loopback(), REMOTE_OPERATIONS),
             (etcd && roles.gateway && self.presence.kind == PresenceKind::Embedded, ONE_GATEWAY),
-            (roles.gateway && self.presence.timeout < TWO_SIGNS_OF_LIFE, SHORT_SILENCE),
+            (roles.gateway && self.presence.timeout < TWO_KEEPALIVES, SHORT_SILENCE),
             (roles.rooms && auth.listener_token_ttl < self.rooms.max_age, SHORT_LISTENER_TOKEN),
             (roles.rooms && auth.anchor_token_ttl < self.rooms.max_age, SHORT_ANCHOR_TOKEN),
             (roles.hls && gateway.is_none(), NO_STAGE),
@@ -47,7 +47,7 @@ impl Config {
 }
 
 /// Twice the interval of 10 s at which clients send `keepalive`, so that one of them may be lost.
-const TWO_SIGNS_OF_LIFE: Duration = Duration::from_secs(20);
+const TWO_KEEPALIVES: Duration = Duration::from_secs(20);
 
 const OPEN_MODE: &str = "auth.mode is open: every program and every user of this machine has the rights of a \
     host in all rooms; to serve anybody else set auth.mode to keys and give auth.api_keys";
@@ -57,8 +57,8 @@ const REMOTE_OPERATIONS: &str = "listen.ops is not on loopback, so its callers n
 const ONE_GATEWAY: &str = "store.kind is etcd and presence.kind embedded, which is right only if this is the \
     one gateway of the cluster: two would let a user in twice and show each only its own members; with \
     several, set presence.kind: redis and presence.redis.url on all nodes with the roles gateway and rooms";
-const SHORT_SILENCE: &str = "presence.timeout is below 20s: clients give a sign of life every 10 s, so one \
-    that is late throws an anchor out of the room; set presence.timeout to 20s or more";
+const SHORT_SILENCE: &str = "presence.timeout is below 20s: clients send `keepalive` every 10 s, so a \
+    single late one removes an anchor from the room; set presence.timeout to 20s or more";
 const SHORT_LISTENER_TOKEN: &str = "auth.listener_token_ttl is shorter than rooms.max_age: a listener whose \
     token has expired gets no more keys and hears nothing until it opens the playlist with a new token; set \
     auth.listener_token_ttl to rooms.max_age or more";
@@ -73,7 +73,7 @@ const MIXED_CONTENT: &str = "pages are https and the WebSocket of anchors is ws:
 const OTHER_NAMES: &str = "the certificate in tls.certificate_file does not name the host that clients call: \
     browsers refuse it; set http.public_hls_url and http.public_ws_url to a name in the certificate, or get \
     another one";
-const LOOPBACK_ADVERTISED: &str = "node.advertise is this machine's loopback and etcd is on another machine: \
+const LOOPBACK_ADVERTISED: &str = "node.advertise is a loopback address and etcd is on another machine: \
     other nodes cannot fetch from this mixer; set node.advertise to an address they can reach";
 const LOOPBACK_MEDIA: &str = "listen.media is loopback and etcd is on another machine: only a Janus on this \
     machine can send to this mixer; set listen.media to an address that every Janus of the cluster can reach";

@@ -65,7 +65,7 @@ fn refusal((key, value): &(String, String)) -> ConfigError {
         key: key.clone(),
         value: Some(value.clone()),
         source: Source::Flag,
-        problem: "is the demo's own, which runs alone and keeps nothing; use `stentor serve`".into(),
+        problem: "is set by the demo, which runs alone and keeps no data; use `stentor serve`".into(),
     }
 }
 

@@ -110,19 +110,21 @@ async fn listen(
     let (mut listener, heard) = match timeout(STEP_DEADLINE + SILENCE, first_sound(target)).await {
         Ok(Ok(heard)) => heard,
         Ok(Err(error)) => return Err(unheard(node, trouble, &error.to_string())),
-        Err(_) => return Err(unheard(node, trouble, "nothing new comes")),
+        Err(_) => return Err(unheard(node, trouble, "no new media arrive")),
     };
     let since = Instant::now();
     screen.on_air(ROOM, links);
     if node.config().secure().hls {
-        screen.note("the certificate was made for this demo: browsers warn of it once, and go on if told so");
+        screen.note(
+            "the certificate was made for this demo: browsers warn about it once; accept it to continue",
+        );
     }
     screen.status(&told(&heard, heard.strongest_hz(), since));
     loop {
         let status = match timeout(SILENCE, listener.hear(SIP)).await {
             Ok(Ok(heard)) => told(&heard, tone_in(&heard), since),
             missed => {
-                let why = missed.map_or_else(|_| "nothing new comes".into(), said);
+                let why = missed.map_or_else(|_| "no new media arrive".into(), said);
                 // Returns to the live edge if there is one; otherwise keeps the previous listener.
                 listener = Listener::open(target, Mode::Parts).await.unwrap_or(listener);
                 tokio::time::sleep(RETRY).await;

@@ -241,7 +241,7 @@ fn module_kind(segment: &str) -> Result<ModuleKind, ApiError> {
     match segment {
         "januses" => Ok(ModuleKind::Janus),
         "mixers" => Ok(ModuleKind::Mixer),
-        _ => Err(ApiError::new(Code::NotFound, "modules are januses and mixers")),
+        _ => Err(ApiError::new(Code::NotFound, "the kind of a module must be januses or mixers")),
     }
 }
 

@@ -39,7 +39,9 @@ fn admitted(request: &HttpRequest, side: &RelaySide) -> Result<RoomId, ApiError>
     let token = request.headers().get(TOKEN).map_or(&b""[..], |token| token.as_bytes());
     match side.admits(token, &room) {
         true => Ok(room),
-        false => Err(ApiError::new(Code::TokenInvalid, "listener nodes of this installation only")),
+        false => {
+            Err(ApiError::new(Code::TokenInvalid, "only listener nodes of this installation may fetch here"))
+        }
     }
 }
 

@@ -424,7 +424,7 @@ impl fmt::Display for Cause {
             Self::Unhealthy => f.write_str("does not work"),
             Self::Marked(label) => write!(f, "is marked {}", label.as_str()),
             Self::GaveUp => f.write_str("gave up: FFmpeg keeps crashing"),
-            Self::Silent => f.write_str("is silent: Janus forwards and nothing arrives at the mixer"),
+            Self::Silent => f.write_str("is silent: Janus forwards, but nothing arrives at the mixer"),
         }
     }
 }

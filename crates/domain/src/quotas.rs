@@ -46,7 +46,7 @@ pub struct Quotas {
 
 /// Quota that is used up, with its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the API key has used up its quota {quota}, which is {limit}; raise it, or free what it holds")]
+#[error("the API key has reached its quota {quota}, which is {limit}; raise the quota, or use less")]
 pub struct QuotaExceeded {
     /// Name of the field in [`Quotas`].
     pub quota: &'static str,

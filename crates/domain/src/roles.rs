@@ -73,7 +73,7 @@ pub enum RoleDenied {
     NoSuchRoom,
     #[error("the room is being removed")]
     RoomRemoving,
-    #[error("only a host may change roles, and only those of others; a host can transfer the own role")]
+    #[error("only a host may change roles, and only those of others; a host can transfer the host role")]
     Forbidden,
     #[error("this user is banned from the room")]
     Banned,

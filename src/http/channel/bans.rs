@@ -78,14 +78,14 @@ async fn ban_order(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId,
     let (room, caller) = moderator(request, side)?;
     let found = side.hub.find(&room, &person(request)?).await?;
     let FoundPerson { user, name, role } = found.ok_or_else(|| {
-        let message = "nobody with this id is in the room, has written or has a hand raised";
+        let message = "nobody with this id is in the room, has written, has a hand raised or was invited";
         ApiError::new(Code::PersonNotFound, message)
     })?;
     let may = caller.role.in_room().is_some_and(|by| by.may(Action::Ban(role)));
     if !may || caller.subject.as_ref() == Some(&user) {
         return Err(ApiError::new(
             Code::HostOnly,
-            "a co-host bans or kicks no host or co-host, and nobody bans or kicks itself",
+            "co-hosts cannot ban or kick hosts or co-hosts, and nobody can ban or kick themselves",
         ));
     }
     Ok((room, BanOrder { user, name, by: caller.subject }))

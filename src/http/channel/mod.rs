@@ -94,7 +94,7 @@ impl ChannelSide {
     /// limits. `name` is used if the token has none.
     fn caller(&self, request: &HttpRequest, room: &RoomId, name: Option<&str>) -> Result<Identity, ApiError> {
         let token = super::hls::bearer(request).ok_or_else(token_missing)?;
-        let mut identity = self.identify(&token, room)?;
+        let mut identity = self.identify(token, room)?;
         if identity.person.name.is_none() {
             identity.person.name = name.map(DisplayName::new).transpose()?;
         }
@@ -109,7 +109,7 @@ impl ChannelSide {
 }
 
 fn token_missing() -> ApiError {
-    ApiError::new(Code::TokenMissing, "this needs a token of the room in the Authorization header")
+    ApiError::new(Code::TokenMissing, "send a token for the room in the Authorization header")
 }
 
 impl From<OpenError> for ApiError {

@@ -121,7 +121,7 @@ pub enum Code {
     UserRemoved,
     /// 409: the room cannot remember any more banned users; lift some bans.
     TooManyUsers,
-    /// 404: nobody with this id is in the room, has written or has raised a hand.
+    /// 404: nobody with this id is in the room, has written, has a hand raised or was invited.
     PersonNotFound,
     /// 413: the body is larger than `http.body_limit`.
     BodyTooLarge,

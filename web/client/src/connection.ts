@@ -78,7 +78,7 @@ export class Connection {
   end(goodbye: boolean): void {
     if (this.over) return;
     if (goodbye) this.rpc.notify('leave', {});
-    this.stop({ code: 'not_connected', message: 'the connection was ended from here', retryable: true });
+    this.stop({ code: 'not_connected', message: 'this client ended the connection', retryable: true });
   }
 
   private async beat(activity: Activity, timeoutMs: number, answered?: () => void): Promise<void> {

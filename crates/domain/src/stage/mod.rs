@@ -102,7 +102,7 @@ pub enum Event {
 /// Reason why a command was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("only a host may do this")]
+    #[error("the role of the user does not allow this")]
     HostOnly,
     #[error("this needs a name: send `name`, or use a token with the claim `name`")]
     NameRequired,

@@ -19,7 +19,7 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
 };
 
 /**
- * Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+ * Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
  *
  * A stream ends only with its node; clients reconnect with `Last-Event-ID`.
  */
@@ -90,7 +90,7 @@ export const revokeKey = <ThrowOnError extends boolean = true>(options: Options<
 /**
  * Changes the name and the quotas of an API key.
  *
- * Quotas that are lower than the present use end nothing: they refuse what comes later.
+ * If a quota is lower than the present use, nothing that exists ends; new requests are refused.
  */
 export const updateKey = <ThrowOnError extends boolean = true>(options: Options<UpdateKeyData, ThrowOnError>): RequestResult<UpdateKeyResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).patch<UpdateKeyResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -281,7 +281,7 @@ export const getRoom = <ThrowOnError extends boolean = true>(options: Options<Ge
 });
 
 /**
- * Changes fields of a room, on air or not.
+ * Changes fields of a room, whether it is on air or not.
  *
  * The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
  */
@@ -348,7 +348,7 @@ export const unbanUser = <ThrowOnError extends boolean = true>(options: Options<
 });
 
 /**
- * Bans a user, anchor or listener, from a room.
+ * Bans a user (anchor or listener) from a room.
  *
  * The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
  * deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
@@ -368,7 +368,7 @@ export const banUser = <ThrowOnError extends boolean = true>(options: Options<Ba
 /**
  * Mutes all anchors of a room on air, once.
  *
- * All who are in the room are muted shortly after, as by a host. They may open their microphones again.
+ * Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
  */
 export const muteRoom = <ThrowOnError extends boolean = true>(options: Options<MuteRoomData, ThrowOnError>): RequestResult<MuteRoomResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<MuteRoomResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -416,7 +416,7 @@ export const startRecording = <ThrowOnError extends boolean = true>(options: Opt
 /**
  * Puts a room on air.
  *
- * A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+ * A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
  */
 export const startRoom = <ThrowOnError extends boolean = true>(options: Options<StartRoomData, ThrowOnError>): RequestResult<StartRoomResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<StartRoomResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -497,7 +497,7 @@ export const removeUser = <ThrowOnError extends boolean = true>(options: Options
 });
 
 /**
- * Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+ * Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
  *
  * All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be repeated.
  * Changes nothing if the user is banned.
@@ -517,7 +517,7 @@ export const kickUser = <ThrowOnError extends boolean = true>(options: Options<K
  * Returns the id under which a user appears in the listener channel of a room.
  *
  * The user need not be known to the room: the id of a listener whose token was issued elsewhere can be asked
- * for, too. Show it only to those who may know who the person is.
+ * for, too. Show the id only to those who may know who the person is.
  */
 export const getPerson = <ThrowOnError extends boolean = true>(options: Options<GetPersonData, ThrowOnError>): RequestResult<GetPersonResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<GetPersonResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -615,9 +615,10 @@ export const listDeadLetters = <ThrowOnError extends boolean = true>(options: Op
 });
 
 /**
- * Sends an event that was given up once more, now.
+ * Tries again to deliver an event that was given up.
  *
- * If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+ * If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
+ * happened later.
  */
 export const redeliverDeadLetter = <ThrowOnError extends boolean = true>(options: Options<RedeliverDeadLetterData, ThrowOnError>): RequestResult<RedeliverDeadLetterResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<RedeliverDeadLetterResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -633,7 +634,7 @@ export const redeliverDeadLetter = <ThrowOnError extends boolean = true>(options
 /**
  * Delivers events again, from a cursor.
  *
- * Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it does.
+ * Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
  */
 export const replayWebhook = <ThrowOnError extends boolean = true>(options: Options<ReplayWebhookData, ThrowOnError>): RequestResult<ReplayWebhookResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<ReplayWebhookResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -105,11 +105,11 @@ export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_
  */
 export type CreateKey = {
     /**
-     * Name for the users of the key, such as that of the application: 1 to 64 visible characters.
+     * Name by which people recognise the key, such as that of the application: 1 to 64 visible characters.
      */
     name: string;
     /**
-     * Parts of the API that the key may use. The caller must have them all.
+     * Parts of the API that the key may use. The caller must have all of these scopes.
      */
     scopes: Array<KeyScope>;
     /**
@@ -144,8 +144,7 @@ export type CreateRoom = {
     start?: boolean;
     /**
      * Opens the backstage at once: anchors may join, and listeners hear nothing until the room is started.
-     * Not with
-     * `start`.
+     * Cannot be combined with `start`.
      */
     backstage?: boolean;
     /**
@@ -169,11 +168,11 @@ export type CreateRoom = {
      */
     coverUrl?: string | null;
     /**
-     * Owner: an id of the application, at most 255 bytes.
+     * Owner: an id that the application chooses, at most 255 bytes.
      */
     owner?: string | null;
     /**
-     * Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
+     * JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted.
      */
     custom?: {
         [key: string]: unknown;
@@ -183,12 +182,12 @@ export type CreateRoom = {
      */
     listenerLimit?: number | null;
     /**
-     * Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
-     * ahead. Each start removes it.
+     * Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
+     * Each start removes it.
      */
     startsAt?: string | null;
     /**
-     * Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+     * Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
      */
     maxDuration?: number | null;
     /**
@@ -196,12 +195,11 @@ export type CreateRoom = {
      */
     emptyTimeout?: number | null;
     /**
-     * Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
-     * `hls.rewind`.
+     * Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
      */
     rewind?: number | null;
     /**
-     * True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+     * True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
      */
     locked?: boolean | null;
 };
@@ -286,7 +284,7 @@ export type DeadLettersAnswer = {
      */
     success: boolean;
     /**
-     * The newest 1,000, without those delivered again; the oldest first.
+     * The latest 1,000, without those delivered again, ordered from oldest to newest.
      */
     deadLetters: Array<DeadLetter>;
 };
@@ -410,15 +408,15 @@ export type KeyAnswer = {
 export type KeyScope = 'rooms' | 'users' | 'operations' | 'read';
 
 /**
- * Rooms that count for a key.
+ * Rooms that count against the quotas of a key.
  */
 export type KeyUsage = {
     /**
-     * Rooms that the key has created and that exist.
+     * Number of existing rooms that the key has created.
      */
     rooms: number;
     /**
-     * Number of them that are on air, or whose Janus and mixer have not released them.
+     * Number of these rooms that are on air, or that their Janus and mixer have not released yet.
      */
     roomsOnAir: number;
 };
@@ -750,7 +748,7 @@ export type Room = RoomProfile & {
      */
     hlsUrl: string;
     /**
-     * URL of the playlist with which listeners go back; absent if the room does not offer that.
+     * URL of the playlist for going back; absent if the room offers no rewind.
      */
     rewindUrl?: string | null;
     /**
@@ -805,7 +803,7 @@ export type RoomAnswer = {
 };
 
 /**
- * Profile as stored in the room's meta. An absent field is not set.
+ * Profile of a room. An absent field is not set.
  */
 export type RoomProfile = {
     /**
@@ -829,11 +827,11 @@ export type RoomProfile = {
      */
     coverUrl?: string | null;
     /**
-     * Owner: an id of the application, at most 255 bytes.
+     * Owner: an id that the application chooses, at most 255 bytes.
      */
     owner?: string | null;
     /**
-     * Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
+     * JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted.
      */
     custom?: {
         [key: string]: unknown;
@@ -843,12 +841,12 @@ export type RoomProfile = {
      */
     listenerLimit?: number | null;
     /**
-     * Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
-     * ahead. Each start removes it.
+     * Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
+     * Each start removes it.
      */
     startsAt?: string | null;
     /**
-     * Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+     * Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
      */
     maxDuration?: number | null;
     /**
@@ -856,12 +854,11 @@ export type RoomProfile = {
      */
     emptyTimeout?: number | null;
     /**
-     * Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
-     * `hls.rewind`.
+     * Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
      */
     rewind?: number | null;
     /**
-     * True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+     * True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
      */
     locked?: boolean | null;
 };
@@ -960,7 +957,7 @@ export type TokenRequest = {
 };
 
 /**
- * Time for which an endpoint has not been available.
+ * Period in which an endpoint is not available.
  */
 export type UnavailableEndpoint = {
     /**
@@ -1020,11 +1017,11 @@ export type UpdateRoom = {
      */
     coverUrl?: string | null;
     /**
-     * Owner: an id of the application, at most 255 bytes.
+     * Owner: an id that the application chooses, at most 255 bytes.
      */
     owner?: string | null;
     /**
-     * Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
+     * JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted.
      */
     custom?: {
         [key: string]: unknown;
@@ -1034,12 +1031,12 @@ export type UpdateRoom = {
      */
     listenerLimit?: number | null;
     /**
-     * Time at which the room is put on air by itself, as in RFC 3339: in the future, and at most a year
-     * ahead. Each start removes it.
+     * Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
+     * Each start removes it.
      */
     startsAt?: string | null;
     /**
-     * Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+     * Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
      */
     maxDuration?: number | null;
     /**
@@ -1047,12 +1044,11 @@ export type UpdateRoom = {
      */
     emptyTimeout?: number | null;
     /**
-     * Time that listeners can go back during a broadcast, in seconds; 0: not at all. It replaces
-     * `hls.rewind`.
+     * Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
      */
     rewind?: number | null;
     /**
-     * True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+     * True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
      */
     locked?: boolean | null;
 };
@@ -1079,8 +1075,8 @@ export type User = {
      */
     createdAt?: number | null;
     /**
-     * Time since which no token of the user is valid for this room; absent if the user is neither banned
-     * nor, within the last seconds, kicked.
+     * Time since which no token of the user is valid for this room; absent if the user is not banned and was
+     * not kicked within the last seconds.
      */
     removedAt?: number | null;
     /**
@@ -1137,7 +1133,7 @@ export type WaitingEvents = {
      */
     attempts: number;
     /**
-     * Time of the first of them; absent if there was none.
+     * Time of the first failed attempt; absent if there was none.
      */
     since?: number | null;
     /**
@@ -1167,12 +1163,12 @@ export type Webhook = {
      */
     types: Array<string>;
     /**
-     * Rooms whose events it gets, a `*` at the end for any rest; empty: all.
+     * Ids of the rooms whose events it gets; a `*` at the end stands for any rest. Empty: all.
      */
     rooms: Array<string>;
     /**
-     * Every selected event up to here is delivered or given up, except those of `waiting`. Absent until the
-     * leader has begun.
+     * Every selected event up to here is delivered or given up, except those of the rooms in `waiting`.
+     * Absent until the leader has begun.
      */
     cursor?: string | null;
     /**
@@ -1181,7 +1177,7 @@ export type Webhook = {
     waiting: Array<WaitingEvents>;
     unavailable?: UnavailableEndpoint | null;
     /**
-     * Number of events given up since the endpoint was configured first.
+     * Number of events given up since the endpoint was first configured.
      */
     deadLetters: number;
 };
@@ -1214,7 +1210,7 @@ export type ListEventsData = {
     query?: {
         /**
          * Returns only events after this cursor: `next` of the previous page, or the `cursor` of an event. If
-         * absent, a page begins with the oldest event, and a stream with the next one.
+         * absent, a page begins with the oldest event, and a stream with the next event that happens.
          */
         after?: string;
         /**

@@ -26,7 +26,7 @@ class ApiKey:
         scopes (list[str]):
         created_at (int): Time at which the key was created.
         quotas (Quotas): Limits of an API key; absent or null: no limit.
-        usage (KeyUsage): Rooms that count for a key.
+        usage (KeyUsage): Rooms that count against the quotas of a key.
         expires_at (int | None | Unset): Time from which the key is refused; absent if it does not expire.
         revoked_at (int | None | Unset): Time at which the key was revoked; absent if it was not.
     """

@@ -20,8 +20,8 @@ class CreateKey:
     """API key to create.
 
     Attributes:
-        name (str): Name for the users of the key, such as that of the application: 1 to 64 visible characters.
-        scopes (list[KeyScope]): Parts of the API that the key may use. The caller must have them all.
+        name (str): Name by which people recognise the key, such as that of the application: 1 to 64 visible characters.
+        scopes (list[KeyScope]): Parts of the API that the key may use. The caller must have all of these scopes.
         ttl (int | None | Unset): Number of seconds after which the key expires. If absent or null, it does not.
         quotas (Quotas | Unset): Limits of an API key; absent or null: no limit.
     """

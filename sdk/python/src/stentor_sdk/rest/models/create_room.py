@@ -26,27 +26,25 @@ class CreateRoom:
         start (bool | Unset): Puts the room on air at once. If no Janus or no mixer accepts it, the room is not created.
         backstage (bool | Unset): Opens the backstage at once: anchors may join, and listeners hear nothing until the
             room is started.
-            Not with
-            `start`.
+            Cannot be combined with `start`.
         title (None | str | Unset): Title: at most 100 visible characters.
         description (None | str | Unset): Description: at most 2,000 visible characters; may contain line breaks.
         language (None | str | Unset): Language of the broadcast, a language tag of BCP 47.
         tags (list[str] | None | Unset): Tags: at most 10 of at most 32 visible characters each, in lower case.
         cover_url (None | str | Unset): Image of the room: an https URL.
-        owner (None | str | Unset): Owner: an id of the application, at most 255 bytes.
-        custom (CreateRoomCustomType0 | None | Unset): Object of the application: at most 4,096 bytes of JSON, nested at
-            most 8 deep. Not interpreted.
+        owner (None | str | Unset): Owner: an id that the application chooses, at most 255 bytes.
+        custom (CreateRoomCustomType0 | None | Unset): JSON object of the application: at most 4,096 bytes, nested at
+            most 8 levels deep. Not interpreted.
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
-        starts_at (datetime.datetime | None | Unset): Time at which the room is put on air by itself, as in RFC 3339: in
-            the future, and at most a year
-            ahead. Each start removes it.
-        max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+        starts_at (datetime.datetime | None | Unset): Time at which the room goes on air automatically (RFC 3339): in
+            the future, and at most a year ahead.
+            Each start removes it.
+        max_duration (int | None | Unset): Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
         empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
-        rewind (int | None | Unset): Time that listeners can go back during a broadcast, in seconds; 0: not at all. It
-            replaces
-            `hls.rewind`.
-        locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Those who are in the room stay,
-            and hosts may join.
+        rewind (int | None | Unset): Time that listeners can go back during a broadcast, in seconds; 0: not at all.
+            Overrides `hls.rewind`.
+        locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Anchors in the room stay, and
+            hosts may join.
     """
 
     room_id: None | str | Unset = UNSET

@@ -19,7 +19,7 @@ class DeadLettersAnswer:
 
     Attributes:
         success (bool): Always true.
-        dead_letters (list[DeadLetter]): The newest 1,000, without those delivered again; the oldest first.
+        dead_letters (list[DeadLetter]): The latest 1,000, without those delivered again, ordered from oldest to newest.
     """
 
     success: bool

@@ -11,11 +11,11 @@ T = TypeVar("T", bound="KeyUsage")
 
 @_attrs_define
 class KeyUsage:
-    """Rooms that count for a key.
+    """Rooms that count against the quotas of a key.
 
     Attributes:
-        rooms (int): Rooms that the key has created and that exist.
-        rooms_on_air (int): Number of them that are on air, or whose Janus and mixer have not released them.
+        rooms (int): Number of existing rooms that the key has created.
+        rooms_on_air (int): Number of these rooms that are on air, or that their Janus and mixer have not released yet.
     """
 
     rooms: int

@@ -11,7 +11,7 @@ T = TypeVar("T", bound="RoomProfileCustomType0")
 
 @_attrs_define
 class RoomProfileCustomType0:
-    """Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted."""
+    """JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted."""
 
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 

@@ -11,7 +11,7 @@ T = TypeVar("T", bound="UnavailableEndpoint")
 
 @_attrs_define
 class UnavailableEndpoint:
-    """Time for which an endpoint has not been available.
+    """Period in which an endpoint is not available.
 
     Attributes:
         since (int): Time of the first failure.

@@ -22,8 +22,8 @@ class User:
         created_at (int | None | Unset): Time at which the user was created; absent if the user's token was not issued
             here.
         removed_at (int | None | Unset): Time since which no token of the user is valid for this room; absent if the
-            user is neither banned
-            nor, within the last seconds, kicked.
+            user is not banned and was
+            not kicked within the last seconds.
         connected (bool | None | Unset): True if the user is in the room now; absent while presence is unavailable.
         display_name (None | str | Unset): Display name. Like `muted` and `status`, present only while the user is
             connected.

@@ -20,7 +20,7 @@ class WaitingEvents:
         from_ (str): Cursor of its oldest undelivered event.
         attempts (int): Failed attempts for that event.
         next_ (int): Time of the next attempt.
-        since (int | None | Unset): Time of the first of them; absent if there was none.
+        since (int | None | Unset): Time of the first failed attempt; absent if there was none.
         error (None | str | Unset): Reason why the latest attempt failed.
     """
 

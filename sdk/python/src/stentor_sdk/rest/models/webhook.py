@@ -24,13 +24,13 @@ class Webhook:
         name (str): Name in `webhooks.endpoints`.
         url (str): URL to which events are sent.
         types (list[str]): Types of events that it gets; empty: all.
-        rooms (list[str]): Rooms whose events it gets, a `*` at the end for any rest; empty: all.
+        rooms (list[str]): Ids of the rooms whose events it gets; a `*` at the end stands for any rest. Empty: all.
         waiting (list[WaitingEvents]): Rooms with events that are not delivered yet, at most 100. Further events wait in
             the ledger.
-        dead_letters (int): Number of events given up since the endpoint was configured first.
-        cursor (None | str | Unset): Every selected event up to here is delivered or given up, except those of
-            `waiting`. Absent until the
-            leader has begun.
+        dead_letters (int): Number of events given up since the endpoint was first configured.
+        cursor (None | str | Unset): Every selected event up to here is delivered or given up, except those of the rooms
+            in `waiting`.
+            Absent until the leader has begun.
         unavailable (None | UnavailableEndpoint | Unset):
     """
 

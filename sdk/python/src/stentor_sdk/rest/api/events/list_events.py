@@ -71,7 +71,7 @@ def sync_detailed(
     type_: str | Unset = UNSET,
     limit: int | Unset = UNSET,
 ) -> Response[EventsAnswer]:
-    """Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+    """Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 
      A stream ends only with its node; clients reconnect with `Last-Event-ID`.
 
@@ -111,7 +111,7 @@ def sync(
     type_: str | Unset = UNSET,
     limit: int | Unset = UNSET,
 ) -> EventsAnswer | None:
-    """Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+    """Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 
      A stream ends only with its node; clients reconnect with `Last-Event-ID`.
 
@@ -146,7 +146,7 @@ async def asyncio_detailed(
     type_: str | Unset = UNSET,
     limit: int | Unset = UNSET,
 ) -> Response[EventsAnswer]:
-    """Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+    """Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 
      A stream ends only with its node; clients reconnect with `Last-Event-ID`.
 
@@ -184,7 +184,7 @@ async def asyncio(
     type_: str | Unset = UNSET,
     limit: int | Unset = UNSET,
 ) -> EventsAnswer | None:
-    """Returns a page of the event ledger, or with `Accept: text/event-stream` all events from now on.
+    """Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 
      A stream ends only with its node; clients reconnect with `Last-Event-ID`.
 

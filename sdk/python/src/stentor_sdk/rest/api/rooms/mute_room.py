@@ -56,8 +56,7 @@ def sync_detailed(
 ) -> Response[Done]:
     """Mutes all anchors of a room on air, once.
 
-     All who are in the room are muted shortly after, as by a host. They may open their microphones
-    again.
+     Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 
     Args:
         id (str):
@@ -88,8 +87,7 @@ def sync(
 ) -> Done | None:
     """Mutes all anchors of a room on air, once.
 
-     All who are in the room are muted shortly after, as by a host. They may open their microphones
-    again.
+     Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 
     Args:
         id (str):
@@ -115,8 +113,7 @@ async def asyncio_detailed(
 ) -> Response[Done]:
     """Mutes all anchors of a room on air, once.
 
-     All who are in the room are muted shortly after, as by a host. They may open their microphones
-    again.
+     Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 
     Args:
         id (str):
@@ -145,8 +142,7 @@ async def asyncio(
 ) -> Done | None:
     """Mutes all anchors of a room on air, once.
 
-     All who are in the room are muted shortly after, as by a host. They may open their microphones
-    again.
+     Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 
     Args:
         id (str):

@@ -56,7 +56,7 @@ def sync_detailed(
 ) -> Response[RoomAnswer]:
     """Puts a room on air.
 
-     A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+     A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
 
     Args:
         id (str):
@@ -87,7 +87,7 @@ def sync(
 ) -> RoomAnswer | None:
     """Puts a room on air.
 
-     A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+     A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
 
     Args:
         id (str):
@@ -113,7 +113,7 @@ async def asyncio_detailed(
 ) -> Response[RoomAnswer]:
     """Puts a room on air.
 
-     A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+     A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
 
     Args:
         id (str):
@@ -142,7 +142,7 @@ async def asyncio(
 ) -> RoomAnswer | None:
     """Puts a room on air.
 
-     A room that is on air already stays as it is. A backstage goes on air with everybody in it.
+     A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
 
     Args:
         id (str):

@@ -67,7 +67,7 @@ def sync_detailed(
     client: AuthenticatedClient | Client,
     body: None | Unset | UpdateRoom = UNSET,
 ) -> Response[RoomAnswer]:
-    """Changes fields of a room, on air or not.
+    """Changes fields of a room, whether it is on air or not.
 
      The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the
     broadcast.
@@ -102,7 +102,7 @@ def sync(
     client: AuthenticatedClient | Client,
     body: None | Unset | UpdateRoom = UNSET,
 ) -> RoomAnswer | None:
-    """Changes fields of a room, on air or not.
+    """Changes fields of a room, whether it is on air or not.
 
      The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the
     broadcast.
@@ -132,7 +132,7 @@ async def asyncio_detailed(
     client: AuthenticatedClient | Client,
     body: None | Unset | UpdateRoom = UNSET,
 ) -> Response[RoomAnswer]:
-    """Changes fields of a room, on air or not.
+    """Changes fields of a room, whether it is on air or not.
 
      The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the
     broadcast.
@@ -165,7 +165,7 @@ async def asyncio(
     client: AuthenticatedClient | Client,
     body: None | Unset | UpdateRoom = UNSET,
 ) -> RoomAnswer | None:
-    """Changes fields of a room, on air or not.
+    """Changes fields of a room, whether it is on air or not.
 
      The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the
     broadcast.

@@ -57,7 +57,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Bans a user, anchor or listener, from a room.
+    """Bans a user (anchor or listener) from a room.
 
      The user is disconnected, and every token of the user is refused until the ban is lifted or the room
     is
@@ -95,7 +95,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Bans a user, anchor or listener, from a room.
+    """Bans a user (anchor or listener) from a room.
 
      The user is disconnected, and every token of the user is refused until the ban is lifted or the room
     is
@@ -128,7 +128,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Bans a user, anchor or listener, from a room.
+    """Bans a user (anchor or listener) from a room.
 
      The user is disconnected, and every token of the user is refused until the ban is lifted or the room
     is
@@ -164,7 +164,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Bans a user, anchor or listener, from a room.
+    """Bans a user (anchor or listener) from a room.
 
      The user is disconnected, and every token of the user is refused until the ban is lifted or the room
     is

@@ -61,7 +61,7 @@ def sync_detailed(
 
      The user need not be known to the room: the id of a listener whose token was issued elsewhere can be
     asked
-    for, too. Show it only to those who may know who the person is.
+    for, too. Show the id only to those who may know who the person is.
 
     Args:
         id (str):
@@ -97,7 +97,7 @@ def sync(
 
      The user need not be known to the room: the id of a listener whose token was issued elsewhere can be
     asked
-    for, too. Show it only to those who may know who the person is.
+    for, too. Show the id only to those who may know who the person is.
 
     Args:
         id (str):
@@ -128,7 +128,7 @@ async def asyncio_detailed(
 
      The user need not be known to the room: the id of a listener whose token was issued elsewhere can be
     asked
-    for, too. Show it only to those who may know who the person is.
+    for, too. Show the id only to those who may know who the person is.
 
     Args:
         id (str):
@@ -162,7 +162,7 @@ async def asyncio(
 
      The user need not be known to the room: the id of a listener whose token was issued elsewhere can be
     asked
-    for, too. Show it only to those who may know who the person is.
+    for, too. Show the id only to those who may know who the person is.
 
     Args:
         id (str):

@@ -57,7 +57,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+    """Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
 
      All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be
     repeated.
@@ -93,7 +93,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+    """Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
 
      All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be
     repeated.
@@ -124,7 +124,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+    """Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
 
      All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be
     repeated.
@@ -158,7 +158,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Kicks a user, anchor or listener, out of a room: the user is disconnected and may come back.
+    """Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
 
      All tokens of the user are refused for about ten seconds, and are valid again afterwards. May be
     repeated.

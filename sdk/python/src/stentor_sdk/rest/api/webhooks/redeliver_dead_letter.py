@@ -57,9 +57,11 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Sends an event that was given up once more, now.
+    """Tries again to deliver an event that was given up.
 
-     If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+     If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events
+    that
+    happened later.
 
     Args:
         name (str):
@@ -91,9 +93,11 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Sends an event that was given up once more, now.
+    """Tries again to deliver an event that was given up.
 
-     If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+     If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events
+    that
+    happened later.
 
     Args:
         name (str):
@@ -120,9 +124,11 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Sends an event that was given up once more, now.
+    """Tries again to deliver an event that was given up.
 
-     If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+     If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events
+    that
+    happened later.
 
     Args:
         name (str):
@@ -152,9 +158,11 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Sends an event that was given up once more, now.
+    """Tries again to deliver an event that was given up.
 
-     If the endpoint accepts it, it is removed from the list. It comes after events that happened later.
+     If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events
+    that
+    happened later.
 
     Args:
         name (str):

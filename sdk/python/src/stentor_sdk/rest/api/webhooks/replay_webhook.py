@@ -66,8 +66,8 @@ def sync_detailed(
 ) -> Response[WebhookAnswer]:
     """Delivers events again, from a cursor.
 
-     Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it
-    does.
+     Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing
+    else.
 
     Args:
         name (str):
@@ -101,8 +101,8 @@ def sync(
 ) -> WebhookAnswer | None:
     """Delivers events again, from a cursor.
 
-     Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it
-    does.
+     Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing
+    else.
 
     Args:
         name (str):
@@ -131,8 +131,8 @@ async def asyncio_detailed(
 ) -> Response[WebhookAnswer]:
     """Delivers events again, from a cursor.
 
-     Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it
-    does.
+     Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing
+    else.
 
     Args:
         name (str):
@@ -164,8 +164,8 @@ async def asyncio(
 ) -> WebhookAnswer | None:
     """Delivers events again, from a cursor.
 
-     Ends the wait for the next attempt, too. With the present cursor of the webhook, this is all that it
-    does.
+     Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing
+    else.
 
     Args:
         name (str):
