@@ -1,6 +1,8 @@
-//! JSON-RPC 2.0 envelope (<https://www.jsonrpc.org/specification>): reads requests and writes responses.
+//! JSON-RPC 2.0 envelope (<https://www.jsonrpc.org/specification>): reads requests, and writes the responses
+//! once all calls of a text are answered.
 //!
-//! Owns the envelope, its limits and its errors. Does not know the methods.
+//! Owns the envelope, its limits and its errors, and the order of the answers in a batch. Does not know the
+//! methods.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -43,6 +45,41 @@ pub enum Packet {
 pub struct Response {
     pub id: Id,
     pub outcome: Result<Value, RpcError>,
+}
+
+/// Text messages with unanswered calls. `T`: record of a call that runs.
+#[derive(Debug, Default)]
+pub struct PendingTexts<T> {
+    texts: Vec<PendingText<T>>,
+    next: u64,
+}
+
+/// Calls of one text. Their numbers are consecutive.
+#[derive(Debug)]
+struct PendingText<T> {
+    first: u64,
+    batch: bool,
+    calls: Vec<PendingCall<T>>,
+    /// Number of calls to run.
+    run: usize,
+}
+
+#[derive(Debug)]
+struct PendingCall<T> {
+    /// `None`: a notification, which is not answered.
+    id: Option<Id>,
+    /// `None` if the call was refused or has been answered.
+    running: Option<T>,
+    outcome: Option<Result<Value, RpcError>>,
+}
+
+/// Text whose calls are all answered.
+#[derive(Debug)]
+pub struct AnsweredText {
+    /// Number of its calls that have run.
+    pub run: usize,
+    /// Response; `None` if none of the calls expects one.
+    pub response: Option<String>,
 }
 
 impl Id {
@@ -128,6 +165,66 @@ fn value(response: &Response) -> Value {
     match &response.outcome {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": response.id, "result": result }),
         Err(error) => json!({ "jsonrpc": "2.0", "id": response.id, "error": error.to_json() }),
+    }
+}
+
+impl<T> PendingTexts<T> {
+    /// Adds the calls of one text, including the refused ones. Returns the calls to run, with their numbers.
+    /// If there are none, also returns the text, because all of its calls are answered.
+    pub fn begin<M>(
+        &mut self,
+        entries: Vec<(Option<Id>, Result<M, RpcError>)>,
+        batch: bool,
+        record: impl Fn(&M) -> T,
+    ) -> (Vec<(u64, M)>, Option<AnsweredText>) {
+        let first = self.next;
+        let mut methods = Vec::new();
+        let mut calls = Vec::with_capacity(entries.len());
+        for (number, (id, method)) in (first..).zip(entries) {
+            calls.push(match method {
+                Ok(method) => {
+                    let running = Some(record(&method));
+                    methods.push((number, method));
+                    PendingCall { id, running, outcome: None }
+                }
+                Err(refused) => PendingCall { id, running: None, outcome: Some(Err(refused)) },
+            });
+        }
+        self.next += calls.len() as u64;
+        let text = PendingText { first, batch, calls, run: methods.len() };
+        if methods.is_empty() {
+            return (methods, Some(text.answered()));
+        }
+        self.texts.push(text);
+        (methods, None)
+    }
+
+    /// Takes the outcome of a call. Returns the record of the call and, if this was the last call of its
+    /// text, the text. Returns `None` for a call that is not known or was answered before.
+    pub fn answer(
+        &mut self,
+        number: u64,
+        outcome: Result<Value, RpcError>,
+    ) -> Option<(T, Option<AnsweredText>)> {
+        let index = self.texts.iter().position(|text| text.has(number))?;
+        let text = &mut self.texts[index];
+        let call = &mut text.calls[(number - text.first) as usize];
+        let record = call.running.take()?;
+        call.outcome = Some(outcome);
+        let complete = text.calls.iter().all(|call| call.outcome.is_some());
+        Some((record, complete.then(|| self.texts.remove(index).answered())))
+    }
+}
+
+impl<T> PendingText<T> {
+    fn has(&self, number: u64) -> bool {
+        (self.first..self.first + self.calls.len() as u64).contains(&number)
+    }
+
+    fn answered(self) -> AnsweredText {
+        let response = |call: PendingCall<T>| Some(Response { id: call.id?, outcome: call.outcome? });
+        let responses: Vec<_> = self.calls.into_iter().filter_map(response).collect();
+        AnsweredText { run: self.run, response: write(&responses, self.batch) }
     }
 }
 
@@ -235,6 +332,33 @@ mod tests {
         let response = Response { id: Id(json!(1)), outcome: Ok(json!({})) };
         assert!(write(std::slice::from_ref(&response), true).unwrap().starts_with('['));
         assert!(write(&[response], false).unwrap().starts_with('{'));
+    }
+
+    #[test]
+    fn batch_is_answered_in_order_of_calls() {
+        let mut texts = PendingTexts::default();
+        let id = |n: u64| Some(Id(json!(n)));
+        let refused = || Err::<&str, RpcError>(ErrorCode::InvalidRequest.into());
+        let (none, answered) =
+            texts.begin(vec![(id(1), refused()), (None, refused())], true, |name| name.len());
+        assert!(none.is_empty());
+        let answered = answered.expect("all calls were refused");
+        let responses: Vec<Value> = serde_json::from_str(&answered.response.unwrap()).unwrap();
+        assert_eq!((answered.run, responses.len()), (0, 1));
+        let calls = vec![(id(2), Ok("one")), (id(3), refused()), (None, Ok("four")), (id(4), Ok("three"))];
+        let (calls, answered) = texts.begin(calls, true, |name| name.len());
+        assert_eq!((calls, answered.is_none()), (vec![(2, "one"), (4, "four"), (5, "three")], true));
+        let mut answer = |number| texts.answer(number, Ok(json!({})));
+        assert!(matches!(answer(5), Some((5, None))));
+        assert!(answer(5).is_none() && answer(3).is_none() && answer(9).is_none(), "answered or unknown");
+        assert!(matches!(answer(2), Some((3, None))));
+        let (length, answered) = answer(4).unwrap();
+        let answered = answered.expect("the last call");
+        assert_eq!((length, answered.run), (4, 3));
+        let responses: Vec<Value> = serde_json::from_str(&answered.response.unwrap()).unwrap();
+        let ids: Vec<_> = responses.iter().map(|response| response["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids, [2, 3, 4], "in the order of the calls, without the notification");
+        assert!(answer(2).is_none(), "the text is gone");
     }
 
     proptest! {

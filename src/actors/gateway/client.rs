@@ -20,14 +20,13 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::calls::{AnsweredText, PendingTexts};
 use super::effects::{Running, SessionEffects};
 use super::outbound::{OutboundFrame, OutboundQueue};
 use super::{ConnectionInfo, GatewayParts};
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::domain::client_session::{Answer, CallId, ClientSession, Effect, Input};
 use crate::domain::connection_limits::{Admission, ConnectionLimiter, LivenessAction};
-use crate::domain::rpc::{self, Call, Entry, Id, Packet, Response};
+use crate::domain::rpc::{self, AnsweredText, Call, Entry, Id, Packet, PendingTexts, Response};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 
 /// Time limit for the client's answer to our close frame.
@@ -41,7 +40,8 @@ pub struct WsClient {
     guard: ConnectionLimiter,
     session: ClientSession,
     effects: Box<dyn SessionEffects>,
-    texts: PendingTexts,
+    /// Texts with unanswered calls; name and start of each call that runs.
+    texts: PendingTexts<(&'static str, Duration)>,
     /// Code with which the connection is closed.
     closed: Option<CloseCode>,
     /// The closing handshake is over.
@@ -166,10 +166,11 @@ impl WsClient {
                 None => return self.close(CloseCode::Flooding, cx),
             }
         }
-        let (calls, answered) = self.texts.begin(calls, batch);
+        let now = self.parts.clock.now();
+        let (calls, answered) = self.texts.begin(calls, batch, |method| (method.name(), now));
         answered.into_iter().for_each(|text| self.answered(text));
-        for (id, method) in calls {
-            self.feed(Input::Call(id, method), cx);
+        for (number, method) in calls {
+            self.feed(Input::Call(CallId(number), method), cx);
         }
     }
 
@@ -202,9 +203,10 @@ impl WsClient {
     fn reply(&mut self, id: CallId, outcome: Result<Answer, RpcError>) {
         let label = outcome.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
         let outcome = outcome.map(|answer| self.effects.render(answer));
-        let Some(answered) = self.texts.answer(id, outcome) else { return };
-        self.parts.metrics.ws_call(answered.method, label, Some(answered.since.elapsed()));
-        answered.text.into_iter().for_each(|text| self.answered(text));
+        let Some(((method, since), text)) = self.texts.answer(id.0, outcome) else { return };
+        let took = self.parts.clock.now().saturating_sub(since);
+        self.parts.metrics.ws_call(method, label, Some(took));
+        text.into_iter().for_each(|text| self.answered(text));
     }
 
     fn answered(&mut self, AnsweredText { run, response }: AnsweredText) {

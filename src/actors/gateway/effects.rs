@@ -143,7 +143,7 @@ impl NodeEffects {
             user: self.peer.user.clone(),
             pin: None,
             muted: false,
-            resume_token: resume_token.map(|token| media::ResumeToken(token.as_str().to_owned())),
+            resume_token,
         };
         let (arrived, arriving) = oneshot::channel();
         self.arriving = Some(arriving);
@@ -153,7 +153,7 @@ impl NodeEffects {
                 let JoinedSession { resume_token, resume, muted, line, events } = joined;
                 // The send cannot fail: the receiver is dropped only together with this future.
                 let _ = arrived.send((line, events));
-                JoinedMedia { resume_token: ResumeToken::issued(resume_token.0), resume, muted }
+                JoinedMedia { resume_token, resume, muted }
             }))
         })
     }

@@ -26,7 +26,6 @@
 //! Owns: connections. Never does: decide what a method does.
 
 pub mod acceptor;
-mod calls;
 pub mod client;
 pub mod effects;
 pub mod media;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use stentor::actors::context::Context;
 use stentor::actors::gateway::media::supervisor::MediaSupervisor;
 use stentor::actors::gateway::media::{
-    AnchorParts, Januses, Join, JoinError, JoinedSession, LocalJanus, MediaSessions, ResumeToken,
+    AnchorParts, Januses, Join, JoinError, JoinedSession, LocalJanus, MediaSessions,
 };
 use stentor::actors::janus::JanusShared;
 use stentor::actors::kernel::{ActorState, ActorSystem, Behaviour, ChildSpec, Cx, RootOptions, SystemHandle};
@@ -24,6 +24,7 @@ use stentor::domain::model::{
     Health, Heartbeat, JanusState, JanusStatus, LiveMeta, LiveStatus, Meta, User, UserRole,
 };
 use stentor::domain::restart::Backoff;
+use stentor::domain::signalling::methods::ResumeToken;
 use stentor::janus::{
     AudioBridge, JanusClient, NewRoom, OwnershipTag, ParticipantInfo, PluginError, Quality, Secret,
 };

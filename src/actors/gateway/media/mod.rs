@@ -13,13 +13,12 @@
 //! Owns: the sessions, and the connections to the Janus instances of the rooms. Never does: authenticate
 //! users, or acquire the connection lock; the caller of `join` has done both.
 
-mod calls;
 mod connections;
+mod moderation;
 mod open;
 mod session;
 pub mod supervisor;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,11 +28,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::actors::context::Context;
 use crate::actors::kernel::ActorRef;
 use crate::auth::{Seal, SealBinding, Secrets};
+use crate::domain::client_session::JoinedMedia;
 use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::domain::media_session::{End, JanusAssignment, JoinUnavailable, Timing};
+use crate::domain::signalling::methods::ResumeToken;
 use crate::janus::{Candidate, Quality};
 use crate::presence::stage::StageStore;
 pub use connections::{ConnectError, Januses, LocalJanus};
+pub use moderation::ModerationError;
+pub use session::MediaSessionHandle;
 
 /// Maximum events buffered for a client. A client that leaves more unread loses its event channel, and with
 /// it the session.
@@ -65,10 +68,6 @@ pub struct Join {
     pub muted: bool,
     pub resume_token: Option<ResumeToken>,
 }
-
-/// Session ids, encrypted. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ResumeToken(pub String);
 
 /// Result of a successful join.
 #[derive(Debug)]
@@ -139,17 +138,6 @@ pub struct SessionStatus {
     pub receiving: bool,
 }
 
-/// Reason why an anchor could not be muted or unmuted by a host.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ModerationError {
-    #[error(transparent)]
-    Nowhere(#[from] JoinUnavailable),
-    #[error("no participant has this user id")]
-    NoSuchAnchor,
-    #[error("the room's Janus cannot be used now: {0}")]
-    Unavailable(String),
-}
-
 /// Access to the sessions. Empty while their supervisor is not running. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct MediaSessions(Arc<Mutex<Option<ActorRef<supervisor::Msg>>>>);
@@ -166,7 +154,7 @@ impl MediaSessions {
         self.tell(supervisor::Msg::Join(Box::new(supervisor::JoinRequest { join, events, reply })))
             .ok_or(JoinError::Gone)?;
         let (joined, line) = answer.await.map_err(|_| JoinError::Gone)??;
-        let session::AttachReply { resume_token, resume, muted } = joined;
+        let JoinedMedia { resume_token, resume, muted } = joined;
         Ok(JoinedSession { resume_token, resume, muted, line, events: stream })
     }
 
@@ -193,100 +181,9 @@ impl MediaSessions {
     }
 }
 
-/// Client's handle on its session. Dropping it reports the client as away.
-#[derive(Debug)]
-pub struct MediaSessionHandle {
-    actor: ActorRef<session::Msg>,
-    /// Number of this connection among those that held the session; only the newest is served.
-    number: u64,
-}
-
-impl MediaSessionHandle {
-    /// Returns the answer to an SDP offer. A second offer restarts ICE of the same peer connection; another
-    /// peer connection needs another `join`, without the resume token.
-    pub async fn offer(&self, sdp: String) -> Result<String, CallError> {
-        self.call(|reply| calls::Call::Offer { sdp, reply }).await
-    }
-
-    /// Sends an ICE candidate of the client to Janus; `None` marks the end of candidates.
-    pub async fn candidate(&self, candidate: Option<Candidate>) -> Result<(), CallError> {
-        self.call(|reply| calls::Call::Candidate { candidate, reply }).await
-    }
-
-    /// Mutes or unmutes the client in Janus.
-    pub async fn set_muted(&self, muted: bool) -> Result<(), CallError> {
-        self.call(|reply| calls::Call::Mute { muted, reply }).await
-    }
-
-    /// Returns the state of the session.
-    pub async fn status(&self) -> Result<SessionStatus, CallError> {
-        self.call(|reply| calls::Call::Status { reply }).await
-    }
-
-    /// Leaves the room at once. Does not wait for Janus.
-    pub fn leave(&self) {
-        self.report("leave", || session::Msg::Leave { line: self.number });
-    }
-
-    /// Delivers a message that must not be lost: if the mailbox is full, in a slot, which a full mailbox
-    /// still accepts.
-    fn report(&self, slot: &'static str, message: impl Fn() -> session::Msg) {
-        if self.actor.tell(message()).is_err() {
-            let _ = self.actor.tell_latest(slot, message());
-        }
-    }
-
-    async fn call<T>(
-        &self,
-        call: impl FnOnce(oneshot::Sender<Result<T, CallError>>) -> calls::Call,
-    ) -> Result<T, CallError> {
-        let (reply, answer) = oneshot::channel();
-        let call = session::Msg::Call { line: self.number, call: call(reply) };
-        self.actor.tell(call).map_err(|_| CallError::NotJoined)?;
-        answer.await.unwrap_or(Err(CallError::NotJoined))
-    }
-}
-
-impl Drop for MediaSessionHandle {
-    fn drop(&mut self) {
-        self.report("away", || session::Msg::Away { line: self.number });
-    }
-}
-
-impl fmt::Debug for ResumeToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResumeToken(******)")
-    }
-}
-
 /// Returns the values that a resume token is bound to: it is valid for this user while the room's media stay
 /// in the same Janus room.
 fn bound(user: &str, room: &RoomId, place: &JanusAssignment) -> SealBinding {
     let (janus, janus_room_id) = (place.janus.clone(), place.janus_room_id);
     SealBinding { user: user.to_owned(), room: room.clone(), janus, janus_room_id }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::actors::kernel::{Message, TellError};
-
-    #[test]
-    fn full_mailbox_loses_no_leave() {
-        for kind in ["leave", "away"] {
-            let delivered = Arc::new(Mutex::new(Vec::new()));
-            let (refused, received) = (Mutex::new(false), delivered.clone());
-            let actor = ActorRef::from_fn(move |message: session::Msg| {
-                if message.kind() == kind && !std::mem::replace(&mut *refused.lock().unwrap(), true) {
-                    return Err(TellError::Full);
-                }
-                received.lock().unwrap().push(message.kind());
-                Ok(())
-            });
-            let line = MediaSessionHandle { actor, number: 1 };
-            line.leave();
-            drop(line);
-            assert_eq!(*delivered.lock().unwrap(), ["leave", "away"], "refused: {kind}");
-        }
-    }
 }

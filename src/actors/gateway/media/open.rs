@@ -1,15 +1,9 @@
-//! Janus operations that open, reclaim or moderate a session: each is one effect with typed errors.
+//! Janus operations that open or reclaim a session: each is one effect with typed errors.
 
-use std::sync::Arc;
-
-use super::{AnchorParts, ConnectError, JoinError, ModerationError};
-use crate::domain::ids::RoomId;
+use super::{AnchorParts, ConnectError, JoinError};
 use crate::domain::media_session::{ClaimFailure, JanusAssignment, SessionIds};
 use crate::domain::mix::MixShare;
-use crate::janus::{
-    AnchorEvents, AnchorJoin, AudioBridge, CoreError, JanusClient, JanusError, JoinedRoom, PluginError,
-    Secret,
-};
+use crate::janus::{AnchorEvents, AnchorJoin, CoreError, JanusClient, JanusError, JoinedRoom, PluginError};
 
 /// Session that has joined its room.
 pub struct OpenSession {
@@ -91,32 +85,6 @@ pub async fn reclaim(
         }
         Err(error) => Err(unavailable(error.to_string())),
     }
-}
-
-/// Mutes or unmutes every participant of this name.
-pub async fn moderate(
-    parts: AnchorParts,
-    room: RoomId,
-    user: Arc<str>,
-    muted: bool,
-) -> Result<(), ModerationError> {
-    let place = JanusAssignment::of(parts.context.directory.room(&room).as_deref())?;
-    let failed = |e: JanusError| ModerationError::Unavailable(e.to_string());
-    let client = parts.januses.client(&place.janus).await;
-    let client = client.map_err(|e| ModerationError::Unavailable(e.to_string()))?;
-    let secret = Secret(parts.secrets.of_janus_room(&room));
-    let participants = client.participants(place.janus_room_id).await.map_err(failed)?;
-    let mut found = false;
-    // Two participants with one name are an old session and its successor. Both must change, and the old one
-    // may leave at any moment.
-    for participant in participants.iter().filter(|p| *p.display == *user) {
-        match client.set_muted(place.janus_room_id, &secret, participant.id, muted).await {
-            Ok(()) => found = true,
-            Err(JanusError::Plugin(PluginError::NoSuchParticipant)) => {}
-            Err(other) => return Err(failed(other)),
-        }
-    }
-    if found { Ok(()) } else { Err(ModerationError::NoSuchAnchor) }
 }
 
 fn unavailable(error: ConnectError) -> JoinError {

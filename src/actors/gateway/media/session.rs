@@ -4,21 +4,28 @@
 //! The steps of the state machine run one at a time. The client's calls run concurrently with them and with
 //! each other, so a Janus that hangs blocks neither. Never restarted: Janus ends sessions that nobody keeps
 //! alive.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `session` | the actor, the client's handle on it, the calls |
+//! | `joining` | replies to clients that join, come back or wait for a reclaimed session |
+//! | `events` | translation of the events and errors of Janus |
 
 mod events;
+mod joining;
 
+use std::future::ready;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::calls::{Call, after, answered};
 use super::open::{self, OpenSession};
 use super::supervisor::JoinReply;
-use super::{
-    AnchorParts, CallError, JoinError, MediaSessionHandle, ResumeToken, SessionEvent, SessionStatus, bound,
-};
-use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
+use super::{AnchorParts, CallError, JoinError, SessionEvent, SessionStatus};
+use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::clock::random_unit;
 use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::domain::media_session::{
@@ -27,8 +34,8 @@ use crate::domain::media_session::{
 use crate::domain::mix::MixShare;
 use crate::domain::participants::Participants;
 use crate::domain::plan::Plan;
-use crate::janus::{AnchorEvent, AnchorEvents, AnchorJoin, CoreError, JanusError, ParticipantSession};
-use events::listen;
+use crate::janus::{AnchorEvent, AnchorEvents, Candidate, CoreError, JanusError, ParticipantSession};
+use events::{call_error, listen, lost};
 
 /// Media session of one anchor.
 pub struct MediaSessionActor {
@@ -63,11 +70,22 @@ struct AudioState {
     receiving: bool,
 }
 
-/// Reply to a client that has its session.
-pub struct AttachReply {
-    pub resume_token: ResumeToken,
-    pub resume: bool,
-    pub muted: bool,
+/// Call of a client: runs with the session, or with the reason why the session serves no calls now, answers
+/// the client, and returns the next message of the actor.
+pub type Call = Box<dyn FnOnce(Result<Serving, CallError>) -> LocalBoxFuture<'static, Msg> + Send>;
+
+/// Session that serves calls, and its state.
+pub struct Serving {
+    session: Arc<ParticipantSession>,
+    status: SessionStatus,
+}
+
+/// Client's handle on its session. Dropping it reports the client as away.
+#[derive(Debug)]
+pub struct MediaSessionHandle {
+    actor: ActorRef<Msg>,
+    /// Number of this connection among those that held the session; only the newest is served.
+    number: u64,
 }
 
 pub enum Msg {
@@ -213,153 +231,20 @@ impl MediaSessionActor {
         }
     }
 
-    fn entry(&self) -> AnchorJoin {
-        AnchorJoin {
-            janus_room_id: self.machine.place().janus_room_id,
-            pin: self.pin.clone(),
-            display: self.user.to_string(),
-            muted: self.voice.muted,
-            share: self.share,
-            quality: self.parts.quality,
-        }
-    }
-
-    fn attach(
-        &mut self,
-        ids: Option<SessionIds>,
-        muted: bool,
-        events: mpsc::Sender<SessionEvent>,
-        reply: JoinReply,
-        cx: &mut Cx<Self>,
-    ) {
-        match ids {
-            // The first client: the session is being opened for it.
-            None => {
-                (self.client, self.joining, self.voice.muted) = (Some(events), Some(reply), muted);
-            }
-            // The reply is sent once the session is claimed again.
-            Some(ids) if self.is_mine(ids) && self.machine.is_resumable() => {
-                if let Some(overtaken) = self.joining.take() {
-                    self.welcome(overtaken, true, cx);
-                }
-                (self.client, self.joining) = (Some(events), Some(reply));
-                self.machine.client_back(self.parts.context.clock.now());
-            }
-            Some(_) => {
-                let _ = reply.send(Err(JoinError::Gone));
-            }
-        }
-    }
-
-    fn is_mine(&self, ids: SessionIds) -> bool {
-        self.session.as_ref().is_some_and(|session| session.ids() == ids)
-    }
-
-    fn welcome(&mut self, reply: JoinReply, resume: bool, cx: &mut Cx<Self>) {
-        let Some(resume_token) = self.resume_token() else { return };
-        self.line += 1;
-        let attached = AttachReply { resume_token, resume, muted: self.voice.muted };
-        let line = MediaSessionHandle { actor: cx.me(), number: self.line };
-        let talking: Vec<_> = self.people.talking().collect();
-        talking.into_iter().for_each(|talk| self.tell_talk(talk));
-        if let Err(Ok((_, line))) = reply.send(Ok((attached, line))) {
-            // The client left before it got the reply. A returning client may try again; a new client has no
-            // resume token.
-            if resume {
-                drop(line);
-            } else {
-                self.machine.end(End::Left);
-            }
-        }
-    }
-
-    /// Returns a resume token that is valid for the longest time a room may exist (`rooms.max_age`).
-    fn resume_token(&self) -> Option<ResumeToken> {
-        let place = self.machine.place();
-        let ids = self.session.as_ref()?.ids();
-        let bound = bound(self.user.as_str(), &self.room, place);
-        let context = &self.parts.context;
-        let sealed = self.parts.seal.seal(ids, &bound, context.clock.wall(), context.config.rooms.max_age);
-        Some(ResumeToken(sealed))
-    }
-
-    fn opened(&mut self, outcome: Result<OpenSession, JoinError>, cx: &mut Cx<Self>) {
-        match outcome {
-            Ok(opened) => {
-                self.voice.muted = opened.room.mine.muted;
-                self.machine.opened(opened.up, self.parts.context.clock.now());
-                let resume = opened.up;
-                self.adopt(opened, cx);
-                if let Some(reply) = self.joining.take() {
-                    self.welcome(reply, resume, cx);
-                }
-                // The store may have changed while the session was being opened.
-                self.look();
-            }
-            Err(error) => {
-                self.machine.end(End::Refused);
-                if let Some(reply) = self.joining.take() {
-                    let _ = reply.send(Err(error));
-                }
-            }
-        }
-    }
-
-    fn reclaimed(&mut self, outcome: Result<OpenSession, ClaimFailure>, cx: &mut Cx<Self>) {
-        let now = self.parts.context.clock.now();
-        match outcome {
-            Ok(opened) => {
-                self.machine.reclaimed(now);
-                // Apply the changes that happened while no events arrived.
-                match opened.up {
-                    true if !self.machine.is_resumable() => self.up(),
-                    false if self.machine.is_resumable() => self.machine.heard(JanusEvent::Down, now),
-                    _ => {}
-                }
-                self.set_muted(opened.room.mine.muted);
-                self.adopt(opened, cx);
-            }
-            Err(failure) => self.machine.reclaim_failed(failure, now, random_unit()),
-        }
-        // Reply even if Janus does not respond: the client then waits for Janus together with the session.
-        // Clients of a session that has ended are declined.
-        if self.machine.is_resumable()
-            && let Some(reply) = self.joining.take()
-        {
-            self.welcome(reply, true, cx);
-        }
-    }
-
     fn look(&mut self) {
         let view = self.parts.context.directory.room(&self.room);
         self.machine.observe(view.as_deref(), &self.user);
     }
 
-    fn call(&mut self, line: u64, call: Call, cx: &mut Cx<Self>) {
-        let session = self.session.clone().filter(|_| line == self.line && self.machine.takes_calls());
-        match (call, session) {
-            (Call::Status { reply }, Some(_)) => {
-                let AudioState { muted, talking, receiving } = self.voice;
-                let state = self.machine.name();
-                let _ = reply.send(Ok(SessionStatus { state, muted, talking, receiving }));
-            }
-            (Call::Offer { sdp, reply }, Some(s)) => {
-                cx.run(answered(async move { s.offer(sdp).await }, reply), after(|_| Msg::Answered));
-            }
-            (Call::Candidate { candidate, reply }, Some(s)) => {
-                let trickle = async move { s.trickle(candidate.as_ref()).await };
-                cx.run(answered(trickle, reply), after(|()| Msg::Called));
-            }
-            (Call::Mute { muted, reply }, Some(s)) => {
-                let mute = async move { s.set_muted(muted).await };
-                cx.run(answered(mute, reply), after(move |()| Msg::Muted { muted }));
-            }
-            (call, None) => call.refuse(if line == self.line && self.session.is_some() {
-                CallError::Unavailable
-            } else {
-                CallError::NotJoined
-            }),
+    /// Returns the session if the connection of this number may use it now.
+    fn serve(&self, line: u64) -> Result<Serving, CallError> {
+        let session = self.session.as_ref().filter(|_| line == self.line).ok_or(CallError::NotJoined)?;
+        if !self.machine.takes_calls() {
+            return Err(CallError::Unavailable);
         }
+        let AudioState { muted, talking, receiving } = self.voice;
+        let status = SessionStatus { state: self.machine.name(), muted, talking, receiving };
+        Ok(Serving { session: session.clone(), status })
     }
 
     /// Sends an event. A client that does not read loses its event channel, and notices that.
@@ -393,7 +278,7 @@ impl Behaviour for MediaSessionActor {
                 self.machine.client_left(now);
             }
             Msg::Leave { line } if line == self.line => self.machine.end(End::Left),
-            Msg::Call { line, call } => self.call(line, call, cx),
+            Msg::Call { line, call } => cx.run(call(self.serve(line)), |done| done),
             Msg::Answered => self.machine.answered(),
             Msg::Lost(what) => {
                 self.machine.heard(what, now);
@@ -457,6 +342,110 @@ impl Behaviour for MediaSessionActor {
             reason: Some(self.reason.clone()),
             attempt: self.machine.attempt(),
             ..ActorState::default()
+        }
+    }
+}
+
+impl MediaSessionHandle {
+    /// Returns the answer to an SDP offer. A second offer restarts ICE of the same peer connection; another
+    /// peer connection needs another `join`, without the resume token.
+    pub async fn offer(&self, sdp: String) -> Result<String, CallError> {
+        self.call(|serving| async move { serving.session.offer(sdp).await }, |_| Msg::Answered).await
+    }
+
+    /// Sends an ICE candidate of the client to Janus; `None` marks the end of candidates.
+    pub async fn candidate(&self, candidate: Option<Candidate>) -> Result<(), CallError> {
+        self.call(
+            |serving| async move { serving.session.trickle(candidate.as_ref()).await },
+            |()| Msg::Called,
+        )
+        .await
+    }
+
+    /// Mutes or unmutes the client in Janus.
+    pub async fn set_muted(&self, muted: bool) -> Result<(), CallError> {
+        let done = move |()| Msg::Muted { muted };
+        self.call(move |serving| async move { serving.session.set_muted(muted).await }, done).await
+    }
+
+    /// Returns the state of the session.
+    pub async fn status(&self) -> Result<SessionStatus, CallError> {
+        self.call(|serving| ready(Ok(serving.status)), |_| Msg::Called).await
+    }
+
+    /// Leaves the room at once. Does not wait for Janus.
+    pub fn leave(&self) {
+        self.report("leave", || Msg::Leave { line: self.number });
+    }
+
+    /// Delivers a message that must not be lost: if the mailbox is full, in a slot, which a full mailbox
+    /// still accepts.
+    fn report(&self, slot: &'static str, message: impl Fn() -> Msg) {
+        if self.actor.tell(message()).is_err() {
+            let _ = self.actor.tell_latest(slot, message());
+        }
+    }
+
+    /// Makes a request to Janus. Its result goes to the client and, through `done`, to the actor.
+    async fn call<T, F>(
+        &self,
+        request: impl FnOnce(Serving) -> F + Send + 'static,
+        done: impl FnOnce(T) -> Msg + Send + 'static,
+    ) -> Result<T, CallError>
+    where
+        T: Clone + Send + 'static,
+        F: Future<Output = Result<T, JanusError>> + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let call = move |serving: Result<Serving, CallError>| {
+            let called = async move {
+                let outcome = match serving {
+                    Ok(serving) => request(serving).await,
+                    Err(refused) => {
+                        let _ = reply.send(Err(refused));
+                        return Msg::Called;
+                    }
+                };
+                let _ = reply.send(outcome.clone().map_err(|error| call_error(&error)));
+                outcome.map_or_else(|error| lost(&error).map_or(Msg::Called, Msg::Lost), done)
+            };
+            called.boxed_local()
+        };
+        let call = Msg::Call { line: self.number, call: Box::new(call) };
+        self.actor.tell(call).map_err(|_| CallError::NotJoined)?;
+        answer.await.unwrap_or(Err(CallError::NotJoined))
+    }
+}
+
+impl Drop for MediaSessionHandle {
+    fn drop(&mut self) {
+        self.report("away", || Msg::Away { line: self.number });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::actors::kernel::TellError;
+
+    #[test]
+    fn full_mailbox_loses_no_leave() {
+        for kind in ["leave", "away"] {
+            let delivered = Arc::new(Mutex::new(Vec::new()));
+            let (refused, received) = (Mutex::new(false), delivered.clone());
+            let actor = ActorRef::from_fn(move |message: Msg| {
+                if message.kind() == kind && !std::mem::replace(&mut *refused.lock().unwrap(), true) {
+                    return Err(TellError::Full);
+                }
+                received.lock().unwrap().push(message.kind());
+                Ok(())
+            });
+            let line = MediaSessionHandle { actor, number: 1 };
+            line.leave();
+            drop(line);
+            assert_eq!(*delivered.lock().unwrap(), ["leave", "away"], "refused: {kind}");
         }
     }
 }

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::open;
-use super::session::{self, AttachReply, MediaSessionActor};
+use super::moderation;
+use super::session::{self, MediaSessionActor};
 use super::{
     AnchorParts, Join, JoinError, MediaSessionHandle, MediaSessions, ModerationError, SessionEvent, bound,
 };
 use crate::actors::kernel::{
     ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message, RestartPolicy, StopAnswer,
 };
+use crate::domain::client_session::JoinedMedia;
 use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::domain::media_session::{End, JanusAssignment, JoinUnavailable, SessionIds};
 use crate::domain::mix::MixShare;
@@ -38,7 +39,7 @@ struct Session {
     actor: ActorRef<session::Msg>,
 }
 
-pub type JoinReply = oneshot::Sender<Result<(AttachReply, MediaSessionHandle), JoinError>>;
+pub type JoinReply = oneshot::Sender<Result<(JoinedMedia, MediaSessionHandle), JoinError>>;
 
 /// Join request on its way to a session.
 pub struct JoinRequest {
@@ -121,7 +122,7 @@ impl MediaSupervisor {
         }
         let claim = join.resume_token.as_ref().and_then(|token| {
             let bound = bound(join.user.as_str(), &join.room, &place);
-            self.parts.seal.open(&token.0, &bound, self.parts.context.clock.wall()).ok()
+            self.parts.seal.open(token.as_str(), &bound, self.parts.context.clock.wall()).ok()
         });
         Ok((place, meta.pin.clone(), MixShare::of(meta.max_anchors), claim))
     }
@@ -193,7 +194,7 @@ impl Behaviour for MediaSupervisor {
             Msg::Join(asked) => self.join(*asked, cx),
             Msg::Declined(begin) => self.begin(*begin, cx),
             Msg::Moderate { room, user, muted, reply } => {
-                let moderated = open::moderate(self.parts.clone(), room, user, muted);
+                let moderated = moderation::moderate(self.parts.clone(), room, user, muted);
                 cx.run(async move { drop(reply.send(moderated.await)) }, |()| Msg::Moderated);
             }
             Msg::Resumed | Msg::Moderated => {}

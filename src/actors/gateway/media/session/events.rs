@@ -1,15 +1,21 @@
-//! Translation of Janus's events for a session's machine and its client.
+//! Translation of Janus's events and errors for a session's machine and its client.
 //!
 //! Owns: the translation. Never does: send requests to Janus.
 
 use super::{MediaSessionActor, Msg};
-use crate::actors::gateway::media::SessionEvent;
 use crate::actors::gateway::media::open::OpenSession;
+use crate::actors::gateway::media::{CallError, SessionEvent};
 use crate::actors::kernel::Cx;
 use crate::domain::media_session::JanusEvent;
 use crate::domain::participants::{Participant, TalkingChanged};
-use crate::janus::{AnchorEvent, AnchorEvents, JoinedRoom, ParticipantInfo};
+use crate::janus::{
+    AnchorEvent, AnchorEvents, CoreError, JanusError, JoinedRoom, ParticipantInfo, PluginError,
+};
 use crate::presence::stage::Passing;
+
+/// Error codes of Janus's `apierror.h`: a mandatory element is missing, a candidate belongs to no stream, an
+/// element has the wrong type.
+const MALFORMED: [u32; 3] = [456, 466, 467];
 
 impl MediaSessionActor {
     /// Takes over an opened session and the list of participants in its room.
@@ -107,4 +113,52 @@ pub(super) fn listen(stream: u64, mut events: AnchorEvents, cx: &mut Cx<MediaSes
         (events, event)
     };
     cx.run(next, move |(events, event)| Msg::Event { stream, events, event });
+}
+
+/// Returns the event that an error implies for the session as a whole, if any.
+pub(super) fn lost(error: &JanusError) -> Option<JanusEvent> {
+    match error {
+        JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle) => Some(JanusEvent::SessionOver),
+        JanusError::Plugin(PluginError::NoSuchRoom) => Some(JanusEvent::RoomDestroyed),
+        JanusError::Plugin(PluginError::NotInRoom) => Some(JanusEvent::NotInRoom),
+        _ => None,
+    }
+}
+
+/// Maps an error of Janus to the client's error. Only a request that would be refused again, such as an
+/// invalid SDP or candidate, is `Refused`: the client then gives up on it.
+pub(super) fn call_error(error: &JanusError) -> CallError {
+    match error {
+        JanusError::Plugin(PluginError::NoSuchRoom | PluginError::NotInRoom) => CallError::NotJoined,
+        JanusError::Core(CoreError::InvalidSdp)
+        | JanusError::Plugin(PluginError::InvalidSdp | PluginError::MissingElement(_)) => CallError::Refused,
+        JanusError::Core(CoreError::Other { code, .. }) if MALFORMED.contains(code) => CallError::Refused,
+        _ => CallError::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_error_refuses_only_permanent_errors() {
+        let other = |code| CoreError::Other { code, text: String::new() }.into();
+        for (error, wanted) in [
+            (CoreError::InvalidSdp.into(), CallError::Refused),
+            (PluginError::InvalidSdp.into(), CallError::Refused),
+            (PluginError::MissingElement("jsep".into()).into(), CallError::Refused),
+            (other(466), CallError::Refused),
+            (PluginError::NotInRoom.into(), CallError::NotJoined),
+            (PluginError::NoSuchRoom.into(), CallError::NotJoined),
+            (other(490), CallError::Unavailable),
+            (PluginError::OpusFailure.into(), CallError::Unavailable),
+            (CoreError::NoSuchSession.into(), CallError::Unavailable),
+            (JanusError::Disconnected, CallError::Unavailable),
+        ] {
+            assert_eq!(call_error(&error), wanted, "{error}");
+        }
+        assert_eq!(lost(&PluginError::NotInRoom.into()), Some(JanusEvent::NotInRoom));
+        assert_eq!(lost(&JanusError::Disconnected), None);
+    }
 }
