@@ -42,7 +42,7 @@ use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::{NodeRegistered, NodeSupervisor, RoomsRole};
 use crate::actors::registration::RegistrationState;
-use crate::auth::{Secrets, node_id};
+use crate::auth::{ApiKeys, Secrets, node_id};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
 use crate::delivery::listener_counter::ListenerCounter;
@@ -52,6 +52,7 @@ use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::PortPool;
 use crate::domain::registration::NodeRecord;
 use crate::http::anchors::{PresenceQuery, PresentUsers};
+use crate::http::api_keys::LiveApiKeys;
 use crate::janus::{ConnectOptions, Secret};
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{Directory, RoomService};
@@ -63,7 +64,7 @@ use delivery::Delivery;
 use drain::DrainLabels;
 use janus_options::{external, managed};
 use readiness::Readiness;
-use reload::{LiveApiKeys, LiveParts, Reload, ReloadReply};
+use reload::{LiveParts, Reload, ReloadReply};
 use servers::Servers;
 use service_manager::ServiceManager;
 
@@ -267,7 +268,8 @@ impl Node {
         // A second registration would fail, but each node has a registry of its own.
         context.metrics.registry().register(Box::new(system.registry()))?;
         let readiness = Arc::new(Readiness::new(context.clone(), door.clone()));
-        let api_keys = Arc::new(LiveApiKeys::new(&context.config, service.api_keys().clone()));
+        let configured = ApiKeys::new(&context.config.auth);
+        let api_keys = Arc::new(LiveApiKeys::new(configured, service.api_keys().clone()));
         let certificates = LiveCertificates::new(&context.config, &context.metrics)?;
         if let Some(certificates) = certificates.clone() {
             actix::spawn(certificates.watch());

@@ -6,18 +6,15 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 
 use super::certificates::LiveCertificates;
 use super::service_manager::ServiceManager;
-use crate::auth::{ApiKeyError, ApiKeys};
+use crate::auth::ApiKeys;
 use crate::config::{AuthMode, Config, ConfigErrors, Effective, changed};
-use crate::domain::api_key::Caller;
+use crate::http::api_keys::LiveApiKeys;
 use crate::http::ops::{ReloadError, ReloadOutcome};
-use crate::http::rest::{ApiAuth, NotAuthorized};
-use crate::rooms::{ApiKeyRegistry, now};
 use crate::telemetry::logging;
 use crate::webhooks::Webhooks;
 
@@ -30,28 +27,6 @@ const WEBHOOKS: [&str; 3] = ["webhooks.endpoints", "webhooks.secrets", "webhooks
 
 /// Function that reads the configuration again, from the sources that the node was started with.
 pub type Read = dyn Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync;
-
-/// Active API keys: those of the configuration, and those that the store holds.
-pub struct LiveApiKeys {
-    configured: ArcSwap<ApiKeys>,
-    stored: Arc<ApiKeyRegistry>,
-}
-
-impl LiveApiKeys {
-    pub fn new(config: &Config, stored: Arc<ApiKeyRegistry>) -> Self {
-        Self { configured: ArcSwap::from_pointee(ApiKeys::new(&config.auth)), stored }
-    }
-}
-
-impl ApiAuth for LiveApiKeys {
-    fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
-        let lookup = |id: &_| self.stored.lookup(id);
-        self.configured.load().check(authorization, lookup, now()).map_err(|error| match error {
-            ApiKeyError::NotListed => NotAuthorized::Later(error.to_string()),
-            _ => NotAuthorized::Refused(error.to_string()),
-        })
-    }
-}
 
 /// Channel for the answer to one `POST /reload`.
 pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
@@ -162,7 +137,7 @@ impl Reload {
             tracing::error!(%error, "{trigger}: log.filter was not applied");
         }
         if applied.iter().any(|key| API_KEYS.contains(&key.as_str())) {
-            self.parts.api_keys.configured.store(Arc::new(ApiKeys::new(&config.auth)));
+            self.parts.api_keys.replace(ApiKeys::new(&config.auth));
         }
         if let Some(certificates) = &self.parts.certificates {
             certificates.reload(config);
@@ -189,7 +164,7 @@ impl Reload {
 mod tests {
     use super::*;
     use crate::config::{LoadInput, explain};
-    use crate::rooms::FakeStore;
+    use crate::rooms::{ApiKeyRegistry, FakeStore};
     use crate::telemetry::Metrics;
 
     const KEYED: [(&str, &str); 2] = [("auth.mode", "keys"), ("auth.api_keys", "0123456789abcdef")];
@@ -202,7 +177,8 @@ mod tests {
     fn reload(flags: &[(&str, &str)]) -> Reload {
         let (config, keys) = read(flags);
         let store = FakeStore::new();
-        let api_keys = Arc::new(LiveApiKeys::new(&config, Arc::new(ApiKeyRegistry::new(store.clone()))));
+        let stored = Arc::new(ApiKeyRegistry::new(store.clone()));
+        let api_keys = Arc::new(LiveApiKeys::new(ApiKeys::new(&config.auth), stored));
         let metrics = Metrics::new(std::time::SystemTime::now());
         let webhooks = Arc::new(Webhooks::new(store, &config.webhooks, metrics).unwrap());
         let parts = LiveParts { api_keys, certificates: None, webhooks };

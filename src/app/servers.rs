@@ -16,7 +16,7 @@ use super::delivery::Delivery;
 use super::operations::Operations;
 use super::origins::{hosts, speakers_origins};
 use super::readiness::Readiness;
-use super::reload::{LiveApiKeys, ReloadReply};
+use super::reload::ReloadReply;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::kernel::Registry;
@@ -27,6 +27,7 @@ use crate::delivery::{RecordingMedia, RelayMedia};
 use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::{Share, allot};
 use crate::http::anchors::PresenceQuery;
+use crate::http::api_keys::LiveApiKeys;
 use crate::http::channel::{self, ChannelSide};
 use crate::http::cors::Origins;
 use crate::http::embedding::Embedding;
@@ -380,7 +381,7 @@ impl Mountable {
         let (delivery, audience) = (sides.delivery, sides.audience.clone());
         let replay = web::Data::new(ReplaySide {
             media: sides.replay.clone(),
-            auth: tokens.clone(),
+            tokens: tokens.clone(),
             cors: Cors::new(config.http.allowed_origins.clone()),
         });
         let spool = Spool::new(config.recordings_dir());
@@ -388,7 +389,7 @@ impl Mountable {
             Arc::new(RelayMedia { here: delivery.here.clone(), secrets: sides.secrets, audience, spool });
         let hls = web::Data::new(HlsSide {
             media: delivery.media.clone(),
-            auth: tokens,
+            tokens,
             replay: Some(replay.clone()),
             listeners,
             cors: Cors::new(config.http.allowed_origins.clone()),

@@ -1,7 +1,7 @@
 //! Listener side over HTTP: playlist, parts, segments and keys of every room.
 //!
 //! Owns: names, tokens and headers of requests. Never does: know where media are stored or how a key is
-//! derived. [`LiveMedia`] and [`ListenerAuth`] hide this, and whether it happens on this node or another.
+//! derived. [`LiveMedia`] hides this, and whether it happens on this node or another.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::error::{ApiError, Code};
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
 use super::methods::other;
 use super::replay::ReplaySide;
+use super::tokens::NodeTokens;
 use crate::auth::TokenError;
 use crate::delivery::LiveMedia;
 use crate::delivery::listener_counter::Listeners;
@@ -37,22 +38,10 @@ const MAX_TOKEN: usize = 4096;
 /// Time for which a listener with a verified token is counted before the token is verified again.
 const VERIFIED_FOR: Duration = Duration::from_secs(60);
 
-/// Verifier of listener tokens.
-pub trait ListenerAuth: Send + Sync {
-    /// # Errors
-    /// The token is not valid now, or not for this room.
-    fn verify(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError>;
-
-    /// Returns true if the token would be valid, but its subject is banned from the room.
-    fn is_banned(&self, token: &str, room: &RoomId) -> bool {
-        self.verify(token, room) == Err(TokenError::Banned)
-    }
-}
-
 /// Services behind the HLS socket.
 pub struct HlsSide {
     pub media: Arc<dyn LiveMedia>,
-    pub auth: Arc<dyn ListenerAuth>,
+    pub tokens: Arc<NodeTokens>,
     /// Recordings of rooms whose broadcast is over; `None`: there are none.
     pub replay: Option<web::Data<ReplaySide>>,
     /// Listener counter and the listener limits of the rooms. Every served playlist updates the counter.
@@ -160,7 +149,7 @@ async fn playlist(
     text: impl Future<Output = Result<PlaylistText, MediaError>>,
 ) -> Result<HttpResponse, ApiError> {
     let token = Query(request.query_string()).token()?;
-    if token_of(request, token.as_deref()).is_some_and(|token| side.auth.is_banned(token, room)) {
+    if token_of(request, token.as_deref()).is_some_and(|token| side.tokens.is_banned(token, room)) {
         return Err(TokenError::Banned.into());
     }
     if !has_place(request, side, room, token.as_deref()) {
@@ -193,7 +182,7 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     let in_query = query.token()?;
     let token =
         token_of(request, in_query.as_deref()).ok_or_else(|| token_missing("keys need a listener"))?;
-    let grant = side.auth.verify(token, room)?;
+    let grant = side.tokens.verify_listener(token, room)?;
     // The key adds no listener: the player was counted when it fetched the playlist, perhaps by its address.
     if !side.listeners.has_place(room, token, 0) {
         return Err(listeners_full());
@@ -215,7 +204,7 @@ fn has_place(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Opt
     if !side.listeners.is_limited(room) {
         return true;
     }
-    let token = token_of(request, in_query).filter(|token| side.auth.verify(token, room).is_ok());
+    let token = token_of(request, in_query).filter(|token| side.tokens.verify_listener(token, room).is_ok());
     match token {
         Some(token) => side.listeners.has_place(room, token, 1),
         None => side.listeners.has_place(room, request.peer_addr().map(|peer| network(peer.ip())), 1),
@@ -234,7 +223,7 @@ fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<
         if side.listeners.audience.record_again(room, token, now) {
             return;
         }
-        if let Ok(grant) = side.auth.verify(token, room) {
+        if let Ok(grant) = side.tokens.verify_listener(token, room) {
             return side.listeners.audience.record(room, token, Some(now + verified_for(&grant)), now);
         }
     }

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::*;
 use crate::delivery::samples::sample_rewind;
-use crate::domain::ids::{ModuleId, UnixMs};
+use crate::domain::ids::ModuleId;
+use crate::http::test_tokens::{node_tokens, store, with_tokens};
 use crate::packager::Rewind;
 
-const GOOD: &str = "good.token-1";
+const GOOD: &str = "{good}";
 const TEXT: &str =
     "#EXTM3U\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=ab&k=1\"\ns1\n";
 
@@ -26,10 +27,10 @@ async fn playlist_is_public_key_is_not() {
 
 #[actix::test]
 async fn banned_listeners_get_nothing() {
-    let banned = ("authorization", "Bearer banned");
+    let banned = ("authorization", "Bearer {banned}");
     for uri in ["/hls/rooms/demo/enc.key?n=ab&k=1", "/hls/rooms/demo/index.m3u8"] {
         assert_eq!(ask(uri, &[banned]).await.refusal(), (409, "user_removed".into()), "{uri}");
-        let in_query = format!("{uri}{}token=banned", if uri.contains('?') { "&" } else { "?" });
+        let in_query = format!("{uri}{}token={{banned}}", if uri.contains('?') { "&" } else { "?" });
         assert_eq!(ask(&in_query, &[]).await.refusal(), (409, "user_removed".into()), "{uri}");
     }
     assert_eq!(ask("/hls/rooms/demo/index.m3u8", &[]).await.status, 200, "the playlist itself is public");
@@ -46,7 +47,8 @@ async fn rewind_playlist_has_delta_updates() {
         assert_eq!(answer.body.contains("#EXT-X-SKIP:SKIPPED-SEGMENTS=24\n"), is_delta, "{skip}");
     }
     let own = ask(&format!("/hls/rooms/demo/rewind.m3u8?_HLS_skip=YES&token={GOOD}"), &[]).await;
-    assert!(own.body.contains("&k=13&token=good.token-1\"\n"), "{}", own.body);
+    let key = with_tokens("&k=13&token={good}\"\n", "demo");
+    assert!(own.body.contains(&key), "{}", own.body);
     assert_eq!(own.header("cache-control"), "no-store");
 }
 
@@ -56,7 +58,7 @@ async fn rewind_refusals_name_the_cause() {
         let answer = ask(&format!("/hls/rooms/{room}/rewind.m3u8"), &[]).await;
         assert_eq!(answer.refusal(), (status, code.into()), "{room}");
     }
-    let banned = ask("/hls/rooms/demo/rewind.m3u8", &[("authorization", "Bearer banned")]).await;
+    let banned = ask("/hls/rooms/demo/rewind.m3u8", &[("authorization", "Bearer {banned}")]).await;
     assert_eq!(banned.refusal(), (409, "user_removed".into()));
     let invalid = ask("/hls/rooms/demo/rewind.m3u8?token=a%22b", &[]).await;
     assert_eq!(invalid.refusal(), (400, "invalid_query".into()));
@@ -93,18 +95,18 @@ async fn hls_token_in_header_cookie_or_query() {
     }
     assert_eq!(ask(uri, &[("authorization", "Bearer bad")]).await.refusal(), (401, "token_invalid".into()));
     assert_eq!(
-        ask(uri, &[("authorization", "Bearer other")]).await.refusal(),
+        ask(uri, &[("authorization", "Bearer {other}")]).await.refusal(),
         (403, "token_wrong_room".into())
     );
     // The header has precedence: a valid cookie does not make up for its wrong token.
-    let both = [("authorization", "Bearer bad"), ("cookie", "stentor_listener=good.token-1")];
+    let both = [("authorization", "Bearer bad"), ("cookie", "stentor_listener={good}")];
     assert_eq!(ask(uri, &both).await.status, 401);
 }
 
 #[actix::test]
 async fn query_token_is_repeated_in_key_uri() {
     let answer = ask(&format!("/hls/rooms/demo/index.m3u8?token={GOOD}"), &[]).await;
-    assert_eq!(answer.body, TEXT.replace("k=1\"", &format!("k=1&token={GOOD}\"")));
+    assert_eq!(answer.body, TEXT.replace("k=1\"", &with_tokens("k=1&token={good}\"", "demo")));
     assert_eq!(answer.header("cache-control"), "no-store");
     for injection in ["a%22b", "a%0ab", "a\"b", ""] {
         let uri = format!("/hls/rooms/demo/index.m3u8?token={}", injection.replace('"', "%22"));
@@ -117,7 +119,7 @@ async fn invented_tokens_count_by_address() {
     let side = side();
     let app = test::init_service(App::new().configure(|c| configure(c, side.clone()))).await;
     let ask = async |query: &str, address: &str, agent: &str| {
-        let uri = format!("/hls/rooms/demo/index.m3u8{query}");
+        let uri = with_tokens(&format!("/hls/rooms/demo/index.m3u8{query}"), "demo");
         let request = test::TestRequest::get().uri(&uri).insert_header(("user-agent", agent));
         let request = request.peer_addr(format!("{address}:1").parse().unwrap());
         assert_eq!(test::call_service(&app, request.to_request()).await.status(), 200);
@@ -164,7 +166,7 @@ async fn every_refusal_has_its_status_and_code() {
         assert_eq!(answer.header("access-control-allow-origin"), "*");
     }
     assert_eq!(ask("/hls/rooms/demo/notyet", &[]).await.header("retry-after"), "1");
-    let auth: [(&str, &str); 1] = [("authorization", "Bearer good.token-1")];
+    let auth: [(&str, &str); 1] = [("authorization", "Bearer {good}")];
     let keys = [
         ("off", 1, 403, "key_refused"),
         ("cd", 1, 404, "key_not_found"),
@@ -254,16 +256,17 @@ async fn playlist_requests_count_each_listener_once() {
     let side = side();
     let app = test::init_service(App::new().configure(|c| configure(c, side.clone()))).await;
     let asks = [
-        ("/hls/rooms/demo/index.m3u8", "authorization", "Bearer one"),
-        ("/hls/rooms/demo/index.m3u8?token=one&_HLS_msn=3", "user-agent", "another program"),
-        ("/hls/rooms/demo/index.m3u8", "cookie", "a=b; stentor_listener=two"),
+        ("/hls/rooms/demo/index.m3u8", "authorization", "Bearer {one}"),
+        ("/hls/rooms/demo/index.m3u8?token={one}&_HLS_msn=3", "user-agent", "another program"),
+        ("/hls/rooms/demo/index.m3u8", "cookie", "a=b; stentor_listener={two}"),
         ("/hls/rooms/demo/index.m3u8", "user-agent", "curl"),
         ("/hls/rooms/demo/index.m3u8", "user-agent", "curl"),
         ("/hls/rooms/demo/index.m3u8", "user-agent", "mpv"),
         ("/hls/rooms/demo/seg.ts", "user-agent", "a cache"),
     ];
     for (uri, name, value) in asks {
-        let request = test::TestRequest::get().uri(uri).insert_header((name, value)).to_request();
+        let (uri, value) = (with_tokens(uri, "demo"), with_tokens(value, "demo"));
+        let request = test::TestRequest::get().uri(&uri).insert_header((name, value)).to_request();
         assert_eq!(test::call_service(&app, request).await.status(), 200);
     }
     let demo = RoomId::new("demo").unwrap();
@@ -314,25 +317,12 @@ impl LiveMedia for Fake {
     }
 }
 
-impl ListenerAuth for Fake {
-    fn verify(&self, token: &str, _: &RoomId) -> Result<Grant, TokenError> {
-        match token {
-            GOOD | "one" | "two" => {
-                Ok(Grant { issued_at: UnixMs(0), expires_at: UnixMs(u64::MAX), room_created_at: None })
-            }
-            "other" => Err(TokenError::WrongRoom),
-            "banned" => Err(TokenError::Banned),
-            _ => Err(TokenError::BadSignature),
-        }
-    }
-}
-
 fn side() -> web::Data<HlsSide> {
-    let fake = Arc::new(Fake);
+    let tokens = Arc::new(node_tokens(store().directory()));
     let cors = Cors::new(vec!["https://app.example".into()]);
     let listeners =
         Listeners { me: ModuleId::new("one").unwrap(), audience: Arc::default(), directory: Arc::default() };
-    web::Data::new(HlsSide { media: fake.clone(), auth: fake, replay: None, listeners, cors })
+    web::Data::new(HlsSide { media: Arc::new(Fake), tokens, replay: None, listeners, cors })
 }
 
 struct Answer {
@@ -359,9 +349,9 @@ impl Answer {
 
 async fn ask(uri: &str, headers: &[(&str, &str)]) -> Answer {
     let app = test::init_service(App::new().configure(|c| configure(c, side()))).await;
-    let mut request = test::TestRequest::get().uri(uri);
-    for header in headers {
-        request = request.insert_header(*header);
+    let mut request = test::TestRequest::get().uri(&with_tokens(uri, "demo"));
+    for (name, value) in headers {
+        request = request.insert_header((*name, with_tokens(value, "demo")));
     }
     let answer = test::call_service(&app, request.to_request()).await;
     let status = answer.status().as_u16();

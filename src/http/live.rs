@@ -74,7 +74,7 @@ async fn serve(request: &HttpRequest, side: &LiveSide) -> Result<HttpResponse, A
     let in_query = Query(request.query_string()).token()?;
     let token = token_of(request, in_query.as_deref());
     let token = token.ok_or_else(|| token_missing("a plain stream needs a listener"))?;
-    let grant = side.hls.auth.verify(token, &room)?;
+    let grant = side.hls.tokens.verify_listener(token, &room)?;
     if format == "aac" {
         return stream(request, side, room, token, grant).await;
     }
@@ -142,7 +142,7 @@ fn counted(
         let at = Instant::now();
         let mut is_valid = !grant.is_expired(now());
         if is_valid && checked.is_none_or(|last| at >= last + CHECKED_EVERY) {
-            is_valid = !side.auth.is_banned(&token, &room);
+            is_valid = !side.tokens.is_banned(&token, &room);
             checked = Some(at);
         }
         if is_valid && counted.is_none_or(|last| at >= last + COUNTED_EVERY) {

@@ -6,23 +6,20 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::*;
-use crate::auth::TokenError;
+use crate::auth::Role;
 use crate::delivery::LiveMedia;
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::domain::ids::{ModuleId, UnixMs};
-use crate::http::hls::ListenerAuth;
 use crate::http::hls_answer::Cors;
+use crate::http::test_tokens::{ban, node_tokens, store, with_tokens};
 use crate::packager::{MediaError, PlaylistText};
+use crate::rooms::FakeStore;
 
-const GOOD: &str = "good.token-1";
-/// A token that expires while its stream is open.
-const SHORT: &str = "short.token-1";
-/// A token whose subject is banned while its stream is open.
-const LATER_BANNED: &str = "later.banned-1";
+const GOOD: &str = "{good}";
 
 #[actix::test]
 async fn streams_are_endless_aac() {
-    let answer = ask("/live/demo.aac?token=good.token-1", &[]).await;
+    let answer = ask("/live/demo.aac?token={good}", &[]).await;
     assert_eq!((answer.status, &answer.body[..]), (200, "one two three".as_bytes()));
     let expected = [
         ("content-type", "audio/aac"),
@@ -39,14 +36,14 @@ async fn streams_are_endless_aac() {
 
 #[actix::test]
 async fn titles_are_sent_on_request() {
-    let answer = ask("/live/long.aac?token=good.token-1", &[("icy-metadata", "1")]).await;
+    let answer = ask("/live/long.aac?token={good}", &[("icy-metadata", "1")]).await;
     assert_eq!(answer.header("icy-metaint"), METADATA_INTERVAL.to_string());
     assert_eq!((answer.header("icy-name"), answer.header("icy-pub")), ("long", "0"));
     let (audio, title) = answer.body.split_at(METADATA_INTERVAL);
     assert!(audio.iter().all(|byte| *byte == b'a'));
     assert_eq!(&title[1..1 + 19], b"StreamTitle='long';");
     for value in ["0", "", "yes"] {
-        let answer = ask("/live/long.aac?token=good.token-1", &[("icy-metadata", value)]).await;
+        let answer = ask("/live/long.aac?token={good}", &[("icy-metadata", value)]).await;
         assert_eq!((answer.header("icy-metaint"), answer.body.len()), ("", 3 * METADATA_INTERVAL), "{value}");
     }
 }
@@ -64,20 +61,20 @@ async fn refusals_are_those_of_hls() {
         ("/live/demo.aac", 401, "token_missing"),
         ("/live/nosuch.aac", 401, "token_missing"),
         ("/live/demo.aac?token=bad", 401, "token_invalid"),
-        ("/live/demo.aac?token=expired", 401, "token_expired"),
-        ("/live/demo.aac?token=other", 403, "token_wrong_room"),
-        ("/live/demo.aac?token=banned", 409, "user_removed"),
+        ("/live/demo.aac?token={expired}", 401, "token_expired"),
+        ("/live/demo.aac?token={other}", 403, "token_wrong_room"),
+        ("/live/demo.aac?token={banned}", 409, "user_removed"),
         ("/live/demo.aac?token=a%22b", 400, "invalid_query"),
-        ("/live/nosuch.aac?token=good.token-1", 404, "room_not_found"),
-        ("/live/notonair.aac?token=good.token-1", 404, "room_not_on_air"),
-        ("/live/notyet.aac?token=good.token-1", 503, "media_not_ready"),
-        ("/live/away.aac?token=good.token-1", 503, "media_unavailable"),
-        ("/live/earlier.aac?token=good.token-1", 401, "token_invalid"),
-        ("/live/demo.opus?token=good.token-1", 404, "not_found"),
-        ("/live/demo?token=good.token-1", 404, "not_found"),
-        ("/live/d.aac?token=good.token-1", 400, "invalid_room_id"),
-        ("/live/demo%2f.aac?token=good.token-1", 400, "invalid_room_id"),
-        ("/live/nosuch.m3u?token=good.token-1", 404, "room_not_found"),
+        ("/live/nosuch.aac?token={good}", 404, "room_not_found"),
+        ("/live/notonair.aac?token={good}", 404, "room_not_on_air"),
+        ("/live/notyet.aac?token={good}", 503, "media_not_ready"),
+        ("/live/away.aac?token={good}", 503, "media_unavailable"),
+        ("/live/earlier.aac?token={good}", 401, "token_invalid"),
+        ("/live/demo.opus?token={good}", 404, "not_found"),
+        ("/live/demo?token={good}", 404, "not_found"),
+        ("/live/d.aac?token={good}", 400, "invalid_room_id"),
+        ("/live/demo%2f.aac?token={good}", 400, "invalid_room_id"),
+        ("/live/nosuch.m3u?token={good}", 404, "room_not_found"),
         ("/live/demo.pls?token=bad", 401, "token_invalid"),
     ] {
         let answer = ask(uri, &[]).await;
@@ -90,7 +87,7 @@ async fn refusals_are_those_of_hls() {
 
 #[actix::test]
 async fn playlists_name_the_stream() {
-    let stream = |base: &str| format!("{base}/live/demo.aac?token={GOOD}");
+    let stream = |base: &str| with_tokens(&format!("{base}/live/demo.aac?token={GOOD}"), "demo");
     let host = ("host", "radio.example:8080");
     let m3u = ask(&format!("/live/demo.m3u?token={GOOD}"), &[host]).await;
     assert_eq!(m3u.header("content-type"), "audio/x-mpegurl");
@@ -112,7 +109,7 @@ async fn playlists_name_the_stream() {
 #[actix::test]
 async fn listeners_count_by_token() {
     let (side, audience) = side(None);
-    for token in [GOOD, GOOD, SHORT] {
+    for token in [GOOD, GOOD, "{one}"] {
         ask_of(side.clone(), &format!("/live/demo.aac?token={token}"), &[]).await;
     }
     assert_eq!(audience.here(&RoomId::new("demo").unwrap(), Instant::now()), 2);
@@ -120,9 +117,23 @@ async fn listeners_count_by_token() {
 
 #[actix::test]
 async fn streams_end_with_token_or_ban() {
-    let (whole, cut) = (GOOD, SHORT);
-    let length = async |token| ask(&format!("/live/expiring.aac?token={token}"), &[]).await.body.len();
-    assert_eq!((length(whole).await, length(cut).await, length(LATER_BANNED).await), (9, 3, 0));
+    let room = RoomId::new("expiring").unwrap();
+    let tokens = node_tokens(Arc::default()).tokens;
+    // Expires in 2.5 to 3.5 s: a token has whole seconds, and a slow machine must open the stream before.
+    let signed_at = UnixMs(now().0 + 2_500);
+    let short = tokens.issue(Role::Listener, "short", &room, None, Duration::from_secs(1), signed_at).token;
+    for (token, length) in [(GOOD, 9), (&*short, 3)] {
+        let answer = ask(&format!("/live/expiring.aac?token={token}"), &[]).await;
+        assert_eq!(answer.body.len(), length);
+    }
+    let store = store();
+    let side = side_on(&store, None).0;
+    let app = test::init_service(App::new().configure(|c| configure(c, web::Data::from(side)))).await;
+    let request = test::TestRequest::get().uri(&with_tokens("/live/expiring.aac?token={two}", "expiring"));
+    let answer = test::call_service(&app, request.to_request()).await;
+    assert_eq!(answer.status(), 200);
+    ban(&store, "expiring", "two");
+    assert!(test::read_body(answer).await.is_empty());
 }
 
 #[actix::test]
@@ -160,10 +171,11 @@ impl PlainMedia for Fake {
             "long" => stream::iter(vec![Bytes::from(vec![b'a'; METADATA_INTERVAL]); 3]).boxed(),
             "expiring" => {
                 let expires = grant.expires_at;
+                let is_short = expires.0 < now().0 + 10_000;
                 let parts = stream::iter(0..3).then(move |n| async move {
-                    // The clock cannot be moved, so the second part waits until the token has expired.
-                    while n == 1 && expires != UnixMs(u64::MAX) && now() < expires {
-                        tokio::task::yield_now().await;
+                    // Sleep: the clock cannot be moved, so the second part waits until the token has expired.
+                    while n == 1 && is_short && now() < expires {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                     Bytes::from_static(b"abc")
                 });
@@ -189,34 +201,19 @@ impl LiveMedia for Fake {
     }
 }
 
-impl ListenerAuth for Fake {
-    fn verify(&self, token: &str, _: &RoomId) -> Result<Grant, TokenError> {
-        let expires_at = match token {
-            GOOD => UnixMs(u64::MAX),
-            SHORT => UnixMs(now().0 + 200),
-            LATER_BANNED => UnixMs(u64::MAX),
-            "banned" => return Err(TokenError::Banned),
-            "expired" => return Err(TokenError::Expired),
-            "other" => return Err(TokenError::WrongRoom),
-            _ => return Err(TokenError::BadSignature),
-        };
-        Ok(Grant { issued_at: UnixMs(0), expires_at, room_created_at: None })
-    }
-
-    fn is_banned(&self, token: &str, _: &RoomId) -> bool {
-        token == LATER_BANNED
-    }
+fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
+    side_on(&store(), public_url)
 }
 
-fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
+fn side_on(store: &FakeStore, public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
     let (fake, audience) = (Arc::new(Fake), Arc::<ListenerCounter>::default());
-    let (media, auth) = (fake.clone(), fake.clone());
+    let (media, tokens) = (fake.clone(), Arc::new(node_tokens(store.directory())));
     let listeners = Listeners {
         me: ModuleId::new("one").unwrap(),
         audience: audience.clone(),
         directory: Arc::default(),
     };
-    let hls = HlsSide { media, auth, replay: None, listeners, cors: Cors::default() };
+    let hls = HlsSide { media, tokens, replay: None, listeners, cors: Cors::default() };
     (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, public_url, secure: false }), audience)
 }
 
@@ -238,9 +235,10 @@ async fn ask(uri: &str, headers: &[(&str, &str)]) -> Answer {
 
 async fn ask_of(side: Arc<LiveSide>, uri: &str, headers: &[(&str, &str)]) -> Answer {
     let app = test::init_service(App::new().configure(|c| configure(c, web::Data::from(side)))).await;
-    let mut request = test::TestRequest::get().uri(uri);
-    for header in headers {
-        request = request.insert_header(*header);
+    let room = uri.trim_start_matches("/live/").split('.').next().unwrap();
+    let mut request = test::TestRequest::get().uri(&with_tokens(uri, room));
+    for (name, value) in headers {
+        request = request.insert_header((*name, with_tokens(value, room)));
     }
     let answer = test::call_service(&app, request.to_request()).await;
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());

@@ -5,6 +5,7 @@
 //! modules do.
 
 pub mod anchors;
+pub mod api_keys;
 pub mod channel;
 pub mod cors;
 pub mod embedding;
@@ -25,4 +26,6 @@ pub mod replay;
 pub mod request_id;
 pub mod rest;
 pub mod server;
+#[cfg(test)]
+mod test_tokens;
 pub mod tokens;

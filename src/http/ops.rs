@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 use crate::auth::api_keys::bearer_of_basic;
 use crate::domain::api_key::KeyScope;
 
+use super::api_keys::LiveApiKeys;
 use super::cors::{self, Hosts};
 use super::error::{ApiError, Code};
 use super::extract::{BodyLimit, JsonBody};
 use super::methods::{only_get, only_post};
 use super::pages;
-use super::rest::ApiAuth;
 use super::server::large;
 
 /// Maximum size of a request body, in bytes.
@@ -74,7 +74,7 @@ pub enum OpsAccess {
     Local(Hosts),
     /// Callers need an API key with the scope `operations`. Without one, `/livez` answers, and `/readyz`
     /// without reasons.
-    Keys(Arc<dyn ApiAuth>),
+    Keys(Arc<LiveApiKeys>),
 }
 
 /// Marker of a request for `/readyz` without a key: the answer then gives no reasons.
@@ -208,8 +208,7 @@ fn check((name, result): &(String, Result<(), String>)) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::api_key::{ApiKeyId, Caller};
-    use crate::http::rest::NotAuthorized;
+    use crate::http::rest::tests::house::house_of;
     use actix_web::{App, test};
 
     struct Fake(Readiness);
@@ -284,28 +283,12 @@ mod tests {
         assert_eq!(ask(test::TestRequest::get()).await.0, 405);
     }
 
-    /// Accepts `all` with all scopes, and `reader` without `operations`.
-    struct TwoKeys;
-
-    impl ApiAuth for TwoKeys {
-        fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
-            match authorization {
-                Some(b"Bearer all") => Ok(Caller::Administrator),
-                Some(b"Bearer reader") => {
-                    let key = r#"{"name":"r","digest":"","scopes":["read"],"createdAt":1}"#;
-                    let key = key.replace("\"\"", &format!("{:?}", "00".repeat(32)));
-                    let key = serde_json::from_str(&key).unwrap();
-                    Ok(Caller::Key(ApiKeyId::random([1; 12]), Arc::new(key)))
-                }
-                _ => Err(NotAuthorized::Refused("an API key is required".into())),
-            }
-        }
-    }
-
     #[actix::test]
     async fn remote_callers_need_operations_scope() {
         let readiness = Readiness { ready: true, checks: vec![("store".into(), Ok(()))] };
-        let (source, access) = (Arc::new(Fake(readiness)), OpsAccess::Keys(Arc::new(TwoKeys)));
+        let keys = house_of(&[KeyScope::Read]).await;
+        let reader = format!("Bearer {}", keys.key());
+        let (source, access) = (Arc::new(Fake(readiness)), OpsAccess::Keys(keys.api.auth.clone()));
         let app = test::init_service(App::new().configure(|c| configure(c, source, access))).await;
         let ask = async |path: &str, key: Option<&str>| {
             let mut request = test::TestRequest::get().uri(path).insert_header((header::HOST, "node-7:9464"));
@@ -317,10 +300,10 @@ mod tests {
             let (status, body) = (answer.status().as_u16(), test::read_body(answer).await);
             (status, asks, String::from_utf8(body.to_vec()).unwrap())
         };
-        // `me:all` in Base64.
-        let browser = "Basic bWU6YWxs";
+        // `me:the-key` in Base64.
+        let browser = "Basic bWU6dGhlLWtleQ==";
         for path in ["/metrics", "/actors", "/", "/assets/actors.js", "/nothing", "/reload"] {
-            for (key, wanted) in [(None, 401), (Some("Bearer x"), 401), (Some("Bearer reader"), 403)] {
+            for (key, wanted) in [(None, 401), (Some("Bearer x"), 401), (Some(&*reader), 403)] {
                 let (status, asks, body) = ask(path, key).await;
                 assert_eq!(
                     (status, asks),
@@ -328,7 +311,7 @@ mod tests {
                     "{path} {key:?}: {body}"
                 );
             }
-            for key in ["Bearer all", browser] {
+            for key in ["Bearer the-key", browser] {
                 let wanted = if path == "/nothing" {
                     404
                 } else if path == "/reload" {
@@ -341,7 +324,7 @@ mod tests {
         }
         assert_eq!(ask("/livez", None).await.0, 200);
         assert_eq!(ask("/readyz", None).await, (200, 0, r#"{"ready":true}"#.to_owned()));
-        assert!(ask("/readyz", Some("Bearer all")).await.2.contains("checks"));
+        assert!(ask("/readyz", Some("Bearer the-key")).await.2.contains("checks"));
     }
 
     #[actix::test]

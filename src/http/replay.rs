@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::hls::{KEY_NAME, PLAYLIST_NAME, PLAYLIST_TYPE, Query, token_missing, token_of};
 use super::hls_answer::{Cors, MEDIA, SECRET, found};
 use super::methods::other;
+use super::tokens::NodeTokens;
 use crate::auth::TokenError;
 use crate::delivery::ReplayMedia;
 use crate::domain::ids::RoomId;
@@ -29,20 +30,10 @@ mod download;
 /// Name of a recording as one file.
 const M4A_NAME: &str = "recording.m4a";
 
-/// Verifier of replay tokens.
-pub trait ReplayAuth: Send + Sync {
-    /// # Errors
-    /// The token is not valid now, or not for this recording.
-    fn verify(&self, token: &str, recording: &RecordingId, room: &RoomId) -> Result<(), TokenError>;
-
-    /// Returns the recording of this room that a valid replay token opens.
-    fn recording_of(&self, token: &str, room: &RoomId) -> Option<RecordingId>;
-}
-
 /// Services behind `/hls/recordings`.
 pub struct ReplaySide {
     pub media: Arc<dyn ReplayMedia>,
-    pub auth: Arc<dyn ReplayAuth>,
+    pub tokens: Arc<NodeTokens>,
     pub cors: Cors,
 }
 
@@ -103,7 +94,7 @@ impl ReplaySide {
     /// Returns the recording to serve in place of the playlist of a room that is off air: the one that the
     /// replay token opens, if it can be played.
     pub async fn instead_of(&self, room: &RoomId, token: &str) -> Option<RecordingId> {
-        let recording = self.auth.recording_of(token, room)?;
+        let recording = self.tokens.recording_of(token, room)?;
         self.media.playlist(&recording).await.is_ok().then_some(recording)
     }
 
@@ -118,7 +109,7 @@ impl ReplaySide {
         let token = token_of(request, in_query);
         let token = token.ok_or_else(|| token_missing("keys and the file of a recording need a replay"))?;
         let room = self.media.room(recording).map_err(|_| ApiError::from(TokenError::WrongRecording))?;
-        Ok(self.auth.verify(token, recording, &room)?)
+        Ok(self.tokens.verify_replay(token, recording, &room)?)
     }
 }
 

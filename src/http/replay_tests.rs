@@ -9,7 +9,9 @@ use bytes::Bytes;
 use super::*;
 use crate::delivery::samples::synth;
 use crate::domain::ids::UnixMs;
+use crate::http::test_tokens::node_tokens;
 use crate::packager::{M4aBuilder, NonceHint, RecordedM4a, without_headers};
+use crate::rooms::now;
 
 struct OneRecording;
 
@@ -56,40 +58,39 @@ impl ReplayMedia for OneRecording {
     }
 }
 
-struct OneToken;
+/// Returns a listener token and the replay tokens of [`ID`] and of another recording.
+fn tokens() -> [(&'static str, String); 3] {
+    let (tokens, room) = (node_tokens(Arc::default()).tokens, RoomId::new("demo").unwrap());
+    let replay = |id| tokens.issue_replay(&RecordingId::new(id).unwrap(), &room, now()).token;
+    let listener = tokens.issue_listener(&room, None, now()).token;
+    [("listener", listener), ("good", replay(ID)), ("other", replay(OTHER))]
+}
 
-impl ReplayAuth for OneToken {
-    fn verify(&self, token: &str, _: &RecordingId, _: &RoomId) -> Result<(), TokenError> {
-        match token {
-            "good" => Ok(()),
-            "listener" => Err(TokenError::WrongAudience),
-            _ => Err(TokenError::WrongRecording),
-        }
-    }
+/// Replaces each kind in braces, such as `{good}`, by a token of this kind.
+fn with_tokens(text: &str) -> String {
+    tokens().iter().fold(text.to_owned(), |text, (kind, token)| text.replace(&format!("{{{kind}}}"), token))
+}
 
-    fn recording_of(&self, token: &str, _: &RoomId) -> Option<RecordingId> {
-        (token != "listener").then(|| RecordingId::new(if token == "good" { ID } else { OTHER }).unwrap())
-    }
+fn side() -> ReplaySide {
+    let tokens = Arc::new(node_tokens(Arc::default()));
+    ReplaySide { media: Arc::new(OneRecording), tokens, cors: Cors::default() }
 }
 
 const OTHER: &str = "0000000000000000";
 
 #[actix::test]
 async fn replay_token_opens_recording_instead() {
-    let (media, auth, cors) = (Arc::new(OneRecording), Arc::new(OneToken), Cors::default());
-    let side = ReplaySide { media, auth, cors };
-    let room = RoomId::new("demo").unwrap();
-    let instead = async |token| side.instead_of(&room, token).await.map(|recording| recording.to_string());
-    assert_eq!(instead("good").await.as_deref(), Some(ID));
-    assert_eq!(instead("listener").await, None);
-    assert_eq!(instead("of a deleted recording").await, None);
+    let (side, room) = (side(), RoomId::new("demo").unwrap());
+    for ((kind, token), wanted) in tokens().iter().zip([None, Some(ID), None]) {
+        let instead = side.instead_of(&room, token).await.map(|recording| recording.to_string());
+        assert_eq!(instead.as_deref(), wanted, "{kind}");
+    }
 }
 
 async fn ask(path: &str) -> (u16, String, String) {
-    let (media, auth, cors) = (Arc::new(OneRecording), Arc::new(OneToken), Cors::default());
-    let side = web::Data::new(ReplaySide { media, auth, cors });
+    let side = web::Data::new(side());
     let app = test::init_service(App::new().configure(|config| configure(config, side))).await;
-    let request = test::TestRequest::get().uri(&format!("/hls/recordings/{path}")).to_request();
+    let request = test::TestRequest::get().uri(&with_tokens(&format!("/hls/recordings/{path}"))).to_request();
     let answer = test::call_service(&app, request).await;
     let caching =
         answer.headers().get("cache-control").map_or("", |value| value.to_str().unwrap()).to_owned();
@@ -103,20 +104,20 @@ async fn replay_keys_need_replay_token() {
     let key = |id: &str, query: &str| format!("{id}/enc.key?{query}");
     for (query, status, code) in [
         ("n=0123456789ab&k=1", 401, "token_missing"),
-        ("n=0123456789ab&k=1&token=listener", 403, "token_wrong_audience"),
-        ("n=0123456789ab&k=1&token=other", 403, "token_wrong_room"),
-        ("n=0123456789ab&k=2&token=good", 404, "key_not_found"),
-        ("n=00&k=1&token=good", 404, "key_not_found"),
-        ("k=1&token=good", 404, "key_not_found"),
-        ("n=0123456789ab&k=-1&token=good", 400, "invalid_query"),
+        ("n=0123456789ab&k=1&token={listener}", 403, "token_wrong_audience"),
+        ("n=0123456789ab&k=1&token={other}", 403, "token_wrong_room"),
+        ("n=0123456789ab&k=2&token={good}", 404, "key_not_found"),
+        ("n=00&k=1&token={good}", 404, "key_not_found"),
+        ("k=1&token={good}", 404, "key_not_found"),
+        ("n=0123456789ab&k=-1&token={good}", 400, "invalid_query"),
     ] {
         let (got, body, _) = ask(&key(ID, query)).await;
         assert_eq!(got, status, "{query}: {body}");
         assert!(body.contains(code), "{query}: {body}");
     }
-    let (status, body, caching) = ask(&key(ID, "n=0123456789ab&k=1&token=good")).await;
+    let (status, body, caching) = ask(&key(ID, "n=0123456789ab&k=1&token={good}")).await;
     assert_eq!((status, body.len(), caching.as_str()), (200, 16, "no-store"));
-    let (status, body, _) = ask(&key("aaaaaaaaaaaaaaaa", "n=0123456789ab&k=1&token=good")).await;
+    let (status, body, _) = ask(&key("aaaaaaaaaaaaaaaa", "n=0123456789ab&k=1&token={good}")).await;
     assert!(status == 403 && body.contains("token_wrong_room"), "tells nothing: {body}");
 }
 
@@ -142,28 +143,29 @@ async fn replay_files_have_documented_errors() {
 
 #[actix::test]
 async fn replay_playlist_repeats_token_in_keys() {
-    let (status, body, caching) = ask("abcdefgh01234567/index.m3u8?token=good").await;
+    let [.., (_, good), _] = tokens();
+    let (status, body, caching) = ask(&format!("abcdefgh01234567/index.m3u8?token={good}")).await;
     assert_eq!((status, caching.as_str()), (200, "no-store"));
-    assert!(body.contains("k=1&token=good\""), "{body}");
+    assert!(body.contains(&format!("k=1&token={good}\"")), "{body}");
 }
 
 #[actix::test]
 async fn file_is_served_in_ranges() {
-    let (media, auth, cors) = (Arc::new(OneRecording), Arc::new(OneToken), Cors::default());
-    let side = web::Data::new(ReplaySide { media, auth, cors });
+    let side = web::Data::new(side());
     let app = test::init_service(App::new().configure(|config| configure(config, side))).await;
     let get = async |query: &str, headers: &[(&'static str, &'static str)]| {
-        let request = test::TestRequest::get().uri(&format!("/hls/recordings/{ID}/recording.m4a{query}"));
+        let request =
+            test::TestRequest::get().uri(&with_tokens(&format!("/hls/recordings/{ID}/recording.m4a{query}")));
         let request = headers.iter().fold(request, |request, header| request.insert_header(*header));
         let answer = test::call_service(&app, request.to_request()).await;
         let header = |name: &str| answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
         let named = ["content-range", "content-disposition", "etag", "accept-ranges"].map(header);
         (answer.status().as_u16(), named, test::read_body(answer).await)
     };
-    for (query, status) in [("", 401), ("?token=listener", 403), ("?token=other", 403)] {
+    for (query, status) in [("", 401), ("?token={listener}", 403), ("?token={other}", 403)] {
         assert_eq!(get(query, &[]).await.0, status, "{query}");
     }
-    let (status, [range, name, etag, ranges], whole) = get("?token=good", &[]).await;
+    let (status, [range, name, etag, ranges], whole) = get("?token={good}", &[]).await;
     assert_eq!((status, range, ranges.as_deref()), (200, None, Some("bytes")));
     assert_eq!(name.unwrap(), "inline; filename=\"demo-2026-09-21-1413.m4a\"");
     assert_eq!((etag.as_deref(), &whole[4..11]), (Some("\"state\""), &b"ftypM4A"[..]));
@@ -175,22 +177,22 @@ async fn file_is_served_in_ranges() {
         (format!("bytes=700-{}", 2 * length), 700, length),
     ] {
         let asked: &'static str = asked.leak();
-        let (status, [range, ..], body) = get("?token=good", &[("range", asked)]).await;
+        let (status, [range, ..], body) = get("?token={good}", &[("range", asked)]).await;
         assert_eq!((status, body), (206, whole.slice(from..to)), "{asked}");
         assert_eq!(range.unwrap(), format!("bytes {from}-{}/{length}", to - 1));
     }
     let same = [("range", "bytes=0-3"), ("if-range", "\"state\"")];
-    assert_eq!(get("?token=good", &same).await.0, 206);
+    assert_eq!(get("?token={good}", &same).await.0, 206);
     for headers in [
         [("range", "bytes=0-3"), ("if-range", "\"other\"")],
         [("range", "bytes=0-3"), ("if-range", "Mon, 21 Sep 2026 14:13:20 GMT")],
         [("range", "bytes=0-3,9-12"), ("accept", "*/*")],
         [("range", "lines=0-3"), ("accept", "*/*")],
     ] {
-        let (status, _, body) = get("?token=good", &headers).await;
+        let (status, _, body) = get("?token={good}", &headers).await;
         assert_eq!((status, body.len()), (200, length), "{headers:?}");
     }
-    let (status, [range, ..], body) = get("?token=good", &[("range", "bytes=9000000-")]).await;
+    let (status, [range, ..], body) = get("?token={good}", &[("range", "bytes=9000000-")]).await;
     assert_eq!((status, range.unwrap()), (416, format!("bytes */{length}")));
     assert!(String::from_utf8_lossy(&body).contains("range_not_satisfiable"));
 }

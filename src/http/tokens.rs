@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channel::Identity;
-use super::hls::ListenerAuth;
-use super::replay::ReplayAuth;
 use crate::auth::{Claims, IssuedToken, Role, Secrets, TokenError, Tokens};
 use crate::clock::Clock;
 use crate::domain::grant::Grant;
@@ -35,21 +33,42 @@ pub struct ListenerClaims {
     pub name: Option<DisplayName>,
 }
 
-impl ListenerAuth for NodeTokens {
-    fn verify(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError> {
+impl NodeTokens {
+    /// Verifies the token of a listener of this room.
+    ///
+    /// # Errors
+    /// The token is not valid now, or not for this room, or its subject is banned.
+    pub fn verify_listener(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError> {
         let claims = self.tokens.verify_listener(token, room, self.clock.wall())?;
         self.check_room(&claims, room)?;
         Ok(claims.grant)
     }
 
-    /// Verifies the token only if anybody is banned, because this is called for each playlist request.
-    fn is_banned(&self, token: &str, room: &RoomId) -> bool {
+    /// Returns true if the token would be valid, but its subject is banned from the room. Verifies the token
+    /// only if anybody is banned, because this is called for each playlist request.
+    pub fn is_banned(&self, token: &str, room: &RoomId) -> bool {
         self.directory.room(room).is_some_and(|view| view.has_bans())
-            && ListenerAuth::verify(self, token, room) == Err(TokenError::Banned)
+            && self.verify_listener(token, room) == Err(TokenError::Banned)
     }
-}
 
-impl NodeTokens {
+    /// Verifies the token of a listener of this recording.
+    ///
+    /// # Errors
+    /// The token is not valid now, or not for this recording.
+    pub fn verify_replay(
+        &self,
+        token: &str,
+        recording: &RecordingId,
+        room: &RoomId,
+    ) -> Result<(), TokenError> {
+        self.tokens.verify_replay(token, recording, room, self.clock.wall())
+    }
+
+    /// Returns the recording of this room that a valid replay token opens.
+    pub fn recording_of(&self, token: &str, room: &RoomId) -> Option<RecordingId> {
+        self.tokens.recording_of(token, room, self.clock.wall()).ok()
+    }
+
     /// Issues a token for playlists, media and keys of one room, which was created at `created_at`.
     pub fn listener(
         &self,
@@ -128,15 +147,5 @@ impl NodeTokens {
         }
         let is_banned = UserId::new(&claims.sub).is_ok_and(|user| view.is_banned(&user));
         if is_banned { Err(TokenError::Banned) } else { Ok(()) }
-    }
-}
-
-impl ReplayAuth for NodeTokens {
-    fn verify(&self, token: &str, recording: &RecordingId, room: &RoomId) -> Result<(), TokenError> {
-        self.tokens.verify_replay(token, recording, room, self.clock.wall())
-    }
-
-    fn recording_of(&self, token: &str, room: &RoomId) -> Option<RecordingId> {
-        self.tokens.recording_of(token, room, self.clock.wall()).ok()
     }
 }

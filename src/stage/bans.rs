@@ -86,7 +86,7 @@ impl StageHub {
         };
         if let Some(member) = members.into_iter().find(|member| is_person(&member.user_id)) {
             let name = member.display_name.and_then(|name| DisplayName::new(&name).ok());
-            let role = Some(roles::in_force(&view.users, &member.user_id, member.role.into()));
+            let role = Some(roles::in_force(&view.users, &member.user_id, member.role));
             return Ok(Some(FoundPerson { user: member.user_id, name, role }));
         }
         if let Some(Person { subject: Some(user), name, role, .. }) = on_stage {

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use super::encode::{self, MemberLine};
 use super::hub::StageHub;
 use crate::domain::ids::RoomId;
-use crate::domain::model::UserRole;
 use crate::domain::roles::{self, RoomRole};
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::PersonId;
@@ -26,8 +25,8 @@ impl StageHub {
             id: self.parts.secrets.person_id(room, member.user_id.as_str()),
             name: member.display_name.and_then(|name| DisplayName::new(&name).ok()),
             role: match &view {
-                Some(view) => roles::in_force(&view.users, &member.user_id, member.role.into()).into(),
-                None => RoomRole::from(UserRole::from(member.role)).into(),
+                Some(view) => roles::in_force(&view.users, &member.user_id, member.role).into(),
+                None => RoomRole::from(member.role).into(),
             },
             muted: member.muted,
         });

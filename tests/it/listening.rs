@@ -95,7 +95,7 @@ fn target(stage: &Stage) -> Target {
     Target {
         base_url: stage.base_url(),
         room: RoomId::new(ROOM).unwrap(),
-        token: TOKEN.into(),
+        token: TOKEN.clone(),
         ffmpeg: "ffmpeg".into(),
     }
 }

@@ -2,60 +2,43 @@
 //!
 //! Owns the value and its format in the presence backend. Does not know where it is stored.
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::connection::FencingToken;
 use super::ids::UserId;
 use super::model::UserRole;
-
-/// Role of a user in a room, as the user's token claims it. A role that only a newer version knows is read as
-/// the lowest one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MemberRole {
-    Host,
-    #[serde(other)]
-    Anchor,
-}
-
-/// Activity of a user in a room. A status that only a newer version knows is read as `idle`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MemberStatus {
-    OnAir,
-    #[serde(other)]
-    Idle,
-}
+use super::signalling::methods::ActivityStatus;
 
 /// Presence entry: record of a user in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PresenceEntry {
     pub user_id: UserId,
-    pub role: MemberRole,
+    /// Role that the user's token claims. A role of a newer version is read as the lowest one.
+    #[serde(deserialize_with = "role")]
+    pub role: UserRole,
     pub display_name: Option<String>,
-    pub status: MemberStatus,
+    /// A status of a newer version is read as `idle`.
+    #[serde(deserialize_with = "status")]
+    pub status: ActivityStatus,
     pub muted: bool,
     /// Fencing token of the connection lock under which the entry was written.
     pub fence: FencingToken,
 }
 
-impl From<MemberRole> for UserRole {
-    fn from(role: MemberRole) -> Self {
-        match role {
-            MemberRole::Host => Self::Host,
-            MemberRole::Anchor => Self::Anchor,
-        }
-    }
+fn role<'de, D: Deserializer<'de>>(input: D) -> Result<UserRole, D::Error> {
+    known_or(UserRole::Anchor, input)
 }
 
-impl From<UserRole> for MemberRole {
-    fn from(role: UserRole) -> Self {
-        match role {
-            UserRole::Host => Self::Host,
-            UserRole::Anchor => Self::Anchor,
-        }
-    }
+fn status<'de, D: Deserializer<'de>>(input: D) -> Result<ActivityStatus, D::Error> {
+    known_or(ActivityStatus::Idle, input)
+}
+
+/// Reads a value, or returns the default if only a newer version knows it.
+fn known_or<'de, T: DeserializeOwned, D: Deserializer<'de>>(default: T, input: D) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(input)?).unwrap_or(default))
 }
 
 #[cfg(test)]
@@ -69,7 +52,7 @@ mod tests {
         let text = r#"{"userId":"ann","role":"narrator","displayName":null,"status":"asleep","muted":false,
             "fence":7,"mood":"good"}"#;
         let entry: PresenceEntry = serde_json::from_str(text).unwrap();
-        assert_eq!((entry.role, entry.status), (MemberRole::Anchor, MemberStatus::Idle));
+        assert_eq!((entry.role, entry.status), (UserRole::Anchor, ActivityStatus::Idle));
         let same =
             r#"{"userId":"ann","role":"host","displayName":null,"status":"onair","muted":true,"fence":7}"#;
         assert_eq!(

@@ -23,12 +23,10 @@ use crate::domain::connection::FencingToken;
 use crate::domain::ids::RoomId;
 use crate::domain::roles;
 use crate::domain::signalling::DisplayName;
-use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::signalling::notifications::{Notification, RoomMember};
 use crate::domain::view::Users;
 use crate::presence::{
-    LockReplaced, MemberStatus, MembersChanged, NewsStream, PresenceEntry, PresenceError, PresenceEvent,
-    SignOfLife,
+    LockReplaced, MembersChanged, NewsStream, PresenceEntry, PresenceError, PresenceEvent, SignOfLife,
 };
 use crate::rooms::dirty_rooms;
 
@@ -260,12 +258,9 @@ impl SessionsShared {
 fn shown(member: PresenceEntry, users: &Users) -> RoomMember {
     let PresenceEntry { user_id, role, display_name, status, muted, fence: FencingToken(_) } = member;
     RoomMember {
-        role: roles::in_force(users, &user_id, role.into()).as_str(),
+        role: roles::in_force(users, &user_id, role),
         user_id,
-        status: match status {
-            MemberStatus::OnAir => ActivityStatus::OnAir,
-            MemberStatus::Idle => ActivityStatus::Idle,
-        },
+        status,
         muted,
         display_name: display_name.and_then(|name| DisplayName::new(&name).ok()),
     }

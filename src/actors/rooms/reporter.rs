@@ -194,7 +194,7 @@ async fn report_anchors(
 
 fn present(view: &RoomView, member: PresenceEntry) -> PresentAnchor {
     PresentAnchor {
-        role: roles::in_force(&view.users, &member.user_id, member.role.into()),
+        role: roles::in_force(&view.users, &member.user_id, member.role),
         user: member.user_id,
         name: member.display_name.and_then(|name| DisplayName::new(&name).ok()),
     }

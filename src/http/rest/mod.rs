@@ -38,6 +38,7 @@ use crate::rooms::recordings::Recordings;
 use crate::webhooks::Webhooks;
 
 use super::anchors::PresenceQuery;
+use super::api_keys::LiveApiKeys;
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found, quota_refusal};
 use super::extract::BodyLimit;
@@ -46,32 +47,6 @@ use super::tokens::NodeTokens;
 
 pub(in crate::http) use body::Done;
 pub use endpoints::{channel_resources, document, openapi};
-
-/// Authorization of the callers of the API.
-pub trait ApiAuth: Send + Sync + 'static {
-    /// Checks the value of the `Authorization` header.
-    ///
-    /// # Errors
-    /// The caller is not authorized.
-    fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized>;
-}
-
-/// Refusal of a caller, with the reason, which is sent to the caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotAuthorized {
-    Refused(String),
-    /// The node does not know yet; the caller should try again.
-    Later(String),
-}
-
-impl From<NotAuthorized> for ApiError {
-    fn from(refusal: NotAuthorized) -> Self {
-        match refusal {
-            NotAuthorized::Refused(why) => Self::new(Code::Unauthorized, why),
-            NotAuthorized::Later(why) => Self::new(Code::StoreUnavailable, why),
-        }
-    }
-}
 
 impl From<ScopeMissing> for ApiError {
     fn from(missing: ScopeMissing) -> Self {
@@ -83,7 +58,7 @@ impl From<ScopeMissing> for ApiError {
 /// Dependencies of the handlers.
 pub struct Api {
     pub rooms: Arc<RoomService>,
-    pub auth: Arc<dyn ApiAuth>,
+    pub auth: Arc<LiveApiKeys>,
     pub tokens: Arc<NodeTokens>,
     /// `None` on a node without presence, which does not count anchors.
     pub anchors: Option<Arc<dyn PresenceQuery>>,

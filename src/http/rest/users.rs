@@ -9,12 +9,13 @@ use crate::domain::api_key::Caller;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::roles::{self, RoleOrder, RoomRole, Standing};
+use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::users::BanOrder;
 use crate::domain::view::Users;
 use crate::http::anchors;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, RoomPath, UserPath};
-use crate::presence::{MemberStatus, PresenceEntry};
+use crate::presence::PresenceEntry;
 use crate::rooms::now;
 
 use super::body::Done;
@@ -99,7 +100,7 @@ pub(super) struct UserBody {
     /// `onair` or `idle`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    status: Option<MemberStatus>,
+    status: Option<ActivityStatus>,
 }
 
 /// Creates a user and issues a token with which the user may speak.
@@ -285,7 +286,7 @@ pub(super) async fn set_role(
         Some(role) => Some(role),
         None => {
             let members = anchors::members(api.anchors.as_deref(), &room).await.unwrap_or_default();
-            members.into_iter().find(|member| member.user_id == user).map(|member| member.role.into())
+            members.into_iter().find(|member| member.user_id == user).map(|member| member.role)
         }
     };
     let claimed = claimed.ok_or_else(|| {
@@ -320,7 +321,7 @@ fn everybody(
     for member in present.into_iter().flatten() {
         let user = users.entry(member.user_id.clone()).or_default();
         user.user_id = member.user_id.to_string();
-        user.role = Some(roles::in_force(known, &member.user_id, member.role.into()));
+        user.role = Some(roles::in_force(known, &member.user_id, member.role));
         (user.connected, user.muted, user.status) = (Some(true), Some(member.muted), Some(member.status));
         user.display_name = member.display_name;
     }

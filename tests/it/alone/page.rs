@@ -21,7 +21,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(4);
 async fn page_plays_across_key_change_and_discontinuity() {
     let takes = [Take { hz: 440, segments: 6 }, Take { hz: 440, segments: 14 }];
     let stage = Stage::open(&takes).await;
-    let listened = listen(&page(&stage, TOKEN), 10).await;
+    let listened = listen(&page(&stage, &TOKEN), 10).await;
     report(format!("longest silence {:?}", listened.longest_silence()));
     assert!(listened.errors_of_ours().is_empty(), "{listened:?}");
     assert!(listened.first_sound_ms.is_some(), "{listened:?}");
@@ -96,7 +96,7 @@ async fn page_shows_playback_state() {
     let stage = Stage::open(&[Take { hz: 440, segments: 60 }]).await;
     let mut pages = Pages::start().await;
     for (name, more) in [("eve", json!({})), ("fox", json!({ "firefoxHz": 220 }))] {
-        let mut request = json!({ "url": page(&stage, TOKEN) });
+        let mut request = json!({ "url": page(&stage, &TOKEN) });
         request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         pages.ask(name, "open", request).await;
         shows(&mut pages, name, "Live").await;
@@ -133,7 +133,7 @@ async fn address_bar_does_not_keep_the_token() {
     let stage = Stage::open(&[Take { hz: 440, segments: 60 }]).await;
     let clean = format!("{}/listen/{ROOM}", stage.base_url());
     let mut pages = Pages::start().await;
-    pages.ask("eve", "open", json!({ "url": page(&stage, TOKEN) })).await;
+    pages.ask("eve", "open", json!({ "url": page(&stage, &TOKEN) })).await;
     assert_eq!(shows(&mut pages, "eve", "Live").await["address"], clean);
     pages.ask("eve", "reload", json!({})).await;
     assert_eq!(shows(&mut pages, "eve", "Live").await["address"], clean);

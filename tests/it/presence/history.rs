@@ -11,7 +11,9 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use stentor::domain::connection::{Duplicate, FencingToken, Holder, LockKey};
 use stentor::domain::ids::{RoomId, UserId};
-use stentor::presence::{Acquisition, MemberRole, MemberStatus, PresenceEntry};
+use stentor::domain::model::UserRole;
+use stentor::domain::signalling::methods::ActivityStatus;
+use stentor::presence::{Acquisition, PresenceEntry};
 
 use super::conformance::{Instance, Subject, gateway, holder, room, with_client};
 use super::embedded::OnEmbedded;
@@ -209,9 +211,9 @@ impl<S: Subject> Side<S> {
 fn entry(grant: &Grant, muted: bool) -> PresenceEntry {
     PresenceEntry {
         user_id: grant.seat.user.clone(),
-        role: MemberRole::Anchor,
+        role: UserRole::Anchor,
         display_name: None,
-        status: MemberStatus::OnAir,
+        status: ActivityStatus::OnAir,
         muted,
         fence: grant.fence,
     }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::ServerHandle;
@@ -14,17 +14,24 @@ use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockModeEncrypt, KeyIvInit};
 use async_trait::async_trait;
 use bytes::Bytes;
-use stentor::auth::TokenError;
+use stentor::auth::{Secrets, Tokens};
+use stentor::clock::Clock;
+use stentor::config::{JwtSecret, Secret};
 use stentor::delivery::LiveMedia;
 use stentor::delivery::listener_counter::Listeners;
 use stentor::domain::grant::Grant;
-use stentor::domain::ids::{ModuleId, RoomId, UnixMs};
-use stentor::http::hls::{self, HlsSide, ListenerAuth};
+use stentor::domain::ids::{ModuleId, RoomId};
+use stentor::http::hls::{self, HlsSide};
+use stentor::http::tokens::NodeTokens;
 use stentor::http::{hls_answer::Cors, pages};
 use stentor::packager::{MediaError, PlaylistText};
 
 pub const ROOM: &str = "staged";
-pub const TOKEN: &str = "staged.listener.token";
+/// Token of a listener of the room.
+pub static TOKEN: LazyLock<String> = LazyLock::new(|| {
+    let NodeTokens { tokens, clock, .. } = node_tokens();
+    tokens.issue_listener(&RoomId::new(ROOM).unwrap(), None, clock.wall()).token
+});
 const PART_MS: u64 = 192;
 const PARTS: usize = 10;
 const WINDOW: usize = 6;
@@ -62,8 +69,8 @@ impl Stage {
     pub async fn open(takes: &[Take]) -> Self {
         let room = Arc::new(StagedRoom::record(takes));
         let data = web::Data::new(HlsSide {
-            media: room.clone(),
-            auth: room,
+            media: room,
+            tokens: Arc::new(node_tokens()),
             replay: None,
             listeners: Listeners {
                 me: ModuleId::new("one").unwrap(),
@@ -223,12 +230,13 @@ impl LiveMedia for StagedRoom {
     }
 }
 
-impl ListenerAuth for StagedRoom {
-    fn verify(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError> {
-        let known = token == TOKEN && room.as_str() == ROOM;
-        let grant = Grant { issued_at: UnixMs(0), expires_at: UnixMs(u64::MAX), room_created_at: None };
-        known.then_some(grant).ok_or(TokenError::BadSignature)
-    }
+/// Returns tokens under a test secret.
+fn node_tokens() -> NodeTokens {
+    let (secret, hour) = (|| Secret(vec![1; 32]), Duration::from_secs(3600));
+    let jwt = vec![JwtSecret { kid: "k".into(), secret: secret() }];
+    let secrets = Arc::new(Secrets { jwt, hls: secret(), janus_room: secret() });
+    let tokens = Tokens::new(&secrets.jwt, "staged", hour);
+    NodeTokens { tokens, secrets, anchor_ttl: hour, clock: Clock::start(), directory: Arc::default() }
 }
 
 fn key_bytes(index: usize) -> [u8; 16] {

@@ -11,10 +11,9 @@ use super::values::{Answer, CallId, Effect, MediaCall, RoomOrder, Surroundings, 
 use super::{ClientSession, Refusal, State, away};
 use crate::connection::{JoinOutcome, UpdateOutcome};
 use crate::ids::UserId;
-use crate::model::UserRole;
-use crate::presence_entry::{MemberStatus, PresenceEntry};
+use crate::presence_entry::PresenceEntry;
 use crate::roles::{self, Action, RoleOrder, RoomRole, Standing};
-use crate::signalling::methods::{Activity, ActivityStatus, MuteParams, Offer};
+use crate::signalling::methods::{Activity, MuteParams, Offer};
 use crate::signalling::{CloseCode, DisplayName, ErrorCode, Method, RpcError, offer};
 use crate::users::BanOrder;
 use crate::view::RoomView;
@@ -264,10 +263,6 @@ impl ClientSession {
         at: &Surroundings,
     ) -> Result<(), Refusal> {
         self.joined().ok_or(ErrorCode::NotJoined)?;
-        let status = match status {
-            ActivityStatus::OnAir => MemberStatus::OnAir,
-            ActivityStatus::Idle => MemberStatus::Idle,
-        };
         match self.presence.update(Some(Waiter::Call(id)), |entry| entry.status = status) {
             true => Ok(()),
             false => self.return_to_room(id, at),
@@ -380,7 +375,7 @@ impl ClientSession {
         self.must(Action::AssignRole, at)?;
         let member = members?.into_iter().find(|member| member.user_id == *user);
         let member = member.ok_or(ErrorCode::NoSuchMember)?;
-        Ok(Standing { user: member.user_id, claimed: member.role.into() })
+        Ok(Standing { user: member.user_id, claimed: member.role })
     }
 
     /// Returns the order to ban or kick a user. The ban or kick is a record in the store: every gateway that
@@ -389,7 +384,7 @@ impl ClientSession {
     fn ban(&self, user: UserId, members: Vec<PresenceEntry>, at: &Surroundings) -> Result<BanOrder, Refusal> {
         let room = self.must(Action::Ban(None), at)?;
         let present = members.into_iter().find(|member| member.user_id == user);
-        let claimed = present.as_ref().map(|member| UserRole::from(member.role));
+        let claimed = present.as_ref().map(|member| member.role);
         let claimed = claimed.or_else(|| room.users.get(&user).map(|known| known.role));
         let target = claimed.map(|claimed| roles::in_force(&room.users, &user, claimed));
         let target = target.ok_or(ErrorCode::NoSuchMember)?;

@@ -16,9 +16,9 @@ use crate::connection::JoinOutcome;
 use crate::ids::ClientId;
 use crate::media_session::{JanusAssignment, JoinUnavailable};
 use crate::pin_attempts::Guess;
-use crate::presence_entry::{MemberStatus, PresenceEntry};
+use crate::presence_entry::PresenceEntry;
 use crate::room_lock::Entry;
-use crate::signalling::methods::Join;
+use crate::signalling::methods::{ActivityStatus, Join};
 use crate::signalling::{ErrorCode, RpcError};
 use crate::view::RoomView;
 
@@ -148,9 +148,9 @@ impl ClientSession {
         let name = join.params.display_name.as_ref().map(|name| name.as_str().to_owned());
         let member = PresenceEntry {
             user_id: self.peer.user.clone(),
-            role: self.peer.claimed.into(),
+            role: self.peer.claimed,
             display_name: name.or_else(|| before.as_ref()?.display_name.clone()),
-            status: before.as_ref().map_or(MemberStatus::Idle, |before| before.status),
+            status: before.as_ref().map_or(ActivityStatus::Idle, |before| before.status),
             muted: before.is_some_and(|before| before.muted),
             fence: lock.fence,
         };
@@ -205,7 +205,7 @@ impl ClientSession {
         let mix_gain_db = (join.room.mix_share().makeup_db() * 100.0).round() / 100.0;
         join.step = Step::Shown(Answer::Joined { resume_token, resume, mix_gain_db });
         let changed = join.params.jtoken.is_some() || muted;
-        let status = if resume { MemberStatus::OnAir } else { MemberStatus::Idle };
+        let status = if resume { ActivityStatus::OnAir } else { ActivityStatus::Idle };
         let show = |entry: &mut PresenceEntry| (entry.muted, entry.status) = (muted, status);
         // A failure is corrected by the next keepalive.
         if !changed || !self.presence.update(Some(Waiter::Join), show) {

@@ -15,9 +15,9 @@ use crate::grant::Grant;
 use crate::ids::{RoomId, UnixMs, UserId};
 use crate::keys::parse_room;
 use crate::model::UserRole;
-use crate::presence_entry::{MemberRole, MemberStatus, PresenceEntry};
+use crate::presence_entry::PresenceEntry;
 use crate::signalling::Method;
-use crate::signalling::methods::ResumeToken;
+use crate::signalling::methods::{ActivityStatus, ResumeToken};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ impl Rig {
 
     /// Joins without a resume token.
     fn enter(&mut self, call: u64) {
-        let wanted = entry(self.fence(), MemberStatus::Idle, false);
+        let wanted = entry(self.fence(), ActivityStatus::Idle, false);
         assert_eq!(self.call(call, "join", json!({})), [enter(&wanted)]);
         assert_eq!(
             self.feed(Input::Entered(Ok(JoinOutcome::Ok))),
@@ -155,8 +155,8 @@ fn room(meta: &str, users: &[(&str, &str)]) -> Arc<RoomView> {
     Arc::new(view)
 }
 
-fn entry(fence: u64, status: MemberStatus, muted: bool) -> PresenceEntry {
-    let (role, fence) = (MemberRole::Anchor, FencingToken(fence));
+fn entry(fence: u64, status: ActivityStatus, muted: bool) -> PresenceEntry {
+    let (role, fence) = (UserRole::Anchor, FencingToken(fence));
     PresenceEntry { user_id: user("anna"), role, display_name: None, status, muted, fence }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::methods::{ActivityStatus, Candidate};
 use super::names::DisplayName;
 use crate::ids::{RoomId, UserId};
+use crate::roles::RoomRole;
 use crate::schedule::StartTime;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,8 +56,7 @@ pub enum Notification {
 #[serde(rename_all = "camelCase")]
 pub struct RoomMember {
     pub user_id: UserId,
-    /// `host`, `co_host` or `anchor`.
-    pub role: &'static str,
+    pub role: RoomRole,
     pub status: ActivityStatus,
     pub muted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +81,7 @@ mod tests {
     fn notifications_serialize_without_id() {
         let member = RoomMember {
             user_id: UserId::new("ann").unwrap(),
-            role: "host",
+            role: RoomRole::Host,
             status: ActivityStatus::OnAir,
             muted: false,
             display_name: None,

@@ -12,23 +12,25 @@ use actix_web::{App, Error, test, web};
 use base64::Engine;
 use serde_json::{Value, json};
 
-use crate::auth::{ApiKeys, Secrets, Tokens};
-use crate::clock::Clock;
-use crate::config::{JwtSecret, Secret, WebhookEndpoint, WebhooksConfig};
+use crate::auth::{ApiKeys, NewKey};
+use crate::config::{self, AuthConfig, AuthMode, Secret, WebhookEndpoint, WebhooksConfig};
 use crate::delivery::listener_counter::Listeners;
-use crate::domain::api_key::{ApiKey, ApiKeyId, Caller, KeyDigest, KeyName, KeyScope};
+use crate::domain::api_key::{KeyName, KeyScope};
 use crate::domain::connection::FencingToken;
-use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
+use crate::domain::ids::{ModuleId, RoomId, UserId};
+use crate::domain::model::UserRole;
 use crate::domain::quotas::Quotas;
 use crate::domain::recording::RecordingMode;
+use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::webhooks::WebhookFilter;
 use crate::http::anchors::PresenceQuery;
+use crate::http::api_keys::LiveApiKeys;
 use crate::http::cors::Origins;
-use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
-use crate::http::tokens::NodeTokens;
-use crate::presence::{MemberRole, MemberStatus, PresenceEntry};
+use crate::http::rest::{Api, configure, openapi};
+use crate::http::test_tokens::node_tokens;
+use crate::presence::PresenceEntry;
 use crate::rooms::recordings::Recordings;
-use crate::rooms::{ApiKeyRegistry, Directory, FakeStore, RoomService, StoreCopy, now};
+use crate::rooms::{FakeStore, NewApiKey, RoomService, StoreCopy};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
@@ -42,6 +44,8 @@ pub struct House {
     pub store: Arc<FakeStore>,
     pub rooms: Arc<RoomService>,
     pub api: web::Data<Api>,
+    /// API key that is sent with every request.
+    key: Option<String>,
     service: Answering,
 }
 
@@ -95,31 +99,18 @@ pub async fn house() -> House {
     house_with(None, &[]).await
 }
 
-pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House {
-    house_for(|_| Arc::new(OneKey(key)), origins).await
-}
-
-/// Returns an API whose callers have a key with these scopes.
+/// Returns an API whose callers have a key with these scopes. It also accepts `the-key`.
 pub async fn house_of(scopes: &[KeyScope]) -> House {
-    let key = ApiKey {
-        name: KeyName::new("app").unwrap(),
-        digest: KeyDigest([0; 32]),
-        scopes: scopes.iter().copied().collect(),
-        created_at: UnixMs(1),
-        expires_at: None,
-        revoked_at: None,
-        quotas: Quotas::default(),
-    };
-    let caller = Caller::Key(ApiKeyId::random([9; 12]), Arc::new(key));
-    house_for(|_| Arc::new(OneCaller(caller)), &[]).await
+    let house = house_with(Some("the-key"), &[]).await;
+    let NewKey { id, text, digest } = NewKey::random();
+    let (name, scopes) = (KeyName::new("app").unwrap(), scopes.iter().copied().collect());
+    let new = NewApiKey { id, digest, name, scopes, expires_at: None, quotas: Quotas::default() };
+    house.rooms.api_keys().create(new).await.unwrap();
+    House { key: Some(text), ..house }
 }
 
-/// Returns an API that accepts `the-key` and the keys that are created through it.
-pub async fn house_of_keys() -> House {
-    house_for(|rooms| Arc::new(StoredKeys(rooms.api_keys().clone())), &[]).await
-}
-
-async fn house_for(auth: impl FnOnce(&Arc<RoomService>) -> Arc<dyn ApiAuth>, origins: &[String]) -> House {
+/// Returns an API that accepts this key and the keys that are created through it; without a key, everybody.
+pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House {
     let store = FakeStore::new();
     store.add_module("one", 50);
     let grace = Duration::from_secs(60);
@@ -129,10 +120,15 @@ async fn house_for(auth: impl FnOnce(&Arc<RoomService>) -> Arc<dyn ApiAuth>, ori
     rooms.ledger().end_list(1);
     rooms.api_keys().begin_list();
     rooms.api_keys().end_list(1);
+    let configured = ApiKeys::new(&AuthConfig {
+        mode: if key.is_some() { AuthMode::Keys } else { AuthMode::Open },
+        api_keys: key.iter().map(|key| Secret(key.as_bytes().to_vec())).collect(),
+        ..config::defaults().auth
+    });
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
-        auth: auth(&rooms),
-        tokens: Arc::new(tokens(store.directory())),
+        auth: Arc::new(LiveApiKeys::new(configured, rooms.api_keys().clone())),
+        tokens: Arc::new(node_tokens(store.directory())),
         anchors: Some(Arc::new(AnnIsThere)),
         listeners: Listeners {
             me: ModuleId::new("api").unwrap(),
@@ -150,7 +146,8 @@ async fn house_for(auth: impl FnOnce(&Arc<RoomService>) -> Arc<dyn ApiAuth>, ori
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));
-    House { store, rooms, api, service: answering(test::init_service(app).await, TestRequest::to_request) }
+    let service = answering(test::init_service(app).await, TestRequest::to_request);
+    House { store, rooms, api, key: None, service }
 }
 
 /// Wraps a service, because actix-web does not export its request type.
@@ -166,7 +163,16 @@ where
 }
 
 impl House {
+    /// Returns the key that is sent with every request.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap()
+    }
+
     pub async fn call(&self, request: TestRequest) -> Answer {
+        let request = match &self.key {
+            Some(key) => request.insert_header(("authorization", format!("Bearer {key}"))),
+            None => request,
+        };
         let response = (self.service)(request).await;
         let pattern = response.request().match_pattern();
         let method = response.request().method().clone();
@@ -237,49 +243,6 @@ impl Answer {
     }
 }
 
-struct OneKey(Option<&'static str>);
-
-impl ApiAuth for OneKey {
-    fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
-        match self.0 {
-            Some(key) if authorization != Some(format!("Bearer {key}").as_bytes()) => {
-                Err(NotAuthorized::Refused("an API key is required".into()))
-            }
-            _ => Ok(Caller::Administrator),
-        }
-    }
-}
-
-struct OneCaller(Caller);
-
-impl ApiAuth for OneCaller {
-    fn check(&self, _: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
-        Ok(self.0.clone())
-    }
-}
-
-struct StoredKeys(Arc<ApiKeyRegistry>);
-
-impl ApiAuth for StoredKeys {
-    fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, NotAuthorized> {
-        if authorization == Some(b"Bearer the-key") {
-            return Ok(Caller::Administrator);
-        }
-        let found = ApiKeys::Keys(Vec::new()).check(authorization, |id| self.0.lookup(id), now());
-        found.map_err(|error| NotAuthorized::Refused(error.to_string()))
-    }
-}
-
-/// Returns tokens that are signed with a test secret.
-fn tokens(directory: Arc<Directory>) -> NodeTokens {
-    let secret = || Secret(vec![1; 32]);
-    let jwt = vec![JwtSecret { kid: "k".into(), secret: secret() }];
-    let secrets = Arc::new(Secrets { jwt, hls: secret(), janus_room: secret() });
-    let hour = Duration::from_secs(3600);
-    let tokens = Tokens::new(&secrets.jwt, "test", hour);
-    NodeTokens { tokens, secrets, anchor_ttl: hour, clock: Clock::start(), directory }
-}
-
 /// Returns the claims of an issued token.
 pub fn claims(token: &Value) -> Value {
     let claims = token.as_str().unwrap().split('.').nth(1).unwrap();
@@ -294,9 +257,9 @@ impl PresenceQuery for AnnIsThere {
     async fn members(&self, _: &RoomId) -> Option<Vec<PresenceEntry>> {
         Some(vec![PresenceEntry {
             user_id: UserId::new("ann").unwrap(),
-            role: MemberRole::Host,
+            role: UserRole::Host,
             display_name: Some("Ann".into()),
-            status: MemberStatus::OnAir,
+            status: ActivityStatus::OnAir,
             muted: true,
             fence: FencingToken(1),
         }])

@@ -3,14 +3,14 @@
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
-use super::house::{Answer, House, house_of_keys};
+use super::house::{Answer, House, house_with};
 
 const KEYS: &str = "/api/keys";
 const ROOT: &str = "the-key";
 
 #[actix::test]
 async fn created_key_works_until_revoked() {
-    let house = house_of_keys().await;
+    let house = house_with(Some("the-key"), &[]).await;
     let made = create(&house, json!({ "name": " Studio  app ", "scopes": ["read", "rooms", "read"] })).await;
     let (secret, key) = (made["secret"].as_str().unwrap(), &made["key"]);
     let id = key["id"].as_str().unwrap();
@@ -39,7 +39,7 @@ async fn created_key_works_until_revoked() {
 
 #[actix::test]
 async fn key_gives_no_more_than_it_has() {
-    let house = house_of_keys().await;
+    let house = house_with(Some("the-key"), &[]).await;
     let made = create(&house, json!({ "name": "ops", "scopes": ["operations", "read"] })).await;
     let secret = made["secret"].as_str().unwrap();
     let ask = async |scopes: Value| {
@@ -54,7 +54,7 @@ async fn key_gives_no_more_than_it_has() {
 
 #[actix::test]
 async fn invalid_keys_are_refused() {
-    let house = house_of_keys().await;
+    let house = house_with(Some("the-key"), &[]).await;
     let before = house.store.revision();
     for (body, code) in [
         (json!({ "scopes": ["read"] }), "invalid_body"),
@@ -81,7 +81,7 @@ async fn invalid_keys_are_refused() {
 
 #[actix::test]
 async fn quotas_refuse_with_their_number() {
-    let house = house_of_keys().await;
+    let house = house_with(Some("the-key"), &[]).await;
     let quotas = json!({ "rooms": 1, "usersPerRoom": 1, "tokensPerMinute": 2 });
     let body = json!({ "name": "app", "scopes": ["rooms", "users"], "quotas": quotas });
     let made = create(&house, body).await;

@@ -6,7 +6,8 @@ use futures::StreamExt;
 use futures::future::join_all;
 use stentor::domain::connection::{ConnectionId, FencingToken, JoinOutcome, UpdateOutcome};
 use stentor::domain::ids::RoomId;
-use stentor::presence::{LockReplaced, MemberStatus, MembersChanged, PresenceEntry, PresenceEvent};
+use stentor::domain::signalling::methods::ActivityStatus;
+use stentor::presence::{LockReplaced, MembersChanged, PresenceEntry, PresenceEvent};
 
 use super::{Subject, attentive, gateway, holder, member, next, room, seat, with_client};
 
@@ -97,7 +98,7 @@ pub async fn subscribers_hear_every_real_change(subject: &impl Subject) {
     let (one, two) = (subject.instance(), subject.instance());
     let mut heard = [attentive(one.presence.subscribe()).await, attentive(two.presence.subscribe()).await];
     let ann = member("ann", FencingToken(5));
-    let idle = PresenceEntry { status: MemberStatus::Idle, muted: true, ..ann.clone() };
+    let idle = PresenceEntry { status: ActivityStatus::Idle, muted: true, ..ann.clone() };
     one.presence.join(&room(), &ann, 3).await.unwrap();
     for _ in 0..5 {
         one.presence.update(&room(), &ann).await.unwrap();

@@ -14,9 +14,9 @@ use stentor::domain::connection::{
     ConnectionId, Duplicate, FencingToken, GatewayIncarnation, Holder, LockKey,
 };
 use stentor::domain::ids::{ClientId, ModuleId, RoomId, UserId};
-use stentor::presence::{
-    Acquisition, ConnectionLock, MemberRole, MemberStatus, NewsStream, Presence, PresenceEntry, PresenceEvent,
-};
+use stentor::domain::model::UserRole;
+use stentor::domain::signalling::methods::ActivityStatus;
+use stentor::presence::{Acquisition, ConnectionLock, NewsStream, Presence, PresenceEntry, PresenceEvent};
 use tokio::time::timeout;
 
 pub use self::locks::*;
@@ -101,9 +101,9 @@ pub fn with_client(holder: Holder, client: &str) -> Holder {
 pub fn member(user: &str, fence: FencingToken) -> PresenceEntry {
     PresenceEntry {
         user_id: UserId::new(user).unwrap(),
-        role: MemberRole::Anchor,
+        role: UserRole::Anchor,
         display_name: Some(format!("{user}, \"the\" voice ü")),
-        status: MemberStatus::OnAir,
+        status: ActivityStatus::OnAir,
         muted: false,
         fence,
     }

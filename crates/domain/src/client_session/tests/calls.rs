@@ -16,7 +16,7 @@ fn keepalive(rig: &mut Rig, id: u64) -> Vec<Effect> {
     rig.call(id, "keepalive", json!({ "status": "onair" }))
 }
 
-fn update(status: MemberStatus, muted: bool) -> Effect {
+fn update(status: ActivityStatus, muted: bool) -> Effect {
     Effect::Update(entry(1, status, muted))
 }
 
@@ -44,7 +44,7 @@ fn calls_wait_for_running_join() {
     let reply = Effect::Reply(CallId(1), joined(false));
     assert_eq!(effects, [Effect::FollowMedia(1), Effect::Greet, reply, offer(2)]);
     let again = rig.finish(2);
-    assert_eq!(again, [done(2), Effect::DropMedia, enter(&entry(1, MemberStatus::Idle, false))]);
+    assert_eq!(again, [done(2), Effect::DropMedia, enter(&entry(1, ActivityStatus::Idle, false))]);
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn keepalive_answers_follow_presence() {
             vec![refused(1, ErrorCode::AlreadyConnected), Effect::Close(CloseCode::Replaced)],
         ),
         (Err(Unavailable), vec![refused_for(1, ErrorCode::Unavailable, AWAY)]),
-        (Ok(UpdateOutcome::Absent), vec![enter(&entry(1, MemberStatus::OnAir, false))]),
+        (Ok(UpdateOutcome::Absent), vec![enter(&entry(1, ActivityStatus::OnAir, false))]),
     ] {
         let mut rig = Rig::joined();
-        assert_eq!(keepalive(&mut rig, 1), [update(MemberStatus::OnAir, false)]);
+        assert_eq!(keepalive(&mut rig, 1), [update(ActivityStatus::OnAir, false)]);
         assert_eq!(rig.feed(Input::Updated(outcome)), effects);
     }
 }
@@ -149,16 +149,16 @@ fn absent_member_of_closed_room_is_told() {
 #[test]
 fn presence_writes_are_ordered_and_merged() {
     let mut rig = Rig::joined();
-    assert_eq!(keepalive(&mut rig, 1), [update(MemberStatus::OnAir, false)]);
+    assert_eq!(keepalive(&mut rig, 1), [update(ActivityStatus::OnAir, false)]);
     assert_eq!(keepalive(&mut rig, 2), []);
     assert_eq!(rig.media(MediaEvent::Muted(true)), []);
     assert_eq!(rig.call(3, "status", json!({ "status": "idle" })), []);
     let effects = rig.feed(updated(UpdateOutcome::Ok));
-    assert_eq!(effects, [done(1), update(MemberStatus::Idle, true)], "the newest value, last");
+    assert_eq!(effects, [done(1), update(ActivityStatus::Idle, true)], "the newest value, last");
     assert_eq!(rig.feed(updated(UpdateOutcome::Ok)), [done(2), done(3)]);
     keepalive(&mut rig, 4);
     keepalive(&mut rig, 5);
-    let again = entry(1, MemberStatus::OnAir, true);
+    let again = entry(1, ActivityStatus::OnAir, true);
     assert_eq!(rig.feed(updated(UpdateOutcome::Absent)), [enter(&again)]);
     assert_eq!(rig.feed(Input::Entered(Ok(JoinOutcome::Ok))), [done(4), Effect::Update(again)]);
     assert_eq!(rig.feed(updated(UpdateOutcome::Ok)), [done(5)]);
@@ -185,7 +185,7 @@ fn sign_of_life_keeps_the_session() {
     (26..=30).for_each(|second| assert_eq!(rig.tick(second), [], "its end waits for the call"));
     assert_eq!(keepalive(&mut rig, 2), []);
     let effects = rig.finish(1);
-    assert_eq!(effects, [done(1), update(MemberStatus::OnAir, false)], "the client was heard meanwhile");
+    assert_eq!(effects, [done(1), update(ActivityStatus::OnAir, false)], "the client was heard meanwhile");
 }
 
 #[test]

@@ -35,7 +35,10 @@ fn join_compares_pin_if_sent() {
         };
         assert_eq!(rig.feed(Input::PinChecked(guess)), [reply]);
         rig.call(2, "join", json!({ "pin": pin }));
-        assert_eq!(rig.feed(Input::PinChecked(Guess::Right)), [enter(&entry(1, MemberStatus::Idle, false))]);
+        assert_eq!(
+            rig.feed(Input::PinChecked(Guess::Right)),
+            [enter(&entry(1, ActivityStatus::Idle, false))]
+        );
     }
 }
 
@@ -68,7 +71,7 @@ fn join_as_another_client_acquires_again() {
     let acquire = || [Effect::Acquire { client: Some(client("other")) }];
     assert_eq!(
         rig.call(1, "join", json!({ "clientId": "tab" })),
-        [enter(&entry(1, MemberStatus::Idle, false))]
+        [enter(&entry(1, ActivityStatus::Idle, false))]
     );
     rig.feed(Input::Entered(Err(Unavailable)));
     assert_eq!(rig.call(2, "join", other()), acquire());
@@ -76,9 +79,9 @@ fn join_as_another_client_acquires_again() {
     assert_eq!(failed, [refused_for(2, ErrorCode::Unavailable, AWAY)]);
     assert_eq!(rig.fence(), 1, "the lock is kept");
     assert_eq!(rig.call(3, "join", other()), acquire());
-    assert_eq!(rig.acquired(2), [enter(&entry(2, MemberStatus::Idle, false))]);
+    assert_eq!(rig.acquired(2), [enter(&entry(2, ActivityStatus::Idle, false))]);
     rig.feed(Input::Entered(Err(Unavailable)));
-    assert_eq!(rig.call(4, "join", other()), [enter(&entry(2, MemberStatus::Idle, false))]);
+    assert_eq!(rig.call(4, "join", other()), [enter(&entry(2, ActivityStatus::Idle, false))]);
     rig.feed(Input::Entered(Err(Unavailable)));
     rig.call(5, "join", json!({ "clientId": "third" }));
     let effects = [refused(5, ErrorCode::AlreadyConnected), Effect::Close(CloseCode::AlreadyConnected)];
@@ -93,7 +96,7 @@ fn failed_rejoin_keeps_the_entry() {
     let failed = rig.feed(Input::Listed(Waiter::Join, Err(Unavailable)));
     assert_eq!(failed, [refused_for(1, ErrorCode::Unavailable, AWAY)]);
     let effects = rig.call(2, "keepalive", json!({ "status": "idle" }));
-    assert_eq!(effects, [Effect::Update(entry(2, MemberStatus::Idle, false))], "under the newer token");
+    assert_eq!(effects, [Effect::Update(entry(2, ActivityStatus::Idle, false))], "under the newer token");
 }
 
 #[test]
@@ -101,7 +104,7 @@ fn join_after_leave_acquires_again() {
     let mut rig = Rig::joined();
     rig.call(1, "leave", json!({}));
     assert_eq!(rig.call(2, "join", json!({})), [Effect::Acquire { client: Some(client("tab")) }]);
-    assert_eq!(rig.acquired(2), [enter(&entry(2, MemberStatus::Idle, false))]);
+    assert_eq!(rig.acquired(2), [enter(&entry(2, ActivityStatus::Idle, false))]);
 }
 
 #[test]
@@ -137,8 +140,8 @@ fn locked_rooms_admit_members_and_hosts() {
     let mut rig = at_locked_door(json!({}));
     assert_eq!(listed(&mut rig, &[]), [refused_for(1, ErrorCode::RoomLocked, FULL)]);
     let mut rig = at_locked_door(json!({}));
-    let own = entry(1, MemberStatus::OnAir, true);
-    assert_eq!(listed(&mut rig, &[own]), [enter(&entry(1, MemberStatus::Idle, false))]);
+    let own = entry(1, ActivityStatus::OnAir, true);
+    assert_eq!(listed(&mut rig, &[own]), [enter(&entry(1, ActivityStatus::Idle, false))]);
     let mut rig = Rig::connected_as(UserRole::Host);
     rig.at.room = Some(room(LOCKED, &[]));
     rig.call(1, "join", json!({}));
@@ -152,12 +155,12 @@ fn locked_rooms_admit_members_and_hosts() {
 fn locked_rooms_admit_resumed_sessions_only() {
     for resumed in [true, false] {
         let mut rig = at_locked_door(json!({ "jtoken": "sealed" }));
-        assert_eq!(listed(&mut rig, &[]), [enter(&entry(1, MemberStatus::Idle, false))]);
+        assert_eq!(listed(&mut rig, &[]), [enter(&entry(1, ActivityStatus::Idle, false))]);
         rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));
         let effects = rig.feed(Input::MediaJoined(Ok(media(resumed))));
         let locked = refused_for(1, ErrorCode::RoomLocked, FULL);
         let expected = match resumed {
-            true => [Effect::FollowMedia(1), Effect::Update(entry(1, MemberStatus::OnAir, false))].to_vec(),
+            true => [Effect::FollowMedia(1), Effect::Update(entry(1, ActivityStatus::OnAir, false))].to_vec(),
             false => [Effect::LeaveMedia, locked, depart(1, true, false)].to_vec(),
         };
         assert_eq!(effects, expected);
@@ -166,12 +169,12 @@ fn locked_rooms_admit_resumed_sessions_only() {
 
 #[test]
 fn resuming_join_keeps_shown_state() {
-    for (resume, status) in [(true, MemberStatus::OnAir), (false, MemberStatus::Idle)] {
+    for (resume, status) in [(true, ActivityStatus::OnAir), (false, ActivityStatus::Idle)] {
         let mut rig = Rig::connected();
         let members = rig.call(1, "join", json!({ "jtoken": "sealed" }));
         assert_eq!(members, [Effect::ListMembers(Waiter::Join)]);
         let name = Some("Anna".to_owned());
-        let before = PresenceEntry { display_name: name, ..entry(0, MemberStatus::OnAir, true) };
+        let before = PresenceEntry { display_name: name, ..entry(0, ActivityStatus::OnAir, true) };
         let kept = PresenceEntry { fence: FencingToken(1), ..before.clone() };
         assert_eq!(listed(&mut rig, &[before]), [enter(&kept)]);
         let token = ResumeToken::issued("sealed".into());
@@ -188,7 +191,7 @@ fn resuming_join_keeps_shown_state() {
 #[test]
 fn second_join_drops_earlier_media() {
     let mut rig = Rig::joined();
-    let named = PresenceEntry { display_name: Some("Anna".into()), ..entry(1, MemberStatus::Idle, false) };
+    let named = PresenceEntry { display_name: Some("Anna".into()), ..entry(1, ActivityStatus::Idle, false) };
     let effects = rig.call(1, "join", json!({ "displayName": "Anna" }));
     assert_eq!(effects, [Effect::DropMedia, enter(&named)]);
     let lost = Input::Media { join: 1, event: MediaEvent::Lost };

@@ -28,9 +28,9 @@ fn change(id: u64, order: RoomOrder) -> Effect {
     Effect::ChangeRoom(CallId(id), order)
 }
 
-fn member(name: &str, role: MemberRole) -> PresenceEntry {
+fn member(name: &str, role: UserRole) -> PresenceEntry {
     let display_name = Some(format!("The {name}"));
-    PresenceEntry { user_id: user(name), role, display_name, ..entry(5, MemberStatus::Idle, false) }
+    PresenceEntry { user_id: user(name), role, display_name, ..entry(5, ActivityStatus::Idle, false) }
 }
 
 fn listed(rig: &mut Rig, id: u64, members: &[PresenceEntry]) -> Vec<Effect> {
@@ -95,7 +95,7 @@ fn roles_change_for_members_present() {
         let mut rig = Rig::connected_as(UserRole::Host);
         let waiter = Waiter::Call(CallId(1));
         assert_eq!(rig.call(1, name, params.clone()), [Effect::ListMembers(waiter)]);
-        let effects = listed(&mut rig, 1, &[member("bert", MemberRole::Anchor)]);
+        let effects = listed(&mut rig, 1, &[member("bert", UserRole::Anchor)]);
         assert_eq!(effects, [change(1, RoomOrder::ChangeRole(order))]);
         rig.call(2, name, params.clone());
         assert_eq!(listed(&mut rig, 2, &[]), [refused(2, ErrorCode::NoSuchMember)]);
@@ -112,7 +112,7 @@ fn bans_follow_the_target_role() {
         change(1, RoomOrder::Ban(BanOrder { user: user("bert"), name, by: Some(user("anna")) }))
     };
     let co_host = r#"{"role":"anchor","createdAt":0,"assigned":"co_host"}"#;
-    let (anchor, host) = (vec![member("bert", MemberRole::Anchor)], vec![member("bert", MemberRole::Host)]);
+    let (anchor, host) = (vec![member("bert", UserRole::Anchor)], vec![member("bert", UserRole::Host)]);
     for (users, present, effect) in [
         (vec![], anchor.clone(), ban(Some("The bert"))),
         (vec![("bert", INVITED)], vec![], ban(None)),
@@ -128,7 +128,7 @@ fn bans_follow_the_target_role() {
     }
     let mut rig = Rig::connected_as(UserRole::Host);
     rig.call(1, "ban", json!({ "userId": "anna" }));
-    assert_eq!(listed(&mut rig, 1, &[member("anna", MemberRole::Host)]), [refused(1, ErrorCode::Forbidden)]);
+    assert_eq!(listed(&mut rig, 1, &[member("anna", UserRole::Host)]), [refused(1, ErrorCode::Forbidden)]);
 }
 
 #[test]
@@ -137,11 +137,11 @@ fn kick_needs_the_right_to_ban() {
     rig.call(1, "kick", json!({ "userId": "bert" }));
     let name = crate::signalling::DisplayName::new("The bert").ok();
     let order = RoomOrder::Kick(BanOrder { user: user("bert"), name, by: Some(user("anna")) });
-    assert_eq!(listed(&mut rig, 1, &[member("bert", MemberRole::Anchor)]), [change(1, order)]);
+    assert_eq!(listed(&mut rig, 1, &[member("bert", UserRole::Anchor)]), [change(1, order)]);
     let co_host = r#"{"role":"anchor","createdAt":0,"assigned":"co_host"}"#;
     rig.at.room = Some(room(OPEN, &[("anna", co_host)]));
     rig.call(2, "kick", json!({ "userId": "bert" }));
-    assert_eq!(listed(&mut rig, 2, &[member("bert", MemberRole::Host)]), [refused(2, ErrorCode::Forbidden)]);
+    assert_eq!(listed(&mut rig, 2, &[member("bert", UserRole::Host)]), [refused(2, ErrorCode::Forbidden)]);
 }
 
 #[test]
@@ -159,6 +159,6 @@ fn role_lost_meanwhile_refuses_the_change() {
     rig.call(1, "setRole", json!({ "userId": "bert", "role": "co_host" }));
     let demoted = r#"{"role":"host","createdAt":0,"assigned":"anchor"}"#;
     rig.at.room = Some(room(OPEN, &[("anna", demoted)]));
-    let effects = listed(&mut rig, 1, &[member("bert", MemberRole::Anchor)]);
+    let effects = listed(&mut rig, 1, &[member("bert", UserRole::Anchor)]);
     assert_eq!(effects, [refused(1, ErrorCode::Forbidden)]);
 }
