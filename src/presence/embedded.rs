@@ -69,6 +69,12 @@ impl EmbeddedPresence {
         })
     }
 
+    /// Forgets everything, like a backend that was restarted without its data.
+    #[cfg(test)]
+    pub fn lose_data(&self) {
+        *self.tables() = Tables::default();
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         // A poisoned lock is used as it is: each change is complete before any code that could panic.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)

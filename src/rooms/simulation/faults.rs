@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::gateways::GatewaySide;
 use super::house::{GRACE, House, Request};
 use super::januses::{JanusSide, end_connection};
 use super::mixers::MixerSide;
@@ -10,6 +11,7 @@ use super::node::{Node, Requester, Roles, StoreRequest, Vital};
 use super::relays::Relays;
 use super::watch::Watch;
 use super::world::{Event, Input, World, ms};
+use crate::domain::connection::Duplicate;
 use crate::domain::ids::{Epoch, ModuleId, Nonce, Pin, RoomId};
 use crate::domain::keys::{self, LEADER, ModuleKind, ModulePart};
 use crate::domain::mixer_room::Exit;
@@ -28,12 +30,14 @@ pub enum Fault {
     Any,
     Create(RoomId),
     Request,
+    Client,
     Restart(usize),
     Thaw(usize),
     Uncut(usize),
     ThawStore { harsh: bool },
     Quick(usize),
     Unmark(ModuleKind, usize),
+    PresenceBack,
 }
 
 impl World {
@@ -42,12 +46,16 @@ impl World {
         for n in 0..3 + self.random.below(2) {
             let all = n < 2;
             let mut has = |of: f64| all || self.random.chance(of);
-            let (janus, mixer, rooms) = (has(0.6), has(0.6), has(0.4));
-            let roles = Roles { janus, mixer, rooms, external: self.random.chance(0.5), hls: n % 2 == 0 };
+            let (janus, mixer, rooms, gateway) = (has(0.6), has(0.6), has(0.4), has(0.4));
+            let (external, hls) = (self.random.chance(0.5), n % 2 == 0);
+            let roles = Roles { janus, mixer, rooms, external, hls, gateway };
             self.nodes.push(Node::new(ModuleId::new(&format!("node-{n}")).unwrap(), roles));
         }
         if self.random.chance(0.2) {
             self.capacity = 1 + self.random.below(2) as u32;
+        }
+        if self.random.chance(0.3) {
+            self.presence.policy = Duplicate::Replace;
         }
         (0..self.nodes.len()).for_each(|n| self.start(n));
     }
@@ -61,6 +69,11 @@ impl World {
             at += self.random.ms(50..1_500).as_millis() as u64;
             let fault = if self.random.chance(0.5) { Fault::Request } else { Fault::Any };
             self.after(ms(at), Event::Fault(fault));
+        }
+        let mut at = 600;
+        while at < TROUBLE {
+            at += self.random.ms(50..1_000).as_millis() as u64;
+            self.after(ms(at), Event::Fault(Fault::Client));
         }
     }
 
@@ -84,6 +97,7 @@ impl World {
         node.mixer = node.roles.mixer.then(|| MixerSide::new(n, node.life, &rooms));
         node.house = node.roles.rooms.then(|| House::new(node.id.clone(), node.incarnation()));
         node.relays = node.roles.hls.then(Relays::default);
+        node.gateway = node.roles.gateway.then(GatewaySide::default);
         self.note(|w| format!("{} starts, life {}, {:?}", w.nodes[n].id, w.nodes[n].life, w.nodes[n].roles));
         for w in 0..self.nodes[n].watches.len() {
             self.input_after(ms(5), n, Input::List { w, session: 0 });
@@ -93,6 +107,7 @@ impl World {
         self.beat(n, ModuleKind::Janus);
         self.beat(n, ModuleKind::Mixer);
         self.step_elector(n);
+        self.gateway_beat(n);
     }
 
     /// Shuts a node down in good order: it revokes its leases, so that no other node has to wait for them to
@@ -127,7 +142,7 @@ impl World {
                 false => side.worlds = BTreeMap::new(),
             }
         }
-        (node.mixer, node.house, node.relays) = (None, None, None);
+        (node.mixer, node.house, node.relays, node.gateway) = (None, None, None, None);
         self.note(|w| format!("{} dies", w.nodes[n].id));
         let again =
             if self.random.chance(0.5) { self.random.ms(100..2_000) } else { self.random.ms(2_000..20_000) };
@@ -150,6 +165,7 @@ impl World {
             Fault::Any if !self.calm => self.anything(),
             Fault::Create(room) => self.create(&room),
             Fault::Request if !self.calm => self.ask_for_something(),
+            Fault::Client if !self.calm => self.client_acts(),
             Fault::Restart(n) if self.nodes[n].vital == Vital::Dead && !self.lost.contains(&n) => {
                 self.start(n)
             }
@@ -158,6 +174,7 @@ impl World {
             Fault::ThawStore { harsh } => self.thaw_store(harsh),
             Fault::Quick(n) => drop(self.slow.remove(&n)),
             Fault::Unmark(kind, n) => self.mark(kind, n, None),
+            Fault::PresenceBack => self.presence.is_away = false,
             _ => {}
         }
     }
@@ -168,7 +185,7 @@ impl World {
         let w = self.random.below(4);
         let long =
             if self.random.chance(0.4) { self.random.ms(4_000..14_000) } else { self.random.ms(100..3_000) };
-        match self.random.below(25) {
+        match self.random.below(28) {
             0..=1 => self.kill(n),
             2..=3 => {
                 self.note(|w| format!("{} freezes for {long:?}", w.nodes[n].id));
@@ -213,6 +230,15 @@ impl World {
                 }
             }
             23 if !self.store_frozen => self.forge_leader(),
+            24..=25 => {
+                self.note(|_| format!("presence is away for {long:?}"));
+                self.presence.is_away = true;
+                self.after(long, Event::Fault(Fault::PresenceBack));
+            }
+            26 => {
+                self.note(|_| "presence loses its data".into());
+                self.presence.lose_data();
+            }
             _ => {
                 let until = self.now + long;
                 if let Some(side) = &mut self.nodes[n].mixer {
@@ -328,6 +354,7 @@ impl World {
         self.note(|_| "from here on nothing goes wrong".into());
         self.calm = true;
         self.thaw_store(false);
+        self.presence.is_away = false;
         self.slow.clear();
         for n in 0..self.nodes.len() {
             self.thaw(n);
@@ -381,7 +408,9 @@ impl World {
                 self.put_on_air(&room);
             }
         }
-        self.rest()
+        let rested = self.rest()?;
+        self.disconnect_all()?;
+        Ok(rested)
     }
 }
 

@@ -221,6 +221,7 @@ impl World {
         if self.store.leases.len() != leases {
             return Err(format!("{} leases, {leases} are kept", self.store.leases.len()));
         }
+        self.sessions_at_rest()?;
         self.rooms.iter().try_for_each(|room| self.room_at_rest(room))
     }
 

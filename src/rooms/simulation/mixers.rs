@@ -343,6 +343,7 @@ impl World {
     pub fn leave(&mut self, n: usize) {
         self.note(|w| format!("{} goes down in order", w.nodes[n].id));
         self.input_after(Duration::from_secs(5), n, Input::Left);
+        self.drain_gateway(n);
         let Some(side) = &mut self.nodes[n].mixer else { return };
         side.leaving = true;
         side.actors.values_mut().for_each(|actor| actor.machine.leave());

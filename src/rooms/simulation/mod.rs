@@ -1,7 +1,7 @@
 //! Simulation of several nodes over one store: the production state machines, with faults of every kind.
 //!
-//! Machines, transactions, directory and watch applier are the real ones. The world around them is a model:
-//! time, network, store, Janus instances and FFmpeg processes. The shells are models too; they only carry out
+//! Machines, transactions, directory, watch applier and presence backend are the real ones. The world around
+//! them is a model: time, network, store, clients, Janus instances and FFmpeg processes. The shells are models too; they only carry out
 //! the plans of the machines. A seed determines a history: 22 s of faults and requests, then a quiet period,
 //! in which everything must come to rest within a bound.
 //!
@@ -18,7 +18,9 @@ use node::Answer;
 use world::World;
 
 mod beat;
+mod clients;
 mod faults;
+mod gateways;
 mod house;
 #[path = "../../../crates/domain/src/simulation/janus_world.rs"]
 mod janus_world;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::beat::Beat;
+use super::gateways::GatewaySide;
 use super::house::House;
 use super::januses::JanusSide;
 use super::mixers::MixerSide;
@@ -36,6 +37,7 @@ pub struct Roles {
     pub mixer: bool,
     pub rooms: bool,
     pub hls: bool,
+    pub gateway: bool,
 }
 
 pub struct Node {
@@ -56,6 +58,7 @@ pub struct Node {
     pub mixer: Option<MixerSide>,
     pub house: Option<House>,
     pub relays: Option<Relays>,
+    pub gateway: Option<GatewaySide>,
 }
 
 /// Part of a node that has a timer.
@@ -69,6 +72,8 @@ pub enum TimedPart {
     Mixer(RoomId),
     Room(RoomId),
     Relay(RoomId),
+    Gateway,
+    Session(u64),
 }
 
 /// Part of a node that sent a request to the store, and the request's context. The numbers identify
@@ -124,6 +129,7 @@ impl Node {
             mixer: None,
             house: None,
             relays: None,
+            gateway: None,
         }
     }
 

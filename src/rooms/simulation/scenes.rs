@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::TTL;
+use super::gateways::LIFETIMES;
 use super::node::Vital;
 use super::world::World;
 use crate::domain::ids::{Epoch, RoomId};
@@ -52,6 +53,25 @@ fn orderly_node_restart_moves_nothing() {
         let rested = world.rest().unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         assert!(rested <= Duration::from_secs(8), "seed {seed}: at rest only after {rested:?}");
         assert_eq!(world.epochs(), epochs, "seed {seed}: a room was moved");
+    }
+}
+
+#[test]
+fn users_of_dead_gateway_return_elsewhere() {
+    for seed in 0..SEEDS {
+        let mut world = on_air(seed);
+        let dead = seed as usize % 2;
+        world.join_all(dead, "tab");
+        world.run_until(world.now + Duration::from_secs(1));
+        let (users, joined) = world.connected();
+        assert!(users > 0 && joined == users, "seed {seed}: {joined} of {users} joined");
+        world.lose_for_good(dead);
+        world.run_until(world.now + LIFETIMES.gateway);
+        // Another device: nothing but the death of the gateway frees the lock.
+        world.join_all(1 - dead, "other");
+        world.run_until(world.now + Duration::from_secs(1));
+        assert_eq!(world.connected().0, users, "seed {seed}: a lock is not free");
+        world.rest().and_then(|_| world.disconnect_all()).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     }
 }
 

@@ -139,6 +139,7 @@ impl World {
         self.mixer_news(n, room, whole);
         self.room_news(n, room);
         self.relay_news(n, room);
+        self.gateway_news(n, room);
     }
 
     /// Ends the connection of a watch; the node notices it.
@@ -241,6 +242,8 @@ impl World {
         let mut rooms: std::collections::BTreeSet<RoomId> = node.directory.rooms().keys().cloned().collect();
         rooms.extend(node.janus.iter().flat_map(|side| side.actors.keys().cloned()));
         rooms.extend(node.mixer.iter().flat_map(|side| side.actors.keys().cloned()));
+        let connections = node.gateway.iter().flat_map(|side| side.connections.values());
+        rooms.extend(connections.map(|connection| connection.key.room.clone()));
         rooms.iter().for_each(|room| self.touch(n, room, true));
         self.janus_link_up(n);
     }

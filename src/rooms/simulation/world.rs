@@ -6,24 +6,27 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::faults::Fault;
+use super::gateways::{Departure, PresenceCall, SharedPresence};
 use super::laws::Laws;
 use super::node::{Answer, Node, Requester, StoreRequest, TimedPart, Vital};
 use super::random::RandomSource;
 use super::store::{CommitOutcome, SimStore};
 use super::{SHOWN, TTL};
+use crate::domain::client_session;
 use crate::domain::ids::{Epoch, MediaAddr, RoomId, UnixMs};
 use crate::domain::janus_room;
 use crate::domain::mixer_room::Exit;
 use crate::domain::relay_room::{Fetch, Outcome};
 use crate::store::KeyValue;
 
-/// Time after which a store client gives up.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time after which a client of the store or of presence gives up.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct World {
     pub now: Duration,
     pub random: RandomSource,
     pub store: SimStore,
+    pub presence: SharedPresence,
     pub nodes: Vec<Node>,
     pub rooms: Vec<RoomId>,
     pub laws: Laws,
@@ -60,6 +63,7 @@ pub enum Event {
     Node(ProcessId, Input),
     Store(ProcessId, u64, Requester, StoreRequest),
     Janus(ProcessId, JanusCall),
+    Presence(Box<PresenceCall>),
     Expire(i64),
     Fault(Fault),
 }
@@ -88,6 +92,9 @@ pub enum Input {
     Fragment { room: RoomId, process: u64 },
     Fetched { room: RoomId, number: u64, fetch: Fetch, patience: u32 },
     Got { room: RoomId, number: u64, fetch: Fetch, outcome: Outcome },
+    Session(u64, Box<client_session::Input>),
+    MediaJoin { connection: u64, resume: bool },
+    Depart(Box<Departure>),
     Left,
 }
 
@@ -102,6 +109,7 @@ impl World {
             now: Duration::from_secs(1000),
             random: RandomSource::new(seed),
             store: SimStore::new(TTL),
+            presence: SharedPresence::new(),
             nodes: Vec::new(),
             rooms: (0..3).map(|n| RoomId::new(&format!("room-{n}")).unwrap()).collect(),
             laws: Laws::default(),
@@ -195,6 +203,7 @@ impl World {
             }
             Event::Store(to, id, asker, ask) => self.at_store(to, id, &asker, ask),
             Event::Janus(to, call) => self.at_janus(to, call),
+            Event::Presence(call) => self.at_presence(*call),
             Event::Expire(lease) => self.expire(lease),
             Event::Fault(fault) => self.go_wrong(fault),
         }
@@ -219,6 +228,9 @@ impl World {
                 self.at_mixer(n, room, number, fetch, patience);
             }
             Input::Got { room, number, fetch, outcome } => self.got(n, &room, number, &fetch, outcome),
+            Input::Session(connection, input) => self.session_input(n, connection, *input),
+            Input::MediaJoin { connection, resume } => self.media_joined(n, connection, resume),
+            Input::Depart(departure) => self.depart(n, *departure),
             Input::Left => self.left(n),
         }
     }
@@ -238,6 +250,10 @@ impl World {
             TimedPart::Mixer(room) => self.step_mixer(n, &room),
             TimedPart::Room(room) => self.room_news(n, &room),
             TimedPart::Relay(room) => self.step_relay(n, &room),
+            TimedPart::Gateway => self.gateway_beat(n),
+            TimedPart::Session(connection) => {
+                self.session_input(n, connection, client_session::Input::Tick);
+            }
         }
     }
 
