@@ -30,3 +30,4 @@ export { readClaims } from './claims.js';
 export type { Claims } from './claims.js';
 export type { Environment, Timers } from './environment.js';
 export type { Emitter } from './emitter.js';
+export type { HostActions } from './host-actions.js';

@@ -14,8 +14,18 @@
 import { backoff } from './backoff.js';
 import type { Problem } from './errors.js';
 import { CALL_TIMEOUT_MS, OPEN_TIMEOUT_MS } from './protocol.js';
+import type { RoomStep } from './types.js';
 
 export type Phase = 'idle' | 'opening' | 'joining' | 'offering' | 'linking' | 'up' | 'waiting' | 'closed';
+
+/** Phases of entering, as they are shown to applications. */
+export const STEPS: Partial<Record<Phase, RoomStep>> = {
+  opening: 'opening',
+  joining: 'joining',
+  offering: 'negotiating',
+  linking: 'negotiating',
+  waiting: 'waiting',
+};
 
 export type Event =
   | { type: 'start' | 'opened' | 'linked' | 'unlinked' | 'alarm' | 'hurry' | 'leave' }

@@ -4,22 +4,24 @@
 import { readClaims, type Claims } from './claims.js';
 import { clientIdOf } from './client-id.js';
 import { Connection } from './connection.js';
-import { Emitter } from './emitter.js';
 import { browser, type Environment } from './environment.js';
 import { problemOf, StentorError, type Problem } from './errors.js';
-import { Machine, type Effect, type Event } from './machine.js';
+import { HostActions } from './host-actions.js';
+import { Machine, STEPS, type Effect, type Event } from './machine.js';
 import { Mix } from './mix.js';
 import { Peer } from './peer.js';
-import { CLOCK_DIFFERENCE_MS, CLOSE_FOLLOWS, CLOSE_GRACE_MS, SENDABLE, type Activity, type JoinResult, type Notifications, type Role, type WireMember } from './protocol.js';
+import { CLOSE_FOLLOWS, CLOSE_GRACE_MS, SENDABLE, type Activity, type JoinResult, type Notifications, type Role } from './protocol.js';
+import { GONE, INVALID_TOKEN, INVALID_URL, NOT_CONNECTED, problemOfEnd } from './room-problems.js';
+import { Roster } from './roster.js';
 import { condense, type RoomStats } from './stats.js';
-import type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
+import type { Member, RoomOptions, RoomState, RoomStatus } from './types.js';
 import { Voice } from './voice.js';
 
 /** Delay before a failed report of this user's mute state is repeated. */
 const RETELL_MS = 1_000;
 
 /** A visit to a room: it stays in the room through network failures, and sends and receives audio. */
-export class StentorRoom extends Emitter<RoomEvents> {
+export class StentorRoom extends HostActions {
   private readonly machine = new Machine();
   private readonly voice: Voice;
   private readonly mix: Mix;
@@ -30,10 +32,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private jtoken: string | null = null;
   private joinedOnce: JoinResult | null = null;
   private track: MediaStreamTrack | null = null;
-  private wire: WireMember[] = [];
-  private lockedNow = false;
-  private scheduled: RoomEvents['schedule'] = { backstage: false, startsAt: null };
-  private readonly talking = new Set<string>();
+  private readonly roster = new Roster();
   private lastStats: RoomStats | null = null;
   /** Time of the last statistics, in the clock of the environment's `now`. */
   private lastLook: number | null = null;
@@ -90,32 +89,32 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   /** Role of this user in the room: the one that the server reports, at first that of the token. */
   get role(): Role | null {
-    return this.wire.find(({ userId }) => userId === this.claims?.userId)?.role ?? this.claims?.role ?? null;
+    return this.roster.find(this.claims?.userId)?.role ?? this.claims?.role ?? null;
   }
 
   /** Users in the room, as last reported. */
   get members(): Member[] {
     const me = this.claims?.userId;
-    return this.wire.map((member) => {
+    return this.roster.users.map((member) => {
       const muted = member.userId === me ? this.voice.muted : member.muted;
       // The server does not report the end of talking if a microphone was closed in mid-word.
-      return { ...member, muted, talking: this.talking.has(member.userId) && !muted, me: member.userId === me };
+      return { ...member, muted, talking: this.roster.talking.has(member.userId) && !muted, me: member.userId === me };
     });
   }
 
   /** True if the room is locked: of those outside, only hosts and co-hosts may join. */
   get locked(): boolean {
-    return this.lockedNow;
+    return this.roster.locked;
   }
 
   /** True while listeners do not hear the room yet. */
   get backstage(): boolean {
-    return this.scheduled.backstage;
+    return this.roster.schedule.backstage;
   }
 
   /** Time at which the room goes on air by itself, in milliseconds since the Unix epoch; `null` without one. */
   get startsAt(): number | null {
-    return this.scheduled.startsAt;
+    return this.roster.schedule.startsAt;
   }
 
   /** True if this user's microphone is closed. */
@@ -165,69 +164,6 @@ export class StentorRoom extends Emitter<RoomEvents> {
   /** Opens the microphone, also after a host closed it. */
   unmute(): Promise<void> {
     return this.setMuted(false);
-  }
-
-  /** As host or co-host: closes the microphone of another user. */
-  async muteMember(userId: string): Promise<void> {
-    await this.call('mute', { userId });
-  }
-
-  /**
-   * As host or co-host: reverts {@link StentorRoom.muteMember}. A user who closed the microphone themselves is
-   * only asked.
-   */
-  async unmuteMember(userId: string): Promise<void> {
-    await this.call('unmute', { userId });
-  }
-
-  /** As host: gives another user in the room a role. */
-  async setRole(userId: string, role: Role | 'listener'): Promise<void> {
-    await this.call('setRole', { userId, role });
-  }
-
-  /** As host: makes another user in the room the host. This user becomes a `co_host`. */
-  async transferHost(userId: string): Promise<void> {
-    await this.call('transferHost', { userId });
-  }
-
-  /** As host or co-host: closes the microphones of all others. They may open them again. */
-  async muteAll(): Promise<void> {
-    await this.call('muteAll', {});
-  }
-
-  /** As host or co-host: lets no new anchor join. Those who are in the room stay and may return. */
-  async lock(): Promise<void> {
-    await this.call('lock', {});
-  }
-
-  /** As host or co-host: reverts {@link StentorRoom.lock}. */
-  async unlock(): Promise<void> {
-    await this.call('unlock', {});
-  }
-
-  /** As host or co-host, in the backstage: puts the room on air with everybody in it. */
-  async goLive(): Promise<void> {
-    await this.call('goLive', {});
-  }
-
-  /** As host or co-host: bans another user from the room. They can neither speak nor listen until the ban is lifted. */
-  async banMember(userId: string): Promise<void> {
-    await this.call('ban', { userId });
-  }
-
-  /** As host or co-host: lifts the ban of a user. */
-  async unbanMember(userId: string): Promise<void> {
-    await this.call('unban', { userId });
-  }
-
-  /** As host or co-host: disconnects another user, who may come back with the same token after about ten seconds. */
-  async kickMember(userId: string): Promise<void> {
-    await this.call('kick', { userId });
-  }
-
-  /** Earlier name of {@link StentorRoom.banMember}, which servers of every version know. */
-  async removeMember(userId: string): Promise<void> {
-    await this.call('remove', { userId });
   }
 
   /**
@@ -283,7 +219,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
         this.stopHurry?.();
         this.dropPeer();
         this.mix.close();
-        this.talking.clear();
+        this.roster.talking.clear();
     }
   }
 
@@ -320,19 +256,9 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return connection;
   }
 
-  /**
-   * Returns the problem of an ended connection: an expired token, unless another one can be obtained, else `problem`.
-   */
   private ended(problem: Problem, opened: boolean): Problem {
-    // Browsers do not report why an upgrade was refused.
-    const closed = !opened && problem.code === 'gone';
-    const left = (this.claims?.expiresAt ?? Infinity) - this.environment.wallClock();
-    // The server closes at expiry by its own clock.
-    if (closed ? left <= 0 : problem.code === 'token_invalid' && left <= CLOCK_DIFFERENCE_MS) {
-      const renewable = typeof this.options.token !== 'string';
-      return { code: 'token_expired', message: 'the token has expired', retryable: renewable };
-    }
-    return closed ? { ...problem, message: 'the server cannot be reached, or refuses the connection' } : problem;
+    const validMs = (this.claims?.expiresAt ?? Infinity) - this.environment.wallClock();
+    return problemOfEnd(problem, opened, validMs, typeof this.options.token !== 'string');
   }
 
   private async enter(): Promise<void> {
@@ -342,7 +268,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
     // After the join the server reports who talks, perhaps before its answer. It does not retract earlier reports, so
     // they are cleared here.
-    this.talking.clear();
+    this.roster.talking.clear();
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
     try {
       const joined = (await connection?.call('join', params)) as JoinResult;
@@ -425,32 +351,21 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   // Members and voice.
 
-  private roomStatus({ members, locked = false, backstage = false, startsAt }: Notifications['roomStatus']): void {
-    const before = this.wire;
-    const { scheduled } = this;
-    const starts = Date.parse(startsAt ?? '');
-    this.scheduled = { backstage, startsAt: Number.isNaN(starts) ? null : starts };
-    const rescheduled = scheduled.backstage !== backstage || scheduled.startsAt !== this.scheduled.startsAt;
+  private roomStatus(report: Notifications['roomStatus']): void {
     const { role } = this;
-    const lockChanged = locked !== this.lockedNow;
-    this.lockedNow = locked;
-    this.wire = members;
-    // For a new user, the talking event may come before the member list.
-    for (const { userId } of before) {
-      if (!members.some((member) => member.userId === userId)) this.talking.delete(userId);
-    }
+    const changed = this.roster.update(report);
+    const { locked, schedule } = this.roster;
     this.compareVoice();
     this.emit('members', this.members);
-    if (lockChanged) this.emit('locked', { locked });
-    if (rescheduled) this.emit('schedule', this.scheduled);
+    if (changed.locked) this.emit('locked', { locked });
+    if (changed.schedule) this.emit('schedule', schedule);
     // The room may be open now: do not wait for the next attempt.
-    if (rescheduled && this.machine.problem?.code === 'not_on_air') this.feed({ type: 'hurry' });
+    if (changed.schedule && this.machine.problem?.code === 'not_on_air') this.feed({ type: 'hurry' });
     if (this.role && this.role !== role) this.emit('role', { role: this.role });
   }
 
   private talk({ userId, talking }: Notifications['talking']): void {
-    if (talking) this.talking.add(userId);
-    else this.talking.delete(userId);
+    this.roster.talk(userId, talking);
     this.emit('talking', { userId, talking });
     this.emit('members', this.members);
   }
@@ -498,7 +413,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   /** Compares this user's microphone with the server's view of it. */
   private compareVoice(): void {
-    const mine = this.wire.find((member) => member.userId === this.claims?.userId);
+    const mine = this.roster.find(this.claims?.userId);
     if (!mine || !this.joinedHere) return;
     const before = this.voice.muted;
     switch (this.voice.seen(mine.muted)) {
@@ -533,7 +448,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     if (this.joinedHere) this.connection?.notify('status', { status: this.activity });
   }
 
-  private async call(method: string, params: object): Promise<void> {
+  protected override async call(method: string, params: object): Promise<void> {
     if (!this.connection || !this.joinedHere) throw new StentorError(NOT_CONNECTED);
     await this.connection.call(method, params);
   }
@@ -578,15 +493,3 @@ export class StentorRoom extends Emitter<RoomEvents> {
     this.emit('closed', problem);
   }
 }
-
-const STEPS: Partial<Record<string, RoomStep>> = {
-  opening: 'opening',
-  joining: 'joining',
-  offering: 'negotiating',
-  linking: 'negotiating',
-  waiting: 'waiting',
-};
-const GONE: Problem = { code: 'left', message: 'this visit is over', retryable: false };
-const INVALID_TOKEN: Problem = { code: 'token_invalid', message: 'the token has characters that no token has', retryable: false };
-const INVALID_URL: Problem = { code: 'invalid_url', message: 'the address of the gateway cannot be called from here', retryable: false };
-const NOT_CONNECTED: Problem = { code: 'not_connected', message: 'not connected at the moment', retryable: true };

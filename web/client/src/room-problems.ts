@@ -1,0 +1,23 @@
+// Problems that end or refuse a visit. Owns: their codes and texts. Never does: throw or emit.
+
+import type { Problem } from './errors.js';
+import { CLOCK_DIFFERENCE_MS } from './protocol.js';
+
+/**
+ * Returns the problem of an ended connection: an expired token, unless another one can be obtained, else `problem`.
+ * `validMs`: remaining validity of the token, by the clock of this device.
+ */
+export function problemOfEnd(problem: Problem, opened: boolean, validMs: number, renewable: boolean): Problem {
+  // Browsers do not report why an upgrade was refused.
+  const closed = !opened && problem.code === 'gone';
+  // The server closes at expiry by its own clock.
+  if (closed ? validMs <= 0 : problem.code === 'token_invalid' && validMs <= CLOCK_DIFFERENCE_MS) {
+    return { code: 'token_expired', message: 'the token has expired', retryable: renewable };
+  }
+  return closed ? { ...problem, message: 'the server cannot be reached, or refuses the connection' } : problem;
+}
+
+export const GONE: Problem = { code: 'left', message: 'this visit is over', retryable: false };
+export const INVALID_TOKEN: Problem = { code: 'token_invalid', message: 'the token has characters that no token has', retryable: false };
+export const INVALID_URL: Problem = { code: 'invalid_url', message: 'the address of the gateway cannot be called from here', retryable: false };
+export const NOT_CONNECTED: Problem = { code: 'not_connected', message: 'not connected at the moment', retryable: true };

@@ -1,0 +1,40 @@
+// The room as the server reports it: users, talking state, lock, schedule. Owns: these values. Never does: emit events.
+
+import type { Notifications, WireMember } from './protocol.js';
+import type { RoomEvents } from './types.js';
+
+/** Last report of the server about a room. */
+export class Roster {
+  users: WireMember[] = [];
+  locked = false;
+  schedule: RoomEvents['schedule'] = { backstage: false, startsAt: null };
+  /** Users who talk. A user may be reported here before the list of users contains them. */
+  readonly talking = new Set<string>();
+
+  find(userId: string | undefined): WireMember | undefined {
+    return this.users.find((user) => user.userId === userId);
+  }
+
+  /** Takes a report. Returns what else has changed besides the users. */
+  update(report: Notifications['roomStatus']): { locked: boolean; schedule: boolean } {
+    const { members, locked = false, backstage = false, startsAt } = report;
+    const before = { users: this.users, locked: this.locked, schedule: this.schedule };
+    const starts = Date.parse(startsAt ?? '');
+    this.schedule = { backstage, startsAt: Number.isNaN(starts) ? null : starts };
+    this.locked = locked;
+    this.users = members;
+    for (const { userId } of before.users) {
+      if (!this.find(userId)) this.talking.delete(userId);
+    }
+    const { schedule } = before;
+    return {
+      locked: locked !== before.locked,
+      schedule: schedule.backstage !== backstage || schedule.startsAt !== this.schedule.startsAt,
+    };
+  }
+
+  talk(userId: string, talking: boolean): void {
+    if (talking) this.talking.add(userId);
+    else this.talking.delete(userId);
+  }
+}
