@@ -53,12 +53,12 @@ impl Context {
 
     /// Subscribes to room changes. If the rooms are already listed, the first wake-up covers all of them.
     pub fn subscribe(&self, wake: impl Fn() + Send + Sync + 'static) -> DirtyRooms {
-        let news = DirtyRooms::new(wake);
-        self.subscribers.add(&news);
+        let dirty = DirtyRooms::new(wake);
+        self.subscribers.add(&dirty);
         if self.rooms_listed() {
-            news.rebuilt();
+            dirty.rebuilt();
         }
-        news
+        dirty
     }
 
     /// Runs one conditional write and translates its result for the state machines in `domain`.

@@ -75,8 +75,8 @@ pub struct RoomsRole {
 #[derive(Clone)]
 pub struct GatewayRole {
     pub parts: Arc<GatewayParts>,
-    pub door: Arc<Acceptor>,
-    pub desk: SessionManager,
+    pub acceptor: Arc<Acceptor>,
+    pub sessions: SessionManager,
     pub anchors: (AnchorParts, MediaSessions),
 }
 
@@ -194,9 +194,9 @@ impl NodeSupervisor {
 /// Starts the gateway role. Shutdown runs in reverse: connections close, then their connection locks are
 /// released, then their media sessions end.
 fn spawn_gateway(gateway: GatewayRole, spec: ChildSpec, cx: &mut Cx<NodeSupervisor>) {
-    let GatewayRole { parts, door, desk, anchors: (anchors, way) } = gateway;
+    let GatewayRole { parts, acceptor, sessions, anchors: (anchors, way) } = gateway;
     cx.spawn_child("anchors", spec.clone(), move || MediaSupervisor::new(anchors.clone(), way.clone()));
     let worker = ChildSpec { arbiter: spec.arbiter.clone(), ..ChildSpec::worker() };
-    cx.spawn_child("presence", worker, move || PresenceSync::new(&desk));
-    cx.spawn_child("gateway", spec, move || GatewaySupervisor::new(parts.clone(), door.clone()));
+    cx.spawn_child("presence", worker, move || PresenceSync::new(&sessions));
+    cx.spawn_child("gateway", spec, move || GatewaySupervisor::new(parts.clone(), acceptor.clone()));
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::ids::RoomId;
 use crate::presence::stage::StageMessage;
-use crate::presence::{MembersChanged, NewsStream, PresenceEvent};
+use crate::presence::{EventStream, MembersChanged, PresenceEvent};
 use crate::stage::{Due, StageHub};
 
 /// Maximum concurrent requests of one kind.
@@ -35,8 +35,8 @@ pub struct StageFeed {
 
 pub enum Msg {
     Tick,
-    Stage(NewsStream<StageMessage>, Option<PresenceEvent<StageMessage>>),
-    Members(NewsStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
+    Stage(EventStream<StageMessage>, Option<PresenceEvent<StageMessage>>),
+    Members(EventStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
     Read,
     Passed,
 }
@@ -94,8 +94,8 @@ impl StageFeed {
         self.tick = Some(cx.after(SECOND, Msg::Tick));
     }
 
-    fn heard(&mut self, news: PresenceEvent<StageMessage>, cx: &mut Cx<Self>) {
-        match news {
+    fn heard(&mut self, event: PresenceEvent<StageMessage>, cx: &mut Cx<Self>) {
+        match event {
             PresenceEvent::Told(message) if self.hub.heard(&message) => {
                 self.stages.insert(message.room);
             }
@@ -105,8 +105,8 @@ impl StageFeed {
         self.read(cx);
     }
 
-    fn changed(&mut self, news: PresenceEvent<MembersChanged>, cx: &mut Cx<Self>) {
-        match news {
+    fn changed(&mut self, event: PresenceEvent<MembersChanged>, cx: &mut Cx<Self>) {
+        match event {
             PresenceEvent::Told(MembersChanged { room }) => drop(self.members.insert(room)),
             PresenceEvent::LookAgain => self.members.extend(self.hub.followed()),
         }
@@ -132,15 +132,15 @@ impl StageFeed {
 }
 
 fn next<T: Send + 'static>(
-    mut stream: NewsStream<T>,
+    mut stream: EventStream<T>,
     cx: &mut Cx<StageFeed>,
-    msg: fn(NewsStream<T>, Option<PresenceEvent<T>>) -> Msg,
+    msg: fn(EventStream<T>, Option<PresenceEvent<T>>) -> Msg,
 ) {
     let next = async move {
-        let news = stream.next().await;
-        (stream, news)
+        let event = stream.next().await;
+        (stream, event)
     };
-    cx.run(next, move |(stream, news)| msg(stream, news));
+    cx.run(next, move |(stream, event)| msg(stream, event));
 }
 
 impl Behaviour for StageFeed {
@@ -158,12 +158,12 @@ impl Behaviour for StageFeed {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Tick => self.tick(cx),
-            Msg::Stage(stream, Some(news)) => {
-                self.heard(news, cx);
+            Msg::Stage(stream, Some(event)) => {
+                self.heard(event, cx);
                 next(stream, cx, Msg::Stage);
             }
-            Msg::Members(stream, Some(news)) => {
-                self.changed(news, cx);
+            Msg::Members(stream, Some(event)) => {
+                self.changed(event, cx);
                 next(stream, cx, Msg::Members);
             }
             // The next incarnation reads everything.

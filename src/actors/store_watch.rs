@@ -31,8 +31,8 @@ const RELIST_EVERY: Duration = Duration::from_secs(60);
 pub struct Subscribers(Arc<Mutex<Vec<WeakDirtyRooms>>>);
 
 impl Subscribers {
-    pub fn add(&self, news: &DirtyRooms) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(news.downgrade());
+    pub fn add(&self, dirty: &DirtyRooms) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(dirty.downgrade());
     }
 
     fn each(&self, tell: impl Fn(&DirtyRooms)) {
@@ -98,7 +98,7 @@ impl StoreWatch {
     fn tell(&mut self) {
         let rooms = self.context.directory.affected_by(&std::mem::take(&mut self.changed));
         if !rooms.is_empty() {
-            self.context.subscribers.each(|news| news.changed(rooms.iter().cloned()));
+            self.context.subscribers.each(|dirty| dirty.changed(rooms.iter().cloned()));
         }
     }
 

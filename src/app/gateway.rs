@@ -25,7 +25,7 @@ use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::redis::{RedisOptions, RedisPresence};
 use crate::presence::stage::StageStore;
 use crate::presence::{
-    Acquisition, ConnectionLock, LockReplaced, MembersChanged, NewsStream, Presence, PresenceEntry,
+    Acquisition, ConnectionLock, EventStream, LockReplaced, MembersChanged, Presence, PresenceEntry,
     PresenceError, RenewOutcome, SignOfLife,
 };
 use crate::rooms::RoomService;
@@ -45,7 +45,7 @@ pub struct Needs {
     pub service: Arc<RoomService>,
     pub secrets: Arc<Secrets>,
     pub backend: Backend,
-    pub door: Arc<Acceptor>,
+    pub acceptor: Arc<Acceptor>,
     /// This node's own Janus instance.
     pub local: Option<LocalJanus>,
     /// Options for connections to the Janus instances of other nodes.
@@ -53,7 +53,7 @@ pub struct Needs {
 }
 
 pub fn role(context: &Context, needs: Needs) -> GatewayRole {
-    let Needs { service, secrets, backend, door, local, janus } = needs;
+    let Needs { service, secrets, backend, acceptor, local, janus } = needs;
     let grace = context.config.janus.session_timeout;
     let parts = AnchorParts {
         context: context.clone(),
@@ -65,10 +65,11 @@ pub fn role(context: &Context, needs: Needs) -> GatewayRole {
         quality: Quality::ANCHORS,
     };
     let anchors = MediaSessions::default();
-    let desk = SessionManager::new(context.clone(), service, anchors.clone(), backend.lock, backend.presence);
-    let (signalling, metrics) = (Arc::new(desk.clone()), context.metrics.clone());
+    let sessions =
+        SessionManager::new(context.clone(), service, anchors.clone(), backend.lock, backend.presence);
+    let (signalling, metrics) = (Arc::new(sessions.clone()), context.metrics.clone());
     let clients = Arc::new(GatewayParts::new(signalling, &context.config, context.clock, metrics));
-    GatewayRole { parts: clients, door, desk, anchors: (parts, anchors) }
+    GatewayRole { parts: clients, acceptor, sessions, anchors: (parts, anchors) }
 }
 
 pub fn backend(config: &Config, metrics: &Metrics) -> anyhow::Result<Backend> {
@@ -190,39 +191,39 @@ fn written(written: &UpdateOutcome) -> &'static str {
 impl<B: ConnectionLock> ConnectionLock for MeteredPresence<B> {
     async fn acquire(
         &self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError> {
-        self.timed("acquire", self.inner.acquire(seat, holder, policy), acquired).await
+        self.timed("acquire", self.inner.acquire(key, holder, policy), acquired).await
     }
 
     async fn renew(
         &self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
-        fence: FencingToken,
+        token: FencingToken,
     ) -> Result<RenewOutcome, PresenceError> {
         let outcome = |renewed: &RenewOutcome| match renewed {
             RenewOutcome::StillOurs => "ok",
             RenewOutcome::Lost => "lost",
         };
-        self.timed("renew", self.inner.renew(seat, holder, fence), outcome).await
+        self.timed("renew", self.inner.renew(key, holder, token), outcome).await
     }
 
-    async fn release(&self, seat: &LockKey, fence: FencingToken) -> Result<ReleaseOutcome, PresenceError> {
+    async fn release(&self, key: &LockKey, token: FencingToken) -> Result<ReleaseOutcome, PresenceError> {
         let outcome = |released: &ReleaseOutcome| match released {
             ReleaseOutcome::Freed => "ok",
             ReleaseOutcome::NotOurs => "not_ours",
         };
-        self.timed("release", self.inner.release(seat, fence), outcome).await
+        self.timed("release", self.inner.release(key, token), outcome).await
     }
 
     async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError> {
         self.timed("gateway_alive", self.inner.gateway_alive(gateway), ok).await
     }
 
-    fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced> {
+    fn replacements(&self, gateway: &GatewayIncarnation) -> EventStream<LockReplaced> {
         self.inner.replacements(gateway)
     }
 }
@@ -242,12 +243,12 @@ impl<B: Presence> Presence for MeteredPresence<B> {
         self.timed("update", self.inner.update(room, member), written).await
     }
 
-    async fn leave(&self, seat: &LockKey, fence: FencingToken) -> Result<UpdateOutcome, PresenceError> {
-        self.timed("leave", self.inner.leave(seat, fence), written).await
+    async fn leave(&self, key: &LockKey, token: FencingToken) -> Result<UpdateOutcome, PresenceError> {
+        self.timed("leave", self.inner.leave(key, token), written).await
     }
 
-    async fn forget(&self, seat: &LockKey) -> Result<(), PresenceError> {
-        self.timed("forget", self.inner.forget(seat), ok).await
+    async fn forget(&self, key: &LockKey) -> Result<(), PresenceError> {
+        self.timed("forget", self.inner.forget(key), ok).await
     }
 
     async fn list(&self, room: &RoomId) -> Result<Vec<PresenceEntry>, PresenceError> {
@@ -258,7 +259,7 @@ impl<B: Presence> Presence for MeteredPresence<B> {
         self.timed("remove_room", self.inner.remove_room(room), ok).await
     }
 
-    fn subscribe(&self) -> NewsStream<MembersChanged> {
+    fn subscribe(&self) -> EventStream<MembersChanged> {
         self.inner.subscribe()
     }
 }

@@ -202,7 +202,7 @@ impl Node {
         let roles = context.config.node.roles;
         let (service, webhooks) = (room_service(&context), backends::webhooks(&context)?);
         let streams = Arc::new(Streams::default());
-        let door = Arc::new(Acceptor::default());
+        let acceptor = Arc::new(Acceptor::default());
         let audience = Arc::<ListenerCounter>::default();
         let addresses = sockets.addresses();
         let mut arbiters = Vec::new();
@@ -231,7 +231,7 @@ impl Node {
                 service: service.clone(),
                 secrets: secrets.clone(),
                 backend,
-                door: door.clone(),
+                acceptor: acceptor.clone(),
                 local,
                 janus: external(&context.config),
             };
@@ -267,7 +267,7 @@ impl Node {
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
         // A second registration would fail, but each node has a registry of its own.
         context.metrics.registry().register(Box::new(system.registry()))?;
-        let readiness = Arc::new(Readiness::new(context.clone(), door.clone()));
+        let readiness = Arc::new(Readiness::new(context.clone(), acceptor.clone()));
         let configured = ApiKeys::new(&context.config.auth);
         let api_keys = Arc::new(LiveApiKeys::new(configured, service.api_keys().clone()));
         let certificates = LiveCertificates::new(&context.config, &context.metrics)?;
@@ -284,7 +284,7 @@ impl Node {
             delivery,
             recordings,
             replay,
-            door,
+            acceptor,
             registry: system.registry(),
             readiness: readiness.clone(),
             api_keys: api_keys.clone(),

@@ -19,16 +19,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub struct Readiness {
     context: Context,
-    door: Arc<Acceptor>,
+    acceptor: Arc<Acceptor>,
     stopping: AtomicBool,
     api: AtomicBool,
     hls: AtomicBool,
 }
 
 impl Readiness {
-    pub fn new(context: Context, door: Arc<Acceptor>) -> Self {
+    pub fn new(context: Context, acceptor: Arc<Acceptor>) -> Self {
         let off = AtomicBool::default;
-        Self { context, door, stopping: off(), api: off(), hls: off() }
+        Self { context, acceptor, stopping: off(), api: off(), hls: off() }
     }
 
     /// Reports the node as not ready from now on, permanently.
@@ -84,7 +84,7 @@ impl Readiness {
     }
 
     fn gateway(&self) -> Result<(), String> {
-        if self.door.is_open() { Ok(()) } else { Err("accepts no clients; see /actors".into()) }
+        if self.acceptor.is_open() { Ok(()) } else { Err("accepts no clients; see /actors".into()) }
     }
 
     fn running(&self) -> Result<(), String> {

@@ -58,7 +58,7 @@ pub struct Services {
     pub delivery: Delivery,
     pub recordings: Arc<Recordings>,
     pub replay: Arc<RecordingMedia>,
-    pub door: Arc<Acceptor>,
+    pub acceptor: Arc<Acceptor>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
     pub api_keys: Arc<LiveApiKeys>,
@@ -324,7 +324,7 @@ impl Mountable {
             tokens: tokens.clone(),
             clock: context.clock,
             origins: own(&speakers_origins(config)),
-            door: sides.door,
+            acceptor: sides.acceptor,
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,
         };
@@ -385,7 +385,7 @@ impl Mountable {
             cors: Cors::new(config.http.allowed_origins.clone()),
         });
         let spool = Spool::new(config.recordings_dir());
-        let door: relay::RelaySide =
+        let relay: relay::RelaySide =
             Arc::new(RelayMedia { here: delivery.here.clone(), secrets: sides.secrets, audience, spool });
         let hls = web::Data::new(HlsSide {
             media: delivery.media.clone(),
@@ -426,7 +426,7 @@ impl Mountable {
             live: web::Data::new(live),
             replay,
             channel: web::Data::new(channel),
-            relay: web::Data::new(door),
+            relay: web::Data::new(relay),
             pages: web::Data::new(pages),
             people,
             base_url: config.hls_base_url(),

@@ -96,8 +96,8 @@ impl EdgeCache {
                 .entry(room.clone())
                 .or_insert_with(|| Arc::new(EdgeRoom::new(room.clone(), self.limits)));
             held.asked(now);
-            if let Some(news) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
-                news.changed([room.clone()]);
+            if let Some(dirty) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
+                dirty.changed([room.clone()]);
             }
             held.clone()
         })
@@ -111,8 +111,8 @@ impl EdgeCache {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    pub fn attach(&self, news: DirtyRooms) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
+    pub fn attach(&self, dirty: DirtyRooms) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirty);
     }
 
     /// Removes the room if nobody has requested it lately. Returns true if the room is then not cached.

@@ -31,8 +31,8 @@ impl PlainStreams {
             earlier.end();
         }
         drop(rooms);
-        if let Some(news) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
-            news.changed([room.clone()]);
+        if let Some(dirty) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
+            dirty.changed([room.clone()]);
         }
         reader
     }
@@ -45,8 +45,8 @@ impl PlainStreams {
         self.rooms().keys().cloned().collect()
     }
 
-    pub fn attach(&self, news: DirtyRooms) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
+    pub fn attach(&self, dirty: DirtyRooms) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirty);
     }
 
     /// Removes the stream if it has ended or has no readers. Returns true if the stream need not be produced

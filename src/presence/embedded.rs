@@ -12,8 +12,8 @@ use futures::StreamExt;
 use tokio::sync::broadcast;
 
 use super::{
-    Acquisition, ConnectionLock, Lifetimes, LockReplaced, MembersChanged, NEWS_KEPT, NewsStream, Presence,
-    PresenceEntry, PresenceError, PresenceEvent, RenewOutcome, SignOfLife, news_from_now,
+    Acquisition, ConnectionLock, EVENTS_KEPT, EventStream, Lifetimes, LockReplaced, MembersChanged, Presence,
+    PresenceEntry, PresenceError, PresenceEvent, RenewOutcome, SignOfLife, events_from_now,
 };
 use crate::domain::connection::{
     AcquireDecision, Duplicate, FencingToken, GatewayIncarnation, Holder, JoinOutcome, LockKey,
@@ -64,8 +64,8 @@ impl EmbeddedPresence {
             lifetimes,
             zero: wall.saturating_sub(clock()),
             clock,
-            changed: broadcast::Sender::new(NEWS_KEPT),
-            replaced: broadcast::Sender::new(NEWS_KEPT),
+            changed: broadcast::Sender::new(EVENTS_KEPT),
+            replaced: broadcast::Sender::new(EVENTS_KEPT),
         })
     }
 
@@ -94,8 +94,8 @@ impl EmbeddedPresence {
         let _ = self.changed.send(PresenceEvent::Told(MembersChanged { room: room.clone() }));
     }
 
-    fn tell_replaced(&self, seat: &LockKey, holder: &Holder) {
-        let replaced = LockReplaced { seat: seat.clone(), connection: holder.connection.clone() };
+    fn tell_replaced(&self, key: &LockKey, holder: &Holder) {
+        let replaced = LockReplaced { key: key.clone(), connection: holder.connection.clone() };
         let _ = self.replaced.send(PresenceEvent::Told((holder.gateway.clone(), replaced)));
     }
 
@@ -108,52 +108,52 @@ impl EmbeddedPresence {
 impl ConnectionLock for EmbeddedPresence {
     async fn acquire(
         &self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
         tables.alive(&holder.gateway, false, now, &self.lifetimes);
-        let present = tables.lock(seat, now).map(|(present, _)| present.clone());
+        let present = tables.lock(key, now).map(|(present, _)| present.clone());
         let alive = present.as_ref().is_some_and(|present| tables.is_alive(&present.gateway, now));
         let claim = AcquireDecision::of(holder, present.as_ref().map(|present| (present, alive)), policy);
         let replaced = match present {
             Some(by) if claim == AcquireDecision::Refused => return Ok(Acquisition::Held { by }),
             present => present.filter(|_| claim.replaces()),
         };
-        let fence = FencingToken::next(tables.mark(seat, now), self.clock_us(now));
-        tables.hold(seat, holder, fence, now, &self.lifetimes);
+        let token = FencingToken::next(tables.mark(key, now), self.clock_us(now));
+        tables.hold(key, holder, token, now, &self.lifetimes);
         if let Some(replaced) = &replaced {
-            self.tell_replaced(seat, replaced);
+            self.tell_replaced(key, replaced);
         }
-        Ok(Acquisition::Acquired { fence, replaced })
+        Ok(Acquisition::Acquired { token, replaced })
     }
 
     async fn renew(
         &self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
-        fence: FencingToken,
+        token: FencingToken,
     ) -> Result<RenewOutcome, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
         tables.alive(&holder.gateway, false, now, &self.lifetimes);
-        let held = tables.lock(seat, now).map(|(_, fence)| *fence);
-        match Renewal::of(fence, held, tables.mark(seat, now)) {
+        let held = tables.lock(key, now).map(|(_, token)| *token);
+        match Renewal::of(token, held, tables.mark(key, now)) {
             Renewal::Ours | Renewal::Restored => {
-                tables.hold(seat, holder, fence, now, &self.lifetimes);
+                tables.hold(key, holder, token, now, &self.lifetimes);
                 Ok(RenewOutcome::StillOurs)
             }
             Renewal::Lost => Ok(RenewOutcome::Lost),
         }
     }
 
-    async fn release(&self, seat: &LockKey, fence: FencingToken) -> Result<ReleaseOutcome, PresenceError> {
+    async fn release(&self, key: &LockKey, token: FencingToken) -> Result<ReleaseOutcome, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
-        let held = tables.lock(seat, now).map(|(_, fence)| *fence);
-        let released = ReleaseOutcome::of(fence, held, tables.mark(seat, now));
+        let held = tables.lock(key, now).map(|(_, token)| *token);
+        let released = ReleaseOutcome::of(token, held, tables.mark(key, now));
         if released == ReleaseOutcome::Freed {
-            tables.locks.remove(seat);
-            tables.set_mark(seat, fence.over(), now, &self.lifetimes);
+            tables.locks.remove(key);
+            tables.set_mark(key, token.over(), now, &self.lifetimes);
         }
         Ok(released)
     }
@@ -166,13 +166,15 @@ impl ConnectionLock for EmbeddedPresence {
         Ok(if known { SignOfLife::Known } else { SignOfLife::Anew })
     }
 
-    fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced> {
+    fn replacements(&self, gateway: &GatewayIncarnation) -> EventStream<LockReplaced> {
         let gateway = gateway.clone();
-        let own = move |news| match news {
+        let own = move |event| match event {
             PresenceEvent::LookAgain => Some(PresenceEvent::LookAgain),
             PresenceEvent::Told((of, replaced)) => (of == gateway).then_some(PresenceEvent::Told(replaced)),
         };
-        news_from_now(self.replaced.subscribe()).filter_map(move |news| std::future::ready(own(news))).boxed()
+        events_from_now(self.replaced.subscribe())
+            .filter_map(move |event| std::future::ready(own(event)))
+            .boxed()
     }
 }
 
@@ -185,10 +187,10 @@ impl Presence for EmbeddedPresence {
         max_anchors: usize,
     ) -> Result<JoinOutcome, PresenceError> {
         let (mut tables, now) = self.touch(room);
-        let seat = LockKey { room: room.clone(), user: member.user_id.clone() };
-        let present = tables.present(&seat);
+        let key = LockKey { room: room.clone(), user: member.user_id.clone() };
+        let present = tables.present(&key);
         let others = tables.rooms.get(room).map_or(0, BTreeMap::len) - usize::from(present.is_some());
-        let joined = JoinOutcome::of(member.fence, tables.mark(&seat, now), present, others, max_anchors);
+        let joined = JoinOutcome::of(member.token, tables.mark(&key, now), present, others, max_anchors);
         if joined == JoinOutcome::Ok && tables.write(room, member, now + self.lifetimes.member) {
             self.tell(room);
         }
@@ -197,29 +199,29 @@ impl Presence for EmbeddedPresence {
 
     async fn update(&self, room: &RoomId, member: &PresenceEntry) -> Result<UpdateOutcome, PresenceError> {
         let (mut tables, now) = self.touch(room);
-        let seat = LockKey { room: room.clone(), user: member.user_id.clone() };
-        let written = UpdateOutcome::of(member.fence, tables.mark(&seat, now), tables.present(&seat));
+        let key = LockKey { room: room.clone(), user: member.user_id.clone() };
+        let written = UpdateOutcome::of(member.token, tables.mark(&key, now), tables.present(&key));
         if written == UpdateOutcome::Ok && tables.write(room, member, now + self.lifetimes.member) {
             self.tell(room);
         }
         Ok(written)
     }
 
-    async fn leave(&self, seat: &LockKey, fence: FencingToken) -> Result<UpdateOutcome, PresenceError> {
-        let (mut tables, now) = self.touch(&seat.room);
-        let written = UpdateOutcome::of(fence, tables.mark(seat, now), tables.present(seat));
+    async fn leave(&self, key: &LockKey, token: FencingToken) -> Result<UpdateOutcome, PresenceError> {
+        let (mut tables, now) = self.touch(&key.room);
+        let written = UpdateOutcome::of(token, tables.mark(key, now), tables.present(key));
         if written == UpdateOutcome::Ok {
-            tables.remove(seat);
-            self.tell(&seat.room);
+            tables.remove(key);
+            self.tell(&key.room);
         }
         Ok(written)
     }
 
-    async fn forget(&self, seat: &LockKey) -> Result<(), PresenceError> {
-        let (mut tables, _) = self.touch(&seat.room);
-        if tables.present(seat).is_some() {
-            tables.remove(seat);
-            self.tell(&seat.room);
+    async fn forget(&self, key: &LockKey) -> Result<(), PresenceError> {
+        let (mut tables, _) = self.touch(&key.room);
+        if tables.present(key).is_some() {
+            tables.remove(key);
+            self.tell(&key.room);
         }
         Ok(())
     }
@@ -238,8 +240,8 @@ impl Presence for EmbeddedPresence {
         Ok(())
     }
 
-    fn subscribe(&self) -> NewsStream<MembersChanged> {
-        news_from_now(self.changed.subscribe())
+    fn subscribe(&self) -> EventStream<MembersChanged> {
+        events_from_now(self.changed.subscribe())
     }
 }
 
@@ -250,12 +252,12 @@ impl<T> ExpiringValue<T> {
 }
 
 impl Tables {
-    fn lock(&self, seat: &LockKey, now: Duration) -> Option<&(Holder, FencingToken)> {
-        self.locks.get(seat).filter(|lock| lock.lives(now)).map(|lock| &lock.value)
+    fn lock(&self, key: &LockKey, now: Duration) -> Option<&(Holder, FencingToken)> {
+        self.locks.get(key).filter(|lock| lock.lives(now)).map(|lock| &lock.value)
     }
 
-    fn mark(&self, seat: &LockKey, now: Duration) -> Option<FencingToken> {
-        self.marks.get(seat).filter(|mark| mark.lives(now)).map(|mark| mark.value)
+    fn mark(&self, key: &LockKey, now: Duration) -> Option<FencingToken> {
+        self.marks.get(key).filter(|mark| mark.lives(now)).map(|mark| mark.value)
     }
 
     fn is_alive(&self, gateway: &GatewayIncarnation, now: Duration) -> bool {
@@ -263,8 +265,8 @@ impl Tables {
     }
 
     /// Returns the fencing token of the user's presence entry. The caller must have pruned the room.
-    fn present(&self, seat: &LockKey) -> Option<FencingToken> {
-        Some(self.rooms.get(&seat.room)?.get(&seat.user)?.value.fence)
+    fn present(&self, key: &LockKey) -> Option<FencingToken> {
+        Some(self.rooms.get(&key.room)?.get(&key.user)?.value.token)
     }
 
     fn has_shown_itself(&self, gateway: &GatewayIncarnation, now: Duration) -> bool {
@@ -278,19 +280,19 @@ impl Tables {
 
     fn hold(
         &mut self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
-        fence: FencingToken,
+        token: FencingToken,
         now: Duration,
         lifetimes: &Lifetimes,
     ) {
-        let lock = ExpiringValue { value: (holder.clone(), fence), until: now + lifetimes.lock };
-        self.locks.insert(seat.clone(), lock);
-        self.set_mark(seat, fence, now, lifetimes);
+        let lock = ExpiringValue { value: (holder.clone(), token), until: now + lifetimes.lock };
+        self.locks.insert(key.clone(), lock);
+        self.set_mark(key, token, now, lifetimes);
     }
 
-    fn set_mark(&mut self, seat: &LockKey, fence: FencingToken, now: Duration, lifetimes: &Lifetimes) {
-        self.marks.insert(seat.clone(), ExpiringValue { value: fence, until: now + lifetimes.mark() });
+    fn set_mark(&mut self, key: &LockKey, token: FencingToken, now: Duration, lifetimes: &Lifetimes) {
+        self.marks.insert(key.clone(), ExpiringValue { value: token, until: now + lifetimes.mark() });
     }
 
     /// Writes an entry. Returns true if it differs from the previous one.
@@ -300,11 +302,11 @@ impl Tables {
         members.insert(member.user_id.clone(), entry).is_none_or(|old| old.value != *member)
     }
 
-    fn remove(&mut self, seat: &LockKey) {
-        if let Some(members) = self.rooms.get_mut(&seat.room) {
-            members.remove(&seat.user);
+    fn remove(&mut self, key: &LockKey) {
+        if let Some(members) = self.rooms.get_mut(&key.room) {
+            members.remove(&key.user);
             if members.is_empty() {
-                self.rooms.remove(&seat.room);
+                self.rooms.remove(&key.room);
             }
         }
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
-use super::{NEWS_KEPT, NewsStream, PresenceError, PresenceEvent, news_from_now};
+use super::{EVENTS_KEPT, EventStream, PresenceError, PresenceEvent, events_from_now};
 use crate::domain::ids::RoomId;
 use crate::domain::stage::{Event, HistoryId, Stage};
 
@@ -18,7 +18,7 @@ pub struct EmbeddedStages {
 
 impl EmbeddedStages {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { stages: Mutex::default(), messages: broadcast::Sender::new(NEWS_KEPT) })
+        Arc::new(Self { stages: Mutex::default(), messages: broadcast::Sender::new(EVENTS_KEPT) })
     }
 
     fn stages(&self) -> MutexGuard<'_, HashMap<StageKey, Stage>> {
@@ -67,7 +67,7 @@ impl StageStore for EmbeddedStages {
         Ok(())
     }
 
-    fn follow(&self) -> NewsStream<StageMessage> {
-        news_from_now(self.messages.subscribe())
+    fn follow(&self) -> EventStream<StageMessage> {
+        events_from_now(self.messages.subscribe())
     }
 }

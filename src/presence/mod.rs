@@ -30,7 +30,7 @@ pub use crate::domain::presence_entry::PresenceEntry;
 
 /// Maximum number of notifications kept for a slow subscriber. One that lags further gets
 /// [`PresenceEvent::LookAgain`].
-const NEWS_KEPT: usize = 1024;
+const EVENTS_KEPT: usize = 1024;
 
 /// Reason why a request has failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,7 @@ impl PresenceError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acquisition {
     Acquired {
-        fence: FencingToken,
+        token: FencingToken,
         /// Connection that lost the lock; its gateway is notified.
         replaced: Option<Holder>,
     },
@@ -74,7 +74,8 @@ pub enum SignOfLife {
 /// Notification that a connection has lost its lock to another one and must be closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockReplaced {
-    pub seat: LockKey,
+    #[serde(rename = "seat")]
+    pub key: LockKey,
     /// Connection that lost the lock.
     pub connection: ConnectionId,
 }
@@ -95,7 +96,7 @@ pub enum PresenceEvent<T> {
 }
 
 /// Stream of notifications. Ends only with the backend.
-pub type NewsStream<T> = BoxStream<'static, PresenceEvent<T>>;
+pub type EventStream<T> = BoxStream<'static, PresenceEvent<T>>;
 
 /// Connection locks: one connection per user and room.
 #[async_trait]
@@ -104,7 +105,7 @@ pub trait ConnectionLock: Send + Sync + 'static {
     /// same holder.
     async fn acquire(
         &self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError>;
@@ -113,14 +114,14 @@ pub trait ConnectionLock: Send + Sync + 'static {
     /// and counts as a heartbeat of the gateway.
     async fn renew(
         &self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
-        fence: FencingToken,
+        token: FencingToken,
     ) -> Result<RenewOutcome, PresenceError>;
 
     /// Releases the lock and ends the fencing token: later writes and renewals with it are refused. Returns
     /// [`ReleaseOutcome::NotOurs`] if repeated.
-    async fn release(&self, seat: &LockKey, fence: FencingToken) -> Result<ReleaseOutcome, PresenceError>;
+    async fn release(&self, key: &LockKey, token: FencingToken) -> Result<ReleaseOutcome, PresenceError>;
 
     /// Records a heartbeat of the gateway. Call it three times within [`Lifetimes::gateway`]; otherwise other
     /// gateways take over its locks.
@@ -128,7 +129,7 @@ pub trait ConnectionLock: Send + Sync + 'static {
 
     /// Returns notifications about connections of this gateway that lost their locks. On
     /// [`PresenceEvent::LookAgain`] renew all locks. Call it within a tokio runtime.
-    fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced>;
+    fn replacements(&self, gateway: &GatewayIncarnation) -> EventStream<LockReplaced>;
 }
 
 /// Presence entries of each room. All users with an entry may speak, so all count against `max_anchors`.
@@ -148,11 +149,11 @@ pub trait Presence: Send + Sync + 'static {
 
     /// Removes the presence entry. Call it before the lock is released; afterwards it returns
     /// [`UpdateOutcome::Fenced`].
-    async fn leave(&self, seat: &LockKey, fence: FencingToken) -> Result<UpdateOutcome, PresenceError>;
+    async fn leave(&self, key: &LockKey, token: FencingToken) -> Result<UpdateOutcome, PresenceError>;
 
     /// Removes the presence entry without comparing fencing tokens, for a user who was removed from the room.
     /// Does nothing if there is none.
-    async fn forget(&self, seat: &LockKey) -> Result<(), PresenceError>;
+    async fn forget(&self, key: &LockKey) -> Result<(), PresenceError>;
 
     /// Lists the presence entries of a room, sorted by user id.
     async fn list(&self, room: &RoomId) -> Result<Vec<PresenceEntry>, PresenceError>;
@@ -162,17 +163,19 @@ pub trait Presence: Send + Sync + 'static {
 
     /// Returns notifications about rooms whose presence entries changed, on any gateway. The expiry of an
     /// entry is noticed at the next call for its room. Call it within a tokio runtime.
-    fn subscribe(&self) -> NewsStream<MembersChanged>;
+    fn subscribe(&self) -> EventStream<MembersChanged>;
 }
 
 /// Converts a receiver to a stream. Notifications that a slow subscriber missed become one
 /// [`PresenceEvent::LookAgain`].
-fn news<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>) -> NewsStream<T> {
+fn events<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>) -> EventStream<T> {
     BroadcastStream::new(heard).map(|heard| heard.unwrap_or(PresenceEvent::LookAgain)).boxed()
 }
 
-/// Returns the stream of [`news`] with one [`PresenceEvent::LookAgain`] in front: a source that is never
+/// Returns the stream of [`events`] with one [`PresenceEvent::LookAgain`] in front: a source that is never
 /// interrupted does not send the first one itself.
-fn news_from_now<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>) -> NewsStream<T> {
-    stream::iter([PresenceEvent::LookAgain]).chain(news(heard)).boxed()
+fn events_from_now<T: Clone + Send + 'static>(
+    heard: broadcast::Receiver<PresenceEvent<T>>,
+) -> EventStream<T> {
+    stream::iter([PresenceEvent::LookAgain]).chain(events(heard)).boxed()
 }

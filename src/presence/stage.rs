@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::{NewsStream, PresenceError};
+use super::{EventStream, PresenceError};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
 
@@ -78,5 +78,5 @@ pub trait StageStore: Send + Sync + 'static {
     /// Returns the messages of all nodes. On
     /// [`PresenceEvent::LookAgain`](crate::presence::PresenceEvent::LookAgain), read the stages again. Call
     /// it within a tokio runtime.
-    fn follow(&self) -> NewsStream<StageMessage>;
+    fn follow(&self) -> EventStream<StageMessage>;
 }

@@ -115,8 +115,8 @@ impl RoomService {
 
     /// Writes that the module has no rooms left. Returns false and writes nothing if its cordon label has
     /// changed since the decision, or if this node is no longer the leader.
-    pub async fn mark_drained(&self, fence: &LeaderGuard, module: &DrainedLabel) -> Result<bool, RoomError> {
-        let txn = writes::drained(fence, module);
+    pub async fn mark_drained(&self, guard: &LeaderGuard, module: &DrainedLabel) -> Result<bool, RoomError> {
+        let txn = writes::drained(guard, module);
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(false) };
         tracing::info!(module = module.kind.as_str(), id = %module.id, "module drained");
         self.directory.seen(Scope::Modules(module.kind), revision, READ_YOUR_WRITES).await;

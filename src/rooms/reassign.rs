@@ -28,11 +28,11 @@ impl RoomService {
     /// The store does not answer. The move may or may not have been applied; the watch will show it.
     pub async fn reassign(
         &self,
-        fence: &LeaderGuard,
+        guard: &LeaderGuard,
         order: &Reassignment,
     ) -> Result<Option<Epoch>, RoomError> {
         let Some(view) = self.directory.room(&order.room) else { return Ok(None) };
-        let Some((txn, live)) = writes::moved(fence, order, &view) else { return Ok(None) };
+        let Some((txn, live)) = writes::moved(guard, order, &view) else { return Ok(None) };
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(None) };
         self.tell_moved(order, &live);
         self.directory.seen(Scope::Rooms, revision, READ_YOUR_WRITES).await;

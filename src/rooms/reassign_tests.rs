@@ -19,7 +19,7 @@ const HEARTBEAT: &str = "/mixers/one/heartbeat";
 async fn move_raises_epoch_and_keeps_nonce() {
     let house = House::new().await;
     let before = house.room();
-    let epoch = house.rooms.reassign(&house.fence, &house.order()).await.unwrap().unwrap();
+    let epoch = house.rooms.reassign(&house.guard, &house.order()).await.unwrap().unwrap();
     let after = house.room();
     let (old, new) = (before.live.as_ref().unwrap(), after.live.as_ref().unwrap());
     assert_eq!(new.epoch, epoch);
@@ -34,34 +34,34 @@ async fn move_raises_epoch_and_keeps_nonce() {
 async fn move_skips_module_that_returned() {
     let house = House::new().await;
     house.store.fail_next(Fault::Before(Box::new(|store| store.add_module("one", 9))));
-    assert_eq!(house.rooms.reassign(&house.fence, &house.order()).await.unwrap(), None);
+    assert_eq!(house.rooms.reassign(&house.guard, &house.order()).await.unwrap(), None);
     assert_eq!(house.room().live.as_ref().unwrap().mixer_id.as_str(), "one");
 }
 
 #[actix::test]
 async fn former_leader_moves_nothing() {
     let house = House::new().await;
-    house.store.put_now(&house.fence.key, "{}");
-    assert_eq!(house.rooms.reassign(&house.fence, &house.order()).await.unwrap(), None);
+    house.store.put_now(&house.guard.key, "{}");
+    assert_eq!(house.rooms.reassign(&house.guard, &house.order()).await.unwrap(), None);
 }
 
 #[actix::test]
 async fn move_skips_stopped_or_moved_room() {
     let house = House::new().await;
     let order = house.order();
-    assert!(house.rooms.reassign(&house.fence, &order).await.unwrap().is_some());
+    assert!(house.rooms.reassign(&house.guard, &order).await.unwrap().is_some());
     let moved = house.room();
-    assert_eq!(house.rooms.reassign(&house.fence, &order).await.unwrap(), None, "judged from another epoch");
+    assert_eq!(house.rooms.reassign(&house.guard, &order).await.unwrap(), None, "judged from another epoch");
     assert_eq!(house.room(), moved);
     let order = house.order();
     house.rooms.stop(&order.room).await.unwrap();
-    assert_eq!(house.rooms.reassign(&house.fence, &order).await.unwrap(), None);
+    assert_eq!(house.rooms.reassign(&house.guard, &order).await.unwrap(), None);
 }
 
 struct House {
     store: Arc<FakeStore>,
     rooms: RoomService,
-    fence: LeaderGuard,
+    guard: LeaderGuard,
 }
 
 impl House {
@@ -78,8 +78,8 @@ impl House {
         store.add_module("two", 9);
         store.delete_now(HEARTBEAT);
         store.put_now(keys::LEADER, "{}");
-        let fence = LeaderGuard { key: keys::LEADER.into(), revision: store.revision() };
-        Self { store, rooms, fence }
+        let guard = LeaderGuard { key: keys::LEADER.into(), revision: store.revision() };
+        Self { store, rooms, guard }
     }
 
     fn room(&self) -> Arc<RoomView> {

@@ -72,10 +72,10 @@ pub fn leader(leader: &Leader, over: i64) -> Txn {
 /// Returns the transaction that gives the room its next assignment, and that assignment. It commits only if
 /// the room is unchanged since the decision, this node is still the leader, and the heartbeat of a vanished
 /// module is still absent. Returns `None` if `view` is not the state that the decision was based on.
-pub fn moved(fence: &LeaderGuard, order: &Reassignment, view: &RoomView) -> Option<(Txn, LiveMeta)> {
+pub fn moved(guard: &LeaderGuard, order: &Reassignment, view: &RoomView) -> Option<(Txn, LiveMeta)> {
     let judged = view.live.as_ref().filter(|live| live.mod_revision == order.live_revision);
     let write = judged.and_then(|_| reassignment(view, order.to.clone(), order.is_in_good_order()))?;
-    let mut txn = txn(&order.room, view, &write).when(&fence.key, fence.revision);
+    let mut txn = txn(&order.room, view, &write).when(&guard.key, guard.revision);
     for gone in order.leaves.iter().filter(|d| d.cause == Cause::Vanished) {
         txn = txn.when_absent(keys::module(gone.kind, &gone.from, ModulePart::Heartbeat));
     }
@@ -85,11 +85,11 @@ pub fn moved(fence: &LeaderGuard, order: &Reassignment, view: &RoomView) -> Opti
 
 /// Returns the transaction that writes that a module has no rooms left, if its cordon label is unchanged
 /// since the decision and this node is still the leader.
-pub fn drained(fence: &LeaderGuard, module: &DrainedLabel) -> Txn {
+pub fn drained(guard: &LeaderGuard, module: &DrainedLabel) -> Txn {
     let key = keys::module(module.kind, &module.id, ModulePart::Mark);
     let lease = module.mark.lease;
     let value = json(&Mark { label: MarkLabel::Drained, lease });
-    let txn = Txn::new().when(&fence.key, fence.revision).when(&key, module.mark.mod_revision);
+    let txn = Txn::new().when(&guard.key, guard.revision).when(&key, module.mark.mod_revision);
     match lease {
         Some(lease) => txn.put_leased(key, value, LeaseId(lease)),
         None => txn.put(key, value),

@@ -23,7 +23,7 @@ use crate::telemetry::Metrics;
 /// A listener node.
 struct Node {
     hub: StageHub,
-    messages: crate::presence::NewsStream<StageMessage>,
+    messages: crate::presence::EventStream<StageMessage>,
 }
 
 /// Decoded events of a client.
@@ -231,8 +231,8 @@ impl Node {
 
     /// Handles all messages that have arrived, as the feed does.
     async fn hear(&mut self) {
-        while let Some(Some(news)) = self.messages.next().now_or_never() {
-            match news {
+        while let Some(Some(event)) = self.messages.next().now_or_never() {
+            match event {
                 PresenceEvent::Told(message) if self.hub.heard(&message) => self.hub.reread(&room()).await,
                 PresenceEvent::Told(_) => {}
                 PresenceEvent::LookAgain => self.hub.reread(&room()).await,

@@ -36,7 +36,7 @@ pub struct WsSide {
     pub tokens: Tokens,
     pub clock: Clock,
     pub origins: Origins,
-    pub door: Arc<Acceptor>,
+    pub acceptor: Arc<Acceptor>,
     /// Maximum size of one message, in bytes.
     pub frame_limit: usize,
     /// Maximum number of bytes that may wait for a client that does not read.

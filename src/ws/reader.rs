@@ -26,11 +26,11 @@ const LINGER: Duration = Duration::from_secs(1);
 pub async fn read(
     mut payload: Payload,
     frame_limit: usize,
-    line: Arc<OutboundQueue>,
+    queue: Arc<OutboundQueue>,
     actor: ActorRef<Msg>,
     connection: Option<Connection>,
 ) {
-    let ended = || poll_fn(|task| line.poll_ended(task));
+    let ended = || poll_fn(|task| queue.poll_ended(task));
     tokio::select! {
         () = ended() => {}
         () = forward(&mut payload, frame_limit, &actor) => {

@@ -52,9 +52,9 @@ pub async fn upgrade(
     }
     let (claims, user) = verified?;
     let mut response = handshake(&req)?;
-    let line = OutboundQueue::new(side.queue_limit);
+    let queue = OutboundQueue::new(side.queue_limit);
     // From here on, dropping this future also drops the writer, which asks the actor to close the connection.
-    let writer = Writer::new(line.clone());
+    let writer = Writer::new(queue.clone());
     let peer = ConnectionInfo {
         user,
         room: claims.room_id,
@@ -64,14 +64,14 @@ pub async fn upgrade(
         client_id: query.client_id,
         // A connection without an address comes from a test without a network.
         address: req.peer_addr().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),
-        out: Outbound::new(line.clone()),
+        out: Outbound::new(queue.clone()),
     };
-    let actor = side.door.enter(peer, line.clone()).await.map_err(|GatewayClosed| {
+    let actor = side.acceptor.enter(peer, queue.clone()).await.map_err(|GatewayClosed| {
         ApiError::new(Code::GatewayUnavailable, "this node is starting or stopping; connect again")
     })?;
     let connection = req.conn_data::<Connection>().cloned();
     connection.iter().for_each(Connection::upgraded);
-    actix_web::rt::spawn(reader::read(payload, side.frame_limit, line, actor, connection));
+    actix_web::rt::spawn(reader::read(payload, side.frame_limit, queue, actor, connection));
     Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(writer))
 }
 
@@ -79,10 +79,10 @@ pub async fn upgrade(
 /// no reason, not even the status.
 fn refuse_page(req: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let mut response = handshake(req)?;
-    let line = OutboundQueue::new(0);
-    line.close(CloseCode::TokenInvalid);
-    line.end();
-    Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(Writer::new(line)))
+    let queue = OutboundQueue::new(0);
+    queue.close(CloseCode::TokenInvalid);
+    queue.end();
+    Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(Writer::new(queue)))
 }
 
 fn offers_protocol(req: &HttpRequest) -> bool {

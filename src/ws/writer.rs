@@ -18,8 +18,8 @@ const CHUNK: usize = 8 * 1024;
 pub struct Writer(Arc<OutboundQueue>);
 
 impl Writer {
-    pub fn new(line: Arc<OutboundQueue>) -> Self {
-        Self(line)
+    pub fn new(queue: Arc<OutboundQueue>) -> Self {
+        Self(queue)
     }
 }
 

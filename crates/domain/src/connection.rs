@@ -184,18 +184,18 @@ impl FencingToken {
 }
 
 impl Renewal {
-    pub fn of(fence: FencingToken, held: Option<FencingToken>, mark: Option<FencingToken>) -> Self {
+    pub fn of(token: FencingToken, held: Option<FencingToken>, mark: Option<FencingToken>) -> Self {
         match held {
-            Some(held) if held == fence => Self::Ours,
-            None if !fence.is_below(mark) => Self::Restored,
+            Some(held) if held == token => Self::Ours,
+            None if !token.is_below(mark) => Self::Restored,
             _ => Self::Lost,
         }
     }
 }
 
 impl ReleaseOutcome {
-    pub fn of(fence: FencingToken, held: Option<FencingToken>, mark: Option<FencingToken>) -> Self {
-        match Renewal::of(fence, held, mark) {
+    pub fn of(token: FencingToken, held: Option<FencingToken>, mark: Option<FencingToken>) -> Self {
+        match Renewal::of(token, held, mark) {
             Renewal::Ours | Renewal::Restored => Self::Freed,
             Renewal::Lost => Self::NotOurs,
         }
@@ -206,13 +206,13 @@ impl JoinOutcome {
     /// Decides a join. `present` is the fencing token of the user's own entry, `others` the number of all
     /// other entries.
     pub fn of(
-        fence: FencingToken,
+        token: FencingToken,
         mark: Option<FencingToken>,
         present: Option<FencingToken>,
         others: usize,
         max: usize,
     ) -> Self {
-        if fence.is_below(mark) || fence.is_below(present) {
+        if token.is_below(mark) || token.is_below(present) {
             Self::Fenced
         } else if present.is_none() && others >= max {
             Self::Full
@@ -223,8 +223,8 @@ impl JoinOutcome {
 }
 
 impl UpdateOutcome {
-    pub fn of(fence: FencingToken, mark: Option<FencingToken>, present: Option<FencingToken>) -> Self {
-        if fence.is_below(mark) || fence.is_below(present) {
+    pub fn of(token: FencingToken, mark: Option<FencingToken>, present: Option<FencingToken>) -> Self {
+        if token.is_below(mark) || token.is_below(present) {
             Self::Fenced
         } else if present.is_none() {
             Self::Absent
@@ -328,21 +328,21 @@ mod tests {
         ) {
             let mut mark = None;
             for clock in clocks {
-                let fence = FencingToken::next(mark, clock);
-                prop_assert!(mark.is_none_or(|mark| fence > mark) && fence.0 >= clock);
-                mark = Some(fence);
+                let token = FencingToken::next(mark, clock);
+                prop_assert!(mark.is_none_or(|mark| token > mark) && token.0 >= clock);
+                mark = Some(token);
             }
         }
 
         #[test]
-        fn writes_below_high_water_mark_fail(fence in 0..9u64, mark in prop::option::of(0..9u64),
+        fn writes_below_high_water_mark_fail(token in 0..9u64, mark in prop::option::of(0..9u64),
             present in prop::option::of(0..9u64), others in 0..5usize, max in 1..5usize) {
             let (mark, present) = (mark.map(FencingToken), present.map(FencingToken));
-            let fence = FencingToken(fence);
-            let stale = mark.max(present).is_some_and(|newest| newest > fence);
-            let joined = JoinOutcome::of(fence, mark, present, others, max);
+            let token = FencingToken(token);
+            let stale = mark.max(present).is_some_and(|newest| newest > token);
+            let joined = JoinOutcome::of(token, mark, present, others, max);
             prop_assert_eq!(joined == JoinOutcome::Fenced, stale);
-            prop_assert_eq!(UpdateOutcome::of(fence, mark, present) == UpdateOutcome::Fenced, stale);
+            prop_assert_eq!(UpdateOutcome::of(token, mark, present) == UpdateOutcome::Fenced, stale);
             prop_assert!(joined != JoinOutcome::Ok || present.is_some() || others < max);
         }
 

@@ -42,7 +42,7 @@ pub struct OrphanedKeys {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HousekeepingTask {
     pub room: RoomId,
-    pub chore: HousekeepingAction,
+    pub action: HousekeepingAction,
     /// View from which the task was decided; `clock` is the result of [`Ages::clock`].
     pub view: Arc<RoomView>,
     pub clock: UnixMs,
@@ -117,9 +117,9 @@ impl HousekeepingPolicy {
         self.empty_since.retain(|room, _| anchors.get(room) == Some(&0));
         for (room, view) in rooms.iter().filter(|(_, view)| view.unreadable.is_empty()) {
             let clock = ages.clock(room, view, now, self.grace);
-            let task = |(chore, reason)| HousekeepingTask {
+            let task = |(action, reason)| HousekeepingTask {
                 room: room.clone(),
-                chore,
+                action,
                 view: view.clone(),
                 clock,
                 reason,

@@ -254,11 +254,11 @@ impl House {
         let now = Duration::from_secs(seconds);
         let (rooms, modules) = (&self.rooms, &self.modules);
         let due = self.housekeeping.round(rooms, modules, &mut self.ages, &self.anchors, now);
-        let say = |due: HousekeepingTask| match due.chore {
+        let say = |due: HousekeepingTask| match due.action {
             HousekeepingAction::Sweep(OrphanedKeys { parts, users }) => {
                 format!("{} sweep {parts:?}{}", due.room, if users { " and users" } else { "" })
             }
-            chore => format!("{} {}", due.room, chore.as_str()),
+            action => format!("{} {}", due.room, action.as_str()),
         };
         due.into_iter().map(say).collect()
     }

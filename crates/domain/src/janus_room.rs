@@ -122,7 +122,7 @@ impl JanusRoom {
     pub fn observe_revision(&mut self, as_of: i64) {
         self.as_of = self.as_of.max(as_of);
         self.key.seen(self.as_of);
-        self.retry.news();
+        self.retry.state_changed();
     }
 
     /// Records that Janus is connected and which of our rooms it has (`None`: not listed yet).

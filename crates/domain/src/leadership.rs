@@ -142,7 +142,7 @@ impl Leadership {
             KnownLeader::Held(held) if self.is_ours(held) => Some(held.revision),
             _ => None,
         };
-        self.retry.news();
+        self.retry.state_changed();
     }
 
     /// Records that the watch is lost. A leader continues while its lease lasts; a candidate does not claim a

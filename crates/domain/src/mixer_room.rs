@@ -194,7 +194,7 @@ impl MixerRoom {
         self.as_of = self.as_of.max(as_of);
         self.key.seen(self.as_of);
         self.sequence.seen(self.as_of);
-        self.store_retry.news();
+        self.store_retry.state_changed();
     }
 
     /// Updates the RTP source and the reservation. Must be called with the newest view before planning.

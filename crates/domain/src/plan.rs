@@ -57,7 +57,7 @@ impl Retry {
     /// Records that the observed state changed. After a single failure, the next attempt may start
     /// immediately. After several, the delay stays, so that many changes cause no busy loop of failures. The
     /// count is kept.
-    pub fn news(&mut self) {
+    pub fn state_changed(&mut self) {
         if self.attempt <= 1 {
             self.waiting = None;
         }

@@ -25,7 +25,8 @@ pub struct PresenceEntry {
     pub status: ActivityStatus,
     pub muted: bool,
     /// Fencing token of the connection lock under which the entry was written.
-    pub fence: FencingToken,
+    #[serde(rename = "fence")]
+    pub token: FencingToken,
 }
 
 fn role<'de, D: Deserializer<'de>>(input: D) -> Result<UserRole, D::Error> {

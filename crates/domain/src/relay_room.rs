@@ -192,11 +192,11 @@ impl RelayRoom {
 
     /// Applies the outcome of a request. Returns true if it contains something new for listeners.
     pub fn done(&mut self, of: &Fetch, outcome: Outcome, now: Duration, random: f64) -> bool {
-        let news = self.take_in(of, outcome, now, random);
-        if !news {
+        let is_new = self.take_in(of, outcome, now, random);
+        if !is_new {
             self.go_on_with_successor(of);
         }
-        news
+        is_new
     }
 
     fn take_in(&mut self, of: &Fetch, outcome: Outcome, now: Duration, random: f64) -> bool {

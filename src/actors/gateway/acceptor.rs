@@ -12,7 +12,7 @@ use crate::actors::kernel::ActorRef;
 /// New connection of a client with a valid token, and the queue of its outbound frames.
 pub struct NewConnection {
     pub peer: ConnectionInfo,
-    pub line: Arc<OutboundQueue>,
+    pub queue: Arc<OutboundQueue>,
     /// Receives the actor that handles the client's frames.
     pub admitted: oneshot::Sender<ActorRef<client::Msg>>,
 }
@@ -33,11 +33,11 @@ impl Acceptor {
     pub async fn enter(
         &self,
         peer: ConnectionInfo,
-        line: Arc<OutboundQueue>,
+        queue: Arc<OutboundQueue>,
     ) -> Result<ActorRef<client::Msg>, GatewayClosed> {
         let supervisor = self.lock().clone().ok_or(GatewayClosed)?;
         let (admitted, answer) = oneshot::channel();
-        let arrival = Box::new(NewConnection { peer, line, admitted });
+        let arrival = Box::new(NewConnection { peer, queue, admitted });
         supervisor.tell(supervisor::Msg::Arrived(arrival)).map_err(|_| GatewayClosed)?;
         answer.await.map_err(|_| GatewayClosed)
     }

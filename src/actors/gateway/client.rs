@@ -36,7 +36,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 pub struct WsClient {
     parts: Arc<GatewayParts>,
     peer: Arc<ConnectionInfo>,
-    line: Arc<OutboundQueue>,
+    queue: Arc<OutboundQueue>,
     guard: ConnectionLimiter,
     session: ClientSession,
     effects: Box<dyn SessionEffects>,
@@ -103,7 +103,7 @@ impl Message for Msg {
 }
 
 impl WsClient {
-    pub fn new(parts: Arc<GatewayParts>, peer: Arc<ConnectionInfo>, line: Arc<OutboundQueue>) -> Self {
+    pub fn new(parts: Arc<GatewayParts>, peer: Arc<ConnectionInfo>, queue: Arc<OutboundQueue>) -> Self {
         let now = parts.clock.now();
         Self {
             guard: ConnectionLimiter::new(&parts.limits, now),
@@ -115,7 +115,7 @@ impl WsClient {
             alarm: None,
             parts,
             peer,
-            line,
+            queue,
         }
     }
 
@@ -140,7 +140,7 @@ impl WsClient {
 
     fn ping(&mut self, payload: Bytes, cx: &mut Cx<Self>) {
         if self.admit(cx) {
-            self.line.send(OutboundFrame::Pong(payload));
+            self.queue.send(OutboundFrame::Pong(payload));
         }
     }
 
@@ -212,7 +212,7 @@ impl WsClient {
     fn answered(&mut self, AnsweredText { run, response }: AnsweredText) {
         self.guard.answered(run);
         if let Some(text) = response {
-            self.line.send(OutboundFrame::Text(text.into()));
+            self.queue.send(OutboundFrame::Text(text.into()));
         }
     }
 
@@ -288,7 +288,7 @@ impl WsClient {
         loop {
             let now = self.parts.clock.now();
             match self.guard.due(&self.parts.limits, now) {
-                LivenessAction::Ping => self.line.send(OutboundFrame::Ping),
+                LivenessAction::Ping => self.queue.send(OutboundFrame::Ping),
                 LivenessAction::Dead => return self.close(CloseCode::PeerDead, cx),
                 LivenessAction::NothingFor(wait) => return self.set_alarm(now + wait, cx),
             }
@@ -311,7 +311,7 @@ impl WsClient {
         self.closed = Some(code);
         // The session is told first: its notifications precede the close frame.
         let running = self.drive(Input::Closed { code, left: self.guard.left() });
-        self.line.close(code);
+        self.queue.close(code);
         self.parts.metrics.ws_closed(code.reason());
         running
     }
@@ -327,7 +327,7 @@ impl WsClient {
 
     /// Ends the connection, and this actor once the session is over.
     fn end(&mut self, cx: &mut Cx<Self>) {
-        self.line.end();
+        self.queue.end();
         self.ended = true;
         self.alarm = None;
         if self.session.is_over() {
@@ -369,7 +369,7 @@ impl Behaviour for WsClient {
             Msg::RoomChanged => self.feed(Input::RoomChanged, cx),
             Msg::Alarm => self.alarm(cx),
             Msg::CloseAsked => {
-                let code = self.line.asked().unwrap_or(CloseCode::Internal);
+                let code = self.queue.asked().unwrap_or(CloseCode::Internal);
                 self.close(code, cx);
             }
         }
@@ -397,6 +397,6 @@ impl Drop for WsClient {
             // The future can be dropped: departures are reported by a task that outlives this actor.
             drop(self.effects.run(effect));
         }
-        self.line.end();
+        self.queue.end();
     }
 }

@@ -96,8 +96,8 @@ impl NodeEffects {
             let acquired = shared.lock.acquire(&key, &holder, policy).await.map_err(unavailable);
             acquired.map(|acquired| match acquired {
                 Acquisition::Held { .. } => None,
-                Acquisition::Acquired { fence, .. } => {
-                    Some(UnclaimedLock { shared, key, fence: Some(fence) })
+                Acquisition::Acquired { token, .. } => {
+                    Some(UnclaimedLock { shared, key, token: Some(token) })
                 }
             })
         };
@@ -106,17 +106,17 @@ impl NodeEffects {
             // The task ends without a result only if it panics, or when the runtime ends.
             let acquired = request.await.unwrap_or(Err(Unavailable));
             let claimed = acquired.map(|lock| lock.and_then(UnclaimedLock::claim));
-            Input::Acquired(claimed.map(|fence| fence.map_or(LockOutcome::Taken, LockOutcome::Ours)))
+            Input::Acquired(claimed.map(|token| token.map_or(LockOutcome::Taken, LockOutcome::Ours)))
         })
     }
 
-    fn renew(&self, client: Option<ClientId>, fence: FencingToken) -> Running {
+    fn renew(&self, client: Option<ClientId>, token: FencingToken) -> Running {
         let (shared, key, holder) = (self.shared.clone(), self.key(), self.holder(client));
         later(async move {
             // Cannot fail: nobody closes the semaphore.
             let _permit = shared.renewals.acquire().await;
-            let outcome = shared.lock.renew(&key, &holder, fence).await.map_err(unavailable);
-            Input::Renewed { fence, outcome }
+            let outcome = shared.lock.renew(&key, &holder, token).await.map_err(unavailable);
+            Input::Renewed { token, outcome }
         })
     }
 
@@ -240,9 +240,9 @@ impl SessionEffects for NodeEffects {
     fn run(&mut self, effect: Effect) -> Running {
         match effect {
             Effect::Acquire { client } => self.acquire(client),
-            Effect::Renew { client, fence } => self.renew(client, fence),
-            Effect::Depart { fence, leave, release } => {
-                self.shared.depart(self.key(), fence, leave, release);
+            Effect::Renew { client, token } => self.renew(client, token),
+            Effect::Depart { token, leave, release } => {
+                self.shared.depart(self.key(), token, leave, release);
                 Running::Done
             }
             Effect::ListMembers(waiter) => self.list(waiter),
@@ -298,19 +298,19 @@ impl Drop for NodeEffects {
 struct UnclaimedLock {
     shared: Arc<SessionsShared>,
     key: LockKey,
-    fence: Option<FencingToken>,
+    token: Option<FencingToken>,
 }
 
 impl UnclaimedLock {
     fn claim(mut self) -> Option<FencingToken> {
-        self.fence.take()
+        self.token.take()
     }
 }
 
 impl Drop for UnclaimedLock {
     fn drop(&mut self) {
-        if let Some(fence) = self.fence.take() {
-            self.shared.depart(self.key.clone(), fence, false, true);
+        if let Some(token) = self.token.take() {
+            self.shared.depart(self.key.clone(), token, false, true);
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::domain::signalling::DisplayName;
 use crate::domain::signalling::notifications::{Notification, RoomMember};
 use crate::domain::view::Users;
 use crate::presence::{
-    LockReplaced, MembersChanged, NewsStream, PresenceEntry, PresenceError, PresenceEvent, SignOfLife,
+    EventStream, LockReplaced, MembersChanged, PresenceEntry, PresenceError, PresenceEvent, SignOfLife,
 };
 use crate::rooms::dirty_rooms;
 
@@ -40,7 +40,7 @@ const DEPARTURES: Duration = Duration::from_secs(2);
 /// Actor that sends the heartbeat of a gateway, and the members of its rooms to their connections.
 pub struct PresenceSync {
     shared: Arc<SessionsShared>,
-    news: Option<dirty_rooms::DirtyRooms>,
+    dirty: Option<dirty_rooms::DirtyRooms>,
     /// Status that was last sent to the connections of a room.
     told: HashMap<RoomId, Notification>,
     looking: bool,
@@ -58,7 +58,7 @@ pub struct StaleRooms(Mutex<StaleSet>);
 #[derive(Default)]
 struct StaleSet {
     rooms: HashSet<RoomId>,
-    bell: Option<Box<dyn Fn() + Send + Sync>>,
+    wake: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl StaleRooms {
@@ -66,8 +66,8 @@ impl StaleRooms {
     pub fn look(&self, room: &RoomId) {
         let mut waiting = self.lock();
         waiting.rooms.insert(room.clone());
-        if let Some(ring) = &waiting.bell {
-            ring();
+        if let Some(wake) = &waiting.wake {
+            wake();
         }
     }
 
@@ -85,8 +85,8 @@ type Lists = Vec<(RoomId, Result<Vec<PresenceEntry>, PresenceError>)>;
 pub enum Msg {
     Tick,
     Shown(Result<SignOfLife, PresenceError>),
-    Replaced(NewsStream<LockReplaced>, Option<PresenceEvent<LockReplaced>>),
-    Changed(NewsStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
+    Replaced(EventStream<LockReplaced>, Option<PresenceEvent<LockReplaced>>),
+    Changed(EventStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
     Stale,
     Listed(Lists),
     StateChanged,
@@ -111,10 +111,10 @@ impl Message for Msg {
 }
 
 impl PresenceSync {
-    pub fn new(desk: &SessionManager) -> Self {
+    pub fn new(sessions: &SessionManager) -> Self {
         Self {
-            shared: desk.0.clone(),
-            news: None,
+            shared: sessions.0.clone(),
+            dirty: None,
             told: HashMap::new(),
             looking: false,
             showing: false,
@@ -215,26 +215,26 @@ impl PresenceSync {
         self.told.insert(room, status);
     }
 
-    fn replaced(&self, news: PresenceEvent<LockReplaced>) {
-        match news {
-            PresenceEvent::Told(LockReplaced { seat, connection }) => {
-                self.shared.tell_replaced(&seat.room, &connection);
+    fn replaced(&self, event: PresenceEvent<LockReplaced>) {
+        match event {
+            PresenceEvent::Told(LockReplaced { key, connection }) => {
+                self.shared.tell_replaced(&key.room, &connection);
             }
             PresenceEvent::LookAgain => self.renew_all(),
         }
     }
 
-    fn changed(&self, news: PresenceEvent<MembersChanged>) {
-        match news {
+    fn changed(&self, event: PresenceEvent<MembersChanged>) {
+        match event {
             PresenceEvent::Told(MembersChanged { room }) => self.shared.stale.look(&room),
             PresenceEvent::LookAgain => self.shared.all_stale(),
         }
     }
 
     /// Handles changes of the store, such as rooms that are gone and users who may not speak any more.
-    fn news(&mut self, cx: &mut Cx<Self>) {
-        let Some(news) = self.news.as_ref().map(dirty_rooms::DirtyRooms::take) else { return };
-        let rooms = if news.rebuilt { self.shared.rooms() } else { news.rooms.into_iter().collect() };
+    fn take_changes(&mut self, cx: &mut Cx<Self>) {
+        let Some(changes) = self.dirty.as_ref().map(dirty_rooms::DirtyRooms::take) else { return };
+        let rooms = if changes.rebuilt { self.shared.rooms() } else { changes.rooms.into_iter().collect() };
         for room in rooms {
             if self.shared.is_gone(&room) {
                 // Deletes the entries of users who were away when the room ended. A failure is corrected by
@@ -256,7 +256,7 @@ impl SessionsShared {
 
 /// Returns the part of a presence entry that others may see.
 fn shown(member: PresenceEntry, users: &Users) -> RoomMember {
-    let PresenceEntry { user_id, role, display_name, status, muted, fence: FencingToken(_) } = member;
+    let PresenceEntry { user_id, role, display_name, status, muted, token: FencingToken(_) } = member;
     RoomMember {
         role: roles::in_force(users, &user_id, role),
         user_id,
@@ -267,15 +267,15 @@ fn shown(member: PresenceEntry, users: &Users) -> RoomMember {
 }
 
 fn next<T: Send + 'static>(
-    mut stream: NewsStream<T>,
+    mut stream: EventStream<T>,
     cx: &mut Cx<PresenceSync>,
-    msg: fn(NewsStream<T>, Option<PresenceEvent<T>>) -> Msg,
+    msg: fn(EventStream<T>, Option<PresenceEvent<T>>) -> Msg,
 ) {
     let next = async move {
-        let news = stream.next().await;
-        (stream, news)
+        let event = stream.next().await;
+        (stream, event)
     };
-    cx.run(next, move |(stream, news)| msg(stream, news));
+    cx.run(next, move |(stream, event)| msg(stream, event));
 }
 
 impl Behaviour for PresenceSync {
@@ -283,11 +283,11 @@ impl Behaviour for PresenceSync {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        let (news, stale) = (cx.me(), cx.me());
-        self.news = Some(self.shared.context.subscribe(move || {
-            let _ = news.tell_latest("state_changed", Msg::StateChanged);
+        let (me, stale) = (cx.me(), cx.me());
+        self.dirty = Some(self.shared.context.subscribe(move || {
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
-        self.shared.stale.lock().bell = Some(Box::new(move || {
+        self.shared.stale.lock().wake = Some(Box::new(move || {
             let _ = stale.tell_latest("stale", Msg::Stale);
         }));
         next(self.shared.lock.replacements(&self.shared.gateway), cx, Msg::Replaced);
@@ -299,19 +299,19 @@ impl Behaviour for PresenceSync {
         match msg {
             Msg::Tick => self.tick(cx),
             Msg::Shown(outcome) => self.shown(outcome),
-            Msg::Replaced(stream, Some(news)) => {
-                self.replaced(news);
+            Msg::Replaced(stream, Some(event)) => {
+                self.replaced(event);
                 next(stream, cx, Msg::Replaced);
             }
-            Msg::Changed(stream, Some(news)) => {
-                self.changed(news);
+            Msg::Changed(stream, Some(event)) => {
+                self.changed(event);
                 next(stream, cx, Msg::Changed);
             }
             // The next incarnation starts by reading everything.
             Msg::Replaced(_, None) | Msg::Changed(_, None) => cx.fail("the stream of presence events ended"),
             Msg::Stale => self.look(cx),
             Msg::Listed(lists) => self.listed(lists, cx),
-            Msg::StateChanged => self.news(cx),
+            Msg::StateChanged => self.take_changes(cx),
             Msg::Forgotten(_) => {}
             Msg::Goodbye => cx.exit(),
         }

@@ -217,26 +217,26 @@ impl SessionsShared {
 
     /// Reports a departure to presence in the background. Retries until presence has recorded it, or until
     /// the lock and the entry have expired anyway.
-    pub(super) fn depart(self: &Arc<Self>, key: LockKey, fence: FencingToken, leave: bool, release: bool) {
+    pub(super) fn depart(self: &Arc<Self>, key: LockKey, token: FencingToken, leave: bool, release: bool) {
         let shared = self.clone();
         // Without a runtime the process is ending. The departure need not be reported then: the lock and the
         // entry expire because they are not renewed.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let told = async move { shared.report_departure(key, fence, leave, release).await };
+            let told = async move { shared.report_departure(key, token, leave, release).await };
             self.tasks.spawn_on(told, &runtime);
         }
     }
 
-    async fn report_departure(&self, key: LockKey, fence: FencingToken, leave: bool, release: bool) {
+    async fn report_departure(&self, key: LockKey, token: FencingToken, leave: bool, release: bool) {
         let (config, start) = (&self.context.config.presence, self.context.clock.now());
         let mut attempt = 0;
         loop {
             let reported = async {
                 if leave {
-                    self.presence.leave(&key, fence).await?;
+                    self.presence.leave(&key, token).await?;
                 }
                 if release {
-                    self.lock.release(&key, fence).await?;
+                    self.lock.release(&key, token).await?;
                 }
                 Ok::<_, PresenceError>(())
             };

@@ -14,7 +14,7 @@ use crate::actors::kernel::{
 /// Supervisor of the clients of a gateway.
 pub struct GatewaySupervisor {
     parts: Arc<GatewayParts>,
-    door: Arc<Acceptor>,
+    acceptor: Arc<Acceptor>,
     clients: usize,
 }
 
@@ -31,20 +31,20 @@ impl Message for Msg {
 }
 
 impl GatewaySupervisor {
-    pub fn new(parts: Arc<GatewayParts>, door: Arc<Acceptor>) -> Self {
-        Self { parts, door, clients: 0 }
+    pub fn new(parts: Arc<GatewayParts>, acceptor: Arc<Acceptor>) -> Self {
+        Self { parts, acceptor, clients: 0 }
     }
 
     /// Starts the actor of a client. It is never restarted: its end releases its user's lock and presence
     /// entry.
     fn admit(&mut self, arrival: NewConnection, cx: &mut Cx<Self>) {
-        let NewConnection { peer, line, admitted } = arrival;
+        let NewConnection { peer, queue, admitted } = arrival;
         let peer = Arc::new(peer);
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
-        let (name, parts, of_client) = (peer.connection.0.clone(), self.parts.clone(), line.clone());
+        let (name, parts, of_client) = (peer.connection.0.clone(), self.parts.clone(), queue.clone());
         let client =
             cx.spawn_child(name, spec, move || WsClient::new(parts.clone(), peer.clone(), of_client.clone()));
-        line.attach(client.clone());
+        queue.attach(client.clone());
         self.count(self.clients + 1);
         // A caller that is gone has dropped the writer of the queue, which ends the client.
         let _ = admitted.send(client);
@@ -62,7 +62,7 @@ impl Behaviour for GatewaySupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.count(0);
-        self.door.open(cx.me());
+        self.acceptor.open(cx.me());
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
@@ -76,7 +76,7 @@ impl Behaviour for GatewaySupervisor {
     }
 
     fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
-        self.door.close();
+        self.acceptor.close();
         StopAnswer::Now
     }
 
@@ -88,6 +88,6 @@ impl Behaviour for GatewaySupervisor {
 /// Closes the acceptor after a failure too: no client is admitted until the next incarnation opens it.
 impl Drop for GatewaySupervisor {
     fn drop(&mut self) {
-        self.door.close();
+        self.acceptor.close();
     }
 }

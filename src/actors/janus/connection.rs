@@ -49,7 +49,7 @@ pub struct JanusConnection {
     options: ConnectOptions,
     link: JanusShared,
     pulse: Arc<watch::Sender<Heartbeat>>,
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
     state: State,
     connection: Connection,
     attempt: u32,
@@ -121,7 +121,7 @@ impl JanusConnection {
             options,
             link,
             pulse,
-            news: None,
+            dirty: None,
             state: State::Offline,
             connection: 0,
             attempt: 0,
@@ -283,17 +283,17 @@ impl JanusConnection {
         }
     }
 
-    fn news(&mut self, cx: &mut Cx<Self>) {
-        let Some(news) = self.news.clone().map(|n| n.take()) else { return };
+    fn take_changes(&mut self, cx: &mut Cx<Self>) {
+        let Some(changes) = self.dirty.clone().map(|n| n.take()) else { return };
         if self.state == State::AwaitingStore
             && let Some(bridge) = self.link.bridge()
         {
             self.state = State::Listing;
             self.survey(bridge, cx);
         }
-        let all = if news.rebuilt { self.wanted() } else { Vec::new() };
-        let known = if news.rebuilt { self.rooms.ids() } else { Vec::new() };
-        for room in news.rooms.into_iter().chain(all).chain(known) {
+        let all = if changes.rebuilt { self.wanted() } else { Vec::new() };
+        let known = if changes.rebuilt { self.rooms.ids() } else { Vec::new() };
+        for room in changes.rooms.into_iter().chain(all).chain(known) {
             self.look_at(room, cx);
         }
     }
@@ -369,7 +369,7 @@ impl Behaviour for JanusConnection {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         self.link.set_bridge(None);
@@ -401,7 +401,7 @@ impl Behaviour for JanusConnection {
             }
             // From a connection that was given up.
             Msg::Connected(..) | Msg::Listed(..) | Msg::Down(..) | Msg::CanaryDue(..) | Msg::Canary(..) => {}
-            Msg::StateChanged => self.news(cx),
+            Msg::StateChanged => self.take_changes(cx),
             Msg::Finished(room) => self.finished(&room, cx),
         }
     }

@@ -39,7 +39,7 @@ pub struct MixerSupervisor {
     shared: MixerShared,
     pulse: Arc<watch::Sender<Heartbeat>>,
     counts: Arc<watch::Sender<ListenerCounts>>,
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
     ffmpeg: Option<Result<String, FfmpegUnusable>>,
 }
@@ -72,7 +72,7 @@ impl MixerSupervisor {
             shared: parts.shared,
             pulse: parts.pulse,
             counts: Arc::default(),
-            news: None,
+            dirty: None,
             rooms: RoomChildren::default(),
             ffmpeg: None,
         }
@@ -125,10 +125,10 @@ impl MixerSupervisor {
         });
     }
 
-    fn news(&mut self, cx: &mut Cx<Self>) {
-        let Some(news) = self.news.clone().map(|n| n.take()) else { return };
-        let mut rooms = news.rooms;
-        if news.rebuilt {
+    fn take_changes(&mut self, cx: &mut Cx<Self>) {
+        let Some(changes) = self.dirty.clone().map(|n| n.take()) else { return };
+        let mut rooms = changes.rooms;
+        if changes.rebuilt {
             let all = self.context.directory.rooms();
             let mine = all.iter().filter(|(_, view)| concerns(view, &self.context.me));
             rooms.extend(mine.map(|(room, _)| room.clone()));
@@ -190,7 +190,7 @@ impl Behaviour for MixerSupervisor {
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         let me = cx.me();
         // A supervisor that is gone needs no wake-up.
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         self.check_ffmpeg(cx);
@@ -199,7 +199,7 @@ impl Behaviour for MixerSupervisor {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::StateChanged => self.news(cx),
+            Msg::StateChanged => self.take_changes(cx),
             Msg::Checked(outcome) => self.checked(outcome, cx),
             Msg::Recheck => self.check_ffmpeg(cx),
             Msg::Finished(room) => {

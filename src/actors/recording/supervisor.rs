@@ -31,7 +31,7 @@ type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 pub struct RecordingSupervisor {
     context: Context,
     parts: RecordingParts,
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
     recorders: BTreeMap<RecordingId, (RoomId, ActorRef<recorder::Msg>)>,
     /// Recordings whose recorder is stopping.
     leaving: BTreeSet<RecordingId>,
@@ -68,7 +68,7 @@ impl RecordingSupervisor {
         Self {
             context,
             parts,
-            news: None,
+            dirty: None,
             recorders: BTreeMap::new(),
             leaving: BTreeSet::new(),
             asking: BTreeSet::new(),
@@ -112,12 +112,12 @@ impl RecordingSupervisor {
         }
     }
 
-    fn news(&mut self, cx: &mut Cx<Self>) {
-        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
-        if news.rebuilt {
+    fn take_changes(&mut self, cx: &mut Cx<Self>) {
+        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
+        if changes.rebuilt {
             return self.look_at_all(cx);
         }
-        for room in news.rooms {
+        for room in changes.rooms {
             self.look_at_room(&room, cx);
         }
     }
@@ -228,7 +228,7 @@ impl Behaviour for RecordingSupervisor {
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         // A supervisor that is gone needs no wake-up.
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         let store = self.context.store.clone();
@@ -245,7 +245,7 @@ impl Behaviour for RecordingSupervisor {
                 self.apply(event, cx);
                 self.read_on(changes, cx);
             }
-            Msg::StateChanged => self.news(cx),
+            Msg::StateChanged => self.take_changes(cx),
             Msg::Asked(room, outcome) => {
                 self.asking.remove(&room);
                 if let WriteOutcome::Failed(failure) = outcome {

@@ -15,7 +15,7 @@ use crate::rooms::dirty_rooms::DirtyRooms;
 pub struct RelaySupervisor {
     context: Context,
     relays: Arc<EdgeCache>,
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
     wanted: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
 }
@@ -41,12 +41,12 @@ impl Message for Msg {
 
 impl RelaySupervisor {
     pub fn new(context: Context, relays: Arc<EdgeCache>) -> Self {
-        Self { context, relays, news: None, wanted: None, rooms: RoomChildren::default() }
+        Self { context, relays, dirty: None, wanted: None, rooms: RoomChildren::default() }
     }
 
-    fn news(&mut self) {
-        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
-        let rooms = if news.rebuilt { self.rooms.ids() } else { news.rooms.into_iter().collect() };
+    fn take_changes(&mut self) {
+        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
+        let rooms = if changes.rebuilt { self.rooms.ids() } else { changes.rooms.into_iter().collect() };
         for room in rooms {
             if let Some(child) = self.rooms.get(&room) {
                 let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
@@ -75,7 +75,7 @@ impl Behaviour for RelaySupervisor {
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         // A supervisor that is gone needs no wake-up.
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         let me = cx.me();
@@ -90,7 +90,7 @@ impl Behaviour for RelaySupervisor {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::StateChanged => self.news(),
+            Msg::StateChanged => self.take_changes(),
             Msg::Wanted => self.wanted(cx),
             Msg::Idle(room) => {
                 if self.relays.forget_idle(&room) {

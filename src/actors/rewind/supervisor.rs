@@ -17,7 +17,7 @@ use crate::rooms::dirty_rooms::DirtyRooms;
 pub struct RewindSupervisor {
     context: Context,
     parts: RewindParts,
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
     /// True once the files of an earlier process are erased.
     clean: bool,
@@ -43,14 +43,14 @@ impl Message for Msg {
 
 impl RewindSupervisor {
     pub fn new(context: Context, parts: RewindParts) -> Self {
-        Self { context, parts, news: None, rooms: RoomChildren::default(), clean: false }
+        Self { context, parts, dirty: None, rooms: RoomChildren::default(), clean: false }
     }
 
-    fn news(&mut self, cx: &mut Cx<Self>) {
-        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
-        match news.rebuilt {
+    fn take_changes(&mut self, cx: &mut Cx<Self>) {
+        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
+        match changes.rebuilt {
             true => self.look_at_all(cx),
-            false => news.rooms.into_iter().for_each(|room| self.look_at(room, cx)),
+            false => changes.rooms.into_iter().for_each(|room| self.look_at(room, cx)),
         }
     }
 
@@ -88,7 +88,7 @@ impl Behaviour for RewindSupervisor {
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         // A supervisor that is gone needs no wake-up.
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         // The folders have random names, so a window that is opened now is a new one.
@@ -99,7 +99,7 @@ impl Behaviour for RewindSupervisor {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::StateChanged => self.news(cx),
+            Msg::StateChanged => self.take_changes(cx),
             Msg::Cleaned(cleaned) => {
                 if let Err(error) = cleaned {
                     tracing::warn!(%error, "rewind media of an earlier process could not be erased");

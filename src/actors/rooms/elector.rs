@@ -176,10 +176,10 @@ impl Elector {
             Housekeeper::new(context.clone(), service.clone(), ages.clone(), presence.clone())
         });
         let (context, service) = (self.context.clone(), self.service.clone());
-        let fence = LeaderGuard { key: LEADER.to_owned(), revision };
-        let (steady, guard) = (self.steady.subscribe(), fence.clone());
+        let guard = LeaderGuard { key: LEADER.to_owned(), revision };
+        let (steady, of_failover) = (self.steady.subscribe(), guard.clone());
         cx.spawn_child(TEAM[1], ChildSpec::worker(), move || {
-            FailoverActor::new(context.clone(), service.clone(), fence.clone(), steady.clone())
+            FailoverActor::new(context.clone(), service.clone(), of_failover.clone(), steady.clone())
         });
         let (context, webhooks) = (self.context.clone(), self.webhooks.clone());
         let ledger = self.service.ledger().clone();

@@ -34,10 +34,10 @@ const SHOWN: usize = 20;
 pub struct FailoverActor {
     context: Context,
     service: Arc<RoomService>,
-    fence: LeaderGuard,
+    guard: LeaderGuard,
     steady: watch::Receiver<StoreStability>,
     rules: FailoverPolicy,
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
     busy: bool,
     /// Pause after a failed move, which was decided on outdated state, until the watch shows the change. Also
     /// the pause after a cordon label was written.
@@ -73,7 +73,7 @@ impl FailoverActor {
     pub fn new(
         context: Context,
         service: Arc<RoomService>,
-        fence: LeaderGuard,
+        guard: LeaderGuard,
         steady: watch::Receiver<StoreStability>,
     ) -> Self {
         let rooms = &context.config.rooms;
@@ -81,10 +81,10 @@ impl FailoverActor {
         Self {
             context,
             service,
-            fence,
+            guard,
             steady,
             rules,
-            news: None,
+            dirty: None,
             busy: false,
             retry: Retry::default(),
             waits: Vec::new(),
@@ -109,10 +109,10 @@ impl FailoverActor {
         self.timer = until.map(|until| cx.after(until.saturating_sub(now), Msg::Look));
         if !moves.is_empty() {
             self.busy = true;
-            cx.run(make(self.service.clone(), self.fence.clone(), moves), Msg::Moved);
+            cx.run(make(self.service.clone(), self.guard.clone(), moves), Msg::Moved);
         } else if !drained.is_empty() {
             self.busy = true;
-            cx.run(mark(self.service.clone(), self.fence.clone(), drained), Msg::Marked);
+            cx.run(mark(self.service.clone(), self.guard.clone(), drained), Msg::Marked);
         }
     }
 
@@ -161,13 +161,13 @@ impl FailoverActor {
 
 async fn make(
     service: Arc<RoomService>,
-    fence: LeaderGuard,
+    guard: LeaderGuard,
     moves: Vec<Reassignment>,
 ) -> Vec<(Reassignment, Result<Option<Epoch>, RoomError>)> {
     let one = |order: Reassignment| {
-        let (service, fence) = (&service, &fence);
+        let (service, guard) = (&service, &guard);
         async move {
-            let outcome = service.reassign(fence, &order).await;
+            let outcome = service.reassign(guard, &order).await;
             (order, outcome)
         }
     };
@@ -176,11 +176,11 @@ async fn make(
 
 async fn mark(
     service: Arc<RoomService>,
-    fence: LeaderGuard,
+    guard: LeaderGuard,
     drained: Vec<DrainedLabel>,
 ) -> Result<(), RoomError> {
     for module in &drained {
-        service.mark_drained(&fence, module).await?;
+        service.mark_drained(&guard, module).await?;
     }
     Ok(())
 }
@@ -192,7 +192,7 @@ impl Behaviour for FailoverActor {
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.listen(cx);
         let me = cx.me();
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         self.step(cx);
@@ -202,7 +202,7 @@ impl Behaviour for FailoverActor {
         match msg {
             Msg::StateChanged => {
                 // The set of changed rooms does not matter: all rooms are checked.
-                self.news.as_ref().map(DirtyRooms::take);
+                self.dirty.as_ref().map(DirtyRooms::take);
             }
             Msg::ModulesChanged => self.listen(cx),
             Msg::Look => {}

@@ -52,7 +52,7 @@ pub struct Housekeeper {
     /// `None` on a node without presence: then no broadcast ends for lack of anchors.
     presence: Option<Arc<dyn Presence>>,
     /// Changed rooms.
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
 }
 
 struct TaskResult {
@@ -110,7 +110,7 @@ impl Housekeeper {
             last_error: None,
             timer: None,
             presence,
-            news: None,
+            dirty: None,
         }
     }
 
@@ -183,7 +183,7 @@ impl Housekeeper {
     }
 
     fn acted(&mut self, due: HousekeepingTask, outcome: Result<bool, RoomError>) {
-        let (room, action, reason) = (&due.room, due.chore.as_str(), &due.reason);
+        let (room, action, reason) = (&due.room, due.action.as_str(), &due.reason);
         match outcome {
             Ok(true) => {
                 tracing::info!(%room, action, reason, "housekeeping action done");
@@ -235,7 +235,7 @@ async fn count(
 
 async fn act(service: &RoomService, context: &Context, due: &HousekeepingTask) -> Result<bool, RoomError> {
     let room = &due.room;
-    match &due.chore {
+    match &due.action {
         HousekeepingAction::Expire(expiry) => service.expire(room, &due.view, *expiry).await,
         HousekeepingAction::FinishRemoval => {
             service.finish_removal(room, due.clock).await.map(|removal| removal == Removal::Done)
@@ -257,7 +257,7 @@ impl Behaviour for Housekeeper {
         self.listen(cx);
         let me = cx.me();
         // The wake-up may fail if this actor is gone; it needs none then.
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("rooms_changed", Msg::RoomsChanged);
         }));
         self.round(cx);
@@ -271,10 +271,10 @@ impl Behaviour for Housekeeper {
                 self.hurry(cx);
             }
             Msg::RoomsChanged => {
-                let news = self.news.as_ref().map(DirtyRooms::take);
+                let changes = self.dirty.as_ref().map(DirtyRooms::take);
                 let directory = &self.context.directory;
                 let is_timed = |room: &RoomId| directory.room(room).is_some_and(|view| is_timed(&view));
-                if news.is_some_and(|news| news.rebuilt || news.rooms.iter().any(is_timed)) {
+                if changes.is_some_and(|changes| changes.rebuilt || changes.rooms.iter().any(is_timed)) {
                     self.hurry(cx);
                 }
             }
@@ -300,7 +300,7 @@ impl Behaviour for Housekeeper {
 
     fn observe(&self) -> ActorState {
         let done = self.done.iter().map(|TaskResult { at, due }| {
-            json!({ "at": at, "room": due.room, "action": due.chore.as_str(), "reason": due.reason })
+            json!({ "at": at, "room": due.room, "action": due.action.as_str(), "reason": due.reason })
         });
         let odd = self.context.directory.odd_keys();
         let odd = odd.iter().take(SHOWN).map(|(key, what)| json!({ "key": key, "what": what }));

@@ -22,7 +22,7 @@ use crate::domain::reported_anchors::{PresentAnchor, reported};
 use crate::domain::roles;
 use crate::domain::signalling::DisplayName;
 use crate::domain::view::RoomView;
-use crate::presence::{MembersChanged, NewsStream, Presence, PresenceEntry, PresenceEvent};
+use crate::presence::{EventStream, MembersChanged, Presence, PresenceEntry, PresenceEvent};
 use crate::rooms::RoomService;
 use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::recordings::Recordings;
@@ -45,7 +45,7 @@ pub struct Reporter {
     rooms: BTreeSet<RoomId>,
     /// True if a recording may have become ready since the recordings were last examined.
     recordings_due: bool,
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
     busy: bool,
     examinations: u64,
     last_error: Option<String>,
@@ -55,7 +55,7 @@ pub struct Reporter {
 pub enum Msg {
     Tick,
     RoomsChanged,
-    Presence(NewsStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
+    Presence(EventStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
     Recordings(watch::Receiver<Option<Revision>>),
     /// Errors of an examination; empty if there were none.
     Examined(Vec<String>),
@@ -87,7 +87,7 @@ impl Reporter {
             recordings,
             rooms: BTreeSet::new(),
             recordings_due: false,
-            news: None,
+            dirty: None,
             busy: false,
             examinations: 0,
             last_error: None,
@@ -160,7 +160,7 @@ impl Reporter {
     }
 
     fn rooms_changed(&mut self) {
-        let Some(changed) = self.news.as_ref().map(DirtyRooms::take) else { return };
+        let Some(changed) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
         self.recordings_due = true;
         self.rooms.extend(changed.rooms);
         if changed.rebuilt {
@@ -200,7 +200,7 @@ fn present(view: &RoomView, member: PresenceEntry) -> PresentAnchor {
     }
 }
 
-fn next_presence(mut stream: NewsStream<MembersChanged>, cx: &mut Cx<Reporter>) {
+fn next_presence(mut stream: EventStream<MembersChanged>, cx: &mut Cx<Reporter>) {
     let next = async move {
         let event = stream.next().await;
         (stream, event)
@@ -224,7 +224,7 @@ impl Behaviour for Reporter {
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         // The wake-up may fail if this actor is gone; it needs none then.
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("rooms_changed", Msg::RoomsChanged);
         }));
         if let Some(presence) = &self.presence {

@@ -24,7 +24,7 @@ pub struct SchedulerActor {
     busy: bool,
     last_error: Option<String>,
     timer: Option<Timer>,
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
 }
 
 pub enum Msg {
@@ -54,7 +54,7 @@ impl SchedulerActor {
             busy: false,
             last_error: None,
             timer: None,
-            news: None,
+            dirty: None,
         }
     }
 
@@ -118,7 +118,7 @@ impl Behaviour for SchedulerActor {
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         // The wake-up may fail if this actor is gone; it needs none then.
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("rooms_changed", Msg::RoomsChanged);
         }));
         self.round(cx);
@@ -128,7 +128,7 @@ impl Behaviour for SchedulerActor {
         match msg {
             Msg::Round => self.round(cx),
             Msg::RoomsChanged => {
-                let changed = self.news.as_ref().map(DirtyRooms::take);
+                let changed = self.dirty.as_ref().map(DirtyRooms::take);
                 let directory = &self.context.directory;
                 let is_scheduled =
                     |room: &RoomId| directory.room(room).is_some_and(|view| view.starts_at().is_some());

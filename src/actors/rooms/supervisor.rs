@@ -27,7 +27,7 @@ pub struct RoomSupervisor {
     presence: Option<Arc<dyn Presence>>,
     webhooks: Arc<Webhooks>,
     recordings: Arc<Recordings>,
-    news: Option<DirtyRooms>,
+    dirty: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
 }
 
@@ -56,13 +56,13 @@ impl RoomSupervisor {
         recordings: Arc<Recordings>,
     ) -> Self {
         let rooms = RoomChildren::default();
-        Self { context, service, ages, presence, webhooks, recordings, news: None, rooms }
+        Self { context, service, ages, presence, webhooks, recordings, dirty: None, rooms }
     }
 
-    fn news(&mut self, cx: &mut Cx<Self>) {
-        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
-        let mut rooms = news.rooms;
-        if news.rebuilt {
+    fn take_changes(&mut self, cx: &mut Cx<Self>) {
+        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
+        let mut rooms = changes.rooms;
+        if changes.rebuilt {
             let known = self.context.directory.rooms();
             self.ages.with(|ages| ages.retain(&known));
             rooms.extend(known.keys().cloned());
@@ -129,14 +129,14 @@ impl Behaviour for RoomSupervisor {
         });
         let me = cx.me();
         // The wake-up may fail if this supervisor is gone; it needs none then.
-        self.news = Some(self.context.subscribe(move || {
+        self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::StateChanged => self.news(cx),
+            Msg::StateChanged => self.take_changes(cx),
             Msg::Finished(room) => {
                 // The room may have been started again since the actor reported.
                 if !self.is_live(&room) {

@@ -28,12 +28,12 @@ pub const STAGES: &str = "stentor:stages";
 pub const GATEWAY_PREFIX: &str = "stentor:gateway:";
 pub const REPLACED_PREFIX: &str = "stentor:replaced:";
 
-pub fn lock(seat: &LockKey) -> String {
-    format!("stentor:lock:{}:{}", seat.room, seat.user)
+pub fn lock(key: &LockKey) -> String {
+    format!("stentor:lock:{}:{}", key.room, key.user)
 }
 
-pub fn mark(seat: &LockKey) -> String {
-    format!("stentor:fence:{}:{}", seat.room, seat.user)
+pub fn mark(key: &LockKey) -> String {
+    format!("stentor:fence:{}:{}", key.room, key.user)
 }
 
 pub fn gateway(gateway: &GatewayIncarnation) -> String {

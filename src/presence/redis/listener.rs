@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::domain::restart::Backoff;
-use crate::presence::{NEWS_KEPT, NewsStream, PresenceEvent, news};
+use crate::presence::{EVENTS_KEPT, EventStream, PresenceEvent, events};
 
 /// Interval of pings, which distinguish an idle connection from a dead one.
 const PING_EVERY: Duration = Duration::from_secs(2);
@@ -32,10 +32,10 @@ pub(super) fn listen<T: Clone + Send + 'static>(
     channel: String,
     timeout: Duration,
     read: fn(&str) -> Option<T>,
-) -> NewsStream<T> {
-    let (heard, listening) = broadcast::channel(NEWS_KEPT);
+) -> EventStream<T> {
+    let (heard, listening) = broadcast::channel(EVENTS_KEPT);
     tokio::spawn(Listener { client, channel, timeout, read, heard }.run());
-    news(listening)
+    events(listening)
 }
 
 impl<T: Clone + Send + 'static> Listener<T> {
@@ -89,8 +89,8 @@ impl<T: Clone + Send + 'static> Listener<T> {
         }
     }
 
-    fn tell(&self, news: PresenceEvent<T>) {
+    fn tell(&self, event: PresenceEvent<T>) {
         // An error means that the last receiver is gone; `run` then ends.
-        let _ = self.heard.send(news);
+        let _ = self.heard.send(event);
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use self::link::{Failure, Link};
 use super::{
-    Acquisition, ConnectionLock, Lifetimes, LockReplaced, MembersChanged, NewsStream, Presence,
+    Acquisition, ConnectionLock, EventStream, Lifetimes, LockReplaced, MembersChanged, Presence,
     PresenceEntry, PresenceError, RenewOutcome, SignOfLife,
 };
 use crate::domain::connection::{
@@ -99,46 +99,46 @@ impl RedisPresence {
 impl ConnectionLock for RedisPresence {
     async fn acquire(
         &self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError> {
         let attempt = format!("{:032x}", rand::random::<u128>());
-        let answer = self.inner.acquire(seat, holder, policy, &attempt).await;
+        let answer = self.inner.acquire(key, holder, policy, &attempt).await;
         if answer.as_ref().is_err_and(|failure| failure.sent && failure.error.is_retryable()) {
-            tokio::spawn(self.inner.clone().withdraw(seat.clone(), attempt));
+            tokio::spawn(self.inner.clone().withdraw(key.clone(), attempt));
         }
-        let (fence, claim, gateway, connection, client) = answer?;
+        let (token, claim, gateway, connection, client) = answer?;
         let before = || stored_holder(&gateway, &connection, &client);
         match claim.as_str() {
             "refused" => Ok(Acquisition::Held { by: before()? }),
             "withdrawn" => Err(PresenceError::Unavailable("the request was withdrawn".into())),
-            "replaces" => Ok(Acquisition::Acquired { fence: FencingToken(fence), replaced: Some(before()?) }),
-            _ => Ok(Acquisition::Acquired { fence: FencingToken(fence), replaced: None }),
+            "replaces" => Ok(Acquisition::Acquired { token: FencingToken(token), replaced: Some(before()?) }),
+            _ => Ok(Acquisition::Acquired { token: FencingToken(token), replaced: None }),
         }
     }
 
     async fn renew(
         &self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
-        fence: FencingToken,
+        token: FencingToken,
     ) -> Result<RenewOutcome, PresenceError> {
         let Inner { link, options, scripts, .. } = &*self.inner;
         let mut call = scripts.renew.prepare_invoke();
-        call.key(keys::lock(seat)).key(keys::mark(seat)).key(keys::gateway(&holder.gateway));
-        call.arg(fence.0).arg(holder.gateway.to_string()).arg(&holder.connection.0).arg(client_text(holder));
+        call.key(keys::lock(key)).key(keys::mark(key)).key(keys::gateway(&holder.gateway));
+        call.arg(token.0).arg(holder.gateway.to_string()).arg(&holder.connection.0).arg(client_text(holder));
         let Lifetimes { lock, gateway, .. } = options.lifetimes;
         call.arg(ms(lock)).arg(ms(options.lifetimes.mark())).arg(ms(gateway));
         let ours: bool = link.run(&call).await?;
         Ok(if ours { RenewOutcome::StillOurs } else { RenewOutcome::Lost })
     }
 
-    async fn release(&self, seat: &LockKey, fence: FencingToken) -> Result<ReleaseOutcome, PresenceError> {
+    async fn release(&self, key: &LockKey, token: FencingToken) -> Result<ReleaseOutcome, PresenceError> {
         let Inner { link, options, scripts, .. } = &*self.inner;
         let mut call = scripts.release.prepare_invoke();
-        call.key(keys::lock(seat)).key(keys::mark(seat));
-        call.arg(fence.0).arg(fence.over().0).arg(ms(options.lifetimes.mark()));
+        call.key(keys::lock(key)).key(keys::mark(key));
+        call.arg(token.0).arg(token.over().0).arg(ms(options.lifetimes.mark()));
         let freed: bool = link.run(&call).await?;
         Ok(if freed { ReleaseOutcome::Freed } else { ReleaseOutcome::NotOurs })
     }
@@ -151,7 +151,7 @@ impl ConnectionLock for RedisPresence {
         Ok(if known { SignOfLife::Known } else { SignOfLife::Anew })
     }
 
-    fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced> {
+    fn replacements(&self, gateway: &GatewayIncarnation) -> EventStream<LockReplaced> {
         self.inner.listen(keys::replaced_channel(gateway), |text| serde_json::from_str(text).ok())
     }
 }
@@ -180,15 +180,15 @@ impl Presence for RedisPresence {
         written(&link.run::<String>(&self.inner.write_call(&scripts.update, room, member)?).await?)
     }
 
-    async fn leave(&self, seat: &LockKey, fence: FencingToken) -> Result<UpdateOutcome, PresenceError> {
+    async fn leave(&self, key: &LockKey, token: FencingToken) -> Result<UpdateOutcome, PresenceError> {
         let Inner { link, scripts, .. } = &*self.inner;
-        let mut call = seat_call(&scripts.leave, seat);
-        written(&link.run::<String>(call.arg(fence.0)).await?)
+        let mut call = lock_call(&scripts.leave, key);
+        written(&link.run::<String>(call.arg(token.0)).await?)
     }
 
-    async fn forget(&self, seat: &LockKey) -> Result<(), PresenceError> {
+    async fn forget(&self, key: &LockKey) -> Result<(), PresenceError> {
         let Inner { link, scripts, .. } = &*self.inner;
-        Ok(link.run(&seat_call(&scripts.forget, seat)).await?)
+        Ok(link.run(&lock_call(&scripts.forget, key)).await?)
     }
 
     async fn list(&self, room: &RoomId) -> Result<Vec<PresenceEntry>, PresenceError> {
@@ -205,7 +205,7 @@ impl Presence for RedisPresence {
         Ok(link.run(&room_call(&scripts.remove_room, room)).await?)
     }
 
-    fn subscribe(&self) -> NewsStream<MembersChanged> {
+    fn subscribe(&self) -> EventStream<MembersChanged> {
         self.inner
             .listen(keys::CHANGED.to_owned(), |room| Some(MembersChanged { room: RoomId::new(room).ok()? }))
     }
@@ -218,7 +218,7 @@ type AcquireAnswer = (u64, String, String, String, String);
 impl Inner {
     async fn acquire(
         &self,
-        seat: &LockKey,
+        key: &LockKey,
         holder: &Holder,
         policy: Duplicate,
         attempt: &str,
@@ -229,23 +229,23 @@ impl Inner {
         };
         let lifetimes = &self.options.lifetimes;
         let mut call = self.scripts.acquire.prepare_invoke();
-        call.key(keys::lock(seat)).key(keys::mark(seat)).key(keys::gateway(&holder.gateway));
+        call.key(keys::lock(key)).key(keys::mark(key)).key(keys::gateway(&holder.gateway));
         call.key(keys::withdrawn(attempt));
         call.arg(holder.gateway.to_string()).arg(&holder.connection.0).arg(client_text(holder));
         call.arg(attempt).arg(policy);
         call.arg(ms(lifetimes.lock)).arg(ms(lifetimes.mark())).arg(ms(lifetimes.gateway));
         call.arg(keys::GATEWAY_PREFIX).arg(keys::REPLACED_PREFIX);
-        call.arg(seat.room.as_str()).arg(seat.user.as_str());
+        call.arg(key.room.as_str()).arg(key.user.as_str());
         self.link.run(&call).await
     }
 
     /// Withdraws an acquisition without a response. It may have been applied, or may still be applied when
     /// Redis responds again. Nothing would renew or release that lock, so it would block its own user for a
     /// whole lock lifetime.
-    async fn withdraw(self: Arc<Self>, seat: LockKey, attempt: String) {
+    async fn withdraw(self: Arc<Self>, key: LockKey, attempt: String) {
         let Lifetimes { lock, .. } = self.options.lifetimes;
         let mut call = self.scripts.withdraw.prepare_invoke();
-        call.key(keys::lock(&seat)).key(keys::mark(&seat)).key(keys::withdrawn(&attempt));
+        call.key(keys::lock(&key)).key(keys::mark(&key)).key(keys::withdrawn(&attempt));
         call.arg(&attempt).arg(ms(lock)).arg(ms(self.options.lifetimes.mark()));
         let give_up = Instant::now() + lock;
         while Instant::now() < give_up {
@@ -260,7 +260,7 @@ impl Inner {
         &self,
         channel: String,
         read: fn(&str) -> Option<T>,
-    ) -> NewsStream<T> {
+    ) -> EventStream<T> {
         listener::listen(self.client.clone(), channel, self.options.request_timeout, read)
     }
 
@@ -270,10 +270,10 @@ impl Inner {
         room: &RoomId,
         member: &PresenceEntry,
     ) -> Result<ScriptInvocation<'a>, PresenceError> {
-        let seat = LockKey { room: room.clone(), user: member.user_id.clone() };
+        let key = LockKey { room: room.clone(), user: member.user_id.clone() };
         let value = serde_json::to_string(member).map_err(|_| unreadable("member"))?;
-        let mut call = seat_call(script, &seat);
-        call.arg(member.fence.0).arg(value).arg(ms(self.options.lifetimes.member));
+        let mut call = lock_call(script, &key);
+        call.arg(member.token.0).arg(value).arg(ms(self.options.lifetimes.member));
         Ok(call)
     }
 }
@@ -303,10 +303,10 @@ fn room_call<'a>(script: &'a Script, room: &RoomId) -> ScriptInvocation<'a> {
     call
 }
 
-fn seat_call<'a>(script: &'a Script, seat: &LockKey) -> ScriptInvocation<'a> {
-    let mut call = room_call(script, &seat.room);
-    let member = format!("{}{}", keys::member_prefix(&seat.room), seat.user);
-    call.key(member).key(keys::mark(seat)).arg(seat.user.as_str());
+fn lock_call<'a>(script: &'a Script, key: &LockKey) -> ScriptInvocation<'a> {
+    let mut call = room_call(script, &key.room);
+    let member = format!("{}{}", keys::member_prefix(&key.room), key.user);
+    call.key(member).key(keys::mark(key)).arg(key.user.as_str());
     call
 }
 

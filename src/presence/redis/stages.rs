@@ -12,7 +12,7 @@ use super::{RedisPresence, keys, listener};
 use crate::domain::ids::RoomId;
 use crate::domain::stage::{Event, HistoryId, Stage};
 use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
-use crate::presence::{NewsStream, PresenceError};
+use crate::presence::{EventStream, PresenceError};
 
 /// Time after its last change at which Redis deletes a stage. Longer than the default lifetime of rooms.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -87,7 +87,7 @@ impl StageStore for RedisPresence {
         Ok(())
     }
 
-    fn follow(&self) -> NewsStream<StageMessage> {
+    fn follow(&self) -> EventStream<StageMessage> {
         let read = |text: &str| serde_json::from_str(text).ok();
         let inner = &self.inner;
         listener::listen(inner.client.clone(), keys::STAGES.into(), inner.options.request_timeout, read)

@@ -113,7 +113,7 @@ impl World {
             waiting: Default::default(),
             has_left: false,
             is_closed: false,
-            fence: None,
+            token: None,
             joined: None,
             media: None,
         };
@@ -182,7 +182,7 @@ impl World {
         let mut keys = BTreeSet::new();
         for (n, number, connection) in self.connections() {
             let it = format!("connection {number} of {:?} on {}", connection.key, self.nodes[n].id);
-            let Connection { key, grant, waiting, fence, media, .. } = connection;
+            let Connection { key, grant, waiting, token, media, .. } = connection;
             if connection.is_closed {
                 return Err(format!("{it} is closed and not over"));
             }
@@ -196,7 +196,7 @@ impl World {
             if let Err(code) = grant.admit(&key.user, &view, self.wall()) {
                 return Err(format!("{it} should be closed: {}", code.reason()));
             }
-            if fence.is_none() || self.presence.newest.get(key) != fence.as_ref() {
+            if token.is_none() || self.presence.newest.get(key) != token.as_ref() {
                 return Err(format!("{it} has no lock"));
             }
             let Some((_, place)) = media else { continue };
@@ -205,7 +205,7 @@ impl World {
             }
             let entries = done(self.presence.at(self.now).list(&key.room));
             let entry = entries.iter().find(|entry| entry.user_id == key.user);
-            if entry.map(|entry| entry.fence) != *fence {
+            if entry.map(|entry| entry.token) != *token {
                 return Err(format!("{it} has {entry:?} in presence"));
             }
         }

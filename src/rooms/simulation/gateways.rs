@@ -66,7 +66,7 @@ pub struct Connection {
     /// True if the newest of the calls `join` and `leave` was `leave`.
     pub has_left: bool,
     pub is_closed: bool,
-    pub fence: Option<FencingToken>,
+    pub token: Option<FencingToken>,
     /// Media session that the client session has joined, but does not follow yet.
     pub joined: Option<JanusAssignment>,
     /// Media session that the client session follows, with its number.
@@ -89,7 +89,7 @@ pub struct PresenceCall {
 #[derive(Debug, Clone)]
 pub struct Departure {
     key: LockKey,
-    fence: FencingToken,
+    token: FencingToken,
     leave: bool,
     release: bool,
     until: Duration,
@@ -118,9 +118,9 @@ impl SharedPresence {
     }
 
     /// Checks that no newer connection has acquired the lock of an accepted write.
-    fn judge(&self, key: &LockKey, fence: FencingToken, what: &str) {
+    fn judge(&self, key: &LockKey, token: FencingToken, what: &str) {
         let newest = self.newest.get(key);
-        assert!(newest.is_none_or(|newest| *newest <= fence), "{what} under {fence:?} after {newest:?}");
+        assert!(newest.is_none_or(|newest| *newest <= token), "{what} under {token:?} after {newest:?}");
     }
 }
 
@@ -133,7 +133,7 @@ pub fn done<T>(request: impl Future<Output = Result<T, PresenceError>>) -> T {
 fn failed(effect: &Effect) -> SessionInput {
     match effect {
         Effect::Acquire { .. } => SessionInput::Acquired(Err(Unavailable)),
-        Effect::Renew { fence, .. } => SessionInput::Renewed { fence: *fence, outcome: Err(Unavailable) },
+        Effect::Renew { token, .. } => SessionInput::Renewed { token: *token, outcome: Err(Unavailable) },
         Effect::ListMembers(waiter) => SessionInput::Listed(*waiter, Err(Unavailable)),
         Effect::Enter { .. } => SessionInput::Entered(Err(Unavailable)),
         Effect::Update(_) => SessionInput::Updated(Err(Unavailable)),
@@ -167,7 +167,7 @@ impl World {
 
     /// Tells the sessions of a room that it may have changed, and ends the media sessions of an assignment
     /// that is over.
-    pub fn gateway_news(&mut self, n: usize, room: &RoomId) {
+    pub fn gateway_changed(&mut self, n: usize, room: &RoomId) {
         let view = self.nodes[n].view(room);
         let Some(side) = &self.nodes[n].gateway else { return };
         let of_room = side.connections.iter().filter(|(_, connection)| connection.key.room == *room);
@@ -233,8 +233,8 @@ impl World {
         let Some(key) = self.connection(n, number).map(|connection| connection.key.clone()) else { return };
         let at = self.surroundings(n, &key.room);
         let Some(connection) = self.connection(n, number) else { return };
-        if let SessionInput::Acquired(Ok(LockOutcome::Ours(fence))) = &input {
-            connection.fence = Some(*fence);
+        if let SessionInput::Acquired(Ok(LockOutcome::Ours(token))) = &input {
+            connection.token = Some(*token);
         }
         for effect in connection.session.handle(input, &at) {
             self.run_effect(n, number, &key, effect);
@@ -282,9 +282,9 @@ impl World {
                 let delay = self.random.ms(10..300);
                 self.input_after(delay, n, Input::MediaJoin { connection: number, resume });
             }
-            Effect::Depart { fence, leave, release } => {
+            Effect::Depart { token, leave, release } => {
                 let until = self.now + LIFETIMES.lock.max(LIFETIMES.member);
-                let departure = Departure { key: key.clone(), fence, leave, release, until };
+                let departure = Departure { key: key.clone(), token, leave, release, until };
                 let delay = self.random.ms(1..20);
                 self.input_after(delay, n, Input::Depart(Box::new(departure)));
             }
@@ -359,33 +359,33 @@ impl World {
         match effect.clone() {
             Effect::Acquire { client } => match done(backend.acquire(key, &holder(client), policy)) {
                 Acquisition::Held { .. } => SessionInput::Acquired(Ok(LockOutcome::Taken)),
-                Acquisition::Acquired { fence, replaced } => {
-                    let before = self.presence.newest.insert(key.clone(), fence);
-                    assert!(before.is_none_or(|before| before < fence), "{fence:?} follows {before:?}");
+                Acquisition::Acquired { token, replaced } => {
+                    let before = self.presence.newest.insert(key.clone(), token);
+                    assert!(before.is_none_or(|before| before < token), "{token:?} follows {before:?}");
                     replaced.into_iter().for_each(|holder| self.tell_replaced(&holder));
-                    SessionInput::Acquired(Ok(LockOutcome::Ours(fence)))
+                    SessionInput::Acquired(Ok(LockOutcome::Ours(token)))
                 }
             },
-            Effect::Renew { client, fence } => {
-                let outcome = done(backend.renew(key, &holder(client), fence));
+            Effect::Renew { client, token } => {
+                let outcome = done(backend.renew(key, &holder(client), token));
                 if outcome == RenewOutcome::StillOurs {
-                    self.presence.judge(key, fence, "renewal");
-                    self.presence.newest.insert(key.clone(), fence);
+                    self.presence.judge(key, token, "renewal");
+                    self.presence.newest.insert(key.clone(), token);
                 }
-                SessionInput::Renewed { fence, outcome: Ok(outcome) }
+                SessionInput::Renewed { token, outcome: Ok(outcome) }
             }
             Effect::ListMembers(waiter) => SessionInput::Listed(waiter, Ok(done(backend.list(&key.room)))),
             Effect::Enter { entry, max_anchors } => {
                 let outcome = done(backend.join(&key.room, &entry, max_anchors));
                 if outcome == JoinOutcome::Ok {
-                    self.presence.judge(key, entry.fence, "entry");
+                    self.presence.judge(key, entry.token, "entry");
                 }
                 SessionInput::Entered(Ok(outcome))
             }
             Effect::Update(entry) => {
                 let outcome = done(backend.update(&key.room, &entry));
                 if outcome == UpdateOutcome::Ok {
-                    self.presence.judge(key, entry.fence, "update");
+                    self.presence.judge(key, entry.token, "update");
                 }
                 SessionInput::Updated(Ok(outcome))
             }
@@ -410,16 +410,16 @@ impl World {
         let is_lost = self.nodes[n].cut || self.presence.is_away || (!self.calm && self.random.chance(0.05));
         let arrives = !self.presence.is_away && (!is_lost || self.random.chance(0.5));
         if arrives {
-            let Departure { key, fence, leave, release, .. } = &departure;
+            let Departure { key, token, leave, release, .. } = &departure;
             let backend = self.presence.at(self.now);
-            let left = leave.then(|| done(backend.leave(key, *fence)));
-            let released = release.then(|| done(backend.release(key, *fence)));
+            let left = leave.then(|| done(backend.leave(key, *token)));
+            let released = release.then(|| done(backend.release(key, *token)));
             if left == Some(UpdateOutcome::Ok) {
-                self.presence.judge(key, *fence, "removal");
+                self.presence.judge(key, *token, "removal");
             }
             if released == Some(ReleaseOutcome::Freed) {
-                self.presence.judge(key, *fence, "release");
-                self.presence.newest.insert(key.clone(), fence.over());
+                self.presence.judge(key, *token, "release");
+                self.presence.newest.insert(key.clone(), token.over());
             }
         }
         if is_lost && self.now <= departure.until {

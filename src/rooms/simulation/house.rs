@@ -37,7 +37,7 @@ pub struct House {
 }
 
 struct Team {
-    fence: LeaderGuard,
+    guard: LeaderGuard,
     failover: FailoverPolicy,
     housekeeping: HousekeepingPolicy,
     under_way: usize,
@@ -56,7 +56,7 @@ impl Team {
         let limits =
             ExpiryLimits { never_started_after: Duration::from_secs(40), max_age: Duration::from_secs(3600) };
         Self {
-            fence: LeaderGuard { key: LEADER.into(), revision },
+            guard: LeaderGuard { key: LEADER.into(), revision },
             failover: FailoverPolicy::new(FailoverTimers::new(ms(500), TTL)),
             housekeeping: HousekeepingPolicy::new(limits, GRACE),
             under_way: 0,
@@ -70,7 +70,7 @@ impl World {
         let (now, wall) = (self.now, self.wall());
         let Some(house) = &mut self.nodes[n].house else { return };
         let leads = house.leadership.leads(now);
-        if leads != house.team.as_ref().map(|team| team.fence.revision) {
+        if leads != house.team.as_ref().map(|team| team.guard.revision) {
             house.team = leads.map(Team::new);
             self.note(|w| {
                 format!("{} {}", w.nodes[n].id, if leads.is_some() { "leads" } else { "leads no more" })
@@ -142,13 +142,13 @@ impl World {
         let mut asks = Vec::new();
         for order in moves {
             let view = rooms.get(&order.room).cloned().unwrap_or_default();
-            if let Some((txn, _)) = writes::moved(&team.fence, &order, &view) {
+            if let Some((txn, _)) = writes::moved(&team.guard, &order, &view) {
                 asks.push((Requester::Move { order: Box::new(order), judged: now }, txn));
             }
         }
         if asks.is_empty() {
             asks.extend(
-                drained.iter().map(|module| (Requester::Drained, writes::drained(&team.fence, module))),
+                drained.iter().map(|module| (Requester::Drained, writes::drained(&team.guard, module))),
             );
         }
         team.under_way = asks.len();
@@ -182,13 +182,13 @@ impl World {
         self.wake(n, TimedPart::Housekeeping, now + INTERVAL);
     }
 
-    fn act(&mut self, n: usize, HousekeepingTask { room, chore, view, clock, reason }: HousekeepingTask) {
+    fn act(&mut self, n: usize, HousekeepingTask { room, action, view, clock, reason }: HousekeepingTask) {
         let wall = self.wall();
         let ended = |admission| match admission {
             Ok(Admission::Accepted(write)) => Some(write),
             _ => None,
         };
-        let write = match &chore {
+        let write = match &action {
             HousekeepingAction::Expire(Expiry::TooOld | Expiry::Empty) => {
                 ended(admit_stop(&view, EndReason::MaxDuration, wall, GRACE))
             }
@@ -205,17 +205,21 @@ impl World {
             },
             HousekeepingAction::Sweep(left) => {
                 self.note(|w| format!("{} sweeps {room}: {reason}", w.nodes[n].id));
-                return self.ask(n, Requester::Chore, StoreRequest::Txn(writes::swept(&room, &view, left)));
+                return self.ask(
+                    n,
+                    Requester::Housekeeping,
+                    StoreRequest::Txn(writes::swept(&room, &view, left)),
+                );
             }
         };
         if let Some(write) = write {
-            self.note(|w| format!("{} keeps house, {} {room}: {reason}", w.nodes[n].id, chore.as_str()));
-            self.ask(n, Requester::Chore, StoreRequest::Txn(txn::txn(&room, &view, &write)));
+            self.note(|w| format!("{} as leader: {} {room}: {reason}", w.nodes[n].id, action.as_str()));
+            self.ask(n, Requester::Housekeeping, StoreRequest::Txn(txn::txn(&room, &view, &write)));
         }
     }
 
     /// Acts as the room actor that finishes the removal of a room.
-    pub fn room_news(&mut self, n: usize, room: &RoomId) {
+    pub fn room_changed(&mut self, n: usize, room: &RoomId) {
         let now = self.now;
         let node = &mut self.nodes[n];
         let view = node.view(room);

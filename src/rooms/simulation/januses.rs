@@ -50,7 +50,7 @@ impl JanusSide {
 
 impl World {
     /// Informs the room's actor of a change. Creates an actor for a room that is wanted and has none.
-    pub fn janus_news(&mut self, n: usize, room: &RoomId, whole: bool) {
+    pub fn janus_changed(&mut self, n: usize, room: &RoomId, whole: bool) {
         let node = &mut self.nodes[n];
         let (as_of, view, modules) = (node.as_of(), node.view(room), node.directory.modules());
         let wanted = concerns(&view, &node.id);
@@ -247,7 +247,7 @@ impl World {
         let wanted = rooms.iter().filter(|(_, view)| concerns(view, &me)).map(|(room, _)| room.clone());
         let new: std::collections::BTreeSet<RoomId> =
             wanted.chain(found.keys().cloned()).filter(|room| !known.contains(room)).collect();
-        known.iter().for_each(|room| self.janus_news(n, room, true));
+        known.iter().for_each(|room| self.janus_changed(n, room, true));
         for room in new {
             let found = found.remove(&room).unwrap_or_default();
             self.ensure_janus(n, &room, Some(found));

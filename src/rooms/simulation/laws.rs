@@ -72,7 +72,7 @@ impl World {
             Requester::MixerStore(room, _, effect) => self.judge_mixer(&me, room, effect),
             Requester::Move { order, judged } => {
                 self.laws.moves += 1;
-                self.judge_fence(&me, txn);
+                self.judge_guard(&me, txn);
                 let vanished = order.leaves.iter().filter(|d| d.cause == Cause::Vanished);
                 for Eviction { kind, from, .. } in vanished {
                     let heartbeat = keys::module(*kind, from, ModulePart::Heartbeat);
@@ -85,15 +85,15 @@ impl World {
                     assert!(!early, "{} leaves {from} although the store was away just now", order.room);
                 }
             }
-            Requester::Drained => self.judge_fence(&me, txn),
+            Requester::Drained => self.judge_guard(&me, txn),
             _ => {}
         }
     }
 
-    fn judge_fence(&self, me: &ModuleId, txn: &Txn) {
+    fn judge_guard(&self, me: &ModuleId, txn: &Txn) {
         let leader: Leader = serde_json::from_slice(self.store.get(LEADER).unwrap()).unwrap();
         assert_eq!(leader.id, *me, "one moves rooms who does not keep house");
-        assert!(txn.compares.iter().any(|compare| compare.key == LEADER), "a move without a fence");
+        assert!(txn.compares.iter().any(|compare| compare.key == LEADER), "a move without a leader guard");
     }
 
     fn open(&self, room: &RoomId, what: &str) -> LiveMeta {

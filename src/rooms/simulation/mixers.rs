@@ -84,7 +84,7 @@ fn policy(node: usize) -> MixerPolicy {
 }
 
 impl World {
-    pub fn mixer_news(&mut self, n: usize, room: &RoomId, whole: bool) {
+    pub fn mixer_changed(&mut self, n: usize, room: &RoomId, whole: bool) {
         let (number, incarnation) = (self.number(), self.nodes[n].incarnation());
         let node = &mut self.nodes[n];
         let (as_of, view) = (node.as_of(), node.view(room));

@@ -86,7 +86,7 @@ pub enum Requester {
     MixerStore(RoomId, u64, StoreEffect),
     Move { order: Box<Reassignment>, judged: Duration },
     Drained,
-    Chore,
+    Housekeeping,
     Removal(RoomId),
     User,
     Goodbye,

@@ -30,7 +30,7 @@ pub struct Relay {
 }
 
 impl World {
-    pub fn relay_news(&mut self, n: usize, room: &RoomId) {
+    pub fn relay_changed(&mut self, n: usize, room: &RoomId) {
         let node = &mut self.nodes[n];
         let (view, modules) = (node.view(room), node.directory.modules());
         let Some(relays) = &mut node.relays else { return };

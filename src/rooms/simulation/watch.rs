@@ -135,11 +135,11 @@ impl World {
     /// Notifies everything on the node that handles the room. `whole`: everything up to the revision seen has
     /// been delivered.
     pub fn touch(&mut self, n: usize, room: &RoomId, whole: bool) {
-        self.janus_news(n, room, whole);
-        self.mixer_news(n, room, whole);
-        self.room_news(n, room);
-        self.relay_news(n, room);
-        self.gateway_news(n, room);
+        self.janus_changed(n, room, whole);
+        self.mixer_changed(n, room, whole);
+        self.room_changed(n, room);
+        self.relay_changed(n, room);
+        self.gateway_changed(n, room);
     }
 
     /// Ends the connection of a watch; the node notices it.

@@ -248,7 +248,7 @@ impl World {
             TimedPart::Housekeeping => self.keep_house(n),
             TimedPart::Janus(room) => self.step_janus(n, &room),
             TimedPart::Mixer(room) => self.step_mixer(n, &room),
-            TimedPart::Room(room) => self.room_news(n, &room),
+            TimedPart::Room(room) => self.room_changed(n, &room),
             TimedPart::Relay(room) => self.step_relay(n, &room),
             TimedPart::Gateway => self.gateway_beat(n),
             TimedPart::Session(connection) => {
@@ -331,7 +331,7 @@ impl World {
             Requester::MixerStore(room, actor, effect) => self.mixer_stored(n, &room, actor, effect, answer),
             Requester::Move { .. } | Requester::Drained => self.team_done(n, answer),
             Requester::Removal(room) => self.removal_done(n, &room),
-            Requester::Chore | Requester::User | Requester::Goodbye => {}
+            Requester::Housekeeping | Requester::User | Requester::Goodbye => {}
         }
     }
 

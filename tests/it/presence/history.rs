@@ -63,9 +63,9 @@ enum Step {
 /// Result of an acquisition, with its owner. The fencing token itself differs between the backends.
 #[derive(Clone)]
 struct Grant {
-    seat: LockKey,
+    key: LockKey,
     holder: Holder,
-    fence: FencingToken,
+    token: FencingToken,
 }
 
 /// One backend and the grants it issued.
@@ -141,12 +141,12 @@ impl<S: Subject> Side<S> {
             Step::Acquire { user, who, replace } => self.acquire(*user, *who, *replace).await,
             Step::Renew { of } => match self.grant(*of) {
                 Some(g) => {
-                    format!("{:?}", self.instance.lock.renew(&g.seat, &g.holder, g.fence).await.unwrap())
+                    format!("{:?}", self.instance.lock.renew(&g.key, &g.holder, g.token).await.unwrap())
                 }
                 None => String::new(),
             },
             Step::Release { of } => match self.grant(*of) {
-                Some(g) => format!("{:?}", self.instance.lock.release(&g.seat, g.fence).await.unwrap()),
+                Some(g) => format!("{:?}", self.instance.lock.release(&g.key, g.token).await.unwrap()),
                 None => String::new(),
             },
             Step::Alive { gateway: number } => {
@@ -172,7 +172,7 @@ impl<S: Subject> Side<S> {
                 None => String::new(),
             },
             Step::Leave { of } => match self.grant(of) {
-                Some(g) => format!("{:?}", presence.leave(&g.seat, g.fence).await.unwrap()),
+                Some(g) => format!("{:?}", presence.leave(&g.key, g.token).await.unwrap()),
                 None => String::new(),
             },
             Step::RemoveRoom => format!("{:?}", presence.remove_room(room).await),
@@ -184,14 +184,14 @@ impl<S: Subject> Side<S> {
     }
 
     async fn acquire(&mut self, user: usize, who: usize, replace: bool) -> String {
-        let seat = LockKey { room: self.room.clone(), user: UserId::new(&format!("user-{user}")).unwrap() };
+        let key = LockKey { room: self.room.clone(), user: UserId::new(&format!("user-{user}")).unwrap() };
         let policy = if replace { Duplicate::Replace } else { Duplicate::Reject };
         let holder = asker(who);
-        match self.instance.lock.acquire(&seat, &holder, policy).await.unwrap() {
-            Acquisition::Acquired { fence, replaced } => {
-                let last = self.grants.iter().filter(|g| g.seat == seat).map(|g| g.fence).max();
-                assert!(last.is_none_or(|last| fence > last), "{fence:?} after {last:?}");
-                self.grants.push(Grant { seat, holder, fence });
+        match self.instance.lock.acquire(&key, &holder, policy).await.unwrap() {
+            Acquisition::Acquired { token, replaced } => {
+                let last = self.grants.iter().filter(|g| g.key == key).map(|g| g.token).max();
+                assert!(last.is_none_or(|last| token > last), "{token:?} after {last:?}");
+                self.grants.push(Grant { key, holder, token });
                 format!("acquired, replaced {replaced:?}")
             }
             Acquisition::Held { by } => format!("held by {by:?}"),
@@ -204,17 +204,17 @@ impl<S: Subject> Side<S> {
     }
 
     fn rank(&self, member: &PresenceEntry) -> Option<usize> {
-        self.grants.iter().position(|g| g.seat.user == member.user_id && g.fence == member.fence)
+        self.grants.iter().position(|g| g.key.user == member.user_id && g.token == member.token)
     }
 }
 
 fn entry(grant: &Grant, muted: bool) -> PresenceEntry {
     PresenceEntry {
-        user_id: grant.seat.user.clone(),
+        user_id: grant.key.user.clone(),
         role: UserRole::Anchor,
         display_name: None,
         status: ActivityStatus::OnAir,
         muted,
-        fence: grant.fence,
+        token: grant.token,
     }
 }

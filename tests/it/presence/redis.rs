@@ -6,12 +6,12 @@ use std::time::Duration;
 use stentor::domain::connection::{Duplicate, FencingToken, JoinOutcome, UpdateOutcome};
 use stentor::presence::redis::{RedisOptions, RedisPresence};
 use stentor::presence::{
-    Acquisition, ConnectionLock, Lifetimes, MembersChanged, NewsStream, Presence, PresenceError,
+    Acquisition, ConnectionLock, EventStream, Lifetimes, MembersChanged, Presence, PresenceError,
     PresenceEvent, RenewOutcome, SignOfLife,
 };
 use tokio::time::{Instant, timeout};
 
-use super::conformance::{Instance, Subject, attentive, gateway, holder, member, next, room, seat};
+use super::conformance::{Instance, Subject, attentive, gateway, holder, lock_key, member, next, room};
 use crate::support::redis::Redis;
 use crate::support::tcp_proxy::TcpProxy;
 use crate::support::{free_ports, pause_async};
@@ -48,7 +48,7 @@ impl Subject for OnRedis {
 async fn fencing_token_rises_across_flush() {
     let on = OnRedis::start().await;
     let one = on.instance();
-    let (ann, held) = (seat("ann"), holder(1, "a"));
+    let (ann, held) = (lock_key("ann"), holder(1, "a"));
     let before = one.take(&ann, &held).await;
     one.presence.join(&room(), &member("ann", before), 3).await.unwrap();
     on.redis.flush();
@@ -62,14 +62,14 @@ async fn fencing_token_rises_across_flush() {
 async fn gateway_detects_flushed_redis() {
     let on = OnRedis::start().await;
     let one = on.instance();
-    let (ann, held) = (seat("ann"), holder(1, "a"));
-    let fence = one.take(&ann, &held).await;
+    let (ann, held) = (lock_key("ann"), holder(1, "a"));
+    let token = one.take(&ann, &held).await;
     assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Anew);
-    one.lock.renew(&ann, &held, fence).await.unwrap();
+    one.lock.renew(&ann, &held, token).await.unwrap();
     assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Known);
     on.redis.flush();
-    one.lock.renew(&ann, &held, fence).await.unwrap();
-    one.take(&seat("bob"), &holder(1, "b")).await;
+    one.lock.renew(&ann, &held, token).await.unwrap();
+    one.take(&lock_key("bob"), &holder(1, "b")).await;
     assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Anew);
     assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Known);
 }
@@ -78,29 +78,29 @@ async fn gateway_detects_flushed_redis() {
 async fn connections_survive_redis_flush() {
     let mut on = OnRedis::start().await;
     let one = on.instance();
-    let (ann, held) = (seat("ann"), holder(1, "a"));
-    let fence = one.take(&ann, &held).await;
-    one.presence.join(&room(), &member("ann", fence), 3).await.unwrap();
+    let (ann, held) = (lock_key("ann"), holder(1, "a"));
+    let token = one.take(&ann, &held).await;
+    one.presence.join(&room(), &member("ann", token), 3).await.unwrap();
     on.redis.stop();
     on.redis.run();
-    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), RenewOutcome::StillOurs);
+    assert_eq!(one.lock.renew(&ann, &held, token).await.unwrap(), RenewOutcome::StillOurs);
     assert_eq!(one.refused(&ann, &holder(2, "b")).await, held);
-    assert_eq!(one.presence.update(&room(), &member("ann", fence)).await.unwrap(), UpdateOutcome::Absent);
-    assert_eq!(one.presence.join(&room(), &member("ann", fence), 3).await.unwrap(), JoinOutcome::Ok);
+    assert_eq!(one.presence.update(&room(), &member("ann", token)).await.unwrap(), UpdateOutcome::Absent);
+    assert_eq!(one.presence.join(&room(), &member("ann", token), 3).await.unwrap(), JoinOutcome::Ok);
 }
 
 #[actix::test]
 async fn stopped_redis_is_retryable_and_heals() {
     let mut on = OnRedis::start().await;
     let (one, presence) = (on.instance(), open(&on.redis.url()));
-    one.take(&seat("ann"), &holder(1, "a")).await;
+    one.take(&lock_key("ann"), &holder(1, "a")).await;
     presence.list(&room()).await.unwrap();
     on.redis.stop();
     unavailable_in_time(&presence).await;
     unavailable_in_time(&presence).await;
     on.redis.run();
     // The first call after the restart already works; its answer does not come from an earlier attempt.
-    one.take(&seat("ann"), &holder(2, "b")).await;
+    one.take(&lock_key("ann"), &holder(2, "b")).await;
     assert_eq!(presence.list(&room()).await.unwrap(), []);
 }
 
@@ -109,11 +109,11 @@ async fn redis_may_be_down_at_start() {
     let mut redis = Redis::start();
     redis.stop();
     let presence = open(&redis.url());
-    let news = presence.subscribe();
+    let events = presence.subscribe();
     unavailable_in_time(&presence).await;
     redis.run();
     presence.gateway_alive(&gateway(1)).await.unwrap();
-    hears_of_changes(&presence, attentive(news).await).await;
+    hears_of_changes(&presence, attentive(events).await).await;
 }
 
 #[actix::test]
@@ -133,13 +133,13 @@ async fn silent_redis_connection_is_replaced() {
     let on = OnRedis::start().await;
     let proxy = TcpProxy::start(on.redis.address()).await;
     let presence = open(&format!("redis://{}", proxy.address()));
-    let news = attentive(presence.subscribe()).await;
+    let events = attentive(presence.subscribe()).await;
     presence.list(&room()).await.unwrap();
     proxy.freeze();
     unavailable_in_time(&presence).await;
-    let news = interrupted(news, || proxy.heal()).await;
+    let events = interrupted(events, || proxy.heal()).await;
     until_available(&presence).await;
-    hears_of_changes(&presence, news).await;
+    hears_of_changes(&presence, events).await;
 }
 
 #[actix::test]
@@ -159,9 +159,9 @@ async fn subscribers_resync_after_redis_restart() {
 async fn unanswered_acquisition_blocks_nobody() {
     let on = OnRedis::start().await;
     let one = on.instance();
-    let ann = seat("ann");
+    let ann = lock_key("ann");
     // From now on Redis has the script cached, so it runs a call that it finds in the socket.
-    one.take(&seat("bob"), &holder(1, "b")).await;
+    one.take(&lock_key("bob"), &holder(1, "b")).await;
     on.redis.freeze();
     let lost = one.lock.acquire(&ann, &holder(1, "ghost"), Duplicate::Reject).await;
     assert!(lost.unwrap_err().is_retryable());
@@ -226,17 +226,17 @@ async fn until_available(presence: &RedisPresence) {
 /// Waits until the stream must have noticed the silence, heals the connection, and waits until the stream
 /// reports the interruption.
 async fn interrupted<T: std::fmt::Debug + PartialEq>(
-    news: NewsStream<T>,
+    events: EventStream<T>,
     heal: impl FnOnce(),
-) -> NewsStream<T> {
-    let mut news = news;
-    let silence = timeout(Duration::from_secs(5), next(&mut news)).await;
+) -> EventStream<T> {
+    let mut events = events;
+    let silence = timeout(Duration::from_secs(5), next(&mut events)).await;
     assert!(silence.is_err(), "nothing can come: {silence:?}");
     heal();
-    attentive(news).await
+    attentive(events).await
 }
 
-async fn hears_of_changes(presence: &RedisPresence, mut news: NewsStream<MembersChanged>) {
+async fn hears_of_changes(presence: &RedisPresence, mut events: EventStream<MembersChanged>) {
     presence.join(&room(), &member("ann", FencingToken(5)), 3).await.unwrap();
-    assert_eq!(next(&mut news).await, PresenceEvent::Told(MembersChanged { room: room() }));
+    assert_eq!(next(&mut events).await, PresenceEvent::Told(MembersChanged { room: room() }));
 }

@@ -83,17 +83,17 @@ impl Gateway {
         settings(&mut config.ws);
         let (script, metrics, clock) =
             (Arc::new(Script::default()), Metrics::new(SystemTime::now()), Clock::start());
-        let door = Arc::new(Acceptor::default());
+        let acceptor = Arc::new(Acceptor::default());
         let parts =
             GatewayParts::new(Arc::new(Scripted(script.clone(), clock)), &config, clock, metrics.clone());
-        let (system, arbiter) = Self::actors(Arc::new(parts), door.clone());
-        until("the gateway accepts connections", async || door.is_open()).await;
+        let (system, arbiter) = Self::actors(Arc::new(parts), acceptor.clone());
+        until("the gateway accepts connections", async || acceptor.is_open()).await;
         let tokens = tokens("k1", 1);
         let side = web::Data::new(WsSide {
             tokens: tokens.clone(),
             clock,
             origins: Origins::new(&["https://app.example.org".to_owned()]),
-            door,
+            acceptor,
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,
         });
@@ -118,11 +118,11 @@ impl Gateway {
     }
 
     /// Starts only the gateway's actors, on a separate arbiter as in a node.
-    fn actors(parts: Arc<GatewayParts>, door: Arc<Acceptor>) -> (SystemHandle<supervisor::Msg>, Arbiter) {
+    fn actors(parts: Arc<GatewayParts>, acceptor: Arc<Acceptor>) -> (SystemHandle<supervisor::Msg>, Arbiter) {
         let arbiter = Arbiter::new();
         let mut options = RootOptions::default();
         options.spec.arbiter = Some(arbiter.handle());
-        let make = move || GatewaySupervisor::new(parts.clone(), door.clone());
+        let make = move || GatewaySupervisor::new(parts.clone(), acceptor.clone());
         (ActorSystem::start(make, options), arbiter)
     }
 
@@ -221,8 +221,8 @@ impl SessionEffects for ScriptedEffects {
                     _ => Running::Now(acquired),
                 }
             }
-            Effect::Renew { fence, .. } => {
-                Running::Now(Input::Renewed { fence, outcome: Ok(RenewOutcome::StillOurs) })
+            Effect::Renew { token, .. } => {
+                Running::Now(Input::Renewed { token, outcome: Ok(RenewOutcome::StillOurs) })
             }
             Effect::Depart { release, .. } => {
                 let user = release.then(|| self.peer.user.to_string());

@@ -98,12 +98,12 @@ impl ClientSession {
         let client = self.calls.join.as_ref().and_then(|join| join.params.client_id.clone());
         let client = client.or_else(|| self.peer.client_id.clone());
         match outcome {
-            Ok(LockOutcome::Ours(fence)) => {
-                let lock = self.new_lock(client, fence, at);
+            Ok(LockOutcome::Ours(token)) => {
+                let lock = self.new_lock(client, token, at);
                 if let Some(held) = self.lock_mut() {
                     *held = lock;
                 }
-                self.presence.renew_fence(fence);
+                self.presence.renew_token(token);
                 self.join_members(at);
             }
             Ok(LockOutcome::Taken) => self.fail_join(Refusal::Taken, at),
@@ -152,7 +152,7 @@ impl ClientSession {
             display_name: name.or_else(|| before.as_ref()?.display_name.clone()),
             status: before.as_ref().map_or(ActivityStatus::Idle, |before| before.status),
             muted: before.is_some_and(|before| before.muted),
-            fence: lock.fence,
+            token: lock.token,
         };
         self.presence.enter(member, max_anchors(&join.room), Waiter::Join);
         self.calls.join.iter_mut().for_each(|join| join.step = Step::Presence(entry));

@@ -102,7 +102,7 @@ enum State {
 #[derive(Debug)]
 struct HeldLock {
     client: Option<ClientId>,
-    fence: FencingToken,
+    token: FencingToken,
     renew_at: Duration,
     /// The next `join` must acquire a new fencing token, because the removal of the presence entry under this
     /// one may still be in progress.
@@ -163,7 +163,7 @@ impl ClientSession {
             Input::Call(id, method) => self.call(id, method, at),
             Input::Finished(id, outcome) => self.finish(id, outcome),
             Input::Acquired(outcome) => self.acquired(outcome, at),
-            Input::Renewed { fence, outcome } => self.renewed(fence, outcome, at),
+            Input::Renewed { token, outcome } => self.renewed(token, outcome, at),
             Input::LockReplaced => self.close(CloseCode::Replaced),
             Input::RenewNow => {
                 self.lock_mut().into_iter().for_each(|lock| lock.renew_at = at.now);
@@ -265,11 +265,11 @@ impl ClientSession {
     fn acquired(&mut self, outcome: Result<LockOutcome, Unavailable>, at: &Surroundings) {
         self.acquiring = false;
         match (&mut self.state, outcome) {
-            (State::Closing(closing), Ok(LockOutcome::Ours(fence))) => closing.release = Some(fence),
+            (State::Closing(closing), Ok(LockOutcome::Ours(token))) => closing.release = Some(token),
             (State::Closing(_), _) => {}
-            (State::Locking, Ok(LockOutcome::Ours(fence))) => {
+            (State::Locking, Ok(LockOutcome::Ours(token))) => {
                 let client = self.peer.client_id.clone();
-                self.state = State::Connected(self.new_lock(client, fence, at));
+                self.state = State::Connected(self.new_lock(client, token, at));
                 self.effects.push(Effect::Greet);
             }
             (State::Locking, Ok(LockOutcome::Taken)) => self.close(CloseCode::AlreadyConnected),
@@ -278,8 +278,8 @@ impl ClientSession {
         }
     }
 
-    fn new_lock(&self, client: Option<ClientId>, fence: FencingToken, at: &Surroundings) -> HeldLock {
-        HeldLock { client, fence, renew_at: at.now + self.rules.renew_every, spent: false }
+    fn new_lock(&self, client: Option<ClientId>, token: FencingToken, at: &Surroundings) -> HeldLock {
+        HeldLock { client, token, renew_at: at.now + self.rules.renew_every, spent: false }
     }
 
     fn lock(&self) -> Option<&HeldLock> {
@@ -304,20 +304,20 @@ impl ClientSession {
         let next = at.now + self.rules.renew_every;
         let Some(lock) = self.lock_mut().filter(|lock| lock.renew_at <= at.now) else { return };
         lock.renew_at = next;
-        let renew = Effect::Renew { client: lock.client.clone(), fence: lock.fence };
+        let renew = Effect::Renew { client: lock.client.clone(), token: lock.token };
         self.renewing = true;
         self.effects.push(renew);
     }
 
     fn renewed(
         &mut self,
-        fence: FencingToken,
+        token: FencingToken,
         outcome: Result<RenewOutcome, Unavailable>,
         at: &Surroundings,
     ) {
         self.renewing = false;
         let (acquiring, repeat_at) = (self.acquiring, at.now + self.rules.check_every);
-        let Some(lock) = self.lock_mut().filter(|lock| lock.fence == fence) else { return };
+        let Some(lock) = self.lock_mut().filter(|lock| lock.token == token) else { return };
         match outcome {
             // An acquisition in progress may have replaced this fencing token. Its outcome decides then.
             Ok(RenewOutcome::Lost) if !acquiring => self.close(CloseCode::Replaced),
@@ -389,15 +389,15 @@ impl ClientSession {
         let _ = self.presence.discard();
         let farewell = disconnect == Disconnect::Farewell;
         let leave = self.presence.is_leaving() || self.lock().is_some_and(|lock| farewell || lock.spent);
-        let release = self.lock().map(|lock| lock.fence);
+        let release = self.lock().map(|lock| lock.token);
         self.state = State::Closing(Closing { disconnect, leave, release });
     }
 
     /// Releases the lock of a closed connection, unless an effect in progress still needs it.
     fn release(&mut self, needed: bool) {
         let State::Closing(Closing { leave, release, .. }) = &mut self.state else { return };
-        if let Some(fence) = release.take_if(|_| !needed) {
-            self.effects.push(Effect::Depart { fence, leave: *leave, release: true });
+        if let Some(token) = release.take_if(|_| !needed) {
+            self.effects.push(Effect::Depart { token, leave: *leave, release: true });
         }
     }
 }

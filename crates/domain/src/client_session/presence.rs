@@ -53,9 +53,9 @@ impl EntryWriter {
 
     /// Sets a newer fencing token for later writes of the entry. An entry that is being removed keeps its
     /// token, so that a delayed removal cannot remove an entry that is added later.
-    pub fn renew_fence(&mut self, fence: FencingToken) {
+    pub fn renew_token(&mut self, token: FencingToken) {
         if let Some(entry) = self.entry.as_mut().filter(|_| !self.leaving) {
-            entry.fence = fence;
+            entry.token = token;
         }
     }
 
@@ -92,7 +92,7 @@ impl EntryWriter {
         if std::mem::take(&mut self.leaving)
             && let Some(entry) = self.entry.take()
         {
-            return Some(Effect::Depart { fence: entry.fence, leave: true, release: false });
+            return Some(Effect::Depart { token: entry.token, leave: true, release: false });
         }
         if let Some(enter) = self.enter.take() {
             let (entry, max_anchors) = (enter.entry.clone(), enter.max_anchors);

@@ -79,7 +79,7 @@ impl Rig {
 
     /// Joins without a resume token.
     fn enter(&mut self, call: u64) {
-        let wanted = entry(self.fence(), ActivityStatus::Idle, false);
+        let wanted = entry(self.token(), ActivityStatus::Idle, false);
         assert_eq!(self.call(call, "join", json!({})), [enter(&wanted)]);
         assert_eq!(
             self.feed(Input::Entered(Ok(JoinOutcome::Ok))),
@@ -93,8 +93,8 @@ impl Rig {
         );
     }
 
-    fn fence(&self) -> u64 {
-        self.session.lock().expect("a lock").fence.0
+    fn token(&self) -> u64 {
+        self.session.lock().expect("a lock").token.0
     }
 
     fn feed(&mut self, input: Input) -> Vec<Effect> {
@@ -105,8 +105,8 @@ impl Rig {
         self.feed(Input::Call(CallId(id), Method::parse(name, Some(params)).unwrap()))
     }
 
-    fn acquired(&mut self, fence: u64) -> Vec<Effect> {
-        self.feed(Input::Acquired(Ok(LockOutcome::Ours(FencingToken(fence)))))
+    fn acquired(&mut self, token: u64) -> Vec<Effect> {
+        self.feed(Input::Acquired(Ok(LockOutcome::Ours(FencingToken(token)))))
     }
 
     fn tick(&mut self, seconds: u64) -> Vec<Effect> {
@@ -155,9 +155,9 @@ fn room(meta: &str, users: &[(&str, &str)]) -> Arc<RoomView> {
     Arc::new(view)
 }
 
-fn entry(fence: u64, status: ActivityStatus, muted: bool) -> PresenceEntry {
-    let (role, fence) = (UserRole::Anchor, FencingToken(fence));
-    PresenceEntry { user_id: user("anna"), role, display_name: None, status, muted, fence }
+fn entry(token: u64, status: ActivityStatus, muted: bool) -> PresenceEntry {
+    let (role, token) = (UserRole::Anchor, FencingToken(token));
+    PresenceEntry { user_id: user("anna"), role, display_name: None, status, muted, token }
 }
 
 fn enter(entry: &PresenceEntry) -> Effect {
@@ -186,8 +186,8 @@ fn refused_for(id: u64, code: ErrorCode, retry_after: Duration) -> Effect {
     Effect::Reply(CallId(id), Err(RpcError::from(code).retry_after(retry_after)))
 }
 
-fn depart(fence: u64, leave: bool, release: bool) -> Effect {
-    Effect::Depart { fence: FencingToken(fence), leave, release }
+fn depart(token: u64, leave: bool, release: bool) -> Effect {
+    Effect::Depart { token: FencingToken(token), leave, release }
 }
 
 fn reconnect(reason: &str, retry_after_ms: u64) -> Effect {

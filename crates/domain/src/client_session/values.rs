@@ -112,7 +112,7 @@ pub enum Input {
     Finished(CallId, Result<Answer, RpcError>),
     Acquired(Result<LockOutcome, Unavailable>),
     Renewed {
-        fence: FencingToken,
+        token: FencingToken,
         outcome: Result<RenewOutcome, Unavailable>,
     },
     /// Another connection has acquired the lock.
@@ -151,12 +151,12 @@ pub enum Effect {
     },
     Renew {
         client: Option<ClientId>,
-        fence: FencingToken,
+        token: FencingToken,
     },
     /// Reports to presence that the user leaves the room, that the lock is free, or both. Has no result. The
     /// shell repeats it until presence has recorded it, also after the connection has ended.
     Depart {
-        fence: FencingToken,
+        token: FencingToken,
         leave: bool,
         release: bool,
     },

@@ -26,8 +26,8 @@ use crate::rooms::dirty_rooms::DirtyRooms;
 /// Supervisor of all media sessions of a gateway.
 pub struct MediaSupervisor {
     parts: AnchorParts,
-    door: MediaSessions,
-    news: Option<DirtyRooms>,
+    access: MediaSessions,
+    dirty: Option<DirtyRooms>,
     served: HashMap<(RoomId, UserId), Session>,
     /// All sessions by child name, including replaced ones.
     sessions: BTreeMap<Arc<str>, (RoomId, ActorRef<session::Msg>)>,
@@ -87,8 +87,8 @@ impl Message for Msg {
 }
 
 impl MediaSupervisor {
-    pub fn new(parts: AnchorParts, door: MediaSessions) -> Self {
-        Self { parts, door, news: None, served: HashMap::new(), sessions: BTreeMap::new(), begun: 0 }
+    pub fn new(parts: AnchorParts, access: MediaSessions) -> Self {
+        Self { parts, access, dirty: None, served: HashMap::new(), sessions: BTreeMap::new(), begun: 0 }
     }
 
     fn join(&mut self, asked: JoinRequest, cx: &mut Cx<Self>) {
@@ -149,10 +149,10 @@ impl MediaSupervisor {
         }
     }
 
-    fn news(&mut self) {
-        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
+    fn take_changes(&mut self) {
+        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
         for (room, actor) in self.sessions.values() {
-            if news.rebuilt || news.rooms.contains(room) {
+            if changes.rebuilt || changes.rooms.contains(room) {
                 let _ = actor.tell_latest("state_changed", session::Msg::StateChanged);
             }
         }
@@ -183,10 +183,10 @@ impl Behaviour for MediaSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        self.news = Some(self.parts.context.subscribe(move || {
+        self.dirty = Some(self.parts.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
-        self.door.set(Some(cx.me()));
+        self.access.set(Some(cx.me()));
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
@@ -198,7 +198,7 @@ impl Behaviour for MediaSupervisor {
                 cx.run(async move { drop(reply.send(moderated.await)) }, |()| Msg::Moderated);
             }
             Msg::Resumed | Msg::Moderated => {}
-            Msg::StateChanged => self.news(),
+            Msg::StateChanged => self.take_changes(),
         }
     }
 
@@ -209,7 +209,7 @@ impl Behaviour for MediaSupervisor {
     }
 
     fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
-        self.door.set(None);
+        self.access.set(None);
         StopAnswer::Now
     }
 

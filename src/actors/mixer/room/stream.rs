@@ -140,9 +140,9 @@ impl MixerRoomActor {
     /// Writes silence if FFmpeg is late. Returns true if a new plan is needed.
     pub(super) fn fill(&mut self, cx: &mut Cx<Self>) -> bool {
         self.fill = None;
-        let news = self.fill_now();
+        let replan = self.fill_now();
         self.arm_fill(cx);
-        news
+        replan
     }
 
     fn fill_now(&mut self) -> bool {
@@ -169,12 +169,12 @@ impl MixerRoomActor {
         };
         running.stdout = Some(output.stdout);
         self.buffer = output.buffer;
-        let news = match output.read {
+        let replan = match output.read {
             Read::Bytes(count) => self.bytes(count),
             Read::Late | Read::Ended => self.fill_now(),
         };
         self.read_on(cx);
-        news
+        replan
     }
 
     /// Handles bytes at the front of the buffer.

@@ -261,7 +261,7 @@ impl PresenceQuery for AnnIsThere {
             display_name: Some("Ann".into()),
             status: ActivityStatus::OnAir,
             muted: true,
-            fence: FencingToken(1),
+            token: FencingToken(1),
         }])
     }
 }

@@ -9,7 +9,7 @@ use stentor::domain::ids::RoomId;
 use stentor::domain::signalling::methods::ActivityStatus;
 use stentor::presence::{LockReplaced, MembersChanged, PresenceEntry, PresenceEvent};
 
-use super::{Subject, attentive, gateway, holder, member, next, room, seat, with_client};
+use super::{Subject, attentive, gateway, holder, lock_key, member, next, room, with_client};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -19,8 +19,8 @@ pub async fn concurrent_joins_admit_three(subject: &impl Subject) {
         let instance = gateways[n % 2].clone();
         async move {
             let user = format!("user-{n}");
-            let fence = instance.take(&seat(&user), &holder(n as u64 % 2, &user)).await;
-            instance.presence.join(&room(), &member(&user, fence), 3).await.unwrap()
+            let token = instance.take(&lock_key(&user), &holder(n as u64 % 2, &user)).await;
+            instance.presence.join(&room(), &member(&user, token), 3).await.unwrap()
         }
     };
     let answers = join_all((0..20).map(join)).await;
@@ -31,7 +31,7 @@ pub async fn concurrent_joins_admit_three(subject: &impl Subject) {
 
 pub async fn repeated_join_takes_no_second_place(subject: &impl Subject) {
     let one = subject.instance();
-    let ann = seat("ann");
+    let ann = lock_key("ann");
     let old = one.take(&ann, &with_client(holder(1, "a"), "tab")).await;
     assert_eq!(one.presence.join(&room(), &member("ann", old), 1).await.unwrap(), JoinOutcome::Ok);
     assert_eq!(one.presence.join(&room(), &member("ann", old), 1).await.unwrap(), JoinOutcome::Ok);
@@ -73,7 +73,7 @@ pub async fn update_of_absent_member_fails(subject: &impl Subject) {
 
 pub async fn old_fencing_tokens_write_nothing(subject: &impl Subject) {
     let (one, two) = (subject.instance(), subject.instance());
-    let ann = seat("ann");
+    let ann = lock_key("ann");
     let old = one.take(&ann, &with_client(holder(1, "a"), "tab")).await;
     let before = member("ann", old);
     assert_eq!(one.presence.join(&room(), &before, 3).await.unwrap(), JoinOutcome::Ok);
@@ -87,10 +87,10 @@ pub async fn old_fencing_tokens_write_nothing(subject: &impl Subject) {
 
 pub async fn released_fencing_token_cannot_join(subject: &impl Subject) {
     let one = subject.instance();
-    let ann = seat("ann");
-    let fence = one.take(&ann, &holder(1, "a")).await;
-    one.lock.release(&ann, fence).await.unwrap();
-    assert_eq!(one.presence.join(&room(), &member("ann", fence), 3).await.unwrap(), JoinOutcome::Fenced);
+    let ann = lock_key("ann");
+    let token = one.take(&ann, &holder(1, "a")).await;
+    one.lock.release(&ann, token).await.unwrap();
+    assert_eq!(one.presence.join(&room(), &member("ann", token), 3).await.unwrap(), JoinOutcome::Fenced);
     assert_eq!(one.members().await, []);
 }
 
@@ -105,13 +105,13 @@ pub async fn subscribers_hear_every_real_change(subject: &impl Subject) {
     }
     two.presence.update(&room(), &idle).await.unwrap();
     assert_eq!(one.members().await, [idle]);
-    one.presence.leave(&seat("ann"), FencingToken(5)).await.unwrap();
+    one.presence.leave(&lock_key("ann"), FencingToken(5)).await.unwrap();
     let last = RoomId::new("last-one").unwrap();
     one.presence.join(&last, &ann, 3).await.unwrap();
-    for news in &mut heard {
+    for events in &mut heard {
         let mut rooms = Vec::new();
         while rooms.last() != Some(&last) {
-            let PresenceEvent::Told(MembersChanged { room }) = next(news).await else {
+            let PresenceEvent::Told(MembersChanged { room }) = next(events).await else {
                 panic!("nothing was missed")
             };
             rooms.push(room);
@@ -122,10 +122,10 @@ pub async fn subscribers_hear_every_real_change(subject: &impl Subject) {
 
 pub async fn forget_removes_user_without_lock(subject: &impl Subject) {
     let one = subject.instance();
-    let ann = seat("ann");
-    let fence = one.take(&ann, &holder(1, "a")).await;
-    one.presence.join(&room(), &member("ann", fence), 1).await.unwrap();
-    one.lock.release(&ann, fence).await.unwrap();
+    let ann = lock_key("ann");
+    let token = one.take(&ann, &holder(1, "a")).await;
+    one.presence.join(&room(), &member("ann", token), 1).await.unwrap();
+    one.lock.release(&ann, token).await.unwrap();
     assert_eq!(
         one.presence.join(&room(), &member("bob", FencingToken(6)), 1).await.unwrap(),
         JoinOutcome::Full
@@ -168,13 +168,13 @@ pub async fn any_user_id_can_hold_lock(subject: &impl Subject) {
     let one = subject.instance();
     let mut told = attentive(one.lock.replacements(&gateway(1))).await;
     for id in ["auth0|1", "did:example:1", "a/b c%20", "ünal@example.org", "\"quoted\"\\"] {
-        one.take(&seat(id), &with_client(holder(1, id), "tab")).await;
-        let fence = one.take(&seat(id), &with_client(holder(2, "b"), "tab")).await;
-        let replaced = LockReplaced { seat: seat(id), connection: ConnectionId(id.into()) };
+        one.take(&lock_key(id), &with_client(holder(1, id), "tab")).await;
+        let token = one.take(&lock_key(id), &with_client(holder(2, "b"), "tab")).await;
+        let replaced = LockReplaced { key: lock_key(id), connection: ConnectionId(id.into()) };
         assert_eq!(next(&mut told).await, PresenceEvent::Told(replaced));
-        assert_eq!(one.presence.join(&room(), &member(id, fence), 3).await.unwrap(), JoinOutcome::Ok);
-        assert_eq!(one.members().await, [member(id, fence)]);
-        assert_eq!(one.presence.leave(&seat(id), fence).await.unwrap(), UpdateOutcome::Ok);
+        assert_eq!(one.presence.join(&room(), &member(id, token), 3).await.unwrap(), JoinOutcome::Ok);
+        assert_eq!(one.members().await, [member(id, token)]);
+        assert_eq!(one.presence.leave(&lock_key(id), token).await.unwrap(), UpdateOutcome::Ok);
         assert_eq!(one.members().await, []);
     }
 }

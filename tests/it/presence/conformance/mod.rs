@@ -16,7 +16,7 @@ use stentor::domain::connection::{
 use stentor::domain::ids::{ClientId, ModuleId, RoomId, UserId};
 use stentor::domain::model::UserRole;
 use stentor::domain::signalling::methods::ActivityStatus;
-use stentor::presence::{Acquisition, ConnectionLock, NewsStream, Presence, PresenceEntry, PresenceEvent};
+use stentor::presence::{Acquisition, ConnectionLock, EventStream, Presence, PresenceEntry, PresenceEvent};
 use tokio::time::timeout;
 
 pub use self::locks::*;
@@ -78,7 +78,7 @@ macro_rules! presence_conformance {
     };
 }
 
-pub fn seat(user: &str) -> LockKey {
+pub fn lock_key(user: &str) -> LockKey {
     LockKey { room: room(), user: UserId::new(user).unwrap() }
 }
 
@@ -98,31 +98,31 @@ pub fn with_client(holder: Holder, client: &str) -> Holder {
     Holder { client: Some(ClientId::new(client).unwrap()), ..holder }
 }
 
-pub fn member(user: &str, fence: FencingToken) -> PresenceEntry {
+pub fn member(user: &str, token: FencingToken) -> PresenceEntry {
     PresenceEntry {
         user_id: UserId::new(user).unwrap(),
         role: UserRole::Anchor,
         display_name: Some(format!("{user}, \"the\" voice ü")),
         status: ActivityStatus::OnAir,
         muted: false,
-        fence,
+        token,
     }
 }
 
 impl Instance {
     /// Acquires the lock under the policy `reject`; must succeed.
-    pub async fn take(&self, seat: &LockKey, holder: &Holder) -> FencingToken {
-        match self.lock.acquire(seat, holder, Duplicate::Reject).await.unwrap() {
-            Acquisition::Acquired { fence, .. } => fence,
-            Acquisition::Held { by } => panic!("{seat:?} is held by {by:?}"),
+    pub async fn take(&self, key: &LockKey, holder: &Holder) -> FencingToken {
+        match self.lock.acquire(key, holder, Duplicate::Reject).await.unwrap() {
+            Acquisition::Acquired { token, .. } => token,
+            Acquisition::Held { by } => panic!("{key:?} is held by {by:?}"),
         }
     }
 
     /// Returns the holder that keeps `holder` from the lock; there must be one.
-    pub async fn refused(&self, seat: &LockKey, holder: &Holder) -> Holder {
-        match self.lock.acquire(seat, holder, Duplicate::Reject).await.unwrap() {
+    pub async fn refused(&self, key: &LockKey, holder: &Holder) -> Holder {
+        match self.lock.acquire(key, holder, Duplicate::Reject).await.unwrap() {
             Acquisition::Held { by } => by,
-            Acquisition::Acquired { .. } => panic!("{holder:?} got {seat:?}"),
+            Acquisition::Acquired { .. } => panic!("{holder:?} got {key:?}"),
         }
     }
 
@@ -131,12 +131,12 @@ impl Instance {
     }
 }
 
-pub async fn next<T>(news: &mut NewsStream<T>) -> PresenceEvent<T> {
-    timeout(DEADLINE, news.next()).await.expect("news come").expect("the stream goes on")
+pub async fn next<T>(events: &mut EventStream<T>) -> PresenceEvent<T> {
+    timeout(DEADLINE, events.next()).await.expect("an event").expect("the stream goes on")
 }
 
 /// Consumes the first event, `LookAgain`, and returns the stream, which misses no event from then on.
-pub async fn attentive<T: std::fmt::Debug + PartialEq>(mut news: NewsStream<T>) -> NewsStream<T> {
-    assert_eq!(next(&mut news).await, PresenceEvent::LookAgain);
-    news
+pub async fn attentive<T: std::fmt::Debug + PartialEq>(mut events: EventStream<T>) -> EventStream<T> {
+    assert_eq!(next(&mut events).await, PresenceEvent::LookAgain);
+    events
 }

@@ -11,7 +11,7 @@ fn connection_acquires_lock_then_greets() {
     assert_eq!(rig.session.name(), "connecting");
     assert_eq!(rig.feed(Input::Opened), [Effect::Acquire { client: Some(client("tab")) }]);
     assert_eq!(rig.acquired(7), [Effect::Greet]);
-    assert_eq!((rig.session.name(), rig.fence(), rig.due()), ("open", 7, RENEW_EVERY));
+    assert_eq!((rig.session.name(), rig.token(), rig.due()), ("open", 7, RENEW_EVERY));
 }
 
 #[test]
@@ -64,8 +64,8 @@ fn lock_that_arrives_late_is_released() {
 #[test]
 fn lock_renewals_do_not_overlap() {
     let mut rig = Rig::connected();
-    let renew = || vec![Effect::Renew { client: Some(client("tab")), fence: FencingToken(1) }];
-    let renewed = |outcome| Input::Renewed { fence: FencingToken(1), outcome };
+    let renew = || vec![Effect::Renew { client: Some(client("tab")), token: FencingToken(1) }];
+    let renewed = |outcome| Input::Renewed { token: FencingToken(1), outcome };
     assert_eq!(rig.tick(9), []);
     assert_eq!(rig.tick(10), renew());
     assert_eq!(rig.tick(20), [], "one is in progress");
@@ -82,7 +82,7 @@ fn lock_renewals_do_not_overlap() {
 
 #[test]
 fn lost_lock_closes_the_connection() {
-    let lost = |fence| Input::Renewed { fence: FencingToken(fence), outcome: Ok(RenewOutcome::Lost) };
+    let lost = |token| Input::Renewed { token: FencingToken(token), outcome: Ok(RenewOutcome::Lost) };
     let mut rig = Rig::connected();
     assert_eq!(rig.feed(lost(9)), [], "another fencing token");
     assert_eq!(rig.feed(lost(1)), [Effect::Close(CloseCode::Replaced)]);
@@ -97,11 +97,11 @@ fn renewal_during_acquisition_closes_nothing() {
     let mut rig = Rig::connected();
     rig.tick(10);
     rig.call(1, "join", json!({ "clientId": "other" }));
-    let lost = Input::Renewed { fence: FencingToken(1), outcome: Ok(RenewOutcome::Lost) };
+    let lost = Input::Renewed { token: FencingToken(1), outcome: Ok(RenewOutcome::Lost) };
     assert_eq!(rig.feed(lost.clone()), []);
     assert!(matches!(rig.acquired(2)[..], [Effect::Enter { .. }]));
     assert_eq!(rig.feed(lost), []);
-    assert_eq!(rig.fence(), 2);
+    assert_eq!(rig.token(), 2);
 }
 
 #[test]

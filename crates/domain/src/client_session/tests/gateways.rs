@@ -37,47 +37,47 @@ impl Backend {
             return (LockOutcome::Taken, None);
         }
         let replaced = self.lock.as_ref().filter(|_| decision.replaces()).map(|(number, ..)| *number);
-        let fence = FencingToken::next(self.mark, self.clock);
-        (self.mark, self.lock) = (Some(fence), Some((number, holder, fence)));
-        (LockOutcome::Ours(fence), replaced)
+        let token = FencingToken::next(self.mark, self.clock);
+        (self.mark, self.lock) = (Some(token), Some((number, holder, token)));
+        (LockOutcome::Ours(token), replaced)
     }
 
-    fn renew(&mut self, number: usize, holder: Holder, fence: FencingToken) -> RenewOutcome {
-        match Renewal::of(fence, self.held(), self.mark) {
+    fn renew(&mut self, number: usize, holder: Holder, token: FencingToken) -> RenewOutcome {
+        match Renewal::of(token, self.held(), self.mark) {
             Renewal::Lost => RenewOutcome::Lost,
             Renewal::Ours | Renewal::Restored => {
-                (self.mark, self.lock) = (self.mark.max(Some(fence)), Some((number, holder, fence)));
+                (self.mark, self.lock) = (self.mark.max(Some(token)), Some((number, holder, token)));
                 RenewOutcome::StillOurs
             }
         }
     }
 
-    fn depart(&mut self, fence: FencingToken, leave: bool, release: bool) {
-        let present = self.entry.as_ref().map(|entry| entry.fence);
-        if leave && UpdateOutcome::of(fence, self.mark, present) == UpdateOutcome::Ok {
+    fn depart(&mut self, token: FencingToken, leave: bool, release: bool) {
+        let present = self.entry.as_ref().map(|entry| entry.token);
+        if leave && UpdateOutcome::of(token, self.mark, present) == UpdateOutcome::Ok {
             self.entry = None;
         }
-        if release && ReleaseOutcome::of(fence, self.held(), self.mark) == ReleaseOutcome::Freed {
-            (self.mark, self.lock) = (Some(fence.over()), None);
+        if release && ReleaseOutcome::of(token, self.held(), self.mark) == ReleaseOutcome::Freed {
+            (self.mark, self.lock) = (Some(token.over()), None);
         }
     }
 
     fn enter(&mut self, entry: PresenceEntry) -> JoinOutcome {
-        let present = self.entry.as_ref().map(|entry| entry.fence);
-        let outcome = JoinOutcome::of(entry.fence, self.mark, present, 0, 3);
+        let present = self.entry.as_ref().map(|entry| entry.token);
+        let outcome = JoinOutcome::of(entry.token, self.mark, present, 0, 3);
         self.entry = Some(entry).filter(|_| outcome == JoinOutcome::Ok).or(self.entry.take());
         outcome
     }
 
     fn update(&mut self, entry: PresenceEntry) -> UpdateOutcome {
-        let present = self.entry.as_ref().map(|entry| entry.fence);
-        let outcome = UpdateOutcome::of(entry.fence, self.mark, present);
+        let present = self.entry.as_ref().map(|entry| entry.token);
+        let outcome = UpdateOutcome::of(entry.token, self.mark, present);
         self.entry = Some(entry).filter(|_| outcome == UpdateOutcome::Ok).or(self.entry.take());
         outcome
     }
 
     fn held(&self) -> Option<FencingToken> {
-        self.lock.as_ref().map(|(_, _, fence)| *fence)
+        self.lock.as_ref().map(|(_, _, token)| *token)
     }
 }
 
@@ -125,7 +125,7 @@ impl World {
             let connection = &mut self.connections[number];
             match effect {
                 Effect::Reply(CallId(id), _) => *connection.replies.entry(id).or_default() += 1,
-                Effect::Depart { fence, leave, release } => self.departures.push((fence, leave, release)),
+                Effect::Depart { token, leave, release } => self.departures.push((token, leave, release)),
                 Effect::Close(code) => self.close(number, code),
                 Effect::Notify(_) | Effect::Greet | Effect::FollowMedia(_) => {}
                 Effect::DropMedia | Effect::LeaveMedia => {}
@@ -169,7 +169,7 @@ impl World {
         let answer = if is_lost { None } else { self.carry_out(number, &effect) };
         let input = match effect {
             Effect::Acquire { .. } => Input::Acquired(Err(Unavailable)),
-            Effect::Renew { fence, .. } => Input::Renewed { fence, outcome: Err(Unavailable) },
+            Effect::Renew { token, .. } => Input::Renewed { token, outcome: Err(Unavailable) },
             Effect::Enter { .. } => Input::Entered(Err(Unavailable)),
             Effect::Update(_) => Input::Updated(Err(Unavailable)),
             Effect::ListMembers(waiter) => Input::Listed(waiter, Err(Unavailable)),
@@ -194,9 +194,9 @@ impl World {
                 self.replaced.extend(replaced.filter(|replaced| *replaced != number));
                 Input::Acquired(Ok(outcome))
             }
-            Effect::Renew { client, fence } => {
-                let outcome = Ok(self.backend.renew(number, holder(client), *fence));
-                Input::Renewed { fence: *fence, outcome }
+            Effect::Renew { client, token } => {
+                let outcome = Ok(self.backend.renew(number, holder(client), *token));
+                Input::Renewed { token: *token, outcome }
             }
             Effect::Enter { entry, .. } => Input::Entered(Ok(self.backend.enter(entry.clone()))),
             Effect::Update(entry) => Input::Updated(Ok(self.backend.update(entry.clone()))),
@@ -210,8 +210,8 @@ impl World {
 
     fn depart_one(&mut self, choice: usize) {
         if !self.departures.is_empty() {
-            let (fence, leave, release) = self.departures.swap_remove(choice % self.departures.len());
-            self.backend.depart(fence, leave, release);
+            let (token, leave, release) = self.departures.swap_remove(choice % self.departures.len());
+            self.backend.depart(token, leave, release);
         }
     }
 
@@ -259,12 +259,12 @@ impl World {
         assert!(open.len() <= 1, "{open:?} are open");
         for number in open {
             let session = &self.connections[number].rig.session;
-            assert_eq!(session.lock().map(|lock| lock.fence), self.backend.held());
-            let (joined, fence) = (session.joined().is_some(), self.backend.held());
+            assert_eq!(session.lock().map(|lock| lock.token), self.backend.held());
+            let (joined, token) = (session.joined().is_some(), self.backend.held());
             self.call(number, 3);
             self.settle();
             if joined && self.is_open(number) {
-                assert_eq!(self.backend.entry.as_ref().map(|entry| entry.fence), fence);
+                assert_eq!(self.backend.entry.as_ref().map(|entry| entry.token), token);
             }
             self.close(number, CloseCode::Removed);
             self.settle();

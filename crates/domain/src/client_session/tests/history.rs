@@ -15,7 +15,7 @@ struct History {
     replies: BTreeMap<u64, usize>,
     /// Fencing tokens that were acquired and not released yet.
     held: BTreeSet<u64>,
-    fences: u64,
+    tokens: u64,
     close: Option<CloseCode>,
     /// Number of media sessions that were joined, but not yet followed, left or dropped.
     loose: usize,
@@ -28,11 +28,11 @@ impl History {
             match effect {
                 Effect::Reply(CallId(id), _) => *self.replies.entry(id).or_default() += 1,
                 Effect::Close(code) => self.close = self.close.or(Some(code)),
-                Effect::Depart { fence, release: true, .. } => {
-                    assert!(self.held.remove(&fence.0), "released twice or never held: {fence:?}");
+                Effect::Depart { token, release: true, .. } => {
+                    assert!(self.held.remove(&token.0), "released twice or never held: {token:?}");
                     assert!(!self.is_writing(), "the lock is released during a write");
                     // This acquisition has replaced the earlier ones, which are not released separately.
-                    self.held.retain(|held| *held > fence.0);
+                    self.held.retain(|held| *held > token.0);
                 }
                 Effect::FollowMedia(_) => {
                     assert_eq!((self.loose, self.media), (1, 0));
@@ -67,18 +67,18 @@ impl History {
                 0 => Ok(LockOutcome::Taken),
                 1 => Err(Unavailable),
                 _ => {
-                    self.fences += 1;
-                    self.held.insert(self.fences);
-                    Ok(LockOutcome::Ours(FencingToken(self.fences)))
+                    self.tokens += 1;
+                    self.held.insert(self.tokens);
+                    Ok(LockOutcome::Ours(FencingToken(self.tokens)))
                 }
             }),
-            Effect::Renew { fence, .. } => {
+            Effect::Renew { token, .. } => {
                 let outcome = match luck % 16 {
                     0 => Ok(RenewOutcome::Lost),
                     1 => Err(Unavailable),
                     _ => Ok(RenewOutcome::StillOurs),
                 };
-                Input::Renewed { fence, outcome }
+                Input::Renewed { token, outcome }
             }
             Effect::ListMembers(waiter) => {
                 Input::Listed(waiter, [Err(Unavailable), Ok(vec![])][luck.min(1)].clone())

@@ -77,7 +77,7 @@ fn join_as_another_client_acquires_again() {
     assert_eq!(rig.call(2, "join", other()), acquire());
     let failed = rig.feed(Input::Acquired(Err(Unavailable)));
     assert_eq!(failed, [refused_for(2, ErrorCode::Unavailable, AWAY)]);
-    assert_eq!(rig.fence(), 1, "the lock is kept");
+    assert_eq!(rig.token(), 1, "the lock is kept");
     assert_eq!(rig.call(3, "join", other()), acquire());
     assert_eq!(rig.acquired(2), [enter(&entry(2, ActivityStatus::Idle, false))]);
     rig.feed(Input::Entered(Err(Unavailable)));
@@ -175,7 +175,7 @@ fn resuming_join_keeps_shown_state() {
         assert_eq!(members, [Effect::ListMembers(Waiter::Join)]);
         let name = Some("Anna".to_owned());
         let before = PresenceEntry { display_name: name, ..entry(0, ActivityStatus::OnAir, true) };
-        let kept = PresenceEntry { fence: FencingToken(1), ..before.clone() };
+        let kept = PresenceEntry { token: FencingToken(1), ..before.clone() };
         assert_eq!(listed(&mut rig, &[before]), [enter(&kept)]);
         let token = ResumeToken::issued("sealed".into());
         let entered = rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));

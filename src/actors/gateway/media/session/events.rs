@@ -23,10 +23,10 @@ impl MediaSessionActor {
         let JoinedRoom { session, mine, others } = opened.room;
         self.session = Some(session);
         let all = others.into_iter().chain([mine]).map(|p| (p.id, person(p)));
-        let news = self.people.found(all);
+        let changed = self.people.found(all);
         // A client that still waits for its reply gets the complete list with the reply.
         if self.joining.is_none() {
-            news.into_iter().for_each(|talk| self.tell_talk(talk));
+            changed.into_iter().for_each(|talk| self.tell_talk(talk));
         }
         self.streams += 1;
         listen(self.streams, opened.events, cx);
