@@ -27,6 +27,7 @@ pub mod copy_watch;
 pub mod gateway;
 pub mod heartbeat;
 pub mod janus;
+pub mod leader;
 pub mod mixer;
 pub mod node;
 pub mod plain;

@@ -1,27 +1,14 @@
-//! Role `rooms`: rooms on air or being removed, and the cluster-wide work of the leader.
+//! Role `rooms`: rooms on air or being removed.
 //!
 //! ```text
 //! RoomSupervisor
-//! ├─ RoomActor*         one per room that is on air or being removed
-//! ├─ CopyWatch         this node's copy of the event ledger
-//! └─ Elector            leader election; runs its children on the leader only
-//!    ├─ Housekeeper     removal of expired and orphaned rooms
-//!    ├─ SchedulerActor  start of rooms at their `startsAt`
-//!    ├─ FailoverActor    failover of rooms whose Janus or mixer is lost
-//!    ├─ Reporter         events of anchors who join and leave, and of recordings that are ready
-//!    └─ WebhookSupervisor
-//!       └─ WebhookActor*  one per endpoint; delivers events to it
+//! ├─ RoomActor*   one per room that is on air or being removed
+//! ├─ CopyWatch    this node's copy of the event ledger
+//! └─ Elector      leader election, in `actors/leader`
 //! ```
 
-pub mod elector;
-pub mod failover;
-pub mod housekeeper;
-pub mod reporter;
 pub mod room;
-pub mod scheduler;
 pub mod supervisor;
-pub mod webhook;
-pub mod webhooks;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

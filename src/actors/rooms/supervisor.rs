@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::SharedAges;
-use super::elector::Elector;
 use super::room::{self, RoomActor};
 use crate::actors::context::Context;
 use crate::actors::copy_watch::CopyWatch;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message};
+use crate::actors::leader::elector::Elector;
 use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::room::RoomStatus;

@@ -1,4 +1,5 @@
-//! Node with the role `rooms`, as `actors::rooms` runs it: election, failover, housekeeping, removals.
+//! Node with the role `rooms`, as `actors::rooms` and `actors::leader` run it: election, failover,
+//! housekeeping, removals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

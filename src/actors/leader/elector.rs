@@ -22,7 +22,6 @@ use futures::{Stream, StreamExt};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::SharedAges;
 use super::failover::FailoverActor;
 use super::housekeeper::Housekeeper;
 use super::reporter::Reporter;
@@ -31,6 +30,7 @@ use super::webhooks::WebhookSupervisor;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
 use crate::actors::kernel::{StopAnswer, Timer};
+use crate::actors::rooms::SharedAges;
 use crate::clock::random_unit;
 use crate::domain::keys::LEADER;
 use crate::domain::leadership::{Effect, LeaderRecord, Leadership, Outcome, StoreStability};

@@ -11,9 +11,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use serde_json::json;
 
-use super::SharedAges;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
+use crate::actors::rooms::SharedAges;
 use crate::domain::ages::Ages;
 use crate::domain::compaction::Compaction;
 use crate::domain::housekeeping::{
