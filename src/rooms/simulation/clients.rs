@@ -103,6 +103,7 @@ impl World {
             grant,
             client_id: ClientId::new(client).ok(),
         };
+        self.laws.connections += 1;
         let number = self.number();
         self.note(|w| format!("{} connects to {} as {number}", key.user, w.nodes[n].id));
         let connection = Connection {

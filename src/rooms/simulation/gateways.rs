@@ -265,6 +265,7 @@ impl World {
                 assert!(connection.media.is_none(), "connection {number} has two media sessions");
                 let joined = connection.joined.take().expect("a joined media session");
                 connection.media = Some((join, joined));
+                self.laws.joins += 1;
             }
             Effect::DropMedia | Effect::LeaveMedia => {
                 let (joined, media) = (connection.joined.take(), connection.media.take());

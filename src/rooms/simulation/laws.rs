@@ -25,6 +25,8 @@ pub struct Laws {
     /// Number of FFmpeg processes started, of all rooms.
     pub starts: usize,
     pub moves: usize,
+    pub connections: usize,
+    pub joins: usize,
     /// Modules to which each epoch was assigned; an entry never changes.
     owners: BTreeMap<(RoomId, Epoch), (ModuleId, ModuleId)>,
     newest: BTreeMap<RoomId, Epoch>,

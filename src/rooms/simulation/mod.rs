@@ -9,11 +9,14 @@
 //! `STENTOR_SIM_HISTORIES=100000` runs 100,000 histories.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crate::domain;
 use crate::domain::plan::{Failure, WriteOutcome};
 use crate::domain::restart::Backoff;
+use laws::Laws;
 use node::Answer;
 use world::World;
 
@@ -52,20 +55,59 @@ fn cluster_histories_hold_laws_and_settle() {
         return replay(seed);
     }
     let histories = variable("STENTOR_SIM_HISTORIES").unwrap_or(HISTORIES);
-    let (mut longest, mut events, mut moves) = (Duration::ZERO, 0, 0);
-    for seed in 0..histories {
-        match run(seed, false) {
-            (Ok(rested), world) => {
-                longest = longest.max(rested);
-                events += world.events;
-                moves += world.laws.moves;
+    let (next, first_failure) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let work = || {
+        let mut done = Summary::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= histories.min(first_failure.load(Ordering::Relaxed)) {
+                return done;
             }
-            (Err(_), _) => replay(seed),
+            match run(seed, false) {
+                (Ok(rested), world) => done.add(rested, &world),
+                (Err(_), _) => drop(first_failure.fetch_min(seed, Ordering::Relaxed)),
+            }
+        }
+    };
+    let all = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..available_parallelism().map_or(1, usize::from)).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).fold(Summary::default(), Summary::plus)
+    });
+    if first_failure.load(Ordering::Relaxed) < u64::MAX {
+        return replay(first_failure.load(Ordering::Relaxed));
+    }
+    println!("{histories} histories: {all:?}");
+}
+
+/// Sum over histories.
+#[derive(Debug, Default)]
+struct Summary {
+    /// Longest time until everything was at rest.
+    longest: Duration,
+    events: u64,
+    moves: usize,
+    /// Number of connections of clients, and of those that joined a room.
+    connections: usize,
+    joins: usize,
+}
+
+impl Summary {
+    fn add(&mut self, rested: Duration, world: &World) {
+        let Laws { moves, connections, joins, .. } = world.laws;
+        let one = Self { longest: rested, events: world.events, moves, connections, joins };
+        *self = std::mem::take(self).plus(one);
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            longest: self.longest.max(other.longest),
+            events: self.events + other.events,
+            moves: self.moves + other.moves,
+            connections: self.connections + other.connections,
+            joins: self.joins + other.joins,
         }
     }
-    println!(
-        "{histories} histories, {events} events, {moves} moves, the slowest came to rest after {longest:?}"
-    );
 }
 
 /// Runs one history again and prints its events.

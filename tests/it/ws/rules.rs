@@ -173,7 +173,7 @@ async fn stopping_node_closes_clients_as_draining() {
     let (told, ()) = tokio::join!(told, gateway.shut_down());
     assert_eq!(told, vec![(4503, "draining".to_owned()); 20]);
     let refused = Client::open(gateway.address, &format!("?token={}", gateway.token("late")), &[]).await;
-    let refused = refused.map(|_| ()).expect_err("the door is closed");
+    let refused = refused.map(|_| ()).expect_err("the gateway is closed");
     assert_eq!((refused.status, &refused.body["code"]), (503, &json!("gateway_unavailable")));
     gateway.stop().await;
 }
