@@ -1,7 +1,7 @@
 //! Anchors: time until on air, time until others learn of a change, and memory of an idle connection.
 //!
-//! Baselines: the same join directly on a Janus; the response to the client that makes the change; a server of
-//! bare actix-web-actors connections, in a separate process.
+//! Baselines: the same join directly on a Janus; the response to the client that makes the change; a server
+//! of bare actix-web-actors connections, in a separate process.
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};

@@ -120,7 +120,8 @@ impl Bridge {
         data
     }
 
-    /// Sends a request and returns the answer. The answer to a message comes after an `ack`, which is skipped.
+    /// Sends a request and returns the answer. The answer to a message comes after an `ack`, which is
+    /// skipped.
     async fn ask(&mut self, mut request: Value) -> Value {
         self.asked += 1;
         let transaction = self.asked.to_string();

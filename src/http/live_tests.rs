@@ -173,8 +173,8 @@ impl PlainMedia for Fake {
                 let expires = grant.expires_at;
                 let is_short = expires.0 < now().0 + 10_000;
                 let parts = stream::iter(0..3).then(move |n| async move {
-                    // Sleep: the clock cannot be moved, so the second part waits until the token has expired.
                     while n == 1 && is_short && now() < expires {
+                        // Sleep: the clock cannot be moved, so this part comes after the token has expired.
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                     Bytes::from_static(b"abc")

@@ -22,8 +22,8 @@ const AMPLITUDE: f64 = 0.25;
 const HEARD: Duration = Duration::from_secs(6);
 /// Samples in 50 ms at 48 kHz, the shortest time for which `level` has a value.
 const BLOCK: usize = 2_400;
-/// Tolerated share of blocks without the tone: none is missing on a quiet machine, but on a busy one frames are
-/// late.
+/// Tolerated share of blocks without the tone: none is missing on a quiet machine, but on a busy one frames
+/// are late.
 const MISSING: f64 = 0.2;
 /// Level beside a tone, in dB relative to it, that the codecs alone stay below.
 const NOISE_DB: f64 = -34.0;
