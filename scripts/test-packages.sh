@@ -46,7 +46,7 @@ within() {
     passed "$text"
 }
 
-# Makes a root with the programs that the package depends on, and systemd as process 1.
+# Creates a Debian 12 root file system with systemd and the programs that the package depends on.
 make_base() {
     [ -e "$base/usr/lib/systemd/systemd" ] && return
     echo "making a Debian 12 root in $base"

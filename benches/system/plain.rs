@@ -93,7 +93,7 @@ async fn plain(house: &House, token: &str) -> (f64, Vec<usize>) {
     while house.metric("stentor_listeners").await < 1.0 {
         pause_async().await;
     }
-    // Sleep: until they are over.
+    // Sleep: until the bursts are over.
     tokio::time::sleep(SETTLED).await;
     counting.send_replace(true);
     let share = share(house).await;

@@ -28,9 +28,9 @@ const PIN: &str = "abc123";
 /// Settings of one bare room.
 #[derive(Clone)]
 struct Settings {
-    /// Additions to `create` of the room.
+    /// Fields added to the AudioBridge request `create`.
     create: Value,
-    /// Additions to `join` of a participant.
+    /// Fields added to the AudioBridge request `join`.
     join: Value,
     coder: &'static str,
 }

@@ -1,10 +1,11 @@
-//! Drain before an ordered shutdown: moves the rooms of this node to other nodes, if any can take them.
+//! Drain before an ordered shutdown: makes the leader move the rooms of this node to other nodes, if any can
+//! take them.
 //!
 //! It sets the same cordon label that an operator would set, so the moves, their order and their limits are
 //! the same. The label is under a lease and is deleted at the end: the node takes rooms again as soon as it
 //! is back.
 //!
-//! Owns: the decision when to stop waiting. Never does: move a room.
+//! Owns: the decision when to stop waiting. Never moves a room itself.
 
 use std::time::{Duration, Instant};
 

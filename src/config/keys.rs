@@ -283,7 +283,7 @@ fn mixer(r: &mut Reader) -> MixerConfig {
             target: r.read(
                 "mixer.loudness.target",
                 -18,
-                "Loudness of speech, LUFS; speech from -30 to -10 LUFS comes within 2 LU of it.",
+                "Target loudness of speech, LUFS; input from -30 to -10 LUFS ends up within 2 LU of it.",
                 integer(-30..=-14),
             ),
             limit: r.read(

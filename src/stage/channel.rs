@@ -106,7 +106,8 @@ impl Channel {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends the entries of `fill`, releases the lock, and wakes all subscribers.
+    /// Runs `fill` under the lock. Afterwards wakes all subscribers if it appended entries or the channel is
+    /// closed.
     pub fn publish(&self, fill: impl FnOnce(&mut Inner)) {
         let wakers = {
             let mut inner = self.lock();

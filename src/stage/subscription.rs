@@ -40,7 +40,8 @@ pub struct Subscription {
     position: u64,
     viewer: Viewer,
     user: Option<UserId>,
-    /// Role that was given to the user in the room, when the client connected.
+    /// Role that the user had in the room when the client connected, if one was assigned. If the assigned
+    /// role changes, the stream ends.
     assigned: Option<RoomRole>,
     until: Instant,
     registered: Option<(u64, Waker)>,

@@ -52,9 +52,9 @@ let turn = 0;
 /** True if the user wants no microphone. */
 let silent = false;
 let heardAt = 0;
-/** True once the room view was shown, at the first audio of a visit. */
+/** True once the room view has been shown: at the first connection of a visit. */
 let greeted = false;
-/** Listeners of the room, while the visit lasts. */
+/** Listener channel of the room, from the first connection of a visit to its end. */
 let channel: RoomChannel | null = null;
 const chat = new Chat(() => channel, (person) => void ban(person));
 const backstage = new Backstage(() => room, () => channel?.serverTime ?? Date.now(), confirmed);

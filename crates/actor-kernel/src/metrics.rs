@@ -109,7 +109,7 @@ impl MessageStats {
     }
 }
 
-/// Sums over the actors of one kind, obtained by walking the tree.
+/// Totals of the actors of one kind, collected by walking the tree.
 #[derive(Default, Clone, Copy)]
 struct Census {
     actors: u64,

@@ -227,7 +227,7 @@ impl MixerRoom {
         self.stream.is_some() && self.reserved.is_none()
     }
 
-    /// Records audio from FFmpeg. Silence written by the packager does not count.
+    /// Notes that FFmpeg has produced audio. Silence written by the packager does not count.
     pub fn produced(&mut self, now: Duration) {
         if let Process::Running(running) = &mut self.process {
             running.last_fragment = Some(now);
@@ -240,7 +240,8 @@ impl MixerRoom {
         }
     }
 
-    /// Records audio while this mixer does not publish yet. Returns true for the first audio of an epoch.
+    /// Notes that FFmpeg has produced audio while this mixer does not publish yet. Returns true for the first
+    /// audio of an epoch.
     pub fn warm(&mut self, now: Duration) -> bool {
         let Process::Running(running) = &mut self.process else { return false };
         running.last_fragment = Some(now);

@@ -1,4 +1,4 @@
-//! Recordings: this node's copy of their keys, and on a mixer one recorder per recording.
+//! Recordings: this node's copy of their store keys, and on a mixer one recorder per recording.
 //!
 //! ```text
 //! RecordingSupervisor      follows the keys of recordings

@@ -78,7 +78,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     Ok(response.map_body(|_, body| SlicedBody { body, omitted, rest: Bytes::new(), in_progress }))
 }
 
-/// Converts an error that no handler or middleware has turned into a response.
+/// Returns the response for an error that no handler or middleware has answered.
 pub(super) fn refuse(error: Error) -> HttpResponse {
     let mut response = error.error_response();
     forbid_sniffing(response.headers_mut());

@@ -168,7 +168,7 @@ impl House {
         self.node.post(&format!("/api/rooms/{room}/start"), json!({})).await
     }
 
-    /// Makes a random change to the room. Asserts an answer that some state of the room explains.
+    /// Makes a random change to the room. Asserts that some state of the room explains the answer.
     async fn any_change(&self, room: &str) {
         let path = format!("/api/rooms/{room}");
         let answer = match rand::random_range(0..6) {

@@ -1,6 +1,6 @@
-//! A terminal with a program in it: a tmux server of the test's own, which ends with it.
+//! A program in a terminal: a tmux server for one test, stopped when [`Terminal`] is dropped.
 //!
-//! Owns: the server and the programs in it. Never does: use the user's tmux, its sessions or its settings.
+//! Owns: the server and the program in it. Never uses the user's tmux, its sessions or its settings.
 
 use std::path::Path;
 use std::process::{Command, Output};

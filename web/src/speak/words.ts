@@ -47,7 +47,7 @@ const CLOSED: Record<string, Ending> = {
   deleted: end('The room is over', 'Thank you for speaking. The room was deleted, and this link no longer works.'),
 };
 
-/** Facts about the browser that distinguish causes. */
+/** Facts that texts about failures need besides the status of the room. */
 export interface Situation {
   /** Address of the gateway. */
   gateway: string;

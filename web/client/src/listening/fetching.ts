@@ -15,7 +15,7 @@ export function setEnds(fragments: { readonly end: number; endDTS?: number }[]):
 const IDLE_MS = 100;
 /** Distance between the ends of buffer and playlist that exceeds a part about to be loaded. */
 const UNFETCHED_SECONDS = 0.3;
-/** Amount of audio buffered ahead of the playhead with which hls.js may be idle on purpose. */
+/** If at least this much audio is buffered ahead of the playhead, hls.js may be idle on purpose. */
 const AHEAD_SECONDS = 5;
 /** Time within which a restart takes effect. */
 const RESTART_MS = 1000;
