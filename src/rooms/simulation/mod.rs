@@ -1,8 +1,8 @@
 //! Simulation of several nodes over one store: the production state machines, with faults of every kind.
 //!
 //! Machines, transactions, directory, watch applier and presence backend are the real ones. The world around
-//! them is a model: time, network, store, clients, Janus instances and FFmpeg processes. The shells are models
-//! too; they only carry out the plans of the machines. A seed determines a history: 22 s of faults and
+//! them is a model: time, network, store, clients, Janus instances and FFmpeg processes. The shells are
+//! models too; they only carry out the plans of the machines. A seed determines a history: 22 s of faults and
 //! requests, then a quiet period, in which everything must come to rest within a bound.
 //!
 //! `STENTOR_SIM_SEED=17 cargo test --lib rooms::simulation` runs only history 17 and prints its last events;
