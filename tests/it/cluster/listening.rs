@@ -86,7 +86,8 @@ async fn many_listeners_cost_mixer_like_one() {
         "{made} parts made, {fetched} files and {lists} playlists fetched, {served} requests served"
     ));
     assert!(fetched <= 1.5 * made && lists <= made + 5.0, "each once");
-    assert!(served > 3.0 * (fetched + lists), "and served to all");
+    // Eight listeners; on a busy machine each skips some parts.
+    assert!(served > 2.0 * (fetched + lists), "and served to all");
 }
 
 #[actix::test]
