@@ -135,6 +135,7 @@ fn context(store: Arc<dyn Store>) -> Context {
         directory: Arc::default(),
         subscribers: Default::default(),
         store_up: Default::default(),
+        relists: Default::default(),
         standing: Default::default(),
         clock: Clock::start(),
         metrics: Metrics::new(std::time::SystemTime::now()),

@@ -35,6 +35,7 @@ impl House {
             directory: store.directory(),
             subscribers: Default::default(),
             store_up: Default::default(),
+            relists: Default::default(),
             standing: Default::default(),
             clock: Clock::start(),
             metrics: Metrics::new(SystemTime::now()),

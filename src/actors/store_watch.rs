@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::context::Context;
 use super::kernel::{ActorState, Behaviour, Cx, Message};
@@ -52,16 +53,22 @@ pub struct StoreWatch {
     /// Time since which the cluster cache may be out of date, and the reason; `None` while the watch follows
     /// the store.
     lost: Option<(Duration, Option<String>)>,
+    /// Requests to list the store again.
+    relists: watch::Receiver<u64>,
 }
 
 pub enum Msg {
     /// Events up to the next one after which the cluster cache is consistent, and the rest of the stream.
     Batch(Vec<ReflectorEvent>, Changes),
+    Relist,
 }
 
 impl Message for Msg {
     fn kind(&self) -> &'static str {
-        "batch"
+        match self {
+            Self::Batch(..) => "batch",
+            Self::Relist => "relist",
+        }
     }
 }
 
@@ -69,11 +76,29 @@ impl StoreWatch {
     pub fn new(context: Context, scope: Scope) -> Self {
         let fold = WatchApplier::new(context.directory.clone(), scope);
         let lost = Some((context.clock.now(), None));
-        Self { context, scope, fold, changed: Vec::new(), lost }
+        let relists = context.relists.subscribe();
+        Self { context, scope, fold, changed: Vec::new(), lost, relists }
+    }
+
+    /// Lists the prefix and follows its changes.
+    fn follow(&self, cx: &mut Cx<Self>) {
+        let (store, prefix) = (self.context.store.clone(), self.scope.prefix().to_owned());
+        let retry = self.context.backoff();
+        let backoff = Backoff { max: retry.max.min(STORE_ASKED_WITHIN), ..retry };
+        let changes = reflect(store, prefix, backoff, RELIST_EVERY);
+        self.read_on(Box::pin(changes), cx);
     }
 
     fn read_on(&self, changes: Changes, cx: &mut Cx<Self>) {
-        cx.run(next_batch(changes), |(batch, changes)| Msg::Batch(batch, changes));
+        let mut relists = self.relists.clone();
+        let next = async move {
+            tokio::select! {
+                (batch, changes) = next_batch(changes) => Msg::Batch(batch, changes),
+                // The sender is in the context, so the channel is never closed.
+                _ = relists.changed() => Msg::Relist,
+            }
+        };
+        cx.run(next, |msg| msg);
     }
 
     fn apply(&mut self, event: ReflectorEvent) {
@@ -154,16 +179,23 @@ impl Behaviour for StoreWatch {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        let (store, prefix) = (self.context.store.clone(), self.scope.prefix().to_owned());
-        let retry = self.context.backoff();
-        let backoff = Backoff { max: retry.max.min(STORE_ASKED_WITHIN), ..retry };
-        let changes = reflect(store, prefix, backoff, RELIST_EVERY);
-        self.read_on(Box::pin(changes), cx);
+        self.follow(cx);
     }
 
-    fn handle(&mut self, Msg::Batch(batch, changes): Msg, cx: &mut Cx<Self>) {
-        batch.into_iter().for_each(|event| self.apply(event));
-        self.read_on(changes, cx);
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Batch(batch, changes) => {
+                batch.into_iter().for_each(|event| self.apply(event));
+                self.read_on(changes, cx);
+            }
+            Msg::Relist => {
+                self.relists.borrow_and_update();
+                if self.scope == Scope::Rooms {
+                    self.context.subscribers.each(DirtyRooms::rebuilt);
+                }
+                self.follow(cx);
+            }
+        }
     }
 
     fn observe(&self) -> ActorState {

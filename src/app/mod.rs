@@ -193,6 +193,7 @@ impl Node {
             clock: Clock::start(),
             metrics,
             store_up: Default::default(),
+            relists: Default::default(),
             standing: Arc::new(watch::Sender::new(match &place {
                 Some(_) => RegistrationState::Waiting("the node is not registered yet".into()),
                 None => RegistrationState::Registered,

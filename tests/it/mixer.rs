@@ -87,6 +87,7 @@ impl House {
             directory: Arc::default(),
             subscribers: Default::default(),
             store_up: Default::default(),
+            relists: Default::default(),
             standing: Default::default(),
             clock: Clock::start(),
             metrics: Metrics::new(SystemTime::now()),

@@ -103,7 +103,7 @@ impl Lifecycle {
 }
 
 /// Signal between kernel parts. Signals are never refused: the number of children that the receiver started
-/// bounds their number.
+/// limits the signals of the kernel, and requests of operators are rare.
 pub(super) enum Signal {
     /// From the parent: stop within this time.
     Stop { within: Duration },
@@ -111,6 +111,8 @@ pub(super) enum Signal {
     ChildExit { child: u64, run: u64, exit: Exit },
     /// From a child that is stopping its own children: its next signal comes within this time.
     ChildUnwinding { child: u64, within: Duration },
+    /// From an operator: fail with this cause, so that the parent restarts the actor.
+    Restart(&'static str),
     /// From a test: panic like a handler with a bug.
     #[cfg(debug_assertions)]
     Panic,

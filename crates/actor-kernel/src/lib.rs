@@ -104,6 +104,6 @@ mod tests;
 pub use behaviour::{ActorState, Behaviour, Message, StopAnswer};
 pub use cx::{Cx, Timer};
 pub use mailbox::{ActorRef, Probe, TellError};
-pub use registry::{ActorView, MailboxView, Registry, Status};
+pub use registry::{ActorView, MailboxView, Registry, RestartRefused, Status};
 pub use spec::{ChildDown, ChildSpec, Decision, ExhaustedAction, Exit, RestartPolicy, StopOrder};
 pub use system::{ActorSystem, RootOptions, ShutdownReport, SystemHandle};

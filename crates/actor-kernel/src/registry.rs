@@ -10,9 +10,7 @@ use prometheus::proto::MetricFamily;
 use serde::Serialize;
 use serde_json::Value;
 
-#[cfg(debug_assertions)]
-use super::cell::Signal;
-use super::cell::{ActorCell, Failure, Lifecycle, Transition};
+use super::cell::{ActorCell, Failure, Lifecycle, Signal, Transition, unix_ms};
 use super::metrics;
 
 /// Handling time of one message above which an actor counts as stuck.
@@ -25,6 +23,18 @@ const STUCK_WAITING: Duration = Duration::from_secs(5);
 pub struct Registry {
     top: Arc<ActorCell>,
     descriptions: Arc<[Desc]>,
+}
+
+/// Reason why an actor is not restarted on request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartRefused {
+    NotFound,
+    /// The end of the root actor ends the system.
+    Root,
+    /// The actor is starting, stopping or waiting for a restart.
+    NotRunning,
+    /// The actor has not run for the minimum time.
+    TooYoung,
 }
 
 /// Status of an actor.
@@ -95,6 +105,28 @@ impl Registry {
         self.top.children().first().map(|root| view(root))
     }
 
+    /// Makes the actor of this path fail in its next turn with `cause`, so that its parent restarts it if the
+    /// spec permits that. Its children end with it. An actor that has not run for `min_age` is not restarted,
+    /// because requests alone must not use up a restart budget.
+    ///
+    /// # Errors
+    /// There is no such actor, or it must not be restarted now.
+    pub fn restart(&self, path: &str, cause: &'static str, min_age: Duration) -> Result<(), RestartRefused> {
+        let cell = find(&self.top, path).ok_or(RestartRefused::NotFound)?;
+        if self.top.children().iter().any(|root| root.path == path) {
+            return Err(RestartRefused::Root);
+        }
+        if cell.life() != Lifecycle::Alive {
+            return Err(RestartRefused::NotRunning);
+        }
+        let age = unix_ms().saturating_sub(cell.started_at.load(Relaxed));
+        if u128::from(age) < min_age.as_millis() {
+            return Err(RestartRefused::TooYoung);
+        }
+        cell.signal(Signal::Restart(cause));
+        Ok(())
+    }
+
     /// Makes the actor of this path panic in its next turn, to test the effect on the rest of the system.
     /// Returns true if the actor exists. Not in release builds.
     #[cfg(debug_assertions)]
@@ -114,7 +146,6 @@ impl Collector for Registry {
     }
 }
 
-#[cfg(debug_assertions)]
 fn find(cell: &ActorCell, path: &str) -> Option<Arc<ActorCell>> {
     let below = |child: Arc<ActorCell>| if child.path == path { Some(child) } else { find(&child, path) };
     cell.children().into_iter().find_map(below)

@@ -210,6 +210,7 @@ impl<B: Behaviour> Shell<B> {
             match signal {
                 Signal::Stop { within } => self.asked_to_stop(Instant::now() + within),
                 Signal::ChildUnwinding { child, within } => self.cx.children.extend(child, within),
+                Signal::Restart(cause) => drop(self.call("restart", |_, cx| cx.fail(cause))),
                 #[cfg(debug_assertions)]
                 Signal::Panic => drop(self.call("panic", |_, _| -> () { panic!("on demand") })),
                 Signal::ChildExit { child, run, exit } => {

@@ -29,6 +29,7 @@ async fn becomes_unhealthy(url: Option<String>) {
         directory: store.directory(),
         subscribers: Default::default(),
         store_up: Default::default(),
+        relists: Default::default(),
         standing: Default::default(),
         clock: Clock::start(),
         metrics: Metrics::new(SystemTime::now()),

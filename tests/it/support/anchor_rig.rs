@@ -99,6 +99,7 @@ impl Rig {
             directory: Arc::new(Directory::default()),
             subscribers: Default::default(),
             store_up: Default::default(),
+            relists: Default::default(),
             standing: Default::default(),
             clock: Clock::start(),
             metrics: Metrics::new(SystemTime::now()),

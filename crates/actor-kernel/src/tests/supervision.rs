@@ -212,3 +212,20 @@ async fn duplicate_child_name_fails_parent() {
     let failure = find(&system.registry(), "node/p").unwrap().last_failure.unwrap();
     assert!(failure.text.contains("a child named x exists"), "{}", failure.text);
 }
+
+#[actix::test]
+async fn actors_restart_on_request() {
+    let log = Log::default();
+    let system = start(Puppet::new("root", &log));
+    let a = spawn(&system.root(), "a", quick(), Puppet::new("a", &log)).await;
+    ask(&a, |_, _| ()).await;
+    let registry = system.registry();
+    let restart = |path, min_age| registry.restart(path, "an operator asked for it", min_age);
+    assert_eq!(restart("node/b", Duration::ZERO), Err(RestartRefused::NotFound));
+    assert_eq!(restart("node", Duration::ZERO), Err(RestartRefused::Root));
+    assert_eq!(restart("node/a", Duration::from_secs(3600)), Err(RestartRefused::TooYoung));
+    assert_eq!(restart("node/a", Duration::ZERO), Ok(()));
+    until("a has started again", || log.count("a started") == 2).await;
+    let failure = find(&registry, "node/a").unwrap().last_failure.unwrap();
+    assert!(failure.text.contains("an operator asked for it"), "{failure:?}");
+}
