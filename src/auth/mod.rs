@@ -7,13 +7,16 @@
 pub mod api_keys;
 mod data_files;
 pub mod jwks;
+mod operator_session;
 pub mod seal;
+mod sealed;
 pub mod secrets;
 pub mod tokens;
 pub mod turn;
 
 pub use api_keys::{ApiKeyError, ApiKeys, NewKey};
 pub use jwks::{IdentityProvider, JwksError};
+pub use operator_session::{OperatorSessions, SESSION_TTL};
 pub use seal::{Seal, SealBinding, SealError};
 pub use secrets::{Secrets, SecretsError, node_id};
 pub use tokens::{Audience, Claims, IssuedToken, Role, TokenError, Tokens};

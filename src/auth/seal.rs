@@ -1,30 +1,20 @@
 //! Resume token of an anchor (`jtoken`): the identity of its media session, sealed for one user and Janus
 //! room.
 //!
-//! AES-256-GCM under a key derived from the installation's secret, so every node of a cluster can open the
-//! tokens of all other nodes. Owns: the format and the check of its age. Never does: read a clock, or
-//! interpret the content.
-//!
-//! ```text
-//! base64url( nonce (12) ‖ AES-256-GCM( {content, issued, expires} ) ‖ tag (16) )
-//! AAD: user, room, Janus, its room
-//! ```
+//! The format is that of [`sealed`](super::sealed), under a key derived from the installation's secret, so
+//! every node of a cluster can open the tokens of all other nodes. AAD: user, room, Janus, its room. Never
+//! does: interpret the content.
 
 use std::time::Duration;
 
-use aes_gcm::aead::{Aead, KeyInit, Payload};
-use aes_gcm::{Aes256Gcm, Nonce};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use super::secrets::{Secrets, derive};
+pub use super::sealed::SealError;
+use super::sealed::Sealer;
+use super::secrets::Secrets;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 
-/// Maximum length of a token, in bytes; a longer one is refused before anything is decoded.
-const MAX_LEN: usize = 2048;
-const NONCE_LEN: usize = 12;
 const LABEL: &[u8] = b"stentor resume token";
 
 /// Identities that a token is bound to: the user, the room and the Janus room. The epoch is not included: a
@@ -37,47 +27,19 @@ pub struct SealBinding {
     pub janus_room_id: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
-    /// Altered, forged, or sealed for another user, room or Janus room: the cipher cannot tell these cases
-    /// apart.
-    #[error("the resume token is not for this user and Janus room")]
-    Refused,
-    #[error("the resume token has expired")]
-    Expired,
-}
-
 /// Sealer and opener of resume tokens. Cheap to clone.
 #[derive(Clone)]
-pub struct Seal {
-    cipher: Aes256Gcm,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SealedContent<T> {
-    content: T,
-    issued: UnixMs,
-    expires: UnixMs,
-}
+pub struct Seal(Sealer);
 
 impl Seal {
     pub fn new(secrets: &Secrets) -> Self {
-        Self { cipher: Aes256Gcm::new(&derive(&secrets.hls, LABEL).into()) }
+        Self(Sealer::new(secrets, LABEL))
     }
 
     /// Seals `content` in a token that can be opened until `now + ttl`. Two tokens with the same content
     /// differ.
     pub fn seal<T: Serialize>(&self, content: T, bound: &SealBinding, now: UnixMs, ttl: Duration) -> String {
-        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        let sealed = SealedContent { content, issued: now, expires: UnixMs(now.0.saturating_add(ttl)) };
-        // Cannot fail: contents are plain values whose keys are strings.
-        let plain = serde_json::to_vec(&sealed).expect("a plain value is JSON");
-        // 96 random bits: a collision needs about 2^32 tokens under one secret (NIST SP 800-38D, 8.3).
-        let nonce: [u8; NONCE_LEN] = rand::random();
-        let payload = Payload { msg: &plain, aad: &bound.to_bytes() };
-        // Cannot fail: the text is far below GCM's limit of 64 GiB.
-        let sealed = self.cipher.encrypt(&Nonce::from(nonce), payload).expect("GCM takes a short text");
-        URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
+        self.0.seal(content, &bound.to_bytes(), now, ttl)
     }
 
     /// Opens a token and returns its content.
@@ -90,22 +52,7 @@ impl Seal {
         bound: &SealBinding,
         now: UnixMs,
     ) -> Result<T, SealError> {
-        let plain = self.decrypt(token, bound).ok_or(SealError::Refused)?;
-        let sealed: SealedContent<T> = serde_json::from_slice(&plain).map_err(|_| SealError::Refused)?;
-        if now >= sealed.expires {
-            return Err(SealError::Expired);
-        }
-        Ok(sealed.content)
-    }
-
-    fn decrypt(&self, token: &str, bound: &SealBinding) -> Option<Vec<u8>> {
-        if token.len() > MAX_LEN {
-            return None;
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>()?;
-        let payload = Payload { msg: sealed, aad: &bound.to_bytes() };
-        self.cipher.decrypt(&Nonce::from(*nonce), payload).ok()
+        self.0.open(token, &bound.to_bytes(), now)
     }
 }
 
@@ -127,6 +74,8 @@ impl SealBinding {
 mod tests {
     use super::*;
     use crate::config::Secret;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
 
     const NOW: UnixMs = UnixMs(1_000_000);
