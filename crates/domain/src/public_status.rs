@@ -10,7 +10,7 @@ use super::ids::ModuleId;
 use super::keys::ModuleKind;
 use super::model::{Health, JanusStatus};
 use super::room::{RoomStatus, status};
-use super::view::{Modules, RoomView};
+use super::view::{Modules, RoomView, UNREADABLE};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublicStatus {
@@ -40,6 +40,62 @@ pub fn shown(view: &RoomView, modules: &Modules) -> Option<PublicStatus> {
         keys => keys,
     };
     Some(PublicStatus { status, janus: janus.map(|janus| janus.status), listening: mixer.is_some() })
+}
+
+/// Returns the missing conditions of a room that was opened or is being removed; `None` if nothing is
+/// missing.
+pub fn missing(view: &RoomView, modules: &Modules) -> Option<String> {
+    let PublicStatus { status, janus, listening } = shown(view, modules)?;
+    if view.unreadable_part().is_some() {
+        return Some(UNREADABLE.to_owned());
+    }
+    let live = view.live.as_ref()?;
+    let (janus_id, mixer_id) = (&live.janus_id, &live.mixer_id);
+    let reasons = match status {
+        RoomStatus::Created | RoomStatus::OnAir => vec![],
+        RoomStatus::Removing => {
+            let janus = view.janus.as_ref().map(|janus| format!("Janus {} has not released it", janus.id));
+            let mixer = view.mixer.as_ref().map(|mixer| format!("mixer {} has not released it", mixer.id));
+            [janus, mixer].into_iter().flatten().collect()
+        }
+        RoomStatus::Backstage | RoomStatus::Starting | RoomStatus::Degraded => {
+            let needs_mixer = status != RoomStatus::Backstage;
+            let gave_up = view.mixer.as_ref().is_some_and(|mixer| mixer.gave_up && mixer.id == *mixer_id);
+            let without_janus = janus.is_none().then(|| {
+                let waits = format!("Janus {janus_id} has not created the room");
+                absence(modules, ModuleKind::Janus, janus_id).unwrap_or(waits)
+            });
+            let without_mixer = (needs_mixer && !listening).then(|| {
+                let waits = match gave_up {
+                    true => format!("mixer {mixer_id} gave the room up"),
+                    false => format!("mixer {mixer_id} does not wait for the audio"),
+                };
+                absence(modules, ModuleKind::Mixer, mixer_id).unwrap_or(waits)
+            });
+            let between = (needs_mixer && janus.is_some() && listening).then(|| match janus {
+                Some(JanusStatus::Forwarding) if view.mixer.as_ref().is_some_and(|m| m.starved > 0) => {
+                    format!("no audio arrives at mixer {mixer_id}")
+                }
+                _ => format!("Janus {janus_id} does not forward to mixer {mixer_id}"),
+            });
+            [without_janus, without_mixer, between].into_iter().flatten().collect()
+        }
+    };
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// Returns the problem of a module without a healthy heartbeat.
+fn absence(modules: &Modules, kind: ModuleKind, id: &ModuleId) -> Option<String> {
+    let name = match kind {
+        ModuleKind::Janus => "Janus",
+        ModuleKind::Mixer => "mixer",
+    };
+    let module = modules.get(&(kind, id.clone()));
+    match module.and_then(|module| module.heartbeat.as_ref()).map(|heartbeat| heartbeat.status) {
+        None => Some(format!("{name} {id} has no heartbeat")),
+        Some(Health::Unhealthy) => Some(format!("{name} {id} does not work")),
+        Some(Health::Healthy) => None,
+    }
 }
 
 /// Returns true if the module has a healthy heartbeat of the process that wrote the key. A key without an

@@ -59,6 +59,32 @@ fn starved_mixer_degrades_room() {
     assert_eq!((shown.status, shown.listening), (RoomStatus::Degraded, true));
 }
 
+#[test]
+fn missing_parts_are_named() {
+    let well = [(ModuleKind::Janus, "j", Health::Healthy), (ModuleKind::Mixer, "m", Health::Healthy)];
+    let healthy = modules(&well, "run-1");
+    assert_eq!(missing(&on_air("run-1"), &healthy), None);
+    let without_janus = modules(&well[1..], "run-1");
+    assert_eq!(missing(&on_air("run-1"), &without_janus).unwrap(), "Janus j has no heartbeat");
+    let nothing = missing(&on_air("run-1"), &Modules::default()).unwrap();
+    assert_eq!(nothing, "Janus j has no heartbeat; mixer m has no heartbeat");
+    let with = |change: fn(&mut RoomView)| {
+        let mut room = on_air("run-1");
+        change(&mut room);
+        missing(&room, &healthy).unwrap()
+    };
+    let silent = with(|room| room.mixer.as_mut().unwrap().value.starved = 1);
+    assert_eq!(silent, "no audio arrives at mixer m");
+    let gave_up = with(|room| room.mixer.as_mut().unwrap().value.gave_up = true);
+    assert_eq!(gave_up, "mixer m gave the room up");
+    let stopped = with(|room| room.janus.as_mut().unwrap().value.status = JanusStatus::NotForwarding);
+    assert_eq!(stopped, "Janus j does not forward to mixer m");
+    let starting = with(|room| (room.janus, room.mixer) = (None, None));
+    assert_eq!(starting, "Janus j has not created the room; mixer m does not wait for the audio");
+    let leaving = with(|room| room.live.as_mut().unwrap().value.status = LiveStatus::Removing);
+    assert_eq!(leaving, "Janus j has not released it; mixer m has not released it");
+}
+
 fn on_air(incarnation: &str) -> RoomView {
     let (janus_id, mixer_id) = (id("j"), id("m"));
     let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 10_000 };
