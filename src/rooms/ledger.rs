@@ -130,6 +130,13 @@ impl Ledger {
         EventPage { events: page, next, more, oldest: events.all.keys().next().copied() }
     }
 
+    /// Returns the newest events that the filter takes, at most `limit`, the newest first.
+    pub fn latest(&self, filter: &EventFilter, limit: usize) -> Vec<Arc<LedgerEvent>> {
+        let events = self.lock();
+        let newest = events.all.values().rev().take(EXAMINED);
+        newest.filter(|event| filter.takes(event)).take(limit).cloned().collect()
+    }
+
     /// Returns the event at a cursor, if it is kept.
     pub fn get(&self, cursor: Cursor) -> Option<Arc<LedgerEvent>> {
         self.lock().all.get(&cursor).cloned()
@@ -287,6 +294,9 @@ mod tests {
         assert_eq!((first.events.len(), first.next.to_string(), first.more), (2, "2.0".into(), true));
         let rest = ledger.after(first.next, &of_demo, 10);
         assert_eq!((rest.events.len(), rest.next.to_string(), rest.more), (2, "5.0".into(), false));
+        let latest: Vec<_> =
+            ledger.latest(&of_demo, 2).iter().map(|event| event.cursor.to_string()).collect();
+        assert_eq!(latest, ["5.0", "4.0"]);
         let other = EventFilter { kind: Some(EventType::RoomEnded), ..of_demo };
         assert_eq!(ledger.after(Cursor::default(), &other, 10).events.len(), 0);
     }

@@ -9,6 +9,7 @@
 
 mod anchors;
 mod api_keys;
+mod audit;
 mod directory;
 pub mod dirty_rooms;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use crate::domain::view::{Modules, RoomView};
 use crate::store::StoreError;
 
 pub use api_keys::{ApiKeyError, ApiKeyRegistry, KnownApiKey, NewApiKey};
+pub use audit::{AuditLog, OpenEntry};
 pub use directory::{Directory, Scope};
 pub use ledger::{EventFilter, EventPage, Ledger, LedgerEvent, LedgerState};
 pub use modules::{ModuleInfo, ModuleStats, Stats};

@@ -1,8 +1,10 @@
 //! Names of the keys in the store. No other module builds or parses them.
 
+use serde::{Deserialize, Serialize};
+
 use super::api_key::ApiKeyId;
 use super::events::EventId;
-use super::ids::{ModuleId, RoomId, UserId};
+use super::ids::{ModuleId, RoomId, UnixMs, UserId};
 use super::recording::RecordingId;
 
 pub const ROOMS: &str = "/rooms/";
@@ -16,6 +18,8 @@ const QUOTAS: &str = "/quotas/";
 /// Prefix of the keys of webhooks, each below the name of its endpoint.
 const WEBHOOKS: &str = "/webhooks/";
 pub const MIXERS: &str = "/mixers/";
+/// Prefix of the audit log, one key per action of an operator.
+pub const AUDIT: &str = "/audit/";
 /// Prefix of the keys of recordings, one per recording.
 pub const RECORDINGS: &str = "/recordings/";
 /// Key of the leader, bound to its lease.
@@ -49,7 +53,8 @@ pub enum RoomKey {
     User(UserId),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ModuleKind {
     Janus,
     Mixer,
@@ -141,6 +146,11 @@ pub fn recording(id: &RecordingId) -> String {
 /// Parses the key of a recording. `None`: the key is not one of ours.
 pub fn parse_recording(key: &str) -> Option<RecordingId> {
     RecordingId::new(key.strip_prefix(RECORDINGS)?).ok()
+}
+
+/// Returns the key of an entry of the audit log. Keys are in the order of their times.
+pub fn audit(at: UnixMs, random: u64) -> String {
+    format!("{AUDIT}{:013}-{random:016x}", at.0)
 }
 
 /// Returns the key of an API key.

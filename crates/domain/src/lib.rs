@@ -45,6 +45,7 @@
 
 pub mod ages;
 pub mod api_key;
+pub mod audit;
 pub mod certificate;
 pub mod civil_time;
 pub mod client_address;

@@ -1,0 +1,124 @@
+//! Audit log of the operators: each action with its author, its time and its outcome.
+//!
+//! An entry is written before the action and completed after it, so no action is without an entry. If the
+//! outcome stays `begun`, the node ended during the action, or the store did not answer after it.
+
+use serde::{Deserialize, Serialize};
+
+use super::api_key::{ApiKeyId, Caller};
+use super::ids::{ModuleId, RoomId, UnixMs};
+use super::keys::ModuleKind;
+use super::model::MarkLabel;
+
+/// Maximum number of entries that the store keeps.
+pub const MOST_ENTRIES: usize = 1000;
+
+/// Action of an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OperatorAction {
+    /// Sets the cordon label of a module.
+    SetLabel { kind: ModuleKind, id: ModuleId, label: MarkLabel },
+    /// Removes the cordon label of a module.
+    ClearLabel { kind: ModuleKind, id: ModuleId },
+    /// Ends the broadcast or the backstage of a room.
+    StopRoom { room: RoomId },
+    /// Restarts an actor of the node that receives the request.
+    RestartActor { path: String },
+    /// Makes the node list the store again and check every room.
+    Reconcile {},
+}
+
+/// Author of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// Id of the API key, if the store holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<ApiKeyId>,
+    /// Name of the API key, or how the operator was admitted without a key of the store.
+    pub name: String,
+}
+
+/// Outcome of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum AuditOutcome {
+    /// The action has begun. It is unknown whether it was carried out.
+    Begun,
+    Done,
+    Failed {
+        /// Text for the operator.
+        error: String,
+    },
+}
+
+/// `/audit/{time}-{random}`: an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    pub at: UnixMs,
+    /// Node that received the request.
+    pub node: ModuleId,
+    pub operator: Operator,
+    pub action: OperatorAction,
+    pub outcome: AuditOutcome,
+}
+
+impl Operator {
+    /// Returns the operator behind a caller. `with_key` is true if the caller has sent an API key.
+    pub fn of(caller: &Caller, with_key: bool) -> Self {
+        match caller {
+            Caller::Key(id, key) => Self { key: Some(id.clone()), name: key.name.as_str().to_owned() },
+            Caller::Administrator if with_key => Self { key: None, name: "key of the configuration".into() },
+            Caller::Administrator => Self { key: None, name: "without a key (auth.mode: open)".into() },
+        }
+    }
+}
+
+/// Returns the keys that must be deleted so that another entry can be written. `keys` are sorted by time.
+pub fn superfluous(keys: &[String]) -> &[String] {
+    &keys[..(keys.len() + 1).saturating_sub(MOST_ENTRIES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn actions_have_a_strict_form() {
+        let read = |value| serde_json::from_value::<OperatorAction>(value);
+        let label = json!({ "action": "set_label", "kind": "mixer", "id": "m1", "label": "draining" });
+        let (kind, id) = (ModuleKind::Mixer, ModuleId::new("m1").unwrap());
+        let wanted = OperatorAction::SetLabel { kind, id, label: MarkLabel::Draining };
+        assert_eq!(read(label.clone()).unwrap(), wanted);
+        assert_eq!(serde_json::to_value(&wanted).unwrap(), label);
+        assert_eq!(read(json!({ "action": "reconcile" })).unwrap(), OperatorAction::Reconcile {});
+        for wrong in [
+            json!({}),
+            json!({ "action": "reboot" }),
+            json!({ "action": "reconcile", "force": true }),
+            json!({ "action": "stop_room", "room": "a/b" }),
+            json!({ "action": "set_label", "kind": "mixers", "id": "m1", "label": "draining" }),
+        ] {
+            assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn oldest_entries_make_room() {
+        let keys: Vec<_> = (0..MOST_ENTRIES + 2).map(|n| n.to_string()).collect();
+        assert!(superfluous(&keys[..MOST_ENTRIES - 1]).is_empty());
+        assert_eq!(superfluous(&keys[..MOST_ENTRIES]), ["0"]);
+        assert_eq!(superfluous(&keys), ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn operators_are_named_by_key() {
+        let key = json!({ "name": "Ann", "digest": "00".repeat(32), "scopes": [], "createdAt": 1 });
+        let key = std::sync::Arc::new(serde_json::from_value(key).unwrap());
+        let caller = Caller::Key(ApiKeyId::random([1; 12]), key);
+        assert_eq!(Operator::of(&caller, true).name, "Ann");
+        assert_eq!(Operator::of(&Caller::Administrator, true).name, "key of the configuration");
+        assert!(Operator::of(&Caller::Administrator, false).name.contains("auth.mode: open"));
+    }
+}
