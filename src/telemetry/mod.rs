@@ -4,9 +4,11 @@
 //! token, secret or SDP, or name a room or user in a label or in a line that is not about them.
 
 pub mod events;
+pub mod history;
 mod log_queue;
 pub mod logging;
 pub mod metrics;
+mod readings;
 mod repeats;
 pub mod rewind_metrics;
 pub mod socket_metrics;
