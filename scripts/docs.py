@@ -16,7 +16,8 @@ import urllib.parse
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SUMMARY = ROOT / "docs/SUMMARY.md"
 PAGES, SITE = ROOT / "target/docs/src", ROOT / "target/docs/site"
-LINK = re.compile(r"\[((?:`[^`]*`|[^\[\]`])+)\]\(([^)\s]+)\)")
+IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"(?<!!)\[((?:`[^`]*`|[^\[\]`])+)\]\(([^)\s]+)\)")
 
 
 def place(file):
@@ -54,8 +55,9 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attributes):
         named = dict(attributes)
         self.ids.add(named.get("id"))
-        if tag == "a" and named.get("href"):
-            self.links.append(named["href"])
+        link = named.get({"a": "href", "img": "src"}.get(tag))
+        if link:
+            self.links.append(link)
 
 
 def dangling():
@@ -82,6 +84,9 @@ def main():
         target = PAGES / page
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(adapted(file, pages, page.parent))
+        for image in IMAGE.findall(file.read_text()):
+            (target.parent / image).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file.parent / image, target.parent / image)
     (PAGES / "SUMMARY.md").write_text(adapted(SUMMARY, pages, pathlib.Path()))
     subprocess.run([sys.argv[1], "build", ROOT / "docs"], check=True)
     problems = sorted(dangling())

@@ -7,7 +7,11 @@ import browsers from './browsers.json' with { type: 'json' };
 import { NEEDED } from './src/browsers.ts';
 
 const hls = JSON.parse(readFileSync('node_modules/hls.js/package.json', 'utf8'));
-const notice = `/*! Contains hls.js ${hls.version} (https://github.com/video-dev/hls.js), Apache-2.0 */`;
+const uplot = JSON.parse(readFileSync('node_modules/uplot/package.json', 'utf8'));
+const notices: Record<string, string> = {
+  listen: `/*! Contains hls.js ${hls.version} (https://github.com/video-dev/hls.js), Apache-2.0 */`,
+  dashboard: `/*! Contains uPlot ${uplot.version} (https://github.com/leeoniya/uPlot), Copyright (c) 2022 Leon Sorokin, MIT */`,
+};
 
 export default defineConfig({
   base: '/',
@@ -28,7 +32,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     rolldownOptions: {
-      input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', actors: 'actors.html', reference: 'reference.html' },
+      input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', dashboard: 'dashboard.html', reference: 'reference.html' },
       output: {
         // Chunks under names that stay: what all pages share, the listener channel, and what speaking needs, which
         // the listen page loads when its listener comes to the stage.
@@ -42,7 +46,7 @@ export default defineConfig({
         entryFileNames: 'assets/[name].js',
         chunkFileNames: 'assets/[name].js',
         assetFileNames: 'assets/[name][extname]',
-        postBanner: (chunk) => (chunk.name === 'listen' ? notice : ''),
+        postBanner: (chunk) => notices[chunk.name] ?? '',
       },
     },
   },

@@ -20,6 +20,8 @@ import (
 
 // Defines values for Code.
 const (
+	CodeActorNotFound        Code = "actor_not_found"
+	CodeActorNotRestarted    Code = "actor_not_restarted"
 	CodeApiKeyNotFound       Code = "api_key_not_found"
 	CodeBodyTooLarge         Code = "body_too_large"
 	CodeBusy                 Code = "busy"
@@ -112,6 +114,10 @@ const (
 // Valid indicates whether the value is a known member of the Code enum.
 func (e Code) Valid() bool {
 	switch e {
+	case CodeActorNotFound:
+		return true
+	case CodeActorNotRestarted:
+		return true
 	case CodeApiKeyNotFound:
 		return true
 	case CodeBodyTooLarge:

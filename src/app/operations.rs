@@ -1,27 +1,73 @@
-//! Data behind `/metrics`, `/actors`, `/readyz` and `/reload` of this node.
+//! Data behind `/metrics`, `/actors`, `/readyz`, `/reload` and the dashboard of this node.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::readiness::Readiness;
 use super::reload::ReloadReply;
-use crate::actors::kernel::Registry;
-use crate::delivery::listener_counter::ListenerCounter;
+use super::servers::Services;
+use crate::actors::kernel::{ActorView, Registry, RestartRefused};
+use crate::auth::OperatorSessions;
+use crate::delivery::listener_counter::{ListenerCounter, Listeners};
+use crate::domain::ids::{RoomId, UserId};
+use crate::http::dashboard::{Dashboard, Operators, OverviewSources};
 use crate::http::ops;
+use crate::rooms::AuditLog;
 use crate::telemetry::Metrics;
 
+/// Minimum age of an actor that an operator restarts. It leaves most of a restart budget, 5 in 30 s, to real
+/// failures.
+const RESTART_AGE: Duration = Duration::from_secs(10);
+
 pub struct Operations {
-    pub metrics: Metrics,
-    pub registry: Registry,
-    pub readiness: Arc<Readiness>,
-    pub audience: Arc<ListenerCounter>,
+    metrics: Metrics,
+    registry: Registry,
+    readiness: Arc<Readiness>,
+    audience: Arc<ListenerCounter>,
+    /// Number of requests to list the store again.
+    relists: Arc<watch::Sender<u64>>,
     /// Empty if the node cannot read its configuration again.
-    pub reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
+    reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
+}
+
+impl Operations {
+    pub fn of(sides: &Services) -> Self {
+        Self {
+            metrics: sides.context.metrics.clone(),
+            registry: sides.registry.clone(),
+            readiness: sides.readiness.clone(),
+            audience: sides.audience.clone(),
+            relists: sides.context.relists.clone(),
+            reloads: sides.reloads.clone(),
+        }
+    }
+}
+
+/// Assembles the dashboard of this node.
+pub fn dashboard(sides: &Services, listeners: Listeners, node: Arc<dyn ops::OpsSource>) -> Dashboard {
+    let (context, hub) = (&sides.context, sides.hub.clone());
+    let sources = OverviewSources {
+        me: context.me.clone(),
+        started_at: context.clock.wall(),
+        rooms: sides.service.clone(),
+        listeners,
+        streams: sides.delivery.here.streams.clone(),
+        anchors: sides.anchors.clone(),
+        talking: Box::new(move |room: &RoomId, users: &[UserId]| hub.talking_among(room, users)),
+        heartbeats: Default::default(),
+    };
+    let operators = Operators {
+        auth: sides.api_keys.clone(),
+        sessions: OperatorSessions::new(&sides.secrets, context.me.clone()),
+        audit: AuditLog::new(context.store.clone()),
+    };
+    Dashboard::new(sources, node, operators, context.metrics.clone())
 }
 
 impl ops::OpsSource for Operations {
@@ -43,6 +89,34 @@ impl ops::OpsSource for Operations {
         self.readiness.get()
     }
 
+    fn mixes(&self) -> HashMap<String, Value> {
+        let mut mixes = HashMap::new();
+        if let Some(tree) = self.registry.snapshot() {
+            collect_mixes(tree, &mut mixes);
+        }
+        mixes
+    }
+
+    fn restart(&self, path: &str) -> Result<(), ops::RestartError> {
+        let restarted = self.registry.restart(path, "restarted by an operator", RESTART_AGE);
+        restarted.map_err(|refused| match refused {
+            RestartRefused::NotFound => ops::RestartError::NotFound,
+            RestartRefused::Root => {
+                ops::RestartError::Refused("the root actor is the node itself: restart the process instead")
+            }
+            RestartRefused::NotRunning => {
+                ops::RestartError::Refused("the actor is not running; it starts again by itself")
+            }
+            RestartRefused::TooYoung => {
+                ops::RestartError::Refused("the actor started less than 10 s ago; try again later")
+            }
+        })
+    }
+
+    fn reconcile(&self) {
+        self.relists.send_modify(|count| *count += 1);
+    }
+
     fn reload(&self) -> BoxFuture<'static, Result<ops::ReloadOutcome, ops::ReloadError>> {
         let reloads = self.reloads.get().cloned();
         async move {
@@ -58,4 +132,13 @@ impl ops::OpsSource for Operations {
         }
         .boxed()
     }
+}
+
+/// Collects the levels that the mixer rooms below `actor` observe.
+fn collect_mixes(actor: ActorView, mixes: &mut HashMap<String, Value>) {
+    if actor.kind == "mixer_room" {
+        let (mut observed, room) = (actor.observed, actor.name.trim_start_matches("room:").to_owned());
+        mixes.insert(room, observed["mix"].take());
+    }
+    actor.children.into_iter().for_each(|child| collect_mixes(child, mixes));
 }

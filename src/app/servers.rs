@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::Addresses;
 use super::certificates::LiveCertificates;
 use super::delivery::Delivery;
-use super::operations::Operations;
+use super::operations::{self, Operations};
 use super::origins::{hosts, speakers_origins};
 use super::readiness::Readiness;
 use super::reload::ReloadReply;
@@ -30,6 +30,7 @@ use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::channel::{self, ChannelSide};
 use crate::http::cors::Origins;
+use crate::http::dashboard::Dashboard;
 use crate::http::embedding::Embedding;
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
@@ -105,6 +106,7 @@ pub struct Servers {
     running: Vec<(EnabledServices, ServerHandle)>,
     hub: Arc<StageHub>,
     ledger: Arc<Ledger>,
+    dashboard: Arc<Dashboard>,
 }
 
 /// Binds the sockets that this node's roles need. The returned configuration has the actual ports.
@@ -231,6 +233,8 @@ impl Sockets {
         let tls = sides.certificates.as_ref().map(|live| live.certificates().server_config()).transpose()?;
         let (hub, ledger) = (sides.hub.clone(), sides.service.ledger().clone());
         let sides = Mountable::new(sides);
+        let dashboard = sides.dashboard.clone().into_inner();
+        actix::spawn(dashboard.clone().run());
         let shares: Vec<_> = self.listeners.iter().map(|(_, _, mounted)| mounted.share()).collect();
         let allotments = allot(descriptors, server::processors() as u64, &shares);
         let mut handles = Vec::new();
@@ -265,7 +269,7 @@ impl Sockets {
                 readiness.serving(mounted, false);
             });
         }
-        Ok(Servers { running: handles, hub, ledger })
+        Ok(Servers { running: handles, hub, ledger, dashboard })
     }
 }
 
@@ -283,6 +287,7 @@ impl Servers {
     }
 
     pub async fn stop(self) {
+        self.dashboard.close();
         stop(self.running).await;
     }
 }
@@ -308,12 +313,20 @@ struct Mountable {
     base_url: String,
     ops: Arc<dyn ops::OpsSource>,
     ops_access: OpsAccess,
+    dashboard: web::Data<Dashboard>,
     readiness: Arc<Readiness>,
 }
 
 impl Mountable {
     fn new(sides: Services) -> Self {
         let (config, context) = (&sides.context.config, &sides.context);
+        let listeners = Listeners {
+            me: context.me.clone(),
+            audience: sides.audience.clone(),
+            directory: context.directory.clone(),
+        };
+        let ops: Arc<dyn ops::OpsSource> = Arc::new(Operations::of(&sides));
+        let dashboard = operations::dashboard(&sides, listeners.clone(), ops.clone());
         let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl)
             .trusting(sides.provider);
         let own = |origins: &[String]| match config.auth.mode {
@@ -335,11 +348,6 @@ impl Mountable {
             clock: context.clock,
             directory: context.directory.clone(),
         });
-        let listeners = Listeners {
-            me: context.me.clone(),
-            audience: sides.audience.clone(),
-            directory: context.directory.clone(),
-        };
         let pages = PagesSide {
             open: config.auth.mode == AuthMode::Open,
             ws_url: config.ws_url(),
@@ -408,16 +416,7 @@ impl Mountable {
                 secure: config.secure().hls,
             },
         };
-        let metrics = context.metrics.clone();
-        let (registry, audience) = (sides.registry, sides.audience);
-        let readiness = sides.readiness;
-        let ops = Operations {
-            metrics: metrics.clone(),
-            registry,
-            readiness: readiness.clone(),
-            audience,
-            reloads: sides.reloads,
-        };
+        let (metrics, readiness) = (context.metrics.clone(), sides.readiness);
         Self {
             metrics,
             api: web::Data::new(api),
@@ -430,8 +429,9 @@ impl Mountable {
             pages: web::Data::new(pages),
             people,
             base_url: config.hls_base_url(),
-            ops: Arc::new(ops),
+            ops,
             ops_access,
+            dashboard: web::Data::new(dashboard),
             readiness,
         }
     }
@@ -461,7 +461,8 @@ impl Mountable {
             redirect::configure(config, &self.base_url);
         }
         if mounted.ops {
-            ops::configure(config, self.ops.clone(), self.ops_access.clone());
+            let dashboard = Some(self.dashboard.clone());
+            ops::configure(config, self.ops.clone(), self.ops_access.clone(), dashboard);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
 use futures::StreamExt;
 use futures::future::{LocalBoxFuture, Ready, ready};
@@ -62,6 +62,14 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
             parse(&bytes).map(Self)
         })
     }
+}
+
+/// Returns the value of a cookie. Parses the header itself: actix-web's cookie support is an optional
+/// feature, and two cookies do not justify it.
+pub(in crate::http) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(COOKIE).filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 async fn read(req: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, ApiError> {

@@ -14,6 +14,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError, web};
 use url::form_urlencoded;
 
 use super::error::{ApiError, Code};
+use super::extract::cookie;
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
 use super::methods::other;
 use super::replay::ReplaySide;
@@ -195,7 +196,7 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
 
 /// Returns the token from the header, the query or the cookie, in this order.
 pub(super) fn token_of<'a>(request: &'a HttpRequest, in_query: Option<&'a str>) -> Option<&'a str> {
-    bearer(request).or(in_query).or_else(|| cookie(request))
+    bearer(request).or(in_query).or_else(|| cookie(request.headers(), TOKEN_COOKIE))
 }
 
 /// Returns true if the client of a playlist is counted already, or if the room's limit allows one more
@@ -237,14 +238,6 @@ pub(super) fn verified_for(grant: &Grant) -> Duration {
 pub(super) fn bearer(request: &HttpRequest) -> Option<&str> {
     let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// Returns the token from the cookie. Parses the header itself: actix-web's cookie support is an optional
-/// feature, and one cookie does not justify it.
-fn cookie(request: &HttpRequest) -> Option<&str> {
-    let lines = request.headers().get_all(header::COOKIE).filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == TOKEN_COOKIE).map(|(_, value)| value)
 }
 
 /// Returns true if `name` is one path segment of the form that the packager writes: without a leading dot,

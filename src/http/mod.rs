@@ -8,6 +8,7 @@ pub mod anchors;
 pub mod api_keys;
 pub mod channel;
 pub mod cors;
+pub mod dashboard;
 pub mod embedding;
 pub mod error;
 mod event_stream;

@@ -1,8 +1,9 @@
-//! Endpoints for operators and monitoring: metrics, actors, liveness, readiness, reload.
+//! Endpoints for operators and monitoring: metrics, actors, liveness, readiness, reload, dashboard.
 //!
 //! Owns: the paths and formats, and who may use them. Never does: collect data; that is the task of
 //! [`OpsSource`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -19,6 +20,7 @@ use crate::domain::api_key::KeyScope;
 
 use super::api_keys::LiveApiKeys;
 use super::cors::{self, Hosts};
+use super::dashboard::{self, Dashboard};
 use super::error::{ApiError, Code};
 use super::extract::{BodyLimit, JsonBody};
 use super::methods::{only_get, only_post};
@@ -35,6 +37,15 @@ pub trait OpsSource: Send + Sync {
     /// Returns the supervision tree.
     fn actors(&self) -> Value;
     fn ready(&self) -> Readiness;
+    /// Returns the levels of the rooms that this node mixes, by room id.
+    fn mixes(&self) -> HashMap<String, Value>;
+    /// Restarts the actor at this path.
+    ///
+    /// # Errors
+    /// There is no such actor, or it must not be restarted now.
+    fn restart(&self, path: &str) -> Result<(), RestartError>;
+    /// Makes the node list the store again and check every room.
+    fn reconcile(&self);
     /// Reads the configuration again and applies what can change while the node runs.
     fn reload(&self) -> BoxFuture<'static, Result<ReloadOutcome, ReloadError>>;
     /// Makes the actor at this path panic. Returns true if there is one.
@@ -56,6 +67,14 @@ pub struct Readiness {
 pub struct ReloadOutcome {
     pub applied: Vec<String>,
     pub need_restart: Vec<String>,
+}
+
+/// Reason why an actor was not restarted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestartError {
+    NotFound,
+    /// The text says why, and what to do.
+    Refused(&'static str),
 }
 
 /// Reason why nothing was reloaded.
@@ -81,14 +100,25 @@ pub enum OpsAccess {
 #[derive(Clone, Copy)]
 struct WithoutKey;
 
-/// Registers `/metrics`, `/actors`, `/livez`, `/readyz`, `/reload` and the dashboard at `/`. Must be
-/// registered last, because it takes every path.
-pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, access: OpsAccess) {
+/// Registers `/metrics`, `/actors`, `/livez`, `/readyz`, `/reload`, `/audit` and the dashboard at `/`. Must
+/// be registered last, because it takes every path. Without `dashboard` the page has no data.
+pub fn configure(
+    config: &mut web::ServiceConfig,
+    source: Arc<dyn OpsSource>,
+    access: OpsAccess,
+    dashboard: Option<web::Data<Dashboard>>,
+) {
     let check = from_fn(move |req, next| {
         let access = access.clone();
         async move { admit(&access, req, next).await }
     });
-    config.service(web::scope("").configure(|scope| routes(scope, source)).wrap(check));
+    let routes = |scope: &mut web::ServiceConfig| {
+        if let Some(dashboard) = dashboard {
+            dashboard::configure(scope, dashboard);
+        }
+        routes(scope, source);
+    };
+    config.service(web::scope("").configure(routes).wrap(check));
 }
 
 async fn admit(
@@ -223,6 +253,13 @@ mod tests {
         fn ready(&self) -> Readiness {
             self.0.clone()
         }
+        fn mixes(&self) -> HashMap<String, Value> {
+            HashMap::new()
+        }
+        fn restart(&self, _: &str) -> Result<(), RestartError> {
+            Err(RestartError::NotFound)
+        }
+        fn reconcile(&self) {}
         fn reload(&self) -> BoxFuture<'static, Result<ReloadOutcome, ReloadError>> {
             Box::pin(async { Err(ReloadError::Invalid(vec!["log.filter: is no filter".into()])) })
         }
@@ -238,7 +275,7 @@ mod tests {
 
     async fn ask_at(host: &str, readiness: Readiness, path: &str) -> (u16, String) {
         let (source, access) = (Arc::new(Fake(readiness)), OpsAccess::Local(Hosts::default()));
-        let app = test::init_service(App::new().configure(|c| configure(c, source, access))).await;
+        let app = test::init_service(App::new().configure(|c| configure(c, source, access, None))).await;
         let request = test::TestRequest::get().uri(path).insert_header((header::HOST, host));
         let answer = test::call_service(&app, request.to_request()).await;
         let status = answer.status().as_u16();
@@ -257,7 +294,7 @@ mod tests {
 
     #[actix::test]
     async fn unready_node_serves_other_ops_paths() {
-        for path in ["/livez", "/metrics", "/actors", "/", "/assets/actors.js"] {
+        for path in ["/livez", "/metrics", "/actors", "/", "/assets/dashboard.js"] {
             assert_eq!(ask(Readiness::default(), path).await.0, 200, "{path}");
         }
     }
@@ -266,7 +303,7 @@ mod tests {
     async fn reload_lists_errors_and_refuses_pages() {
         let source = Arc::new(Fake(Readiness::default()));
         let app = test::init_service(
-            App::new().configure(|c| configure(c, source, OpsAccess::Local(Hosts::default()))),
+            App::new().configure(|c| configure(c, source, OpsAccess::Local(Hosts::default()), None)),
         )
         .await;
         let ask = async |request: test::TestRequest| {
@@ -289,7 +326,7 @@ mod tests {
         let keys = house_of(&[KeyScope::Read]).await;
         let reader = format!("Bearer {}", keys.key());
         let (source, access) = (Arc::new(Fake(readiness)), OpsAccess::Keys(keys.api.auth.clone()));
-        let app = test::init_service(App::new().configure(|c| configure(c, source, access))).await;
+        let app = test::init_service(App::new().configure(|c| configure(c, source, access, None))).await;
         let ask = async |path: &str, key: Option<&str>| {
             let mut request = test::TestRequest::get().uri(path).insert_header((header::HOST, "node-7:9464"));
             if let Some(key) = key {
@@ -302,7 +339,7 @@ mod tests {
         };
         // `me:the-key` in Base64.
         let browser = "Basic bWU6dGhlLWtleQ==";
-        for path in ["/metrics", "/actors", "/", "/assets/actors.js", "/nothing", "/reload"] {
+        for path in ["/metrics", "/actors", "/", "/assets/dashboard.js", "/nothing", "/reload"] {
             for (key, wanted) in [(None, 401), (Some("Bearer x"), 401), (Some(&*reader), 403)] {
                 let (status, asks, body) = ask(path, key).await;
                 assert_eq!(

@@ -47,7 +47,7 @@ page!(START, "index.html", "text/html; charset=utf-8");
 page!(LISTEN, "listen.html", "text/html; charset=utf-8");
 page!(SPEAK, "speak.html", "text/html; charset=utf-8");
 page!(REFERENCE, "reference.html", "text/html; charset=utf-8");
-page!(ACTORS, "actors.html", "text/html; charset=utf-8");
+page!(DASHBOARD, "dashboard.html", "text/html; charset=utf-8");
 page!(ICON, "favicon.svg", "image/svg+xml");
 page!(STYLE, "assets/style.css", "text/css; charset=utf-8");
 page!(START_SCRIPT, "assets/index.js", "text/javascript; charset=utf-8");
@@ -57,7 +57,7 @@ page!(SHARED_SCRIPT, "assets/shared.js", "text/javascript; charset=utf-8");
 page!(CHANNEL_SCRIPT, "assets/channel.js", "text/javascript; charset=utf-8");
 page!(VOICE_SCRIPT, "assets/voice.js", "text/javascript; charset=utf-8");
 page!(REFERENCE_SCRIPT, "assets/reference.js", "text/javascript; charset=utf-8");
-page!(ACTORS_SCRIPT, "assets/actors.js", "text/javascript; charset=utf-8");
+page!(DASHBOARD_SCRIPT, "assets/dashboard.js", "text/javascript; charset=utf-8");
 
 /// Settings of the pages for listeners and anchors.
 #[derive(Debug, Clone, Default)]
@@ -166,10 +166,10 @@ async fn document(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 
 /// Registers the dashboard at `/` and its files.
 pub fn configure_ops(config: &mut web::ServiceConfig) {
-    serve(config, "/", &ACTORS);
+    serve(config, "/", &DASHBOARD);
     serve(config, "/favicon.svg", &ICON);
     serve(config, "/assets/style.css", &STYLE);
-    serve(config, "/assets/actors.js", &ACTORS_SCRIPT);
+    serve(config, "/assets/dashboard.js", &DASHBOARD_SCRIPT);
     serve(config, "/assets/shared.js", &SHARED_SCRIPT);
 }
 
@@ -271,7 +271,7 @@ mod tests {
         let listener = test::init_service(App::new().configure(people)).await;
         let ops = test::init_service(App::new().configure(configure_ops)).await;
         let pages =
-            [(&START, false), (&LISTEN, false), (&SPEAK, false), (&REFERENCE, false), (&ACTORS, true)];
+            [(&START, false), (&LISTEN, false), (&SPEAK, false), (&REFERENCE, false), (&DASHBOARD, true)];
         for (page, on_ops) in pages {
             let html = std::str::from_utf8(page.body).unwrap();
             assert!(!html.contains("<script>") && !html.contains("style=") && !html.contains("://"));

@@ -12,7 +12,7 @@ use super::encode::{self, RoomLine, Surroundings};
 use super::subscription::{Subscription, Viewer};
 use crate::auth::Secrets;
 use crate::delivery::listener_counter::Listeners;
-use crate::domain::ids::RoomId;
+use crate::domain::ids::{RoomId, UserId};
 use crate::domain::rewind::offered;
 use crate::domain::stage::limits::{Rate, RateLimiter};
 use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal};
@@ -260,6 +260,13 @@ impl StageHub {
                 false
             }
         }
+    }
+
+    /// Returns those of `users` who talk in a room, as far as this node has heard.
+    pub fn talking_among(&self, room: &RoomId, users: &[UserId]) -> BTreeSet<UserId> {
+        let Some(talking) = self.talking().get(room).cloned() else { return BTreeSet::new() };
+        let talks = |user: &&UserId| talking.contains(&self.parts.secrets.person_id(room, user.as_str()));
+        users.iter().filter(talks).cloned().collect()
     }
 
     /// Reads the stage of a room again, after messages were lost.

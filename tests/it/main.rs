@@ -13,6 +13,7 @@ mod canary;
 mod channel;
 mod cli;
 mod cluster;
+mod dashboard;
 mod documentation;
 mod events;
 mod examples;

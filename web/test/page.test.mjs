@@ -73,7 +73,7 @@ test('initials of odd names', () => {
 test('README, pages and build state the same browsers', () => {
   const read = (path) => readFileSync(new URL(path, import.meta.url), 'utf8').replaceAll(/\s+/g, ' ');
   for (const path of ['../../README.md', '../client/README.md']) assert.ok(read(path).includes(NEEDED), path);
-  for (const page of ['index', 'listen', 'speak', 'actors']) assert.ok(read(`../${page}.html`).includes('id="not-started"'), page);
+  for (const page of ['index', 'listen', 'speak', 'dashboard']) assert.ok(read(`../${page}.html`).includes('id="not-started"'), page);
 });
 
 test('the built style has no function newer than the stated browsers', () => {

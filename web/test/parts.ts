@@ -10,3 +10,4 @@ export * from '../src/speak/entrance';
 export * from '../src/speak/words';
 export * from '../src/listen/words';
 export * from '../src/reference/document';
+export { duration, needsAttention } from '../src/dashboard/data';

@@ -24,7 +24,12 @@ pub(super) fn listen(r: &mut Reader) -> ListenConfig {
             "Address that redirects plain http to the https of listen.hls, like 0.0.0.0:80; null: none.",
             listener,
         ),
-        ops: r.read("listen.ops", "127.0.0.1:9464", "/metrics, /actors, /livez, /readyz.", listener),
+        ops: r.read(
+            "listen.ops",
+            "127.0.0.1:9464",
+            "Dashboard, /metrics, /actors, /livez, /readyz.",
+            listener,
+        ),
         media: r.read(
             "listen.media",
             "127.0.0.1",

@@ -111,6 +111,10 @@ pub enum Code {
     RewindOff,
     /// 404: no Janus or mixer with this id is known.
     ModuleNotFound,
+    /// 404: this node has no actor at this path.
+    ActorNotFound,
+    /// 409: the actor cannot be restarted now; the message says why.
+    ActorNotRestarted,
     /// 405: the path does not support this method; `Allow` lists those it supports.
     MethodNotAllowed,
     /// 409: a room with this id exists.
@@ -239,7 +243,8 @@ impl Code {
             | Self::DeadLetterNotFound
             | Self::ApiKeyNotFound
             | Self::RewindOff
-            | Self::ModuleNotFound => StatusCode::NOT_FOUND,
+            | Self::ModuleNotFound
+            | Self::ActorNotFound => StatusCode::NOT_FOUND,
             Self::NotDelivered => StatusCode::BAD_GATEWAY,
             Self::MediaGone => StatusCode::GONE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -259,6 +264,7 @@ impl Code {
             | Self::RecordingNotReady
             | Self::RecordingActive
             | Self::RecordingOff
+            | Self::ActorNotRestarted
             | Self::ChatClosed => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,

@@ -219,7 +219,7 @@ pub(in crate::http) struct Done {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Module)]
-pub(super) struct ModuleBody {
+pub(in crate::http) struct ModuleBody {
     /// Id of the module.
     id: String,
     /// `healthy` or `unhealthy`; absent if the module is gone and only its cordon label (`mark`) remains.

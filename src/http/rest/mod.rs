@@ -45,7 +45,7 @@ use super::extract::BodyLimit;
 use super::request_id;
 use super::tokens::NodeTokens;
 
-pub(in crate::http) use body::Done;
+pub(in crate::http) use body::{Done, ModuleBody};
 pub use endpoints::{channel_resources, document, openapi};
 
 impl From<ScopeMissing> for ApiError {

@@ -116,6 +116,18 @@ pub async fn reference(url: &str) -> Vec<serde_json::Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Drives the operators' dashboard; see `tests/browser/dashboard.mjs`.
+pub async fn dashboard(ops: &str, api: &str, key: &str) -> serde_json::Value {
+    let _turn = TURN.lock().await;
+    prepare().await;
+    let script = folder().join("dashboard.mjs");
+    let args = [script.to_str().unwrap(), ops, api, key];
+    let run = process::command("node", args).envs(std::env::vars_os()).current_dir(folder()).output();
+    let output = tokio::time::timeout(4 * OVERHEAD, run).await.expect("the browser ends in time").unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// Installs the packages that the scripts import, once.
 pub async fn prepare() {
     let _turn = INSTALL.lock().await;

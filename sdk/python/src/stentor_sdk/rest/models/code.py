@@ -2,6 +2,8 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
+    ACTOR_NOT_FOUND = "actor_not_found"
+    ACTOR_NOT_RESTARTED = "actor_not_restarted"
     API_KEY_NOT_FOUND = "api_key_not_found"
     BODY_TOO_LARGE = "body_too_large"
     BUSY = "busy"

@@ -31,14 +31,14 @@ class ErrorBody:
             `host_not_allowed`, `proxy_not_allowed`, `pages_closed`, `invalid_recording_id`, `recording_not_found`,
             `recording_not_ready`, `recording_active`, `recording_off`, `webhook_not_found`, `dead_letter_not_found`,
             `not_delivered`, `not_found`, `room_not_found`, `key_out_of_window`, `room_not_on_air`, `room_on_air`,
-            `key_not_found`, `too_far_ahead`, `media_gone`, `rewind_off`, `module_not_found`, `method_not_allowed`,
-            `room_exists`, `room_removing`, `user_removed`, `too_many_users`, `person_not_found`, `body_too_large`,
-            `range_not_satisfiable`, `unsupported_media_type`, `invalid_config`, `internal`, `reload_unavailable`, `busy`,
-            `invalid_text`, `invalid_person_id`, `name_required`, `host_only`, `hand_not_raised`, `message_not_found`,
-            `on_stage`, `hands_closed`, `hands_full`, `not_invited`, `room_locked`, `chat_closed`, `slow_mode`,
-            `listeners_full`, `channel_unavailable`, `gateway_unavailable`, `no_capacity`, `no_janus_available`,
-            `no_mixer_available`, `media_not_ready`, `media_timeout`, `too_many_clients`, `too_many_requests`,
-            `media_unavailable`, `store_unavailable`
+            `key_not_found`, `too_far_ahead`, `media_gone`, `rewind_off`, `module_not_found`, `actor_not_found`,
+            `actor_not_restarted`, `method_not_allowed`, `room_exists`, `room_removing`, `user_removed`, `too_many_users`,
+            `person_not_found`, `body_too_large`, `range_not_satisfiable`, `unsupported_media_type`, `invalid_config`,
+            `internal`, `reload_unavailable`, `busy`, `invalid_text`, `invalid_person_id`, `name_required`, `host_only`,
+            `hand_not_raised`, `message_not_found`, `on_stage`, `hands_closed`, `hands_full`, `not_invited`, `room_locked`,
+            `chat_closed`, `slow_mode`, `listeners_full`, `channel_unavailable`, `gateway_unavailable`, `no_capacity`,
+            `no_janus_available`, `no_mixer_available`, `media_not_ready`, `media_timeout`, `too_many_clients`,
+            `too_many_requests`, `media_unavailable`, `store_unavailable`
         request_id (str): Id of the request, also in the header `X-Request-Id`.
         details (ErrorBodyDetailsType0 | None | Unset):
     """

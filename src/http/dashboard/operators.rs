@@ -1,0 +1,195 @@
+//! Actions of operators on the dashboard: login, admission, and the audit log.
+//!
+//! An action needs an API key with the scope `operations`: in the header `Authorization`, or in a session
+//! that `POST /dashboard/login` opens. With `auth.mode: open` no key is needed. A browser adds sessions and
+//! passwords by itself, also to requests of other pages. Such a request must have an `Origin`, which must be
+//! this server.
+//!
+//! Owns: the admission of operators, and the order of audit entry and action. Never does: change a room or a
+//! module itself; [`RoomService`](crate::rooms::RoomService) does.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, ORIGIN, SET_COOKIE};
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Resource};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Dashboard;
+use crate::auth::api_keys::bearer_of_basic;
+use crate::auth::{OperatorSessions, SESSION_TTL};
+use crate::domain::api_key::KeyScope;
+use crate::domain::audit::{AuditEntry, AuditOutcome, Operator, OperatorAction};
+use crate::http::api_keys::LiveApiKeys;
+use crate::http::cors::Origins;
+use crate::http::error::{ApiError, Code};
+use crate::http::extract::{JsonBody, cookie};
+use crate::http::methods::{only_get, only_post};
+use crate::http::ops::RestartError;
+use crate::http::request_id;
+use crate::rooms::{AuditLog, RoomError, now};
+
+const COOKIE: &str = "stentor_operator";
+
+/// Admission of operators, and the log of what they do.
+pub struct Operators {
+    pub auth: Arc<LiveApiKeys>,
+    pub sessions: OperatorSessions,
+    pub audit: AuditLog,
+}
+
+/// Credentials of a request.
+struct Credentials {
+    /// Value of the header `Authorization` that has the key; `None`: the request has no key.
+    authorization: Option<Vec<u8>>,
+    /// True if browsers add the credentials by themselves.
+    ambient: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Logout {}
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    let with = |resource: Resource| {
+        let no_store = DefaultHeaders::new().add((CACHE_CONTROL, "no-store"));
+        resource.wrap(no_store).wrap(from_fn(request_id::middleware))
+    };
+    config
+        .service(with(only_get("/dashboard/session", session)))
+        .service(with(only_post("/dashboard/login", login)))
+        .service(with(only_post("/dashboard/logout", logout)))
+        .service(with(only_post("/dashboard/actions", act)))
+        .service(with(only_get("/audit", audit)));
+}
+
+impl Operators {
+    /// Returns the operator who sends a request.
+    ///
+    /// # Errors
+    /// The key is missing, is not valid or lacks the scope.
+    fn admit(&self, credentials: &Credentials) -> Result<Operator, ApiError> {
+        let caller = self.auth.check(credentials.authorization.as_deref())?;
+        caller.require(KeyScope::Operations)?;
+        Ok(Operator::of(&caller, credentials.authorization.is_some()))
+    }
+
+    fn credentials(&self, headers: &HeaderMap) -> Credentials {
+        if let Some(offered) = headers.get(AUTHORIZATION).map(|value| value.as_bytes()) {
+            let basic = bearer_of_basic(offered);
+            let ambient = basic.is_some();
+            return Credentials { authorization: basic.or_else(|| Some(offered.to_vec())), ambient };
+        }
+        let session = cookie(headers, COOKIE).and_then(|text| self.sessions.open(text, now()).ok());
+        let authorization = session.map(|key| format!("Bearer {key}").into_bytes());
+        Credentials { ambient: authorization.is_some(), authorization }
+    }
+}
+
+/// Refuses requests of foreign pages.
+fn check_origin(headers: &HeaderMap, ambient: bool) -> Result<(), ApiError> {
+    Origins::default().check(headers)?;
+    if ambient && !headers.contains_key(ORIGIN) {
+        return Err(ApiError::new(Code::OriginNotAllowed, "a request with a session must have an Origin"));
+    }
+    Ok(())
+}
+
+/// Returns the operator that actions of this client would have, and whether the client has a session.
+async fn session(request: HttpRequest, dashboard: Data<Dashboard>) -> HttpResponse {
+    let operators = &dashboard.operators;
+    let operator = operators.admit(&operators.credentials(request.headers())).ok();
+    let has_session = cookie(request.headers(), COOKIE).is_some();
+    HttpResponse::Ok().json(json!({ "operator": operator, "session": has_session }))
+}
+
+async fn login(
+    request: HttpRequest,
+    dashboard: Data<Dashboard>,
+    body: JsonBody<Login>,
+) -> Result<HttpResponse, ApiError> {
+    check_origin(request.headers(), false)?;
+    let key = body.0.key.trim();
+    let credentials =
+        Credentials { authorization: Some(format!("Bearer {key}").into_bytes()), ambient: false };
+    let operator = dashboard.operators.admit(&credentials).inspect_err(|error| {
+        tracing::warn!(code = ?error.code, "login of an operator refused");
+    })?;
+    tracing::info!(operator = operator.name, "operator logged in");
+    let session = dashboard.operators.sessions.seal(key, now());
+    let cookie = set_cookie(&session, SESSION_TTL.as_secs());
+    Ok(HttpResponse::Ok().insert_header((SET_COOKIE, cookie)).json(json!({ "operator": operator })))
+}
+
+async fn logout(request: HttpRequest, _: JsonBody<Logout>) -> Result<HttpResponse, ApiError> {
+    check_origin(request.headers(), false)?;
+    Ok(HttpResponse::Ok().insert_header((SET_COOKIE, set_cookie("", 0))).json(json!({ "success": true })))
+}
+
+fn set_cookie(value: &str, max_age: u64) -> String {
+    format!("{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age}")
+}
+
+/// Writes the entry in the audit log, carries out the action, and completes the entry.
+async fn act(
+    request: HttpRequest,
+    dashboard: Data<Dashboard>,
+    body: JsonBody<OperatorAction>,
+) -> Result<HttpResponse, ApiError> {
+    let credentials = dashboard.operators.credentials(request.headers());
+    check_origin(request.headers(), credentials.ambient)?;
+    let (operator, action) = (dashboard.operators.admit(&credentials)?, body.0);
+    let entry = AuditEntry {
+        at: now(),
+        node: dashboard.sources.me.clone(),
+        operator: operator.clone(),
+        action: action.clone(),
+        outcome: AuditOutcome::Begun,
+    };
+    let open = dashboard.operators.audit.begin(entry).await.map_err(RoomError::from)?;
+    let done = carry_out(&dashboard, &action).await;
+    let outcome = match &done {
+        Ok(()) => AuditOutcome::Done,
+        Err(error) => AuditOutcome::Failed { error: error.message.clone() },
+    };
+    tracing::info!(operator = operator.name, ?action, ?outcome, "action of an operator");
+    if let Err(error) = dashboard.operators.audit.finish(open, outcome).await {
+        tracing::warn!(%error, "the outcome of an action was not written to the audit log");
+    }
+    done.map(|()| HttpResponse::Ok().json(json!({ "success": true })))
+}
+
+async fn carry_out(dashboard: &Dashboard, action: &OperatorAction) -> Result<(), ApiError> {
+    let rooms = &dashboard.sources.rooms;
+    match action {
+        OperatorAction::SetLabel { kind, id, label } => rooms.set_mark(*kind, id, *label, None).await?,
+        OperatorAction::ClearLabel { kind, id } => rooms.clear_mark(*kind, id).await?,
+        OperatorAction::StopRoom { room } => drop(rooms.stop(room).await?),
+        OperatorAction::RestartActor { path } => dashboard.node.restart(path)?,
+        OperatorAction::Reconcile {} => dashboard.node.reconcile(),
+    }
+    Ok(())
+}
+
+/// Returns the audit log, the oldest entry first.
+async fn audit(dashboard: Data<Dashboard>) -> Result<HttpResponse, ApiError> {
+    let entries = dashboard.operators.audit.list().await.map_err(RoomError::from)?;
+    Ok(HttpResponse::Ok().json(json!({ "success": true, "entries": entries })))
+}
+
+impl From<RestartError> for ApiError {
+    fn from(error: RestartError) -> Self {
+        match error {
+            RestartError::NotFound => Self::new(Code::ActorNotFound, "there is no such actor on this node"),
+            RestartError::Refused(why) => Self::new(Code::ActorNotRestarted, why),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+// Drives the operators' dashboard of a node with `auth.mode: keys` in headless Chromium:
+//
+//   node dashboard.mjs OPS API KEY [FOLDER]
+//
+// OPS and API are the node's addresses. Creates the room `tea` and waits for it on the page, drains a mixer without and
+// with a login, and opens every view on several screens. Prints one line of JSON: the texts that the page showed at each
+// step, for each screen and view the pixels by which the page is too wide, and errors, which include violations of the
+// content security policy. Screenshots go to FOLDER.
+
+import puppeteer from 'puppeteer-core';
+
+const [ops, api, key, folder] = process.argv.slice(2);
+const SCREENS = [
+  { name: 'desktop-light', width: 1280, height: 900, scheme: 'light' },
+  { name: 'desktop-dark', width: 1280, height: 900, scheme: 'dark' },
+  { name: 'phone-light', width: 390, height: 844, scheme: 'light' },
+  { name: 'phone-dark', width: 390, height: 844, scheme: 'dark' },
+];
+const VIEWS = ['rooms', 'modules', 'actors', 'charts'];
+const TIMEOUT = 30_000;
+
+const browser = await puppeteer.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+const errors = [];
+try {
+  const steps = await operate();
+  const screens = [];
+  for (const screen of SCREENS) screens.push(await look(screen));
+  console.log(JSON.stringify({ steps, screens, errors }));
+} finally {
+  await browser.close();
+}
+
+async function open() {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(TIMEOUT);
+  page.on('pageerror', (error) => errors.push(String(error)));
+  // A refused action is an error of the network for the browser, and is expected.
+  page.on('console', (message) => message.type() === 'error' && !message.text().includes('401') && errors.push(message.text()));
+  page.on('request', (request) => new URL(request.url()).host !== new URL(ops).host && errors.push(request.url()));
+  return page;
+}
+
+async function call(method, path, body) {
+  const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
+  await fetch(`${api}${path}`, { method, headers, body: JSON.stringify(body) });
+}
+
+/** Waits until an element has a text that matches, and returns the text. */
+async function text(page, selector, pattern) {
+  const found = await page.waitForFunction(
+    (selector, source) => [...document.querySelectorAll(selector)].map((element) => element.textContent).find((text) => new RegExp(source).test(text)),
+    {},
+    selector,
+    pattern.source,
+  );
+  return found.jsonValue();
+}
+
+async function operate() {
+  const page = await open();
+  await page.setViewport({ width: 1280, height: 900 });
+  await page.goto(ops);
+  const ready = await text(page, '#pill-text', /^ready$/);
+  await text(page, '#rooms-empty', /No rooms yet/);
+  await call('POST', '/api/rooms', { roomId: 'tea', title: 'Tea', start: true });
+  const room = await text(page, '#rooms-rows tr', /tea.*on air/);
+  await page.click('#rooms-rows .opener');
+  const event = await text(page, '#rooms-rows .events li', /room started/);
+
+  await page.focus('#tab-rooms');
+  await page.keyboard.press('ArrowRight');
+  await page.waitForSelector('#modules:not([hidden])');
+  await text(page, '#modules-rows tr', /Mixer.*healthy/s);
+  await page.evaluate(() => {
+    const row = [...document.querySelectorAll('#modules-rows tr')].find((row) => row.textContent.includes('Mixer'));
+    [...row.querySelectorAll('button')].find((button) => button.textContent === 'Drain').click();
+  });
+  const question = await text(page, '#confirm-title', /Drain/);
+  await page.click('#confirm-yes');
+  await page.waitForSelector('#login-dialog[open]');
+  await page.type('#login-key', 'a-wrong-key-0000');
+  await page.keyboard.press('Enter');
+  const refused = await text(page, '#login-error', /./);
+  const label = await page.$eval('#modules-rows tr:last-child td[data-label=Label]', (cell) => cell.textContent);
+  await page.type('#login-key', key);
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('#confirm[open]');
+  await page.click('#confirm-yes');
+  const drained = await text(page, '#modules-rows tr td[data-label=Label]', /drain/);
+  const operator = await text(page, '#operator', /./);
+
+  await page.click('#tab-actors');
+  const actor = await text(page, '#actors-rows tr', /room:tea/);
+  await page.select('#actors-order', 'restarts');
+  await page.waitForFunction(() => document.querySelectorAll('#actors-rows tr:not(.more)').length > 10);
+  await page.click('#tab-charts');
+  await page.waitForFunction(() => document.querySelectorAll('#charts canvas').length === 6);
+  await page.close();
+  return { ready, room, event, question, refused, label, drained, operator, actor };
+}
+
+async function look({ name, width, height, scheme }) {
+  const page = await open();
+  await page.setViewport({ width, height });
+  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+  const tooWide = {};
+  for (const view of VIEWS) {
+    await page.goto(`${ops}/#${view}`);
+    await page.reload();
+    await page.waitForSelector(view === 'charts' ? '#charts canvas' : `#${view}-rows tr`);
+    tooWide[view] = await page.evaluate(() => {
+      const root = document.documentElement;
+      return Math.max(0, root.scrollWidth - root.clientWidth);
+    });
+    if (folder) await page.screenshot({ path: `${folder}/${view}-${name}.png` });
+  }
+  await page.close();
+  return { name, tooWide };
+}
