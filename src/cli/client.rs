@@ -70,13 +70,8 @@ impl Client {
             }
             None => std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
         };
-        let connector = match [&args.api, &args.ops].into_iter().any(|url| url.scheme() == "https") {
-            true => {
-                awc::Connector::new().rustls_0_23(stentor::tls::client_config().map_err(anyhow::Error::msg)?)
-            }
-            false => awc::Connector::new(),
-        };
-        let http = awc::Client::builder().connector(connector).timeout(TIMEOUT).disable_redirects().finish();
+        let secure = [&args.api, &args.ops].into_iter().any(|url| url.scheme() == "https");
+        let http = http_client(secure, TIMEOUT)?;
         Ok(Self { http, api: args.api.clone(), ops: args.ops.clone(), key })
     }
 
@@ -135,6 +130,14 @@ impl Client {
         self.request(Method::GET, joined(&self.ops, &["actors"]), None, "--ops or STENTOR_OPS").await
     }
 
+    /// Returns the audit log of the installation, from the node at `--ops`.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn audit(&self) -> anyhow::Result<Value> {
+        self.request(Method::GET, joined(&self.ops, &["audit"]), None, "--ops or STENTOR_OPS").await
+    }
+
     /// Makes the node at `--ops` read its configuration again. Returns the answer of `POST /reload`.
     ///
     /// # Errors
@@ -173,6 +176,18 @@ impl Client {
         }
         Ok(value)
     }
+}
+
+/// Returns an HTTP client, with TLS if `secure`. `timeout` covers a response with its body.
+///
+/// # Errors
+/// The certificate authorities cannot be read.
+pub fn http_client(secure: bool, timeout: Duration) -> anyhow::Result<awc::Client> {
+    let connector = match secure {
+        true => awc::Connector::new().rustls_0_23(stentor::tls::client_config().map_err(anyhow::Error::msg)?),
+        false => awc::Connector::new(),
+    };
+    Ok(awc::Client::builder().connector(connector).timeout(timeout).disable_redirects().finish())
 }
 
 /// A request that the server refused.

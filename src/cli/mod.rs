@@ -5,9 +5,11 @@
 //! no other module does. Never does: interpret a configuration key.
 
 mod actors;
+mod audit;
 mod client;
 mod events;
 mod keys;
+mod load;
 mod modules;
 mod output;
 mod progress;
@@ -31,6 +33,7 @@ use actors::ActorsArgs;
 use client::{Client, NodeArgs};
 use events::{EventsArgs, WebhookCommand};
 use keys::KeyCommand;
+use load::LoadArgs;
 use modules::ModuleCommand;
 use rooms::{RoomCommand, UserCommand};
 
@@ -124,6 +127,23 @@ enum Control {
         #[command(flatten)]
         args: ActorsArgs,
     },
+    /// Print the log of the actions of operators on the dashboard.
+    Audit {
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Create rooms and listeners on an installation, and report how well the listeners are served.
+    ///
+    /// Creates rooms, starts them, lets listeners listen, and deletes the rooms. Anchors are not part of the
+    /// load, so the rooms carry silence. All listeners share one processor core. If the core is busy, the
+    /// measured times are too long; use several machines then. The ages of parts are right only if the clock
+    /// of this machine agrees with those of the mixers.
+    Load {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        args: LoadArgs,
+    },
     /// Make a node read its configuration again; print the settings it applied and those that need a restart.
     Reload {
         #[command(flatten)]
@@ -200,6 +220,8 @@ impl Control {
             }
             Self::Key { node, command } => keys::key(&Client::new(&node)?, node.json, command).await,
             Self::Actors { node, args } => actors::actors(&Client::new(&node)?, node.json, args).await,
+            Self::Audit { node } => audit::audit(&Client::new(&node)?, node.json).await,
+            Self::Load { node, args } => load::load(&Client::new(&node)?, node.json, args).await,
             Self::Reload { node } => modules::reload(&Client::new(&node)?, node.json).await,
             Self::Explain { node, room } => actors::explain(&Client::new(&node)?, node.json, &room).await,
         }

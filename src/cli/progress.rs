@@ -25,12 +25,7 @@ pub async fn wait_until<T>(
     remedy: &str,
     look: impl AsyncFn() -> anyhow::Result<Look<T>>,
 ) -> anyhow::Result<T> {
-    // Draws on standard error, and only if that is a terminal.
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(POLL_EVERY);
+    let bar = spinner();
     let end = Instant::now() + deadline;
     loop {
         match look().await? {
@@ -46,4 +41,15 @@ pub async fn wait_until<T>(
         }
         tokio::time::sleep(POLL_EVERY).await;
     }
+}
+
+/// Returns a line with a spinner, a message and the elapsed time. It is drawn on standard error, and only if
+/// that is a terminal.
+pub fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(POLL_EVERY);
+    bar
 }

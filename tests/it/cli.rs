@@ -66,7 +66,8 @@ fn manual_pages_cover_every_command() {
     let folder = tempfile::tempdir().unwrap();
     let output = stentor(folder.path(), &["man", "pages"]);
     assert!(output.status.success(), "{output:?}");
-    for page in ["stentor.1", "stentor-serve.1", "stentor-room-create.1", "stentor-reload.1"] {
+    for page in ["stentor.1", "stentor-serve.1", "stentor-room-create.1", "stentor-load.1", "stentor-audit.1"]
+    {
         let text = std::fs::read_to_string(folder.path().join("pages").join(page)).expect(page);
         assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
     }
@@ -191,6 +192,30 @@ async fn commands_control_a_running_node() {
     let gone = control(&node, &["room", "show", "tea"], Some(KEY)).await;
     assert_eq!(gone.status.code(), Some(1));
     assert!(String::from_utf8(gone.stderr).unwrap().contains("(room_not_found)"));
+}
+
+#[actix::test]
+async fn load_reports_percentiles_and_cleans_up() {
+    let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", KEY)]).await;
+    let args = ["load", "--rooms", "2", "--listeners", "4", "--plain", "2", "--seconds", "4", "--json"];
+    let output = control(&node, &args, Some(KEY)).await;
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["start"]["count"], 2, "{report:#}");
+    for (side, listeners) in [("hls", 4), ("plain", 2)] {
+        let side = &report[side];
+        assert_eq!((&side["listeners"], &side["failed"]), (&listeners.into(), &0.into()), "{report:#}");
+        assert_eq!(side["firstSound"]["count"], listeners, "{report:#}");
+        assert!(side["delay"]["p99Ms"].is_u64(), "{report:#}");
+    }
+    let rooms = node.get("/api/rooms").await.json();
+    let is_left = |room: &Value| room["status"] != "removing";
+    assert!(!rooms["rooms"].as_array().unwrap().iter().any(is_left), "{rooms}");
+    let refused = control(&node, &["load", "--listeners", "1001"], Some(KEY)).await;
+    assert_eq!(refused.status.code(), Some(2));
+    let audit = control(&node, &["audit"], Some(KEY)).await;
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(text, "AGO  OPERATOR  ACTION  NODE  OUTCOME\n");
 }
 
 #[actix::test]

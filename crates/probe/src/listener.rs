@@ -196,9 +196,14 @@ impl Listener {
         Ok(heard)
     }
 
-    /// Returns the next piece. `None` if a listed file was not available; that is recorded, and listening
-    /// continues after it.
-    async fn next_piece(&mut self) -> Result<Option<Piece>, ProbeError> {
+    /// Returns the media lost since the listener was opened.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Returns the next piece, without decoding it. `None` if a listed file was not available; that is
+    /// recorded, and listening continues after it.
+    pub async fn next_piece(&mut self) -> Result<Option<Piece>, ProbeError> {
         loop {
             if let Some(listed) = self.ready.pop_front() {
                 let piece = self.fetch(&listed).await;

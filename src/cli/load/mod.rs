@@ -1,0 +1,124 @@
+//! `stentor load`: creates rooms and listeners on a running installation, and measures how well the listeners
+//! are served.
+//!
+//! Uses the room API and the URLs that listeners use. Owns: the order of the steps, and the removal of the
+//! rooms that it has created. Never does: touch other rooms.
+
+mod listeners;
+mod report;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use awc::http::Method;
+use clap::{Args, value_parser};
+use futures::{StreamExt, TryStreamExt, future, stream};
+use serde_json::json;
+use stentor::domain::ids::RoomId;
+use stentor::probe::listener::Target;
+use stentor::probe::{Listener, Mode};
+use url::Url;
+
+use super::client::Client;
+use super::output::{cell, print, print_json};
+use super::progress::spinner;
+use report::Report;
+
+/// Maximum time from the start of a room to its first segment.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Maximum number of concurrent requests to the room API.
+const AT_ONCE: usize = 16;
+
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
+    /// Rooms to create, start and delete.
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u16).range(1..=50))]
+    rooms: u16,
+    /// Low-latency HLS listeners in total, spread over the rooms.
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u16).range(0..=1000))]
+    listeners: u16,
+    /// Listeners of the plain stream in total, spread over the rooms.
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u16).range(0..=1000))]
+    plain: u16,
+    /// Time for which the listeners listen, in seconds.
+    #[arg(long, default_value_t = 30, value_parser = value_parser!(u16).range(1..=600))]
+    seconds: u16,
+}
+
+/// A started room.
+struct Room {
+    id: RoomId,
+    /// Scheme and authority of the listeners' address.
+    base_url: String,
+    /// Time from the request to the first playlist.
+    start: Duration,
+}
+
+/// Runs the load and prints the report. The rooms are deleted in every case, also after Ctrl-C.
+pub async fn load(client: &Client, json: bool, args: LoadArgs) -> anyhow::Result<()> {
+    // Each listener needs two or three connections.
+    stentor::process::raise_descriptor_limit();
+    let run = format!("{:06x}", rand::random::<u32>() & 0x00ff_ffff);
+    let ids: Vec<_> = (1..=args.rooms).map(|n| format!("load-{run}-{n}")).collect();
+    let outcome = tokio::select! {
+        outcome = perform(client, &ids, &args) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+    };
+    remove(client, &ids).await;
+    let report = outcome?;
+    if json { print_json(&report.json()) } else { print(report) }
+}
+
+async fn perform(client: &Client, ids: &[String], args: &LoadArgs) -> anyhow::Result<Report> {
+    let progress = spinner();
+    progress.set_message(format!("starting {} rooms", ids.len()));
+    let starts = stream::iter(ids).map(|id| start(client, id)).buffered(AT_ONCE);
+    let rooms: Vec<_> = starts.try_collect().await?;
+    progress.set_message("requesting tokens");
+    let count = usize::from(args.listeners) + usize::from(args.plain);
+    let targets = stream::iter(rooms.iter().cycle().take(count));
+    let targets: Vec<_> = targets.map(|room| target(client, room)).buffered(AT_ONCE).try_collect().await?;
+    progress.set_message(format!("{count} listeners for {} s", args.seconds));
+    let end = Instant::now() + Duration::from_secs(args.seconds.into());
+    let (by_parts, plainly) = targets.split_at(args.listeners.into());
+    let by_parts = future::join_all(by_parts.iter().map(|target| listeners::by_parts(target, end)));
+    let plainly = future::join_all(plainly.iter().map(|target| listeners::plainly(target, end)));
+    let (by_parts, plainly) = future::join(by_parts, plainly).await;
+    progress.finish_and_clear();
+    Ok(Report::new(rooms.iter().map(|room| room.start), by_parts, plainly))
+}
+
+/// Creates and starts a room, and waits until it can be heard.
+async fn start(client: &Client, id: &str) -> anyhow::Result<Room> {
+    let began = Instant::now();
+    let body = json!({ "roomId": id, "start": true, "title": "stentor load" });
+    let made = client.call(Method::POST, &["rooms"], Some(body)).await?;
+    let url = Url::parse(&cell(&made["room"]["hlsUrl"])).context("the room has no playlist URL")?;
+    let base_url = url.origin().ascii_serialization();
+    let mut room = Room { id: RoomId::new(id)?, base_url, start: Duration::ZERO };
+    let target = target(client, &room).await?;
+    let opened = Listener::open_by(&target, Mode::Parts, began + START_DEADLINE).await;
+    opened.with_context(|| format!("{id} was not heard; stentor explain {id} says why"))?;
+    room.start = began.elapsed();
+    Ok(room)
+}
+
+/// Returns the stream of a room with a new listener token.
+async fn target(client: &Client, room: &Room) -> anyhow::Result<Target> {
+    let body = json!({ "roomId": room.id.as_str() });
+    let answer = client.call(Method::POST, &["token"], Some(body)).await?;
+    let (base_url, room, token) = (room.base_url.clone(), room.id.clone(), cell(&answer["token"]));
+    Ok(Target { base_url, room, token, ffmpeg: "ffmpeg".into() })
+}
+
+/// Deletes the rooms. Some may not exist, if the run was interrupted.
+async fn remove(client: &Client, ids: &[String]) {
+    let deletions = stream::iter(ids).map(|id| async move {
+        let deleted = client.call(Method::DELETE, &["rooms", id], None).await;
+        deleted.err().filter(|error| !error.to_string().contains("room_not_found")).map(|error| (id, error))
+    });
+    let failed: Vec<_> = deletions.buffer_unordered(AT_ONCE).collect().await;
+    for (id, error) in failed.into_iter().flatten() {
+        eprintln!("{id} was not deleted: {error:#}; delete it with stentor room delete {id}");
+    }
+}

@@ -1,0 +1,150 @@
+//! Report of a load: percentiles as a table or as JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::listeners::Heard;
+use crate::cli::output::Table;
+
+/// Result of a load.
+pub struct Report {
+    /// Times from the request to start a room to its first playlist.
+    start: Percentiles,
+    hls: Side,
+    plain: Side,
+}
+
+/// Result of all listeners of one kind.
+struct Side {
+    listeners: usize,
+    first_sound: Percentiles,
+    delay: Percentiles,
+    gaps: u64,
+    /// Listeners that ended early, and the reason of the first one.
+    failed: usize,
+    failure: Option<String>,
+}
+
+/// Durations in ascending order.
+struct Percentiles(Vec<Duration>);
+
+impl Report {
+    pub fn new(start: impl Iterator<Item = Duration>, hls: Vec<Heard>, plain: Vec<Heard>) -> Self {
+        Self { start: Percentiles::of(start), hls: Side::of(hls), plain: Side::of(plain) }
+    }
+
+    pub fn json(&self) -> Value {
+        json!({ "start": self.start.json(), "hls": self.hls.json(), "plain": self.plain.json() })
+    }
+}
+
+impl Side {
+    fn of(heard: Vec<Heard>) -> Self {
+        let failures = || heard.iter().filter_map(|heard| heard.failure.as_ref());
+        Self {
+            listeners: heard.len(),
+            first_sound: Percentiles::of(heard.iter().filter_map(|heard| heard.first_sound)),
+            delay: Percentiles::of(heard.iter().flat_map(|heard| heard.delays.iter().copied())),
+            gaps: heard.iter().map(|heard| heard.gaps).sum(),
+            failed: failures().count(),
+            failure: failures().next().cloned(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "listeners": self.listeners,
+            "firstSound": self.first_sound.json(),
+            "delay": self.delay.json(),
+            "gaps": self.gaps,
+            "failed": self.failed,
+            "failure": self.failure,
+        })
+    }
+
+    /// Returns the lines about gaps and failures.
+    fn summary(&self, name: &str) -> String {
+        let (listeners, gaps, failed) = (self.listeners, self.gaps, self.failed);
+        let mut text = format!("{name}: {listeners} listeners, {gaps} gaps, {failed} failed\n");
+        if let Some(failure) = &self.failure {
+            text += &format!("  first failure: {failure}\n");
+        }
+        text
+    }
+}
+
+impl Percentiles {
+    fn of(values: impl Iterator<Item = Duration>) -> Self {
+        let mut values: Vec<_> = values.collect();
+        values.sort_unstable();
+        Self(values)
+    }
+
+    /// Returns the smallest value that at least `percent` of all values do not exceed; `None` without values.
+    fn at(&self, percent: usize) -> Option<Duration> {
+        let rank = (self.0.len() * percent).div_ceil(100);
+        self.0.get(rank.saturating_sub(1)).copied()
+    }
+
+    fn json(&self) -> Value {
+        let ms = |percent| self.at(percent).map(|value| value.as_millis() as u64);
+        json!({ "count": self.0.len(), "p50Ms": ms(50), "p95Ms": ms(95), "p99Ms": ms(99), "maxMs": ms(100) })
+    }
+
+    fn row(&self, name: &str, table: &mut Table) {
+        let cells = [50, 95, 99, 100].map(|percent| match self.at(percent) {
+            Some(value) => format!("{} ms", value.as_millis()),
+            None => "-".to_owned(),
+        });
+        table.row([name.to_owned(), self.0.len().to_string()].into_iter().chain(cells));
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(&["MEASURE", "COUNT", "P50", "P95", "P99", "MAX"]);
+        self.start.row("start of a room to its first playlist", &mut table);
+        for (side, first, delay) in [
+            (&self.hls, "HLS: first sound", "HLS: age of parts at arrival"),
+            (&self.plain, "plain: first sound", "plain: delay behind real time"),
+        ] {
+            if side.listeners > 0 {
+                side.first_sound.row(first, &mut table);
+                side.delay.row(delay, &mut table);
+            }
+        }
+        write!(f, "{table}\n{}{}", self.hls.summary("HLS"), self.plain.summary("plain"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn percentiles_use_the_nearest_rank() {
+        let values = Percentiles::of((1..=200).rev().map(|n| n * MS));
+        let at = [50, 95, 99, 100].map(|percent| values.at(percent).unwrap());
+        assert_eq!(at, [100 * MS, 190 * MS, 198 * MS, 200 * MS]);
+        let one = Percentiles::of([7 * MS].into_iter());
+        assert_eq!((one.at(50), one.at(99)), (Some(7 * MS), Some(7 * MS)));
+        assert_eq!(Percentiles::of(std::iter::empty()).at(50), None);
+    }
+
+    #[test]
+    fn report_shows_gaps_and_failures() {
+        let good = Heard { first_sound: Some(300 * MS), delays: vec![200 * MS], gaps: 2, failure: None };
+        let bad = Heard { failure: Some("no answer".into()), ..Heard::default() };
+        let report = Report::new([400 * MS].into_iter(), vec![good, bad], vec![]);
+        let text = report.to_string();
+        assert!(text.contains("HLS: 2 listeners, 2 gaps, 1 failed\n  first failure: no answer\n"), "{text}");
+        assert!(text.contains("HLS: first sound") && !text.contains("plain: first sound"), "{text}");
+        let json = report.json();
+        assert_eq!((&json["hls"]["gaps"], &json["start"]["p95Ms"]), (&2.into(), &400.into()));
+        assert_eq!(json["plain"]["delay"]["p50Ms"], Value::Null);
+    }
+}
