@@ -22,6 +22,7 @@
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `http` | REST, HLS, plain streams, operations | `clock`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks` |
 //! | `ws` | the WebSocket transport of signalling | `clock`, `domain`, `auth`, `actors`, `http` |
+//! | `whip` | WHIP, the signalling of broadcast software | `domain`, `config`, `auth`, `actors`, `http`, `ws` |
 //! | `app` | composition root, the only module that names concrete backends | all |
 //! | `demo` | a node with a room on air and a test tone, shown on one screen | all |
 
@@ -51,4 +52,5 @@ pub mod stage;
 pub mod telemetry;
 pub mod tls;
 pub mod webhooks;
+pub mod whip;
 pub mod ws;

@@ -48,6 +48,7 @@ use crate::spool::Spool;
 use crate::stage::StageHub;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
+use crate::whip::{self, WhipSide};
 use crate::ws::{self, WsSide};
 
 /// Dependencies of the HTTP servers.
@@ -302,6 +303,7 @@ struct Mountable {
     metrics: Metrics,
     api: web::Data<Api>,
     ws: web::Data<WsSide>,
+    whip: web::Data<WhipSide>,
     hls: web::Data<HlsSide>,
     live: web::Data<LiveSide>,
     replay: web::Data<ReplaySide>,
@@ -341,6 +343,8 @@ impl Mountable {
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,
         };
+        let ws = web::Data::new(ws);
+        let whip = WhipSide::new(ws.clone(), config);
         let tokens = Arc::new(NodeTokens {
             tokens,
             secrets: sides.secrets.clone(),
@@ -420,7 +424,8 @@ impl Mountable {
         Self {
             metrics,
             api: web::Data::new(api),
-            ws: web::Data::new(ws),
+            ws,
+            whip: web::Data::new(whip),
             hls,
             live: web::Data::new(live),
             replay,
@@ -443,6 +448,7 @@ impl Mountable {
         }
         if mounted.ws {
             ws::configure(config, self.ws.clone());
+            whip::configure(config, self.whip.clone());
         }
         if mounted.hls {
             hls::configure_files(config, self.hls.clone());

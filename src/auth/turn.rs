@@ -19,11 +19,11 @@ use crate::domain::ids::{UnixMs, UserId};
 /// Server in the form of the browser's `RTCIceServer`. Its credential must not reach a log.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct IceServer {
-    urls: Vec<String>,
+    pub urls: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
+    pub username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<String>,
+    pub credential: Option<String>,
 }
 
 /// Maximum length of the user part of a TURN user name, in bytes; the whole name may have 508 (RFC 8489

@@ -138,7 +138,7 @@ pub async fn check(
             };
             let headers = response.headers_mut();
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            let exposed = HeaderValue::from_static("X-Request-Id, Retry-After");
+            let exposed = HeaderValue::from_static("X-Request-Id, Retry-After, Location, Link");
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
             response
         }

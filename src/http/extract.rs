@@ -4,8 +4,9 @@ use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
-use futures::StreamExt;
+use bytes::Bytes;
 use futures::future::{LocalBoxFuture, Ready, ready};
+use futures::{Stream, StreamExt};
 use serde::de::{DeserializeOwned, Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
@@ -72,8 +73,20 @@ pub(in crate::http) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
-async fn read(req: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, ApiError> {
+async fn read(req: &HttpRequest, payload: Payload) -> Result<Vec<u8>, ApiError> {
     let BodyLimit(limit) = *state(req)?;
+    read_body(req, payload, limit).await
+}
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+/// `body_too_large`, `request_timeout`, or `invalid_body` if the connection breaks.
+pub async fn read_body(
+    req: &HttpRequest,
+    mut payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    limit: usize,
+) -> Result<Vec<u8>, ApiError> {
     let too_large = || ApiError::new(Code::BodyTooLarge, format!("a body has at most {limit} bytes"));
     let announced = req.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > limit as u64) {

@@ -30,3 +30,5 @@ pub mod server;
 #[cfg(test)]
 mod test_tokens;
 pub mod tokens;
+
+pub use extract::read_body;

@@ -26,7 +26,7 @@ use crate::domain::connection::{
 use crate::domain::ids::RoomId;
 
 pub use crate::domain::connection::{Lifetimes, RenewOutcome};
-pub use crate::domain::presence_entry::PresenceEntry;
+pub use crate::domain::presence_entry::{PresenceEntry, Source};
 
 /// Maximum number of notifications kept for a slow subscriber. One that lags further gets
 /// [`PresenceEvent::LookAgain`].

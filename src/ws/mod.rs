@@ -7,12 +7,14 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `upgrade` | admission of clients: origin, token |
+//! | `admission` | token and address of a client; WHIP uses it as well |
+//! | `upgrade` | admission of WebSocket clients: origin, token, handshake |
 //! | `handshake` | requirements of an opening handshake |
 //! | `frames` | bytes to messages, with their limits |
 //! | `reader` | inbound messages to the actor, no faster than it takes them |
 //! | `writer` | outbound frames from the outbound queue |
 
+pub(crate) mod admission;
 mod frames;
 mod handshake;
 mod reader;

@@ -6,19 +6,19 @@
 //! `stentor`. A client that offers `stentor` is treated as a page: it learns of a bad token by a close code
 //! (4401), because pages cannot see the HTTP status.
 
-use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, SEC_WEBSOCKET_PROTOCOL};
+use actix_web::http::header::{CACHE_CONTROL, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use actix_web_actors::ws::handshake_with_protocols;
 use serde::Deserialize;
 
+use super::admission::{address, bearer, not_open, verify};
 use super::writer::Writer;
 use super::{WsSide, handshake, reader};
-use crate::actors::gateway::acceptor::GatewayClosed;
 use crate::actors::gateway::outbound::OutboundQueue;
 use crate::actors::gateway::{ConnectionInfo, Outbound};
-use crate::auth::{Claims, TokenError};
 use crate::domain::connection::ConnectionId;
-use crate::domain::ids::{ClientId, UserId};
+use crate::domain::ids::ClientId;
+use crate::domain::presence_entry::Source;
 use crate::domain::signalling::CloseCode;
 use crate::http::error::{ApiError, Code};
 use crate::http::server::Connection;
@@ -46,7 +46,10 @@ pub async fn upgrade(
         .map_err(|_| ApiError::new(Code::InvalidQuery, "clientId must be 1 to 64 visible ASCII characters"))?
         .into_inner();
     let token = query.token.or_else(|| bearer(&req)).or_else(|| offered(&req));
-    let verified = verify(&side, token);
+    let token = token.ok_or_else(|| {
+        ApiError::new(Code::TokenMissing, "a token is needed: ?token=, Authorization, or a subprotocol")
+    });
+    let verified = token.and_then(|token| verify(&side, &token));
     if verified.is_err() && offers_protocol(&req) {
         return refuse_page(&req);
     }
@@ -62,13 +65,11 @@ pub async fn upgrade(
         grant: claims.grant,
         connection: ConnectionId(uuid::Uuid::new_v4().simple().to_string()),
         client_id: query.client_id,
-        // A connection without an address comes from a test without a network.
-        address: req.peer_addr().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),
+        source: Source::Signalling,
+        address: address(&req),
         out: Outbound::new(queue.clone()),
     };
-    let actor = side.acceptor.enter(peer, queue.clone()).await.map_err(|GatewayClosed| {
-        ApiError::new(Code::GatewayUnavailable, "this node is starting or stopping; connect again")
-    })?;
+    let actor = side.acceptor.enter(peer, queue.clone()).await.map_err(not_open)?;
     let connection = req.conn_data::<Connection>().cloned();
     connection.iter().for_each(Connection::upgraded);
     actix_web::rt::spawn(reader::read(payload, side.frame_limit, queue, actor, connection));
@@ -92,25 +93,6 @@ fn offers_protocol(req: &HttpRequest) -> bool {
 fn protocols(req: &HttpRequest) -> impl Iterator<Item = &str> {
     let headers = req.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
     headers.filter_map(|h| h.to_str().ok()).flat_map(|h| h.split(',')).map(str::trim)
-}
-
-fn verify(side: &WsSide, token: Option<String>) -> Result<(Claims, UserId), ApiError> {
-    let token = token.ok_or_else(|| {
-        ApiError::new(Code::TokenMissing, "a token is needed: ?token=, Authorization, or a subprotocol")
-    })?;
-    let claims = side.tokens.verify_speaker(&token, side.clock.wall()).map_err(|error| match error {
-        TokenError::Expired => ApiError::new(Code::TokenExpired, "the token has expired"),
-        other => ApiError::new(Code::TokenInvalid, other.to_string()),
-    })?;
-    let user = UserId::new(&claims.sub);
-    let user =
-        user.map_err(|_| ApiError::new(Code::TokenInvalid, "the token's sub is not a valid user id"))?;
-    Ok((claims, user))
-}
-
-fn bearer(req: &HttpRequest) -> Option<String> {
-    let (scheme, token) = req.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
 fn offered(req: &HttpRequest) -> Option<String> {

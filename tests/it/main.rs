@@ -42,4 +42,5 @@ mod signalling;
 mod store;
 mod support;
 mod webhooks;
+mod whip;
 mod ws;

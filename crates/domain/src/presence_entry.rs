@@ -11,6 +11,18 @@ use super::ids::UserId;
 use super::model::UserRole;
 use super::signalling::methods::ActivityStatus;
 
+/// Kind of a user's client. A kind that only a newer version knows is read as `Signalling`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Client of WHIP (RFC 9725). It publishes over HTTP, so its media are its only sign of life.
+    Whip,
+    /// Client with a WebSocket.
+    #[default]
+    #[serde(other)]
+    Signalling,
+}
+
 /// Presence entry: record of a user in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,9 +36,17 @@ pub struct PresenceEntry {
     #[serde(deserialize_with = "status")]
     pub status: ActivityStatus,
     pub muted: bool,
+    #[serde(default, skip_serializing_if = "Source::is_signalling")]
+    pub source: Source,
     /// Fencing token of the connection lock under which the entry was written.
     #[serde(rename = "fence")]
     pub token: FencingToken,
+}
+
+impl Source {
+    pub fn is_signalling(&self) -> bool {
+        *self == Self::Signalling
+    }
 }
 
 fn role<'de, D: Deserializer<'de>>(input: D) -> Result<UserRole, D::Error> {
@@ -51,14 +71,15 @@ mod tests {
     #[test]
     fn values_of_newer_versions_are_read() {
         let text = r#"{"userId":"ann","role":"narrator","displayName":null,"status":"asleep","muted":false,
-            "fence":7,"mood":"good"}"#;
+            "source":"satellite","fence":7,"mood":"good"}"#;
         let entry: PresenceEntry = serde_json::from_str(text).unwrap();
         assert_eq!((entry.role, entry.status), (UserRole::Anchor, ActivityStatus::Idle));
-        let same =
-            r#"{"userId":"ann","role":"host","displayName":null,"status":"onair","muted":true,"fence":7}"#;
-        assert_eq!(
-            serde_json::to_string(&serde_json::from_str::<PresenceEntry>(same).unwrap()).unwrap(),
-            same
-        );
+        assert_eq!(entry.source, Source::Signalling);
+        for source in ["", r#""source":"whip","#] {
+            let same = r#"{"userId":"ann","role":"host","displayName":null,"status":"onair","muted":true,"#;
+            let same = format!(r#"{same}{source}"fence":7}}"#);
+            let entry: PresenceEntry = serde_json::from_str(&same).unwrap();
+            assert_eq!(serde_json::to_string(&entry).unwrap(), same);
+        }
     }
 }

@@ -169,6 +169,12 @@ fn value(response: &Response) -> Value {
 }
 
 impl<T> PendingTexts<T> {
+    /// Returns the number for a call that did not arrive in a text.
+    pub fn reserve(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
     /// Adds the calls of one text, including the refused ones. Returns the calls to run, with their numbers.
     /// If there are none, also returns the text, because all of its calls are answered.
     pub fn begin<M>(

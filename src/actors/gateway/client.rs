@@ -5,10 +5,11 @@
 //! Connecting ── lock acquired ──▶ Open ── any reason ──▶ Closing ── answered or 1 s ──▶ ended
 //!      └────────────── refused, left, dead, stopped ──────▲
 //! ```
-//! Frames become calls of the session. The effects of the session run as futures, whose results come back as
-//! messages, so a slow call delays neither pings nor the close. Everything sent to the client goes through
-//! its [`OutboundQueue`]. The actor is never restarted: when it ends, whatever the cause, it closes the
-//! session. After the close it ends as soon as the results that the session still needs have arrived.
+//! Frames become calls of the session. A WHIP client has no frames: HTTP requests call its session directly.
+//! The effects of the session run as futures, whose results come back as messages, so a slow call delays
+//! neither pings nor the close. Everything sent to the client goes through its [`OutboundQueue`]. The actor
+//! is never restarted: when it ends, whatever the cause, it closes the session. After the close it ends as
+//! soon as the results that the session still needs have arrived.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,12 +21,14 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::direct::{CallFailure, DirectCall, DirectCalls};
 use super::effects::{Running, SessionEffects};
 use super::outbound::{OutboundFrame, OutboundQueue};
 use super::{ConnectionInfo, GatewayParts};
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::domain::client_session::{Answer, CallId, ClientSession, Effect, Input};
 use crate::domain::connection_limits::{Admission, ConnectionLimiter, LivenessAction};
+use crate::domain::presence_entry::Source;
 use crate::domain::rpc::{self, AnsweredText, Call, Entry, Id, Packet, PendingTexts, Response};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 
@@ -42,6 +45,7 @@ pub struct WsClient {
     effects: Box<dyn SessionEffects>,
     /// Texts with unanswered calls; name and start of each call that runs.
     texts: PendingTexts<(&'static str, Duration)>,
+    direct: DirectCalls,
     /// Code with which the connection is closed.
     closed: Option<CloseCode>,
     /// The closing handshake is over.
@@ -73,6 +77,8 @@ pub struct Events(BoxStream<'static, Input>);
 pub enum Msg {
     /// The transport reads on when the permit is dropped.
     Received(Inbound, OwnedSemaphorePermit),
+    /// Call of an HTTP request.
+    Called(Box<DirectCall>),
     /// Result of an effect.
     Session(Box<Input>),
     Event(Events, Option<Box<Input>>),
@@ -91,6 +97,7 @@ impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
             Self::Received(..) => "received",
+            Self::Called(_) => "called",
             Self::Session(input) => input.kind(),
             Self::Event(..) => "event",
             Self::LockReplaced => "lock_replaced",
@@ -110,6 +117,7 @@ impl WsClient {
             session: ClientSession::new(peer.as_peer(), parts.rules.clone(), now),
             effects: parts.signalling.effects(peer.clone()),
             texts: PendingTexts::default(),
+            direct: DirectCalls::default(),
             closed: None,
             ended: false,
             alarm: None,
@@ -200,8 +208,29 @@ impl WsClient {
         Some((id, method))
     }
 
+    /// Begins the call of an HTTP request.
+    fn called(&mut self, call: DirectCall, cx: &mut Cx<Self>) {
+        let refused = match self.closed {
+            Some(code) => Err(CallFailure::Closed(code)),
+            None => self.guard.begin(&self.parts.limits, &call.method).map_err(CallFailure::Refused),
+        };
+        if let Err(failure) = refused {
+            // Fails if the HTTP client has gone.
+            let _ = call.reply.send(Err(failure));
+            return;
+        }
+        let id = CallId(self.texts.reserve());
+        let method = self.direct.begin(id, call);
+        self.feed(Input::Call(id, method), cx);
+    }
+
     fn reply(&mut self, id: CallId, outcome: Result<Answer, RpcError>) {
         let label = outcome.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
+        if let Some(call) = self.direct.end(id) {
+            self.guard.answered(1);
+            self.parts.metrics.ws_call(call.method, label, Some(call.since.elapsed()));
+            return call.answer(outcome.map_err(CallFailure::Refused));
+        }
         let outcome = outcome.map(|answer| self.effects.render(answer));
         let Some(((method, since), text)) = self.texts.answer(id.0, outcome) else { return };
         let took = self.parts.clock.now().saturating_sub(since);
@@ -283,10 +312,14 @@ impl WsClient {
         self.feed(Input::Tick, cx);
     }
 
-    /// Pings the client if it is time, and arms the alarm. Closes the connection if the client is dead.
+    /// Pings the client if it is time, and arms the alarm. Closes the connection if the client is dead. For a
+    /// WHIP client, the session itself detects this.
     fn check_liveness(&mut self, cx: &mut Cx<Self>) {
         loop {
             let now = self.parts.clock.now();
+            if self.peer.source == Source::Whip {
+                return self.set_alarm(now + self.parts.limits.ping, cx);
+            }
             match self.guard.due(&self.parts.limits, now) {
                 LivenessAction::Ping => self.queue.send(OutboundFrame::Ping),
                 LivenessAction::Dead => return self.close(CloseCode::PeerDead, cx),
@@ -311,6 +344,7 @@ impl WsClient {
         self.closed = Some(code);
         // The session is told first: its notifications precede the close frame.
         let running = self.drive(Input::Closed { code, left: self.guard.left() });
+        self.direct.close(code);
         self.queue.close(code);
         self.parts.metrics.ws_closed(code.reason());
         running
@@ -318,7 +352,9 @@ impl WsClient {
 
     fn closing(&mut self, code: CloseCode, cx: &mut Cx<Self>) {
         cx.cause(code.reason());
-        if matches!(code, CloseCode::Gone | CloseCode::PeerDead | CloseCode::TooSlow) {
+        let is_lost = matches!(code, CloseCode::Gone | CloseCode::PeerDead | CloseCode::TooSlow);
+        // A WHIP client does not answer the close.
+        if is_lost || self.peer.source == Source::Whip {
             self.end(cx);
         } else {
             self.set_alarm(self.parts.clock.now() + CLOSE_GRACE, cx);
@@ -358,6 +394,7 @@ impl Behaviour for WsClient {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Received(inbound, _permit) => self.received(inbound, cx),
+            Msg::Called(call) => self.called(*call, cx),
             Msg::Session(input) => self.feed(*input, cx),
             Msg::Event(events, Some(input)) => {
                 self.feed(*input, cx);

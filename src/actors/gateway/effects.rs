@@ -336,6 +336,7 @@ fn media_event(event: SessionEvent) -> Option<MediaEvent> {
             MediaEvent::Notify(Notification::Talking { user_id, talking })
         }
         SessionEvent::Muted { muted } => MediaEvent::Muted(muted),
+        SessionEvent::Receiving(receiving) => MediaEvent::Receiving(receiving),
         SessionEvent::SlowLink { uplink, lost } => {
             MediaEvent::Notify(Notification::SlowLink { uplink, lost })
         }

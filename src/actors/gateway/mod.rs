@@ -20,6 +20,8 @@
 //! driver of the session: it passes texts, results and changes to the session, and runs the effects through
 //! [`SessionEffects`]. No lock guards the state of a session.
 //!
+//! A WHIP client (`src/whip`) sends no frames: its HTTP requests call the session through [`direct`].
+//!
 //! `WsClient` depends on no WebSocket library: texts arrive as messages, and leave through the [`outbound`]
 //! queue, which `src/ws` drains. The transport can therefore be replaced in `src/ws`.
 //!
@@ -27,6 +29,7 @@
 
 pub mod acceptor;
 pub mod client;
+pub mod direct;
 pub mod effects;
 pub mod media;
 pub mod outbound;
@@ -47,6 +50,7 @@ use crate::domain::connection_limits::Limits;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{ClientId, RoomId, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::presence_entry::Source;
 use crate::telemetry::Metrics;
 use effects::SessionEffects;
 pub use outbound::{EncodedNotification, Outbound};
@@ -74,6 +78,7 @@ pub struct ConnectionInfo {
     /// Client id from the query of the upgrade request. Known before the lock is acquired, so that a client
     /// can replace its own earlier connection.
     pub client_id: Option<ClientId>,
+    pub source: Source,
     pub address: IpAddr,
     pub out: Outbound,
 }
@@ -87,6 +92,7 @@ impl ConnectionInfo {
             claimed: if self.role == Role::Host { UserRole::Host } else { UserRole::Anchor },
             grant: self.grant,
             client_id: self.client_id.clone(),
+            source: self.source,
         }
     }
 }

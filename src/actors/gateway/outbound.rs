@@ -39,7 +39,7 @@ struct State {
     queue: VecDeque<OutboundFrame>,
     bytes: usize,
     phase: Phase,
-    /// Code of a requested close; the actor performs the close.
+    /// Code of the close. Set by the request for it or, without one, by the actor that performs it.
     asked: Option<CloseCode>,
     actor: Option<ActorRef<client::Msg>>,
     writer: Option<Waker>,
@@ -110,7 +110,7 @@ impl OutboundQueue {
         }
     }
 
-    /// Returns the code of the requested close, if any.
+    /// Returns the code of the close, requested or performed.
     pub fn asked(&self) -> Option<CloseCode> {
         self.lock().asked
     }
@@ -126,6 +126,7 @@ impl OutboundQueue {
             state.discard();
         }
         state.phase = Phase::Closing;
+        state.asked.get_or_insert(code);
         if code != CloseCode::Gone {
             state.queue.push_back(OutboundFrame::Close(code));
         }

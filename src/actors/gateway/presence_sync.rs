@@ -256,12 +256,13 @@ impl SessionsShared {
 
 /// Returns the part of a presence entry that others may see.
 fn shown(member: PresenceEntry, users: &Users) -> RoomMember {
-    let PresenceEntry { user_id, role, display_name, status, muted, token: FencingToken(_) } = member;
+    let PresenceEntry { user_id, role, display_name, status, muted, source, token: FencingToken(_) } = member;
     RoomMember {
         role: roles::in_force(users, &user_id, role),
         user_id,
         status,
         muted,
+        source,
         display_name: display_name.and_then(|name| DisplayName::new(&name).ok()),
     }
 }

@@ -121,7 +121,8 @@ pub enum Code {
     RoomExists,
     /// 409, retryable: the room is being removed, which takes only moments.
     RoomRemoving,
-    /// 409: the user is banned from the room, until a host or the application lifts the ban.
+    /// 409: the user is banned from the room, until a host or the application lifts the ban. A kick and the
+    /// role `listener` have the same effect on publishing.
     UserRemoved,
     /// 409: the room cannot remember any more banned users; lift some bans.
     TooManyUsers,
@@ -131,7 +132,8 @@ pub enum Code {
     BodyTooLarge,
     /// 416: the range begins behind the end of the file; `Content-Range` has its size.
     RangeNotSatisfiable,
-    /// 415: the body must be `application/json` in UTF-8, without `Content-Encoding`.
+    /// 415: the body must be `application/json`, or the type that the endpoint documents, in UTF-8, without
+    /// `Content-Encoding`.
     UnsupportedMediaType,
     /// 422: the configuration that `POST /reload` read has errors; `details.errors` lists them all.
     InvalidConfig,
@@ -163,6 +165,16 @@ pub enum Code {
     NotInvited,
     /// 409: the room is locked; a host must unlock it.
     RoomLocked,
+    /// 409, retryable: the room already has `maxAnchors`.
+    RoomFull,
+    /// 409: the user is connected from another client, and `ws.duplicate` is `reject`.
+    AlreadyConnected,
+    /// 400: the SDP offer cannot work, or Janus refused it; the message has the reason.
+    OfferRefused,
+    /// 404: there is no such WHIP session on this node, or it has ended; publish again.
+    SessionNotFound,
+    /// 422: a WHIP session cannot restart ICE; publish again.
+    IceRestartRefused,
     /// 409: the chat is closed in this room.
     ChatClosed,
     /// 429: slow mode is on; `Retry-After` tells when the caller may send again.
@@ -189,7 +201,8 @@ pub enum Code {
     /// 429, retryable: too many requests with this token, too many requests or connections from this client
     /// address, or too many messages in this room.
     TooManyRequests,
-    /// 503, retryable: the node that mixes this room, or has this recording, does not answer.
+    /// 503, retryable: the node that mixes this room, the room's Janus, or the node that has this recording
+    /// does not answer.
     MediaUnavailable,
     /// 503, retryable: the store does not answer. A change may or may not have happened.
     StoreUnavailable,
@@ -216,6 +229,7 @@ impl Code {
             | Self::InvalidText
             | Self::InvalidPersonId
             | Self::NameRequired
+            | Self::OfferRefused
             | Self::WebsocketExpected => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
                 StatusCode::UNAUTHORIZED
@@ -242,6 +256,7 @@ impl Code {
             | Self::WebhookNotFound
             | Self::DeadLetterNotFound
             | Self::ApiKeyNotFound
+            | Self::SessionNotFound
             | Self::RewindOff
             | Self::ModuleNotFound
             | Self::ActorNotFound => StatusCode::NOT_FOUND,
@@ -261,6 +276,8 @@ impl Code {
             | Self::HandsFull
             | Self::NotInvited
             | Self::RoomLocked
+            | Self::RoomFull
+            | Self::AlreadyConnected
             | Self::RecordingNotReady
             | Self::RecordingActive
             | Self::RecordingOff
@@ -269,7 +286,7 @@ impl Code {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InvalidConfig | Self::IceRestartRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Busy
             | Self::ReloadUnavailable
@@ -308,6 +325,7 @@ impl Code {
             | Self::NoJanusAvailable
             | Self::NoMixerAvailable
             | Self::ListenersFull
+            | Self::RoomFull
             | Self::TooManyClients => Some(5),
             _ => None,
         }

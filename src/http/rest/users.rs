@@ -15,7 +15,7 @@ use crate::domain::view::Users;
 use crate::http::anchors;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, RoomPath, UserPath};
-use crate::presence::PresenceEntry;
+use crate::presence::{PresenceEntry, Source};
 use crate::rooms::now;
 
 use super::body::Done;
@@ -52,6 +52,8 @@ pub(super) struct CreateUserAnswer {
     expires_at: u64,
     /// URL of the WebSocket for anchors.
     ws_url: String,
+    /// URL at which broadcast software publishes with WHIP (RFC 9725), with the token as its bearer token.
+    whip_url: String,
     /// URL of the page for speaking. The token is in the fragment, which browsers never send to a server.
     invite_url: String,
     /// PIN of the room. Optional in `join`: the token alone is sufficient.
@@ -101,6 +103,10 @@ pub(super) struct UserBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     status: Option<ActivityStatus>,
+    /// `whip` if the user publishes with WHIP; absent for clients with a WebSocket.
+    #[serde(skip_serializing_if = "Source::is_signalling")]
+    #[schema(value_type = Option<String>)]
+    source: Source,
 }
 
 /// Creates a user and issues a token with which the user may speak.
@@ -148,6 +154,7 @@ pub(super) async fn create(
         role: invited.user.role,
         token: issued.token,
         expires_at: issued.expires_at.0,
+        whip_url: whip_url(&api.ws_url, &room.0),
         ws_url: api.ws_url.clone(),
         pin: invited.room.meta.pin.reveal().to_owned(),
     }))
@@ -297,6 +304,13 @@ pub(super) async fn set_role(
     Ok(Json(Done::YES))
 }
 
+/// Builds the URL for WHIP, which is served where the WebSocket is.
+fn whip_url(ws_url: &str, room: &RoomId) -> String {
+    let base = ws_url.strip_suffix("/ws").unwrap_or(ws_url);
+    // `ws` becomes `http`, and `wss` becomes `https`.
+    format!("{}/whip/{room}", base.replacen("ws", "http", 1))
+}
+
 /// Builds the URL of an invitation. The fragment stays in the browser: no log of a server or proxy and no
 /// `Referer` contains it.
 fn invite_url(hls_base: &str, room: &RoomId, token: &str) -> String {
@@ -323,7 +337,7 @@ fn everybody(
         user.user_id = member.user_id.to_string();
         user.role = Some(roles::in_force(known, &member.user_id, member.role));
         (user.connected, user.muted, user.status) = (Some(true), Some(member.muted), Some(member.status));
-        user.display_name = member.display_name;
+        (user.display_name, user.source) = (member.display_name, member.source);
     }
     let with_person = |(id, user)| UserBody { person_id: person_id(&id), ..user };
     users.into_iter().map(with_person).collect()

@@ -18,7 +18,7 @@ use crate::domain::ids::{ClientId, ModuleId, RoomId, UnixMs, UserId};
 use crate::domain::media_session::AssignmentChange;
 use crate::domain::model::UserRole;
 use crate::domain::signalling::{CloseCode, Method};
-use crate::presence::{Acquisition, ConnectionLock, Presence};
+use crate::presence::{Acquisition, ConnectionLock, Presence, Source};
 
 const USERS: [&str; 2] = ["anna", "bert"];
 /// Maximum number of connections of one user in one room.
@@ -102,6 +102,7 @@ impl World {
             claimed: UserRole::Anchor,
             grant,
             client_id: ClientId::new(client).ok(),
+            source: Source::Signalling,
         };
         self.laws.connections += 1;
         let number = self.number();

@@ -13,7 +13,7 @@ use stentor::domain::connection::{Duplicate, FencingToken, Holder, LockKey};
 use stentor::domain::ids::{RoomId, UserId};
 use stentor::domain::model::UserRole;
 use stentor::domain::signalling::methods::ActivityStatus;
-use stentor::presence::{Acquisition, PresenceEntry};
+use stentor::presence::{Acquisition, PresenceEntry, Source};
 
 use super::conformance::{Instance, Subject, gateway, holder, room, with_client};
 use super::embedded::OnEmbedded;
@@ -215,6 +215,7 @@ fn entry(grant: &Grant, muted: bool) -> PresenceEntry {
         display_name: None,
         status: ActivityStatus::OnAir,
         muted,
+        source: Source::Signalling,
         token: grant.token,
     }
 }

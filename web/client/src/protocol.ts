@@ -16,6 +16,8 @@ export interface WireMember {
   role: Role;
   status: Activity;
   muted: boolean;
+  /** `whip`: the user publishes with WHIP; absent for clients with a WebSocket. */
+  source?: 'whip';
   displayName?: string;
 }
 

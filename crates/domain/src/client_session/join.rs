@@ -152,6 +152,7 @@ impl ClientSession {
             display_name: name.or_else(|| before.as_ref()?.display_name.clone()),
             status: before.as_ref().map_or(ActivityStatus::Idle, |before| before.status),
             muted: before.is_some_and(|before| before.muted),
+            source: self.peer.source,
             token: lock.token,
         };
         self.presence.enter(member, max_anchors(&join.room), Waiter::Join);

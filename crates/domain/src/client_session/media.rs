@@ -1,20 +1,31 @@
 //! Media session of a client session: its events, and the end of it when the client is silent.
 //!
+//! A WHIP client sends no `keepalive`. While Janus receives its media, the session renews its presence entry.
+//! Without media, the client counts as silent.
+//!
 //! Owns the number of the media session and the idle time of its client. Does not know Janus.
 
 use std::time::Duration;
 
-use super::values::{Effect, MediaEvent, Surroundings, Waiter};
+use super::values::{CallId, Effect, MediaEvent, Surroundings, Waiter};
 use super::{ClientSession, RECONNECT_AFTER, State};
 use crate::connection_limits::IdleTimer;
 use crate::media_session::End;
-use crate::signalling::{CloseCode, ErrorCode, Notification};
+use crate::presence_entry::Source;
+use crate::signalling::methods::{Activity, ActivityStatus};
+use crate::signalling::{CloseCode, ErrorCode, Method, Notification};
+
+/// Number of the `keepalive` calls that the session makes for a WHIP client. The shell ignores replies with
+/// this number.
+const KEEPALIVE: CallId = CallId(u64::MAX);
 
 /// Media session of one `join`.
 #[derive(Debug)]
 pub(super) struct Media {
     join: u64,
     idle: IdleTimer,
+    /// Time of the next renewal of a WHIP client's presence entry; `None` while Janus receives nothing.
+    renew_at: Option<Duration>,
     /// Time of the next check for a silent client.
     pub check_at: Duration,
 }
@@ -27,6 +38,9 @@ impl ClientSession {
             && media.check_at <= at.now
         {
             media.check_at = at.now + every;
+            if media.renew_at.is_some_and(|renew_at| renew_at <= at.now) {
+                return self.receiving(true, at);
+            }
             if media.idle.lasts(limit, every, at.now) {
                 self.calls.give_up();
             }
@@ -68,7 +82,8 @@ impl ClientSession {
         self.joins += 1;
         let mut idle = IdleTimer::default();
         idle.broken(at.now);
-        let media = Media { join: self.joins, idle, check_at: at.now + self.rules.check_every };
+        let check_at = at.now + self.rules.check_every;
+        let media = Media { join: self.joins, idle, renew_at: None, check_at };
         self.effects.push(Effect::FollowMedia(self.joins));
         self.change_state(|state| match state {
             State::Connected(lock) | State::Joined(lock, _) => State::Joined(lock, media),
@@ -122,6 +137,10 @@ impl ClientSession {
             MediaEvent::Muted(muted) => {
                 self.presence.update(None, |entry| entry.muted = muted);
             }
+            MediaEvent::Receiving(receiving) if self.peer.source == Source::Whip => {
+                self.receiving(receiving, at);
+            }
+            MediaEvent::Receiving(_) => {}
             MediaEvent::Ended { end, reconnect_after } => {
                 self.forget_media(at);
                 match (end, reconnect_after) {
@@ -136,6 +155,25 @@ impl ClientSession {
                 self.forget_media(at);
                 self.ask_to_reconnect("session_lost", RECONNECT_AFTER, at);
             }
+        }
+    }
+
+    /// Reports the activity of a WHIP client to presence, as the `keepalive` of other clients does.
+    fn receiving(&mut self, receiving: bool, at: &Surroundings) {
+        let renew_at = at.now + self.rules.silence / 3;
+        if let State::Joined(_, media) = &mut self.state {
+            media.renew_at = receiving.then_some(renew_at);
+            let status = if receiving { ActivityStatus::OnAir } else { ActivityStatus::Idle };
+            self.call(KEEPALIVE, Method::Keepalive(Activity { status }), at);
+        }
+    }
+
+    /// Closes the connection of a WHIP client whose media session is over, because such a client cannot join
+    /// again.
+    pub(super) fn close_without_media(&mut self) {
+        let outside = matches!(self.state, State::Connected(_)) && self.calls.join.is_none();
+        if self.peer.source == Source::Whip && self.joins > 0 && outside {
+            self.close(CloseCode::Gone);
         }
     }
 

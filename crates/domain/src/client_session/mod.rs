@@ -1,5 +1,4 @@
-//! State machine of one WebSocket client: its connection lock, its presence entry, its media session and its
-//! calls.
+//! State machine of one client: its connection lock, its presence entry, its media session and its calls.
 //!
 //! ```text
 //!             lock acquired                 media session joined
@@ -28,6 +27,9 @@
 //! close, only the lock is released. The entry and the media then remain until their timeouts, and a `join`
 //! with the resume token finds them. The session ends when the results of its last effects have arrived.
 //!
+//! A client of WHIP (RFC 9725) has a connection without a WebSocket. It joins once and sends no `keepalive`:
+//! its media are the sign of life. The connection closes when the media session is over.
+//!
 //! Calls start in order of arrival and run concurrently, but `join` and `leave` run alone. A `join` continues
 //! after its call has timed out.
 //!
@@ -48,6 +50,7 @@ use super::connection::{FencingToken, RenewOutcome};
 use super::connection_limits;
 use super::ids::ClientId;
 use super::media_session::End;
+use super::presence_entry::Source;
 use super::roles::{self, Action, RoomRole};
 use super::room::closed_reason;
 use super::signalling::{CloseCode, ErrorCode, Notification, RpcError};
@@ -180,6 +183,7 @@ impl ClientSession {
             Input::Closed { code, left } => self.closed(code, left, at),
         }
         self.start_calls(at);
+        self.close_without_media();
         if matches!(self.state, State::Closing(_)) {
             self.release(self.acquiring || self.presence.is_writing());
         } else {
@@ -372,6 +376,8 @@ impl ClientSession {
         if matches!(self.state, State::Closing(_)) {
             return;
         }
+        // A WHIP client has no resume token, so it cannot come back to its session.
+        let left = left || self.peer.source == Source::Whip;
         let disconnect = if code.keeps_session(left) { Disconnect::Cut } else { Disconnect::Farewell };
         match (self.joined().is_some(), disconnect) {
             (true, Disconnect::Farewell) => self.effects.push(Effect::LeaveMedia),

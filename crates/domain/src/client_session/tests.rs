@@ -6,6 +6,7 @@ mod gateways;
 mod history;
 mod join;
 mod moderation;
+mod whip;
 
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use crate::grant::Grant;
 use crate::ids::{RoomId, UnixMs, UserId};
 use crate::keys::parse_room;
 use crate::model::UserRole;
-use crate::presence_entry::PresenceEntry;
+use crate::presence_entry::{PresenceEntry, Source};
 use crate::signalling::Method;
 use crate::signalling::methods::{ActivityStatus, ResumeToken};
 
@@ -45,6 +46,7 @@ impl Rig {
             claimed,
             grant: Grant { issued_at: UnixMs(0), expires_at, room_created_at: Some(UnixMs(0)) },
             client_id: Some(client("tab")),
+            source: Source::Signalling,
         };
         let rules = Rules {
             call_timeout: CALL_TIMEOUT,
@@ -79,7 +81,8 @@ impl Rig {
 
     /// Joins without a resume token.
     fn enter(&mut self, call: u64) {
-        let wanted = entry(self.token(), ActivityStatus::Idle, false);
+        let source = self.session.peer.source;
+        let wanted = PresenceEntry { source, ..entry(self.token(), ActivityStatus::Idle, false) };
         assert_eq!(self.call(call, "join", json!({})), [enter(&wanted)]);
         assert_eq!(
             self.feed(Input::Entered(Ok(JoinOutcome::Ok))),
@@ -157,7 +160,8 @@ fn room(meta: &str, users: &[(&str, &str)]) -> Arc<RoomView> {
 
 fn entry(token: u64, status: ActivityStatus, muted: bool) -> PresenceEntry {
     let (role, token) = (UserRole::Anchor, FencingToken(token));
-    PresenceEntry { user_id: user("anna"), role, display_name: None, status, muted, token }
+    let source = Source::Signalling;
+    PresenceEntry { user_id: user("anna"), role, display_name: None, status, muted, source, token }
 }
 
 fn enter(entry: &PresenceEntry) -> Effect {

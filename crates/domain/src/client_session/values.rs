@@ -9,7 +9,7 @@ use crate::ids::{ClientId, RoomId, UnixMs, UserId};
 use crate::media_session::End;
 use crate::model::UserRole;
 use crate::pin_attempts::Guess;
-use crate::presence_entry::PresenceEntry;
+use crate::presence_entry::{PresenceEntry, Source};
 use crate::roles::RoleOrder;
 use crate::signalling::methods::{Offer, ResumeToken, SessionDescription, Trickle};
 use crate::signalling::{CloseCode, Method, Notification, RpcError};
@@ -26,6 +26,7 @@ pub struct Peer {
     pub grant: Grant,
     /// Client id from the upgrade request.
     pub client_id: Option<ClientId>,
+    pub source: Source,
 }
 
 /// Time limits of all sessions of a gateway.
@@ -93,6 +94,8 @@ pub enum MediaEvent {
     /// Event that only concerns the client.
     Notify(Notification),
     Muted(bool),
+    /// Janus receives packets of the client, or has received none for a second.
+    Receiving(bool),
     /// Last event. If `reconnect_after` is set, the client should join again after this time.
     Ended {
         end: End,

@@ -249,12 +249,19 @@ impl<'de> Deserialize<'de> for Trickle {
         if candidate.is_null() || candidate == serde_json::json!({ "completed": true }) {
             return Ok(Self::Completed);
         }
-        let candidate: Candidate = serde_json::from_value(candidate).map_err(D::Error::custom)?;
-        match candidate.check() {
-            Ok(()) if candidate.candidate.is_empty() => Ok(Self::Completed),
-            Ok(()) => Ok(Self::Candidate(candidate)),
-            Err(why) => Err(D::Error::custom(why)),
-        }
+        let candidate = serde_json::from_value(candidate).map_err(D::Error::custom)?;
+        Self::new(candidate).map_err(D::Error::custom)
+    }
+}
+
+impl Trickle {
+    /// Checks a candidate of a client. An empty one is the end of candidates.
+    ///
+    /// # Errors
+    /// A text is longer than 512 bytes, has control characters, or is not a candidate.
+    pub fn new(candidate: Candidate) -> Result<Self, &'static str> {
+        candidate.check()?;
+        Ok(if candidate.candidate.is_empty() { Self::Completed } else { Self::Candidate(candidate) })
     }
 }
 

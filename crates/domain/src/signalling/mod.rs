@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod close;
 pub mod error;
+pub mod ice_sdp;
 pub mod methods;
 pub mod names;
 pub mod notifications;

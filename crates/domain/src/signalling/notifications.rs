@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::methods::{ActivityStatus, Candidate};
 use super::names::DisplayName;
 use crate::ids::{RoomId, UserId};
+use crate::presence_entry::Source;
 use crate::roles::RoomRole;
 use crate::schedule::StartTime;
 
@@ -59,6 +60,9 @@ pub struct RoomMember {
     pub role: RoomRole,
     pub status: ActivityStatus,
     pub muted: bool,
+    /// Absent for a client with a WebSocket.
+    #[serde(skip_serializing_if = "Source::is_signalling")]
+    pub source: Source,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<DisplayName>,
 }
@@ -84,19 +88,23 @@ mod tests {
             role: RoomRole::Host,
             status: ActivityStatus::OnAir,
             muted: false,
+            source: Source::Signalling,
             display_name: None,
         };
+        let studio =
+            RoomMember { user_id: UserId::new("bob").unwrap(), source: Source::Whip, ..member.clone() };
         let room_id = RoomId::new("demo").unwrap();
         let status = Notification::RoomStatus {
             room_id,
-            members: vec![member],
+            members: vec![member, studio],
             locked: false,
             backstage: true,
             starts_at: StartTime::parse("2026-01-31T18:00:00+01:00").ok(),
         };
         let params = json!({"roomId": "demo", "locked": false, "backstage": true,
             "startsAt": "2026-01-31T17:00:00.000Z",
-            "members": [{"userId": "ann", "role": "host", "status": "onair", "muted": false}]});
+            "members": [{"userId": "ann", "role": "host", "status": "onair", "muted": false},
+                {"userId": "bob", "role": "host", "status": "onair", "muted": false, "source": "whip"}]});
         assert_eq!(status.to_json(), json!({"jsonrpc": "2.0", "method": "roomStatus", "params": params}));
         let reconnect = Notification::Reconnect { reason: "draining".into(), retry_after_ms: 500 };
         assert_eq!(reconnect.to_json()["params"], json!({"reason": "draining", "retryAfterMs": 500}));

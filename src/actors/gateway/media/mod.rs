@@ -106,6 +106,8 @@ pub enum SessionEvent {
     Talking { user: Arc<str>, talking: bool },
     /// The client was muted or unmuted, by itself or by a host.
     Muted { muted: bool },
+    /// Janus receives packets of the client (true), or has received none for a second.
+    Receiving(bool),
     /// Packets are lost on the way to Janus (`uplink`) or from it.
     SlowLink { uplink: bool, lost: u64 },
     /// ICE candidate of Janus, if Janus trickles its candidates; `None` marks the end of candidates.

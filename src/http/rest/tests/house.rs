@@ -28,7 +28,7 @@ use crate::http::api_keys::LiveApiKeys;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, configure, openapi};
 use crate::http::test_tokens::node_tokens;
-use crate::presence::PresenceEntry;
+use crate::presence::{PresenceEntry, Source};
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{FakeStore, NewApiKey, RoomService, StoreCopy};
 use crate::store::Store;
@@ -261,6 +261,7 @@ impl PresenceQuery for AnnIsThere {
             display_name: Some("Ann".into()),
             status: ActivityStatus::OnAir,
             muted: true,
+            source: Source::Whip,
             token: FencingToken(1),
         }])
     }

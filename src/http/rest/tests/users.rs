@@ -30,6 +30,7 @@ async fn invitation_contains_connection_details() {
             "success": true, "userId": "bob", "personId": person, "role": "host",
             "token": token, "expiresAt": expires,
             "wsUrl": "wss://live.example.org/ws", "pin": "abc123",
+            "whipUrl": "https://live.example.org/whip/demo",
             "inviteUrl": format!("https://live.example.org/speak/demo#token={token}"),
         })
     );
@@ -48,7 +49,7 @@ async fn user_list_includes_invited_removed_connected() {
     assert_eq!(house.delete("/api/rooms/demo/users/cat").await.json, json!({"success": true}));
     let users = house.send(Method::GET, "/api/rooms/demo/users").await.json["users"].clone();
     let ann = json!({"userId": "ann", "personId": users[0]["personId"], "role": "host", "connected": true,
-                     "displayName": "Ann", "muted": true, "status": "onair"});
+                     "displayName": "Ann", "muted": true, "status": "onair", "source": "whip"});
     assert_eq!(users[0], ann, "her token was made elsewhere");
     assert_eq!((&users[1]["userId"], &users[1]["role"]), (&json!("bob"), &json!("anchor")));
     assert_eq!((&users[1]["connected"], users[1].get("removedAt")), (&json!(false), None));

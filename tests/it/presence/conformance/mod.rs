@@ -16,7 +16,9 @@ use stentor::domain::connection::{
 use stentor::domain::ids::{ClientId, ModuleId, RoomId, UserId};
 use stentor::domain::model::UserRole;
 use stentor::domain::signalling::methods::ActivityStatus;
-use stentor::presence::{Acquisition, ConnectionLock, EventStream, Presence, PresenceEntry, PresenceEvent};
+use stentor::presence::{
+    Acquisition, ConnectionLock, EventStream, Presence, PresenceEntry, PresenceEvent, Source,
+};
 use tokio::time::timeout;
 
 pub use self::locks::*;
@@ -105,6 +107,7 @@ pub fn member(user: &str, token: FencingToken) -> PresenceEntry {
         display_name: Some(format!("{user}, \"the\" voice ü")),
         status: ActivityStatus::OnAir,
         muted: false,
+        source: Source::Whip,
         token,
     }
 }

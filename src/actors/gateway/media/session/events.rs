@@ -45,7 +45,10 @@ impl MediaSessionActor {
                 tracing::debug!(room = %self.room, user = ?self.user, reason, "media of an anchor ended");
                 self.machine.heard(JanusEvent::Down, now);
             }
-            AnchorEvent::Media { receiving } => self.voice.receiving = receiving,
+            AnchorEvent::Media { receiving } => {
+                self.voice.receiving = receiving;
+                self.tell(SessionEvent::Receiving(receiving));
+            }
             AnchorEvent::SlowLink { uplink, lost } => self.tell(SessionEvent::SlowLink { uplink, lost }),
             AnchorEvent::Candidate(candidate) => self.tell(SessionEvent::Candidate(candidate)),
             AnchorEvent::Talking { participant, talking } => {

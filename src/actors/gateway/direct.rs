@@ -1,0 +1,61 @@
+//! Calls of HTTP requests on a session, without frames and without JSON-RPC.
+//!
+//! Owns: the pending calls of one connection. Never does: run a call.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::domain::client_session::{Answer, CallId};
+use crate::domain::signalling::{CloseCode, Method, RpcError};
+
+/// Call of an HTTP request.
+pub struct DirectCall {
+    pub method: Method,
+    pub reply: oneshot::Sender<Result<Answer, CallFailure>>,
+}
+
+/// Reason why a call of an HTTP request failed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CallFailure {
+    Refused(RpcError),
+    /// The connection was closed before the call was answered.
+    Closed(CloseCode),
+}
+
+/// Pending calls of HTTP requests.
+#[derive(Default)]
+pub(super) struct DirectCalls(Vec<Pending>);
+
+pub(super) struct Pending {
+    id: CallId,
+    pub method: &'static str,
+    pub since: Instant,
+    reply: oneshot::Sender<Result<Answer, CallFailure>>,
+}
+
+impl DirectCalls {
+    /// Adds a call. Returns its method for the session.
+    pub fn begin(&mut self, id: CallId, DirectCall { method, reply }: DirectCall) -> Method {
+        self.0.push(Pending { id, method: method.name(), since: Instant::now(), reply });
+        method
+    }
+
+    /// Removes a call that is to be answered. Returns `None` if the call is not of an HTTP request.
+    pub fn end(&mut self, id: CallId) -> Option<Pending> {
+        let index = self.0.iter().position(|call| call.id == id)?;
+        Some(self.0.swap_remove(index))
+    }
+
+    /// Answers all pending calls with the close of the connection.
+    pub fn close(&mut self, code: CloseCode) {
+        self.0.drain(..).for_each(|call| call.answer(Err(CallFailure::Closed(code))));
+    }
+}
+
+impl Pending {
+    pub fn answer(self, outcome: Result<Answer, CallFailure>) {
+        // Fails only if the HTTP client has gone. Its connection then ends, too.
+        let _ = self.reply.send(outcome);
+    }
+}
