@@ -354,11 +354,13 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
   if (!visit) return;
   const name = isolated(nameOf(member));
   if (what === 'remove' && !(await confirmedBan(name))) return;
+  if (what === 'kick' && !(await confirmed(`Kick ${name} out of the room?`, 'They leave at once, and may come back after a few seconds.', 'Kick'))) return;
   if (what === 'transfer' && !(await confirmed(`Make ${name} the host instead of you?`, 'You become a co-host.', 'Hand over'))) return;
   if (what === 'listener' && !(await confirmed(`Send ${name} back to listening?`, 'They speak again when they are invited again.', 'Send back'))) return;
   try {
     if (what === 'mute') await visit.muteMember(member.userId);
     else if (what === 'unmute') await visit.unmuteMember(member.userId);
+    else if (what === 'kick') await visit.kickMember(member.userId);
     else if (what === 'remove') await visit.banMember(member.userId);
     else if (what === 'transfer') await visit.transferHost(member.userId);
     else await visit.setRole(member.userId, what);

@@ -5,7 +5,7 @@ import { clone, write } from '../dom';
 import { hue, initials, isolated, plain } from '../names';
 
 /** Action of a host or co-host on another user. */
-export type Act = (what: 'mute' | 'unmute' | 'remove' | 'host' | 'co_host' | 'anchor' | 'listener' | 'transfer', member: Member) => void;
+export type Act = (what: 'mute' | 'unmute' | 'kick' | 'remove' | 'host' | 'co_host' | 'anchor' | 'listener' | 'transfer', member: Member) => void;
 
 /** Number of people from which on cards are small, and hosts open the actions on request. */
 const CROWD = 7;
@@ -52,6 +52,7 @@ export class Members {
     card.classList.toggle('talking', member.talking && !member.muted);
     card.classList.toggle('muted-member', member.muted);
     card.classList.toggle('me', member.me);
+    card.classList.toggle('software', member.source === 'whip');
     card.classList.toggle('host', member.role !== 'anchor');
     write(card.querySelector('.tag.host')!, member.role === 'co_host' ? 'co-host' : 'host');
     // A co-host moderates, but bans only speakers; roles are changed by hosts.
@@ -61,7 +62,7 @@ export class Members {
     const more = card.querySelector<HTMLElement>('.more')!;
     more.hidden = !moderator || !this.list.classList.contains('crowd');
     more.setAttribute('aria-label', `Actions for ${isolated(name)}`);
-    card.querySelector<HTMLElement>('[data-do=remove]')!.hidden = !above;
+    for (const button of card.querySelectorAll<HTMLElement>('[data-do=kick], [data-do=remove]')) button.hidden = !above;
     const role = card.querySelector<HTMLSelectElement>('[data-do=role]')!;
     role.hidden = mine !== 'host';
     role.value = member.role;
@@ -69,6 +70,7 @@ export class Members {
     const mute = card.querySelector<HTMLButtonElement>('[data-do=mute]');
     if (mute) write(mute, member.muted ? 'Unmute' : 'Mute');
     mute?.setAttribute('aria-label', `${member.muted ? 'Unmute' : 'Mute'} ${isolated(name)}`);
+    card.querySelector('[data-do=kick]')?.setAttribute('aria-label', `Kick ${isolated(name)} out of the room`);
     card.querySelector('[data-do=remove]')?.setAttribute('aria-label', `Ban ${isolated(name)} from the room`);
   }
 
@@ -83,7 +85,8 @@ export class Members {
     actions.addEventListener('click', (event) => {
       const what = (event.target as HTMLElement).dataset.do;
       const now = this.shown.get(userId);
-      if (now && (what === 'mute' || what === 'remove')) this.act(what === 'remove' ? 'remove' : now.muted ? 'unmute' : 'mute', now);
+      if (now && what === 'mute') this.act(now.muted ? 'unmute' : 'mute', now);
+      if (now && (what === 'kick' || what === 'remove')) this.act(what, now);
     });
     actions.addEventListener('change', (event) => {
       const select = event.target as HTMLSelectElement;
@@ -102,8 +105,9 @@ export class Members {
 
 export const nameOf = ({ displayName, userId }: Member): string => plain(displayName ?? '') || plain(userId);
 
-function activity({ muted, talking, status }: Member): string {
+function activity({ muted, talking, status, source }: Member): string {
   if (muted) return 'Muted';
   if (talking) return 'Talking';
+  if (source === 'whip' && status === 'idle') return 'No sound arrives';
   return status === 'onair' ? 'On air' : 'Listening';
 }

@@ -18,6 +18,7 @@ export interface Ending {
 export function ending({ code, message, reason }: Problem): Ending {
   const known = (code === 'room_closed' && CLOSED[reason ?? '']) || ENDINGS[code];
   if (known) return known;
+  if (code === 'not_admitted') return end('You were not let in', sentence(message));
   return { title: 'The connection ended', text: `${sentence(message)} If joining again does not help, tell whoever runs this server: ${code}.`, way: 'again' };
 }
 
