@@ -31,6 +31,7 @@ use crate::presence::{
 use crate::rooms::RoomService;
 use crate::stage::{Dependencies, StageHub};
 use crate::telemetry::Metrics;
+use crate::webhooks::admission::Admission;
 
 /// One presence backend, as each of its traits.
 #[derive(Clone)]
@@ -52,7 +53,11 @@ pub struct Needs {
     pub janus: ConnectOptions,
 }
 
-pub fn role(context: &Context, needs: Needs) -> GatewayRole {
+/// Assembles the role.
+///
+/// # Errors
+/// The certificate authorities for the application that admits users cannot be read.
+pub fn role(context: &Context, needs: Needs) -> anyhow::Result<GatewayRole> {
     let Needs { service, secrets, backend, acceptor, local, janus } = needs;
     let grace = context.config.janus.session_timeout;
     let parts = AnchorParts {
@@ -65,11 +70,19 @@ pub fn role(context: &Context, needs: Needs) -> GatewayRole {
         quality: Quality::ANCHORS,
     };
     let anchors = MediaSessions::default();
-    let sessions =
-        SessionManager::new(context.clone(), service, anchors.clone(), backend.lock, backend.presence);
+    let admission = Admission::new(&context.config.admission, context.metrics.clone());
+    let admission = admission.map_err(anyhow::Error::msg)?;
+    let sessions = SessionManager::new(
+        context.clone(),
+        service,
+        admission,
+        anchors.clone(),
+        backend.lock,
+        backend.presence,
+    );
     let (signalling, metrics) = (Arc::new(sessions.clone()), context.metrics.clone());
     let clients = Arc::new(GatewayParts::new(signalling, &context.config, context.clock, metrics));
-    GatewayRole { parts: clients, acceptor, sessions, anchors: (parts, anchors) }
+    Ok(GatewayRole { parts: clients, acceptor, sessions, anchors: (parts, anchors) })
 }
 
 pub fn backend(config: &Config, metrics: &Metrics) -> anyhow::Result<Backend> {

@@ -236,7 +236,7 @@ impl Node {
                 local,
                 janus: external(&context.config),
             };
-            Some((gateway::role(&context, needs), arbiter()))
+            Some((gateway::role(&context, needs)?, arbiter()))
         } else {
             None
         };

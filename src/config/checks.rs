@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config, r: &mut Reader) {
     check_ice(&config.ice, r);
     check_supervision(&config.supervision, r);
     check_webhooks(config, r);
+    check_admission(config, r);
 }
 
 fn check_auth(config: &Config, r: &mut Reader) {
@@ -314,6 +315,25 @@ fn check_supervision(supervision: &SupervisionConfig, r: &mut Reader) {
         &["supervision.retry_max", "supervision.retry_first"],
         supervision.retry_max >= supervision.retry_first,
         "must not be below supervision.retry_first",
+    );
+}
+
+fn check_admission(config: &Config, r: &mut Reader) {
+    let admission = &config.admission;
+    r.require(
+        &["admission.secret", "admission.url"],
+        admission.url.is_none() || admission.secret.is_some(),
+        "must be set if admission.url is: the application recognizes our requests by it",
+    );
+    r.require(
+        &["admission.url", "admission.secret"],
+        admission.secret.is_none() || admission.url.is_some(),
+        "must be set if admission.secret is",
+    );
+    r.require(
+        &["admission.timeout", "ws.call_timeout"],
+        admission.url.is_none() || admission.timeout < config.ws.call_timeout,
+        "must be below ws.call_timeout, the time limit of the whole join",
     );
 }
 

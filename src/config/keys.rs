@@ -4,6 +4,7 @@
 //! Owns: the list of keys, with the files below it; there is no other list. Never does: compare one key with
 //! another (`checks` does).
 
+mod admission;
 mod events;
 mod identity;
 mod recording;
@@ -11,6 +12,7 @@ mod signalling;
 mod sockets;
 mod webhooks;
 
+pub use admission::{AdmissionConfig, FailurePolicy};
 use serde_json::{Value, json};
 
 use super::parse::*;
@@ -34,6 +36,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         rooms: rooms(r),
         events: events::events(r),
         webhooks: webhooks::webhooks(r),
+        admission: admission::admission(r),
         ws: signalling::ws(r),
         presence: signalling::presence(r),
         ice: signalling::ice(r),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod admission;
 mod sockets;
 mod webhooks;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::keys::AdmissionConfig;
 use crate::domain::connection::Duplicate;
 use crate::domain::hls;
 use crate::domain::ids::ModuleId;
@@ -42,6 +43,7 @@ pub struct Config {
     pub rooms: RoomsConfig,
     pub events: EventsConfig,
     pub webhooks: WebhooksConfig,
+    pub admission: AdmissionConfig,
     pub ws: WsConfig,
     pub presence: PresenceConfig,
     pub ice: IceConfig,

@@ -1,4 +1,4 @@
-//! Metrics of webhooks. `endpoint` is a name of `webhooks.endpoints`, of which there are 20 at most.
+//! Metrics of webhooks and admission. `endpoint` is a name of `webhooks.endpoints`, of which there are 20 at most.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ pub struct WebhookMetrics {
     attempts: IntCounterVec,
     dead_letters: IntCounterVec,
     oldest: IntGaugeVec,
+    admissions: IntCounterVec,
 }
 
 impl WebhookMetrics {
@@ -33,7 +34,18 @@ impl WebhookMetrics {
                 "Age of the oldest event that waits for delivery; 0 if none waits, and on other nodes.",
                 &["endpoint"],
             ),
+            admissions: counters(
+                r,
+                "stentor_admission_requests_total",
+                "Questions to the application whether a user may join.",
+                &["outcome"],
+            ),
         }
+    }
+
+    /// Counts a question about a user. `outcome`: `allowed`, `refused` or `failed`.
+    pub fn asked(&self, outcome: &'static str) {
+        self.admissions.with_label_values(&[outcome]).inc();
     }
 
     /// Counts an attempt. `outcome`: `delivered`, `refused` or `unavailable`.

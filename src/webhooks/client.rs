@@ -1,6 +1,6 @@
-//! HTTP client of the endpoints.
+//! HTTP client of the endpoints of an application.
 //!
-//! Owns: the request, its time limit, and the meaning of each answer. Never does: repeat a request, follow a
+//! Owns: the signed request, its time limit, and the meaning of each answer to an event. Never does: repeat a request, follow a
 //! redirect, or log an answer.
 
 use std::sync::Arc;
@@ -13,12 +13,20 @@ use rustls::ClientConfig;
 
 use super::Endpoint;
 use super::signature::signature;
+use crate::config::Secret;
 use crate::domain::webhooks::Outcome;
 use crate::rooms::now;
 
 /// Time limit of a request, from the connection to the head of the answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Answer of an endpoint.
+pub struct Answer {
+    pub status: StatusCode,
+    pub retry_after: Option<Duration>,
+    pub body: Bytes,
+}
 
 /// Client for all endpoints. Requests run on the thread that sends them.
 #[derive(Clone)]
@@ -39,16 +47,35 @@ impl Client {
 
     /// Sends an event once. `id` and `body` are the same in every delivery of the event.
     pub async fn send(&self, endpoint: &Endpoint, id: &str, body: Bytes) -> Outcome {
+        match self.post(&endpoint.url, &endpoint.secrets, id, body, TIMEOUT, 0).await {
+            Ok(answer) => meaning(answer.status, answer.retry_after),
+            Err(error) => Outcome::Unavailable { error, retry_after: None },
+        }
+    }
+
+    /// Sends a signed request. `limit`: time until the whole answer has arrived; `read`: maximum size of its
+    /// body in bytes, which is not read if this is 0.
+    ///
+    /// # Errors
+    /// There was no answer in time, or its body was too large; the text says which.
+    pub async fn post(
+        &self,
+        url: &str,
+        secrets: &[Secret],
+        id: &str,
+        body: Bytes,
+        limit: Duration,
+        read: usize,
+    ) -> Result<Answer, String> {
         let connector = awc::Connector::new().timeout(CONNECT);
         let connector = match &self.tls {
             Some(tls) => connector.rustls_0_23(tls.clone()),
             None => connector,
         };
-        let client =
-            awc::Client::builder().connector(connector).timeout(TIMEOUT).disable_redirects().finish();
+        let client = awc::Client::builder().connector(connector).timeout(limit).disable_redirects().finish();
         let timestamp = now().0 / 1000;
         let request = client
-            .post(&endpoint.url)
+            .post(url)
             // A new connection each time: reuse of one that the endpoint has just closed would look like an
             // outage.
             .force_close()
@@ -56,21 +83,20 @@ impl Client {
             .insert_header((USER_AGENT, concat!("stentor/", env!("CARGO_PKG_VERSION"))))
             .insert_header(("webhook-id", id))
             .insert_header(("webhook-timestamp", timestamp.to_string()))
-            .insert_header(("webhook-signature", signature(&endpoint.secrets, id, timestamp, &body)));
+            .insert_header(("webhook-signature", signature(secrets, id, timestamp, &body)));
+        let exchange = async {
+            let mut answer = request.send_body(body).await.map_err(|error| error.to_string())?;
+            let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let retry_after = header.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+            let body = match read {
+                0 => Bytes::new(),
+                most => answer.body().limit(most).await.map_err(|error| error.to_string())?,
+            };
+            Ok(Answer { status: answer.status(), retry_after, body })
+        };
         // This limit covers the whole request, including the connection, whose own limit is `CONNECT`.
-        match tokio::time::timeout(TIMEOUT, request.send_body(body)).await {
-            Ok(Ok(answer)) => {
-                let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-                let retry_after = header.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-                // The body is not read.
-                meaning(answer.status(), retry_after)
-            }
-            Ok(Err(error)) => Outcome::Unavailable { error: error.to_string(), retry_after: None },
-            Err(_) => {
-                let error = format!("no answer within {} s", TIMEOUT.as_secs());
-                Outcome::Unavailable { error, retry_after: None }
-            }
-        }
+        let late = |_| Err(format!("no answer within {} ms", limit.as_millis()));
+        tokio::time::timeout(limit, exchange).await.unwrap_or_else(late)
     }
 }
 

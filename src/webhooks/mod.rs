@@ -1,4 +1,5 @@
-//! Webhooks: signed delivery of events to the endpoints of an application.
+//! Webhooks: signed delivery of events to the endpoints of an application, and its decisions about who may
+//! join.
 //!
 //! The leader delivers, by the rules of [`domain::webhooks`](crate::domain::webhooks). The room API of every
 //! node reads the progress from the store, and changes it by compare and swap; the leader then continues from
@@ -7,6 +8,7 @@
 //! Owns: the endpoints with their secrets, the requests, and the keys of webhooks in the store. Never does:
 //! decide when to send.
 
+pub mod admission;
 mod client;
 mod signature;
 

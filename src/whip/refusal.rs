@@ -19,6 +19,7 @@ fn refused(RpcError { code, message, retry_after }: RpcError) -> ApiError {
         ErrorCode::RoomFull => Code::RoomFull,
         ErrorCode::RoomLocked => Code::RoomLocked,
         ErrorCode::NotOnAir | ErrorCode::RoomOver => Code::RoomNotOnAir,
+        ErrorCode::NotAdmitted => Code::NotAdmitted,
         ErrorCode::AlreadyConnected => Code::AlreadyConnected,
         ErrorCode::MediaRefused | ErrorCode::TooManyCandidates => Code::OfferRefused,
         ErrorCode::MediaUnavailable | ErrorCode::Timeout => Code::MediaUnavailable,
@@ -66,6 +67,7 @@ mod tests {
         for (failure, status, code) in [
             (CallFailure::Refused(ErrorCode::RoomFull.into()), 409, Code::RoomFull),
             (CallFailure::Refused(ErrorCode::RoomLocked.into()), 409, Code::RoomLocked),
+            (CallFailure::Refused(ErrorCode::NotAdmitted.into()), 403, Code::NotAdmitted),
             (CallFailure::Refused(ErrorCode::NotOnAir.into()), 404, Code::RoomNotOnAir),
             (CallFailure::Refused(ErrorCode::MediaRefused.into()), 400, Code::OfferRefused),
             (CallFailure::Refused(ErrorCode::Forbidden.into()), 500, Code::Internal),

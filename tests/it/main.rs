@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::unused_async)]
 
 mod abuse;
+mod admission;
 mod alone;
 mod anchors;
 mod api_keys;

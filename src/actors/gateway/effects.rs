@@ -28,12 +28,14 @@ use crate::domain::client_session::{
 };
 use crate::domain::connection::{FencingToken, Holder, LockKey};
 use crate::domain::ids::{ClientId, UserId};
+use crate::domain::roles::{RoleOrder, RoomRole, Standing};
 use crate::domain::signalling::methods::{Candidate, ResumeToken, SdpType, SessionDescription, Trickle};
-use crate::domain::signalling::{ErrorCode, Notification, RpcError};
+use crate::domain::signalling::{DisplayName, ErrorCode, Notification, RpcError};
 use crate::domain::users::UserDenied;
 use crate::presence::{Acquisition, PresenceEntry, PresenceError};
 use crate::rooms::RoomError;
 use crate::store::StoreError;
+use crate::webhooks::admission::{Applicant, Verdict};
 
 /// Retry delay if a dependency is unavailable.
 const AWAY: Duration = Duration::from_secs(1);
@@ -135,6 +137,33 @@ impl NodeEffects {
     fn update(&self, entry: PresenceEntry) -> Running {
         let (shared, room) = (self.shared.clone(), self.peer.room.clone());
         later(async move { Input::Updated(shared.presence.update(&room, &entry).await.map_err(unavailable)) })
+    }
+
+    /// Asks the application if the user may join, and gives the user the role that it names.
+    fn ask_admission(&self, role: RoomRole, display_name: Option<DisplayName>) -> Running {
+        let (shared, peer) = (self.shared.clone(), self.peer.clone());
+        later(async move {
+            let Some(admission) = &shared.admission else { return Input::AdmissionAnswered(Ok(())) };
+            let (room, user, source) = (&peer.room, &peer.user, peer.source);
+            let applicant = Applicant { room, user, role, display_name: display_name.as_ref(), source };
+            Input::AdmissionAnswered(match admission.ask(&applicant).await {
+                Verdict::Allowed(Some(given)) if given != role => {
+                    let to = Standing { user: user.clone(), claimed: peer.as_peer().claimed };
+                    let order = RoleOrder::Assign { to, role: given, by: None };
+                    shared.service.change_role(room, &order).await.map_err(|error| {
+                        tracing::warn!(%room, %error, "role of an admitted user was not changed");
+                        not_changed(&error)
+                    })
+                }
+                Verdict::Allowed(_) => Ok(()),
+                Verdict::Refused(reason) if reason.is_empty() => Err(ErrorCode::NotAdmitted.into()),
+                Verdict::Refused(reason) => Err(RpcError::new(ErrorCode::NotAdmitted, reason)),
+                Verdict::Unavailable => {
+                    let message = "the application that admits users does not answer";
+                    Err(RpcError::new(ErrorCode::Unavailable, message).retry_after(AWAY))
+                }
+            })
+        })
     }
 
     fn join_media(&mut self, resume_token: Option<ResumeToken>) -> Running {
@@ -251,6 +280,7 @@ impl SessionEffects for NodeEffects {
             Effect::CheckPin { right } => {
                 Running::Now(Input::PinChecked(self.shared.guess(&self.peer.user, self.peer.address, right)))
             }
+            Effect::AskAdmission { role, display_name } => self.ask_admission(role, display_name),
             Effect::JoinMedia { resume_token } => self.join_media(resume_token),
             Effect::FollowMedia(join) => self.follow_media(join),
             Effect::DropMedia => {

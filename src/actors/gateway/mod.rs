@@ -123,6 +123,7 @@ impl GatewayParts {
             join_within: ws.join_within,
             renew_every: presence.lock_ttl / 3,
             silence: presence.timeout,
+            admission: config.admission.url.is_some(),
             check_every: (presence.gateway_ttl / 3).min(CHECK_EVERY),
         });
         Self { signalling, limits, rules, clock, metrics }

@@ -24,6 +24,7 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::pin_attempts::{Guess, PinAttempts};
 use crate::presence::{ConnectionLock, Presence, PresenceEntry, PresenceError};
 use crate::rooms::RoomService;
+use crate::webhooks::admission::Admission;
 
 /// Maximum concurrent requests of one kind to presence.
 pub(super) const AT_ONCE: usize = 32;
@@ -47,6 +48,8 @@ pub struct SessionManager(pub(super) Arc<SessionsShared>);
 pub struct SessionsShared {
     pub(super) context: Context,
     pub(super) service: Arc<RoomService>,
+    /// `None`: nobody is asked.
+    pub(super) admission: Option<Admission>,
     pub(super) anchors: MediaSessions,
     pub(super) lock: Arc<dyn ConnectionLock>,
     pub(super) presence: Arc<dyn Presence>,
@@ -66,6 +69,7 @@ impl SessionManager {
     pub fn new(
         context: Context,
         service: Arc<RoomService>,
+        admission: Option<Admission>,
         anchors: MediaSessions,
         lock: Arc<dyn ConnectionLock>,
         presence: Arc<dyn Presence>,
@@ -75,6 +79,7 @@ impl SessionManager {
         Self(Arc::new(SessionsShared {
             context,
             service,
+            admission,
             anchors,
             lock,
             presence,

@@ -76,6 +76,12 @@ fn endpoint(item: &Value) -> Parsed<WebhookEndpoint> {
     Ok(WebhookEndpoint { name, url, filter })
 }
 
+/// Decodes a secret of the Standard Webhooks specification.
+pub(super) fn signing_key(secret: &str) -> Option<Secret> {
+    let key = STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
+    SECRET_LENGTH.contains(&key.len()).then_some(Secret(key))
+}
+
 fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
 }
@@ -107,9 +113,8 @@ fn secret(item: &Value) -> Parsed<WebhookSecret> {
         }
         _ => ("", ""),
     };
-    let key = secret.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
-    match key.filter(|key| SECRET_LENGTH.contains(&key.len()) && is_name(endpoint)) {
-        Some(key) => Ok(WebhookSecret { endpoint: endpoint.to_owned(), key: Secret(key) }),
+    match signing_key(secret).filter(|_| is_name(endpoint)) {
+        Some(key) => Ok(WebhookSecret { endpoint: endpoint.to_owned(), key }),
         None => {
             Err("each must have the name of an endpoint and a secret, whsec_ and the base64 of 24 to 64 \
                      random bytes (like echo whsec_$(openssl rand -base64 32)): {name, secret}, or \

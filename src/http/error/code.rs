@@ -169,6 +169,8 @@ pub enum Code {
     RoomFull,
     /// 409: the user is connected from another client, and `ws.duplicate` is `reject`.
     AlreadyConnected,
+    /// 403: the application does not admit the user; the message is its reason.
+    NotAdmitted,
     /// 400: the SDP offer cannot work, or Janus refused it; the message has the reason.
     OfferRefused,
     /// 404: there is no such WHIP session on this node, or it has ended; publish again.
@@ -244,6 +246,7 @@ impl Code {
             | Self::HostOnly
             | Self::ScopeMissing
             | Self::QuotaExceeded
+            | Self::NotAdmitted
             | Self::KeyOutOfWindow => StatusCode::FORBIDDEN,
             Self::NotFound
             | Self::RoomNotFound

@@ -33,6 +33,7 @@ fn rules() -> Rules {
         join_within: Duration::from_secs(15),
         renew_every: LIFETIMES.lock / 3,
         silence: LIFETIMES.member,
+        admission: false,
         check_every: LIFETIMES.gateway / 3,
     }
 }

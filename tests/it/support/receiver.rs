@@ -1,4 +1,4 @@
-//! A receiver of webhooks: keeps every request, and answers with the status that the test sets.
+//! A receiver of webhooks: keeps every request, and answers with the status and body that the test sets.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +21,9 @@ pub struct Receiver {
 
 #[derive(Default)]
 struct Shared {
+    /// 0: requests get no answer.
     status: AtomicU16,
+    body: Mutex<String>,
     /// Room whose events are refused with 400.
     refused_room: Mutex<Option<String>>,
     requests: Mutex<Vec<Request>>,
@@ -87,6 +89,11 @@ impl Receiver {
         self.shared.status.store(status, Relaxed);
     }
 
+    /// Sets the body of the answers.
+    pub fn say(&self, body: &str) {
+        *self.shared.body.lock().expect("no test panics under it") = body.to_owned();
+    }
+
     pub fn refuse_room(&self, room: Option<&str>) {
         *self.shared.refused_room.lock().expect("no test panics under it") = room.map(str::to_owned);
     }
@@ -116,7 +123,14 @@ impl Shared {
         let is_refused = refused.is_some_and(|room| event["roomId"] == *room);
         let status = if is_refused { 400 } else { self.status.load(Relaxed) };
         self.requests.lock().expect("no test panics under it").push(Request { headers, body, status });
-        let answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        if status == 0 {
+            return std::future::pending().await;
+        }
+        let body = self.body.lock().expect("no test panics under it").clone();
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
         // The client may be dead.
         let _ = socket.write_all(answer.as_bytes()).await;
         let _ = socket.shutdown().await;

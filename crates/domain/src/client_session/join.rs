@@ -1,7 +1,8 @@
-//! Steps of a `join`: pin, lock, list of the members, presence entry, media session.
+//! Steps of a `join`: pin, admission by the application, lock, list of the members, presence entry, media
+//! session.
 //!
 //! ```text
-//! Pin ─▶ Lock ─▶ Members ─▶ Presence ─▶ Media ─▶ Shown ─▶ answered
+//! Pin ─▶ Admission ─▶ Lock ─▶ Members ─▶ Presence ─▶ Media ─▶ Shown ─▶ answered
 //! ```
 //! Steps that are not needed are skipped. A failure after `Presence` removes the entry again. Owns the order
 //! of the steps.
@@ -40,6 +41,7 @@ pub(super) struct JoinProgress {
 #[derive(Debug)]
 enum Step {
     Pin,
+    Admission,
     Lock,
     Members,
     Presence(Entry),
@@ -60,13 +62,13 @@ impl ClientSession {
             Some(Box::new(JoinProgress { call: Some(id), deadline, params, room, step: Step::Pin }));
         match right {
             Some(right) => self.effects.push(Effect::CheckPin { right }),
-            None => self.join_lock(at),
+            None => self.join_admission(at),
         }
     }
 
     pub(super) fn pin_checked(&mut self, guess: Guess, at: &Surroundings) {
         match guess {
-            Guess::Right => self.join_lock(at),
+            Guess::Right => self.join_admission(at),
             Guess::Wrong => self.fail_join(ErrorCode::WrongPin.into(), at),
             Guess::TooMany { retry_after } => {
                 self.fail_join(RpcError::from(ErrorCode::TooManyPins).retry_after(retry_after).into(), at);
@@ -74,13 +76,41 @@ impl ClientSession {
         }
     }
 
+    /// Asks the application, if it decides who may join.
+    fn join_admission(&mut self, at: &Surroundings) {
+        let Some(join) = &self.calls.join else { return };
+        if let Err(unavailable) = JanusAssignment::of(Some(join.room.as_ref())) {
+            return self.fail_join(not_on_air(unavailable).into(), at);
+        }
+        if !self.rules.admission {
+            return self.join_lock(at);
+        }
+        let (role, display_name) = (self.role(&join.room), join.params.display_name.clone());
+        self.effects.push(Effect::AskAdmission { role, display_name });
+        self.calls.join.iter_mut().for_each(|join| join.step = Step::Admission);
+    }
+
+    pub(super) fn admission_answered(&mut self, outcome: Result<(), RpcError>, at: &Surroundings) {
+        if !self.calls.join.as_ref().is_some_and(|join| matches!(join.step, Step::Admission)) {
+            return;
+        }
+        if let Err(refusal) = outcome {
+            return self.fail_join(refusal.into(), at);
+        }
+        // The room may have changed while the application was deciding.
+        match self.admitted(at) {
+            Ok(room) => {
+                self.calls.join.iter_mut().for_each(|join| join.room = room.clone());
+                self.join_lock(at);
+            }
+            Err(code) => self.fail_join(code.into(), at),
+        }
+    }
+
     /// Acquires the lock, if it is not ours for this client already.
     fn join_lock(&mut self, at: &Surroundings) {
         let Some(join) = &mut self.calls.join else { return };
         join.step = Step::Lock;
-        if let Err(unavailable) = JanusAssignment::of(Some(join.room.as_ref())) {
-            return self.fail_join(not_on_air(unavailable).into(), at);
-        }
         let client = join.params.client_id.clone();
         if self.is_locked_for(client.as_ref()) {
             return self.join_members(at);

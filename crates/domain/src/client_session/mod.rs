@@ -175,6 +175,7 @@ impl ClientSession {
             Input::RoomChanged => self.room_changed(at),
             Input::Tick => self.tick(at),
             Input::PinChecked(guess) => self.pin_checked(guess, at),
+            Input::AdmissionAnswered(outcome) => self.admission_answered(outcome, at),
             Input::Listed(waiter, members) => self.listed(waiter, members, at),
             Input::Entered(outcome) => self.entered(outcome, at),
             Input::Updated(outcome) => self.updated(outcome, at),

@@ -1,5 +1,6 @@
 //! Tests of the client session: every transition, and the races between calls, results and the close.
 
+mod admission;
 mod calls;
 mod connection;
 mod gateways;
@@ -53,6 +54,7 @@ impl Rig {
             join_within: JOIN_WITHIN,
             renew_every: RENEW_EVERY,
             silence: SILENCE,
+            admission: false,
             check_every: CHECK_EVERY,
         };
         let now = Duration::ZERO;

@@ -10,9 +10,9 @@ use crate::media_session::End;
 use crate::model::UserRole;
 use crate::pin_attempts::Guess;
 use crate::presence_entry::{PresenceEntry, Source};
-use crate::roles::RoleOrder;
+use crate::roles::{RoleOrder, RoomRole};
 use crate::signalling::methods::{Offer, ResumeToken, SessionDescription, Trickle};
-use crate::signalling::{CloseCode, Method, Notification, RpcError};
+use crate::signalling::{CloseCode, DisplayName, Method, Notification, RpcError};
 use crate::users::BanOrder;
 use crate::view::RoomView;
 
@@ -40,6 +40,8 @@ pub struct Rules {
     pub renew_every: Duration,
     /// Maximum time without a sign of life from a client in the room (`presence.timeout`).
     pub silence: Duration,
+    /// True if the application decides who may join (`admission.url`).
+    pub admission: bool,
     /// Interval between two checks for a silent client, and delay before a failed renewal is repeated.
     pub check_every: Duration,
 }
@@ -127,6 +129,8 @@ pub enum Input {
     /// The time of [`due`](super::ClientSession::due) has come.
     Tick,
     PinChecked(Guess),
+    /// Result of [`Effect::AskAdmission`].
+    AdmissionAnswered(Result<(), RpcError>),
     Listed(Waiter, Result<Vec<PresenceEntry>, Unavailable>),
     /// Result of [`Effect::Enter`].
     Entered(Result<JoinOutcome, Unavailable>),
@@ -175,6 +179,11 @@ pub enum Effect {
     /// Compares the number of wrong pins with the limit. `right`: the pin is correct.
     CheckPin {
         right: bool,
+    },
+    /// Asks the application if the user may join. The shell gives the user the role that the application names.
+    AskAdmission {
+        role: RoomRole,
+        display_name: Option<DisplayName>,
     },
     JoinMedia {
         resume_token: Option<ResumeToken>,
@@ -248,6 +257,7 @@ impl Input {
             Self::RoomChanged => "room_changed",
             Self::Tick => "tick",
             Self::PinChecked(_) => "pin_checked",
+            Self::AdmissionAnswered(_) => "admission_answered",
             Self::Listed(..) => "listed",
             Self::Entered(_) => "entered",
             Self::Updated(_) => "updated",

@@ -96,6 +96,8 @@ codes! {
     TooManyUsers = -32018, "too_many_users", false, "the room can remember no more banned users";
     /// The room is locked; a host must unlock it.
     RoomLocked = -32019, "room_locked", true, "the room is locked";
+    /// The application does not admit the user; the message is its reason.
+    NotAdmitted = -32020, "not_admitted", false, "the application does not admit this user";
 }
 
 /// Failure of one call, as the client receives it.
