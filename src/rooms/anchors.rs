@@ -1,5 +1,5 @@
-//! Reports of anchors who join and leave, as events of the ledger. The rules are in
-//! `domain::reported_anchors`.
+//! Reports of anchors who join and leave, and of the largest number of listeners, as events of the ledger.
+//! The rules are in `domain::reported_anchors`.
 
 use crate::domain::ids::RoomId;
 use crate::domain::reported_anchors::{PresentAnchor, admit_report};
@@ -9,9 +9,9 @@ use crate::domain::view::RoomView;
 use super::{RoomError, RoomService, now};
 
 impl RoomService {
-    /// Reports the anchors who have joined or left, given those who are present. `judged` is the room as it
-    /// was before presence was read. If the room has changed since then, writes nothing; the caller must read
-    /// the room and presence again.
+    /// Reports the anchors who have joined or left, given those who are present, and this number of listeners
+    /// if it is the largest one. `judged` is the room as it was before presence was read. If the room has
+    /// changed since then, writes nothing; the caller must read the room and presence again.
     ///
     /// # Errors
     /// An error of the store.
@@ -19,9 +19,10 @@ impl RoomService {
         &self,
         id: &RoomId,
         judged: &RoomView,
-        present: &[PresentAnchor],
+        present: Option<&[PresentAnchor]>,
+        listeners: u64,
     ) -> Result<(), RoomError> {
-        match admit_report(judged, present, now()) {
+        match admit_report(judged, present, listeners, now()) {
             Admission::AlreadyDone => Ok(()),
             Admission::Accepted(write) => self.commit(id, judged, &write).await.map(|_| ()),
         }
@@ -46,12 +47,12 @@ mod tests {
     #[actix::test]
     async fn reports_are_written_with_events() {
         let (store, rooms) = house().await;
-        rooms.report_anchors(&room(), &view(&rooms), &[anchor("ann"), anchor("bob")]).await.unwrap();
+        rooms.report_anchors(&room(), &view(&rooms), Some(&[anchor("ann"), anchor("bob")]), 0).await.unwrap();
         assert_eq!(events(&store).await, ["anchor_joined", "anchor_joined"]);
         let revision = store.revision();
-        rooms.report_anchors(&room(), &view(&rooms), &[anchor("ann"), anchor("bob")]).await.unwrap();
+        rooms.report_anchors(&room(), &view(&rooms), Some(&[anchor("ann"), anchor("bob")]), 0).await.unwrap();
         assert_eq!(store.revision(), revision, "nothing to write");
-        rooms.report_anchors(&room(), &view(&rooms), &[anchor("bob")]).await.unwrap();
+        rooms.report_anchors(&room(), &view(&rooms), Some(&[anchor("bob")]), 0).await.unwrap();
         assert_eq!(events(&store).await, ["anchor_joined", "anchor_joined", "anchor_left"]);
     }
 
@@ -60,13 +61,13 @@ mod tests {
         let (store, rooms) = house().await;
         let judged = view(&rooms);
         for _ in 0..2 {
-            rooms.report_anchors(&room(), &judged, &[anchor("ann")]).await.unwrap();
+            rooms.report_anchors(&room(), &judged, Some(&[anchor("ann")]), 0).await.unwrap();
         }
         assert_eq!(events(&store).await, ["anchor_joined"]);
         let judged = view(&rooms);
         store
             .fail_next(Fault::Before(Box::new(|store: &FakeStore| store.delete_now("/rooms/demo/livemeta"))));
-        rooms.report_anchors(&room(), &judged, &[]).await.unwrap();
+        rooms.report_anchors(&room(), &judged, Some(&[]), 0).await.unwrap();
         assert_eq!(events(&store).await, ["anchor_joined"], "the broadcast has ended meanwhile");
     }
 

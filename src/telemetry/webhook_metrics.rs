@@ -1,4 +1,5 @@
-//! Metrics of webhooks and admission. `endpoint` is a name of `webhooks.endpoints`, of which there are 20 at most.
+//! Metrics of webhooks and admission. `endpoint` is a name of `webhooks.endpoints`, of which there are 20 at
+//! most.
 
 use std::time::Duration;
 

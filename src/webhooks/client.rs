@@ -1,7 +1,7 @@
 //! HTTP client of the endpoints of an application.
 //!
-//! Owns: the signed request, its time limit, and the meaning of each answer to an event. Never does: repeat a request, follow a
-//! redirect, or log an answer.
+//! Owns: the signed request, its time limit, and the meaning of each answer to an event. Never does: repeat a
+//! request, follow a redirect, or log an answer.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -69,6 +69,10 @@ async fn listeners_are_counted_while_they_listen() {
     assert_eq!((&shown["rooms"][0]["roomId"], &shown["rooms"][0]["listeners"]), (&json!("demo"), &json!(2)));
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
     assert!(metrics.contains("\nstentor_listeners 2\n"), "{metrics}");
+    let peaks = async || node.get("/api/events?type=listener_peak").await.json()["events"].clone();
+    until("the ledger has a peak", async || peaks().await[0]["roomId"] == "demo").await;
+    let peak = peaks().await[0]["data"]["listeners"].as_u64();
+    assert!(matches!(peak, Some(1 | 2)), "{peak:?}");
     drop(listeners);
     until("nobody listens any more", async || count().await == 0).await;
 }

@@ -57,6 +57,8 @@ pub enum EventType {
     AnchorJoined,
     /// An anchor has left the room, which is still open.
     AnchorLeft,
+    /// More listeners than before listen to the broadcast.
+    ListenerPeak,
     /// A user, anchor or listener, was banned from the room.
     UserBanned,
     /// The ban of a user was lifted.
@@ -111,7 +113,7 @@ pub struct Cursor {
 pub struct InvalidCursor;
 
 impl EventType {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::RoomCreated,
         Self::RoomScheduled,
         Self::RoomUnscheduled,
@@ -124,6 +126,7 @@ impl EventType {
         Self::AnchorInvited,
         Self::AnchorJoined,
         Self::AnchorLeft,
+        Self::ListenerPeak,
         Self::UserBanned,
         Self::UserUnbanned,
         Self::UserKicked,
@@ -148,6 +151,7 @@ impl EventType {
             Self::AnchorInvited => "anchor_invited",
             Self::AnchorJoined => "anchor_joined",
             Self::AnchorLeft => "anchor_left",
+            Self::ListenerPeak => "listener_peak",
             Self::UserBanned => "user_banned",
             Self::UserUnbanned => "user_unbanned",
             Self::UserKicked => "user_kicked",
@@ -300,15 +304,16 @@ pub fn recording_ready(id: &RecordingId, recording: &Recording) -> NewEvent {
     NewEvent { kind: EventType::RecordingReady, data }
 }
 
-/// Returns the events of anchors who left, then of those who joined.
+/// Returns the events of anchors who left, then of those who joined, then that of the listeners.
 fn of_anchors(
     view: &RoomView,
     now_reported: &ReportedAnchors,
     joined: &[PresentAnchor],
     now: UnixMs,
 ) -> Vec<NewEvent> {
-    let before = reported(view).map(|known| &known.anchors);
-    let gone = before.into_iter().flatten().filter(|(user, _)| !now_reported.anchors.contains_key(*user));
+    let before = reported(view);
+    let anchors = before.map(|known| &known.anchors);
+    let gone = anchors.into_iter().flatten().filter(|(user, _)| !now_reported.anchors.contains_key(*user));
     let left = gone.map(|(user, since)| NewEvent {
         kind: EventType::AnchorLeft,
         data: json!({
@@ -324,7 +329,11 @@ fn of_anchors(
         }
         NewEvent { kind: EventType::AnchorJoined, data }
     });
-    left.chain(joined).collect()
+    let peak = now_reported.listener_peak;
+    let peak = peak.filter(|_| peak != before.and_then(|known| known.listener_peak));
+    let peak = peak
+        .map(|listeners| NewEvent { kind: EventType::ListenerPeak, data: json!({ "listeners": listeners }) });
+    left.chain(joined).chain(peak).collect()
 }
 
 fn of_lock(view: &RoomView, meta: &Meta) -> Option<NewEvent> {

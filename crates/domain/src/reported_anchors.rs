@@ -1,9 +1,12 @@
-//! Anchors of a broadcast whose presence the event ledger has reported.
+//! Anchors and listeners of a broadcast, as the event ledger has reported them.
 //!
 //! Presence entries are not in the store, so no transaction can write an entry and its event together. The
 //! leader compares the entries with a key of the room, and writes each difference to the key together with
 //! its event. Each event is therefore written once, whichever node dies, and the events of an anchor
 //! alternate between joined and left. After a time without a leader, the next leader reports the differences.
+//!
+//! The same key has the largest number of listeners that was reported in the broadcast, so that each larger
+//! number is reported once.
 //!
 //! The key covers one broadcast, including its backstage. The end of the broadcast ends the presence of all
 //! anchors, without an event for each.
@@ -16,12 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use super::events::MOST_PER_WRITE;
 use super::ids::{Nonce, UnixMs, UserId};
+use super::model::LiveStatus;
 use super::roles::RoomRole;
 use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
 use super::view::RoomView;
 
-/// `/rooms/{id}/anchors`: anchors of one broadcast who, according to the events, have joined and not left.
+/// `/rooms/{id}/anchors`: anchors of one broadcast who, according to the events, have joined and not left,
+/// and its largest number of listeners.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportedAnchors {
@@ -29,6 +34,9 @@ pub struct ReportedAnchors {
     pub nonce: Nonce,
     /// Time of each anchor's event `anchor_joined`.
     pub anchors: BTreeMap<UserId, UnixMs>,
+    /// Largest number of listeners that was reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener_peak: Option<u64>,
 }
 
 /// Anchor with a presence entry.
@@ -45,25 +53,47 @@ pub fn reported(view: &RoomView) -> Option<&ReportedAnchors> {
     view.anchors.as_ref().map(|known| &known.value).filter(|known| known.nonce == live.nonce)
 }
 
-/// Decides which changes of presence to report. `present`: all anchors with a presence entry. Users who may
-/// not speak count as absent, because their presence entries disappear only later. Reports at most
+/// Returns true if the room is on air and has more listeners than were reported before.
+pub fn is_listener_peak(view: &RoomView, listeners: u64) -> bool {
+    let on_air = view.live.as_ref().is_some_and(|live| live.status == LiveStatus::OnAir);
+    on_air && listeners > reported(view).and_then(|known| known.listener_peak).unwrap_or(0)
+}
+
+/// Decides which changes of presence to report, and whether to report this number of listeners as the largest
+/// one. `present`: all anchors with a presence entry; `None` if presence is not known. Users who may not
+/// speak count as absent, because their presence entries disappear only later. Reports at most
 /// [`MOST_PER_WRITE`] changes at once, departures first; the rest remains due. Nothing is due in a room that
 /// is neither on air nor backstage.
-pub fn admit_report(view: &RoomView, present: &[PresentAnchor], now: UnixMs) -> Admission<RoomWrite> {
+pub fn admit_report(
+    view: &RoomView,
+    present: Option<&[PresentAnchor]>,
+    listeners: u64,
+    now: UnixMs,
+) -> Admission<RoomWrite> {
     let Some(live) = view.live.as_ref().filter(|_| view.is_open()) else { return Admission::AlreadyDone };
-    let is_here = |user: &UserId| present.iter().any(|anchor| anchor.user == *user);
-    let mut anchors = reported(view).map(|known| known.anchors.clone()).unwrap_or_default();
-    let gone = |user: &&UserId| !is_here(user) || view.is_off_stage(user);
-    let left: Vec<_> = anchors.keys().filter(gone).take(MOST_PER_WRITE).cloned().collect();
-    let new =
-        |anchor: &&PresentAnchor| !anchors.contains_key(&anchor.user) && !view.is_off_stage(&anchor.user);
-    let joined: Vec<_> = present.iter().filter(new).take(MOST_PER_WRITE - left.len()).cloned().collect();
-    if left.is_empty() && joined.is_empty() {
+    let before = reported(view);
+    let is_peak = is_listener_peak(view, listeners);
+    let mut anchors = before.map(|known| known.anchors.clone()).unwrap_or_default();
+    let (mut left, mut joined) = (Vec::new(), Vec::new());
+    if let Some(present) = present {
+        let most = MOST_PER_WRITE - usize::from(is_peak);
+        let is_here = |user: &UserId| present.iter().any(|anchor| anchor.user == *user);
+        let gone = |user: &&UserId| !is_here(user) || view.is_off_stage(user);
+        left.extend(anchors.keys().filter(gone).take(most).cloned());
+        let new =
+            |anchor: &&PresentAnchor| !anchors.contains_key(&anchor.user) && !view.is_off_stage(&anchor.user);
+        joined.extend(present.iter().filter(new).take(most - left.len()).cloned());
+    }
+    if left.is_empty() && joined.is_empty() && !is_peak {
         return Admission::AlreadyDone;
     }
     anchors.retain(|user, _| !left.contains(user));
     anchors.extend(joined.iter().map(|anchor| (anchor.user.clone(), now)));
-    let reported = ReportedAnchors { nonce: live.nonce.clone(), anchors };
+    let listener_peak = match is_peak {
+        true => Some(listeners),
+        false => before.and_then(|known| known.listener_peak),
+    };
+    let reported = ReportedAnchors { nonce: live.nonce.clone(), anchors, listener_peak };
     Admission::Accepted(RoomWrite::Anchors { reported, joined })
 }
 
@@ -107,9 +137,37 @@ mod tests {
     fn joins_carry_role_and_name() {
         let room = Room::on_air("one");
         let anchor = PresentAnchor { name: DisplayName::new("Ann").ok(), ..anchor("ann") };
-        let Admission::Accepted(write) = admit_report(&room.0, &[anchor], UnixMs(7)) else { panic!() };
+        let admitted = admit_report(&room.0, Some(&[anchor]), 0, UnixMs(7));
+        let Admission::Accepted(write) = admitted else { panic!() };
         let data = serde_json::json!({ "userId": "ann", "role": "anchor", "displayName": "Ann" });
         assert_eq!(of_write(&room.0, &write, UnixMs(7))[0].data, data);
+    }
+
+    #[test]
+    fn listener_peaks_are_reported_once() {
+        let mut room = Room::on_air("one");
+        assert_eq!(room.count(3), ["peak 3"]);
+        assert_eq!(room.count(3), NOTHING);
+        assert_eq!(room.count(2), NOTHING);
+        assert_eq!(room.report(&["ann"], 1000), ["joined ann"]);
+        assert_eq!(room.count(4), ["peak 4"], "the report of an anchor keeps the number");
+        assert_eq!(room.report(&[], 2000), ["left ann after 1000"], "and a peak keeps the anchors");
+        room.put("livemeta", &live("backstage", "two"));
+        assert_eq!(room.count(9), NOTHING, "nobody hears the backstage");
+        room.put("livemeta", &live("onair", "two"));
+        assert_eq!(room.count(1), ["peak 1"], "another broadcast");
+        room.put("livemeta", &live("removing", "two"));
+        assert_eq!(room.count(9), NOTHING);
+    }
+
+    #[test]
+    fn peak_fits_into_full_report() {
+        let mut room = Room::on_air("one");
+        let users: Vec<_> = (0..20).map(|n| format!("u{n}")).collect();
+        let users: Vec<_> = users.iter().map(|user| anchor(user)).collect();
+        let events = room.write(admit_report(&room.0, Some(&users), 5, UnixMs(0)), 0);
+        assert_eq!(events.len(), MOST_PER_WRITE);
+        assert_eq!(events.last().map(String::as_str), Some("peak 5"));
     }
 
     proptest! {
@@ -157,14 +215,24 @@ mod tests {
         /// Reports that these users have presence entries, and returns the events.
         fn report(&mut self, present: &[&str], now: u64) -> Vec<String> {
             let present: Vec<_> = present.iter().map(|user| anchor(user)).collect();
-            match admit_report(&self.0, &present, UnixMs(now)) {
+            self.write(admit_report(&self.0, Some(&present), 0, UnixMs(now)), now)
+        }
+
+        /// Reports that this number of listeners was counted, without presence.
+        fn count(&mut self, listeners: u64) -> Vec<String> {
+            self.write(admit_report(&self.0, None, listeners, UnixMs(0)), 0)
+        }
+
+        fn write(&mut self, admitted: Admission<RoomWrite>, now: u64) -> Vec<String> {
+            match admitted {
                 Admission::AlreadyDone => Vec::new(),
                 Admission::Accepted(write) => {
                     let events = of_write(&self.0, &write, UnixMs(now));
                     self.0 = write.applied_to(&self.0, 2);
                     let say = |event: &crate::events::NewEvent| {
-                        let user = event.data["userId"].as_str().unwrap();
+                        let user = event.data["userId"].as_str().unwrap_or_default();
                         match event.kind {
+                            EventType::ListenerPeak => format!("peak {}", event.data["listeners"]),
                             EventType::AnchorJoined => format!("joined {user}"),
                             EventType::AnchorLeft => {
                                 format!("left {user} after {}", event.data["durationMs"])

@@ -1,12 +1,12 @@
-//! Writes the events of changes that are not made by a request: anchors who join or leave, and recordings
-//! that become ready. Runs on the leader only.
+//! Writes the events of changes that are not made by a request: anchors who join or leave, a larger number of
+//! listeners, and recordings that become ready. Runs on the leader only.
 //!
 //! The rules are in [`domain::reported_anchors`](crate::domain::reported_anchors) and
 //! [`domain::recording`](crate::domain::recording). Each step is a compare-and-swap, so an event is
 //! written only once, even if there are two leaders at the same time, or a new leader after an answer of the
 //! store was lost. A failed step is tried again when its room is examined next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use tokio::sync::watch;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::ids::RoomId;
-use crate::domain::reported_anchors::{PresentAnchor, reported};
+use crate::domain::keys::ModuleKind;
+use crate::domain::reported_anchors::{PresentAnchor, is_listener_peak, reported};
 use crate::domain::roles;
 use crate::domain::signalling::DisplayName;
 use crate::domain::view::RoomView;
@@ -31,6 +32,8 @@ use crate::store::Revision;
 /// Interval at which rooms with anchors are examined, because an expired entry is found only by reading
 /// presence.
 const EXAMINE_EVERY: Duration = Duration::from_secs(5);
+/// Shortest time between two events `listener_peak` of a room.
+const PEAK_EVERY: Duration = Duration::from_secs(60);
 /// Maximum number of rooms that are examined at the same time.
 const AT_ONCE: usize = 16;
 
@@ -43,6 +46,8 @@ pub struct Reporter {
     recordings: Arc<Recordings>,
     /// Rooms to examine.
     rooms: BTreeSet<RoomId>,
+    /// Time of the last comparison of a room's listeners with the largest number, if it was exceeded.
+    peaks: HashMap<RoomId, Duration>,
     /// True if a recording may have become ready since the recordings were last examined.
     recordings_due: bool,
     dirty: Option<DirtyRooms>,
@@ -86,6 +91,7 @@ impl Reporter {
             presence,
             recordings,
             rooms: BTreeSet::new(),
+            peaks: HashMap::new(),
             recordings_due: false,
             dirty: None,
             busy: false,
@@ -102,12 +108,16 @@ impl Reporter {
         if self.busy || !self.context.rooms_listed() {
             return;
         }
-        let due = std::mem::take(&mut self.rooms).into_iter().filter(|_| self.presence.is_some());
-        let open = |room: RoomId| {
-            let view = self.context.directory.room(&room).filter(|view| view.is_open())?;
-            Some((room, view))
-        };
-        let rooms: Vec<_> = due.filter_map(open).collect();
+        let mut rooms = Vec::new();
+        for room in std::mem::take(&mut self.rooms) {
+            if let Some(view) = self.context.directory.room(&room).filter(|view| view.is_open()) {
+                let listeners = self.new_peak(&room, &view).unwrap_or(0);
+                if self.presence.is_some() || listeners > 0 {
+                    self.peaks.extend((listeners > 0).then(|| (room.clone(), self.context.clock.now())));
+                    rooms.push((room, view, listeners));
+                }
+            }
+        }
         let ready = match std::mem::take(&mut self.recordings_due) {
             true => self.recordings.to_be_reported(),
             false => Vec::new(),
@@ -119,10 +129,10 @@ impl Reporter {
         let (presence, service, recordings) =
             (self.presence.clone(), self.service.clone(), self.recordings.clone());
         let examination = async move {
-            let reports = stream::iter(rooms).map(|(room, view)| {
+            let reports = stream::iter(rooms).map(|(room, view, listeners)| {
                 let (presence, service) = (presence.clone(), service.clone());
                 async move {
-                    let outcome = report_anchors(&*presence?, &service, &room, &view).await;
+                    let outcome = report(presence.as_deref(), &service, &room, &view, listeners).await;
                     outcome.err().map(|error| format!("{room}: {error}"))
                 }
             });
@@ -135,6 +145,16 @@ impl Reporter {
             errors
         };
         cx.run(examination, Msg::Examined);
+    }
+
+    /// Returns the number of listeners of a room if it is to be reported as the largest one. The number comes
+    /// from the mixer's last report and is a few seconds old.
+    fn new_peak(&self, room: &RoomId, view: &RoomView) -> Option<u64> {
+        let mixer = self.context.directory.module(ModuleKind::Mixer, &view.live.as_ref()?.mixer_id)?;
+        let listeners = mixer.listeners.as_ref()?.0.get(room).copied()? as u64;
+        let last = self.peaks.get(room);
+        let is_due = last.is_none_or(|last| self.context.clock.now() >= *last + PEAK_EVERY);
+        (is_due && is_listener_peak(view, listeners)).then_some(listeners)
     }
 
     fn examined(&mut self, errors: Vec<String>) {
@@ -174,22 +194,32 @@ impl Reporter {
             Some(_) => self.examine_later(RoomView::is_open),
             None => self.examine_later(|view| reported(view).is_some_and(|known| !known.anchors.is_empty())),
         }
+        let rooms = self.context.directory.rooms();
+        self.peaks.retain(|room, _| rooms.get(room).is_some_and(|view| view.is_open()));
+        let peaks = rooms.iter().filter(|(room, view)| self.new_peak(room, view).is_some());
+        let peaks: Vec<_> = peaks.map(|(room, _)| room.clone()).collect();
+        self.rooms.extend(peaks);
         // A recording may have become ready because a mixer that had not finished it is gone.
         self.recordings_due = true;
         self.timer = Some(cx.after(EXAMINE_EVERY, Msg::Tick));
     }
 }
 
-/// Reports the anchors of one room.
-async fn report_anchors(
-    presence: &dyn Presence,
+/// Reports the anchors of one room, and its listeners if they are more than before.
+async fn report(
+    presence: Option<&dyn Presence>,
     service: &RoomService,
     room: &RoomId,
     view: &RoomView,
+    listeners: u64,
 ) -> anyhow::Result<()> {
-    let members = presence.list(room).await?;
-    let anchors: Vec<_> = members.into_iter().map(|member| present(view, member)).collect();
-    Ok(service.report_anchors(room, view, &anchors).await?)
+    let anchors: Option<Vec<_>> = match presence {
+        Some(presence) => {
+            Some(presence.list(room).await?.into_iter().map(|member| present(view, member)).collect())
+        }
+        None => None,
+    };
+    Ok(service.report_anchors(room, view, anchors.as_deref(), listeners).await?)
 }
 
 fn present(view: &RoomView, member: PresenceEntry) -> PresentAnchor {

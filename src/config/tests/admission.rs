@@ -11,7 +11,8 @@ fn with(text: &str) -> Result<Config, String> {
 #[test]
 fn admission_has_address_and_secret() {
     let text = format!(
-        "admission: {{url: \"https://app.example/admit\", secret: whsec_{KEY}, timeout: 500ms, on_failure: allow}}"
+        "admission: {{url: \"https://app.example/admit\", secret: whsec_{KEY}, timeout: 500ms, \
+         on_failure: allow}}"
     );
     let admission = with(&text).unwrap().admission;
     assert_eq!(admission.url.as_deref(), Some("https://app.example/admit"));

@@ -180,7 +180,8 @@ pub enum Effect {
     CheckPin {
         right: bool,
     },
-    /// Asks the application if the user may join. The shell gives the user the role that the application names.
+    /// Asks the application if the user may join. If the application names a role, the shell gives it to the
+    /// user.
     AskAdmission {
         role: RoomRole,
         display_name: Option<DisplayName>,
