@@ -22,6 +22,7 @@ import (
 const (
 	CodeActorNotFound        Code = "actor_not_found"
 	CodeActorNotRestarted    Code = "actor_not_restarted"
+	CodeAlreadyConnected     Code = "already_connected"
 	CodeApiKeyNotFound       Code = "api_key_not_found"
 	CodeBodyTooLarge         Code = "body_too_large"
 	CodeBusy                 Code = "busy"
@@ -34,6 +35,7 @@ const (
 	CodeHandsFull            Code = "hands_full"
 	CodeHostNotAllowed       Code = "host_not_allowed"
 	CodeHostOnly             Code = "host_only"
+	CodeIceRestartRefused    Code = "ice_restart_refused"
 	CodeImmutableField       Code = "immutable_field"
 	CodeInternal             Code = "internal"
 	CodeInvalidBody          Code = "invalid_body"
@@ -66,9 +68,11 @@ const (
 	CodeNoCapacity           Code = "no_capacity"
 	CodeNoJanusAvailable     Code = "no_janus_available"
 	CodeNoMixerAvailable     Code = "no_mixer_available"
+	CodeNotAdmitted          Code = "not_admitted"
 	CodeNotDelivered         Code = "not_delivered"
 	CodeNotFound             Code = "not_found"
 	CodeNotInvited           Code = "not_invited"
+	CodeOfferRefused         Code = "offer_refused"
 	CodeOnStage              Code = "on_stage"
 	CodeOriginNotAllowed     Code = "origin_not_allowed"
 	CodePagesClosed          Code = "pages_closed"
@@ -84,12 +88,14 @@ const (
 	CodeRequestTimeout       Code = "request_timeout"
 	CodeRewindOff            Code = "rewind_off"
 	CodeRoomExists           Code = "room_exists"
+	CodeRoomFull             Code = "room_full"
 	CodeRoomLocked           Code = "room_locked"
 	CodeRoomNotFound         Code = "room_not_found"
 	CodeRoomNotOnAir         Code = "room_not_on_air"
 	CodeRoomOnAir            Code = "room_on_air"
 	CodeRoomRemoving         Code = "room_removing"
 	CodeScopeMissing         Code = "scope_missing"
+	CodeSessionNotFound      Code = "session_not_found"
 	CodeSlowMode             Code = "slow_mode"
 	CodeStoreUnavailable     Code = "store_unavailable"
 	CodeTokenExpired         Code = "token_expired"
@@ -118,6 +124,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodeActorNotRestarted:
 		return true
+	case CodeAlreadyConnected:
+		return true
 	case CodeApiKeyNotFound:
 		return true
 	case CodeBodyTooLarge:
@@ -141,6 +149,8 @@ func (e Code) Valid() bool {
 	case CodeHostNotAllowed:
 		return true
 	case CodeHostOnly:
+		return true
+	case CodeIceRestartRefused:
 		return true
 	case CodeImmutableField:
 		return true
@@ -206,11 +216,15 @@ func (e Code) Valid() bool {
 		return true
 	case CodeNoMixerAvailable:
 		return true
+	case CodeNotAdmitted:
+		return true
 	case CodeNotDelivered:
 		return true
 	case CodeNotFound:
 		return true
 	case CodeNotInvited:
+		return true
+	case CodeOfferRefused:
 		return true
 	case CodeOnStage:
 		return true
@@ -242,6 +256,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodeRoomExists:
 		return true
+	case CodeRoomFull:
+		return true
 	case CodeRoomLocked:
 		return true
 	case CodeRoomNotFound:
@@ -253,6 +269,8 @@ func (e Code) Valid() bool {
 	case CodeRoomRemoving:
 		return true
 	case CodeScopeMissing:
+		return true
+	case CodeSessionNotFound:
 		return true
 	case CodeSlowMode:
 		return true
@@ -304,6 +322,7 @@ const (
 	EventTypeAnchorLeft      EventType = "anchor_left"
 	EventTypeBackstageClosed EventType = "backstage_closed"
 	EventTypeBackstageOpened EventType = "backstage_opened"
+	EventTypeListenerPeak    EventType = "listener_peak"
 	EventTypeRecordingReady  EventType = "recording_ready"
 	EventTypeRoleChanged     EventType = "role_changed"
 	EventTypeRoomCreated     EventType = "room_created"
@@ -333,6 +352,8 @@ func (e EventType) Valid() bool {
 	case EventTypeBackstageClosed:
 		return true
 	case EventTypeBackstageOpened:
+		return true
+	case EventTypeListenerPeak:
 		return true
 	case EventTypeRecordingReady:
 		return true
@@ -692,6 +713,9 @@ type CreateUserAnswer struct {
 
 	// UserId Id of the user.
 	UserId string `json:"userId"`
+
+	// WhipUrl URL at which broadcast software publishes with WHIP (RFC 9725), with the token as its bearer token.
+	WhipUrl string `json:"whipUrl"`
 
 	// WsUrl URL of the WebSocket for anchors.
 	WsUrl string `json:"wsUrl"`
@@ -1336,6 +1360,9 @@ type User struct {
 	// Role Role in the room: the one that was given there, otherwise that of the connected user's token,
 	// otherwise the one with which the user was created.
 	Role RoomRole `json:"role"`
+
+	// Source `whip` if the user publishes with WHIP; absent for clients with a WebSocket.
+	Source nullable.Nullable[string] `json:"source,omitempty"`
 
 	// Status `onair` or `idle`.
 	Status nullable.Nullable[string] `json:"status,omitempty"`

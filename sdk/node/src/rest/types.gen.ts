@@ -98,7 +98,7 @@ export type BansAnswer = {
 /**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
 
 /**
  * API key to create.
@@ -247,6 +247,10 @@ export type CreateUserAnswer = {
      */
     wsUrl: string;
     /**
+     * URL at which broadcast software publishes with WHIP (RFC 9725), with the token as its bearer token.
+     */
+    whipUrl: string;
+    /**
      * URL of the page for speaking. The token is in the fragment, which browsers never send to a server.
      */
     inviteUrl: string;
@@ -335,7 +339,7 @@ export type ErrorBody = {
 /**
  * Type of an event.
  */
-export type EventType = 'room_created' | 'room_scheduled' | 'room_unscheduled' | 'backstage_opened' | 'backstage_closed' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'anchor_joined' | 'anchor_left' | 'user_banned' | 'user_unbanned' | 'user_kicked' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked' | 'recording_ready';
+export type EventType = 'room_created' | 'room_scheduled' | 'room_unscheduled' | 'backstage_opened' | 'backstage_closed' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'anchor_joined' | 'anchor_left' | 'listener_peak' | 'user_banned' | 'user_unbanned' | 'user_kicked' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked' | 'recording_ready';
 
 /**
  * Page of the ledger.
@@ -1095,6 +1099,10 @@ export type User = {
      * `onair` or `idle`.
      */
     status?: string | null;
+    /**
+     * `whip` if the user publishes with WHIP; absent for clients with a WebSocket.
+     */
+    source?: string | null;
 };
 
 /**

@@ -21,6 +21,8 @@ class CreateUserAnswer:
         token (str): Token for the WebSocket at `wsUrl`, valid until `expiresAt`.
         expires_at (int): Time at which the token expires.
         ws_url (str): URL of the WebSocket for anchors.
+        whip_url (str): URL at which broadcast software publishes with WHIP (RFC 9725), with the token as its bearer
+            token.
         invite_url (str): URL of the page for speaking. The token is in the fragment, which browsers never send to a
             server.
         pin (str): PIN of the room. Optional in `join`: the token alone is sufficient.
@@ -33,6 +35,7 @@ class CreateUserAnswer:
     token: str
     expires_at: int
     ws_url: str
+    whip_url: str
     invite_url: str
     pin: str
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
@@ -52,6 +55,8 @@ class CreateUserAnswer:
 
         ws_url = self.ws_url
 
+        whip_url = self.whip_url
+
         invite_url = self.invite_url
 
         pin = self.pin
@@ -67,6 +72,7 @@ class CreateUserAnswer:
                 "token": token,
                 "expiresAt": expires_at,
                 "wsUrl": ws_url,
+                "whipUrl": whip_url,
                 "inviteUrl": invite_url,
                 "pin": pin,
             }
@@ -91,6 +97,8 @@ class CreateUserAnswer:
 
         ws_url = d.pop("wsUrl")
 
+        whip_url = d.pop("whipUrl")
+
         invite_url = d.pop("inviteUrl")
 
         pin = d.pop("pin")
@@ -103,6 +111,7 @@ class CreateUserAnswer:
             token=token,
             expires_at=expires_at,
             ws_url=ws_url,
+            whip_url=whip_url,
             invite_url=invite_url,
             pin=pin,
         )

@@ -36,6 +36,7 @@ class ErrorBody:
             `person_not_found`, `body_too_large`, `range_not_satisfiable`, `unsupported_media_type`, `invalid_config`,
             `internal`, `reload_unavailable`, `busy`, `invalid_text`, `invalid_person_id`, `name_required`, `host_only`,
             `hand_not_raised`, `message_not_found`, `on_stage`, `hands_closed`, `hands_full`, `not_invited`, `room_locked`,
+            `room_full`, `already_connected`, `not_admitted`, `offer_refused`, `session_not_found`, `ice_restart_refused`,
             `chat_closed`, `slow_mode`, `listeners_full`, `channel_unavailable`, `gateway_unavailable`, `no_capacity`,
             `no_janus_available`, `no_mixer_available`, `media_not_ready`, `media_timeout`, `too_many_clients`,
             `too_many_requests`, `media_unavailable`, `store_unavailable`

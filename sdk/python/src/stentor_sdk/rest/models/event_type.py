@@ -7,6 +7,7 @@ class EventType(StrEnum):
     ANCHOR_LEFT = "anchor_left"
     BACKSTAGE_CLOSED = "backstage_closed"
     BACKSTAGE_OPENED = "backstage_opened"
+    LISTENER_PEAK = "listener_peak"
     RECORDING_READY = "recording_ready"
     ROLE_CHANGED = "role_changed"
     ROOM_CREATED = "room_created"

@@ -29,6 +29,7 @@ class User:
             connected.
         muted (bool | None | Unset): True if the user is muted.
         status (None | str | Unset): `onair` or `idle`.
+        source (None | str | Unset): `whip` if the user publishes with WHIP; absent for clients with a WebSocket.
     """
 
     user_id: str
@@ -40,6 +41,7 @@ class User:
     display_name: None | str | Unset = UNSET
     muted: bool | None | Unset = UNSET
     status: None | str | Unset = UNSET
+    source: None | str | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +87,12 @@ class User:
         else:
             status = self.status
 
+        source: None | str | Unset
+        if isinstance(self.source, Unset):
+            source = UNSET
+        else:
+            source = self.source
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -106,6 +114,8 @@ class User:
             field_dict["muted"] = muted
         if status is not UNSET:
             field_dict["status"] = status
+        if source is not UNSET:
+            field_dict["source"] = source
 
         return field_dict
 
@@ -172,6 +182,15 @@ class User:
 
         status = _parse_status(d.pop("status", UNSET))
 
+        def _parse_source(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        source = _parse_source(d.pop("source", UNSET))
+
         user = cls(
             user_id=user_id,
             person_id=person_id,
@@ -182,6 +201,7 @@ class User:
             display_name=display_name,
             muted=muted,
             status=status,
+            source=source,
         )
 
         user.additional_properties = d
