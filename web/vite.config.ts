@@ -9,7 +9,7 @@ import { NEEDED } from './src/browsers.ts';
 const hls = JSON.parse(readFileSync('node_modules/hls.js/package.json', 'utf8'));
 const uplot = JSON.parse(readFileSync('node_modules/uplot/package.json', 'utf8'));
 const notices: Record<string, string> = {
-  listen: `/*! Contains hls.js ${hls.version} (https://github.com/video-dev/hls.js), Apache-2.0 */`,
+  hls: `/*! Contains hls.js ${hls.version} (https://github.com/video-dev/hls.js), Apache-2.0 */`,
   dashboard: `/*! Contains uPlot ${uplot.version} (https://github.com/leeoniya/uPlot), Copyright (c) 2022 Leon Sorokin, MIT */`,
 };
 
@@ -32,15 +32,16 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     rolldownOptions: {
-      input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', dashboard: 'dashboard.html', reference: 'reference.html' },
+      input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', replay: 'replay.html', dashboard: 'dashboard.html', reference: 'reference.html' },
       output: {
-        // Chunks under names that stay: what all pages share, the listener channel, and what speaking needs, which
+        // Chunks under names that stay: hls.js, what all pages share, the listener channel, and what speaking needs, which
         // the listen page loads when its listener comes to the stage.
         codeSplitting: {
           groups: [
-            { name: 'shared', test: /web\/src\/(browsers|dom|link|reasons|server)\.ts$/ },
+            { name: 'hls', test: /node_modules\/hls\.js\/|client\/src\/listening\/(failures|hls|loader)\.ts$/ },
+            { name: 'shared', test: /web\/src\/(browsers|dom|link|reasons|server|listen\/words)\.ts$/ },
             { name: 'channel', test: /src\/(names|schedule|channel\/\w+)\.ts$|client\/src\/(emitter|errors|tokens|listening\/addresses)\.ts$/ },
-            { name: 'voice', test: /client\/src\/(?!listen)|src\/(speak\/words|listen\/on-stage)\.ts$/ },
+            { name: 'voice', test: /client\/src\/(?!listen|replay)|src\/(speak\/words|listen\/on-stage)\.ts$/ },
           ],
         },
         entryFileNames: 'assets/[name].js',

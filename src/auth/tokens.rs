@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::jwks::IdentityProvider;
 use crate::config::JwtSecret;
+use crate::domain::clip::Clip;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::model::UserRole;
@@ -64,6 +65,8 @@ pub struct Claims {
     pub grant: Grant,
     /// Id of the recording that a replay token is for.
     pub recording: Option<String>,
+    /// Part of the recording that a replay token is for; `None`: all of it.
+    pub clip: Option<Value>,
 }
 
 /// Token subject and its name.
@@ -91,6 +94,8 @@ struct IssuedClaims<'a> {
     room_created_at: Option<UnixMs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recording_id: Option<&'a RecordingId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clip: Option<Clip>,
 }
 
 /// Claims set of a token to verify. Unknown claims are ignored (RFC 7519 section 4). The presence of the
@@ -118,6 +123,8 @@ struct ReadClaims {
     /// Recording of a replay token. Other tokens may have a claim of this name with another meaning.
     #[serde(default)]
     recording_id: Option<Value>,
+    #[serde(default)]
+    clip: Option<Value>,
 }
 
 /// Seconds since the Unix epoch, possibly with a fraction (RFC 7519 section 2). A date before 1970 counts
@@ -154,6 +161,8 @@ pub enum TokenError {
     WrongRoom,
     #[error("the token is for another recording")]
     WrongRecording,
+    #[error("the token is for another part of the recording")]
+    OutsideClip,
     #[error("the token is for an earlier room of this id: get a new one")]
     EarlierRoom,
     #[error("the token's user is banned from the room, until a host or the application lifts the ban")]
@@ -174,7 +183,7 @@ pub enum TokenError {
 #[derive(Clone)]
 pub struct Tokens {
     issuer: String,
-    listener_ttl: Duration,
+    pub(super) listener_ttl: Duration,
     signing: (String, EncodingKey),
     verifying: Vec<(String, DecodingKey)>,
     provider: Option<Arc<IdentityProvider>>,
@@ -280,48 +289,14 @@ impl Tokens {
         self.issue_named(role, Subject { id: subject, name: None }, room, created_at, None, ttl, now)
     }
 
-    /// Issues a token for one listener of a recording of `room`. It opens nothing else.
-    pub fn issue_replay(&self, recording: &RecordingId, room: &RoomId, now: UnixMs) -> IssuedToken {
-        let random = uuid::Uuid::new_v4().to_string();
-        let subject = Subject { id: &random, name: None };
-        self.issue_named(Role::Replay, subject, room, None, Some(recording), self.listener_ttl, now)
-    }
-
-    /// Verifies the token of a listener of this recording of `room`.
-    ///
-    /// # Errors
-    /// As for [`verify`](Self::verify), or [`TokenError::WrongRecording`].
-    pub fn verify_replay(
-        &self,
-        token: &str,
-        recording: &RecordingId,
-        room: &RoomId,
-        now: UnixMs,
-    ) -> Result<(), TokenError> {
-        match self.recording_of(token, room, now)? == *recording {
-            true => Ok(()),
-            false => Err(TokenError::WrongRecording),
-        }
-    }
-
-    /// Returns the recording of this room that a replay token opens.
-    ///
-    /// # Errors
-    /// As for [`verify`](Self::verify), or [`TokenError::WrongRecording`].
-    pub fn recording_of(&self, token: &str, room: &RoomId, now: UnixMs) -> Result<RecordingId, TokenError> {
-        let claims = self.verify(Role::Replay, token, room, now)?;
-        let recording = claims.recording.and_then(|id| RecordingId::new(&id).ok());
-        recording.ok_or(TokenError::WrongRecording)
-    }
-
     #[expect(clippy::too_many_arguments, reason = "each is one claim of the token")]
-    fn issue_named(
+    pub(super) fn issue_named(
         &self,
         role: Role,
         subject: Subject<'_>,
         room: &RoomId,
         created_at: Option<UnixMs>,
-        recording: Option<&RecordingId>,
+        replay: Option<(&RecordingId, Option<Clip>)>,
         ttl: Duration,
         now: UnixMs,
     ) -> IssuedToken {
@@ -337,7 +312,8 @@ impl Tokens {
             jti: uuid::Uuid::new_v4().to_string(),
             name: subject.name,
             room_created_at: created_at,
-            recording_id: recording,
+            recording_id: replay.map(|(recording, _)| recording),
+            clip: replay.and_then(|(_, clip)| clip),
         };
         let header = Header { kid: Some(self.signing.0.clone()), ..Header::new(Algorithm::HS256) };
         // Cannot fail: the claims are plain JSON and HMAC accepts a key of any length.
@@ -396,7 +372,8 @@ impl Tokens {
         }
         let name = claims.name.as_ref().and_then(Value::as_str).and_then(|name| DisplayName::new(name).ok());
         let recording = claims.recording_id.as_ref().and_then(Value::as_str).map(str::to_owned);
-        Ok(Claims { sub: claims.sub, room_id: claims.room_id, role: claims.role, name, grant, recording })
+        let ReadClaims { sub, room_id, role, clip, .. } = claims;
+        Ok(Claims { sub, room_id, role, name, grant, recording, clip })
     }
 
     /// Returns the claims of a token that one of our secrets has signed, without checking the claims; or

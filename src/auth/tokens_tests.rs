@@ -215,8 +215,9 @@ fn encoded(value: &Value) -> String {
 fn replay_tokens_open_one_recording() {
     let (tokens, room) = (tokens(&[("k1", 1)]), room());
     let (recording, other) = (RecordingId::random(1), RecordingId::random(2));
-    let issued = tokens.issue_replay(&recording, &room, NOW);
-    assert_eq!(tokens.verify_replay(&issued.token, &recording, &room, NOW), Ok(()));
+    let issued = tokens.issue_replay(&recording, &room, None, NOW);
+    let grant = tokens.verify_replay(&issued.token, &recording, &room, NOW).unwrap();
+    assert_eq!((grant.clip, grant.expires_at), (Clip::WHOLE, issued.expires_at));
     let refused = tokens.verify_replay(&issued.token, &other, &room, NOW);
     assert_eq!(refused, Err(TokenError::WrongRecording));
     let elsewhere = RoomId::new("other").unwrap();
@@ -228,4 +229,21 @@ fn replay_tokens_open_one_recording() {
     let listener = tokens.issue_listener(&room, None, NOW).token;
     let refused = tokens.verify_replay(&listener, &recording, &room, NOW);
     assert_eq!(refused, Err(TokenError::WrongAudience));
+}
+
+#[test]
+fn clip_tokens_keep_their_range() {
+    let (tokens, room, recording) = (tokens(&[("k1", 1)]), room(), RecordingId::random(1));
+    let clip = Clip::new(90.0, 92.5).unwrap();
+    let issued = tokens.issue_replay(&recording, &room, Some(clip), NOW);
+    assert_eq!(tokens.verify_replay(&issued.token, &recording, &room, NOW).unwrap().clip, clip);
+    let mut claims = claims();
+    claims["aud"] = json!("stentor/replay");
+    claims["role"] = json!("replay");
+    claims["recordingId"] = json!(recording);
+    for wrong in [json!({ "from": 5 }), json!({ "from": 5, "to": 1 }), json!("all")] {
+        claims["clip"] = wrong.clone();
+        let refused = tokens.replay_grant(&signed(claims.clone()), &room, NOW);
+        assert_eq!(refused, Err(TokenError::Malformed), "{wrong}");
+    }
 }

@@ -26,6 +26,7 @@ mod plain_stream;
 mod plain_streams;
 mod recordings;
 mod relay;
+mod replay_info;
 mod rewinds;
 mod router;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use plain_stream::{PlainReader, PlainStream};
 pub use plain_streams::PlainStreams;
 pub use recordings::{RecordingMedia, ReplayMedia};
 pub use relay::{RelayMedia, RelaySource};
+pub use replay_info::ReplayInfo;
 pub use rewinds::{KeptRewind, Rewinds};
 pub use router::{LiveMedia, MediaRouter};
 pub use streams::{RETAIN, Streams};

@@ -7,16 +7,17 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::OnceCell;
 
+use super::replay_info::ReplayInfo;
 use super::{MixerClient, blocking};
 use crate::auth::Secrets;
-use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::clip::Clip;
+use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::recording::{Recording, RecordingId, RecordingState};
 use crate::domain::recording_journal::{JournalEntry, join, parse};
@@ -24,7 +25,7 @@ use crate::domain::relay_protocol::JOURNAL;
 use crate::domain::view::StoredValue;
 use crate::packager::plain::PlainPart;
 use crate::packager::{
-    ContentKeys, M4aBuilder, MediaError, MediaFile, NonceHint, RecordedM4a, recorded_playlist,
+    ContentKeys, M4aBuilder, MediaError, MediaFile, NonceHint, RecordedM4a, cut, recorded_playlist,
     without_headers,
 };
 use crate::rooms::Directory;
@@ -33,8 +34,10 @@ use crate::spool::{Extent, Spool};
 
 /// Number of recordings whose joined journals are kept. An hour has 1,800 entries of 100 bytes each.
 const KEPT: usize = 32;
-/// Number of recordings whose M4A layout is kept. The layout of an hour takes 700 kB.
-const LAYOUTS: usize = 4;
+/// Number of recordings and clips whose M4A layout is kept. The layout of an hour takes 700 kB.
+const LAYOUTS: usize = 8;
+/// Duration of an AAC frame, in thirds of a millisecond.
+const FRAME_THIRDS: u64 = 64;
 /// Segments that are read at the same time for a layout.
 const READS: usize = 8;
 
@@ -44,20 +47,30 @@ pub trait ReplayMedia: Send + Sync {
     /// Returns the recorded room.
     fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError>;
 
-    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, MediaError>;
+    /// Describes a recording for a listener of this clip.
+    async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError>;
+
+    /// Returns the playlist of the segments that have a part of the clip.
+    async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError>;
 
     /// Returns an encrypted segment.
     async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, MediaError>;
 
-    /// Returns the recording as one file.
-    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, MediaError>;
+    /// Returns a clip as one file, exact to a frame.
+    async fn m4a(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<RecordedM4a>, MediaError>;
 
     /// Returns the frames of one segment as the M4A file contains them, without ADTS headers.
     async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
 
-    /// Returns a key of recorded segments. `hint` and `index` are `n` and `k` of the key URI.
-    async fn key(&self, recording: &RecordingId, hint: NonceHint, index: u64)
-    -> Result<[u8; 16], MediaError>;
+    /// Returns a key of recorded segments that have a part of the clip. `hint` and `index` are `n` and `k` of
+    /// the key URI.
+    async fn key(
+        &self,
+        recording: &RecordingId,
+        clip: Clip,
+        hint: NonceHint,
+        index: u64,
+    ) -> Result<[u8; 16], MediaError>;
 }
 
 pub struct RecordingMedia {
@@ -73,9 +86,10 @@ pub struct RecordingMedia {
     pub layouts: Mutex<VecDeque<Layout>>,
 }
 
-/// M4A layout of a recording. Made once, whatever the number of requests for it.
+/// M4A layout of a recording or clip. Made once, whatever the number of requests for it.
 pub struct Layout {
     of: Arc<Joined>,
+    clip: Clip,
     made: Arc<OnceCell<Arc<RecordedM4a>>>,
 }
 
@@ -91,15 +105,21 @@ impl Joined {
         let found = self.segments.binary_search_by_key(&sequence, |(_, entry)| entry.sequence);
         found.ok().map(|at| &self.segments[at])
     }
-}
 
-/// Returns the time between two segments that do not follow each other.
-fn gap(before: &JournalEntry, next: &JournalEntry) -> Duration {
-    if before.sequence + 1 == next.sequence && !next.discontinuity {
-        return Duration::ZERO;
+    fn entries(&self) -> Vec<&JournalEntry> {
+        self.segments.iter().map(|(_, entry)| entry).collect()
     }
-    let ended = Duration::from_millis(before.started_at.0) + before.duration();
-    Duration::from_millis(next.started_at.0).saturating_sub(ended)
+
+    /// Returns the segments that have a part of the clip.
+    fn of_clip(&self, clip: Clip) -> Result<Vec<&JournalEntry>, MediaError> {
+        let entries = self.entries();
+        if clip == Clip::WHOLE {
+            return Ok(entries);
+        }
+        let parts = cut(&entries, clip).into_iter().filter(|part| !part.frames.is_empty());
+        let parts: Vec<_> = parts.map(|part| entries[part.segment]).collect();
+        if parts.is_empty() { Err(MediaError::NoSuchClip) } else { Ok(parts) }
+    }
 }
 
 fn unreadable(recording: &RecordingId, error: &dyn std::fmt::Display) -> MediaError {
@@ -173,45 +193,65 @@ impl RecordingMedia {
         self.fetcher.recorded(&url, room, id, &at.to_string()).await
     }
 
-    /// Returns the cell of the layout of these segments.
-    fn layout_of(&self, joined: &Arc<Joined>) -> Arc<OnceCell<Arc<RecordedM4a>>> {
+    /// Returns the cell of the layout of this clip.
+    fn layout_of(&self, joined: &Arc<Joined>, clip: Clip) -> Arc<OnceCell<Arc<RecordedM4a>>> {
         // Each change leaves a complete list.
         let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = layouts.iter().find(|layout| Arc::ptr_eq(&layout.of, joined)) {
+        let is_it = |layout: &&Layout| Arc::ptr_eq(&layout.of, joined) && layout.clip == clip;
+        if let Some(known) = layouts.iter().find(is_it) {
             return known.made.clone();
         }
         let made = Arc::new(OnceCell::new());
-        layouts.push_back(Layout { of: joined.clone(), made: made.clone() });
+        layouts.push_back(Layout { of: joined.clone(), clip, made: made.clone() });
         if layouts.len() > LAYOUTS {
             layouts.pop_front();
         }
         made
     }
 
-    /// Reads all segments and makes the layout of the M4A file.
+    /// Reads the segments of a clip and makes the layout of its M4A file.
     async fn lay_out(
         &self,
         id: &RecordingId,
         known: &Recording,
         joined: &Joined,
+        clip: Clip,
     ) -> Result<Arc<RecordedM4a>, MediaError> {
         let keys = self.keys(known);
+        let entries = joined.entries();
+        let parts = cut(&entries, clip);
+        let Some(first) = parts.first() else { return Err(MediaError::NoSuchClip) };
+        let begins = entries[first.segment].started_at.0 + first.frames.start * FRAME_THIRDS / 3;
+        let started = UnixMs(begins.saturating_sub(first.silence * FRAME_THIRDS / 3));
         let mut file = M4aBuilder::default();
-        let mut before: Option<&JournalEntry> = None;
-        for segments in joined.segments.chunks(READS) {
-            let read = segments.iter().map(|(mixer, entry)| self.media(mixer, id, &known.room, entry.into()));
-            for ((_, entry), media) in segments.iter().zip(join_all(read).await) {
-                file.silence(before.map_or(Duration::ZERO, |before| gap(before, entry)));
+        for parts in parts.chunks(READS) {
+            let read = parts.iter().map(|part| {
+                let (mixer, entry) = &joined.segments[part.segment];
+                async move {
+                    match part.frames.is_empty() {
+                        true => Some(Bytes::new()),
+                        false => self.media(mixer, id, &known.room, entry.into()).await,
+                    }
+                }
+            });
+            for (part, media) in parts.iter().zip(join_all(read).await) {
+                file.silence(part.silence);
                 let media = media.ok_or(MediaError::RecordingUnavailable)?;
+                if part.frames.is_empty() {
+                    continue;
+                }
+                let entry = entries[part.segment];
                 let added = PlainPart::open(&keys, entry.key_index, entry.sequence, &media)
-                    .and_then(|audio| Ok(file.segment(entry.sequence, &audio.bytes)?));
+                    .and_then(|audio| Ok(file.segment(entry.sequence, &audio.bytes, part.frames.clone())?));
                 added.map_err(|error| unreadable(id, &error))?;
-                before = Some(entry);
             }
         }
-        let started = joined.segments.first().map_or(known.started_at, |(_, entry)| entry.started_at);
         let file = file.finish(started).map_err(|error| unreadable(id, &error))?;
-        let etag = format!("{id}-{:x}-{:x}", joined.revision, file.length());
+        let range = match clip == Clip::WHOLE {
+            true => String::new(),
+            false => format!("-{}-{}", clip.from.as_millis(), clip.to.as_millis()),
+        };
+        let etag = format!("{id}-{:x}-{:x}{range}", joined.revision, file.length());
         Ok(Arc::new(RecordedM4a { room: known.room.clone(), started, etag, file }))
     }
 
@@ -237,11 +277,16 @@ impl ReplayMedia for RecordingMedia {
         self.known(recording).map(|known| known.room.clone())
     }
 
-    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, MediaError> {
+    async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError> {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
-        let segments: Vec<_> = joined.segments.iter().map(|(_, entry)| entry).collect();
-        Ok(recorded_playlist(self.keys(&known).hint(), &segments))
+        Ok(ReplayInfo::of(recording, &known, &joined.entries(), clip))
+    }
+
+    async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError> {
+        let known = self.ready(recording)?;
+        let joined = self.joined(recording, &known).await?;
+        Ok(recorded_playlist(self.keys(&known).hint(), &joined.of_clip(clip)?))
     }
 
     async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, MediaError> {
@@ -256,11 +301,11 @@ impl ReplayMedia for RecordingMedia {
         media.ok_or(MediaError::RecordingUnavailable)
     }
 
-    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, MediaError> {
+    async fn m4a(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<RecordedM4a>, MediaError> {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
-        let layout = self.layout_of(&joined);
-        layout.get_or_try_init(|| self.lay_out(recording, &known, &joined)).await.cloned()
+        let layout = self.layout_of(&joined, clip);
+        layout.get_or_try_init(|| self.lay_out(recording, &known, &joined, clip)).await.cloned()
     }
 
     async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {
@@ -278,6 +323,7 @@ impl ReplayMedia for RecordingMedia {
     async fn key(
         &self,
         recording: &RecordingId,
+        clip: Clip,
         hint: NonceHint,
         index: u64,
     ) -> Result<[u8; 16], MediaError> {
@@ -287,7 +333,39 @@ impl ReplayMedia for RecordingMedia {
             return Err(MediaError::NoSuchKey);
         }
         let joined = self.joined(recording, &known).await?;
-        let is_used = joined.segments.iter().any(|(_, entry)| entry.key_index == index);
+        let is_used = joined.of_clip(clip)?.iter().any(|entry| entry.key_index == index);
         if is_used { Ok(keys.key(index)) } else { Err(MediaError::NoSuchKey) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clip_has_segments_and_keys_of_its_range() {
+        let entry = |sequence: u64| JournalEntry {
+            sequence,
+            duration_us: 1_920_000,
+            started_at: UnixMs(1_920 * sequence),
+            discontinuity: false,
+            key_index: sequence / 2,
+            bytes: 9,
+            file: 1,
+            offset: 0,
+        };
+        let mixer = ModuleId::new("m1").unwrap();
+        let segments = (10..20).map(|sequence| (mixer.clone(), entry(sequence))).collect();
+        let joined = Joined { id: RecordingId::random(1), revision: 7, segments };
+        let listed = |from: f64, to: f64| {
+            let clip = Clip::new(from, to).unwrap();
+            joined.of_clip(clip).unwrap().iter().map(|entry| entry.sequence).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(2.0, 3.0), [11]);
+        assert_eq!(listed(1.92, 3.84), [11], "a clip ends before the next segment");
+        assert_eq!(listed(1.0, 4.0), [10, 11, 12]);
+        assert_eq!(joined.of_clip(Clip::WHOLE).unwrap().len(), 10);
+        let behind = joined.of_clip(Clip::new(19.3, 30.0).unwrap());
+        assert_eq!(behind.unwrap_err(), MediaError::NoSuchClip);
     }
 }

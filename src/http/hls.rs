@@ -23,6 +23,7 @@ use crate::auth::TokenError;
 use crate::delivery::LiveMedia;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::client_address::network;
+use crate::domain::clip::Clip;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
 use crate::packager::{self, MediaError, PlaylistText};
@@ -282,6 +283,12 @@ impl<'a> Query<'a> {
         })
     }
 
+    /// Returns the part of a recording that is requested.
+    pub(super) fn clip(&self) -> Result<Option<Clip>, ApiError> {
+        let clip = Clip::parse(self.text("from").as_deref(), self.text("to").as_deref());
+        clip.map_err(|invalid| ApiError::new(Code::InvalidQuery, invalid.to_string()))
+    }
+
     pub(super) fn token(&self) -> Result<Option<Cow<'a, str>>, ApiError> {
         let Some(token) = self.text("token") else { return Ok(None) };
         let safe = token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));
@@ -322,6 +329,7 @@ impl From<MediaError> for ApiError {
             MediaError::KeyOutOfWindow => Code::KeyOutOfWindow,
             MediaError::NoSuchRecording => Code::RecordingNotFound,
             MediaError::RecordingNotReady => Code::RecordingNotReady,
+            MediaError::NoSuchClip => Code::InvalidQuery,
         };
         Self::new(code, error.to_string())
     }
@@ -331,7 +339,9 @@ impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         let code = match error {
             TokenError::Expired => Code::TokenExpired,
-            TokenError::WrongRoom | TokenError::WrongRecording => Code::TokenWrongRoom,
+            TokenError::WrongRoom | TokenError::WrongRecording | TokenError::OutsideClip => {
+                Code::TokenWrongRoom
+            }
             TokenError::WrongAudience => Code::TokenWrongAudience,
             TokenError::Banned => Code::UserRemoved,
             _ => Code::TokenInvalid,

@@ -1,5 +1,5 @@
-//! Embedded web pages: start page, player, anchor's page, API reference and the operators' dashboard, as
-//! built into `web/dist`.
+//! Embedded web pages: start page, player, replay page, anchor's page, API reference and the operators'
+//! dashboard, as built into `web/dist`.
 //!
 //! Owns: the table of files and their headers, and the position of a link preview in the listen page. Never
 //! does: build the files (`scripts/web-check.sh` proves that the committed build matches the sources), or
@@ -20,6 +20,7 @@ use super::extract::QueryOf;
 use super::methods::only_get;
 use super::{request_id, rest};
 use crate::domain::ids::RoomId;
+use crate::domain::recording::RecordingId;
 
 /// Content security policy: scripts and styles from this server only, nothing inline. The player's Media
 /// Source needs `blob:`.
@@ -46,6 +47,7 @@ macro_rules! page {
 page!(START, "index.html", "text/html; charset=utf-8");
 page!(LISTEN, "listen.html", "text/html; charset=utf-8");
 page!(SPEAK, "speak.html", "text/html; charset=utf-8");
+page!(REPLAY, "replay.html", "text/html; charset=utf-8");
 page!(REFERENCE, "reference.html", "text/html; charset=utf-8");
 page!(DASHBOARD, "dashboard.html", "text/html; charset=utf-8");
 page!(ICON, "favicon.svg", "image/svg+xml");
@@ -53,6 +55,8 @@ page!(STYLE, "assets/style.css", "text/css; charset=utf-8");
 page!(START_SCRIPT, "assets/index.js", "text/javascript; charset=utf-8");
 page!(LISTEN_SCRIPT, "assets/listen.js", "text/javascript; charset=utf-8");
 page!(SPEAK_SCRIPT, "assets/speak.js", "text/javascript; charset=utf-8");
+page!(REPLAY_SCRIPT, "assets/replay.js", "text/javascript; charset=utf-8");
+page!(HLS_SCRIPT, "assets/hls.js", "text/javascript; charset=utf-8");
 page!(SHARED_SCRIPT, "assets/shared.js", "text/javascript; charset=utf-8");
 page!(CHANNEL_SCRIPT, "assets/channel.js", "text/javascript; charset=utf-8");
 page!(VOICE_SCRIPT, "assets/voice.js", "text/javascript; charset=utf-8");
@@ -67,13 +71,16 @@ pub struct People {
     pub embedding: Embedding,
 }
 
-/// Registers `/`, `/listen/{roomId}`, `/embed/{roomId}`, `/speak/{roomId}` and their files, and `/oembed`.
+/// Registers `/`, `/listen/{roomId}`, `/embed/{roomId}`, `/speak/{roomId}`, `/replay/{recordingId}` and their
+/// files, and `/oembed`.
 pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
     configure_reference(config);
     serve(config, "/", &START);
     serve(config, "/assets/index.js", &START_SCRIPT);
     serve(config, "/assets/listen.js", &LISTEN_SCRIPT);
     serve(config, "/assets/speak.js", &SPEAK_SCRIPT);
+    serve(config, "/assets/replay.js", &REPLAY_SCRIPT);
+    serve(config, "/assets/hls.js", &HLS_SCRIPT);
     serve(config, "/assets/channel.js", &CHANNEL_SCRIPT);
     serve(config, "/assets/voice.js", &VOICE_SCRIPT);
     let (ws_url, embedding) = (people.ws_url.as_deref(), Arc::new(people.embedding.clone()));
@@ -89,6 +96,13 @@ pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
     let policy = speaking_policy(ws_url, &embedding.ancestors());
     serve_of_room(config, "/embed/{room}", &LISTEN, policy, |_, _| Some(in_a_frame()));
     serve_of_room(config, "/speak/{room}", &SPEAK, speaking_policy(ws_url, "'self'"), |_, _| None);
+    let replay = |request: HttpRequest| async move {
+        match RecordingId::new(request.match_info().query("recording")) {
+            Ok(_) => REPLAY.answer(&request, HeaderValue::from_static(POLICY)),
+            Err(rule) => HttpResponse::BadRequest().body(rule.to_string()),
+        }
+    };
+    config.service(only_get("/replay/{recording}", replay));
     let oembed = move |request: HttpRequest, query: QueryOf<OembedQuery>| {
         let embedding = Arc::clone(&embedding);
         async move { embedding.oembed(&request, &query.0) }
@@ -270,8 +284,14 @@ mod tests {
     async fn page_links_are_all_served() {
         let listener = test::init_service(App::new().configure(people)).await;
         let ops = test::init_service(App::new().configure(configure_ops)).await;
-        let pages =
-            [(&START, false), (&LISTEN, false), (&SPEAK, false), (&REFERENCE, false), (&DASHBOARD, true)];
+        let pages = [
+            (&START, false),
+            (&LISTEN, false),
+            (&SPEAK, false),
+            (&REPLAY, false),
+            (&REFERENCE, false),
+            (&DASHBOARD, true),
+        ];
         for (page, on_ops) in pages {
             let html = std::str::from_utf8(page.body).unwrap();
             assert!(!html.contains("<script>") && !html.contains("style=") && !html.contains("://"));
@@ -302,6 +322,15 @@ mod tests {
         assert!(document.headers().contains_key(header::ETAG));
         let document: serde_json::Value = test::read_body_json(document).await;
         assert_eq!(document, serde_json::to_value(rest::openapi()).unwrap());
+    }
+
+    #[actix::test]
+    async fn replay_page_needs_recording_id() {
+        let app = test::init_service(App::new().configure(people)).await;
+        for (id, status) in [("0123456789abcdef", StatusCode::OK), ("demo", StatusCode::BAD_REQUEST)] {
+            let request = test::TestRequest::get().uri(&format!("/replay/{id}")).to_request();
+            assert_eq!(test::call_service(&app, request).await.status(), status, "{id}");
+        }
     }
 
     #[actix::test]

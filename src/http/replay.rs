@@ -1,9 +1,10 @@
-//! Recordings over HTTP: playlist, segments and keys of one recording, and the recording as one file.
+//! Recordings over HTTP: playlist, segments and keys of one recording, and the recording as one file; all of
+//! it or a clip.
 //!
 //! As with live rooms, playlist and segments are public and encrypted; keys and the file need a token. The
 //! token must be for this recording: a live listener's token opens no recording, and a replay token opens no
-//! live room. While its broadcast is on air, a recording is not served, so that no key of a live room is
-//! given out here.
+//! live room. A token for a clip opens the keys and the file of that clip only. While its broadcast is on
+//! air, a recording is not served, so that no key of a live room is given out here.
 //!
 //! Owns: names, tokens and headers of requests. Never does: know where a recording is stored; that is behind
 //! [`ReplayMedia`].
@@ -12,15 +13,17 @@ use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use serde::Serialize;
 
 use super::error::ApiError;
 use super::hls::{KEY_NAME, PLAYLIST_NAME, PLAYLIST_TYPE, Query, token_missing, token_of};
 use super::hls_answer::{Cors, MEDIA, SECRET, found};
 use super::methods::other;
 use super::tokens::NodeTokens;
-use crate::auth::TokenError;
-use crate::delivery::ReplayMedia;
-use crate::domain::ids::RoomId;
+use crate::auth::{ReplayGrant, TokenError};
+use crate::delivery::{ReplayInfo, ReplayMedia};
+use crate::domain::clip::Clip;
+use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::recording::RecordingId;
 use crate::packager::{self, MediaError, MediaFile};
 use download::download;
@@ -29,12 +32,27 @@ mod download;
 
 /// Name of a recording as one file.
 const M4A_NAME: &str = "recording.m4a";
+/// Name of the description of a recording.
+const INFO_NAME: &str = "info.json";
 
 /// Services behind `/hls/recordings`.
 pub struct ReplaySide {
     pub media: Arc<dyn ReplayMedia>,
     pub tokens: Arc<NodeTokens>,
     pub cors: Cors,
+}
+
+/// Description of a recording for the holder of a replay token.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    #[serde(flatten)]
+    info: ReplayInfo,
+    /// Part of the recording that the token opens, in seconds; absent if it opens all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clip: Option<Clip>,
+    /// Time at which the token expires.
+    expires_at: UnixMs,
 }
 
 /// Mounts everything below `/hls/recordings`.
@@ -64,22 +82,33 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
     match names.query("name") {
         PLAYLIST_NAME => {
             let token = query.token()?;
-            let text = side.media.playlist(&recording).await?;
+            let clip = side.clip_of(request, &recording, token.as_deref(), query.clip()?);
+            let text = side.media.playlist(&recording, clip).await?;
             // Not cached: the recording can be deleted, and grows when another mixer with a take of it
             // returns.
             let body = token.map_or_else(|| text.clone(), |token| packager::with_token(&text, &token));
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }
         M4A_NAME => {
-            side.admit(request, &recording, query.token()?.as_deref())?;
-            let m4a = side.media.m4a(&recording).await?;
+            let granted = side.admit(request, &recording, query.token()?.as_deref())?.clip;
+            let clip = query.clip()?.unwrap_or(granted);
+            if !granted.contains(&clip) {
+                return Err(TokenError::OutsideClip.into());
+            }
+            let m4a = side.media.m4a(&recording, clip).await?;
             Ok(download(request, side.media.clone(), recording, &m4a))
         }
+        INFO_NAME => {
+            let grant = side.admit(request, &recording, query.token()?.as_deref())?;
+            let info = side.media.info(&recording, grant.clip).await?;
+            let clip = Some(grant.clip).filter(|clip| *clip != Clip::WHOLE);
+            Ok(found("application/json", SECRET).json(Info { info, clip, expires_at: grant.expires_at }))
+        }
         KEY_NAME => {
-            side.admit(request, &recording, query.token()?.as_deref())?;
+            let grant = side.admit(request, &recording, query.token()?.as_deref())?;
             let hint = query.text("n").and_then(|hint| hint.parse().ok()).ok_or(MediaError::NoSuchKey)?;
             let index = query.number("k")?.ok_or(MediaError::NoSuchKey)?;
-            let key = side.media.key(&recording, hint, index).await?;
+            let key = side.media.key(&recording, grant.clip, hint, index).await?;
             Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
         }
         name => {
@@ -95,7 +124,20 @@ impl ReplaySide {
     /// replay token opens, if it can be played.
     pub async fn instead_of(&self, room: &RoomId, token: &str) -> Option<RecordingId> {
         let recording = self.tokens.recording_of(token, room)?;
-        self.media.playlist(&recording).await.is_ok().then_some(recording)
+        self.media.playlist(&recording, Clip::WHOLE).await.is_ok().then_some(recording)
+    }
+
+    /// Returns the clip whose playlist is requested: the one in the query, or the one that the token is for.
+    /// The playlist is public, so an invalid token counts as none.
+    fn clip_of(
+        &self,
+        request: &HttpRequest,
+        recording: &RecordingId,
+        in_query: Option<&str>,
+        asked: Option<Clip>,
+    ) -> Clip {
+        let granted = || self.admit(request, recording, in_query).ok().map(|grant| grant.clip);
+        asked.or_else(granted).unwrap_or(Clip::WHOLE)
     }
 
     /// Checks the token of a request for something that is not encrypted. A client without a valid token
@@ -105,9 +147,10 @@ impl ReplaySide {
         request: &HttpRequest,
         recording: &RecordingId,
         in_query: Option<&str>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<ReplayGrant, ApiError> {
         let token = token_of(request, in_query);
-        let token = token.ok_or_else(|| token_missing("keys and the file of a recording need a replay"))?;
+        let token =
+            token.ok_or_else(|| token_missing("keys, description and file of a recording need a replay"))?;
         let room = self.media.room(recording).map_err(|_| ApiError::from(TokenError::WrongRecording))?;
         Ok(self.tokens.verify_replay(token, recording, &room)?)
     }

@@ -1,7 +1,5 @@
 //! Tests of the replay endpoints: names, tokens and errors.
 
-use std::time::Duration;
-
 use actix_web::{App, test};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,9 +23,18 @@ impl ReplayMedia for OneRecording {
         if recording.as_str() == ID { Ok(room) } else { Err(MediaError::NoSuchRecording) }
     }
 
-    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, MediaError> {
+    async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError> {
+        let stored =
+            r#"{"room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":5,"takes":{},"title":"Tea"}"#;
+        Ok(ReplayInfo::of(recording, &serde_json::from_str(stored).unwrap(), &[], clip))
+    }
+
+    async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError> {
         let text = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=0123456789ab&k=1\"\n";
-        self.room(recording).map(|_| Bytes::from_static(text.as_bytes()))
+        if clip.from.as_secs() > 99 {
+            return Err(MediaError::NoSuchClip);
+        }
+        self.room(recording).map(|_| format!("{text}# from {}\n", clip.from.as_secs_f64()).into())
     }
 
     async fn segment(&self, _: &RecordingId, file: &MediaFile) -> Result<Bytes, MediaError> {
@@ -39,10 +46,10 @@ impl ReplayMedia for OneRecording {
         }
     }
 
-    async fn m4a(&self, recording: &RecordingId) -> Result<Arc<RecordedM4a>, MediaError> {
+    async fn m4a(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<RecordedM4a>, MediaError> {
         let mut file = M4aBuilder::default();
-        file.segment(7, &synth::frames(9, 1)).unwrap();
-        file.silence(Duration::from_secs(1));
+        file.segment(7, &synth::frames(9, 1), clip.from.as_secs()..u64::MAX).unwrap();
+        file.silence(47);
         let started = UnixMs(1_790_000_000_000);
         let file = file.finish(started).unwrap();
         Ok(Arc::new(RecordedM4a { room: self.room(recording)?, started, etag: "state".into(), file }))
@@ -53,17 +60,26 @@ impl ReplayMedia for OneRecording {
         Ok(without_headers(&synth::frames(9, 1)).unwrap())
     }
 
-    async fn key(&self, _: &RecordingId, hint: NonceHint, index: u64) -> Result<[u8; 16], MediaError> {
-        if hint.to_string() == HINT && index == 1 { Ok([7; 16]) } else { Err(MediaError::NoSuchKey) }
+    async fn key(
+        &self,
+        _: &RecordingId,
+        clip: Clip,
+        hint: NonceHint,
+        index: u64,
+    ) -> Result<[u8; 16], MediaError> {
+        let is_used = hint.to_string() == HINT && index == 1 && clip == Clip::WHOLE;
+        if is_used { Ok([7; 16]) } else { Err(MediaError::NoSuchKey) }
     }
 }
 
-/// Returns a listener token and the replay tokens of [`ID`] and of another recording.
-fn tokens() -> [(&'static str, String); 3] {
+/// Returns a listener token, and replay tokens of [`ID`], of another recording, and of a clip of [`ID`].
+fn tokens() -> [(&'static str, String); 4] {
     let (tokens, room) = (node_tokens(Arc::default()).tokens, RoomId::new("demo").unwrap());
-    let replay = |id| tokens.issue_replay(&RecordingId::new(id).unwrap(), &room, now()).token;
+    let replay = |id, clip| tokens.issue_replay(&RecordingId::new(id).unwrap(), &room, clip, now()).token;
     let listener = tokens.issue_listener(&room, None, now()).token;
-    [("listener", listener), ("good", replay(ID)), ("other", replay(OTHER))]
+    let clip = Clip::new(2.0, 5.0).ok();
+    let of_clip = ("clip", replay(ID, clip));
+    [("listener", listener), ("good", replay(ID, None)), ("other", replay(OTHER, None)), of_clip]
 }
 
 /// Replaces each kind in braces, such as `{good}`, by a token of this kind.
@@ -81,7 +97,7 @@ const OTHER: &str = "0000000000000000";
 #[actix::test]
 async fn replay_token_opens_recording_instead() {
     let (side, room) = (side(), RoomId::new("demo").unwrap());
-    for ((kind, token), wanted) in tokens().iter().zip([None, Some(ID), None]) {
+    for ((kind, token), wanted) in tokens().iter().zip([None, Some(ID), None, Some(ID)]) {
         let instead = side.instead_of(&room, token).await.map(|recording| recording.to_string());
         assert_eq!(instead.as_deref(), wanted, "{kind}");
     }
@@ -143,10 +159,55 @@ async fn replay_files_have_documented_errors() {
 
 #[actix::test]
 async fn replay_playlist_repeats_token_in_keys() {
-    let [.., (_, good), _] = tokens();
+    let [_, (_, good), ..] = tokens();
     let (status, body, caching) = ask(&format!("abcdefgh01234567/index.m3u8?token={good}")).await;
     assert_eq!((status, caching.as_str()), (200, "no-store"));
     assert!(body.contains(&format!("k=1&token={good}\"")), "{body}");
+}
+
+#[actix::test]
+async fn clips_are_served_within_their_token() {
+    let begins = async |query: &str| {
+        let (status, body, _) = ask(&format!("{ID}/index.m3u8{query}")).await;
+        assert_eq!(status, 200, "{body}");
+        body.rsplit(' ').next().unwrap().trim().to_owned()
+    };
+    assert_eq!(begins("").await, "0");
+    assert_eq!(begins("?from=1.5&to=3").await, "1.5");
+    assert_eq!(begins("?token={clip}").await, "2");
+    assert_eq!(begins("?token=x").await, "0");
+    for (path, status, code) in [
+        ("index.m3u8?from=3&to=2", 400, "invalid_query"),
+        ("index.m3u8?from=-3", 400, "invalid_query"),
+        ("index.m3u8?from=100", 400, "invalid_query"),
+        ("recording.m4a?token={good}&from=x", 400, "invalid_query"),
+        ("recording.m4a?token={clip}&from=1&to=3", 403, "token_wrong_room"),
+        ("recording.m4a?token={clip}&from=3", 403, "token_wrong_room"),
+        ("enc.key?n=0123456789ab&k=1&token={clip}", 404, "key_not_found"),
+    ] {
+        let (got, body, _) = ask(&format!("{ID}/{path}")).await;
+        assert!(got == status && body.contains(code), "{path}: {got} {body}");
+    }
+    let length = async |query: &str| ask(&format!("{ID}/recording.m4a?{query}")).await.1.len();
+    let (whole, clip) = (length("token={good}").await, length("token={clip}").await);
+    assert!(clip < whole, "{clip} of {whole} characters");
+    assert_eq!(length("token={good}&from=2").await, clip);
+    assert_eq!(length("token={clip}&from=2&to=5").await, clip);
+}
+
+#[actix::test]
+async fn description_needs_replay_token() {
+    assert_eq!(ask(&format!("{ID}/info.json")).await.0, 401);
+    assert_eq!(ask(&format!("{ID}/info.json?token={{listener}}")).await.0, 403);
+    let told = async |token: &str| {
+        let (status, body, caching) = ask(&format!("{ID}/info.json?token={{{token}}}")).await;
+        assert_eq!((status, caching.as_str()), (200, "no-store"), "{body}");
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()
+    };
+    let whole = told("good").await;
+    assert_eq!((whole["title"].as_str(), whole["roomId"].as_str()), (Some("Tea"), Some("demo")));
+    assert!(whole["clip"].is_null() && whole["expiresAt"].is_u64(), "{whole}");
+    assert_eq!(told("clip").await["clip"], serde_json::json!({ "from": 2.0, "to": 5.0 }));
 }
 
 #[actix::test]

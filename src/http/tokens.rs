@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channel::Identity;
-use crate::auth::{Claims, IssuedToken, Role, Secrets, TokenError, Tokens};
+use crate::auth::{Claims, IssuedToken, ReplayGrant, Role, Secrets, TokenError, Tokens};
 use crate::clock::Clock;
+use crate::domain::clip::Clip;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
@@ -60,13 +61,13 @@ impl NodeTokens {
         token: &str,
         recording: &RecordingId,
         room: &RoomId,
-    ) -> Result<(), TokenError> {
+    ) -> Result<ReplayGrant, TokenError> {
         self.tokens.verify_replay(token, recording, room, self.clock.wall())
     }
 
     /// Returns the recording of this room that a valid replay token opens.
     pub fn recording_of(&self, token: &str, room: &RoomId) -> Option<RecordingId> {
-        self.tokens.recording_of(token, room, self.clock.wall()).ok()
+        self.tokens.replay_grant(token, room, self.clock.wall()).ok().map(|grant| grant.recording)
     }
 
     /// Issues a token for playlists, media and keys of one room, which was created at `created_at`.
@@ -81,9 +82,15 @@ impl NodeTokens {
         self.tokens.issue_named_listener(id, name, room, Some(created_at), now)
     }
 
-    /// Issues a token for playlist, media and keys of one recording.
-    pub fn replay(&self, recording: &RecordingId, room: &RoomId, now: UnixMs) -> IssuedToken {
-        self.tokens.issue_replay(recording, room, now)
+    /// Issues a token for playlist, media and keys of one recording, or only of a clip of it.
+    pub fn replay(
+        &self,
+        recording: &RecordingId,
+        room: &RoomId,
+        clip: Option<Clip>,
+        now: UnixMs,
+    ) -> IssuedToken {
+        self.tokens.issue_replay(recording, room, clip, now)
     }
 
     /// Issues a token with which `user` may speak in one room, which was created at `created_at`.

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::domain::events::{Cursor, EventId, EventRecord, EventType, expired};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::keys;
+use crate::domain::recording_details::RoomEvent;
 use crate::store::{KeyValue, Revision, StoreError, Txn, TxnOutcome};
 
 use super::{RoomError, RoomService, StoreCopy, now};
@@ -94,6 +95,13 @@ impl LedgerEvent {
         let EventRecord { kind, time, .. } = record;
         Some(Self { id, cursor, key: entry.key.clone(), room, kind, time, json })
     }
+
+    /// Returns the event with its data; `None` if this version does not know its type.
+    fn parsed(&self) -> Option<RoomEvent> {
+        let kind = EventType::parse(&self.kind)?;
+        let mut public: Value = serde_json::from_slice(&self.json).ok()?;
+        Some(RoomEvent { kind, time: self.time, data: public["data"].take() })
+    }
 }
 
 impl EventFilter {
@@ -135,6 +143,15 @@ impl Ledger {
         let events = self.lock();
         let newest = events.all.values().rev().take(EXAMINED);
         newest.filter(|event| filter.takes(event)).take(limit).cloned().collect()
+    }
+
+    /// Returns the events of a room that are kept, in order. Events of unknown types are left out.
+    pub fn of_room(&self, room: &RoomId) -> Vec<RoomEvent> {
+        let kept: Vec<_> = {
+            let events = self.lock();
+            events.all.values().filter(|event| event.room == *room).cloned().collect()
+        };
+        kept.iter().filter_map(|event| event.parsed()).collect()
     }
 
     /// Returns the event at a cursor, if it is kept.

@@ -20,6 +20,7 @@ use crate::domain::room::RoomWrite;
 use crate::domain::view::{RoomView, StoredValue};
 use crate::store::{KeyValue, Revision, Store, Txn, TxnOutcome};
 
+use super::ledger::Ledger;
 use super::txn::{self, RoomRead};
 use super::{Directory, READ_YOUR_WRITES, Room, RoomError, RoomService, now};
 
@@ -172,21 +173,23 @@ impl Recordings {
         due
     }
 
-    /// Writes the event `recording_ready` of a recording, at most once. Writes nothing if the recording or
-    /// the state of its room has changed since they were read; the event is then still due.
+    /// Writes the event `recording_ready` of a recording and its details, at most once. Writes nothing if the
+    /// recording or the state of its room has changed since they were read, or the ledger is not listed yet;
+    /// the event is then still due.
     ///
     /// # Errors
     /// An error of the store.
-    pub async fn report_ready(&self, known: &KnownRecording) -> Result<(), RoomError> {
+    pub async fn report_ready(&self, known: &KnownRecording, ledger: &Ledger) -> Result<(), RoomError> {
         let KnownRecording { id, recording } = known;
         let (key, live) = (keys::recording(id), keys::room(&recording.room, RoomPart::LiveMeta));
         let (view, is_alive) = self.surroundings(recording);
-        if !recording.is_to_be_reported(id, &view, is_alive) {
+        if !recording.is_to_be_reported(id, &view, is_alive) || ledger.state().borrow().revision.is_none() {
             return Ok(());
         }
+        let reported = recording.value.clone().reported(&view, &ledger.of_room(&recording.room));
         let on_air = view.live.as_ref().map_or(0, |live| live.mod_revision);
         let txn = Txn::new().when(&key, recording.mod_revision).when(live, on_air);
-        let txn = txn.put(&key, txn::json(&recording.value.clone().reported()));
+        let txn = txn.put(&key, txn::json(&reported));
         let event = events::recording_ready(id, recording);
         let txn = txn::with_events(txn, &recording.room, vec![event]);
         if let TxnOutcome::Committed(revision) = self.store.txn(txn).await? {

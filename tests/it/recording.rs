@@ -12,6 +12,7 @@ use crate::faults::disk::SmallDisk;
 use crate::rooms::{node_on_etcd, tuned_in};
 use crate::support::etcd::Etcd;
 use crate::support::node::{Node, request, signal, until_gone};
+use crate::support::pages::{Pages, tone};
 use crate::support::studio::Studio;
 use crate::support::until;
 
@@ -90,6 +91,8 @@ async fn recorded_room_can_be_replayed() {
     assert_eq!(replay(&node, &id, "recording.m4a", "").await.code(), "token_missing");
     let listener = format!("?token={}", target.token);
     assert_eq!(replay(&node, &id, "recording.m4a", &listener).await.code(), "token_wrong_audience");
+
+    clips(&node, &id, &token, &file).await;
 
     // The listener token gets no key of the recording, and the replay token no key of the live room.
     let key = list.split("URI=\"").nth(1).unwrap().split('"').next().unwrap().split("&token").next().unwrap();
@@ -225,6 +228,129 @@ async fn moved_room_continues_its_recording() {
     mixers[first].run();
     mixers[first].ready().await;
     until("the other one removes its data", async || !folder(&mixers[first]).exists()).await;
+}
+
+#[actix::test]
+async fn replay_page_plays_chapters_and_clips() {
+    let node = Node::start(&[("recording.mode", "always"), ("hls.segment_ms", "500")]).await;
+    node.room_on_air(ROOM).await;
+    let (url, title) = (format!("{}/api/rooms/{ROOM}", node.api), json!({ "title": "Tea & talk" }));
+    let titled = request("PATCH", &url, &[], Some(title)).await;
+    assert_eq!(titled.status, 200, "{titled:?}");
+    let scratch = tempfile::tempdir().unwrap();
+    let wav = tone(scratch.path(), 440).await;
+    let invited = node.post(&format!("/api/rooms/{ROOM}/users"), json!({ "role": "host" })).await.json();
+    let mut pages = Pages::start().await;
+    let ann = json!({ "url": invited["inviteUrl"], "wav": wav, "displayName": "Ann" });
+    pages.ask("ann", "open", ann).await;
+    pages.connected("ann").await;
+    let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
+    listener.hear(Duration::from_secs(6)).await.unwrap();
+    let id = recorded(&node).await.expect("recorded without a request");
+    until("the ledger has the anchor", async || {
+        let page = node.get("/api/events?type=anchor_joined").await.json();
+        page["events"].as_array().is_some_and(|events| !events.is_empty())
+    })
+    .await;
+    assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
+    drop(listener);
+    pages.ask("ann", "close", json!({})).await;
+    ready(&node, &id).await;
+    let known = node.get(&format!("/api/recordings/{id}")).await.json()["recording"].clone();
+    assert_eq!((&known["title"], &known["chapters"][0]["title"]), (&json!("Tea & talk"), &json!("Ann")));
+    assert_eq!(known["anchors"][0]["displayName"], "Ann", "{known}");
+    assert!(known["anchors"][0]["visits"][0]["leftAt"].is_u64(), "{known}");
+
+    let issued = node.post(&format!("/api/recordings/{id}/token"), json!({})).await.json();
+    let url = issued["replayUrl"].as_str().unwrap();
+    for (name, hands) in [("phone", "touch"), ("desk", "mouse")] {
+        pages.ask(name, "open", json!({ "url": url, "hands": hands })).await;
+        shows(&mut pages, name, "#title", "Tea & talk").await;
+        shows(&mut pages, name, "#anchors", "AAnn").await;
+        assert_eq!(pages.ask(name, "fit", json!({})).await, json!({ "wide": 0, "small": [] }), "{name}");
+        until_plays(&mut pages, name).await;
+    }
+    pages.ask("phone", "close", json!({})).await;
+    pages.ask("desk", "keys", json!({ "target": "#seek", "keys": ["End"] })).await;
+    shows(&mut pages, "desk", "#left", "−0:00").await;
+    until_plays(&mut pages, "desk").await;
+
+    // A link to a clip stops at its end, and a token for a clip opens nothing else.
+    pages.ask("desk", "go", json!({ "to": "about:blank" })).await;
+    pages.ask("desk", "go", json!({ "to": format!("{url}&from=2&to=4") })).await;
+    shows(&mut pages, "desk", "#part-text", "You hear 0:02 to 0:04").await;
+    pages.ask("desk", "press", json!({ "target": "#play" })).await;
+    shows(&mut pages, "desk", "#pill-text", "At the end").await;
+    shows(&mut pages, "desk", "#position", "0:04").await;
+    pages.ask("desk", "press", json!({ "target": "#whole" })).await;
+    shows(&mut pages, "desk", "#kind", "Recording").await;
+    let part = json!({ "from": 1, "to": 3 });
+    let issued = node.post(&format!("/api/recordings/{id}/token"), part).await.json();
+    pages.ask("desk", "go", json!({ "to": "about:blank" })).await;
+    pages.ask("desk", "go", json!({ "to": issued["replayUrl"] })).await;
+    shows(&mut pages, "desk", "#part-text", "You hear 0:01 to 0:03").await;
+    let whole = pages.ask("desk", "text", json!({ "target": "#whole" })).await;
+    assert!(!whole.is_string(), "the token opens only the clip: {whole}");
+    pages.ask("desk", "press", json!({ "target": "#play" })).await;
+    shows(&mut pages, "desk", "#pill-text", "At the end").await;
+    shows(&mut pages, "desk", "#position", "0:03").await;
+    let state = pages.ask("desk", "state", json!({})).await;
+    assert_eq!(state["errors"], json!([]), "{state}");
+}
+
+/// Waits until the tone of the recording is heard. The recording is short, so it may have to be started
+/// again.
+async fn until_plays(pages: &mut Pages, name: &str) {
+    let pages = tokio::sync::Mutex::new(pages);
+    until(&format!("{name} plays"), async || {
+        let mut pages = pages.lock().await;
+        if pages.ask(name, "text", json!({ "target": "#pill-text" })).await != "Playing" {
+            pages.ask(name, "press", json!({ "target": "#play" })).await;
+        }
+        let heard = pages.ask(name, "analyse", json!({ "hz": [440], "ms": 1000 })).await;
+        heard["hears"]["440"] == true
+    })
+    .await;
+}
+
+/// Waits until the element of a page shows this text.
+async fn shows(pages: &mut Pages, name: &str, target: &str, text: &str) {
+    let pages = tokio::sync::Mutex::new(pages);
+    until(&format!("{name} shows {text} in {target}"), async || {
+        let shown = pages.lock().await.ask(name, "text", json!({ "target": target })).await;
+        shown.as_str().is_some_and(|shown| shown.starts_with(text))
+    })
+    .await;
+}
+
+/// Checks the clip from 2 s to 4 s of a recording. `file`: its M4A file.
+async fn clips(node: &Node, id: &str, token: &str, file: &[u8]) {
+    const FRAMES: usize = 94;
+    let of = |query: &str| format!("{}?{query}", m4a_url(node, id));
+    let range = "from=2&to=4";
+    let clip = request("GET", &of(&format!("{range}&token={token}")), &[], None).await;
+    assert_eq!(clip.status, 200, "{:?}", clip.headers);
+    assert!(clip.body.len() < file.len(), "{} of {} bytes", clip.body.len(), file.len());
+    let heard = decoded_from(&of(&format!("{range}&token={token}")));
+    assert!(heard.pcm.len().abs_diff(FRAMES * 1024) <= 1024, "{} samples", heard.pcm.len());
+    assert!(heard.level(440.0) > 0.03, "{}", heard.level(440.0));
+    let list = replay(node, id, "index.m3u8", &format!("?{range}")).await.text();
+    let listed = listed(&list);
+    assert!((2.0..6.0).contains(&listed) && list.ends_with("#EXT-X-ENDLIST\n"), "{listed} s: {list}");
+    let played = decoded_from(&format!("{}/hls/recordings/{id}/index.m3u8?{range}&token={token}", node.hls));
+    assert!((played.pcm.len() as f64 / 48_000.0 - listed).abs() < 0.3, "{} samples", played.pcm.len());
+
+    let part = json!({ "from": 2, "to": 4 });
+    let issued = node.post(&format!("/api/recordings/{id}/token"), part).await.json();
+    let token = issued["token"].as_str().unwrap();
+    assert!(issued["replayUrl"].as_str().unwrap().ends_with(&format!("/replay/{id}#token={token}")));
+    assert_eq!(request("GET", &of(&format!("token={token}")), &[], None).await.body, clip.body);
+    let wider = request("GET", &of(&format!("from=1&to=4&token={token}")), &[], None).await;
+    assert_eq!((wider.status, wider.code()), (403, "token_wrong_room".into()));
+    let own = replay(node, id, "index.m3u8", &format!("?token={token}")).await.text();
+    assert_eq!(self::listed(&own), listed, "{own}");
+    assert_eq!(replay(node, id, "index.m3u8", "?from=9000").await.code(), "invalid_query");
+    assert_eq!(replay(node, id, "info.json", "").await.code(), "token_missing");
 }
 
 /// Starts a recording of the room and returns its id.

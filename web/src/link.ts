@@ -32,6 +32,11 @@ export class Link {
     return this.parameters.get('pin') ?? '';
   }
 
+  /** Returns another parameter of the link. */
+  get(name: string): string | null {
+    return this.parameters.get(name);
+  }
+
   /** Removes a refused token, so that a reload requests a new one in open mode. */
   forgetToken(): void {
     this.parameters.delete('token');

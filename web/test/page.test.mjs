@@ -38,6 +38,13 @@ test('the token leaves the address and survives a reload', () => {
   assert.equal(open('').token, 'newer');
 });
 
+test('a link keeps its other parameters', () => {
+  const { open } = tab('/replay/0123456789abcdef');
+  assert.equal(open('#token=mine&t=90').get('t'), '90');
+  assert.equal(open('').get('t'), '90', 'after a reload');
+  assert.equal(open('').get('from'), null);
+});
+
 test('another tab or room has no token', () => {
   tab('/listen/demo').open('#token=mine');
   assert.equal(tab('/listen/demo').open('').token, '');

@@ -11,3 +11,4 @@ export * from '../src/speak/words';
 export * from '../src/listen/words';
 export * from '../src/reference/document';
 export { duration, needsAttention } from '../src/dashboard/data';
+export * from '../src/replay/words';

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::handover::outgoing_mixer;
 use super::ids::{InvalidName, ModuleId, Nonce, RoomId, UnixMs};
+use super::profile::Title;
+use super::recording_details::{RecordingDetails, RoomEvent};
 use super::room::{Admission, RoomWrite};
 use super::view::RoomView;
 
@@ -54,6 +56,12 @@ pub struct Recording {
     pub nonce: Nonce,
     pub room_created_at: UnixMs,
     pub started_at: UnixMs,
+    /// Title of the room: the last one of the broadcast, if the room still existed when it became ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<Title>,
+    /// Anchors and chapters; empty until the event `recording_ready` is written.
+    #[serde(default)]
+    pub details: RecordingDetails,
     /// Time at which the removal was requested. The key is deleted once no mixer has data of the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
@@ -214,6 +222,10 @@ pub fn automatic(view: &RoomView, mode: RecordingMode, id: RecordingId) -> Optio
     none.then(|| RecordingRequest { id, nonce: live.nonce.clone(), since: live.created_at, stopped_at: None })
 }
 
+fn title_of(view: &RoomView) -> Option<Title> {
+    view.meta.as_ref().and_then(|meta| meta.profile.title.clone())
+}
+
 /// Returns true if the room is assigned to this mixer, or this mixer publishes it until its successor
 /// produces.
 pub fn is_mixed_by(view: &RoomView, me: &ModuleId) -> bool {
@@ -239,11 +251,20 @@ pub fn duty(me: &ModuleId, id: &RecordingId, known: Option<&Recording>, view: &R
 }
 
 impl Recording {
-    /// Creates a recording without takes.
-    pub fn new(room: RoomId, room_created_at: UnixMs, request: &RecordingRequest) -> Self {
+    /// Creates a recording without takes. `view`: the recorded room.
+    pub fn new(room: RoomId, view: &RoomView, request: &RecordingRequest) -> Self {
         let (nonce, started_at) = (request.nonce.clone(), request.since);
-        let takes = BTreeMap::new();
-        Self { room, nonce, room_created_at, started_at, deleted_at: None, unreported: true, takes }
+        Self {
+            room,
+            nonce,
+            room_created_at: view.meta.as_ref().map_or(UnixMs(0), |meta| meta.created_at),
+            started_at,
+            title: title_of(view),
+            details: RecordingDetails::default(),
+            deleted_at: None,
+            unreported: true,
+            takes: BTreeMap::new(),
+        }
     }
 
     /// Returns the recording with this take of a mixer.
@@ -292,9 +313,14 @@ impl Recording {
             && self.state(id, view, is_alive) == RecordingState::Ready
     }
 
-    /// Returns the recording, marked as reported by the event `recording_ready`.
-    pub fn reported(self) -> Self {
-        Self { unreported: false, ..self }
+    /// Returns the recording, marked as reported by the event `recording_ready`. `view`: the recorded room;
+    /// `events`: its events, in order.
+    pub fn reported(self, view: &RoomView, events: &[RoomEvent]) -> Self {
+        let ended = self.ended_at().unwrap_or(self.started_at);
+        let details = RecordingDetails::of(events, self.started_at, ended);
+        let same_room = view.meta.as_ref().is_some_and(|meta| meta.created_at == self.room_created_at);
+        let title = if same_room { title_of(view) } else { self.title };
+        Self { unreported: false, title, details, ..self }
     }
 
     /// Returns the time at which the last take was closed; `None` while one may still grow.

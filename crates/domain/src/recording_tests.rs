@@ -1,6 +1,7 @@
 //! Tests of the rules of recordings.
 
 use super::*;
+use crate::events::EventType;
 use crate::keys::{RoomKey, RoomPart};
 
 const META: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/h","createdAt":1}"#;
@@ -48,7 +49,7 @@ fn moved(view: &RoomView, to: &str) -> RoomView {
 
 fn recording(takes: &[(&str, Option<u64>)]) -> Recording {
     let request = RecordingRequest { id: id(), nonce: Nonce("n".into()), since: NOW, stopped_at: None };
-    let new = Recording::new(RoomId::new("demo").unwrap(), UnixMs(1), &request);
+    let new = Recording::new(RoomId::new("demo").unwrap(), &on_air(), &request);
     takes.iter().fold(new, |recording, (name, ended)| {
         recording.with_take(mixer(name), Take { ended_at: ended.map(UnixMs), ..Take::default() })
     })
@@ -156,7 +157,7 @@ fn ready_recordings_are_reported_once() {
     let (open, closed) = (recording(&[("m1", None)]), recording(&[("m1", Some(800))]));
     let over = RoomView::default();
     assert!(!due(&closed, &stopped()) && !due(&open, &over) && due(&closed, &over));
-    assert!(!due(&closed.clone().deleted(NOW), &over) && !due(&closed.reported(), &over));
+    assert!(!due(&closed.clone().deleted(NOW), &over) && !due(&closed.reported(&over, &[]), &over));
     assert!(!due(&recording(&[]), &over), "nothing was recorded");
     let earlier = r#"{
         "room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":2,"takes":{"m1":{"endedAt":9}}
@@ -171,4 +172,22 @@ fn retention_counts_from_last_end() {
     assert!(!expired(&ended, 1000) && expired(&ended, 1001));
     assert!(!expired(&recording(&[("m1", None)]), 5000), "still written");
     assert!(!expired(&ended.deleted(NOW), 5000));
+}
+
+#[test]
+fn reported_recording_has_title_and_chapters() {
+    let meta = META.replace("\"createdAt\":1", "\"createdAt\":1,\"profile\":{\"title\":\"Morning\"}");
+    let room = view(&[(RoomPart::Meta, &meta), (RoomPart::LiveMeta, LIVE)]);
+    let joined = RoomEvent {
+        kind: EventType::AnchorJoined,
+        time: UnixMs(200),
+        data: serde_json::json!({ "userId": "ann", "role": "host", "displayName": "Ann" }),
+    };
+    let ready = recording(&[("m1", Some(60_000))]).reported(&room, std::slice::from_ref(&joined));
+    assert_eq!(ready.title.as_ref().map(|title| title.as_str()), Some("Morning"));
+    assert_eq!((ready.details.chapters[0].title.as_str(), ready.details.anchors.len()), ("Ann", 1));
+    assert!(!ready.unreported);
+    let later = view(&[(RoomPart::Meta, &meta.replace("\"createdAt\":1,", "\"createdAt\":2,"))]);
+    let kept = recording(&[("m1", Some(60_000))]).reported(&later, &[joined]);
+    assert_eq!(kept.title, None, "the title of a later room with the same id does not count");
 }

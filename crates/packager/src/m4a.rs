@@ -1,11 +1,10 @@
-//! A recording as one M4A file (ISO/IEC 14496-12, 14496-14): an index, then the AAC frames of all segments.
-//! Players can seek in it, and an interrupted download can continue.
+//! A recording, or a clip of one, as one M4A file (ISO/IEC 14496-12, 14496-14): an index, then the AAC
+//! frames of all segments. Players can seek in it, and an interrupted download can continue.
 //!
 //! A gap between two segments becomes frames of silence, so a position in the file is the time since its
 //! start. Owns: the layout of the file. Never does: read a segment, decrypt.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use bytes::Bytes;
 use mp4_atom::{
@@ -17,10 +16,8 @@ use super::adts::{self, AdtsError, SILENCE};
 use stentor_domain::ids::{RoomId, UnixMs};
 
 /// Samples per second and per frame, of all frames of the packager.
-const RATE: u32 = 48_000;
-const FRAME: u32 = 1_024;
-/// Longest silence that fills a gap; the rest of a longer gap is left out.
-const LONGEST_GAP: Duration = Duration::from_secs(3_600);
+pub(super) const RATE: u32 = 48_000;
+pub(super) const FRAME: u32 = 1_024;
 /// Seconds from 1904, the epoch of the format, to 1970.
 const EPOCH: u64 = 2_082_844_800;
 /// Bytes of the header of `mdat` with a size of 64 bits.
@@ -75,6 +72,8 @@ struct Chunk {
     /// Media sequence number; `None`: silence.
     segment: Option<u64>,
     frames: u32,
+    /// Number of the segment's bytes before the first frame, without ADTS headers.
+    skipped: u64,
     /// Position in the media data.
     offset: u64,
     bytes: u64,
@@ -86,28 +85,28 @@ pub fn without_headers(adts: &[u8]) -> Result<Bytes, AdtsError> {
 }
 
 impl M4aBuilder {
-    /// Adds the frames of a segment, given with their ADTS headers.
-    pub fn segment(&mut self, sequence: u64, adts: &[u8]) -> Result<(), AdtsError> {
-        let sizes = adts::payloads(adts)?.into_iter().map(|frame| frame.len() as u32);
-        self.chunk(Some(sequence), sizes);
+    /// Adds frames of a segment. `adts`: all frames of the segment with their ADTS headers; `frames`: those
+    /// to add, as far as the segment has them.
+    pub fn segment(&mut self, sequence: u64, adts: &[u8], frames: Range<u64>) -> Result<(), AdtsError> {
+        let sizes: Vec<_> = adts::payloads(adts)?.into_iter().map(|frame| frame.len() as u32).collect();
+        let count = |frames: u64| usize::try_from(frames).map_or(sizes.len(), |n| n.min(sizes.len()));
+        let (from, to) = (count(frames.start), count(frames.end));
+        self.chunk(Some(sequence), bytes(&sizes[..from]), &sizes[from..to.max(from)]);
         Ok(())
     }
 
-    /// Adds silence, rounded to whole frames.
-    pub fn silence(&mut self, duration: Duration) {
-        let samples = duration.min(LONGEST_GAP).as_micros() * u128::from(RATE) / 1_000_000;
-        let frames = (samples as usize + FRAME as usize / 2) / FRAME as usize;
-        if frames > 0 {
-            self.chunk(None, std::iter::repeat_n(silence().len() as u32, frames));
-        }
+    /// Adds silent frames.
+    pub fn silence(&mut self, frames: u64) {
+        self.chunk(None, 0, &vec![silence().len() as u32; frames as usize]);
     }
 
-    fn chunk(&mut self, segment: Option<u64>, sizes: impl Iterator<Item = u32>) {
-        let first = self.sizes.len();
+    fn chunk(&mut self, segment: Option<u64>, skipped: u64, sizes: &[u32]) {
+        if sizes.is_empty() {
+            return;
+        }
         self.sizes.extend(sizes);
-        let new = &self.sizes[first..];
-        let bytes = new.iter().map(|size| u64::from(*size)).sum();
-        self.chunks.push(Chunk { segment, frames: new.len() as u32, offset: self.length, bytes });
+        let (frames, bytes) = (sizes.len() as u32, bytes(sizes));
+        self.chunks.push(Chunk { segment, frames, skipped, offset: self.length, bytes });
         self.length += bytes;
     }
 
@@ -214,22 +213,28 @@ impl M4aFile {
     pub fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
         let head = self.head.len() as u64;
         let mut pieces = Vec::new();
-        let mut push = |source: Source, at: u64, bytes: u64| {
+        // `skipped`: bytes of the source before those of the file, which are at `at` in the file.
+        let mut push = |source: Source, skipped: u64, at: u64, bytes: u64| {
             let (from, to) = (range.start.max(at), range.end.min(at + bytes));
             if from < to {
-                pieces.push(Piece { source, range: (from - at) as usize..(to - at) as usize });
+                let of_source = |position: u64| (position - at + skipped) as usize;
+                pieces.push(Piece { source, range: of_source(from)..of_source(to) });
             }
         };
-        push(Source::Known(self.head.clone()), 0, head);
+        push(Source::Known(self.head.clone()), 0, 0, head);
         let begin = range.start.saturating_sub(head);
         let first = self.chunks.partition_point(|chunk| chunk.offset + chunk.bytes <= begin);
         for chunk in self.chunks[first..].iter().take_while(|chunk| head + chunk.offset < range.end) {
             let silent = || Source::Known(silence().repeat(chunk.frames as usize).into());
             let source = chunk.segment.map_or_else(silent, Source::Segment);
-            push(source, head + chunk.offset, chunk.bytes);
+            push(source, chunk.skipped, head + chunk.offset, chunk.bytes);
         }
         pieces
     }
+}
+
+fn bytes(sizes: &[u32]) -> u64 {
+    sizes.iter().map(|size| u64::from(*size)).sum()
 }
 
 /// Returns a frame of silence without its header.
@@ -274,6 +279,7 @@ mod tests {
     use crate::synth;
 
     const STARTED: UnixMs = UnixMs(1_790_000_000_000);
+    const SILENT: u64 = 94;
 
     /// Returns the frames of segment `n`, and a file of three segments with a gap before the last one.
     fn segments() -> [(u64, Vec<u8>); 3] {
@@ -284,9 +290,9 @@ mod tests {
         let mut builder = M4aBuilder::default();
         for (sequence, adts) in segments() {
             if sequence == 30 {
-                builder.silence(Duration::from_secs(2));
+                builder.silence(SILENT);
             }
-            builder.segment(sequence, &adts).unwrap();
+            builder.segment(sequence, &adts, 0..u64::MAX).unwrap();
         }
         builder.finish(STARTED).unwrap()
     }
@@ -314,8 +320,7 @@ mod tests {
         let mut rest = &bytes[..];
         assert_eq!(Ftyp::decode(&mut rest).unwrap().major_brand, b"M4A ".into());
         let moov = Moov::decode(&mut rest).unwrap();
-        let silent = 2 * RATE / FRAME + 1;
-        assert_eq!(moov.mvhd.duration, u64::from(3 * 90 + silent) * 1_024);
+        assert_eq!(moov.mvhd.duration, (3 * 90 + SILENT) * 1_024);
         let stbl = &moov.trak[0].mdia.minf.stbl;
         let StszSamples::Different { sizes } = &stbl.stsz.samples else { panic!("sizes differ") };
         let mut sizes = sizes.iter().map(|size| *size as usize);
@@ -333,17 +338,25 @@ mod tests {
         }
         let of = |adts: &[u8]| adts::payloads(adts).unwrap().iter().map(|f| f.to_vec()).collect::<Vec<_>>();
         let [(_, a), (_, b), (_, c)] = segments();
-        let gap = vec![silence().to_vec(); silent as usize];
+        let gap = vec![silence().to_vec(); SILENT as usize];
         assert_eq!(frames, [of(&a), of(&b), gap, of(&c)].concat());
     }
 
     #[test]
-    fn longest_gaps_are_cut() {
+    fn clip_has_frames_of_its_range() {
+        let [(_, a), (_, b), _] = segments();
         let mut builder = M4aBuilder::default();
-        builder.silence(Duration::from_millis(10));
-        assert!(builder.chunks.is_empty(), "less than half a frame");
-        builder.silence(Duration::from_secs(1_000_000));
-        assert_eq!(builder.sizes.len(), 168_750);
+        builder.segment(7, &a, 80..u64::MAX).unwrap();
+        builder.silence(0);
+        builder.segment(8, &b, 0..3).unwrap();
+        builder.segment(30, &b, 200..u64::MAX).unwrap();
+        let file = builder.finish(STARTED).unwrap();
+        let frames =
+            [&adts::payloads(&a).unwrap()[80..], &adts::payloads(&b).unwrap()[..3]].concat().concat();
+        let whole = read(&file, 0..file.length());
+        assert!(whole.ends_with(&frames), "{} bytes", whole.len());
+        assert_eq!(file.chunks.len(), 2);
+        assert_eq!(read(&file, file.length() - 5..file.length()), frames[frames.len() - 5..]);
     }
 
     proptest! {

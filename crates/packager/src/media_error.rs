@@ -50,4 +50,7 @@ pub enum MediaError {
     /// The node has just started, or no mixer that has a part of the recording answers.
     #[error("the mixers that have this recording do not answer")]
     RecordingUnavailable,
+    /// The clip begins after the end of the recording, or lies in a gap.
+    #[error("nothing was recorded in this range: it is after the end of the recording, or in a gap")]
+    NoSuchClip,
 }

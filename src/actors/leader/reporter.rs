@@ -139,7 +139,7 @@ impl Reporter {
             let mut errors: Vec<_> =
                 reports.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
             for known in ready {
-                let outcome = recordings.report_ready(&known).await;
+                let outcome = recordings.report_ready(&known, service.ledger()).await;
                 errors.extend(outcome.err().map(|error| format!("recording {}: {error}", known.id)));
             }
             errors

@@ -25,6 +25,7 @@ use crate::clock::random_unit;
 use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::recording::{Duty, Recording, RecordingId, RecordingRequest, RecordingWrite, Take, duty};
+use crate::domain::view::RoomView;
 use crate::rooms::RoomError;
 use crate::rooms::recordings::Recordings;
 use crate::spool::{TakeWriter, Written};
@@ -155,8 +156,7 @@ impl RecorderActor {
                         self.record(&request.nonce, span, cx);
                     }
                     _ => {
-                        let created = view.meta.as_ref().map_or(UnixMs(0), |meta| meta.created_at);
-                        self.register(request, created, cx);
+                        self.register(request, view, cx);
                     }
                 }
             }
@@ -172,14 +172,14 @@ impl RecorderActor {
         }
     }
 
-    fn register(&mut self, request: RecordingRequest, created_at: UnixMs, cx: &mut Cx<Self>) {
+    fn register(&mut self, request: RecordingRequest, view: Arc<RoomView>, cx: &mut Cx<Self>) {
         self.busy = true;
         self.reason = "registers its take".into();
         let (recordings, id, room) = (self.recordings.clone(), self.id.clone(), self.room.clone());
         let me = self.context.me.clone();
         let register = async move {
             let decide = |known: Option<&Recording>| {
-                let new = || Recording::new(room.clone(), created_at, &request);
+                let new = || Recording::new(room.clone(), &view, &request);
                 let recording = known.cloned().unwrap_or_else(new);
                 let take = Take { ended_at: None, ..recording.takes.get(&me).copied().unwrap_or_default() };
                 Some(RecordingWrite::Put(recording.with_take(me.clone(), take)))

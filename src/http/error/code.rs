@@ -57,7 +57,7 @@ pub enum Code {
     TokenInvalid,
     /// 401: the token has expired; request a new one.
     TokenExpired,
-    /// 403: the token is for another room or recording.
+    /// 403: the token is for another room or recording, or for another part of the recording.
     TokenWrongRoom,
     /// 403: the token is of the wrong kind: listener tokens are for rooms, replay tokens for recordings.
     TokenWrongAudience,

@@ -196,16 +196,18 @@ pub(super) struct ListenerTokenAnswer {
     pub person_id: String,
 }
 
-/// Answer with a token.
+/// Answer with a replay token.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TokenAnswer {
     /// Always true.
     pub success: bool,
-    /// Token for the playlist, media and keys of the room.
+    /// Token for the playlist, keys and file of the recording.
     pub token: String,
     /// Time at which the token expires.
     pub expires_at: u64,
+    /// Link to the replay page, with the token.
+    pub replay_url: String,
 }
 
 /// Answer to a request that returns no data.

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::api_key::Caller;
+use crate::domain::clip::{Clip, InvalidClip};
 use crate::domain::ids::RoomId;
 use crate::domain::recording::{RecordingId, RecordingState};
+use crate::domain::recording_details::{Chapter, RecordedAnchor};
 use crate::http::error::{ApiError, Code, ErrorBody};
-use crate::http::extract::{QueryOf, RecordingPath, RoomPath};
+use crate::http::extract::{JsonBody, QueryOf, RecordingPath, RoomPath};
 use crate::rooms::now;
 use crate::rooms::recordings::KnownRecording;
 
@@ -47,6 +49,9 @@ pub(super) struct RecordingBody {
     /// Id of the recorded room.
     room_id: String,
     state: RecordingState,
+    /// Title of the room; absent if it had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
     /// Time from which the room was recorded.
     started_at: u64,
     /// Time at which the last mixer closed its part; absent before that.
@@ -61,11 +66,35 @@ pub(super) struct RecordingBody {
     lost_segments: u64,
     /// Mixers that have a part of the recording.
     mixers: Vec<String>,
+    /// Anchors who were in the room during the recording, in the order of their first visit: at most 100,
+    /// with at most 50 visits each. Empty until the event `recording_ready`.
+    anchors: Vec<RecordedAnchor>,
+    /// Chapters, in order. One begins at the start of the recording, and whenever the anchors in the room
+    /// change. Empty until the event `recording_ready`.
+    chapters: Vec<Chapter>,
+    /// URL of the replay page. The link needs a replay token as the fragment `#token=`;
+    /// `POST /api/recordings/{id}/token` returns such a link.
+    replay_url: String,
     /// URL of the recording's playlist, which can be played in the state `ready`.
     hls_url: String,
     /// URL of the recording as one M4A file, which can be downloaded in the state `ready`. The request needs
     /// a replay token, as the parameter `token` or as `Authorization: Bearer`.
     download_url: String,
+}
+
+/// Part of a recording for which a replay token is requested. Without both positions, the token opens all
+/// of the recording.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplayTokenRequest {
+    /// Position in seconds at which the part begins.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    from: Option<f64>,
+    /// Position in seconds at which the part ends.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    to: Option<f64>,
 }
 
 /// Answer with one recording.
@@ -212,16 +241,20 @@ pub(super) async fn delete(api: Data<Api>, id: RecordingPath) -> Result<impl Res
     }
 }
 
-/// Issues a token with which a listener can play one recording.
+/// Issues a token with which a listener can play one recording, or a part of it.
 #[utoipa::path(
     post, path = "/api/recordings/{id}/token", operation_id = "issueReplayToken", tag = "recordings",
     params(("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$")),
+    request_body(content = Option<ReplayTokenRequest>, description = "may be left out"),
     responses(
         (status = 200, body = TokenAnswer, description = "a fresh token"),
-        (status = 400, body = ErrorBody, description = "invalid_recording_id"),
+        (status = 400, body = ErrorBody, description = "invalid_recording_id, invalid_json, invalid_body"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "recording_not_found"),
+        (status = 408, body = ErrorBody, description = "request_timeout"),
+        (status = 413, body = ErrorBody, description = "body_too_large"),
+        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
         (status = 429, body = ErrorBody, description = "token_quota_exceeded (retryable)"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
@@ -231,11 +264,19 @@ pub(super) async fn token(
     api: Data<Api>,
     caller: ReqData<Caller>,
     id: RecordingPath,
+    body: JsonBody<ReplayTokenRequest>,
 ) -> Result<impl Responder, ApiError> {
     let known = known(&api, id.0)?;
+    let clip = match (body.0.from, body.0.to) {
+        (None, None) => None,
+        (Some(from), Some(to)) => Some(Clip::new(from, to).map_err(invalid)?),
+        _ => return Err(ApiError::new(Code::InvalidBody, "a part has both from and to")),
+    };
     charge_token(&api, &caller)?;
-    let issued = api.tokens.replay(&known.id, &known.recording.room, now());
-    Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at: issued.expires_at.0 }))
+    let issued = api.tokens.replay(&known.id, &known.recording.room, clip, now());
+    let replay_url = format!("{}#token={}", replay_url(&api, &known.id), issued.token);
+    let expires_at = issued.expires_at.0;
+    Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at, replay_url }))
 }
 
 fn known(api: &Api, id: RecordingId) -> Result<KnownRecording, ApiError> {
@@ -250,6 +291,14 @@ fn listed(api: &Api) -> Result<(), ApiError> {
     api.recordings.is_complete().then_some(()).ok_or_else(|| ApiError::new(Code::StoreUnavailable, message))
 }
 
+fn invalid(clip: InvalidClip) -> ApiError {
+    ApiError::new(Code::InvalidBody, clip.to_string())
+}
+
+fn replay_url(api: &Api, id: &RecordingId) -> String {
+    format!("{}/replay/{id}", api.hls_base)
+}
+
 fn not_found() -> ApiError {
     ApiError::new(Code::RecordingNotFound, "there is no such recording")
 }
@@ -261,12 +310,16 @@ fn body(api: &Api, known: &KnownRecording) -> RecordingBody {
         recording_id: id.to_string(),
         room_id: recording.room.to_string(),
         state: api.recordings.state(id, recording),
+        title: recording.title.as_ref().map(|title| title.as_str().to_owned()),
         started_at: recording.started_at.0,
         ended_at: recording.ended_at().map(|at| at.0),
         duration_ms: sum(|take| take.duration_ms),
         bytes: sum(|take| take.bytes),
         lost_segments: sum(|take| take.lost),
         mixers: recording.takes.keys().map(ToString::to_string).collect(),
+        anchors: recording.details.anchors.clone(),
+        chapters: recording.details.chapters.clone(),
+        replay_url: replay_url(api, id),
         hls_url: format!("{}/hls/recordings/{id}/index.m3u8", api.hls_base),
         download_url: format!("{}/hls/recordings/{id}/recording.m4a", api.hls_base),
     }

@@ -50,7 +50,7 @@ export class FakeAudio extends EventTarget {
 }
 
 export class FakeHls {
-  static Events = Object.fromEntries(['ERROR', 'FRAG_BUFFERED', 'MEDIA_ENDED', 'LEVEL_LOADED', 'LEVEL_UPDATED'].map((it) => [it, it]));
+  static Events = Object.fromEntries(['ERROR', 'FRAG_BUFFERED', 'MANIFEST_PARSED', 'MEDIA_ENDED', 'LEVEL_LOADED', 'LEVEL_UPDATED'].map((it) => [it, it]));
   static DefaultConfig = { loader: class {} };
   static supported = true;
   static made = [];

@@ -17,6 +17,8 @@ async fn recordings_are_listed_newest_first() {
     assert_eq!((recording["recordingId"].as_str(), recording["state"].as_str()), (Some(ID), Some("ready")));
     assert_eq!((&recording["lostSegments"], &recording["endedAt"]), (&json!(1), &json!(9)));
     assert_eq!(recording["hlsUrl"], format!("https://live.example.org/hls/recordings/{ID}/index.m3u8"));
+    assert_eq!(recording["replayUrl"], format!("https://live.example.org/replay/{ID}"));
+    assert_eq!((&recording["anchors"], &recording["chapters"]), (&json!([]), &json!([])));
     assert!(listed["next"].is_null());
     for query in ["room=other".to_owned(), format!("after={ID}"), "after=aaaaaaaaaaaaaaaa".to_owned()] {
         let none = house.send(Method::GET, &format!("/api/recordings?{query}")).await.json;
@@ -44,6 +46,19 @@ async fn replay_tokens_are_issued_per_recording() {
     let issued = house.post(&format!("/api/recordings/{ID}/token"), Value::Null).await;
     let told = claims(&issued.json["token"]);
     assert_eq!((issued.status, &told["role"], &told["recordingId"]), (200, &json!("replay"), &json!(ID)));
+    let url =
+        format!("https://live.example.org/replay/{ID}#token={}", issued.json["token"].as_str().unwrap());
+    assert_eq!((&told["clip"], issued.json["replayUrl"].as_str()), (&Value::Null, Some(url.as_str())));
+    let clip = house.post(&format!("/api/recordings/{ID}/token"), json!({ "from": 90, "to": 92.5 })).await;
+    assert_eq!(claims(&clip.json["token"])["clip"], json!({ "from": 90.0, "to": 92.5 }));
+    for body in [
+        json!({ "from": 2, "to": 1 }),
+        json!({ "from": -1, "to": 1 }),
+        json!({ "from": 2 }),
+        json!({ "at": 2 }),
+    ] {
+        house.post(&format!("/api/recordings/{ID}/token"), body).await.refused(400, "invalid_body");
+    }
     let unknown = house.post("/api/recordings/aaaaaaaaaaaaaaaa/token", Value::Null).await;
     unknown.refused(404, "recording_not_found");
 }

@@ -28,7 +28,8 @@ export function addressesOf(url: string, base: string | undefined): Addresses {
   return { room, playlist: `${channel}index.m3u8`, rewind: `${channel}rewind.m3u8`, channel, plain: `${root}/live/${segment}.aac` };
 }
 
-function parse(url: string, base: string | undefined): URL | null {
+/** Returns the URL, or null if its scheme is neither http nor https. */
+export function parse(url: string, base: string | undefined): URL | null {
   try {
     const known = new URL(url, base);
     return known.protocol === 'https:' || known.protocol === 'http:' ? known : null;

@@ -1,0 +1,197 @@
+//! Clips: parts of a recording. Pure.
+//!
+//! A position in a recording is the time since the start of the recording, including gaps.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::recording_journal::JournalEntry;
+
+/// Largest position that is accepted, in seconds.
+const MOST_SECONDS: f64 = 1e7;
+
+/// Part of a recording, from a position to a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Seconds", into = "Seconds")]
+pub struct Clip {
+    pub from: Duration,
+    pub to: Duration,
+}
+
+/// Form of a clip in JSON, in seconds.
+#[derive(Serialize, Deserialize)]
+struct Seconds {
+    from: f64,
+    to: f64,
+}
+
+/// Error for positions that do not delimit a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("from and to are positions in seconds, such as 90 or 92.5, and from is before to")]
+pub struct InvalidClip;
+
+impl Clip {
+    pub const WHOLE: Self = Self { from: Duration::ZERO, to: Duration::MAX };
+
+    /// Creates a clip from positions in seconds, which are rounded to milliseconds.
+    pub fn new(from: f64, to: f64) -> Result<Self, InvalidClip> {
+        let position = |seconds: f64| {
+            let in_range = (0.0..=MOST_SECONDS).contains(&seconds);
+            in_range.then(|| Duration::from_millis((seconds * 1000.0).round() as u64)).ok_or(InvalidClip)
+        };
+        let (from, to) = (position(from)?, position(to)?);
+        if from < to { Ok(Self { from, to }) } else { Err(InvalidClip) }
+    }
+
+    /// Parses the parameters of a request. An absent `from` is the start of the recording, an absent `to` its
+    /// end. Returns `None` if both are absent.
+    pub fn parse(from: Option<&str>, to: Option<&str>) -> Result<Option<Self>, InvalidClip> {
+        let seconds = |text: &str| {
+            // `parse` alone would also accept a sign, an exponent and words such as `inf`.
+            let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            text.parse::<f64>().ok().filter(|_| plain).ok_or(InvalidClip)
+        };
+        Ok(match (from, to) {
+            (None, None) => None,
+            (Some(from), None) => {
+                Some(Self { to: Duration::MAX, ..Self::new(seconds(from)?, MOST_SECONDS)? })
+            }
+            (from, Some(to)) => Some(Self::new(from.map_or(Ok(0.0), seconds)?, seconds(to)?)?),
+        })
+    }
+
+    /// Returns true if `other` lies within this clip.
+    pub fn contains(&self, other: &Self) -> bool {
+        self.from <= other.from && other.to <= self.to
+    }
+}
+
+impl TryFrom<Seconds> for Clip {
+    type Error = InvalidClip;
+
+    fn try_from(Seconds { from, to }: Seconds) -> Result<Self, InvalidClip> {
+        Self::new(from, to)
+    }
+}
+
+impl From<Clip> for Seconds {
+    fn from(clip: Clip) -> Self {
+        Self { from: clip.from.as_secs_f64(), to: clip.to.as_secs_f64() }
+    }
+}
+
+/// Returns the duration of the gap between two segments; zero if they follow each other.
+pub fn gap(before: &JournalEntry, next: &JournalEntry) -> Duration {
+    if before.sequence + 1 == next.sequence && !next.discontinuity {
+        return Duration::ZERO;
+    }
+    let ended = Duration::from_millis(before.started_at.0) + before.duration();
+    Duration::from_millis(next.started_at.0).saturating_sub(ended)
+}
+
+/// Returns the position of each segment, and that of the end.
+pub fn positions<'a>(segments: impl IntoIterator<Item = &'a JournalEntry>) -> (Vec<Duration>, Duration) {
+    let (mut starts, mut end) = (Vec::new(), Duration::ZERO);
+    let mut before: Option<&JournalEntry> = None;
+    for entry in segments {
+        let start = end + before.map_or(Duration::ZERO, |before| gap(before, entry));
+        starts.push(start);
+        end = start + entry.duration();
+        before = Some(entry);
+    }
+    (starts, end)
+}
+
+/// Returns the position that is heard at a moment: the start of the recording for an earlier one, its end for
+/// a later one.
+pub fn position_of(segments: &[&JournalEntry], moment_ms: u64) -> Duration {
+    let (starts, end) = positions(segments.iter().copied());
+    let later = segments.partition_point(|entry| entry.started_at.0 <= moment_ms);
+    let Some(index) = later.checked_sub(1) else { return Duration::ZERO };
+    let since = Duration::from_millis(moment_ms - segments[index].started_at.0);
+    (starts[index] + since).min(starts.get(later).copied().unwrap_or(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::UnixMs;
+
+    fn entry(sequence: u64, started_ms: u64) -> JournalEntry {
+        JournalEntry {
+            sequence,
+            duration_us: 1_920_000,
+            started_at: UnixMs(started_ms),
+            discontinuity: false,
+            key_index: 0,
+            bytes: 9,
+            file: 1,
+            offset: 0,
+        }
+    }
+
+    fn seconds(from: f64, to: f64) -> Clip {
+        Clip::new(from, to).unwrap()
+    }
+
+    #[test]
+    fn parameters_delimit_a_clip() {
+        let parsed = |from, to| Clip::parse(from, to).unwrap();
+        assert_eq!(parsed(None, None), None);
+        assert_eq!(parsed(Some("1.5"), Some("2")), Some(seconds(1.5, 2.0)));
+        assert_eq!(parsed(None, Some("2")), Some(seconds(0.0, 2.0)));
+        assert_eq!(parsed(Some("0"), None), Some(Clip::WHOLE));
+        for (from, to) in [
+            ("2", "2"),
+            ("3", "2"),
+            ("-1", "2"),
+            ("+1", "2"),
+            ("1e0", "2"),
+            ("inf", "2"),
+            ("NaN", "2"),
+            ("", "2"),
+            ("1.2.3", "2"),
+            ("1", "99999999999999999999"),
+            ("0.0001", "0.0004"),
+        ] {
+            assert_eq!(Clip::parse(Some(from), Some(to)), Err(InvalidClip), "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn json_form_is_in_seconds() {
+        let clip: Clip = serde_json::from_str(r#"{"from":90,"to":92.5}"#).unwrap();
+        assert_eq!(clip, seconds(90.0, 92.5));
+        assert_eq!(serde_json::to_string(&clip).unwrap(), r#"{"from":90.0,"to":92.5}"#);
+        assert!(serde_json::from_str::<Clip>(r#"{"from":2,"to":1}"#).is_err());
+    }
+
+    #[test]
+    fn clip_contains_its_parts_only() {
+        let clip = seconds(10.0, 20.0);
+        assert!(clip.contains(&clip) && clip.contains(&seconds(12.0, 13.0)) && Clip::WHOLE.contains(&clip));
+        assert!(!clip.contains(&seconds(9.0, 13.0)) && !clip.contains(&seconds(12.0, 21.0)));
+        assert!(!clip.contains(&Clip::WHOLE));
+    }
+
+    #[test]
+    fn positions_count_gaps() {
+        let segments = [entry(1, 1_000), entry(2, 2_920), entry(5, 10_000)];
+        let (starts, end) = positions(&segments);
+        let expected = [0, 1_920, 9_000].map(Duration::from_millis);
+        assert_eq!((starts, end), (expected.to_vec(), Duration::from_millis(10_920)));
+    }
+
+    #[test]
+    fn moments_have_positions() {
+        let segments = [entry(1, 1_000), entry(2, 2_920), entry(5, 10_000)];
+        let segments: Vec<_> = segments.iter().collect();
+        let position = |moment| position_of(&segments, moment).as_millis();
+        assert_eq!(
+            [0, 1_000, 3_000, 6_000, 10_500, 99_000].map(position),
+            [0, 0, 2_000, 5_000, 9_500, 10_920]
+        );
+        assert_eq!(position_of(&[], 7), Duration::ZERO);
+    }
+}

@@ -1,0 +1,62 @@
+//! Replay tokens: each opens one recording, or a clip of it.
+//!
+//! Owns: the claims of the recording and of the clip. Never does: know which recordings exist.
+
+use super::tokens::{IssuedToken, Role, Subject, TokenError, Tokens};
+use crate::domain::clip::Clip;
+use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::recording::RecordingId;
+
+/// Rights of the holder of a replay token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayGrant {
+    pub recording: RecordingId,
+    /// Part of the recording that the token opens.
+    pub clip: Clip,
+    pub expires_at: UnixMs,
+}
+
+impl Tokens {
+    /// Issues a token for one listener of a recording of `room`, or only of a clip of it. It opens nothing
+    /// else.
+    pub fn issue_replay(
+        &self,
+        recording: &RecordingId,
+        room: &RoomId,
+        clip: Option<Clip>,
+        now: UnixMs,
+    ) -> IssuedToken {
+        let random = uuid::Uuid::new_v4().to_string();
+        let subject = Subject { id: &random, name: None };
+        self.issue_named(Role::Replay, subject, room, None, Some((recording, clip)), self.listener_ttl, now)
+    }
+
+    /// Verifies the token of a listener of this recording of `room`.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify), or [`TokenError::WrongRecording`].
+    pub fn verify_replay(
+        &self,
+        token: &str,
+        recording: &RecordingId,
+        room: &RoomId,
+        now: UnixMs,
+    ) -> Result<ReplayGrant, TokenError> {
+        let grant = self.replay_grant(token, room, now)?;
+        if grant.recording == *recording { Ok(grant) } else { Err(TokenError::WrongRecording) }
+    }
+
+    /// Returns what a replay token of this room opens.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify), or [`TokenError::WrongRecording`].
+    pub fn replay_grant(&self, token: &str, room: &RoomId, now: UnixMs) -> Result<ReplayGrant, TokenError> {
+        let claims = self.verify(Role::Replay, token, room, now)?;
+        let recording = claims.recording.and_then(|id| RecordingId::new(&id).ok());
+        let recording = recording.ok_or(TokenError::WrongRecording)?;
+        // A limit that is not understood must not open the whole recording.
+        let clip = claims.clip.map_or(Ok(Clip::WHOLE), serde_json::from_value);
+        let clip = clip.map_err(|_| TokenError::Malformed)?;
+        Ok(ReplayGrant { recording, clip, expires_at: claims.grant.expires_at })
+    }
+}

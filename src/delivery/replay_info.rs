@@ -1,0 +1,125 @@
+//! Description of a recording for its listeners: the anchors and chapters with their positions.
+
+use serde::Serialize;
+
+use crate::domain::clip::{Clip, position_of, positions};
+use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::profile::Title;
+use crate::domain::recording::{Recording, RecordingId};
+use crate::domain::recording_details::Visit;
+use crate::domain::recording_journal::JournalEntry;
+use crate::domain::roles::RoomRole;
+use crate::packager::cut;
+
+/// Description of a recording. Positions are in seconds. It contains no user ids, because listeners must not
+/// learn them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayInfo {
+    pub recording_id: RecordingId,
+    pub room_id: RoomId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<Title>,
+    /// Time of the first recorded sample.
+    pub started_at: UnixMs,
+    /// Position of the end.
+    pub duration: f64,
+    pub anchors: Vec<InfoAnchor>,
+    pub chapters: Vec<InfoChapter>,
+    /// Parts that were not recorded. The file contains silence there; the playlist skips them.
+    pub gaps: Vec<Clip>,
+    /// Position at which the playlist of the clip begins, which is the start of a segment.
+    pub listed_from: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InfoAnchor {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    pub role: RoomRole,
+    /// Parts of the recording in which the anchor was in the room.
+    pub visits: Vec<Clip>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InfoChapter {
+    /// Position at which the chapter begins.
+    pub at: f64,
+    pub title: String,
+}
+
+impl ReplayInfo {
+    /// Describes a recording that has these segments, for a listener of this clip.
+    pub fn of(id: &RecordingId, recording: &Recording, segments: &[&JournalEntry], clip: Clip) -> Self {
+        let position = |moment: UnixMs| position_of(segments, moment.0);
+        let visit = |Visit { joined_at, left_at }: &Visit| Clip {
+            from: position(*joined_at),
+            to: position(*left_at),
+        };
+        let anchors = recording.details.anchors.iter().map(|anchor| InfoAnchor {
+            display_name: anchor.display_name.clone(),
+            role: anchor.role,
+            visits: anchor.visits.iter().map(visit).collect(),
+        });
+        let chapters = recording.details.chapters.iter().map(|chapter| InfoChapter {
+            at: position(chapter.started_at).as_secs_f64(),
+            title: chapter.title.clone(),
+        });
+        let (starts, duration) = positions(segments.iter().copied());
+        let ends = segments.iter().zip(&starts).map(|(entry, start)| *start + entry.duration());
+        let gaps = ends.clone().zip(starts.iter().skip(1)).filter(|(end, next)| end < *next);
+        let listed = cut(segments, clip).into_iter().find(|part| !part.frames.is_empty());
+        Self {
+            recording_id: id.clone(),
+            room_id: recording.room.clone(),
+            title: recording.title.clone(),
+            started_at: segments.first().map_or(recording.started_at, |entry| entry.started_at),
+            duration: duration.as_secs_f64(),
+            anchors: anchors.collect(),
+            chapters: chapters.collect(),
+            gaps: gaps.map(|(from, to)| Clip { from, to: *to }).collect(),
+            listed_from: listed.map_or(0.0, |part| starts[part.segment].as_secs_f64()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(sequence: u64, started_at: u64) -> JournalEntry {
+        JournalEntry {
+            sequence,
+            duration_us: 2_000_000,
+            started_at: UnixMs(started_at),
+            discontinuity: false,
+            key_index: 0,
+            bytes: 9,
+            file: 1,
+            offset: 0,
+        }
+    }
+
+    #[test]
+    fn info_has_positions_and_no_user_ids() {
+        let stored = r#"{"room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":999000,"takes":{},
+            "title":"Tea",
+            "details":{"anchors":[{"userId":"ann-id","displayName":"Ann","role":"host",
+            "visits":[{"joinedAt":5,"leftAt":1003000}]}],"chapters":[{"startedAt":999000,"title":"Ann"},
+            {"startedAt":1011000,"title":"Bob"}]}}"#;
+        let recording: Recording = serde_json::from_str(stored).unwrap();
+        let segments = [entry(1, 1_000_000), entry(2, 1_002_000), entry(5, 1_010_000)];
+        let segments: Vec<_> = segments.iter().collect();
+        let id = RecordingId::random(7);
+        let info = ReplayInfo::of(&id, &recording, &segments, Clip::new(3.0, 12.0).unwrap());
+        let told = serde_json::to_value(&info).unwrap();
+        assert_eq!((info.started_at, info.duration, info.listed_from), (UnixMs(1_000_000), 12.0, 2.0));
+        assert_eq!(told["gaps"], serde_json::json!([{ "from": 4.0, "to": 10.0 }]));
+        assert_eq!(told["anchors"][0]["visits"], serde_json::json!([{ "from": 0.0, "to": 3.0 }]));
+        assert_eq!(info.chapters.iter().map(|chapter| chapter.at).collect::<Vec<_>>(), [0.0, 11.0]);
+        assert!(!told.to_string().contains("ann-id"), "{told}");
+        let none = ReplayInfo::of(&id, &recording, &[], Clip::WHOLE);
+        assert_eq!((none.duration, none.listed_from), (0.0, 0.0));
+    }
+}

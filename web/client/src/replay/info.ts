@@ -1,0 +1,64 @@
+// Description of a recording, as the server sends it, and its positions. Pure.
+//
+// A position is the time since the start of the recording, in seconds. The media that a browser plays begin with the
+// first listed segment and have no gaps, so their time differs from the position.
+
+/** Part of a recording, in seconds. */
+export interface ReplayRange {
+  from: number;
+  to: number;
+}
+
+/** Description of a recording. */
+export interface ReplayInfo {
+  recordingId: string;
+  roomId: string;
+  /** Title of the room, if it had one. */
+  title?: string;
+  /** Time of the first recorded sample, in milliseconds since the Unix epoch. */
+  startedAt: number;
+  /** Position of the end. */
+  duration: number;
+  /** Anchors who were in the room, and when. */
+  anchors: { displayName?: string; role: string; visits: ReplayRange[] }[];
+  /** Chapters, in order; each lasts until the next one begins. */
+  chapters: { at: number; title: string }[];
+  /** Parts that were not recorded. */
+  gaps: ReplayRange[];
+  /** Position at which the playlist begins. */
+  listedFrom: number;
+  /** Part that the token opens; absent if it opens all of the recording. */
+  clip?: ReplayRange;
+  /** Expiry of the token, in milliseconds since the Unix epoch. */
+  expiresAt: number;
+}
+
+type Listed = Pick<ReplayInfo, 'gaps' | 'listedFrom'>;
+
+/** Returns the gaps within the playlist. */
+const gapsOf = ({ gaps, listedFrom }: Listed): ReplayRange[] => gaps.filter(({ from }) => from >= listedFrom);
+
+/** Converts a position to a time of the media. For a position in a gap, that is the time at which the gap ends. */
+export function mediaTimeOf(info: Listed, position: number): number {
+  const missing = gapsOf(info).map(({ from, to }) => Math.min(Math.max(position - from, 0), to - from));
+  return Math.max(0, position - info.listedFrom - missing.reduce((sum, seconds) => sum + seconds, 0));
+}
+
+/** Converts a time of the media to a position. */
+export function positionAt(info: Listed, mediaTime: number): number {
+  let position = info.listedFrom + mediaTime;
+  for (const { from, to } of gapsOf(info)) if (position >= from) position += to - from;
+  return position;
+}
+
+/** Returns the part of the recording to play: the requested part, limited to what the token opens. */
+export function rangeOf({ duration, clip }: Pick<ReplayInfo, 'duration' | 'clip'>, asked: Partial<ReplayRange> = {}): ReplayRange {
+  const open = { from: clip?.from ?? 0, to: Math.min(clip?.to ?? duration, duration) };
+  const from = Math.max(asked.from ?? open.from, open.from);
+  const to = Math.min(asked.to ?? open.to, open.to);
+  return from < to ? { from, to } : open;
+}
+
+/** Returns the index of the chapter at a position; -1 before the first one. */
+export const chapterAt = (chapters: ReplayInfo['chapters'], position: number): number =>
+  chapters.filter(({ at }) => at <= position + 0.05).length - 1;

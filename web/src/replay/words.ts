@@ -1,0 +1,62 @@
+// Words and times of the replay page. Pure.
+
+import type { ReplayInfo, ReplayRange } from '@stentor/client';
+import { NEEDED } from '../browsers';
+import { timeOf } from '../listen/words';
+import { plain } from '../names';
+
+/** Returns the time that a user has typed, as `75`, `1:15` or `1:02:15`, in seconds; null if it is none. */
+export function secondsOf(text: string): number | null {
+  if (!/^\d{1,5}(:\d{1,2}){0,2}([.,]\d{1,3})?$/.test(text.trim())) return null;
+  const parts = text.trim().replace(',', '.').split(':').map(Number);
+  if (parts.slice(1).some((part) => part >= 60)) return null;
+  return parts.reduce((sum, part) => sum * 60 + part, 0);
+}
+
+/** Returns the range between two typed times, or what is wrong with it. */
+export function rangeIn(from: string, to: string, open: ReplayRange): ReplayRange | string {
+  const [first, last] = [secondsOf(from), secondsOf(to)];
+  if (first === null || last === null) return 'Write a time like 1:15.';
+  if (first >= last) return 'The start must be before the end.';
+  // A time is written in whole seconds, so it may be up to a second beyond the end.
+  if (first < Math.floor(open.from) || last > Math.ceil(open.to)) return `Choose times from ${timeOf(open.from)} to ${timeOf(open.to)}.`;
+  return { from: Math.max(first, open.from), to: Math.min(last, open.to) };
+}
+
+/** Returns the title of a recording: that of the room, or its id. */
+export const titleOf = ({ title, roomId }: Pick<ReplayInfo, 'title' | 'roomId'>): string => plain(title ?? '') || roomId;
+
+/** Returns day, time and duration of a recording. */
+export function about({ startedAt, duration }: Pick<ReplayInfo, 'startedAt' | 'duration'>, locale?: string): string {
+  const day = new Intl.DateTimeFormat(locale, { dateStyle: 'long', timeStyle: 'short' }).format(startedAt);
+  return `${day} · ${lengthOf(duration)}`;
+}
+
+/** Returns a duration in hours and minutes, or in seconds if it is short. */
+export function lengthOf(seconds: number): string {
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  const [hours, rest] = [Math.floor(minutes / 60), minutes % 60];
+  return hours ? `${hours} h${rest ? ` ${rest} min` : ''}` : `${minutes} min`;
+}
+
+/** Returns a position for a screen reader. */
+export const spoken = (position: number, to: number): string => `${timeOf(position)} of ${timeOf(to)}`;
+
+/** Returns the words for the code of a failure. */
+export function failure(code: string): string {
+  return FAILURES[code] ?? 'The recording cannot be played. Ask for a new link.';
+}
+
+const FAILURES: Readonly<Record<string, string>> = {
+  token_missing: 'This page needs a link with a token. Ask for a link to the recording.',
+  token_invalid: 'This link is not valid. Ask for a new one.',
+  token_expired: 'This link has expired. Ask for a new one.',
+  token_wrong_room: 'This link is for another recording.',
+  token_wrong_audience: 'This link is not for a recording. Ask for a link to the recording.',
+  recording_not_found: 'This recording was deleted.',
+  recording_not_ready: 'The broadcast is not over yet. The recording starts here by itself when it is ready.',
+  media_unavailable: 'The recording cannot be reached at the moment. Trying again…',
+  unsupported_browser: `This browser cannot play the recording. It needs ${NEEDED}.`,
+  gone: 'The connection was lost. Connecting again…',
+};
