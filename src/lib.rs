@@ -13,6 +13,7 @@
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
 //! | `ffmpeg` | FFmpeg of a room: command, process, log | `domain`, `process` |
 //! | `spool` | recordings and rewind windows on this node's disk | `domain`, `packager` |
+//! | `storage` | object storage for copies of recordings | `domain`, `tls`, `config` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
 //! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
@@ -49,6 +50,7 @@ pub mod presence;
 pub mod rooms;
 pub mod spool;
 pub mod stage;
+pub mod storage;
 pub mod telemetry;
 pub mod tls;
 pub mod webhooks;

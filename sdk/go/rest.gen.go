@@ -600,6 +600,13 @@ type BansAnswer struct {
 	Success bool `json:"success"`
 }
 
+// Chapter Chapter of a recording.
+type Chapter struct {
+	// StartedAt Time at which the chapter begins. It lasts until the next one begins.
+	StartedAt int64  `json:"startedAt"`
+	Title     string `json:"title"`
+}
+
 // Code Stable error codes. New codes may be added; none changes its meaning.
 type Code string
 
@@ -991,10 +998,33 @@ type Quotas struct {
 	UsersPerRoom nullable.Nullable[int32] `json:"usersPerRoom,omitempty"`
 }
 
+// RecordedAnchor Anchor of a recorded room.
+type RecordedAnchor struct {
+	// DisplayName Name of the user, if known.
+	DisplayName nullable.Nullable[string] `json:"displayName,omitempty"`
+
+	// Role Role of a user in the room.
+	Role RoomRole `json:"role"`
+
+	// UserId Id of the user.
+	UserId string `json:"userId"`
+
+	// Visits Times at which the user was in the room, in order.
+	Visits []Visit `json:"visits"`
+}
+
 // Recording Recording of a broadcast.
 type Recording struct {
+	// Anchors Anchors who were in the room during the recording, in the order of their first visit: at most 100,
+	// with at most 50 visits each. Empty until the event `recording_ready`.
+	Anchors []RecordedAnchor `json:"anchors"`
+
 	// Bytes Size of the recorded media, in bytes.
 	Bytes int64 `json:"bytes"`
+
+	// Chapters Chapters, in order. One begins at the start of the recording, and whenever the anchors in the room
+	// change. Empty until the event `recording_ready`.
+	Chapters []Chapter `json:"chapters"`
 
 	// DownloadUrl URL of the recording as one M4A file, which can be downloaded in the state `ready`. The request needs
 	// a replay token, as the parameter `token` or as `Authorization: Bearer`.
@@ -1019,12 +1049,22 @@ type Recording struct {
 	// RecordingId Id of the recording.
 	RecordingId string `json:"recordingId"`
 
+	// ReplayUrl URL of the replay page. The link needs a replay token as the fragment `#token=`;
+	// `POST /api/recordings/{id}/token` returns such a link.
+	ReplayUrl string `json:"replayUrl"`
+
 	// RoomId Id of the recorded room.
 	RoomId string `json:"roomId"`
 
 	// StartedAt Time from which the room was recorded.
 	StartedAt int64          `json:"startedAt"`
 	State     RecordingState `json:"state"`
+
+	// StoredAt Time at which the copy in object storage was complete; absent before that.
+	StoredAt nullable.Nullable[int64] `json:"storedAt,omitempty"`
+
+	// Title Title of the room; absent if it had none.
+	Title nullable.Nullable[string] `json:"title,omitempty"`
 }
 
 // RecordingAnswer Answer with one recording.
@@ -1055,6 +1095,16 @@ type RecordingsAnswer struct {
 type ReplayRequest struct {
 	// After Cursor of an event; the events after it are delivered again. `0`: all that the ledger keeps.
 	After string `json:"after"`
+}
+
+// ReplayTokenRequest Part of a recording for which a replay token is requested. Without both positions, the token opens all
+// of the recording.
+type ReplayTokenRequest struct {
+	// From Position in seconds at which the part begins.
+	From nullable.Nullable[float64] `json:"from,omitempty"`
+
+	// To Position in seconds at which the part ends.
+	To nullable.Nullable[float64] `json:"to,omitempty"`
 }
 
 // Room State of a room.
@@ -1243,15 +1293,18 @@ type StatsAnswer struct {
 	Success bool `json:"success"`
 }
 
-// TokenAnswer Answer with a token.
+// TokenAnswer Answer with a replay token.
 type TokenAnswer struct {
 	// ExpiresAt Time at which the token expires.
 	ExpiresAt int64 `json:"expiresAt"`
 
+	// ReplayUrl Link to the replay page, with the token.
+	ReplayUrl string `json:"replayUrl"`
+
 	// Success Always true.
 	Success bool `json:"success"`
 
-	// Token Token for the playlist, media and keys of the room.
+	// Token Token for the playlist, keys and file of the recording.
 	Token string `json:"token"`
 }
 
@@ -1383,6 +1436,15 @@ type UsersAnswer struct {
 	Users []User `json:"users"`
 }
 
+// Visit Time of an anchor in the room.
+type Visit struct {
+	// JoinedAt Time at which the anchor joined; may be before the start of the recording.
+	JoinedAt int64 `json:"joinedAt"`
+
+	// LeftAt Time at which the anchor left, at the latest the end of the recording.
+	LeftAt int64 `json:"leftAt"`
+}
+
 // WaitingEvents Room whose events wait for delivery.
 type WaitingEvents struct {
 	// Attempts Failed attempts for that event.
@@ -1477,6 +1539,9 @@ type ListRecordingsParams struct {
 	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// IssueReplayTokenJSONBody defines parameters for IssueReplayToken.
+type IssueReplayTokenJSONBody = ReplayTokenRequest
+
 // ListRoomsParams defines parameters for ListRooms.
 type ListRoomsParams struct {
 	// Status Lists only rooms with this status.
@@ -1512,6 +1577,9 @@ type UpdateKeyJSONRequestBody = UpdateKeyJSONBody
 
 // SetMarkJSONRequestBody defines body for SetMark for application/json ContentType.
 type SetMarkJSONRequestBody = SetMark
+
+// IssueReplayTokenJSONRequestBody defines body for IssueReplayToken for application/json ContentType.
+type IssueReplayTokenJSONRequestBody = IssueReplayTokenJSONBody
 
 // CreateRoomJSONRequestBody defines body for CreateRoom for application/json ContentType.
 type CreateRoomJSONRequestBody = CreateRoomJSONBody
@@ -1714,10 +1782,19 @@ type ClientInterface interface {
 	// Corresponds with GET /api/recordings/{id} (the `GetRecording` operationId).
 	GetRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// IssueReplayToken Issues a token with which a listener can play one recording.
+	// IssueReplayTokenWithBody Issues a token with which a listener can play one recording, or a part of it.
+	//
+	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
-	IssueReplayToken(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	IssueReplayTokenWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// IssueReplayToken Issues a token with which a listener can play one recording, or a part of it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
+	IssueReplayToken(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListRooms Lists the rooms that meet all conditions, ordered by id.
 	//
@@ -2211,11 +2288,30 @@ func (c *Client) GetRecording(ctx context.Context, id string, reqEditors ...Requ
 	return c.Client.Do(req)
 }
 
-// IssueReplayToken Issues a token with which a listener can play one recording.
+// IssueReplayTokenWithBody Issues a token with which a listener can play one recording, or a part of it.
+//
+// Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
-func (c *Client) IssueReplayToken(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewIssueReplayTokenRequest(c.Server, id)
+func (c *Client) IssueReplayTokenWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueReplayTokenRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// IssueReplayToken Issues a token with which a listener can play one recording, or a part of it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
+func (c *Client) IssueReplayToken(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueReplayTokenRequest(c.Server, id, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3294,8 +3390,19 @@ func NewGetRecordingRequest(server string, id string) (*http.Request, error) {
 	return req, nil
 }
 
-// NewIssueReplayTokenRequest constructs an http.Request for the IssueReplayToken method
-func NewIssueReplayTokenRequest(server string, id string) (*http.Request, error) {
+// NewIssueReplayTokenRequest calls the generic IssueReplayToken builder with application/json body
+func NewIssueReplayTokenRequest(server string, id string, body IssueReplayTokenJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewIssueReplayTokenRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewIssueReplayTokenRequestWithBody constructs an http.Request for the IssueReplayToken method, with any body, and a specified content type
+func NewIssueReplayTokenRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -3320,10 +3427,12 @@ func NewIssueReplayTokenRequest(server string, id string) (*http.Request, error)
 		return nil, err
 	}
 
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4560,12 +4669,19 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/recordings/{id} (the `GetRecording` operationId).
 	GetRecordingWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetRecordingResponse, error)
 
-	// IssueReplayTokenWithResponse Issues a token with which a listener can play one recording.
+	// IssueReplayTokenWithBodyWithResponse Issues a token with which a listener can play one recording, or a part of it.
 	//
-	// Returns a wrapper object for the known response body format(s).
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
-	IssueReplayTokenWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error)
+	IssueReplayTokenWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error)
+
+	// IssueReplayTokenWithResponse Issues a token with which a listener can play one recording, or a part of it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
+	IssueReplayTokenWithResponse(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error)
 
 	// ListRoomsWithResponse Lists the rooms that meet all conditions, ordered by id.
 	//
@@ -6617,13 +6733,26 @@ func (c *ClientWithResponses) GetRecordingWithResponse(ctx context.Context, id s
 	return ParseGetRecordingResponse(rsp)
 }
 
-// IssueReplayTokenWithResponse Issues a token with which a listener can play one recording.
+// IssueReplayTokenWithBodyWithResponse Issues a token with which a listener can play one recording, or a part of it.
 //
-// Returns a wrapper object for the known response body format(s).
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
-func (c *ClientWithResponses) IssueReplayTokenWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error) {
-	rsp, err := c.IssueReplayToken(ctx, id, reqEditors...)
+func (c *ClientWithResponses) IssueReplayTokenWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error) {
+	rsp, err := c.IssueReplayTokenWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseIssueReplayTokenResponse(rsp)
+}
+
+// IssueReplayTokenWithResponse Issues a token with which a listener can play one recording, or a part of it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
+func (c *ClientWithResponses) IssueReplayTokenWithResponse(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error) {
+	rsp, err := c.IssueReplayToken(ctx, id, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::actors::context::Context;
 use crate::actors::node::PlainParts;
+use anyhow::Context as _;
+
+use crate::actors::recording::uploading::UploadParts;
 use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::rewind::RewindParts;
 use crate::auth::Secrets;
@@ -13,6 +16,7 @@ use crate::delivery::{
 };
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
+use crate::storage::Storage;
 
 #[derive(Clone)]
 pub struct Delivery {
@@ -47,11 +51,20 @@ pub fn recording_parts(
     context: &Context,
     recordings: &Arc<Recordings>,
     streams: &Arc<Streams>,
-) -> RecordingParts {
-    let spool = || Spool::new(context.config.recordings_dir());
-    let mixer =
-        context.config.node.roles.mixer.then(|| RecorderParts { streams: streams.clone(), spool: spool() });
-    RecordingParts { recordings: recordings.clone(), mixer }
+    media: &Arc<RecordingMedia>,
+) -> anyhow::Result<RecordingParts> {
+    let config = &context.config;
+    let spool = Spool::new(config.recordings_dir());
+    let storage = config.recording.storage.as_ref().filter(|_| config.node.roles.mixer);
+    let storage = storage.map(Storage::new).transpose().map_err(anyhow::Error::msg);
+    let storage = storage.context("recording.storage cannot be used")?;
+    let uploads = storage.map(|storage| UploadParts {
+        storage: Arc::new(storage),
+        spool: spool.clone(),
+        media: media.clone(),
+    });
+    let mixer = config.node.roles.mixer.then(|| RecorderParts { streams: streams.clone(), spool, uploads });
+    Ok(RecordingParts { recordings: recordings.clone(), mixer })
 }
 
 impl Delivery {

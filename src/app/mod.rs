@@ -259,7 +259,10 @@ impl Node {
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
-            recordings: Some((delivery::recording_parts(&context, &recordings, &streams), arbiter())),
+            recordings: Some((
+                delivery::recording_parts(&context, &recordings, &streams, &replay)?,
+                arbiter(),
+            )),
             rewinds: roles.mixer.then(|| (delivery.rewinds(), arbiter())),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),

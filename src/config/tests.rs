@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 
 mod admission;
+mod recording;
 mod sockets;
 mod webhooks;
 

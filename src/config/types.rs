@@ -2,6 +2,8 @@
 //!
 //! Owns: the types. Never does: parse; a value of these types was checked by `keys` and `checks`.
 
+mod recording;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,10 +14,10 @@ use super::keys::AdmissionConfig;
 use crate::domain::connection::Duplicate;
 use crate::domain::hls;
 use crate::domain::ids::ModuleId;
-use crate::domain::recording::RecordingMode;
 use crate::domain::restart::Budget;
 use crate::domain::webhooks::WebhookFilter;
 use crate::tls::{Chain, Key};
+pub use recording::{RecordingConfig, StorageConfig};
 
 /// Secret text. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -386,15 +388,6 @@ impl HlsConfig {
     pub fn patience(&self) -> Duration {
         (4 * self.target_duration()).max(LEAST_PATIENCE)
     }
-}
-
-#[derive(Debug, Clone)]
-pub struct RecordingConfig {
-    pub mode: RecordingMode,
-    /// Folder of the recordings; `None`: `recordings` in the data directory.
-    pub dir: Option<PathBuf>,
-    /// Time after its end for which a recording is kept; `None`: until it is deleted.
-    pub retention: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

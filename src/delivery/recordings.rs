@@ -97,6 +97,8 @@ pub struct Layout {
 pub struct Joined {
     id: RecordingId,
     revision: i64,
+    /// False if a mixer did not answer.
+    complete: bool,
     segments: Vec<(ModuleId, JournalEntry)>,
 }
 
@@ -162,7 +164,7 @@ impl RecordingMedia {
         if read.is_empty() {
             return Err(MediaError::RecordingUnavailable);
         }
-        let joined = Arc::new(Joined { id: id.clone(), revision, segments: join(read) });
+        let joined = Arc::new(Joined { id: id.clone(), revision, complete, segments: join(read) });
         // Keep complete lists only: the next request then asks a mixer that did not answer again.
         if complete {
             let mut kept = self.kept();
@@ -252,7 +254,7 @@ impl RecordingMedia {
             false => format!("-{}-{}", clip.from.as_millis(), clip.to.as_millis()),
         };
         let etag = format!("{id}-{:x}-{:x}{range}", joined.revision, file.length());
-        Ok(Arc::new(RecordedM4a { room: known.room.clone(), started, etag, file }))
+        Ok(Arc::new(RecordedM4a { room: known.room.clone(), started, etag, complete: joined.complete, file }))
     }
 
     /// Returns the URL that a mixer's heartbeat announces.
@@ -343,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clip_has_segments_and_keys_of_its_range() {
+    fn clip_has_segments_of_its_range() {
         let entry = |sequence: u64| JournalEntry {
             sequence,
             duration_us: 1_920_000,
@@ -356,7 +358,7 @@ mod tests {
         };
         let mixer = ModuleId::new("m1").unwrap();
         let segments = (10..20).map(|sequence| (mixer.clone(), entry(sequence))).collect();
-        let joined = Joined { id: RecordingId::random(1), revision: 7, segments };
+        let joined = Joined { id: RecordingId::random(1), revision: 7, complete: true, segments };
         let listed = |from: f64, to: f64| {
             let clip = Clip::new(from, to).unwrap();
             joined.of_clip(clip).unwrap().iter().map(|entry| entry.sequence).collect::<Vec<_>>()

@@ -52,7 +52,13 @@ impl ReplayMedia for OneRecording {
         file.silence(47);
         let started = UnixMs(1_790_000_000_000);
         let file = file.finish(started).unwrap();
-        Ok(Arc::new(RecordedM4a { room: self.room(recording)?, started, etag: "state".into(), file }))
+        Ok(Arc::new(RecordedM4a {
+            room: self.room(recording)?,
+            started,
+            etag: "state".into(),
+            complete: true,
+            file,
+        }))
     }
 
     async fn frames(&self, _: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {

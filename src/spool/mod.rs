@@ -3,6 +3,7 @@
 //! ```text
 //! {dir}/{recording}/journal.jsonl     one line per segment, written after the segment
 //! {dir}/{recording}/media-00001.ts    encrypted segments, concatenated
+//! {dir}/{recording}/upload.json       state of its upload to object storage
 //! ```
 //! Opening a recording starts a new media file, so a file that a crash truncated is never continued. Keys are
 //! not stored: they are derived from the server's secret. Everything here blocks.
@@ -21,10 +22,12 @@ use bytes::Bytes;
 
 use crate::domain::recording::RecordingId;
 use crate::domain::recording_journal::{JournalEntry, parse};
+use crate::domain::upload::Upload;
 
 pub use writer::{TakeWriter, Written};
 
 const JOURNAL: &str = "journal.jsonl";
+const UPLOAD: &str = "upload.json";
 /// Maximum size of a segment that is read, in bytes. A ten-second segment at 320 kbit/s has 400 kB.
 const MAX_SEGMENT: u64 = 8 << 20;
 
@@ -99,6 +102,26 @@ impl Spool {
         Ok(bytes.into())
     }
 
+    /// Returns the state of a recording's upload; `None` if it has not begun, or its file is damaged.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn upload(&self, id: &RecordingId) -> io::Result<Option<Upload>> {
+        match std::fs::read(self.folder(id).join(UPLOAD)) {
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the state of a recording's upload, so that a later process continues it.
+    ///
+    /// # Errors
+    /// The file cannot be written. If the recording is not on this node: [`io::ErrorKind::NotFound`].
+    pub fn keep_upload(&self, id: &RecordingId, upload: &Upload) -> io::Result<()> {
+        replace(&self.folder(id), UPLOAD, &serde_json::to_vec(upload)?)
+    }
+
     /// Deletes a recording. Succeeds if the recording is not on this node.
     ///
     /// # Errors
@@ -121,10 +144,7 @@ impl Spool {
         }
         let kept = parse(&self.journal(id)?).into_iter().filter(|entry| entry.file >= first);
         let lines: String = kept.map(|entry| entry.line()).collect();
-        let new = folder.join("journal.new");
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(lines.as_bytes())?;
-        std::fs::rename(new, folder.join(JOURNAL))
+        replace(&folder, JOURNAL, lines.as_bytes())
     }
 
     /// Deletes everything in the folder, which may be a mount point.
@@ -172,6 +192,14 @@ impl std::str::FromStr for Extent {
         let mut next = || numbers.next().unwrap_or_default();
         Ok(Self { file: next().parse()?, offset: next().parse()?, bytes: next().parse()? })
     }
+}
+
+/// Replaces a file by one with this content. A crash leaves one of the two.
+fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let new = folder.join(format!("{name}.new"));
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    std::fs::rename(new, folder.join(name))
 }
 
 fn media_file(folder: &Path, number: u32) -> PathBuf {

@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::logging;
+use super::recording_metrics::RecordingMetrics;
 use super::rewind_metrics::RewindMetrics;
 use super::socket_metrics::SocketMetrics;
 use super::webhook_metrics::WebhookMetrics;
@@ -58,8 +59,7 @@ struct Families {
     fragments: IntCounter,
     late_parts: IntCounter,
     mix_seconds: IntCounterVec,
-    recorders: IntGauge,
-    recorded_segments: IntCounterVec,
+    recordings: RecordingMetrics,
     rewind: RewindMetrics,
     silence: Counter,
     janus_requests: IntCounterVec,
@@ -141,13 +141,7 @@ impl Metrics {
                 "stentor_media_late_parts_total",
                 "HLS parts published more than half a part late.",
             ),
-            recorders: gauge(r, "stentor_recorders", "Recordings that this mixer writes."),
-            recorded_segments: counters(
-                r,
-                "stentor_recorded_segments_total",
-                "Segments of recorded rooms, written to the disk or lost.",
-                &["outcome"],
-            ),
+            recordings: RecordingMetrics::new(r),
             rewind: RewindMetrics::new(r),
             mix_seconds: counters(r, "stentor_mix_seconds_total", "Seconds mixed, by level.", &["level"]),
             janus_requests: counters(
@@ -308,18 +302,13 @@ impl Metrics {
         GaugeGuard::of(&self.0.ffmpeg_running)
     }
 
-    /// Counts a recording as being written until the returned guard is dropped.
-    pub fn recording_active(&self) -> GaugeGuard {
-        GaugeGuard::of(&self.0.recorders)
+    pub fn recordings(&self) -> &RecordingMetrics {
+        &self.0.recordings
     }
 
     /// Returns the metrics of rewind windows.
     pub fn rewind(&self) -> &RewindMetrics {
         &self.0.rewind
-    }
-
-    pub fn recorded_segments(&self, outcome: &'static str, count: u64) {
-        self.0.recorded_segments.with_label_values(&[outcome]).inc_by(count);
     }
 
     pub fn ffmpeg_exited(&self, reason: &'static str) {

@@ -48,7 +48,8 @@ fn used() -> Metrics {
     metrics.relay_request("file", "ok");
     metrics.chore_done("never_started");
     metrics.set_invalid_keys(1);
-    metrics.recorded_segments("written", 1);
+    metrics.recordings().segments("written", 1);
+    metrics.recordings().uploaded("stored");
     metrics.ffmpeg_started();
     metrics.ffmpeg_started();
     metrics.ffmpeg_exited("crash");

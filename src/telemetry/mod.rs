@@ -9,8 +9,9 @@ mod log_queue;
 pub mod logging;
 pub mod metrics;
 mod readings;
+pub mod recording_metrics;
 mod repeats;
-pub mod rewind_metrics;
+mod rewind_metrics;
 pub mod socket_metrics;
 pub mod webhook_metrics;
 

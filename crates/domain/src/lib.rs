@@ -109,6 +109,7 @@ pub mod srtp;
 pub mod stage;
 pub mod text;
 pub mod timeline;
+pub mod upload;
 pub mod users;
 pub mod view;
 pub mod vouched;

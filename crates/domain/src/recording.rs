@@ -17,6 +17,7 @@ use super::ids::{InvalidName, ModuleId, Nonce, RoomId, UnixMs};
 use super::profile::Title;
 use super::recording_details::{RecordingDetails, RoomEvent};
 use super::room::{Admission, RoomWrite};
+use super::upload::Stored;
 use super::view::RoomView;
 
 /// Id of a recording: `^[a-z0-9]{16}$`. Safe in a URL path, a store key and a file name.
@@ -62,6 +63,9 @@ pub struct Recording {
     /// Anchors and chapters; empty until the event `recording_ready` is written.
     #[serde(default)]
     pub details: RecordingDetails,
+    /// Copy in object storage; `None` before it is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
     /// Time at which the removal was requested. The key is deleted once no mixer has data of the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
@@ -261,6 +265,7 @@ impl Recording {
             started_at,
             title: title_of(view),
             details: RecordingDetails::default(),
+            stored: None,
             deleted_at: None,
             unreported: true,
             takes: BTreeMap::new(),
@@ -277,6 +282,11 @@ impl Recording {
     pub fn without_take(mut self, mixer: &ModuleId) -> RecordingWrite {
         self.takes.remove(mixer);
         if self.takes.is_empty() { RecordingWrite::Remove } else { RecordingWrite::Put(self) }
+    }
+
+    /// Returns the recording with its copy in object storage.
+    pub fn stored(self, stored: Stored) -> Self {
+        Self { stored: Some(stored), ..self }
     }
 
     /// Returns the recording with the removal requested at `now`.

@@ -32,6 +32,8 @@ pub struct RecordedM4a {
     /// `ETag` of this state of the file. It changes when a mixer that has a part of the recording becomes
     /// available or unavailable.
     pub etag: String,
+    /// False if a mixer with a part of the recording did not answer.
+    pub complete: bool,
     pub file: M4aFile,
 }
 

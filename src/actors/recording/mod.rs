@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! RecordingSupervisor      follows the keys of recordings
+//! ├─ UploaderActor         uploads finished recordings of this mixer, if object storage is configured
 //! └─ RecorderActor*        one per recording of this mixer that is not finished
 //! ```
 //! A recorder reads the window that the packager publishes anyway. Neither the packager nor the room's actor
@@ -10,12 +11,15 @@
 pub mod copying;
 mod recorder;
 pub mod supervisor;
+mod uploader;
+pub mod uploading;
 
 use std::sync::Arc;
 
 use crate::delivery::Streams;
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
+use uploading::UploadParts;
 
 /// Dependencies of a node that has recordings, besides its context.
 #[derive(Clone)]
@@ -30,4 +34,6 @@ pub struct RecordingParts {
 pub struct RecorderParts {
     pub streams: Arc<Streams>,
     pub spool: Spool,
+    /// `None`: no object storage is configured.
+    pub uploads: Option<UploadParts>,
 }

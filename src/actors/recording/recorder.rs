@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::copying::{Copied, Source, Span, append, blocking, copy};
+use super::uploading::{UploadParts, remove};
 use super::{RecorderParts, supervisor};
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
@@ -25,6 +26,7 @@ use crate::clock::random_unit;
 use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::recording::{Duty, Recording, RecordingId, RecordingRequest, RecordingWrite, Take, duty};
+use crate::domain::upload::object_name;
 use crate::domain::view::RoomView;
 use crate::rooms::RoomError;
 use crate::rooms::recordings::Recordings;
@@ -138,7 +140,7 @@ impl RecorderActor {
         if let Some(source) = &mut self.stream {
             let lost = source.skip_lost();
             self.lost += lost;
-            self.context.metrics.recorded_segments("lost", lost);
+            self.context.metrics.recordings().segments("lost", lost);
         }
         if let Some(due) = self.retry.due().filter(|due| *due > now && !self.leaving) {
             self.timer = Some(cx.after(due - now, Msg::Retry));
@@ -198,7 +200,7 @@ impl RecorderActor {
             source.look(span.since, self.written.last);
             self.stream = Some(source);
         }
-        self.active.get_or_insert_with(|| self.context.metrics.recording_active());
+        self.active.get_or_insert_with(|| self.context.metrics.recordings().active());
         let Some(writer) = self.writer.take() else { return self.open(cx) };
         self.busy = true;
         let source = self.stream.as_ref().filter(|source| !source.over);
@@ -280,8 +282,16 @@ impl RecorderActor {
         self.busy = true;
         self.reason = "removes its data".into();
         self.writer = None;
-        let (spool, id) = (self.parts.spool.clone(), self.id.clone());
-        cx.run(blocking(move || spool.erase(&id)), Msg::Erased);
+        let (spool, id, room) = (self.parts.spool.clone(), self.id.clone(), self.room.clone());
+        let uploads = self.parts.uploads.clone();
+        let erase = async move {
+            if let Some(UploadParts { storage, spool, .. }) = uploads {
+                let removed = remove(&storage, &spool, &id, &object_name(&room, &id)).await;
+                removed.map_err(io::Error::other)?;
+            }
+            blocking(move || spool.erase(&id)).await
+        };
+        cx.run(erase, Msg::Erased);
     }
 
     fn erased(&mut self, cx: &mut Cx<Self>) {
@@ -309,7 +319,7 @@ impl RecorderActor {
                 self.written = writer.written();
                 self.writer = Some(writer);
                 if !written.is_empty() {
-                    self.context.metrics.recorded_segments("written", written.len() as u64);
+                    self.context.metrics.recordings().segments("written", written.len() as u64);
                     self.succeeded();
                 }
                 if let Some(source) = &mut self.stream {
@@ -339,6 +349,16 @@ impl RecorderActor {
             self.complained = Some(now);
             let Self { id, room, lost, .. } = self;
             RecordingDiskFailed { recording: id, room, error, lost: *lost }.emit(&self.context.metrics);
+        }
+    }
+
+    fn not_erased(&mut self, error: &dyn std::error::Error) {
+        let (now, backoff) = (self.context.clock.now(), self.context.backoff());
+        self.reason = format!("the data were not removed: {error}");
+        self.retry.failed(self.reason.clone(), now, &backoff, random_unit());
+        if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
+            self.complained = Some(now);
+            tracing::warn!(recording = %self.id, %error, "cannot remove a recording; tried again");
         }
     }
 
@@ -383,9 +403,8 @@ impl Behaviour for RecorderActor {
                 self.drained = true;
             }
             Msg::Erased(Ok(())) => return self.erased(cx),
-            Msg::Opened(Err(error)) | Msg::Drained(Err(error)) | Msg::Erased(Err(error)) => {
-                self.disk_failed(&error);
-            }
+            Msg::Erased(Err(error)) => self.not_erased(&error),
+            Msg::Opened(Err(error)) | Msg::Drained(Err(error)) => self.disk_failed(&error),
         }
         if self.leaving && !self.busy && (self.drained || self.retry.attempt() > 0) {
             return cx.exit();

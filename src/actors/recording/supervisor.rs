@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::RecordingParts;
 use super::recorder::{self, RecorderActor};
+use super::uploader::UploaderActor;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
 use crate::domain::ids::RoomId;
@@ -25,6 +26,7 @@ const RELIST_EVERY: Duration = Duration::from_secs(60);
 const ROUND_EVERY: Duration = Duration::from_secs(30);
 /// Prefix of the names of recorders.
 const PREFIX: &str = "recording:";
+const UPLOADER: &str = "uploader";
 
 type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 
@@ -234,8 +236,14 @@ impl Behaviour for RecordingSupervisor {
         let store = self.context.store.clone();
         let changes = reflect(store, RECORDINGS.to_owned(), self.context.backoff(), RELIST_EVERY);
         self.read_on(Box::pin(changes), cx);
-        if self.parts.mixer.is_some() {
+        if let Some(mixer) = &self.parts.mixer {
             self.round(cx);
+            if let Some(uploads) = mixer.uploads.clone() {
+                let (context, recordings) = (self.context.clone(), self.parts.recordings.clone());
+                cx.spawn_child(UPLOADER, ChildSpec::worker(), move || {
+                    UploaderActor::new(context.clone(), recordings.clone(), uploads.clone())
+                });
+            }
         }
     }
 

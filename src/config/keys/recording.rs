@@ -1,8 +1,10 @@
 //! Keys of the section `recording`.
 
+use serde_json::Value;
+
 use super::super::parse::*;
-use super::super::reader::Reader;
-use super::super::types::RecordingConfig;
+use super::super::reader::{Parsed, Reader};
+use super::super::types::{RecordingConfig, Secret, StorageConfig};
 use crate::domain::recording::RecordingMode;
 
 pub(super) fn recording(r: &mut Reader) -> RecordingConfig {
@@ -27,5 +29,54 @@ pub(super) fn recording(r: &mut Reader) -> RecordingConfig {
             "A recording is removed this long after its end; null: when the room API deletes it.",
             duration("1s", "87600h"),
         ),
+        storage: storage(r),
+    }
+}
+
+fn storage(r: &mut Reader) -> Option<StorageConfig> {
+    let bucket = r.optional(
+        "recording.storage.url",
+        "Bucket and folder for a copy of each recording, like s3://bucket/folder; null: none.",
+        bucket,
+    );
+    let endpoint = r.optional(
+        "recording.storage.endpoint",
+        "URL of a storage that speaks S3, like https://minio.example.org:9000; null: Amazon S3.",
+        url(&["http", "https"]),
+    );
+    let region = r.read("recording.storage.region", "us-east-1", "Region of the bucket.", text);
+    let access_key = r.optional("recording.storage.access_key", "Access key id.", text);
+    let secret_key = r.secret(
+        "recording.storage.secret_key",
+        "Secret access key.",
+        "File with the secret access key, instead of secret_key.",
+        secret,
+    );
+    let (bucket, prefix) = bucket?;
+    for (key, is_given) in [
+        ("recording.storage.access_key", access_key.is_some()),
+        ("recording.storage.secret_key", secret_key.is_some()),
+    ] {
+        r.require(&[key], is_given, "is required with recording.storage.url");
+    }
+    let (access_key, secret_key) = (access_key.unwrap_or_default(), secret_key.unwrap_or(Secret(Vec::new())));
+    Some(StorageConfig { bucket, prefix, endpoint, region, access_key, secret_key })
+}
+
+/// Parses `s3://bucket/folder`.
+fn bucket(value: &Value) -> Parsed<(String, String)> {
+    let text = text(value)?;
+    let rule = "must be s3://bucket or s3://bucket/folder, of letters, digits and . _ - /";
+    let (bucket, prefix) = text
+        .strip_prefix("s3://")
+        .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        .ok_or_else(|| rule.to_owned())?;
+    let plain =
+        |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    let prefix = prefix.trim_end_matches('/');
+    let folders = prefix.is_empty() || prefix.split('/').all(|name| !name.is_empty() && plain(name));
+    match (3..=63).contains(&bucket.len()) && plain(bucket) && folders {
+        true => Ok((bucket.to_owned(), prefix.to_owned())),
+        false => Err(rule.into()),
     }
 }

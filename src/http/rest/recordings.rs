@@ -72,6 +72,9 @@ pub(super) struct RecordingBody {
     /// Chapters, in order. One begins at the start of the recording, and whenever the anchors in the room
     /// change. Empty until the event `recording_ready`.
     chapters: Vec<Chapter>,
+    /// Time at which the copy in object storage was complete; absent before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_at: Option<u64>,
     /// URL of the replay page. The link needs a replay token as the fragment `#token=`;
     /// `POST /api/recordings/{id}/token` returns such a link.
     replay_url: String,
@@ -319,6 +322,7 @@ fn body(api: &Api, known: &KnownRecording) -> RecordingBody {
         mixers: recording.takes.keys().map(ToString::to_string).collect(),
         anchors: recording.details.anchors.clone(),
         chapters: recording.details.chapters.clone(),
+        stored_at: recording.stored.map(|stored| stored.at.0),
         replay_url: replay_url(api, id),
         hls_url: format!("{}/hls/recordings/{id}/index.m3u8", api.hls_base),
         download_url: format!("{}/hls/recordings/{id}/recording.m4a", api.hls_base),

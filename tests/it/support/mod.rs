@@ -10,6 +10,7 @@ pub mod fault_table;
 pub mod janus;
 pub mod janus_proxy;
 pub mod kept;
+pub mod moto;
 pub mod netns;
 pub mod node;
 pub mod opus;

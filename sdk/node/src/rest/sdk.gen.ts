@@ -205,7 +205,7 @@ export const getRecording = <ThrowOnError extends boolean = true>(options: Optio
 });
 
 /**
- * Issues a token with which a listener can play one recording.
+ * Issues a token with which a listener can play one recording, or a part of it.
  */
 export const issueReplayToken = <ThrowOnError extends boolean = true>(options: Options<IssueReplayTokenData, ThrowOnError>): RequestResult<IssueReplayTokenResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<IssueReplayTokenResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -215,7 +215,11 @@ export const issueReplayToken = <ThrowOnError extends boolean = true>(options: O
             type: 'http'
         }],
     url: '/api/recordings/{id}/token',
-    ...options
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**

@@ -96,6 +96,17 @@ export type BansAnswer = {
 };
 
 /**
+ * Chapter of a recording.
+ */
+export type Chapter = {
+    /**
+     * Time at which the chapter begins. It lasts until the next one begins.
+     */
+    startedAt: number;
+    title: string;
+};
+
+/**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
 export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
@@ -646,6 +657,25 @@ export type Quotas = {
 };
 
 /**
+ * Anchor of a recorded room.
+ */
+export type RecordedAnchor = {
+    /**
+     * Id of the user.
+     */
+    userId: string;
+    /**
+     * Name of the user, if known.
+     */
+    displayName?: string | null;
+    role: RoomRole;
+    /**
+     * Times at which the user was in the room, in order.
+     */
+    visits: Array<Visit>;
+};
+
+/**
  * Recording of a broadcast.
  */
 export type Recording = {
@@ -658,6 +688,10 @@ export type Recording = {
      */
     roomId: string;
     state: RecordingState;
+    /**
+     * Title of the room; absent if it had none.
+     */
+    title?: string | null;
     /**
      * Time from which the room was recorded.
      */
@@ -683,6 +717,25 @@ export type Recording = {
      * Mixers that have a part of the recording.
      */
     mixers: Array<string>;
+    /**
+     * Anchors who were in the room during the recording, in the order of their first visit: at most 100,
+     * with at most 50 visits each. Empty until the event `recording_ready`.
+     */
+    anchors: Array<RecordedAnchor>;
+    /**
+     * Chapters, in order. One begins at the start of the recording, and whenever the anchors in the room
+     * change. Empty until the event `recording_ready`.
+     */
+    chapters: Array<Chapter>;
+    /**
+     * Time at which the copy in object storage was complete; absent before that.
+     */
+    storedAt?: number | null;
+    /**
+     * URL of the replay page. The link needs a replay token as the fragment `#token=`;
+     * `POST /api/recordings/{id}/token` returns such a link.
+     */
+    replayUrl: string;
     /**
      * URL of the recording's playlist, which can be played in the state `ready`.
      */
@@ -733,6 +786,21 @@ export type ReplayRequest = {
      * Cursor of an event; the events after it are delivered again. `0`: all that the ledger keeps.
      */
     after: string;
+};
+
+/**
+ * Part of a recording for which a replay token is requested. Without both positions, the token opens all
+ * of the recording.
+ */
+export type ReplayTokenRequest = {
+    /**
+     * Position in seconds at which the part begins.
+     */
+    from?: number | null;
+    /**
+     * Position in seconds at which the part ends.
+     */
+    to?: number | null;
 };
 
 /**
@@ -923,7 +991,7 @@ export type StatsAnswer = {
 };
 
 /**
- * Answer with a token.
+ * Answer with a replay token.
  */
 export type TokenAnswer = {
     /**
@@ -931,13 +999,17 @@ export type TokenAnswer = {
      */
     success: boolean;
     /**
-     * Token for the playlist, media and keys of the room.
+     * Token for the playlist, keys and file of the recording.
      */
     token: string;
     /**
      * Time at which the token expires.
      */
     expiresAt: number;
+    /**
+     * Link to the replay page, with the token.
+     */
+    replayUrl: string;
 };
 
 /**
@@ -1122,6 +1194,20 @@ export type UsersAnswer = {
      * Users, ordered by id.
      */
     users: Array<User>;
+};
+
+/**
+ * Time of an anchor in the room.
+ */
+export type Visit = {
+    /**
+     * Time at which the anchor joined; may be before the start of the recording.
+     */
+    joinedAt: number;
+    /**
+     * Time at which the anchor left, at the latest the end of the recording.
+     */
+    leftAt: number;
 };
 
 /**
@@ -1461,7 +1547,10 @@ export type GetRecordingResponses = {
 export type GetRecordingResponse = GetRecordingResponses[keyof GetRecordingResponses];
 
 export type IssueReplayTokenData = {
-    body?: never;
+    /**
+     * may be left out
+     */
+    body?: ReplayTokenRequest | null;
     path: {
         /**
          * recording id

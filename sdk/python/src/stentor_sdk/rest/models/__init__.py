@@ -5,6 +5,7 @@ from .assigned_janus import AssignedJanus
 from .assigned_mixer import AssignedMixer
 from .ban import Ban
 from .bans_answer import BansAnswer
+from .chapter import Chapter
 from .code import Code
 from .create_key import CreateKey
 from .create_room import CreateRoom
@@ -35,11 +36,13 @@ from .modules_answer import ModulesAnswer
 from .new_key_answer import NewKeyAnswer
 from .person_answer import PersonAnswer
 from .quotas import Quotas
+from .recorded_anchor import RecordedAnchor
 from .recording import Recording
 from .recording_answer import RecordingAnswer
 from .recording_state import RecordingState
 from .recordings_answer import RecordingsAnswer
 from .replay_request import ReplayRequest
+from .replay_token_request import ReplayTokenRequest
 from .room import Room
 from .room_answer import RoomAnswer
 from .room_profile import RoomProfile
@@ -59,6 +62,7 @@ from .update_room_custom_type_0 import UpdateRoomCustomType0
 from .user import User
 from .user_role import UserRole
 from .users_answer import UsersAnswer
+from .visit import Visit
 from .waiting_events import WaitingEvents
 from .webhook import Webhook
 from .webhook_answer import WebhookAnswer
@@ -70,6 +74,7 @@ __all__ = (
     "AssignedMixer",
     "Ban",
     "BansAnswer",
+    "Chapter",
     "Code",
     "CreateKey",
     "CreateRoom",
@@ -100,11 +105,13 @@ __all__ = (
     "NewKeyAnswer",
     "PersonAnswer",
     "Quotas",
+    "RecordedAnchor",
     "Recording",
     "RecordingAnswer",
     "RecordingState",
     "RecordingsAnswer",
     "ReplayRequest",
+    "ReplayTokenRequest",
     "Room",
     "RoomAnswer",
     "RoomProfile",
@@ -124,6 +131,7 @@ __all__ = (
     "User",
     "UserRole",
     "UsersAnswer",
+    "Visit",
     "WaitingEvents",
     "Webhook",
     "WebhookAnswer",

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
 from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.chapter import Chapter
+    from ..models.recorded_anchor import RecordedAnchor
+
 
 T = TypeVar("T", bound="Recording")
 
@@ -26,11 +31,21 @@ class Recording:
         bytes_ (int): Size of the recorded media, in bytes.
         lost_segments (int): Number of segments that could not be written because a disk was full, slow or failed.
         mixers (list[str]): Mixers that have a part of the recording.
+        anchors (list[RecordedAnchor]): Anchors who were in the room during the recording, in the order of their first
+            visit: at most 100,
+            with at most 50 visits each. Empty until the event `recording_ready`.
+        chapters (list[Chapter]): Chapters, in order. One begins at the start of the recording, and whenever the anchors
+            in the room
+            change. Empty until the event `recording_ready`.
+        replay_url (str): URL of the replay page. The link needs a replay token as the fragment `#token=`;
+            `POST /api/recordings/{id}/token` returns such a link.
         hls_url (str): URL of the recording's playlist, which can be played in the state `ready`.
         download_url (str): URL of the recording as one M4A file, which can be downloaded in the state `ready`. The
             request needs
             a replay token, as the parameter `token` or as `Authorization: Bearer`.
+        title (None | str | Unset): Title of the room; absent if it had none.
         ended_at (int | None | Unset): Time at which the last mixer closed its part; absent before that.
+        stored_at (int | None | Unset): Time at which the copy in object storage was complete; absent before that.
     """
 
     recording_id: str
@@ -41,9 +56,14 @@ class Recording:
     bytes_: int
     lost_segments: int
     mixers: list[str]
+    anchors: list[RecordedAnchor]
+    chapters: list[Chapter]
+    replay_url: str
     hls_url: str
     download_url: str
+    title: None | str | Unset = UNSET
     ended_at: int | None | Unset = UNSET
+    stored_at: int | None | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,15 +83,39 @@ class Recording:
 
         mixers = self.mixers
 
+        anchors = []
+        for anchors_item_data in self.anchors:
+            anchors_item = anchors_item_data.to_dict()
+            anchors.append(anchors_item)
+
+        chapters = []
+        for chapters_item_data in self.chapters:
+            chapters_item = chapters_item_data.to_dict()
+            chapters.append(chapters_item)
+
+        replay_url = self.replay_url
+
         hls_url = self.hls_url
 
         download_url = self.download_url
+
+        title: None | str | Unset
+        if isinstance(self.title, Unset):
+            title = UNSET
+        else:
+            title = self.title
 
         ended_at: int | None | Unset
         if isinstance(self.ended_at, Unset):
             ended_at = UNSET
         else:
             ended_at = self.ended_at
+
+        stored_at: int | None | Unset
+        if isinstance(self.stored_at, Unset):
+            stored_at = UNSET
+        else:
+            stored_at = self.stored_at
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -85,17 +129,27 @@ class Recording:
                 "bytes": bytes_,
                 "lostSegments": lost_segments,
                 "mixers": mixers,
+                "anchors": anchors,
+                "chapters": chapters,
+                "replayUrl": replay_url,
                 "hlsUrl": hls_url,
                 "downloadUrl": download_url,
             }
         )
+        if title is not UNSET:
+            field_dict["title"] = title
         if ended_at is not UNSET:
             field_dict["endedAt"] = ended_at
+        if stored_at is not UNSET:
+            field_dict["storedAt"] = stored_at
 
         return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        from ..models.chapter import Chapter
+        from ..models.recorded_anchor import RecordedAnchor
+
         d = dict(src_dict)
         recording_id = d.pop("recordingId")
 
@@ -113,9 +167,34 @@ class Recording:
 
         mixers = cast(list[str], d.pop("mixers"))
 
+        anchors = []
+        _anchors = d.pop("anchors")
+        for anchors_item_data in _anchors:
+            anchors_item = RecordedAnchor.from_dict(anchors_item_data)
+
+            anchors.append(anchors_item)
+
+        chapters = []
+        _chapters = d.pop("chapters")
+        for chapters_item_data in _chapters:
+            chapters_item = Chapter.from_dict(chapters_item_data)
+
+            chapters.append(chapters_item)
+
+        replay_url = d.pop("replayUrl")
+
         hls_url = d.pop("hlsUrl")
 
         download_url = d.pop("downloadUrl")
+
+        def _parse_title(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        title = _parse_title(d.pop("title", UNSET))
 
         def _parse_ended_at(data: object) -> int | None | Unset:
             if data is None:
@@ -126,6 +205,15 @@ class Recording:
 
         ended_at = _parse_ended_at(d.pop("endedAt", UNSET))
 
+        def _parse_stored_at(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        stored_at = _parse_stored_at(d.pop("storedAt", UNSET))
+
         recording = cls(
             recording_id=recording_id,
             room_id=room_id,
@@ -135,9 +223,14 @@ class Recording:
             bytes_=bytes_,
             lost_segments=lost_segments,
             mixers=mixers,
+            anchors=anchors,
+            chapters=chapters,
+            replay_url=replay_url,
             hls_url=hls_url,
             download_url=download_url,
+            title=title,
             ended_at=ended_at,
+            stored_at=stored_at,
         )
 
         recording.additional_properties = d

@@ -11,17 +11,19 @@ T = TypeVar("T", bound="TokenAnswer")
 
 @_attrs_define
 class TokenAnswer:
-    """Answer with a token.
+    """Answer with a replay token.
 
     Attributes:
         success (bool): Always true.
-        token (str): Token for the playlist, media and keys of the room.
+        token (str): Token for the playlist, keys and file of the recording.
         expires_at (int): Time at which the token expires.
+        replay_url (str): Link to the replay page, with the token.
     """
 
     success: bool
     token: str
     expires_at: int
+    replay_url: str
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -31,6 +33,8 @@ class TokenAnswer:
 
         expires_at = self.expires_at
 
+        replay_url = self.replay_url
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -38,6 +42,7 @@ class TokenAnswer:
                 "success": success,
                 "token": token,
                 "expiresAt": expires_at,
+                "replayUrl": replay_url,
             }
         )
 
@@ -52,10 +57,13 @@ class TokenAnswer:
 
         expires_at = d.pop("expiresAt")
 
+        replay_url = d.pop("replayUrl")
+
         token_answer = cls(
             success=success,
             token=token,
             expires_at=expires_at,
+            replay_url=replay_url,
         )
 
         token_answer.additional_properties = d

@@ -6,13 +6,17 @@ import httpx
 
 from ... import errors
 from ...client import AuthenticatedClient, Client
+from ...models.replay_token_request import ReplayTokenRequest
 from ...models.token_answer import TokenAnswer
-from ...types import Response
+from ...types import UNSET, Response, Unset
 
 
 def _get_kwargs(
     id: str,
+    *,
+    body: None | ReplayTokenRequest | Unset = UNSET,
 ) -> dict[str, Any]:
+    headers: dict[str, Any] = {}
 
     _kwargs: dict[str, Any] = {
         "method": "post",
@@ -21,6 +25,14 @@ def _get_kwargs(
         ),
     }
 
+    if isinstance(body, ReplayTokenRequest):
+        _kwargs["json"] = body.to_dict()
+    else:
+        _kwargs["json"] = body
+
+    headers["Content-Type"] = "application/json"
+
+    _kwargs["headers"] = headers
     return _kwargs
 
 
@@ -53,11 +65,13 @@ def sync_detailed(
     id: str,
     *,
     client: AuthenticatedClient | Client,
+    body: None | ReplayTokenRequest | Unset = UNSET,
 ) -> Response[TokenAnswer]:
-    """Issues a token with which a listener can play one recording.
+    """Issues a token with which a listener can play one recording, or a part of it.
 
     Args:
         id (str):
+        body (None | ReplayTokenRequest | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -69,6 +83,7 @@ def sync_detailed(
 
     kwargs = _get_kwargs(
         id=id,
+        body=body,
     )
 
     response = client.get_httpx_client().request(
@@ -82,11 +97,13 @@ def sync(
     id: str,
     *,
     client: AuthenticatedClient | Client,
+    body: None | ReplayTokenRequest | Unset = UNSET,
 ) -> TokenAnswer | None:
-    """Issues a token with which a listener can play one recording.
+    """Issues a token with which a listener can play one recording, or a part of it.
 
     Args:
         id (str):
+        body (None | ReplayTokenRequest | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -99,6 +116,7 @@ def sync(
     return sync_detailed(
         id=id,
         client=client,
+        body=body,
     ).parsed
 
 
@@ -106,11 +124,13 @@ async def asyncio_detailed(
     id: str,
     *,
     client: AuthenticatedClient | Client,
+    body: None | ReplayTokenRequest | Unset = UNSET,
 ) -> Response[TokenAnswer]:
-    """Issues a token with which a listener can play one recording.
+    """Issues a token with which a listener can play one recording, or a part of it.
 
     Args:
         id (str):
+        body (None | ReplayTokenRequest | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -122,6 +142,7 @@ async def asyncio_detailed(
 
     kwargs = _get_kwargs(
         id=id,
+        body=body,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -133,11 +154,13 @@ async def asyncio(
     id: str,
     *,
     client: AuthenticatedClient | Client,
+    body: None | ReplayTokenRequest | Unset = UNSET,
 ) -> TokenAnswer | None:
-    """Issues a token with which a listener can play one recording.
+    """Issues a token with which a listener can play one recording, or a part of it.
 
     Args:
         id (str):
+        body (None | ReplayTokenRequest | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -151,5 +174,6 @@ async def asyncio(
         await asyncio_detailed(
             id=id,
             client=client,
+            body=body,
         )
     ).parsed

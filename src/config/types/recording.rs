@@ -1,0 +1,31 @@
+//! Settings of recordings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secret;
+use crate::domain::recording::RecordingMode;
+
+#[derive(Debug, Clone)]
+pub struct RecordingConfig {
+    pub mode: RecordingMode,
+    /// Folder of the recordings; `None`: `recordings` in the data directory.
+    pub dir: Option<PathBuf>,
+    /// Time after its end for which a recording is kept; `None`: until it is deleted.
+    pub retention: Option<Duration>,
+    /// Object storage that gets a copy of each recording.
+    pub storage: Option<StorageConfig>,
+}
+
+/// Bucket of an object storage that speaks S3.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    pub bucket: String,
+    /// Folder in the bucket; empty for none.
+    pub prefix: String,
+    /// URL of the storage; `None`: Amazon S3 in `region`.
+    pub endpoint: Option<String>,
+    pub region: String,
+    pub access_key: String,
+    pub secret_key: Secret,
+}

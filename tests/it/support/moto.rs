@@ -1,0 +1,73 @@
+//! moto, a server that speaks S3 and keeps everything in memory: free port, stopped with its owner.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::kept::Kept;
+use super::node::{Answer, request};
+use super::{free_ports, report, wait_until};
+
+const VERSION: &str = "5.2.5";
+const READY_WITHIN: Duration = Duration::from_secs(60);
+pub const BUCKET: &str = "recordings";
+
+pub struct Moto {
+    program: String,
+    port: u16,
+    running: Option<Kept>,
+}
+
+impl Moto {
+    /// Installs moto, but does not start it. `None`, with a message: it cannot be installed here.
+    pub fn prepare() -> Option<Self> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/moto.sh");
+        let installed = Command::new(script).arg(VERSION).stderr(Stdio::inherit()).output();
+        let installed = installed.expect("the script runs");
+        if !installed.status.success() {
+            report("skipped: moto cannot be installed from PyPI here");
+            return None;
+        }
+        let program = String::from_utf8(installed.stdout).expect("a path").trim().to_owned();
+        let [port] = free_ports();
+        Some(Self { program, port, running: None })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Starts it empty, with one bucket.
+    pub async fn run(&mut self) {
+        assert!(self.running.is_none(), "moto runs already");
+        let mut command = Command::new(&self.program);
+        command.args(["-H", "127.0.0.1", "-p", &self.port.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.running = Some(Kept::start(command));
+        wait_until("moto serves", READY_WITHIN, || TcpStream::connect(self.address()).is_ok());
+        let made = request("PUT", &self.url(""), &[], None).await;
+        assert_eq!(made.status, 200, "{made:?}");
+    }
+
+    /// Kills it; all its data are lost.
+    pub fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill();
+        }
+    }
+
+    /// Returns an object, or the answer that there is none.
+    pub async fn object(&self, name: &str) -> Answer {
+        request("GET", &self.url(name), &[], None).await
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("http://{}/{BUCKET}/{name}", self.address())
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
