@@ -1,6 +1,6 @@
 //! The program: parses the arguments, loads the configuration and runs the subcommand.
 //!
-//! Owns: exit codes (0 success, 1 failure, 2 invalid configuration). Never does: access an actor.
+//! Owns: exit codes (0 success, 1 failure, 2 invalid configuration). Does not access an actor.
 
 mod cli;
 

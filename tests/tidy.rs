@@ -1,6 +1,6 @@
 //! Project rules that a compiler does not check: allowed imports, and required parts of every file.
 //!
-//! Owns: reading the sources as text. Never does: link the crate, so that `make check` is quick. The import
+//! Owns: reading the sources as text. Does not link the crate, so that `make check` is quick. The import
 //! rules are read from the table at the top of `src/lib.rs`, the only place where they are written.
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Results of the measurements, as one table.
 //!
-//! Owns: quantiles and the layout. Never does: judge a number.
+//! Owns: quantiles and the layout. Does not judge a number.
 
 use std::fmt;
 use std::path::Path;

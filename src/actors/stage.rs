@@ -1,6 +1,6 @@
 //! Feed of the listener channels: messages of other nodes, changes of presence, and the work due each second.
 //!
-//! Owns: the subscriptions and the schedule. Never does: change a stage; that is the task of
+//! Owns: the subscriptions and the schedule. Does not change a stage; that is the task of
 //! [`StageHub`](crate::stage::StageHub).
 
 use std::collections::HashSet;

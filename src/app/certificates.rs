@@ -1,7 +1,7 @@
 //! Replacement of the certificate of the listening sockets while the node runs, and the warning before it
 //! expires.
 //!
-//! Owns: the schedule of the checks. Never does: end a connection, or use a certificate that is not valid.
+//! Owns: the schedule of the checks. Does not end a connection, or use a certificate that is not valid.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Examination of a machine before or while a node runs on it: programs, backends, sockets, limits, clock.
 //!
-//! Owns: the checks, and a remedy for each failure. Never does: change anything. It starts a Janus of its own
+//! Owns: the checks, and a remedy for each failure. Does not change anything. It starts a Janus of its own
 //! in a temporary folder, and ends it.
 
 use std::io::ErrorKind;

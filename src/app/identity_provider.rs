@@ -1,7 +1,7 @@
 //! Keys of the identity provider: reads its JWK set at the start, every ten minutes, and when a token names
 //! an unknown key.
 //!
-//! Owns: the schedule. Never does: drop the known keys when a later read fails.
+//! Owns: the schedule. Does not drop the known keys when a later read fails.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The options of Janus, from the configuration.
 //!
-//! Owns: that conversion. Never does: connect to Janus, or start one.
+//! Owns: that conversion. Does not connect to Janus, or start one.
 
 use std::path::PathBuf;
 

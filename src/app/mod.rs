@@ -2,7 +2,7 @@
 //!
 //! Start order: secrets and identity, store, actors, HTTP servers. Stop order: report not ready, drain the
 //! rooms, stop the servers that only answer requests, stop the actors (rooms, mixers, Janus, each closing in
-//! order), stop the remaining servers. Owns: that order. Never does: anything else.
+//! order), stop the remaining servers. Owns: that order, and nothing else.
 
 mod backends;
 mod certificates;

@@ -1,7 +1,7 @@
 //! SIGHUP and `POST /reload`: reads the configuration again and applies the settings that can change while
 //! the node runs.
 //!
-//! Owns: the list of these settings. Never does: apply part of a configuration that has an error.
+//! Owns: the list of these settings. Does not apply part of a configuration that has an error.
 
 use std::rc::Rc;
 use std::sync::Arc;

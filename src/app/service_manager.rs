@@ -1,6 +1,6 @@
 //! Reports to the service manager that started the node, by the protocol of sd_notify(3).
 //!
-//! Owns: the socket, and the proof that the node runs. Never does: decide the content of a report.
+//! Owns: the socket, and the proof that the node runs. Does not decide the content of a report.
 
 use std::cell::Cell;
 use std::convert::Infallible;

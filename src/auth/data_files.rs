@@ -1,7 +1,7 @@
 //! Texts created at first start and kept in the data directory: mode 0600, written completely or not at
 //! all.
 //!
-//! Owns: the guarantee that two processes starting together use the same text. Never does: interpret the
+//! Owns: the guarantee that two processes starting together use the same text. Does not interpret the
 //! text.
 
 use std::fs::{DirBuilder, File, OpenOptions};

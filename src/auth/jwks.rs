@@ -2,7 +2,7 @@
 //!
 //! Follows RFC 8725: the key decides which algorithms it verifies (section 3.1), all of them asymmetric, so
 //! no public key is ever taken for an HMAC secret (2.1), and issuer and audience are checked (3.8, 3.9).
-//! Owns: the keys in use, and the mapping of claims. Never does: fetch, or verify a token with HS256.
+//! Owns: the keys in use, and the mapping of claims. Does not fetch, or verify a token with HS256.
 
 use std::fmt;
 

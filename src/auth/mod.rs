@@ -2,7 +2,7 @@
 //! secrets.
 //!
 //! Owns: every comparison of a secret, the token format, and the files of the data directory that hold
-//! secrets and the node's id. Never does: speak HTTP, log a secret, or read a clock (`now` is a parameter).
+//! secrets and the node's id. Does not speak HTTP, log a secret, or read a clock (`now` is a parameter).
 
 pub mod api_keys;
 mod data_files;

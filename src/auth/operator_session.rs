@@ -1,7 +1,7 @@
 //! Session of an operator in a browser: the API key, sealed in a cookie for one node.
 //!
 //! The node keeps nothing. It checks the key again with each request, so a revoked key ends its sessions.
-//! Owns: the binding and the lifetime. Never does: check a key.
+//! Owns: the binding and the lifetime. Does not check a key.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Replay tokens: each opens one recording, or a clip of it.
 //!
-//! Owns: the claims of the recording and of the clip. Never does: know which recordings exist.
+//! Owns: the claims of the recording and of the clip. Does not know which recordings exist.
 
 use super::tokens::{IssuedToken, Role, Subject, TokenError, Tokens};
 use crate::domain::clip::Clip;

@@ -1,6 +1,6 @@
 //! Texts that only this installation can read and that expire, such as resume tokens.
 //!
-//! Owns: the format and the check of its age. Never does: read a clock, or interpret the content.
+//! Owns: the format and the check of its age. Does not read a clock, or interpret the content.
 //!
 //! ```text
 //! base64url( nonce (12) ‖ AES-256-GCM( {content, issued, expires} ) ‖ tag (16) )

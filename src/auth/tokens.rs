@@ -1,7 +1,7 @@
 //! Tokens of listeners and anchors: JWT (RFC 7519), HS256 with a `kid` for rotation, or those of an identity
 //! provider ([`jwks`](super::jwks)).
 //!
-//! Owns: the claims and their verification against a time given by the caller. Never does: trust a header's
+//! Owns: the claims and their verification against a time given by the caller. Does not trust a header's
 //! algorithm, read a clock, or accept a token for another audience, issuer or room.
 
 use std::collections::HashSet;

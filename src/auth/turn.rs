@@ -2,7 +2,7 @@
 //! (draft-uberti-behave-turn-rest-00, 2.2): the user name consists of the expiry time and the user; the
 //! password is the HMAC-SHA1 of the user name.
 //!
-//! Owns: that scheme. Never does: authenticate the user.
+//! Owns: that scheme. Does not authenticate the user.
 
 use std::time::Duration;
 

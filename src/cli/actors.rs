@@ -1,6 +1,6 @@
 //! `stentor actors` and `stentor explain`: the state of a node's actors, and the reasons for it.
 //!
-//! Owns: the arguments and output. Never does: interpret a reason; actors state their own.
+//! Owns: the arguments and output. Does not interpret a reason; actors state their own.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! `stentor audit`: the actions of operators on the dashboard.
 //!
-//! Owns: the arguments and output. Never does: change the log.
+//! Owns: the arguments and output. Does not change the log.
 
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! HTTP client of the room API and of the operations endpoints, for the commands that control a running node.
 //!
-//! Owns: the addresses, the API key and the wording of failures. Never does: print an answer.
+//! Owns: the addresses, the API key and the wording of failures. Does not print an answer.
 
 use std::path::PathBuf;
 use std::time::Duration;

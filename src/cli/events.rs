@@ -1,6 +1,6 @@
 //! `stentor events` and `stentor webhooks`: the event ledger, and its delivery to endpoints.
 //!
-//! Owns: the arguments and output. Never does: deliver an event; the leading node does.
+//! Owns: the arguments and output. Does not deliver an event; the leading node does.
 
 use std::time::Duration;
 

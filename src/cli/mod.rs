@@ -2,7 +2,7 @@
 //!
 //! `serve`, `demo`, `check-config` and `doctor` read the configuration. The other commands talk to a running
 //! node through its room API and operations endpoints. Owns: reading the process's arguments and environment;
-//! no other module does. Never does: interpret a configuration key.
+//! no other module does. Does not interpret a configuration key.
 
 mod actors;
 mod audit;

@@ -1,6 +1,6 @@
 //! Output of the commands: tables, durations, and writing to standard output.
 //!
-//! Owns: the layout. Never does: fetch anything.
+//! Owns: the layout. Does not fetch anything.
 
 use std::fmt;
 use std::io::{self, Write as _};

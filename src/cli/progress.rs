@@ -1,6 +1,6 @@
 //! Waiting for a state of the installation, with the progress on the terminal.
 //!
-//! Owns: the poll interval, deadlines and the progress line. Never does: change anything.
+//! Owns: the poll interval, deadlines and the progress line. Does not change anything.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! Rules between keys.
 //!
-//! Owns: the rules that need more than one key. Never does: change a value.
+//! Owns: the rules that need more than one key. Does not change a value.
 
 mod sockets;
 

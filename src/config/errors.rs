@@ -1,6 +1,6 @@
 //! Configuration errors: the key, its value, the source of the value, and the allowed values.
 //!
-//! Owns: the wording. Never does: show the value of a secret or of an unknown key (a misspelt key may be a
+//! Owns: the wording. Does not show the value of a secret or of an unknown key (a misspelt key may be a
 //! secret).
 
 use std::fmt;

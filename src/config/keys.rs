@@ -1,7 +1,7 @@
 //! All configuration keys: name, default, one line of comment, allowed values. The order is that of
 //! `config.yaml`.
 //!
-//! Owns: the list of keys, with the files below it; there is no other list. Never does: compare one key with
+//! Owns: the list of keys, with the files below it; there is no other list. Does not compare one key with
 //! another (`checks` does).
 
 mod admission;

@@ -1,7 +1,7 @@
 //! Configuration: flag > environment > file > default, all errors reported at once.
 //!
 //! Owns: every key with its name, default and allowed values (`keys`), the rules between keys (`checks`),
-//! and warnings about legal but suspicious settings (`warnings`). Never does: open a socket. The only files
+//! and warnings about legal but suspicious settings (`warnings`). Does not open a socket. The only files
 //! it reads are the configuration file and those that keys ending in `_file` name: secrets and certificates.
 
 mod checks;

@@ -1,7 +1,7 @@
 //! Reader that takes each key once, with its default, comment and parser, and collects the errors.
 //!
 //! The calls in `keys` are the only list of the existing keys: unknown keys, the reference file and
-//! `check-config` all derive from the keys that were read here. Owns: collecting. Never does: know a key.
+//! `check-config` all derive from the keys that were read here. Owns: collecting. Does not know a key.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};

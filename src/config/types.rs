@@ -1,6 +1,6 @@
 //! Types of the validated configuration, for the rest of the program.
 //!
-//! Owns: the types. Never does: parse; a value of these types was checked by `keys` and `checks`.
+//! Owns: the types. Does not parse; a value of these types was checked by `keys` and `checks`.
 
 mod recording;
 

@@ -1,6 +1,6 @@
 //! Warnings about legal but suspicious settings, which are right in some installations and wrong in others.
 //!
-//! Owns: their conditions and texts. Never does: refuse a configuration (`checks` does).
+//! Owns: their conditions and texts. Does not refuse a configuration (`checks` does).
 
 use std::time::Duration;
 

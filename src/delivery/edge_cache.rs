@@ -1,6 +1,6 @@
 //! Edge cache of this node: the rooms that are mixed on other nodes and have listeners here.
 //!
-//! Owns: the list of followed rooms, and the time at which each is dropped. Never does: fetch a playlist (the
+//! Owns: the list of followed rooms, and the time at which each is dropped. Does not fetch a playlist (the
 //! room's actor does).
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! Copy of a rewind window that a mixer keeps, fetched when listeners ask for it.
 //!
 //! Only the changes since the last request are fetched, by one request at a time for all listeners. Owns: the
-//! copy. Never does: fetch without a listener.
+//! copy. Does not fetch without a listener.
 
 use std::sync::Arc;
 use std::time::Duration;

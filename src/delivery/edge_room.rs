@@ -1,6 +1,6 @@
 //! Edge cache of one room: its newest playlist and the requested files.
 //!
-//! Owns: blocking reloads, and the rules for which files may be requested and from which mixer. Never does:
+//! Owns: blocking reloads, and the rules for which files may be requested and from which mixer. Does not
 //! fetch a playlist (the room's actor does).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,6 +1,6 @@
 //! Requested files of one room, each with the one request that all its readers share.
 //!
-//! Owns: the retention and the eviction of files. Never does: fetch a file.
+//! Owns: the retention and the eviction of files. Does not fetch a file.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

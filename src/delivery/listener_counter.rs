@@ -13,7 +13,7 @@
 //! Across nodes: a listener node sends its count of a room to the room's mixer with each playlist request.
 //! The mixer writes the sum to its own key, so every node knows it ([`Listeners`]).
 //!
-//! Owns: the sightings of listeners. Never does: check a token.
+//! Owns: the sightings of listeners. Does not check a token.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};

@@ -1,7 +1,7 @@
 //! Requests to mixer nodes, over the private network.
 //!
 //! Each request carries the relay token of its room, made from the secret shared by all nodes
-//! ([`Secrets::relay_token`]). Owns: the HTTP client and the interpretation of responses. Never does: decide
+//! ([`Secrets::relay_token`]). Owns: the HTTP client and the interpretation of responses. Does not decide
 //! what to request, or when to retry.
 
 use std::sync::Arc;

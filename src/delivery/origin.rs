@@ -1,6 +1,6 @@
 //! Media of the rooms that this node mixes.
 //!
-//! Owns: waiting for a stream that is about to open or continue here. Never does: ask another node.
+//! Owns: waiting for a stream that is about to open or continue here. Does not ask another node.
 
 use std::io;
 use std::sync::Arc;

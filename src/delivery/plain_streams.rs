@@ -1,6 +1,6 @@
 //! Plain streams of this node by room: opened by listeners, produced by one actor per room.
 //!
-//! Owns: the streams, and the wake-ups for newly wanted rooms. Never does: fetch a part.
+//! Owns: the streams, and the wake-ups for newly wanted rooms. Does not fetch a part.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

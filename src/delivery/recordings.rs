@@ -2,7 +2,7 @@
 //!
 //! A mixer that does not answer contributes nothing; the recording can be played without its part.
 //!
-//! Owns: the choice of the disk or mixer, and the joined journals of recordings in use. Never does: check a
+//! Owns: the choice of the disk or mixer, and the joined journals of recordings in use. Does not check a
 //! token, or write.
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! Client of the room API. Like any other client, it uses only HTTP and documented responses.
 //!
-//! Owns: the few requests a demo needs. Never does: access the node's internals.
+//! Owns: the few requests a demo needs. Does not access the node's internals.
 
 use std::time::Duration;
 

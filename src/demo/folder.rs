@@ -1,6 +1,6 @@
 //! The demo's folder: data directory and log, in the system's temporary directory.
 //!
-//! Owns: creating and removing it. Never does: use a folder that existed before.
+//! Owns: creating and removing it. Does not use a folder that existed before.
 
 use std::fmt;
 use std::fs::{DirBuilder, File};

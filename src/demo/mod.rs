@@ -2,7 +2,7 @@
 //! that hears it.
 //!
 //! Owns: the order of the steps and the shutdown. It uses only the interfaces that users have: the REST API,
-//! a participant in Janus, an HLS listener. Never does: touch a data directory that existed before.
+//! a participant in Janus, an HLS listener. Does not touch a data directory that existed before.
 
 mod api;
 mod folder;

@@ -1,6 +1,6 @@
 //! Output of the demo: its steps, then one screen whose last line is kept up to date.
 //!
-//! Owns: standard output. A closed terminal is not an error: the demo ends on its hangup signal. Never does:
+//! Owns: standard output. A closed terminal is not an error: the demo ends on its hangup signal. Does not
 //! clear earlier output, or access a room.
 
 use std::io::{IsTerminal, Stdout, Write, stdout};

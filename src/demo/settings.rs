@@ -1,6 +1,6 @@
 //! The demo's configuration: the user's configuration, overlaid with the demo's own settings.
 //!
-//! Owns: those settings, and the fallback when a default port is in use. Never does: override a setting of
+//! Owns: those settings, and the fallback when a default port is in use. Does not override a setting of
 //! the user without saying so.
 
 use std::io::ErrorKind;

@@ -1,6 +1,6 @@
 //! The steps of the demo: node ready, room on air, tone heard. After them, it shows the delay behind live.
 //!
-//! Owns: the steps, their deadlines, and the message when one is missed. Never does: end the node.
+//! Owns: the steps, their deadlines, and the message when one is missed. Does not end the node.
 
 use std::cell::RefCell;
 use std::convert::Infallible;

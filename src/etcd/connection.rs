@@ -1,7 +1,7 @@
 //! Client of etcd with a deadline for every call. It is replaced when etcd no longer responds on its
 //! connection.
 //!
-//! Owns: deadlines, repeats, the mapping of etcd's errors. Never does: repeat a write that may have arrived.
+//! Owns: deadlines, repeats, the mapping of etcd's errors. Does not repeat a write that may have arrived.
 
 use std::error::Error as _;
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! The store of a cluster: etcd v3, through `etcd-client`.
 //!
-//! Owns: the translation between our contract and etcd's, and the bound on every wait. Never does: cache, or
+//! Owns: the translation between our contract and etcd's, and the bound on every wait. Does not cache, or
 //! hide that etcd is unavailable. A request then fails within `request_timeout`; later requests work again
 //! without any action.
 

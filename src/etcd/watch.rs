@@ -1,7 +1,7 @@
 //! A watch that detects when etcd no longer responds.
 //!
 //! After a silence of [`ASK_AFTER`], it sends etcd a progress request. If nothing arrives for [`DEAD_AFTER`],
-//! the stream ends with an error. Owns: the reading of etcd's watch responses. Never does: reconnect; the
+//! the stream ends with an error. Owns: the reading of etcd's watch responses. Does not reconnect; the
 //! consumer lists again, because only a list shows which changes were missed.
 //!
 //! Two properties of etcd determine this file. The events of one revision arrive in one response unless

@@ -1,6 +1,6 @@
 //! Lines of FFmpeg's stderr as typed records.
 //!
-//! Owns: the limit of a line's length. Never does: log. FFmpeg chooses the text; at level `warning` it
+//! Owns: the limit of a line's length. Does not log. FFmpeg chooses the text; at level `warning` it
 //! contains addresses and ports, but not the session description.
 
 use tokio::io::{AsyncBufReadExt, BufReader};

@@ -1,6 +1,6 @@
 //! FFmpeg audio filters for the level of a room's mix: gain, meter, leveller, limiter.
 //!
-//! Owns: the text of the filter chain, and the parsing of the meter's output. Never does: change a level
+//! Owns: the text of the filter chain, and the parsing of the meter's output. Does not change a level
 //! itself.
 
 use crate::domain::mix::MixShare;

@@ -1,6 +1,6 @@
 //! FFmpeg of a room: its command, its process and its log.
 //!
-//! Owns: the arguments, the process, and the meaning of its exit and its log lines. Never does: choose a
+//! Owns: the arguments, the process, and the meaning of its exit and its log lines. Does not choose a
 //! port, decide to restart, package the audio (`stentor-packager`).
 
 mod log;

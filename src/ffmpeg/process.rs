@@ -1,6 +1,6 @@
 //! FFmpeg process of one room: RTP Opus in, AAC in ADTS out.
 //!
-//! Owns: the arguments, the session description on stdin, the process and its exit status. Never does:
+//! Owns: the arguments, the session description on stdin, the process and its exit status. Does not
 //! restart, see a content key (FFmpeg's output is not encrypted yet), write the session description to a log
 //! or file.
 

@@ -1,6 +1,6 @@
 //! Queries for the anchors of a room, with a time limit.
 //!
-//! Owns: the time limit of a query. Never does: delay an answer because presence is unavailable; the answer
+//! Owns: the time limit of a query. Does not delay an answer because presence is unavailable; the answer
 //! then omits the anchors.
 
 use std::collections::HashMap;

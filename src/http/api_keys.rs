@@ -1,6 +1,6 @@
 //! API keys in force: those of the configuration, and those that the store holds.
 //!
-//! Owns: the keys of the configuration, which a reload replaces. Never does: compare a key; [`ApiKeys`]
+//! Owns: the keys of the configuration, which a reload replaces. Does not compare a key; [`ApiKeys`]
 //! does.
 
 use std::sync::Arc;

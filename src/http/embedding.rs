@@ -4,7 +4,7 @@
 //! Previews and oEmbed are public, like the listen page: they contain only information that needs no token,
 //! and do not reveal whether a room exists.
 //!
-//! Owns: the decision who may frame a room, and the escaping of texts in HTML. Never does: give out tokens. A
+//! Owns: the decision who may frame a room, and the escaping of texts in HTML. Does not give out tokens. A
 //! page that embeds a room adds the token to the address of the frame (`#token=`).
 
 use actix_web::http::header;

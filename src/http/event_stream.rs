@@ -1,6 +1,6 @@
 //! Responses with server-sent events (WHATWG HTML, section 9.2).
 //!
-//! Owns: the headers, and the exemption from the deadline of responses. Never does: encode an event.
+//! Owns: the headers, and the exemption from the deadline of responses. Does not encode an event.
 
 use std::error::Error;
 

@@ -1,6 +1,6 @@
 //! Listener side over HTTP: playlist, parts, segments and keys of every room.
 //!
-//! Owns: names, tokens and headers of requests. Never does: know where media are stored or how a key is
+//! Owns: names, tokens and headers of requests. Does not know where media are stored or how a key is
 //! derived. [`LiveMedia`] hides this, and whether it happens on this node or another.
 
 use std::borrow::Cow;

@@ -6,7 +6,7 @@
 //! only, the origin itself is returned with `Allow-Credentials`, which makes the cookie usable. `null` is
 //! excluded: every sandboxed page and local file has this origin, so it identifies nobody.
 //!
-//! Owns: headers. Never does: decide whether a request is allowed.
+//! Owns: headers. Does not decide whether a request is allowed.
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};

@@ -4,7 +4,7 @@
 //! Headers and in-band titles are those of Icecast. The response ends with the broadcast, with the
 //! listener's token, or within a second after the listener was banned.
 //!
-//! Owns: names, tokens and headers of requests, and in-band titles. Never does: know where the media come
+//! Owns: names, tokens and headers of requests, and in-band titles. Does not know where the media come
 //! from; that is behind [`PlainMedia`].
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! HTTP interfaces: the REST API, HLS and plain streams for listeners, the relay between nodes, the pages,
 //! operations.
 //!
-//! Owns: routes, status codes, headers, one error type. Never does: decide about rooms or media; other
+//! Owns: routes, status codes, headers, one error type. Does not decide about rooms or media; other
 //! modules do.
 
 pub mod anchors;

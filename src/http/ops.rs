@@ -1,6 +1,6 @@
 //! Endpoints for operators and monitoring: metrics, actors, liveness, readiness, reload, dashboard.
 //!
-//! Owns: the paths and formats, and who may use them. Never does: collect data; that is the task of
+//! Owns: the paths and formats, and who may use them. Does not collect data; that is the task of
 //! [`OpsSource`].
 
 use std::collections::HashMap;

@@ -4,7 +4,7 @@
 //! tokens are given out only with `auth.mode: open`, when every listening socket of the node is on loopback.
 //! Otherwise users open a link that carries their token in its fragment.
 //!
-//! Owns: the format of requests and answers. Never does: admit a user whom the API would refuse.
+//! Owns: the format of requests and answers. Does not admit a user whom the API would refuse.
 
 use std::sync::Arc;
 

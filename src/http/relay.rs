@@ -4,7 +4,7 @@
 //! secret shared by all nodes. Without it nothing is disclosed, not even whether the room exists. Responses
 //! are encrypted media; listener nodes derive the keys themselves.
 //!
-//! Owns: the token and the headers. Never does: forward a request to another node.
+//! Owns: the token and the headers. Does not forward a request to another node.
 
 use std::sync::Arc;
 

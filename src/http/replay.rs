@@ -6,7 +6,7 @@
 //! live room. A token for a clip opens the keys and the file of that clip only. While its broadcast is on
 //! air, a recording is not served, so that no key of a live room is given out here.
 //!
-//! Owns: names, tokens and headers of requests. Never does: know where a recording is stored; that is behind
+//! Owns: names, tokens and headers of requests. Does not know where a recording is stored; that is behind
 //! [`ReplayMedia`].
 
 use std::sync::Arc;

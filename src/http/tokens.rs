@@ -1,7 +1,7 @@
 //! Tokens of this installation, issued for and verified against the rooms that exist now.
 //!
 //! Owns: the checks that need the state of the room: whether a token is for an earlier room with the same id,
-//! bans, and roles. Never does: check a signature ([`Tokens`] does).
+//! bans, and roles. Does not check a signature ([`Tokens`] does).
 
 use std::sync::Arc;
 use std::time::Duration;

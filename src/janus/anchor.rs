@@ -1,7 +1,7 @@
 //! A participant that uses WebRTC: a Janus session of its own on the shared connection.
 //!
 //! It has its own session because another node can `claim` a session when this node dies, and because Janus
-//! ends a session that is not kept alive. Owns: the requests of one anchor. Never does: keep the session
+//! ends a session that is not kept alive. Owns: the requests of one anchor. Does not keep the session
 //! alive, or end it when dropped; its actor decides both.
 //!
 //! Janus runs in half-trickle mode, its default: its answer contains all of its candidates, which delays it

@@ -2,7 +2,7 @@
 //!
 //! The actors share a [`JanusClient`]: one session with one AudioBridge handle for room management, on one
 //! WebSocket. A plain-RTP participant gets a [`Handle`] of its own, with its own stream of events. The
-//! session is kept alive while a reference to it exists. Never does: reconnect.
+//! session is kept alive while a reference to it exists. Does not reconnect.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

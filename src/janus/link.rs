@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Owns: the socket, the table of pending requests, the routing of events, the detection of a dead link.
-//! Never does: reconnect, repeat a request, log a body. The task runs on the arbiter that dialled, because
+//! Does not reconnect, repeat a request, log a body. The task runs on the arbiter that dialled, because
 //! awc is not `Send`; a [`Link`] can be used on any thread.
 
 use std::collections::HashMap;

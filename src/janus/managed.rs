@@ -1,6 +1,6 @@
 //! `janus` as a child process: configure, start, wait until it responds, stop.
 //!
-//! Owns: the process and its configuration folder. Never does: restart it; its supervisor does.
+//! Owns: the process and its configuration folder. Does not restart it; its supervisor does.
 //! Start it from an arbiter's thread: the child is killed when the thread that started it ends (see
 //! `process`).
 

@@ -1,6 +1,6 @@
 //! Janus: an AudioBridge client over one WebSocket, and Janus as our own child process.
 //!
-//! Owns: the requests to Janus and the interpretation of its replies. Never does: decide when a room is
+//! Owns: the requests to Janus and the interpretation of its replies. Does not decide when a room is
 //! created, or reconnect; the calling actor does both. Knows nothing of FFmpeg.
 //!
 //! | file | is |

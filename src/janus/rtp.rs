@@ -1,6 +1,6 @@
 //! A participant that uses plain RTP instead of WebRTC: for a test tone, or a source without a browser.
 //!
-//! Owns: the participant. Never does: send or receive media; the caller does, with the addresses given here.
+//! Owns: the participant. Does not send or receive media; the caller does, with the addresses given here.
 
 use std::net::IpAddr;
 

@@ -5,7 +5,7 @@
 //! releases the lock, which invalidates the fencing token. The decisions are in `domain::connection`;
 //! `tests/it/presence/` runs the same cases on both backends.
 //!
-//! Owns: locks, presence entries, and the notifications to gateways about changes. Never does: close a
+//! Owns: locks, presence entries, and the notifications to gateways about changes. Does not close a
 //! connection, or treat an error as success.
 
 pub mod embedded;

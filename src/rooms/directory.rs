@@ -5,7 +5,7 @@
 //! so a copy shares them. The load per module is updated with each change, so a placement need not count
 //! rooms.
 //!
-//! Owns: the cache and the revision that it has reached. Never does: watch (a `StoreWatch` actor updates it
+//! Owns: the cache and the revision that it has reached. Does not watch (a `StoreWatch` actor updates it
 //! through a [`WatchApplier`](super::WatchApplier)), or write to the store.
 
 use std::collections::{BTreeMap, BTreeSet};

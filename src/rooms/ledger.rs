@@ -1,7 +1,7 @@
 //! This node's copy of the event ledger, which all its readers share.
 //!
 //! A reader is only a position ([`Cursor`]) in the copy, so a slow reader costs nothing. Owns: the copy and
-//! its order. Never does: watch (a `CopyWatch` actor updates it), or write events.
+//! its order. Does not watch (a `CopyWatch` actor updates it), or write events.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;

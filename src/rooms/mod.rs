@@ -4,7 +4,7 @@
 //! and a new decision, never to an overwrite. The rules themselves are in `domain::room` and
 //! `domain::placement`.
 //!
-//! Owns: ids, pins and nonces (random), the transactions, the [`Directory`]. Never does: speak HTTP, or talk
+//! Owns: ids, pins and nonces (random), the transactions, the [`Directory`]. Does not speak HTTP, or talk
 //! to Janus or FFmpeg.
 
 mod anchors;

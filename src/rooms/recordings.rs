@@ -1,7 +1,7 @@
 //! Recordings of the installation: this node's copy of their keys, and the changes of these keys.
 //!
 //! A `RecordingSupervisor` actor keeps the copy up to date. Every change compares the revision that was read.
-//! Owns: the copy. Never does: write media, or decide who records.
+//! Owns: the copy. Does not write media, or decide who records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -5,7 +5,7 @@
 //! minute wakes no actor. Keys that are not ours are ignored. If a value cannot be read, the last readable
 //! value stays and the key is flagged in the view. Both cases are reported once, by key and never by content.
 //!
-//! Owns: the list in progress. Never does: decide what a change means.
+//! Owns: the list in progress. Does not decide what a change means.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

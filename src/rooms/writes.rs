@@ -2,7 +2,7 @@
 //! rooms.
 //!
 //! Each transaction compares the keys that its decision is based on, so a superseded writer changes nothing.
-//! Owns: the comparisons. Never does: send a transaction.
+//! Owns: the comparisons. Does not send a transaction.
 
 use crate::domain::failover::{Cause, DrainedLabel, Reassignment};
 use crate::domain::housekeeping::OrphanedKeys;

@@ -8,7 +8,7 @@
 //! Opening a recording starts a new media file, so a file that a crash truncated is never continued. Keys are
 //! not stored: they are derived from the server's secret. Everything here blocks.
 //!
-//! Owns: the files. Never does: retry, or decide what is recorded or who may read it.
+//! Owns: the files. Does not retry, or decide what is recorded or who may read it.
 
 mod writer;
 

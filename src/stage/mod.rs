@@ -10,7 +10,7 @@
 //! Every event is encoded once per node and kept in the room's buffer. A subscriber is a position in it, so a
 //! slow client costs nothing, and is dropped when the buffer no longer holds its position.
 //!
-//! Owns: copies of the stages, buffers, rate limits of commands. Never does: speak HTTP, check a token, or
+//! Owns: copies of the stages, buffers, rate limits of commands. Does not speak HTTP, check a token, or
 //! decide on a command; that is the task of `domain::stage`.
 
 mod bans;

@@ -1,6 +1,6 @@
 //! Object storage that speaks S3, for copies of recordings.
 //!
-//! Owns: the client, its credentials and its time limits. Never does: retry, or decide what is stored.
+//! Owns: the client, its credentials and its time limits. Does not retry, or decide what is stored.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Logs to standard error or a file, as text for people or JSON for machines.
 //!
-//! Owns: the `tracing` subscriber of the process, and the panic hook that logs. Never does: filter by
+//! Owns: the `tracing` subscriber of the process, and the panic hook that logs. Does not filter by
 //! content; secrets must not be passed to a field in the first place.
 
 use std::fs::File;

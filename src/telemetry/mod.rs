@@ -1,6 +1,6 @@
 //! Telemetry of a node for its operator: logs, metrics, and the events that produce both.
 //!
-//! Owns: every metric outside the actor kernel, the log format. Never does: decide anything, log a PIN,
+//! Owns: every metric outside the actor kernel, the log format. Does not decide anything, log a PIN,
 //! token, secret or SDP, or name a room or user in a label or in a line that is not about them.
 
 pub mod events;

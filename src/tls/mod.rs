@@ -1,7 +1,7 @@
 //! TLS of the listening sockets (the certificate chain, its private key, and their replacement at run time),
 //! and of outgoing requests.
 //!
-//! Owns: reading and checking the two PEM files, and the current certificate. Never does: accept a
+//! Owns: reading and checking the two PEM files, and the current certificate. Does not accept a
 //! connection, or print a key.
 
 mod client;

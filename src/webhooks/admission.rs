@@ -1,6 +1,6 @@
 //! Admission: the application decides if a user may join a room as an anchor.
 //!
-//! Owns: the request, the number of requests at the same time, and the reading of the answer. Never does: ask
+//! Owns: the request, the number of requests at the same time, and the reading of the answer. Does not ask
 //! twice, or keep an answer.
 
 use std::time::Duration;

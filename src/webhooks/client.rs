@@ -1,6 +1,6 @@
 //! HTTP client of the endpoints of an application.
 //!
-//! Owns: the signed request, its time limit, and the meaning of each answer to an event. Never does: repeat a
+//! Owns: the signed request, its time limit, and the meaning of each answer to an event. Does not repeat a
 //! request, follow a redirect, or log an answer.
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 //! node reads the progress from the store, and changes it by compare and swap; the leader then continues from
 //! the changed progress.
 //!
-//! Owns: the endpoints with their secrets, the requests, and the keys of webhooks in the store. Never does:
+//! Owns: the endpoints with their secrets, the requests, and the keys of webhooks in the store. Does not
 //! decide when to send.
 
 pub mod admission;

@@ -1,6 +1,6 @@
 //! Publishers of this node and their connections.
 //!
-//! Owns: one record per publisher, until its connection has ended. Never does: interpret a request.
+//! Owns: one record per publisher, until its connection has ended. Does not interpret a request.
 
 use std::collections::HashMap;
 use std::future::poll_fn;

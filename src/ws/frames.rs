@@ -4,7 +4,7 @@
 //! module checks the announced size first. The codec returns fragments; this module joins them, with the size
 //! limit of a single frame.
 //!
-//! Owns: the buffered bytes of one client, at most one message. Never does: read from the client or answer
+//! Owns: the buffered bytes of one client, at most one message. Does not read from the client or answer
 //! it.
 
 use actix_codec::Decoder;

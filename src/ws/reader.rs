@@ -1,6 +1,6 @@
 //! Reader of a client's messages for its actor; runs on the HTTP worker that has the connection.
 //!
-//! Owns: the request's payload until the connection is over. Never does: read more than [`AHEAD`] messages
+//! Owns: the request's payload until the connection is over. Does not read more than [`AHEAD`] messages
 //! ahead of the actor, or wait for a call to complete.
 
 use std::future::poll_fn;

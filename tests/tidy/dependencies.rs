@@ -1,6 +1,6 @@
 //! Rules for dependencies: the permitted licenses of `deny.toml`, and crates.io as the only source.
 //!
-//! Owns: reading `deny.toml`, `Cargo.lock` and the output of `cargo tree`. Never does: use the network.
+//! Owns: reading `deny.toml`, `Cargo.lock` and the output of `cargo tree`. Does not use the network.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! Claims of the documents about the code: the metrics that exist, and the files that are named.
 //!
-//! Owns: comparing texts. Never does: judge the wording.
+//! Owns: comparing texts. Does not judge the wording.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Language rules for comments, documents and names that a program can check.
 //!
-//! Owns: the rules and their samples. Never does: judge style that needs a reader.
+//! Owns: the rules and their samples. Does not judge style that needs a reader.
 
 use super::source::{Source, code, split};
 

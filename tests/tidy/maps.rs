@@ -1,7 +1,7 @@
 //! Maps of the actors: the tree in `src/actors/mod.rs` and the table in `ARCHITECTURE.md` name the same
 //! actors as the code.
 //!
-//! Owns: reading names from code, tree and table. Never does: check who supervises whom.
+//! Owns: reading names from code, tree and table. Does not check who supervises whom.
 
 use std::collections::BTreeSet;
 

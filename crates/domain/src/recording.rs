@@ -5,7 +5,7 @@
 //!                                               deletedAt ──▶ Erase
 //! ```
 //! A request belongs to one broadcast. Each mixer that publishes the broadcast writes its own take of the
-//! recording; the takes are joined by their sequence numbers. Owns these rules. Never does: touch a disk.
+//! recording; the takes are joined by their sequence numbers. Owns these rules. Does not touch a disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -6,7 +6,7 @@
 //!    └── the storage has forgotten it ──┘
 //! ```
 //! The state is kept beside the recording, so an upload goes on after a crash with the first part whose
-//! answer was not kept. Owns these rules. Never does: speak to a storage.
+//! answer was not kept. Owns these rules. Does not speak to a storage.
 
 use std::ops::Range;
 

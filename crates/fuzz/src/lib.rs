@@ -11,7 +11,7 @@
 //! assert_eq!(corpus.text(&huge), "{\"n\":18446744073709551616}");
 //! ```
 //!
-//! Owns: corpus and mutations. Never does: run a parser.
+//! Owns: corpus and mutations. Does not run a parser.
 
 use bolero::TypeGenerator;
 

@@ -1,6 +1,6 @@
 //! Content keys of a broadcast, and AES-128-CBC of segments and parts (RFC 8216 section 4.3.2.4).
 //!
-//! Owns: derivation of keys from the server secret. Never does: store a key, print one, or give one to
+//! Owns: derivation of keys from the server secret. Does not store a key, print one, or give one to
 //! FFmpeg.
 
 use aes::cipher::block_padding::Pkcs7;

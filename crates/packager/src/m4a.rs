@@ -2,7 +2,7 @@
 //! frames of all segments. Players can seek in it, and an interrupted download can continue.
 //!
 //! A gap between two segments becomes frames of silence, so a position in the file is the time since its
-//! start. Owns: the layout of the file. Never does: read a segment, decrypt.
+//! start. Owns: the layout of the file. Does not read a segment, decrypt.
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! Writer of the media playlist: RFC 8216bis (draft 20), version 9, with the low-latency tags.
 //!
-//! Owns: the text. Never does: hold a token. [`with_token`] adds a listener's token to that listener's copy.
+//! Owns: the text. Does not hold a token. [`with_token`] adds a listener's token to that listener's copy.
 
 use std::fmt::{self, Write};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Playlist of a recording (RFC 8216): all segments and `EXT-X-ENDLIST`.
 //!
-//! Owns: the text. Never does: read a journal, or decide whether a recording may be played.
+//! Owns: the text. Does not read a journal, or decide whether a recording may be played.
 
 use std::fmt::{self, Write};
 

@@ -3,7 +3,7 @@
 //! The playlist is a plain live playlist with delta updates (RFC 8216bis section 6.2.5.1), without parts. Its
 //! segments have the names, numbers and keys of the live playlist, so the IV of a segment is its number.
 //!
-//! Owns: the text, rendered on request, once per change. Never does: touch a disk, or fetch.
+//! Owns: the text, rendered on request, once per change. Does not touch a disk, or fetch.
 
 use std::fmt::{self, Write};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};

@@ -1,6 +1,6 @@
 //! Assembly of AAC frames into parts, parts into segments, and segments into a window.
 //!
-//! Owns: frames not published yet, the numbers, the timestamps. Never does: compare media with a clock.
+//! Owns: frames not published yet, the numbers, the timestamps. Does not compare media with a clock.
 
 use std::time::Duration;
 

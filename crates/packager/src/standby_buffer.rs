@@ -1,7 +1,7 @@
 //! FFmpeg's output while another mixer still publishes the room, kept so that a packager can continue without
 //! a gap.
 //!
-//! Owns: the newest whole frames, bounded, and the beginning of the next frame. Never does: publish.
+//! Owns: the newest whole frames, bounded, and the beginning of the next frame. Does not publish.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! Media of a room for its listeners: playlist, segments and parts, each as reference-counted bytes.
 //!
 //! The packager publishes a snapshot per change. A reader takes the newest one, or waits for one that answers
-//! its request. Owns: waiting (blocking reload, hinted parts), with a limit. Never does: render for one
+//! its request. Owns: waiting (blocking reload, hinted parts), with a limit. Does not render for one
 //! reader, touch a disk.
 
 use std::sync::{Arc, OnceLock};

@@ -3,7 +3,7 @@
 //! The ciphertext of a whole segment and the ciphertexts of its parts contain the same media. So while the
 //! parts are held, the ciphertext of the whole segment is made only on request.
 //!
-//! Owns: the media of a room in memory, bounded by count and by duration. Never does: add a part to a
+//! Owns: the media of a room in memory, bounded by count and by duration. Does not add a part to a
 //! segment, render.
 
 use std::collections::VecDeque;

@@ -4,7 +4,7 @@
 //! JSON names them, encrypted as for listeners. It is exchanged between nodes of the same or a neighbouring
 //! version. A snapshot that cannot be read is ignored, and the successor begins with an empty window.
 //!
-//! Owns: this format. Never does: store a key.
+//! Owns: this format. Does not store a key.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! File access of a listener: HTTP, keys and decryption.
 //!
-//! Owns: the HTTP client and the key in use. Never does: read a playlist.
+//! Owns: the HTTP client and the key in use. Does not read a playlist.
 
 use std::time::Duration;
 

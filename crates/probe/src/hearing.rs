@@ -1,6 +1,6 @@
 //! Heard media: pieces decoded to samples, and the tones in them.
 //!
-//! Owns: decoding (by FFmpeg) and tone detection (a coarse spectrum, then Goertzel's algorithm). Never does:
+//! Owns: decoding (by FFmpeg) and tone detection (a coarse spectrum, then Goertzel's algorithm). Does not
 //! fetch.
 
 use std::f64::consts::TAU;

@@ -2,7 +2,7 @@
 //!
 //! It shares no code with the packager: it has its own parsers and decryption, and decodes with FFmpeg. So it
 //! reveals errors that the packager and a reader made with it would share. Owns: listening and the analysis
-//! of the audio. Never does: serve or change a room.
+//! of the audio. Does not serve or change a room.
 //!
 //! ```
 //! use stentor_probe::m3u8::Playlist;

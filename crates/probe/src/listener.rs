@@ -1,7 +1,7 @@
 //! HLS listener that follows the playlist exactly and records every violation.
 //!
 //! It has two modes: by parts, with blocking reloads and preload hints like a low-latency player, or by whole
-//! segments, ignoring every low-latency tag. Owns: the position in the stream. Never does: repair an error.
+//! segments, ignoring every low-latency tag. Owns: the position in the stream. Does not repair an error.
 //! An HTTP failure ends the call, and the next call continues at the same position.
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! Rules for media playlists, within one playlist and across reloads.
 //!
-//! Owns: the record of the published segments. Never does: fetch. Section numbers refer to
+//! Owns: the record of the published segments. Does not fetch. Section numbers refer to
 //! draft-pantos-hls-rfc8216bis; a rule without a section is our own.
 
 use std::collections::{BTreeMap, HashSet};

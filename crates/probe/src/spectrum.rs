@@ -1,7 +1,7 @@
 //! Frequencies in a block of samples: a fast Fourier transform (radix 2, in place).
 //!
 //! A listener analyses audio while it listens. Testing one frequency at a time took longer than the audio
-//! itself in a debug build on a busy machine. Owns: the arithmetic. Never does: decide what counts as heard.
+//! itself in a debug build on a busy machine. Owns: the arithmetic. Does not decide what counts as heard.
 
 use std::f64::consts::{PI, TAU};
 use std::ops::RangeInclusive;

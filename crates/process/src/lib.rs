@@ -28,7 +28,7 @@
 //! # });
 //! ```
 //!
-//! Owns: spawning and stopping. Never does: decide to restart.
+//! Owns: spawning and stopping. Does not decide to restart.
 
 mod limits;
 pub mod usage;

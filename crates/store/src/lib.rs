@@ -28,7 +28,7 @@
 //! its writer. A get takes 0.3 µs embedded, 0.7 ms with etcd. 64 concurrent writers reach 4,000-8,600 puts/s
 //! embedded, 2,200-2,800 with etcd, because both commit all waiting writes together.
 //!
-//! Owns: the data. Never does: interpret a key or a value.
+//! Owns: the data. Does not interpret a key or a value.
 
 mod admission;
 pub mod embedded;

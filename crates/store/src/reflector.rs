@@ -12,7 +12,7 @@
 //!
 //! At `InitDone` a consumer treats every key that the listing does not contain as deleted. So a key deleted
 //! during a gap disappears from the copy, and a listing without a gap changes nothing. Owns: the order of
-//! delivery, and the pauses. Never does: drop or reorder a change, or repeat a failing request without a
+//! delivery, and the pauses. Does not drop or reorder a change, or repeat a failing request without a
 //! pause.
 
 use std::collections::VecDeque;

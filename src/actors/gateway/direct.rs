@@ -1,6 +1,6 @@
 //! Calls of HTTP requests on a session, without frames and without JSON-RPC.
 //!
-//! Owns: the pending calls of one connection. Never does: run a call.
+//! Owns: the pending calls of one connection. Does not run a call.
 
 use std::time::Instant;
 

@@ -1,6 +1,6 @@
 //! Effects of the client sessions: requests to presence, to the media sessions and to the room API.
 //!
-//! Owns: the media session of one connection, and the translation of results. Never does: decide which
+//! Owns: the media session of one connection, and the translation of results. Does not decide which
 //! effects to run.
 
 use std::future::ready;

@@ -25,7 +25,7 @@
 //! `WsClient` depends on no WebSocket library: texts arrive as messages, and leave through the [`outbound`]
 //! queue, which `src/ws` drains. The transport can therefore be replaced in `src/ws`.
 //!
-//! Owns: connections. Never does: decide what a method does.
+//! Owns: connections. Does not decide what a method does.
 
 pub mod acceptor;
 pub mod client;

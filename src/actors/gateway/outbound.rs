@@ -6,7 +6,7 @@
 //! ```text
 //! Open ── Close queued ──▶ Closing ── answered, dead, or timed out ──▶ Ended
 //! ```
-//! Owns: the queued frames. Never does: block, or encode frames.
+//! Owns: the queued frames. Does not block, or encode frames.
 
 use std::collections::VecDeque;
 use std::fmt;

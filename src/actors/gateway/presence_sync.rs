@@ -5,7 +5,7 @@
 //! connections of the room, and sends them only if they differ from those that were sent last. The session of
 //! each connection decides what a change means for this connection.
 //!
-//! Owns: the schedule of these tasks. Never does: let presence, which may be unavailable, block other work.
+//! Owns: the schedule of these tasks. Does not let presence, which may be unavailable, block other work.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

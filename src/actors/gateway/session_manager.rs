@@ -1,7 +1,7 @@
 //! State that all client sessions of a gateway share: the backends, the connections of each room, and the
 //! tasks that outlive a connection.
 //!
-//! Owns: the registration of the connections. Never does: change a session.
+//! Owns: the registration of the connections. Does not change a session.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -2,7 +2,7 @@
 //! are served.
 //!
 //! Uses the room API and the URLs that listeners use. Owns: the order of the steps, and the removal of the
-//! rooms that it has created. Never does: touch other rooms.
+//! rooms that it has created. Does not touch other rooms.
 
 mod listeners;
 mod report;

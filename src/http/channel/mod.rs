@@ -6,7 +6,7 @@
 //! Requests that change something take the token from the `Authorization` header only. A browser adds a
 //! cookie by itself, so with a cookie any page could act in a listener's name.
 //!
-//! Owns: the format of requests and answers, and the identification of the caller. Never does: decide on a
+//! Owns: the format of requests and answers, and the identification of the caller. Does not decide on a
 //! command.
 
 pub(in crate::http) mod bans;

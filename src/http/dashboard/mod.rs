@@ -6,7 +6,7 @@
 //!  actors   ──every 2 s, rendered once──▶ Feed ──▶ GET /dashboard/actors  (server-sent events)
 //!  Readings ──every 10 s────────────────▶ History (sent at the start of /dashboard/live)
 //! ```
-//! Without viewers nothing is rendered. Owns: the paths, the formats, the limit on viewers. Never does:
+//! Without viewers nothing is rendered. Owns: the paths, the formats, the limit on viewers. Does not
 //! wait for an actor.
 
 mod feed;

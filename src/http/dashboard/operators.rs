@@ -5,7 +5,7 @@
 //! passwords by itself, also to requests of other pages. Such a request must have an `Origin`, which must be
 //! this server.
 //!
-//! Owns: the admission of operators, and the order of audit entry and action. Never does: change a room or a
+//! Owns: the admission of operators, and the order of audit entry and action. Does not change a room or a
 //! module itself; [`RoomService`](crate::rooms::RoomService) does.
 
 use std::sync::Arc;

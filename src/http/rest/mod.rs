@@ -4,7 +4,7 @@
 //! the other lacks. Every answer carries a request id and must not be cached. Every error is one of
 //! [`super::error`].
 //!
-//! Owns: the format of requests and answers. Never does: make decisions (that is the task of `rooms`), or
+//! Owns: the format of requests and answers. Does not make decisions (that is the task of `rooms`), or
 //! sign tokens.
 
 mod bans;

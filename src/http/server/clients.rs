@@ -1,6 +1,6 @@
 //! The client behind each request, and the limit on requests from one address.
 //!
-//! Owns: the headers of trusted proxies. Never does: decide whom to trust; the configuration does.
+//! Owns: the headers of trusted proxies. Does not decide whom to trust; the configuration does.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! The way from an accepted TCP connection to its first request: a connection slot, the client's address,
 //! TLS.
 //!
-//! Owns: the order of these steps, and their deadline. Never does: read HTTP.
+//! Owns: the order of these steps, and their deadline. Does not read HTTP.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! Admission of connections to one listening socket.
 //!
-//! Owns: the number of connections, and the refusal. Never does: close a connection that it admitted.
+//! Owns: the number of connections, and the refusal. Does not close a connection that it admitted.
 
 use std::collections::HashMap;
 use std::io;

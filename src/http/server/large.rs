@@ -3,7 +3,7 @@
 //! Such a response is one allocation: megabytes for the list of actors of a large node. Media and pages are
 //! shared by their readers and need no limit.
 //!
-//! Owns: the turns of a listening socket. Never does: limit small responses.
+//! Owns: the turns of a listening socket. Does not limit small responses.
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@
 //! | `exchange` | middleware around every request: HEAD, body deadline, small writes, `nosniff`, HSTS |
 //! | `large` | middleware for resources with large responses: few at a time |
 //!
-//! Owns: sockets and their limits. Never does: know what is served.
+//! Owns: sockets and their limits. Does not know what is served.
 
 mod clients;
 mod entrance;

@@ -3,7 +3,7 @@
 //! The HTTP dispatcher polls it with every wake-up. An expired deadline reaches the dispatcher as an I/O
 //! error; the dispatcher then closes the connection.
 //!
-//! Owns: the stream and its one timer. Never does: decide on a deadline; that is [`Lifecycle`].
+//! Owns: the stream and its one timer. Does not decide on a deadline; that is [`Lifecycle`].
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;

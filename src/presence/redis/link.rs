@@ -3,7 +3,7 @@
 //!
 //! The crate's own `ConnectionManager` would answer the first call after an outage with the failure of an
 //! older attempt, and would keep a connection on which nothing arrives any more. Owns: one connection,
-//! deadlines, the mapping of Redis's errors. Never does: repeat a call more than once. One repetition is safe
+//! deadlines, the mapping of Redis's errors. Does not repeat a call more than once. One repetition is safe
 //! for every script.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Locks and presence entries in Redis, shared by all gateways.
 //!
 //! Each call is one script, so it is atomic. The scripts follow the tables of `domain::connection`. Redis
-//! keeps the time: a key that is not renewed expires. Owns: the keys named in `keys`. Never does: treat an
+//! keeps the time: a key that is not renewed expires. Owns: the keys named in `keys`. Does not treat an
 //! error as a result.
 
 mod keys;

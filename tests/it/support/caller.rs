@@ -1,6 +1,6 @@
 //! A signalling client as an app would write it: calls by id, notifications queued until asked for.
 //!
-//! Owns: one WebSocket. Never does: reconnect by itself.
+//! Owns: one WebSocket. Does not reconnect by itself.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

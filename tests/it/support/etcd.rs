@@ -1,6 +1,6 @@
 //! A real etcd for the test, with one member or several: free ports, temporary data, stopped with its owner.
 //!
-//! Owns: the processes. Never does: touch an etcd that it did not start.
+//! Owns: the processes. Does not touch an etcd that it did not start.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,7 +1,7 @@
 //! A network namespace for the test, with two links to this machine: one for the store, and one for
 //! everything else. On request it has a third link to itself, with IPv6 addresses only.
 //!
-//! Owns: the namespace and the links. Never does: touch an interface that it did not create. Requires root.
+//! Owns: the namespace and the links. Does not touch an interface that it did not create. Requires root.
 
 use std::fs::File;
 use std::net::{IpAddr, UdpSocket};

@@ -1,6 +1,6 @@
 //! A real Redis for the test: free port, nothing on disk, stopped with its owner.
 //!
-//! Owns: the process. Never does: touch a Redis that it did not start.
+//! Owns: the process. Does not touch a Redis that it did not start.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};

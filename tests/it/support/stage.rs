@@ -1,6 +1,6 @@
 //! Two gateways and their dependencies: one Janus, etcd and Redis, one full node, one gateway-only node.
 //!
-//! Owns: the processes and the secrets they share. Never does: speak.
+//! Owns: the processes and the secrets they share. Does not speak.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Direct access to a node's Janus, and anchors in its rooms.
 //!
-//! Owns: a connection of its own, separate from the node's. Never does: change the node's rooms.
+//! Owns: a connection of its own, separate from the node's. Does not change the node's rooms.
 
 use std::net::UdpSocket;
 use std::path::Path;

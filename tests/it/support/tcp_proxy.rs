@@ -1,6 +1,6 @@
 //! A TCP proxy between a client and a server under test, which can be frozen or cut.
 //!
-//! It runs on the runtime of the test that started it. Owns: the connections through it. Never does: lose or
+//! It runs on the runtime of the test that started it. Owns: the connections through it. Does not lose or
 //! change a byte while it passes data.
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,7 +1,7 @@
 //! A network interface for the test with two addresses, for clients that move from one to the other.
 //!
 //! Both addresses are on one interface, because Janus (libnice) sends through the interface of its socket,
-//! regardless of the routes. Owns: the interface. Never does: touch one that it did not create. Requires
+//! regardless of the routes. Owns: the interface. Does not touch one that it did not create. Requires
 //! root.
 
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! A WebRTC client without a browser (str0m): publishes a tone, or nothing, and keeps received audio.
 //!
 //! Real ICE, DTLS and SRTP over a real interface: Janus gathers no candidate on loopback, and packets to an
-//! address of this machine stay on it. Owns: the peer connection and its task. Never does: signalling.
+//! address of this machine stay on it. Owns: the peer connection and its task. Does not signal.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

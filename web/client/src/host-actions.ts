@@ -1,4 +1,4 @@
-// Actions of hosts and co-hosts on a room. Owns: their methods. Never does: check rights; the server does.
+// Actions of hosts and co-hosts on a room. Owns: their methods. Does not check rights; the server does.
 
 import { Emitter } from './emitter.js';
 import type { Role } from './protocol.js';

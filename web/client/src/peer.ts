@@ -1,5 +1,5 @@
 // One RTCPeerConnection to the room's media server: one audio line in both directions. The sent track may change
-// without negotiation. Owns: offer, answer, candidates, and the state of the link. Never does: decide the next step.
+// without negotiation. Owns: offer, answer, candidates, and the state of the link. Does not decide the next step.
 
 import { CandidateChoice } from './candidates.js';
 import type { Environment } from './environment.js';

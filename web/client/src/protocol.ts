@@ -1,5 +1,5 @@
 // Names, types and codes of the signalling protocol. The server's side is crates/domain/src/signalling, the description
-// docs/signalling.md. Owns: constants and types. Never does: act.
+// docs/signalling.md. Owns: constants and types. Does not act.
 
 /**
  * Role of a user in a room. A host and a co-host (`co_host`) also mute and ban others; only a host changes roles and bans

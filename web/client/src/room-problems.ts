@@ -1,4 +1,4 @@
-// Problems that end or refuse a visit. Owns: their codes and texts. Never does: throw or emit.
+// Problems that end or refuse a visit. Owns: their codes and texts. Does not throw or emit.
 
 import type { Problem } from './errors.js';
 import { CLOCK_DIFFERENCE_MS } from './protocol.js';

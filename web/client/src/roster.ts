@@ -1,4 +1,4 @@
-// The room as the server reports it: users, talking state, lock, schedule. Owns: these values. Never does: emit events.
+// The room as the server reports it: users, talking state, lock, schedule. Owns: these values. Does not emit events.
 
 import type { Notifications, WireMember } from './protocol.js';
 import type { RoomEvents } from './types.js';

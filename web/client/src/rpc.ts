@@ -1,5 +1,5 @@
 // JSON-RPC 2.0 over any text channel: matches answers to calls, and passes on notifications. Owns: ids, timeouts,
-// correlation. Never does: open or close the channel.
+// correlation. Does not open or close the channel.
 
 import { StentorError } from './errors.js';
 import type { Timers } from './environment.js';

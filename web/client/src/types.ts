@@ -1,4 +1,4 @@
-// Options, status and events of a room. Owns: types and their meaning. Never does: act.
+// Options, status and events of a room. Owns: types and their meaning. Does not act.
 
 import type { Problem } from './errors.js';
 import type { Role, WireMember } from './protocol.js';

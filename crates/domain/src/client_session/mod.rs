@@ -33,7 +33,7 @@
 //! Calls start in order of arrival and run concurrently, but `join` and `leave` run alone. A `join` continues
 //! after its call has timed out.
 //!
-//! Owns these rules. Never does: send, wait, or decide who gets a lock.
+//! Owns these rules. Does not send, wait, or decide who gets a lock.
 
 mod calls;
 mod join;

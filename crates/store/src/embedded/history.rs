@@ -1,7 +1,7 @@
 //! The recent history, for watches. Pure.
 //!
 //! Owns: a ring of commits, bounded by events and by bytes. A watcher keeps only its position in the ring, so
-//! a slow watcher costs nothing: once the ring no longer holds its position, it must list again. Never does:
+//! a slow watcher costs nothing: once the ring no longer holds its position, it must list again. Does not
 //! block or slow the writer for a watcher.
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! The keys and values in memory, and the effect of transactions on them. Pure: no file, no clock, no thread.
 //!
-//! Owns: the ordered map with its revision, and the staging of a batch on top of it. Never does: decide
+//! Owns: the ordered map with its revision, and the staging of a batch on top of it. Does not decide
 //! when a batch is durable. The rules are etcd's: a transaction that changes something gets one revision, and
 //! a transaction that changes nothing gets none.
 

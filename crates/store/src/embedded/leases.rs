@@ -1,6 +1,6 @@
 //! The leases that are alive. Pure: the time is an argument.
 //!
-//! Owns: deadlines. Never does: delete a key; the writer does that when a lease is due.
+//! Owns: deadlines. Does not delete a key; the writer does that when a lease is due.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -2,7 +2,7 @@
 //!
 //! Reads never touch the disk. Writes go through one thread, which commits all waiting writes at once.
 //! Leases are in memory only: the processes that held one before a restart are gone, so keys under leases are
-//! removed at open. Owns: the file and its contents. Never does: share the file with another process.
+//! removed at open. Owns: the file and its contents. Does not share the file with another process.
 
 mod disk;
 mod history;

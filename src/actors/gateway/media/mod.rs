@@ -10,7 +10,7 @@
 //! The session then waits for the client during the grace time and keeps its media. A later `join` with the
 //! resume token resumes it, on this node or, after this node has ended, on another.
 //!
-//! Owns: the sessions, and the connections to the Janus instances of the rooms. Never does: authenticate
+//! Owns: the sessions, and the connections to the Janus instances of the rooms. Does not authenticate
 //! users, or acquire the connection lock; the caller of `join` has done both.
 
 mod connections;

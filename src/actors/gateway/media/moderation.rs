@@ -1,6 +1,6 @@
 //! Muting of an anchor on behalf of a host, through the Janus instance of the room.
 //!
-//! Owns: the requests and their errors. Never does: check the host's rights.
+//! Owns: the requests and their errors. Does not check the host's rights.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Translation of Janus's events and errors for a session's machine and its client.
 //!
-//! Owns: the translation. Never does: send requests to Janus.
+//! Owns: the translation. Does not send requests to Janus.
 
 use super::{MediaSessionActor, Msg};
 use crate::actors::gateway::media::open::OpenSession;

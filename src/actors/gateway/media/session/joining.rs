@@ -1,6 +1,6 @@
 //! Clients that join a session or come back to it, and the results of opening and reclaiming it.
 //!
-//! Owns: the replies to these clients, and their resume tokens. Never does: send requests to Janus.
+//! Owns: the replies to these clients, and their resume tokens. Does not send requests to Janus.
 
 use tokio::sync::mpsc;
 
