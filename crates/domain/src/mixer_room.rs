@@ -172,8 +172,9 @@ impl MixerRoom {
         self.retry.attempt().max(self.store_retry.attempt())
     }
 
-    pub fn retry_due(&self) -> Option<Duration> {
-        self.retry.due().into_iter().chain(self.store_retry.due()).min()
+    /// Returns the time of the next retry of either lane.
+    pub fn retry_due(&self, now: Duration) -> Option<Duration> {
+        self.retry.due().into_iter().chain(self.store_retry.due()).filter(|due| *due > now).min()
     }
 
     pub fn rtp(&self) -> Option<MediaAddr> {

@@ -105,3 +105,31 @@ proptest! {
         world.check();
     }
 }
+
+/// A retry of the process lane that is over must not hide the pending retry of the store lane.
+#[test]
+fn pending_retry_of_either_lane_counts() {
+    use Luck::{Late, Timeout, Works};
+    let mut world = World::new();
+    for step in [
+        Step::Start { janus: 0, mixer: 0 },
+        Step::Deliver { node: 0 },
+        Step::RunProcess { node: 0, luck: Works },
+        Step::RunProcess { node: 0, luck: Late { ms: 0 } },
+        Step::RunStore { node: 0, luck: Works },
+        Step::FfmpegDies { node: 0, bind: true },
+        Step::Stop,
+        Step::Deliver { node: 0 },
+        Step::RunStore { node: 0, luck: Timeout { happened: true } },
+        Step::Tick { ms: 75 },
+        Step::RunStore { node: 0, luck: Works },
+        Step::Tick { ms: 150 },
+        Step::RunStore { node: 0, luck: Works },
+        Step::Tick { ms: 300 },
+        Step::RunStore { node: 0, luck: Works },
+    ] {
+        world.apply(&step);
+    }
+    world.settle();
+    world.check();
+}

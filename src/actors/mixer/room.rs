@@ -367,7 +367,7 @@ impl Behaviour for MixerRoomActor {
             }),
             reason: Some(format!("{}; store: {}", self.reasons.process, self.reasons.store)),
             attempt: self.machine.attempt(),
-            next_retry_in: self.machine.retry_due().and_then(|due| due.checked_sub(now)),
+            next_retry_in: self.machine.retry_due(now).map(|due| due - now),
         }
     }
 }

@@ -446,7 +446,7 @@ impl World {
                 let fed = self.mixers[node].1.process.is_some_and(|rtp| self.feeds(rtp) > 0);
                 moved |= fed && self.fragment(node);
             }
-            let waiting = self.mixers.iter().any(|(m, ..)| m.retry_due().is_some_and(|d| d > self.now))
+            let waiting = self.mixers.iter().any(|(m, ..)| m.retry_due(self.now).is_some())
                 || self.januses.iter().any(|(machine, _, view)| {
                     // A forwarded room is checked at intervals forever, so its wait does not count.
                     let plan = machine.plan(view, self.now, UnixMs(0));
