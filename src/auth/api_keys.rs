@@ -1,6 +1,6 @@
 //! Authentication by API keys, which are sent as `Authorization: Bearer <key>` (RFC 6750, 2.1).
 //!
-//! A key is one of the configuration, or one that the store holds (`domain::api_key`). Owns: the comparison,
+//! A key is in the configuration, or the store holds it (`domain::api_key`). Owns: the comparison,
 //! whose duration is independent of the keys, and new keys. Does not keep a key itself; it keeps digests.
 
 use base64::Engine;

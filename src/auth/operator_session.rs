@@ -1,6 +1,6 @@
 //! Session of an operator in a browser: the API key, sealed in a cookie for one node.
 //!
-//! The node keeps nothing. It checks the key again with each request, so a revoked key ends its sessions.
+//! The node stores no session. It checks the key again at each request, so revoking a key ends its sessions.
 //! Owns: the binding and the lifetime. Does not check a key.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::sealed::{SealError, Sealer};
 use super::secrets::Secrets;
 use crate::domain::ids::{ModuleId, UnixMs};
 
-/// Lifetime of a session. It is not extended.
+/// Lifetime of a session. Requests do not extend it.
 pub const SESSION_TTL: Duration = Duration::from_secs(3600);
 const LABEL: &[u8] = b"stentor operator session";
 
@@ -25,15 +25,15 @@ impl OperatorSessions {
         Self { sealer: Sealer::new(secrets, LABEL), node }
     }
 
-    /// Returns the value of the cookie for the holder of this API key.
+    /// Returns the value of the session cookie for this API key.
     pub fn seal(&self, key: &str, now: UnixMs) -> String {
         self.sealer.seal(key, self.node.as_str().as_bytes(), now, SESSION_TTL)
     }
 
-    /// Returns the API key in the value of a cookie.
+    /// Returns the API key that the value of a session cookie contains.
     ///
     /// # Errors
-    /// The value is not that of a session of this node, or the session has expired.
+    /// This node did not issue the value, or the session has expired.
     pub fn open(&self, cookie: &str, now: UnixMs) -> Result<String, SealError> {
         self.sealer.open(cookie, self.node.as_str().as_bytes(), now)
     }

@@ -1,6 +1,6 @@
 //! Replay tokens: each opens one recording, or a clip of it.
 //!
-//! Owns: the claims of the recording and of the clip. Does not know which recordings exist.
+//! Owns: the claims that name the recording and the clip. Does not know which recordings exist.
 
 use super::tokens::{IssuedToken, Role, Subject, TokenError, Tokens};
 use crate::domain::clip::Clip;
@@ -17,8 +17,8 @@ pub struct ReplayGrant {
 }
 
 impl Tokens {
-    /// Issues a token for one listener of a recording of `room`, or only of a clip of it. It opens nothing
-    /// else.
+    /// Issues a token that lets one listener play this recording of `room`, or only `clip` of it. The token
+    /// opens nothing else.
     pub fn issue_replay(
         &self,
         recording: &RecordingId,
@@ -31,7 +31,7 @@ impl Tokens {
         self.issue_named(Role::Replay, subject, room, None, Some((recording, clip)), self.listener_ttl, now)
     }
 
-    /// Verifies the token of a listener of this recording of `room`.
+    /// Verifies a token for this recording of `room`, and returns its rights.
     ///
     /// # Errors
     /// As for [`verify`](Self::verify), or [`TokenError::WrongRecording`].
@@ -46,7 +46,7 @@ impl Tokens {
         if grant.recording == *recording { Ok(grant) } else { Err(TokenError::WrongRecording) }
     }
 
-    /// Returns what a replay token of this room opens.
+    /// Verifies a replay token of this room, for any recording, and returns its rights.
     ///
     /// # Errors
     /// As for [`verify`](Self::verify), or [`TokenError::WrongRecording`].
@@ -54,7 +54,7 @@ impl Tokens {
         let claims = self.verify(Role::Replay, token, room, now)?;
         let recording = claims.recording.and_then(|id| RecordingId::new(&id).ok());
         let recording = recording.ok_or(TokenError::WrongRecording)?;
-        // A limit that is not understood must not open the whole recording.
+        // A token whose clip cannot be read must not open the whole recording.
         let clip = claims.clip.map_or(Ok(Clip::WHOLE), serde_json::from_value);
         let clip = clip.map_err(|_| TokenError::Malformed)?;
         Ok(ReplayGrant { recording, clip, expires_at: claims.grant.expires_at })

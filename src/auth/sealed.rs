@@ -1,6 +1,7 @@
-//! Texts that only this installation can read and that expire, such as resume tokens.
+//! Sealed texts, such as resume tokens: they expire, and only this installation can read them.
 //!
-//! Owns: the format and the check of its age. Does not read a clock, or interpret the content.
+//! Owns: the format, and the check that a text has not expired. Does not read a clock, or interpret the
+//! content.
 //!
 //! ```text
 //! base64url( nonce (12) ‖ AES-256-GCM( {content, issued, expires} ) ‖ tag (16) )
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::secrets::{Secrets, derive};
 use crate::domain::ids::UnixMs;
 
-/// Maximum length of a text, in bytes; a longer one is refused before anything is decoded.
+/// Maximum length of a text, in bytes; a longer text is refused before it is decoded.
 const MAX_LEN: usize = 2048;
 const NONCE_LEN: usize = 12;
 
@@ -46,13 +47,13 @@ struct SealedContent<T> {
 }
 
 impl Sealer {
-    /// Creates the sealer of the purpose that `label` names.
+    /// Creates the sealer for one purpose. The key is derived from `label`, so it differs for each purpose.
     pub fn new(secrets: &Secrets, label: &[u8]) -> Self {
         Self { cipher: Aes256Gcm::new(&derive(&secrets.hls, label).into()) }
     }
 
-    /// Seals `content` in a text that can be opened under the same binding until `now + ttl`. Two texts with
-    /// the same content differ.
+    /// Seals `content` in a text that can be opened with the same binding (`bound`) until `now + ttl`. Two
+    /// texts with the same content differ.
     pub fn seal<T: Serialize>(&self, content: T, bound: &[u8], now: UnixMs, ttl: Duration) -> String {
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let sealed = SealedContent { content, issued: now, expires: UnixMs(now.0.saturating_add(ttl)) };

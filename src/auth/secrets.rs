@@ -1,6 +1,6 @@
 //! Secrets and id of the node: configured, or created at first start and kept in the data directory.
 //!
-//! Owns: the source of each secret and the derivations from it. Does not print one.
+//! Owns: the source of each secret and the derivations from it. Does not print a secret.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};

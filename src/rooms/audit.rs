@@ -1,4 +1,4 @@
-//! Audit log of the operators in the store. Bounded: the oldest entries make room for new ones.
+//! Audit log of the operators, in the store. Its size is bounded: a new entry replaces the oldest ones.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl AuditLog {
         let deleted = superfluous(&known).iter().take(DELETED_AT_ONCE);
         match self.store.txn(deleted.fold(txn, |txn, key| txn.delete(key))).await? {
             TxnOutcome::Committed(_) => Ok(OpenEntry { key, entry }),
-            // Keys are random, so this never happens.
+            // Practically never happens, because each key has a random part.
             TxnOutcome::Conflict => Err(StoreError::Rejected("the audit entry exists".into())),
         }
     }

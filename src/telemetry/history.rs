@@ -1,4 +1,4 @@
-//! The last hour of a node in a few series, for the charts of the dashboard.
+//! Time series of the last hour of a node, for the charts of the dashboard.
 //!
 //! Pure: readings and times are arguments. The memory is bounded by [`KEPT`].
 
@@ -14,25 +14,25 @@ pub const INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum number of samples: one hour.
 const KEPT: usize = 360;
 
-/// State of the node at one time. Totals count from the start of the process.
+/// Readings of the node at one time. Totals count from the start of the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Readings {
-    /// Rooms of the installation on air.
+    /// Rooms on air in the whole installation.
     pub rooms: usize,
-    /// Listeners of the installation.
+    /// Listeners in the whole installation.
     pub listeners: usize,
-    /// Total of the joins of anchors at this gateway.
+    /// Total number of joins of anchors at this gateway.
     pub joins: u64,
-    /// Total of the parts that this mixer published late.
+    /// Total number of parts that this mixer published late.
     pub late_parts: u64,
-    /// Total of the restarts of actors and of FFmpeg on this node.
+    /// Total number of restarts of actors and of FFmpeg on this node.
     pub restarts: u64,
-    /// Total of the requests of this node to the store, and of their durations in seconds.
+    /// Total number of requests of this node to the store. `store_seconds` is the sum of their durations.
     pub store_requests: u64,
     pub store_seconds: f64,
 }
 
-/// One point of every chart. Counts are those since the previous sample.
+/// One point of every chart. `joins`, `late_parts` and `restarts` count from the previous sample.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sample {
@@ -42,7 +42,7 @@ pub struct Sample {
     pub joins: u64,
     pub late_parts: u64,
     pub restarts: u64,
-    /// Mean duration of the requests to the store, in milliseconds; `None` without a request.
+    /// Mean duration of requests to the store since then, in milliseconds; `None` if there were none.
     pub store_ms: Option<f64>,
 }
 
@@ -54,7 +54,7 @@ pub struct History {
 }
 
 impl History {
-    /// Adds a sample. The oldest one is dropped after an hour.
+    /// Adds a sample. Drops the oldest one if there are `KEPT` already.
     pub fn record(&mut self, at: UnixMs, now: Readings) {
         let last = std::mem::replace(&mut self.last, now);
         let requests = now.store_requests.saturating_sub(last.store_requests);

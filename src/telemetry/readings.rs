@@ -1,4 +1,4 @@
-//! Readings of the metrics for the dashboard's history.
+//! Reads the metrics that the dashboard's history shows.
 
 use prometheus::proto::{Metric, MetricFamily};
 
@@ -6,7 +6,7 @@ use super::Metrics;
 use super::history::Readings;
 
 impl Metrics {
-    /// Returns the present totals; `rooms` and `listeners` are those of the installation.
+    /// Returns the current totals. `rooms` and `listeners` are counts of the whole installation.
     pub fn readings(&self, rooms: usize, listeners: usize) -> Readings {
         let families = self.registry().gather();
         let counted = |name: &str, label: Option<(&str, &str)>| {

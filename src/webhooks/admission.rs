@@ -1,7 +1,7 @@
 //! Admission: the application decides if a user may join a room as an anchor.
 //!
-//! Owns: the request, the number of requests at the same time, and the reading of the answer. Does not ask
-//! twice, or keep an answer.
+//! Owns: the request, the limit on concurrent requests, and the parsing of the answer. Does not ask twice for
+//! one `join`, or keep an answer.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ use crate::domain::signalling::DisplayName;
 use crate::rooms::now;
 use crate::telemetry::Metrics;
 
-/// Maximum number of requests of a gateway at the same time. Others wait, within their time limit.
+/// Maximum number of concurrent requests of a gateway. Further ones wait; their time limit includes this.
 const AT_ONCE: usize = 32;
 /// Maximum size of an answer, in bytes.
 const MAX_ANSWER: usize = 4096;
 /// Maximum length of a reason, in characters.
 const MAX_REASON: usize = 200;
 
-/// Client of the application that decides. Runs on the thread that asks.
+/// HTTP client of the application that decides. Requests run on the thread that calls [`ask`](Self::ask).
 pub struct Admission {
     url: String,
     secrets: Vec<Secret>,
@@ -49,14 +49,14 @@ pub struct Applicant<'a> {
     pub source: Source,
 }
 
-/// Decision of the application.
+/// Result of the question to the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The user may join, with this role if the application names one.
     Allowed(Option<RoomRole>),
-    /// Reason for the user; empty if the application gives none.
+    /// The user may not join. The text is the reason to show to the user; empty if none was given.
     Refused(String),
-    /// There is no answer, and `admission.on_failure` is `deny`.
+    /// There was no valid answer, and `admission.on_failure` is `deny`.
     Unavailable,
 }
 
@@ -81,7 +81,7 @@ impl Admission {
         Ok(Some(Self { url, secrets, timeout, on_failure, client, slots, metrics }))
     }
 
-    /// Asks the application once.
+    /// Asks the application once. Without a valid answer, `admission.on_failure` decides.
     pub async fn ask(&self, applicant: &Applicant<'_>) -> Verdict {
         let request = async {
             // Cannot fail: nobody closes the semaphore.
@@ -125,7 +125,7 @@ impl Admission {
     }
 }
 
-/// Reads the body of an answer.
+/// Parses the body of an answer.
 fn read(body: &[u8]) -> Result<Verdict, String> {
     let expected = |_| "the answer is not {allow: true|false, reason?, role?} in JSON".to_owned();
     let Reply { allow, reason, role } = serde_json::from_slice(body).map_err(expected)?;

@@ -1,4 +1,4 @@
-//! Handlers of the WHIP requests. Each calls the publisher's session.
+//! Handlers of the WHIP requests. Each handler calls methods of the publisher's session.
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LINK, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -21,7 +21,8 @@ use crate::http::error::{ApiError, Code};
 use crate::http::read_body;
 use crate::ws::admission::{address, bearer, not_open, verify};
 
-/// Client id of all publishers. With it, a publisher that lost its network replaces its earlier connection.
+/// Client id of all publishers. Because they share it, a publisher that lost its network can replace its own
+/// earlier connection.
 const CLIENT: &str = "whip";
 
 /// Handles `POST /whip/{room}`: joins the room and answers the offer.
@@ -32,7 +33,7 @@ pub async fn publish(
 ) -> Result<HttpResponse, ApiError> {
     let (room, claims, user) = admitted(&req, &side)?;
     let sdp = body(&req, &side, payload, SDP).await?;
-    // This check precedes the connection, so that a bad offer does not replace a working session.
+    // Checked before the connection is opened, so that a bad offer does not replace a working session.
     offer::check(&sdp).map_err(|refusal| ApiError::new(Code::OfferRefused, refusal.to_string()))?;
     let ufrag = ufrag(&sdp).map(str::to_owned);
     let params = json!({ "sdp": { "type": "offer", "sdp": sdp } });
@@ -71,7 +72,7 @@ pub async fn publish(
     Ok(created.body(answer))
 }
 
-/// Returns the links to the URLs of an ICE server (RFC 9725 section 4.6).
+/// Returns one `Link` header value for each URL of an ICE server (RFC 9725 section 4.6).
 fn ice_links(server: &IceServer) -> impl Iterator<Item = String> {
     let credentials = server.username.as_ref().zip(server.credential.as_ref());
     let credentials = credentials.map(|(username, credential)| {
@@ -81,7 +82,7 @@ fn ice_links(server: &IceServer) -> impl Iterator<Item = String> {
     server.urls.iter().map(move |url| format!("<{url}>; rel=\"ice-server\"{credentials}"))
 }
 
-/// Handles `PATCH` of a session: adds candidates.
+/// Handles `PATCH /whip/{room}/{session}`: adds candidates.
 pub async fn trickle(
     req: HttpRequest,
     side: web::Data<WhipSide>,
@@ -89,7 +90,7 @@ pub async fn trickle(
 ) -> Result<HttpResponse, ApiError> {
     let session = session(&req, &side)?;
     let text = body(&req, &side, payload, FRAGMENT).await?;
-    // A fragment with other credentials restarts ICE, and may have no candidates (RFC 9725 section 4.3.3).
+    // A fragment with new credentials asks for an ICE restart, and may lack candidates (RFC 9725, 4.3.3).
     let other = ufrag(&text).is_some_and(|ufrag| session.ufrag.as_deref() != Some(ufrag));
     if other {
         let message = "this server does not restart ICE over WHIP; publish again";
@@ -103,24 +104,24 @@ pub async fn trickle(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Handles `DELETE` of a session: leaves the room.
+/// Handles `DELETE /whip/{room}/{session}`: leaves the room.
 pub async fn end(req: HttpRequest, side: web::Data<WhipSide>) -> Result<HttpResponse, ApiError> {
     session(&req, &side)?.call(Method::Leave).await?;
     Ok(HttpResponse::Ok().finish())
 }
 
-/// Returns the session that the path names, if the token is of its user.
+/// Returns the session that the path names, if the token belongs to the user of the session.
 fn session(req: &HttpRequest, side: &WhipSide) -> Result<Session, ApiError> {
     let (room, _, user) = admitted(req, side)?;
     let session = side.sessions.get(req.match_info().query("session"));
-    // A user learns nothing about the sessions of others.
+    // The error is the same for sessions of other users, so it does not reveal that they exist.
     session.filter(|session| session.room == room && session.user == user).ok_or_else(|| {
         let message = "there is no such session of this user on this node, or it has ended; publish again";
         ApiError::new(Code::SessionNotFound, message)
     })
 }
 
-/// Returns the room in the path and the user of the token, which must be for this room.
+/// Returns the room in the path, and the claims and user of the token. The token must be for this room.
 fn admitted(req: &HttpRequest, side: &WhipSide) -> Result<(RoomId, Claims, UserId), ApiError> {
     let room = RoomId::new(req.match_info().query("room"))?;
     let token = bearer(req).ok_or_else(|| {
@@ -133,7 +134,7 @@ fn admitted(req: &HttpRequest, side: &WhipSide) -> Result<(RoomId, Claims, UserI
     Ok((room, claims, user))
 }
 
-/// Reads a body of this media type.
+/// Reads the body of a request. Refuses a body that has another media type or is compressed.
 async fn body(
     req: &HttpRequest,
     side: &WhipSide,

@@ -2,12 +2,12 @@
 //! anchor.
 //!
 //! ```text
-//! POST   /whip/{room}            opens a connection, joins and offers; answers 201 with the SDP answer
+//! POST   /whip/{room}            opens a connection, calls `join` and `offer`; 201 with the SDP answer
 //! PATCH  /whip/{room}/{session}  adds candidates (RFC 8840)
-//! DELETE /whip/{room}/{session}  ends the session: leave
+//! DELETE /whip/{room}/{session}  calls `leave`, which ends the session
 //! ```
-//! Each publisher is a connection of the gateway, like a WebSocket. The same actor and client session serve
-//! it, so tokens, bans, locks and limits have the same effect. The session ends when the media end.
+//! Each publisher is a connection of the gateway, like a WebSocket. The same actor and state machine serve
+//! it, so tokens, bans, locks and limits have the same effect. The session ends when its media stop.
 //!
 //! | file | owns |
 //! |---|---|
@@ -80,7 +80,7 @@ pub fn configure(config: &mut ServiceConfig, side: web::Data<WhipSide>) {
     config.service(scope);
 }
 
-/// Names the media type of offers in every answer to `OPTIONS` (RFC 9725 section 4.2).
+/// Middleware: adds the header `Accept-Post` to every response to `OPTIONS` (RFC 9725 section 4.2).
 async fn name_type(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

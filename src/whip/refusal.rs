@@ -13,7 +13,7 @@ impl From<CallFailure> for ApiError {
     }
 }
 
-/// Converts the error of a call.
+/// Converts the error of a call to an error of the API.
 fn refused(RpcError { code, message, retry_after }: RpcError) -> ApiError {
     let code = match code {
         ErrorCode::RoomFull => Code::RoomFull,
@@ -36,7 +36,7 @@ fn refused(RpcError { code, message, retry_after }: RpcError) -> ApiError {
     }
 }
 
-/// Converts the close of the connection before its answer.
+/// Converts the close code of a connection that was closed before it answered the call.
 fn closed(code: CloseCode) -> ApiError {
     let (code, message) = match code {
         CloseCode::TokenInvalid => {

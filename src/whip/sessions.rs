@@ -21,12 +21,12 @@ use crate::domain::client_session::Answer;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, ice_sdp};
 
-/// Time limit for candidates that an external Janus sends after its answer.
+/// Maximum wait for the candidates that an external Janus sends after its answer.
 const GATHERING: Duration = Duration::from_secs(2);
 /// Maximum number of notifications that are buffered for the first request.
 const WAITING: usize = 64;
 
-/// Publisher of this node.
+/// Session of one publisher on this node.
 #[derive(Clone)]
 pub struct Session {
     pub room: RoomId,
@@ -37,7 +37,7 @@ pub struct Session {
     queue: Arc<OutboundQueue>,
 }
 
-/// Publishers by the id of their connection. Cheap to clone.
+/// Sessions of this node, by the id of their connection. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Sessions(Arc<Mutex<HashMap<String, Session>>>);
 
@@ -80,7 +80,7 @@ impl Sessions {
         Ok(Publishing { session, notifications, opening })
     }
 
-    /// Returns the publisher with this id, unless its connection has ended.
+    /// Returns the session with this id, unless its connection has ended.
     pub fn get(&self, id: &str) -> Option<Session> {
         self.lock().get(id).cloned()
     }
@@ -105,15 +105,15 @@ impl Session {
         answer.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
-    /// Returns the failure of calls after the connection has ended.
+    /// Returns the failure for calls made after the connection has ended.
     fn closed(&self) -> CallFailure {
         CallFailure::Closed(self.queue.asked().unwrap_or(CloseCode::Gone))
     }
 }
 
 impl Publishing {
-    /// Returns the answer with all candidates of Janus. An external Janus may send them after its answer; if
-    /// the last one is late, the answer has those that have arrived.
+    /// Returns `answer` with all candidates of Janus. An external Janus may send them after its answer. Waits
+    /// for them at most `GATHERING`, and then adds the ones that have arrived.
     pub async fn complete(&mut self, answer: String) -> String {
         if ice_sdp::has_candidates(&answer) {
             return answer;
@@ -146,18 +146,19 @@ impl Drop for Opening {
     }
 }
 
-/// Removes the frames from a publisher's queue until its connection has ended. The publisher does not receive
-/// them, but a full queue would close its connection.
+/// Empties a publisher's queue until its connection has ended: a full queue would close the connection. Texts
+/// go to `notifications`; the publisher receives none of the frames.
 async fn drain(queue: &OutboundQueue, notifications: &mpsc::Sender<Bytes>) {
     while let Some(frame) = poll_fn(|task| queue.poll_next(task)).await {
         if let OutboundFrame::Text(text) = frame {
-            // Fails after the first request has been answered, when nobody waits for candidates.
+            // Fails once the first request has been answered: nobody reads candidates then.
             let _ = notifications.try_send(text);
         }
     }
 }
 
-/// Returns the candidate of Janus in a notification; `Some(None)` is the end of candidates.
+/// Returns the candidate in a notification; `Some(None)` is the end of candidates, `None` another
+/// notification.
 fn candidate(notification: &[u8]) -> Option<Option<String>> {
     let notification: Value = serde_json::from_slice(notification).ok()?;
     let candidate = &notification["params"]["candidate"]["candidate"];

@@ -5,11 +5,12 @@
 //! Connecting ── lock acquired ──▶ Open ── any reason ──▶ Closing ── answered or 1 s ──▶ ended
 //!      └────────────── refused, left, dead, stopped ──────▲
 //! ```
-//! Frames become calls of the session. A WHIP client has no frames: HTTP requests call its session directly.
-//! The effects of the session run as futures, whose results come back as messages, so a slow call delays
-//! neither pings nor the close. Everything sent to the client goes through its [`OutboundQueue`]. The actor
-//! is never restarted: when it ends, whatever the cause, it closes the session. After the close it ends as
-//! soon as the results that the session still needs have arrived.
+//! Each frame becomes calls of the session. A WHIP client sends no frames: HTTP requests call its session
+//! directly. The effects of the session run as futures. Their results come back as messages, so a slow call
+//! delays neither pings nor the close. Everything sent to the client goes through its [`OutboundQueue`].
+//!
+//! The actor is never restarted: when it ends, whatever the cause, it closes the session. After the close,
+//! the actor ends as soon as the results that the session still needs have arrived.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub struct WsClient {
     guard: ConnectionLimiter,
     session: ClientSession,
     effects: Box<dyn SessionEffects>,
-    /// Texts with unanswered calls; name and start of each call that runs.
+    /// Texts with unanswered calls. The record of each call is its name and its start time.
     texts: PendingTexts<(&'static str, Duration)>,
     direct: DirectCalls,
     /// Code with which the connection is closed.
@@ -77,7 +78,7 @@ pub struct Events(BoxStream<'static, Input>);
 pub enum Msg {
     /// The transport reads on when the permit is dropped.
     Received(Inbound, OwnedSemaphorePermit),
-    /// Call of an HTTP request.
+    /// Call made by an HTTP request.
     Called(Box<DirectCall>),
     /// Result of an effect.
     Session(Box<Input>),
@@ -208,14 +209,14 @@ impl WsClient {
         Some((id, method))
     }
 
-    /// Begins the call of an HTTP request.
+    /// Starts the call that an HTTP request makes.
     fn called(&mut self, call: DirectCall, cx: &mut Cx<Self>) {
         let refused = match self.closed {
             Some(code) => Err(CallFailure::Closed(code)),
             None => self.guard.begin(&self.parts.limits, &call.method).map_err(CallFailure::Refused),
         };
         if let Err(failure) = refused {
-            // Fails if the HTTP client has gone.
+            // Fails only if the HTTP client has disconnected.
             let _ = call.reply.send(Err(failure));
             return;
         }
@@ -353,7 +354,7 @@ impl WsClient {
     fn closing(&mut self, code: CloseCode, cx: &mut Cx<Self>) {
         cx.cause(code.reason());
         let is_lost = matches!(code, CloseCode::Gone | CloseCode::PeerDead | CloseCode::TooSlow);
-        // A WHIP client does not answer the close.
+        // A WHIP client has no WebSocket, so it cannot answer the close frame.
         if is_lost || self.peer.source == Source::Whip {
             self.end(cx);
         } else {

@@ -1,4 +1,4 @@
-//! Calls of HTTP requests on a session, without frames and without JSON-RPC.
+//! Calls that HTTP requests make on a session, without frames and without JSON-RPC.
 //!
 //! Owns: the pending calls of one connection. Does not run a call.
 
@@ -9,13 +9,13 @@ use tokio::sync::oneshot;
 use crate::domain::client_session::{Answer, CallId};
 use crate::domain::signalling::{CloseCode, Method, RpcError};
 
-/// Call of an HTTP request.
+/// Call made by an HTTP request.
 pub struct DirectCall {
     pub method: Method,
     pub reply: oneshot::Sender<Result<Answer, CallFailure>>,
 }
 
-/// Reason why a call of an HTTP request failed.
+/// Reason why a call made by an HTTP request failed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallFailure {
     Refused(RpcError),
@@ -23,7 +23,7 @@ pub enum CallFailure {
     Closed(CloseCode),
 }
 
-/// Pending calls of HTTP requests.
+/// Pending calls made by HTTP requests.
 #[derive(Default)]
 pub(super) struct DirectCalls(Vec<Pending>);
 
@@ -41,13 +41,13 @@ impl DirectCalls {
         method
     }
 
-    /// Removes a call that is to be answered. Returns `None` if the call is not of an HTTP request.
+    /// Removes and returns the call with this id. Returns `None` if no HTTP request made it.
     pub fn end(&mut self, id: CallId) -> Option<Pending> {
         let index = self.0.iter().position(|call| call.id == id)?;
         Some(self.0.swap_remove(index))
     }
 
-    /// Answers all pending calls with the close of the connection.
+    /// Answers all pending calls with [`CallFailure::Closed`].
     pub fn close(&mut self, code: CloseCode) {
         self.0.drain(..).for_each(|call| call.answer(Err(CallFailure::Closed(code))));
     }
@@ -55,7 +55,7 @@ impl DirectCalls {
 
 impl Pending {
     pub fn answer(self, outcome: Result<Answer, CallFailure>) {
-        // Fails only if the HTTP client has gone. Its connection then ends, too.
+        // Fails only if the HTTP client has disconnected. The session is then closed, too.
         let _ = self.reply.send(outcome);
     }
 }

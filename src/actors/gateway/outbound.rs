@@ -39,7 +39,7 @@ struct State {
     queue: VecDeque<OutboundFrame>,
     bytes: usize,
     phase: Phase,
-    /// Code of the close. Set by the request for it or, without one, by the actor that performs it.
+    /// Close code. Set when the close is requested or, without a request, when the actor closes.
     asked: Option<CloseCode>,
     actor: Option<ActorRef<client::Msg>>,
     writer: Option<Waker>,
@@ -110,7 +110,7 @@ impl OutboundQueue {
         }
     }
 
-    /// Returns the code of the close, requested or performed.
+    /// Returns the close code, once the close has been requested or performed.
     pub fn asked(&self) -> Option<CloseCode> {
         self.lock().asked
     }

@@ -48,7 +48,7 @@ pub struct SessionManager(pub(super) Arc<SessionsShared>);
 pub struct SessionsShared {
     pub(super) context: Context,
     pub(super) service: Arc<RoomService>,
-    /// `None`: nobody is asked.
+    /// `None`: no application decides who may join.
     pub(super) admission: Option<Admission>,
     pub(super) anchors: MediaSessions,
     pub(super) lock: Arc<dyn ConnectionLock>,

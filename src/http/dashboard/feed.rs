@@ -1,6 +1,6 @@
-//! One snapshot, shared by all its viewers.
+//! Feed of snapshots: every viewer receives the same rendered bytes.
 //!
-//! A viewer that reads slowly misses snapshots; it never delays others and holds one snapshot at most.
+//! A viewer that reads slowly misses snapshots. It never delays others, and holds at most one snapshot.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 /// Maximum number of viewers of a feed.
 const MOST_VIEWERS: usize = 32;
 
-/// The newest snapshot; `None` after the end.
+/// Newest snapshot and its viewers. The snapshot is `None` once the feed is closed.
 pub(super) struct Feed {
     newest: watch::Sender<Option<Bytes>>,
     places: Arc<Semaphore>,
@@ -46,8 +46,8 @@ impl Feed {
         self.newest.send_replace(None);
     }
 
-    /// Returns a viewer that begins with the newest snapshot; `None` if there are too many. The snapshot is
-    /// rendered if there was no viewer, because it is out of date then.
+    /// Returns a viewer that begins with the newest snapshot; `None` if there are [`MOST_VIEWERS`] already.
+    /// Renders a new snapshot for the first viewer, because without viewers the snapshot is not updated.
     pub fn view(&self, render: impl FnOnce() -> Bytes) -> Option<Viewer> {
         let place = self.places.clone().try_acquire_owned().ok()?;
         if !self.has_viewers() {
@@ -60,7 +60,7 @@ impl Feed {
 }
 
 impl Viewer {
-    /// Returns the next snapshot; `None` after the end.
+    /// Returns the next snapshot; `None` once the feed is closed.
     pub async fn next(mut self) -> Option<(Bytes, Self)> {
         self.newest.changed().await.ok()?;
         let snapshot = self.newest.borrow_and_update().clone()?;

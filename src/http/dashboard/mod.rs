@@ -6,7 +6,7 @@
 //!  actors   ──every 2 s, rendered once──▶ Feed ──▶ GET /dashboard/actors  (server-sent events)
 //!  Readings ──every 10 s────────────────▶ History (sent at the start of /dashboard/live)
 //! ```
-//! Without viewers nothing is rendered. Owns: the paths, the formats, the limit on viewers. Does not
+//! Without viewers, nothing is rendered. Owns: the paths, the formats, the limit on viewers. Does not
 //! wait for an actor.
 
 mod feed;
@@ -40,7 +40,7 @@ pub use overview::OverviewSources;
 
 /// Interval of the snapshots.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
-/// Snapshots between two samples of the history.
+/// Number of snapshots per sample of the history.
 const SAMPLE_EVERY: u64 = history::INTERVAL.as_secs() / SNAPSHOT_EVERY.as_secs();
 
 /// State of the dashboard: the snapshots, the history and the operators.
@@ -86,7 +86,7 @@ impl Dashboard {
         }
     }
 
-    /// Ends all streams, because the node stops.
+    /// Ends all streams. Called when the node stops.
     pub fn close(&self) {
         self.overview.close();
         self.actors.close();
@@ -105,7 +105,7 @@ impl Dashboard {
     }
 
     fn history(&self) -> std::sync::MutexGuard<'_, History> {
-        // Each change is complete in itself.
+        // A panic cannot leave a change half done, so a poisoned lock is usable.
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,14 +120,14 @@ pub fn configure(config: &mut ServiceConfig, dashboard: Data<Dashboard>) {
     operators::configure(config);
 }
 
-/// Streams `history` once, then `overview` every two seconds.
+/// Streams the event `history` once, then the event `overview` every two seconds.
 async fn live(request: HttpRequest, dashboard: Data<Dashboard>) -> Result<HttpResponse, ApiError> {
     let viewer = dashboard.overview.view(|| dashboard.render_overview()).ok_or_else(too_many)?;
     let history = event("history", &json!({ "samples": dashboard.history().samples() }));
     Ok(streamed(&request, Some(history), viewer))
 }
 
-/// Streams `actors`, the supervision tree of this node, every two seconds.
+/// Streams the event `actors`, which has the supervision tree of this node, every two seconds.
 async fn actors(request: HttpRequest, dashboard: Data<Dashboard>) -> Result<HttpResponse, ApiError> {
     let render = || event("actors", &dashboard.node.actors());
     let viewer = dashboard.actors.view(render).ok_or_else(too_many)?;

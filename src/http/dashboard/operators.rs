@@ -1,11 +1,11 @@
-//! Actions of operators on the dashboard: login, admission, and the audit log.
+//! Actions of operators on the dashboard: login, authorisation, and the audit log.
 //!
 //! An action needs an API key with the scope `operations`: in the header `Authorization`, or in a session
-//! that `POST /dashboard/login` opens. With `auth.mode: open` no key is needed. A browser adds sessions and
-//! passwords by itself, also to requests of other pages. Such a request must have an `Origin`, which must be
-//! this server.
+//! that `POST /dashboard/login` opens. With `auth.mode: open`, no key is needed. Browsers attach session
+//! cookies and HTTP passwords automatically, even to requests that other sites cause. Requests with such
+//! credentials must therefore have an `Origin` header that names this server.
 //!
-//! Owns: the admission of operators, and the order of audit entry and action. Does not change a room or a
+//! Owns: the authorisation of operators, and the order of audit entry and action. Does not change a room or a
 //! module itself; [`RoomService`](crate::rooms::RoomService) does.
 
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::rooms::{AuditLog, RoomError, now};
 
 const COOKIE: &str = "stentor_operator";
 
-/// Admission of operators, and the log of what they do.
+/// Authorisation of operators, and the log of their actions.
 pub struct Operators {
     pub auth: Arc<LiveApiKeys>,
     pub sessions: OperatorSessions,
@@ -42,9 +42,9 @@ pub struct Operators {
 
 /// Credentials of a request.
 struct Credentials {
-    /// Value of the header `Authorization` that has the key; `None`: the request has no key.
+    /// Value for the header `Authorization`, with the key; `None` if the request has no key.
     authorization: Option<Vec<u8>>,
-    /// True if browsers add the credentials by themselves.
+    /// True if browsers attach these credentials automatically: a session cookie or HTTP Basic.
     ambient: bool,
 }
 
@@ -94,7 +94,7 @@ impl Operators {
     }
 }
 
-/// Refuses requests of foreign pages.
+/// Refuses requests from other origins and, if `ambient`, requests without an `Origin`.
 fn check_origin(headers: &HeaderMap, ambient: bool) -> Result<(), ApiError> {
     Origins::default().check(headers)?;
     if ambient && !headers.contains_key(ORIGIN) {
@@ -103,7 +103,8 @@ fn check_origin(headers: &HeaderMap, ambient: bool) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Returns the operator that actions of this client would have, and whether the client has a session.
+/// Answers with the operator who sent the request, or null, and with true if the request has a session
+/// cookie, valid or not.
 async fn session(request: HttpRequest, dashboard: Data<Dashboard>) -> HttpResponse {
     let operators = &dashboard.operators;
     let operator = operators.admit(&operators.credentials(request.headers())).ok();
@@ -138,7 +139,7 @@ fn set_cookie(value: &str, max_age: u64) -> String {
     format!("{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age}")
 }
 
-/// Writes the entry in the audit log, carries out the action, and completes the entry.
+/// Writes an entry to the audit log, carries out the action, and records the outcome in the entry.
 async fn act(
     request: HttpRequest,
     dashboard: Data<Dashboard>,

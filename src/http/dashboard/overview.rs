@@ -29,10 +29,10 @@ use crate::telemetry::history::Sample;
 
 /// Maximum number of rooms in a snapshot. Rooms that are open or need attention come first.
 const MOST_ROOMS: usize = 500;
-/// Number of events of a room.
+/// Maximum number of events in the details of a room.
 const EVENTS: usize = 20;
 
-/// Returns the users who talk in a room.
+/// Function that returns those of the given users who talk in a room.
 pub type Talking = dyn Fn(&RoomId, &[UserId]) -> BTreeSet<UserId> + Send + Sync;
 
 /// Sources of the snapshots.
@@ -41,7 +41,7 @@ pub struct OverviewSources {
     pub started_at: UnixMs,
     pub rooms: Arc<RoomService>,
     pub listeners: Listeners,
-    /// Streams that are mixed on this node.
+    /// Streams of the rooms that this node mixes.
     pub streams: Arc<Streams>,
     /// `None` on a node without presence.
     pub anchors: Option<Arc<dyn PresenceQuery>>,
@@ -49,7 +49,7 @@ pub struct OverviewSources {
     pub heartbeats: HeartbeatAges,
 }
 
-/// Times at which this node saw the heartbeats change.
+/// For each module, the last change of its heartbeat that this node saw: its revision and its time.
 #[derive(Default)]
 pub struct HeartbeatAges(Mutex<HashMap<(ModuleKind, ModuleId), (Revision, Instant)>>);
 
@@ -60,7 +60,7 @@ pub(super) struct Overview {
     at: UnixMs,
     node: NodeLine,
     rooms: Vec<RoomLine>,
-    /// Number of rooms that are not in the snapshot.
+    /// Number of rooms left out because of [`MOST_ROOMS`].
     rooms_omitted: usize,
     modules: Vec<ModuleLine>,
     sample: Option<Sample>,
@@ -85,7 +85,7 @@ struct RoomLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<String>,
     status: RoomStatus,
-    /// Missing conditions.
+    /// Conditions that the room still waits for.
     reason: Option<String>,
     /// Start of the broadcast.
     started_at: Option<UnixMs>,
@@ -98,7 +98,7 @@ struct RoomLine {
     listeners: usize,
     /// Age of the newest audio, if this node mixes the room.
     media_age_ms: Option<u64>,
-    /// Silent and clipped seconds, if this node mixes the room.
+    /// Figures of the mix, such as silent and clipped seconds, if this node mixes the room.
     mix: Option<Value>,
 }
 
@@ -108,14 +108,14 @@ struct ModuleLine {
     kind: ModuleKind,
     #[serde(flatten)]
     module: ModuleBody,
-    /// Time since this node saw the heartbeat change.
+    /// Time since this node last saw the heartbeat change.
     heartbeat_age_ms: Option<u64>,
 }
 
 /// Details of one room.
 #[derive(Serialize)]
 pub(super) struct RoomDetail {
-    /// `None` if presence is not known.
+    /// `None` if presence is unavailable.
     anchors: Option<Vec<AnchorLine>>,
     /// Latest events, the newest first; `None` if this node does not follow the event ledger.
     events: Option<Vec<Value>>,
@@ -169,7 +169,7 @@ impl OverviewSources {
     /// Records the heartbeats that have changed. Returns the ages of all heartbeats, in milliseconds.
     pub(super) fn note_heartbeats(&self) -> HashMap<(ModuleKind, ModuleId), u64> {
         let modules = self.rooms.directory().modules();
-        // Each change is complete in itself.
+        // A panic cannot leave a change half done, so a poisoned lock is usable.
         let mut seen = self.heartbeats.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|key, _| modules.contains_key(key));
         let mut ages = HashMap::new();

@@ -67,7 +67,7 @@ async fn sessions_act_for_their_own_page_only() {
     assert_eq!(act(&[("cookie", "stentor_operator=forged"), ("origin", ORIGIN)]).await, 401);
     assert_eq!(act(&[("cookie", cookie), ("origin", ORIGIN)]).await, 200);
     assert_eq!(house.node.reconciled.load(Relaxed), 1);
-    // A browser also adds the password of HTTP Basic authentication by itself: `me:key` in Base64.
+    // Browsers also attach HTTP Basic credentials automatically. These are `me:key` in Base64.
     assert_eq!(act(&[("authorization", "Basic bWU6a2V5")]).await, 403);
     let ended = house.post("/dashboard/logout", &[("cookie", cookie), ("origin", ORIGIN)], &json!({})).await;
     assert!(ended.cookie.unwrap().contains("Max-Age=0"));
@@ -113,13 +113,13 @@ async fn overview_shows_rooms_and_modules() {
     assert_eq!(house.get("/dashboard/rooms/nowhere").await.status, 404);
 }
 
-/// A dashboard with one room on air, on one Janus and one mixer.
+/// Dashboard of an installation with one started room, one Janus and one mixer.
 struct House {
     store: Arc<FakeStore>,
     rooms: Arc<RoomService>,
     node: Arc<FakeNode>,
     dashboard: Data<Dashboard>,
-    /// API key with the scope `operations`, of Ann.
+    /// Ann's API key, with the scope `operations`.
     operator: String,
     /// API key with the scope `read`.
     reader: String,

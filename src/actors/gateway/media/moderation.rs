@@ -20,7 +20,7 @@ pub enum ModerationError {
     Unavailable(String),
 }
 
-/// Mutes or unmutes every participant of this name.
+/// Mutes or unmutes every participant whose display name is the id of `user`.
 pub async fn moderate(
     parts: AnchorParts,
     room: RoomId,

@@ -2,8 +2,8 @@
 //! [`domain::media_session`](crate::domain::media_session).
 //!
 //! The steps of the state machine run one at a time. The client's calls run concurrently with them and with
-//! each other, so a Janus that hangs blocks neither. Never restarted: Janus ends sessions that nobody keeps
-//! alive.
+//! each other, so a Janus that hangs blocks neither. The actor is never restarted: Janus ends sessions that
+//! nobody keeps alive.
 //!
 //! | file | owns |
 //! |---|---|
@@ -70,8 +70,8 @@ struct AudioState {
     receiving: bool,
 }
 
-/// Call of a client: runs with the session, or with the reason why the session serves no calls now, answers
-/// the client, and returns the next message of the actor.
+/// Call of a client. The closure receives the session, or the reason why the session serves no calls now. It
+/// answers the client and returns the next message for the actor.
 pub type Call = Box<dyn FnOnce(Result<Serving, CallError>) -> LocalBoxFuture<'static, Msg> + Send>;
 
 /// Session that serves calls, and its state.
@@ -84,7 +84,7 @@ pub struct Serving {
 #[derive(Debug)]
 pub struct MediaSessionHandle {
     actor: ActorRef<Msg>,
-    /// Number of this connection among those that held the session; only the newest is served.
+    /// Number of this handle among all handles on the session; only calls of the newest one are served.
     number: u64,
 }
 
@@ -236,7 +236,7 @@ impl MediaSessionActor {
         self.machine.observe(view.as_deref(), &self.user);
     }
 
-    /// Returns the session if the connection of this number may use it now.
+    /// Returns the session if the handle with this number may use it now.
     fn serve(&self, line: u64) -> Result<Serving, CallError> {
         let session = self.session.as_ref().filter(|_| line == self.line).ok_or(CallError::NotJoined)?;
         if !self.machine.takes_calls() {
@@ -347,7 +347,7 @@ impl Behaviour for MediaSessionActor {
 }
 
 impl MediaSessionHandle {
-    /// Returns the answer to an SDP offer. A second offer restarts ICE of the same peer connection; another
+    /// Returns the answer to an SDP offer. A second offer restarts ICE on the same peer connection. A new
     /// peer connection needs another `join`, without the resume token.
     pub async fn offer(&self, sdp: String) -> Result<String, CallError> {
         self.call(|serving| async move { serving.session.offer(sdp).await }, |_| Msg::Answered).await
@@ -378,8 +378,8 @@ impl MediaSessionHandle {
         self.report("leave", || Msg::Leave { line: self.number });
     }
 
-    /// Delivers a message that must not be lost: if the mailbox is full, in a slot, which a full mailbox
-    /// still accepts.
+    /// Delivers a message that must not be lost. If the mailbox is full, uses its slot, which always has room
+    /// for the latest message.
     fn report(&self, slot: &'static str, message: impl Fn() -> Msg) {
         if self.actor.tell(message()).is_err() {
             let _ = self.actor.tell_latest(slot, message());

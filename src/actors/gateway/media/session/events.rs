@@ -13,8 +13,8 @@ use crate::janus::{
 };
 use crate::presence::stage::Passing;
 
-/// Error codes of Janus's `apierror.h`: a mandatory element is missing, a candidate belongs to no stream, an
-/// element has the wrong type.
+/// Error codes from Janus's `apierror.h`. In this order: a mandatory element is missing, a candidate belongs
+/// to no stream, an element has the wrong type.
 const MALFORMED: [u32; 3] = [456, 466, 467];
 
 impl MediaSessionActor {
@@ -118,7 +118,8 @@ pub(super) fn listen(stream: u64, mut events: AnchorEvents, cx: &mut Cx<MediaSes
     cx.run(next, move |(events, event)| Msg::Event { stream, events, event });
 }
 
-/// Returns the event that an error implies for the session as a whole, if any.
+/// Returns the event for the machine if the error shows that the session, its room or its participant is
+/// gone.
 pub(super) fn lost(error: &JanusError) -> Option<JanusEvent> {
     match error {
         JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle) => Some(JanusEvent::SessionOver),
@@ -128,8 +129,8 @@ pub(super) fn lost(error: &JanusError) -> Option<JanusEvent> {
     }
 }
 
-/// Maps an error of Janus to the client's error. Only a request that would be refused again, such as an
-/// invalid SDP or candidate, is `Refused`: the client then gives up on it.
+/// Maps an error of Janus to the client's error. A request is `Refused` only if it would fail again, for
+/// example because its SDP or candidate is invalid.
 pub(super) fn call_error(error: &JanusError) -> CallError {
     match error {
         JanusError::Plugin(PluginError::NoSuchRoom | PluginError::NotInRoom) => CallError::NotJoined,

@@ -29,7 +29,7 @@ impl MediaSessionActor {
             None => {
                 (self.client, self.joining, self.voice.muted) = (Some(events), Some(reply), muted);
             }
-            // The reply is sent once the session is claimed again.
+            // The reply is sent once this node has reclaimed the session.
             Some(ids) if self.is_mine(ids) && self.machine.is_resumable() => {
                 if let Some(overtaken) = self.joining.take() {
                     self.welcome(overtaken, true, cx);
@@ -102,7 +102,7 @@ impl MediaSessionActor {
         match outcome {
             Ok(opened) => {
                 self.machine.reclaimed(now);
-                // Apply the changes that happened while no events arrived.
+                // Apply the changes of the connection state that happened while Janus sent no events.
                 match opened.up {
                     true if !self.machine.is_resumable() => self.up(),
                     false if self.machine.is_resumable() => self.machine.heard(JanusEvent::Down, now),
@@ -114,7 +114,7 @@ impl MediaSessionActor {
             Err(failure) => self.machine.reclaim_failed(failure, now, random_unit()),
         }
         // Reply even if Janus does not respond: the client then waits for Janus together with the session.
-        // Clients of a session that has ended are declined.
+        // If the session has ended, `farewell` declines the client instead.
         if self.machine.is_resumable()
             && let Some(reply) = self.joining.take()
         {
