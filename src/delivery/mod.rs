@@ -11,7 +11,7 @@
 //! which resources of a room listeners may fetch, and every refusal is a [`MediaError`].
 //!
 //! Owns: the media that this node can serve, the routing of requests, and the time limit of their waits.
-//! Does not serve HTTP, check the signature of a token, start a process.
+//! Does not serve HTTP, check the signature of a token, or start a process.
 
 mod content_keys;
 mod edge_cache;

@@ -50,7 +50,7 @@ pub trait ReplayMedia: Send + Sync {
     /// Describes a recording for a listener of this clip.
     async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError>;
 
-    /// Returns the playlist of the segments that have a part of the clip.
+    /// Returns the playlist of the segments that overlap the clip.
     async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError>;
 
     /// Returns an encrypted segment.
@@ -62,8 +62,8 @@ pub trait ReplayMedia: Send + Sync {
     /// Returns the frames of one segment as the M4A file contains them, without ADTS headers.
     async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
 
-    /// Returns a key of recorded segments that have a part of the clip. `hint` and `index` are `n` and `k` of
-    /// the key URI.
+    /// Returns a key of recorded segments that overlap the clip. `hint` and `index` are `n` and `k` of the
+    /// key URI.
     async fn key(
         &self,
         recording: &RecordingId,
@@ -86,7 +86,7 @@ pub struct RecordingMedia {
     pub layouts: Mutex<VecDeque<Layout>>,
 }
 
-/// M4A layout of a recording or clip. Made once, whatever the number of requests for it.
+/// M4A layout of a recording or clip. Made once, regardless of the number of requests for it.
 pub struct Layout {
     of: Arc<Joined>,
     clip: Clip,
@@ -112,7 +112,7 @@ impl Joined {
         self.segments.iter().map(|(_, entry)| entry).collect()
     }
 
-    /// Returns the segments that have a part of the clip.
+    /// Returns the segments that overlap the clip.
     fn of_clip(&self, clip: Clip) -> Result<Vec<&JournalEntry>, MediaError> {
         let entries = self.entries();
         if clip == Clip::WHOLE {
@@ -195,7 +195,7 @@ impl RecordingMedia {
         self.fetcher.recorded(&url, room, id, &at.to_string()).await
     }
 
-    /// Returns the cell of the layout of this clip.
+    /// Returns the cell for the layout of this clip; adds an empty cell if there is none.
     fn layout_of(&self, joined: &Arc<Joined>, clip: Clip) -> Arc<OnceCell<Arc<RecordedM4a>>> {
         // Each change leaves a complete list.
         let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,13 +1,13 @@
-//! Recordings over HTTP: playlist, segments and keys of one recording, and the recording as one file; all of
-//! it or a clip.
+//! Recordings over HTTP: description, playlist, segments, keys and M4A file of a recording, or of a clip of
+//! it.
 //!
 //! As with live rooms, playlist and segments are public and encrypted; keys and the file need a token. The
 //! token must be for this recording: a live listener's token opens no recording, and a replay token opens no
 //! live room. A token for a clip opens the keys and the file of that clip only. While its broadcast is on
 //! air, a recording is not served, so that no key of a live room is given out here.
 //!
-//! Owns: names, tokens and headers of requests. Does not know where a recording is stored; that is behind
-//! [`ReplayMedia`].
+//! Owns: names, tokens and headers of requests. Does not know where a recording is stored;
+//! [`ReplayMedia`] does.
 
 use std::sync::Arc;
 
@@ -128,7 +128,7 @@ impl ReplaySide {
     }
 
     /// Returns the clip whose playlist is requested: the one in the query, or the one that the token is for.
-    /// The playlist is public, so an invalid token counts as none.
+    /// The playlist is public, so a request with an invalid token is served like one without a token.
     fn clip_of(
         &self,
         request: &HttpRequest,

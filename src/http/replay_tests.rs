@@ -78,7 +78,7 @@ impl ReplayMedia for OneRecording {
     }
 }
 
-/// Returns a listener token, and replay tokens of [`ID`], of another recording, and of a clip of [`ID`].
+/// Returns a listener token, and replay tokens for [`ID`], for another recording, and for a clip of [`ID`].
 fn tokens() -> [(&'static str, String); 4] {
     let (tokens, room) = (node_tokens(Arc::default()).tokens, RoomId::new("demo").unwrap());
     let replay = |id, clip| tokens.issue_replay(&RecordingId::new(id).unwrap(), &room, clip, now()).token;

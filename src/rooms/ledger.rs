@@ -138,14 +138,15 @@ impl Ledger {
         EventPage { events: page, next, more, oldest: events.all.keys().next().copied() }
     }
 
-    /// Returns the newest events that the filter takes, at most `limit`, the newest first.
+    /// Returns the newest events that match the filter, at most `limit`, the newest first. Examines only the
+    /// newest [`EXAMINED`] events.
     pub fn latest(&self, filter: &EventFilter, limit: usize) -> Vec<Arc<LedgerEvent>> {
         let events = self.lock();
         let newest = events.all.values().rev().take(EXAMINED);
         newest.filter(|event| filter.takes(event)).take(limit).cloned().collect()
     }
 
-    /// Returns the events of a room that are kept, in order. Events of unknown types are left out.
+    /// Returns all kept events of a room, in order. Events of unknown types are left out.
     pub fn of_room(&self, room: &RoomId) -> Vec<RoomEvent> {
         let kept: Vec<_> = {
             let events = self.lock();

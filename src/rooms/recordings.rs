@@ -173,9 +173,9 @@ impl Recordings {
         due
     }
 
-    /// Writes the event `recording_ready` of a recording and its details, at most once. Writes nothing if the
-    /// recording or the state of its room has changed since they were read, or the ledger is not listed yet;
-    /// the event is then still due.
+    /// Writes the event `recording_ready` of a recording, and the recording's details, at most once. Writes
+    /// nothing if the recording or the state of its room has changed since it was read, or if the ledger is
+    /// not loaded yet; the event is then still due.
     ///
     /// # Errors
     /// An error of the store.

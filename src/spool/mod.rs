@@ -114,7 +114,7 @@ impl Spool {
         }
     }
 
-    /// Keeps the state of a recording's upload, so that a later process continues it.
+    /// Stores the state of a recording's upload, so that a later process can continue the upload.
     ///
     /// # Errors
     /// The file cannot be written. If the recording is not on this node: [`io::ErrorKind::NotFound`].
@@ -194,7 +194,7 @@ impl std::str::FromStr for Extent {
     }
 }
 
-/// Replaces a file by one with this content. A crash leaves one of the two.
+/// Replaces the content of a file. If the process crashes, the file has either its old or its new content.
 fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let new = folder.join(format!("{name}.new"));
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;

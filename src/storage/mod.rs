@@ -1,4 +1,4 @@
-//! Object storage that speaks S3, for copies of recordings.
+//! Client of an object storage that speaks S3, for copies of recordings.
 //!
 //! Owns: the client, its credentials and its time limits. Does not retry, or decide what is stored.
 
@@ -15,12 +15,12 @@ use rustls::ClientConfig;
 use crate::config::StorageConfig;
 use crate::tls;
 
-/// Time limit for a connection.
+/// Time limit for opening a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Time limit for a request with its body; a part of 5 MiB then needs 350 kbit/s.
+/// Time limit for a request including its body. A part of 5 MiB takes less if the uplink has 350 kbit/s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
-/// Bucket, or a folder in it.
+/// Client for a bucket, or for one folder in a bucket.
 #[derive(Debug)]
 pub struct Storage {
     s3: AmazonS3,
@@ -43,7 +43,7 @@ pub struct Object {
     pub etag: Option<String>,
 }
 
-/// Maker of clients that trust the certificate authorities of the system.
+/// Factory of HTTP clients that trust the certificate authorities of the system.
 #[derive(Debug)]
 struct Connector(ClientConfig);
 
@@ -64,7 +64,7 @@ impl Storage {
     /// Creates the client; sends nothing.
     ///
     /// # Errors
-    /// The certificate authorities cannot be read, or the settings do not fit each other.
+    /// The certificate authorities cannot be read, or the settings contradict each other.
     pub fn new(config: &StorageConfig) -> Result<Self, String> {
         let trust = tls::client_config()?;
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
@@ -85,7 +85,7 @@ impl Storage {
     /// Begins an upload and returns its id.
     ///
     /// # Errors
-    /// As for every request: [`StorageError`].
+    /// Those of every request: [`StorageError`].
     pub async fn begin(&self, object: &str) -> Result<String, StorageError> {
         Ok(self.s3.create_multipart(&self.path(object)).await?)
     }
@@ -102,7 +102,7 @@ impl Storage {
         Ok(part.content_id)
     }
 
-    /// Makes the object from its parts and returns its ETag.
+    /// Combines the parts into the object, and returns its ETag.
     pub async fn complete(
         &self,
         object: &str,
@@ -114,12 +114,12 @@ impl Storage {
         Ok(made.e_tag)
     }
 
-    /// Gives up an upload; one that the storage does not know is no error.
+    /// Aborts an upload. Succeeds if the storage does not know it.
     pub async fn abort(&self, object: &str, upload: &str) -> Result<(), StorageError> {
         absent_is_fine(self.s3.abort_multipart(&self.path(object), &upload.to_owned()).await)
     }
 
-    /// Returns the state of an object; `None`: there is none.
+    /// Returns the state of an object; `None` if it does not exist.
     pub async fn object(&self, object: &str) -> Result<Option<Object>, StorageError> {
         match self.s3.head(&self.path(object)).await {
             Ok(meta) => Ok(Some(Object { bytes: meta.size, etag: meta.e_tag })),
@@ -128,7 +128,7 @@ impl Storage {
         }
     }
 
-    /// Deletes an object; one that does not exist is no error.
+    /// Deletes an object. Succeeds if it does not exist.
     pub async fn delete(&self, object: &str) -> Result<(), StorageError> {
         absent_is_fine(self.s3.delete(&self.path(object)).await)
     }

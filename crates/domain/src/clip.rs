@@ -90,7 +90,7 @@ pub fn gap(before: &JournalEntry, next: &JournalEntry) -> Duration {
     Duration::from_millis(next.started_at.0).saturating_sub(ended)
 }
 
-/// Returns the position of each segment, and that of the end.
+/// Returns the position of the start of each segment, and the position of the end of the recording.
 pub fn positions<'a>(segments: impl IntoIterator<Item = &'a JournalEntry>) -> (Vec<Duration>, Duration) {
     let (mut starts, mut end) = (Vec::new(), Duration::ZERO);
     let mut before: Option<&JournalEntry> = None;
@@ -103,8 +103,8 @@ pub fn positions<'a>(segments: impl IntoIterator<Item = &'a JournalEntry>) -> (V
     (starts, end)
 }
 
-/// Returns the position that is heard at a moment: the start of the recording for an earlier one, its end for
-/// a later one.
+/// Returns the position in the recording that a moment has. A moment before the recording has the position of
+/// its start; a moment after the recording, the position of its end.
 pub fn position_of(segments: &[&JournalEntry], moment_ms: u64) -> Duration {
     let (starts, end) = positions(segments.iter().copied());
     let later = segments.partition_point(|entry| entry.started_at.0 <= moment_ms);

@@ -57,13 +57,14 @@ pub struct Recording {
     pub nonce: Nonce,
     pub room_created_at: UnixMs,
     pub started_at: UnixMs,
-    /// Title of the room: the last one of the broadcast, if the room still existed when it became ready.
+    /// Title of the room when the recording became ready. If the room did not exist any more then: its title
+    /// when the recording began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Title>,
     /// Anchors and chapters; empty until the event `recording_ready` is written.
     #[serde(default)]
     pub details: RecordingDetails,
-    /// Copy in object storage; `None` before it is complete.
+    /// Copy in object storage; `None` until the copy is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
     /// Time at which the removal was requested. The key is deleted once no mixer has data of the recording.
@@ -284,7 +285,7 @@ impl Recording {
         if self.takes.is_empty() { RecordingWrite::Remove } else { RecordingWrite::Put(self) }
     }
 
-    /// Returns the recording with its copy in object storage.
+    /// Returns the recording with a record of its copy in object storage.
     pub fn stored(self, stored: Stored) -> Self {
         Self { stored: Some(stored), ..self }
     }

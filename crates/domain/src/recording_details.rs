@@ -16,11 +16,11 @@ use super::events::EventType;
 use super::ids::{UnixMs, UserId};
 use super::roles::RoomRole;
 
-/// Time after the start of a chapter in which changes begin no other chapter.
+/// Time after the start of a chapter within which a change of the anchors does not begin a new chapter.
 pub const SHORTEST_CHAPTER: Duration = Duration::from_secs(30);
 /// Largest number of chapters. If there are more, [`SHORTEST_CHAPTER`] is doubled until they fit.
 pub const MOST_CHAPTERS: usize = 100;
-/// Largest number of anchors, and of visits of each; later ones are left out.
+/// Largest numbers of anchors and of visits per anchor; later ones are left out.
 const MOST_ANCHORS: usize = 100;
 const MOST_VISITS: usize = 50;
 /// Title of a chapter without anchors.
@@ -77,7 +77,7 @@ pub struct Chapter {
     pub title: String,
 }
 
-/// Event of a room, as the ledger has it.
+/// Event of a room, read from the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoomEvent {
     pub kind: EventType,
@@ -86,8 +86,8 @@ pub struct RoomEvent {
 }
 
 impl RecordingDetails {
-    /// Returns the details of a recording of a room. `events`: those of the room, in order, from before the
-    /// recording to its end; `started` and `ended`: first and last moment of the recording.
+    /// Returns the details of a recording. `events`: the events of the room, in order, including those before
+    /// the recording; `started` and `ended`: first and last moment of the recording.
     pub fn of(events: &[RoomEvent], started: UnixMs, ended: UnixMs) -> Self {
         let mut anchors = visits(events, ended);
         for anchor in &mut anchors {
@@ -181,12 +181,12 @@ fn chapters_of(
             chapters.push(Chapter { started_at: *moment, title });
         }
     }
-    // After a change that was undone at once, two chapters in a row have the same anchors.
+    // A change that was undone within `shortest` leaves two chapters in a row with the same anchors.
     chapters.dedup_by(|later, earlier| later.title == earlier.title);
     chapters
 }
 
-/// Returns the list of the anchors at a moment.
+/// Returns the title of a chapter: the list of the anchors in the room at this moment.
 fn title_at(anchors: &[RecordedAnchor], moment: UnixMs) -> String {
     let is_here = |anchor: &&RecordedAnchor| {
         anchor.visits.iter().any(|visit| visit.joined_at <= moment && moment < visit.left_at)

@@ -8,7 +8,7 @@ use super::*;
 const STARTED: UnixMs = UnixMs(1_000_000);
 const ENDED: UnixMs = UnixMs(2_000_000);
 
-/// Returns a time in seconds after the start of the recording.
+/// Returns the time this many seconds after the start of the recording.
 fn at(seconds: i64) -> UnixMs {
     UnixMs(STARTED.0.checked_add_signed(seconds * 1000).unwrap())
 }

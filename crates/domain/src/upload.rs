@@ -1,12 +1,12 @@
-//! Upload of a recording to object storage, in parts: the order of the steps, also after a crash. Pure.
+//! Order of the steps that upload a recording to object storage in parts, also after a crash. Pure.
 //!
 //! ```text
 //!  Begin ─▶ Part 0 ─▶ … ─▶ Part n ─▶ Complete        every step may be repeated
 //!    ▲                                  │
 //!    └── the storage has forgotten it ──┘
 //! ```
-//! The state is kept beside the recording, so an upload goes on after a crash with the first part whose
-//! answer was not kept. Owns these rules. Does not speak to a storage.
+//! The state is stored next to the recording after every step. After a crash, the upload continues with the
+//! first part that the stored state does not contain. Owns these rules. Does not access the storage.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{ModuleId, RoomId, UnixMs};
 use super::recording::{Recording, RecordingId, RecordingState};
 
-/// Size of a part in bytes, but for the last one. S3 accepts no smaller ones.
+/// Size in bytes of every part except the last one. S3 requires at least 5 MiB for them.
 pub const PART_SIZE: u64 = 5 << 20;
 
 /// State of an upload.
@@ -26,7 +26,7 @@ pub struct Upload {
     pub object: String,
     /// Size of the file in bytes.
     pub length: u64,
-    /// Id that the storage has given to the upload; `None` before it has begun.
+    /// Id that the storage has given to the upload; `None` before the upload has begun.
     #[serde(default)]
     pub id: Option<String>,
     /// Ids that the storage has given to the parts, in order.
@@ -43,14 +43,14 @@ pub enum Step {
         index: usize,
         range: Range<u64>,
     },
-    /// All parts are there: make the object.
+    /// The storage has all parts: combine them into the object.
     Complete,
 }
 
 /// Copy of a recording in object storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
-    /// Time at which its size was verified.
+    /// Time at which the object was verified.
     pub at: UnixMs,
     pub bytes: u64,
 }
@@ -60,7 +60,8 @@ impl Upload {
         Self { object, length, id: None, parts: Vec::new() }
     }
 
-    /// Returns true if this is an upload of this file. A file that has changed is uploaded anew.
+    /// Returns true if this is the upload of a file of this length to this object. A file that has changed is
+    /// uploaded again from the start.
     pub fn is_of(&self, object: &str, length: u64) -> bool {
         self.object == object && self.length == length
     }
@@ -76,7 +77,7 @@ impl Upload {
         Step::Part { index: self.parts.len(), range: from..(from + PART_SIZE).min(self.length) }
     }
 
-    /// Records that the storage has begun the upload, and forgets the parts of an earlier one.
+    /// Records that the storage has begun the upload, and forgets the parts of an earlier upload.
     pub fn begun(&mut self, id: String) {
         self.id = Some(id);
         self.parts.clear();
@@ -99,7 +100,7 @@ pub fn object_name(room: &RoomId, id: &RecordingId) -> String {
     format!("{room}/{id}.m4a")
 }
 
-/// Returns true if mixer `me` has to upload this recording: it has the part that was closed last.
+/// Returns true if mixer `me` has to upload this recording, because its take was closed last.
 pub fn is_due(recording: &Recording, state: RecordingState, me: &ModuleId) -> bool {
     let last = recording.takes.iter().max_by_key(|(mixer, take)| (take.ended_at, *mixer));
     state == RecordingState::Ready

@@ -1,7 +1,7 @@
 //! Splits FFmpeg's ADTS stream (ISO/IEC 14496-3 section 1.A.2.2) into AAC frames as the bytes arrive.
 //!
 //! Owns: the bytes of an incomplete frame, and the check that each frame has the requested format: AAC-LC, 48
-//! kHz, mono, one block, no CRC. Does not decode audio, keep a frame that it returned.
+//! kHz, mono, one block, no CRC. Does not decode audio, or keep a frame that it returned.
 
 use bytes::{Bytes, BytesMut};
 

@@ -1,4 +1,4 @@
-//! Frames of a clip of a recording, counted from the start of the recording. Pure.
+//! Selection of the frames of a clip of a recording. Pure.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -8,17 +8,18 @@ use stentor_domain::recording_journal::JournalEntry;
 
 use super::m4a::{FRAME, RATE};
 
-/// Gap of at most this length is filled; the rest of a longer one is left out.
+/// Longest silence that fills a gap; the rest of a longer gap is left out.
 const LONGEST_GAP: Duration = Duration::from_secs(3_600);
 
 /// Part of a clip: silence that fills a gap, then frames of one segment. One of the two may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
-    /// Index of the segment.
+    /// Index of the segment in the recording.
     pub segment: usize,
     /// Number of silent frames.
     pub silence: u64,
-    /// Frames of the segment. The end is `u64::MAX` if the clip includes the end of the segment.
+    /// Frames of the segment, counted from its start. The end is `u64::MAX` if the clip includes the end of
+    /// the segment.
     pub frames: Range<u64>,
 }
 
@@ -47,7 +48,7 @@ pub fn cut(segments: &[&JournalEntry], clip: Clip) -> Vec<Cut> {
     parts
 }
 
-/// Returns the number of frames in a time, rounded to the nearest.
+/// Returns the number of frames in this time, rounded to the nearest whole number.
 fn frames(time: Duration) -> u64 {
     let samples = time.as_micros() * u128::from(RATE) / 1_000_000;
     let frame = u128::from(FRAME);

@@ -6,7 +6,7 @@
 //!                               transport (MPEG-TS)
 //! ```
 //! Everything except the wait for a playlist is pure: bytes and times are arguments. Owns: the media of a
-//! room on this node. Does not start a process, decide to restart, speak HTTP, touch a disk.
+//! room on this node. Does not start a process, decide to restart, speak HTTP, or touch a disk.
 //!
 //! ```
 //! use std::time::Duration;

@@ -2,7 +2,7 @@
 //! frames of all segments. Players can seek in it, and an interrupted download can continue.
 //!
 //! A gap between two segments becomes frames of silence, so a position in the file is the time since its
-//! start. Owns: the layout of the file. Does not read a segment, decrypt.
+//! start. Owns: the layout of the file. Does not read a segment, or decrypt.
 
 use std::ops::Range;
 
@@ -74,7 +74,7 @@ struct Chunk {
     /// Media sequence number; `None`: silence.
     segment: Option<u64>,
     frames: u32,
-    /// Number of the segment's bytes before the first frame, without ADTS headers.
+    /// Number of bytes of the segment before the first frame of the chunk, not counting ADTS headers.
     skipped: u64,
     /// Position in the media data.
     offset: u64,
@@ -87,8 +87,8 @@ pub fn without_headers(adts: &[u8]) -> Result<Bytes, AdtsError> {
 }
 
 impl M4aBuilder {
-    /// Adds frames of a segment. `adts`: all frames of the segment with their ADTS headers; `frames`: those
-    /// to add, as far as the segment has them.
+    /// Adds frames of a segment. `adts`: all frames of the segment with their ADTS headers; `frames`: range
+    /// of the frames to add, limited to the frames of the segment.
     pub fn segment(&mut self, sequence: u64, adts: &[u8], frames: Range<u64>) -> Result<(), AdtsError> {
         let sizes: Vec<_> = adts::payloads(adts)?.into_iter().map(|frame| frame.len() as u32).collect();
         let count = |frames: u64| usize::try_from(frames).map_or(sizes.len(), |n| n.min(sizes.len()));
@@ -215,7 +215,8 @@ impl M4aFile {
     pub fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
         let head = self.head.len() as u64;
         let mut pieces = Vec::new();
-        // `skipped`: bytes of the source before those of the file, which are at `at` in the file.
+        // `skipped`: number of bytes at the start of the source that the file does not contain; the bytes
+        // after them are at `at` in the file.
         let mut push = |source: Source, skipped: u64, at: u64, bytes: u64| {
             let (from, to) = (range.start.max(at), range.end.min(at + bytes));
             if from < to {

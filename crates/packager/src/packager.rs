@@ -8,7 +8,7 @@
 //! latest when the next part is due ([`Packager::fill_at`]). Only a gap longer than the window, or one whose
 //! preceding timestamps are unknown, stays open and is followed by a discontinuity.
 //!
-//! Owns: the content and the timing of the published media. Does not wait, read a clock.
+//! Owns: the content and the timing of the published media. Does not wait, or read a clock.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! The packager publishes a snapshot per change. A reader takes the newest one, or waits for one that answers
 //! its request. Owns: waiting (blocking reload, hinted parts), with a limit. Does not render for one
-//! reader, touch a disk.
+//! reader, or touch a disk.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

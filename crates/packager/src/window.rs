@@ -4,7 +4,7 @@
 //! parts are held, the ciphertext of the whole segment is made only on request.
 //!
 //! Owns: the media of a room in memory, bounded by count and by duration. Does not add a part to a
-//! segment, render.
+//! segment, or render.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};

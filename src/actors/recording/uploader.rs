@@ -3,7 +3,7 @@
 //! ```text
 //!  Waiting ─▶ Uploading ─▶ Marking ─▶ Waiting
 //!                │ ▲
-//!                └─┘ step failed: another recording first, then again after a growing delay, without end
+//!                └─┘ step failed: other recordings first; a retry after a growing delay, without limit
 //! ```
 //! The steps are those of [`domain::upload`](crate::domain::upload). The state of an upload is in the spool,
 //! beside the recording. Owns the order of the uploads. Runs one effect at a time.
@@ -27,7 +27,7 @@ use crate::rooms::RoomError;
 use crate::rooms::recordings::Recordings;
 use crate::store::Revision;
 
-/// Longest delay between two attempts. An upload is never given up.
+/// Longest delay between two attempts at an upload. The number of attempts is not limited.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// Shortest time between two log lines about uploads that fail.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
@@ -38,9 +38,9 @@ pub struct UploaderActor {
     context: Context,
     recordings: Arc<Recordings>,
     parts: UploadParts,
-    /// Recording of the effect in progress.
+    /// Recording that the effect in progress belongs to.
     busy: Option<RecordingId>,
-    /// Recording whose upload goes on if nothing failed.
+    /// Recording whose upload continues next; `None` after a failed step, and after the end of an upload.
     current: Option<RecordingId>,
     failures: BTreeMap<RecordingId, Retry>,
     sent: (u64, u64),
@@ -146,7 +146,7 @@ impl UploaderActor {
         self.busy = None;
     }
 
-    /// Writes to the recording's key that the storage has it.
+    /// Marks the recording as stored, in its key. If it was deleted meanwhile, removes its copy instead.
     fn mark(&self, id: RecordingId, bytes: u64, cx: &mut Cx<Self>) {
         let (recordings, parts) = (self.recordings.clone(), self.parts.clone());
         let stored = Stored { at: self.context.clock.wall(), bytes };
@@ -160,7 +160,7 @@ impl UploaderActor {
             };
             recordings.change(&id, decide).await?;
             if let Some(room) = room.filter(|_| !kept) {
-                // The recording was deleted during its last step.
+                // The recording was deleted during the last step of its upload.
                 remove(&parts.storage, &parts.spool, &id, &object_name(&room, &id)).await?;
             }
             Ok::<_, MarkError>(())

@@ -1,4 +1,4 @@
-//! One step of an upload: the effects of the uploader.
+//! Effects of the uploader: one step of an upload, and the removal of a copy.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub enum UploadError {
     Differs { found: Option<u64>, length: u64 },
 }
 
-/// Does the next step of an upload.
+/// Performs the next step of an upload.
 ///
 /// # Errors
 /// The step has to be repeated; see [`UploadError`].
@@ -82,7 +82,7 @@ async fn step(
     let begun = upload.id.clone().unwrap_or_default();
     match upload.next() {
         Step::Begin => {
-            // The answer to the last request of an earlier process may have been lost.
+            // An earlier process may have completed the object without receiving the answer.
             if storage.object(&object).await?.is_some_and(|found| found.bytes == length) {
                 return Ok(Advanced::Stored { bytes: length });
             }
@@ -107,7 +107,7 @@ async fn step(
     }
 }
 
-/// Reads bytes of the file.
+/// Reads these pieces of the file.
 async fn bytes_of(parts: &UploadParts, id: &RecordingId, pieces: Vec<Piece>) -> Result<Bytes, UploadError> {
     let mut bytes = BytesMut::new();
     for Piece { source, range } in pieces {
@@ -124,7 +124,7 @@ async fn bytes_of(parts: &UploadParts, id: &RecordingId, pieces: Vec<Piece>) -> 
     Ok(bytes.freeze())
 }
 
-/// Removes a recording from the storage: an upload in progress, and the object.
+/// Removes a recording from the storage: aborts an upload in progress, and deletes the object.
 ///
 /// # Errors
 /// The removal has to be repeated.
