@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Installs a version of moto, a server that speaks S3, from PyPI into target/ and prints the path of its program:
 #   moto.sh VERSION
-# Fails, with the reason, where Python or PyPI is not available.
+# Fails, and prints the reason, if Python or PyPI is not available.
 set -euo pipefail
 
 version=${1:?usage: moto.sh VERSION}
 folder=$(cd "$(dirname "$0")/.." && pwd)/target/moto-$version
 
-# Tests run at the same time; one of them installs it.
+# Tests run at the same time; one of them installs moto while the others wait.
 mkdir -p "$(dirname "$folder")"
 exec 9>"$folder.lock"
 flock 9
-# The last step of the installation writes this file, so an interrupted one is repeated.
+# The last step of the installation writes this file, so an interrupted installation is repeated.
 if [ ! -e "$folder/complete" ]; then
     rm -rf "$folder"
     python3 -m venv "$folder" >&2

@@ -275,7 +275,7 @@ async fn replay_page_plays_chapters_and_clips() {
     shows(&mut pages, "desk", "#left", "−0:00").await;
     until_plays(&mut pages, "desk").await;
 
-    // A link to a clip stops at its end, and a token for a clip opens nothing else.
+    // With a link to a clip, playback stops at the end of the clip; a token for a clip opens nothing else.
     pages.ask("desk", "go", json!({ "to": "about:blank" })).await;
     pages.ask("desk", "go", json!({ "to": format!("{url}&from=2&to=4") })).await;
     shows(&mut pages, "desk", "#part-text", "You hear 0:02 to 0:04").await;
@@ -323,7 +323,7 @@ async fn shows(pages: &mut Pages, name: &str, target: &str, text: &str) {
     .await;
 }
 
-/// Checks the clip from 2 s to 4 s of a recording. `file`: its M4A file.
+/// Checks the clip from 2 s to 4 s of a recording. `file`: the M4A file of the recording.
 async fn clips(node: &Node, id: &str, token: &str, file: &[u8]) {
     const FRAMES: usize = 94;
     let of = |query: &str| format!("{}?{query}", m4a_url(node, id));

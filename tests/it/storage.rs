@@ -1,4 +1,4 @@
-//! Copies of recordings in a real S3 server, which fails meanwhile, like the node.
+//! Tests of the copies of recordings in a real S3 server. The server and the node fail during uploads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,7 @@ async fn recordings_are_copied_to_object_storage() {
     let file = request("GET", &file, &[("authorization", &token)], None).await;
     assert_eq!((copy.status, copy.body == file.body), (200, true), "{} bytes", copy.body.len());
 
-    // The removal waits for the storage, too.
+    // The mixer keeps its data until the storage has removed the copy.
     let folder = node.data_dir().join("recordings").join(&id);
     moto.stop();
     assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.status, 200);
@@ -99,7 +99,7 @@ async fn upload_goes_on_after_failures() {
     let (scratch, id) = (tempfile::tempdir().unwrap(), RecordingId::random(7));
     let spool = Spool::new(scratch.path().into());
     drop(spool.open(&id).unwrap());
-    // A later process has only what is in the spool.
+    // Like a new process, each of these values knows only the state in the spool.
     let process = |segments| UploadParts {
         storage: Arc::new(Storage::new(&settings(&format!("http://{}", proxy.address()))).unwrap()),
         spool: spool.clone(),
@@ -125,11 +125,11 @@ async fn upload_goes_on_after_failures() {
     assert_eq!((copy.status, copy.body.len() as u64), (200, length));
     assert!(copy.body == whole(&second, &id).await, "the copy differs from the file");
 
-    // If the last answer was lost, the object is found.
+    // If the answer to the last request was lost, the next step finds the complete object.
     std::fs::remove_file(scratch.path().join(id.as_str()).join("upload.json")).unwrap();
     assert_eq!(advance(&process(30), &id).await.unwrap(), stored);
 
-    // A file that has changed, because a mixer returned with its part, is uploaded anew.
+    // A file that has changed, because a mixer returned with its part, is uploaded again from the start.
     let changed = process(31);
     let longer = finish(&changed, &id).await;
     let Advanced::Stored { bytes } = longer else { panic!("{longer:?}") };
@@ -140,7 +140,7 @@ async fn upload_goes_on_after_failures() {
     remove(&changed.storage, &spool, &id, &object).await.unwrap();
 }
 
-/// Does all remaining steps of an upload.
+/// Performs all remaining steps of an upload.
 async fn finish(parts: &UploadParts, id: &RecordingId) -> Advanced {
     for _ in 0..20 {
         if let stored @ Advanced::Stored { .. } = advance(parts, id).await.unwrap() {
@@ -161,7 +161,7 @@ fn settings(endpoint: &str) -> StorageConfig {
     }
 }
 
-/// Recording of large frames, which no decoder reads here.
+/// Recording of large frames with arbitrary content; no test decodes them.
 struct Generated {
     segments: u64,
 }

@@ -1,4 +1,4 @@
-// Dashboard for operators: the installation as this node knows it, live, and actions.
+// Dashboard for operators: shows the live state of the installation, as this node knows it, and offers actions.
 
 import { byId, pill, write } from './dom';
 import { drawActors, startActors } from './dashboard/actors';
@@ -31,7 +31,7 @@ function follow(path: string, events: Record<string, (data: unknown) => void>): 
     });
   }
   stream.addEventListener('error', () => {
-    // A refused stream is not reconnected by the browser.
+    // The browser does not reconnect a refused stream.
     if (stream.readyState === EventSource.CLOSED) unfollow(path);
   });
 }

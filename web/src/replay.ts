@@ -27,7 +27,7 @@ const clipFrom = byId<HTMLInputElement>('clip-from');
 const clipTo = byId<HTMLInputElement>('clip-to');
 
 const recording = location.pathname.split('/')[2] ?? '';
-// A link without a token, such as `#t=90`, is for the token that this tab already has.
+// A link without a token, such as `#t=90`, uses the token that this tab already has.
 const fragment = new URLSearchParams(location.hash.slice(1));
 const link = linkOfPage();
 const asked = (name: string): number | undefined => secondsOf(fragment.get(name) ?? link.get(name) ?? '') ?? undefined;
@@ -42,7 +42,7 @@ const replay = new StentorReplay({
 });
 window.stentorReplay = replay;
 
-/** True while the user moves the slider; the position that is heard is not shown then. */
+/** True while the user moves the slider; meanwhile the position of the playback is not shown. */
 let dragging = false;
 let chapter = -1;
 
@@ -111,7 +111,7 @@ function mark({ chapters, gaps }: ReplayInfo, range: ReplayRange): void {
   );
 }
 
-/** Returns an element at the place of a part within a whole. */
+/** Returns an element whose left edge and width show the place of a part within the whole. */
 function placed(tag: 'b' | 'i', { from, to }: ReplayRange, whole: ReplayRange): HTMLElement {
   const element = document.createElement(tag);
   const percent = (position: number): number => (100 * (Math.min(Math.max(position, whole.from), whole.to) - whole.from)) / (whole.to - whole.from);
@@ -171,7 +171,7 @@ function showRange(info: ReplayInfo, range: ReplayRange): void {
   mark(info, range);
   const part = range.from > 0 || range.to < info.duration;
   byId('part').hidden = !part;
-  // A token for a clip opens nothing else.
+  // A token for a clip opens nothing else, so there is no more to switch to if all of the clip is played.
   byId('whole').hidden = info.clip !== undefined && range.from <= info.clip.from && range.to >= Math.min(info.clip.to, info.duration);
   write(byId('kind'), part ? 'Clip of a recording' : 'Recording');
   write(byId('part-text'), `You hear ${timeOf(range.from)} to ${timeOf(range.to)} of ${timeOf(info.duration)}.`);
@@ -226,12 +226,12 @@ async function copy(url: string, words: string): Promise<void> {
     await navigator.clipboard.writeText(url);
     toast(words);
   } catch {
-    // The clipboard is closed to pages without TLS: the user copies the text from a dialog.
+    // Pages without TLS cannot use the clipboard: the user copies the link from a dialog.
     window.prompt('Copy this link:', url);
   }
 }
 
-/** Returns the clip in the form; shows what is wrong with it. */
+/** Returns the clip in the form; if it is not valid, shows the reason and returns null. */
 function clipInForm(): ReplayRange | null {
   const open = replay.info?.clip ?? { from: 0, to: replay.info?.duration ?? 0 };
   const range = rangeIn(clipFrom.value, clipTo.value, open);
@@ -256,7 +256,7 @@ function shortcut(event: KeyboardEvent): void {
     PageDown: () => step(-60), PageUp: () => step(60),
     Home: () => step(from - at), End: () => step(to - at),
   };
-  // Outside of the slider, these keys scroll the page.
+  // Outside the slider, all of these keys except the left and right arrows scroll the page.
   const scrolls = target !== seek && !event.key.startsWith('ArrowLeft') && !event.key.startsWith('ArrowRight');
   if (event.key === ' ' && !onControl) toggle();
   else if (steps[event.key] && !scrolls) steps[event.key]!();

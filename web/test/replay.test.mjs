@@ -1,4 +1,4 @@
-// Words and times of the replay page.
+// Tests of the words and times of the replay page.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';

@@ -1,4 +1,5 @@
-//! moto, a server that speaks S3 and keeps everything in memory: free port, stopped with its owner.
+//! moto, a server that speaks S3 and keeps everything in memory. It listens on a free port, and stops when
+//! its [`Moto`] is dropped.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
@@ -19,7 +20,7 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Installs moto, but does not start it. `None`, with a message: it cannot be installed here.
+    /// Installs moto, but does not start it. If it cannot be installed, prints a message and returns `None`.
     pub fn prepare() -> Option<Self> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/moto.sh");
         let installed = Command::new(script).arg(VERSION).stderr(Stdio::inherit()).output();
@@ -37,7 +38,7 @@ impl Moto {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Starts it empty, with one bucket.
+    /// Starts moto with one bucket, which is empty.
     pub async fn run(&mut self) {
         assert!(self.running.is_none(), "moto runs already");
         let mut command = Command::new(&self.program);
@@ -49,14 +50,14 @@ impl Moto {
         assert_eq!(made.status, 200, "{made:?}");
     }
 
-    /// Kills it; all its data are lost.
+    /// Kills moto, which loses all data.
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.kill();
         }
     }
 
-    /// Returns an object, or the answer that there is none.
+    /// Requests an object. The status is 404 if it does not exist.
     pub async fn object(&self, name: &str) -> Answer {
         request("GET", &self.url(name), &[], None).await
     }

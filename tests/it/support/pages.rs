@@ -1,7 +1,7 @@
 //! Speak and listen pages in headless Chromium and Firefox, one browser each, driven by
 //! `tests/browser/speak.mjs`.
 //!
-//! Owns: the driver process, with which all browsers end. Does not run two requests at once.
+//! Owns: the driver process; all browsers end with it. Does not run two requests at once.
 
 use std::path::Path;
 use std::process::Stdio;

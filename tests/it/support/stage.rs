@@ -1,6 +1,6 @@
 //! Two gateways and their dependencies: one Janus, etcd and Redis, one full node, one gateway-only node.
 //!
-//! Owns: the processes and the secrets they share. Does not speak.
+//! Owns: the processes and the secrets they share. Does not send audio.
 
 use std::time::Duration;
 

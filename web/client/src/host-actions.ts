@@ -16,7 +16,7 @@ export abstract class HostActions extends Emitter<RoomEvents> {
 
   /**
    * As host or co-host: reverts {@link HostActions.muteMember}. A user who closed the microphone themselves is
-   * only asked.
+   * only asked to open it.
    */
   async unmuteMember(userId: string): Promise<void> {
     await this.call('unmute', { userId });
@@ -27,7 +27,7 @@ export abstract class HostActions extends Emitter<RoomEvents> {
     await this.call('setRole', { userId, role });
   }
 
-  /** As host: makes another user in the room the host. This user becomes a `co_host`. */
+  /** As host: makes another user in the room the host. The previous host becomes a `co_host`. */
   async transferHost(userId: string): Promise<void> {
     await this.call('transferHost', { userId });
   }
@@ -37,7 +37,7 @@ export abstract class HostActions extends Emitter<RoomEvents> {
     await this.call('muteAll', {});
   }
 
-  /** As host or co-host: lets no new anchor join. Those who are in the room stay and may return. */
+  /** As host or co-host: lets no new anchor join. Anchors already in the room stay and may return. */
   async lock(): Promise<void> {
     await this.call('lock', {});
   }
@@ -67,7 +67,7 @@ export abstract class HostActions extends Emitter<RoomEvents> {
     await this.call('kick', { userId });
   }
 
-  /** Earlier name of {@link HostActions.banMember}, which servers of every version know. */
+  /** Same as {@link HostActions.banMember}, by its earlier name, which servers of every version know. */
   async removeMember(userId: string): Promise<void> {
     await this.call('remove', { userId });
   }

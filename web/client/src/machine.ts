@@ -18,7 +18,7 @@ import type { RoomStep } from './types.js';
 
 export type Phase = 'idle' | 'opening' | 'joining' | 'offering' | 'linking' | 'up' | 'waiting' | 'closed';
 
-/** Phases of entering, as they are shown to applications. */
+/** Steps that are reported to applications, by phase of entering a room. */
 export const STEPS: Partial<Record<Phase, RoomStep>> = {
   opening: 'opening',
   joining: 'joining',

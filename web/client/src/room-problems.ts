@@ -1,16 +1,16 @@
-// Problems that end or refuse a visit. Owns: their codes and texts. Does not throw or emit.
+// Problems that end or prevent a visit. Owns: their codes and texts. Does not throw or emit.
 
 import type { Problem } from './errors.js';
 import { CLOCK_DIFFERENCE_MS } from './protocol.js';
 
 /**
- * Returns the problem of an ended connection: an expired token, unless another one can be obtained, else `problem`.
- * `validMs`: remaining validity of the token, by the clock of this device.
+ * Returns the problem of an ended connection: `token_expired` if the token seems to have expired, otherwise `problem`.
+ * `validMs`: remaining validity of the token, by the clock of this device; `renewable`: another token can be obtained.
  */
 export function problemOfEnd(problem: Problem, opened: boolean, validMs: number, renewable: boolean): Problem {
   // Browsers do not report why an upgrade was refused.
   const closed = !opened && problem.code === 'gone';
-  // The server closes at expiry by its own clock.
+  // The server closes the connection at expiry by its own clock, which may be ahead of this device's.
   if (closed ? validMs <= 0 : problem.code === 'token_invalid' && validMs <= CLOCK_DIFFERENCE_MS) {
     return { code: 'token_expired', message: 'the token has expired', retryable: renewable };
   }

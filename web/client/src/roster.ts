@@ -15,7 +15,7 @@ export class Roster {
     return this.users.find((user) => user.userId === userId);
   }
 
-  /** Takes a report. Returns what else has changed besides the users. */
+  /** Applies a report. Returns true for the lock and for the schedule if they have changed. */
   update(report: Notifications['roomStatus']): { locked: boolean; schedule: boolean } {
     const { members, locked = false, backstage = false, startsAt } = report;
     const before = { users: this.users, locked: this.locked, schedule: this.schedule };

@@ -15,7 +15,7 @@ interface Chart {
   value: (sample: Sample) => number | null;
   /** Unit of the newest value in the heading. */
   unit: string;
-  /** True if values between two whole numbers do not occur. */
+  /** True if all values are whole numbers. */
   whole: boolean;
   bars?: boolean;
 }
@@ -33,7 +33,7 @@ let samples: Sample[] = [];
 let plots: { chart: Chart; plot: uPlot; holder: HTMLElement; now: HTMLElement }[] = [];
 let visible = false;
 
-/** Returns the colour of a design token as `rgb(…)`, with this opacity if it is given. */
+/** Returns the colour of a design token as `rgb(…)`, with the opacity `alpha` if it is given. */
 function colour(token: string, alpha?: number): string {
   const probe = make('span');
   probe.style.color = `var(${token})`;
@@ -79,7 +79,7 @@ function data({ value }: Chart): uPlot.AlignedData {
   return [[first, ...known.map((sample) => sample.at / 1000)], [null, ...known.map(value)]];
 }
 
-/** Writes the value under the pointer into the heading, or else the newest one. */
+/** Writes the value under the pointer into the heading; if the pointer is elsewhere, the newest value. */
 function headline(chart: Chart, target: HTMLElement, plot: uPlot): void {
   const [times, values] = plot.data;
   const pointed = plot.cursor.idx ?? null;

@@ -95,7 +95,7 @@ const STATUS: Record<Status, { text: string; tone: Tone }> = {
 /** Returns the text and the tone of a room's status. A newer node may send a status that this page does not know. */
 export const statusOf = (room: Room): { text: string; tone: Tone } => STATUS[room.status] ?? { text: room.status, tone: '' };
 
-/** Returns true if an operator should examine the room. What is missing during a normal start does not count. */
+/** Returns true if an operator should examine the room. A reason reported during a normal start does not count. */
 export function needsAttention({ status, reason, startedAt }: Room, at: number): boolean {
   if (status === 'degraded') return true;
   return reason !== null && status !== 'removing' && (startedAt === null || at - startedAt > START_MS);
@@ -104,7 +104,7 @@ export function needsAttention({ status, reason, startedAt }: Room, at: number):
 /** Returns true if the module does not work or is gone. */
 export const isDown = (module: Module): boolean => module.status !== 'healthy';
 
-/** Returns milliseconds in at most two units, such as `2 h 5 min`. */
+/** Formats milliseconds in at most two units, such as `2 h 5 min`. */
 export function duration(ms: number): string {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
   if (ms < 10_000) return `${(ms / 1000).toFixed(1)} s`;
@@ -117,5 +117,5 @@ export function duration(ms: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** Returns the time of day in UTC, as the log has it. */
+/** Returns the time of day in UTC, in the format of the log. */
 export const clock = (unixMs: number): string => new Date(unixMs).toISOString().slice(11, 23);

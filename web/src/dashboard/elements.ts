@@ -24,13 +24,13 @@ export function button(text: string, act: () => void, name = 'button small'): HT
   return made;
 }
 
-/** Shows a tone as the colour of a dot before the text. */
+/** Writes a text, and shows its tone as the colour of a dot before it. */
 export function tone(target: HTMLElement, tone: Tone, text: string): void {
   target.dataset.tone = tone;
   write(target, text);
 }
 
-/** Two rows of a table: the cells, and details that a button opens. They stay across updates, so that the focus stays. */
+/** Two rows of a table: the cells, and details that a button opens. Updates keep them, so the focus stays. */
 export class Row {
   readonly main = make('tr');
   readonly more = make('tr', 'more');

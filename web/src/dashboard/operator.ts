@@ -26,7 +26,7 @@ interface Answer {
 const confirm = byId<HTMLDialogElement>('confirm');
 const dialog = byId<HTMLDialogElement>('login-dialog');
 const key = byId<HTMLInputElement>('login-key');
-/** Continues with this after a login. */
+/** Action that continues after a login. */
 let pending: (() => void) | null = null;
 
 async function post(path: string, body: object): Promise<Answer> {
@@ -39,7 +39,7 @@ async function post(path: string, body: object): Promise<Answer> {
   }
 }
 
-/** Asks before it carries out an action; asks for a login if the node requires one. */
+/** Carries out an action after the user has confirmed it; asks for a login if the node requires one. */
 export function act(action: Action, { title, text, yes, done, danger = false }: Question): void {
   write(byId('confirm-title'), title);
   write(byId('confirm-text'), text);
@@ -65,7 +65,7 @@ export function act(action: Action, { title, text, yes, done, danger = false }: 
   confirm.showModal();
 }
 
-/** Opens the login, and calls `then` after it. */
+/** Opens the login form; after a successful login, `then` is called. */
 function login(then: (() => void) | null): void {
   pending = then;
   key.value = '';
@@ -86,7 +86,7 @@ async function showSession(): Promise<void> {
     pill.hidden = operator === null || isOpen;
     write(pill, operator?.name ?? '');
   } catch {
-    // The stream shows that the node does not answer.
+    // No message: the missing updates of the stream already show that the node does not answer.
   }
 }
 

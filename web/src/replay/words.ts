@@ -5,7 +5,7 @@ import { NEEDED } from '../browsers';
 import { timeOf } from '../listen/words';
 import { plain } from '../names';
 
-/** Returns the time that a user has typed, as `75`, `1:15` or `1:02:15`, in seconds; null if it is none. */
+/** Parses a time that a user has typed, such as `75`, `1:15` or `1:02:15`; returns seconds, or null. */
 export function secondsOf(text: string): number | null {
   if (!/^\d{1,5}(:\d{1,2}){0,2}([.,]\d{1,3})?$/.test(text.trim())) return null;
   const parts = text.trim().replace(',', '.').split(':').map(Number);
@@ -13,12 +13,12 @@ export function secondsOf(text: string): number | null {
   return parts.reduce((sum, part) => sum * 60 + part, 0);
 }
 
-/** Returns the range between two typed times, or what is wrong with it. */
+/** Returns the range between two typed times, or a message for the user if it is not valid. */
 export function rangeIn(from: string, to: string, open: ReplayRange): ReplayRange | string {
   const [first, last] = [secondsOf(from), secondsOf(to)];
   if (first === null || last === null) return 'Write a time like 1:15.';
   if (first >= last) return 'The start must be before the end.';
-  // A time is written in whole seconds, so it may be up to a second beyond the end.
+  // The page shows times in whole seconds, so a typed time may be up to a second outside the part.
   if (first < Math.floor(open.from) || last > Math.ceil(open.to)) return `Choose times from ${timeOf(open.from)} to ${timeOf(open.to)}.`;
   return { from: Math.max(first, open.from), to: Math.min(last, open.to) };
 }

@@ -1,4 +1,4 @@
-// Requirements of a visit: a gateway, and a token for it. Owns: the requests to the server. Does not show.
+// Requirements of a visit: a gateway, and a token for it. Owns: the requests to the server. Does not change the page.
 
 import { StentorError } from '@stentor/client';
 import { config, token, type Config } from '../server';

@@ -1,7 +1,7 @@
 // Description of a recording, as the server sends it, and its positions. Pure.
 //
 // A position is the time since the start of the recording, in seconds. The media that a browser plays begin with the
-// first listed segment and have no gaps, so their time differs from the position.
+// first segment of the playlist and have no gaps, so a time in the media differs from the position.
 
 /** Part of a recording, in seconds. */
 export interface ReplayRange {
@@ -38,13 +38,13 @@ type Listed = Pick<ReplayInfo, 'gaps' | 'listedFrom'>;
 /** Returns the gaps within the playlist. */
 const gapsOf = ({ gaps, listedFrom }: Listed): ReplayRange[] => gaps.filter(({ from }) => from >= listedFrom);
 
-/** Converts a position to a time of the media. For a position in a gap, that is the time at which the gap ends. */
+/** Converts a position to a time in the media. A position in a gap is converted to the time at which the gap ends. */
 export function mediaTimeOf(info: Listed, position: number): number {
   const missing = gapsOf(info).map(({ from, to }) => Math.min(Math.max(position - from, 0), to - from));
   return Math.max(0, position - info.listedFrom - missing.reduce((sum, seconds) => sum + seconds, 0));
 }
 
-/** Converts a time of the media to a position. */
+/** Converts a time in the media to a position. */
 export function positionAt(info: Listed, mediaTime: number): number {
   let position = info.listedFrom + mediaTime;
   for (const { from, to } of gapsOf(info)) if (position >= from) position += to - from;

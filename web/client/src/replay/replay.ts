@@ -12,10 +12,10 @@ import { mediaTimeOf, positionAt, rangeOf, type ReplayInfo, type ReplayRange } f
 /**
  * State of a replay:
  * - `loading`: the description is being loaded.
- * - `ready`: `play` starts it.
- * - `playing`: it plays, or will once there is enough sound.
+ * - `ready`: it waits for `play`.
+ * - `playing`: it plays, or will play once enough audio is buffered.
  * - `paused`: paused by the application, or by the device.
- * - `ended`: the end was reached; `play` starts again.
+ * - `ended`: the end was reached; `play` starts from the beginning.
  * - `failed`: a retry cannot help; see `problem`.
  */
 export type ReplayState = 'loading' | 'ready' | 'playing' | 'paused' | 'ended' | 'failed';
@@ -36,7 +36,7 @@ export interface ReplayOptions {
 
 /** Events of `StentorReplay.on`. */
 export interface ReplayEvents {
-  /** Any change of the state or of its problem. */
+  /** The state or the problem has changed. */
   state: ReplayState;
   /** The position has changed, in seconds. */
   position: number;
@@ -48,15 +48,15 @@ const GUARDED = ['/index.m3u8', '/enc.key'];
 const LOOK_MS = 100;
 const MAX_RETRY_MS = 8000;
 const FIRST_RETRY_MS = 500;
-/** Distance from the end that counts as the end. */
+/** A position at most this far before the end counts as the end. */
 const AT_END_SECONDS = 0.05;
 
-/** A replay of a recording: plays it, and knows its chapters. */
+/** Player of one recording. Also holds its description, with the chapters. */
 export class StentorReplay extends Emitter<ReplayEvents> {
-  /** Element that plays the sound: for volume and mute. */
+  /** Element that plays the sound. Applications may change its volume and mute it. */
   readonly audio: HTMLAudioElement;
   state: ReplayState = 'loading';
-  /** Reason for `failed`, and of a failure that is being retried; else null. */
+  /** Reason for `failed`, or for a temporary failure that is being retried; otherwise null. */
   problem: Problem | null = null;
   /** Description of the recording; null until it is loaded. */
   info: ReplayInfo | null = null;
@@ -65,10 +65,10 @@ export class StentorReplay extends Emitter<ReplayEvents> {
   private readonly url: URL;
   private hls: Hls | null = null;
   private connected = false;
-  /** True once the element's position is that of the recording, and not that of an empty element. */
+  /** True once the element has played or sought; until then its `currentTime` has no meaning. */
   private placed = false;
   private wanted = false;
-  /** Position at which playback continues once media are there. */
+  /** Position at which playback continues once the media are loaded. */
   private target = 0;
   private failures = 0;
   private retry: number | undefined;
@@ -102,7 +102,7 @@ export class StentorReplay extends Emitter<ReplayEvents> {
     this.disconnect();
   }
 
-  /** Position that is heard, in seconds since the start of the recording. */
+  /** Position of the playback, in seconds since the start of the recording. */
   get position(): number {
     const { info, audio } = this;
     return info && this.placed && !audio.seeking ? positionAt(info, audio.currentTime) : this.target;
@@ -114,7 +114,7 @@ export class StentorReplay extends Emitter<ReplayEvents> {
   }
 
   set speed(speed: number) {
-    // An element takes the default with each new source.
+    // With each new source, an element resets its speed to the default.
     this.audio.defaultPlaybackRate = speed;
     this.audio.playbackRate = speed;
   }
@@ -145,7 +145,7 @@ export class StentorReplay extends Emitter<ReplayEvents> {
     this.emit('position', this.target);
   }
 
-  /** Plays another part from now on; without limits, all that the token opens. */
+  /** Limits playback to another part; without an argument, to all that the token opens. */
   limit(range: Partial<ReplayRange> = {}): void {
     if (!this.info) return;
     this.range = rangeOf(this.info, range);
@@ -203,7 +203,7 @@ export class StentorReplay extends Emitter<ReplayEvents> {
     this.hls = hls;
     hls.on(Events.ERROR, (_, data) => {
       const { code, status } = describe(data);
-      // hls.js requests a refused key repeatedly; a refusal is final.
+      // hls.js would request a refused key again, but a refusal is final.
       const final = status === 401 || status === 403 || status === 404;
       if (final) this.fail({ code: code ?? 'token_invalid', message: 'the server refused the recording', retryable: false });
       else if (data.fatal) this.broke();
@@ -281,7 +281,7 @@ export class StentorReplay extends Emitter<ReplayEvents> {
     this.emit('position', this.range.to);
   }
 
-  /** Connects again where playback broke off. */
+  /** Disconnects after a temporary failure; later connects again at the same position. */
   private broke(): void {
     this.target = this.position;
     this.disconnect();
