@@ -1,7 +1,7 @@
 //! Examination of a machine before or while a node runs on it: programs, backends, sockets, limits, clock.
 //!
-//! Owns: the checks, and a remedy for each failure. Does not change anything. It starts a Janus of its own
-//! in a temporary folder, and ends it.
+//! Owns: the checks, and a remedy for each failure. Does not change anything, except that it starts a Janus
+//! of its own in a temporary folder, and ends it.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};

@@ -56,7 +56,7 @@ pub struct Needs {
 /// Assembles the role.
 ///
 /// # Errors
-/// The certificate authorities for the application that admits users cannot be read.
+/// The certificate authorities that verify the admitting application (`admission.url`) cannot be read.
 pub fn role(context: &Context, needs: Needs) -> anyhow::Result<GatewayRole> {
     let Needs { service, secrets, backend, acceptor, local, janus } = needs;
     let grace = context.config.janus.session_timeout;

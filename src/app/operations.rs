@@ -21,8 +21,8 @@ use crate::http::ops;
 use crate::rooms::AuditLog;
 use crate::telemetry::Metrics;
 
-/// Minimum age of an actor that an operator restarts. It leaves most of a restart budget, 5 in 30 s, to real
-/// failures.
+/// Minimum age at which an operator may restart an actor. It leaves most of the actor's restart budget (5 in
+/// 30 s) to real failures.
 const RESTART_AGE: Duration = Duration::from_secs(10);
 
 pub struct Operations {
@@ -30,7 +30,7 @@ pub struct Operations {
     registry: Registry,
     readiness: Arc<Readiness>,
     audience: Arc<ListenerCounter>,
-    /// Number of requests to list the store again.
+    /// Counter of requests to list the store again; each increment is a request.
     relists: Arc<watch::Sender<u64>>,
     /// Empty if the node cannot read its configuration again.
     reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
@@ -134,7 +134,7 @@ impl ops::OpsSource for Operations {
     }
 }
 
-/// Collects the levels that the mixer rooms below `actor` observe.
+/// Collects the mix figures of the mixer rooms at or below `actor`, by room.
 fn collect_mixes(actor: ActorView, mixes: &mut HashMap<String, Value>) {
     if actor.kind == "mixer_room" {
         let (mut observed, room) = (actor.observed, actor.name.trim_start_matches("room:").to_owned());

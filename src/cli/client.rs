@@ -178,7 +178,7 @@ impl Client {
     }
 }
 
-/// Returns an HTTP client, with TLS if `secure`. `timeout` covers a response with its body.
+/// Returns an HTTP client, with TLS if `secure`. `timeout` limits each request, including the response body.
 ///
 /// # Errors
 /// The certificate authorities cannot be read.

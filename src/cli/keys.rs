@@ -1,6 +1,6 @@
 //! `stentor key`: API keys that the store holds.
 //!
-//! Owns: the arguments and output. Does not decide; every rule is the room API's.
+//! Owns: the arguments and output. Does not decide; the room API has all the rules.
 
 use awc::http::Method;
 use clap::{Args, Subcommand, ValueEnum};

@@ -1,6 +1,6 @@
 //! `stentor room`, `stentor user` and `stentor token`.
 //!
-//! Owns: their arguments and output. Does not decide; every rule is the room API's.
+//! Owns: their arguments and output. Does not decide; the room API has all the rules.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,10 +2,11 @@
 //
 //   node dashboard.mjs OPS API KEY [FOLDER]
 //
-// OPS and API are the node's addresses. Creates the room `tea` and waits for it on the page, drains a mixer without and
-// with a login, and opens every view on several screens. Prints one line of JSON: the texts that the page showed at each
-// step, for each screen and view the pixels by which the page is too wide, and errors, which include violations of the
-// content security policy. Screenshots go to FOLDER.
+// OPS and API are the node's addresses. The script creates the room `tea` and waits until the page shows it. It
+// tries to drain a mixer, first without a login and then with one, and opens every view on several screens. It
+// prints one line of JSON: the texts that the page showed at each step, the pixels by which the page is too wide
+// for each screen and view, and the errors, including violations of the content security policy. Screenshots go
+// to FOLDER.
 
 import puppeteer from 'puppeteer-core';
 
@@ -34,7 +35,7 @@ async function open() {
   const page = await browser.newPage();
   page.setDefaultTimeout(TIMEOUT);
   page.on('pageerror', (error) => errors.push(String(error)));
-  // A refused action is an error of the network for the browser, and is expected.
+  // The browser reports the refused action (401) as a network error. It is expected.
   page.on('console', (message) => message.type() === 'error' && !message.text().includes('401') && errors.push(message.text()));
   page.on('request', (request) => new URL(request.url()).host !== new URL(ops).host && errors.push(request.url()));
   return page;
@@ -45,7 +46,7 @@ async function call(method, path, body) {
   await fetch(`${api}${path}`, { method, headers, body: JSON.stringify(body) });
 }
 
-/** Waits until an element has a text that matches, and returns the text. */
+/** Waits until the text of an element matches `pattern`, and returns the text. */
 async function text(page, selector, pattern) {
   const found = await page.waitForFunction(
     (selector, source) => [...document.querySelectorAll(selector)].map((element) => element.textContent).find((text) => new RegExp(source).test(text)),

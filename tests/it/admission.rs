@@ -1,4 +1,4 @@
-//! Admission of anchors by an application, which answers, refuses, fails, lies or is silent.
+//! Admission of anchors by an application that admits, refuses, fails, sends invalid answers, or is silent.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -46,7 +46,7 @@ fn is_signed(request: &Request) -> bool {
 #[actix::test]
 async fn application_admits_refuses_and_gives_roles() {
     let app = Receiver::start().await;
-    // Longer than any answer takes on a busy machine.
+    // Long enough for every answer, even on a busy machine.
     let node = node(&app, &[("admission.timeout", "10s")]).await;
     let mut ann = connect(&node, "ann").await;
     app.say(r#"{"allow": true, "role": "co_host"}"#);
@@ -75,7 +75,7 @@ async fn application_admits_refuses_and_gives_roles() {
     assert_eq!((whip.status, whip.code().as_str()), (403, "not_admitted"));
     assert_eq!(app.requests().pop().unwrap().event()["data"]["source"], "whip");
 
-    // An application that fails or lies admits nobody; the user may try again.
+    // If the application fails or its answer is invalid, nobody is admitted, and the user may try again.
     for (status, body) in [
         (500, r#"{"allow": true}"#),
         (302, r#"{"allow": true}"#),

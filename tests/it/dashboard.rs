@@ -51,7 +51,7 @@ async fn stream_shows_rooms_and_ends_with_node() {
         text += &String::from_utf8_lossy(&stream.next().await.unwrap().unwrap());
     }
     assert!(!text.contains("\"pin\""), "{text}");
-    // Without a login, because auth.mode is open.
+    // No login is needed, because `auth.mode` is `open`.
     let act = async |action: Value| {
         request("POST", &format!("{}/dashboard/actions", node.ops), &[], Some(action)).await
     };

@@ -1,5 +1,5 @@
-//! WHIP publishers on a real node: heard by listeners, bound by every rule of a room, and ended with their
-//! media.
+//! WHIP publishers on a real node: listeners hear them, every rule of a room applies to them, and their
+//! sessions end with their media.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::support::webrtc::WebRtcClient;
 use crate::support::{PATIENCE, opus, raw, until};
 
 const ROOM: &str = "studio";
-/// Lets a connection watch the room without joining it.
+/// Setting with which a connection may watch the room without joining it.
 const WATCHES: (&str, &str) = ("ws.join_within", "1h");
 const SDP: &str = "Content-Type: application/sdp\r\n";
 const FRAGMENT: &str = "Content-Type: application/trickle-ice-sdpfrag\r\n";
@@ -38,7 +38,7 @@ impl Publisher {
         publisher
     }
 
-    /// Takes the answer to the offer of `media`.
+    /// Creates the publisher from the response to its offer, and gives `media` the SDP answer.
     fn of(base: &str, token: &str, media: WebRtcClient, published: &Answer) -> Self {
         assert_eq!((published.status, published.header("content-type")), (201, Some("application/sdp")));
         let answer = published.text();
@@ -57,10 +57,10 @@ impl Publisher {
         self.ask("DELETE", "", "").await
     }
 
-    /// Waits until the session has ended without a request of the client.
+    /// Waits until the session has ended, although the client has not sent `DELETE`.
     async fn until_ended(&self) {
         until("the session ends", async || {
-            // An empty fragment is refused only while the session exists.
+            // While the session exists, a fragment without candidates gives another error.
             self.ask("PATCH", FRAGMENT, "a=mid:0").await.code() == "session_not_found"
         })
         .await;
@@ -76,7 +76,7 @@ async fn publish(base: &str, token: &str, room: &str, offer: &str) -> Answer {
     raw::request(base, "POST", target.as_bytes(), &headers, offer.as_bytes()).await
 }
 
-/// Returns the offer as broadcast software makes it, which receives nothing.
+/// Makes an offer send-only, like those of broadcast software.
 fn sendonly(offer: &str) -> String {
     assert!(offer.contains("a=sendrecv"), "{offer}");
     offer.replace("a=sendrecv", "a=sendonly")
@@ -105,7 +105,7 @@ async fn whip_publisher_is_heard_by_listeners() {
     let deadline = Instant::now() + PATIENCE;
     let mut listener = Listener::open_by(&target, Mode::Parts, deadline).await.unwrap();
 
-    // With trickle ICE: the only candidate follows the offer.
+    // Trickle ICE: the client sends its only candidate after the offer.
     let (obs, media) = (token(&node, "obs", "anchor").await, WebRtcClient::new(opus::tone(440)).await);
     let offer = sendonly(&media.offer_without_candidates());
     let published = publish(&node.ws, &obs, ROOM, &offer).await;
@@ -126,7 +126,7 @@ async fn whip_publisher_is_heard_by_listeners() {
     at_host.until_hears(&[440.0], &[]).await;
     listener.hear_until(440.0, Instant::now() + PATIENCE).await.unwrap();
 
-    // A host mutes the publisher like any anchor.
+    // A host can mute the publisher like any other anchor.
     host.call("mute", json!({ "userId": "obs" })).await.unwrap();
     at_host.until_hears(&[], &[440.0]).await;
     host.call("unmute", json!({ "userId": "obs" })).await.unwrap();
@@ -151,7 +151,7 @@ async fn whip_session_ends_with_its_media() {
     let mut watcher = Caller::connect(&node.ws, &token(&node, "wanda", "host").await, "").await;
     let obs = token(&node, "obs", "anchor").await;
 
-    // Longer than the time after which a client without media counts as silent.
+    // The session lives longer than a client without media may be silent.
     let closing = Publisher::start(&node.ws, &obs, ROOM, 440).await;
     let sent = closing.media.progress().sent;
     closing.media.until("six seconds pass", |p| p.sent >= sent + 300).await;
@@ -191,7 +191,7 @@ async fn rules_of_rooms_bind_publishers() {
         (answer.status, answer.code())
     };
 
-    // One connection per user: a publisher replaces itself, but no other client of the user.
+    // One connection per user: a new publisher replaces the user's earlier one, but no other client.
     let first = Publisher::start(&node.ws, &obs, ROOM, 440).await;
     let second = Publisher::start(&node.ws, &obs, ROOM, 440).await;
     first.until_ended().await;
@@ -203,7 +203,7 @@ async fn rules_of_rooms_bind_publishers() {
     page.call("join", json!({})).await.unwrap();
     assert_eq!(refused(&token(&node, "ann", "anchor").await).await, (409, "already_connected".into()));
 
-    // The room has three places.
+    // The room admits three anchors.
     assert_eq!(refused(&token(&node, "bob", "anchor").await).await, (409, "room_full".into()));
     page.call("leave", json!({})).await.unwrap();
     host.members(2).await;
@@ -295,7 +295,7 @@ async fn whip_refuses_bad_requests() {
     let foreign = ask("POST", endpoint, &format!("{typed}Origin: http://evil.example\r\n"), b"v=0").await;
     assert_eq!((foreign.status, foreign.code().as_str()), (403, "origin_not_allowed"));
 
-    // None of them entered the room, and a publisher is limited like any client.
+    // None of these requests led to a join. The limits of clients also apply to a publisher.
     let publisher = Publisher::start(&node.ws, &obs, ROOM, 440).await;
     let many = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n".repeat(100);
     let refused = publisher.ask("PATCH", FRAGMENT, &many).await;

@@ -1,7 +1,7 @@
 //! Audit log of the operators: each action with its author, its time and its outcome.
 //!
-//! An entry is written before the action and completed after it, so no action is without an entry. If the
-//! outcome stays `begun`, the node ended during the action, or the store did not answer after it.
+//! An entry is written before the action, so no action lacks one, and its outcome is written afterwards. If
+//! the outcome stays `begun`, the node ended during the action, or the store did not answer after it.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,10 +32,10 @@ pub enum OperatorAction {
 /// Author of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operator {
-    /// Id of the API key, if the store holds it.
+    /// Id of the API key; `None` if the key is not in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ApiKeyId>,
-    /// Name of the API key, or how the operator was admitted without a key of the store.
+    /// Name of the API key. If the key is not in the store, describes how the operator was authorised.
     pub name: String,
 }
 
@@ -47,12 +47,12 @@ pub enum AuditOutcome {
     Begun,
     Done,
     Failed {
-        /// Text for the operator.
+        /// Message of the error, as the operator saw it.
         error: String,
     },
 }
 
-/// `/audit/{time}-{random}`: an action.
+/// `/audit/{time}-{random}`: entry of one action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     pub at: UnixMs,
@@ -74,7 +74,7 @@ impl Operator {
     }
 }
 
-/// Returns the keys that must be deleted so that another entry can be written. `keys` are sorted by time.
+/// Returns the keys to delete before another entry is written: the oldest ones. `keys` are sorted by time.
 pub fn superfluous(keys: &[String]) -> &[String] {
     &keys[..(keys.len() + 1).saturating_sub(MOST_ENTRIES)]
 }

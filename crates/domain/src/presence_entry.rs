@@ -11,7 +11,7 @@ use super::ids::UserId;
 use super::model::UserRole;
 use super::signalling::methods::ActivityStatus;
 
-/// Kind of a user's client. A kind that only a newer version knows is read as `Signalling`.
+/// Kind of a user's client. Kinds that only newer versions know are read as `Signalling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -28,11 +28,11 @@ pub enum Source {
 #[serde(rename_all = "camelCase")]
 pub struct PresenceEntry {
     pub user_id: UserId,
-    /// Role that the user's token claims. A role of a newer version is read as the lowest one.
+    /// Role in the user's token. A role that only a newer version knows is read as the lowest one.
     #[serde(deserialize_with = "role")]
     pub role: UserRole,
     pub display_name: Option<String>,
-    /// A status of a newer version is read as `idle`.
+    /// Activity of the user. A status that only a newer version knows is read as `idle`.
     #[serde(deserialize_with = "status")]
     pub status: ActivityStatus,
     pub muted: bool,
@@ -57,7 +57,7 @@ fn status<'de, D: Deserializer<'de>>(input: D) -> Result<ActivityStatus, D::Erro
     known_or(ActivityStatus::Idle, input)
 }
 
-/// Reads a value, or returns the default if only a newer version knows it.
+/// Reads a value. Returns `default` for a value that only a newer version knows.
 fn known_or<'de, T: DeserializeOwned, D: Deserializer<'de>>(default: T, input: D) -> Result<T, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(input)?).unwrap_or(default))
 }

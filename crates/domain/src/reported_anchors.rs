@@ -5,8 +5,8 @@
 //! its event. Each event is therefore written once, whichever node dies, and the events of an anchor
 //! alternate between joined and left. After a time without a leader, the next leader reports the differences.
 //!
-//! The same key has the largest number of listeners that was reported in the broadcast, so that each larger
-//! number is reported once.
+//! The key also has the largest number of listeners reported in the broadcast, so that each larger number is
+//! reported once.
 //!
 //! The key covers one broadcast, including its backstage. The end of the broadcast ends the presence of all
 //! anchors, without an event for each.
@@ -25,8 +25,8 @@ use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
 use super::view::RoomView;
 
-/// `/rooms/{id}/anchors`: anchors of one broadcast who, according to the events, have joined and not left,
-/// and its largest number of listeners.
+/// `/rooms/{id}/anchors`: anchors who, according to the events of one broadcast, have joined and not left,
+/// and the largest number of listeners reported in this broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportedAnchors {
@@ -34,7 +34,7 @@ pub struct ReportedAnchors {
     pub nonce: Nonce,
     /// Time of each anchor's event `anchor_joined`.
     pub anchors: BTreeMap<UserId, UnixMs>,
-    /// Largest number of listeners that was reported.
+    /// Largest number of listeners reported in the broadcast; `None` if none was reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener_peak: Option<u64>,
 }
@@ -53,14 +53,14 @@ pub fn reported(view: &RoomView) -> Option<&ReportedAnchors> {
     view.anchors.as_ref().map(|known| &known.value).filter(|known| known.nonce == live.nonce)
 }
 
-/// Returns true if the room is on air and has more listeners than were reported before.
+/// Returns true if the room is on air and `listeners` exceeds every number reported in this broadcast.
 pub fn is_listener_peak(view: &RoomView, listeners: u64) -> bool {
     let on_air = view.live.as_ref().is_some_and(|live| live.status == LiveStatus::OnAir);
     on_air && listeners > reported(view).and_then(|known| known.listener_peak).unwrap_or(0)
 }
 
-/// Decides which changes of presence to report, and whether to report this number of listeners as the largest
-/// one. `present`: all anchors with a presence entry; `None` if presence is not known. Users who may not
+/// Decides which changes of presence to report, and whether to report `listeners` as a new largest number.
+/// `present`: all anchors with a presence entry; `None` if presence is not known. Users who may not
 /// speak count as absent, because their presence entries disappear only later. Reports at most
 /// [`MOST_PER_WRITE`] changes at once, departures first; the rest remains due. Nothing is due in a room that
 /// is neither on air nor backstage.
@@ -218,7 +218,7 @@ mod tests {
             self.write(admit_report(&self.0, Some(&present), 0, UnixMs(now)), now)
         }
 
-        /// Reports that this number of listeners was counted, without presence.
+        /// Reports this number of listeners while presence is not known, and returns the events.
         fn count(&mut self, listeners: u64) -> Vec<String> {
             self.write(admit_report(&self.0, None, listeners, UnixMs(0)), 0)
         }

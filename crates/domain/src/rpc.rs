@@ -47,7 +47,7 @@ pub struct Response {
     pub outcome: Result<Value, RpcError>,
 }
 
-/// Text messages with unanswered calls. `T`: record of a call that runs.
+/// Text messages with unanswered calls. `T`: the caller's record of a running call.
 #[derive(Debug, Default)]
 pub struct PendingTexts<T> {
     texts: Vec<PendingText<T>>,
@@ -60,7 +60,7 @@ struct PendingText<T> {
     first: u64,
     batch: bool,
     calls: Vec<PendingCall<T>>,
-    /// Number of calls to run.
+    /// Number of calls that were not refused.
     run: usize,
 }
 
@@ -73,10 +73,10 @@ struct PendingCall<T> {
     outcome: Option<Result<Value, RpcError>>,
 }
 
-/// Text whose calls are all answered.
+/// Text message whose calls are all answered.
 #[derive(Debug)]
 pub struct AnsweredText {
-    /// Number of its calls that have run.
+    /// Number of calls that were not refused.
     pub run: usize,
     /// Response; `None` if none of the calls expects one.
     pub response: Option<String>,
@@ -169,7 +169,7 @@ fn value(response: &Response) -> Value {
 }
 
 impl<T> PendingTexts<T> {
-    /// Returns the number for a call that did not arrive in a text.
+    /// Reserves a number for a call that did not arrive in a text message.
     pub fn reserve(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
@@ -205,8 +205,8 @@ impl<T> PendingTexts<T> {
         (methods, None)
     }
 
-    /// Takes the outcome of a call. Returns the record of the call and, if this was the last call of its
-    /// text, the text. Returns `None` for a call that is not known or was answered before.
+    /// Stores the outcome of a call. Returns the record of the call and, if all calls of its text are now
+    /// answered, the text. Returns `None` for a call that is unknown or already answered.
     pub fn answer(
         &mut self,
         number: u64,

@@ -1,4 +1,4 @@
-//! Listeners of both kinds. They measure times of arrival and decode no audio.
+//! Listeners of low-latency HLS and of the plain stream. They measure times of arrival and decode no audio.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use crate::cli::client::http_client;
 
-/// Interval without any byte of a plain stream that counts as a gap.
+/// Pause of a plain stream above which it counts as a gap.
 const GAP: Duration = Duration::from_secs(1);
 /// Duration of an AAC frame: 1,024 samples at 48 kHz.
 const FRAME: Duration = Duration::from_nanos(21_333_333);
@@ -21,10 +21,10 @@ const HEADER: usize = 7;
 pub struct Heard {
     /// Time from the first request to the first audio.
     pub first_sound: Option<Duration>,
-    /// HLS: ages of the parts at their arrival. Plain stream: delays of the audio behind real time, relative
-    /// to its start.
+    /// HLS: ages of the parts at their arrival. Plain stream: delays of the audio behind real time since the
+    /// first audio.
     pub delays: Vec<Duration>,
-    /// HLS: segments that were lost. Plain stream: pauses of more than a second.
+    /// HLS: number of lost segments. Plain stream: number of pauses longer than [`GAP`].
     pub gaps: u64,
     /// Reason why the listener ended early.
     pub failure: Option<String>,
@@ -90,7 +90,7 @@ struct Frames {
 }
 
 impl Frames {
-    /// Counts the frames that end in `bytes`.
+    /// Counts the frames that `bytes` completes.
     ///
     /// # Errors
     /// The stream is not ADTS.

@@ -1,8 +1,8 @@
 //! `stentor load`: creates rooms and listeners on a running installation, and measures how well the listeners
 //! are served.
 //!
-//! Uses the room API and the URLs that listeners use. Owns: the order of the steps, and the removal of the
-//! rooms that it has created. Does not touch other rooms.
+//! The command uses the room API and the URLs of listeners. Owns: the order of the steps, and the removal of
+//! the rooms that the command has created. Does not touch other rooms.
 
 mod listeners;
 mod report;
@@ -50,13 +50,13 @@ struct Room {
     id: RoomId,
     /// Scheme and authority of the listeners' address.
     base_url: String,
-    /// Time from the request to the first playlist.
+    /// Time from the request to start the room to its first playlist.
     start: Duration,
 }
 
-/// Runs the load and prints the report. The rooms are deleted in every case, also after Ctrl-C.
+/// Runs the load and prints the report. Deletes the rooms in every case, even after an error or Ctrl-C.
 pub async fn load(client: &Client, json: bool, args: LoadArgs) -> anyhow::Result<()> {
-    // Each listener needs two or three connections.
+    // Each listener needs two or three connections, and each connection a file descriptor.
     stentor::process::raise_descriptor_limit();
     let run = format!("{:06x}", rand::random::<u32>() & 0x00ff_ffff);
     let ids: Vec<_> = (1..=args.rooms).map(|n| format!("load-{run}-{n}")).collect();
@@ -103,7 +103,7 @@ async fn start(client: &Client, id: &str) -> anyhow::Result<Room> {
     Ok(room)
 }
 
-/// Returns the stream of a room with a new listener token.
+/// Requests a listener token, and returns the target for one listener of the room.
 async fn target(client: &Client, room: &Room) -> anyhow::Result<Target> {
     let body = json!({ "roomId": room.id.as_str() });
     let answer = client.call(Method::POST, &["token"], Some(body)).await?;

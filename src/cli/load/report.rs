@@ -1,4 +1,4 @@
-//! Report of a load: percentiles as a table or as JSON.
+//! Report of a load test: percentiles, as a table or as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::listeners::Heard;
 use crate::cli::output::Table;
 
-/// Result of a load.
+/// Result of a load test.
 pub struct Report {
     /// Times from the request to start a room to its first playlist.
     start: Percentiles,
@@ -22,7 +22,7 @@ struct Side {
     first_sound: Percentiles,
     delay: Percentiles,
     gaps: u64,
-    /// Listeners that ended early, and the reason of the first one.
+    /// Number of listeners that ended early. `failure` is the reason of the first one.
     failed: usize,
     failure: Option<String>,
 }

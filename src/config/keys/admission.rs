@@ -9,10 +9,10 @@ use super::super::reader::{Parsed, Reader};
 use super::super::types::Secret;
 use super::webhooks;
 
-/// Question to the application before a user joins a room as an anchor.
+/// Settings of the request that asks an application whether a user may join a room as an anchor.
 #[derive(Debug, Clone)]
 pub struct AdmissionConfig {
-    /// `None`: nobody is asked.
+    /// URL of the application; `None` if no application is asked.
     pub url: Option<String>,
     pub secret: Option<Secret>,
     /// Time limit of a request, from its start to the end of the answer.
@@ -20,7 +20,7 @@ pub struct AdmissionConfig {
     pub on_failure: FailurePolicy,
 }
 
-/// Decision if the application gives no answer.
+/// Decision if the application gives no valid answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailurePolicy {
     Allow,

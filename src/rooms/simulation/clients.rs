@@ -1,5 +1,5 @@
-//! Clients of the gateways: users with several devices that connect, join, leave, and break off. Checks what
-//! their connections hold at the end of a history.
+//! Clients of the gateways: users with several devices, which connect, join, leave, and lose connections. At
+//! the end of a history, checks the locks and presence entries of the connections.
 //!
 //! Owns the choices of the clients. Never changes a session except through its inputs.
 
@@ -44,14 +44,14 @@ impl World {
         self.rooms.iter().flat_map(|room| USERS.map(|user| key(room, user))).collect()
     }
 
-    /// Returns the connections on the nodes that run: node, number and connection.
+    /// Returns the connections on running nodes, each with the index of its node and its number.
     fn connections(&self) -> impl Iterator<Item = (usize, u64, &Connection)> {
         let up = self.nodes.iter().enumerate().filter(|(_, node)| node.is_up());
         let sides = up.filter_map(|(n, node)| Some((n, node.gateway.as_ref()?)));
         sides.flat_map(|(n, side)| side.connections.iter().map(move |(number, of)| (n, *number, of)))
     }
 
-    /// Lets one client do something.
+    /// Lets one client, chosen at random, connect, call a method, lose its media or disconnect.
     pub fn client_acts(&mut self) {
         let keys = self.lock_keys();
         let key = keys[self.random.below(keys.len())].clone();
@@ -79,7 +79,7 @@ impl World {
         self.call(n, number, name, params);
     }
 
-    /// Connects a client to any gateway.
+    /// Connects a client to a random gateway that accepts connections.
     fn connect(&mut self, key: LockKey) {
         let open = |n: &usize| {
             let node = &self.nodes[*n];
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    /// Connects a client with a token for the present room. Returns the number of the connection.
+    /// Connects a client whose token was issued just now. Returns the number of the connection.
     fn connect_to(&mut self, n: usize, key: LockKey, client: &str) -> u64 {
         let (now, wall) = (self.now, self.wall());
         let room_created_at = self.store.view(&key.room).meta.map(|meta| meta.created_at);
@@ -135,14 +135,14 @@ impl World {
         }
     }
 
-    /// Returns the numbers of users who have the lock, and of users in a room.
+    /// Returns the number of open connections that have their lock, and of those that follow a media session.
     pub fn connected(&self) -> (usize, usize) {
         let open = || self.connections().filter(|(.., of)| !of.is_closed);
         let has_lock = open().filter(|(.., of)| of.token.is_some());
         (has_lock.count(), open().filter(|(.., of)| of.media.is_some()).count())
     }
 
-    /// Lets a client keep its place in the room, or try to join again.
+    /// Lets a client sometimes send `keepalive` if it has joined, or `join` if it has not.
     pub fn client_continues(&mut self, n: usize, number: u64) {
         let chance = self.random.unit();
         let Some(connection) = self.connection(n, number).filter(|of| !of.is_closed) else { return };
@@ -215,12 +215,13 @@ impl World {
         Ok(())
     }
 
-    /// Closes all connections. Locks must be free at once, and presence entries after their lifetime.
+    /// Closes all connections. Checks that the locks are then free at once, and that no presence entry
+    /// outlives its lifetime.
     ///
     /// # Errors
-    /// Description of what is left.
+    /// Description of the first connection, lock or entry that is left.
     pub fn disconnect_all(&mut self) -> Result<(), String> {
-        // The locks of dead gateways expire in this time.
+        // Within this time, the locks of dead gateways expire.
         self.run_until(self.now + LIFETIMES.lock);
         let open: Vec<_> = self.connections().map(|(n, number, _)| (n, number)).collect();
         for (n, number) in open {

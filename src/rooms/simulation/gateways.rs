@@ -1,5 +1,5 @@
-//! Node with the role `gateway`: the sessions of its connections, over a presence backend that all gateways
-//! share. Both are the production code; requests to presence are late or lost.
+//! Node with the role `gateway`: the sessions of its connections, and the presence backend that all gateways
+//! share. Sessions and backend are the production code. Requests to presence may be late or lost.
 //!
 //! Owns the connections and the requests in progress. Never decides what a client does.
 
@@ -41,7 +41,7 @@ pub struct SharedPresence {
     /// Time of the backend, in microseconds.
     clock: Arc<AtomicU64>,
     pub policy: Duplicate,
-    /// True while the backend answers nothing.
+    /// True while the backend does not answer.
     pub is_away: bool,
     /// Highest fencing token of each lock since the backend last lost its data.
     pub newest: BTreeMap<LockKey, FencingToken>,
@@ -51,7 +51,7 @@ pub struct SharedPresence {
 #[derive(Default)]
 pub struct GatewaySide {
     pub connections: BTreeMap<u64, Connection>,
-    /// True if no client may connect any more.
+    /// True once no client may connect any more.
     pub is_draining: bool,
 }
 
@@ -61,7 +61,7 @@ pub struct Connection {
     pub grant: Grant,
     pub session: ClientSession,
     pub calls: u64,
-    /// Calls without an answer, with the time of each call.
+    /// Unanswered calls, each with the time at which it was made.
     pub waiting: BTreeMap<CallId, Duration>,
     /// True if the newest of the calls `join` and `leave` was `leave`.
     pub has_left: bool,
@@ -81,7 +81,7 @@ pub struct PresenceCall {
     key: LockKey,
     gateway: GatewayIncarnation,
     effect: Effect,
-    /// True if the connection has given up waiting for the answer.
+    /// True if the connection gives up before the request arrives.
     is_late: bool,
 }
 
@@ -106,7 +106,7 @@ impl SharedPresence {
         Self { backend, clock, policy: Duplicate::Reject, is_away: false, newest: BTreeMap::new() }
     }
 
-    /// Returns the backend, at this time.
+    /// Sets the clock of the backend to `now`, and returns the backend.
     pub fn at(&self, now: Duration) -> &EmbeddedPresence {
         self.clock.store(now.as_micros() as u64, Ordering::Relaxed);
         &self.backend
@@ -117,7 +117,7 @@ impl SharedPresence {
         self.newest.clear();
     }
 
-    /// Checks that no newer connection has acquired the lock of an accepted write.
+    /// Checks, after an accepted write under `token`, that no newer connection has acquired the lock.
     fn judge(&self, key: &LockKey, token: FencingToken, what: &str) {
         let newest = self.newest.get(key);
         assert!(newest.is_none_or(|newest| *newest <= token), "{what} under {token:?} after {newest:?}");
@@ -129,7 +129,7 @@ pub fn done<T>(request: impl Future<Output = Result<T, PresenceError>>) -> T {
     request.now_or_never().expect("the backend does not wait").expect("the backend is available")
 }
 
-/// Returns the input that reports the failure of a request.
+/// Returns the input that tells the session that a request to presence has failed.
 fn failed(effect: &Effect) -> SessionInput {
     match effect {
         Effect::Acquire { .. } => SessionInput::Acquired(Err(Unavailable)),
@@ -165,8 +165,8 @@ impl World {
         self.wake(n, TimedPart::Gateway, next);
     }
 
-    /// Tells the sessions of a room that it may have changed, and ends the media sessions of an assignment
-    /// that is over.
+    /// Tells the sessions of a room that the room may have changed, and ends their media sessions if the
+    /// assignment to a Janus room is over.
     pub fn gateway_changed(&mut self, n: usize, room: &RoomId) {
         let view = self.nodes[n].view(room);
         let Some(side) = &self.nodes[n].gateway else { return };
@@ -196,7 +196,7 @@ impl World {
         numbers.into_iter().for_each(|number| self.close_connection(n, number, CloseCode::Draining));
     }
 
-    /// Gives a session an input and runs the effects. Removes a session that is over.
+    /// Passes an input to a session and runs the effects. Removes the session if it is over.
     pub fn session_input(&mut self, n: usize, number: u64, input: SessionInput) {
         self.feed_session(n, number, input);
         self.settle_session(n, number);
@@ -295,13 +295,13 @@ impl World {
     }
 
     fn answer_later(&mut self, n: usize, number: u64, input: SessionInput) {
-        // Some answers come after the call has timed out.
+        // Some answers arrive only after the call has timed out.
         let is_slow = !self.calm && self.random.chance(0.05);
         let delay = if is_slow { self.random.ms(1_000..5_000) } else { self.random.ms(1..50) };
         self.input_after(delay, n, Input::Session(number, Box::new(input)));
     }
 
-    /// Completes the join of a media session, as the gateway of this node sees the room.
+    /// Completes the join of a media session. The outcome depends on the room as this node sees it.
     pub fn media_joined(&mut self, n: usize, number: u64, resume: bool) {
         let Some(key) = self.connection(n, number).map(|connection| connection.key.clone()) else { return };
         let fails = !self.calm && self.random.chance(0.1);
@@ -394,7 +394,7 @@ impl World {
         }
     }
 
-    /// Notifies the connection that lost its lock. The notification may be lost.
+    /// Notifies the previous holder of a lock that it has lost the lock. The notification may be lost.
     fn tell_replaced(&mut self, holder: &Holder) {
         let node = self.nodes.iter().position(|node| node.id == holder.gateway.node);
         let (Some(node), Ok(number)) = (node, holder.connection.0.parse()) else { return };
@@ -406,7 +406,7 @@ impl World {
         }
     }
 
-    /// Reports a departure. Repeats it while no answer arrives.
+    /// Reports a departure to presence. Without an answer, repeats the report until the departure's deadline.
     pub fn depart(&mut self, n: usize, departure: Departure) {
         let is_lost = self.nodes[n].cut || self.presence.is_away || (!self.calm && self.random.chance(0.05));
         let arrives = !self.presence.is_away && (!is_lost || self.random.chance(0.5));

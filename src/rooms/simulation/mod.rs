@@ -1,9 +1,9 @@
 //! Simulation of several nodes over one store: the production state machines, with faults of every kind.
 //!
-//! Machines, transactions, directory, watch applier and presence backend are the real ones. The world around
-//! them is a model: time, network, store, clients, Janus instances and FFmpeg processes. The shells are
-//! models too; they only carry out the plans of the machines. A seed determines a history: 22 s of faults and
-//! requests, then a quiet period, in which everything must come to rest within a bound.
+//! State machines, transactions, directory, watch applier and presence backend are the production code. The
+//! world around them is a model: time, network, store, clients, Janus instances and FFmpeg processes. The
+//! shells are models, too; they only carry out the plans of the machines. A seed determines a history: 22 s
+//! of faults and requests, then a quiet period, in which everything must come to rest within a bound.
 //!
 //! `STENTOR_SIM_SEED=17 cargo test --lib rooms::simulation` runs only history 17 and prints its last events;
 //! `STENTOR_SIM_HISTORIES=100000` runs 100,000 histories.
@@ -80,14 +80,14 @@ fn cluster_histories_hold_laws_and_settle() {
     println!("{histories} histories: {all:?}");
 }
 
-/// Sum over histories.
+/// Totals over histories.
 #[derive(Debug, Default)]
 struct Summary {
     /// Longest time until everything was at rest.
     longest: Duration,
     events: u64,
     moves: usize,
-    /// Number of connections of clients, and of those that joined a room.
+    /// Number of client connections. `joins` is the number of media sessions that they joined.
     connections: usize,
     joins: usize,
 }

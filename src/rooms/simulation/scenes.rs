@@ -67,7 +67,7 @@ fn users_of_dead_gateway_return_elsewhere() {
         assert!(users > 0 && joined == users, "seed {seed}: {joined} of {users} joined");
         world.lose_for_good(dead);
         world.run_until(world.now + LIFETIMES.gateway);
-        // Another device: nothing but the death of the gateway frees the lock.
+        // The users come back on another device, so only the death of the gateway can free their locks.
         world.join_all(1 - dead, "other");
         world.run_until(world.now + Duration::from_secs(1));
         assert_eq!(world.connected().0, users, "seed {seed}: a lock is not free");

@@ -76,7 +76,7 @@ impl ClientSession {
         }
     }
 
-    /// Asks the application, if it decides who may join.
+    /// Asks the application if the user may join. Skips this step if no application is configured.
     fn join_admission(&mut self, at: &Surroundings) {
         let Some(join) = &self.calls.join else { return };
         if let Err(unavailable) = JanusAssignment::of(Some(join.room.as_ref())) {

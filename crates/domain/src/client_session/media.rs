@@ -1,4 +1,4 @@
-//! Media session of a client session: its events, and the end of it when the client is silent.
+//! Media session of a client session: its events, and its end when the client is silent.
 //!
 //! A WHIP client sends no `keepalive`. While Janus receives its media, the session renews its presence entry.
 //! Without media, the client counts as silent.
@@ -15,8 +15,8 @@ use crate::presence_entry::Source;
 use crate::signalling::methods::{Activity, ActivityStatus};
 use crate::signalling::{CloseCode, ErrorCode, Method, Notification};
 
-/// Number of the `keepalive` calls that the session makes for a WHIP client. The shell ignores replies with
-/// this number.
+/// Call id of the `keepalive` calls that the session itself makes for a WHIP client. The shell ignores
+/// replies with this id.
 const KEEPALIVE: CallId = CallId(u64::MAX);
 
 /// Media session of one `join`.
@@ -158,7 +158,7 @@ impl ClientSession {
         }
     }
 
-    /// Reports the activity of a WHIP client to presence, as the `keepalive` of other clients does.
+    /// Reports the activity of a WHIP client to presence, in place of the `keepalive` of other clients.
     fn receiving(&mut self, receiving: bool, at: &Surroundings) {
         let renew_at = at.now + self.rules.silence / 3;
         if let State::Joined(_, media) = &mut self.state {

@@ -28,7 +28,7 @@
 //! with the resume token finds them. The session ends when the results of its last effects have arrived.
 //!
 //! A client of WHIP (RFC 9725) has a connection without a WebSocket. It joins once and sends no `keepalive`:
-//! its media are the sign of life. The connection closes when the media session is over.
+//! its media are its sign of life. Its connection closes when its media session is over.
 //!
 //! Calls start in order of arrival and run concurrently, but `join` and `leave` run alone. A `join` continues
 //! after its call has timed out.

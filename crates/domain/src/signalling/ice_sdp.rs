@@ -5,7 +5,7 @@
 
 use super::methods::{Candidate, Trickle};
 
-/// Reason why a fragment cannot be read. The texts quote nothing from the fragment.
+/// Reason why a fragment cannot be read. The error texts quote nothing from the fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FragmentError {
     #[error("the fragment has neither a=candidate nor a=end-of-candidates (RFC 8840 section 9)")]
@@ -14,11 +14,11 @@ pub enum FragmentError {
     Candidate(&'static str),
 }
 
-/// Returns the candidates in a body of the type `application/trickle-ice-sdpfrag` (RFC 8840 section 9). The
-/// end of candidates, if announced, is the last one.
+/// Returns the candidates in a body of the type `application/trickle-ice-sdpfrag` (RFC 8840 section 9). If
+/// the fragment announces the end of candidates, the last item is `Trickle::Completed`.
 ///
 /// # Errors
-/// The fragment has no candidate and no end of candidates, or a candidate is too long.
+/// The fragment has neither a candidate nor an end of candidates, or [`Trickle::new`] refuses a candidate.
 pub fn candidates(fragment: &str) -> Result<Vec<Trickle>, FragmentError> {
     let (mut candidates, mut ends, mut mid) = (Vec::new(), false, None);
     for line in fragment.lines().map(str::trim_end) {
@@ -29,7 +29,7 @@ pub fn candidates(fragment: &str) -> Result<Vec<Trickle>, FragmentError> {
         } else if line == "a=end-of-candidates" {
             ends = true;
         } else if line.starts_with("a=candidate:") {
-            // Without a name, the candidate belongs to the only section that AudioBridge accepts.
+            // Without `a=mid`, the candidate is for the only section that AudioBridge accepts.
             let sdp_m_line_index = if mid.is_none() { Some(0) } else { None };
             let candidate = line["a=".len()..].to_owned();
             let candidate =
@@ -41,7 +41,7 @@ pub fn candidates(fragment: &str) -> Result<Vec<Trickle>, FragmentError> {
     if candidates.is_empty() { Err(FragmentError::Empty) } else { Ok(candidates) }
 }
 
-/// Returns the first ICE user name fragment of a description or fragment.
+/// Returns the first `a=ice-ufrag` value of a session description or SDP fragment.
 pub fn ufrag(sdp: &str) -> Option<&str> {
     sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).map(str::trim_end)
 }
@@ -51,7 +51,7 @@ pub fn has_candidates(sdp: &str) -> bool {
     sdp.lines().any(|line| line.starts_with("a=candidate:"))
 }
 
-/// Returns the answer with these candidates at the end of its audio section.
+/// Returns `answer` with these candidates appended to its audio section.
 pub fn with_candidates(answer: &str, candidates: &[String]) -> String {
     let mut lines: Vec<&str> = answer.lines().collect();
     let audio = lines.iter().position(|line| line.starts_with("m=audio ")).unwrap_or(lines.len());

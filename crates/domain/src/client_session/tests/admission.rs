@@ -1,4 +1,4 @@
-//! Tests of the admission of a `join` by the application.
+//! Tests of `join` if an application decides who may join.
 
 use super::*;
 use crate::pin_attempts::Guess;
@@ -29,7 +29,7 @@ fn admitted_user_joins_on() {
     rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));
     assert_eq!(rig.answered(Ok(())), [], "an answer counts once");
     rig.feed(Input::MediaJoined(Ok(media(false))));
-    // The next join is asked for again, also with a resume token.
+    // The application is asked again at the next join, even if the client has a resume token.
     let again = rig.call(1, "join", json!({ "jtoken": "sealed" }));
     assert_eq!(again, [ask(RoomRole::Anchor)]);
 }
@@ -60,7 +60,7 @@ fn room_that_closed_meanwhile_refuses() {
     rig.at.room = Some(Arc::default());
     let effects = rig.answered(Ok(()));
     assert!(effects.contains(&refused(0, ErrorCode::RoomOver)), "{effects:?}");
-    // The answer to a call that has timed out still decides.
+    // The answer of the application counts even after the `join` call has timed out.
     let mut rig = Rig::guarded();
     rig.call(0, "join", json!({}));
     assert!(rig.tick(10).contains(&refused(0, ErrorCode::Timeout)));

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Rig {
-    /// Returns a WHIP client in the room, with the media session 1.
+    /// Returns a WHIP client that has joined the room.
     fn published() -> Self {
         let mut rig = Self::new(UserRole::Anchor);
         rig.session.peer.source = Source::Whip;
