@@ -1,9 +1,9 @@
 //! Recordings over HTTP: description, playlist, segments, keys and M4A file of a recording, or of a clip of
 //! it.
 //!
-//! As with live rooms, playlist and segments are public and encrypted; keys and the file need a token. The
-//! token must be for this recording: a live listener's token opens no recording, and a replay token opens no
-//! live room. A token for a clip opens the keys and the file of that clip only. While its broadcast is on
+//! As with live rooms, playlist and segments are public and encrypted. Keys, description and file need a
+//! token for this recording: a live listener's token opens no recording, and a replay token opens no live
+//! room. A token for a clip opens the keys and the file of that clip only. While its broadcast is on
 //! air, a recording is not served, so that no key of a live room is given out here.
 //!
 //! Owns: names, tokens and headers of requests. Does not know where a recording is stored;
