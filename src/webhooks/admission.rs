@@ -21,7 +21,7 @@ use crate::domain::signalling::DisplayName;
 use crate::rooms::now;
 use crate::telemetry::Metrics;
 
-/// Maximum number of concurrent requests of a gateway. Further ones wait; their time limit includes this.
+/// Maximum number of concurrent requests of a gateway. Further ones wait; `timeout` includes the wait.
 const AT_ONCE: usize = 32;
 /// Maximum size of an answer, in bytes.
 const MAX_ANSWER: usize = 4096;

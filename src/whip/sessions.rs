@@ -157,8 +157,8 @@ async fn drain(queue: &OutboundQueue, notifications: &mpsc::Sender<Bytes>) {
     }
 }
 
-/// Returns the candidate in a notification; `Some(None)` is the end of candidates, `None` another
-/// notification.
+/// Returns the candidate in a notification: `Some(None)` for the end of candidates, and `None` for other
+/// notifications.
 fn candidate(notification: &[u8]) -> Option<Option<String>> {
     let notification: Value = serde_json::from_slice(notification).ok()?;
     let candidate = &notification["params"]["candidate"]["candidate"];

@@ -151,7 +151,7 @@ async fn whip_session_ends_with_its_media() {
     let mut watcher = Caller::connect(&node.ws, &token(&node, "wanda", "host").await, "").await;
     let obs = token(&node, "obs", "anchor").await;
 
-    // The session lives longer than a client without media may be silent.
+    // While media flow, the session outlives the time limit for silent clients (`presence.timeout`).
     let closing = Publisher::start(&node.ws, &obs, ROOM, 440).await;
     let sent = closing.media.progress().sent;
     closing.media.until("six seconds pass", |p| p.sent >= sent + 300).await;

@@ -35,7 +35,7 @@ pub struct Operator {
     /// Id of the API key; `None` if the key is not in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ApiKeyId>,
-    /// Name of the API key. If the key is not in the store, describes how the operator was authorised.
+    /// Name of the API key. Without a key in the store: description of how the operator was authorised.
     pub name: String,
 }
 

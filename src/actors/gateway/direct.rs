@@ -55,7 +55,7 @@ impl DirectCalls {
 
 impl Pending {
     pub fn answer(self, outcome: Result<Answer, CallFailure>) {
-        // Fails only if the HTTP client has disconnected. The session is then closed, too.
+        // Fails only if the HTTP client has disconnected.
         let _ = self.reply.send(outcome);
     }
 }
