@@ -102,11 +102,12 @@ pub fn object_name(room: &RoomId, id: &RecordingId) -> String {
 
 /// Returns true if mixer `me` has to upload this recording, because its take was closed last.
 pub fn is_due(recording: &Recording, state: RecordingState, me: &ModuleId) -> bool {
-    let last = recording.takes.iter().max_by_key(|(mixer, take)| (take.ended_at, *mixer));
+    let with_media = recording.takes.iter().filter(|(_, take)| take.segments > 0);
+    let last = with_media.max_by_key(|(mixer, take)| (take.ended_at, *mixer));
     state == RecordingState::Ready
         && recording.deleted_at.is_none()
         && recording.stored.is_none()
-        && last.is_some_and(|(mixer, take)| mixer == me && take.ended_at.is_some() && take.segments > 0)
+        && last.is_some_and(|(mixer, take)| mixer == me && take.ended_at.is_some())
 }
 
 #[cfg(test)]
@@ -133,6 +134,11 @@ mod tests {
         assert!(due(&moved, RecordingState::Ready, "m1") && !due(&moved, RecordingState::Ready, "m2"));
         assert!(!due(&moved, RecordingState::Pending, "m1") && !due(&moved, RecordingState::Recording, "m1"));
         assert!(!due(&moved.clone().deleted(UnixMs(9)), RecordingState::Ready, "m1"));
+        let empty = Take { ended_at: Some(UnixMs(12)), ..Take::default() };
+        let with_empty = moved.clone().with_take(ModuleId::new("m3").unwrap(), empty);
+        assert!(
+            due(&with_empty, RecordingState::Ready, "m1") && !due(&with_empty, RecordingState::Ready, "m3")
+        );
         let stored = Recording { stored: Some(Stored { at: UnixMs(9), bytes: 7 }), ..moved };
         assert!(!due(&stored, RecordingState::Ready, "m1"));
         assert!(!due(&recording(&[("m1", None)]), RecordingState::Ready, "m1"));
