@@ -30,7 +30,7 @@ pub struct Storage {
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The storage knows no such object or upload.
-    #[error("the object storage does not know it")]
+    #[error("the object storage does not know the object or upload")]
     Unknown,
     #[error("the object storage failed: {0}")]
     Failed(Error),

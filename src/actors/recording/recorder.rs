@@ -358,7 +358,7 @@ impl RecorderActor {
         self.retry.failed(self.reason.clone(), now, &backoff, random_unit());
         if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
             self.complained = Some(now);
-            tracing::warn!(recording = %self.id, %error, "cannot remove a recording; tried again");
+            tracing::warn!(recording = %self.id, %error, "cannot remove a recording; will retry");
         }
     }
 

@@ -199,7 +199,7 @@ impl UploaderActor {
         retry.failed(error.to_string(), now, &backoff, random_unit());
         if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
             self.complained = Some(now);
-            tracing::warn!(recording = %id, %error, "cannot upload a recording; tried again");
+            tracing::warn!(recording = %id, %error, "cannot upload a recording; will retry");
         }
     }
 }

@@ -37,7 +37,7 @@ pub enum UploadError {
     Unreadable(String),
     #[error("a mixer that has a part of the recording does not answer")]
     Incomplete,
-    #[error("cannot keep the state of the upload: {0}")]
+    #[error("cannot read or write the state of the upload: {0}")]
     Spool(#[from] std::io::Error),
     #[error(transparent)]
     Storage(#[from] StorageError),
