@@ -98,7 +98,8 @@ impl Operators {
 fn check_origin(headers: &HeaderMap, ambient: bool) -> Result<(), ApiError> {
     Origins::default().check(headers)?;
     if ambient && !headers.contains_key(ORIGIN) {
-        return Err(ApiError::new(Code::OriginNotAllowed, "a request with a session or a password must have an Origin"));
+        let message = "a request with a session or a password must have an Origin";
+        return Err(ApiError::new(Code::OriginNotAllowed, message));
     }
     Ok(())
 }
