@@ -85,7 +85,7 @@ impl Storage {
     /// Begins an upload and returns its id.
     ///
     /// # Errors
-    /// Those of every request: [`StorageError`].
+    /// [`StorageError`], as for all requests.
     pub async fn begin(&self, object: &str) -> Result<String, StorageError> {
         Ok(self.s3.create_multipart(&self.path(object)).await?)
     }

@@ -41,8 +41,12 @@ pub enum UploadError {
     Spool(#[from] std::io::Error),
     #[error(transparent)]
     Storage(#[from] StorageError),
-    #[error("the object differs from the file: it has {found:?}, the file {length} bytes")]
+    #[error("the object {}, but the file has {length} bytes", size(*found))]
     Differs { found: Option<u64>, length: u64 },
+}
+
+fn size(object: Option<u64>) -> String {
+    object.map_or_else(|| "does not exist".to_owned(), |bytes| format!("has {bytes} bytes"))
 }
 
 /// Performs the next step of an upload.
