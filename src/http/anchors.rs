@@ -1,7 +1,6 @@
 //! Queries for the anchors of a room, with a time limit.
 //!
-//! Owns: the time limit of a query. Does not delay an answer because presence is unavailable; the answer
-//! then omits the anchors.
+//! Owns: the time limit of a query. If presence is unavailable, answers omit the anchors and are not delayed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,8 +25,9 @@ pub trait PresenceQuery: Send + Sync + 'static {
     async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>>;
 }
 
-/// Members according to presence, without users who may not speak. Presence may still list such a user: if
-/// the user was away when removed from the room, the entry is deleted only later.
+/// Members that presence lists, without users who are not allowed to speak. Presence can still list such a
+/// user: if the user was disconnected at the time of the removal from the room, the entry is deleted only
+/// later.
 pub struct PresentUsers {
     pub presence: Arc<dyn Presence>,
     pub directory: Arc<Directory>,

@@ -2,12 +2,12 @@
 //! protocol").
 //!
 //! A browser sends `Origin` with every request that could do harm. A request from a page that is neither ours
-//! nor allowed is refused before it has any effect. Hiding the answer from the page is not enough: starting
-//! or stopping a room does its damage anyway.
+//! nor allowed is refused before it has any effect. It would not be enough to hide the answer from the page:
+//! the request would already have started or stopped a room.
 //!
-//! A server that trusts every caller on its machine must also check the name by which it was called. A
-//! foreign page whose name is made to point at 127.0.0.1 (DNS rebinding) would otherwise have the server's
-//! own origin.
+//! A server that trusts every caller on its machine must also check the host name in the request. Otherwise
+//! an attacker could make the host name of a foreign page resolve to 127.0.0.1 (DNS rebinding). The page
+//! would then have the same origin as the server.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -24,17 +24,16 @@ use super::error::{ApiError, Code};
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     allowed: Vec<String>,
-    /// Names the server answers to. `None` allows any name: callers then need more than access to this
-    /// machine.
+    /// Host names to which the server answers. `None` allows any name, for servers that require a key.
     hosts: Option<Hosts>,
 }
 
-/// Names by which a server may be called, besides `localhost` and loopback addresses.
+/// Host names that requests may use for a server, in addition to `localhost` and loopback addresses.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts(Vec<String>);
 
 enum From {
-    /// No browser, or a page from this server.
+    /// The request comes from no browser, or from a page of this server.
     Here,
     Allowed(HeaderValue),
 }
@@ -44,7 +43,8 @@ impl Origins {
         Self { allowed: allowed.to_vec(), hosts: None }
     }
 
-    /// Restricts the names that the server answers to, because it trusts every caller on its machine.
+    /// Restricts the host names to which the server answers. Used for servers that trust every caller on
+    /// their machine.
     pub fn only_at(self, hosts: Hosts) -> Self {
         Self { hosts: Some(hosts), ..self }
     }
@@ -83,7 +83,8 @@ impl Hosts {
         Self(urls.into_iter().filter_map(|url| Some(Url::parse(url).ok()?.host()?.to_string())).collect())
     }
 
-    /// Checks the `Host` header. A request without one passes, because every browser sends it.
+    /// Checks the `Host` header. A request without this header passes: every browser sends the header, so the
+    /// request comes from no browser.
     ///
     /// # Errors
     /// `host_not_allowed`.

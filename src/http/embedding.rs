@@ -4,8 +4,8 @@
 //! Previews and oEmbed are public, like the listen page: they contain only information that needs no token,
 //! and do not reveal whether a room exists.
 //!
-//! Owns: the decision who may frame a room, and the escaping of texts in HTML. Does not give out tokens. A
-//! page that embeds a room adds the token to the address of the frame (`#token=`).
+//! Owns: the decision which sites may show a room in a frame, and the escaping of texts in HTML. Does not
+//! give out tokens. A page that embeds a room adds the token to the address of the frame (`#token=`).
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
@@ -26,7 +26,8 @@ const CACHE_SECONDS: u32 = 300;
 /// Settings of embedding.
 #[derive(Debug, Clone, Default)]
 pub struct Embedding {
-    /// Origins of pages that may show a room in a frame, as sources of a content security policy; `*` is any.
+    /// Origins of pages that may show a room in a frame, as sources of a content security policy; `*` allows
+    /// all.
     pub origins: Vec<String>,
     /// Base URL of this server for its users; `None`: the address that the client used.
     pub public_url: Option<String>,
@@ -59,7 +60,7 @@ struct Oembed {
 }
 
 impl Embedding {
-    /// Returns the sources of `frame-ancestors` for the page in a frame.
+    /// Returns the sources of `frame-ancestors` for the page that is shown in frames.
     pub(super) fn ancestors(&self) -> String {
         if self.origins.is_empty() { "'none'".to_owned() } else { self.origins.join(" ") }
     }

@@ -27,7 +27,7 @@ use super::request_id;
 
 pub use code::Code;
 
-/// Refusal or failure on its way to the caller.
+/// Refusal or failure that is reported to the caller.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     pub code: Code,
@@ -37,7 +37,7 @@ pub struct ApiError {
     /// Text for the log.
     pub cause: Option<String>,
     allow: Option<String>,
-    /// Number of seconds after which to retry; `None`: that of the code.
+    /// Number of seconds after which to retry; `None`: the number that belongs to `code`.
     retry_after: Option<u32>,
 }
 
@@ -142,7 +142,7 @@ impl ResponseError for ApiError {
             }
             _ => {}
         }
-        // Media responses have no request id middleware, so they get their id here.
+        // Requests for media do not pass the request id middleware, so their errors get an id here.
         let request_id = request_id::current().unwrap_or_else(|| {
             let id = request_id::fresh();
             response.insert_header((request_id::X_REQUEST_ID, id.as_str()));
@@ -226,7 +226,7 @@ fn user_code(denied: &UserDenied) -> Code {
     match denied {
         UserDenied::Banned => Code::UserRemoved,
         UserDenied::TooMany => Code::TooManyUsers,
-        // `RoomError` has its own variants for these.
+        // `RoomError` has its own variants for these reasons.
         UserDenied::NoSuchRoom => Code::RoomNotFound,
         UserDenied::RoomRemoving => Code::RoomRemoving,
     }
@@ -236,7 +236,7 @@ fn no_capacity(denied: StartDenied, message: String) -> ApiError {
     let (none, considered) = match denied {
         StartDenied::NoPickableMixer { considered } => (Code::NoMixerAvailable, considered),
         StartDenied::NoPickableJanus { considered } => (Code::NoJanusAvailable, considered),
-        // `RoomError` has its own variants for these.
+        // `RoomError` has its own variants for these reasons.
         StartDenied::NotFound | StartDenied::Removing | StartDenied::OnAir => {
             return ApiError::internal(message);
         }

@@ -17,7 +17,8 @@ use crate::domain::recording::RecordingId;
 
 use super::error::{ApiError, Code};
 
-/// Maximum size of a body, in bytes. Each scope whose handlers take a [`JsonBody`] must have it as app data.
+/// Maximum size of a body, in bytes. A scope with handlers that take a [`JsonBody`] must register it as app
+/// data.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimit(pub usize);
 
@@ -112,8 +113,8 @@ fn unreadable(error: PayloadError) -> ApiError {
     }
 }
 
-/// Checks the body's format as declared by the headers. If they declare none, the body itself decides (RFC
-/// 9110 section 8.3).
+/// Checks the body's format as declared by the headers. If they declare no format, the body is parsed as JSON
+/// (RFC 9110 section 8.3).
 ///
 /// # Errors
 /// `unsupported_media_type` if the declared format is anything but uncompressed JSON in UTF-8.
@@ -207,7 +208,7 @@ impl FromRequest for ApiKeyPath {
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
-        // No key has an id of another form.
+        // An id of another form belongs to no key.
         let absent = |_| ApiError::new(Code::ApiKeyNotFound, "there is no such API key");
         ready(ApiKeyId::new(&id.unwrap_or_default()).map(Self).map_err(absent))
     }

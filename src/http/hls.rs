@@ -1,7 +1,7 @@
 //! Listener side over HTTP: playlist, parts, segments and keys of every room.
 //!
-//! Owns: names, tokens and headers of requests. Does not know where media are stored or how a key is
-//! derived. [`LiveMedia`] hides this, and whether it happens on this node or another.
+//! Owns: names, tokens and headers of requests. Does not know where media are stored or how a key is derived.
+//! [`LiveMedia`] hides both, and also whether the media come from this node or from another.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -44,15 +44,15 @@ const VERIFIED_FOR: Duration = Duration::from_secs(60);
 pub struct HlsSide {
     pub media: Arc<dyn LiveMedia>,
     pub tokens: Arc<NodeTokens>,
-    /// Recordings of rooms whose broadcast is over; `None`: there are none.
+    /// Recordings of rooms whose broadcast is over; `None`: recordings are not served.
     pub replay: Option<web::Data<ReplaySide>>,
     /// Listener counter and the listener limits of the rooms. Every served playlist updates the counter.
     pub listeners: Listeners,
     pub cors: Cors,
 }
 
-/// Registers the media files of rooms: all names with a dot. Call it before [`channel::configure`], whose
-/// many paths would otherwise be compared with that of every media request.
+/// Registers the media files of rooms: all names with a dot. Call it before [`channel::configure`], because
+/// otherwise the path of every media request would first be compared with the many paths of the channel.
 ///
 /// [`channel::configure`]: super::channel::configure
 pub fn configure_files(config: &mut web::ServiceConfig, side: web::Data<HlsSide>) {
@@ -119,7 +119,7 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
     }
 }
 
-/// Returns the redirect to the recording for a request with its replay token, once the broadcast is over;
+/// Returns a redirect to a recording if the request has a replay token for it and the broadcast is over;
 /// otherwise `None`.
 async fn recorded(
     request: &HttpRequest,
@@ -185,7 +185,8 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     let token =
         token_of(request, in_query.as_deref()).ok_or_else(|| token_missing("keys need a listener"))?;
     let grant = side.tokens.verify_listener(token, room)?;
-    // The key adds no listener: the player was counted when it fetched the playlist, perhaps by its address.
+    // A request for a key does not add a listener: the player was counted when it fetched the playlist,
+    // perhaps by its address.
     if !side.listeners.has_place(room, token, 0) {
         return Err(listeners_full());
     }
@@ -217,8 +218,8 @@ pub(super) fn listeners_full() -> ApiError {
     ApiError::new(Code::ListenersFull, "the room has as many listeners as its listenerLimit allows")
 }
 
-/// Counts the client of a served playlist: by its valid token, otherwise by its address. All clients without
-/// a token behind one proxy count as one.
+/// Counts the client of a served playlist: by its valid token, otherwise by its address. All clients that
+/// have no token and share a proxy count as one.
 fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) {
     let now = Instant::now();
     if let Some(token) = token_of(request, in_query) {

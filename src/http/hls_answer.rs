@@ -3,8 +3,8 @@
 //! Media are encrypted and the playlist is public, so pages of any origin may read them (`*`). The same holds
 //! for keys, because a page of any origin may hold a token and send it in a header. With `*`, however, a
 //! browser hides the response to a request that carried a *cookie*. For the origins of `http.allowed_origins`
-//! only, the origin itself is returned with `Allow-Credentials`, which makes the cookie usable. `null` is
-//! excluded: every sandboxed page and local file has this origin, so it identifies nobody.
+//! only, the origin itself is returned with `Allow-Credentials`, so that their pages can use the cookie.
+//! `null` is excluded: every sandboxed page and local file has this origin, so it identifies no site.
 //!
 //! Owns: headers. Does not decide whether a request is allowed.
 
@@ -15,8 +15,8 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 pub const PLAYLIST: HeaderValue = HeaderValue::from_static("public, no-cache");
 /// Caching of a blocking reload. Its URL names the awaited state, so a cache may serve it to many listeners.
 pub const BLOCKING_PLAYLIST: HeaderValue = HeaderValue::from_static("public, max-age=1");
-/// Caching of parts and segments, which never change under their name. Bounded, so that a removed room
-/// disappears.
+/// Caching of parts and segments, which never change under their name. The time is limited, so that a removed
+/// room disappears from caches.
 pub const MEDIA: HeaderValue = HeaderValue::from_static("public, max-age=300, immutable");
 /// Caching of keys and of everything that contains a token.
 pub const SECRET: HeaderValue = HeaderValue::from_static("no-store");

@@ -1,8 +1,9 @@
-//! Plain streams over HTTP: one endless response of ADTS frames per listener, and the playlists that name it.
+//! Plain streams over HTTP: one endless response of ADTS frames per listener, and playlists that contain its
+//! URL.
 //!
 //! For clients that play no HLS: internet radios, telephone systems, `<audio>` elements, small players.
-//! Headers and in-band titles are those of Icecast. The response ends with the broadcast, with the
-//! listener's token, or within a second after the listener was banned.
+//! Headers and in-band titles are those of Icecast. The response ends with the broadcast, with the listener's
+//! token, or at most a second after the listener was banned.
 //!
 //! Owns: names, tokens and headers of requests, and in-band titles. Does not know where the media come
 //! from; that is behind [`PlainMedia`].
@@ -129,7 +130,7 @@ async fn stream(
 }
 
 /// Counts the listener while it receives. The stream ends when the token expires or the listener is banned,
-/// as HLS keys are refused then.
+/// because HLS keys are refused in these cases, too.
 fn counted(
     parts: BoxStream<'static, Bytes>,
     side: web::Data<HlsSide>,

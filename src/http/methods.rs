@@ -1,5 +1,5 @@
-//! Methods of a path. `HEAD` comes with `GET`, and every path answers `OPTIONS` (RFC 9110 sections 9.3.2 and
-//! 9.3.7).
+//! Methods of a path. A path with `GET` also has `HEAD`, and every path answers `OPTIONS` (RFC 9110 sections
+//! 9.3.2 and 9.3.7).
 
 use actix_web::http::Method;
 use actix_web::http::header::ALLOW;

@@ -91,8 +91,8 @@ pub enum ReloadError {
 pub enum OpsAccess {
     /// The address is on loopback: callers need no key, and the node answers to these host names only.
     Local(Hosts),
-    /// Callers need an API key with the scope `operations`. Without one, `/livez` answers, and `/readyz`
-    /// without reasons.
+    /// Callers need an API key with the scope `operations`. Without a key, `/livez` answers in full, and
+    /// `/readyz` answers without reasons.
     Keys(Arc<LiveApiKeys>),
 }
 
@@ -141,7 +141,7 @@ async fn admit(
             let may_ask = refused.code == Code::Unauthorized;
             let mut response = req.error_response(refused);
             if may_ask {
-                // A browser then asks for a password: the user enters the key.
+                // This makes a browser ask for a password; the user enters the key there.
                 let basic = HeaderValue::from_static("Basic realm=\"Stentor operations\", charset=\"UTF-8\"");
                 response.headers_mut().append(header::WWW_AUTHENTICATE, basic);
             }

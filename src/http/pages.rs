@@ -110,8 +110,8 @@ pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
     config.service(only_get("/oembed", oembed).wrap(from_fn(request_id::middleware)));
 }
 
-/// Returns a policy that also allows connections to the gateway, which has an origin of its own, and framing
-/// by `ancestors`.
+/// Returns a policy that also allows connections to the gateway, which has an origin of its own, and allows
+/// the pages in `ancestors` to show this page in a frame.
 fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> HeaderValue {
     let gateway = ws_url.and_then(|url| Some(Url::parse(url).ok()?.origin().ascii_serialization()));
     let gateway = gateway.map(|origin| format!(" {origin}")).unwrap_or_default();
@@ -149,7 +149,7 @@ fn serve_of_room(
     config.service(only_get(path, answer));
 }
 
-/// Returns the listen page with the elements from which other sites make a link preview.
+/// Returns the listen page with the elements that other sites use for a link preview.
 fn previewed(embedding: &Embedding, request: &HttpRequest, room: &RoomId) -> String {
     let title = format!("<title>{} · Stentor</title>", escaped(room.as_str()));
     let head = format!("{title}{}", embedding.preview(request, room));
@@ -194,8 +194,8 @@ fn serve(config: &mut web::ServiceConfig, path: &str, page: &'static Page) {
 }
 
 impl Page {
-    /// Returns the file, or 304 if the client has it already. File names carry no version, so browsers ask
-    /// again with every load.
+    /// Returns the file, or 304 if the client has it already. File names contain no version, so browsers
+    /// request the file with every load.
     fn answer(&self, request: &HttpRequest, policy: HeaderValue) -> HttpResponse {
         answer(request, policy, self.content_type, &self.etag, Cow::Borrowed(self.body))
     }

@@ -41,7 +41,7 @@ const NAME_IN_ID: usize = 20;
 pub struct PagesSide {
     /// True for `auth.mode: open`.
     pub open: bool,
-    /// WebSocket URL for anchors; `None` if nobody can speak through the pages of this node.
+    /// WebSocket URL for anchors; `None` if users cannot speak through the pages of this node.
     pub ws_url: Option<String>,
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<NodeTokens>,
@@ -56,7 +56,7 @@ pub struct PagesSide {
 #[serde(rename_all = "camelCase")]
 struct Settings<'a> {
     open: bool,
-    /// Null if there is none, in which case the page explains that.
+    /// Null if the node has no such URL; the page then explains this to the user.
     ws_url: Option<&'a str>,
 }
 

@@ -49,8 +49,8 @@ pub async fn refuse(
 /// Accepts a request only if nothing in it indicates a proxy.
 ///
 /// # Errors
-/// `proxy_not_allowed`, with the sign of the proxy. HTTP/1.0 counts as one: nginx uses it to its backends by
-/// default, and neither browsers nor curl use it.
+/// `proxy_not_allowed`, with the sign of the proxy. HTTP/1.0 counts as such a sign: by default nginx uses it
+/// for requests to its backends, and neither browsers nor curl use it.
 fn check(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
     let is_forwarding =
         |name: &str| FIELDS.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));

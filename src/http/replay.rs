@@ -84,8 +84,8 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
             let token = query.token()?;
             let clip = side.clip_of(request, &recording, token.as_deref(), query.clip()?);
             let text = side.media.playlist(&recording, clip).await?;
-            // Not cached: the recording can be deleted, and grows when another mixer with a take of it
-            // returns.
+            // Not cached, because the recording can be deleted, and because it grows when another mixer that
+            // has a part of it becomes available again.
             let body = token.map_or_else(|| text.clone(), |token| packager::with_token(&text, &token));
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }
@@ -127,7 +127,7 @@ impl ReplaySide {
         self.media.playlist(&recording, Clip::WHOLE).await.is_ok().then_some(recording)
     }
 
-    /// Returns the clip whose playlist is requested: the one in the query, or the one that the token is for.
+    /// Returns the clip whose playlist is requested: the clip in the query, otherwise the clip of the token.
     /// The playlist is public, so a request with an invalid token is served like one without a token.
     fn clip_of(
         &self,
@@ -140,8 +140,8 @@ impl ReplaySide {
         asked.or_else(granted).unwrap_or(Clip::WHOLE)
     }
 
-    /// Checks the token of a request for something that is not encrypted. A client without a valid token
-    /// learns nothing, not even which recordings exist.
+    /// Checks the token of a request for data that are not encrypted. A client without a valid token learns
+    /// nothing, not even which recordings exist.
     fn admit(
         &self,
         request: &HttpRequest,

@@ -12,7 +12,7 @@ use crate::domain::ids::{RoomId, UnixMs};
 use crate::rooms::{Directory, FakeStore, now};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Kinds of listener tokens. Those not named here are valid.
+/// Kinds of listener tokens. All kinds without a constant of their own are valid.
 const EXPIRED: &str = "expired";
 const OTHER_ROOM: &str = "other";
 const BANNED: &str = "banned";

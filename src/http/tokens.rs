@@ -46,7 +46,7 @@ impl NodeTokens {
     }
 
     /// Returns true if the token would be valid, but its subject is banned from the room. Verifies the token
-    /// only if anybody is banned, because this is called for each playlist request.
+    /// only if the room has bans, because this function is called for each playlist request.
     pub fn is_banned(&self, token: &str, room: &RoomId) -> bool {
         self.directory.room(room).is_some_and(|view| view.has_bans())
             && self.verify_listener(token, room) == Err(TokenError::Banned)

@@ -46,7 +46,8 @@ pub async fn events(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     let identity = side.identify(token, &room)?;
     let last = request.headers().get(event_stream::LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let valid = Duration::from_millis(identity.expires_at.0.saturating_sub(now().0));
-    // Limited, because the expiry of a token can be too distant for an `Instant`. No connection lasts a year.
+    // The limit is needed because a token can expire later than an `Instant` can represent. No connection
+    // lasts a year.
     let until = Instant::now() + valid.min(Duration::from_secs(365 * 24 * 60 * 60));
     let events = side.hub.subscribe(&room, &identity.person, last, until).await?;
     Ok(event_stream::answer(&request, events))
@@ -203,8 +204,8 @@ pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     if side.rooms.directory().room(&room).is_some_and(|view| view.is_locked()) {
         return Err(ApiError::new(Code::RoomLocked, "the room is locked; the invitation stays open"));
     }
-    // Accepts before the user is created, because an invitation can be accepted only once. If the creation
-    // fails, the listener must raise the hand again.
+    // Accept the invitation before creating the user, because an invitation can be accepted only once. If the
+    // creation fails, the listener must raise the hand again.
     side.hub.command(&room, &caller.person, Command::Accept).await?;
     let invited = side.rooms.create_user(&room, UserRole::Anchor, Some(user)).await?;
     let created_at = invited.room.meta.created_at;

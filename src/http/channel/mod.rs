@@ -3,8 +3,8 @@
 //! `docs/listeners.md` describes the channel for client authors. The routes and their part of the OpenAPI
 //! document are made from one list, like those of the REST API.
 //!
-//! Requests that change something take the token from the `Authorization` header only. A browser adds a
-//! cookie by itself, so with a cookie any page could act in a listener's name.
+//! Requests that change something take the token from the `Authorization` header only. A browser adds cookies
+//! to requests automatically, so if a cookie were accepted, any page could act in a listener's name.
 //!
 //! Owns: the format of requests and answers, and the identification of the caller. Does not decide on a
 //! command.
@@ -40,7 +40,7 @@ use crate::stage::{CommandError, OpenError, StageHub};
 pub struct Identity {
     /// Token subject.
     pub subject: String,
-    /// Author of the caller's commands. Has a name only if the token claims one.
+    /// The caller, as the author of commands. Has a name only if the token contains one.
     pub person: Person,
     pub expires_at: UnixMs,
 }
@@ -50,15 +50,16 @@ pub struct ChannelSide {
     pub hub: Arc<StageHub>,
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<NodeTokens>,
-    /// WebSocket URL for anchors; `None` if this node knows none. Nobody can then come to the stage.
+    /// WebSocket URL for anchors; `None` if this node knows no such URL. Listeners then cannot come to the
+    /// stage.
     pub ws_url: Option<String>,
     pub cors: Cors,
     /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
 }
 
-/// Registers the paths of the channel. Call it before registering `/hls`, whose scope takes all paths below
-/// it.
+/// Registers the paths of the channel. Call it before registering `/hls`, because the scope of `/hls` takes
+/// all paths below it.
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ChannelSide>) {
     for resource in channel_resources() {
         let for_cors = side.clone();

@@ -5,8 +5,8 @@
 //! cookies and HTTP passwords automatically, even to requests that other sites cause. Requests with such
 //! credentials must therefore have an `Origin` header that names this server.
 //!
-//! Owns: the authorisation of operators, and the order of audit entry and action. Does not change a room or a
-//! module itself; [`RoomService`](crate::rooms::RoomService) does.
+//! Owns: the authorisation of operators, and the order in which audit entries are written and actions are
+//! carried out. Does not change a room or a module itself; [`RoomService`](crate::rooms::RoomService) does.
 
 use std::sync::Arc;
 
@@ -104,8 +104,8 @@ fn check_origin(headers: &HeaderMap, ambient: bool) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Answers with the operator who sent the request, or null, and with true if the request has a session
-/// cookie, valid or not.
+/// Answers with two fields: `operator` is the operator who sent the request, or null; `session` is true if
+/// the request has a session cookie, even an invalid one.
 async fn session(request: HttpRequest, dashboard: Data<Dashboard>) -> HttpResponse {
     let operators = &dashboard.operators;
     let operator = operators.admit(&operators.credentials(request.headers())).ok();

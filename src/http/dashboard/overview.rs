@@ -32,7 +32,7 @@ const MOST_ROOMS: usize = 500;
 /// Maximum number of events in the details of a room.
 const EVENTS: usize = 20;
 
-/// Function that returns those of the given users who talk in a room.
+/// Function that returns which of the given users are talking in a room.
 pub type Talking = dyn Fn(&RoomId, &[UserId]) -> BTreeSet<UserId> + Send + Sync;
 
 /// Sources of the snapshots.

@@ -121,8 +121,8 @@ pub enum Code {
     RoomExists,
     /// 409, retryable: the room is being removed, which takes only moments.
     RoomRemoving,
-    /// 409: the user is banned from the room, until a host or the application lifts the ban. A kick and the
-    /// role `listener` have the same effect on publishing.
+    /// 409: the user is banned from the room, until a host or the application lifts the ban. The code is also
+    /// used for publishing after a kick or with the role `listener`.
     UserRemoved,
     /// 409: the room cannot remember any more banned users; lift some bans.
     TooManyUsers,

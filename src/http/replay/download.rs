@@ -21,8 +21,8 @@ use crate::domain::civil_time::Rfc3339;
 use crate::domain::recording::RecordingId;
 use crate::packager::{M4aFile, MediaError, Piece, RecordedM4a, Source};
 
-/// Answers a request for the file. A range is served only if `If-Range` is absent or names this state of the
-/// file. A request for several ranges gets the whole file.
+/// Answers a request for the file. A range is served only if `If-Range` is absent or contains the current
+/// ETag of the file. A request for several ranges gets the whole file.
 pub(super) fn download(
     request: &HttpRequest,
     media: Arc<dyn ReplayMedia>,

@@ -1,4 +1,5 @@
-//! `/api/rooms/{id}/bans`: users who are banned from a room; and the kick, which is a short ban.
+//! `/api/rooms/{id}/bans`: users who are banned from a room; and the kick, which acts like a ban of a few
+//! seconds.
 
 use actix_web::Responder;
 use actix_web::web::{Data, Json};

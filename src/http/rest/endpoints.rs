@@ -34,7 +34,8 @@ struct Endpoint {
     operation: Operation,
     schemas: fn(&mut Vec<(String, RefOr<Schema>)>),
     handle: fn(Route) -> Route,
-    /// Scope that an API key needs for it; `None`: any key will do, or none is used.
+    /// Scope that an API key needs for the operation; `None`: every key is sufficient, or the operation uses
+    /// no API keys.
     scope: Option<KeyScope>,
 }
 
@@ -44,8 +45,8 @@ macro_rules! endpoints {
     };
 }
 
-/// Returns all endpoints, with the scope that each needs. The second name of each is that of the type that
-/// `utoipa::path` generates for the handler.
+/// Returns all endpoints of the REST API, with the scope that each needs. The second name of each entry is
+/// the type that `utoipa::path` generates for the handler.
 fn all() -> Vec<Endpoint> {
     let needs = |scope, endpoints: Vec<Endpoint>| {
         endpoints.into_iter().map(move |endpoint| Endpoint { scope: Some(scope), ..endpoint })
@@ -154,7 +155,7 @@ impl Endpoint {
     }
 }
 
-/// Middleware that refuses a caller without the scope. Fails closed if nobody was authenticated.
+/// Middleware that refuses a caller without the scope. Also refuses a request that was not authenticated.
 async fn require(
     scope: KeyScope,
     req: ServiceRequest,

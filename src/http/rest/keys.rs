@@ -200,7 +200,8 @@ pub(super) async fn update(
 ) -> Result<impl Responder, ApiError> {
     let UpdateKey { name, quotas } = body.0;
     let name = name.as_deref().map(KeyName::new).transpose()?;
-    // Validated before the store is asked, so that invalid quotas are refused even if the key does not exist.
+    // Validate the quotas before the store is read, so that invalid quotas are refused even if the key does
+    // not exist.
     Quotas::default().merged(&quotas).map_err(ApiKeyError::from)?;
     let known = api.rooms.api_keys().update(&id.0, name.as_ref(), &quotas).await?;
     Ok(Json(KeyAnswer { success: true, key: shown(&api, &known) }))

@@ -1,8 +1,8 @@
 //! The REST API under `/api` (role `rooms`).
 //!
-//! The routes and the OpenAPI document are made from one list of endpoints, so neither can have an entry that
-//! the other lacks. Every answer carries a request id and must not be cached. Every error is one of
-//! [`super::error`].
+//! The routes and the OpenAPI document are made from one list of endpoints, so they always have the same
+//! entries. Every answer carries a request id and must not be cached. Every error is an
+//! [`ApiError`](super::error::ApiError).
 //!
 //! Owns: the format of requests and answers. Does not make decisions (that is the task of `rooms`), or
 //! sign tokens.

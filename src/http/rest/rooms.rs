@@ -116,7 +116,7 @@ pub(super) async fn update(
     id: RoomPath,
     body: JsonBody<UpdateRoom>,
 ) -> Result<impl Responder, ApiError> {
-    // Validate the patch before the store is asked, so that an invalid one is refused even if the room does
+    // Validate the patch before the store is read, so that an invalid one is refused even if the room does
     // not exist.
     RoomProfile::default().merged(&body.0.0)?;
     let room = api.rooms.patch(&id.0, &body.0.0).await?;

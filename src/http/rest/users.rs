@@ -304,7 +304,7 @@ pub(super) async fn set_role(
     Ok(Json(Done::YES))
 }
 
-/// Builds the URL for WHIP, which is served where the WebSocket is.
+/// Builds the URL for WHIP, which the same server as the WebSocket serves.
 fn whip_url(ws_url: &str, room: &RoomId) -> String {
     let base = ws_url.strip_suffix("/ws").unwrap_or(ws_url);
     // `ws` becomes `http`, and `wss` becomes `https`.

@@ -229,7 +229,7 @@ pub(super) async fn dead(api: Data<Api>, name: WebhookPath) -> Result<impl Respo
 pub(super) async fn redeliver(api: Data<Api>, path: DeadLetterPath) -> Result<impl Responder, ApiError> {
     let DeadLetterPath(name, event) = path;
     let endpoint = known(&api, &name)?;
-    // No dead letter has an id of another form.
+    // An id of another form belongs to no dead letter.
     let event = EventId::parse(&event).ok_or(WebhookError::NoDeadLetter)?;
     api.webhooks.redeliver(&endpoint, &event).await?;
     Ok(Json(Done::YES))

@@ -17,7 +17,7 @@ use crate::telemetry::Metrics;
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// Number of locks that the addresses are spread over.
+/// Number of locks among which the addresses are divided.
 const SHARDS: usize = 16;
 
 /// Rules about clients, shared by all listening sockets of a node.

@@ -1,5 +1,5 @@
-//! The way from an accepted TCP connection to its first request: a connection slot, the client's address,
-//! TLS.
+//! Steps between the accept of a TCP connection and its first request: taking a connection slot, finding the
+//! client's address, and the TLS handshake.
 //!
 //! Owns: the order of these steps, and their deadline. Does not read HTTP.
 

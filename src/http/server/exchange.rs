@@ -46,8 +46,8 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     rules.clients.admit(request.head().peer_addr.map(|client| client.ip()), rules.listener)?;
     let secure = forwarded_securely || connection.as_ref().is_some_and(Connection::is_secure);
     let hsts = rules.hsts.filter(|_| secure);
-    // Handlers see HEAD as GET. The encoder omits the body by itself (RFC 9110 section 9.3.2), but would wait
-    // for the end of an endless one, so `SlicedBody` ends immediately. An upgrade needs a real GET.
+    // Handlers see HEAD as GET. The encoder omits the body (RFC 9110 section 9.3.2), but would wait for the
+    // end of an endless body, so `SlicedBody` ends immediately. An upgrade needs a real GET.
     let omitted = request.method() == Method::HEAD && !request.headers().contains_key(header::UPGRADE);
     if omitted {
         request.head_mut().method = Method::GET;

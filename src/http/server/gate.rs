@@ -51,7 +51,7 @@ pub(super) struct Refusal {
 struct RefusalGuard(Arc<Gate>);
 
 impl Gate {
-    /// Creates a gate. `per_address`: maximum number of connections from one address, at most half of the
+    /// Creates a gate. `per_address`: maximum number of connections from one address, limited to half of the
     /// slots.
     pub fn new(name: &'static str, allotment: Allotment, per_address: usize, metrics: Metrics) -> Self {
         Self {
@@ -151,8 +151,8 @@ impl Drop for RefusalGuard {
 
 impl Refusal {
     /// Sends the refusal, unless too many are being sent already, and waits until the client has closed:
-    /// closing a socket with unread bytes would discard what was sent (RFC 9293 section 3.10.4).
-    /// `stream`: the connection, after its TLS handshake if it has TLS.
+    /// closing a socket with unread bytes would discard what was sent (RFC 9293 section 3.10.4). `stream`
+    /// returns the connection, after its TLS handshake if it has TLS.
     pub async fn tell<S: AsyncRead + AsyncWrite + Unpin>(self, stream: impl Future<Output = io::Result<S>>) {
         let Some(_refusing) = self.refusing else { return };
         let told = async {

@@ -1,4 +1,5 @@
-//! Limit on large responses that are built for one client and wait for it to read.
+//! Limit on the number of large responses that are built for one client and held until the client has read
+//! them.
 //!
 //! Such a response is one allocation: megabytes for the list of actors of a large node. Media and pages are
 //! shared by their readers and need no limit.
@@ -38,13 +39,13 @@ impl Turns {
     }
 }
 
-/// Middleware for a resource whose response may be large. The request waits for a turn. It gets one, because
-/// a client that does not read is cut off after 10 s.
+/// Middleware for a resource whose response may be large. The request waits for a turn. The wait ends,
+/// because a client that does not read is disconnected after 10 s, which frees its turn.
 pub async fn large<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    // A test without a socket has no connection.
+    // In a test without a socket there is no connection.
     let connection = request.conn_data::<Connection>().cloned();
     let turn = match &connection {
         Some(connection) => connection.turns().take().await,

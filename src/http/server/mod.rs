@@ -61,8 +61,8 @@ pub use stream::Connection;
 /// reload a page at once.
 const BACKLOG: i32 = 4096;
 /// Time after which an unused connection is closed. Longer than in proxies (nginx: 60 s, our own relay: 15
-/// s), so that the proxy closes first: one that sends a request while the node closes would take the node for
-/// failed.
+/// s), so that the proxy closes first. If the node closed the connection while the proxy sends a request, the
+/// proxy would treat the node as failed.
 const KEEP_ALIVE: Duration = Duration::from_secs(65);
 /// Maximum number of bytes of one write. Limits how much of a large response is held for a client that does
 /// not read.

@@ -2,7 +2,7 @@
 //! byte.
 //!
 //! Specification: haproxy `doc/proxy-protocol.txt`. The length of a header is not known before it is read,
-//! and nothing beyond it may be taken from the socket.
+//! and no byte after the header may be read from the socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Length of the shortest header: `PROXY UNKNOWN` with its end of line.
+/// Length of the shortest header: `PROXY UNKNOWN` and the end of the line.
 const SHORTEST: usize = 15;
 /// Length of the fixed part of version 2. Its last two bytes are the length of the rest.
 const FIXED: usize = 16;

@@ -1,9 +1,9 @@
 //! A client's stream, which fails when the client is too slow.
 //!
-//! The HTTP dispatcher polls it with every wake-up. An expired deadline reaches the dispatcher as an I/O
-//! error; the dispatcher then closes the connection.
+//! The HTTP dispatcher polls the stream with every wake-up. An expired deadline reaches the dispatcher as an
+//! I/O error; the dispatcher then closes the connection.
 //!
-//! Owns: the stream and its one timer. Does not decide on a deadline; that is [`Lifecycle`].
+//! Owns: the stream and its one timer. Does not decide on a deadline; [`Lifecycle`] does.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;
@@ -24,8 +24,9 @@ use crate::domain::http_connection::{CloseCause, DeadlineAction, HeadEnds, Lifec
 
 /// Stream with deadlines.
 ///
-/// The dispatcher decodes all requests that it has read before it serves the first, and keeps some 6 kB of
-/// each. So it gets at most one request head at a time; further heads wait here.
+/// The dispatcher decodes all requests that it has read before it serves the first, and uses about 6 kB of
+/// memory for each. The dispatcher therefore gets at most one request head at a time; further heads wait
+/// here.
 pub(super) struct GuardedSocket {
     stream: Stream,
     connection: Connection,
@@ -33,7 +34,8 @@ pub(super) struct GuardedSocket {
     alarm: Option<Pin<Box<Sleep>>>,
     /// Bytes that were read but not passed to the dispatcher yet. Empty unless the client pipelines requests.
     held: Bytes,
-    /// State of the search for the end of a request head, after the last byte passed to the dispatcher.
+    /// State of the search for the end of a request head, as of the last byte that was passed to the
+    /// dispatcher.
     heads: HeadEnds,
     /// True if the bytes last passed to the dispatcher end with a request head.
     head_given: bool,
@@ -156,7 +158,8 @@ impl AsyncRead for GuardedSocket {
             return self.poll_read_any(task, buffer);
         }
         if std::mem::take(&mut self.head_given) {
-            // The dispatcher would read until nothing is left, but must serve this request first.
+            // If the dispatcher continued to read, it would read all further requests before it serves this
+            // one.
             if !self.held.is_empty() || self.stream.poll_read_ready(task)?.is_ready() {
                 task.waker().wake_by_ref();
             }
@@ -196,7 +199,8 @@ impl AsyncWrite for GuardedSocket {
         let write = Pin::new(&mut self.stream).poll_write(task, amended.as_deref().unwrap_or(bytes));
         match (write, amended) {
             (Poll::Ready(Ok(written)), Some(amended)) => {
-                // The dispatcher closes the connection after such a response, so an unsent rest is not kept.
+                // The dispatcher closes the connection after such a response, so the bytes that were not sent
+                // are dropped.
                 let whole = written == amended.len();
                 Poll::Ready(if whole { Ok(bytes.len()) } else { Err(io::ErrorKind::WriteZero.into()) })
             }
@@ -277,8 +281,8 @@ impl Connection {
         }
     }
 
-    /// Marks the connection as upgraded. Its bytes are then no request body, so the body's deadline does not
-    /// apply.
+    /// Marks the connection as upgraded. Its bytes then belong to no request body, so the deadline of a body
+    /// does not apply.
     pub fn upgraded(&self) {
         self.0.upgraded.set(true);
         self.0.resume_reading();

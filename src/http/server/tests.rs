@@ -86,7 +86,7 @@ impl TestServer {
         }
     }
 
-    /// Sends a request. Returns everything until the server closes.
+    /// Sends a request. Returns all bytes that arrive until the server closes the connection.
     async fn ask(&self, request: &str) -> String {
         let mut client = self.connect().await;
         client.write_all(request.as_bytes()).await.unwrap();
@@ -107,7 +107,8 @@ async fn endless(request: HttpRequest) -> HttpResponse {
 async fn read(client: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = Vec::new();
     let read = client.read_to_end(&mut answer);
-    // A reset means that the server closed without reading everything; its answer arrived before.
+    // A reset means that the server closed the connection before it read all bytes; its answer had arrived by
+    // then.
     let _ = tokio::time::timeout(Duration::from_secs(20), read).await.expect("the server closes");
     String::from_utf8_lossy(&answer).into_owned()
 }

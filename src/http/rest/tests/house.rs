@@ -72,8 +72,8 @@ async fn recordings(store: &Arc<FakeStore>) -> Recordings {
     recordings
 }
 
-/// Returns webhooks with one endpoint, at which nothing listens. One room waits, and there is one dead
-/// letter.
+/// Returns webhooks with one endpoint, whose port is closed. The events of one room wait for delivery, and
+/// there is one dead letter.
 fn webhooks(store: &Arc<FakeStore>, metrics: Metrics) -> Webhooks {
     let endpoint = WebhookEndpoint {
         name: "app".into(),
@@ -109,7 +109,8 @@ pub async fn house_of(scopes: &[KeyScope]) -> House {
     House { key: Some(text), ..house }
 }
 
-/// Returns an API that accepts this key and the keys that are created through it; without a key, everybody.
+/// Returns an API that accepts this key and the keys that are created through it. Without a key, the API
+/// accepts every caller.
 pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House {
     let store = FakeStore::new();
     store.add_module("one", 50);

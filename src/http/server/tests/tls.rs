@@ -121,7 +121,7 @@ async fn requests_over_tls_have_deadlines() {
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("nosniff"), "{answer}");
     let mut stalled = secured.connect_by(&secured.connector).await.unwrap();
     stalled.write_all(request("GET", "/large").as_bytes()).await.unwrap();
-    // Nothing is read from here on.
+    // From here on, the test reads nothing.
     secured.until_metric("stentor_connections_cut_total{reason=\"slow_reader\"} 1\n").await;
     secured.served.handle.stop(false).await;
 }
