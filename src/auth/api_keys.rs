@@ -1,7 +1,8 @@
 //! Authentication by API keys, which are sent as `Authorization: Bearer <key>` (RFC 6750, 2.1).
 //!
-//! A key is in the configuration, or the store holds it (`domain::api_key`). Owns: the comparison,
-//! whose duration is independent of the keys, and new keys. Does not keep a key itself; it keeps digests.
+//! A key is in the configuration, or the store holds it (`domain::api_key`). Owns: the comparison, whose
+//! duration is independent of the keys, and the creation of keys. Stores only digests of keys, never the
+//! keys.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use crate::config::{AuthConfig, AuthMode};
 use crate::domain::api_key::{ApiKeyId, Caller, KeyDigest, KeyLookup, KeyState};
 use crate::domain::ids::UnixMs;
 
-/// Prefix of a key of the configuration that is given as its SHA-256.
+/// Prefix of a configured key that is given as its SHA-256 digest.
 const DIGEST_PREFIX: &[u8] = b"sha256:";
 
 /// API keys that the REST API accepts.
@@ -37,7 +38,7 @@ pub enum ApiKeyError {
     Revoked,
     #[error("the API key has expired")]
     Expired,
-    /// The key may be valid.
+    /// Not a refusal of the key: it may be valid.
     #[error("this node has not read the API keys from the store yet; try again")]
     NotListed,
 }

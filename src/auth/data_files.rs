@@ -1,8 +1,7 @@
-//! Texts created at first start and kept in the data directory: mode 0600, written completely or not at
-//! all.
+//! Files that are created at first start in the data directory. Each has mode 0600 and is written completely
+//! or not at all.
 //!
-//! Owns: the guarantee that two processes starting together use the same text. Does not interpret the
-//! text.
+//! Owns: the guarantee that two processes that start together use the same text. Does not interpret the text.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,8 +1,8 @@
 //! Tokens of an identity provider: JWTs (RFC 7519) that a key of its JWK set (RFC 7517) has signed.
 //!
 //! Follows RFC 8725: the key decides which algorithms it verifies (section 3.1), all of them asymmetric, so
-//! no public key is ever taken for an HMAC secret (2.1), and issuer and audience are checked (3.8, 3.9).
-//! Owns: the keys in use, and the mapping of claims. Does not fetch, or verify a token with HS256.
+//! no public key is ever used as an HMAC secret (2.1), and issuer and audience are checked (3.8, 3.9). Owns:
+//! the keys in use, and the mapping of claims. Does not fetch the set, and does not verify tokens with HS256.
 
 use std::fmt;
 
@@ -69,7 +69,7 @@ impl IdentityProvider {
     /// ignored.
     ///
     /// # Errors
-    /// The text is not a JWK set, or none of its keys can be used. The present keys then stay.
+    /// The text is not a JWK set, or none of its keys can be used. The provider then retains its present keys.
     pub fn replace_keys(&self, set: &[u8]) -> Result<usize, JwksError> {
         let set: JwkSet = serde_json::from_slice(set).map_err(|_| JwksError::NotASet)?;
         let keys: Vec<_> = set.keys.into_iter().filter_map(PublicKey::read).take(MOST_KEYS).collect();
@@ -81,13 +81,14 @@ impl IdentityProvider {
         Ok(count)
     }
 
-    /// Waits until a token names an unknown key, if none has since the last call.
+    /// Waits until a token names an unknown key. Returns immediately if a token has done so since the last
+    /// call.
     pub async fn unknown_key(&self) {
         self.unknown.notified().await;
     }
 
     /// Verifies the signature, the issuer and the audience of a token, and returns its claims under the names
-    /// of our own tokens. `issuer` is the issuer of our own tokens.
+    /// that our own tokens use. `issuer` is the issuer of our own tokens.
     ///
     /// # Errors
     /// The first reason for which the token is refused.
@@ -157,7 +158,7 @@ impl PublicKey {
             AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
                 vec![Algorithm::EdDSA]
             }
-            // Also secrets (`oct`), which must not verify anything here.
+            // This arm also excludes secrets (`oct`), which must not verify anything here.
             _ => return None,
         };
         let algorithms = match jwk.common.key_algorithm {

@@ -65,7 +65,7 @@ fn wrong_claims_of_providers_are_refused() {
 #[test]
 fn algorithms_cannot_be_confused() {
     let (tokens, signer) = tokens();
-    // RFC 8725 section 2.1: the public key as the secret of an HMAC.
+    // RFC 8725 section 2.1: an attacker uses the public key as the secret of an HMAC.
     for secret in [signer.public.clone(), URL_SAFE_NO_PAD.decode(&signer.x).unwrap()] {
         for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
             let header = Header { kid: Some("a".into()), ..Header::new(algorithm) };
@@ -75,7 +75,7 @@ fn algorithms_cannot_be_confused() {
             assert!(matches!(refused, TokenError::UnknownKey | TokenError::Algorithm), "{refused}");
         }
     }
-    // Our own secret does not verify tokens of the provider, whose issuer is another one.
+    // Our own secret does not verify tokens of the provider, because they have another issuer.
     let header = Header { kid: Some("own".into()), ..Header::new(Algorithm::HS256) };
     let own = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
     assert!(tokens.verify_speaker(&own, NOW).is_err());
@@ -169,7 +169,7 @@ impl Signer {
         };
         let public = pair.public_key_raw().to_vec();
         let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        // An uncompressed point begins with a byte of its own.
+        // An uncompressed point begins with one extra byte, the marker of its format.
         let (x, y) = match algorithm {
             Algorithm::EdDSA => (encoded(&public), String::new()),
             _ => (encoded(&public[1..33]), encoded(&public[33..])),

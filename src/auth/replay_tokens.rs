@@ -7,7 +7,7 @@ use crate::domain::clip::Clip;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::recording::RecordingId;
 
-/// Rights of the holder of a replay token.
+/// Rights of the token subject of a replay token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayGrant {
     pub recording: RecordingId,

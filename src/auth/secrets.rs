@@ -1,4 +1,4 @@
-//! Secrets and id of the node: configured, or created at first start and kept in the data directory.
+//! Secrets and id of the node: configured, or created at first start and stored in the data directory.
 //!
 //! Owns: the source of each secret and the derivations from it. Does not print a secret.
 
@@ -27,7 +27,7 @@ pub struct Secrets {
     /// Secret from which the content keys, the SRTP keys, the relay tokens, the key of the resume tokens and
     /// [`janus_room`](Self::janus_room) are derived.
     pub hls: Secret,
-    /// Secret from which the secret of each Janus room is derived, see [`Self::of_janus_room`].
+    /// Secret from which the secret of each Janus room is derived; see [`Self::of_janus_room`].
     pub janus_room: Secret,
 }
 
@@ -118,8 +118,8 @@ impl GeneratedSecrets {
     }
 }
 
-/// Returns the configured id, or one created at first start and kept in `{data_dir}/node-id`: a node that
-/// came back under another id would abandon all its rooms.
+/// Returns the configured id, or the id that was created at first start and stored in `{data_dir}/node-id`.
+/// The id must not change: after a restart with another id, the node would abandon all its rooms.
 ///
 /// # Errors
 /// The file cannot be read or written, others can read it, or it is damaged.

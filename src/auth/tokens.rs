@@ -1,5 +1,5 @@
-//! Tokens of listeners and anchors: JWT (RFC 7519), HS256 with a `kid` for rotation, or those of an identity
-//! provider ([`jwks`](super::jwks)).
+//! Tokens of listeners and anchors: JWT (RFC 7519), HS256 with a `kid` for rotation, or the tokens of an
+//! identity provider ([`jwks`](super::jwks)).
 //!
 //! Owns: the claims and their verification against a time given by the caller. Does not trust a header's
 //! algorithm, read a clock, or accept a token for another audience, issuer or room.
@@ -242,7 +242,7 @@ impl Tokens {
         }
     }
 
-    /// Accepts also the tokens of this identity provider.
+    /// Makes the verifier also accept the tokens of this identity provider.
     pub fn trusting(self, provider: Option<Arc<IdentityProvider>>) -> Self {
         Self { provider, ..self }
     }
@@ -376,8 +376,8 @@ impl Tokens {
         Ok(Claims { sub, room_id, role, name, grant, recording, clip })
     }
 
-    /// Returns the claims of a token that one of our secrets has signed, without checking the claims; or
-    /// those of a token of the identity provider, translated to ours.
+    /// Returns the claims of a token that one of our secrets has signed, without checking the claims; or the
+    /// claims of a token of the identity provider, under our names.
     fn genuine(&self, token: &str) -> Result<Value, TokenError> {
         let head = head(token)?;
         if head.alg != "HS256" {
