@@ -20,8 +20,8 @@ pub struct ContentKeyPolicy {
 }
 
 impl ContentKeyPolicy {
-    /// Derives the key anew for every request, because a cached key could outlive the room. `media` tells
-    /// which keys are in use.
+    /// Derives the key anew for every request, because a cached key could outlive the room. `media`
+    /// determines which keys are in use.
     pub async fn key(
         &self,
         media: &dyn LiveMedia,

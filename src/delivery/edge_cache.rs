@@ -34,7 +34,7 @@ pub struct EdgeCache {
 }
 
 impl EdgeCache {
-    /// Creates the cache. `hls` must be the mixers' configuration.
+    /// Creates the cache. `hls` must equal the mixers' configuration.
     pub fn new(fetcher: MixerClient, audience: Arc<ListenerCounter>, hls: &HlsConfig, clock: Clock) -> Self {
         Self {
             rooms: RwLock::default(),
@@ -62,7 +62,8 @@ impl EdgeCache {
         self.follow(room).file(*file, &self.fetcher, self.clock.now()).await
     }
 
-    /// Returns a playlist of the last broadcast while it is cached. Requests for it do not keep it cached.
+    /// Returns a playlist of the last broadcast as long as that playlist is cached. Requests do not extend
+    /// this time.
     pub async fn last_playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
         self.get(room)?.last_playlist(at).await
     }
@@ -115,7 +116,8 @@ impl EdgeCache {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirty);
     }
 
-    /// Removes the room if nobody has requested it lately. Returns true if the room is then not cached.
+    /// Removes the room if there was no request for it within [`IDLE`]. Returns true if the room is not
+    /// cached afterwards.
     pub fn forget_idle(&self, room: &RoomId) -> bool {
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();

@@ -1,7 +1,7 @@
-//! Copy of a rewind window that a mixer keeps, fetched when listeners ask for it.
+//! Copy of a mixer's rewind window. The copy is fetched when listeners request it.
 //!
 //! Only the changes since the last request are fetched, by one request at a time for all listeners. Owns: the
-//! copy. Does not fetch without a listener.
+//! copy. Does not fetch anything unless a listener requests it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::relay_room::Upstream;
 use crate::packager::{MediaError, NonceHint, Rewind};
 
-/// Age up to which the copy is served without asking the mixer: half of a typical segment.
+/// Age up to which the copy is served without a request to the mixer: half of a typical segment.
 const FRESH: Duration = Duration::from_secs(1);
 
 pub struct EdgeRewind {

@@ -22,7 +22,8 @@ use crate::packager::{
     advance_part_limit, is_too_far,
 };
 
-/// Number of segments before the newest that a mixer may still hold, for any size of its window.
+/// Upper bound of the number of segments, before the newest one, that a mixer can still have. It holds for
+/// any size of the mixer's window.
 const BEHIND: u64 = 256;
 /// Upper bound of the parts of one segment in any configuration: ten seconds of the shortest parts, plus
 /// spare.
@@ -46,13 +47,13 @@ pub struct Limits {
 struct EdgeState {
     live: Option<(Nonce, NonceHint)>,
     source: Option<Arc<Source>>,
-    /// Previous mixer, and the time until which it may be asked for files of its last playlist.
+    /// Previous mixer, and the time until which files of its last playlist may be requested from it.
     before: Option<(Upstream, Duration)>,
     playlist: Option<PlaylistBody>,
     rewind: Option<Arc<EdgeRewind>>,
 }
 
-/// Mixer that files are fetched from.
+/// Mixer from which files are fetched.
 struct Source {
     upstream: Upstream,
     /// Limits the warning to one per mixer: a mixer that fails once fails for many files.
@@ -74,8 +75,8 @@ impl Limits {
         let keep = hls.segment * (2 * window + 2);
         let lasting = |each: Duration| keep.as_nanos().div_ceil(each.as_nanos().max(1)) as usize;
         let advance = advance_part_limit(hls.part);
-        // Doubled because segments after restarts may be short. The last term keeps files requested ahead of
-        // time from evicting those that exist.
+        // Doubled because segments after restarts may be short. The last term prevents that files requested
+        // before they exist evict files that exist.
         let most_files = 2 * (lasting(hls.part) + lasting(hls.segment)) + 4 * advance as usize;
         Self { wait: 3 * hls.target_duration(), keep, advance, most_files }
     }
@@ -163,7 +164,7 @@ impl EdgeRoom {
         }
     }
 
-    /// Returns the playlist of the broadcast that was on air last, if there is one.
+    /// Returns the playlist of the broadcast that was on air last, if that playlist is cached.
     pub async fn last_playlist(&self, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
         self.newest()?;
         self.shown.wait(|shown| answer(shown.playlist.as_ref()?, at, self.limits.advance)).await.ok()
@@ -181,15 +182,15 @@ impl EdgeRoom {
         rewind.fresh(&self.room, from, mixers, now).await
     }
 
-    /// Returns the rewind window of the broadcast that was on air last, if listeners asked for it.
+    /// Returns the rewind window of the broadcast that was on air last, if listeners requested it.
     pub async fn last_rewind(&self, mixers: &impl MixerFiles, now: Duration) -> Option<Arc<Rewind>> {
         let (rewind, from) = self.shown.newest().rewind_source()?;
         let known = rewind.known().last().map(|_| rewind.known().clone());
         rewind.fresh(&self.room, from, mixers, now).await.ok().or(known)
     }
 
-    /// Returns a file. The mixer is asked once, whatever the number of readers; the result is kept as long as
-    /// the file can be requested.
+    /// Returns a file. The mixer gets one request, whatever the number of readers. The result is cached as
+    /// long as the file can be requested.
     pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> FetchedFile {
         self.shown.wait(|shown| plausible(shown, &file, self.limits.advance).transpose()).await?;
         let fetch = || {
@@ -249,7 +250,7 @@ async fn fetched(
     }
 }
 
-/// Fetches a file from the previous mixer. If that mixer is gone, so is the file.
+/// Fetches a file from the previous mixer. If that mixer no longer exists, the file is gone too.
 async fn listed_before(
     mixers: impl MixerFiles,
     before: Upstream,
@@ -271,8 +272,8 @@ impl Source {
     }
 }
 
-/// Answers a playlist request as the mixer would, with one difference: a part index past the end of a closed
-/// segment gets the current playlist at once, since that is new to the caller.
+/// Answers a playlist request as the mixer would, with one difference: a request for a part past the end of a
+/// closed segment gets the current playlist at once, because this playlist is new to the caller.
 fn answer(playlist: &PlaylistBody, at: Option<(u64, Option<u32>)>, advance: u32) -> Answer<PlaylistBody> {
     let (open, parts) = playlist.next;
     let Some((msn, part)) = at.filter(|_| !playlist.ended) else { return Some(Ok(playlist.clone())) };
@@ -287,7 +288,7 @@ fn answer(playlist: &PlaylistBody, at: Option<(u64, Option<u32>)>, advance: u32)
 }
 
 /// Checks that the mixer has the file or may have it soon, so that an invented name causes no request to it.
-/// `Ok(None)` if that is not known yet.
+/// Returns `Ok(None)` if this cannot be decided yet.
 fn plausible(shown: &EdgeState, file: &MediaFile, advance: u32) -> Result<Option<()>, MediaError> {
     let Some((_, hint)) = &shown.live else { return Ok(None) };
     if file.hint() != *hint {

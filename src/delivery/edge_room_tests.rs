@@ -230,7 +230,7 @@ impl MixerFiles for Mixers {
         (self.answer)(from.mixer.as_str())
     }
 
-    /// Answers with the segments 100 to 399, or with those after `last`.
+    /// Answers with the segments 100 to 399, or with those of them that follow `last`.
     async fn rewind(self, from: Upstream, _: RoomId, last: Option<u64>) -> Result<RewindUpdate, FetchError> {
         self.asked.lock().unwrap().push(format!("{} {last:?}", from.mixer));
         (self.answer)(from.mixer.as_str())?;

@@ -33,7 +33,8 @@ impl FileCache {
         self.requests().len()
     }
 
-    /// Returns the file. A fetched file is kept; after a failure the next caller fetches it again.
+    /// Returns the file. A fetched file stays in the cache; after a failure the next caller fetches the file
+    /// again.
     pub async fn get(
         &self,
         file: MediaFile,
@@ -65,7 +66,7 @@ impl FileCache {
         }
         requests.retain(|_, (since, _)| now.saturating_sub(*since) < self.keep);
         if requests.len() >= self.most {
-            // A request referenced only by this map is complete, or nobody waits for it.
+            // A request that only this map references is complete, or has no waiting reader.
             let idle = requests.iter().filter(|(_, (_, request))| request.strong_count() == Some(1));
             let oldest = idle.min_by_key(|(_, (since, _))| *since).map(|(file, _)| *file)?;
             requests.remove(&oldest);

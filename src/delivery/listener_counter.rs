@@ -1,14 +1,16 @@
 //! Listener counts: the clients that requested a room's playlist from this node in the last seconds, and the
 //! counts of other nodes.
 //!
-//! A playing player reloads its playlist several times a second (by parts) or every target duration; a paused
-//! or closed player stops. So a client that made a request within [`WINDOW`] counts as a listener.
+//! A player that plays reloads its playlist several times a second (by parts) or every target duration. A
+//! paused or closed player sends no requests. So a client that made a request within [`WINDOW`] counts as a
+//! listener.
 //!
 //! This code runs with every playlist request, so it must be cheap. Rooms are spread over [`SHARDS`] locks,
 //! each held for one hash map lookup (a fraction of the cost of the response). All rooms share only one
-//! counter, which changes only when a listener comes or goes. For each listener a keyed hash is kept, never
-//! the token or the address. The memory is bounded by [`MAX_LISTENERS`]. The table is also the cache of
-//! verified tokens: a token that was verified shortly before is not verified again for each playlist.
+//! counter, which changes only when a listener comes or goes. For each listener the table contains a keyed
+//! hash, never the token or the address. The memory is bounded by [`MAX_LISTENERS`]. The table is also the
+//! cache of verified tokens: a token that was verified shortly before is not verified again for each
+//! playlist.
 //!
 //! Across nodes: a listener node sends its count of a room to the room's mixer with each playlist request.
 //! The mixer writes the sum to its own key, so every node knows it ([`Listeners`]).
@@ -29,7 +31,7 @@ use crate::rooms::Directory;
 /// Time after its last request during which a client counts as a listener. Covers several reloads of the
 /// slowest player, which reloads once per target duration of a few seconds.
 pub const WINDOW: Duration = Duration::from_secs(10);
-/// Maximum number of listeners kept, about 10 MB; further ones are not counted.
+/// Maximum number of listeners in the table, which then takes about 10 MB. Further listeners are not counted.
 pub const MAX_LISTENERS: usize = 1 << 18;
 const SHARDS: usize = 64;
 
@@ -185,8 +187,9 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Returns the number of a room's listeners. Exact and current for a room that is mixed here. Otherwise
-    /// the larger of the mixer's last report, some seconds old, and this node's own count.
+    /// Returns the number of a room's listeners. For a room that is mixed here, the number is exact and
+    /// current. For any other room, it is the larger of the mixer's last report, which is some seconds old,
+    /// and this node's own count.
     pub fn of(&self, room: &RoomId, view: &RoomView) -> usize {
         let now = Instant::now();
         let Some(live) = &view.live else { return 0 };
@@ -204,7 +207,7 @@ impl Listeners {
     }
 
     /// Returns true if the room's limit admits this listener, who adds `adds` to the count, or if the
-    /// listener is already counted. As exact as [`of`](Self::of).
+    /// listener is already counted. The count is as exact as that of [`of`](Self::of).
     pub fn has_place(&self, room: &RoomId, listener: impl Hash, adds: usize) -> bool {
         let Some(view) = self.directory.room(room) else { return true };
         let Some(limit) = listener_limit(&view) else { return true };

@@ -238,8 +238,8 @@ fn outcome<T>(answer: &Result<T, FetchError>) -> &'static str {
     }
 }
 
-/// Sends the request, and once more after a failure: the other side may just have closed a kept-alive
-/// connection.
+/// Sends the request, and sends it again after a failure: the mixer may just have closed the idle connection
+/// on which the request was sent.
 async fn twice(url: &str, headers: &[Header], timeout: Duration) -> Result<MixerResponse, String> {
     match request(url, headers, timeout).await {
         Ok(got) => Ok(got),

@@ -133,7 +133,7 @@ impl OriginMedia {
     async fn rewound(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
         let read = self.rewinds.segment(room, file).ok_or(MediaError::Gone)?;
         blocking(read).await.map_err(|error| match error.kind() {
-            // Erased meanwhile.
+            // The segment was erased meanwhile.
             io::ErrorKind::NotFound => MediaError::Gone,
             _ => {
                 tracing::warn!(%room, %file, %error, "a segment of the rewind window cannot be read");

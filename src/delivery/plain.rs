@@ -33,7 +33,7 @@ pub enum NoParts {
     Failed(String),
 }
 
-/// Parts of rooms, wherever they are mixed.
+/// Source of the parts of all rooms, whichever node mixes them.
 pub struct RoomParts {
     pub media: Arc<dyn LiveMedia>,
     pub secrets: Arc<Secrets>,
@@ -54,7 +54,7 @@ impl RoomParts {
         for part in list.newest(fetch.from, BURST) {
             match self.part(room, &list, part, &keys).await {
                 Ok(part) => parts.push(part),
-                // Skip this part: if its mixer died with it, the next part may still be available.
+                // Skip this part: if it was lost with its mixer, the next part may still be available.
                 Err(why) => {
                     tracing::debug!(%room, msn = part.msn, index = part.index, why, "a part is missing")
                 }
@@ -113,7 +113,8 @@ impl PlainMedia for PlainListening {
         if !view.is_on_air() {
             return Err(MediaError::NotOnAir);
         }
-        // Waits while the room is starting, as long as a player waits for its first playlist.
+        // This call waits while the room is starting, at most as long as a player waits for its first
+        // playlist.
         self.media.playlist(room, None).await.map(|_| ())
     }
 

@@ -1,9 +1,9 @@
 //! Buffer of one plain stream, shared by all of its listeners.
 //!
-//! The room's actor publishes a snapshot per part; each reader keeps the number of its next part. So a
-//! listener costs no memory here, a wake-up reaches all of them, and no reader can hold up the others. A
-//! reader that falls behind the buffer continues near live: the listener hears a jump, and the delay does not
-//! grow.
+//! The room's actor publishes a snapshot per part; each reader stores the number of its next part. So a
+//! listener needs no memory here, one wake-up reaches all listeners, and a slow reader does not delay the
+//! others. A reader that falls behind the buffer continues near the live edge: the listener hears a jump, and
+//! the delay does not grow.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl PlainReader {
                 self.next = Some(number + 1);
                 return Some(part.bytes.clone());
             }
-            // The producer is gone without an end only when the node stops.
+            // The sender is dropped before the stream has ended only when the node stops.
             if buffer.ended || self.state.changed().await.is_err() {
                 return None;
             }

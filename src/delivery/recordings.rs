@@ -1,4 +1,5 @@
-//! Recordings of all mixers, joined for playing: from this node's disk or from the mixers that have them.
+//! Recordings of all mixers, joined for playback. Their data come from this node's disk or from the mixers
+//! that have them.
 //!
 //! A mixer that does not answer contributes nothing; the recording can be played without its part.
 //!
@@ -32,13 +33,13 @@ use crate::rooms::Directory;
 use crate::rooms::recordings::Recordings;
 use crate::spool::{Extent, Spool};
 
-/// Number of recordings whose joined journals are kept. An hour has 1,800 entries of 100 bytes each.
+/// Number of recordings whose joined journals are cached. An hour has 1,800 entries of 100 bytes each.
 const KEPT: usize = 32;
-/// Number of recordings and clips whose M4A layout is kept. The layout of an hour takes 700 kB.
+/// Number of recordings and clips whose M4A layout is cached. The layout of an hour takes 700 kB.
 const LAYOUTS: usize = 8;
 /// Duration of an AAC frame, in thirds of a millisecond.
 const FRAME_THIRDS: u64 = 64;
-/// Segments that are read at the same time for a layout.
+/// Maximum number of segments that are read at the same time for a layout.
 const READS: usize = 8;
 
 /// Recordings that can be played, wherever they are.
@@ -165,7 +166,7 @@ impl RecordingMedia {
             return Err(MediaError::RecordingUnavailable);
         }
         let joined = Arc::new(Joined { id: id.clone(), revision, complete, segments: join(read) });
-        // Keep complete lists only: the next request then asks a mixer that did not answer again.
+        // Cache complete lists only, so that the next request asks a mixer again that did not answer now.
         if complete {
             let mut kept = self.kept();
             kept.retain(|kept| kept.id != *id);
@@ -197,7 +198,7 @@ impl RecordingMedia {
 
     /// Returns the cell for the layout of this clip; adds an empty cell if there is none.
     fn layout_of(&self, joined: &Arc<Joined>, clip: Clip) -> Arc<OnceCell<Arc<RecordedM4a>>> {
-        // Each change leaves a complete list.
+        // A poisoned lock is usable: each change leaves a complete list.
         let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |layout: &&Layout| Arc::ptr_eq(&layout.of, joined) && layout.clip == clip;
         if let Some(known) = layouts.iter().find(is_it) {

@@ -23,8 +23,8 @@ use crate::spool::Spool;
 pub trait RelaySource: Send + Sync {
     fn admits(&self, token: &[u8], room: &RoomId) -> bool;
 
-    /// Returns the playlist only if it is that of broadcast `of`: the room may have been stopped and
-    /// restarted since then.
+    /// Returns the playlist only if it belongs to broadcast `of`: the room may have been stopped and
+    /// restarted since the caller learned of that broadcast.
     async fn playlist(
         &self,
         room: &RoomId,

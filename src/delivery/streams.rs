@@ -31,7 +31,7 @@ impl Streams {
         self.read().get(room).map(|kept| kept.stream.clone())
     }
 
-    /// Returns the stream of this broadcast, and none of an earlier one.
+    /// Returns the stream of this broadcast, never that of an earlier one.
     pub fn of_live(&self, room: &RoomId, nonce: &Nonce) -> Option<Arc<LiveStream>> {
         self.read().get(room).filter(|kept| kept.of == *nonce).map(|kept| kept.stream.clone())
     }
