@@ -52,7 +52,7 @@ impl Demo {
         }
     }
 
-    /// Runs until Ctrl-C, SIGTERM or the end of its terminal. Leaves no process and no file behind.
+    /// Runs until Ctrl-C, SIGTERM, or the closing of its terminal. Leaves no process and no file behind.
     ///
     /// # Errors
     /// The failed step, and the path of the log.

@@ -45,7 +45,7 @@ impl Screen {
         Self { out, terminal, step: None, told: None }
     }
 
-    /// Prints a step that may take a while; it ends with the next one.
+    /// Prints the start of a step that may take a while. The step ends when the next one is printed.
     pub fn step(&mut self, what: &str) {
         self.step_done();
         self.write(&format!("  {what} … "));

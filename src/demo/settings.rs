@@ -33,7 +33,8 @@ pub fn of(
         // If a flag sets `listen.hls`, `lan.address` is already that address.
         input.flags.retain(|(key, _)| key != "listen.hls");
         own.extend([
-            // One address: a browser that accepts the certificate for the page accepts it for the WebSocket.
+            // The page and the WebSocket share one address: a browser that accepts the certificate for the
+            // page then also accepts it for the WebSocket.
             ("listen.hls", lan.address.to_string()),
             ("listen.ws", lan.address.to_string()),
             ("tls.certificate_file", lan.certificate.display().to_string()),

@@ -31,7 +31,7 @@ const SIP: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(6);
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Runs the demo until dropped.
+/// Runs the demo until the future is dropped.
 ///
 /// # Errors
 /// The failed step, the reason, and where to look for more.

@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Interval of the checks whether the sender has ended.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Sends until dropped. `trouble` holds the reason while there is no tone.
+/// Sends the tone until the future is dropped. While there is no tone, `trouble` contains the reason.
 pub async fn play(
     node: &Node,
     room: &RoomId,
