@@ -43,13 +43,13 @@ pub(super) enum Repeat {
 
 pub(super) struct Connection {
     options: EtcdOptions,
-    /// `None` until the next request opens it: a login needs etcd to be available.
+    /// `None` until the next request opens a client: a login requires that etcd is available.
     client: ArcSwapOption<Client>,
 }
 
 impl Connection {
     pub async fn new(options: EtcdOptions) -> Result<Self, StoreError> {
-        // Opening without the login sends no request to etcd.
+        // Opening a client without a login sends no request to etcd.
         let client = open(&options, None).await.map_err(|error| {
             let endpoints = &options.endpoints;
             StoreError::Rejected(format!("etcd endpoints {endpoints:?} cannot be used: {error}"))

@@ -1,8 +1,8 @@
 //! The store of a cluster: etcd v3, through `etcd-client`.
 //!
-//! Owns: the translation between our contract and etcd's, and the bound on every wait. Does not cache, or
-//! hide that etcd is unavailable. A request then fails within `request_timeout`; later requests work again
-//! without any action.
+//! Owns: the translation between our contract and etcd's, and the bound on every wait. Does not cache
+//! anything, and does not hide that etcd is unavailable: a request then fails within `request_timeout`. When
+//! etcd is available again, later requests succeed without any action.
 
 mod connection;
 mod watch;
@@ -42,7 +42,8 @@ pub struct EtcdStore {
 }
 
 impl EtcdStore {
-    /// Opens an etcd without login, and with the system's CA certificates if the endpoints are https.
+    /// Opens a connection to etcd without login, and with the system's CA certificates if the endpoints are
+    /// https.
     ///
     /// # Errors
     /// The same as [`open`](Self::open).
@@ -178,7 +179,8 @@ fn translate(txn: Txn) -> etcd_client::Txn {
         .and_then(txn.ops.into_iter().map(op).collect::<Vec<_>>())
 }
 
-/// Returns `None` for a key that is not UTF-8. We write none, and no caller of this API could name one.
+/// Returns `None` for a key that is not UTF-8. We write no such key, and no caller of this API could name
+/// one.
 fn key_value(kv: &etcd_client::KeyValue) -> Option<KeyValue> {
     let key = kv.key_str().ok()?.to_owned();
     let lease = (kv.lease() != 0).then(|| LeaseId(kv.lease()));
