@@ -7,8 +7,8 @@ use crate::domain::mix::MixShare;
 
 /// Look-ahead of the limiter, which delays the audio by the same time. It is the only delay of the chain.
 const ATTACK_MS: u32 = 10;
-/// Release time of the limiter. Slower than any beat between voices, since a gain that follows beats
-/// distorts.
+/// Release time of the limiter. It is longer than the period of any beat between voices, because a gain that
+/// follows beats distorts the sound.
 const RELEASE_MS: u32 = 400;
 /// Margin in dB for peaks that AAC adds (1.3 dB, measured with loud speech) and for peaks between samples
 /// (0.9 dB).
@@ -19,8 +19,9 @@ const CURVE_TARGET: i32 = -18;
 /// and by less below -40 dB, where there is more noise than voice.
 const CURVE: [(f64, f64); 5] =
     [(-50.0, -42.0), (-40.0, -25.0), (-32.0, -16.5), (-20.0, -15.0), (20.0, -12.0)];
-/// Gain in dB if there is no leveller: that of a downmix of the two equal channels that FFmpeg's Opus decoder
-/// makes from the mono mix. Kept so that the volume for listeners stays as it always was.
+/// Gain in dB if there is no leveller. It equals the gain of a downmix of the two equal channels that
+/// FFmpeg's Opus decoder makes from the mono mix. So the volume for listeners is the same as in earlier
+/// versions.
 const UNLEVELLED_DB: f64 = 3.01;
 /// Key of the peak level in the meter's output.
 const PEAK: &str = "lavfi.astats.Overall.Peak_level";

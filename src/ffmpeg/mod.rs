@@ -1,7 +1,7 @@
 //! FFmpeg of a room: its command, its process and its log.
 //!
-//! Owns: the arguments, the process, and the meaning of its exit and its log lines. Does not choose a
-//! port, decide to restart, package the audio (`stentor-packager`).
+//! Owns: the arguments, the process, and the meaning of its exit and its log lines. Does not choose a port,
+//! decide on a restart, or package the audio (`stentor-packager` does).
 
 mod log;
 mod loudness;

@@ -1,8 +1,8 @@
 //! FFmpeg process of one room: RTP Opus in, AAC in ADTS out.
 //!
-//! Owns: the arguments, the session description on stdin, the process and its exit status. Does not
-//! restart, see a content key (FFmpeg's output is not encrypted yet), write the session description to a log
-//! or file.
+//! Owns: the arguments, the session description on stdin, the process and its exit status. Does not restart
+//! FFmpeg, know a content key (FFmpeg's output is not encrypted yet), or write the session description to a
+//! log or file.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
