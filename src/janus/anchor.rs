@@ -4,9 +4,9 @@
 //! ends a session that is not kept alive. Owns: the requests of one anchor. Does not keep the session
 //! alive, or end it when dropped; its actor decides both.
 //!
-//! Janus runs in half-trickle mode, its default: its answer contains all of its candidates, which delays it
-//! by a few milliseconds because a server has host candidates only. The anchor's candidates arrive one by
-//! one. An external Janus with `full_trickle` also works: its candidates arrive as events.
+//! Janus runs in half-trickle mode, its default: its answer contains all of its candidates. This delays the
+//! answer by only a few milliseconds, because a server has host candidates only. The anchor's candidates
+//! arrive one by one. An external Janus with `full_trickle` also works: its candidates arrive as events.
 
 use std::sync::Arc;
 
@@ -80,8 +80,8 @@ impl JanusClient {
         Ok((JoinedRoom { session, mine, others }, AnchorEvents::new(events)))
     }
 
-    /// Takes over a session that this or another node opened; its events then arrive here. Sets the volume
-    /// again, because older versions of Stentor join participants at full volume.
+    /// Takes over a session that this or another node opened; the session's events then arrive here. Sets the
+    /// volume again, because older versions of Stentor join participants at full volume.
     ///
     /// # Errors
     /// `NoSuchSession` if the session is over; `NotInRoom` if the session exists but is no longer in the

@@ -1,7 +1,7 @@
 //! The actors' interface to a Janus instance: rooms, forwarders, participants.
 //!
-//! Every call is one request with one reply and needs no other call. Nothing is retried here. After an error
-//! whose [`JanusError::outcome_unknown`] is true, check (`exists`, `list_forwarders`) before the next
+//! Every call is one request with one reply and needs no other call. Calls are not retried here. After an
+//! error whose [`JanusError::outcome_unknown`] is true, check (`exists`, `list_forwarders`) before the next
 //! attempt.
 
 use std::net::IpAddr;
@@ -38,7 +38,7 @@ pub struct NewRoom {
     pub secret: Secret,
 }
 
-/// Room in the list, ours or another client's.
+/// Room in Janus's list: a room of ours or of another client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomInfo {
     pub id: u32,

@@ -1,7 +1,7 @@
 //! The ownership tag in a Janus room's description: `stentor/{cluster}/{room}/{epoch}`.
 //!
-//! A Janus instance may be shared with other clients. Rooms without a tag, or with another cluster's, are
-//! never touched.
+//! A Janus instance may be shared with other clients. Stentor never changes a room without a tag or with the
+//! tag of another cluster.
 
 use std::fmt;
 

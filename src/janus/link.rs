@@ -5,8 +5,8 @@
 //!           └──(last handle dropped)──▶ closed without an event
 //! ```
 //!
-//! Owns: the socket, the table of pending requests, the routing of events, the detection of a dead link.
-//! Does not reconnect, repeat a request, log a body. The task runs on the arbiter that dialled, because
+//! Owns: the socket, the table of pending requests, the routing of events, the detection of a dead link. Does
+//! not reconnect, repeat a request, or log a body. The task runs on the arbiter that called `dial`, because
 //! awc is not `Send`; a [`Link`] can be used on any thread.
 
 use std::collections::HashMap;
@@ -354,8 +354,8 @@ impl Switchboard {
         }
     }
 
-    /// Delivers an event. The stream of a subscriber that does not keep up is closed, so that it learns that
-    /// events were lost.
+    /// Delivers an event. If a subscriber does not keep up, its stream is closed, which shows the subscriber
+    /// that events were lost.
     fn publish(&mut self, handle: u64, event: HandleEvent) {
         let Some(subscriber) = self.subscribers.get(&handle) else { return };
         if let Err(mpsc::error::TrySendError::Full(event)) = subscriber.events.try_send(event) {

@@ -201,8 +201,8 @@ async fn log_lines(output: impl AsyncRead + Unpin, last_words: LastWords) {
 /// logged as an error. Lines like `setpriv: …` and `…: error while loading shared libraries: …` come from the
 /// programs that start Janus; they are warnings.
 fn log_line(line: String, last_words: &LastWords) {
-    // Printed at every normal start: modules that our configuration disables, and a build (1.4) without
-    // RNNoise.
+    // Janus prints these lines at every normal start. They concern modules that our configuration disables,
+    // and a build (1.4) without RNNoise.
     let expected = line.ends_with("has been disabled, skipping...")
         || line.ends_with("Denoising via RNNoise NOT supported");
     if line.is_empty() {
