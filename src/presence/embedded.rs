@@ -40,8 +40,8 @@ pub struct EmbeddedPresence {
 struct Tables {
     locks: HashMap<LockKey, ExpiringValue<(Holder, FencingToken)>>,
     marks: HashMap<LockKey, ExpiringValue<FencingToken>>,
-    /// Known gateways, each with true if it has sent a heartbeat of its own, and has not only acquired and
-    /// renewed locks.
+    /// Known gateways. The value is true if the gateway has sent a heartbeat, and false if it has only
+    /// acquired or renewed locks.
     gateways: HashMap<GatewayIncarnation, ExpiringValue<bool>>,
     rooms: HashMap<RoomId, BTreeMap<UserId, ExpiringValue<PresenceEntry>>>,
 }
@@ -69,7 +69,7 @@ impl EmbeddedPresence {
         })
     }
 
-    /// Forgets everything, like a backend that was restarted without its data.
+    /// Deletes all data, like a backend that was restarted without its data.
     #[cfg(test)]
     pub fn lose_data(&self) {
         *self.tables() = Tables::default();
@@ -323,7 +323,7 @@ impl Tables {
         pruned
     }
 
-    /// Removes all expired records. Returns the rooms that lost entries.
+    /// Removes all expired records. Returns the rooms whose entries were removed.
     fn sweep(&mut self, now: Duration) -> Vec<RoomId> {
         self.locks.retain(|_, lock| lock.lives(now));
         self.marks.retain(|_, mark| mark.lives(now));

@@ -28,8 +28,8 @@ use crate::domain::ids::RoomId;
 pub use crate::domain::connection::{Lifetimes, RenewOutcome};
 pub use crate::domain::presence_entry::{PresenceEntry, Source};
 
-/// Maximum number of notifications kept for a slow subscriber. One that lags further gets
-/// [`PresenceEvent::LookAgain`].
+/// Maximum number of notifications that are buffered for a slow subscriber. A subscriber that lags further
+/// gets [`PresenceEvent::LookAgain`].
 const EVENTS_KEPT: usize = 1024;
 
 /// Reason why a request has failed.
@@ -119,8 +119,8 @@ pub trait ConnectionLock: Send + Sync + 'static {
         token: FencingToken,
     ) -> Result<RenewOutcome, PresenceError>;
 
-    /// Releases the lock and ends the fencing token: later writes and renewals with it are refused. Returns
-    /// [`ReleaseOutcome::NotOurs`] if repeated.
+    /// Releases the lock and ends the fencing token: later writes and renewals with it are refused. A
+    /// repeated call returns [`ReleaseOutcome::NotOurs`].
     async fn release(&self, key: &LockKey, token: FencingToken) -> Result<ReleaseOutcome, PresenceError>;
 
     /// Records a heartbeat of the gateway. Call it three times within [`Lifetimes::gateway`]; otherwise other
@@ -144,7 +144,7 @@ pub trait Presence: Send + Sync + 'static {
     ) -> Result<JoinOutcome, PresenceError>;
 
     /// Writes the presence entry and renews it. An entry expires [`Lifetimes::member`] after the last write.
-    /// Gateways are notified only if it differs from the previous one.
+    /// Gateways are notified only if the entry differs from the previous one.
     async fn update(&self, room: &RoomId, member: &PresenceEntry) -> Result<UpdateOutcome, PresenceError>;
 
     /// Removes the presence entry. Call it before the lock is released; afterwards it returns
@@ -152,7 +152,7 @@ pub trait Presence: Send + Sync + 'static {
     async fn leave(&self, key: &LockKey, token: FencingToken) -> Result<UpdateOutcome, PresenceError>;
 
     /// Removes the presence entry without comparing fencing tokens, for a user who was removed from the room.
-    /// Does nothing if there is none.
+    /// Does nothing if the user has no entry.
     async fn forget(&self, key: &LockKey) -> Result<(), PresenceError>;
 
     /// Lists the presence entries of a room, sorted by user id.

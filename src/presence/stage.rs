@@ -40,7 +40,7 @@ pub struct StageMessage {
 pub enum StageContent {
     /// Events of this history; `version` is the version of the stage after the last event.
     Changed { history: HistoryId, version: u64, events: Vec<Event> },
-    /// State that is not kept: a node that misses it does not get it again.
+    /// State that is not stored: a node that misses it does not get it again.
     Passing(Passing),
 }
 

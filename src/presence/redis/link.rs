@@ -52,7 +52,7 @@ impl Link {
     /// not see a connection that broke while it was idle.
     ///
     /// # Errors
-    /// [`Failure`] with Redis's error, or for no response within the timeout.
+    /// [`Failure`] if Redis reports an error, or does not respond within the timeout.
     pub async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Failure> {
         let deadline = Instant::now() + self.timeout;
         let mut may_be_stale = true;

@@ -1,8 +1,8 @@
 //! Locks and presence entries in Redis, shared by all gateways.
 //!
 //! Each call is one script, so it is atomic. The scripts follow the tables of `domain::connection`. Redis
-//! keeps the time: a key that is not renewed expires. Owns: the keys named in `keys`. Does not treat an
-//! error as a result.
+//! measures the lifetimes: a key that is not renewed expires. Owns: the keys named in `keys`. Does not treat
+//! an error as a result.
 
 mod keys;
 mod link;
@@ -239,9 +239,9 @@ impl Inner {
         self.link.run(&call).await
     }
 
-    /// Withdraws an acquisition without a response. It may have been applied, or may still be applied when
-    /// Redis responds again. Nothing would renew or release that lock, so it would block its own user for a
-    /// whole lock lifetime.
+    /// Withdraws an acquisition that got no response. Redis may have applied it, or may still apply it when
+    /// Redis responds again. No connection would renew or release that lock, so it would block its own user
+    /// for a whole lock lifetime.
     async fn withdraw(self: Arc<Self>, key: LockKey, attempt: String) {
         let Lifetimes { lock, .. } = self.options.lifetimes;
         let mut call = self.scripts.withdraw.prepare_invoke();
