@@ -6,7 +6,7 @@
 //! {dir}/{recording}/upload.json       state of its upload to object storage
 //! ```
 //! Opening a recording starts a new media file, so a file that a crash truncated is never continued. Keys are
-//! not stored: they are derived from the server's secret. Everything here blocks.
+//! not stored: they are derived from the server's secret. All functions of this module block.
 //!
 //! Owns: the files. Does not retry, or decide what is recorded or who may read it.
 
@@ -40,9 +40,9 @@ pub struct Spool {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Survives a power failure.
+    /// Recordings, which survive a power failure.
     Recordings,
-    /// Erased at the start of the node, so never synced.
+    /// Rewind windows. They are erased at the start of the node, so they are never synced.
     Rewind,
 }
 
@@ -220,7 +220,7 @@ fn media_numbers(folder: &Path) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Keeps the entries whose bytes are in the media files. After a power failure, a journal may list more.
+/// Returns the entries whose bytes are in the media files. After a power failure, a journal may list more.
 fn present(folder: &Path, entries: Vec<JournalEntry>) -> Vec<JournalEntry> {
     let mut sizes: BTreeMap<u32, u64> = BTreeMap::new();
     let mut size = |number: u32| {

@@ -52,7 +52,7 @@ impl TakeWriter {
         let mut text = Vec::new();
         journal.read_to_end(&mut text)?;
         if text.last().is_some_and(|byte| *byte != b'\n') {
-            // A line that was cut off must not swallow the next one.
+            // End a line that was cut off, so that the next line is not appended to it.
             journal.write_all(b"\n")?;
         }
         let listed = present(&folder, parse(&text));
@@ -136,7 +136,7 @@ impl Written {
 }
 
 impl Kind {
-    /// Returns the bytes that are left free on the disk, because the store may be on the same one.
+    /// Returns the number of bytes that the spool leaves free on the disk: the store may be on the same disk.
     fn reserve(self) -> u64 {
         match self {
             Self::Recordings => 64 << 20,
