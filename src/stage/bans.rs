@@ -13,7 +13,7 @@ use crate::domain::stage::{Command, Person, PersonId, StageRole};
 use crate::domain::view::{StoredValue, Users};
 use crate::rooms::now;
 
-/// User behind a person.
+/// User for whom a person id stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundPerson {
     pub user: UserId,
@@ -26,8 +26,8 @@ pub struct FoundPerson {
 const MAX_BANS_SHOWN: usize = 100;
 
 impl StageHub {
-    /// Takes over the users of a room. Returns true if they have changed. There is then a new entry, which
-    /// wakes the subscribers: bans or roles may end their channels.
+    /// Replaces the known users of a room. Returns true if they have changed. In this case an entry is
+    /// appended, which wakes the subscribers: their streams end if bans or roles require it.
     pub(super) fn take_users(&self, inner: &mut Inner, room: &RoomId, users: Arc<Users>) -> bool {
         if Arc::ptr_eq(&inner.users, &users) {
             return false;

@@ -16,8 +16,8 @@ use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
 use crate::domain::view::Users;
 use crate::presence::stage::StageKey;
 
-/// Maximum number of entries and bytes in a buffer. A client that falls further behind is dropped, and
-/// catches up with a new snapshot.
+/// Maximum number of entries and bytes in a buffer. A client that falls further behind is disconnected, and
+/// gets a new snapshot when it reconnects.
 const MAX_ENTRIES: usize = 1024;
 const MAX_BYTES: usize = 512 * 1024;
 
@@ -229,7 +229,7 @@ impl Inner {
                     bytes.extend_from_slice(viewer.of(entry));
                     next += 1;
                 }
-                // A snapshot that replaced events.
+                // This entry is a snapshot that replaced events.
                 Some(version) if *version > next => return None,
                 _ => {}
             }

@@ -173,7 +173,7 @@ pub fn event(history: &HistoryId, version: u64, event: &Event) -> Entry {
     }
 }
 
-/// Encodes the whole state, for a client that has none or missed events.
+/// Encodes the whole state, for a client that has no state or has missed events.
 pub fn snapshot(stage: &Stage, around: &Surroundings, at: UnixMs) -> Entry {
     let with = |hands: Value, bans: Option<&[BanLine]>| {
         let mut data = json!({
@@ -228,7 +228,7 @@ fn stamped(value: &impl Serialize, at: UnixMs) -> Value {
     data
 }
 
-/// Removes the token subjects of people, which the store has and no client gets.
+/// Removes the token subjects of people, which are in the store but must not reach a client.
 fn without_subjects(mut data: Value) -> Value {
     match &mut data {
         Value::Object(fields) => {

@@ -25,7 +25,7 @@ use crate::telemetry::Metrics;
 const PER_SUBJECT: Rate = Rate { per_second: 4, burst: 12 };
 /// Rate limit for the commands from one address. High, because all listeners behind a proxy share an address.
 const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
-/// Attempts of a command before it is refused because other nodes keep changing the stage.
+/// Maximum number of attempts of a command. It is then refused because other nodes keep changing the stage.
 const ATTEMPTS: usize = 16;
 /// Interval of comments on an idle channel.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -262,7 +262,7 @@ impl StageHub {
         }
     }
 
-    /// Returns those of `users` who talk in a room, as far as this node has heard.
+    /// Returns those of `users` who talk in a room, as far as this node knows.
     pub fn talking_among(&self, room: &RoomId, users: &[UserId]) -> BTreeSet<UserId> {
         let Some(talking) = self.talking().get(room).cloned() else { return BTreeSet::new() };
         let talks = |user: &&UserId| talking.contains(&self.parts.secrets.person_id(room, user.as_str()));
@@ -272,7 +272,7 @@ impl StageHub {
     /// Reads the stage of a room again, after messages were lost.
     pub async fn reread(&self, room: &RoomId) {
         let Some(channel) = self.known(room) else { return };
-        // Without an answer, the next message shows the gap again.
+        // If this read fails, the next message shows the gap again.
         if let Ok(stage) = self.parts.store.read(&channel.key).await {
             channel.reread(stage, now());
         }
@@ -402,7 +402,7 @@ impl StageHub {
         let channel = {
             let mut rooms = self.rooms();
             match rooms.get(room) {
-                // Another request was quicker.
+                // Another request has opened the channel meanwhile.
                 Some(known) if known.key == key => return Ok(known.clone()),
                 Some(former) => former.publish(|inner| inner.close()),
                 None => {}
@@ -416,8 +416,8 @@ impl StageHub {
             rooms.insert(room.clone(), channel.clone());
             channel
         };
-        // An event between the read and the insertion would be found only as a gap before the next one; this
-        // read finds it now.
+        // Read the stage again, to find an event that was written between the first read and the insertion.
+        // Without this, only the next event would show the gap.
         self.reread(room).await;
         self.reread_members(room).await;
         Ok(channel)

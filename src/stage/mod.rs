@@ -7,8 +7,9 @@
 //! GET events ◀── Subscription ◀── Channel ◀── StageHub ◀─┘
 //!                (a position)     (one shared buffer per room)
 //! ```
-//! Every event is encoded once per node and kept in the room's buffer. A subscriber is a position in it, so a
-//! slow client costs nothing, and is dropped when the buffer no longer holds its position.
+//! Every event is encoded once per node and stored in the room's buffer. A subscriber is a position in this
+//! buffer, so a slow client needs no memory. It is disconnected when the buffer no longer contains its
+//! position.
 //!
 //! Owns: copies of the stages, buffers, rate limits of commands. Does not speak HTTP, check a token, or
 //! decide on a command; that is the task of `domain::stage`.
