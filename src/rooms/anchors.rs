@@ -9,9 +9,10 @@ use crate::domain::view::RoomView;
 use super::{RoomError, RoomService, now};
 
 impl RoomService {
-    /// Reports the anchors who have joined or left, given those who are present, and this number of listeners
-    /// if it is the largest one. `judged` is the room as it was before presence was read. If the room has
-    /// changed since then, writes nothing; the caller must read the room and presence again.
+    /// Reports the anchors who have joined or left, given the anchors who are present now. Also reports this
+    /// number of listeners if it is the largest so far. `judged` is the room as it was before presence was
+    /// read. If the room has changed since then, writes nothing; the caller must read the room and presence
+    /// again.
     ///
     /// # Errors
     /// An error of the store.

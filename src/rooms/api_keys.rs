@@ -1,8 +1,8 @@
 //! API keys of the installation: this node's copy of them, and their changes.
 //!
 //! A `CopyWatch` actor keeps the copy up to date; this node's own changes are applied at once. While the
-//! store is unavailable the copy stays, so known keys continue to work, and nothing can be created or
-//! revoked. Owns: the copy and the counts of tokens. Does not compare a secret.
+//! store is unavailable the copy stays, so known keys continue to work, but no key can be created or revoked.
+//! Owns: the copy and the counts of tokens. Does not compare a secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

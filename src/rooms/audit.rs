@@ -32,7 +32,7 @@ impl AuditLog {
     /// Writes the entry of an action that is about to begin.
     ///
     /// # Errors
-    /// The store does not answer. The action must not begin.
+    /// The store does not answer. The action must then not begin.
     pub async fn begin(&self, entry: AuditEntry) -> Result<OpenEntry, StoreError> {
         let listed = self.store.list(keys::AUDIT).await?;
         let known: Vec<_> = listed.entries.into_iter().map(|entry| entry.key).collect();

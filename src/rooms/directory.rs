@@ -141,7 +141,7 @@ impl Directory {
     /// Returns the first rooms after `after` that pass the filter, at most `limit` of them.
     pub fn page(&self, after: Option<&RoomId>, limit: usize, filter: &RoomFilter) -> Page {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        // Snapshots, because a filter may look at many rooms: a lock would delay changes.
+        // Snapshots are used because a filter may examine many rooms: a lock would delay changes meanwhile.
         let (known, modules) = (self.rooms(), self.modules());
         let fits = |id: &RoomId, view: &RoomView| {
             view.meta.as_ref().is_some_and(|meta| filter.fits(id, &meta.profile))

@@ -1,6 +1,6 @@
 //! This node's copy of the event ledger, which all its readers share.
 //!
-//! A reader is only a position ([`Cursor`]) in the copy, so a slow reader costs nothing. Owns: the copy and
+//! A reader is only a position ([`Cursor`]) in the copy, so a slow reader needs no memory. Owns: the copy and
 //! its order. Does not watch (a `CopyWatch` actor updates it), or write events.
 
 use std::collections::{BTreeMap, HashMap};
@@ -52,11 +52,11 @@ pub struct EventFilter {
 #[derive(Debug, Clone)]
 pub struct EventPage {
     pub events: Vec<Arc<LedgerEvent>>,
-    /// Cursor from which to read on.
+    /// Cursor from which the next read continues.
     pub next: Cursor,
     /// True if the ledger continues after `next`.
     pub more: bool,
-    /// Cursor of the oldest event that is kept.
+    /// Cursor of the oldest event in the ledger.
     pub oldest: Option<Cursor>,
 }
 
@@ -65,7 +65,7 @@ pub struct EventPage {
 pub struct LedgerState {
     /// Store revision that the copy has reached; `None` before the first complete list.
     pub revision: Option<Revision>,
-    /// True if the node is stopping; readers then end.
+    /// True if the node is stopping; readers then stop waiting.
     pub closed: bool,
 }
 
@@ -146,7 +146,7 @@ impl Ledger {
         newest.filter(|event| filter.takes(event)).take(limit).cloned().collect()
     }
 
-    /// Returns all kept events of a room, in order. Events of unknown types are left out.
+    /// Returns all events of a room in the ledger, in order. Events of unknown types are left out.
     pub fn of_room(&self, room: &RoomId) -> Vec<RoomEvent> {
         let kept: Vec<_> = {
             let events = self.lock();
@@ -155,7 +155,7 @@ impl Ledger {
         kept.iter().filter_map(|event| event.parsed()).collect()
     }
 
-    /// Returns the event at a cursor, if it is kept.
+    /// Returns the event at a cursor, if the copy has it.
     pub fn get(&self, cursor: Cursor) -> Option<Arc<LedgerEvent>> {
         self.lock().all.get(&cursor).cloned()
     }

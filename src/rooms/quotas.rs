@@ -17,7 +17,7 @@ use super::txn::{self, RoomRead};
 use super::{READ_YOUR_WRITES, RoomError, RoomService, Scope};
 
 impl RoomService {
-    /// Returns the API key that created a room, from the cluster cache if that has the room.
+    /// Returns the API key that created a room, from the cluster cache if the cache has the room.
     ///
     /// # Errors
     /// An error of the store.
@@ -62,7 +62,8 @@ impl RoomService {
         let _turn = self.turn.lock().await;
         let order = keys::quota_order(key);
         for _ in 0..ATTEMPTS {
-            // Read first: a counted change after this read makes the transaction a conflict.
+            // Read this revision first: a counted change after this read then makes the transaction fail with
+            // a conflict.
             let latest = self.store.get(&order).await?.map_or(0, |entry| entry.mod_revision);
             let read = txn::read(&*self.store, id).await?;
             if !self.directory.seen(Scope::Rooms, latest, READ_YOUR_WRITES).await {
@@ -85,7 +86,7 @@ impl RoomService {
 /// Checks that the room still counts against the key whose quotas were looked up.
 ///
 /// # Errors
-/// [`RoomError::Busy`]: a new room has taken the id since.
+/// [`RoomError::Busy`] if a new room has taken the id since the lookup.
 pub(super) fn check_owner(room: &RoomView, expected: Option<&ApiKeyId>) -> Result<(), RoomError> {
     match room.meta.is_some() && quotas::owner(room) != expected {
         true => Err(RoomError::Busy),

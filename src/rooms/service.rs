@@ -1,8 +1,9 @@
 //! The room lifecycle: create, start, stop, delete, expire, and the end of a removal.
 //!
 //! A decision is first made from the directory, which saves a round trip to the store. Because its
-//! transaction compares revisions, a stale directory only costs a second attempt. Only an accepted request
-//! may use the directory: "already done" and every denial are confirmed by a linearizable read.
+//! transaction compares revisions, a stale directory only costs a second attempt. Only the acceptance of a
+//! request may rely on the directory alone: "already done" and every denial are confirmed by a linearizable
+//! read.
 //!
 //! After a write the caller waits briefly until this node's directory shows it, so that a client that starts
 //! a room and then lists rooms finds it on air.
@@ -181,7 +182,7 @@ impl RoomService {
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
-    /// Mutes everybody in the room but `by`, once. The room's Janus does it shortly after.
+    /// Mutes everybody in the room but `by`, once. The room's Janus node carries this out shortly afterwards.
     ///
     /// # Errors
     /// [`RoomError::NotOnAir`].
@@ -244,7 +245,7 @@ impl RoomService {
         }
     }
 
-    /// Puts a backstage on air, and nothing else: unlike a start, it starts no room that was stopped
+    /// Puts a backstage on air. Unlike [`start`](Self::start), it does not start a room that was stopped
     /// meanwhile.
     ///
     /// # Errors
@@ -275,16 +276,16 @@ impl RoomService {
         Ok(changes)
     }
 
-    /// Ends the broadcast or the backstage; the room stays.
+    /// Ends the broadcast or the backstage; the room continues to exist.
     pub async fn stop(&self, id: &RoomId) -> Result<Room, RoomError> {
         let decide =
             |read: &RoomRead| Ok(admit_stop(&read.view, EndReason::Stopped, now(), self.removing_grace)?);
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
-    /// Deletes the room. Returns `None` if it held no resources and is already deleted, otherwise the
-    /// `removing` room. A room with an unreadable key is deleted at once with all its keys; its modules then
-    /// release what they hold.
+    /// Deletes the room. Returns `None` if the room had no resources, so that it is already deleted;
+    /// otherwise returns the `removing` room. A room with an unreadable key is deleted at once with all its
+    /// keys; its modules then release its resources.
     pub async fn delete(&self, id: &RoomId) -> Result<Option<Room>, RoomError> {
         let decide = |read: &RoomRead| {
             let unreadable = read.view.unreadable_part().map(|part| keys::room(id, part));

@@ -28,6 +28,6 @@ pub trait StoreCopy: Send + Sync + 'static {
     /// Records that every change up to `revision` is in the copy.
     fn reached(&self, _revision: Revision) {}
 
-    /// Returns what `/actors` shows of the copy.
+    /// Returns the fields that `/actors` shows for the copy.
     fn observed(&self) -> Map<String, Value>;
 }

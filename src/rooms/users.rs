@@ -96,7 +96,7 @@ impl RoomService {
         Ok(ends)
     }
 
-    /// Lifts a ban. May be repeated. `by`: host who asks for it.
+    /// Lifts a ban. May be repeated. `by`: host who requests this.
     ///
     /// # Errors
     /// There is no such room, or an error of the store.

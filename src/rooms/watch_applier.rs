@@ -1,9 +1,10 @@
 //! Applies watch events to the [`Directory`]: one [`WatchApplier`] per watched prefix.
 //!
 //! A list is collected separately and applied as a whole at its end, so readers never see half of it. Keys
-//! that it does not contain are removed. Only differences are reported as changed, so that the relist every
-//! minute wakes no actor. Keys that are not ours are ignored. If a value cannot be read, the last readable
-//! value stays and the key is flagged in the view. Both cases are reported once, by key and never by content.
+//! that the list does not contain are removed. Only differences are reported as changed, so that the relist
+//! every minute wakes no actor. Keys that are not ours are ignored. If a value cannot be read, the last
+//! readable value stays and the key is flagged in the view. Both cases are reported once, by key and never by
+//! content.
 //!
 //! Owns: the list in progress. Does not decide what a change means.
 

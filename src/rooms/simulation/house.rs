@@ -259,8 +259,8 @@ impl World {
         (0..self.nodes.len()).filter(|n| self.nodes[*n].is_up()).filter(leads).collect()
     }
 
-    /// Makes a request of the room API on this node. Decides it, at random, from the node's view or from the
-    /// state of the store.
+    /// Makes a request of the room API on this node. The decision is based, at random, on the node's view or
+    /// on the state of the store.
     pub fn request(&mut self, n: usize, room: &RoomId, decide: impl FnOnce(&Request) -> Option<RoomWrite>) {
         let node = &self.nodes[n];
         if node.house.is_none() || !node.directory.is_listed() {

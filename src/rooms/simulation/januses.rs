@@ -26,9 +26,9 @@ pub struct JanusSide {
     /// Rooms of the Janus, independent of the process that controls it.
     pub worlds: BTreeMap<RoomId, JanusWorld>,
     pub actors: BTreeMap<RoomId, JanusActor>,
-    /// Set while the Janus runs.
+    /// True while the Janus runs.
     pub runs: bool,
-    /// Set once the rooms of the Janus were listed over this connection.
+    /// True once the rooms of the Janus were listed over this connection.
     up: bool,
     connected: bool,
     pub connection: u64,

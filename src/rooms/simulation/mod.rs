@@ -42,8 +42,8 @@ mod world;
 
 /// TTL of every lease.
 const TTL: Duration = Duration::from_secs(4);
-/// Virtual time after the last fault within which everything must be at rest. The longest wait in it is for a
-/// create without an answer, which may still be carried out.
+/// Virtual time after the last fault within which everything must be at rest. The longest wait is for a
+/// create request without an answer, which may still be carried out.
 const BOUND: Duration = Duration::from_secs(90);
 /// Number of events that are printed for a failing history.
 const SHOWN: u64 = 40;

@@ -107,7 +107,7 @@ pub enum Answer {
     Granted(i64),
     Done,
     LeaseGone,
-    /// No answer arrived: the request may have been carried out, may not, or may still be.
+    /// No answer arrived: the request was carried out, was not, or will be carried out later.
     Silence,
 }
 
