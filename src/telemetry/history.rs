@@ -42,7 +42,8 @@ pub struct Sample {
     pub joins: u64,
     pub late_parts: u64,
     pub restarts: u64,
-    /// Mean duration of requests to the store since then, in milliseconds; `None` if there were none.
+    /// Mean duration of requests to the store since the previous sample, in milliseconds; `None` if there
+    /// were none.
     pub store_ms: Option<f64>,
 }
 

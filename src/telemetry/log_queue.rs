@@ -1,7 +1,7 @@
 //! The bounded queue between the logging threads and the writing thread, so that logging never blocks.
 //!
 //! A log is often a pipe. When its reader stops, a direct write blocks the thread that logs, and with it the
-//! node. Here such lines wait in the queue; once it is full, further lines are dropped and counted.
+//! node. Here, lines wait in the queue instead; once it is full, further lines are dropped and counted.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -64,7 +64,7 @@ pub enum LoggingError {
 /// See [`LoggingError`].
 pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     let colours = io::stderr().is_terminal();
-    // A separate descriptor: a blocked write must not hold the lock of `std::io::stderr`.
+    // Use a separate descriptor, so that a blocked write does not hold the lock of `std::io::stderr`.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     start(config, colours, stderr)
 }

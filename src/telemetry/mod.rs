@@ -1,7 +1,8 @@
 //! Telemetry of a node for its operator: logs, metrics, and the events that produce both.
 //!
-//! Owns: every metric outside the actor kernel, the log format. Does not decide anything, log a PIN,
-//! token, secret or SDP, or name a room or user in a label or in a line that is not about them.
+//! Owns: every metric outside the actor kernel, the log format. Does not decide anything, or log a PIN,
+//! token, secret or SDP. Names a room or user only in log lines about this room or user, and never in a
+//! label.
 
 pub mod events;
 pub mod history;

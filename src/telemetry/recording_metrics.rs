@@ -39,7 +39,7 @@ impl RecordingMetrics {
         self.segments.with_label_values(&[outcome]).inc_by(count);
     }
 
-    /// Counts an upload (`stored`), or a step of one that failed (`failed`).
+    /// Counts a complete upload (`stored`), or a failed step of an upload (`failed`).
     pub fn uploaded(&self, outcome: &'static str) {
         self.uploads.with_label_values(&[outcome]).inc();
     }

@@ -3,7 +3,7 @@
 //! A line repeats if it comes from the same place with the same fields. All lines of child programs come from
 //! one place. In their text the digits are ignored, because packet and sequence numbers differ in every line.
 //!
-//! Owns: the count. Does not keep an event; it keeps only the text of a line that repeats.
+//! Owns: the count. Stores no events, only the text of a line that repeats.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
