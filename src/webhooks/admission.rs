@@ -1,7 +1,7 @@
 //! Admission: the application decides if a user may join a room as an anchor.
 //!
 //! Owns: the request, the limit on concurrent requests, and the parsing of the answer. Does not ask twice for
-//! one `join`, or keep an answer.
+//! one `join`, or cache an answer.
 
 use std::time::Duration;
 

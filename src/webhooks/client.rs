@@ -53,8 +53,8 @@ impl Client {
         }
     }
 
-    /// Sends a signed request. `limit`: time until the whole answer has arrived; `read`: maximum size of its
-    /// body in bytes, which is not read if this is 0.
+    /// Sends a signed request. `limit`: time until the whole answer has arrived; `read`: maximum size of the
+    /// answer's body in bytes. If `read` is 0, the body is not read.
     ///
     /// # Errors
     /// There was no answer in time, or its body was too large; the text says which.
@@ -76,8 +76,8 @@ impl Client {
         let timestamp = now().0 / 1000;
         let request = client
             .post(url)
-            // A new connection each time: reuse of one that the endpoint has just closed would look like an
-            // outage.
+            // Use a new connection each time: a request on a connection that the endpoint has just closed
+            // would look like an outage.
             .force_close()
             .insert_header((CONTENT_TYPE, "application/json"))
             .insert_header((USER_AGENT, concat!("stentor/", env!("CARGO_PKG_VERSION"))))

@@ -29,7 +29,7 @@ use crate::telemetry::Metrics;
 
 use client::Client;
 
-/// Attempts of a replay. The leader writes a few times a second at most while it delivers.
+/// Maximum number of attempts of a replay. The leader writes a few times a second at most while it delivers.
 const ATTEMPTS: usize = 8;
 
 /// Receiver of events.
@@ -157,10 +157,12 @@ impl Webhooks {
         Ok(listed.entries.into_iter().filter_map(parsed).collect())
     }
 
-    /// Sends the event of a dead letter once, from this node. Deletes the dead letter if it is accepted.
+    /// Sends the event of a dead letter once, from this node. Deletes the dead letter if the endpoint accepts
+    /// the event.
     ///
     /// # Errors
-    /// [`WebhookError::NotDelivered`] if the endpoint does not accept it; then the dead letter stays.
+    /// [`WebhookError::NotDelivered`] if the endpoint does not accept the event; the dead letter is then not
+    /// deleted.
     pub async fn redeliver(&self, endpoint: &Endpoint, id: &EventId) -> Result<(), WebhookError> {
         let letters = self.letters(endpoint).await?;
         let found = letters.into_iter().find(|(letter, _)| letter.event["id"] == id.as_str());
