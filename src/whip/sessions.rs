@@ -132,7 +132,7 @@ impl Publishing {
         ice_sdp::with_candidates(&answer, &candidates)
     }
 
-    /// Keeps the connection until its session ends.
+    /// Lets the connection stay open until its session ends.
     pub fn keep(mut self) {
         self.opening.kept = true;
     }
@@ -151,7 +151,7 @@ impl Drop for Opening {
 async fn drain(queue: &OutboundQueue, notifications: &mpsc::Sender<Bytes>) {
     while let Some(frame) = poll_fn(|task| queue.poll_next(task)).await {
         if let OutboundFrame::Text(text) = frame {
-            // Fails once the first request has been answered: nobody reads candidates then.
+            // Fails once the first request has been answered, because candidates are not read any more.
             let _ = notifications.try_send(text);
         }
     }
