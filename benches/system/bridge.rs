@@ -78,7 +78,7 @@ impl Bridge {
         for voice in voices {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
             let ours = socket.local_addr().expect("an address");
-            // With forward error correction, as WebRTC clients offer.
+            // Offer forward error correction, as WebRTC clients do.
             let rtp =
                 json!({ "ip": "127.0.0.1", "port": ours.port(), "payload_type": PAYLOAD_TYPE, "fec": true });
             let volume = MixShare::of(count as u8).volume();
@@ -149,7 +149,7 @@ fn merge(body: &mut Value, settings: &Value) {
     }
 }
 
-/// Sends the voices in a loop, one packet each per 20 ms, while the caller holds the other end of
+/// Sends the voices in a loop, one packet each per 20 ms, as long as the caller holds a strong reference for
 /// `while_held`.
 #[expect(clippy::disallowed_methods, reason = "a thread of its own that keeps the pace of real time")]
 fn send(speakers: &[(UdpSocket, SocketAddr, Arc<Voice>)], while_held: &Weak<()>) {

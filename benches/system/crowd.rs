@@ -67,7 +67,7 @@ pub async fn measure() -> Vec<Row> {
     )]
 }
 
-/// Starts rooms up to this number and returns true once all of them produce.
+/// Starts rooms up to this number and returns true once all of them produce media.
 async fn grow_to(house: &House, rooms: usize) -> bool {
     for n in rooms - STEP..rooms {
         house.node.room_on_air(&format!("crowd-{n}")).await;

@@ -32,7 +32,7 @@ pub struct Gateway {
     _dir: TempDir,
 }
 
-/// A node and its dependencies. The node ends first.
+/// A node and its dependencies. The node is dropped first.
 pub struct House {
     pub node: Node,
     pub http: Client,

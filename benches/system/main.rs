@@ -1,5 +1,5 @@
-//! Benchmarks of the whole system. Each figure is next to its baseline (column `floor`), such as the same
-//! work without Stentor, from the same run on the same machine.
+//! Benchmarks of the whole system. Each figure is shown next to its baseline (column `floor`), such as the
+//! same work without Stentor. Both are measured in the same run on the same machine.
 //!
 //! `make bench` runs the Criterion benches first, then this program, which prints everything as one table and
 //! saves it in `target/bench.md`. `cargo bench --bench system -- start hls` runs only the named parts. The
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
             continue;
         }
         eprintln!("bench: {name} …");
-        // A separate actix system: leftovers of one part must not affect the next.
+        // Use a separate actix system for each part, so that leftovers of one part do not affect the next.
         match catch_unwind(AssertUnwindSafe(|| actix::System::new().block_on(measure()))) {
             Ok(rows) => table.extend(rows),
             Err(_) => {
