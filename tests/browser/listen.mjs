@@ -17,7 +17,7 @@ if (!url || !(seconds > 0)) {
 
 /** Interval of checks that the machine is running. */
 const LOOK_MS = 50;
-/** Shorter delays are the jitter of any timer. */
+/** Delays shorter than this are normal jitter of timers. */
 const STANDSTILL_MS = 250;
 /** Time limit for a state without a stall, in which the final values are read. */
 const SETTLED_WITHIN_MS = 10_000;

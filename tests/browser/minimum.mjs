@@ -1,6 +1,6 @@
-// JavaScript and Web APIs that at least one minimum browser lacks, from MDN's compatibility data. Without
-// them, a current Chromium offers the pages no more than the minimum browsers do. The build transpiles syntax
-// and CSS.
+// Finds the JavaScript and Web APIs that at least one of the oldest supported browsers (`web/browsers.json`)
+// lacks, from MDN's compatibility data. Without these APIs, a current Chromium offers the pages no more than
+// those browsers do. The build transpiles syntax and CSS.
 //
 //   node minimum.mjs     prints the names, one per line
 
