@@ -16,7 +16,7 @@ pub fn length(source: &Source) -> Option<String> {
 }
 
 pub fn unfinished(source: &Source) -> Vec<String> {
-    // Split, so that this file does not violate its own rule.
+    // The marks are split, so that this file does not violate its own rule.
     let marks = [
         concat!("todo", "!("),
         concat!("unimplemented", "!("),
