@@ -30,7 +30,8 @@ struct Sighting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Created(UnixMs),
-    /// Waits for its `startsAt`. A separate state, so that the age starts again when the schedule is removed.
+    /// The room waits for its `startsAt`. This is a separate state, so that the age starts again when the
+    /// schedule is removed.
     Scheduled(UnixMs),
     Backstage(UnixMs),
     OnAir(UnixMs),
@@ -38,9 +39,9 @@ enum State {
 }
 
 impl Ages {
-    /// Returns the time with which to compare the time stamps in `view`. Must also be called whenever a room
-    /// changes, because the clock of a state starts at the first call. `now` is monotonic. `grace` is the
-    /// time from the stop of a room to its `discardAt`.
+    /// Returns the clock of the room, with which the time stamps in `view` are to be compared. Must also be
+    /// called whenever a room changes, because the clock of a state starts at the first call. `now` is
+    /// monotonic. `grace` is the time from the stop of a room to its `discardAt`.
     pub fn clock(&mut self, room: &RoomId, view: &RoomView, now: Duration, grace: Duration) -> UnixMs {
         let Some(state) = State::of(view) else {
             self.seen.remove(room);

@@ -1,8 +1,9 @@
-//! API keys that the store holds: id, name, digest of the secret, scopes, validity and quotas. Pure.
+//! API keys that the store holds: id, name, digest of the secret, scopes, validity and quotas. This module is
+//! pure.
 //!
 //! The text of a key is `stentor_{id}_{secret}`: an id of 12 characters, by which the key is found, and a
-//! secret of 256 random bits in hex. The store holds only the SHA-256 of the text. A slow hash, as for
-//! passwords, would add nothing: nobody can try 2^256 secrets.
+//! secret of 256 random bits in hex. The store holds only the SHA-256 of the text. A slow hash, as used for
+//! passwords, is not needed, because an attacker cannot try 2^256 secrets.
 //!
 //! Owns: the rules for keys. Never compares secrets, and never generates random values.
 
@@ -16,7 +17,7 @@ use super::ids::{InvalidName, UnixMs};
 use super::quotas::Quotas;
 use super::text::{self, bounded, text_values};
 
-/// Maximum number of keys in the store, revoked ones included. Bounds their cost on every node.
+/// Maximum number of keys in the store, revoked ones included. This bounds the memory for them on every node.
 pub const MAX_KEYS: usize = 1000;
 const PREFIX: &str = "stentor_";
 
@@ -50,7 +51,7 @@ pub enum KeyScope {
     Read,
 }
 
-/// `/apikeys/{id}`: an API key.
+/// Value of the store key `/apikeys/{id}`: one API key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKey {
@@ -87,7 +88,8 @@ pub enum KeyLookup {
 /// Sender of a request, after authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// A key of the configuration, or anybody in `auth.mode: open`: all scopes, no quotas.
+    /// Sender with a key of the configuration, or any sender if `auth.mode` is `open`. Has all scopes and no
+    /// quotas.
     Administrator,
     Key(ApiKeyId, Arc<ApiKey>),
 }
@@ -97,7 +99,7 @@ pub enum Caller {
 #[error("the API key lacks the scope {}: use a key that has it", .0.as_str())]
 pub struct ScopeMissing(pub KeyScope);
 
-/// Error: the store holds [`MAX_KEYS`] keys, and none of them is revoked.
+/// Error: the store holds [`MAX_KEYS`] keys, and no revoked one that could be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there are {MAX_KEYS} API keys, the most that are kept: revoke some")]
 pub struct TooManyKeys;
@@ -166,7 +168,7 @@ impl ApiKey {
 }
 
 impl Caller {
-    /// Returns the id of the caller's key, if the store holds it.
+    /// Returns the id of the caller's key; `None` if the key is not in the store.
     pub fn key(&self) -> Option<&ApiKeyId> {
         match self {
             Self::Administrator => None,
@@ -177,7 +179,7 @@ impl Caller {
     /// Checks that the caller has the scope.
     ///
     /// # Errors
-    /// The caller's key lacks it.
+    /// The caller's key lacks the scope.
     pub fn require(&self, scope: KeyScope) -> Result<(), ScopeMissing> {
         match self {
             Self::Key(_, key) if !key.scopes.contains(&scope) => Err(ScopeMissing(scope)),
@@ -185,7 +187,8 @@ impl Caller {
         }
     }
 
-    /// Checks that the caller may create a key with these scopes: nobody gives more rights than they have.
+    /// Checks that the caller may create a key with these scopes: a caller can give only scopes that it has
+    /// itself.
     ///
     /// # Errors
     /// The first scope that the caller's key lacks.
@@ -194,8 +197,8 @@ impl Caller {
     }
 }
 
-/// Decides if another key may be created. If the store is full, returns the key to delete in exchange: the
-/// one that was revoked first.
+/// Decides whether another key may be created. If the store is full, returns the key that must be deleted
+/// first: of the revoked keys, the one that was revoked earliest.
 ///
 /// # Errors
 /// The store is full and no key is revoked.

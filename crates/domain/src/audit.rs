@@ -1,7 +1,8 @@
 //! Audit log of the operators: each action with its author, its time and its outcome.
 //!
-//! An entry is written before the action, so no action lacks one, and its outcome is written afterwards. If
-//! the outcome stays `begun`, the node ended during the action, or the store did not answer after it.
+//! An entry is written before the action, so every action has an entry. The outcome is added after the
+//! action. If the outcome stays `begun`, the node stopped during the action, or the store did not answer
+//! after the action.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +36,7 @@ pub struct Operator {
     /// Id of the API key; `None` if the key is not in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ApiKeyId>,
-    /// Name of the API key. Without a key in the store: description of how the operator was authorised.
+    /// Name of the API key. If the key is not in the store: description of how the operator was authorised.
     pub name: String,
 }
 
@@ -52,7 +53,7 @@ pub enum AuditOutcome {
     },
 }
 
-/// `/audit/{time}-{random}`: entry of one action.
+/// Value of the store key `/audit/{time}-{random}`: the entry of one action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     pub at: UnixMs,

@@ -1,12 +1,13 @@
 //! Rules for the certificate of the listening sockets: when changed files are read again, and when its expiry
-//! is near. Pure: file states and times are arguments.
+//! is near. This module is pure: file states and times are arguments.
 
 use std::time::{Duration, SystemTime};
 
 /// Period before the expiry of a certificate in which the node warns.
 pub const NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// State of watched files. `S`: stamp that differs whenever the files may have changed.
+/// State of watched files. `S` is the type of a stamp, a value that differs whenever the files may have
+/// changed.
 #[derive(Debug)]
 pub struct WatchedFiles<S> {
     read: S,
@@ -19,9 +20,9 @@ impl<S: PartialEq + Clone> WatchedFiles<S> {
         Self { seen: stamp.clone(), read: stamp }
     }
 
-    /// Returns true if the files must be read: they have changed since they were read, but not since the
-    /// previous call. A certificate and its key are replaced one after the other, so the first difference is
-    /// not enough. Each state is reported only once, even if the files cannot be read.
+    /// Returns true if the files must be read: they have changed since they were last read, but not since the
+    /// previous call. The second condition is needed because a certificate and its key are replaced one after
+    /// the other. Returns true only once for each state of the files, even if they cannot be read.
     pub fn must_read(&mut self, stamp: S) -> bool {
         let settled = self.seen == stamp;
         self.seen = stamp;

@@ -18,8 +18,8 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
-/// Returns the Gregorian date (year, month, day) that is `days` after 1970-01-01. Internally, a year begins
-/// on 1 March, so that a leap day is its last day; 400 years have 146,097 days.
+/// Returns the Gregorian date (year, month, day) that is `days` after 1970-01-01. In the calculation, a year
+/// begins on 1 March, so that a leap day is the last day of its year. 400 years have 146,097 days.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);

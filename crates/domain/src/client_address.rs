@@ -1,4 +1,4 @@
-//! Address of a client behind proxies, and the key under which limits count an address. Pure.
+//! Address of a client behind proxies, and the key under which limits count an address. This module is pure.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Clips: parts of a recording. Pure.
+//! Clips: parts of a recording. This module is pure.
 //!
 //! A position in a recording is the time since the start of the recording, including gaps.
 
@@ -103,8 +103,9 @@ pub fn positions<'a>(segments: impl IntoIterator<Item = &'a JournalEntry>) -> (V
     (starts, end)
 }
 
-/// Returns the position in the recording that a moment has. A moment before the recording has the position of
-/// its start; a moment after the recording, the position of its end.
+/// Returns the position of a wall-clock time in the recording. `moment_ms`: milliseconds since the Unix
+/// epoch. A time before the recording has the position of the start, and a time after the recording has the
+/// position of the end.
 pub fn position_of(segments: &[&JournalEntry], moment_ms: u64) -> Duration {
     let (starts, end) = positions(segments.iter().copied());
     let later = segments.partition_point(|entry| entry.started_at.0 <= moment_ms);

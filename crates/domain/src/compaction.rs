@@ -1,8 +1,8 @@
 //! Compaction of the store: decides how much of its history is kept.
 //!
-//! etcd keeps every earlier value until it is told to compact: heartbeats, listener counts and rooms would
-//! fill its database in weeks. Only watches read history. A watch that is further behind than [`KEPT`] must
-//! list all keys again.
+//! etcd stores every earlier value until its history is compacted. Without compaction, heartbeats, listener
+//! counts and rooms would fill its database in weeks. Only watches read history. A watch that is further
+//! behind than [`KEPT`] must list all keys again.
 
 use std::collections::VecDeque;
 use std::time::Duration;

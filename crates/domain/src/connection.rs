@@ -85,8 +85,8 @@ pub enum AcquireDecision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
     Ours,
-    /// The lock is free, and nobody else has had it since: the store lost the lock record. The holder keeps
-    /// the lock.
+    /// The store lost the lock record, and no other connection has had the lock since. The holder keeps the
+    /// lock.
     Restored,
     Lost,
 }
@@ -135,8 +135,8 @@ impl Default for Lifetimes {
 }
 
 impl Lifetimes {
-    /// Returns how long a mark outlives the last renewal of its lock: longer than any late request takes to
-    /// arrive.
+    /// Returns how long a mark outlives the last renewal of its lock. This is longer than any request can be
+    /// delayed.
     pub fn mark(&self) -> Duration {
         self.lock * 10
     }
@@ -159,7 +159,7 @@ impl AcquireDecision {
         }
     }
 
-    /// Returns true if another connection loses the lock. That connection must be told.
+    /// Returns true if another connection loses the lock. That connection must be notified.
     pub fn replaces(self) -> bool {
         matches!(self, Self::SameClient | Self::DeadGateway | Self::ByPolicy)
     }
@@ -172,7 +172,7 @@ impl FencingToken {
         Self(mark.map_or(0, |mark| mark.0 + 1).max(clock_us))
     }
 
-    /// Returns the mark that a release leaves behind. It prevents a late renewal of this token from taking
+    /// Returns the mark that remains after a release. It prevents a late renewal under this token from taking
     /// the lock again.
     pub fn over(self) -> Self {
         Self(self.0 + 1)

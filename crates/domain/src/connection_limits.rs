@@ -1,5 +1,5 @@
-//! Limits and liveness of one client connection, and whether the client has left. Pure: the time is an
-//! argument.
+//! Limits and liveness of one client connection, and whether the client has left. This module is pure: the
+//! time is an argument.
 //!
 //! Owns the token buckets, the count of pending calls, the times of the next ping and of the liveness
 //! timeout, and the idle time. Never sends.
@@ -109,7 +109,7 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Checks an admitted call that is about to begin. It counts as pending until
+    /// Checks an admitted call that is about to begin. The call counts as pending until
     /// [`answered`](Self::answered).
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl ConnectionLimiter {
     }
 
     /// Returns true if `leave` was called and no `join` after it. The flag is set before the call is carried
-    /// out, because a client that leaves and closes may not wait for the response.
+    /// out, because a client that calls `leave` and closes the connection may not wait for the response.
     pub fn left(&self) -> bool {
         self.left
     }

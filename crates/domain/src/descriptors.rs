@@ -1,4 +1,5 @@
-//! Division of the process's file descriptors between the listening sockets and everything else. Pure.
+//! Division of the process's file descriptors between the listening sockets and everything else. This module
+//! is pure.
 
 /// Descriptor limit below which the node logs a warning at start.
 pub const RECOMMENDED: u64 = 65_536;

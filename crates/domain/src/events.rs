@@ -57,7 +57,7 @@ pub enum EventType {
     AnchorJoined,
     /// An anchor has left the room, which is still open.
     AnchorLeft,
-    /// More listeners than before listen to the broadcast.
+    /// The broadcast has more listeners than any earlier event of the broadcast reported.
     ListenerPeak,
     /// A user, anchor or listener, was banned from the room.
     UserBanned,
@@ -87,15 +87,15 @@ pub struct NewEvent {
 /// Value of an event's key in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
-    /// Text, because a newer node may write types that this one does not know.
+    /// Text, because a newer node may write types that this node does not know.
     #[serde(rename = "type")]
     pub kind: String,
     pub time: UnixMs,
     pub data: Value,
 }
 
-/// Id of an event: `evt_`, 32 hexadecimal digits, and one digit that orders the events of a transaction. The
-/// same in every delivery of the event.
+/// Id of an event: `evt_`, 32 hexadecimal digits, and one digit that orders the events of a transaction.
+/// Every delivery of an event has the same id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(String);
 
@@ -304,7 +304,8 @@ pub fn recording_ready(id: &RecordingId, recording: &Recording) -> NewEvent {
     NewEvent { kind: EventType::RecordingReady, data }
 }
 
-/// Returns the events of anchors who left, then of those who joined, then that of the listeners.
+/// Returns the events of the anchors who left, then of the anchors who joined, then of the number of
+/// listeners.
 fn of_anchors(
     view: &RoomView,
     now_reported: &ReportedAnchors,
@@ -345,8 +346,8 @@ fn of_lock(view: &RoomView, meta: &Meta) -> Option<NewEvent> {
     Some(NewEvent { kind, data: json!({}) })
 }
 
-/// Returns the event of a change of the schedule. The caller excludes the start itself, which also removes
-/// the start time.
+/// Returns the event of a change of the schedule. Must not be called for the start of a room, which also
+/// removes the start time.
 fn of_schedule(view: &RoomView, meta: &Meta, now: UnixMs) -> Option<NewEvent> {
     let event = |kind, data| Some(NewEvent { kind, data });
     match (view.starts_at(), meta.profile.starts_at) {
@@ -385,7 +386,7 @@ fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&Us
     vec![NewEvent { kind, data }]
 }
 
-/// Returns true if an invitation replaces the role of a listener.
+/// Returns true if an invitation of a user who was made a listener lets this user speak again.
 fn returns_to_stage(before: &User, user: &User) -> bool {
     before.assigned == Some(RoomRole::Listener) && user.assigned.is_none()
 }

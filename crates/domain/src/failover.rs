@@ -7,9 +7,10 @@
 //!     └─── back within grace ───┘   many at once: only when the store has been steady for `settle`
 //! ```
 //!
-//! Only the lost module is replaced; the room keeps its other module, under the new epoch. Rooms also leave a
-//! module with the cordon label `unready`, `draining` or `drained`, and a module that is present and
-//! unhealthy. A room also leaves a mixer that gave it up.
+//! Only the lost module is replaced. The room keeps its other module, under the new epoch. Rooms also leave a
+//! module with the cordon label `unready`, `draining` or `drained`, and a module that is present but
+//! unhealthy. A room also leaves a mixer that gave the room up, because FFmpeg crashed repeatedly or no audio
+//! arrived.
 //!
 //! After an outage of the store itself, every heartbeat may be missing although every module works. Therefore
 //! an absence counts only while this node follows the store and the store has been steady for a while. If a
@@ -157,7 +158,7 @@ impl FailoverPolicy {
     }
 
     /// Plans the moves from the newest views. `steady_since`: time since which this node has followed the
-    /// store and received an answer to every request, without a break; `None` while it does not.
+    /// store and received an answer to every request, without a break; `None` while it cannot.
     pub fn plan_moves(
         &mut self,
         rooms: &Rooms,
@@ -263,7 +264,8 @@ impl FailoverPolicy {
         verdict
     }
 
-    /// Returns the modules that the room leaves now, and counts in `waiting` those that it leaves later.
+    /// Returns the modules that the room leaves now, and counts the modules that it leaves later in
+    /// `waiting`.
     fn departures(
         &self,
         view: &RoomView,
@@ -288,8 +290,8 @@ impl FailoverPolicy {
         due
     }
 
-    /// Returns true if the mixer gave the room up and may itself be at fault. It is not at fault if nothing
-    /// arrives because the Janus is lost.
+    /// Returns true if the mixer gave the room up and may itself be at fault. The mixer is not at fault if
+    /// nothing arrives because the Janus is lost.
     fn blames_mixer(&self, view: &RoomView, live: &LiveMeta) -> bool {
         let janus = (ModuleKind::Janus, live.janus_id.clone());
         let lost = self.absent.contains_key(&janus) || self.unhealthy.contains_key(&janus);
@@ -361,7 +363,7 @@ struct PlacementRound<'a> {
 
 impl PlacementRound<'_> {
     /// Returns the new placement, the evictions from `due` for which another module takes the room, and the
-    /// reasons why it must stay on the other modules.
+    /// reasons why the room must stay on the other modules.
     fn place(
         &mut self,
         room: &RoomId,

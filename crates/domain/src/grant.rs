@@ -1,4 +1,5 @@
-//! Validity of a verified token beyond its signature: its expiry and the room that it is for. Pure.
+//! Validity of a verified token beyond its signature: its expiry and the room that it is for. This module is
+//! pure.
 //!
 //! A room id can be used again after a delete. A token is bound to the room that existed when it was issued.
 //! Every token that Stentor issues carries the claim `roomCreatedAt`; if an application's token lacks it,
@@ -35,7 +36,7 @@ impl Grant {
         }
     }
 
-    /// Returns true if the token is for the room of this view. False if there is none.
+    /// Returns true if the token is for the room of this view, and false if the view has no room.
     pub fn is_for_room(&self, room: &RoomView) -> bool {
         room.meta.as_ref().is_some_and(|meta| self.is_for(meta))
     }

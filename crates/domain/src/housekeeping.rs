@@ -57,8 +57,9 @@ pub struct HousekeepingPolicy {
     odd_since: BTreeMap<RoomId, Duration>,
     /// For each room on air without anchors: time of the round that first found it empty.
     empty_since: BTreeMap<RoomId, Duration>,
-    /// For each kicked user and the revision of the user's record: time of the round that first saw it. The
-    /// kick is timed from then, not by wall clocks: a wrong clock could end it before all nodes have seen it.
+    /// For each kicked user and the revision of the user's record: time of the round that first saw the kick.
+    /// The duration of the kick is measured from that time and not by wall clocks, because a wrong clock
+    /// could end the kick before all nodes have seen it.
     kicked_since: BTreeMap<(RoomId, UserId, i64), Duration>,
     /// Time at which the next room will be due, as of the last round.
     next_due: Option<Duration>,
@@ -99,8 +100,8 @@ impl HousekeepingPolicy {
     }
 
     /// Returns the tasks of one round. `ages`: the clocks of this node, which also ran before it became the
-    /// leader. `anchors`: number of anchors in each room that [`counts_anchors`] selects; without the rooms
-    /// for which presence did not answer. `now` is monotonic.
+    /// leader. `anchors`: number of anchors in each room that [`counts_anchors`] selects. Rooms for which
+    /// presence did not answer are missing. `now` is monotonic.
     pub fn round(
         &mut self,
         rooms: &Rooms,

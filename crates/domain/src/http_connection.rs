@@ -1,12 +1,12 @@
-//! Deadlines by which the client of one HTTP connection must send a request and read the response. Pure: the
-//! time is an argument.
+//! Deadlines by which the client of one HTTP connection must send a request and read the response. This
+//! module is pure: the time is an argument.
 //!
 //! ```text
 //! Waiting ── request head complete ──▶ Serving ── response body dropped ──▶ Waiting
 //! ```
-//! In addition, a transfer has a minimum rate while the server waits for the client: the response while the
-//! socket accepts no more bytes, and the request body while the handler waits for it. An endless response has
-//! no minimum rate: its client is too slow only if it reads nothing for `GRACE`.
+//! In addition, a transfer has a minimum rate while the server waits for the client. This applies to the
+//! response while the socket accepts no more bytes, and to the request body while the handler waits for it.
+//! An endless response has no minimum rate: its client is too slow only if it reads nothing for `GRACE`.
 
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 
-/// Characters of a user id that are percent-encoded, because other formats give them a meaning.
+/// Characters of a user id that are percent-encoded, because other formats give them a special meaning.
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
 /// Error for a value that is not a valid name. The text states the rule.
@@ -51,7 +51,7 @@ pub struct Pin(String);
 #[serde(transparent)]
 pub struct Nonce(pub String);
 
-/// Counter of the assignments of a room on air; state with a lower epoch is superseded.
+/// Counter of the assignments of a room to a Janus and a mixer. State with a lower epoch is superseded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);

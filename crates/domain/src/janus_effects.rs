@@ -113,7 +113,7 @@ pub enum Outcome {
         janus_room_id: u32,
         users: BTreeMap<UserId, i64>,
     },
-    /// Everybody was muted, as the order with this revision asked.
+    /// Everybody was muted, as the order with this revision requested.
     MutedAll {
         key_revision: i64,
     },

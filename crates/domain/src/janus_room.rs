@@ -13,8 +13,8 @@
 //! - A write of our key is conditional on the livemeta from which it was decided, so a superseded owner
 //!   cannot overwrite its successor.
 //! - After an effect with an unknown outcome, the rooms in Janus are looked up before the next attempt.
-//! - While Janus may still carry out an unanswered create, it is repeated only with the same number, and the
-//!   room's key is not deleted. No second room is therefore left behind.
+//! - While Janus may still carry out an unanswered create, the create is repeated only with the same number,
+//!   and the room's key is not deleted. Therefore no second room is left behind.
 //! - A Janus room that carries our ownership tag and is not wanted is destroyed, whichever process left it.
 //!
 //! Exception to the last invariant: a room whose secret is not ours (`hls.secret` was changed) cannot be

@@ -1,5 +1,5 @@
 //! Range of content keys that may be given out: those of the media that can be fetched now, and the next one.
-//! Pure.
+//! This module is pure.
 //!
 //! The range is read from the newest playlist, because key indexes follow the configuration of the mixer that
 //! wrote it. After a segment leaves the playlist, it stays available for the duration of the playlist (RFC
@@ -19,8 +19,8 @@ impl KeyWindow {
     }
 
     /// Reads the range from a playlist; `None` if it has no key. `rotation`: number of segments per key in
-    /// this node's configuration. If the playlist was written with another value, a key is not given out once
-    /// its segments have left the playlist.
+    /// this node's configuration. If the playlist was written with another value, a key is no longer given
+    /// out as soon as its segments have left the playlist.
     pub fn of(playlist: &str, rotation: u64) -> Option<Self> {
         let mut sequence: u64 = 0;
         let mut segments: u64 = 0;

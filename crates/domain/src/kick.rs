@@ -1,10 +1,10 @@
 //! Moderation in the Janus room: removal of users who are not allowed to speak but are possibly still in that
 //! room, and muting of everybody.
 //!
-//! The gateway that serves an anchor ends their session itself. A gateway that has died cannot, and Janus
-//! would keep the anchor in the mix until its timeout. Therefore the node that has the Janus room removes the
-//! user as well. It does so twice, because a join that was under way when the user was removed may be carried
-//! out after the first time.
+//! The gateway that serves an anchor ends their session itself. A gateway that has died cannot end the
+//! session, and Janus would keep the anchor in the mix until its timeout. Therefore the node that has the
+//! Janus room removes the user as well. It removes the user twice, because a join that was in progress at the
+//! first removal may be carried out after it.
 //!
 //! Owns the record of the removals, the times of the second checks, and the last order to mute. A failure
 //! never blocks other work on the room.
@@ -45,7 +45,8 @@ impl ModerationTracker {
         *self = Self { muted: self.muted, ..Self::default() };
     }
 
-    /// Plans moderation if the room would otherwise only wait: it has the lowest priority of all effects.
+    /// Plans moderation if the room would otherwise only wait: moderation has the lowest priority of all
+    /// effects.
     pub fn or_wait(
         &self,
         reason: Reason,

@@ -120,7 +120,8 @@ impl Leadership {
             me,
             incarnation,
             ttl,
-            // Well below the TTL of the lease, so that a short outage does not cost the lease.
+            // The delays are well below the TTL of the lease, so that the lease survives a short outage of
+            // the store.
             backoff: Backoff { first: Duration::from_millis(100), max: STORE_ASKED_WITHIN.min(ttl / 8) },
             lease: None,
             known: KnownLeader::Nothing,

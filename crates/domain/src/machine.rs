@@ -23,7 +23,8 @@ pub struct CpuTimes {
     /// All processors, idle time included.
     pub total: u64,
     pub busy: u64,
-    /// Part of `busy` used by the Janus and FFmpeg processes of this node. Falls when a process ends.
+    /// Part of `busy` used by the Janus and FFmpeg processes of this node. Decreases when such a process
+    /// ends.
     pub media: u64,
 }
 
@@ -69,7 +70,7 @@ impl LoadMeter {
 
 impl MachineLoad {
     /// Returns true if the machine should take no further room: its processors are busy, and rooms use a
-    /// large part of them. Other programs alone do not make it full.
+    /// large part of them. A machine that is busy only with other programs is not full.
     pub fn is_full(self) -> bool {
         self.busy_percent >= BUSY_PERCENT && self.media_percent >= ROOMS_PERCENT
     }

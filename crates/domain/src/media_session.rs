@@ -6,9 +6,9 @@
 //!     │ refused
 //!     └──────▶ Ended ◀── left, removed, media over, room closed or moved, session lost, grace over (any)
 //! ```
-//! Two connections come and go independently of that state. The client's connection (`Client`) may be lost
-//! for up to the grace time while media continues. When the connection to Janus (`Link`) is lost, the session
-//! is claimed again.
+//! Two connections can be lost and restored in each of these states. The client's connection (`Client`) may
+//! be lost for up to the grace time while media continues. When the connection to Janus (`Link`) is lost, the
+//! session is claimed again.
 //!
 //! Invariant: a session whose client is away is not kept alive, so Janus ends it after the grace time unless
 //! another gateway claims it. This machine must forget a session that another gateway may have claimed, and
@@ -298,7 +298,7 @@ impl MediaSession {
     pub fn client_left(&mut self, now: Duration) {
         if self.client == Client::Here {
             self.client = Client::Away { since: now };
-            // Send one more keep-alive, so that the grace time starts now and not at the previous one.
+            // Send one more keep-alive, so that the grace time starts now and not at the previous keep-alive.
             self.keep_due = Some(now);
         }
     }
@@ -371,7 +371,7 @@ impl MediaSession {
         }
     }
 
-    /// Ends the session. The first reason is kept.
+    /// Ends the session. Only the first call sets the reason.
     pub fn end(&mut self, end: End) {
         if !matches!(self.state, State::Ended(_)) {
             self.state = State::Ended(end);

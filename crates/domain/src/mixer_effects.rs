@@ -7,7 +7,8 @@ use super::view::StoredValue;
 
 /// Number of media sequence numbers reserved at once: about half an hour of two-second segments.
 pub const SEQUENCE_BLOCK: u64 = 1024;
-/// Number of discontinuity numbers reserved with them. Each gap that is too long to be filled uses one.
+/// Number of discontinuity numbers reserved together with the media sequence numbers. Each gap that is too
+/// long to be filled uses one.
 pub const DISCONTINUITY_BLOCK: u64 = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl Reservation {
 /// Reason for FFmpeg's exit, as far as it affects the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Another process holds the port; the pool has set the port aside.
+    /// Another process holds the port, and the pool has quarantined the port.
     BindFailed,
     /// No RTP arrived, so FFmpeg gave up.
     Starved,

@@ -289,7 +289,8 @@ impl MixerRoom {
         }
         match ended {
             Process::Idle => {}
-            // The source causes starvation: FFmpeg restarts after a backoff. This is no crash.
+            // Starvation is caused by the RTP source, so it does not count as a crash. FFmpeg restarts after
+            // a backoff.
             Process::Ending { why: STARVED } => self.starve(now, random),
             Process::Ending { why: GARBLED } => self.retry.failed(GARBLED, now, &backoff, random),
             Process::Running(r) if exit == Exit::Starved && r.feed.is_some() => self.starve(now, random),
@@ -382,8 +383,9 @@ impl MixerRoom {
         Plan::Wait { reason: reason.into(), until: Some(due) }
     }
 
-    /// Returns how long a process may run without a fragment. A start is slow on a busy machine, and killing
-    /// it makes the machine busier, so each failed start extends the limit of the next one.
+    /// Returns how long a process may run without a fragment. A start is slow on a busy machine, and to kill
+    /// the process and start another makes the machine busier. Therefore each failed start extends the limit
+    /// of the next one.
     fn patience(&self, r: &RunningProcess) -> Duration {
         let starts = if r.last_fragment.is_none() { 1 + self.retry.attempt() } else { 1 };
         self.policy.watchdog * starts.min(MOST_PATIENCE)

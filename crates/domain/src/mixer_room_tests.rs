@@ -67,8 +67,8 @@ fn new_epoch_resets_crash_budget() {
     assert!(!claims_to_have_given_up(&room, &view, now), "its budget is fresh");
 }
 
-/// A mixer that gets the room back before it saw the loss must not continue its own numbers: they are below
-/// those already published.
+/// A mixer may lose the room and get it back before it has seen the loss. It must not continue its own
+/// numbers, because they are below those that the other mixer has published.
 #[test]
 fn returned_room_continues_above_other_mixer() {
     let (mut room, mut view, at) = publishing();
@@ -113,7 +113,8 @@ fn late_write_answer_restores_no_numbers() {
     assert_eq!(effects, ["kill", "end the stream", "free the port", "take a port", "spawn", "open at 3072"]);
 }
 
-/// A room deleted and recreated elsewhere, unseen by this mixer, may have reserved exactly the same numbers.
+/// A room may be deleted and recreated on another mixer without this mixer seeing it. The other mixer may
+/// then have reserved exactly the same numbers.
 #[test]
 fn equal_numbers_of_others_are_refused() {
     let (mut room, mut view, at) = publishing();

@@ -15,7 +15,7 @@ use super::roles::RoomRole;
 use super::signalling::DisplayName;
 use super::timeline::{Junction, MediaEnd, Timeline};
 
-/// `/rooms/{id}/meta`: the room as created through the API. Outlives every broadcast.
+/// Value of the key `/rooms/{id}/meta`: the room as created through the API. Outlives every broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Meta {
@@ -23,12 +23,14 @@ pub struct Meta {
     pub max_anchors: u8,
     pub hls_path: String,
     pub created_at: UnixMs,
-    /// Set in the same transaction as livemeta `removing`. Distinguishes a delete from a stop.
+    /// Time of the delete request. Set in the same transaction in which livemeta gets the status `removing`.
+    /// Distinguishes a delete from a stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
     /// Epoch of the newest assignment of this room, kept so that epochs rise across stop and start. A new
     /// room begins with the store's revision, which no earlier room with the same id can have reached. Its
-    /// first start raises this to the revision at which the create was committed, if that is higher.
+    /// first start raises this epoch to the revision at which the create was committed, if that revision is
+    /// higher.
     #[serde(default)]
     pub last_epoch: Epoch,
     /// Time of the last start of a broadcast. `None`: never started; such a room is deleted after a while.
@@ -87,7 +89,8 @@ pub enum LiveStatus {
     Removing,
 }
 
-/// `/rooms/{id}/livemeta`: desired state of a room on air or backstage, and its Janus and mixer.
+/// Value of the key `/rooms/{id}/livemeta`: desired state of a room on air or backstage, and its Janus and
+/// mixer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveMeta {
@@ -122,7 +125,8 @@ pub enum JanusStatus {
     NotForwarding,
 }
 
-/// `/rooms/{id}/janus`: state of the room in Janus, written by the node whose Janus it is assigned to.
+/// Value of the key `/rooms/{id}/janus`: state of the room in Janus, written by the node whose Janus it is
+/// assigned to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JanusState {
@@ -146,8 +150,8 @@ pub struct ForwarderState {
     pub target: MediaAddr,
 }
 
-/// `/rooms/{id}/mixer`: address where the owning mixer node receives RTP. Written as soon as the port is
-/// taken.
+/// Value of the key `/rooms/{id}/mixer`: address where the owning mixer node receives RTP. Written as soon as
+/// the port is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MixerState {
@@ -176,7 +180,8 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// `/rooms/{id}/sequence`: only the mixer that wrote these numbers can have published them or higher ones.
+/// Value of the key `/rooms/{id}/sequence`: the first numbers that are not reserved. If these or higher
+/// numbers were published, only the mixer that wrote this value can have published them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SequenceState {
@@ -187,7 +192,8 @@ pub struct SequenceState {
     /// from these numbers.
     #[serde(default)]
     pub epoch: Epoch,
-    /// End of the media published below these numbers. Set only if a mixer gave the numbers back.
+    /// End of the media that was published with the numbers below these. Set only if a mixer gave the numbers
+    /// back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_end: Option<MediaEnd>,
 }
@@ -226,7 +232,7 @@ pub enum UserRole {
     Anchor,
 }
 
-/// `/rooms/{id}/users/{userId}`: a user invited to the room, or banned from it.
+/// Value of the key `/rooms/{id}/users/{userId}`: a user who was invited to the room or banned from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
@@ -282,7 +288,7 @@ pub enum Health {
     Unhealthy,
 }
 
-/// `/{januses|mixers}/{id}/heartbeat`, under a lease: state of a running module.
+/// Value of the key `/{januses|mixers}/{id}/heartbeat`, which is bound to a lease: state of a running module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
@@ -322,7 +328,8 @@ pub struct RtpRange {
     pub last: u16,
 }
 
-/// `/mixers/{id}/listeners`, under the heartbeat's lease: number of listeners of each room that has any.
+/// Value of the key `/mixers/{id}/listeners`, which is bound to the heartbeat's lease: number of listeners of
+/// each room that has any.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ListenerCounts(pub BTreeMap<RoomId, usize>);
@@ -351,7 +358,7 @@ impl MarkLabel {
     }
 }
 
-/// `/{januses|mixers}/{id}/mark`: cordon label set on a module by an operator.
+/// Value of the key `/{januses|mixers}/{id}/mark`: cordon label that an operator has set on a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub label: MarkLabel,
@@ -361,7 +368,7 @@ pub struct Mark {
     pub lease: Option<i64>,
 }
 
-/// `/leaders/rooms`, under the leader's lease.
+/// Value of the key `/leaders/rooms`, which is bound to the leader's lease: the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Leader {

@@ -12,7 +12,7 @@ use super::ids::{Nonce, UnixMs, UserId};
 use super::room::{Admission, RoomWrite};
 use super::view::{RoomView, StoredValue};
 
-/// `/rooms/{id}/mute`: order to mute everybody. It has no effect on a later broadcast.
+/// Value of the key `/rooms/{id}/mute`: order to mute everybody. It has no effect on a later broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MuteOrder {
@@ -24,7 +24,7 @@ pub struct MuteOrder {
     pub by: Option<UserId>,
 }
 
-/// Reason why nobody can be muted.
+/// Reason why an order to mute everybody is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MuteDenied {
     #[error("there is no such room")]

@@ -66,7 +66,7 @@ impl Participants {
     }
 
     /// Applies a change and returns its effect for the user. Two participants with one name are an old
-    /// session and its successor: the user is talking while either is.
+    /// session and its successor: the user is talking while either of them is.
     fn changed(
         &mut self,
         name: Arc<str>,

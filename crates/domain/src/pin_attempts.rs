@@ -1,5 +1,5 @@
-//! Limit on wrong pins per minute for each user and address, so that guessing is futile. Pure: the time is an
-//! argument.
+//! Limit on wrong pins per minute for each user and address, so that pins cannot be guessed. This module is
+//! pure: the time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

@@ -18,8 +18,8 @@ use super::relay_room::Position;
 use super::restart::Backoff;
 use super::timeline::frames_last;
 
-/// Duration of the audio that a new listener receives immediately. With it, players start without a wait, and
-/// they stay that far behind live.
+/// Duration of the audio that a new listener receives immediately. With this audio, players start
+/// immediately, and they stay this long behind the live audio.
 pub const BURST: Duration = Duration::from_secs(1);
 /// Time without a part after which silence is sent. The packager fills shorter gaps itself.
 pub const HOLE: Duration = Duration::from_secs(1);
@@ -56,8 +56,8 @@ pub struct PlainRoom {
     /// Time up to which audio or silence was sent.
     covered: Option<Duration>,
     filling: bool,
-    /// Excess of the audio sent after holes over the length of the holes, in nanoseconds: less than one part;
-    /// negative if too little was sent.
+    /// Difference, in nanoseconds, between the audio that was sent to fill holes and the duration of the
+    /// holes. Positive if too much was sent, but less than one part; negative if too little was sent.
     surplus: i64,
     ended: bool,
     retry: Retry,

@@ -102,7 +102,7 @@ pub enum WriteOutcome {
     Written {
         revision: i64,
     },
-    /// The state that the write was decided from has changed; the watch will deliver the new one.
+    /// The state on which the write was based has changed. The watch will deliver the new state.
     Superseded,
     Failed(Failure),
 }

@@ -7,8 +7,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Default UDP ports of WebRTC, inclusive. Below the ephemeral ports of Linux, and disjoint from the ports of
-/// plain RTP and of mixers.
+/// Default UDP ports of WebRTC, inclusive. They are below the ephemeral ports of Linux, and disjoint from the
+/// ports of plain RTP and of mixers.
 pub const WEBRTC_PORTS: (u16, u16) = (20_000, 24_999);
 /// Default UDP ports of plain-RTP participants, inclusive.
 pub const PLAIN_RTP_PORTS: (u16, u16) = (25_000, 26_999);

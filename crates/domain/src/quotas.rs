@@ -1,8 +1,8 @@
-//! Quotas of API keys: how much one key may use. Pure.
+//! Quotas of API keys: how much one key may use. This module is pure.
 //!
-//! A room counts for the key that created it, even if another one starts it or invites its users, until its
-//! removal is complete. A broadcast or backstage counts until its Janus and its mixer have released the room.
-//! A token counts for the key that asked for it.
+//! A room counts for the API key that created it, even if another key starts the room or invites its users.
+//! It counts until its removal is complete. A broadcast or backstage counts until its Janus and its mixer
+//! have released the room. A token counts for the key that requested it.
 //!
 //! Owns: the counts and the limits. Never reads a clock, and never writes.
 
@@ -18,7 +18,7 @@ use super::view::RoomView;
 
 /// Largest value of a quota.
 pub const LARGEST: u32 = 1_000_000;
-/// Time within which a key gets at most `tokensPerMinute` tokens. It begins with the first of them.
+/// Time within which a key gets at most `tokensPerMinute` tokens. It begins with the first of these tokens.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Limits of an API key; absent or null: no limit.
@@ -103,8 +103,8 @@ impl Quotas {
         Ok(next)
     }
 
-    /// Checks that another room may be created. `starts`: the room goes on air, or its backstage opens, at
-    /// once.
+    /// Checks that another room may be created. `starts`: the room goes on air, or its backstage opens,
+    /// immediately.
     ///
     /// # Errors
     /// A quota is used up.

@@ -1,4 +1,5 @@
-//! Recordings of broadcasts: who records, when a recording can be played, and when it is removed. Pure.
+//! Recordings of broadcasts: who records, when a recording can be played, and when it is removed. This module
+//! is pure.
 //!
 //! ```text
 //!  request in the room's keys ──▶ Record ──▶ Close ──▶ (nothing)      duty of each mixer of the room
@@ -35,7 +36,7 @@ pub enum RecordingMode {
     Always,
 }
 
-/// `/rooms/{id}/recording`: request to record one broadcast. It has no effect on later ones.
+/// Value of the key `/rooms/{id}/recording`: request to record one broadcast. It has no effect on later ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordingRequest {
@@ -49,7 +50,7 @@ pub struct RecordingRequest {
     pub stopped_at: Option<UnixMs>,
 }
 
-/// `/recordings/{id}`: a recording. Outlives its room.
+/// Value of the key `/recordings/{id}`: a recording. Outlives its room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recording {
@@ -57,8 +58,8 @@ pub struct Recording {
     pub nonce: Nonce,
     pub room_created_at: UnixMs,
     pub started_at: UnixMs,
-    /// Title of the room when the recording became ready. If the room did not exist any more then: its title
-    /// when the recording began.
+    /// Title of the room when the recording became ready. If the room no longer existed at that time: its
+    /// title when the recording began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Title>,
     /// Anchors and chapters; empty until the event `recording_ready` is written.
@@ -81,7 +82,7 @@ pub struct Recording {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Take {
-    /// Time at which the mixer closed it; `None`: it may still grow.
+    /// Time at which the mixer closed the take; `None`: the take may still grow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<UnixMs>,
     #[serde(default)]
@@ -295,7 +296,7 @@ impl Recording {
         Self { deleted_at: Some(now), ..self }
     }
 
-    /// Returns the state. `view` is the recorded room; a take of a mixer that is not alive delays nothing.
+    /// Returns the state. `view` is the recorded room; the takes of mixers that are not alive are ignored.
     pub fn state(
         &self,
         id: &RecordingId,
@@ -340,7 +341,7 @@ impl Recording {
         ends?.into_iter().max()
     }
 
-    /// Returns true if the recording was kept for longer than `retention`.
+    /// Returns true if the recording has existed for longer than `retention`.
     pub fn has_expired(&self, retention: Duration, now: UnixMs) -> bool {
         let age = |ended: UnixMs| u128::from(now.0.saturating_sub(ended.0));
         self.deleted_at.is_none() && self.ended_at().is_some_and(|ended| age(ended) > retention.as_millis())

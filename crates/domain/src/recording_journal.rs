@@ -1,7 +1,7 @@
-//! Journal of a recording: one line of JSON per segment, in the order of writing. Pure.
+//! Journal of a recording: one line of JSON per segment, in the order of writing. This module is pure.
 //!
-//! A line is written after its segment. A line that a crash left cut off or unreadable is skipped; the lines
-//! after it count. Unknown fields are ignored.
+//! A line is written after its segment. A line that a crash left incomplete or unreadable is skipped, and the
+//! lines after it are still read. Unknown fields are ignored.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,7 +50,8 @@ pub fn parse(text: &[u8]) -> Vec<JournalEntry> {
 }
 
 /// Joins the named takes of a recording into one list of segments, ordered by sequence number. After a
-/// handover, two mixers may have the same segment: the first take in `takes` that has it counts.
+/// handover, two mixers may have the same segment: the segment of the first of these takes in `takes` is
+/// used.
 pub fn join<T: Clone>(takes: impl IntoIterator<Item = (T, Vec<JournalEntry>)>) -> Vec<(T, JournalEntry)> {
     let mut joined: BTreeMap<u64, (T, JournalEntry)> = BTreeMap::new();
     for (name, entries) in takes {

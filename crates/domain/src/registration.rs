@@ -19,7 +19,7 @@ use super::ids::UnixMs;
 /// Time that the store may take beyond the TTL to expire a lease.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// Value of `/nodes/{id}`: the process that holds this id.
+/// Value of the key `/nodes/{id}`: the process that holds this id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRecord {
@@ -53,7 +53,7 @@ pub enum Decision {
     Refuse,
 }
 
-/// Decides what to do about the key. `waited`: how long the same record has been observed. `ttl`: TTL of a
+/// Decides the next step for the key. `waited`: how long the same record has been observed. `ttl`: TTL of a
 /// lease.
 pub fn decide(found: Option<&FoundRecord>, me: &NodeRecord, waited: Duration, ttl: Duration) -> Decision {
     let Some(found) = found else { return Decision::Claim { over: 0 } };

@@ -69,7 +69,7 @@ struct HeldMedia {
 pub struct RelayRoom {
     backoff: Backoff,
     following: Option<Upstream>,
-    /// Upstream to follow once the present one, which hands the room over, produces nothing more.
+    /// Upstream to follow as soon as the present upstream, which hands the room over, produces nothing more.
     successor: Option<Upstream>,
     held: Option<HeldMedia>,
     /// Reason why the upstream that the store names is not followed.
@@ -121,8 +121,8 @@ impl RelayRoom {
             }
         }
         let moved = known.is_some_and(|known| !known.is_same_stream(&seen));
-        // An earlier broadcast has nothing more to offer, whichever mixer produced it, so only the same nonce
-        // counts.
+        // A handover takes place within one broadcast. If the nonces differ, the upstream followed so far
+        // belongs to an earlier broadcast, which has no further parts.
         let handed_over = known.filter(|known| known.nonce == seen.nonce).is_some_and(|known| {
             let handover = view.live.as_ref().and_then(|live| live.handover.as_ref());
             handover.is_some_and(|handover| handover.mixer_id == known.mixer)
@@ -225,8 +225,8 @@ impl RelayRoom {
         self.held = Some(HeldMedia { nonce: of.from.nonce.clone(), next, ended });
         match is_news {
             true => self.retry.succeeded(),
-            // Back off, so that a mixer that answers blocking reloads with nothing new is not asked in a busy
-            // loop.
+            // Back off, so that a mixer that answers blocking reloads with nothing new causes no busy loop of
+            // requests.
             false => self.retry.failed("nothing new", now, &self.backoff, random),
         }
         is_news

@@ -5,8 +5,8 @@
 //! its event. Each event is therefore written once, whichever node dies, and the events of an anchor
 //! alternate between joined and left. After a time without a leader, the next leader reports the differences.
 //!
-//! The key also has the largest number of listeners reported in the broadcast, so that each larger number is
-//! reported once.
+//! The key also contains the largest number of listeners reported in the broadcast, so that each larger
+//! number is reported once.
 //!
 //! The key covers one broadcast, including its backstage. The end of the broadcast ends the presence of all
 //! anchors, without an event for each.
@@ -25,8 +25,8 @@ use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
 use super::view::RoomView;
 
-/// `/rooms/{id}/anchors`: anchors who, according to the events of one broadcast, have joined and not left,
-/// and the largest number of listeners reported in this broadcast.
+/// Value of the key `/rooms/{id}/anchors`: anchors who, according to the events of one broadcast, have joined
+/// and not left, and the largest number of listeners reported in this broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportedAnchors {

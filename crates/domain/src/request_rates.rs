@@ -1,4 +1,4 @@
-//! Limit on the requests of each client address. Pure: the time is an argument.
+//! Limit on the requests of each client address. This module is pure: the time is an argument.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

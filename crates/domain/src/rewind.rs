@@ -1,4 +1,5 @@
-//! Rewind: how far the listeners of a room on air can go back, and the window of segments for it. Pure.
+//! Rewind: how far the listeners of a room on air can go back, and the window of segments for it. This module
+//! is pure.
 //!
 //! ```text
 //!  on the disk   [ expired │ available │        listed        ]

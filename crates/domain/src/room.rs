@@ -247,9 +247,9 @@ pub fn admit_backstage(
     }
 }
 
-/// Returns the meta of a room that starts, with `last_epoch` raised if necessary. A delayed create may have
-/// read a revision that the epochs of an earlier room with the same id have passed since. The revision at
-/// which the create was committed is above all of them.
+/// Returns the meta of a room that starts, with `last_epoch` raised if necessary. A create may be committed
+/// long after it read the revision of the store. Meanwhile the epochs of an earlier room with the same id may
+/// have exceeded that revision. The revision at which the create was committed is above all of them.
 fn landed(meta: &StoredValue<Meta>) -> Meta {
     let landed = Epoch(meta.mod_revision.unsigned_abs());
     Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() }
@@ -296,9 +296,9 @@ fn assigned(
 }
 
 /// Returns the write that moves an open room to `placement` under the next epoch, or `None` if the room is
-/// neither on air nor backstage. The nonce stays, and so do the content keys and the names of the media that
-/// listeners fetch.
-/// `in_good_order`: the outgoing mixer works, and continues until its successor produces.
+/// neither on air nor backstage. The nonce does not change, and therefore neither do the content keys and the
+/// names of the media that listeners fetch. `in_good_order`: the outgoing mixer works, and continues until
+/// its successor produces.
 pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) -> Option<RoomWrite> {
     let (meta, live) = (view.meta.as_ref()?, view.live.as_ref()?);
     let epoch = meta.last_epoch.max(live.epoch).next();

@@ -36,8 +36,8 @@ const FURTHEST: Duration = Duration::from_secs(366 * 86_400);
 const RETRY: Duration = Duration::from_secs(2);
 /// Longest time between two rounds while a room waits: a step of the wall clock is noticed within it.
 const ROUND: Duration = Duration::from_secs(5);
-/// Largest deviation of the wall clock that is followed at once, in milliseconds. The slow corrections by NTP
-/// stay below it.
+/// Largest deviation of the wall clock that is followed immediately, in milliseconds. The slow corrections by
+/// NTP stay below it.
 const DRIFT: i64 = 1_000;
 /// Time for which a step of the wall clock must last before it is followed.
 const LASTING: Duration = Duration::from_secs(30);
@@ -117,12 +117,13 @@ pub fn due(view: &RoomView, now: UnixMs) -> Option<ScheduleStep> {
     match status(view)? {
         RoomStatus::Created | RoomStatus::Backstage if at.is_missed(now) => Some(ScheduleStep::Miss),
         RoomStatus::Created | RoomStatus::Backstage => Some(ScheduleStep::Start),
-        // A start removes the schedule, so the room is being removed, or was changed manually in the store.
+        // A start removes the schedule. Therefore a room with a schedule and any other status is being
+        // removed, or was changed manually in the store.
         _ => None,
     }
 }
 
-/// Decides the removal of a missed schedule. Nothing changes if the room has another one.
+/// Decides the removal of a missed schedule. Nothing changes if the room meanwhile has another schedule.
 pub fn admit_miss(view: &RoomView, now: UnixMs) -> Admission<RoomWrite> {
     let missed = due(view, now) == Some(ScheduleStep::Miss);
     let Some(meta) = view.meta.as_ref().filter(|_| missed) else { return Admission::AlreadyDone };

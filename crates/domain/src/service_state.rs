@@ -19,7 +19,7 @@ pub enum ServiceState {
 }
 
 impl ServiceState {
-    /// Reports the first readiness.
+    /// Reports that the node has become ready for the first time.
     pub fn ready(&mut self) -> Option<String> {
         self.pass(Self::Starting, Self::Ready, "READY=1\nSTATUS=ready")
     }

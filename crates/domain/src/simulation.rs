@@ -106,7 +106,7 @@ proptest! {
     }
 }
 
-/// A retry of the process lane that is over must not hide the pending retry of the store lane.
+/// A retry of the process lane whose time has passed must not hide the pending retry of the store lane.
 #[test]
 fn pending_retry_of_either_lane_counts() {
     use Luck::{Late, Timeout, Works};

@@ -1,4 +1,5 @@
-//! Rules for texts that users and applications choose: display names, messages, descriptions and ids. Pure.
+//! Rules for texts that users and applications choose: display names, messages, descriptions and ids. This
+//! module is pure.
 //!
 //! Display names follow the Nickname profile (RFC 8266 section 2) of the PRECIS FreeformClass (RFC 8264
 //! section 4.3), with one addition: emoji sequences may contain their joiners and variation selectors.
@@ -95,7 +96,7 @@ fn visible_line(chars: impl Iterator<Item = char>) -> Option<String> {
 }
 
 /// Returns true if an opaque id is safe to show and to log: no control, format or other invisible character,
-/// no space other than U+0020, and none at its ends.
+/// no space other than U+0020, and no space at its ends.
 pub fn is_plain_id(text: &str) -> bool {
     let is_plain = |c: char| match c.general_category() {
         GeneralCategory::Control
@@ -108,8 +109,8 @@ pub fn is_plain_id(text: &str) -> bool {
     text == text.trim() && text.chars().all(is_plain)
 }
 
-/// Returns true for a StringOrURI (RFC 7519 section 2): any text, but one with a colon must be a URI (RFC
-/// 3986).
+/// Returns true for a StringOrURI (RFC 7519 section 2): any text, except that a text with a colon must be a
+/// URI (RFC 3986).
 pub fn is_string_or_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return true };
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())

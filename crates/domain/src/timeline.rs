@@ -1,7 +1,7 @@
 //! Timeline of a room's MPEG-TS stream: timestamps and continuity counters, and how a mixer joins it.
 //!
 //! A room has one timeline while its media can be continued: restarts of FFmpeg, handovers and orderly
-//! restarts of a node neither reset nor skip a timestamp. Pure arithmetic.
+//! restarts of a node neither reset nor skip a timestamp. This module contains only arithmetic.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub const FRAME_TICKS: u64 = FRAME_SAMPLES * 90_000 / SAMPLE_RATE;
 const TICKS: u64 = 1 << 33;
 /// Continuity counters have 4 bits (ISO/IEC 13818-1 section 2.4.3.3).
 const COUNTS: u64 = 16;
-/// First timestamp of a new timeline: 1.4 s, like FFmpeg. Leaves room for a clock reference before it.
+/// First timestamp of a new timeline: 1.4 s, like FFmpeg. This leaves time for a clock reference before it.
 const FIRST_PTS: u64 = 126_000;
 
 /// Position on a timeline: the values with which the next part begins.
@@ -79,8 +79,8 @@ impl Timeline {
         }
     }
 
-    /// Returns the program clock reference of the next part: 100 ms before its first frame; a decoder buffers
-    /// that much.
+    /// Returns the program clock reference of the next part: 100 ms before its first frame, which is the time
+    /// for which a decoder buffers the frame.
     pub fn clock_reference(self) -> u64 {
         (self.pts + TICKS - 9_000) % TICKS
     }

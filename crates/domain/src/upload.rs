@@ -1,4 +1,5 @@
-//! Order of the steps that upload a recording to object storage in parts, also after a crash. Pure.
+//! Order of the steps that upload a recording to object storage in parts, also after a crash. This module is
+//! pure.
 //!
 //! ```text
 //!  Begin ─▶ Part 0 ─▶ … ─▶ Part n ─▶ Complete        every step may be repeated
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{ModuleId, RoomId, UnixMs};
 use super::recording::{Recording, RecordingId, RecordingState};
 
-/// Size in bytes of every part except the last one. S3 requires at least 5 MiB for them.
+/// Size in bytes of every part except the last one. S3 requires at least 5 MiB for these parts.
 pub const PART_SIZE: u64 = 5 << 20;
 
 /// State of an upload.

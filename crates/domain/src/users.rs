@@ -28,8 +28,8 @@ use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
 use super::view::{RoomView, StoredValue};
 
-/// Maximum number of users that a room remembers, banned ones included. Bounds the cost of a room on every
-/// node.
+/// Maximum number of users that a room remembers, banned ones included. This bounds the memory for a room on
+/// every node.
 pub const MAX_USERS: usize = 1000;
 /// Time for which a kicked user stays out. It is long enough for all nodes to see the record and to end the
 /// user's connections and streams, and for clients that reconnect automatically to be refused.

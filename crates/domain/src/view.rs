@@ -35,7 +35,8 @@ impl<T> std::ops::Deref for StoredValue<T> {
 ///
 /// A value that cannot be read changes nothing but [`unreadable`](Self::unreadable): the field keeps its last
 /// readable value and revision. A newer version may have written the value, so the key must not be treated as
-/// absent and must not be replaced. Every write compares revisions and therefore conflicts with it.
+/// absent and must not be replaced. Every write compares revisions and therefore conflicts with the
+/// unreadable value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoomView {
     pub meta: Option<StoredValue<Meta>>,
@@ -93,7 +94,7 @@ impl RoomView {
         result
     }
 
-    /// Copies the value of `key` from an earlier view, because a relist starts with an empty one.
+    /// Copies the value of `key` from an earlier view, because a relist starts with an empty view.
     pub fn keep(&mut self, key: &RoomKey, earlier: &Self) {
         match key {
             RoomKey::Part(RoomPart::Meta) => self.meta = earlier.meta.clone(),

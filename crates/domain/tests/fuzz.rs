@@ -1,5 +1,5 @@
-//! Fuzz tests: client messages, stored values and recording journals, changed at random positions, never make
-//! the rules panic.
+//! Fuzz tests: the rules never panic, whichever random positions of client messages, stored values and
+//! recording journals are changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

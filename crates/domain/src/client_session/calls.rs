@@ -44,7 +44,7 @@ struct Running {
     listing: Listing,
 }
 
-/// Rest of a call, for the time after the members of the room have been listed.
+/// Work that remains for a call after the members of the room have been listed.
 #[derive(Debug)]
 enum Listing {
     Nothing,
@@ -269,7 +269,7 @@ impl ClientSession {
         }
     }
 
-    /// Enters the room again after the presence entry timed out or was lost by the backend.
+    /// Enters the room again after the presence entry timed out or the presence backend lost it.
     fn return_to_room(&mut self, id: CallId, at: &Surroundings) -> Result<(), Refusal> {
         let room = self.admitted(at)?;
         match self.presence.enter_again(max_anchors(&room), Waiter::Call(id)) {
@@ -365,7 +365,8 @@ impl ClientSession {
         Standing { user: self.peer.user.clone(), claimed: self.peer.claimed }
     }
 
-    /// Returns the standing of another user, if that user is in the room and this user may change roles.
+    /// Returns another user with the role in that user's token. Fails if that user is not in the room, or if
+    /// this user may not change roles.
     fn other(
         &self,
         user: &UserId,

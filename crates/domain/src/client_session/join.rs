@@ -107,7 +107,7 @@ impl ClientSession {
         }
     }
 
-    /// Acquires the lock, if it is not ours for this client already.
+    /// Acquires the lock, unless this session already holds it for this client.
     fn join_lock(&mut self, at: &Surroundings) {
         let Some(join) = &mut self.calls.join else { return };
         join.step = Step::Lock;
@@ -141,7 +141,8 @@ impl ClientSession {
         }
     }
 
-    /// Reads the members, if it matters whether this user is among them already.
+    /// Lists the members if the next steps depend on whether this user is already in the room: if the room is
+    /// locked, or if the client sent a resume token.
     fn join_members(&mut self, at: &Surroundings) {
         let Some(join) = &mut self.calls.join else { return };
         join.step = Step::Members;
@@ -232,7 +233,7 @@ impl ClientSession {
         let JoinedMedia { resume_token, resume, muted } = media;
         self.hold_media(at);
         let Some(join) = &mut self.calls.join else { return };
-        // Hundredths of a decibel are finer than the ear can tell.
+        // Round to hundredths of a decibel: smaller differences cannot be heard.
         let mix_gain_db = (join.room.mix_share().makeup_db() * 100.0).round() / 100.0;
         join.step = Step::Shown(Answer::Joined { resume_token, resume, mix_gain_db });
         let changed = join.params.jtoken.is_some() || muted;

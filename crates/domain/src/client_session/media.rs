@@ -47,8 +47,8 @@ impl ClientSession {
         }
     }
 
-    /// Ends the session of a silent client. Presence has forgotten the client, so its place in the room is
-    /// free for others.
+    /// Ends the session of a silent client. The client's presence entry has timed out by now, so its place in
+    /// the room is free for others.
     pub(super) fn give_up(&mut self, at: &Surroundings) {
         let limit = self.rules.silence;
         // The client may have joined again meanwhile.
@@ -108,14 +108,14 @@ impl ClientSession {
         self.state = change(std::mem::replace(&mut self.state, State::Locking));
     }
 
-    /// Leaves the media session, and so the Janus room.
+    /// Leaves the media session, and therefore the Janus room.
     pub(super) fn leave_media(&mut self, at: &Surroundings) {
         if self.take_media(at) {
             self.effects.push(Effect::LeaveMedia);
         }
     }
 
-    /// Removes the presence entry, possibly later: presence may be unavailable.
+    /// Removes the presence entry. The removal is delayed while presence is unavailable.
     pub(super) fn leave_presence(&mut self) {
         let (present, waiters) = self.presence.leave();
         if let Some(lock) = self.lock_mut().filter(|_| present) {
@@ -184,7 +184,7 @@ impl ClientSession {
         }
     }
 
-    /// Asks the client to join again, after between one and two times this delay.
+    /// Asks the client to join again after a random delay between `after` and twice `after`.
     pub(super) fn ask_to_reconnect(&mut self, reason: &str, after: Duration, at: &Surroundings) {
         self.notify_reconnect(reason, after.mul_f64(1.0 + at.random));
     }

@@ -64,8 +64,8 @@ pub use values::{
     Surroundings, Unavailable, Waiter,
 };
 
-/// Base delay for reconnecting after a media session that was lost, or was ended because its client was
-/// silent.
+/// Base delay before a client reconnects, after its media session was lost or was ended because the client
+/// was silent.
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 /// Retry delay if a dependency is unavailable.
 const AWAY: Duration = Duration::from_secs(1);
@@ -107,8 +107,8 @@ struct HeldLock {
     client: Option<ClientId>,
     token: FencingToken,
     renew_at: Duration,
-    /// The next `join` must acquire a new fencing token, because the removal of the presence entry under this
-    /// one may still be in progress.
+    /// The next `join` must acquire a new fencing token, because the removal of the presence entry under the
+    /// present token may still be in progress.
     spent: bool,
 }
 
@@ -193,8 +193,8 @@ impl ClientSession {
         std::mem::take(&mut self.effects)
     }
 
-    /// Returns the final effects. To be called when the shell ends, so that no further result will arrive.
-    /// The connection must be closed by then.
+    /// Returns the final effects. Must be called when the shell stops, because no further results arrive
+    /// after that. The connection must already be closed.
     pub fn abandon(&mut self) -> Vec<Effect> {
         self.release(false);
         std::mem::take(&mut self.effects)
@@ -324,7 +324,8 @@ impl ClientSession {
         let (acquiring, repeat_at) = (self.acquiring, at.now + self.rules.check_every);
         let Some(lock) = self.lock_mut().filter(|lock| lock.token == token) else { return };
         match outcome {
-            // An acquisition in progress may have replaced this fencing token. Its outcome decides then.
+            // An acquisition in progress may have replaced this fencing token. Then the outcome of the
+            // acquisition decides.
             Ok(RenewOutcome::Lost) if !acquiring => self.close(CloseCode::Replaced),
             Ok(RenewOutcome::StillOurs | RenewOutcome::Lost) => {}
             Err(Unavailable) => lock.renew_at = lock.renew_at.min(repeat_at),
@@ -392,7 +393,7 @@ impl ClientSession {
             (false, _) => {}
         }
         self.calls = Calls::default();
-        // Nobody needs these waiters: their calls, or the `join`, end with the connection.
+        // These waiters are not needed, because their calls, or the `join`, end with the connection.
         let _ = self.presence.discard();
         let farewell = disconnect == Disconnect::Farewell;
         let leave = self.presence.is_leaving() || self.lock().is_some_and(|lock| farewell || lock.spent);

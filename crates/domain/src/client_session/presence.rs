@@ -36,7 +36,7 @@ struct Enter {
 }
 
 impl EntryWriter {
-    /// Adds an entry. It replaces an earlier one when presence has accepted it.
+    /// Adds an entry. The new entry replaces an earlier one as soon as presence has accepted the new entry.
     pub fn enter(&mut self, entry: PresenceEntry, max_anchors: usize, waiter: Waiter) {
         self.enter = Some(Enter { entry, max_anchors, waiters: vec![waiter] });
     }

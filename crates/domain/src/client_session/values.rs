@@ -70,7 +70,7 @@ pub enum Waiter {
     Call(CallId),
 }
 
-/// A presence backend gave no answer.
+/// Error: a presence backend did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 
@@ -176,7 +176,8 @@ pub enum Effect {
         max_anchors: usize,
     },
     Update(PresenceEntry),
-    /// Compares the number of wrong pins with the limit. `right`: the pin is correct.
+    /// Counts a pin that the user entered, and compares the number of wrong pins with the limit. `right`:
+    /// true if this pin is correct.
     CheckPin {
         right: bool,
     },

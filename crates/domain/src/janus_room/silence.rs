@@ -12,11 +12,12 @@ use crate::model::{ForwarderState, JanusStatus, MixerState};
 use crate::plan::Plan;
 use crate::view::{RoomView, Rooms, StoredValue};
 
-/// Interval between two checks that nothing else has stopped the forwarder. `RELIST_SILENT` applies while
-/// nothing arrives at the mixer.
+/// Interval at which the forwarders are listed, to check that our forwarder was not stopped externally.
+/// `RELIST_SILENT` applies while nothing arrives at the mixer.
 const RELIST_EVERY: Duration = Duration::from_secs(30);
 const RELIST_SILENT: Duration = Duration::from_secs(2);
-/// Number of consecutive starvations after which the Janus room is destroyed and created again, once.
+/// Number of consecutive starvations (as defined in `mixer_room::port`) after which the Janus room is
+/// destroyed and created again, once.
 const REMAKE_AT: u32 = 3;
 /// Number of consecutive starvations, in every room, after which a managed Janus is restarted.
 const RESTART_AT: u32 = 4;

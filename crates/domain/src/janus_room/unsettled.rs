@@ -13,7 +13,8 @@ pub(super) struct UnsettledCreate {
 }
 
 impl UnsettledCreate {
-    /// Plans the next step when nothing else is left: wait, then inspect whether the create was carried out.
+    /// Plans the next step when nothing else is left to do: wait, then inspect whether the create was carried
+    /// out.
     pub fn wait(&self, now: Duration) -> Plan<Effect> {
         if now >= self.until {
             return Plan::act(Effect::Inspect, "checks if an unanswered create was carried out");

@@ -141,7 +141,7 @@ impl Custom {
 
     pub fn new(object: Map<String, Value>) -> Result<Self, InvalidName> {
         let deep = object.values().any(|value| is_deeper(value, Self::MAX_DEPTH - 1));
-        // Display is compact JSON.
+        // `Display` writes compact JSON.
         let ok = !deep && Value::Object(object.clone()).to_string().len() <= Self::MAX_BYTES;
         let rule = "must be an object of at most 4096 bytes of JSON, nested at most 8 deep";
         ok.then(|| Self(object.into())).ok_or(invalid("custom", rule))

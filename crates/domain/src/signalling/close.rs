@@ -3,7 +3,7 @@
 
 macro_rules! close_codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $reason:literal, $retryable:literal;)*) => {
-        /// Code with which a connection is closed. A client reconnects only after a retryable one, with a
+        /// Code with which a connection is closed. A client reconnects only after a retryable code, with a
         /// growing delay.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum CloseCode {
@@ -48,7 +48,7 @@ close_codes! {
     Internal = 1011, "internal", true;
     /// The token has expired or is not valid for this room; the client must get a new one.
     TokenInvalid = 4401, "token_invalid", false;
-    /// The user was banned, kicked or made a listener; another connection is refused until that has ended.
+    /// The user was banned, kicked or made a listener; another connection is refused as long as this lasts.
     Removed = 4403, "removed", false;
     /// There is no such room.
     RoomGone = 4404, "room_gone", false;

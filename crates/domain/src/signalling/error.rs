@@ -89,8 +89,8 @@ codes! {
     /// Another client of the same user is connected, and `ws.duplicate` is `reject`; the connection is closed
     /// with 4423.
     AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
-    /// The room is over or gone, the user is banned from it, or the token has expired; the close code says
-    /// which.
+    /// The room is over or gone, the user is banned from it, or the token has expired; the close code states
+    /// which of these applies.
     RoomOver = -32017, "room_over", false, "the room has ended, or you no longer have access to it";
     /// The room has reached the number of banned users that it can remember.
     TooManyUsers = -32018, "too_many_users", false, "the room can remember no more banned users";

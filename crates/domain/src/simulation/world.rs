@@ -367,8 +367,8 @@ impl World {
         Some(self.revision)
     }
 
-    /// Lets FFmpeg deliver a fragment, which here is a whole segment. Returns true if that alone requires
-    /// another step.
+    /// Lets FFmpeg deliver a fragment, which here is a whole segment. Returns true if the fragment alone
+    /// requires another step.
     fn fragment(&mut self, node: usize) -> bool {
         let now = self.now;
         let live = self.view().live.filter(|live| live.status == LiveStatus::OnAir);

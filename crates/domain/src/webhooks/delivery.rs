@@ -65,7 +65,7 @@ pub enum Effect {
 /// State of an endpoint as the store has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredState {
-    /// `None`: the endpoint has none yet, and begins after the newest event.
+    /// `None`: the endpoint has no state yet, so its delivery begins after the newest event.
     pub state: Option<EndpointState>,
     /// Revision of the key; 0: absent.
     pub revision: i64,
@@ -104,7 +104,8 @@ pub struct Delivery {
     revision: Option<i64>,
     /// Every selected event up to here is delivered, given up, or in a queue.
     cursor: Cursor,
-    /// Events up to here were read. Below `cursor` while the queues of an earlier leader are filled again.
+    /// Events up to here were read. Below `cursor` while the queues that an earlier leader had are filled
+    /// again.
     position: Cursor,
     rooms: BTreeMap<RoomId, Queue>,
     sending: BTreeMap<RoomId, Cursor>,
@@ -119,8 +120,8 @@ pub struct Delivery {
     skipped_due: Option<Duration>,
     unwritten: usize,
     writing: Option<PendingWrite>,
-    /// Key as the watch showed it during a write. The outcome of the write shows whether it is the machine's
-    /// own.
+    /// Key as the watch showed it during a write. The outcome of the write shows whether the machine itself
+    /// wrote this value.
     seen: Option<StoredState>,
     write_retry: Retry,
     superseded: bool,
@@ -264,7 +265,7 @@ impl Delivery {
             let is_probe = outage.is_some() && queue.unanswered_at.is_some();
             !queue.events.is_empty() && !self.sending.contains_key(*id) && (queue.due <= now || is_probe)
         });
-        // In an outage another room each time, otherwise the oldest event.
+        // In an outage, try another room each time. Otherwise, send the oldest event.
         let order = |(_, queue): &(&RoomId, &Queue)| match outage {
             Some(_) => (queue.tried, queue.from),
             None => (Duration::ZERO, queue.from),
@@ -275,7 +276,7 @@ impl Delivery {
     fn wait(&self, now: Duration) -> (String, Option<Duration>) {
         let stored = self.skipped_due.into_iter().chain(self.write_retry.due()).filter(|due| *due > now);
         let leaves = self.rooms.values().filter_map(|queue| queue.events.front());
-        // Wakes for events that leave the ledger while nothing else happens.
+        // Also wake for events that are about to leave the ledger while nothing else happens.
         let leaves = leaves.map(|_| now + LEAVES_EARLY / 4).min();
         let next = match &self.outage {
             Some(outage) => Some(outage.next).filter(|next| *next > now),
@@ -325,7 +326,8 @@ impl Delivery {
             }
             Outcome::Unavailable { error, retry_after } => {
                 queue.failed(&error, wall, now);
-                // Others were answered since the latest attempt, so the reason is this event.
+                // Other events were answered since the latest attempt, so this event itself is the cause of
+                // the failure.
                 if queue.unanswered_at != Some(self.answers) {
                     queue.counted(now, random);
                 }

@@ -135,7 +135,8 @@ pub struct GivenUp {
     pub error: String,
 }
 
-/// Returns the slot of a dead letter. A newer one replaces the one that is [`MOST_DEAD_LETTERS`] older.
+/// Returns the slot of a dead letter. A dead letter replaces the one whose number is lower by
+/// [`MOST_DEAD_LETTERS`].
 pub fn slot(number: u64) -> u64 {
     number % MOST_DEAD_LETTERS
 }
@@ -150,12 +151,13 @@ pub struct AheadOfCursor {
 /// Returns the state that delivers every event after `after` again, without waiting for the next attempt.
 ///
 /// # Errors
-/// `after` is ahead of the state: nothing was delivered from there on.
+/// `after` is ahead of the state: events after it were not delivered yet.
 pub fn replayed(state: &EndpointState, after: Cursor) -> Result<EndpointState, AheadOfCursor> {
     if after > state.cursor {
         return Err(AheadOfCursor { cursor: state.cursor });
     }
-    // A room with an older event keeps its place; the others are read again after the cursor.
+    // A room whose oldest undelivered event is not after the cursor keeps its progress. The events of other
+    // rooms are read again after the cursor.
     let waiting = state.waiting.iter().filter(|(_, room)| room.from <= after);
     let waiting = waiting.map(|(id, room)| (id.clone(), WaitingRoom { next: UnixMs(0), ..room.clone() }));
     Ok(EndpointState { cursor: after, waiting: waiting.collect(), unavailable: None, dead: state.dead })

@@ -1,5 +1,5 @@
 //! Connections of one user on several gateways, over a model of the presence backend. Requests and answers
-//! are late or lost, gateways die, notifications are lost, and the backend forgets everything.
+//! are late or lost, gateways die, notifications are lost, and the backend loses all its data.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -157,8 +157,8 @@ impl World {
         }
     }
 
-    /// Ends an effect of a connection. `luck` decides whether its request is lost, only the answer to it, or
-    /// neither.
+    /// Ends an effect of a connection. `luck` decides whether the request is lost, only its answer is lost,
+    /// or neither is lost.
     fn end_one(&mut self, number: usize, choice: usize, luck: usize) {
         let running = &mut self.connections[number].running;
         if running.is_empty() {
