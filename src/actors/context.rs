@@ -28,7 +28,7 @@ pub struct Context {
     pub subscribers: Subscribers,
     /// True while the watch of the rooms follows the store.
     pub store_up: Arc<AtomicBool>,
-    /// Number of requests to list the store again and to check every room.
+    /// Counter of the requests to list the store again and to check every room. Each request increments it.
     pub relists: Arc<watch::Sender<u64>>,
     /// Registration of the node's id; the roles start when it is complete.
     pub standing: Arc<watch::Sender<RegistrationState>>,

@@ -1,4 +1,4 @@
-//! Watch of one prefix of the store: keeps this node's copy of it up to date.
+//! Watch of one prefix of the store: keeps this node's copy of the keys below it up to date.
 
 use std::sync::Arc;
 

@@ -6,11 +6,11 @@
 //!      └────────── retry ───────┘
 //! ```
 //! A mixer's listener counts are under the same lease, in a key of their own: they change every few seconds,
-//! while the content of a heartbeat rarely changes. The machine's load in it is rewritten only after a change
-//! of five percentage points.
+//! while the content of a heartbeat rarely changes. The heartbeat also contains the machine's load; it is
+//! rewritten only after the load has changed by five percentage points.
 //!
 //! The incarnation belongs to the process and survives restarts of this actor. So other nodes can distinguish
-//! a node that was cut off from one that was restarted.
+//! a node that was disconnected from the store from a node that was restarted.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::process::usage::{self, Usage};
 use crate::store::{LeaseId, StoreError, Txn};
 
-/// Receiver of the module's current heartbeat. The module's other actors change it, this actor publishes it.
+/// Receiver of the module's current heartbeat. The other actors of the module change the heartbeat; this
+/// actor publishes it.
 pub type HeartbeatReceiver = watch::Receiver<Heartbeat>;
 
 pub struct HeartbeatActor {
@@ -110,8 +111,8 @@ impl HeartbeatActor {
         let ttl = self.context.config.rooms.heartbeat_ttl;
         let (store, lease, telling) = (self.context.store.clone(), self.lease, self.telling);
         let work = async move {
-            // Always renews first: after a freeze of the store, the lease is saved only if a keep-alive is
-            // among the requests that waited.
+            // Always renew the lease first: after the store was frozen, it keeps the lease only if a
+            // keep-alive is among the waiting requests.
             let lease = match lease {
                 Some(lease) => store.keep_alive(lease).await.map(|()| lease)?,
                 None => store.grant(ttl).await?,
@@ -139,7 +140,8 @@ impl HeartbeatActor {
         meter.observe(self.context.clock.now(), CpuTimes { total, busy, media })
     }
 
-    /// Returns the counts if the store does not have them: they changed, or there is no lease for them.
+    /// Returns the counts if they must be written, because they have changed or because there is no lease
+    /// that holds them.
     fn untold_counts(&mut self) -> Option<ListenerCounts> {
         let counts = self.counts.as_mut()?;
         let untold = counts.has_changed().unwrap_or(false) || self.lease.is_none();
@@ -185,7 +187,8 @@ impl HeartbeatActor {
                 }
                 self.attempt += 1;
                 self.reason = Some(error.to_string());
-                // Well below the lease's TTL, so that a short outage does not cost the lease.
+                // Much shorter than the TTL of the lease, so that the lease does not expire during a short
+                // outage.
                 let max = STORE_ASKED_WITHIN.min(ttl / 4);
                 Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, random_unit())
             }
@@ -209,7 +212,7 @@ impl HeartbeatActor {
                 changed = counted => changed,
             };
             if changed.is_err() {
-                // The module's supervisor is gone. This actor ends soon too, and there is nothing to
+                // The supervisor of the module is gone. This actor ends soon, too, and has nothing to
                 // publish.
                 std::future::pending::<()>().await;
             }

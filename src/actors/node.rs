@@ -107,7 +107,7 @@ impl Behaviour for NodeSupervisor {
     type Msg = NodeRegistered;
 
     /// Starts the children in the order that startup needs. Shutdown runs in reverse: clients are notified
-    /// first, mixers release their rooms while the Janus instance is still running, and the node's id is
+    /// first, mixers release their rooms while this node's Janus is still running, and the node's id is
     /// released last.
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.spawn_watches(cx);
@@ -118,7 +118,7 @@ impl Behaviour for NodeSupervisor {
         let mut standing = self.context.standing.subscribe();
         let registered = async move {
             if standing.wait_for(|standing| *standing == RegistrationState::Registered).await.is_err() {
-                // The sender is dropped: the node has ended, and this actor ends with it.
+                // The sender was dropped, so the node has ended, and this actor ends with it.
                 std::future::pending::<()>().await;
             }
         };

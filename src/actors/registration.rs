@@ -2,7 +2,8 @@
 //! registered, waiting, or refused because another process has the id.
 //!
 //! The rules are in [`domain::registration`](crate::domain::registration). The node's roles start once it is
-//! registered. After a lost lease, the id is claimed again unless another process has taken it meanwhile.
+//! registered. If the lease is lost, the id is claimed again, unless another process has taken it in the
+//! meantime.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,8 +90,8 @@ impl Registration {
         let (store, record, lease) = (self.context.store.clone(), self.record.clone(), self.lease);
         let (key, ttl) = (keys::node(&self.context.me), self.context.config.rooms.heartbeat_ttl);
         let (registered, other, now) = (self.registered, self.other, self.context.clock.now());
-        // A process that took the id from us waited until our lease had ended. So its record is no remainder
-        // of an earlier run: refuse without waiting.
+        // If a process took the id from us, it waited until our lease had ended. So its record was not left
+        // behind by an earlier run, and this node must refuse to run without waiting.
         let was_ours = *self.context.standing.borrow() == RegistrationState::Registered;
         let work = async move {
             let lease = match lease {

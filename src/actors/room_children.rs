@@ -9,29 +9,29 @@ use crate::domain::ids::RoomId;
 /// Prefix that distinguishes rooms from the supervisor's other children; no room id contains a colon.
 const PREFIX: &str = "room:";
 
-/// Delay before a room repeats a report that its supervisor's full mailbox refused.
+/// Delay before a room repeats a report that was refused because the supervisor's mailbox was full.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
 /// Reports to a supervisor that nothing is left of a room. If the supervisor's mailbox is full, returns the
-/// time at which to report again: a lost report would keep the room's actor forever. A supervisor that is
-/// gone stops its children anyway.
+/// time at which to report again: without the report, the actor of the room would run forever. If the
+/// supervisor is gone, its children are stopped anyway.
 pub fn report_finished<M: Message>(supervisor: &ActorRef<M>, report: M, now: Duration) -> Option<Duration> {
     (supervisor.tell(report) == Err(TellError::Full)).then(|| now + REPEAT_AFTER)
 }
 
 pub struct RoomChildren<M> {
     rooms: BTreeMap<RoomId, ActorRef<M>>,
-    /// Rooms whose child is stopping; not started again before it has ended.
+    /// Rooms whose child is stopping. A new child is started only after the old one has ended.
     leaving: BTreeSet<RoomId>,
 }
 
 /// Consequence of a child's exit.
 pub enum ChildEnd {
-    /// Another incarnation follows, with the same mailbox.
+    /// The child is restarted with the same mailbox.
     Restarting(RoomId),
-    /// The name is free: check whether the room is wanted again.
+    /// The child has ended: check if the room needs a new one.
     Gone(RoomId),
-    /// Not a room's child.
+    /// The child does not belong to a room.
     Other,
 }
 

@@ -1,4 +1,5 @@
-//! Feed of the listener channels: messages of other nodes, changes of presence, and the work due each second.
+//! Feed of the listener channels: messages of other nodes, changes of presence, and the work that is done
+//! every second.
 //!
 //! Owns: the subscriptions and the schedule. Does not change a stage; that is the task of
 //! [`StageHub`](crate::stage::StageHub).
@@ -19,13 +20,13 @@ use crate::stage::{Due, StageHub};
 /// Maximum concurrent requests of one kind.
 const AT_ONCE: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
-/// Interval of reading the presence entries again, in seconds: only a read finds an expired entry.
+/// Interval of reading the presence entries again, in seconds. Only a read shows that an entry has expired.
 const MEMBERS_EVERY: u64 = 10;
 
 /// Actor that feeds the channels of this node.
 pub struct StageFeed {
     hub: Arc<StageHub>,
-    /// Rooms whose stage must be read. They wait here while a read is in progress.
+    /// Rooms whose stage must be read again, collected while a read is in progress.
     stages: HashSet<RoomId>,
     members: HashSet<RoomId>,
     reading: bool,

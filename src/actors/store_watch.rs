@@ -50,8 +50,8 @@ pub struct StoreWatch {
     fold: WatchApplier,
     /// Changes that are applied but not yet reported.
     changed: Vec<StoreChange>,
-    /// Time since which the cluster cache may be out of date, and the reason; `None` while the watch follows
-    /// the store.
+    /// Time since which the cluster cache may be outdated, and the reason; `None` while the watch follows the
+    /// store.
     lost: Option<(Duration, Option<String>)>,
     /// Requests to list the store again.
     relists: watch::Receiver<u64>,
@@ -158,7 +158,7 @@ impl StoreWatch {
     }
 }
 
-/// Reads up to the next event after which the cluster cache is consistent, or to the loss of the watch.
+/// Reads up to the next event after which the cluster cache is consistent, or until the watch is lost.
 pub(super) async fn next_batch(mut changes: Changes) -> (Vec<ReflectorEvent>, Changes) {
     let mut batch = Vec::new();
     while let Some(event) = changes.next().await {

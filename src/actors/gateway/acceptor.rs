@@ -26,7 +26,7 @@ pub struct GatewayClosed;
 pub struct Acceptor(Mutex<Option<ActorRef<supervisor::Msg>>>);
 
 impl Acceptor {
-    /// Hands a connection to the supervisor. Returns the actor that handles the client's frames.
+    /// Passes a connection to the supervisor. Returns the actor that handles the client's frames.
     ///
     /// # Errors
     /// [`GatewayClosed`] if the supervisor is not running or does not take the connection.

@@ -6,11 +6,11 @@
 //!      └────────────── refused, left, dead, stopped ──────▲
 //! ```
 //! Each frame becomes calls of the session. A WHIP client sends no frames: HTTP requests call its session
-//! directly. The effects of the session run as futures. Their results come back as messages, so a slow call
+//! directly. The effects of the session run as futures. Their results arrive as messages, so a slow call
 //! delays neither pings nor the close. Everything sent to the client goes through its [`OutboundQueue`].
 //!
-//! The actor is never restarted: when it ends, whatever the cause, it closes the session. After the close,
-//! the actor ends as soon as the results that the session still needs have arrived.
+//! The actor is never restarted. When it ends for any reason, it closes the session. After the connection is
+//! closed, the actor waits for the results that the session still needs, and then ends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,15 +44,15 @@ pub struct WsClient {
     guard: ConnectionLimiter,
     session: ClientSession,
     effects: Box<dyn SessionEffects>,
-    /// Texts with unanswered calls. The record of each call is its name and its start time.
+    /// Texts with unanswered calls. For each call, its name and its start time are recorded.
     texts: PendingTexts<(&'static str, Duration)>,
     direct: DirectCalls,
     /// Code with which the connection is closed.
     closed: Option<CloseCode>,
-    /// The closing handshake is over.
+    /// True once the closing handshake is over.
     ended: bool,
-    /// Timer of the next ping, liveness check or tick of the session, and its time; while closing, timer of
-    /// the forced end.
+    /// Time and timer of the next ping, liveness check or tick of the session. While the connection is
+    /// closing: time and timer of its forced end.
     alarm: Option<(Duration, Timer)>,
 }
 
@@ -76,7 +76,7 @@ pub enum Inbound {
 pub struct Events(BoxStream<'static, Input>);
 
 pub enum Msg {
-    /// The transport reads on when the permit is dropped.
+    /// The transport continues to read when the permit is dropped.
     Received(Inbound, OwnedSemaphorePermit),
     /// Call made by an HTTP request.
     Called(Box<DirectCall>),
@@ -253,7 +253,8 @@ impl WsClient {
         self.started_effects(running, was_closed, cx);
     }
 
-    /// Gives the session an input and those that follow from it at once. Returns the effects in progress.
+    /// Gives the session an input. Then gives it the results of those effects that complete immediately.
+    /// Returns the effects that are still in progress.
     fn drive(&mut self, input: Input) -> Vec<Running> {
         let mut inputs = VecDeque::from([input]);
         let mut running = Vec::new();
@@ -290,7 +291,7 @@ impl WsClient {
         }
     }
 
-    /// Sets the alarm to the time at which the session is due, if that is earlier.
+    /// Sets the alarm to the time at which the session must act, if that time is earlier.
     fn arm(&mut self, cx: &mut Cx<Self>) {
         let due = self.session.due(&self.effects.surroundings());
         if let (Some(due), Some((at, _))) = (due, &self.alarm)
@@ -313,8 +314,8 @@ impl WsClient {
         self.feed(Input::Tick, cx);
     }
 
-    /// Pings the client if it is time, and arms the alarm. Closes the connection if the client is dead. For a
-    /// WHIP client, the session itself detects this.
+    /// Pings the client if a ping is due, and sets the alarm. Closes the connection if the client is dead.
+    /// For a WHIP client, the session itself detects a dead client.
     fn check_liveness(&mut self, cx: &mut Cx<Self>) {
         loop {
             let now = self.parts.clock.now();
@@ -329,21 +330,21 @@ impl WsClient {
         }
     }
 
-    /// Starts closing the connection, and tells the session at once.
+    /// Starts closing the connection, and notifies the session immediately.
     fn close(&mut self, code: CloseCode, cx: &mut Cx<Self>) {
         let was_closed = self.closed.is_some();
         let running = self.shut(code);
         self.started_effects(running, was_closed, cx);
     }
 
-    /// Tells the session that the connection closes, and queues the close frame. Does nothing if the
+    /// Notifies the session that the connection closes, and queues the close frame. Does nothing if the
     /// connection is closing already. Returns the effects in progress.
     fn shut(&mut self, code: CloseCode) -> Vec<Running> {
         if self.closed.is_some() {
             return Vec::new();
         }
         self.closed = Some(code);
-        // The session is told first: its notifications precede the close frame.
+        // Notify the session first, so that its notifications are sent before the close frame.
         let running = self.drive(Input::Closed { code, left: self.guard.left() });
         self.direct.close(code);
         self.queue.close(code);
@@ -362,7 +363,7 @@ impl WsClient {
         }
     }
 
-    /// Ends the connection, and this actor once the session is over.
+    /// Ends the connection. Ends this actor, too, once the session is over.
     fn end(&mut self, cx: &mut Cx<Self>) {
         self.queue.end();
         self.ended = true;
@@ -427,12 +428,14 @@ impl Behaviour for WsClient {
     }
 }
 
-/// Closes the connection after a panic, or when the arbiter stopped. No result of an effect arrives any more.
+/// Closes the connection after a panic, or when the arbiter has stopped. Results of effects no longer arrive
+/// then.
 impl Drop for WsClient {
     fn drop(&mut self) {
         drop(self.shut(CloseCode::Internal));
         for effect in self.session.abandon() {
-            // The future can be dropped: departures are reported by a task that outlives this actor.
+            // The returned future can be dropped: a task that outlives this actor reports departures to
+            // presence.
             drop(self.effects.run(effect));
         }
         self.queue.end();

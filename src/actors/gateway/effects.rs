@@ -42,9 +42,9 @@ const AWAY: Duration = Duration::from_secs(1);
 
 type MediaArrival = (MediaSessionHandle, mpsc::Receiver<SessionEvent>);
 
-/// Runner of the effects of one connection's session.
+/// Runs the effects of the session of one connection.
 pub trait SessionEffects: 'static {
-    /// Registers the actor of the connection. Called once, before everything else.
+    /// Registers the actor of the connection. Called once, before all other methods.
     fn opened(&mut self, actor: ActorRef<client::Msg>);
 
     fn surroundings(&self) -> Surroundings;
@@ -89,8 +89,8 @@ impl NodeEffects {
         Holder { gateway, connection, client }
     }
 
-    /// Acquires the lock. The request is completed even if the connection ends first; a lock that is
-    /// acquired too late is released.
+    /// Acquires the lock. The request is completed even if the connection ends first; in this case the lock
+    /// is released after it was acquired.
     fn acquire(&self, client: Option<ClientId>) -> Running {
         let (shared, key, holder) = (self.shared.clone(), self.key(), self.holder(client));
         let request = async move {
@@ -105,7 +105,7 @@ impl NodeEffects {
         };
         let request = self.shared.tasks.spawn(request);
         later(async move {
-            // The task ends without a result only if it panics, or when the runtime ends.
+            // The task ends without a result only if it panics or the runtime ends.
             let acquired = request.await.unwrap_or(Err(Unavailable));
             let claimed = acquired.map(|lock| lock.and_then(UnclaimedLock::claim));
             Input::Acquired(claimed.map(|token| token.map_or(LockOutcome::Taken, LockOutcome::Ours)))
@@ -115,7 +115,7 @@ impl NodeEffects {
     fn renew(&self, client: Option<ClientId>, token: FencingToken) -> Running {
         let (shared, key, holder) = (self.shared.clone(), self.key(), self.holder(client));
         later(async move {
-            // Cannot fail: nobody closes the semaphore.
+            // Cannot fail: the semaphore is never closed.
             let _permit = shared.renewals.acquire().await;
             let outcome = shared.lock.renew(&key, &holder, token).await.map_err(unavailable);
             Input::Renewed { token, outcome }
@@ -139,7 +139,7 @@ impl NodeEffects {
         later(async move { Input::Updated(shared.presence.update(&room, &entry).await.map_err(unavailable)) })
     }
 
-    /// Asks the application if the user may join. If its answer names a role, gives the user this role.
+    /// Asks the application if the user may join. If the answer contains a role, gives the user this role.
     fn ask_admission(&self, role: RoomRole, display_name: Option<DisplayName>) -> Running {
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
         later(async move {
@@ -199,7 +199,7 @@ impl NodeEffects {
         self.arriving.take()?.try_recv().ok()
     }
 
-    /// Takes the media session: the one in `media`, or the one whose join has just been completed.
+    /// Takes the media session: the session in `media`, or a session that has just been joined.
     fn take_media(&mut self) -> Option<Arc<MediaSessionHandle>> {
         self.media.take().or_else(|| self.arrived().map(|(line, _)| Arc::new(line)))
     }
@@ -231,7 +231,8 @@ impl NodeEffects {
         })
     }
 
-    /// Writes a change of the room to the store. The affected nodes read it from there and apply it.
+    /// Writes a change of the room to the store. The affected nodes read the change from the store and apply
+    /// it.
     fn change_room(&self, id: CallId, order: RoomOrder) -> Running {
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
         later(async move {
@@ -298,7 +299,7 @@ impl SessionEffects for NodeEffects {
                 self.shared.greet(&self.peer);
                 Running::Done
             }
-            // These need only the connection.
+            // These effects need only the connection.
             Effect::Reply(..) | Effect::Notify(_) | Effect::Close(_) => Running::Done,
         }
     }
@@ -324,7 +325,8 @@ impl Drop for NodeEffects {
     }
 }
 
-/// Acquired lock that its session has not received yet. Released if it is dropped before that.
+/// Lock that was acquired, but not passed to its session yet. If this value is dropped before the session has
+/// received the lock, the lock is released.
 struct UnclaimedLock {
     shared: Arc<SessionsShared>,
     key: LockKey,

@@ -16,14 +16,14 @@
 //!                                 └──────────────── members of the room ────────────────┘
 //! ```
 //! One [`ClientSession`](crate::domain::client_session::ClientSession) per connection decides what the client
-//! may do, and keeps track of what the client holds and waits for. [`WsClient`](client::WsClient) is the only
-//! driver of the session: it passes texts, results and changes to the session, and runs the effects through
-//! [`SessionEffects`]. No lock guards the state of a session.
+//! may do, and keeps track of what the client holds and what it waits for. [`WsClient`](client::WsClient) is
+//! the only driver of the session: it passes texts, results and changes to the session, and runs the effects
+//! through [`SessionEffects`]. No lock guards the state of a session.
 //!
 //! A WHIP client (`src/whip`) sends no frames: its HTTP requests call the session through [`direct`].
 //!
-//! `WsClient` depends on no WebSocket library: texts arrive as messages, and leave through the [`outbound`]
-//! queue, which `src/ws` drains. The transport can therefore be replaced in `src/ws`.
+//! `WsClient` depends on no WebSocket library: texts arrive as messages, and answers go to the [`outbound`]
+//! queue, which `src/ws` empties. The transport can therefore be replaced in `src/ws`.
 //!
 //! Owns: connections. Does not decide what a method does.
 
@@ -57,7 +57,7 @@ pub use outbound::{EncodedNotification, Outbound};
 pub use presence_sync::PresenceSync;
 pub use session_manager::SessionManager;
 
-/// Longest interval between two checks whether a client has become silent.
+/// Longest interval between two checks if a client has become silent.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Factory of the [`SessionEffects`] of new connections.
@@ -84,7 +84,7 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    /// Returns the user of this connection, in the form that its session takes.
+    /// Returns the user of this connection in the form that the client session needs.
     fn as_peer(&self) -> Peer {
         Peer {
             room: self.room.clone(),

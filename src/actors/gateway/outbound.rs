@@ -1,7 +1,7 @@
 //! Outbound queue of one client: bounded, filled by actors on any thread, drained by the transport.
 //!
-//! The queue is separate from the response body, so a client that does not read blocks nobody. If more bytes
-//! wait than the limit allows, the queue is discarded and the connection is closed.
+//! The queue is separate from the response body, so a client that does not read does not block others. If
+//! more bytes wait than the limit allows, the queue is discarded and the connection is closed.
 //!
 //! ```text
 //! Open ── Close queued ──▶ Closing ── answered, dead, or timed out ──▶ Ended
@@ -51,7 +51,7 @@ enum Phase {
     Open,
     /// The close frame is queued; nothing follows it.
     Closing,
-    /// Queued frames are still written, then the connection is over.
+    /// Queued frames are still written; then the connection ends.
     Ended,
 }
 
@@ -73,7 +73,7 @@ impl OutboundQueue {
     pub fn attach(&self, actor: ActorRef<client::Msg>) {
         let mut state = self.lock();
         if state.asked.is_some() {
-            // An actor that is gone has closed the connection itself.
+            // If the actor has ended, it has closed the connection itself.
             let _ = actor.tell_latest("close", client::Msg::CloseAsked);
         }
         state.actor = Some(actor);
@@ -98,14 +98,14 @@ impl OutboundQueue {
         wake(state.writer.take(), state);
     }
 
-    /// Asks the actor to close the connection. The first reason is kept.
+    /// Asks the actor to close the connection. If called again, the first reason remains.
     pub fn ask_to_close(&self, code: CloseCode) {
         let mut state = self.lock();
         if state.phase == Phase::Open && state.asked.is_none() {
             state.asked = Some(code);
             let actor = state.actor.clone();
             drop(state);
-            // An actor that is gone has closed the connection itself.
+            // If the actor has ended, it has closed the connection itself.
             let _ = actor.map(|actor| actor.tell_latest("close", client::Msg::CloseAsked));
         }
     }
@@ -116,7 +116,7 @@ impl OutboundQueue {
     }
 
     /// Queues the close frame, which is the last one. Frames queued before are still written, unless the
-    /// client does not read anyway.
+    /// connection is closed because the client does not read.
     pub fn close(&self, code: CloseCode) {
         let mut state = self.lock();
         if state.phase != Phase::Open {
@@ -143,7 +143,8 @@ impl OutboundQueue {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Returns the next frame; `None` once the queue has ended and is empty. For the only writer.
+    /// Returns the next frame; `None` once the queue has ended and is empty. Must be polled only by the
+    /// writer of the connection.
     pub fn poll_next(&self, task: &mut Context<'_>) -> Poll<Option<OutboundFrame>> {
         let mut state = self.lock();
         if let Some(frame) = state.queue.pop_front() {
@@ -161,7 +162,8 @@ impl OutboundQueue {
         Poll::Pending
     }
 
-    /// Completes once the actor has finished with the connection. For the only reader.
+    /// Completes once the actor has finished with the connection. Must be polled only by the reader of the
+    /// connection.
     pub fn poll_ended(&self, task: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.phase == Phase::Ended {
@@ -209,7 +211,8 @@ impl From<&Notification> for EncodedNotification {
     }
 }
 
-/// Session's handle on its client's outbound queue. Has no effect after the connection has ended.
+/// Handle of a session on the outbound queue of its client. Its methods have no effect after the connection
+/// has ended.
 #[derive(Clone)]
 pub struct Outbound(Arc<OutboundQueue>);
 
@@ -228,7 +231,7 @@ impl Outbound {
         self.0.send(OutboundFrame::Text(notification.0.clone()));
     }
 
-    /// Closes the connection after everything that was sent before.
+    /// Closes the connection after all earlier frames were sent.
     pub fn close(&self, code: CloseCode) {
         self.0.ask_to_close(code);
     }

@@ -2,8 +2,8 @@
 //! changed rooms.
 //!
 //! The actor follows the changes of presence and of the store. It reads the members of a room once for all
-//! connections of the room, and sends them only if they differ from the ones sent last. The session of
-//! each connection decides what a change means for this connection.
+//! connections of the room, and sends them only if they differ from the ones sent last. The session of each
+//! connection decides how to react to a change.
 //!
 //! Owns: the schedule of these tasks. Does not let presence, which may be unavailable, block other work.
 
@@ -30,7 +30,7 @@ use crate::presence::{
 };
 use crate::rooms::dirty_rooms;
 
-/// Interval of reading the members again: only a read finds a member whose entry has timed out.
+/// Interval of reading the members again. Only a read shows that the entry of a member has timed out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Longest time between two ticks.
 const ROUND: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ const DEPARTURES: Duration = Duration::from_secs(2);
 pub struct PresenceSync {
     shared: Arc<SessionsShared>,
     dirty: Option<dirty_rooms::DirtyRooms>,
-    /// Status that was last sent to the connections of a room.
+    /// Status that was last sent to the connections of each room.
     told: HashMap<RoomId, Notification>,
     looking: bool,
     showing: bool,
@@ -142,7 +142,8 @@ impl PresenceSync {
         self.showing = false;
         let up = outcome.is_ok();
         if outcome == Ok(SignOfLife::Anew) {
-            // Renew at once: another connection could take the locks that the backend has forgotten.
+            // Renew the locks immediately: the backend has lost them, and another connection could acquire
+            // them.
             self.renew_all();
         }
         if self.up.replace(up) != Some(up) {
@@ -190,7 +191,7 @@ impl PresenceSync {
             }
         }
         self.told.retain(|room, _| self.shared.has_connections(room));
-        // Read the rooms that changed meanwhile.
+        // Read the rooms that have changed in the meantime.
         self.look(cx);
     }
 
@@ -198,7 +199,8 @@ impl PresenceSync {
         let view = self.shared.context.directory.room(&room);
         let off_stage =
             |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_off_stage(&member.user_id));
-        // A user who was removed while away keeps a presence entry until its timeout.
+        // If a user was disconnected at the time of the removal, presence keeps the user's entry until it
+        // times out.
         let users = view.as_ref().map(|view| view.users.clone()).unwrap_or_default();
         let shown = |member| shown(member, &users);
         let members: Vec<_> = members.into_iter().filter(|member| !off_stage(member)).map(shown).collect();
@@ -237,8 +239,8 @@ impl PresenceSync {
         let rooms = if changes.rebuilt { self.shared.rooms() } else { changes.rooms.into_iter().collect() };
         for room in rooms {
             if self.shared.is_gone(&room) {
-                // Deletes the entries of users who were away when the room ended. A failure is corrected by
-                // the timeout of the entries.
+                // Delete the entries of users who were disconnected when the room ended. If this fails, the
+                // entries are deleted when they time out.
                 let (shared, room) = (self.shared.clone(), room.clone());
                 cx.run(async move { shared.presence.remove_room(&room).await }, Msg::Forgotten);
             }

@@ -32,11 +32,12 @@ pub(super) const AT_ONCE: usize = 32;
 /// Connections of each room. A room without connections has no entry.
 type Connections = HashMap<RoomId, HashMap<ConnectionId, Connection>>;
 
-/// Way to one connection.
+/// References to one connection.
 struct Connection {
     actor: ActorRef<client::Msg>,
     out: Outbound,
-    /// True if the members of the room were sent since its newest [`greet`](SessionsShared::greet).
+    /// True if the members of the room were sent to this connection since the latest
+    /// [`greet`](SessionsShared::greet).
     greeted: bool,
 }
 
@@ -57,7 +58,7 @@ pub struct SessionsShared {
     pub(super) gateway: GatewayIncarnation,
     pins: Mutex<PinAttempts>,
     connections: Mutex<Connections>,
-    /// Rooms whose members must be read again, and the callback that wakes the actor that reads them.
+    /// Rooms whose members must be read again, and the callback that wakes the actor which reads them.
     pub(super) stale: StaleRooms,
     /// Limits the concurrent renewals of locks.
     pub(super) renewals: Semaphore,
@@ -150,12 +151,12 @@ impl SessionsShared {
         let connections = self.connections();
         let rooms = connections.iter().filter(|(of, _)| room.is_none_or(|room| *of == room));
         for connection in rooms.flat_map(|(_, of_room)| of_room.values()) {
-            // Fails only if the actor has ended, and such an actor has released its lock.
+            // Fails only if the actor has ended. Before it ended, the actor released its lock.
             let _ = connection.actor.tell_latest(slot, message());
         }
     }
 
-    /// Tells a connection that another one has acquired its lock.
+    /// Notifies a connection that another connection has acquired its lock.
     pub(super) fn tell_replaced(&self, room: &RoomId, connection: &ConnectionId) {
         if let Some(connection) = self.connections().get(room).and_then(|of_room| of_room.get(connection)) {
             let _ = connection.actor.tell_latest("replaced", client::Msg::LockReplaced);
@@ -194,7 +195,7 @@ impl SessionsShared {
     }
 
     /// Writes a presence entry. If the room is full, first deletes the entries of users who lost the right to
-    /// speak while their gateway was dead or their client was away.
+    /// speak while their gateway or their client was not available.
     pub(super) async fn join(
         &self,
         room: &RoomId,
@@ -208,7 +209,7 @@ impl SessionsShared {
         Ok(joined)
     }
 
-    /// Deletes the entries of users who may not speak. Returns true if there were any.
+    /// Deletes the entries of users who are not allowed to speak. Returns true if there were such entries.
     async fn forget_off_stage(&self, room: &RoomId) -> Result<bool, PresenceError> {
         let Some(view) = self.context.directory.room(room) else { return Ok(false) };
         let members = self.presence.list(room).await?;
@@ -224,8 +225,8 @@ impl SessionsShared {
     /// the lock and the entry have expired anyway.
     pub(super) fn depart(self: &Arc<Self>, key: LockKey, token: FencingToken, leave: bool, release: bool) {
         let shared = self.clone();
-        // Without a runtime the process is ending. The departure need not be reported then: the lock and the
-        // entry expire because they are not renewed.
+        // If there is no runtime, the process is ending. The departure need not be reported then: the lock
+        // and the entry expire because they are not renewed.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let told = async move { shared.report_departure(key, token, leave, release).await };
             self.tasks.spawn_on(told, &runtime);

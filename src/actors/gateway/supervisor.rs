@@ -35,8 +35,8 @@ impl GatewaySupervisor {
         Self { parts, acceptor, clients: 0 }
     }
 
-    /// Starts the actor of a client. It is never restarted: its end releases its user's lock and presence
-    /// entry.
+    /// Starts the actor of a client. The actor is never restarted: when it ends, it releases the lock and the
+    /// presence entry of its user.
     fn admit(&mut self, arrival: NewConnection, cx: &mut Cx<Self>) {
         let NewConnection { peer, queue, admitted } = arrival;
         let peer = Arc::new(peer);
@@ -46,7 +46,7 @@ impl GatewaySupervisor {
             cx.spawn_child(name, spec, move || WsClient::new(parts.clone(), peer.clone(), of_client.clone()));
         queue.attach(client.clone());
         self.count(self.clients + 1);
-        // A caller that is gone has dropped the writer of the queue, which ends the client.
+        // If the caller is gone, it has dropped the writer of the queue, which ends the client.
         let _ = admitted.send(client);
     }
 
@@ -85,7 +85,8 @@ impl Behaviour for GatewaySupervisor {
     }
 }
 
-/// Closes the acceptor after a failure too: no client is admitted until the next incarnation opens it.
+/// Closes the acceptor, also after a failure: no client is admitted until the next incarnation opens the
+/// acceptor.
 impl Drop for GatewaySupervisor {
     fn drop(&mut self) {
         self.acceptor.close();

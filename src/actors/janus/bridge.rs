@@ -25,7 +25,7 @@ pub struct RoomOnBridge {
 }
 
 impl RoomOnBridge {
-    /// Runs one effect. Refuses effects on keys of the store, which no caller passes here.
+    /// Runs one effect. Refuses effects on keys of the store; callers never pass such effects.
     pub async fn run(&self, effect: Effect) -> Outcome {
         let done = match effect {
             Effect::Inspect => self.inspect().await,
@@ -157,7 +157,7 @@ impl RoomOnBridge {
     }
 }
 
-/// Returns the room that this Janus room belongs to, if it carries our cluster's ownership tag.
+/// Returns the room that this Janus room belongs to, if the Janus room carries our cluster's ownership tag.
 pub fn found(info: &RoomInfo, cluster: &str) -> Option<(RoomId, FoundRoom)> {
     let mark = OwnershipTag::parse(&info.description).filter(|mark| mark.cluster() == cluster)?;
     Some((mark.room, FoundRoom { janus_room_id: info.id, created_at: mark.epoch, forwarders: None }))
@@ -181,7 +181,7 @@ fn locked(error: JanusError, janus_room_id: u32) -> Result<Outcome, JanusError> 
 }
 
 fn failed(error: JanusError) -> Outcome {
-    // A room that vanished must be inspected again, just as after a missing answer.
+    // If the room does not exist any more, Janus must be inspected again, as after a missing answer.
     let look_again = error.outcome_unknown() || matches!(error, JanusError::Plugin(PluginError::NoSuchRoom));
     let text = error.to_string();
     Outcome::Failed(if look_again { Failure::Unknown(text) } else { Failure::Refused(text) })

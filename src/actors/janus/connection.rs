@@ -8,10 +8,12 @@
 //! The steps of the rebuild:
 //! - the connection;
 //! - the listing of the Janus rooms that carry our cluster's ownership tag;
-//! - one actor for every room that is wanted here or found here: each destroys, creates or keeps its room;
+//! - one actor for every room that must be on this Janus or was found on it: each actor creates, keeps or
+//!   destroys its room;
 //! - the state `Up`.
 //!
-//! The rebuild waits for the store's first list: before that, it is unknown which rooms are wanted.
+//! The rebuild waits for the store's first list: before that list, it is unknown which rooms this Janus must
+//! have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,7 +60,7 @@ pub struct JanusConnection {
     timer: Option<Timer>,
     /// Room of the latest canary.
     canary: Option<RoomId>,
-    /// True if no mixer receives any room of this Janus, and a restart of the Janus has been requested.
+    /// True if no mixer receives audio from this Janus. A restart of the Janus has then been requested.
     silent: bool,
 }
 
@@ -67,7 +69,7 @@ enum State {
     Offline,
     Connecting,
     Listing,
-    /// Listed, but the wanted rooms are not known yet.
+    /// Janus was listed, but the store was not: it is unknown which rooms this Janus must have.
     AwaitingStore,
     Up,
 }
@@ -81,12 +83,12 @@ pub enum Msg {
     Connected(Connection, Result<JanusClient, JanusError>),
     /// Version of the Janus, and every room that it has.
     Listed(Connection, Result<(String, Vec<RoomInfo>), JanusError>),
-    /// The connection ended. May arrive late, from a connection that was given up. `None`: it was never
-    /// established (`Connected` reports that), or its last owner closed it.
+    /// The connection ended. May arrive late, from a connection that was given up. `None`: the connection was
+    /// never established (`Connected` reports this), or its last owner closed it.
     Down(Connection, Option<DownReason>),
     Retry,
     CanaryDue(Connection),
-    /// Result of the canary: true if Janus has the room that it must have.
+    /// Result of the canary: true if Janus has the room.
     Canary(Connection, RoomId, u32, Result<bool, JanusError>),
     StateChanged,
     /// Nothing is left of this room on this Janus.
@@ -136,7 +138,7 @@ impl JanusConnection {
     fn connect(&mut self, cx: &mut Cx<Self>) {
         let Some(url) = self.link.url() else {
             self.reason = Some("waits for the Janus process".into());
-            // An earlier incarnation of this actor may have left `Healthy` behind.
+            // An earlier incarnation of this actor may have set `Healthy`.
             self.beat(Health::Unhealthy);
             return;
         };
@@ -231,8 +233,8 @@ impl JanusConnection {
         });
     }
 
-    /// Requests a restart if no mixer receives audio from Janus. Does so once per silence: if the restart
-    /// does not help, the rooms must not lose Janus again and again.
+    /// Requests a restart if no mixer receives audio from Janus. Requests only one restart until audio
+    /// arrives again: if the restart does not help, repeated restarts would only interrupt the rooms.
     fn note_silence(&mut self, rooms: &Rooms) {
         let silent = all_silent(rooms, &self.context.me);
         if silent && !self.silent {
@@ -261,8 +263,8 @@ impl JanusConnection {
                     let _ = child.tell_latest("link", room::Msg::Linked(None));
                 }
             }
-            // Any other failure also shows in other requests to Janus, and a room may be destroyed while
-            // the canary runs.
+            // Other failures need no action here, because they also affect other requests to Janus. A missing
+            // room needs none if it was to be destroyed while the canary was in progress.
             Ok(_) | Err(_) => {}
         }
         self.canary_later(cx);
@@ -302,7 +304,8 @@ impl JanusConnection {
         if let Some(child) = self.rooms.get(&room) {
             let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
         } else if self.state == State::Up && self.is_wanted(&room) {
-            // Neither listed at the last connection nor created since: Janus does not have the room.
+            // The room was not listed at the last connection and was not created since then, so Janus does
+            // not have it.
             self.ensure(room, Vec::new(), cx);
         }
     }
@@ -323,7 +326,7 @@ impl JanusConnection {
                 let _ = child.tell_latest("link", room::Msg::Unlinked);
             }
         }
-        // Needed even if it was not up: an earlier incarnation of this actor may have left `Healthy` behind.
+        // Needed even if Janus was not up: an earlier incarnation of this actor may have set `Healthy`.
         self.beat(Health::Unhealthy);
         if self.attempt.is_multiple_of(PATIENCE) {
             self.link.request_restart();
@@ -342,7 +345,8 @@ impl JanusConnection {
     }
 
     fn finished(&mut self, room: &RoomId, cx: &mut Cx<Self>) {
-        // The room may be wanted again since the actor reported; then the actor has received that change.
+        // Since the actor reported, the room may have been assigned to this Janus again. The actor has then
+        // received this change.
         if !self.is_wanted(room) {
             self.rooms.stop(room, cx);
         }
@@ -385,7 +389,7 @@ impl Behaviour for JanusConnection {
                 self.canary_said(&room, number, there, cx);
             }
             Msg::UrlChanged => {
-                // This is another Janus: the failures of the previous one do not count.
+                // The URL belongs to another Janus, so the failures of the previous one do not count.
                 self.attempt = 0;
                 self.listen_for_url(cx);
                 self.connect(cx);
@@ -408,7 +412,8 @@ impl Behaviour for JanusConnection {
 
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
         match self.rooms.ended(child) {
-            // The actor's knowledge of Janus was lost with its incarnation: it must inspect Janus itself.
+            // The new incarnation of the actor does not know the state of Janus, so it must inspect Janus
+            // itself.
             ChildEnd::Restarting(room) if self.state == State::Up => {
                 if let Some(child) = self.rooms.get(&room) {
                     let _ = child.tell_latest("link", room::Msg::Linked(None));
@@ -419,8 +424,8 @@ impl Behaviour for JanusConnection {
         }
     }
 
-    /// Releases the connection, which ends when its last owner drops it. It thus ends before Janus does, and
-    /// is not reported as lost.
+    /// Releases the connection, which ends when its last owner drops it. The connection therefore ends before
+    /// Janus does, and is not reported as lost.
     fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
         self.link.set_bridge(None);
         StopAnswer::Now

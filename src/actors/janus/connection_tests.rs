@@ -71,7 +71,7 @@ async fn restart_without_janus_is_unhealthy() {
 
 #[actix::test]
 async fn restart_before_unreachable_janus_is_unhealthy() {
-    // Nothing listens there any more.
+    // The listener is dropped at once, so nothing listens at this address.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     becomes_unhealthy(Some(format!("ws://{address}"))).await;
 }

@@ -1,4 +1,4 @@
-//! AudioBridge that counts and times its requests.
+//! AudioBridge that counts its requests and measures their duration.
 
 use std::time::Instant;
 

@@ -58,7 +58,7 @@ impl JanusShared {
     fn url_changed(&self) -> impl Future<Output = ()> + 'static {
         let mut url = self.url.subscribe();
         async move {
-            // The actors hold a sender themselves, so this fails only when none of them is left.
+            // The actors hold the sender, so this fails only when all actors have ended.
             let _ = url.changed().await;
         }
     }

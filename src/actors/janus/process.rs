@@ -10,7 +10,7 @@ use super::JanusShared;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer};
 use crate::janus::{ManagedError, ManagedJanus, ManagedOptions};
 
-/// Time from INT to KILL, for Janus to close its sessions. Anchors have been notified before.
+/// Time from INT to KILL, in which Janus closes its sessions. Anchors are notified before that.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 pub struct JanusProcess {

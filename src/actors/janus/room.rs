@@ -1,6 +1,6 @@
 //! One room on this node's Janus: the actor around [`domain::janus_room`](crate::domain::janus_room).
 //!
-//! At most one call is in flight, so a Janus call that hangs blocks this room and no other.
+//! At most one call is in flight per room, so a call that hangs blocks only this room.
 
 use std::sync::Arc;
 
@@ -76,7 +76,8 @@ impl JanusRoomActor {
     }
 
     fn look(&mut self) {
-        // Read the revision first: then the view may be newer than this revision, but never older.
+        // Read the revision before the view, so that the view may be newer than this revision, but never
+        // older.
         let as_of = self.context.rooms_revision();
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
         self.machine.observe_revision(as_of);
@@ -144,8 +145,8 @@ impl JanusRoomActor {
                     Some(on_bridge) => {
                         let outcome = on_bridge.run(effect).await;
                         if let Outcome::MutedAll { key_revision } = outcome {
-                            // If the key stays, it has no further effect here, but a node that takes over
-                            // mutes once more.
+                            // If this write fails, the key remains. It has no further effect on this node,
+                            // but if another Janus takes over the room, the anchors are muted once more.
                             let _ = context.write(writes::mute_done(&room, key_revision)).await;
                         }
                         outcome
@@ -162,8 +163,8 @@ impl Behaviour for JanusRoomActor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        // The parent sends `Linked`: with the listing to a new actor, without it to a restarted one, which
-        // must inspect Janus itself.
+        // The parent sends `Linked`. A new actor receives the listed Janus rooms with it. A restarted actor
+        // receives no list and must inspect Janus itself.
         self.look();
         self.step(cx);
     }

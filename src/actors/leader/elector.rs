@@ -9,9 +9,9 @@
 //! └─ WebhookSupervisor  while leading
 //! ```
 //! The rules are in [`domain::leadership`](crate::domain::leadership). The children are stopped at once when
-//! the leadership ends. A write that is then in progress cannot do harm: one of the `FailoverActor` or of a
-//! `WebhookActor` succeeds only if the store still names this node as its leader, and each action of the
-//! `Housekeeper`, of the `SchedulerActor` and of the `Reporter` is a compare-and-swap.
+//! the leadership ends. A write that is in progress at that time is harmless. Writes of the `FailoverActor`
+//! and of a `WebhookActor` succeed only if this node is still the leader according to the store. Each action
+//! of the `Housekeeper`, the `SchedulerActor` and the `Reporter` is a compare-and-swap.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -58,12 +58,13 @@ pub struct Elector {
     recordings: Arc<Recordings>,
     machine: Leadership,
     steady: watch::Sender<StoreStability>,
-    /// Leader key as last read by the watch. The machine observes it whenever the events of the watch are
-    /// complete.
+    /// Leader key, as last read by the watch. The machine observes it whenever all events up to a revision
+    /// have arrived.
     seen: Option<LeaderRecord>,
     busy: bool,
     stopping: bool,
-    /// Revision of the leader key under which the children in `team` were started; `None` if none may run.
+    /// Revision of the leader key under which the children in `team` were started; `None` if no such child
+    /// may run.
     term: Option<i64>,
     /// Children that run only on the leader and are running or still stopping.
     team: BTreeSet<&'static str>,

@@ -1,7 +1,7 @@
 //! Moves rooms off Janus instances and mixers that are lost, do not work, or are draining.
 //!
-//! The rules are in [`domain::failover`](crate::domain::failover). It runs on the leader only, and every
-//! move is conditional on the node still being the leader.
+//! The rules are in [`domain::failover`](crate::domain::failover). This actor runs on the leader only. Each
+//! move is written only if the node is still the leader.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ pub struct FailoverActor {
     rules: FailoverPolicy,
     dirty: Option<DirtyRooms>,
     busy: bool,
-    /// Pause after a failed move, which was decided on outdated state, until the watch shows the change. Also
-    /// the pause after a cordon label was written.
+    /// Pause after a failed move, which was decided on outdated state: gives the watch time to show the
+    /// change. Also used after a cordon label was written.
     retry: Retry,
     waits: Vec<String>,
     moved: u64,
@@ -210,8 +210,8 @@ impl Behaviour for FailoverActor {
             Msg::Marked(outcome) => {
                 self.busy = false;
                 self.last_error = outcome.err().map(|error| error.to_string());
-                // Pauses in both cases: deciding again before the watch shows the label would write it once
-                // more.
+                // Pause after success as well as after failure: a decision before the watch shows the label
+                // would write the label once more.
                 self.pause(self.last_error.clone().unwrap_or_else(|| "waits to see its own label".into()));
             }
         }

@@ -1,8 +1,9 @@
 //! Runs housekeeping every `rooms.housekeeping_interval`; earlier when a room is due, or when a module or a
 //! room with time limits of its own changes.
 //!
-//! The rules are in [`domain::housekeeping`](crate::domain::housekeeping). It runs on the leader only. Each
-//! action is a compare-and-swap, so even two housekeepers at the same time would perform it only once.
+//! The rules are in [`domain::housekeeping`](crate::domain::housekeeping). This actor runs on the leader
+//! only. Each action is a compare-and-swap, so even two housekeepers at the same time would perform it only
+//! once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub struct Housekeeper {
     done: VecDeque<TaskResult>,
     last_error: Option<String>,
     timer: Option<Timer>,
-    /// `None` on a node without presence: then no broadcast ends for lack of anchors.
+    /// `None` on a node without presence: then no broadcast is ended because its room has no anchors.
     presence: Option<Arc<dyn Presence>>,
     /// Changed rooms.
     dirty: Option<DirtyRooms>,
@@ -66,7 +67,7 @@ pub enum Msg {
     RoomsChanged,
     /// Number of anchors of each room whose `emptyTimeout` is set, if presence knows it.
     Counted(BTreeMap<RoomId, usize>),
-    /// `false`: nothing was left to do.
+    /// `false`: the action was no longer necessary.
     Acted(HousekeepingTask, Result<bool, RoomError>),
     Compacted(Result<(), StoreError>),
     /// Number of events deleted from the ledger.
@@ -146,7 +147,7 @@ impl Housekeeper {
         self.next(cx);
     }
 
-    /// Compacts the store's history that no watch needs any more.
+    /// Compacts the part of the store's history that no watch needs any more.
     fn compact(&mut self, cx: &mut Cx<Self>) {
         let Some(newest) = self.context.directory.newest_revision() else { return };
         if let Some(revision) = self.compaction.due(newest, self.context.clock.now()) {
@@ -202,7 +203,7 @@ impl Housekeeper {
     /// Brings the next round forward.
     fn hurry(&mut self, cx: &mut Cx<Self>) {
         self.again = true;
-        // A timer exists only when the round is over.
+        // A timer exists only between two rounds.
         if self.timer.is_some() {
             self.rest(cx);
         }
@@ -213,7 +214,7 @@ impl Housekeeper {
     }
 }
 
-/// Counts the anchors in each room. Leaves out users who may not speak any more, because presence may still
+/// Counts the anchors in each room. Leaves out users who are no longer allowed to speak, because presence can
 /// list them for some time.
 async fn count(
     presence: Arc<dyn Presence>,
@@ -256,7 +257,7 @@ impl Behaviour for Housekeeper {
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.listen(cx);
         let me = cx.me();
-        // The wake-up may fail if this actor is gone; it needs none then.
+        // The wake-up fails only if this actor is gone; then no wake-up is needed.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("rooms_changed", Msg::RoomsChanged);
         }));

@@ -2,9 +2,9 @@
 //! listeners, and recordings that become ready. Runs on the leader only.
 //!
 //! The rules are in [`domain::reported_anchors`](crate::domain::reported_anchors) and
-//! [`domain::recording`](crate::domain::recording). Each step is a compare-and-swap, so an event is
-//! written only once, even if there are two leaders at the same time, or a new leader after an answer of the
-//! store was lost. A failed step is tried again when its room is examined next.
+//! [`domain::recording`](crate::domain::recording). Each step is a compare-and-swap. So an event is written
+//! only once, even if two leaders run at the same time, or if a new leader repeats a step because the answer
+//! of the store was lost. A failed step is tried again when its room is examined next.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub struct Reporter {
     recordings: Arc<Recordings>,
     /// Rooms to examine.
     rooms: BTreeSet<RoomId>,
-    /// Time of the last comparison of a room's listeners with the largest number, if it was exceeded.
+    /// For each room, the time at which a number of its listeners was last reported as the largest so far.
     peaks: HashMap<RoomId, Duration>,
     /// True if a recording may have become ready since the recordings were last examined.
     recordings_due: bool,
@@ -101,8 +101,8 @@ impl Reporter {
         }
     }
 
-    /// Examines the rooms and recordings that are due, unless an examination is in progress: its end starts
-    /// the next one.
+    /// Examines the rooms and recordings that are due. If an examination is in progress, the next one starts
+    /// when it ends.
     fn examine(&mut self, cx: &mut Cx<Self>) {
         // Before the first list, no room is known.
         if self.busy || !self.context.rooms_listed() {
@@ -147,8 +147,8 @@ impl Reporter {
         cx.run(examination, Msg::Examined);
     }
 
-    /// Returns the number of listeners of a room if it is to be reported as the largest one. The number comes
-    /// from the mixer's last report and is a few seconds old.
+    /// Returns the number of listeners of a room if it must be reported as the largest number so far. The
+    /// number comes from the mixer's last report and is a few seconds old.
     fn new_peak(&self, room: &RoomId, view: &RoomView) -> Option<u64> {
         let mixer = self.context.directory.module(ModuleKind::Mixer, &view.live.as_ref()?.mixer_id)?;
         let listeners = mixer.listeners.as_ref()?.0.get(room).copied()? as u64;
@@ -190,7 +190,8 @@ impl Reporter {
 
     fn tick(&mut self, cx: &mut Cx<Self>) {
         match self.last_error {
-            // The last examination failed, perhaps for a room whose first anchor is not reported yet.
+            // The last examination failed. It may have failed for a room whose first anchor is not reported
+            // yet, so examine all open rooms.
             Some(_) => self.examine_later(RoomView::is_open),
             None => self.examine_later(|view| reported(view).is_some_and(|known| !known.anchors.is_empty())),
         }
@@ -199,13 +200,13 @@ impl Reporter {
         let peaks = rooms.iter().filter(|(room, view)| self.new_peak(room, view).is_some());
         let peaks: Vec<_> = peaks.map(|(room, _)| room.clone()).collect();
         self.rooms.extend(peaks);
-        // A recording may have become ready because a mixer that had not finished it is gone.
+        // A recording can also become ready because a mixer that had not finished it is gone.
         self.recordings_due = true;
         self.timer = Some(cx.after(EXAMINE_EVERY, Msg::Tick));
     }
 }
 
-/// Reports the anchors of one room, and its listeners if they are more than before.
+/// Reports the anchors of one room, and the number of its listeners if this is larger than before.
 async fn report(
     presence: Option<&dyn Presence>,
     service: &RoomService,
@@ -253,7 +254,7 @@ impl Behaviour for Reporter {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        // The wake-up may fail if this actor is gone; it needs none then.
+        // The wake-up fails only if this actor is gone; then no wake-up is needed.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("rooms_changed", Msg::RoomsChanged);
         }));

@@ -1,8 +1,8 @@
 //! Starts rooms at their `startsAt`. Runs on the leader only.
 //!
 //! The rules are in [`domain::schedule`](crate::domain::schedule). Each step is a compare-and-swap that also
-//! removes `startsAt`, so two leaders at the same time, or a new leader after a lost answer, start a room
-//! once.
+//! removes `startsAt`. So a room is started only once, even if two leaders run at the same time, or if a new
+//! leader repeats a step because the answer of the store was lost.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct SchedulerActor {
 pub enum Msg {
     Round,
     RoomsChanged,
-    /// `false`: nothing was left to do.
+    /// `false`: the step was no longer necessary.
     Done(ScheduleTask, Result<bool, RoomError>),
 }
 
@@ -60,7 +60,7 @@ impl SchedulerActor {
 
     fn round(&mut self, cx: &mut Cx<Self>) {
         let directory = &self.context.directory;
-        // The steps of the last round come first. Before the first list, no room is known.
+        // The steps of the last round must be completed first. Before the first list, no room is known.
         if self.busy || !directory.is_listed() {
             return;
         }
@@ -68,8 +68,8 @@ impl SchedulerActor {
         self.next(cx);
     }
 
-    /// Starts the next step, one at a time, so that each placement sees the earlier ones. If no step is left,
-    /// arms the timer of the next round.
+    /// Starts the next step. Only one step runs at a time, so that each placement takes the earlier ones into
+    /// account. If no step is left, arms the timer of the next round.
     fn next(&mut self, cx: &mut Cx<Self>) {
         self.timer = None;
         let Some(task) = self.due.pop_front() else {
@@ -117,7 +117,7 @@ impl Behaviour for SchedulerActor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        // The wake-up may fail if this actor is gone; it needs none then.
+        // The wake-up fails only if this actor is gone; then no wake-up is needed.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("rooms_changed", Msg::RoomsChanged);
         }));

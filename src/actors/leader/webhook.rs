@@ -1,8 +1,8 @@
 //! Delivers the event ledger to one endpoint, on the leader.
 //!
-//! The rules are in [`domain::webhooks`](crate::domain::webhooks). Each write of the progress compares the
-//! leader's key and the progress. So a node that lost the leadership cannot write it, and no write undoes a
-//! replay.
+//! The rules are in [`domain::webhooks`](crate::domain::webhooks). Each write of the progress succeeds only
+//! if the leader's key and the progress in the store are unchanged. So a node that is no longer the leader
+//! cannot write the progress, and a write cannot undo a replay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,11 +42,11 @@ pub struct WebhookActor {
     ledger: Arc<Ledger>,
     guard: LeaderGuard,
     machine: Delivery,
-    /// Key of the progress, as of the last point at which the watch was complete.
+    /// Key of the progress, as last read by the watch.
     seen: Option<KeyValue>,
-    /// Revision of that point; `None` before the first.
+    /// Revision up to which the watch has delivered all changes; `None` before the first list.
     seen_as_of: Option<Revision>,
-    /// Dead letters of the write in flight.
+    /// Dead letters that the write in progress contains.
     letters: Vec<DeadLetter>,
     /// Reason why the progress cannot be followed.
     problem: Option<String>,
@@ -201,7 +201,8 @@ impl WebhookActor {
     /// Passes the key to the machine. A value that cannot be parsed is left alone.
     fn observe_progress(&mut self) {
         let Some(as_of) = self.seen_as_of else { return };
-        // A new endpoint begins at the end of the ledger, which must be known.
+        // Deliveries to a new endpoint begin at the end of the ledger, so the end of the ledger must be
+        // known.
         if self.ledger.state().borrow().revision.is_none() {
             return;
         }
@@ -214,7 +215,7 @@ impl WebhookActor {
         }
     }
 
-    /// Measures the age of the oldest event that waits. Returns true if there is one.
+    /// Measures the age of the oldest waiting event. Returns true if an event waits.
     fn measure(&self) -> bool {
         let oldest = self.machine.oldest();
         let wall = self.context.clock.wall().0;
@@ -264,7 +265,7 @@ impl Behaviour for WebhookActor {
                 Self::read_on(changes, cx);
             }
             Msg::LedgerChanged(ledger) => {
-                // The key may have been seen before the ledger was complete.
+                // The watch may have delivered the key before the ledger was complete.
                 self.observe_progress();
                 Self::listen(ledger, cx);
             }

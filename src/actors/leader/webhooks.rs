@@ -25,8 +25,7 @@ pub struct WebhookSupervisor {
     webhooks: Arc<Webhooks>,
     ledger: Arc<Ledger>,
     guard: LeaderGuard,
-    /// Endpoints that have an actor, by name. An endpoint whose actor is stopping is kept until the actor has
-    /// ended.
+    /// Endpoints that have an actor, by name. While its actor is stopping, an endpoint stays in the map.
     running: BTreeMap<String, Arc<Endpoint>>,
 }
 
@@ -45,7 +44,7 @@ impl WebhookSupervisor {
         Self { context, webhooks, ledger, guard, running: BTreeMap::new() }
     }
 
-    /// Stops the actors that are not wanted any more, and starts those that are missing.
+    /// Stops the actors of endpoints that were removed or changed, and starts the actors that are missing.
     fn align(&mut self, cx: &mut Cx<Self>) {
         let wanted = self.webhooks.endpoints();
         for (name, endpoint) in &self.running {

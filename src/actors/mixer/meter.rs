@@ -1,6 +1,7 @@
 //! Counters of the clipped and the silent seconds of a room's mix.
 //!
-//! FFmpeg measures; this module counts. The counters survive restarts of FFmpeg and of the room's actor.
+//! FFmpeg measures the peak of each second; this module counts the seconds. The counters survive restarts of
+//! FFmpeg and of the room's actor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,7 +21,7 @@ struct Seconds {
 }
 
 impl MixMeter {
-    /// Counts one second by its peak, in dB relative to full scale.
+    /// Counts one second. `peak_db` is its peak, in dB relative to full scale.
     pub fn second(&self, peak_db: f64, metrics: &Metrics) {
         let loud = PeakClass::of(peak_db);
         metrics.mix_second(loud);

@@ -32,13 +32,13 @@ const QUARANTINE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct MixerShared {
     pub ports: Arc<Mutex<PortPool>>,
-    /// Slots for concurrent starts of FFmpeg: each of twenty concurrent starts takes ten times as long as a
-    /// single one.
+    /// Slots that limit concurrent starts of FFmpeg. If twenty start at the same time, each takes ten times
+    /// as long as a single start.
     pub starts: Arc<Semaphore>,
     pub streams: Arc<Streams>,
     pub secrets: Arc<Secrets>,
     pub audience: Arc<ListenerCounter>,
-    /// Client that asks the previous mixer of a room for its window.
+    /// Client that fetches the window of a room from its previous mixer.
     pub fetcher: MixerClient,
 }
 

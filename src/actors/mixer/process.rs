@@ -41,7 +41,7 @@ pub struct ProcessEnd {
     pub status: String,
 }
 
-/// Waits for a start slot and starts FFmpeg. Blocks its thread for the child's exec, about 0.3 ms.
+/// Waits for a start slot and starts FFmpeg. Blocks the thread until the child has called exec, about 0.3 ms.
 pub async fn spawn(
     context: Context,
     shared: MixerShared,
@@ -70,8 +70,8 @@ fn loudness(config: &LoudnessConfig, share: MixShare) -> Loudness {
     Loudness::new(share, enabled.then_some(target), limit)
 }
 
-/// Waits until the process ends, by itself or because of `kill`, which carries the grace between INT and
-/// KILL.
+/// Waits until the process ends, by itself or because of a message on `kill`. The message contains the grace
+/// period between INT and KILL.
 pub async fn attend(
     room: RoomId,
     mut process: FfmpegProcess,
@@ -85,7 +85,7 @@ pub async fn attend(
             status = process.wait() => return status,
             asked = kill => asked,
         };
-        // If the sender is dropped, the actor is gone, and the process must end too.
+        // If the sender is dropped, the actor is gone, and the process must end, too.
         process.stop(asked.unwrap_or_default()).await
     };
     let (status, last) =
@@ -96,8 +96,8 @@ pub async fn attend(
     }
 }
 
-/// Copies FFmpeg's stderr to our log until its end. Calls `second` with the peak of each second of the mix,
-/// in dB.
+/// Copies FFmpeg's stderr to our log until the output ends. Calls `second` with the peak of each second of
+/// the mix, in dB.
 async fn follow(
     room: &RoomId,
     pid: u32,
@@ -114,7 +114,8 @@ async fn follow(
             Some(MeterLine::Frame) => continue,
             None => {}
         }
-        // FFmpeg logs a late RTP packet at the same level as a real error; only the exit shows which it was.
+        // FFmpeg logs a late RTP packet at the same level as a real error. Only an exit of FFmpeg shows that
+        // an error was real.
         match line.level {
             LogLevel::Fatal => tracing::warn!(target: "ffmpeg", %room, pid, "{}", line.text),
             _ => tracing::debug!(target: "ffmpeg", %room, pid, "{}", line.text),
@@ -136,7 +137,7 @@ fn exit(status: ExitStatus, last: &VecDeque<FfmpegLog>) -> Exit {
     }
 }
 
-/// End of one read of FFmpeg's output.
+/// Completed read of FFmpeg's output.
 pub struct Output {
     pub pid: u32,
     pub stdout: ChildStdout,
@@ -149,17 +150,17 @@ pub struct Output {
 pub enum Read {
     /// Number of bytes at the front of the buffer.
     Bytes(usize),
-    /// The output has ended or failed. The exit follows and states the reason.
+    /// The output has ended or failed. The exit of the process follows and states the reason.
     Ended,
-    /// Nothing came in time.
+    /// No output arrived in time.
     Late,
 }
 
-/// Time frame of one read.
+/// Times of one read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadTimes {
-    /// Delay of the read until the next part may be complete: FFmpeg flushes every frame, so this saves most
-    /// wake-ups of a room. The pipe holds eight seconds of audio.
+    /// Delay before the read, until the next part may be complete. FFmpeg flushes every frame, so this delay
+    /// avoids most wake-ups of a room. The pipe holds eight seconds of audio.
     pub wait: Duration,
     /// Time until the output counts as late, from the same moment as `wait`.
     pub late: Option<Duration>,
@@ -175,7 +176,7 @@ pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>, times:
     buffer.resize(READ, 0);
     let reading = stdout.read(&mut buffer);
     let read = match times.late {
-        // Polls the read first, so output that waits already is never late.
+        // `timeout_at` polls the read first, so output that is available already never counts as late.
         Some(late) => tokio::time::timeout_at(begin + late, reading).await,
         None => Ok(reading.await),
     };

@@ -1,8 +1,8 @@
 //! Resources of a room that outlive an incarnation of its actor: its port, and its stream with the reserved
 //! numbers.
 //!
-//! A panic of the actor ends FFmpeg and nothing else. The next incarnation receives RTP at the same port, so
-//! Janus needs no update, and continues the same stream, so listeners keep their window.
+//! A panic of the actor ends only FFmpeg. The next incarnation receives RTP at the same port, so Janus needs
+//! no update, and continues the same stream, so listeners keep their window.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct RoomResources {
 
 #[derive(Default)]
 struct Leftovers {
-    /// Port, with the epoch for which and the time at which it was taken.
+    /// Port, with the epoch for which it was taken and the time at which it was taken.
     port: Option<(PortLease, Epoch, Duration)>,
     stream: Option<OpenStream>,
 }
@@ -31,7 +31,7 @@ struct Leftovers {
 pub struct OpenStream {
     pub nonce: Nonce,
     pub stream: Arc<LiveStream>,
-    /// Ceiling of its sequence numbers, as reserved in the store.
+    /// Ceiling of the sequence numbers that are reserved for the stream in the store.
     pub ceiling: SequenceState,
 }
 

@@ -1,7 +1,7 @@
 //! One room on this mixer: shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns FFmpeg and the packager, but not port and stream ([`RoomResources`]). Runs one store write and one
-//! process effect at a time.
+//! Owns FFmpeg and the packager, but not the port and the stream, which [`RoomResources`] owns. Runs one
+//! store write and one process effect at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,7 +145,7 @@ impl MixerRoomActor {
         self.timer = due.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
     }
 
-    /// Runs the store lane and returns the time at which it must be planned again.
+    /// Runs the store lane. Returns the time at which the lane must be planned again.
     fn step_store(&mut self, now: Duration, cx: &mut Cx<Self>) -> Option<Duration> {
         if self.store_busy {
             return None;
@@ -167,8 +167,8 @@ impl MixerRoomActor {
         }
     }
 
-    /// Reports to the supervisor that the room is finished. Returns the time of the next attempt if that
-    /// failed.
+    /// Reports to the supervisor that the room is finished. If the report failed, returns the time of the
+    /// next attempt.
     fn finished(&mut self, now: Duration, cx: &mut Cx<Self>) -> Option<Duration> {
         self.reasons.store = "the room has no resources here".into();
         self.gone = true;

@@ -11,8 +11,8 @@ use crate::packager::StandbyBuffer;
 use crate::telemetry::GaugeGuard;
 use crate::telemetry::events::FfmpegExit;
 
-/// Longest time a start occupies its slot. A start ends with the first part; without RTP there is none, and a
-/// Janus that is slow for this room must not block the starts of other rooms.
+/// Longest time a start occupies its slot. A start ends with the first part. Without RTP there is no part,
+/// and a Janus that is slow for this room must not block the starts of other rooms.
 pub const LONGEST_START: Duration = Duration::from_secs(1);
 
 pub struct RunningProcess {
@@ -21,9 +21,10 @@ pub struct RunningProcess {
     pub kill: Option<oneshot::Sender<Duration>>,
     pub why_killed: Option<String>,
     pub starting: Option<StartPermit>,
-    /// Time of the last published part of its audio.
+    /// Time of the last published part made from the output of this process.
     pub last_part: Option<Duration>,
-    /// Output of FFmpeg. Not read before a stream is open or this mixer prepares to take the room over.
+    /// Output of FFmpeg. Read only while a stream is open, or while this mixer prepares to take the room
+    /// over.
     pub stdout: Option<ChildStdout>,
     pub prelude: StandbyBuffer,
     _alive: GaugeGuard,

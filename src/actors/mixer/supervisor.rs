@@ -48,7 +48,7 @@ pub enum Msg {
     StateChanged,
     Checked(Result<String, FfmpegUnusable>),
     Recheck,
-    /// Sent by a room's actor when nothing is left of the room here.
+    /// Sent by the actor of a room when nothing is left of the room on this mixer.
     Finished(RoomId),
     Round,
 }
@@ -141,7 +141,7 @@ impl MixerSupervisor {
 
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         if let Some(child) = self.rooms.get(&room) {
-            // A child that is gone is handled by `child_down`.
+            // If the child is gone, `child_down` handles it.
             let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
         } else if self.is_wanted(&room) {
             let (context, shared, me, id) =
@@ -189,7 +189,7 @@ impl Behaviour for MixerSupervisor {
         };
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         let me = cx.me();
-        // A supervisor that is gone needs no wake-up.
+        // The wake-up fails only if this supervisor is gone; then no wake-up is needed.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
@@ -203,8 +203,8 @@ impl Behaviour for MixerSupervisor {
             Msg::Checked(outcome) => self.checked(outcome, cx),
             Msg::Recheck => self.check_ffmpeg(cx),
             Msg::Finished(room) => {
-                // The room may have been wanted again since the actor reported; then the actor has received
-                // that change itself.
+                // Since the actor reported, the room may have been assigned to this mixer again. The actor
+                // has then received this change itself.
                 if !self.is_wanted(&room) {
                     self.rooms.stop(&room, cx);
                 }

@@ -5,7 +5,7 @@
 //! PlainSupervisor
 //! └─ PlainRoomActor*   one per room with plain listeners: requests its parts, publishes their frames
 //! ```
-//! Listeners never reach an actor: each reads the shared buffer of the room
+//! Requests of listeners never reach an actor: each listener reads the shared buffer of the room
 //! ([`PlainStream`](crate::delivery::PlainStream)).
 
 mod room;

@@ -1,6 +1,7 @@
 //! Plain stream of one room: the shell around [`domain::plain_room`](crate::domain::plain_room).
 //!
-//! Owns the one request for parts that is under way. Ends with the broadcast, or when nobody reads.
+//! Owns the request for parts that is in progress; there is at most one. Ends with the broadcast, or when the
+//! stream has no readers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub struct PlainRoomActor {
     stream: Arc<PlainStream>,
     parent: ActorRef<super::supervisor::Msg>,
     machine: PlainRoom,
-    /// A request is under way.
+    /// True while a request is in progress.
     fetching: bool,
     /// Silent part, published in place of parts that did not arrive.
     silence: PlainPart,
@@ -115,9 +116,9 @@ impl PlainRoomActor {
             self.stream.end();
         }
         let mut due = self.machine.silence_at();
-        // A stream without readers is reported, and so is one that has just ended or was replaced by the
-        // stream of a new broadcast. The actor goes on until the supervisor stops it, because a reader may
-        // arrive in between.
+        // Report a stream that has no readers, has just ended, or was replaced by the stream of a new
+        // broadcast. The actor continues until the supervisor stops it, because a reader may arrive before
+        // that.
         if self.stream.is_ended() || self.stream.readers() == 0 {
             let report = super::supervisor::Msg::Finished(self.room.clone(), self.stream.clone());
             due = due.into_iter().chain(report_finished(&self.parent, report, now)).min();

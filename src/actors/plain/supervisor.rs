@@ -1,4 +1,4 @@
-//! Keeps one actor per room with plain listeners on this node.
+//! Supervisor of the plain streams: runs one actor per room with plain listeners on this node.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct PlainSupervisor {
 pub enum Msg {
     /// Rooms without an actor have listeners.
     Wanted,
-    /// The stream has ended, or nobody reads it.
+    /// The stream has ended, or has no readers.
     Finished(RoomId, Arc<PlainStream>),
 }
 
@@ -57,7 +57,8 @@ impl Behaviour for PlainSupervisor {
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         let wanted = DirtyRooms::new(move || {
-            // A supervisor that is gone needs no wake-up: its successor looks at all streams.
+            // The wake-up fails only if this supervisor is gone; then no wake-up is needed, because the next
+            // incarnation checks all streams.
             let _ = me.tell_latest("wanted", Msg::Wanted);
         });
         self.streams.attach(wanted.clone());

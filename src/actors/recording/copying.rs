@@ -11,7 +11,7 @@ use crate::domain::recording_journal::JournalEntry;
 use crate::packager::{ClosedSegment, LiveStream};
 use crate::spool::TakeWriter;
 
-/// Longest wait for the next segment before the recorder looks at its room again.
+/// Longest wait for the next segment before the recorder checks its room again.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Stream that is recorded.
@@ -33,10 +33,10 @@ pub struct Span {
 pub struct Copied {
     /// Writer, and the segments written.
     pub writer: io::Result<(TakeWriter, Vec<JournalEntry>)>,
-    /// Number after the last segment that was handled: written, or outside the span.
+    /// Number after the last segment that was written, or skipped because it is outside the span.
     pub next: Option<u64>,
     pub over: bool,
-    /// True if a segment was seen that ends after the span.
+    /// True if the stream has a segment that ends after the span.
     pub beyond: bool,
 }
 
@@ -44,7 +44,7 @@ impl Source {
     /// Determines the position from which a stream is recorded. `last` is the newest segment on the disk,
     /// written by an earlier process or incarnation.
     pub fn look(&mut self, since: UnixMs, last: Option<u64>) {
-        // A stream that was over may continue, after a failure of its room's actor.
+        // A stream that was over may continue after the actor of its room has failed.
         self.over &= !self.stream.is_live();
         if self.next.is_none() {
             let first = self.stream.first_closed(since);
@@ -78,7 +78,7 @@ impl Span {
 }
 
 /// Writes the closed segments of the stream, or waits for the next one; without a stream, waits for
-/// `opening`. A wait ends when the node stops (`left`).
+/// `opening`. A wait ends after `LOOK_AGAIN`, and when the node stops (`left`).
 pub async fn copy(
     writer: TakeWriter,
     (stream, next): (Option<Arc<LiveStream>>, Option<u64>),

@@ -1,12 +1,12 @@
-//! Recordings: this node's copy of their store keys, and on a mixer one recorder per recording.
+//! Recordings: this node's copy of the store keys of recordings, and on a mixer one recorder per recording.
 //!
 //! ```text
 //! RecordingSupervisor      follows the keys of recordings
 //! ├─ UploaderActor         uploads finished recordings of this mixer, if object storage is configured
 //! └─ RecorderActor*        one per recording of this mixer that is not finished
 //! ```
-//! A recorder reads the window that the packager publishes anyway. Neither the packager nor the room's actor
-//! waits for the recorder or knows of it.
+//! A recorder reads the window that the packager publishes for listeners. Neither the packager nor the actor
+//! of the room waits for the recorder or knows about it.
 
 pub mod copying;
 mod recorder;

@@ -6,7 +6,7 @@
 //!                    └─┘ disk failed: tries again, from the oldest segment that is still in the window
 //! ```
 //! The live window serves as the queue. If the disk is too slow, segments leave the window and are lost, but
-//! nothing waits for the disk. Owns the open files. Runs one effect at a time, none of them on the actor's
+//! nothing waits for the disk. Owns the open files. Runs one effect at a time, and no effect on the actor's
 //! thread.
 
 use std::io;
@@ -54,9 +54,10 @@ pub struct RecorderActor {
     /// Number of segments of the current stream that left the window before they were written.
     lost: u64,
     busy: bool,
-    /// Time until which the last segments are awaited.
+    /// Time until which the recorder waits for the last segments.
     closing_until: Option<Duration>,
-    /// True if everything is written and synced, so that the take can be closed.
+    /// True if all segments are written and synced, so that the take (this mixer's part of the recording) can
+    /// be closed.
     drained: bool,
     leaving: bool,
     /// Ends the wait for the next segment when the node stops.

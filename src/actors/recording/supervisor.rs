@@ -1,4 +1,4 @@
-//! Follows the keys of recordings and keeps one recorder per unfinished recording of this mixer.
+//! Follows the keys of recordings and runs one recorder per unfinished recording of this mixer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -144,7 +144,7 @@ impl RecordingSupervisor {
         }
         for (known, recorder) in self.recorders.values() {
             if known == room {
-                // A child that is gone is handled by `child_down`.
+                // If the child is gone, `child_down` handles it.
                 let _ = recorder.tell_latest("state_changed", recorder::Msg::StateChanged);
             }
         }
@@ -167,7 +167,7 @@ impl RecordingSupervisor {
         }
     }
 
-    /// Starts a recorder if this mixer has anything to do for the recording.
+    /// Starts a recorder if this mixer still has work to do for the recording.
     fn ensure(&mut self, id: &RecordingId, room: &RoomId, cx: &mut Cx<Self>) {
         let Some(parts) = &self.parts.mixer else { return };
         // Before rooms and recordings are listed, a recording may look finished although it is not.
@@ -229,7 +229,7 @@ impl Behaviour for RecordingSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        // A supervisor that is gone needs no wake-up.
+        // The wake-up fails only if this supervisor is gone; then no wake-up is needed.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
@@ -259,12 +259,13 @@ impl Behaviour for RecordingSupervisor {
                 if let WriteOutcome::Failed(failure) = outcome {
                     tracing::warn!(%room, %failure, "recording request write failed");
                 }
-                // After a failure, the next change of the room or the next listing asks again.
+                // After a failure, the request is written again after the next change of the room or the next
+                // listing.
             }
             Msg::Finished(id) => {
                 let known = self.recorders.get(&id).map(|(room, _)| room.clone());
-                // The recording may be wanted again since the recorder reported; then the recorder has
-                // received that change itself.
+                // Since the recorder reported, the recording may have got new work for it. The recorder has
+                // then received this change itself.
                 if known.is_some_and(|room| !self.is_wanted(&id, &room))
                     && cx.stop_child(&format!("{PREFIX}{id}"))
                 {

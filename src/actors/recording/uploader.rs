@@ -146,7 +146,8 @@ impl UploaderActor {
         self.busy = None;
     }
 
-    /// Marks the recording as stored, in its key. If it was deleted meanwhile, removes its copy instead.
+    /// Marks the recording as stored, in its key. If the recording was deleted in the meantime, removes the
+    /// uploaded copy instead.
     fn mark(&self, id: RecordingId, bytes: u64, cx: &mut Cx<Self>) {
         let (recordings, parts) = (self.recordings.clone(), self.parts.clone());
         let stored = Stored { at: self.context.clock.wall(), bytes };

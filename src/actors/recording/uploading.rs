@@ -26,7 +26,7 @@ pub struct UploadParts {
 pub enum Advanced {
     /// The storage has the first `sent` bytes of `length`.
     Sent { sent: u64, length: u64 },
-    /// The object is complete, and its size is verified.
+    /// The object is complete, and its size was verified.
     Stored { bytes: u64 },
 }
 
@@ -86,7 +86,7 @@ async fn step(
     let begun = upload.id.clone().unwrap_or_default();
     match upload.next() {
         Step::Begin => {
-            // An earlier process may have completed the object without receiving the answer.
+            // An earlier process may have completed the object, but ended before it received the answer.
             if storage.object(&object).await?.is_some_and(|found| found.bytes == length) {
                 return Ok(Advanced::Stored { bytes: length });
             }

@@ -1,6 +1,7 @@
 //! One room that is mixed elsewhere: shell around [`domain::relay_room`](crate::domain::relay_room).
 //!
-//! Owns the one playlist request in progress. Ends when the room has had no listener for a while.
+//! Owns the playlist request that is in progress; there is at most one. Ends when the room has had no
+//! listener for [`IDLE`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ pub struct RelayRoomActor {
     parent: ActorRef<super::supervisor::Msg>,
     machine: Machine,
     view: Arc<RoomView>,
-    /// Mixer that files are fetched from.
+    /// Mixer from which files are fetched.
     pointed: Option<Upstream>,
     under_way: Option<(Fetch, AbortHandle)>,
     /// Number of listeners on this node, and the time of the count.
@@ -142,8 +143,8 @@ impl RelayRoomActor {
         cx.run(Abortable::new(get, registration), |got| Msg::Fetched(what, got.ok()));
     }
 
-    /// Returns the number of listeners on this node. Counting visits each of them, so it is not done per
-    /// playlist.
+    /// Returns the number of listeners on this node. Counting takes time for each listener, so the number is
+    /// not updated with every playlist.
     fn listeners(&mut self) -> usize {
         let now = self.context.clock.now();
         if self.counted.is_none_or(|(_, at)| now.saturating_sub(at) >= COUNTED_EVERY) {
@@ -153,7 +154,7 @@ impl RelayRoomActor {
     }
 
     fn fetched(&mut self, what: &Fetch, outcome: Outcome, body: Option<Bytes>) {
-        // A cancelled request may have been answered just before.
+        // The answer may belong to a request that was cancelled just after the answer arrived.
         if self.under_way.take_if(|(under_way, _)| under_way == what).is_none() {
             return;
         }
@@ -178,7 +179,7 @@ impl RelayRoomActor {
 
     fn look_for_idleness(&mut self, cx: &mut Cx<Self>) {
         if self.held.idle_for(self.context.clock.now()) > IDLE {
-            // A parent that is gone stops its children anyway.
+            // If the parent is gone, its children are stopped anyway.
             let _ = self.parent.tell(super::supervisor::Msg::Idle(self.room.clone()));
         }
         self.idle = Some(cx.after(IDLE / 3, Msg::IsIdle));

@@ -74,7 +74,7 @@ impl Behaviour for RelaySupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        // A supervisor that is gone needs no wake-up.
+        // The wake-up fails only if this supervisor is gone; then no wake-up is needed.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
@@ -84,7 +84,7 @@ impl Behaviour for RelaySupervisor {
         });
         self.relays.attach(wanted.clone());
         self.wanted = Some(wanted);
-        // Rooms left by a previous incarnation.
+        // Follow the rooms that a previous incarnation has followed.
         self.relays.all().into_iter().for_each(|room| self.follow(room, cx));
     }
 

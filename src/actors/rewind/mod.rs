@@ -1,11 +1,11 @@
-//! Rewind windows of this mixer: the past of each broadcast that listeners can go back to, on disk.
+//! Rewind windows of this mixer: the past audio of each broadcast to which listeners can go back, on disk.
 //!
 //! ```text
 //! RewindSupervisor         erases the files of an earlier process
 //! └─ RewindActor*          one per room of this mixer that offers rewind
 //! ```
-//! Like a recorder, a rewind actor copies segments of the live window, and nothing waits for it. The windows
-//! outlive an incarnation of their actor, and end with the process.
+//! Like a recorder, a rewind actor copies segments of the live window, and no other actor waits for it. The
+//! windows outlive an incarnation of their actor, and end with the process.
 
 mod room;
 pub mod supervisor;

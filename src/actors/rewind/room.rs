@@ -6,7 +6,7 @@
 //!  └──┘ disk full: the oldest media file is erased; another failure: tried again while the live window has
 //!       the segments
 //! ```
-//! Owns the open files of the window. Runs one effect at a time, none of them on the actor's thread.
+//! Owns the open files of the window. Runs one effect at a time, and no effect on the actor's thread.
 
 use std::io;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct RewindActor {
     parent: ActorRef<supervisor::Msg>,
     duty: RewindDuty,
     kept: Option<KeptRewind>,
-    /// Longest duration of the list.
+    /// Longest duration of the window.
     span: Duration,
     /// `None` before the files are open, after a failure, and while an effect has it.
     writer: Option<TakeWriter>,
@@ -99,7 +99,7 @@ impl RewindActor {
         parts: RewindParts,
         parent: ActorRef<supervisor::Msg>,
     ) -> Self {
-        // Continues the window that an earlier incarnation left.
+        // Continue the window that an earlier incarnation has begun.
         let kept = parts.rewinds.get(&room);
         Self {
             room,
@@ -221,7 +221,7 @@ impl RewindActor {
         self.writer = None;
         let (spool, id) = (self.parts.rewinds.spool().clone(), kept.id.clone());
         let trim = blocking(move || match spool.erase_before(&id, first) {
-            // Nothing was ever written.
+            // No file was ever written.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             trimmed => trimmed,
         });
@@ -266,7 +266,7 @@ impl RewindActor {
         }
     }
 
-    /// Erases the window, because the node stops. If that fails, the next start of the node does it.
+    /// Erases the window, because the node stops. If that fails, the next start of the node erases it.
     fn leave(&mut self, cx: &mut Cx<Self>) {
         match self.kept {
             Some(_) if self.retry.attempt() == 0 => self.erase(cx),
@@ -345,7 +345,8 @@ impl RewindActor {
         }
     }
 
-    /// Shrinks the window if the disk is full. If there is nothing to erase, or after another failure, waits.
+    /// Shrinks the window if the disk is full. Waits for a retry if nothing can be erased, or after another
+    /// failure.
     fn disk_failed(&mut self, error: &io::Error) {
         self.reason = format!("the disk failed: {error}");
         self.writer = None;

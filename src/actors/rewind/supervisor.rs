@@ -62,7 +62,7 @@ impl RewindSupervisor {
 
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         if let Some(child) = self.rooms.get(&room) {
-            // A child that is gone is handled by `child_down`.
+            // If the child is gone, `child_down` handles it.
             let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
         } else if self.is_wanted(&room) {
             let (context, parts, me, id) = (self.context.clone(), self.parts.clone(), cx.me(), room.clone());
@@ -87,11 +87,12 @@ impl Behaviour for RewindSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        // A supervisor that is gone needs no wake-up.
+        // The wake-up fails only if this supervisor is gone; then no wake-up is needed.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
-        // The folders have random names, so a window that is opened now is a new one.
+        // Close the windows of an earlier incarnation, too. New windows get folders with new random names, so
+        // they never use a folder that is being erased.
         self.parts.rewinds.close_all();
         let spool = self.parts.rewinds.spool().clone();
         cx.run(blocking(move || spool.erase_all()), Msg::Cleaned);
@@ -108,8 +109,8 @@ impl Behaviour for RewindSupervisor {
                 self.look_at_all(cx);
             }
             Msg::Finished(room) => {
-                // The room may have been wanted again since the actor reported; then the actor has received
-                // that change itself.
+                // Since the actor reported, the room may have got a new broadcast on this mixer. The actor
+                // has then received this change itself.
                 if !self.is_wanted(&room) {
                     self.rooms.stop(&room, cx);
                 }

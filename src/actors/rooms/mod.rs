@@ -20,7 +20,7 @@ pub struct SharedAges(Arc<Mutex<Ages>>);
 
 impl SharedAges {
     pub fn with<T>(&self, look: impl FnOnce(&mut Ages) -> T) -> T {
-        // At worst, a panic under the lock makes one room's clock start again.
+        // The worst effect of a panic under the lock is that the clock of one room starts again.
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

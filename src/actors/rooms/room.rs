@@ -124,7 +124,7 @@ impl RoomActor {
     fn removed(&mut self, outcome: Result<Removal, RoomError>) {
         self.busy = false;
         let why = match outcome {
-            // The store may be ahead of this node's view of it: an immediate retry would not change that.
+            // The store may be newer than this node's copy of it; an immediate retry would not change that.
             Ok(_) => "waits to see the room gone".to_owned(),
             Err(error) => {
                 tracing::warn!(room = %self.room, %error, "room removal failed");

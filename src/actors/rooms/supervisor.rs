@@ -75,7 +75,7 @@ impl RoomSupervisor {
         self.count();
     }
 
-    /// Starts the clock of the room's state. This node may become the leader and then needs it.
+    /// Starts the clock of the room's state. If this node becomes the leader, it needs the age of the state.
     fn observe_age(&self, room: &RoomId) {
         let view = self.context.directory.room(room).unwrap_or_default();
         let (now, grace) = (self.context.clock.now(), self.context.config.rooms.removing_grace);
@@ -128,7 +128,7 @@ impl Behaviour for RoomSupervisor {
             CopyWatch::new(context.clone(), ledger.clone())
         });
         let me = cx.me();
-        // The wake-up may fail if this supervisor is gone; it needs none then.
+        // The wake-up fails only if this supervisor is gone; then no wake-up is needed.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
@@ -138,7 +138,7 @@ impl Behaviour for RoomSupervisor {
         match msg {
             Msg::StateChanged => self.take_changes(cx),
             Msg::Finished(room) => {
-                // The room may have been started again since the actor reported.
+                // Since the actor reported, the room may have been started again.
                 if !self.is_live(&room) {
                     self.rooms.stop(&room, cx);
                 }

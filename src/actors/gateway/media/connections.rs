@@ -1,8 +1,8 @@
 //! Connections to the Janus instances of the rooms: one per instance, shared by all sessions on it.
 //!
 //! The first caller makes a connection; after a loss, the next caller makes a new one. Callers that arrive
-//! during an attempt wait for it and get the same outcome. Owns: the choice of each instance's address. Never
-//! does: retry; that is the session's decision.
+//! during an attempt wait for it and get the same outcome. Owns: the choice of each instance's address. Does
+//! not retry; the session decides on retries.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ pub struct Januses(Arc<Inner>);
 
 struct Inner {
     directory: Arc<Directory>,
-    /// This node's own Janus. A managed Janus listens on loopback, so only this field leads to it.
+    /// This node's own Janus. A managed Janus listens on loopback, so its address is only in this field.
     local: Option<LocalJanus>,
     /// Secrets and timeouts for the other instances; each instance has its own URL.
     options: ConnectOptions,
@@ -73,7 +73,7 @@ impl Januses {
     /// arbiter, which then runs the connection.
     ///
     /// # Errors
-    /// The Janus has no address in the store, or the one attempt that all waiting callers share failed.
+    /// The Janus has no address in the store, or the attempt failed. All waiting callers share one attempt.
     pub async fn client(&self, janus: &ModuleId) -> Result<JanusClient, ConnectError> {
         let options = self.options(janus).ok_or_else(|| ConnectError::NoAddress(janus.clone()))?;
         let mut outcome = match self.slots().entry(janus.clone()).or_default() {
@@ -95,7 +95,7 @@ impl Januses {
         decided.clone().unwrap_or(Err(JanusError::Disconnected)).map_err(ConnectError::from)
     }
 
-    /// Connects once, keeps the connection and tells the waiting callers.
+    /// Connects once, stores the connection and passes the outcome to the waiting callers.
     async fn connect(
         self,
         janus: ModuleId,
@@ -131,7 +131,7 @@ impl Januses {
 }
 
 impl Connection {
-    /// Returns true if the connection is up. The only event that it ever sends is its end.
+    /// Returns true if the connection is up. A connection sends only one event: that it has ended.
     fn is_up(&self) -> bool {
         self.events.is_empty() && !self.events.is_closed()
     }
@@ -149,7 +149,7 @@ mod tests {
 
     const WAITERS: usize = 150;
 
-    /// Runs against a frozen Janus: the kernel accepts the connection and nothing answers.
+    /// Connects to a frozen Janus: the kernel accepts the connection, but no answer arrives.
     #[actix::test]
     async fn waiters_share_one_attempt() {
         let frozen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

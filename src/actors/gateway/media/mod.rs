@@ -10,8 +10,8 @@
 //! The session then waits for the client during the grace time and keeps its media. A later `join` with the
 //! resume token resumes it, on this node or, after this node has ended, on another.
 //!
-//! Owns: the sessions, and the connections to the Janus instances of the rooms. Does not authenticate
-//! users, or acquire the connection lock; the caller of `join` has done both.
+//! Owns: the sessions, and the connections to the Janus instances of the rooms. Does not authenticate users
+//! or acquire the connection lock; the caller of `join` must have done both before.
 
 mod connections;
 mod moderation;
@@ -38,8 +38,8 @@ pub use connections::{ConnectError, Januses, LocalJanus};
 pub use moderation::ModerationError;
 pub use session::MediaSessionHandle;
 
-/// Maximum events buffered for a client. A client that leaves more unread loses its event channel, and with
-/// it the session.
+/// Maximum number of events that are buffered for a client. If a client leaves more events unread, its event
+/// channel is closed, and the session ends with the channel.
 const EVENT_QUEUE: usize = 64;
 
 /// State shared by all sessions of a gateway.
@@ -60,10 +60,10 @@ pub struct AnchorParts {
 #[derive(Debug, Clone)]
 pub struct Join {
     pub room: RoomId,
-    /// Unique in the room. Also the participant's name in Janus: a room host connected to another node finds
-    /// the user by it.
+    /// Unique in the room. Also the name of the participant in Janus, so that the node of a host can find the
+    /// user there.
     pub user: UserId,
-    /// Must equal the room's PIN if present.
+    /// If present, must equal the room's PIN.
     pub pin: Option<Pin>,
     pub muted: bool,
     pub resume_token: Option<ResumeToken>,
@@ -77,8 +77,8 @@ pub struct JoinedSession {
     pub resume: bool,
     pub muted: bool,
     pub line: MediaSessionHandle,
-    /// Ends after [`SessionEvent::Ended`]. Ends without it if the session failed or another connection took
-    /// it over.
+    /// Ends after [`SessionEvent::Ended`]. If the session failed or another connection took it over, ends
+    /// without this event.
     pub events: mpsc::Receiver<SessionEvent>,
 }
 
@@ -145,8 +145,8 @@ pub struct SessionStatus {
 pub struct MediaSessions(Arc<Mutex<Option<ActorRef<supervisor::Msg>>>>);
 
 impl MediaSessions {
-    /// Brings a user into a room, or back to its session. If the future is dropped, a new session is ended
-    /// again, and a resumed one waits for its client as before.
+    /// Joins a user to a room, or resumes the session of the user. If the future is dropped, a new session is
+    /// ended, and a resumed session waits for its client as before.
     ///
     /// # Errors
     /// The room cannot be joined, the PIN is wrong, Janus cannot be used, or this gateway is stopping.
@@ -183,8 +183,8 @@ impl MediaSessions {
     }
 }
 
-/// Returns the values that a resume token is bound to: it is valid for this user while the room's media stay
-/// in the same Janus room.
+/// Returns the values that a resume token is bound to. The token is valid for this user as long as the media
+/// of the room stay in the same Janus room.
 fn bound(user: &str, room: &RoomId, place: &JanusAssignment) -> SealBinding {
     let (janus, janus_room_id) = (place.janus.clone(), place.janus_room_id);
     SealBinding { user: user.to_owned(), room: room.clone(), janus, janus_room_id }

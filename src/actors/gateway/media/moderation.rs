@@ -34,8 +34,8 @@ pub async fn moderate(
     let secret = Secret(parts.secrets.of_janus_room(&room));
     let participants = client.participants(place.janus_room_id).await.map_err(failed)?;
     let mut found = false;
-    // Two participants with one name are an old session and its successor. Both must change, and the old one
-    // may leave at any moment.
+    // If two participants have the same name, they are an old session and its successor. Both must be muted
+    // or unmuted. The old session may leave at any moment.
     for participant in participants.iter().filter(|p| *p.display == *user) {
         match client.set_muted(place.janus_room_id, &secret, participant.id, muted).await {
             Ok(()) => found = true,

@@ -1,4 +1,4 @@
-//! Janus operations that open or reclaim a session: each is one effect with typed errors.
+//! Janus operations that open or reclaim a session. Each operation is one effect with typed errors.
 
 use super::{AnchorParts, ConnectError, JoinError};
 use crate::domain::media_session::{ClaimFailure, JanusAssignment, SessionIds};
@@ -31,13 +31,14 @@ pub async fn open(
         return Ok(opened);
     }
     let (room, events) = client.join(&join).await.map_err(|e| match e {
-        // The store and Janus disagree only for a moment, so the client may try again.
+        // The store lists the room, but Janus does not have it. This lasts only for a moment, so the client
+        // may try again.
         JanusError::Plugin(PluginError::NoSuchRoom) => {
             crate::domain::media_session::JoinUnavailable::Preparing.into()
         }
         other => unavailable(other.into()),
     })?;
-    // Nobody hears the new participant yet: it has no media before its offer is answered.
+    // The new participant cannot be heard yet: it has no media before its offer is answered.
     let (present, most) = (room.others.len() + 1, join.share.participants());
     if present > most {
         let _ = room.session.destroy().await;
@@ -62,7 +63,7 @@ async fn claimed(
     Some(OpenSession { room, events, up: true })
 }
 
-/// Claims the session again, over a live connection.
+/// Claims the session again, after its connection to Janus was lost.
 ///
 /// # Errors
 /// [`ClaimFailure::SessionGone`] if Janus does not know the session, its handle, its room or its participant

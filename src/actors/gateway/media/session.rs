@@ -1,9 +1,9 @@
 //! Actor of one anchor's media session: a shell around
 //! [`domain::media_session`](crate::domain::media_session).
 //!
-//! The steps of the state machine run one at a time. The client's calls run concurrently with them and with
-//! each other, so a Janus that hangs blocks neither. The actor is never restarted: Janus ends sessions that
-//! nobody keeps alive.
+//! The steps of the state machine run one at a time. The calls of the client run at the same time as these
+//! steps and as each other. So a Janus that does not respond blocks neither steps nor calls. The actor is
+//! never restarted: if it fails, Janus ends the session because no keep-alive requests arrive.
 //!
 //! | file | owns |
 //! |---|---|
@@ -70,8 +70,8 @@ struct AudioState {
     receiving: bool,
 }
 
-/// Call of a client. The closure receives the session, or the reason why the session serves no calls now. It
-/// answers the client and returns the next message for the actor.
+/// Call of a client. The closure receives the session, or the reason why the session cannot serve calls now.
+/// The closure answers the client and returns the next message for the actor.
 pub type Call = Box<dyn FnOnce(Result<Serving, CallError>) -> LocalBoxFuture<'static, Msg> + Send>;
 
 /// Session that serves calls, and its state.
@@ -89,7 +89,8 @@ pub struct MediaSessionHandle {
 }
 
 pub enum Msg {
-    /// A client joins. With `ids`, it returns to the session with these ids and accepts no other.
+    /// A client joins. With `ids`, it returns to the session that has these ids, and cannot use another
+    /// session.
     Attach {
         ids: Option<SessionIds>,
         muted: bool,
@@ -107,7 +108,7 @@ pub enum Msg {
         call: Call,
     },
     Called,
-    /// The answer to an offer is on its way to the client.
+    /// The answer to an offer was sent to the client.
     Answered,
     /// A call failed because Janus no longer knows the session, the room or the participant.
     Lost(JanusEvent),
@@ -247,7 +248,8 @@ impl MediaSessionActor {
         Ok(Serving { session: session.clone(), status })
     }
 
-    /// Sends an event. A client that does not read loses its event channel, and notices that.
+    /// Sends an event. If the client does not read its events, closes its event channel, which the client
+    /// notices.
     fn tell(&mut self, event: SessionEvent) {
         if self.client.as_ref().is_some_and(|client| client.try_send(event).is_err()) {
             self.client = None;
@@ -294,7 +296,7 @@ impl Behaviour for MediaSessionActor {
                 self.reclaimed(outcome, cx);
             }
             Msg::KeptAlive(outcome) => {
-                // Repeated for listener nodes that have started since the user began to talk.
+                // Send the state again, for listener nodes that have started since the user began to talk.
                 if self.voice.talking {
                     self.show_talking(cx);
                 }
@@ -378,15 +380,15 @@ impl MediaSessionHandle {
         self.report("leave", || Msg::Leave { line: self.number });
     }
 
-    /// Delivers a message that must not be lost. If the mailbox is full, uses its slot, which always has room
-    /// for the latest message.
+    /// Delivers a message that must not be lost. If the mailbox is full, stores the message in the slot
+    /// `slot` of the mailbox, which always accepts the latest message.
     fn report(&self, slot: &'static str, message: impl Fn() -> Msg) {
         if self.actor.tell(message()).is_err() {
             let _ = self.actor.tell_latest(slot, message());
         }
     }
 
-    /// Makes a request to Janus. Its result goes to the client and, through `done`, to the actor.
+    /// Makes a request to Janus. The result is passed to the client and, through `done`, to the actor.
     async fn call<T, F>(
         &self,
         request: impl FnOnce(Serving) -> F + Send + 'static,

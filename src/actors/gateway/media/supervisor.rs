@@ -1,7 +1,7 @@
 //! Supervisor of the media sessions: finds the session that a client returns to, starts new sessions, and
 //! passes on room changes.
 //!
-//! At most one session per user and room is served: a newer one replaces it.
+//! At most one session per user and room is served: a newer session replaces the older one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -41,14 +41,14 @@ struct Session {
 
 pub type JoinReply = oneshot::Sender<Result<(JoinedMedia, MediaSessionHandle), JoinError>>;
 
-/// Join request on its way to a session.
+/// Join request that is passed to a session.
 pub struct JoinRequest {
     pub join: Join,
     pub events: mpsc::Sender<SessionEvent>,
     pub reply: JoinReply,
 }
 
-/// Data needed to start a session if there is none to return to.
+/// Data needed to start a session if the client has no session to which it can return.
 pub struct SessionStart {
     asked: JoinRequest,
     place: JanusAssignment,
@@ -108,8 +108,8 @@ impl MediaSupervisor {
         }
     }
 
-    /// Returns the room's Janus assignment, PIN and mix share. If the resume token is valid for them, also
-    /// returns the session ids in it.
+    /// Returns the room's Janus assignment, PIN and mix share. If the join request has a resume token that is
+    /// valid for this assignment, also returns the session ids in the token.
     fn prepare(
         &self,
         join: &Join,
@@ -159,7 +159,7 @@ impl MediaSupervisor {
     }
 }
 
-/// Asks a session to take its client back. Returns `begin` for a new session if it declines.
+/// Asks a session to accept its returning client. If the session declines, returns `begin` for a new session.
 async fn come_back(
     actor: ActorRef<session::Msg>,
     ids: SessionIds,

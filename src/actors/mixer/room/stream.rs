@@ -16,13 +16,13 @@ use crate::domain::timeline::frames_last;
 use crate::domain::vouched::url_refusal;
 use crate::packager::{ContentKeys, Packager, Progress};
 
-/// Minimum delay before a check for due silence, so that queued output is handled first after a pause of the
-/// node.
+/// Minimum delay before a check for due silence, so that after a pause of the node the queued output is
+/// handled before the check.
 const FILL_AGAIN: Duration = Duration::from_millis(10);
 
 impl MixerRoomActor {
-    /// Returns the URL from which to fetch the window of the mixer that hands this broadcast over. `None` if
-    /// no other mixer does, or if its URL is refused.
+    /// Returns the URL from which to fetch the window of the mixer that hands this broadcast over to this
+    /// mixer. `None` if there is no such mixer, or if its URL is refused.
     pub(super) fn predecessor(&self, nonce: &Nonce) -> Option<String> {
         let live = self.view.live.as_ref().filter(|live| live.nonce == *nonce)?;
         let handover = live.handover.as_ref().filter(|handover| handover.mixer_id != self.context.me)?;
@@ -46,8 +46,8 @@ impl MixerRoomActor {
         packager.begin_incarnation(at);
         if let Some(running) = &mut self.running {
             let begun = std::mem::take(&mut running.prelude).into_bytes(packager.missing(at.now));
-            // An error needs no handling: if this output is unusable, so is the following output, which
-            // reports it.
+            // An error needs no handling: if this output is unusable, the following output is unusable, too,
+            // and its error is handled.
             let _ = packager.push(&begun, at);
         }
         self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
@@ -110,8 +110,8 @@ impl MixerRoomActor {
         }
     }
 
-    /// Reads FFmpeg's output, unless a read is in progress. While one is, it notices when silence is due;
-    /// otherwise a timer does.
+    /// Reads FFmpeg's output, unless a read is in progress. A read in progress ends when silence is due;
+    /// without a read, a timer fires then.
     pub(super) fn read_on(&mut self, cx: &mut Cx<Self>) {
         let packager = self.stream.as_ref().map(|(packager, _)| packager);
         let now = self.context.clock.now();

@@ -13,8 +13,8 @@ use crate::janus::{
 };
 use crate::presence::stage::Passing;
 
-/// Error codes from Janus's `apierror.h`. In this order: a mandatory element is missing, a candidate belongs
-/// to no stream, an element has the wrong type.
+/// Error codes from Janus's `apierror.h`. They mean, in this order: a mandatory element is missing, a
+/// candidate belongs to no stream, an element has the wrong type.
 const MALFORMED: [u32; 3] = [456, 466, 467];
 
 impl MediaSessionActor {
@@ -83,7 +83,7 @@ impl MediaSessionActor {
         }
     }
 
-    /// Tells the listeners whether this user talks. The message may be lost: the next change corrects the
+    /// Shows the listeners whether this user talks. If the message is lost, the next change corrects the
     /// state.
     pub(super) fn show_talking(&self, cx: &mut Cx<Self>) {
         let (at, talking) = (self.parts.context.clock.wall(), self.voice.talking);

@@ -1,4 +1,4 @@
-//! Clients that join a session or come back to it, and the results of opening and reclaiming it.
+//! Clients that join a session or return to it, and the results of opening and reclaiming the session.
 //!
 //! Owns: the replies to these clients, and their resume tokens. Does not send requests to Janus.
 
