@@ -70,7 +70,7 @@ async fn ten_megabyte_bodies_are_refused() {
         let body = vec![b'x'; TEN_MEGABYTES];
         house.refuses(method, path, body, (413, "body_too_large")).await;
     }
-    // These services read no body, so its size does not matter; but it must not cost them anything either.
+    // These services read no body, so its size does not matter. A large body must not use resources either.
     let body = vec![b'x'; TEN_MEGABYTES];
     for base in [&house.node.hls, &house.node.ops] {
         let answer = raw::request(base, "POST", b"/", JSON, &body).await;
@@ -255,7 +255,7 @@ impl House {
         Self { node, before, ffmpeg, document, id }
     }
 
-    /// Asserts that nothing has changed, the sound goes on, and the log contains no errors.
+    /// Asserts that nothing has changed, the sound continues, and the log contains no errors.
     async fn stands_unharmed(mut self) {
         assert_eq!(rooms(&self.node).await, self.before);
         assert_eq!(self.node.readyz().await.status, 200);

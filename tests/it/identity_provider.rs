@@ -187,7 +187,7 @@ impl Provider {
                         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
                         body.len()
                     );
-                    // A client that has gone needs no answer.
+                    // The client may have disconnected; it then needs no answer.
                     let _ = stream.write_all(answer.as_bytes()).await;
                     let _ = stream.shutdown().await;
                 });

@@ -135,7 +135,7 @@ async fn hosts_mute_all_and_lock() {
     let shown = stage.one.get(&format!("/api/rooms/{ROOM}")).await.json();
     assert_eq!(shown["room"]["locked"], true);
     carl.call("leave", json!({})).await.unwrap();
-    // Statuses with two members from before carl joined have no lock; `locked` excludes them.
+    // Statuses from before carl joined also have two members. The condition on `locked` excludes them.
     let without_carl = |status: &Value| {
         status["locked"] == true && status["members"].as_array().is_some_and(|members| members.len() == 2)
     };

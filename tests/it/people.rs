@@ -89,7 +89,7 @@ async fn open_mode_page_issues_working_tokens() {
     let token = async |role| page_token(&node, json!({ "role": role, "name": "Ann" })).await;
     let anchor = token("anchor").await;
     assert_eq!(anchor.status, 200, "{anchor:?}");
-    // As the page does: from its own origin, with the token as a subprotocol.
+    // Connect as the page does: from its own origin, with the token as a subprotocol.
     let protocols = format!("stentor, bearer.{}", text(&anchor, "token"));
     let headers = [("origin", node.hls.as_str()), ("sec-websocket-protocol", &protocols)];
     let address = ws.trim_start_matches("ws://").trim_end_matches("/ws").parse().unwrap();

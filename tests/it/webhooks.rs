@@ -208,7 +208,7 @@ async fn replay(node: &Node, after: &str) {
     .await;
 }
 
-/// Asserts that each room's events have come as in the ledger.
+/// Asserts that each room's events have arrived in the order of the ledger.
 fn in_order(received: &[Value], ledger: &[Value]) {
     let mut rooms: Vec<&Value> = ledger.iter().map(|event| &event["roomId"]).collect();
     rooms.dedup();

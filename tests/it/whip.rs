@@ -167,7 +167,7 @@ async fn whip_session_ends_with_its_media() {
     crashing.until_ended().await;
     watcher.members(0).await;
 
-    // A publisher whose media never arrive.
+    // The media of this publisher never arrive.
     let media = WebRtcClient::new(opus::tone(440)).await;
     let published = publish(&node.ws, &obs, ROOM, &sendonly(&media.offer_without_candidates())).await;
     assert_eq!(published.status, 201);

@@ -85,7 +85,7 @@ fn print(story: &str, listened: &Listened) {
     ));
 }
 
-/// A tone sent into a Janus of the test; ends when dropped.
+/// A tone that is sent to a Janus of the test until this value is dropped.
 struct Singer {
     _janus: TestJanus,
     _client: JanusClient,

@@ -231,7 +231,7 @@ async fn is_ready(terminal: &Terminal, node: &str) -> bool {
     client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
 }
 
-/// Opens a listener through the front that has heard the tone, in segments after `past`.
+/// Opens a listener through the front, and waits until it has heard the tone in segments after `past`.
 async fn listen(past: Option<u64>) -> Listener {
     let deadline = Instant::now() + LONG;
     let token = post("/api/token", json!({ "roomId": ROOM })).await["token"].as_str().unwrap().to_owned();

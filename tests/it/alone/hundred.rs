@@ -253,7 +253,7 @@ impl House {
         let asked = infos.iter().map(async |info| {
             let room = OwnershipTag::parse(&info.description).expect("our mark").room.to_string();
             match self.client.list_forwarders(info.id, &janus_secret(&self.secrets, &room)).await {
-                // Destroyed between the two requests.
+                // The room was destroyed between the two requests.
                 Err(JanusError::Plugin(PluginError::NoSuchRoom)) => None,
                 listed => Some((room, listed.unwrap())),
             }

@@ -22,7 +22,7 @@ async fn pages_work_in_minimum_browsers() {
     let listen = format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await);
     pages.ask("eve", "open", json!({ "url": listen, "minimum": true })).await;
     pages.until_hears("eve", &json!({ "440": true, "660": true })).await;
-    // Muting and removing others, also through the dialog.
+    // Mute and remove others, also through the dialog.
     pages.ask("ann", "mute", json!({ "user": "bob", "muted": true })).await;
     pages.ask("bob", "wait", json!({ "cards": { "bob": "Muted" } })).await;
     pages.ask("ann", "remove", json!({ "user": "bob" })).await;

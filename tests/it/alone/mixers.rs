@@ -37,7 +37,7 @@ async fn page_plays_across_lost_mixers() {
         for _ in 0..2 {
             tuned_in(&target, Mode::Parts, f64::from(HZ)).await;
             let from = newest(&target).await;
-            // More time than the page needs, including Chromium's start.
+            // This is more time than the page needs, including Chromium's start.
             until("eight seconds more", async || newest(&target).await >= from + 4).await;
             let owner = owner(&desk).await;
             mixers[owner].kill();

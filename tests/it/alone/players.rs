@@ -39,8 +39,8 @@ const PLAYERS: [(&str, Start); 7] = [
     ("GStreamer playbin3", |url, file, seconds| gstreamer("playbin3", url, file, seconds)),
 ];
 
-/// Players that run in a browser, and what they play. `make test` skips them, because so many browsers need
-/// more resources than a small machine has.
+/// Players that run in a browser, each with the kind of stream that it plays. `make test` skips them, because
+/// so many browsers need more resources than a small machine has.
 const WEB_PLAYERS: [(&str, &str, Start); 6] = [
     ("HLS", "hls.js in Chromium", |url, file, seconds| chromium("hls.js", url, file, seconds)),
     ("HLS", "video.js in Chromium", |url, file, seconds| chromium("video.js", url, file, seconds)),
@@ -100,7 +100,7 @@ async fn players_play_across_keys_and_restarts() {
         report(format!(
             "{name}: {heard:.1} s heard of {seconds}, {tone:?} Hz, longest silence {silence:.2} s"
         ));
-        // Players begin some segments behind live, and some of them count that distance as played time.
+        // Players begin some segments behind live, and some players count that distance as played time.
         let whole = heard > f64::from(seconds) - 10.0;
         let right = tone.is_some_and(|tone| (tone - f64::from(HZ)).abs() <= 20.0);
         if !whole || !right || silence > LONGEST_SILENCE {
@@ -152,8 +152,8 @@ fn vlc(url: &str, file: &Path, seconds: u32) -> Option<Command> {
 }
 
 fn gstreamer(element: &str, url: &str, file: &Path, seconds: u32) -> Option<Command> {
-    // GStreamer has no limit of its own. INT lets it finish the file, which it may wait for in vain on a live
-    // stream.
+    // GStreamer has no time limit of its own. INT makes it finish the file. On a live stream it may never
+    // finish, so it is killed ten seconds later.
     let mut command = Command::new("timeout");
     command
         .args(["-s", "INT", "-k", "10", &seconds.to_string(), "gst-launch-1.0", "-e", element])

@@ -23,7 +23,7 @@ use crate::support::webrtc::WebRtcClient;
 /// One second of audio, in frames.
 const SECOND: u64 = 50;
 
-/// The nodes and services, in the order in which they end.
+/// The nodes and services, in the order in which they are dropped.
 struct House {
     desk: Node,
     gate: Node,

@@ -12,7 +12,8 @@ use crate::support::node::signal;
 use crate::support::report;
 
 /// Asserts that the window holds segment `last` of the previous mixer and continues after it without a gap.
-/// Segment `last` may not have begun when it was read, so this waits until `last + 1` is listed.
+/// The segment may not have begun when the caller read `last`, so this function waits until `last + 1` is
+/// listed.
 async fn assert_window_continues(listener: &mut Listener, last: u64) {
     let deadline = Instant::now() + LONG;
     while listener.playlist().segments.last().is_none_or(|segment| segment.sequence <= last) {

@@ -26,7 +26,7 @@ const BOB_HZ: u32 = 660;
 /// Goal for each step with a lease of 3 s: failure detection, move and first sound.
 const STEP_GOAL: Duration = Duration::from_secs(8);
 
-/// Two nodes of each role, and the services, in the order in which they end.
+/// Two nodes of each role, and the services, in the order in which they are dropped.
 struct House {
     managers: Vec<Node>,
     ears: Vec<Node>,

@@ -23,7 +23,7 @@ const GONE: Duration = Duration::from_secs(60);
 /// Duration of the freeze; heartbeats expire after 10 s.
 const FROZEN: Duration = Duration::from_secs(15);
 
-/// The nodes and services, in the order in which they end.
+/// The nodes and services, in the order in which they are dropped.
 struct House {
     desk: Node,
     gate: Node,
@@ -93,7 +93,7 @@ impl Live {
         self.media.until("the anchor's media go on", |p| p.sent > sent).await;
     }
 
-    /// Asserts that nobody noticed anything and that no process was replaced.
+    /// Asserts that no client noticed a fault and that no process was replaced.
     async fn is_undisturbed(&mut self, house: &House) {
         self.goes_on().await;
         let segments = &self.listener.playlist().segments;

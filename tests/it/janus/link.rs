@@ -52,7 +52,8 @@ async fn failed_connections_leave_nothing() {
             let (sender, mut events) = unbounded_channel();
             let error = JanusClient::connect(&options, sender).await.unwrap_err();
             assert_eq!(matches!(error, JanusError::Core(_)), address == unwilling, "{error}");
-            // The channel closes because nothing of the attempt is left, so a future that waits on it ends.
+            // A failed attempt leaves no sender behind, so the channel closes, and a future that waits on it
+            // completes.
             assert_eq!(timeout(PATIENCE, events.recv()).await.expect("the channel ends"), None);
         }
     }

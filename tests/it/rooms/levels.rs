@@ -52,7 +52,7 @@ async fn full_scale_voices_do_not_wrap() {
     let studio = Studio::managed(&node).await;
     let at = async |room: &str, amplitude| {
         let sources = [(110, 1.7), (150, 2.3), (210, 2.9)].map(|(hz, rate)| voice(hz, rate, amplitude));
-        // The highest harmonic is far below this; a sum that wraps has energy at all frequencies.
+        // The highest harmonic is far below 6 kHz; a sum that wraps has energy at all frequencies.
         let talk = |heard: &HeardAudio| heard.pcm.iter().any(|sample| f64::from(sample.abs()) > QUIET / 2.0);
         heard_beside(&node, &studio, room, &sources, &[0.0..=6_000.0], talk).await
     };

@@ -74,7 +74,7 @@ async fn stereo_is_mixed_to_mono(node: &Node) {
     until_heard(node, "stereo", &both, |heard| both.iter().all(|hz| missing(heard, *hz) <= MISSING)).await;
 }
 
-/// Offers redundant audio (RED, RFC 2198) first. AudioBridge cannot decode it, so the answer must not take
+/// Offers redundant audio (RED, RFC 2198) first. AudioBridge cannot decode it, so the answer must not select
 /// it.
 async fn redundancy_is_declined(node: &Node) {
     let media = WebRtcClient::over(Uplink::default(), tone(HZ)).await;

@@ -183,7 +183,7 @@ async fn redis_outage_keeps_connected_anchors() {
 
     stage.redis.run();
     let since = Instant::now();
-    // Redis kept nothing: connected users get their locks and places back.
+    // Redis has lost all data: connected users get their locks and places back.
     crate::support::until("carl gets in", async || {
         let mut carl = stage.connect(0, "carl", "").await;
         carl.call("join", json!({})).await.is_ok()
@@ -218,7 +218,7 @@ async fn redis_flush_leaves_no_duplicate_connections() {
     twice_at_most_for_a_while(&mut stage, "bert", restart).await;
 }
 
-/// Asserts that a second client of a user may get in only until the connected one has its lock again.
+/// Asserts that a second client of a user may join only until the connected one has its lock again.
 async fn twice_at_most_for_a_while(stage: &mut Stage, user: &str, forget: impl FnOnce(&mut Redis)) {
     let mut first = stage.connect(0, user, "&clientId=tab-1").await;
     first.call("join", json!({})).await.unwrap();

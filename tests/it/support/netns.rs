@@ -99,7 +99,7 @@ impl Netns {
     /// Returns a UDP socket of the namespace, bound to a free port.
     pub fn socket(&self, address: IpAddr) -> UdpSocket {
         let namespace = File::open(format!("/run/netns/{}", self.name)).expect("the namespace");
-        // A thread of its own, because a thread that entered the namespace stays in it.
+        // Use a separate thread, because a thread that has entered the namespace stays in it.
         let bound = std::thread::spawn(move || {
             // SAFETY: changes the network namespace of this thread only, and touches no memory.
             let entered = unsafe { setns(namespace.as_raw_fd(), CLONE_NEWNET) };
@@ -131,7 +131,7 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        // The links are deleted with it.
+        // The links are deleted with the namespace.
         ip(&["netns", "del", &self.name]);
     }
 }

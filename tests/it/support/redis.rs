@@ -66,7 +66,7 @@ impl Redis {
         }
     }
 
-    /// Starts it again, empty, on the same port. Returns once it serves.
+    /// Starts Redis again, empty, on the same port. Returns once it serves.
     pub fn run(&mut self) {
         assert!(self.running.is_none(), "Redis runs already");
         let mut command = Command::new("redis-server");

@@ -20,7 +20,7 @@ pub const ROOM: &str = "talk";
 const JWT_SECRET: &str = "a secret for the tokens of this test";
 const HLS_SECRET: &str = "a secret for the content keys of it";
 
-/// The nodes and services, in the order in which they end.
+/// The nodes and services, in the order in which they are dropped.
 pub struct Stage {
     pub one: Node,
     pub two: Option<Node>,

@@ -41,7 +41,7 @@ impl TwoHomes {
 
 impl Drop for TwoHomes {
     fn drop(&mut self) {
-        // The other end is deleted with it.
+        // The other end of the link is deleted with this one.
         ip(&["link", "del", &self.interface]);
     }
 }
