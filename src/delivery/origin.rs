@@ -1,6 +1,6 @@
 //! Media of the rooms that this node mixes.
 //!
-//! Owns: waiting for a stream that is about to open or continue here. Does not ask another node.
+//! Owns: waiting for a stream that is about to open or continue here. Does not send requests to other nodes.
 
 use std::io;
 use std::sync::Arc;
@@ -81,7 +81,8 @@ impl OriginMedia {
     }
 
     /// Returns the room's stream. If the room is on air and has no stream yet, waits for it. If the room is
-    /// off air, returns the ended stream for as long as it is kept, so that its listeners learn of the end.
+    /// off air, returns the ended stream while [`Streams`](super::Streams) still has it, so that its
+    /// listeners learn of the end.
     async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaError> {
         loop {
             let opening = self.streams.next_opening();

@@ -18,7 +18,7 @@ use crate::domain::relay_room::Position;
 use crate::domain::timeline::frames_last;
 use crate::packager::plain::PlainPart;
 
-/// Duration of the audio that is kept for readers that are late.
+/// Duration of the audio that is buffered for readers that are late.
 const KEPT: Duration = Duration::from_secs(2);
 
 /// Plain stream of one broadcast, shared by the room's actor and the readers.
@@ -30,7 +30,7 @@ pub struct PlainStream {
 
 #[derive(Debug, Clone, Default)]
 struct Buffer {
-    /// Number of the oldest part kept.
+    /// Number of the oldest part in the buffer.
     first: u64,
     parts: VecDeque<PlainPart>,
     /// Position of the room's next part, the first that is not published yet.

@@ -166,7 +166,8 @@ impl RecordingMedia {
             return Err(MediaError::RecordingUnavailable);
         }
         let joined = Arc::new(Joined { id: id.clone(), revision, complete, segments: join(read) });
-        // Cache complete lists only, so that the next request asks a mixer again that did not answer now.
+        // Cache complete lists only. After an incomplete list, the next request tries again to reach the
+        // mixer that did not answer.
         if complete {
             let mut kept = self.kept();
             kept.retain(|kept| kept.id != *id);
