@@ -88,7 +88,7 @@ fn certificate(ip: IpAddr) -> Result<(String, String), rcgen::Error> {
     params.distinguished_name.push(DnType::CommonName, "Stentor demo");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let now = SystemTime::now();
-    // Valid from an hour ago, for devices whose clocks are behind.
+    // The certificate is valid from an hour ago, for devices whose clocks are behind.
     params.not_before = (now - Duration::from_secs(3600)).into();
     params.not_after = (now + LIFETIME).into();
     let key = KeyPair::generate()?;
