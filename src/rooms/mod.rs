@@ -158,7 +158,7 @@ pub enum RoomError {
     Store(#[from] StoreError),
 }
 
-/// Returns the wall-clock time. Only for values that other nodes or users read, never for timers.
+/// Returns the wall-clock time. Use it only for values that other nodes or users read, never for timers.
 pub fn now() -> UnixMs {
     // A clock before 1970 counts as 1970: both are wrong.
     UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))

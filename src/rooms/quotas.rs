@@ -1,8 +1,8 @@
 //! Changes of rooms that count against the quotas of an API key.
 //!
-//! Every such change also writes one key of the store per API key, and compares its revision. So they happen
-//! one after another, on whichever node, and each counts all earlier ones: two nodes cannot both take the
-//! last place. The rules are in `domain::quotas`.
+//! Every such change also writes one key of the store per API key, and compares its revision. So these
+//! changes happen one after another, even on different nodes, and each of them counts all earlier ones: two
+//! nodes cannot both take the last place. The rules are in `domain::quotas`.
 
 use crate::domain::api_key::{ApiKeyId, KeyLookup};
 use crate::domain::ids::RoomId;

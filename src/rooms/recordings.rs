@@ -295,8 +295,8 @@ impl RoomService {
 }
 
 /// Returns the transaction that requests the recording of the current broadcast from its start. `None` if
-/// `mode` does not ask for one, the room is not on air, or the broadcast already has a request, even a
-/// stopped one.
+/// `mode` does not request a recording, the room is not on air, or the broadcast already has a request, even
+/// a stopped one.
 pub fn automatic_request(room: &RoomId, view: &RoomView, mode: RecordingMode) -> Option<Txn> {
     let request = automatic(view, mode, random_id())?;
     Some(txn::txn(room, view, &RoomWrite::Recording(request)))

@@ -23,7 +23,7 @@ pub(super) struct RoomRead {
     pub revision: Revision,
 }
 
-/// Reads the keys of one room. Linearizable.
+/// Reads the keys of one room. The read is linearizable.
 ///
 /// # Errors
 /// [`RoomError::Corrupt`] if a value cannot be parsed, or an error of the store.

@@ -376,7 +376,7 @@ impl World {
     }
 
     /// Runs until everything has stayed at rest for 4 s, which is long enough to notice a watch that hangs.
-    /// Returns the time until the rest began.
+    /// Returns the time until this state began.
     ///
     /// # Errors
     /// Description of a part that is not at rest after `BOUND`.

@@ -129,7 +129,7 @@ pub fn done<T>(request: impl Future<Output = Result<T, PresenceError>>) -> T {
     request.now_or_never().expect("the backend does not wait").expect("the backend is available")
 }
 
-/// Returns the input that tells the session that a request to presence has failed.
+/// Returns the input that reports to the session that a request to presence has failed.
 fn failed(effect: &Effect) -> SessionInput {
     match effect {
         Effect::Acquire { .. } => SessionInput::Acquired(Err(Unavailable)),

@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    /// Checks that the broadcast is over before a mixer tells its listeners so.
+    /// Checks that the broadcast is over before a mixer reports that to its listeners.
     pub fn judge_end(&self, n: usize, room: &RoomId) {
         let (view, nonce) = (self.store.view(room), self.nonce_open(n, room));
         let goes_on = view.is_on_air() && view.live.map(|live| live.value.nonce) == nonce;

@@ -75,7 +75,7 @@ fn users_of_dead_gateway_return_elsewhere() {
     }
 }
 
-/// Returns a world in which all rooms are on air and nothing is wrong.
+/// Returns a world in which all rooms are on air and there is no fault.
 fn on_air(seed: u64) -> World {
     let mut world = World::new(seed, false);
     world.calm = true;
