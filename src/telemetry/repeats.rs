@@ -1,4 +1,4 @@
-//! Repeated log lines: a few per interval are written, the rest is counted and reported once.
+//! Repeated log lines: a few per interval are written, the others are counted and reported once.
 //!
 //! A line repeats if it comes from the same place with the same fields. All lines of child programs come from
 //! one place. In their text the digits are ignored, because packet and sequence numbers differ in every line.
