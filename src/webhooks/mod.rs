@@ -75,10 +75,11 @@ impl Webhooks {
         Ok(Self { store, endpoints: watch::Sender::new(configured(config, &[])?), metrics })
     }
 
-    /// Replaces the endpoints. The `Arc` of an endpoint whose configuration is unchanged is kept.
+    /// Replaces the endpoints. An endpoint whose configuration is unchanged stays the same `Arc`.
     ///
     /// # Errors
-    /// The certificate authorities cannot be read; the text names the remedy. Nothing has changed then.
+    /// The certificate authorities cannot be read; the text names the remedy. The endpoints are then
+    /// unchanged.
     pub fn reload(&self, config: &WebhooksConfig) -> Result<(), String> {
         let endpoints = configured(config, &self.endpoints())?;
         self.endpoints.send_replace(endpoints);
