@@ -147,7 +147,7 @@ impl Drop for Opening {
 }
 
 /// Empties a publisher's queue until its connection has ended: a full queue would close the connection. Texts
-/// go to `notifications`; the publisher receives none of the frames.
+/// go to `notifications`. No frame is sent to the publisher.
 async fn drain(queue: &OutboundQueue, notifications: &mpsc::Sender<Bytes>) {
     while let Some(frame) = poll_fn(|task| queue.poll_next(task)).await {
         if let OutboundFrame::Text(text) = frame {
