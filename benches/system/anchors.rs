@@ -209,7 +209,7 @@ async fn bare(request: HttpRequest, payload: web::Payload) -> Result<HttpRespons
     ws::start(Idle, &request, payload)
 }
 
-/// Runs the bare server if the arguments ask for it.
+/// Runs the bare server if the arguments request it.
 pub fn run_if_asked() -> Option<ExitCode> {
     if std::env::args().nth(1).as_deref() != Some(BARE) {
         return None;

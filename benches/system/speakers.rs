@@ -43,7 +43,7 @@ struct Cost {
 }
 
 impl Settings {
-    /// Returns Stentor's original settings, none of which was chosen for its cost.
+    /// Returns Stentor's original settings, which were not chosen for their cost.
     fn first() -> Self {
         Self { create: json!({}), join: json!({ "expected_loss": 10 }), coder: "twoloop" }
     }
