@@ -427,7 +427,7 @@ impl House {
     async fn unknown_names(&self) {
         for (method, path) in self.operations().iter().filter(|(_, path)| path.contains("/rooms/{id}")) {
             let target = path.replace("{id}", "no-such-room").replace("{userId}", "ann");
-            // Operations without a body ignore the one sent here.
+            // Operations without a body ignore the body that is sent here.
             let body = if method == "PATCH" { r#"{"title":"Tea"}"# } else { r#"{"role":"anchor"}"# };
             self.refuses_at(method, path, &target, body.into(), (404, "room_not_found")).await;
         }

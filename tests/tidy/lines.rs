@@ -50,8 +50,8 @@ pub fn sleep_in_test(source: &Source) -> Vec<String> {
     )
 }
 
-/// Returns true for `unwrap` and `expect`. `.expect(…)?` is a parser's own method: the one of the standard
-/// library leaves no error to pass on.
+/// Returns true for `unwrap` and `expect`. `.expect(…)?` is a parser's own method: `expect` of the standard
+/// library returns no error to pass on.
 fn may_panic(code: &str) -> bool {
     code.contains(".unwrap()") || code.split_once(".expect(").is_some_and(|(_, rest)| !rest.contains(")?"))
 }

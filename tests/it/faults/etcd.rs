@@ -127,7 +127,7 @@ impl House {
         Self { desk, gate, mixers, ear, etcd, _janus: janus }
     }
 
-    /// Connects an anchor and a listener, the latter through a listener node.
+    /// Connects an anchor, and a listener through a listener node.
     async fn on_air(&self) -> Live {
         let wanted = json!({ "role": "anchor", "userId": "anna" });
         let made = self.desk.post(&format!("/api/rooms/{ROOM}/users"), wanted).await.json();

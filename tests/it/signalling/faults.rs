@@ -95,7 +95,7 @@ async fn anchors_resume_through_other_gateway() {
 
 #[actix::test]
 async fn removed_absent_user_frees_place() {
-    // Nobody is removed by a timeout.
+    // No user is removed by a timeout.
     let stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut anna = stage.connect(1, "anna", "").await;
     let (mut carl, mut dora) = (stage.connect(1, "carl", "").await, stage.connect(0, "dora", "").await);
@@ -111,7 +111,7 @@ async fn removed_absent_user_frees_place() {
 
 #[actix::test]
 async fn removal_works_after_gateway_death() {
-    // Nobody is removed by a timeout: neither from presence nor, within a minute, from Janus.
+    // No user is removed by a timeout: neither from presence nor, within a minute, from Janus.
     let mut stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut bert = stage.connect(0, "bert", "").await;
     let (_, at_bert) = bert.speak(0).await;
@@ -121,7 +121,7 @@ async fn removal_works_after_gateway_death() {
     carl.call("join", json!({})).await.unwrap();
     at_bert.until_hears(&[440.0], &[]).await;
     stage.two.as_mut().unwrap().kill();
-    // Nobody ended her media session, so she is still heard.
+    // Her media session has not ended, so she is still heard.
     at_bert.until_hears(&[440.0], &[]).await;
     let mut dora = stage.connect(0, "dora", "").await;
     assert_eq!(dora.call("join", json!({})).await.unwrap_err()["data"]["code"], "room_full");

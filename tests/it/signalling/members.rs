@@ -46,7 +46,7 @@ async fn silent_member_is_removed_and_rejoins() {
 
 #[actix::test]
 async fn leave_before_close_takes_effect() {
-    // Nobody is removed by a timeout.
+    // No user is removed by a timeout.
     let stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut watcher = stage.connect(0, "wanda", "").await;
     let mut anna = stage.connect(1, "anna", "").await;

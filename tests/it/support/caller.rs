@@ -1,4 +1,4 @@
-//! A signalling client as an app would write it: calls by id, notifications queued until asked for.
+//! A signalling client as an app would write it: calls by id, notifications queued until the test reads them.
 //!
 //! Owns: one WebSocket. Does not reconnect by itself.
 
@@ -34,8 +34,9 @@ impl Caller {
         Self { socket, notes: VecDeque::new(), closed: None, next_id: 0, mix_gain_db: 0.0 }
     }
 
-    /// Reconnects like an app that was asked to: connects as the client `a` and joins with its resume token;
-    /// repeats both while the error is retryable. Returns the connection and the result of the join.
+    /// Reconnects like an app that got a request to reconnect: connects as the client `a` and joins with its
+    /// resume token; repeats both while the error is retryable. Returns the connection and the result of the
+    /// join.
     pub async fn come_back(base: &str, token: &str, jtoken: &Value) -> (Self, Value) {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {

@@ -121,7 +121,7 @@ impl Instance {
         }
     }
 
-    /// Returns the holder that keeps `holder` from the lock; there must be one.
+    /// Returns the holder that prevents `holder` from acquiring the lock; there must be one.
     pub async fn refused(&self, key: &LockKey, holder: &Holder) -> Holder {
         match self.lock.acquire(key, holder, Duplicate::Reject).await.unwrap() {
             Acquisition::Held { by } => by,
