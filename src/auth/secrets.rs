@@ -22,7 +22,7 @@ const SECRET_LEN: usize = 32;
 /// All secrets with which this installation signs, encrypts and protects rooms.
 #[derive(Debug, Clone)]
 pub struct Secrets {
-    /// JWT secrets. The first one signs tokens; all verify. Never empty.
+    /// JWT secrets, never empty. The first secret signs tokens. All secrets verify tokens.
     pub jwt: Vec<JwtSecret>,
     /// Secret from which the content keys, the SRTP keys, the relay tokens, the key of the resume tokens and
     /// [`janus_room`](Self::janus_room) are derived.
