@@ -36,7 +36,8 @@ pub struct Limits {
     wait: Duration,
     /// Time for which a mixer holds a segment.
     keep: Duration,
-    /// Maximum number of parts by which a request may be ahead of the newest part; the same as on the mixer.
+    /// Maximum number of parts by which a request may be ahead of the newest part. It is the same as on the
+    /// mixer.
     advance: u32,
     /// Maximum number of files of one room.
     most_files: usize,

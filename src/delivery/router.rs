@@ -15,8 +15,9 @@ use crate::packager::{MediaError, MediaFile, PlaylistText, Rewind};
 /// Playlists, media and keys of the rooms on air.
 #[async_trait]
 pub trait LiveMedia: Send + Sync {
-    /// Returns the playlist. With `at`, a segment and a part, waits until the playlist contains that part; if
-    /// `at` has no part, until it contains the whole segment (draft-pantos-hls-rfc8216bis section 6.2.5.2).
+    /// Returns the playlist. `at` names a segment and a part; with it, waits until the playlist contains that
+    /// part. If `at` has no part, waits until the playlist contains the whole segment
+    /// (draft-pantos-hls-rfc8216bis section 6.2.5.2).
     async fn playlist(
         &self,
         room: &RoomId,
@@ -31,8 +32,8 @@ pub trait LiveMedia: Send + Sync {
     /// Returns a part or segment with its content type. Waits for a hinted part.
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError>;
 
-    /// Returns a content key. `grant` is that of the listener's token; `hint` and `index` are `n` and `k` of
-    /// the key URI.
+    /// Returns a content key. `grant` is the grant of the listener's token; `hint` and `index` are `n` and
+    /// `k` of the key URI.
     async fn key(&self, room: &RoomId, grant: &Grant, hint: &str, index: u64)
     -> Result<[u8; 16], MediaError>;
 }
