@@ -17,7 +17,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Chooses the name; the folder does not exist yet.
+    /// Chooses the name of the folder, but does not create the folder.
     pub fn new() -> Self {
         let name = format!("stentor-demo-{}", uuid::Uuid::new_v4().simple());
         Self { path: std::env::temp_dir().join(name), made: false }
