@@ -52,7 +52,7 @@ impl EtcdStore {
             .await
     }
 
-    /// Creates the client. etcd itself may be unavailable; the first request finds out.
+    /// Creates the client. etcd itself may be unavailable, which only the first request shows.
     ///
     /// # Errors
     /// [`StoreError::Rejected`] if an endpoint or a certificate is malformed.
