@@ -30,8 +30,8 @@ pub struct JanusClient {
     admin_key: Option<Secret>,
 }
 
-/// Separate handle on the AudioBridge. After a drop, it remains in Janus until the connection ends; `detach`
-/// removes it at once.
+/// Separate handle on the AudioBridge. After a drop, the handle remains in Janus until the connection ends;
+/// `detach` removes it at once.
 #[derive(Debug)]
 pub(super) struct Handle {
     session: Arc<Session>,

@@ -41,7 +41,7 @@ const DEBUG_LEVEL: u8 = 3;
 #[derive(Debug, Clone)]
 pub struct ManagedOptions {
     pub binary: PathBuf,
-    /// Configuration folder. Created if missing; nothing else may use it.
+    /// Configuration folder. Created if missing. No other program may use it.
     pub work_dir: PathBuf,
     /// Address on which plain RTP is received and from which it is forwarded.
     pub media_ip: IpAddr,
@@ -56,7 +56,7 @@ pub struct ManagedOptions {
     pub webrtc_ports: (u16, u16),
     /// Port range for plain RTP, inclusive; must not overlap the mixers' ports.
     pub plain_rtp_ports: (u16, u16),
-    /// Rounded down to whole seconds, the unit of Janus; see [`SESSION_TIMEOUT`].
+    /// Janus's `session_timeout`, rounded down to whole seconds, the unit of Janus; see [`SESSION_TIMEOUT`].
     pub session_timeout: Duration,
 }
 
