@@ -84,7 +84,7 @@ impl RoomService {
     /// Ends a kick. Returns false if the user is not kicked any more.
     ///
     /// # Errors
-    /// There is no such room, or an error of the store.
+    /// [`RoomError::NotFound`] if there is no such room, or an error of the store.
     pub async fn end_kick(&self, room: &RoomId, user: &UserId) -> Result<bool, RoomError> {
         let mut ends = false;
         let decide = |read: &RoomRead| {
@@ -99,7 +99,7 @@ impl RoomService {
     /// Lifts a ban. May be repeated. `by`: host who requests this.
     ///
     /// # Errors
-    /// There is no such room, or an error of the store.
+    /// [`RoomError::NotFound`] if there is no such room, or an error of the store.
     pub async fn unban_user(
         &self,
         room: &RoomId,

@@ -317,7 +317,8 @@ impl World {
         self.step_mixer(n, room);
     }
 
-    /// Lets the room's actor panic: FFmpeg ends with it; ports and stream go to its next incarnation.
+    /// Lets the room's actor panic. FFmpeg ends with the actor; ports and stream go to the actor's next
+    /// incarnation.
     pub fn mixer_actor_panics(&mut self, n: usize, room: &RoomId) {
         let (number, incarnation, me) =
             (self.number(), self.nodes[n].incarnation(), self.nodes[n].id.clone());
