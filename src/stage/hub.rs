@@ -25,7 +25,8 @@ use crate::telemetry::Metrics;
 const PER_SUBJECT: Rate = Rate { per_second: 4, burst: 12 };
 /// Rate limit for the commands from one address. High, because all listeners behind a proxy share an address.
 const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
-/// Maximum number of attempts of a command. It is then refused because other nodes keep changing the stage.
+/// Maximum number of attempts of a command. A command is then refused, because other nodes keep changing the
+/// stage.
 const ATTEMPTS: usize = 16;
 /// Interval of comments on an idle channel.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -162,7 +163,7 @@ impl StageHub {
         }
     }
 
-    /// Carries out a command. Returns its events; none if it changes nothing.
+    /// Carries out a command. Returns the events of the command, or none if the command changes nothing.
     ///
     /// # Errors
     /// See [`CommandError`].
