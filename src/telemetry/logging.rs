@@ -80,7 +80,7 @@ pub fn init_to_file(config: &LogConfig, file: File) -> Result<(), LoggingError> 
 /// Replaces `log.filter`.
 ///
 /// # Errors
-/// The filter is not valid; the old one stays.
+/// The filter is not valid. The old filter then stays in force.
 pub fn set_filter(filter: &str) -> Result<(), LoggingError> {
     let filter = parse_filter(filter)?;
     if let Some(log) = LOG.get() {
@@ -90,7 +90,8 @@ pub fn set_filter(filter: &str) -> Result<(), LoggingError> {
     Ok(())
 }
 
-/// Writes a text unchanged, after all lines logged before; to standard error if logging is not set up.
+/// Writes a text unchanged, after all lines that were logged before. If logging is not set up, writes the
+/// text to standard error.
 pub fn say(text: &str) {
     match LOG.get() {
         Some(log) => log.queue.push(format!("{text}\n").as_bytes()),
