@@ -145,7 +145,7 @@ async fn per_connection(pid: i32, url: impl Fn(usize) -> String) -> f64 {
     grown as f64 / sockets.len() as f64 / 1e3
 }
 
-/// Opens connections; each counts as open once the server has sent a message on it.
+/// Opens connections. A connection counts as open once the server has sent a message on it.
 async fn open(url: impl Fn(usize) -> String, which: std::ops::Range<usize>) -> Vec<Socket> {
     let opened = futures::stream::iter(which.map(url)).map(|url| async move {
         let (mut socket, _) = connect_async(url).await.expect("an upgrade");

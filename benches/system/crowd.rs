@@ -12,7 +12,7 @@ const STEP: usize = 10;
 /// Maximum number of rooms, more than two cores carry on any machine.
 const MOST: usize = 200;
 const WATCHED: Duration = Duration::from_secs(10);
-/// Time limit for new rooms to settle; on an overloaded machine they never do.
+/// Time limit for new rooms to settle. On an overloaded machine they never settle.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 /// Goal relative to the baseline: 60 rooms if Janus and FFmpeg alone carry 76.
 const GOAL: f64 = 60.0 / 76.0;

@@ -95,7 +95,7 @@ impl BarePage {
 
 impl Drop for BarePage {
     fn drop(&mut self) {
-        // It stops on its own; nothing waits for it.
+        // The server stops on its own, and no code waits for that.
         drop(self.handle.stop(false));
     }
 }
