@@ -22,8 +22,9 @@ impl Message for std::convert::Infallible {
     }
 }
 
-/// Logic of one actor. The factory makes it on the actor's arbiter, so it need not be `Send`. Every call
-/// into it is contained: a panic ends this incarnation and nothing else.
+/// Logic of one actor. Each value serves one incarnation, which is one run of the actor from its start to its
+/// end. The factory creates the value on the actor's arbiter, so it need not be `Send`. Every call into it is
+/// contained: a panic ends this incarnation and nothing else.
 pub trait Behaviour: Sized + 'static {
     /// Kind of actor, e.g. `janus_room`: a metric label, also shown in `/actors`.
     const KIND: &'static str;

@@ -1,7 +1,7 @@
 //! Part of an actor that any thread may access: its published state and the signals to it.
 //!
-//! It outlives incarnations. Every lock here is held for a few instructions and never while behaviour code
-//! runs, so readers never wait for an actor.
+//! The cell outlives incarnations. Every lock here is held for a few instructions and never while behaviour
+//! code runs, so readers never wait for an actor.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +17,7 @@ use super::behaviour::ActorState;
 use super::metrics::{KindStats, Kinds};
 use super::spec::Exit;
 
-/// Transitions kept per actor.
+/// Maximum number of transitions that are stored per actor.
 const TRANSITIONS: usize = 32;
 
 /// Locks a mutex and ignores poisoning: kernel code does not panic under a lock, so no value is
@@ -146,7 +146,8 @@ pub(super) struct ActorSnapshot {
     pub restarts: BTreeMap<&'static str, u64>,
     pub last_failure: Option<Failure>,
     pub waiting: Option<PendingRestart>,
-    /// `restarting` or `parked`, kept apart because `seen` holds the actor's own last state.
+    /// `restarting` or `parked`. A separate field, because `seen` contains the last state that the actor
+    /// itself published.
     detour: Option<&'static str>,
 }
 
@@ -272,8 +273,8 @@ impl ActorCell {
         self.killed.load(Relaxed)
     }
 
-    /// Ends this actor and all actors below it without asking: each one that can still run drops everything
-    /// at its next turn. Nothing is reported to a parent.
+    /// Ends this actor and all actors below it without a request to stop: each actor that can still run drops
+    /// everything at its next turn. Nothing is reported to a parent.
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);
         self.wake();

@@ -19,7 +19,8 @@ use stentor_backoff::Restarts;
 /// has not ended after this extra time is considered blocked.
 const BLOCKED_AFTER: Duration = Duration::from_millis(250);
 
-/// Function that starts one incarnation on its arbiter. If that fails, the link is dropped and reports it.
+/// Function that starts one incarnation on its arbiter. If the start fails, the link is dropped and reports
+/// the failure.
 pub(super) type Launch = Box<dyn Fn(Link)>;
 
 /// Link of one incarnation to its parent: reports the exit exactly once, even if the arbiter drops the
@@ -249,9 +250,9 @@ impl Children {
         self.set_date(child, date);
     }
 
-    /// Stops the youngest child, or all the youngest ones that stop together. Returns the time until the
-    /// last of them has ended or is abandoned; `None` if there are no children. Must be called again after
-    /// each exit.
+    /// Stops the youngest child. If that child stops together with others ([`StopOrder::Together`]), stops
+    /// the whole group. Returns the time until the last child of the group has ended or is abandoned; `None`
+    /// if there are no children. Must be called again after each exit.
     pub fn stop_youngest(&mut self) -> Option<Duration> {
         let mut group = Vec::new();
         for (child, row) in self.rows.iter().rev() {

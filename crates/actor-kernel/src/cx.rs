@@ -96,13 +96,14 @@ impl<B: Behaviour> Cx<B> {
         self.effects.push(Effect { future: Some(Box::pin(future)), cell: self.cell.clone() });
     }
 
-    /// Sets the cause of the transition that this message makes; by default it is the message's kind.
+    /// Sets the cause of the transition that this message leads to. By default, the cause is the message's
+    /// kind.
     pub fn cause(&mut self, text: impl Into<Cow<'static, str>>) {
         self.cause = Some(text.into());
     }
 
-    /// Marks the current message as one that changed nothing shown by [`Behaviour::observe`], so `observe`
-    /// is not called. For messages that come many times a second.
+    /// Marks the current message as one that changed nothing shown by [`Behaviour::observe`], so `observe` is
+    /// not called. Meant for messages that arrive many times a second.
     pub fn quiet(&mut self) {
         self.quiet = true;
     }
@@ -145,7 +146,7 @@ impl<B: Behaviour> Cx<B> {
             let mailbox = mailbox.clone();
             move |link: Link| {
                 let (mailbox, factory) = (mailbox.clone(), factory.clone());
-                // On a dead arbiter the closure is dropped, and the link in it reports that.
+                // If the arbiter is dead, the closure is dropped, and the link in it reports the end.
                 arbiter.spawn_fn(move || Shell::launch(mailbox, factory, link));
             }
         });

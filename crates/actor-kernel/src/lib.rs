@@ -1,7 +1,7 @@
 //! The actor kernel: Erlang/OTP supervision on top of actix's scheduling.
 //!
-//! Implement a [`Behaviour`] (OTP's gen_server); the kernel runs it in one generic actix actor. It adds
-//! what actix 0.13 lacks:
+//! Implement a [`Behaviour`] (OTP's gen_server), and the kernel runs it in one generic actix actor. An
+//! *incarnation* is one run of an actor, from its start to its end. The kernel adds what actix 0.13 lacks:
 //! - a bounded mailbox that outlives the incarnation;
 //! - panics contained to the one actor;
 //! - children made by a factory under a [`ChildSpec`] (budget, backoff, escalation or parking);

@@ -1,9 +1,9 @@
 //! The one generic actix actor that wraps every behaviour.
 //!
-//! actix gives it a context on an arbiter; everything else happens in one future of that context, the pump.
-//! Each turn of the pump handles signals, deadlines, completions and messages. Every call into the
-//! behaviour is contained, so actix never sees a panic, which would end the context for good. If the
-//! arbiter drops the context nevertheless, the link reports it.
+//! actix runs this actor in a context on an arbiter. Everything else happens in one future of that context,
+//! the pump. Each turn of the pump handles signals, deadlines, completions and messages. Every call into the
+//! behaviour is contained, so actix never sees a panic, which would end the context for good. If the arbiter
+//! drops the context nevertheless, the link reports it.
 //!
 //! ```text
 //! Starting ─▶ Running ─▶ Waiting ─▶ Unwinding ─▶ over
@@ -280,7 +280,7 @@ impl<B: Behaviour> Shell<B> {
         alarm.as_mut().poll(task).is_ready()
     }
 
-    /// Begins unwinding; the first reason wins.
+    /// Begins unwinding. Only the first call sets the reason.
     fn begin_unwinding(&mut self, exit: Exit) {
         if matches!(self.phase, Phase::Unwinding(_)) {
             return;
@@ -324,7 +324,7 @@ impl<B: Behaviour> Shell<B> {
         self.link.report(exit);
     }
 
-    /// Ends at once, because the parent has abandoned this actor.
+    /// Ends immediately, because the parent has abandoned this actor.
     fn die(&mut self) {
         self.cell.set_life(Lifecycle::Dead);
         self.cell.kill_children();
@@ -346,8 +346,8 @@ impl<B: Behaviour> Shell<B> {
 }
 
 impl<B: Behaviour> Drop for Shell<B> {
-    /// Releases an actor whose arbiter has ended; after any other end nothing is left to drop. The link,
-    /// which drops afterwards, reports the end.
+    /// Releases an actor whose arbiter has ended. After any other end nothing is left to release. The link is
+    /// dropped afterwards and reports the end.
     fn drop(&mut self) {
         // A panic is already logged in `release`.
         let _ = self.release();
@@ -376,7 +376,7 @@ impl<B: Behaviour> ActorFuture<Shell<B>> for Pump {
         ctx: &mut Context<Shell<B>>,
         task: &mut Task<'_>,
     ) -> Poll<()> {
-        // A context that is being dropped polls once more: too late to begin anything.
+        // A context that is being dropped polls this future once more. It is then too late to begin anything.
         if ctx.state() != ActorState::Running {
             return Poll::Ready(());
         }

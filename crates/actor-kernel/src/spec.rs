@@ -1,4 +1,5 @@
-//! Supervision rules: the spec that a parent gives for a child, and the decision after an exit. Pure.
+//! Supervision rules: the spec that a parent gives for a child, and the decision after an exit. This module
+//! is pure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,9 +23,10 @@ pub enum RestartPolicy {
 /// Reaction to an exhausted restart budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExhaustedAction {
-    /// The parent fails in turn; its own parent decides.
+    /// The parent fails too, and its own parent decides what follows.
     Escalate,
-    /// The child rests this long, shown as parked with its reason, then starts with a fresh budget.
+    /// The child is not started for this time and is shown as parked, with its reason. Then it starts with a
+    /// fresh budget.
     Park(Duration),
 }
 

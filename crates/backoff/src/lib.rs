@@ -1,6 +1,6 @@
 //! Retry and restart policy: backoff between attempts and a limit on restarts.
 //!
-//! Pure: time and random numbers are arguments.
+//! The crate is pure: time and random numbers are arguments.
 //!
 //! ```
 //! use std::time::Duration;
@@ -35,7 +35,8 @@ impl Backoff {
     }
 }
 
-/// Limit of `max` restarts within `window`. One more exhausts the budget (restart intensity of Erlang/OTP).
+/// Limit of `max` restarts within `window`. One more restart exhausts the budget (restart intensity of
+/// Erlang/OTP).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     pub max: usize,

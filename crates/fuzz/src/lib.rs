@@ -1,7 +1,7 @@
 //! Mutations of valid inputs, for the fuzz tests of all packages.
 //!
-//! Random bytes hardly ever reach the inside of a parser. So each input is a valid one with a few changes,
-//! which are so simple that bolero can reduce a failure to the change that causes it.
+//! Random bytes hardly ever reach the inside of a parser. Therefore each input is a valid input with a few
+//! changes. The changes are simple, so that bolero can reduce a failure to the change that causes it.
 //!
 //! ```
 //! use stentor_fuzz::{Corpus, Mutation, Mutations};

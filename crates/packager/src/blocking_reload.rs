@@ -2,8 +2,8 @@
 //! 6.2.5.2), and requests for a hinted part.
 //!
 //! The node that mixes a room and the nodes that cache its media wait in the same way, each with its own type
-//! of state. Owns: the wait, and its limits: how long it may take, and how far ahead a request may be. Never
-//! does: decide the answer to a request in a given state.
+//! of state. Owns: the wait, and its limits: how long it may take, and how far ahead a request may be. Does
+//! not decide the answer to a request in a given state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct BlockingReload<S> {
 }
 
 impl<S> BlockingReload<S> {
-    /// Begins with the state `first`. `limit`: longest wait of a request.
+    /// Creates the stream of states, beginning with `first`. `limit`: longest wait of a request.
     pub fn new(first: S, limit: Duration) -> Self {
         Self { state: watch::Sender::new(Arc::new(first)), limit }
     }

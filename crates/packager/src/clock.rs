@@ -1,10 +1,9 @@
 //! EXT-X-PROGRAM-DATE-TIME: wall-clock time at which a part of the media was mixed.
 //!
 //! The clock starts at the arrival of the first media minus their duration, and advances by media durations,
-//! because arrival times jitter. A source that paused without being replaced (a frozen Janus) leaves media
-//! time behind wall time for good; the clock then moves forward at the next segment. It moves by the *least*
-//! lateness within a whole segment, so that one stalled read followed by a burst does not move it. It never
-//! goes back.
+//! because arrival times jitter. After a pause of a source that was not replaced (a frozen Janus), media time
+//! stays behind wall time. The clock then moves forward at the next segment. It moves by the *least* lateness
+//! within a whole segment, so that one stalled read followed by a burst does not move it. It never goes back.
 
 use std::time::Duration;
 

@@ -28,7 +28,8 @@ pub struct ContentKeys {
 pub struct DecryptError;
 
 impl ContentKeys {
-    /// Creates the keys. `secret` is the server's; no key can be computed from public values alone.
+    /// Creates the keys. `secret` is the secret of the server. Without it, no key can be computed from public
+    /// values.
     pub fn new(secret: &[u8], room: &RoomId, nonce: &Nonce) -> Self {
         let mut mac: Hmac<Sha256> = match Hmac::new_from_slice(secret) {
             Ok(mac) => mac,
@@ -144,11 +145,12 @@ mod tests {
         assert!(!text.contains("the-secret") && !text.contains("the-nonce"), "{text}");
     }
 
-    /// NIST SP 800-38A, F.2.1 (CBC-AES128.Encrypt): its first block, with its IV as our sequence number.
+    /// Checks the first block of the example in NIST SP 800-38A, F.2.1 (CBC-AES128.Encrypt).
     #[test]
     fn cbc_agrees_with_the_published_vector() {
         let key = 0x2b7e151628aed2a6abf7158809cf4f3cu128.to_be_bytes();
-        // E(key, plain xor iv): fold the vector's IV into the plaintext and use sequence number 0.
+        // CBC encrypts `plain xor iv`. The IV of the example is combined with the plaintext here, so the
+        // sequence number is 0.
         let iv = 0x000102030405060708090a0b0c0d0e0fu128;
         let plain = (0x6bc1bee22e409f96e93d7e117393172au128 ^ iv).to_be_bytes();
         let expected = 0x7649abac8119b246cee98e9b12e9197du128.to_be_bytes();

@@ -1,7 +1,7 @@
 //! Names of the files that listeners fetch, written and strictly parsed in one place.
 //!
 //! A name is unique across all broadcasts, nodes and epochs of a room: the hint belongs to one broadcast, and
-//! a media sequence number is never used twice in it.
+//! a media sequence number is never used twice within that broadcast.
 
 use std::fmt;
 use std::str::FromStr;

@@ -72,7 +72,8 @@ impl Pace {
         self.lag(now) < -nanos(AHEAD)
     }
 
-    /// Returns true if the next frame stands for time already filled with silence, and counts it.
+    /// Returns true if the time of the next frame was already filled with silence. Then one frame less is
+    /// owed.
     pub fn is_late(&mut self, now: Duration) -> bool {
         let late = self.owed > 0 && self.lag(now) - nanos(frames_last(1)) < -SLACK;
         self.owed -= u64::from(late);

@@ -28,8 +28,8 @@ use stentor_domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last
 /// Time without a call after which the node itself is assumed to have been paused. FFmpeg's output is then
 /// read before silence is written.
 const OWN_PAUSE: Duration = Duration::from_secs(1);
-/// Time before the earliest expected arrival of a part's last frame at which a read begins. A read that began
-/// later would delay parts, and the pace would follow its own delay.
+/// Time before the earliest expected arrival of a part's last frame at which a read begins. A later read
+/// would delay parts, and the pace would then adapt to that delay.
 const READ_EARLY: Duration = Duration::from_millis(6);
 
 /// Division of a room's media into parts and segments. Impossible combinations are corrected, not refused: a
@@ -357,8 +357,8 @@ impl Packager {
         outcome
     }
 
-    /// Returns the frames to take now. A fresh process yields none before a part's worth has arrived. Then
-    /// the time since the last media, less these frames, is filled with silence.
+    /// Returns the frames to take now. A fresh process yields none before it has written the frames of one
+    /// part. Then the time since the last media, minus the duration of these frames, is filled with silence.
     fn settled_in(
         &mut self,
         frames: Vec<Bytes>,
@@ -377,7 +377,8 @@ impl Packager {
         self.process = Process::Running(std::mem::take(reader));
         match &self.place {
             Place::After(..) if missing as u64 <= whole_frames(self.limits.longest_silence()) => {
-                // More frames than time: silence already replaced the first of them.
+                // If there are more frames than the missing time holds, silence has already replaced the
+                // first of them.
                 held.drain(..held.len().saturating_sub(missing));
                 self.write_silence((missing - held.len()) as u64, progress);
             }
@@ -476,8 +477,8 @@ impl Packager {
 }
 
 impl Drop for Packager {
-    /// Tells waiting readers to ask again. Renders nothing, because a panic in this code may have caused the
-    /// drop.
+    /// Makes waiting readers send their requests again. Renders nothing, because a panic in this code may
+    /// have caused the drop.
     fn drop(&mut self) {
         if !matches!(self.process, Process::Finished) {
             self.stream.supersede();

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! Every node that serves listeners has the playlist, the parts and the secret behind the keys, wherever the
-//! room is mixed. So the plain stream needs no other source of media. Pure.
+//! room is mixed. Therefore the plain stream needs no other source of media. This module is pure.
 
 use std::time::Duration;
 

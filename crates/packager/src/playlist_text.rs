@@ -1,8 +1,8 @@
 //! Text of a playlist, plain and as gzip, shared by all requests.
 //!
 //! A listener loads a playlist of four kilobytes with every part of two kilobytes. Compression divides its
-//! size by six. It is compressed once, at the first request that accepts gzip. A listener's own copy with a
-//! token is not compressed.
+//! size by six. The playlist is compressed once, at the first request that accepts gzip. A listener's own
+//! copy with a token is not compressed.
 
 use std::io::Write;
 use std::sync::{Arc, OnceLock};

@@ -1,7 +1,7 @@
 //! Sliding window of segments. Each is listed in the playlist, then only held in memory, then dropped.
 //!
-//! The ciphertext of a whole segment and the ciphertexts of its parts contain the same media. So while the
-//! parts are held, the ciphertext of the whole segment is made only on request.
+//! The ciphertext of a whole segment and the ciphertexts of its parts contain the same media. Therefore,
+//! while the parts are held, the ciphertext of the whole segment is made only on request.
 //!
 //! Owns: the media of a room in memory, bounded by count and by duration. Does not add a part to a
 //! segment, or render.
@@ -117,7 +117,7 @@ impl Segment {
         Self { head, duration, part_count: parts.len() as u32, parts, whole: OnceLock::new() }
     }
 
-    /// Creates a segment that another mixer made.
+    /// Creates a segment from the data that another mixer left.
     pub fn left(
         head: Head,
         duration: Duration,

@@ -133,7 +133,8 @@ pub async fn decode(ffmpeg: &Path, stream: Vec<u8>) -> Result<Vec<f32>, ProbeErr
         return Err(ProbeError::Decode("no pipes to FFmpeg".into()));
     };
     let feed = async move {
-        // A decoder that failed closes its end; its exit status and stderr state the reason.
+        // A decoder that failed closes its end of the pipe, and this write fails. The exit status and stderr
+        // of the decoder state the reason.
         let _ = stdin.write_all(&stream).await;
     };
     let (mut samples, mut words) = (Vec::new(), String::new());
@@ -161,7 +162,8 @@ pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
     if quiet || pcm.len() < BLOCK {
         return None;
     }
-    // Nine blocks spread over the whole, so that a short pause at either end does not decide.
+    // Nine blocks spread over the whole, so that a short pause at the start or the end does not affect the
+    // result.
     let spread = (0..9).map(|i| &pcm[(pcm.len() - BLOCK) * i / 8..][..BLOCK]);
     let coarse = spectrum::strongest(spread, RATE, 20.0..=20_000.0)?;
     let middle = &pcm[pcm.len().saturating_sub(FINE) / 2..];

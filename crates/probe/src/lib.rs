@@ -1,8 +1,8 @@
 //! Independent listener and tone sender, used by the demo and the tests to verify that a room can be heard.
 //!
-//! It shares no code with the packager: it has its own parsers and decryption, and decodes with FFmpeg. So it
-//! reveals errors that the packager and a reader made with it would share. Owns: listening and the analysis
-//! of the audio. Does not serve or change a room.
+//! It shares no code with the packager: it has its own parsers and decryption, and decodes with FFmpeg.
+//! Therefore it reveals errors that a reader with shared code would have in common with the packager. Owns:
+//! listening and the analysis of the audio. Does not serve or change a room.
 //!
 //! ```
 //! use stentor_probe::m3u8::Playlist;

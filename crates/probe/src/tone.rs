@@ -2,8 +2,8 @@
 //!
 //! FFmpeg makes the packets and we forward them. Janus accepts packets of a plain-RTP participant only from
 //! the address given at the join: it connects its socket to that address. FFmpeg could get that port only if
-//! we released it first. Owns: the FFmpeg process and the socket; dropping the sender releases both. Never
-//! does: listen.
+//! we released it first. Owns: the FFmpeg process and the socket; dropping the sender releases both. Does not
+//! listen to a room.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -66,11 +66,13 @@ impl ToneSender {
         let codec = ["-c:a", "libopus", "-b:a", "64k", "-frame_duration", "20", "-application", "lowdelay"];
         let output = ["-payload_type", &payload_type, "-f", "rtp", &url];
         let args = input.into_iter().chain(codec).chain(output);
-        // FFmpeg prints the SDP of its output. Nobody reads stdout or stderr, and a full pipe would stop it.
+        // FFmpeg prints the SDP of its output. stdout and stderr are not pipes, because they are not read
+        // here and a full pipe would stop FFmpeg.
         let child = process::command(ffmpeg, args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let sending = Arc::new(());
         let while_held = Arc::downgrade(&sending);
-        // A separate thread, because the caller may be busy with analysis, and late packets are not heard.
+        // This is a separate thread, because the caller may be busy with analysis, and late packets are not
+        // heard.
         thread::Builder::new().name("tone".into()).spawn(move || relay(&made, &ours, target, &while_held))?;
         Ok(Self { child, _sending: sending })
     }

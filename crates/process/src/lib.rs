@@ -1,11 +1,12 @@
 //! Child processes that cannot outlive this one.
 //!
 //! Each child leads its own process group and gets SIGKILL from the kernel when the thread that spawned it
-//! ends (`PR_SET_PDEATHSIG`). So spawn only from a thread that lives as long as the process: an arbiter's,
-//! never a blocking pool's. `setpriv` arms the signal, denies the child new privileges
-//! (`PR_SET_NO_NEW_PRIVS`), and executes the program. Running code of this process between fork and
-//! exec instead would require a true fork. Such a fork copies the page tables while it holds the allocator's
-//! locks, so each start of a child would stop every thread of a busy node for about ten milliseconds.
+//! ends (`PR_SET_PDEATHSIG`). Therefore, spawn only from a thread that lives as long as the process, such as
+//! the thread of an arbiter. Never spawn from a thread of a blocking pool. `setpriv` arms the signal, denies
+//! the child new privileges (`PR_SET_NO_NEW_PRIVS`), and executes the program. The alternative, to run code
+//! of this process between fork and exec, would require a true fork. Such a fork copies the page tables while
+//! it holds the allocator's locks, so each start of a child would stop every thread of a busy node for about
+//! ten milliseconds.
 //!
 //! TERM and HUP are blocked in children, because service managers send them to all processes of a service at
 //! once, and a draining node still needs its children. Children are stopped with INT, which Janus and FFmpeg
@@ -53,8 +54,8 @@ const BLOCK_SIGNALS: &str = "--block-signal=TERM,HUP";
 const DEFAULT_INT: &str = "--default-signal=INT";
 /// Shell script with the parent's process id as `$0`, the descriptor limit as `$1`, and the program with its
 /// arguments as the rest of `$@`: nothing is quoted or split. It does nothing if the parent died before the
-/// signal was armed, because then the signal would never come. The hard limit of core files is 0, because
-/// Janus raises the soft one. (As root, Janus raises both.)
+/// signal was armed, because in that case the child would never receive the signal. The hard limit of core
+/// files is 0, because Janus raises the soft one. (As root, Janus raises both.)
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"; shift; exec "$@""#;
 /// Environment variables passed to children. Others may hold secrets, as `STENTOR__*` do.
 const ENVIRONMENT: [&str; 8] =

@@ -2,11 +2,12 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Soft limit of children. Janus needs about six per anchor; some libraries allocate a table of this size.
+/// Largest soft descriptor limit of children. Janus needs about six descriptors per anchor. The limit is not
+/// higher, because some libraries allocate a table of this size.
 const CHILD_LIMIT: u64 = 65_536;
 
-/// Raises the soft limit of this process to the hard limit and returns it. If the kernel refuses, the limit
-/// stays as it is.
+/// Raises the soft descriptor limit of this process to the hard limit and returns it. If the kernel refuses,
+/// the limit stays as it is.
 pub fn raise_descriptor_limit() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // If this fails, the unchanged limit is returned below.
@@ -22,7 +23,7 @@ pub fn disable_core_files() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
 }
 
-/// Returns the soft limit for children.
+/// Returns the soft descriptor limit for children.
 pub(super) fn child_limit() -> u64 {
     limit().min(CHILD_LIMIT)
 }

@@ -64,8 +64,8 @@ mod tests {
         let spin = ["-c", "while :; do :; done"];
         let child = super::super::command("sh", spin).spawn().unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        // Other tests of this process have children that end, so their sum may fall; the machine's total
-        // never does.
+        // The children of other tests of this process end meanwhile, so the sum of the children may decrease.
+        // The total of the machine never decreases.
         let before = read().unwrap();
         while read().unwrap().children == 0 {
             assert!(std::time::Instant::now() < deadline, "a busy child uses no time");

@@ -1,4 +1,4 @@
-//! Checks of requests that every backend makes before it reads its data. Pure.
+//! Checks of requests that every backend makes before it reads its data. This module is pure.
 //!
 //! Owns: the limits of a transaction and of a lease. They are etcd's, so that a request accepted by one
 //! backend is accepted by the other.

@@ -166,7 +166,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::LeaseNotFound`] if it has ended.
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Deletes the lease and its keys at once.
+    /// Deletes the lease and its keys immediately.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
     /// Deletes the history before `revision`; no key is lost. A watch that has not yet delivered that history

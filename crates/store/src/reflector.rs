@@ -10,10 +10,10 @@
 //!   └── (no pause) ─────┘ `relist_every` has passed
 //! ```
 //!
-//! At `InitDone` a consumer treats every key that the listing does not contain as deleted. So a key deleted
-//! during a gap disappears from the copy, and a listing without a gap changes nothing. Owns: the order of
-//! delivery, and the pauses. Does not drop or reorder a change, or repeat a failing request without a
-//! pause.
+//! At `InitDone` a consumer treats every key that the listing does not contain as deleted. Therefore a key
+//! that was deleted during a gap disappears from the copy, and a listing without a gap changes nothing. Owns:
+//! the order of delivery, and the pauses. Does not drop or reorder a change, or repeat a failing request
+//! without a pause.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ struct Reflector {
     relist_every: Duration,
     silence: Duration,
     /// Failures since the last batch of a watch. A listing alone does not reset it, because the watch after
-    /// it may fail at once.
+    /// it may fail immediately.
     failures: u32,
     phase: Phase,
     /// Items to deliver before the next request to the store.

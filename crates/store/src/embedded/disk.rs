@@ -21,7 +21,7 @@ const META: TableDefinition<&str, i64> = TableDefinition::new("meta");
 const REVISION: &str = "revision";
 const FORMAT: &str = "format";
 const CURRENT_FORMAT: i64 = 1;
-/// Size of redb's page cache, bytes. Small, because reads are served from the map in memory.
+/// Size of redb's page cache in bytes. It is small, because reads are served from the map in memory.
 const CACHE_BYTES: usize = 8 << 20;
 
 /// Reason why the store cannot be opened, with the remedy.

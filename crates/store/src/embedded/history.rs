@@ -1,15 +1,15 @@
-//! The recent history, for watches. Pure.
+//! The recent history, for watches. This module is pure.
 //!
-//! Owns: a ring of commits, bounded by events and by bytes. A watcher keeps only its position in the ring, so
-//! a slow watcher costs nothing: once the ring no longer holds its position, it must list again. Does not
-//! block or slow the writer for a watcher.
+//! Owns: a ring of commits, bounded by events and by bytes. A watcher stores only its position in the ring,
+//! so a slow watcher needs no additional memory. A watcher whose position is no longer in the ring must list
+//! again. Does not block or slow the writer for a watcher.
 
 use std::collections::VecDeque;
 
 use super::keyspace::Commit;
 use crate::{Revision, WatchEvent};
 
-/// Memory of one event in addition to its key and value, bytes: the structures around them.
+/// Memory, in bytes, that one event needs in addition to its key and value, for the structures around them.
 const EVENT_OVERHEAD: usize = 96;
 /// Approximate number of events in one read, for readers that are far behind.
 const PORTION: usize = 1_000;

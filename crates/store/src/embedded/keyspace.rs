@@ -1,4 +1,5 @@
-//! The keys and values in memory, and the effect of transactions on them. Pure: no file, no clock, no thread.
+//! The keys and values in memory, and the effect of transactions on them. This module is pure: it uses no
+//! file, no clock and no thread.
 //!
 //! Owns: the ordered map with its revision, and the staging of a batch on top of it. Does not decide
 //! when a batch is durable. The rules are etcd's: a transaction that changes something gets one revision, and

@@ -1,4 +1,4 @@
-//! The leases that are alive. Pure: the time is an argument.
+//! The leases that are alive. This module is pure: the time is an argument.
 //!
 //! Owns: deadlines. Does not delete a key; the writer does that when a lease is due.
 

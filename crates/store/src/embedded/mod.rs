@@ -225,7 +225,7 @@ impl Watcher {
     /// Waits for events under the prefix. Returns an empty batch after [`PROGRESS_EVERY`] without one.
     async fn next_batch(&mut self) -> Result<WatchBatch, StoreError> {
         loop {
-            // Mark before reading, so that a later commit wakes this task again.
+            // Mark the present revision as seen before reading, so that a later commit wakes this task again.
             self.committed.mark_unchanged();
             self.shared.check(self.request_timeout)?;
             let events = self.read_on()?;

@@ -17,7 +17,7 @@ use super::keyspace::{Batch, Staging};
 use super::leases::Leases;
 use crate::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
 
-/// Maximum number of commands in one batch. Bounds how long a burst can delay its first transaction.
+/// Maximum number of commands in one batch. This bounds how long a burst can delay its first transaction.
 const MAX_BATCH: usize = 512;
 /// Delay before the end of a lease is written again after a failed write.
 const EXPIRY_RETRY: Duration = Duration::from_secs(1);

@@ -210,7 +210,7 @@ fn read_acknowledged(child: &mut std::process::Child, enough: usize) -> u64 {
     acknowledged
 }
 
-/// Is the child process of [`killed_process_keeps_acknowledged_writes`]; does nothing in a plain run.
+/// Runs in the child process of [`killed_process_keeps_acknowledged_writes`]; does nothing in a plain run.
 #[tokio::test]
 async fn writes_until_killed() {
     let Some(path) = std::env::var_os(CRASH_FILE) else { return };
@@ -273,7 +273,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a store that a failed test leaves open must not keep the mount.
+        // Unmount lazily, so that the mount disappears even if a failed test has left a store open.
         let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
     }
 }

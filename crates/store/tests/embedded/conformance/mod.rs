@@ -402,7 +402,8 @@ pub async fn next(watch: &mut WatchStream) -> Result<WatchBatch, StoreError> {
 
 /// Returns all events up to and including those of `revision`, which must have some under the watch's prefix.
 ///
-/// The revision of a list does not fit: another test may have changed another prefix of the same store last.
+/// The revision of a listing must not be passed: another test may have made the last change, under another
+/// prefix of the same store.
 pub async fn events_until(watch: &mut WatchStream, revision: Revision) -> Vec<WatchEvent> {
     let mut events = Vec::new();
     let reading = async {
