@@ -16,8 +16,8 @@ const notices: Record<string, string> = {
 export default defineConfig({
   base: '/',
   plugins: [{ name: 'needed-browsers', transformIndexHtml: (html) => html.replaceAll('{{NEEDED}}', NEEDED) }],
-  // Listeners need no subtitles, alternative audio or DRM: the light build has the rest at two thirds of the size,
-  // which shortens the time to the first sound.
+  // Listeners need no subtitles, alternative audio or DRM. The light build omits these and is a third smaller, which
+  // shortens the time to the first sound.
   resolve: {
     alias: {
       'hls.js': 'hls.js/light',
@@ -25,7 +25,8 @@ export default defineConfig({
     },
   },
   build: {
-    // Lowers syntax and CSS. `tests/browser/minimum.mjs` lists the missing APIs for a test.
+    // The build transpiles syntax and CSS for these browsers. `tests/browser/minimum.mjs` lists the APIs that they
+    // lack, for a test.
     target: Object.entries(browsers).map(([name, version]) => name + version),
     outDir: 'dist',
     emptyOutDir: true,
@@ -34,8 +35,8 @@ export default defineConfig({
     rolldownOptions: {
       input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', replay: 'replay.html', dashboard: 'dashboard.html', reference: 'reference.html' },
       output: {
-        // Chunks under names that stay: hls.js, what all pages share, the listener channel, and what speaking needs, which
-        // the listen page loads when its listener comes to the stage.
+        // Chunks with constant names: hls.js, the code that all pages share, the listener channel, and the code for
+        // speaking. The listen page loads the last one when its listener comes to the stage.
         codeSplitting: {
           groups: [
             { name: 'hls', test: /node_modules\/hls\.js\/|client\/src\/listening\/(failures|hls|loader)\.ts$/ },

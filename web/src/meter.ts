@@ -55,7 +55,7 @@ export class Meter {
   private look(analyser: AnalyserNode, wave: Float32Array<ArrayBuffer>): void {
     if (this.context?.state !== 'running') {
       this.show(0);
-      // One request is enough: the browser resumes the context once it allows that.
+      // One request is enough: the browser resumes the context as soon as its rules allow that.
       if (!this.resuming) this.resume();
       return;
     }
@@ -65,7 +65,7 @@ export class Meter {
     const db = 20 * Math.log10(Math.max(rms, 1e-6));
     const level = Math.max(0, Math.min(1, (db - FLOOR_DB) / (CEILING_DB - FLOOR_DB)));
     this.peak = Math.max(this.peak, level);
-    // Fast rise, slow fall, as the eye expects.
+    // The level rises fast and falls slowly, as users expect of a meter.
     this.show(level > this.level ? level : this.level * 0.85 + level * 0.15);
   }
 

@@ -212,7 +212,7 @@ async function start(): Promise<void> {
     const answer = await fetch(DOCUMENT);
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     draw((await answer.json()) as OpenApi);
-    // The browser looked for the fragment's target before the page was drawn.
+    // When the browser looked for the fragment's target, the page was not drawn yet.
     if (location.hash !== '') location.replace(location.hash);
   } catch (error) {
     byId('problem').textContent = `The OpenAPI document cannot be loaded (${String(error)}). Reload the page.`;

@@ -24,7 +24,7 @@ declare global {
 
 const STATS_MS = 2000;
 const DEAF_MS = 5000;
-/** If audio is paused again within this time, it plays only after a press of the button. */
+/** If the system pauses audio again within this time, audio plays only after a press of the button. */
 const INSISTS_MS = 2000;
 /** Meter level above the hiss of an idle microphone. */
 const HEARD_LEVEL = 0.25;
@@ -113,7 +113,7 @@ function deviceNews(news: DeviceNews): void {
   if (room || news === 'replaced') toast(device(news, devices.problem));
 }
 
-/** Shows if the microphone delivers sound: a silent one looks like a working one until others complain. */
+/** Shows whether the microphone delivers sound, because a user cannot otherwise notice a silent microphone. */
 function showWhetherHeard(): void {
   const heard = meter.peak > HEARD_LEVEL;
   const deaf = devices.stream !== null && !heard && meter.listenedMs > DEAF_MS;
@@ -152,7 +152,7 @@ async function join(): Promise<void> {
     if (mine !== turn) return;
     if (error instanceof StentorError) return finish(error.problem);
     const reason = reasonOf(error);
-    // A temporary failure is retried by pressing the button; others are shown in full.
+    // After a temporary failure the user can press the button again; other failures are shown in full.
     if (!reason.passing) return conclude({ ...reason, way: 'again' });
     view('lobby');
     return toast(inBrief(reason));
@@ -344,7 +344,7 @@ async function toggleMute(): Promise<void> {
   } catch (error) {
     if (room !== visit) return;
     if (!(error as StentorError).retryable) toast(`That was refused: ${(error as Error).message}.`);
-    // Closing a microphone always works here; an open one may still be closed at the server.
+    // Closing the microphone always works locally. After opening it, the server may still treat it as closed.
     else if (!visit.muted && visit.state === 'connected') toast(`You may not be heard yet: ${(error as Error).message}.`);
   }
 }

@@ -79,7 +79,7 @@ function draw(open: boolean, gateway: boolean, onAir: RoomOnAir[]): void {
   byId('live').hidden = onAir.length === 0;
   write(byId('live-text'), count);
   byId('empty').hidden = onAir.length > 0;
-  // In other modes this page is for listeners.
+  // Except in open mode, this page is for listeners.
   byId('next').hidden = !open;
   write(byId('empty-title'), open ? 'No room is on air' : 'Rooms here are by invitation');
   write(byId('empty-text'), open

@@ -1,5 +1,5 @@
-// Selects the ICE candidates to send. The server accepts a limited number after each offer; a machine with many
-// interfaces, VPNs or TURN servers has more. No kind may use up the places of another. Pure.
+// Selects the ICE candidates to send. The server accepts a limited number after each offer, and a machine with many
+// interfaces, VPNs or TURN servers gathers more. Each kind has reserved places, which other kinds cannot use. Pure.
 
 /** Number of places reserved for each kind. */
 const RESERVED = 3;
@@ -62,7 +62,7 @@ export class CandidateChoice {
 
 /**
  * Parses a candidate attribute (RFC 8839 section 5.1); `RTCIceCandidate` has the fields only in newer browsers.
- * `rest`: TCP and RTCP (component 2), which Janus does not use by default, and attributes of unknown form.
+ * `rest`: candidates for TCP or RTCP (component 2), which Janus does not use by default, and unknown attributes.
  */
 function parse(attribute: string): { kind: Kind; key: string } {
   const [, component, transport = '', , address = '', port, , type] = attribute.split(' ');

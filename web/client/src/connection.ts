@@ -14,7 +14,7 @@ export interface ConnectionListener {
 
 /** Time limit of a keepalive that checks the connection after a probable change of the network. */
 const PROBE_TIMEOUT_MS = 3_000;
-/** Errors of a keepalive that mean that the session is gone: join again as soon as there is a place. */
+/** Errors of a keepalive that mean that the session is gone: join again as soon as the room has a place. */
 const OUT: ReadonlySet<string> = new Set(['not_joined', 'room_full']);
 
 export class Connection {
@@ -66,7 +66,7 @@ export class Connection {
     }, KEEPALIVE_MS);
   }
 
-  /** Checks quickly if the other end is still there. */
+  /** Checks quickly whether the server still answers. */
   probe(activity: Activity): void {
     void this.beat(activity, PROBE_TIMEOUT_MS);
   }
@@ -111,7 +111,7 @@ export class Connection {
   }
 
   private send(text: string): void {
-    // The browser discards this once the socket closes; `onclose` then ends the calls.
+    // While the socket is closing, the browser would discard the text; `onclose` then ends the calls.
     if (this.socket.readyState === 1) this.socket.send(text);
   }
 }

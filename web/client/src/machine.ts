@@ -8,8 +8,8 @@
 //   closed  ◀── left, or failed for good (from anywhere)
 //
 // Invariants: the peer connection outlives the socket. It is given up only if the server resumed nothing, or if an
-// ICE restart did not restore it. A working socket is kept, and with it the user's lock: failures that leave it
-// working are retried with another `join`.
+// ICE restart did not restore it. A working socket is kept open, because it holds the user's connection lock: after a
+// failure that did not break the socket, the machine sends another `join`.
 
 import { backoff } from './backoff.js';
 import type { Problem } from './errors.js';
@@ -73,7 +73,7 @@ export class Machine {
   problem: Problem | null = null;
   /** Number of consecutive failed attempts. */
   failures = 0;
-  /** True if it was up at least once. */
+  /** True if the phase `up` was reached at least once. */
   everUp = false;
   /** Time at which `alarm` is due, in the clock of `now`. */
   alarmAt: number | null = null;
@@ -82,7 +82,7 @@ export class Machine {
   private notBefore = 0;
   private repairing = false;
 
-  /** Handles one event. The effects must run in their order. */
+  /** Handles one event. The caller must run the effects in the returned order. */
   step(event: Event, now: number, random: number): Effect[] {
     if (this.phase === 'closed') return [];
     switch (event.type) {

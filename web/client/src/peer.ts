@@ -66,11 +66,11 @@ export class Peer {
   /** Adds a candidate of the server. */
   add(candidate: RTCIceCandidateInit | null): void {
     if (this.inbox) this.inbox.push(candidate);
-    // Ignore an unusable candidate: it is only one path fewer.
+    // Ignore an unusable candidate: the others are sufficient.
     else this.pc.addIceCandidate(candidate ?? undefined).catch(() => undefined);
   }
 
-  /** Sends this track from now on, or none; needs no new offer. */
+  /** Sends this track from now on, or nothing if it is `null`; needs no new offer. */
   async replace(track: MediaStreamTrack | null): Promise<void> {
     await this.sender.replaceTrack(track);
   }

@@ -1,9 +1,9 @@
-// Names, types and codes of the signalling protocol. The server's side is crates/domain/src/signalling, the description
-// docs/signalling.md. Owns: constants and types. Does not act.
+// Names, types and codes of the signalling protocol. The server's side is in crates/domain/src/signalling;
+// docs/signalling.md describes the protocol. Owns: constants and types. Does not act.
 
 /**
- * Role of a user in a room. A host and a co-host (`co_host`) also mute and ban others; only a host changes roles and bans
- * hosts and co-hosts. Tokens claim `host` or `anchor`.
+ * Role of a user in a room. Hosts and co-hosts (`co_host`) can also mute and ban others; only hosts can change roles,
+ * and ban hosts and co-hosts. Tokens claim `host` or `anchor`.
  */
 export type Role = 'host' | 'co_host' | 'anchor';
 
@@ -47,7 +47,7 @@ export interface Notifications {
 
 /** Errors of calls after which the server closes the connection with a more specific code. */
 export const CLOSE_FOLLOWS: ReadonlySet<string> = new Set(['room_over', 'already_connected']);
-/** Time limit for such a close frame. */
+/** Time to wait for this close frame. */
 export const CLOSE_GRACE_MS = 1_000;
 
 /**
@@ -56,7 +56,7 @@ export const CLOSE_GRACE_MS = 1_000;
  */
 export const CLOCK_DIFFERENCE_MS = 60_000;
 
-/** Subprotocol of signalling, and prefix of the one that carries the token. */
+/** Subprotocol of signalling, and prefix of the subprotocol that carries the token. */
 export const SUBPROTOCOL = 'stentor';
 export const BEARER = 'bearer.';
 /** Characters allowed in a subprotocol. */
@@ -70,7 +70,7 @@ export const CALL_TIMEOUT_MS = 20_000;
 export const SILENCE_MS = 5_000;
 /** Interval of keepalives. The server removes a silent member after 30 s. */
 export const KEEPALIVE_MS = 10_000;
-/** Number of candidates that the server accepts after one offer, without the end of candidates. */
+/** Number of candidates that the server accepts after one offer; the end of candidates does not count. */
 export const MAX_CANDIDATES = 32;
 
 /** Reason for the end of a connection. */

@@ -97,12 +97,12 @@ export class StentorRoom extends HostActions {
     const me = this.claims?.userId;
     return this.roster.users.map((member) => {
       const muted = member.userId === me ? this.voice.muted : member.muted;
-      // The server does not report the end of talking if a microphone was closed in mid-word.
+      // If a microphone is closed while its user talks, the server does not report the end of talking.
       return { ...member, muted, talking: this.roster.talking.has(member.userId) && !muted, me: member.userId === me };
     });
   }
 
-  /** True if the room is locked: of those outside, only hosts and co-hosts may join. */
+  /** True if the room is locked: no new users may join except hosts and co-hosts. */
   get locked(): boolean {
     return this.roster.locked;
   }
@@ -123,8 +123,8 @@ export class StentorRoom extends HostActions {
   }
 
   /**
-   * Enters the room. Resolves when audio flows; rejects with a {@link StentorError} when it is clear that it never
-   * will. Temporary failures, such as a full room or an unavailable server, are retried until {@link
+   * Enters the room. Resolves when audio flows; rejects with a {@link StentorError} when it is clear that audio
+   * will never flow. Temporary failures, such as a full room or an unavailable server, are retried until {@link
    * StentorRoom.leave}.
    */
   join(): Promise<void> {
@@ -391,7 +391,7 @@ export class StentorRoom extends HostActions {
       await connection?.call(muted ? 'mute' : 'unmute', {});
       this.voice.answered(call, muted);
     } catch (error) {
-      // If the connection failed as well, the next join reports it.
+      // If the connection failed as well, the next join reports the mute state.
       if (connection === this.connection && this.voice.isLast(call)) this.notTaken(muted, problemOf(error, 'internal'));
       throw error;
     }

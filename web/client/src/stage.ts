@@ -1,5 +1,5 @@
-// A listener on the stage: takes an invitation and joins the room with a microphone. Loaded only then: most listeners
-// never speak. Owns: the visit, and a microphone that it opened itself.
+// A listener on the stage: takes an invitation and joins the room with a microphone. The module is loaded only
+// when it is needed, because most listeners never speak. Owns: the visit, and a microphone that it opened itself.
 
 import type { RoomChannel } from './channel/channel.js';
 import { StentorError, type Problem } from './errors.js';

@@ -100,7 +100,7 @@ export class FakeHls {
   }
 }
 
-/** Lets time pass, with everything that is due meanwhile. */
+/** Lets time pass, and runs all timers that become due. */
 export async function pass(ms) {
   for (let gone = 0; gone < ms; gone += 50) {
     mock.timers.tick(50);

@@ -44,7 +44,7 @@ test('words for the time behind live', () => {
   assert.equal(behindInWords(120), '2 minutes behind live');
 });
 
-/** Loads the playlist of the past: a minute, of which the first segment is of moment 0. */
+/** Loads the playlist of the past: one minute, whose first segment begins at moment 0. */
 function loadPast() {
   const details = { live: true, startSN: 1, endSN: 30, totalduration: 60, fragments: segments(30, { at: 0 }) };
   FakeHls.newest.latestLevelDetails = { ...details, edge: 60 };
@@ -119,7 +119,7 @@ test('a refused past leads back to live', async () => {
   }
 });
 
-/** An element as far as a seek bar uses it. */
+/** Stand-in for an element, with the parts that a seek bar uses. */
 class FakeInput extends EventTarget {
   hidden = false;
   value = '0';

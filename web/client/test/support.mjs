@@ -48,7 +48,7 @@ export class FakeEnvironment {
     return this.#timers.size;
   }
 
-  /** Lets time pass, with everything that is due meanwhile. */
+  /** Lets time pass, and runs all timers that become due. */
   async pass(ms) {
     const end = this.time + ms;
     await settle();

@@ -30,7 +30,7 @@ export function tone(target: HTMLElement, tone: Tone, text: string): void {
   write(target, text);
 }
 
-/** Two rows of a table: the cells, and details that a button opens. Updates keep them, so the focus stays. */
+/** Two rows of a table: the cells, and details that a button opens. Updates reuse the elements, so the focus stays. */
 export class Row {
   readonly main = make('tr');
   readonly more = make('tr', 'more');

@@ -86,7 +86,7 @@ async function showSession(): Promise<void> {
     pill.hidden = operator === null || isOpen;
     write(pill, operator?.name ?? '');
   } catch {
-    // No message: the missing updates of the stream already show that the node does not answer.
+    // Show no message: the page already shows that the stream has no updates.
   }
 }
 

@@ -20,7 +20,7 @@ export class RoomPanel {
     this.channel = listener.channel;
     listener.on('room', (state) => this.show(state));
     listener.on('stage', () => this.show(listener.roomState));
-    // Nothing in the panel works any more; the player says why.
+    // The panel does not work any more; the player shows the reason.
     this.channel.on('refused', () => (byId('channel').hidden = true));
     listener.on('reactions', (counts) => this.rise(counts));
     listener.on('talking', (ids) => {
@@ -52,7 +52,7 @@ export class RoomPanel {
     write(byId('room'), name);
     write(byId('description'), description ?? '');
     byId('description').hidden = !description;
-    // An empty language means that it is not known (HTML section 3.2.6.1).
+    // An empty `lang` means that the language is not known (HTML section 3.2.6.1).
     for (const id of ['room', 'description']) byId(id).lang = language ?? '';
     byId('recorded').hidden = !recorded;
     write(byId('listeners'), listeners === 1 ? '1 person listens' : `${listeners.toLocaleString('en')} people listen`);

@@ -127,7 +127,7 @@ export class Devices {
     for (const menu of this.menus) {
       const options = devices.map(({ deviceId, label }, i) => new Option(label || `Microphone ${i + 1}`, deviceId, false, deviceId === current));
       menu.disabled = options.length === 0;
-      // A device can only be chosen if it is not selected yet.
+      // Without this entry, the menu would show the first device as selected, and the user could not choose it.
       if (!this.stream) options.unshift(new Option(options.length > 0 ? 'Choose one' : this.problem ? 'None' : 'Not allowed yet', '', false, true));
       menu.replaceChildren(...options);
     }

@@ -9,8 +9,8 @@ export interface Entrance {
 }
 
 /**
- * `invite` is the token of the link, or '' without one; then an open server gives one to anybody. Throws a {@link
- * StentorError} if this server offers no way in, otherwise the error of `server`.
+ * Returns what a visit needs. `invite` is the token of the link, or ''; a server in open mode then gives a token to
+ * anybody. Throws a {@link StentorError} if no visit is possible, otherwise the error of `server`.
  */
 export async function entrance(room: string, name: string, invite: string): Promise<Entrance> {
   const { open, wsUrl } = await config();

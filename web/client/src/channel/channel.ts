@@ -211,7 +211,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     const parsed: any = JSON.parse(data);
     this.connected = true;
     this.failures = 0;
-    // The server creates these two when it sends them; other events may be repeats from an earlier time.
+    // In these two events, `at` is the time of sending; other events may be repeated with an earlier time.
     if ((event === 'snapshot' || event === 'room') && typeof parsed.at === 'number') {
       this.told = { at: parsed.at, heardAt: performance.now() };
     }

@@ -90,7 +90,7 @@ export interface ChannelState {
   bans: BannedPerson[];
 }
 
-/** Maximum number of messages that a page keeps; the server keeps as many. */
+/** Maximum number of messages that a page keeps; the server keeps the same number. */
 const MAX_MESSAGES = 100;
 
 export const initial = (): ChannelState => ({
@@ -191,7 +191,7 @@ export function audible({ known, closed, room }: ChannelState, connected: boolea
 
 const AUDIBLE = new Set(['onair', 'degraded', 'starting']);
 
-/** Delays reports of who talks until the listener hears it: the sound is about a second behind the room. */
+/** Delays reports of who talks until the listener hears the voices: the sound is about a second behind the room. */
 export class TalkingClock {
   private waiting: Talking[] = [];
   private shown: Talking = { at: 0, people: [] };

@@ -13,7 +13,7 @@ export function setEnds(fragments: { readonly end: number; endDTS?: number }[]):
 
 /** Idle time longer than hls.js needs between two parts. */
 const IDLE_MS = 100;
-/** Distance between the ends of buffer and playlist that exceeds a part about to be loaded. */
+/** If the playlist ends this far after the buffer, more is missing than the part that is about to be loaded. */
 const UNFETCHED_SECONDS = 0.3;
 /** If at least this much audio is buffered ahead of the playhead, hls.js may be idle on purpose. */
 const AHEAD_SECONDS = 5;
@@ -44,7 +44,7 @@ export class Fetching {
 
   /** Returns true if loading must be restarted past the end of the buffer. */
   look(look: FetchLook, nowMs: number): boolean {
-    // A buffer that grows between two idle checks is being loaded.
+    // If the buffer grew between two idle checks, hls.js is loading.
     if (!look.idle || look.bufferEnd !== this.bufferEnd) this.idleSince = null;
     this.bufferEnd = look.bufferEnd;
     if (look.idle) this.idleSince ??= nowMs;

@@ -7,7 +7,7 @@ import { patient } from './loader.js';
 /** The class of hls.js: the default export of `hls.js` or of the smaller `hls.js/light`. */
 export interface HlsClass {
   isSupported(): boolean;
-  // `any`: the types of hls.js are needed by applications that use it, not by the others.
+  // `any`, so that an application without hls.js does not need its types.
   new (config?: any): object;
 }
 

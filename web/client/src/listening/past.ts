@@ -1,13 +1,13 @@
 // Positions in the past of a room. Pure; all moments are milliseconds since the Unix epoch, on the server's clock.
 
-/** Segment of a playlist with dates, as hls.js has it. Positions are seconds of the media timeline. */
+/** Segment of a playlist with dates, as hls.js describes it. Positions are seconds of the media timeline. */
 export interface DatedSegment {
   readonly start: number;
   readonly duration: number;
   readonly programDateTime: number | null;
 }
 
-/** Distance from live below which going back makes no difference: this much is buffered anyway. */
+/** Distance from live below which going back has no effect, because this much audio is buffered anyway. */
 export const LEAST_BACK_SECONDS = 5;
 /**
  * Minimum distance of a position from the start of the playlist, which moves on while the segment is loaded.
@@ -15,8 +15,8 @@ export const LEAST_BACK_SECONDS = 5;
 const INSIDE_SECONDS = 6;
 
 /**
- * Returns the position of a moment, moved into the playlist and away from its start, which is about to move
- * on. Returns `null` for a playlist without dates.
+ * Returns the position of a moment, moved into the playlist and away from its start, because the oldest segments
+ * are about to leave the playlist. Returns `null` for a playlist without dates.
  */
 export function positionOf(segments: readonly DatedSegment[], moment: number): number | null {
   const dated = segments.filter(({ programDateTime }) => programDateTime !== null);

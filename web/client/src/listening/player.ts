@@ -36,7 +36,7 @@ const MAX_WAITING_RETRY_MS = 2000;
  * too.
  */
 const MAX_TOLD_RETRY_MS = 60_000;
-/** Time over which the listeners of a room that goes on air spread their return. */
+/** When a room goes on air, its waiting listeners connect at random times within this period. */
 const SPREAD_MS = 300;
 /** Distance behind the target from which the player jumps: at 5 % more speed, catching up would take a minute. */
 const JUMP_BEHIND_SECONDS = 3;
@@ -47,22 +47,22 @@ const MOTION_LOOK_MS = 100;
 /** Interval of checks from `playing` until the playhead moves, to measure the first sound. */
 const FIRST_LOOK_MS = 10;
 /**
- * Amount of buffered audio with which playback can go on. Chromium by itself requires twice as much after
+ * Amount of buffered audio with which playback can continue. Chromium by itself requires twice as much after
  * every stall, up to 3 s.
  */
 const ENOUGH_SECONDS = 0.5;
 /** Audio that a playlist must hold for a start without a stall. */
 const ENOUGH_TO_START_SECONDS = 1;
-/** Number of checks that find the playhead unmoved, although enough is buffered, before it is moved. */
+/** If this many checks in a row find the playhead unmoved although enough is buffered, the player moves it. */
 const STUCK_LOOKS = 3;
 /** If the playlist is this far ahead of the buffer, hls.js counts as having stopped loading. */
 const UNFETCHED_SECONDS = 0.5;
-/** Number of such checks before the player restarts, to let hls.js recover first. */
+/** Number of checks with this distance before the player restarts; meanwhile, hls.js can recover by itself. */
 const LOST_LOOKS = 12;
 /** Distance by which a restart skips the buffer's end: hls.js ignores fragments that end before its start position. */
 const PAST_END_SECONDS = 0.001;
 
-/** Ends of the paths whose requests carry the token. */
+/** Suffixes of the paths whose requests carry the token. */
 const GUARDED = ['/index.m3u8', '/rewind.m3u8', '/enc.key'];
 
 export interface PlayerOptions {
@@ -116,7 +116,7 @@ export class Player {
     else if ('isSupported' in hls) this.hlsClass = usable(hls);
     audio.addEventListener('playing', () => this.lookOften(), { signal });
     audio.addEventListener('seeking', () => this.playhead.jumped(), { signal });
-    // Elements also report this while nothing is attached: only an interruption of playback counts.
+    // Elements report `waiting` also while nothing is attached: only an interruption of playback counts.
     audio.addEventListener('waiting', () => this.playing && this.enter('buffering'), { signal });
     audio.addEventListener('pause', () => this.paused(), { signal });
     this.timers = [
@@ -416,7 +416,7 @@ export class Player {
     }
   }
 
-  /** Remembers the moment that is heard, to go on from there if the connection is lost. */
+  /** Remembers the moment that is heard, so that playback continues there if the connection is lost. */
   private remember(): void {
     if (this.back === null || this.audio.seeking || !this.playing) return;
     this.back = this.heardAt ?? this.back;
@@ -454,12 +454,12 @@ export class Player {
       return;
     }
     const [start, end] = [audio.buffered.start(last), audio.buffered.end(last)];
-    // Count only while there is something to fetch: while a room has no mixer, no audio is missed.
+    // Count only while the playlist has audio to fetch: while a room has no mixer, there is none.
     const unfetched = (hls.latestLevelDetails?.edge ?? 0) > end + UNFETCHED_SECONDS;
     this.lostFor = unfetched && !this.past ? this.lostFor + 1 : 0;
     const from = Math.max(start, audio.currentTime);
     if (end - from >= ENOUGH_SECONDS) {
-      // After a seek the browser needs little buffer again, and a gap between two ranges is passed.
+      // The seek skips a gap between two buffered ranges, and after a seek the browser needs less buffered audio.
       audio.currentTime = Math.min(Math.max(from + 0.01, (!this.past && hls.liveSyncPosition) || 0), end - ENOUGH_SECONDS / 2);
       this.stoodFor = 0;
     } else if (this.lostFor >= LOST_LOOKS) {

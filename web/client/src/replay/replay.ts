@@ -43,7 +43,7 @@ export interface ReplayEvents {
 }
 
 const PLAYLIST = /\/hls\/recordings\/[a-z0-9]{16}\/index\.m3u8$/;
-/** Ends of the paths whose requests carry the token. */
+/** Suffixes of the paths whose requests carry the token. */
 const GUARDED = ['/index.m3u8', '/enc.key'];
 const LOOK_MS = 100;
 const MAX_RETRY_MS = 8000;
