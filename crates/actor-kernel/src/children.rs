@@ -81,7 +81,7 @@ impl Drop for Link {
 
 pub(super) struct Children {
     owner: Arc<ActorCell>,
-    /// Rows by cell id, which is the order of first start.
+    /// Rows by cell id. The ids are in the order of the first start.
     rows: BTreeMap<u64, Row>,
     names: HashMap<Arc<str>, u64>,
     /// Deadlines of the rows that have one.

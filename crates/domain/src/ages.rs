@@ -4,7 +4,7 @@
 //! by hours. They are therefore never compared with this node's wall clock. A stamp only sets the initial
 //! value of a clock, which then advances with this node's monotonic time from the moment when the node first
 //! saw the state. A restarted node starts each clock again. Every node with the role `rooms` runs these
-//! clocks, so that a new leader continues with its own.
+//! clocks, so that a new leader continues with clocks that it already has.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -21,7 +21,8 @@ use super::text::{self, bounded, text_values};
 pub const MAX_KEYS: usize = 1000;
 const PREFIX: &str = "stentor_";
 
-/// Id of an API key: `^[a-z0-9]{12}$`. Not secret. Safe in a URL path, a store key and a log line.
+/// Id of an API key: `^[a-z0-9]{12}$`. It is not secret, and it is safe in a URL path, a store key and a log
+/// line.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ApiKeyId(Arc<str>);

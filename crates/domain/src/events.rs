@@ -22,8 +22,8 @@ use super::roles::RoomRole;
 use super::room::RoomWrite;
 use super::view::RoomView;
 
-/// Largest number of events that are kept, whatever their age. Bounds the memory of the nodes and the size of
-/// the store: 100,000 events take about 60 MB.
+/// Largest number of events that are kept, whatever their age. This bounds the memory of the nodes and the
+/// size of the store: 100,000 events take about 60 MB.
 pub const MOST_EVENTS: usize = 100_000;
 /// Largest number of events of one transaction: a single digit of an [`EventId`] numbers them.
 pub const MOST_PER_WRITE: usize = 10;

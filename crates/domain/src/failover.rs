@@ -70,7 +70,7 @@ pub struct Eviction {
     pub cause: Cause,
 }
 
-/// New assignment of a room. Valid only while livemeta has the revision `live_revision`.
+/// New assignment of a room. Valid only while the room's key `livemeta` has the revision `live_revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reassignment {
     pub room: RoomId,
@@ -80,7 +80,7 @@ pub struct Reassignment {
     pub leaves: Vec<Eviction>,
 }
 
-/// Moves to make now, and the reasons why others must wait.
+/// Moves to make now, and the reasons why other moves must wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FailoverPlan {
     pub moves: Vec<Reassignment>,

@@ -25,7 +25,7 @@ pub enum HousekeepingAction {
     FinishRemoval,
     /// The room is on air but has no meta key.
     EndStray,
-    /// Keys whose room is not live and whose owner is gone.
+    /// The room is not live, and the owners of these keys are gone.
     Sweep(OrphanedKeys),
     /// The kick of a user is over.
     EndKick(UserId),

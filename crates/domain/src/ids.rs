@@ -19,7 +19,7 @@ pub struct InvalidName {
     pub rule: &'static str,
 }
 
-/// Room id: `^[A-Za-z0-9_-]{3,32}$`. Safe in a URL path, a store key and a log line.
+/// Room id: `^[A-Za-z0-9_-]{3,32}$`. It is safe in a URL path, a store key and a log line.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RoomId(std::sync::Arc<str>);
@@ -46,7 +46,8 @@ pub struct ClientId(std::sync::Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct Pin(String);
 
-/// Random value, new at each start of a room; the content keys are derived from it. Never printed by `Debug`.
+/// Random value that is new at each start of a room. The content keys are derived from it. Never printed by
+/// `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nonce(pub String);

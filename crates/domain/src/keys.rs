@@ -8,7 +8,7 @@ use super::ids::{ModuleId, RoomId, UnixMs, UserId};
 use super::recording::RecordingId;
 
 pub const ROOMS: &str = "/rooms/";
-/// Prefix of the events of all rooms. Not below `ROOMS`, so that events outlive their room.
+/// Prefix of the events of all rooms. It is not below `ROOMS`, so that events outlive their room.
 pub const EVENTS: &str = "/events/";
 pub const JANUSES: &str = "/januses/";
 /// Prefix of the API keys, one key of the store per API key.

@@ -27,7 +27,7 @@
 //! let mut machine = JanusRoom::new(ModuleId::new("janus-1")?, "incarnation".into(), backoff);
 //! let now = Duration::ZERO;
 //!
-//! // Without a connection to Janus, the machine waits, and says for what.
+//! // Without a connection to Janus, the machine waits and states the reason.
 //! assert_eq!(machine.plan(&view, now, UnixMs(0)), Plan::wait("waits for the link to the Janus Gateway"));
 //!
 //! // Janus is connected and has no room: the machine creates one.

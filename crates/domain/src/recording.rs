@@ -21,7 +21,7 @@ use super::room::{Admission, RoomWrite};
 use super::upload::Stored;
 use super::view::RoomView;
 
-/// Id of a recording: `^[a-z0-9]{16}$`. Safe in a URL path, a store key and a file name.
+/// Id of a recording: `^[a-z0-9]{16}$`. It is safe in a URL path, a store key and a file name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RecordingId(std::sync::Arc<str>);

@@ -21,7 +21,7 @@ const VIRAMA: u8 = 9;
 /// Longest input that is normalised, in bytes per allowed character; longer input is refused.
 const BYTES_PER_CHARACTER: usize = 16;
 
-/// Returns `text` in its normal form; `None` if it has none, or more than `most` characters.
+/// Returns `text` in its normal form; `None` if it has no normal form, or more than `most` characters.
 pub fn bounded(text: &str, most: usize, normal: fn(&str) -> Option<String>) -> Option<Arc<str>> {
     let text = Some(text).filter(|text| text.len() <= most * BYTES_PER_CHARACTER).and_then(normal)?;
     (text.chars().count() <= most).then(|| text.into())

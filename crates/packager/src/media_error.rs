@@ -1,7 +1,7 @@
 //! Reasons why a playlist, a file or a key is not served.
 
 /// Reason why a listener, or a node that fetches for its listeners, does not get a resource. The reason does
-/// not depend on the node that serves the request. Its text is sent in the response.
+/// not depend on the node that serves the request. The response contains the text of the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
     #[error("there is no such room")]

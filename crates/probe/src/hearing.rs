@@ -50,8 +50,8 @@ pub struct HeardAudio {
     /// Samples: mono, 48 kHz, −1 to 1.
     pub pcm: Vec<f32>,
     pub pieces: Vec<Piece>,
-    /// Delay in seconds behind the room, at the newest piece, of a player that keeps the playlist's
-    /// hold-back.
+    /// Delay, in seconds, between the room and a player that keeps the hold-back of the playlist. Measured at
+    /// the newest piece.
     pub behind_live: Option<f64>,
     /// Media lost between pieces since the listener was opened.
     pub gaps: Vec<Gap>,

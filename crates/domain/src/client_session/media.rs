@@ -77,7 +77,7 @@ impl ClientSession {
         }
     }
 
-    /// Keeps the media session that was joined.
+    /// Stores the media session that was joined.
     pub(super) fn hold_media(&mut self, at: &Surroundings) {
         self.joins += 1;
         let mut idle = IdleTimer::default();

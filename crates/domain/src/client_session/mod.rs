@@ -22,10 +22,10 @@
 //! A connection holds its lock from its admission on. Every write to presence carries the fencing token of
 //! the lock, so a connection that lost the lock changes nothing.
 //!
-//! The way a connection ends decides what remains. After `leave`, or a close code after which the client may
-//! not come back, the presence entry and the media session are removed. After a lost connection or a plain
-//! close, only the lock is released. The entry and the media then remain until their timeouts, and a `join`
-//! with the resume token finds them. The session ends when the results of its last effects have arrived.
+//! The presence entry and the media session are removed after `leave`, and after a close code after which the
+//! client may not come back. After a lost connection or a plain close, only the lock is released. The entry
+//! and the media session then remain until their timeouts, and a `join` with the resume token resumes them.
+//! The session ends when the results of its last effects have arrived.
 //!
 //! A client of WHIP (RFC 9725) has a connection without a WebSocket. It joins once and sends no `keepalive`:
 //! its media are its sign of life. Its connection closes when its media session is over.

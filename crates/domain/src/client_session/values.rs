@@ -96,7 +96,7 @@ pub enum MediaEvent {
     /// Event that only concerns the client.
     Notify(Notification),
     Muted(bool),
-    /// Janus receives packets of the client, or has received none for a second.
+    /// True: Janus receives packets of the client. False: Janus has received none for a second.
     Receiving(bool),
     /// Last event. If `reconnect_after` is set, the client should join again after this time.
     Ended {
