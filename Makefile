@@ -18,12 +18,12 @@ spaces: ## An example app: live conversations with stage, hands and chat, on a n
 	@cargo build
 	@examples/spaces/run.sh
 
-cluster: ## A small cluster on this machine with a room on air, to try and to break; Ctrl-C ends it
+cluster: ## A small cluster on this machine with a room on air, for experiments and failure tests; Ctrl-C ends it
 	@scripts/setup.sh test
 	@cargo build
 	@scripts/cluster.sh
 
-# A test on real components mostly waits for them, so more tests run at once than there are processors.
+# A test on real components spends most of its time waiting, so more tests run at once than there are processors.
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 test: ## Installs and starts what the tests need, and runs them all
 	@scripts/setup.sh test
@@ -34,8 +34,8 @@ test: ## Installs and starts what the tests need, and runs them all
 	cargo test --test it -- --test-threads=1 alone::
 	@$(MAKE) --no-print-directory test-janus JANUS_TESTS="janus:: anchors::"
 
-# Janus 1.4 warns when a plain-RTP participant starts, so the test that a normal room life logs no warning is
-# left out.
+# Janus 1.4 warns when a plain-RTP participant starts, so this target leaves out the test that a room logs no
+# warning from its start to its end.
 JANUS_TESTS = janus:: anchors:: rooms:: signalling::
 test-janus: ## The tests of rooms and anchors again, on the newest Janus in Debian; skipped where apt has none
 	@scripts/setup.sh test
@@ -50,11 +50,11 @@ test-quick: ## The tests that need no browser and no external process
 	cargo test --lib --test tidy --test fuzz
 	cargo test --doc
 
-fuzz: ## The fuzz tests of all parsers, eight seconds each; `cargo test` runs them with 1,000 inputs
+fuzz: ## The fuzz tests of all parsers, eight seconds each; `cargo test` runs each with 1,000 inputs
 	@scripts/setup.sh build
 	BOLERO_RANDOM_TEST_TIME_MS=8000 cargo test --lib --test fuzz fuzz_
 
-players: ## A live room in 16 players, browsers included, for three minutes; prints what each plays
+players: ## A live room in 16 players, browsers included, for three minutes; prints the results
 	@scripts/setup.sh players
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	STENTOR_TEST_PLAY_SECONDS=180 cargo test --test it -- --nocapture --test-threads=1 alone::players

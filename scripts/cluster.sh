@@ -7,7 +7,7 @@ set -euo pipefail
 
 STENTOR=$(realpath "${1:-target/debug/stentor}")
 FIRST=${CLUSTER_PORT:-19100}
-# nginx is in a directory for administrators.
+# nginx is in a directory that is in the path of administrators only.
 PATH="$PATH:/usr/sbin:/sbin"
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/stentor-cluster.XXXXXX")
@@ -18,7 +18,8 @@ say() { printf '  %s\n' "$*"; }
 port() { printf -v "$1" %d "$next"; next=$((next + 1)); }
 secret() { head -c 24 /dev/urandom | od -An -vtx1 | tr -d ' \n'; }
 
-# start NAME COMMAND…: runs it in the background, with its output in NAME.log; the kernel ends it if this script dies.
+# start NAME COMMAND…: runs the command in the background, with its output in NAME.log. The kernel kills it if this
+# script dies.
 start() {
     local name=$1
     shift
@@ -53,8 +54,8 @@ end() {
     trap - EXIT INT TERM HUP
     say "ending …"
     local name asked
-    # Shuts the nodes down first. The first TERM makes a node move its rooms, which the last nodes cannot; the
-    # second skips that.
+    # Shuts the nodes down first. The first TERM makes a node move its rooms, which is not possible for the last nodes;
+    # the second TERM skips the move.
     for asked in 1 2; do
         for name in "${!pids[@]}"; do [[ $name == node-* ]] && kill "${pids[$name]}" 2>/dev/null || true; done
         local until=$((SECONDS + 1 + 14 * (asked - 1)))
@@ -166,7 +167,7 @@ http {
   access_log off;
   client_body_temp_path $folder/nginx/body; proxy_temp_path $folder/nginx/proxy;
   fastcgi_temp_path $folder/nginx/f; uwsgi_temp_path $folder/nginx/u; scgi_temp_path $folder/nginx/s;
-  # A node that does not answer is left out for a second; its requests go to the other.
+  # A node that does not answer gets no requests for a second; they go to the other node of its role.
   upstream api     { server 127.0.0.1:$r1_api max_fails=1 fail_timeout=1s; server 127.0.0.1:$r2_api max_fails=1 fail_timeout=1s; }
   upstream gateway { server 127.0.0.1:$g1_ws max_fails=1 fail_timeout=1s; server 127.0.0.1:$g2_ws max_fails=1 fail_timeout=1s; }
   upstream listen  { server 127.0.0.1:$l1_hls max_fails=1 fail_timeout=1s; server 127.0.0.1:$l2_hls max_fails=1 fail_timeout=1s; keepalive 64; }
@@ -186,7 +187,7 @@ http {
   }
 }
 CFG
-# One process: workers would outlive a killed master, and keep the port.
+# Runs nginx as one process, because workers would outlive a killed master and keep the port in use.
 start nginx nginx -p "$folder" -c "$folder/nginx.conf" -g 'daemon off; master_process off;'
 until_true 10 "nginx" curl -fs "$public/"
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Builds the docs site with mdBook from the Markdown files that docs/SUMMARY.md names: docs.py MDBOOK
 
-The files stay where GitHub shows them. They are copied to target/docs/src under their paths; README.md becomes index.md,
-and a link to a file that is not a page becomes plain text. Then all links and anchors of the site are checked.
+The script copies the files to target/docs/src under their paths, so the originals stay at their places for GitHub.
+README.md becomes index.md, and a link to a file that is not a page becomes plain text. Then all links and anchors of
+the site are checked.
 """
 
 import html.parser
@@ -61,7 +62,7 @@ class Page(html.parser.HTMLParser):
 
 
 def dangling():
-    """Yields the links of the site without a target."""
+    """Yields the links of the site that have no target."""
     pages = {file: Page(file.read_text()) for file in SITE.rglob("*.html")}
     for file, page in pages.items():
         for link in page.links:

@@ -7,7 +7,7 @@ set -euo pipefail
 version=${1:?usage: moto.sh VERSION}
 folder=$(cd "$(dirname "$0")/.." && pwd)/target/moto-$version
 
-# Tests run at the same time; one of them installs moto while the others wait.
+# Several tests may run this script at the same time; one installs moto while the others wait.
 mkdir -p "$(dirname "$folder")"
 exec 9>"$folder.lock"
 flock 9

@@ -25,7 +25,7 @@ download() {
     [ -n "$uri" ] || unavailable "apt has no Debian mirror configured"
     mkdir -p "$apt"/{lists/partial,cache/archives/partial}
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri sid main" >"$apt/sources.list"
-    # An empty status file: every dependency is downloaded, the C library included.
+    # With an empty status file, apt downloads every dependency, including the C library.
     : >"$apt/status"
     local options=(
         -q -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt/cache"

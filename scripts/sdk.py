@@ -31,7 +31,7 @@ PYTHON_CLIENT = ["openapi-python-client==0.29.1", "ruff==0.17.6"]
 OAPI_CODEGEN = "github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2"
 # Exit code of a test that cannot run here.
 NOT_AVAILABLE = 77
-# Schemas that no success answer uses, and that the helpers need.
+# Schemas that no success answer uses, but the hand-written code needs.
 ERRORS = ["ErrorBody"]
 
 
@@ -48,7 +48,7 @@ def references(value):
 
 
 def reachable(schemas, names):
-    """Returns the names and those of all schemas that they refer to."""
+    """Returns these names and the names of all schemas that they refer to."""
     found, open_names = set(), list(names)
     while open_names:
         name = open_names.pop()
@@ -59,7 +59,7 @@ def reachable(schemas, names):
 
 
 def of_servers(document):
-    """Returns the document of the room API alone, without errors and streams, which the helpers handle."""
+    """Returns the document of the room API only, without errors and streams, which hand-written code handles."""
     document = copy.deepcopy(document)
     document["paths"] = {
         path: item
@@ -80,8 +80,8 @@ def of_servers(document):
 
 
 def of_python(document):
-    """Returns the document with plain strings for the enums in answers, which the client would check: a newer server
-    may add values. Without security, since `connect` sets the header."""
+    """Returns the document with two changes for Python. Enums in answers become plain strings, because the generated
+    client would refuse values that a newer server adds. Security is removed, because `connect` sets the header."""
     document = copy.deepcopy(document)
     for item in document["paths"].values():
         for operation in item.values():
@@ -239,7 +239,7 @@ def test_node():
 
 
 def test_python():
-    # Debian's packages are not visible to another Python that is first in the path.
+    # Only /usr/bin/python3 finds the modules of Debian's packages; another Python may be first in the path.
     pythons = [p for p in (sys.executable, "/usr/bin/python3") if available(p, "-c", "import attrs, httpx")]
     if not pythons:
         return NOT_AVAILABLE

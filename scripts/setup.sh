@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs missing packages, and nothing else: setup.sh build|demo|spaces|test|players
+# Installs only packages that are missing: setup.sh build|demo|spaces|test|players
 #   build    packages for compiling       demo  build, and packages that a node needs
 #   spaces   demo, and Node for the app   test  spaces, and packages for the tests
 #   players  test, and WebKitGTK
 # Safe to repeat. Services that Debian starts for a package installed here are stopped; no others are.
 set -euo pipefail
 
-# Tools for administrators are not on every user's path.
+# Directories of tools for administrators are not in every user's path.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 say() { printf '\033[1msetup:\033[0m %s\n' "$*"; }
@@ -74,7 +74,7 @@ LIST
 
 has_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
 
-# Debian's packages are not visible to another Python that is first in the path.
+# Only /usr/bin/python3 finds the modules of Debian's packages; another Python may be first in the path.
 has_python() { python3 -c "import $1" 2>/dev/null || /usr/bin/python3 -c "import $1" 2>/dev/null; }
 
 has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
@@ -104,7 +104,7 @@ known_to_apt() {
 installed() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort; }
 services() { find /etc/init.d /lib/systemd/system /usr/lib/systemd/system -type f 2>/dev/null | sort -u; }
 
-# Package lists may be older than the packages on the mirror; apt then reports "not found". Retry with fresh lists.
+# The package lists may be older than the packages on the mirror. apt then reports "not found", so update and retry.
 install() {
     known_to_apt "$@" || apt update
     apt install -y --no-install-recommends "$@" && return

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs a version of streamlink from PyPI into target/ and prints the path of the program:
 #   streamlink.sh VERSION
-# Fails, with the reason, where Python or PyPI is not available.
+# Fails, and prints the reason, if Python or PyPI is not available.
 set -euo pipefail
 
 version=${1:?usage: streamlink.sh VERSION}
 folder=$(cd "$(dirname "$0")/.." && pwd)/target/streamlink-$version
 
-# The last step of the installation writes this file, so an interrupted one is repeated.
+# The last step of the installation writes this file, so an interrupted installation is repeated.
 if [ ! -e "$folder/complete" ]; then
     rm -rf "$folder"
     python3 -m venv "$folder" >&2

@@ -53,7 +53,7 @@ make_base() {
     rm -rf "$base"
     mkdir -p "$(dirname "$base")"
     mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus,procps,curl,janus,ffmpeg bookworm "$base.new"
-    # The service of the package janus would be a second Janus.
+    # The service of the package janus would run a second Janus.
     chroot "$base.new" systemctl disable janus >/dev/null 2>&1
     mv "$base.new" "$base"
 }
@@ -136,7 +136,7 @@ make_packages() {
     mkdir -p "$work/packages"
     cp "$1" "$binary"
     strip "$binary"
-    # `old` stands for the last release: while there is none, it is the same program under a lower version.
+    # `old` stands for the last release. As there is no release yet, it is the same program with a lower version.
     export DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1
     old=/packages/$(basename "$(packaging/build.sh deb "$binary" "$work/packages" 0.0.1)")
     new=/packages/$(basename "$(packaging/build.sh deb "$binary" "$work/packages")")

@@ -17,7 +17,7 @@ else
   exit 1
 fi
 
-# Runs a checker of npm packages, or says that the registry does not have it.
+# Runs a checker of npm packages. If the registry does not have it, prints a line that says so.
 checked() {
   name=$1
   shift

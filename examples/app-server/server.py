@@ -120,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Logs nothing: request lines of an application may hold names."""
+        """Logs nothing, because request lines of an application may contain names."""
 
 
 if __name__ == "__main__":

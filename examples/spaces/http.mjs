@@ -60,7 +60,7 @@ export function json(response, status, value) {
   response.end(JSON.stringify(value));
 }
 
-/** Reads a JSON body, or the bytes of one with `raw`. Forms of other sites cannot send this content type. */
+/** Reads a JSON body; with `raw`, returns its bytes. Forms on other sites cannot send this content type. */
 export async function body(request, { raw = false } = {}) {
   if (!/^application\/json\b/.test(request.headers['content-type'] ?? ''))
     throw new HttpError(415, 'The body must be JSON.');
@@ -79,7 +79,7 @@ export async function body(request, { raw = false } = {}) {
   }
 }
 
-/** The signed-in user in a signed cookie: nobody but this server can make one. */
+/** The signed-in user, in a signed cookie that only this server can make. */
 export class Session {
   #secret;
   #attributes;
@@ -115,7 +115,7 @@ export class Session {
   }
 }
 
-/** Sends a page or one of its files. All spaces have the same page, which asks for the rest. */
+/** Sends a page or one of its files. All spaces have the same page, which requests the data of its space. */
 export async function serveFile(response, pathname) {
   const path =
     pathname === '/'

@@ -26,14 +26,14 @@ built ../../sdk/node || npm run --silent --prefix ../../sdk/node build
 folder=$(mktemp -d "${TMPDIR:-/tmp}/stentor-spaces.XXXXXX")
 pids=()
 secret() { head -c 32 /dev/urandom | base64 -w 0; }
-# start COMMAND…: runs it in the background; the kernel ends it if this script dies.
+# start COMMAND…: runs the command in the background. The kernel kills it if this script dies.
 start() {
     setpriv --pdeathsig KILL -- "$@" </dev/null &
     pids+=($!)
 }
 end() {
     trap - EXIT INT TERM HUP
-    # The app first: it has nothing to do without Stentor.
+    # Ends the app first, because it needs Stentor.
     for ((n = ${#pids[@]} - 1; n >= 0; n--)); do
         kill "${pids[n]}" 2>/dev/null && wait "${pids[n]}" 2>/dev/null || true
     done
@@ -58,7 +58,7 @@ until line=$(ready); do
     kill -0 "${pids[0]}" 2>/dev/null || { cat "$folder/stentor.log" >&2; exit 1; }
     sleep 0.1
 done
-# address NAME: where Stentor listens
+# address NAME: prints the listening address with this name
 address() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/" <<<"$line"; }
 
 export STENTOR_API="http://$(address api)" STENTOR_ORIGINS="http://$(address hls) ws://$(address ws)"

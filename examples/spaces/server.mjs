@@ -1,5 +1,5 @@
 // The application server. It keeps every secret, decides what a person may do, and keeps the list of spaces. A browser
-// gets nothing but tokens for one room. `run.sh` starts it together with Stentor; `README.md` explains the parts.
+// gets only tokens, each for one room. `run.sh` starts it together with Stentor; `README.md` explains the parts.
 
 import { createServer } from 'node:http';
 import { randomBytes } from 'node:crypto';
@@ -35,7 +35,7 @@ const securityHeaders = {
   'x-content-type-options': 'nosniff',
 };
 
-/** Texts for people; other codes get the last one. The log has the code and the request id. */
+/** Texts for people, by error code; all other codes get the last text. The log has the code and the request id. */
 const REFUSALS = {
   no_capacity: 'All stages are taken right now. Try again in a few minutes.',
   user_removed: 'The host removed you from this space.',
@@ -45,7 +45,7 @@ const REFUSALS = {
 
 // --- Actions of people ------------------------------------------------------------------------------------------
 
-/** Replace this with the sign-in of your application: all that is needed later is a stable id and a name. */
+/** Signs a user in. Replace it with the sign-in of your application, which must provide a stable id and a name. */
 async function signIn({ request, response }) {
   const name = text((await body(request)).name, 'Your name', 1, 40);
   const user = { id: `user-${randomBytes(8).toString('hex')}`, name };
@@ -102,7 +102,7 @@ async function start({ space }) {
 
 async function end({ space }) {
   if (!space.hlsUrl) spaces.remove(space.id);
-  // The webhook `room_ended` does the rest, as for a space that ends in another way.
+  // The webhook `room_ended` causes the remaining steps, as for a space that ends in another way.
   else if (space.status !== 'ended') await stentor.close(space.id);
   return {};
 }
@@ -131,7 +131,7 @@ async function receive({ request }) {
   else if (event.type === 'anchor_invited') note({ type: 'joined', name });
   else if (event.type === 'user_banned') note({ type: 'removed', name });
   else if (event.type === 'room_ended') {
-    // A space takes place once: its room goes, the recording stays.
+    // A space takes place only once: its room is deleted, and the recording stays.
     await stentor.remove(space.id);
     note({ type: 'ended' }, { status: 'ended', endedAt: at });
   } else if (event.type === 'recording_ready') note({ type: 'recorded' }, { recordingId: event.data.recordingId });
@@ -182,7 +182,8 @@ function shown(
 async function route(context) {
   const { request, response, pathname } = context;
   const [, id, action] = /^\/api\/spaces\/([\w-]+)\/(\w+)$/.exec(pathname) ?? [];
-  // Browsers state which site sends a request. The cookie alone does not stop pages on other ports of this host.
+  // Browsers state which site sends a request. The cookie alone would also admit requests from pages on other ports of
+  // this host.
   const site = request.headers['sec-fetch-site'] ?? 'same-origin';
   if (request.method === 'POST' && site !== 'same-origin')
     throw new HttpError(403, 'Another site sent this.');

@@ -1,4 +1,4 @@
-// All calls to Stentor, by its server SDK.
+// All calls to Stentor, through its server SDK.
 
 import {
   connect,
@@ -37,7 +37,7 @@ export class Stentor {
     this.#verifier = new WebhookVerifier(webhookSecret);
   }
 
-  /** Creates the room of a space, or returns it if it exists: so a failed start can be repeated. */
+  /** Creates the room of a space, or returns it if it exists, so that a failed start can be repeated. */
   async create({ id, title, description, host }) {
     const client = this.#client;
     const limits = { maxAnchors: MAX_SPEAKERS, emptyTimeout: EMPTY_TIMEOUT };
@@ -62,7 +62,7 @@ export class Stentor {
     return { token, wsUrl };
   }
 
-  /** Signs a token with which a person listens. No request is needed, so a rush of listeners costs nothing here. */
+  /** Signs a token with which a person listens. No request is needed, so many new listeners cause no load on Stentor. */
   listenerTicket({ id, roomCreatedAt }, user) {
     return { token: this.#signer.listener(id, { user: user.id, name: user.name, roomCreatedAt }) };
   }

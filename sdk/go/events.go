@@ -30,7 +30,7 @@ type EventFilter struct {
 }
 
 // Pages calls handle for every event that the ledger has now after the cursor, and returns the first error. An empty
-// cursor stands before the oldest event that is kept.
+// cursor is before the oldest event that is kept.
 func Pages(
 	ctx context.Context, client *ClientWithResponses, after string, filter EventFilter, handle func(LedgerEntry) error,
 ) error {
@@ -57,9 +57,9 @@ func Pages(
 	}
 }
 
-// Follow calls handle for every event after the cursor, and then for every new one, until ctx is done. A lost
-// connection is opened again where it ended, so no event is missed and none comes twice. The cursor 0 is before all
-// events.
+// Follow calls handle for every event after the cursor, and then for every new one, until ctx is done. After the
+// loss of a connection it continues after the last event, so it passes each event exactly once. The cursor 0 is before
+// all events.
 //
 // It returns the error of handle, an [*Error] if the request is refused and would be refused again, or the error of
 // ctx.

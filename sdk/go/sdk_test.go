@@ -134,7 +134,7 @@ func TestRoomIsRunBySDK(t *testing.T) {
 	equal(t, strings.Contains(ann.JSON201.InviteUrl, "/speak/"+room+"#token="), true)
 	tokensAreAccepted(ctx, t, created)
 
-	// The ledger follows the store, so Follow waits for an event and Pages does not.
+	// The ledger may lag behind the store: Follow waits for an event, Pages does not.
 	var seen, followed, later []string
 	var cursor string
 	filter := stentor.EventFilter{Room: room}

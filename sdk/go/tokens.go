@@ -51,7 +51,7 @@ type ListenerToken struct {
 	RoomCreatedAt int64
 }
 
-// claims of a token, see docs/signalling.md.
+// claims has the claims of a token (docs/signalling.md).
 type claims struct {
 	Exp           int64  `json:"exp"`
 	Iat           int64  `json:"iat"`

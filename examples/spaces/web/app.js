@@ -17,7 +17,7 @@ export function followSpaces(show) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Sets the text if it differs: a live region is read out at each write. */
+/** Sets the text if it differs, because screen readers read out a live region at each write. */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -50,7 +50,7 @@ export class Room {
     return this.#listener?.invited ?? false;
   }
 
-  /** People on the stage: from the signalling for those who are there, otherwise from the channel. */
+  /** People on the stage: from the signalling if this person is on the stage, otherwise from the channel. */
   get speakers() {
     const { members, talking, you } = this.channel.state;
     if (this.visit?.state === 'connected') {
@@ -133,7 +133,7 @@ export class Room {
   }
 }
 
-/** Returns a source of tokens for the client library: the first one, then new ones when the server refuses it. */
+/** Returns a source of tokens for the client library: first this one, then a new one each time the server refuses one. */
 function tokens(first, renew) {
   let next = first;
   return async () => {

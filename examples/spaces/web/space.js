@@ -1,4 +1,4 @@
-// The page of one space: waiting for its start, live, or ended. `room.js` has the part that talks with Stentor.
+// The page of one space: waiting for its start, live, or ended. `room.js` has the part that communicates with Stentor.
 
 import { placeOf, REACTIONS } from '/client/index.js';
 import {
@@ -275,7 +275,7 @@ for (const [reaction, sign] of Object.entries(REACTIONS)) {
 
 const remove = (name, action) => sure(`Remove ${name} from the space?`, 'Remove', action);
 
-/** Asks before an action that cannot be taken back. */
+/** Asks for confirmation of an action that cannot be undone. */
 function sure(question, verb, action) {
   const dialog = byId('sure');
   write(byId('sure-text'), question);
@@ -285,7 +285,7 @@ function sure(question, verb, action) {
   dialog.showModal();
 }
 
-/** Texts for the problems that people meet; for others, that of the library. */
+/** Texts for common problems; for other problems, the page shows the text of the library. */
 const PROBLEMS = {
   microphone_denied: 'Allow the microphone in the address bar of your browser, then try again.',
   microphone_missing: 'No microphone was found. Connect one and try again.',

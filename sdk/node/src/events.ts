@@ -18,7 +18,7 @@ export interface EventFilter {
 }
 
 /**
- * Yields the events that the ledger has now after the cursor `after`. Without `after`, from the oldest that is kept.
+ * Yields the events that the ledger has now after the cursor `after`. Without `after`, begins with the oldest event.
  *
  * @throws {StentorError} if a request is refused
  */
@@ -32,8 +32,9 @@ export async function* pages(client: Client, options: EventFilter & { after?: st
 }
 
 /**
- * Yields the events after the cursor `after`, and then every new one, until `signal` is aborted. A lost connection is
- * opened again where it ended, so no event is missed and none comes twice. The cursor `0` is before all events.
+ * Yields the events after the cursor `after`, and then every new one, until `signal` is aborted. After the loss of a
+ * connection it continues after the last event, so it yields each event exactly once. The cursor `0` is before all
+ * events.
  *
  * @throws {StentorError} if the request is refused and would be refused again
  */
@@ -61,7 +62,7 @@ export async function* follow(
   }
 }
 
-/** Yields the events of one connection. */
+/** Yields the events of one connection, until the connection ends. */
 async function* stream(client: Client, query: EventFilter & { after: string }, signal?: AbortSignal): AsyncGenerator<LedgerEntry> {
   const silence = new AbortController();
   const stop = () => silence.abort();

@@ -84,7 +84,7 @@ test('a room is run by the SDK', { skip: api === undefined && 'no node', timeout
   assert.equal(await hello(ROOM, signer.listener(ROOM, { roomCreatedAt: roomCreatedAt - 1 })), 401);
   assert.equal(await hello(ROOM, new stentor.TokenSigner(secret, 'other').listener(ROOM)), 401);
 
-  // The ledger follows the store, so `follow` waits for an event and `pages` does not.
+  // The ledger may lag behind the store: `follow` waits for an event, `pages` does not.
   const seen = [];
   const followed = [];
   for await (const event of stentor.follow(client, { after: '0', room: ROOM })) {
@@ -111,7 +111,7 @@ test('a room is run by the SDK', { skip: api === undefined && 'no node', timeout
 test('the example of the README works', { skip: api === undefined && 'no node' }, () => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
   const [, example] = /^```ts\n(.*?)^```/ms.exec(readme);
-  // `!` is TypeScript.
+  // Remove `!`, which only TypeScript has.
   const input = example.replace('http://127.0.0.1:3000', api).replaceAll('!)', ')');
   const options = { input, cwd: new URL('..', import.meta.url), encoding: 'utf8', timeout: 120_000 };
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module'], options);

@@ -125,7 +125,7 @@ class Rooms(unittest.TestCase):
         self.assertEqual(hello(ROOM, signer.listener(ROOM, room_created_at=created - 1)), 401)
         self.assertEqual(hello(ROOM, TokenSigner(SECRET, "other").listener(ROOM)), 401)
 
-        # The ledger follows the store, so `follow` waits for an event and `pages` does not.
+        # The ledger may lag behind the store: `follow` waits for an event, `pages` does not.
         seen, followed = [], []
         for event in follow(client, after="0", room=ROOM):
             followed.append(event.type_)

@@ -26,14 +26,14 @@ def pages(
 ) -> Iterator[LedgerEntry]:
     """Yields the events that the ledger has now after the cursor `after`.
 
-    Without `after`, from the oldest event that is kept. `room` and `type` select events.
+    Without `after`, begins with the oldest event. `room` and `type` select events.
     Raises `StentorError` if a request is refused.
     """
     while True:
         page = list_events.sync(
             client=client, after=after or UNSET, room=room or UNSET, type_=type or UNSET, limit=1000
         )
-        # Any answer but a page has raised an error.
+        # `sync` raises an error for every answer that is not a page.
         assert page is not None
         yield from page.events
         if not page.more:
@@ -46,8 +46,8 @@ def follow(
 ) -> Iterator[LedgerEntry]:
     """Yields the events after the cursor `after`, and then every new one, without end.
 
-    A lost connection is opened again where it ended, so no event is missed and none comes twice. The cursor `0` is
-    before all events. Raises `StentorError` if the request is refused and would be refused again.
+    After the loss of a connection it continues after the last event, so it yields each event exactly once. The cursor
+    `0` is before all events. Raises `StentorError` if the request is refused and would be refused again.
     """
     params = {name: value for name, value in {"room": room, "type": type}.items() if value is not None}
     failures = 0

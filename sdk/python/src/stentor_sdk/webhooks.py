@@ -54,7 +54,7 @@ class WebhookVerifier:
         expected = [base64.b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in self._keys]
         parts = found["webhook-signature"].split(" ")
         offered = [part.removeprefix("v1,").encode() for part in parts if part.startswith("v1,")]
-        # Every pair is compared, so that the time does not tell which one fits.
+        # Compares all pairs, so that the duration does not reveal which pair matches.
         fits = [hmac.compare_digest(one, other) for one in expected for other in offered]
         if not any(fits):
             raise WebhookError("the signature of the webhook is wrong")
