@@ -87,8 +87,8 @@ fn check_auth(config: &Config, r: &mut Reader) {
 pub(super) fn is_on_this_machine(url: &str) -> bool {
     let url = Url::parse(url).ok();
     match url.as_ref().and_then(Url::host) {
-        // `Url` recognises addresses in special schemes such as `http` only; in others, an address is a
-        // domain.
+        // `Url` recognises IP addresses only in special schemes such as `http`. In other schemes it treats an
+        // address as a domain.
         Some(Host::Domain(name)) => {
             let ip = name.parse::<IpAddr>();
             name == "localhost" || name.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
@@ -121,8 +121,8 @@ fn check_jwks(auth: &AuthConfig, r: &mut Reader) {
     );
 }
 
-/// Checks the store and the cluster's secrets. Every node must verify tokens that another node signed, and
-/// derive the same content keys.
+/// Checks the store and the secrets of a cluster. All nodes need the same secrets: every node must verify
+/// tokens that another node signed, and derive the same content keys.
 fn check_cluster(config: &Config, r: &mut Reader) {
     let alone = config.store.kind == StoreKind::Embedded;
     r.require(
@@ -159,8 +159,8 @@ fn check_cluster(config: &Config, r: &mut Reader) {
     );
 }
 
-/// Checks the public URLs. The room API gives listeners and anchors their URLs, and the pages of the role
-/// `hls` give anchors the URL to connect to.
+/// Checks the public URLs. The room API returns these URLs to listeners and anchors, and the pages of the
+/// role `hls` pass on the URL to which anchors connect.
 fn check_given_out(config: &Config, r: &mut Reader) {
     let (roles, http, listen) = (config.node.roles, &config.http, &config.listen);
     r.require(

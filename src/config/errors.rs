@@ -28,8 +28,8 @@ pub struct ConfigError {
     pub problem: String,
 }
 
-/// All errors of a configuration; never empty. The order: sources, single keys (as in the reference file),
-/// rules between keys, unknown keys.
+/// All errors of a configuration; never empty. Their order: errors of the sources, of single keys (in the
+/// order of the reference file), of rules between keys, and of unknown keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

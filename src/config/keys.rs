@@ -1,8 +1,8 @@
 //! All configuration keys: name, default, one line of comment, allowed values. The order is that of
 //! `config.yaml`.
 //!
-//! Owns: the list of keys, with the files below it; there is no other list. Does not compare one key with
-//! another (`checks` does).
+//! Owns: the only list of keys, together with the files in `keys/`. Does not compare one key with another
+//! (`checks` does).
 
 mod admission;
 mod events;
@@ -49,31 +49,31 @@ fn node(r: &mut Reader) -> NodeConfig {
     NodeConfig {
         id: r.optional(
             "node.id",
-            "Name of this node, its Janus and its mixer; null: made once and kept in data_dir.",
+            "Id of this node, its Janus and its mixer; null: created once and stored in data_dir.",
             parsed("must be 1 to 64 characters of A-Z a-z 0-9 _ - ."),
         ),
         cluster: r.read(
             "node.cluster",
             "default",
-            "Name of the installation; distinguishes its rooms on a shared Janus.",
+            "Name of the installation; distinguishes its rooms from others on a shared Janus.",
             cluster,
         ),
         data_dir: r.read(
             "node.data_dir",
             "./stentor-data",
-            "Folder of the embedded store, of secrets made here and of the managed Janus.",
+            "Folder for the embedded store, generated secrets and the files of the managed Janus.",
             path,
         ),
         roles: r.read(
             "node.roles",
             json!(["rooms", "janus", "mixer", "gateway", "hls"]),
-            "Parts this node runs: any of rooms, janus, mixer, gateway, hls.",
+            "Roles of this node: any of rooms, janus, mixer, gateway, hls.",
             roles,
         ),
         advertise: r.read(
             "node.advertise",
             "127.0.0.1",
-            "Host name or IP address other nodes reach this one by.",
+            "Host name or IP address at which other nodes reach this node.",
             host,
         ),
     }
@@ -93,10 +93,10 @@ fn store(r: &mut Reader) -> StoreConfig {
             "URLs of the etcd members, like http://10.0.0.1:2379.",
             list(url(&["http", "https"])),
         ),
-        etcd_user: r.optional("store.etcd.user", "User of etcd, if it asks for one.", text),
+        etcd_user: r.optional("store.etcd.user", "User name, if etcd requires one.", text),
         etcd_password: r.secret(
             "store.etcd.password",
-            "Password of that user.",
+            "Password of the etcd user.",
             "File with the password of etcd, instead of password.",
             secret,
         ),
@@ -134,7 +134,7 @@ fn auth(r: &mut Reader) -> AuthConfig {
         jwt_secrets: r
             .secret(
                 "auth.jwt_secrets",
-                "Secrets of the tokens: a list of {kid, secret}; the first signs; null: made in data_dir.",
+                "Secrets of tokens: a list of {kid, secret}; the first signs; null: created in data_dir.",
                 "File with one kid:secret per line, instead of jwt_secrets.",
                 jwt_secrets,
             )
@@ -143,7 +143,7 @@ fn auth(r: &mut Reader) -> AuthConfig {
         listener_token_ttl: r.read(
             "auth.listener_token_ttl",
             "6h",
-            "Validity of a listener's token; not shorter than rooms.max_age, or listeners must renew it.",
+            "Validity of a listener's token; if shorter than rooms.max_age, listeners must renew it.",
             duration("1s", "720h"),
         ),
         anchor_token_ttl: r.read(
@@ -184,30 +184,30 @@ fn janus(r: &mut Reader) -> JanusConfig {
         binary: r.read(
             "janus.binary",
             "janus",
-            "Program of the managed Janus; where apt has none (Debian 13): README.md, section Install.",
+            "Program of the managed Janus; if apt has no Janus (Debian 13), see README.md, section Install.",
             path,
         ),
         ice_interface: r.optional(
             "janus.ice_interface",
-            "The one network interface the managed Janus gathers candidates on; null: all.",
+            "Network interface on which the managed Janus gathers ICE candidates; null: all interfaces.",
             text,
         ),
         webrtc_ports: r.read(
             "janus.webrtc_ports",
             format!("{}-{}", WEBRTC_PORTS.0, WEBRTC_PORTS.1),
-            "UDP ports of the managed Janus for anchors; a firewall must admit them.",
+            "UDP ports of the managed Janus for anchors; a firewall must allow them.",
             udp_ports,
         ),
         public_ip: r.optional(
             "janus.public_ip",
-            "IPv4 address anchors reach the managed Janus by, behind a NAT that keeps ports; null: the \
-             machine's own.",
+            "IPv4 address at which anchors reach the managed Janus through a NAT that keeps ports; null: \
+             its own.",
             public_ip,
         ),
         capacity: r
             .optional(
                 "janus.capacity",
-                "Rooms this node's Janus takes at most; 0 takes none, null: 10 per processor core.",
+                "Maximum number of rooms on this node's Janus; 0: no rooms, null: 10 per processor core.",
                 number(0..=10_000),
             )
             .unwrap_or_else(rooms_of_this_machine),
@@ -230,13 +230,12 @@ fn mixer(r: &mut Reader) -> MixerConfig {
     let rtp_ports = r.read(
         "mixer.rtp_ports",
         "27000-28999",
-        "UDP ports for RTP from Janus; each FFmpeg takes an even one and the next.",
+        "UDP ports for RTP from Janus; each FFmpeg uses an even port and the odd port above it.",
         rtp_ports,
     );
     let capacity = r.optional(
         "mixer.capacity",
-        "Rooms this node's mixer takes at most; null: 10 per processor core, or one less than rtp_ports \
-         has pairs.",
+        "Maximum number of rooms on this mixer; null: 10 per core, but fewer than rtp_ports has port pairs.",
         number(0..=10_000),
     );
     MixerConfig {
@@ -246,21 +245,21 @@ fn mixer(r: &mut Reader) -> MixerConfig {
         start_limit: r.read(
             "mixer.start_limit",
             4,
-            "FFmpeg processes that start at the same time at most.",
+            "Maximum number of FFmpeg processes that start at the same time.",
             number(1..=64),
         ),
         bitrate: r.read("mixer.bitrate", 64_000, "AAC bit rate, bits per second.", number(16_000..=320_000)),
         watchdog: r.read(
             "mixer.watchdog",
             "2s",
-            "FFmpeg is restarted after this long without audio from it while Janus forwards.",
+            "FFmpeg is restarted if it delivers no audio for this long while Janus forwards audio to it.",
             duration("500ms", "60s"),
         ),
         crashes: Budget {
             max: r.read(
                 "mixer.crash_limit",
                 5,
-                "A room whose FFmpeg crashes more often than this within crash_window goes to another mixer.",
+                "A room with more crashes of FFmpeg than this within crash_window moves to another mixer.",
                 number(1..=100),
             ),
             window: r.read(
@@ -310,7 +309,7 @@ fn hls(r: &mut Reader) -> HlsConfig {
         segment: r.read(
             "hls.segment_ms",
             2000,
-            "Length of a segment, ms; two parts at least.",
+            "Length of a segment, ms; at least two parts.",
             millis(500..=10_000),
         ),
         window: r.read("hls.window", 6, "Segments in the playlist.", number(3..=60)),
@@ -323,12 +322,12 @@ fn hls(r: &mut Reader) -> HlsConfig {
         rewind: r.read(
             "hls.rewind",
             "0s",
-            "Time that listeners can go back in a room on air, kept on disk; 0s: not at all.",
+            "Time by which listeners can go back during a broadcast; its audio is on disk; 0s: off.",
             duration("0s", "3h"),
         ),
         secret: r.secret(
             "hls.secret",
-            "Secret the content keys are made from, 32 bytes or more; null: made in data_dir.",
+            "Secret from which content keys are derived, 32 bytes or more; null: created in data_dir.",
             "File with that secret in one line, instead of secret.",
             long_secret,
         ),
@@ -364,7 +363,7 @@ fn rooms(r: &mut Reader) -> RoomsConfig {
         max_age: r.read(
             "rooms.max_age",
             "3h",
-            "A live room is ended after this long.",
+            "A broadcast is ended after this long.",
             duration("1s", "720h"),
         ),
         removing_grace: r.read(

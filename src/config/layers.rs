@@ -122,8 +122,8 @@ fn flatten(layers: &mut Layers, file: &str, key: &str, node: Spanned<Node>) {
     }
 }
 
-/// Reports a dotted name in a file. Each source has one spelling, so that no key can be given twice in a
-/// file.
+/// Reports a dotted name in a file. Only the nested spelling is allowed there, so that a key cannot be set
+/// twice in a file.
 fn dotted_name(name: &str, file: &str, line: u64) -> ConfigError {
     ConfigError {
         key: name.to_owned(),

@@ -1,8 +1,8 @@
 //! Configuration: flag > environment > file > default, all errors reported at once.
 //!
-//! Owns: every key with its name, default and allowed values (`keys`), the rules between keys (`checks`),
-//! and warnings about legal but suspicious settings (`warnings`). Does not open a socket. The only files
-//! it reads are the configuration file and those that keys ending in `_file` name: secrets and certificates.
+//! Owns: every key with its name, default and allowed values (`keys`), the rules between keys (`checks`), and
+//! warnings about legal but suspicious settings (`warnings`). Does not open a socket. Reads only the
+//! configuration file, and the files that keys ending in `_file` name: secrets and certificates.
 
 mod checks;
 mod errors;
@@ -31,9 +31,9 @@ use reader::Reader;
 #[derive(Debug, Clone, Default)]
 pub struct LoadInput {
     pub file: Option<ConfigFile>,
-    /// Whole environment; only names that start with [`ENV_PREFIX`] count.
+    /// Whole environment; variables whose names do not start with [`ENV_PREFIX`] are ignored.
     pub env: BTreeMap<String, String>,
-    /// Flags `--set key=value`, in order; the last one for a key wins.
+    /// Flags `--set key=value`, in order. If a key is repeated, the last value is used.
     pub flags: Vec<(String, String)>,
 }
 

@@ -19,8 +19,8 @@ use super::types::{JwtSecret, Roles, Secret, Sockets, port_pairs};
 const SECRET_MIN: usize = 32;
 const API_KEY_MIN: usize = 16;
 
-/// Parses a text. Numbers are refused: YAML would drop leading zeros, and trailing zeros after the decimal
-/// point.
+/// Parses a text. Refuses numbers, because YAML would drop leading zeros, and trailing zeros after the
+/// decimal point.
 pub(super) fn text(value: &Value) -> Parsed<String> {
     match value.as_str() {
         Some(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
@@ -70,7 +70,8 @@ pub(super) fn switch(value: &Value) -> Parsed<bool> {
 /// Parses `500ms`, `10s`, `5m`, `3h`; `from` and `to` have the same format.
 pub(super) fn duration(from: &'static str, to: &'static str) -> impl Fn(&Value) -> Parsed<Duration> {
     move |value| {
-        // Both bounds are literals: a typo in one refuses every value, including the default.
+        // Both bounds are literals. If one of them had a typo, every value would be refused, including the
+        // default, which a test would report.
         let range = parse_duration(from).zip(parse_duration(to));
         let duration = value.as_str().and_then(parse_duration);
         let inside = duration.zip(range).filter(|(d, (from, to))| from <= d && d <= to);
@@ -135,7 +136,7 @@ pub(super) fn roles(value: &Value) -> Parsed<Roles> {
     }
 }
 
-/// Parses a CIDR network, or an address, which is a network of one.
+/// Parses a CIDR network, or an IP address as a network with one address.
 pub(super) fn network(value: &Value) -> Parsed<IpNet> {
     let text = text(value)?;
     let network = text.parse().ok().or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?)));
@@ -191,14 +192,16 @@ pub(super) fn host(value: &Value) -> Parsed<String> {
     if usable { Ok(host) } else { Err("must be a host name or an IP address, without a port".into()) }
 }
 
-/// Parses the cluster name, which appears between two slashes in a Janus room's description.
+/// Parses the name of the cluster. The name must have no slash, because it is between two slashes in the
+/// descriptions of Janus rooms.
 pub(super) fn cluster(value: &Value) -> Parsed<String> {
     let name = text(value)?;
     let ok = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if ok { Ok(name) } else { Err("must be 1 to 64 characters of A-Z a-z 0-9 _ - .".into()) }
 }
 
-/// Parses a URL of one of `schemes`, without user and password (they would reach the logs).
+/// Parses a URL with one of the `schemes`. Refuses a user or password in it, because they would appear in
+/// logs.
 pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed<String> {
     move |value| {
         let text = text(value)?;
@@ -214,7 +217,8 @@ pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed
     }
 }
 
-/// Parses the URL of a JWK set. Only https: anybody who can change the set can make tokens.
+/// Parses the URL of a JWK set. Only https is allowed, because anybody who can change the set can make valid
+/// tokens.
 pub(super) fn jwks_url(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let url = url::Url::parse(&text).ok().filter(|url| url.scheme() == "https" && url.has_host());
@@ -245,7 +249,7 @@ pub(super) fn base_url(value: &Value) -> Parsed<String> {
     }
 }
 
-/// Parses the URL that anchors connect to. It may have any path, because clients use it unchanged.
+/// Parses the URL to which anchors connect. The URL may have any path, because clients use it unchanged.
 pub(super) fn ws_url(value: &Value) -> Parsed<String> {
     let text = url(&["ws", "wss"])(value)?;
     match parts_of(&text) {
@@ -277,7 +281,8 @@ pub(super) fn origin(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let is_serialised = |url: url::Url| match url.origin() {
         origin @ url::Origin::Tuple(..) => origin.ascii_serialization() == text,
-        // An app's own scheme, e.g. capacitor://localhost: its web view sends scheme, host and port.
+        // The own scheme of an app, such as capacitor://localhost: the web view of the app sends scheme, host
+        // and port as the origin.
         url::Origin::Opaque(_) => {
             let bare = url.path().is_empty() && url.query().is_none() && url.fragment().is_none();
             let anonymous = url.username().is_empty() && url.password().is_none();
@@ -294,11 +299,11 @@ pub(super) fn origin(value: &Value) -> Parsed<String> {
     }
 }
 
-/// Parses a source of the directive `frame-ancestors` (CSP Level 3 section 2.3.1): an origin whose host may
-/// begin with a wildcard, or `*` for any.
+/// Parses a source of the directive `frame-ancestors` (CSP Level 3 section 2.3.1): an origin with a host that
+/// may begin with a wildcard, or `*` for any origin.
 pub(super) fn frame_ancestor(value: &Value) -> Parsed<String> {
     let text = text(value)?;
-    // Excludes everything that ends a directive or quotes a keyword.
+    // Excludes all characters that could end a directive or quote a keyword.
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".:/-_[]".contains(c);
     let host = text.replacen("://*.", "://", 1);
     let is_origin = host.chars().all(is_plain) && !host.ends_with("://") && host != "null";

@@ -1,7 +1,8 @@
-//! Reader that takes each key once, with its default, comment and parser, and collects the errors.
+//! Reader that is called once for each key, with its default, comment and parser, and collects the errors.
 //!
-//! The calls in `keys` are the only list of the existing keys: unknown keys, the reference file and
-//! `check-config` all derive from the keys that were read here. Owns: collecting. Does not know a key.
+//! The calls in `keys` are the only list of the existing keys. The reference file, the output of
+//! `check-config` and the errors about unknown keys are made from the keys that were read here. Owns: the
+//! collected keys and errors. Contains no key itself.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -22,8 +23,8 @@ pub struct Effective {
     /// Value in displayable form: a secret is masked.
     pub value: String,
     pub source: Source,
-    /// Keyed hash of the value, also of a secret and of the contents of a secret's file. Without the key, it
-    /// reveals nothing about them.
+    /// Keyed hash of the value, also of a secret and of the contents of a file with a secret. Without the
+    /// hash key, it reveals nothing about them.
     fingerprint: u64,
     pub(super) default: Value,
     pub(super) about: &'static str,
@@ -115,8 +116,8 @@ impl Reader {
         }
     }
 
-    /// Reports `problem` at the first of `keys` unless `holds`. Does nothing if one of the keys already has
-    /// an error.
+    /// Reports `problem` for the first of `keys` unless `holds` is true. Does nothing if one of the keys
+    /// already has an error.
     pub fn require(&mut self, keys: &[&str], holds: bool, problem: impl Into<String>) {
         let is =
             |error: &ConfigError, key: &str| error.key == key || error.key.strip_suffix("_file") == Some(key);
@@ -200,8 +201,8 @@ fn masked(value: &Value) -> String {
     if is_given(value) { MASK.into() } else { shown(value) }
 }
 
-/// Returns the value as it is in the file, but with the user and password of a URL masked. A value with the
-/// secret of a webhook, which is in the wrong place, is masked as a whole.
+/// Returns the value as it is in the file, but with the user and password of a URL masked. If the value
+/// contains the secret of a webhook, which does not belong there, the whole value is masked.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     if text.contains("whsec_") {

@@ -10,10 +10,10 @@ use super::reader::Effective;
 use super::{LoadInput, explain};
 
 const HEADER: &str = "\
-# Stentor's configuration: every key with its default. A node reads ./config.yaml, or what --config names.
-# A key also comes from the environment (STENTOR__LISTEN__API=0.0.0.0:3000; lists with commas) and from
-# --set listen.api=0.0.0.0:3000; a flag wins over the environment, the environment over this file.
-# Secrets may stand in files of their own: {key}_file. `stentor check-config` shows what is in force.
+# Stentor's configuration: every key with its default. A node reads ./config.yaml, or the file after --config.
+# Keys can also be set in the environment (STENTOR__LISTEN__API=0.0.0.0:3000; lists with commas) and with
+# --set listen.api=0.0.0.0:3000. A flag overrides the environment, and the environment overrides this file.
+# Secrets can be in files of their own: {key}_file. `stentor check-config` shows the effective values.
 ";
 
 /// Returns every key with its default and its comment, as YAML.
@@ -47,8 +47,8 @@ fn write_key(text: &mut String, depth: usize, name: &str, key: &Effective) {
     write!(text, "{indent}# {}\n{indent}{name}: {}\n", key.about, yaml(&key.default)).expect("no I/O here");
 }
 
-/// Formats a value as YAML. JSON is YAML; a text that cannot be read as another type is written without
-/// quotes.
+/// Formats a value as YAML. Writes JSON, which is valid YAML, but omits the quotes of a text that cannot be
+/// read as another type.
 fn yaml(value: &Value) -> String {
     let plain = |text: &str| {
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._/:".contains(&b))

@@ -1,4 +1,4 @@
-//! Tests of valid configurations, invalid ones, and ones with many errors at once.
+//! Tests of valid configurations, of invalid ones, and of configurations with many errors at once.
 
 use std::io::Write;
 use std::time::Duration;
@@ -460,7 +460,7 @@ fn file(text: &str) -> LoadInput {
     LoadInput { file: Some(file), ..LoadInput::default() }
 }
 
-/// Replaces open mode by an API key.
+/// Sets `auth.mode` to `keys`, with one API key.
 fn keyed(input: LoadInput) -> LoadInput {
     input.flag("auth.mode", "keys").flag("auth.api_keys", "0123456789abcdef")
 }

@@ -1,6 +1,6 @@
-//! Types of the validated configuration, for the rest of the program.
+//! Types of the validated configuration, which the rest of the program uses.
 //!
-//! Owns: the types. Does not parse; a value of these types was checked by `keys` and `checks`.
+//! Owns: the types. Does not parse; `keys` and `checks` have checked each value of these types.
 
 mod recording;
 
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Validated configuration. Every value in it can be trusted.
+/// Validated configuration. All values in it are valid.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub node: NodeConfig,
@@ -89,15 +89,15 @@ impl Config {
         }
     }
 
-    /// Returns the address from which listener nodes fetch; `None` if it would have TLS. Listener nodes
-    /// use plain http: the media are encrypted, and a certificate seldom names an address of the private
-    /// network.
+    /// Returns the address at which listener nodes fetch from this node; `None` if the socket at this address
+    /// has TLS. Listener nodes use plain http: the media are encrypted, and a certificate seldom names an
+    /// address of the private network.
     pub fn relay_address(&self) -> Option<SocketAddr> {
         self.listen.relay.or((!self.secure().hls).then_some(self.listen.hls))
     }
 
-    /// Returns the base of the URLs from which other nodes fetch, on the private network, without a
-    /// trailing slash.
+    /// Returns the base of the URLs at which other nodes fetch from this node in the private network, without
+    /// a trailing slash.
     pub fn private_hls_url(&self) -> String {
         let port = self.relay_address().unwrap_or(self.listen.hls).port();
         let host = &self.node.advertise;
@@ -130,7 +130,8 @@ pub struct WebhookEndpoint {
     pub filter: WebhookFilter,
 }
 
-/// Secret of an endpoint, decoded. Each endpoint has one or two; a request is signed with each.
+/// Secret of an endpoint, decoded. Each endpoint has one or two secrets, and each request is signed with all
+/// of them.
 #[derive(Debug, Clone)]
 pub struct WebhookSecret {
     pub endpoint: String,
@@ -146,13 +147,13 @@ impl WebhooksConfig {
 
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// Id of the node; `None`: created once and kept in `data_dir`.
+    /// Id of the node; `None`: created once and stored in `data_dir`.
     pub id: Option<ModuleId>,
     /// Name of the installation in Janus room descriptions: `stentor/{cluster}/{room}/{epoch}`.
     pub cluster: String,
     pub data_dir: PathBuf,
     pub roles: Roles,
-    /// Host or address at which other nodes reach this one.
+    /// Host name or IP address at which other nodes reach this node.
     pub advertise: String,
 }
 
@@ -170,7 +171,7 @@ pub struct ListenConfig {
     pub api: SocketAddr,
     pub ws: SocketAddr,
     pub hls: SocketAddr,
-    /// Address from which listener nodes fetch; `None`: `hls`, if that has no TLS.
+    /// Address at which listener nodes fetch from this node; `None`: `hls`, if that socket has no TLS.
     pub relay: Option<SocketAddr>,
     /// Address at which plain http is redirected to the https of `hls`.
     pub redirect: Option<SocketAddr>,
@@ -179,7 +180,7 @@ pub struct ListenConfig {
     pub media: IpAddr,
 }
 
-/// TLS of the listening sockets. Certificate and key belong together; both are set or neither.
+/// TLS of the listening sockets. Certificate and key belong together: either both are set, or neither.
 #[derive(Debug, Clone)]
 pub struct TlsConfig {
     pub certificate: Option<Chain>,
@@ -226,8 +227,8 @@ pub struct AuthConfig {
     pub mode: AuthMode,
     /// Bearer keys of the REST API.
     pub api_keys: Vec<Secret>,
-    /// Secrets of tokens. If there is none, one is created at first start in the data directory (one node
-    /// only).
+    /// Secrets of tokens. If there is none, one is created in the data directory at the first start, which is
+    /// possible only without a cluster.
     pub jwt_secrets: Vec<JwtSecret>,
     pub issuer: String,
     pub listener_token_ttl: Duration,
@@ -250,7 +251,7 @@ pub struct JwksConfig {
     pub role_claim: String,
 }
 
-/// Secret of tokens. The first of the list signs; all verify.
+/// Secret of tokens. The first secret of the list signs tokens; all secrets verify them.
 #[derive(Debug, Clone)]
 pub struct JwtSecret {
     pub kid: String,
@@ -272,10 +273,11 @@ pub struct HttpConfig {
     pub requests_per_address: u32,
     /// Maximum number of connections from one client address to one listening socket.
     pub connections_per_address: usize,
-    /// Base of the URLs given to listeners, e.g. `https://live.example.org`. `None`: that of `listen.hls`.
+    /// Base of the URLs given to listeners, such as `https://live.example.org`. `None`: the address
+    /// `listen.hls`.
     pub public_hls_url: Option<String>,
-    /// URL that anchors connect to, e.g. `wss://live.example.org/ws`. `None`: that of `listen.ws` on
-    /// a gateway.
+    /// URL that anchors connect to, e.g. `wss://live.example.org/ws`. `None`: the address `listen.ws`, on a
+    /// gateway.
     pub public_ws_url: Option<String>,
 }
 
@@ -337,9 +339,9 @@ impl MixerConfig {
     }
 }
 
-/// Number of rooms per core, even if users talk in all of them: Janus and FFmpeg together use up to 8 % of a
-/// core for a room with three anchors who talk (`make bench`, `speakers`). The rest is left for listeners and
-/// starts.
+/// Number of rooms per core. It is sufficient even if users talk in all rooms: Janus and FFmpeg together use
+/// up to 8 % of a core for a room with three anchors who talk (`make bench`, `speakers`). The rest is for
+/// listeners and starts.
 const ROOMS_PER_CORE: u32 = 10;
 
 pub(super) fn rooms_of_this_machine() -> u32 {
@@ -352,8 +354,9 @@ pub(super) fn port_pairs((low, high): (u16, u16)) -> u32 {
     (u32::from(high) + 1).saturating_sub(first_even) / 2
 }
 
-/// Returns the number of rooms that a range of ports allows. One pair stays free: a room that is repaired
-/// must get another port, because Janus starts a new forwarder only for another port.
+/// Returns the number of rooms that a range of ports allows. One pair stays free: when the forwarder of a
+/// room is repaired, the room must get another port, because Janus starts a new forwarder only to another
+/// port.
 pub(super) fn rooms_of_ports(range: (u16, u16)) -> u32 {
     let pairs = port_pairs(range);
     if pairs > 1 { pairs - 1 } else { pairs }
@@ -367,14 +370,14 @@ pub struct HlsConfig {
     pub window: usize,
     /// Number of segments per content key.
     pub key_rotation: u64,
-    /// Time that listeners can go back, unless the room has its own; zero: not at all.
+    /// Time by which listeners can go back, unless the room has its own `rewind`; zero: rewind is off.
     pub rewind: Duration,
     /// Server secret of the content keys; `None`: created at first start in the data directory.
     pub secret: Option<Secret>,
 }
 
-/// Minimum of [`HlsConfig::patience`]. A newly started room has its first segment by then, even on a busy
-/// machine.
+/// Minimum of [`HlsConfig::patience`]. A newly started room has its first segment within this time, even on a
+/// busy machine.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 
 impl HlsConfig {
@@ -383,8 +386,8 @@ impl HlsConfig {
         hls::target_duration(self.segment)
     }
 
-    /// Returns the time that a request may wait for its answer: four target durations, and at least 10 s. A
-    /// stream itself ends a wait, with a reason, after three.
+    /// Returns the time that a request may wait for its answer: four target durations, and at least 10 s.
+    /// After three target durations, the stream itself ends the wait, and states a reason.
     pub fn patience(&self) -> Duration {
         (4 * self.target_duration()).max(LEAST_PATIENCE)
     }

@@ -1,4 +1,5 @@
-//! Warnings about legal but suspicious settings, which are right in some installations and wrong in others.
+//! Warnings about settings that are legal but suspicious: they are right in some installations and wrong in
+//! others.
 //!
 //! Owns: their conditions and texts. Does not refuse a configuration (`checks` does).
 
@@ -10,7 +11,7 @@ use super::checks::is_on_this_machine;
 use super::types::{AuthMode, Config, PresenceKind, StoreKind};
 
 impl Config {
-    /// Returns a text for each suspicious setting; each names the remedy.
+    /// Returns a text for each suspicious setting. Each text names the remedy.
     pub fn warnings(&self) -> Vec<&'static str> {
         let (roles, auth) = (self.node.roles, &self.auth);
         let etcd = self.store.kind == StoreKind::Etcd;
@@ -55,10 +56,11 @@ const REMOTE_OPERATIONS: &str = "listen.ops is not on loopback, so its callers n
     scope operations: give one to Prometheus and to all other callers (stentor key create), or listen on \
     127.0.0.1";
 const ONE_GATEWAY: &str = "store.kind is etcd and presence.kind embedded, which is right only if this is the \
-    one gateway of the cluster: two would let a user in twice and show each only its own members; with \
-    several, set presence.kind: redis and presence.redis.url on all nodes with the roles gateway and rooms";
-const SHORT_SILENCE: &str = "presence.timeout is below 20s: clients send `keepalive` every 10 s, so a \
-    single late one removes an anchor from the room; set presence.timeout to 20s or more";
+    one gateway of the cluster: two gateways would admit a user twice, and each would show only its own \
+    members; with several gateways, set presence.kind: redis and presence.redis.url on all nodes with the \
+    roles gateway and rooms";
+const SHORT_SILENCE: &str = "presence.timeout is below 20s: clients send `keepalive` every 10 s, so one \
+    late keepalive removes an anchor from the room; set presence.timeout to 20s or more";
 const SHORT_LISTENER_TOKEN: &str = "auth.listener_token_ttl is shorter than rooms.max_age: a listener whose \
     token has expired gets no more keys and hears nothing until it opens the playlist with a new token; set \
     auth.listener_token_ttl to rooms.max_age or more";
@@ -66,16 +68,17 @@ const SHORT_ANCHOR_TOKEN: &str = "auth.anchor_token_ttl is shorter than rooms.ma
     the connection late in a broadcast cannot come back without a new invitation; set auth.anchor_token_ttl \
     to rooms.max_age or more";
 const NO_STAGE: &str = "this node serves listeners without a gateway of its own and does not know the URL of \
-    another: listeners who are invited to the stage get an error from it; set http.public_ws_url";
+    another: listeners who are invited to the stage get an error; set http.public_ws_url";
 const MIXED_CONTENT: &str = "pages are https and the WebSocket of anchors is ws: browsers refuse an \
     unencrypted WebSocket from an encrypted page; set http.public_ws_url to a wss URL, or name ws in \
     tls.sockets";
 const OTHER_NAMES: &str = "the certificate in tls.certificate_file does not name the host that clients call: \
     browsers refuse it; set http.public_hls_url and http.public_ws_url to a name in the certificate, or get \
-    another one";
+    another certificate";
 const LOOPBACK_ADVERTISED: &str = "node.advertise is a loopback address and etcd is on another machine: \
     other nodes cannot fetch from this mixer; set node.advertise to an address they can reach";
 const LOOPBACK_MEDIA: &str = "listen.media is loopback and etcd is on another machine: only a Janus on this \
     machine can send to this mixer; set listen.media to an address that every Janus of the cluster can reach";
-const SLOW_STORE: &str = "store.request_timeout is not below rooms.heartbeat_ttl: one request without an \
-    answer costs this node its heartbeats, and their rooms move; set store.request_timeout to a third of it";
+const SLOW_STORE: &str = "store.request_timeout is not below rooms.heartbeat_ttl: after one request \
+    without an answer, the heartbeats of this node expire and its rooms move; set store.request_timeout to a \
+    third of rooms.heartbeat_ttl";

@@ -127,8 +127,8 @@ fn check_proxies(config: &Config, r: &mut Reader) {
     );
 }
 
-/// Returns true if the two addresses mean one socket. With port 0 they do not: the system picks a free port
-/// for each socket.
+/// Returns true if one socket serves both addresses. Addresses with port 0 are never shared: the system picks
+/// a free port for each socket.
 fn is_shared(one: SocketAddr, other: SocketAddr) -> bool {
     one == other && one.port() != 0
 }

@@ -9,7 +9,7 @@ use super::super::reader::{Parsed, Reader};
 use super::super::types::Secret;
 use super::webhooks;
 
-/// Settings of the request that asks an application whether a user may join a room as an anchor.
+/// Settings of the request that asks an application if a user may join a room as an anchor.
 #[derive(Debug, Clone)]
 pub struct AdmissionConfig {
     /// URL of the application; `None` if no application is asked.
@@ -31,7 +31,7 @@ pub(super) fn admission(r: &mut Reader) -> AdmissionConfig {
     AdmissionConfig {
         url: r.optional(
             "admission.url",
-            "Address that is asked before a user joins as an anchor; null: valid tokens are enough.",
+            "URL that is requested before a user joins as an anchor; null: a valid token is sufficient.",
             url(&["http", "https"]),
         ),
         secret: r.secret(
@@ -49,7 +49,7 @@ pub(super) fn admission(r: &mut Reader) -> AdmissionConfig {
         on_failure: r.read(
             "admission.on_failure",
             "deny",
-            "Without an answer in time: deny or allow.",
+            "Decision if no answer arrives in time: deny or allow.",
             one_of(&[("deny", FailurePolicy::Deny), ("allow", FailurePolicy::Allow)]),
         ),
     }

@@ -26,7 +26,7 @@ pub(super) fn recording(r: &mut Reader) -> RecordingConfig {
         ),
         retention: r.optional(
             "recording.retention",
-            "A recording is removed this long after its end; null: when the room API deletes it.",
+            "A recording is deleted this long after its end; null: only when the room API deletes it.",
             duration("1s", "87600h"),
         ),
         storage: storage(r),

@@ -24,13 +24,23 @@ pub(super) fn ws(r: &mut Reader) -> WsConfig {
         queue_limit: r.read(
             "ws.queue_limit",
             65_536,
-            "A client that does not read is closed when this many bytes wait for it.",
+            "The connection to a client that does not read is closed when this many bytes wait for it.",
             number(1024..=16 * 1024 * 1024),
         ),
         sdp_limit: r.read("ws.sdp_limit", 16_384, "Largest offer, bytes.", number(1024..=1_048_576)),
-        candidate_limit: r.read("ws.candidate_limit", 32, "Candidates after one offer.", number(1..=1000)),
+        candidate_limit: r.read(
+            "ws.candidate_limit",
+            32,
+            "Maximum number of ICE candidates after one offer.",
+            number(1..=1000),
+        ),
         rate: r.read("ws.rate", 20, "Calls per second and client, sustained.", number(1..=10_000)),
-        burst: r.read("ws.burst", 40, "Calls of a client at once after a pause.", number(1..=10_000)),
+        burst: r.read(
+            "ws.burst",
+            40,
+            "Calls that a client may make at once after a pause.",
+            number(1..=10_000),
+        ),
         calls: r.read("ws.calls", 32, "Calls of a client that may wait for answers.", number(1..=1000)),
         call_timeout: r.read(
             "ws.call_timeout",
@@ -47,14 +57,14 @@ pub(super) fn ws(r: &mut Reader) -> WsConfig {
         duplicate: r.read(
             "ws.duplicate",
             "reject",
-            "A user who is connected already, from another client: reject the newer connection or replace \
-             the older.",
+            "Connection of a user who is connected from another client: reject the new one or replace \
+             the old one.",
             one_of(&[("reject", Duplicate::Reject), ("replace", Duplicate::Replace)]),
         ),
         pin_attempts: r.read(
             "ws.pin_attempts",
             5,
-            "Wrong pins per minute, of one user from one address.",
+            "Wrong PINs allowed per minute, for one user from one address.",
             number(1..=1000),
         ),
     }
@@ -100,13 +110,13 @@ pub(super) fn presence(r: &mut Reader) -> PresenceConfig {
         lock_ttl: r.read(
             "presence.lock_ttl",
             "30s",
-            "A connection lock that nobody renews is free after this; renewed three times as often.",
+            "A connection lock that is not renewed expires after this; it is renewed three times as often.",
             duration("1s", "10m"),
         ),
         gateway_ttl: r.read(
             "presence.gateway_ttl",
             "3s",
-            "A gateway without a heartbeat for this long is dead: its locks can be taken over.",
+            "A gateway counts as dead this long after its last heartbeat; its locks can be taken over then.",
             duration("300ms", "1m"),
         ),
     }

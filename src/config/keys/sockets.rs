@@ -16,7 +16,7 @@ pub(super) fn listen(r: &mut Reader) -> ListenConfig {
         hls: r.read("listen.hls", "127.0.0.1:8080", "HLS and the pages of listeners.", listener),
         relay: r.optional(
             "listen.relay",
-            "Address of this mixer for listener nodes, without TLS, private; null: listen.hls.",
+            "Private address without TLS at which listener nodes fetch from this mixer; null: listen.hls.",
             listener,
         ),
         redirect: r.optional(
@@ -33,7 +33,7 @@ pub(super) fn listen(r: &mut Reader) -> ListenConfig {
         media: r.read(
             "listen.media",
             "127.0.0.1",
-            "IP address on which FFmpeg takes RTP from Janus; a private one if they are on two machines.",
+            "IP address on which FFmpeg receives RTP from Janus; private if Janus is on another machine.",
             media_ip,
         ),
     }
@@ -43,12 +43,12 @@ pub(super) fn tls(r: &mut Reader) -> TlsConfig {
     TlsConfig {
         certificate: r.optional(
             "tls.certificate_file",
-            "File with the certificate chain (PEM), the server's first; with it, sockets serve https, wss.",
+            "File with the certificate chain (PEM), the server's certificate first; if set, sockets use TLS.",
             |value| Chain::read(&path(value)?, SystemTime::now()),
         ),
         key: r.optional(
             "tls.key_file",
-            "File with its private key (PEM); a change of either file is noticed within seconds.",
+            "File with the private key (PEM); changes to either file are applied within seconds.",
             |value| Key::read(&path(value)?),
         ),
         sockets: r.read(
@@ -95,7 +95,7 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
         trusted_proxies: r.read(
             "http.trusted_proxies",
             json!([]),
-            "Networks of proxies whose X-Forwarded-For, -Proto and -Host are believed, like 10.0.0.0/8.",
+            "Networks of proxies whose X-Forwarded-For, -Proto and -Host are trusted, like 10.0.0.0/8.",
             list(network),
         ),
         proxy_protocol: r.read(
@@ -107,13 +107,13 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
         requests_per_address: r.read(
             "http.requests_per_address",
             10_000,
-            "Requests per second of one client address, twice as many at once; a listener makes about 11.",
+            "Limit of requests per second from one address, bursts: twice that; a listener sends about 11.",
             number(10..=1_000_000),
         ),
         connections_per_address: r.read(
             "http.connections_per_address",
             4096,
-            "Connections of one client address at one listening socket; at most half of all.",
+            "Limit of connections from one client address to one listening socket; at most half of all.",
             number(10..=1_000_000),
         ),
         public_hls_url: r.optional(

@@ -13,7 +13,8 @@ use crate::domain::events::EventType;
 use crate::domain::ids::RoomId;
 use crate::domain::webhooks::WebhookFilter;
 
-/// Endpoints that a leader serves at most: each has an actor and a key in the store.
+/// Maximum number of endpoints. It is limited because the leader runs an actor for each endpoint, and the
+/// store has a key for each.
 const MOST_ENDPOINTS: usize = 20;
 /// Length of a decoded secret in bytes, as the Standard Webhooks specification requires.
 const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 24..=64;
@@ -23,13 +24,13 @@ pub(super) fn webhooks(r: &mut Reader) -> WebhooksConfig {
         endpoints: r.read(
             "webhooks.endpoints",
             json!([]),
-            "Receivers of events: {name, url, types, rooms}; types and rooms select, team-* is a prefix.",
+            "Receivers of events: {name, url, types, rooms}; types and rooms select events; team-*: prefix.",
             endpoints,
         ),
         secrets: r
             .secret(
                 "webhooks.secrets",
-                "Secrets that sign: {name, secret}, one per endpoint, or two while one replaces the other.",
+                "Secrets that sign events: {name, secret}; one per endpoint, or two during a replacement.",
                 "File with one name:whsec_... per line, instead of secrets.",
                 list(secret),
             )
@@ -92,7 +93,7 @@ fn event_type(item: &Value) -> Parsed<String> {
     EventType::parse(&kind).map(|_| kind).ok_or_else(|| format!("types must be any of {}", known()))
 }
 
-/// Parses the id of a room, or the beginning of ids with a `*` after it.
+/// Parses the id of a room, or the beginning of room ids followed by a `*`.
 fn rooms(item: &Value) -> Parsed<String> {
     let pattern = text(item)?;
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);

@@ -11,7 +11,7 @@ pub struct RecordingConfig {
     pub mode: RecordingMode,
     /// Folder of the recordings; `None`: `recordings` in the data directory.
     pub dir: Option<PathBuf>,
-    /// Time after its end for which a recording is kept; `None`: until it is deleted.
+    /// Time after the end of a recording for which it is stored; `None`: until it is deleted.
     pub retention: Option<Duration>,
     /// Object storage that gets a copy of each recording.
     pub storage: Option<StorageConfig>,
