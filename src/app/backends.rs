@@ -1,5 +1,5 @@
-//! The store backend of this node, with a wrapper that counts and times its requests; and the endpoints of
-//! webhooks.
+//! The store backend of this node, with a wrapper that counts its requests and measures their duration; and
+//! the endpoints of webhooks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ fn etcd(config: &StoreConfig) -> anyhow::Result<EtcdOptions> {
     })
 }
 
-/// A store wrapper that counts and times each request.
+/// A store wrapper that counts each request and measures its duration.
 struct MeteredStore {
     inner: Arc<dyn Store>,
     metrics: Metrics,

@@ -9,12 +9,12 @@ use anyhow::{Context as _, bail};
 /// Files that nodes keep in the data directory.
 const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
 
-/// Creates the directory with mode 0700. Restricts an existing directory that others can read, as earlier
-/// versions created it.
+/// Creates the directory with mode 0700. If others can read an existing directory, as those of earlier
+/// versions, restricts its mode.
 ///
 /// # Errors
 /// The directory cannot be created or restricted. Or others can read it, but it does not look like a data
-/// directory: other programs may depend on its mode, so it is left alone.
+/// directory. Its mode is not changed then, because other programs may depend on it.
 pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let shown = dir.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);

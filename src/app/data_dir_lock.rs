@@ -41,7 +41,8 @@ impl DataDirLock {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let file = lock.metadata().map_err(failed)?;
-        // A random name is safe too: the node then waits for the lease of a killed predecessor to expire.
+        // A random name is safe, too. After its predecessor was killed, the node then waits until the
+        // predecessor's lease has expired.
         let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_else(|_| uuid::Uuid::new_v4().to_string());
         let name = format!("{}/{}/{}", boot.trim(), file.dev(), file.ino());
         Ok(Self { _lock: lock, name })

@@ -1,7 +1,7 @@
 //! Examination of a machine before or while a node runs on it: programs, backends, sockets, limits, clock.
 //!
-//! Owns: the checks, and a remedy for each failure. Does not change anything, except that it starts a Janus
-//! of its own in a temporary folder, and ends it.
+//! Owns: the checks, and a remedy for each failure. Does not change anything, except that it starts its own
+//! Janus in a temporary folder, and ends this Janus.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -157,7 +157,7 @@ async fn sockets(config: &Config) -> Vec<Finding> {
             Finding::of("addresses", result)
         });
     let mut found: Vec<Finding> = tried.collect();
-    // One line is enough if all are free.
+    // If all addresses are free, one line is enough.
     if found.iter().all(|finding| finding.verdict == Verdict::Good) {
         found = vec![Finding::of("addresses", Ok("all listening addresses are free".into()))];
     }
@@ -199,7 +199,7 @@ async fn janus(config: &Config) -> Result<String, String> {
         ..external(config)
     };
     let version = attached(&connect).await;
-    // This Janus holds nothing, and an error here does not change the finding.
+    // This Janus has no rooms, and an error of the stop does not change the finding.
     let _ = janus.stop(STOP_GRACE).await;
     version.map_err(|error| format!("{error}; install Janus with its AudioBridge plugin"))
 }
@@ -212,8 +212,8 @@ async fn attached(options: &ConnectOptions) -> Result<String, String> {
     Ok(format!("Janus {version} with AudioBridge"))
 }
 
-/// Returns the finding about the address at which anchors reach Janus. `own`: this machine's address on its
-/// default route.
+/// Returns the finding about the address at which anchors reach Janus. `own` is the address of this machine
+/// on its default route.
 fn candidates(public_ip: Option<Ipv4Addr>, own: Option<IpAddr>) -> Finding {
     let subject = "anchors";
     match (public_ip, own) {
@@ -277,7 +277,7 @@ async fn ran(binary: &Path, args: &[&str]) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Checks that the kernel does not give the mixers' ports to other programs' outgoing traffic.
+/// Checks that the kernel does not use the ports of the mixers for outgoing connections of other programs.
 fn ports(config: &Config) -> Finding {
     let (low, high) = config.mixer.rtp_ports;
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
@@ -325,7 +325,7 @@ async fn redis(config: &Config) -> Result<String, String> {
         |error: &dyn std::fmt::Display| format!("{error}; check presence.redis.url, user, password and CA");
     let backend =
         gateway::backend(config, &Metrics::new(SystemTime::now())).map_err(|error| failed(&error))?;
-    // Any room will do: only an answer is needed.
+    // The room need not exist: the check only needs an answer.
     let room = RoomId::new("doctor").map_err(|error| failed(&error))?;
     backend.presence.list(&room).await.map_err(|error| failed(&error))?;
     Ok("answers".into())

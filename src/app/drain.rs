@@ -1,11 +1,11 @@
 //! Drain before an ordered shutdown: makes the leader move the rooms of this node to other nodes, if any can
 //! take them.
 //!
-//! It sets the same cordon label that an operator would set, so the moves, their order and their limits are
-//! the same. The label is under a lease and is deleted at the end: the node takes rooms again as soon as it
-//! is back.
+//! The drain sets the same cordon label that an operator would set, so the moves, their order and their
+//! limits are the same as after an operator's drain. The label is under a lease and is deleted at the end, so
+//! that the node accepts rooms as soon as it runs again.
 //!
-//! Owns: the decision when to stop waiting. Never moves a room itself.
+//! Owns: the decision when to stop waiting. Does not move a room itself.
 
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,10 @@ use crate::domain::view::RoomView;
 use crate::rooms::RoomService;
 use crate::store::Txn;
 
-/// Time by which the lease of the cordon label outlives the wait, in case the node never deletes the label.
+/// Time for which the lease of the cordon label continues after the longest wait. The label expires with the
+/// lease if the node does not delete it.
 const SPARE: Duration = Duration::from_secs(20);
-/// Poll interval. Rooms leave one by one, each at its own time.
+/// Poll interval. Rooms move one by one, at different times.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Number of target durations to wait at the end. A player reloads its playlist once per target duration and
 /// then loads the new segments (RFC 8216 section 6.3.4).
@@ -31,7 +32,8 @@ const LINGER_TARGETS: u32 = 2;
 #[derive(Default)]
 pub struct DrainLabels(Vec<ModuleKind>);
 
-/// Waits until no room is left on this node, no other module can take one, or the deadline has passed.
+/// Waits until this node has no rooms, until no other module can take its rooms, or until the deadline has
+/// passed.
 pub async fn drain(context: &Context, service: &RoomService) -> DrainLabels {
     let deadline = context.config.supervision.drain_deadline;
     let mut marked = DrainLabels::default();
@@ -40,7 +42,7 @@ pub async fn drain(context: &Context, service: &RoomService) -> DrainLabels {
     }
     let me = &context.me;
     for kind in ModuleKind::ALL.into_iter().filter(|kind| has_somewhere_to_go(context, *kind)) {
-        // An existing label is an operator's and stays unchanged.
+        // An existing label was set by an operator and stays unchanged.
         let free = context.directory.module(kind, me).is_some_and(|module| module.mark.is_none());
         if free && service.set_mark(kind, me, MarkLabel::Draining, Some(deadline + SPARE)).await.is_ok() {
             marked.0.push(kind);
@@ -67,13 +69,15 @@ pub async fn drain(context: &Context, service: &RoomService) -> DrainLabels {
 }
 
 impl DrainLabels {
-    /// Deletes the labels. Call this after the heartbeats have stopped: then no room can be placed here.
+    /// Deletes the labels. Call this after the heartbeats have stopped: from then on, no room can be assigned
+    /// to this node.
     pub async fn unmark(self, context: &Context) {
         for kind in self.0 {
             let key = keys::module(kind, &context.me, ModulePart::Mark);
             let mark = context.store.get(&key).await.ok().flatten();
             let Some(mark) = mark else { continue };
-            // A replaced label stays; a label that cannot be deleted expires with its lease.
+            // A label that an operator has set in the meantime stays. A label that cannot be deleted expires
+            // with its lease.
             let _ = context.store.txn(Txn::new().when(&key, mark.mod_revision).delete(&key)).await;
         }
     }
@@ -94,7 +98,8 @@ fn others_take(context: &Context, kind: ModuleKind, me: &ModuleId) -> bool {
     others.any(|((_, id), module)| pickable(module, load_on(&load, id)).is_ok())
 }
 
-/// Counts the rooms assigned to this module, and those that it serves until their next mixer produces media.
+/// Counts the rooms assigned to this module, and the rooms that it still serves until their next mixer
+/// produces media.
 fn rooms_on(context: &Context, kind: ModuleKind) -> u32 {
     let assigned = load_on(&context.directory.load(kind), &context.me);
     let leaves =

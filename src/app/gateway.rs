@@ -33,7 +33,7 @@ use crate::stage::{Dependencies, StageHub};
 use crate::telemetry::Metrics;
 use crate::webhooks::admission::Admission;
 
-/// One presence backend, as each of its traits.
+/// One presence backend, as an implementation of each trait.
 #[derive(Clone)]
 pub struct Backend {
     pub lock: Arc<dyn ConnectionLock>,
@@ -147,7 +147,7 @@ pub fn channels(
     }))
 }
 
-/// A presence backend wrapper that counts and times each request.
+/// A wrapper of a presence backend that counts each request and measures its duration.
 struct MeteredPresence<B> {
     inner: Arc<B>,
     metrics: Metrics,

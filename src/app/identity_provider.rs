@@ -13,21 +13,22 @@ use crate::auth::IdentityProvider;
 use crate::config::JwksConfig;
 
 const REFRESH: Duration = Duration::from_secs(600);
-/// Shortest time between two readings, however many tokens name unknown keys.
+/// Shortest time between two reads, even if many tokens name unknown keys.
 const LEAST_GAP: Duration = Duration::from_secs(10);
 /// Time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum size of a set, in bytes.
 const MAX_SET: usize = 256 << 10;
 
-/// Place of the JWK set.
+/// Location of the JWK set.
 enum Source {
     File(std::path::PathBuf),
     Url(String, Arc<ClientConfig>),
 }
 
 /// Returns the identity provider of the configuration, and keeps its keys up to date while the node runs.
-/// Call it inside an actix system. A set in a file is read now, one at a URL soon after.
+/// Call it inside an actix system. A JWK set in a file is read before this function returns, and a set at a
+/// URL soon afterwards.
 ///
 /// # Errors
 /// The file has no usable keys, or the certificate authorities cannot be read.
@@ -67,7 +68,8 @@ async fn follow(provider: Arc<IdentityProvider>, source: Source) {
             }
         }
         tokio::time::sleep(LEAST_GAP).await;
-        // Also after an error: the server may be down for a while. An elapsed timeout is the regular refresh.
+        // The next read starts when a token names an unknown key, or after `REFRESH`. Errors do not end the
+        // loop, because the server may be unavailable for a while.
         let _ = tokio::time::timeout(REFRESH - LEAST_GAP, provider.unknown_key()).await;
     }
 }

@@ -1,6 +1,6 @@
 //! The options of Janus, from the configuration.
 //!
-//! Owns: that conversion. Does not connect to Janus, or start one.
+//! Owns: this conversion. Does not start Janus or connect to it.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub fn external(config: &Config) -> ConnectOptions {
     }
 }
 
-/// Returns the options for a managed Janus. `work_dir`: its configuration folder.
+/// Returns the options for a managed Janus. `work_dir` is the configuration folder of this Janus.
 pub fn managed(config: &Config, work_dir: PathBuf, api_secret: Secret, admin_key: Secret) -> ManagedOptions {
     ManagedOptions {
         binary: config.janus.binary.clone(),

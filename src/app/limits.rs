@@ -2,7 +2,8 @@
 
 use crate::domain::descriptors::RECOMMENDED;
 
-/// Disables core files, raises the limit of open files and returns the latter. Warns if it stays low.
+/// Disables core files, raises the limit of open files and returns the new limit. Warns if the limit is still
+/// low.
 pub fn apply() -> u64 {
     crate::process::disable_core_files();
     let limit = crate::process::raise_descriptor_limit();

@@ -2,7 +2,7 @@
 //!
 //! Start order: secrets and identity, store, actors, HTTP servers. Stop order: report not ready, drain the
 //! rooms, stop the servers that only answer requests, stop the actors (rooms, mixers, Janus, each closing in
-//! order), stop the remaining servers. Owns: that order, and nothing else.
+//! order), stop the remaining servers. Owns only this order.
 
 mod backends;
 mod certificates;
@@ -68,20 +68,21 @@ use reload::{LiveParts, Reload, ReloadReply};
 use servers::Servers;
 use service_manager::ServiceManager;
 
-/// Time after the start until the log names the conditions that are still missing, and interval of that
-/// message.
+/// Time after the start at which the log names the conditions that are still missing. Also the interval of
+/// this message.
 const READY_REMINDER: Duration = Duration::from_secs(10);
 
 /// Maximum number of waiting requests to reload the configuration.
 const RELOADS_QUEUED: usize = 4;
 
-/// Addresses that were actually bound (a configured port 0 is any free port); `None` if no role needs one.
+/// Addresses that were actually bound: for a configured port 0, the system has picked a free port. `None` if
+/// no role needs the address.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
     pub api: Option<SocketAddr>,
     pub ws: Option<SocketAddr>,
     pub hls: Option<SocketAddr>,
-    /// `None` also if listener nodes fetch at `hls`.
+    /// Also `None` if listener nodes fetch at `hls`.
     pub relay: Option<SocketAddr>,
     pub redirect: Option<SocketAddr>,
     pub ops: SocketAddr,
@@ -114,8 +115,8 @@ pub struct Node {
 }
 
 /// Implements `stentor serve`: runs a node until a signal, or until its supervision gives up. `keys` are the
-/// settings behind `config`; each reload calls `read` for both again. `manager` has the values that the
-/// service manager passed.
+/// settings from which `config` was made; each reload calls `read`, which returns both again. `manager` has
+/// the values that the service manager passed.
 ///
 /// # Errors
 /// The node cannot be started, or its supervision gave up.
@@ -128,12 +129,12 @@ pub async fn run(
     logging::init(&config.log)?;
     let manager = Rc::new(ServiceManager::connect(manager));
     let mut signals = signals::Signals::listen()?;
-    // From here on SIGHUP does not end the process.
+    // From here on, SIGHUP does not end the process.
     let hangups = signal(SignalKind::hangup())?;
     let node = Node::start(config).await?;
     let reload = Reload::new(node.config(), keys, Arc::new(read), node.parts.clone());
     let (reloads, requests) = mpsc::channel(RELOADS_QUEUED);
-    // Set once: this function runs once per node.
+    // The value cannot be set already: this function runs once per node.
     let _ = node.reloads.set(reloads);
     actix::spawn(reload.at_each(hangups, requests, manager.clone()));
     let loops: Vec<_> = node.arbiters.iter().map(Arbiter::handle).collect();
@@ -166,8 +167,8 @@ impl Node {
     /// later.
     ///
     /// # Errors
-    /// A program for child processes is missing; or the data directory, the secrets, the store, the presence
-    /// backend or an address cannot be used.
+    /// A program that starts child processes is missing. Or the data directory, the secrets, the store, the
+    /// presence backend or an address cannot be used.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         if config.node.roles.mixer || config.node.roles.janus {
             crate::process::check().map_err(anyhow::Error::msg)?;
@@ -179,7 +180,8 @@ impl Node {
         let place = shared.then(|| DataDirLock::take(&config.node.data_dir)).transpose()?;
         let store = backends::store(&config, &metrics).await?;
         let (sockets, config) = servers::bind(config)?;
-        // Warn only now: a node that cannot bind its addresses logs that error alone.
+        // Log warnings only after the addresses were bound, so that a node that cannot bind them logs only
+        // this error.
         for remark in config.warnings() {
             tracing::warn!("{remark}");
         }
@@ -269,7 +271,7 @@ impl Node {
             api_keys: service.api_keys().clone(),
         };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
-        // A second registration would fail, but each node has a registry of its own.
+        // Only a second registration could fail, but each node has its own registry.
         context.metrics.registry().register(Box::new(system.registry()))?;
         let readiness = Arc::new(Readiness::new(context.clone(), acceptor.clone()));
         let configured = ApiKeys::new(&context.config.auth);
@@ -317,7 +319,7 @@ impl Node {
         })
     }
 
-    /// Waits until the node is ready to take rooms, then logs that it is.
+    /// Waits until the node is ready to take rooms, and logs that it is ready.
     pub async fn announce(&self) {
         while tokio::time::timeout(READY_REMINDER, self.readiness.reached()).await.is_err() {
             let missing: Vec<_> = self.readiness.missing().collect();
@@ -374,9 +376,9 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
-    /// Moves the rooms to other nodes, if there are any, within the configured deadline.
+    /// Moves the rooms of this node to other nodes, if there are other nodes, within the configured deadline.
     async fn drain(&self) -> DrainLabels {
-        // Load balancers that check readiness must send no more clients here.
+        // Load balancers that check readiness must not send more clients to this node.
         self.readiness.stopping();
         drain::drain(&self.context, &self.service).await
     }
@@ -472,7 +474,8 @@ fn janus(context: &Context, link: &JanusShared) -> JanusSupervisor {
     }
 }
 
-/// Creates the module's first heartbeat: unhealthy until the module has seen its Janus or its FFmpeg.
+/// Creates the first heartbeat of a module. It is unhealthy until the module has checked its Janus or its
+/// FFmpeg.
 fn pulse(
     context: &Context,
     url: String,

@@ -21,8 +21,8 @@ use crate::http::ops;
 use crate::rooms::AuditLog;
 use crate::telemetry::Metrics;
 
-/// Minimum age at which an operator may restart an actor. It leaves most of the actor's restart budget (5 in
-/// 30 s) to real failures.
+/// Minimum age at which an operator may restart an actor. Because of this limit, most of the actor's restart
+/// budget (5 in 30 s) remains for real failures.
 const RESTART_AGE: Duration = Duration::from_secs(10);
 
 pub struct Operations {
@@ -30,7 +30,7 @@ pub struct Operations {
     registry: Registry,
     readiness: Arc<Readiness>,
     audience: Arc<ListenerCounter>,
-    /// Counter of requests to list the store again; each increment is a request.
+    /// Counter of the requests to list the store again. Each request increments it.
     relists: Arc<watch::Sender<u64>>,
     /// Empty if the node cannot read its configuration again.
     reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,

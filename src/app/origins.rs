@@ -5,8 +5,8 @@ use url::Url;
 use crate::config::Config;
 use crate::http::cors::Hosts;
 
-/// Returns the origins that may open signalling connections. Our own page for anchors is served from the
-/// listener address, which is a different origin from the gateway's.
+/// Returns the origins that may open signalling connections. Our own page for anchors is served at the
+/// listener address, whose origin differs from the origin of the gateway.
 pub fn speakers_origins(config: &Config) -> Vec<String> {
     let (listen, mut origins) = (config.listen.hls, config.http.allowed_origins.clone());
     let scheme = if config.secure().hls { "https" } else { "http" };
@@ -19,8 +19,8 @@ pub fn speakers_origins(config: &Config) -> Vec<String> {
     origins
 }
 
-/// Returns the host names, besides `localhost`, that sockets without authentication answer to: those in the
-/// public URLs and allowed origins, which a reverse proxy may use.
+/// Returns the host names, in addition to `localhost`, to which sockets without authentication answer: the
+/// hosts of the public URLs and of the allowed origins, which a reverse proxy may use.
 pub fn hosts(config: &Config) -> Hosts {
     let public = [&config.http.public_hls_url, &config.http.public_ws_url].into_iter().flatten();
     Hosts::of(public.chain(&config.http.allowed_origins).map(String::as_str))

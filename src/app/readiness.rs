@@ -14,7 +14,8 @@ use crate::http::ops;
 
 use super::servers::EnabledServices;
 
-/// Poll interval while a caller waits. Readiness has several sources, and no single one signals every change.
+/// Poll interval while a caller waits. Polling is needed because readiness has several sources, and not all
+/// of them signal their changes.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub struct Readiness {
@@ -36,7 +37,7 @@ impl Readiness {
         self.stopping.store(true, Relaxed);
     }
 
-    /// Records whether the server with these mounted services is running.
+    /// Records if the server with these mounted services is running.
     pub fn serving(&self, mounted: EnabledServices, serves: bool) {
         if mounted.api {
             self.api.store(serves, Relaxed);
@@ -99,8 +100,8 @@ impl Readiness {
         if !self.context.directory.is_listed() {
             return Err("has not been listed yet".into());
         }
-        // A node that only listens needs nothing new from the store. If a load balancer removed all listener
-        // nodes during a store outage, that outage would take every room off the air.
+        // A node that only serves listeners can work while the store is unavailable. If a load balancer
+        // removed all listener nodes during such an outage, listeners could not hear any room.
         let roles = self.context.config.node.roles;
         let listens_only = roles.hls && !(roles.rooms || roles.janus || roles.mixer || roles.gateway);
         if listens_only || self.context.store_up.load(Relaxed) {
@@ -112,7 +113,7 @@ impl Readiness {
     fn module(&self, kind: ModuleKind) -> Result<(), String> {
         let view = self.context.directory.module(kind, &self.context.me);
         let heartbeat = view.as_ref().and_then(|v| v.heartbeat.as_ref());
-        // A heartbeat of the previous run may still be in the store.
+        // The store may still have a heartbeat of the previous run of this node.
         let heartbeat = heartbeat.filter(|h| *h.incarnation == *self.context.incarnation);
         match heartbeat.map(|h| h.status) {
             None => Err("this node's heartbeat is not in the store".into()),

@@ -18,8 +18,8 @@ use crate::http::ops::{ReloadError, ReloadOutcome};
 use crate::telemetry::logging;
 use crate::webhooks::Webhooks;
 
-/// Settings that are applied without a restart: the log filter, the certificate if there was one at the
-/// start, the API keys if `auth.mode` is `keys`, and the webhooks.
+/// Settings that are applied without a restart: the log filter, the certificate if the node was started with
+/// one, the API keys if `auth.mode` is `keys`, and the webhooks.
 const FILTER: &str = "log.filter";
 const CERTIFICATE: [&str; 2] = ["tls.certificate_file", "tls.key_file"];
 const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
@@ -33,8 +33,8 @@ pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
 
 /// Returns the settings that differ between two configurations: those that can be applied to a node running
 /// with `old`, and those that need a restart. API keys can be applied only if both configurations have
-/// `auth.mode: keys`, the certificate only if both have one, and webhooks only if both keep events for the
-/// same time.
+/// `auth.mode: keys`, the certificate only if both have one, and webhooks only if both have the same
+/// `events.retention`.
 pub fn changes(old: (&Config, &[Effective]), new: (&Config, &[Effective])) -> ReloadOutcome {
     let both = |test: fn(&Config) -> bool| test(old.0) && test(new.0);
     let has_keys = both(|config| config.auth.mode == AuthMode::Keys);
@@ -60,7 +60,7 @@ pub struct LiveParts {
     pub webhooks: Arc<Webhooks>,
 }
 
-/// Reloader of the configuration of a running node.
+/// Reloads the configuration of a running node.
 pub struct Reload {
     /// The configuration that the node was started with.
     started: Config,
@@ -71,7 +71,7 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Creates the reloader. `running`: the settings that the node was started with.
+    /// Creates the reloader. `running` are the settings that the node was started with.
     pub fn new(config: &Config, running: Vec<Effective>, read: Arc<Read>, parts: LiveParts) -> Self {
         Self { started: config.clone(), running, read, parts }
     }
@@ -93,7 +93,7 @@ impl Reload {
             let outcome = self.reload(if reply.is_some() { "POST /reload" } else { "SIGHUP" }).await;
             manager.reloaded().await;
             if let Some(reply) = reply {
-                // A client that has gone needs no answer.
+                // Fails only if the client has disconnected, which then needs no answer.
                 let _ = reply.send(outcome);
             }
         }
@@ -112,7 +112,7 @@ impl Reload {
                 }
                 Err(ReloadError::Invalid(errors.iter().map(ToString::to_string).collect()))
             }
-            // Happens only while the process ends, or after a panic, which was logged.
+            // This happens only while the process ends, or after a panic, which was logged.
             Err(error) => {
                 tracing::error!(%error, "{trigger}: the configuration was not read");
                 Err(ReloadError::NotRead)
@@ -133,7 +133,7 @@ impl Reload {
         if applied.iter().any(|key| key == FILTER)
             && let Err(error) = logging::set_filter(&config.log.filter)
         {
-            // Cannot happen: the configuration was validated.
+            // Cannot fail: the configuration was validated.
             tracing::error!(%error, "{trigger}: log.filter was not applied");
         }
         if applied.iter().any(|key| API_KEYS.contains(&key.as_str())) {

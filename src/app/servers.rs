@@ -78,7 +78,8 @@ pub struct Services {
 /// Grace period for requests in progress when a server stops.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Addresses bound before anything else starts, so that an occupied port ends the start at once.
+/// Sockets that are bound before anything else starts, so that the start fails immediately if a port is in
+/// use.
 pub struct Sockets {
     listeners: Vec<(SocketAddr, TcpListener, EnabledServices)>,
     addresses: Addresses,
@@ -90,7 +91,7 @@ pub struct EnabledServices {
     pub api: bool,
     pub ws: bool,
     pub hls: bool,
-    /// Endpoint from which listener nodes fetch the media of this node, at `listen.hls`.
+    /// Endpoint at `listen.hls` from which listener nodes fetch the media of this node.
     pub relay: bool,
     /// The same endpoint at `listen.relay`.
     pub own_relay: bool,
@@ -136,7 +137,8 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         want(config.listen.ws, &|m| (m.ws, m.tls, m.proxied) = (true, secure.ws, proxied.ws));
     }
     let relay = relay.filter(|_| roles.mixer);
-    // One address for both, even if its port is 0 (any free port).
+    // Without `listen.relay`, listeners and listener nodes use one socket, even if its port is 0 (any free
+    // port).
     let together = relay.is_some() && config.listen.relay.is_none();
     if roles.hls || together {
         want(config.listen.hls, &|m| {
@@ -186,8 +188,8 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
 }
 
 impl EnabledServices {
-    /// Returns true if only operations endpoints are mounted. They get a few requests per minute, which does
-    /// not justify a worker thread per processor, each of which wakes six times per second.
+    /// Returns true if only operations endpoints are mounted. They get only a few requests per minute. A
+    /// worker thread per processor would be too many, because each thread wakes six times per second.
     fn is_ops_alone(self) -> bool {
         let Self { api, ws, hls, relay, own_relay, redirect, ops, .. } = self;
         ops && !(api || ws || hls || relay || own_relay || redirect)
@@ -204,12 +206,13 @@ impl EnabledServices {
         }
     }
 
-    /// Returns the label for its metrics: the configuration key without its section.
+    /// Returns the label of the socket in metrics: the configuration key without its section.
     fn name(self) -> &'static str {
         self.key().trim_start_matches("listen.")
     }
 
-    /// Returns its share of the file descriptors. Listeners are many, API clients few.
+    /// Returns the share of the file descriptors for the socket. Listeners get most, because they are many;
+    /// API clients are few.
     fn share(self) -> Share {
         let weights =
             [(self.api || self.redirect, 1), (self.ws, 2), (self.own_relay, 2), (self.hls || self.relay, 4)];
@@ -265,7 +268,8 @@ impl Sockets {
             handles.push((mounted, server.handle()));
             readiness.serving(mounted, true);
             actix::spawn(async move {
-                // Ends with its handle, or when it cannot accept any more; in both cases nothing is served.
+                // The server ends when it is stopped, or when it cannot accept connections any more. In both
+                // cases nothing is served.
                 let _ = server.await;
                 readiness.serving(mounted, false);
             });
@@ -275,11 +279,11 @@ impl Sockets {
 }
 
 impl Servers {
-    /// Stops the servers that only answer requests, after their requests in progress: the next client must go
-    /// to another node, not to one whose actors have stopped. The signalling server runs until its
-    /// connections are notified, and the operations server until the end.
+    /// Stops the servers that only answer requests, after their requests in progress. New clients must then
+    /// go to another node, because the actors of this node stop next. The signalling server runs until its
+    /// clients are notified, and the operations server until the end.
     pub async fn stop_answering(&mut self) {
-        // Endless responses would keep the servers waiting.
+        // Close endless responses: the servers would wait for their end.
         self.hub.close();
         self.ledger.close();
         let (last, first) = self.running.drain(..).partition(|(mounted, _)| mounted.ws || mounted.ops);
@@ -453,7 +457,8 @@ impl Mountable {
         if mounted.hls {
             hls::configure_files(config, self.hls.clone());
             channel::configure(config, self.channel.clone());
-            // Registered before the rooms, whose scope covers everything below /hls.
+            // Register the recordings before the rooms, because the scope of the rooms covers all paths below
+            // /hls.
             replay::configure(config, self.replay.clone());
             hls::configure(config, self.hls.clone());
             live::configure(config, self.live.clone());
@@ -473,7 +478,7 @@ impl Mountable {
     }
 }
 
-/// Records the request by route pattern, never by path: paths contain room names.
+/// Records the request by its route pattern, not by its path, because paths contain room ids.
 async fn measure(
     metrics: Metrics,
     request: ServiceRequest,

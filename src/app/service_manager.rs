@@ -1,6 +1,6 @@
 //! Reports to the service manager that started the node, by the protocol of sd_notify(3).
 //!
-//! Owns: the socket, and the proof that the node runs. Does not decide the content of a report.
+//! Owns: the socket, and the check that the node runs. Does not decide on the content of a report.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use crate::domain::service_state::ServiceState;
 
 /// Interval of the reports if the manager has no watchdog.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// Time limit for one report. A manager that does not read must not stop the node.
+/// Time limit for one report. A service manager that does not read must not block the node.
 const SEND_WITHIN: Duration = Duration::from_secs(1);
 
 /// Values that the manager passed in the environment.
@@ -35,7 +35,8 @@ impl Environment {
     /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` through `variable`.
     pub fn read(variable: impl Fn(&'static str) -> Option<OsString>) -> Self {
         let number = |name| variable(name)?.to_str()?.parse::<u64>().ok();
-        // Another process id: the variables were inherited from a process that is itself a service.
+        // If the process id differs, the variables were inherited from a parent process that is itself a
+        // service.
         let ours = variable("WATCHDOG_PID").is_none()
             || number("WATCHDOG_PID") == Some(u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|period| ours && *period > 0);
@@ -51,8 +52,8 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Connects to the socket in the environment. Must be called inside a Tokio runtime. Logs a socket that
-    /// cannot be used.
+    /// Connects to the socket in the environment. Must be called inside a Tokio runtime. Logs a warning if
+    /// the socket cannot be used.
     pub fn connect(environment: Environment) -> Self {
         let socket = environment.socket.and_then(|name| {
             let connected = connect(&name);
@@ -85,8 +86,8 @@ impl ServiceManager {
         self.send(Some(self.change(|state| state.stopping(deadline)))).await;
     }
 
-    /// Reports at each interval that the node runs, as long as all of `loops` and the caller's event loop do.
-    /// Never returns.
+    /// Reports at each interval that the node runs, as long as all event loops in `loops` and the event loop
+    /// of the caller run. Never returns.
     pub async fn watch(&self, loops: &[ArbiterHandle], missing: impl Fn() -> Vec<String>) -> Infallible {
         if self.socket.is_none() {
             return std::future::pending().await;
