@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::output::{Table, age, cell, now, print, print_json};
 
-/// Maximum number of transitions that `explain` shows of each actor: the latest ones.
+/// Maximum number of transitions of an actor that `explain` shows: the latest ones.
 const TRANSITIONS: usize = 4;
 
 #[derive(Debug, Args)]
@@ -64,8 +64,8 @@ pub async fn actors(client: &Client, json: bool, args: ActorsArgs) -> anyhow::Re
     print(table)
 }
 
-/// Prints the modules of the room, the reason for each wait of its actors on the node at `--ops`, and the
-/// modules that would take the room now.
+/// Prints the modules of the room, and the reason why each of its actors on the node at `--ops` waits. Also
+/// prints the modules that would accept the room now.
 pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()> {
     let room = client.get(&["rooms", id]).await?["room"].take();
     let modules = client.get(&["modules"]).await?;
@@ -110,8 +110,8 @@ fn summary(id: &str, room: &Value) -> String {
     format!("{id} is {meaning}.\n")
 }
 
-/// Returns a text with the assigned module, the modules that take rooms, and the reasons why the others take
-/// none.
+/// Returns a text with the assigned module, the modules that accept rooms, and the reasons why the other
+/// modules do not.
 fn placement(side: &str, assigned: &str, modules: &Value) -> String {
     let modules: Vec<&Value> = modules.as_array().into_iter().flatten().collect();
     let mut text = match modules.iter().find(|module| module["id"] == *assigned) {

@@ -32,8 +32,8 @@ fn table(entries: &Value, now: u64) -> Table {
     table
 }
 
-/// Returns the name of an action and the values of its fields. Does not depend on the kind of the action, so
-/// that actions of newer nodes are shown, too.
+/// Returns the name of an action and the values of its fields. Works for every kind of action, so that
+/// actions of newer nodes are shown, too.
 fn action(action: &Value) -> String {
     let fields = action.as_object().into_iter().flatten().filter(|(name, _)| *name != "action");
     fields.fold(cell(&action["action"]), |text, (_, value)| format!("{text} {}", cell(value)))

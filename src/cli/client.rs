@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_BODY: usize = 64 << 20;
 const KEY_VARIABLE: &str = "STENTOR_API_KEY";
 
-/// The node that a command talks to, and the form of its output.
+/// The node to which a command sends requests, and the form of its output.
 #[derive(Debug, Clone, Args)]
 pub struct NodeArgs {
     /// Room API of a node.
@@ -210,7 +210,8 @@ impl RefusedRequest {
                 "; stentor key list shows the valid keys, besides those of auth.api_keys".to_owned()
             }
             _ if code == "invalid_config" => error_lines(&answer["details"]["errors"]),
-            // Every room API has these paths, so the address is probably that of another server.
+            // Every room API has the paths that the commands use, so the address probably belongs to another
+            // server.
             _ if code == "not_found" => format!("; is {setting} right?"),
             _ => String::new(),
         };

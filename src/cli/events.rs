@@ -1,6 +1,6 @@
 //! `stentor events` and `stentor webhooks`: the event ledger, and its delivery to endpoints.
 //!
-//! Owns: the arguments and output. Does not deliver an event; the leading node does.
+//! Owns: the arguments and output. Does not deliver an event; the leader does.
 
 use std::time::Duration;
 
@@ -131,14 +131,15 @@ pub async fn webhooks(client: &Client, json: bool, command: WebhookCommand) -> a
     }
 }
 
-/// Sends every dead letter once. Stops at the first that is not accepted, so that the order stays.
+/// Sends every dead letter once. Stops at the first one that is not accepted, so that the events stay in
+/// order.
 async fn redeliver(client: &Client, json: bool, name: &str) -> anyhow::Result<()> {
     let listed = client.get(&["webhooks", name, "dead"]).await?;
     for letter in listed["deadLetters"].as_array().into_iter().flatten() {
         let id = cell(&letter["event"]["id"]);
         let sent = client.call(Method::POST, &["webhooks", name, "dead", &id], None).await;
         match sent {
-            // It was delivered meanwhile, or a newer dead letter has taken its place.
+            // The event was delivered in the meantime, or a newer dead letter has replaced it in the list.
             Err(error) if is_gone(&error) => continue,
             sent => sent?,
         };

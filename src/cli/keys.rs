@@ -1,6 +1,6 @@
 //! `stentor key`: API keys that the store holds.
 //!
-//! Owns: the arguments and output. Does not decide; the room API has all the rules.
+//! Owns: the arguments and output. Does not decide anything; the room API has all the rules.
 
 use awc::http::Method;
 use clap::{Args, Subcommand, ValueEnum};
@@ -45,7 +45,7 @@ pub enum Scope {
     Read,
 }
 
-/// Limits of a new key; a limit that is not given does not exist.
+/// Limits of a new key. A limit that is not given does not apply.
 #[derive(Debug, Args)]
 pub struct QuotaArgs {
     /// Maximum number of existing rooms that the key has created.
@@ -62,7 +62,8 @@ pub struct QuotaArgs {
     tokens_per_minute: Option<u32>,
 }
 
-/// Fields of the quotas, each with the field of its usage; empty if the API does not report one.
+/// Fields of the quotas, each with the field that has its usage. That name is empty if the API does not
+/// report the usage.
 const QUOTAS: [(&str, &str); 4] =
     [("rooms", "rooms"), ("roomsOnAir", "roomsOnAir"), ("usersPerRoom", ""), ("tokensPerMinute", "")];
 

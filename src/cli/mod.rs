@@ -1,8 +1,8 @@
 //! The command line: its subcommands, and the sources of the configuration.
 //!
-//! `serve`, `demo`, `check-config` and `doctor` read the configuration. The other commands talk to a running
-//! node through its room API and operations endpoints. Owns: reading the process's arguments and environment;
-//! no other module does. Does not interpret a configuration key.
+//! `serve`, `demo`, `check-config` and `doctor` read the configuration. The other commands control a running
+//! node through its room API and operations endpoints. Owns: reading the arguments and the environment of the
+//! process, which no other module reads. Does not interpret a configuration key.
 
 mod actors;
 mod audit;
@@ -53,7 +53,8 @@ pub struct Cli {
 enum Command {
     /// Run a node until SIGTERM or SIGINT.
     Serve(ConfigArgs),
-    /// Show a node at work: a room on air with a test tone in it, until Ctrl-C; keeps nothing.
+    /// Run a demo node with a room on air and a test tone in it, until Ctrl-C. Its data are deleted at the
+    /// end.
     Demo(DemoArgs),
     /// Print the effective configuration and the source of each value, or all its errors.
     CheckConfig(CheckArgs),
@@ -69,7 +70,7 @@ enum Command {
     Control(Box<Control>),
 }
 
-/// Commands that talk to a running node.
+/// Commands that control a running node.
 #[derive(Debug, Subcommand)]
 enum Control {
     /// Create, start, stop, list and watch rooms.
@@ -86,7 +87,7 @@ enum Control {
         #[command(subcommand)]
         command: UserCommand,
     },
-    /// Issue a listener token, and print the URLs that carry it.
+    /// Issue a listener token, and print the URLs that contain it.
     Token {
         #[command(flatten)]
         node: NodeArgs,
@@ -134,10 +135,10 @@ enum Control {
     },
     /// Create rooms and listeners on an installation, and report how well the listeners are served.
     ///
-    /// Creates rooms, starts them, lets listeners listen, and deletes the rooms. Anchors are not part of the
-    /// load, so the rooms carry silence. All listeners share one processor core. If the core is busy, the
-    /// measured times are too long; use several machines then. The ages of parts are right only if the clock
-    /// of this machine agrees with those of the mixers.
+    /// Creates and starts rooms, lets the listeners listen to them, and deletes the rooms. Anchors are not
+    /// part of the load, so the rooms carry silence. All listeners share one processor core. If the core is
+    /// busy, the measured times are too long; use several machines then. The ages of parts are correct only
+    /// if the clocks of this machine and of the mixers agree.
     Load {
         #[command(flatten)]
         node: NodeArgs,
@@ -149,7 +150,8 @@ enum Control {
         #[command(flatten)]
         node: NodeArgs,
     },
-    /// Show why a room is where it is, what it waits for, and where it would be placed now.
+    /// Show the Janus and mixer of a room, the reason for each wait, and the modules that would accept the
+    /// room now.
     Explain {
         #[command(flatten)]
         node: NodeArgs,
@@ -162,7 +164,7 @@ pub struct ConfigArgs {
     /// YAML file; without it ./config.yaml, if there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Set one key, such as --set listen.api=127.0.0.1:3001; wins over the environment and the file.
+    /// Set one key, such as --set listen.api=127.0.0.1:3001; overrides the environment and the file.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
 }
@@ -171,7 +173,8 @@ pub struct ConfigArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Print only the differences from this file, and whether a running node applies each without a restart.
+    /// Print only the differences from this file, and for each whether a reload applies it or a restart is
+    /// needed.
     #[arg(long, value_name = "FILE")]
     diff: Option<PathBuf>,
 }
@@ -270,7 +273,7 @@ fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode
     let read = move || args.read();
     let manager = Environment::read(std::env::var_os);
     let run = stentor::app::run(config, keys, read, manager);
-    // Print through the log's queue: standard error may be a pipe that nothing reads.
+    // Print through the queue of the log, because standard error may be a pipe that is not read.
     ended(actix::System::new().block_on(run), logging::say)
 }
 

@@ -1,7 +1,7 @@
 //! `stentor module` and `stentor reload`: the Janus instances and mixers of the installation, their cordon
 //! labels, and the settings of a node.
 //!
-//! Owns: the arguments and output. Does not decide which rooms move; the leading node does.
+//! Owns: the arguments and output. Does not decide which rooms move; the leader does.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Waiting for a state of the installation, with the progress on the terminal.
+//! Waits until the installation is in a certain state, and shows the progress on the terminal.
 //!
 //! Owns: the poll interval, deadlines and the progress line. Does not change anything.
 
@@ -12,11 +12,12 @@ const POLL_EVERY: Duration = Duration::from_millis(200);
 /// Result of one poll.
 pub enum Look<T> {
     Done(T),
-    /// Missing condition, for the progress line.
+    /// Condition that is still missing, for the progress line.
     Waiting(String),
 }
 
-/// Calls `look` until it is done. On a terminal, a line with a spinner shows the missing condition.
+/// Calls `look` until it returns [`Look::Done`]. On a terminal, a line with a spinner shows the missing
+/// condition.
 ///
 /// # Errors
 /// `look` fails, or `deadline` passes; the text then names the missing condition and `remedy`.
@@ -43,8 +44,8 @@ pub async fn wait_until<T>(
     }
 }
 
-/// Returns a line with a spinner, a message and the elapsed time. It is drawn on standard error, and only if
-/// that is a terminal.
+/// Returns a line with a spinner, a message and the elapsed time. The line is drawn on standard error, and
+/// only if standard error is a terminal.
 pub fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {

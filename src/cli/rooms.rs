@@ -1,6 +1,6 @@
 //! `stentor room`, `stentor user` and `stentor token`.
 //!
-//! Owns: their arguments and output. Does not decide; the room API has all the rules.
+//! Owns: their arguments and output. Does not decide anything; the room API has all the rules.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -249,7 +249,7 @@ pub async fn user(client: &Client, json: bool, command: UserCommand) -> anyhow::
     }
 }
 
-/// Issues a listener token and prints it with the URLs that carry it.
+/// Issues a listener token, and prints the token and the URLs that contain it.
 pub async fn token(client: &Client, json: bool, room: &str) -> anyhow::Result<()> {
     let answer = client.call(Method::POST, &["token"], Some(json!({ "roomId": room }))).await?;
     if json {

@@ -1,4 +1,5 @@
-//! Listeners of low-latency HLS and of the plain stream. They measure times of arrival and decode no audio.
+//! Listeners of low-latency HLS and of the plain stream. They measure when media arrive, and do not decode
+//! audio.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use tokio::time::timeout_at;
 
 use crate::cli::client::http_client;
 
-/// Pause of a plain stream above which it counts as a gap.
+/// Duration above which a pause of a plain stream counts as a gap.
 const GAP: Duration = Duration::from_secs(1);
 /// Duration of an AAC frame: 1,024 samples at 48 kHz.
 const FRAME: Duration = Duration::from_nanos(21_333_333);

@@ -24,7 +24,7 @@ use super::output::{cell, print, print_json};
 use super::progress::spinner;
 use report::Report;
 
-/// Maximum time from the start of a room to its first segment.
+/// Maximum time from the request to start a room to its first segment.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// Maximum number of concurrent requests to the room API.
 const AT_ONCE: usize = 16;
@@ -111,7 +111,7 @@ async fn target(client: &Client, room: &Room) -> anyhow::Result<Target> {
     Ok(Target { base_url, room, token, ffmpeg: "ffmpeg".into() })
 }
 
-/// Deletes the rooms. Some may not exist, if the run was interrupted.
+/// Deletes the rooms. If the run was interrupted, some of them may not exist.
 async fn remove(client: &Client, ids: &[String]) {
     let deletions = stream::iter(ids).map(|id| async move {
         let deleted = client.call(Method::DELETE, &["rooms", id], None).await;

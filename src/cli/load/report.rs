@@ -22,7 +22,7 @@ struct Side {
     first_sound: Percentiles,
     delay: Percentiles,
     gaps: u64,
-    /// Number of listeners that ended early. `failure` is the reason of the first one.
+    /// Number of listeners that ended early. `failure` is the reason of the first failure.
     failed: usize,
     failure: Option<String>,
 }
@@ -82,7 +82,8 @@ impl Percentiles {
         Self(values)
     }
 
-    /// Returns the smallest value that at least `percent` of all values do not exceed; `None` without values.
+    /// Returns the percentile: at least `percent` % of the values are not larger. Returns `None` if there are
+    /// no values.
     fn at(&self, percent: usize) -> Option<Duration> {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0.get(rank.saturating_sub(1)).copied()
