@@ -63,7 +63,7 @@ async fn follow(provider: Arc<IdentityProvider>, source: Source) {
                 works = false;
                 tracing::warn!(
                     error = format!("{error:#}"),
-                    "auth.jwks: keys of the identity provider not read; known ones stay in use"
+                    "auth.jwks: keys of the identity provider not read; the known keys stay in use"
                 );
             }
         }

@@ -334,7 +334,7 @@ impl Behaviour for PresenceSync {
         let (connections, rooms) = (self.shared.count(), self.shared.rooms().len());
         let state = match self.up {
             Some(true) => "up",
-            Some(false) => "presence is away",
+            Some(false) => "presence is unavailable",
             None => "starting",
         };
         ActorState {

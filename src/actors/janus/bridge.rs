@@ -93,7 +93,7 @@ impl RoomOnBridge {
                 Err(error) => return Err(error),
             }
         }
-        Ok(refused("every room number tried is taken on this Janus"))
+        Ok(refused("all random room numbers that were tried are in use on this Janus"))
     }
 
     async fn destroy(&self, janus_room_id: u32) -> Result<Outcome, JanusError> {

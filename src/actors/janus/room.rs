@@ -114,9 +114,13 @@ impl JanusRoomActor {
     fn report(&self, outcome: &Outcome) {
         let (room, doing) = (&self.room, &self.reason);
         match outcome {
-            Outcome::Failed(failure) => tracing::warn!(%room, %failure, doing, "janus room"),
-            Outcome::Unanswered { why, .. } => tracing::warn!(%room, failure = why, doing, "janus room"),
-            Outcome::NotModerated(failure) => tracing::warn!(%room, failure, doing, "janus room"),
+            Outcome::Failed(failure) => tracing::warn!(%room, %failure, doing, "step of a Janus room failed"),
+            Outcome::Unanswered { why, .. } => {
+                tracing::warn!(%room, failure = why, doing, "step of a Janus room failed")
+            }
+            Outcome::NotModerated(failure) => {
+                tracing::warn!(%room, failure, doing, "step of a Janus room failed")
+            }
             Outcome::Locked { janus_room_id } => tracing::warn!(%room, "Janus room {janus_room_id} {LOCKED}"),
             _ => {}
         }

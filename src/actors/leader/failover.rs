@@ -137,7 +137,7 @@ impl FailoverActor {
                     self.recent.truncate(SHOWN - 1);
                     self.recent.push_front((self.context.clock.wall(), order));
                 }
-                Ok(None) => failed = Some(format!("{}: the store changed meanwhile", order.room)),
+                Ok(None) => failed = Some(format!("{}: the store has changed in the meantime", order.room)),
                 Err(error) => {
                     tracing::warn!(room = %order.room, %error, "room move failed");
                     self.last_error = Some(format!("{}: {error}", order.room));
@@ -212,7 +212,9 @@ impl Behaviour for FailoverActor {
                 self.last_error = outcome.err().map(|error| error.to_string());
                 // Pause after success as well as after failure: a decision before the watch shows the label
                 // would write the label once more.
-                self.pause(self.last_error.clone().unwrap_or_else(|| "waits to see its own label".into()));
+                self.pause(
+                    self.last_error.clone().unwrap_or_else(|| "waits until the watch shows its label".into()),
+                );
             }
         }
         self.step(cx);

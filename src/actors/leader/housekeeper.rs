@@ -294,7 +294,7 @@ impl Behaviour for Housekeeper {
                 }
             }
             Msg::Pruned(Err(error)) => {
-                tracing::warn!(%error, "expired events could not be deleted; next attempt next round");
+                tracing::warn!(%error, "expired events were not deleted; retry in the next round");
             }
         }
     }

@@ -161,7 +161,7 @@ impl Reporter {
         self.busy = false;
         let first = errors.into_iter().next();
         if let Some(error) = first.as_ref().filter(|_| self.last_error.is_none()) {
-            tracing::warn!(error, "events of anchors or recordings could not be written; tried again");
+            tracing::warn!(error, "events of anchors or recordings could not be written; will retry");
         }
         self.last_error = first;
     }

@@ -197,7 +197,7 @@ impl MixerRoomActor {
             }
             ProcessEffect::OpenStream { nonce, start } => match self.predecessor(&nonce) {
                 Some(url) => {
-                    self.reasons.process = "asks the previous mixer for its window".into();
+                    self.reasons.process = "requests the window of the previous mixer".into();
                     self.process_busy = true;
                     let left = self.shared.fetcher.clone().window_snapshot(url, self.room.clone());
                     return cx.run(left, move |left| Msg::Inherited(nonce, start, left));

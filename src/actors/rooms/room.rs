@@ -125,7 +125,7 @@ impl RoomActor {
         self.busy = false;
         let why = match outcome {
             // The store may be newer than this node's copy of it; an immediate retry would not change that.
-            Ok(_) => "waits to see the room gone".to_owned(),
+            Ok(_) => "waits until the watch shows that the room is gone".to_owned(),
             Err(error) => {
                 tracing::warn!(room = %self.room, %error, "room removal failed");
                 error.to_string()
@@ -148,7 +148,7 @@ impl RoomActor {
             return Some(format!("waits for mixer {} to start FFmpeg", live.mixer_id));
         }
         match self.view.janus.as_ref().filter(|j| current(j.epoch)) {
-            None => Some(format!("waits for janus {} to make the room", live.janus_id)),
+            None => Some(format!("waits for janus {} to create the room", live.janus_id)),
             Some(_) if status(&self.view) != Some(RoomStatus::OnAir) => {
                 Some(format!("waits for janus {} to forward to the mixer", live.janus_id))
             }
