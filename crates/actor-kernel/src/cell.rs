@@ -171,7 +171,7 @@ pub(super) struct PendingRestart {
     pub due: Duration,
 }
 
-/// Mailbox figures, updated by the mailbox.
+/// Statistics of a mailbox, updated by the mailbox.
 #[derive(Default)]
 pub(super) struct MailStats {
     pub depth: AtomicUsize,

@@ -3,7 +3,7 @@
 //! Implement a [`Behaviour`] (OTP's gen_server), and the kernel runs it in one generic actix actor. An
 //! *incarnation* is one run of an actor, from its start to its end. The kernel adds what actix 0.13 lacks:
 //! - a bounded mailbox that outlives the incarnation;
-//! - panics contained to the one actor;
+//! - panics that end one incarnation and nothing else;
 //! - children made by a factory under a [`ChildSpec`] (budget, backoff, escalation or parking);
 //! - timers and async effects that end with their incarnation;
 //! - ordered shutdown;

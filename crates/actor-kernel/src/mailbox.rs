@@ -258,7 +258,7 @@ impl<M: Message> Inbox for Mailbox<M> {
         let waiting = std::mem::take(&mut queue.entries);
         self.publish(&queue);
         drop(queue);
-        // Outside the lock: dropping a message may send another one, even to this actor.
+        // This is done outside the lock, because dropping a message may send another one, even to this actor.
         if let Err(panic) = super::panics::contain(|| drop(waiting)) {
             tracing::error!(actor = %self.cell.path, panic, "queued message panicked when dropped");
         }

@@ -29,7 +29,7 @@ pub struct Registry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartRefused {
     NotFound,
-    /// The end of the root actor ends the system.
+    /// The actor is the root actor, and its end would end the system.
     Root,
     /// The actor is starting, stopping or waiting for a restart.
     NotRunning,
@@ -63,12 +63,12 @@ pub struct ActorView {
     pub state: String,
     pub desired: Value,
     pub observed: Value,
-    /// Reason for waiting: the actor's own, or the failure while it waits for a restart.
+    /// Reason for waiting, as the actor states it. While the actor waits for a restart: its failure.
     pub reason: Option<String>,
     pub attempt: u32,
     pub next_retry_in_ms: Option<u64>,
     pub transitions: VecDeque<Transition>,
-    /// Restarts by reason.
+    /// Number of restarts for each reason.
     pub restarts: BTreeMap<&'static str, u64>,
     pub last_failure: Option<Failure>,
     pub mailbox: MailboxView,

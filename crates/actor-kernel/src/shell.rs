@@ -54,7 +54,7 @@ pub(super) struct Shell<B: Behaviour> {
 enum Phase {
     Starting,
     Running,
-    /// Asked to stop, still handling messages.
+    /// The actor was asked to stop and still handles messages.
     Waiting {
         until: Instant,
     },
@@ -81,7 +81,7 @@ impl<B: Behaviour> Shell<B> {
         Self::new(mailbox, factory, link).start();
     }
 
-    /// Runs up to [`TURNS`] turns. `Ready` when the incarnation has ended.
+    /// Runs up to [`TURNS`] turns. Returns `Ready` when the incarnation has ended.
     fn pump(&mut self, task: &mut Task<'_>) -> Poll<()> {
         self.cell.register(task.waker());
         for _ in 0..TURNS {
@@ -159,8 +159,8 @@ impl<B: Behaviour> Shell<B> {
         }
     }
 
-    /// Makes one contained and timed call into the behaviour and publishes its observed state. `None` after
-    /// a panic.
+    /// Makes one contained and timed call into the behaviour and publishes its observed state. Returns `None`
+    /// after a panic.
     fn call<T>(&mut self, kind: &'static str, call: impl FnOnce(&mut B, &mut Cx<B>) -> T) -> Option<T> {
         let behaviour = self.behaviour.as_mut()?;
         self.cell.begin_message(kind);

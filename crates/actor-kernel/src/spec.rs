@@ -149,15 +149,15 @@ impl fmt::Display for Exit {
 /// Kernel's decision about an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Restarted after the delay. `attempt` counts the restarts in the window, from 1.
+    /// The child is restarted after the delay. `attempt` counts the restarts in the window, from 1.
     Restart { after: Duration, attempt: u32 },
-    /// Budget used up; restarted after the rest, with a fresh budget.
+    /// The budget is used up. The child is restarted after the rest, with a fresh budget.
     Parked { rest: Duration },
-    /// Budget used up; the parent fails now.
+    /// The budget is used up. The parent fails now.
     GaveUp,
-    /// Not restarted, because of its restart policy; the name is free.
+    /// The child is not restarted, because of its restart policy. Its name is free.
     Ended,
-    /// It was asked to stop; the name is free.
+    /// The child was asked to stop. Its name is free.
     Stopped,
 }
 

@@ -100,7 +100,7 @@ pub enum Caller {
 #[error("the API key lacks the scope {}: use a key that has it", .0.as_str())]
 pub struct ScopeMissing(pub KeyScope);
 
-/// Error: the store holds [`MAX_KEYS`] keys, and no revoked one that could be deleted.
+/// Error: the store holds [`MAX_KEYS`] keys, and none of them can be deleted, because none is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there are {MAX_KEYS} API keys, the most that are kept: revoke some")]
 pub struct TooManyKeys;

@@ -109,7 +109,7 @@ pub struct FailoverPolicy {
     present: BTreeSet<Key>,
     absent: BTreeMap<Key, Duration>,
     unhealthy: BTreeMap<Key, Duration>,
-    /// For each room: the mixers that gave it up, and when.
+    /// For each room: the mixers that gave it up, and the time at which each of them did so.
     given_up: BTreeMap<RoomId, BTreeMap<ModuleId, Duration>>,
 }
 
@@ -158,7 +158,7 @@ impl FailoverPolicy {
     }
 
     /// Plans the moves from the newest views. `steady_since`: time since which this node has followed the
-    /// store and received an answer to every request, without a break; `None` while it cannot.
+    /// store and received an answer to every request, without a break; `None` if this is not the case now.
     pub fn plan_moves(
         &mut self,
         rooms: &Rooms,

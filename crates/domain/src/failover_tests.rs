@@ -14,7 +14,7 @@ mod silence;
 
 const TTL: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(500);
-/// Time since which the store has been steady: the beginning.
+/// The store has been steady since the beginning.
 const STEADY: Option<Duration> = Some(Duration::ZERO);
 
 #[test]

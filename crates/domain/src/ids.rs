@@ -24,7 +24,7 @@ pub struct InvalidName {
 #[serde(try_from = "String", into = "String")]
 pub struct RoomId(std::sync::Arc<str>);
 
-/// Name of a node, and so of its Janus and its mixer: `^[A-Za-z0-9_.-]{1,64}$`.
+/// Name of a node, and also of its Janus and its mixer: `^[A-Za-z0-9_.-]{1,64}$`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModuleId(std::sync::Arc<str>);

@@ -295,7 +295,7 @@ pub struct Heartbeat {
     pub status: Health,
     pub host: String,
     pub url: String,
-    /// Maximum number of rooms of this module; 0: it takes none.
+    /// Maximum number of rooms of this module; 0: the module takes no rooms.
     pub capacity: u32,
     pub started_at: UnixMs,
     /// Random per process start. Distinguishes a restarted module from one that was only disconnected.

@@ -32,23 +32,24 @@ pub type RandomPair = [f64; 2];
 /// Reason why a module takes no further room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectReason {
-    /// Its lease expired, or it never started; only its cordon label is known.
+    /// The lease of the module expired, or the module never started. Only its cordon label is known.
     NoHeartbeat,
     Unhealthy,
     Marked(MarkLabel),
-    /// This key has a value that cannot be read, for instance an unknown label.
+    /// This key of the module has a value that cannot be read, for instance an unknown label.
     Unreadable(ModulePart),
-    /// It announces capacity 0.
+    /// The module announces the capacity 0.
     NoCapacity,
     Full {
         load: u32,
         capacity: u32,
     },
-    /// The processors of its machine are busy, and rooms use a large part of them.
+    /// The processors of the module's machine are busy, and rooms use a large part of them.
     Overloaded(MachineLoad),
 }
 
-/// Error: no module of this kind takes a room. Contains the reason for each; empty if there is no module.
+/// Error: no module of this kind takes a room. Contains the reason of each module; empty if there is no
+/// module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotPickable {
     pub considered: Vec<(ModuleId, RejectReason)>,
@@ -94,7 +95,7 @@ pub fn pick_if(
 /// Returns the capacity of the module, if it takes a further room in addition to its `load`.
 ///
 /// # Errors
-/// The reason why it takes none.
+/// The reason why the module takes no further room.
 pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, RejectReason> {
     let matters = |part: &&ModulePart| **part != ModulePart::Listeners;
     if let Some(part) = module.unreadable.iter().find(matters) {

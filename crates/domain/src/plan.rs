@@ -78,7 +78,7 @@ impl Retry {
     }
 }
 
-/// Reason why an effect was not carried out as asked.
+/// Reason why an effect was not carried out as requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// The effect certainly did not happen.

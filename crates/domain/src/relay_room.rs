@@ -53,7 +53,7 @@ pub enum Outcome {
         next: Position,
         ended: bool,
     },
-    /// The mixer has the room but no playlist yet, or nothing new within the waiting time.
+    /// The mixer has the room but no playlist yet, or it had nothing new within the waiting time.
     NotYet,
     Failed(String),
 }

@@ -38,7 +38,7 @@ pub fn offered(view: &RoomView, default: Duration) -> Option<Duration> {
 /// Task of a mixer for the rewind window of one room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RewindDuty {
-    /// Write the segments of this broadcast, for this time.
+    /// Write the segments of this broadcast, and keep those of the last `span`.
     Keep {
         nonce: Nonce,
         span: Duration,

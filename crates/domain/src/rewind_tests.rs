@@ -93,7 +93,8 @@ fn update_lists_only_new_segments() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Segment of this duration, in units of 192 ms; with a discontinuity; after a gap; in a new file.
+    /// Segment with this duration, in units of 192 ms. The flags: it begins with a discontinuity, it follows
+    /// a gap, it begins a new file.
     Segment(u64, bool, bool, bool),
     Shrink,
     /// The listener node fetches the changes.

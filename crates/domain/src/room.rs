@@ -137,7 +137,7 @@ pub enum Cleanup {
     Remove(RoomWrite),
 }
 
-/// Module keys that still exist; at `forced_at` they are deleted with the rest.
+/// Module keys that still exist. At `forced_at`, they are deleted together with the other keys of the room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingRemoval {
     /// Never empty.

@@ -6,7 +6,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     Open,
-    /// Only if the join resumes a media session: its owner was in the room, and presence has lost the entry.
+    /// The user may enter only if the join resumes a media session. In that case, the user was in the room
+    /// before, and presence has lost the entry.
     IfResumed,
     Locked,
 }

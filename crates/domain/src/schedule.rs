@@ -104,7 +104,7 @@ impl From<StartTime> for String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScheduleStep {
     Start,
-    /// The start is too late: removes the schedule.
+    /// It is too late to start the room. The schedule is removed.
     Miss,
 }
 

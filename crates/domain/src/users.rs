@@ -76,7 +76,7 @@ pub fn admit_user(
             User { role, assigned: None, uninvited: false, ..known.value.clone() }
         }
         Some(known) if known.role == role && !known.uninvited => return Ok(Admission::AlreadyDone),
-        // A role that was given in the room stays, unless the application asks for another one.
+        // A role that was given in the room stays, unless the application requests another role.
         Some(known) if known.role == role => User { uninvited: false, ..known.value.clone() },
         Some(known) => User { role, assigned: None, uninvited: false, ..known.value.clone() },
         None => User::invited(role, now),

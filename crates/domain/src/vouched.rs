@@ -35,7 +35,7 @@ fn no_heartbeat(mixer: &ModuleId) -> String {
     format!("mixer {mixer} has no heartbeat")
 }
 
-/// Returns true for `http://host:port` and nothing more (RFC 3986 section 3.2: IPv6 addresses in brackets).
+/// Returns true if the URL is exactly `http://host:port` (RFC 3986 section 3.2: IPv6 addresses in brackets).
 fn is_base_of(url: &str, host: &str) -> bool {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let port = url.strip_prefix("http://").and_then(|rest| rest.strip_prefix(host.as_str()));

@@ -1,5 +1,5 @@
-//! Fuzz tests: the rules never panic, whichever random positions of client messages, stored values and
-//! recording journals are changed.
+//! Fuzz tests: the rules never panic if client messages, stored values or recording journals are changed at
+//! random positions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

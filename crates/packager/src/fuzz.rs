@@ -1,4 +1,5 @@
-//! Fuzz tests: bytes of FFmpeg and of other nodes, changed at random places, never make the packager panic.
+//! Fuzz tests: the packager never panics if bytes from FFmpeg or from other nodes are changed at random
+//! positions.
 
 use std::time::Duration;
 

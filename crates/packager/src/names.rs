@@ -13,9 +13,9 @@ pub struct NonceHint(pub(super) [u8; Self::BYTES]);
 /// File of a room, as named by the last path segment of its URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaFile {
-    /// `{hint}-{msn}.ts`.
+    /// Whole segment: `{hint}-{msn}.ts`.
     Segment { hint: NonceHint, msn: u64 },
-    /// `{hint}-{msn}.{index}.ts`.
+    /// Part of a segment: `{hint}-{msn}.{index}.ts`.
     Part { hint: NonceHint, msn: u64, index: u32 },
 }
 

@@ -14,8 +14,8 @@ pub(super) const AHEAD: Duration = Duration::from_secs(2);
 /// this.
 const SLACK: i64 = 43_000_000;
 
-/// Pace of a stream. All times are nanoseconds of the monotonic clock; signed, because media may be older
-/// than the process.
+/// Pace of a stream. All times are nanoseconds of the monotonic clock. They are signed, because media may be
+/// older than the process.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     origin: i64,

@@ -1,8 +1,8 @@
 //! Media of a room for its listeners: playlist, segments and parts, each as reference-counted bytes.
 //!
 //! The packager publishes a snapshot per change. A reader takes the newest one, or waits for one that answers
-//! its request. Owns: waiting (blocking reload, hinted parts), with a limit. Does not render for one
-//! reader, or touch a disk.
+//! its request. Owns: waiting (blocking reload, hinted parts), with a limit. Does not render separately for
+//! one reader, or touch a disk.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

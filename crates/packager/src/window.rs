@@ -105,7 +105,7 @@ pub(super) struct OpenSegment {
 pub(super) struct Segment {
     pub head: Head,
     pub duration: Duration,
-    /// Number of parts it was made of; kept when the parts are dropped.
+    /// Number of parts of which the segment was made. It remains known after the parts are dropped.
     pub part_count: u32,
     pub parts: Vec<Part>,
     whole: OnceLock<Bytes>,

@@ -51,7 +51,7 @@ pub struct KeyValue {
     pub value: Bytes,
     /// Revision of the last change of this key.
     pub mod_revision: Revision,
-    /// Lease whose end deletes the key; `None`: the key stays.
+    /// Lease to which the key is bound: the key is deleted when the lease ends. `None`: the key stays.
     pub lease: Option<LeaseId>,
 }
 
@@ -91,7 +91,7 @@ pub struct Txn {
 /// Result of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TxnOutcome {
-    /// Committed. Every key that it put has this modification revision.
+    /// The transaction was committed. Every key that it put has this modification revision.
     Committed(Revision),
     /// A compare did not hold, so nothing was written. The caller reads and decides again.
     Conflict,

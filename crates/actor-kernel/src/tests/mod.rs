@@ -73,7 +73,7 @@ struct Puppet {
     news: u64,
     on_start: OnStart,
     on_stop: OnStop,
-    /// Makes `observe` panic.
+    /// True if `observe` panics.
     unobservable: bool,
     /// False for a prototype inside a factory, whose drop is not logged.
     started: bool,

@@ -120,7 +120,7 @@ async fn parent_waits_for_slow_children() {
     let short = ChildSpec { stop_deadline: Duration::from_millis(1), ..quick() };
     let p = spawn(&system.root(), "p", short, Puppet::new("p", &log)).await;
     let slow = Puppet::new("x", &log).on_stop(|_, cx| {
-        // Sleep: the slowness under test; longer than the parent's own deadline.
+        // Sleep: the duration of the slow stop under test. It is longer than the parent's own deadline.
         let finish = tokio::time::sleep(Duration::from_millis(600));
         cx.run(finish, |()| deed(|_, cx| cx.exit()));
         StopAnswer::Wait

@@ -107,7 +107,7 @@ impl EntryWriter {
         Some(Effect::Update(entry))
     }
 
-    /// Takes the result of [`Effect::Enter`]. Returns its waiters.
+    /// Takes the result of [`Effect::Enter`]. Returns the tasks that waited for it.
     pub fn entered(&mut self, outcome: Result<JoinOutcome, Unavailable>) -> Vec<Waiter> {
         let Some(Write::Enter(enter)) = self.writing.take() else { return Vec::new() };
         if outcome == Ok(JoinOutcome::Ok) && enter.waiters.contains(&Waiter::Join) {
@@ -116,8 +116,8 @@ impl EntryWriter {
         enter.waiters
     }
 
-    /// Records that the update has ended. Returns its waiters. A failed update is not repeated: the next one,
-    /// for example that of a keepalive, writes the whole entry.
+    /// Records that the update has ended. Returns the tasks that waited for it. A failed update is not
+    /// repeated: the next one, for example that of a keepalive, writes the whole entry.
     pub fn updated(&mut self) -> Vec<Waiter> {
         match self.writing.take() {
             Some(Write::Update(waiters)) => waiters,

@@ -103,7 +103,7 @@ pub enum ProfileError {
     Immutable { field: &'static str, why: &'static str },
 }
 
-/// Fields of a room that are set once, with the reason.
+/// Fields of a room that a patch cannot change, with the reason.
 const IMMUTABLE: [(&str, &str); 7] = [
     ("roomId", "it is the room's name in every URL and token"),
     ("pin", "anchors were given it with their invitations; create another room"),

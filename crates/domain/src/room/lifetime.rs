@@ -11,11 +11,11 @@ use crate::view::RoomView;
 /// Reason why a room is ended without a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// Created and never started: the whole room is deleted.
+    /// The room was created and never started. The whole room is deleted.
     NeverStarted,
-    /// On air for longer than allowed: the broadcast ends, the room stays.
+    /// The room has been on air for longer than allowed. The broadcast ends, and the room stays.
     TooOld,
-    /// Without anchors for the room's `emptyTimeout`: the broadcast ends, the room stays.
+    /// No anchor was in the room for its `emptyTimeout`. The broadcast ends, and the room stays.
     Empty,
 }
 

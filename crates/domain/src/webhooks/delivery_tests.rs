@@ -217,7 +217,7 @@ enum Mode {
     Up,
     Down,
     Busy(Duration),
-    /// Refuses this event; `None`: all events.
+    /// Refuses this event; `None`: refuses all events.
     Refuses(Option<Cursor>),
     /// Never answers a request with this event.
     Hangs(Cursor),
@@ -413,8 +413,8 @@ impl World {
         WriteOutcome::Written { revision: self.revision }
     }
 
-    /// Replaces the leader by another one. `performed`: its running effects are carried out, but nobody
-    /// learns the outcomes.
+    /// Replaces the leader by another one. `performed`: its running effects are carried out, but their
+    /// outcomes are lost.
     fn crash(&mut self, performed: bool) {
         self.machine = None;
         for effect in std::mem::take(&mut self.running) {

@@ -49,10 +49,10 @@ const MOST_ERROR_TEXT: usize = 200;
 /// whenever the event is read, even after the room was deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WebhookFilter {
-    /// Types of events, as text, because a newer node may write types that this one does not know. Empty:
-    /// all.
+    /// Types of events, as text, because a newer node may write types that this node does not know. Empty:
+    /// all types.
     pub types: Vec<String>,
-    /// Ids of rooms; a `*` at the end matches any continuation. Empty: all.
+    /// Ids of rooms; a `*` at the end matches any continuation. Empty: all rooms.
     pub rooms: Vec<String>,
 }
 

@@ -53,7 +53,7 @@ pub enum StoreOpenError {
 
 pub(super) struct Disk {
     path: PathBuf,
-    /// `None` after a failed write, until the next write opens it again.
+    /// `None` after a failed write, until the next write opens the database again.
     db: Option<Database>,
 }
 
