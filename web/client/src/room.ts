@@ -266,8 +266,8 @@ export class StentorRoom extends HostActions {
     const round = ++this.round;
     const { pin, displayName } = this.options;
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
-    // After the join the server reports who talks, perhaps before its answer. It does not retract earlier reports, so
-    // they are cleared here.
+    // After the join the server reports who talks, perhaps before it answers the join. It does not retract earlier
+    // reports, so they are cleared here.
     this.roster.talking.clear();
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
     try {
@@ -474,7 +474,7 @@ export class StentorRoom extends HostActions {
     this.alarm = this.environment.setTimeout(() => this.feed({ type: 'alarm' }), this.alarmIn);
   }
 
-  /** Whole milliseconds until the machine's alarm; the clock has fractions. */
+  /** Milliseconds until the machine's alarm, rounded up because the clock has fractions. */
   private get alarmIn(): number {
     return Math.max(0, Math.ceil((this.machine.alarmAt ?? 0) - this.environment.now()));
   }
