@@ -255,8 +255,9 @@ pub(super) fn is_file_name(name: &str) -> bool {
 pub(super) struct Query<'a>(pub(super) &'a str);
 
 impl<'a> Query<'a> {
-    /// Returns the value of a parameter. Names are compared as written, and only this value is decoded: a
-    /// token makes the query long, and players send several parameters.
+    /// Returns the value of a parameter. Names are compared as written, and only the value of this parameter
+    /// is decoded. This saves time, because a token makes the query long, and players send several
+    /// parameters.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         let named = |pair: &&str| pair.split_once('=').map_or(*pair, |(name, _)| name) == name;
         let pair = self.0.split('&').find(named)?;

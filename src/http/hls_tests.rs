@@ -98,7 +98,7 @@ async fn hls_token_in_header_cookie_or_query() {
         ask(uri, &[("authorization", "Bearer {other}")]).await.refusal(),
         (403, "token_wrong_room".into())
     );
-    // The header has precedence: a valid cookie does not make up for its wrong token.
+    // The header has precedence: if its token is wrong, a valid cookie is not used.
     let both = [("authorization", "Bearer bad"), ("cookie", "stentor_listener={good}")];
     assert_eq!(ask(uri, &both).await.status, 401);
 }

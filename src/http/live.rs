@@ -2,11 +2,11 @@
 //! URL.
 //!
 //! For clients that play no HLS: internet radios, telephone systems, `<audio>` elements, small players.
-//! Headers and in-band titles are those of Icecast. The response ends with the broadcast, with the listener's
-//! token, or at most a second after the listener was banned.
+//! Headers and in-band titles are those of Icecast. The response ends when the broadcast ends, when the
+//! listener's token expires, or at most a second after the listener was banned.
 //!
-//! Owns: names, tokens and headers of requests, and in-band titles. Does not know where the media come
-//! from; that is behind [`PlainMedia`].
+//! Owns: names, tokens and headers of requests, and in-band titles. Does not know where the media come from;
+//! [`PlainMedia`] hides this.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -37,7 +37,8 @@ pub trait OpsSource: Send + Sync {
     /// Returns the supervision tree.
     fn actors(&self) -> Value;
     fn ready(&self) -> Readiness;
-    /// Returns the levels of the rooms that this node mixes, by room id.
+    /// Returns figures of the mix, such as silent and clipped seconds, of each room that this node mixes, by
+    /// room id.
     fn mixes(&self) -> HashMap<String, Value>;
     /// Restarts the actor at this path.
     ///
@@ -48,7 +49,7 @@ pub trait OpsSource: Send + Sync {
     fn reconcile(&self);
     /// Reads the configuration again and applies what can change while the node runs.
     fn reload(&self) -> BoxFuture<'static, Result<ReloadOutcome, ReloadError>>;
-    /// Makes the actor at this path panic. Returns true if there is one.
+    /// Makes the actor at this path panic. Returns true if there is such an actor.
     #[cfg(debug_assertions)]
     fn panic(&self, path: &str) -> bool;
 }

@@ -1,8 +1,8 @@
 //! Embedded web pages: start page, player, replay page, anchor's page, API reference and the operators'
 //! dashboard, as built into `web/dist`.
 //!
-//! Owns: the table of files and their headers, and the position of a link preview in the listen page. Never
-//! does: build the files (`scripts/web-check.sh` proves that the committed build matches the sources), or
+//! Owns: the table of files and their headers, and the position of a link preview in the listen page. Does
+//! not build the files (`scripts/web-check.sh` checks that the committed build matches the sources), or
 //! generate other HTML at run time.
 
 use std::borrow::Cow;
@@ -22,8 +22,8 @@ use super::{request_id, rest};
 use crate::domain::ids::RoomId;
 use crate::domain::recording::RecordingId;
 
-/// Content security policy: scripts and styles from this server only, nothing inline. The player's Media
-/// Source needs `blob:`.
+/// Content security policy: scripts and styles from this server only, and no inline ones. The Media Source of
+/// the player needs `blob:`.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 

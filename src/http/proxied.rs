@@ -1,9 +1,9 @@
 //! Refusal of requests that a proxy passed on, for `auth.mode: open`.
 //!
-//! Open mode trusts every caller, because only this machine can connect. A proxy on this machine breaks that:
-//! its connections are local, but its clients are not. Such requests are recognised by the headers that
-//! proxies add. A proxy that speaks HTTP/1.1, adds nothing and rewrites `Host` to a loopback name cannot be
-//! distinguished from a local caller.
+//! Open mode trusts every caller, because only this machine can connect. A proxy on this machine makes this
+//! unsafe: its connections are local, but its clients are on other machines. Such requests are recognised by
+//! the headers that proxies add. A proxy that speaks HTTP/1.1, adds nothing and rewrites `Host` to a loopback
+//! name cannot be distinguished from a local caller.
 
 use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
@@ -49,8 +49,8 @@ pub async fn refuse(
 /// Accepts a request only if nothing in it indicates a proxy.
 ///
 /// # Errors
-/// `proxy_not_allowed`, with the sign of the proxy. HTTP/1.0 counts as such a sign: by default nginx uses it
-/// for requests to its backends, and neither browsers nor curl use it.
+/// `proxy_not_allowed`; the message names the sign of a proxy. HTTP/1.0 counts as such a sign: by default
+/// nginx uses it for requests to its backends, and neither browsers nor curl use it.
 fn check(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
     let is_forwarding =
         |name: &str| FIELDS.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));

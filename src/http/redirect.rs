@@ -8,7 +8,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::methods::only_get;
 
 /// Answers every path with a redirect to the same path below `base`. Other methods than GET get 405: the
-/// client has already sent their body and credentials in the clear, and must not be led to do so again.
+/// client has already sent their body and credentials without encryption, and a redirect would make it send
+/// them again.
 pub fn configure(config: &mut web::ServiceConfig, base: &str) {
     let base = base.to_owned();
     config.service(only_get("/{path:.*}", move |request: HttpRequest| {

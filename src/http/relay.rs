@@ -1,8 +1,8 @@
 //! Endpoints of a mixer node from which listener nodes fetch, over the private network.
 //!
-//! File names are those of the listener side. Every request carries its room's relay token, made from the
-//! secret shared by all nodes. Without it nothing is disclosed, not even whether the room exists. Responses
-//! are encrypted media; listener nodes derive the keys themselves.
+//! File names are those of the listener side. Every request carries the relay token of its room, which is
+//! derived from a secret that all nodes share. A client without the token learns nothing, not even whether
+//! the room exists. Responses are encrypted media; listener nodes derive the keys themselves.
 //!
 //! Owns: the token and the headers. Does not forward a request to another node.
 

@@ -120,8 +120,8 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
 }
 
 impl ReplaySide {
-    /// Returns the recording to serve in place of the playlist of a room that is off air: the one that the
-    /// replay token opens, if it can be played.
+    /// Returns the recording to serve in place of the playlist of a room that is off air: the recording that
+    /// the replay token opens, if this recording can be played.
     pub async fn instead_of(&self, room: &RoomId, token: &str) -> Option<RecordingId> {
         let recording = self.tokens.recording_of(token, room)?;
         self.media.playlist(&recording, Clip::WHOLE).await.is_ok().then_some(recording)

@@ -1,4 +1,4 @@
-//! Test setup: real tokens under a test secret, and a store in which a listener is banned.
+//! Test setup: real tokens that are signed with a test secret, and a store in which a listener is banned.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};

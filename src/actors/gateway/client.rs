@@ -153,8 +153,8 @@ impl WsClient {
         }
     }
 
-    /// Counts input against the rate limit, for input that gets no error response. Returns true if it is
-    /// within the limit.
+    /// Counts input that gets no error response against the rate limit. Returns true if the input is within
+    /// the limit.
     fn admit(&mut self, cx: &mut Cx<Self>) -> bool {
         let admission = self.guard.admit(&self.parts.limits, self.parts.clock.now());
         if admission == Admission::Abuse {

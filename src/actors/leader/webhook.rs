@@ -163,7 +163,7 @@ impl WebhookActor {
     fn write(&mut self, over: Revision, state: &EndpointState, given_up: Vec<GivenUp>, cx: &mut Cx<Self>) {
         let at = self.context.clock.wall();
         let letter = |GivenUp { number, cursor, attempts, error }: GivenUp| {
-            // An event that has left the ledger meanwhile cannot become a dead letter.
+            // An event that has left the ledger in the meantime cannot become a dead letter.
             let event = serde_json::from_slice(&self.ledger.get(cursor)?.json).ok()?;
             Some(DeadLetter { number, event, attempts, error, at })
         };
@@ -231,7 +231,7 @@ impl WebhookActor {
     fn listen(mut ledger: watch::Receiver<LedgerState>, cx: &mut Cx<Self>) {
         let changed = async move {
             if ledger.changed().await.is_err() {
-                // The ledger is dropped: the node has ended, and this actor ends with it.
+                // The ledger was dropped, so the node has ended, and this actor ends with it.
                 std::future::pending::<()>().await;
             }
             ledger

@@ -72,7 +72,7 @@ impl WebhookSupervisor {
     fn listen(mut endpoints: Endpoints, cx: &mut Cx<Self>) {
         let changed = async move {
             if endpoints.changed().await.is_err() {
-                // The sender is dropped: the node has ended, and this supervisor ends with it.
+                // The sender was dropped, so the node has ended, and this supervisor ends with it.
                 std::future::pending::<()>().await;
             }
             endpoints

@@ -44,8 +44,8 @@ pub struct StartPermit {
 }
 
 impl RunningProcess {
-    /// Creates the state of a process that was just spawned. A message on `kill` ends the process; it carries
-    /// the grace period.
+    /// Creates the state of a process that was just spawned. A message on `kill` ends the process; the
+    /// message contains the grace period.
     pub fn new(
         pid: u32,
         started: Duration,

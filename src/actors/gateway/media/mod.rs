@@ -8,7 +8,7 @@
 //! The code that serves a client calls [`MediaSessions::join`], sends requests through the returned
 //! [`MediaSessionHandle`], and reads the [`SessionEvent`]s. Dropping the handle reports the client as away.
 //! The session then waits for the client during the grace time and keeps its media. A later `join` with the
-//! resume token resumes it, on this node or, after this node has ended, on another.
+//! resume token resumes the session, on this node or, after this node has ended, on another.
 //!
 //! Owns: the sessions, and the connections to the Janus instances of the rooms. Does not authenticate users
 //! or acquire the connection lock; the caller of `join` must have done both before.
@@ -39,7 +39,7 @@ pub use moderation::ModerationError;
 pub use session::MediaSessionHandle;
 
 /// Maximum number of events that are buffered for a client. If a client leaves more events unread, its event
-/// channel is closed, and the session ends with the channel.
+/// channel is closed, and the client is asked to join again.
 const EVENT_QUEUE: usize = 64;
 
 /// State shared by all sessions of a gateway.

@@ -216,7 +216,7 @@ async fn openapi_references_resolve() {
     assert_eq!(ids.len(), count, "operation ids are unique");
 }
 
-/// Sends a body of this size without reading meanwhile, as simple clients do. Returns the answer.
+/// Sends a body of this size and only then reads the answer, as simple clients do. Returns the answer.
 fn upload(address: std::net::SocketAddr, bytes: usize) -> String {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -225,7 +225,8 @@ fn upload(address: std::net::SocketAddr, bytes: usize) -> String {
          Content-Length: {bytes}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    // The server may close in the middle; its answer has arrived anyway.
+    // The server may close the connection before it has received the whole body; its answer has arrived by
+    // then.
     let _ = stream.write_all(&vec![b'x'; bytes]);
     let mut answer = [0; 4096];
     let read = stream.read(&mut answer).unwrap();
