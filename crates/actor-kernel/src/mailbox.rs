@@ -57,7 +57,7 @@ impl<M: Message> ActorRef<M> {
     /// Queues the message. The order of one sender's `tell`s is kept.
     ///
     /// # Errors
-    /// [`TellError::Full`] if the mailbox is full, [`TellError::Gone`] if the actor has ended for good.
+    /// [`TellError::Full`] if the mailbox is full, [`TellError::Gone`] if the actor has ended permanently.
     pub fn tell(&self, message: M) -> Result<(), TellError> {
         self.0.tell(message)
     }
@@ -66,7 +66,7 @@ impl<M: Message> ActorRef<M> {
     /// which only the newest value matters.
     ///
     /// # Errors
-    /// [`TellError::Gone`] if the actor has ended for good. Only a reference made with [`Self::from_fn`]
+    /// [`TellError::Gone`] if the actor has ended permanently. Only a reference made with [`Self::from_fn`]
     /// returns [`TellError::Full`] here.
     pub fn tell_latest(&self, slot: &'static str, message: M) -> Result<(), TellError> {
         self.0.tell_latest(slot, message)

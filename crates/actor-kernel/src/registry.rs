@@ -43,12 +43,12 @@ pub enum RestartRefused {
 pub enum Status {
     Starting,
     Alive,
-    /// Blocked in one message, or far behind with its mailbox.
+    /// The actor is blocked in one message, or the oldest message in its mailbox has waited for too long.
     Stuck,
     Stopping,
-    /// Waits for its next start after a failure.
+    /// The actor waits for its next start after a failure.
     Restarting,
-    /// Failed too often; rests before its next start.
+    /// The actor failed too often and rests before its next start.
     Parked,
     Dead,
 }

@@ -2,8 +2,8 @@
 //!
 //! actix runs this actor in a context on an arbiter. Everything else happens in one future of that context,
 //! the pump. Each turn of the pump handles signals, deadlines, completions and messages. Every call into the
-//! behaviour is contained, so actix never sees a panic, which would end the context for good. If the arbiter
-//! drops the context nevertheless, the link reports it.
+//! behaviour is contained, so actix never sees a panic, which would end the context permanently. If the
+//! arbiter drops the context nevertheless, the link reports it.
 //!
 //! ```text
 //! Starting ─▶ Running ─▶ Waiting ─▶ Unwinding ─▶ over

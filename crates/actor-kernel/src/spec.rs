@@ -97,19 +97,19 @@ impl ChildSpec {
 /// Reason why an incarnation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
-    /// It ended itself (`Cx::stop`).
+    /// The actor ended itself (`Cx::stop`).
     Normal,
-    /// Its parent asked it to stop.
+    /// The parent requested the stop.
     Stopped,
-    /// It reported a failure (`Cx::fail`).
+    /// The actor reported a failure (`Cx::fail`).
     Failed(String),
-    /// A panic in a call into it, or in one of its effects.
+    /// A call into the actor, or one of its effects, panicked.
     Panicked(String),
-    /// One of its children used up its restart budget.
+    /// A child of the actor used up its restart budget.
     ChildGaveUp { child: Arc<str>, cause: String },
-    /// Its arbiter ended while it ran.
+    /// The arbiter ended while the actor ran on it.
     ArbiterGone,
-    /// It did not stop before its deadline and was abandoned.
+    /// The actor did not stop before its deadline and was abandoned.
     Abandoned,
 }
 

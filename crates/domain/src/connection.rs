@@ -74,7 +74,7 @@ pub struct Lifetimes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcquireDecision {
     Free,
-    /// The same connection asks again, perhaps because it missed the answer.
+    /// The same connection requests the lock again, perhaps because it missed the answer.
     Own,
     SameClient,
     DeadGateway,

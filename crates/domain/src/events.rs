@@ -57,7 +57,7 @@ pub enum EventType {
     AnchorJoined,
     /// An anchor has left the room, which is still open.
     AnchorLeft,
-    /// The broadcast has more listeners than any earlier event of the broadcast reported.
+    /// The number of listeners has reached a new maximum of the broadcast.
     ListenerPeak,
     /// A user, anchor or listener, was banned from the room.
     UserBanned,

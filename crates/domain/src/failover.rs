@@ -299,8 +299,8 @@ impl FailoverPolicy {
     }
 
     /// Returns alternative moves, the preferred one first. For a silent room, either module may be at fault.
-    /// The room leaves its mixer, but leaves its Janus instead if another mixer has given the room up, too,
-    /// or if no other mixer takes it.
+    /// The room leaves its mixer. It leaves its Janus instead if another mixer has also given the room up, or
+    /// if no other mixer takes the room.
     fn choices(&self, room: &RoomId, live: &LiveMeta, due: Vec<Eviction>) -> Vec<Vec<Eviction>> {
         if !matches!(due[..], [Eviction { cause: Cause::Silent, .. }]) {
             return vec![due];

@@ -108,7 +108,7 @@ pub enum Outcome {
         janus_room_id: u32,
         stream_id: u64,
     },
-    /// None of the users is in the room any more.
+    /// None of the users is in the room now.
     Expelled {
         janus_room_id: u32,
         users: BTreeMap<UserId, i64>,

@@ -163,8 +163,8 @@ pub fn parse_api_key(key: &str) -> Option<ApiKeyId> {
     ApiKeyId::new(key.strip_prefix(API_KEYS)?).ok()
 }
 
-/// Returns the key that serializes the changes which count against the quotas of an API key: each of them
-/// writes it.
+/// Returns the key that serializes the changes which count against the quotas of an API key: each of these
+/// changes writes this key.
 pub fn quota_order(id: &ApiKeyId) -> String {
     format!("{QUOTAS}{id}")
 }

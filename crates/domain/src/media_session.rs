@@ -73,8 +73,8 @@ pub enum End {
     JanusMoved,
     /// The peer connection has ended, so Janus has removed the participant from the room.
     MediaOver,
-    /// Janus does not know the session any more, or has no participant for it: Janus was restarted, or
-    /// received no keep-alive in time.
+    /// Janus no longer knows the session, or has no participant for it: Janus was restarted, or received no
+    /// keep-alive in time.
     SessionLost,
     JanusUnreachable,
     /// The client did not come back within the grace time.
@@ -330,8 +330,8 @@ impl MediaSession {
         }
     }
 
-    /// Records that no events arrive any more: the connection to Janus is over, another gateway receives
-    /// them, or this node did not keep up.
+    /// Records that events no longer arrive: the connection to Janus is over, another gateway receives them,
+    /// or this node did not keep up.
     pub fn link_lost(&mut self, now: Duration) {
         if self.link == Link::Up {
             self.link = Link::Lost { since: now };

@@ -184,7 +184,7 @@ enum Step {
 }
 
 proptest! {
-    /// After any history, the session ends some time after the client is gone for good, and no effect is
+    /// After any history, the session ends some time after the client has left permanently, and no effect is
     /// left.
     #[test]
     fn session_always_ends_without_client(

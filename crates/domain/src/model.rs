@@ -362,8 +362,8 @@ impl MarkLabel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub label: MarkLabel,
-    /// Id of the lease that removes the label, if it was set with a `ttl`. `drained` keeps the lease of the
-    /// `draining` label that it replaces.
+    /// Id of the lease that removes the label, if it was set with a `ttl`. The label `drained` keeps the
+    /// lease of the label `draining` that it replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<i64>,
 }

@@ -6,8 +6,8 @@
 //!                          └── GRACE ──┘                       newest
 //! ```
 //! A mixer keeps the window of each broadcast that it publishes. The sequence numbers of a window are
-//! consecutive: after a gap the window begins anew. Owns these rules. Never accesses a disk, and never
-//! renders playlists.
+//! consecutive: after a gap, a new window begins. Owns these rules. Never accesses a disk, and never renders
+//! playlists.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub enum RewindDuty {
     },
     /// The broadcast is over: write its last segments and end the playlist.
     End,
-    /// Delete the window: it is not offered any more, or another mixer publishes the broadcast.
+    /// Delete the window: it is no longer offered, or another mixer publishes the broadcast.
     Erase,
     Nothing,
 }
@@ -97,7 +97,7 @@ pub struct RewindUpdate {
 pub struct BrokenUpdate;
 
 impl RewindWindow {
-    /// Adds the next segment. If it does not follow the newest one, the window begins anew with it.
+    /// Adds the next segment. If it does not follow the newest segment, a new window begins with it.
     /// `discontinuities` is the number of discontinuities of the broadcast before this segment.
     pub fn push(&mut self, entry: JournalEntry, discontinuities: u64) {
         if self.last().is_none_or(|last| last + 1 != entry.sequence) {
@@ -108,8 +108,8 @@ impl RewindWindow {
         self.entries.push_back(entry);
     }
 
-    /// Shortens the list to `span`, and removes the entries of media files that contain no available segment
-    /// any more.
+    /// Shortens the list to `span`, and removes the entries of media files that no longer contain an
+    /// available segment.
     pub fn trim(&mut self, span: Duration) {
         let mut listed = self.span();
         while listed > span && self.delisted + 1 < self.entries.len() {

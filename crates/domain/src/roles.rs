@@ -61,7 +61,7 @@ pub struct Standing {
 /// Wanted change of roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoleOrder {
-    /// Gives a user this role. `by`: host who asks for it; `None`: the application.
+    /// Gives a user this role. `by`: host who requests it; `None`: the application.
     Assign { to: Standing, role: RoomRole, by: Option<Standing> },
     /// Makes a user the host in place of `by`, who becomes a co-host.
     Transfer { to: Standing, by: Standing },

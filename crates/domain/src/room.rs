@@ -78,12 +78,12 @@ pub enum RoomWrite {
     /// Deletes every key of the room.
     ClearAll,
     /// Writes or deletes one user, and deletes the record of another if necessary. The rest of the room is
-    /// unchanged. `by`: host who asked for it.
+    /// unchanged. `by`: host who requested the change.
     User { id: UserId, user: Option<User>, forgotten: Option<UserId>, by: Option<UserId> },
     /// Writes the request that starts or stops a recording of the present broadcast. The rest of the room is
     /// unchanged.
     Recording(RecordingRequest),
-    /// Writes the roles of users. The rest of the room is unchanged. `by`: host who asked for it.
+    /// Writes the roles of users. The rest of the room is unchanged. `by`: host who requested the change.
     Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
     /// Orders that everybody is muted. The rest of the room is unchanged.
     MuteAll(MuteOrder),

@@ -1,4 +1,5 @@
-//! Lock of a room: no new anchor may join. Those who are in the room stay and may resume; hosts may join.
+//! Lock of a room: no new anchor may join. Anchors who are in the room stay and may resume their sessions,
+//! and hosts may join.
 //!
 //! Owns this rule. Does not know where the lock or the presence entries are stored.
 

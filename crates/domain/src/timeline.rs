@@ -79,8 +79,8 @@ impl Timeline {
         }
     }
 
-    /// Returns the program clock reference of the next part: 100 ms before its first frame, which is the time
-    /// for which a decoder buffers the frame.
+    /// Returns the program clock reference of the next part. It is 100 ms before the first frame of the part,
+    /// because a decoder buffers a frame for this time.
     pub fn clock_reference(self) -> u64 {
         (self.pts + TICKS - 9_000) % TICKS
     }

@@ -89,7 +89,7 @@ impl Upload {
         self.parts.push(id);
     }
 
-    /// Records that the storage does not know the upload any more.
+    /// Records that the storage no longer knows the upload.
     pub fn forgotten(&mut self) {
         self.id = None;
         self.parts.clear();

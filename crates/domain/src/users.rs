@@ -9,8 +9,8 @@
 //!     └──────────────────────── unban ────────┘
 //! ```
 //!
-//! A kick is a ban that the leader lifts after [`KICK`]. It disconnects the user everywhere; afterwards, the
-//! user's tokens are valid again. A ban replaces a kick; a kick of a banned user changes nothing.
+//! A kick is a ban that the leader lifts after [`KICK`]. It disconnects the user everywhere. After the kick,
+//! the user's tokens are valid again. A ban replaces a kick. A kick of a banned user changes nothing.
 //!
 //! A ban applies to anchors and listeners alike, by the subject of their tokens. Invited users are recorded
 //! to make the list of users complete. No permission depends on such a record, so the oldest one may be

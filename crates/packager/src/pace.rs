@@ -1,7 +1,7 @@
 //! Comparison of a room's media with the monotonic clock, in AAC frames.
 //!
-//! The edge is the time up to which media exist. Media that arrive in time keep the edge at the clock; the
-//! lag is the distance of the edge behind the clock. Owns: the conclusions from the lag: silence is due, a
+//! The edge is the time up to which media exist. Media that arrive in time keep the edge at the clock. The
+//! lag is the distance of the edge behind the clock. Owns the conclusions from the lag: silence is due, a
 //! frame is late, or FFmpeg runs ahead.
 
 use std::time::Duration;

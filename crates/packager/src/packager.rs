@@ -250,7 +250,7 @@ impl Packager {
 
     /// Returns the time at which silence is due if FFmpeg writes nothing until then. A part is then at most
     /// one and a half parts late, which a player with a hold-back of three parts tolerates. `None`: no media
-    /// have come yet, or none for too long.
+    /// have arrived yet, or the last media arrived too long ago.
     pub fn fill_at(&self) -> Option<Duration> {
         match (&self.place, &self.process) {
             (_, Process::Finished) | (Place::First | Place::Broken, _) => None,

@@ -48,7 +48,7 @@ impl Rewind {
         self.hint
     }
 
-    /// Changes the window. The next request renders the playlist anew.
+    /// Changes the window. The next request renders a new playlist.
     pub fn change<T>(&self, change: impl FnOnce(&mut RewindWindow) -> T) -> T {
         self.replace(|shown| change(&mut shown.window))
     }

@@ -25,7 +25,7 @@ use stentor_domain::timeline::Timeline;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Live,
-    /// The broadcast is over, and the playlist says so.
+    /// The broadcast is over, and the playlist has its end tag.
     Ended,
     /// The packager is gone, but the broadcast continues with another one, here or on another node.
     Superseded,
@@ -188,7 +188,8 @@ impl Snapshot {
         }
     }
 
-    /// Returns the playlist. The first request renders it for all; without requests, nothing is rendered.
+    /// Returns the playlist. The first request renders it for all requests. Without a request, nothing is
+    /// rendered.
     fn text(&self, stream: &LiveStream) -> PlaylistText {
         let playlist = Playlist {
             hint: stream.hint(),

@@ -22,7 +22,7 @@ use stentor_domain::timeline::{FRAME_SAMPLES, SAMPLE_RATE};
 /// target durations.
 const SHORT_SEGMENT_ALLOWANCE: usize = 64;
 
-/// Times derived from the configuration; constant for the life of a stream.
+/// Times that are derived from the configuration. They are constant for the life of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Duration that a segment must not exceed: it closes if another part of full length would exceed it.

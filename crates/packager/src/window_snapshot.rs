@@ -43,7 +43,7 @@ struct SavedSegment {
     started: u64,
     duration: Duration,
     part_count: u32,
-    /// Parts still held, with their lengths in bytes.
+    /// Durations of the parts that are still held, with their lengths in bytes.
     parts: Vec<(Duration, usize)>,
     /// Length of the whole segment in bytes if its parts are gone.
     whole: Option<usize>,

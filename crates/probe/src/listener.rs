@@ -201,7 +201,7 @@ impl Listener {
         &self.gaps
     }
 
-    /// Returns the next piece, without decoding it. `None` if a listed file was not available; that is
+    /// Returns the next piece, without decoding it. `None` if a listed file was not available. The gap is
     /// recorded, and listening continues after it.
     pub async fn next_piece(&mut self) -> Result<Option<Piece>, ProbeError> {
         loop {

@@ -1,6 +1,6 @@
 //! Reader of media playlists (RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis).
 //!
-//! Owns: parsing text into [`Playlist`]; every malformed or missing tag is an error. Unknown tags are
+//! Owns: parsing text into [`Playlist`]. Every malformed or missing tag is an error. Unknown tags are
 //! ignored, as section 6.3.1 requires. Does not compare two playlists (`rules` does).
 
 use std::collections::HashMap;

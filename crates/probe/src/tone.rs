@@ -2,7 +2,7 @@
 //!
 //! FFmpeg makes the packets and we forward them. Janus accepts packets of a plain-RTP participant only from
 //! the address given at the join: it connects its socket to that address. FFmpeg could get that port only if
-//! we released it first. Owns: the FFmpeg process and the socket; dropping the sender releases both. Does not
+//! we released it first. Owns: the FFmpeg process and the socket. Dropping the sender releases both. Does not
 //! listen to a room.
 
 use std::io;

@@ -81,7 +81,7 @@ pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoItera
             command.arg(limits::child_limit().to_string()).arg(program);
             command
         }
-        // Spawning this fails and reports the reason.
+        // Spawning this command fails and reports the reason.
         Err(_) => Command::new(program),
     };
     command

@@ -134,10 +134,10 @@ pub enum StoreError {
 /// Store with the contract of etcd v3. Every request can fail with [`StoreError::Unavailable`].
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Returns one key, or `None` if it is absent. Linearizable.
+    /// Returns one key, or `None` if it is absent. The read is linearizable.
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError>;
 
-    /// Lists all keys under `prefix`. Linearizable; sorted by key.
+    /// Lists all keys under `prefix`, sorted by key. The read is linearizable.
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
 
     /// Streams every change under `prefix` whose revision is `from` or later, past changes first.
@@ -169,7 +169,7 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes the lease and its keys immediately.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Deletes the history before `revision`; no key is lost. A watch that has not yet delivered that history
+    /// Deletes the history before `revision`. No key is lost. A watch that has not yet delivered that history
     /// ends with `Compacted`. A store that bounds its own history does nothing.
     async fn compact(&self, _revision: Revision) -> Result<(), StoreError> {
         Ok(())

@@ -19,8 +19,8 @@
 //! | `presence` | the writes of the presence entry, one at a time |
 //! | `values` | facts, inputs and effects |
 //!
-//! A connection holds its lock from its admission on. Every write to presence carries the fencing token of
-//! the lock, so a connection that lost the lock changes nothing.
+//! A connection has its lock from its admission to its end. Every write to presence carries the fencing token
+//! of the lock, so a connection that lost the lock changes nothing.
 //!
 //! The presence entry and the media session are removed after `leave`, and after a close code after which the
 //! client may not come back. After a lost connection or a plain close, only the lock is released. The entry
@@ -133,7 +133,7 @@ struct Closing {
 #[derive(Debug)]
 enum Refusal {
     Error(RpcError),
-    /// The room or the token is not valid any more.
+    /// The room or the token is no longer valid.
     Admission(CloseCode),
     /// A newer connection has taken the lock.
     Replaced,
@@ -200,7 +200,7 @@ impl ClientSession {
         std::mem::take(&mut self.effects)
     }
 
-    /// Returns true if the connection is closed and the session needs no result of an effect any more.
+    /// Returns true if the connection is closed and the session no longer needs the result of an effect.
     pub fn is_over(&self) -> bool {
         let released = matches!(&self.state, State::Closing(closing) if closing.release.is_none());
         released && !self.acquiring && !self.joining_media && !self.presence.is_writing()

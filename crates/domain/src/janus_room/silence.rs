@@ -1,5 +1,5 @@
 //! Repair of a room whose mixer receives nothing although Janus forwards. `mixer_room::port` defines the
-//! order of all steps; this module contains those of Janus.
+//! order of all steps. This module contains the steps of Janus.
 //!
 //! AudioBridge paces the mixing thread of each room by the wall clock. If the clock is set back, the thread
 //! sleeps until the old time is reached again. A new Janus room has a new thread.

@@ -34,7 +34,7 @@ macro_rules! close_codes {
 close_codes! {
     /// The client left.
     Normal = 1000, "normal", false;
-    /// The connection broke; never sent.
+    /// The connection broke. This code is never sent.
     Gone = 1006, "gone", true;
     /// The received data is not WebSocket.
     ProtocolError = 1002, "protocol_error", false;

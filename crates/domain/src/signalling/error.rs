@@ -46,7 +46,7 @@ codes! {
     ParseError = -32700, "parse_error", false, "the text is not JSON";
     /// The JSON is not a JSON-RPC 2.0 request.
     InvalidRequest = -32600, "invalid_request", false, "this is not a JSON-RPC 2.0 request";
-    /// The JSON is nested deeper than 16.
+    /// The JSON is nested deeper than 16 levels.
     TooDeep = -32600, "too_deep", false, "the JSON is nested deeper than 16";
     /// A batch has more than 16 entries.
     BatchTooLarge = -32600, "batch_too_large", false, "a batch holds at most 16 entries";

@@ -13,7 +13,7 @@ use crate::schedule::StartTime;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "method", content = "params", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Notification {
-    /// Users in the room; every change sends the whole list.
+    /// Users in the room. Every change sends the whole list.
     RoomStatus {
         room_id: RoomId,
         members: Vec<RoomMember>,

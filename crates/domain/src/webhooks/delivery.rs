@@ -79,12 +79,12 @@ pub enum Outcome {
     Delivered,
     /// The endpoint does not accept this event.
     Refused(String),
-    /// The endpoint did not answer, or said that it takes no events now.
+    /// The endpoint did not answer, or its answer was that it takes no events now.
     Unavailable {
         error: String,
         retry_after: Option<Duration>,
     },
-    /// The ledger does not have the event any more.
+    /// The ledger no longer has the event.
     Gone,
 }
 

@@ -33,7 +33,8 @@ pub trait Subject {
     /// Returns the key prefix of the case; it ends in `/`.
     fn prefix(&self) -> String;
 
-    /// Makes the store forget its history before `revision`. Only for a store that the case does not share.
+    /// Makes the store forget its history before `revision`. Must only be called for a store that the case
+    /// does not share.
     async fn forget(&self, revision: Revision);
 }
 
