@@ -9,8 +9,8 @@ use anyhow::{Context as _, bail};
 /// Files that nodes keep in the data directory.
 const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
 
-/// Creates the directory with mode 0700. If others can read an existing directory, as those of earlier
-/// versions, restricts its mode.
+/// Creates the directory with mode 0700. If others can read an existing directory, restricts its mode,
+/// because earlier versions created such directories.
 ///
 /// # Errors
 /// The directory cannot be created or restricted. Or others can read it, but it does not look like a data

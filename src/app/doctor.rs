@@ -26,7 +26,7 @@ use crate::tls::Chain;
 
 /// Time for Janus to end by itself.
 const STOP_GRACE: Duration = Duration::from_secs(1);
-/// Duration of a store request from which starts of rooms are slow.
+/// Duration of a store request above which starts of rooms are slow.
 const SLOW_STORE: Duration = Duration::from_millis(50);
 /// Difference of wall clock and monotonic clock during the examination that counts as a step.
 const CLOCK_STEP: Duration = Duration::from_millis(50);

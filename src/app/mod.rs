@@ -1,4 +1,5 @@
-//! The composition root: the only place that names concrete backends. Start, readiness, ordered shutdown.
+//! The composition root: the only place that names concrete backends. Contains the start, the readiness and
+//! the ordered shutdown of a node.
 //!
 //! Start order: secrets and identity, store, actors, HTTP servers. Stop order: report not ready, drain the
 //! rooms, stop the servers that only answer requests, stop the actors (rooms, mixers, Janus, each closing in

@@ -211,8 +211,8 @@ impl EnabledServices {
         self.key().trim_start_matches("listen.")
     }
 
-    /// Returns the share of the file descriptors for the socket. Listeners get most, because they are many;
-    /// API clients are few.
+    /// Returns the share of the file descriptors for the socket. The socket of listeners gets the largest
+    /// share, because listeners are many and API clients are few.
     fn share(self) -> Share {
         let weights =
             [(self.api || self.redirect, 1), (self.ws, 2), (self.own_relay, 2), (self.hls || self.relay, 4)];
