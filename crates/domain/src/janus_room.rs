@@ -129,7 +129,7 @@ impl JanusRoom {
     pub fn linked(&mut self, found: Option<Vec<FoundRoom>>) {
         self.linked = true;
         if found.is_some() {
-            // A new connection: requests over the old one have been carried out or are lost.
+            // The connection is new, so requests over the old connection have been carried out or are lost.
             self.unsettled = None;
             self.locked.clear();
             self.moderation.reset();

@@ -383,9 +383,8 @@ impl MixerRoom {
         Plan::Wait { reason: reason.into(), until: Some(due) }
     }
 
-    /// Returns how long a process may run without a fragment. A start is slow on a busy machine, and to kill
-    /// the process and start another makes the machine busier. Therefore each failed start extends the limit
-    /// of the next one.
+    /// Returns how long a process may run without a fragment. A start is slow on a busy machine, and a second
+    /// start makes the machine busier. Therefore each failed start extends the limit of the next start.
     fn patience(&self, r: &RunningProcess) -> Duration {
         let starts = if r.last_fragment.is_none() { 1 + self.retry.attempt() } else { 1 };
         self.policy.watchdog * starts.min(MOST_PATIENCE)

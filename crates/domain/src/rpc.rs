@@ -54,7 +54,7 @@ pub struct PendingTexts<T> {
     next: u64,
 }
 
-/// Calls of one text. Their numbers are consecutive.
+/// Calls of one text message. Their numbers are consecutive.
 #[derive(Debug)]
 struct PendingText<T> {
     first: u64,

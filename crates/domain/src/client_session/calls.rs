@@ -119,8 +119,8 @@ impl ClientSession {
             return;
         }
         if matches!(method, Method::Join(_) | Method::Keepalive(_) | Method::Status(_)) {
-            // Recorded on arrival, not when the call starts or when presence has answered: the client is not
-            // responsible for the delay in between.
+            // The sign of life is recorded on arrival of the call, because the client is not responsible for
+            // the delay until the call starts or presence answers.
             self.heard(at);
         }
         let deadline = at.now + self.rules.call_timeout;

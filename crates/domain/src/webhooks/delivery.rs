@@ -8,7 +8,8 @@
 //! A room has one event in flight, so its events arrive in order. An event that the endpoint refuses is
 //! retried after each of the [`RETRY_DELAYS`](super::RETRY_DELAYS). The events of its room wait behind it,
 //! while other rooms continue. While the endpoint does not answer, one event at a time is tried, each time
-//! from another room if there is one. An event that gets no answer while others do is treated as refused.
+//! from another room if there is one. An event that gets no answer, while other events are answered, is
+//! treated as refused.
 //!
 //! An event is given up after the last attempt, or when it is about to leave the ledger. It then becomes a
 //! dead letter, in the same write that lets its room continue.
