@@ -19,7 +19,7 @@ case "$(LC_ALL=C readelf -h "$binary" | sed -n 's/^ *Machine: *//p')" in
     AArch64) machine=aarch64 architecture=arm64 ;;
     *) echo "$0: $binary is for an unsupported machine" >&2; exit 1 ;;
 esac
-# Newest version of the C library whose symbols the program uses.
+# Newest version of the C library that a symbol of the program needs.
 glibc=$(LC_ALL=C readelf -W --version-info "$binary" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 
 work=$(mktemp -d)

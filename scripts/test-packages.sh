@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian package on a machine of its own with systemd, upgrades, removes and purges it:
+# Installs, upgrades, removes and purges the Debian package on a separate machine with systemd:
 # test-packages.sh BINARY
 # The machine is a Debian 12 root below target/, booted in namespaces without network; this machine is not
 # changed. Needs root and mmdebstrap. Prints one line per check; exits with 1 at the first that fails.

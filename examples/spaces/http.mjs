@@ -21,7 +21,7 @@ const FOLDERS = {
   '/': new URL('web/', import.meta.url),
 };
 
-/** Refusal whose message is for the person at the browser. */
+/** Refusal with a message for the person at the browser. */
 export class HttpError extends Error {
   constructor(status, message) {
     super(message);

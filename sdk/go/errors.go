@@ -49,7 +49,7 @@ func errorOf(response *http.Response) *Error {
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, errorLimit))
 	if err != nil || json.Unmarshal(text, &body) != nil || body.Code == "" {
-		// A proxy in front of the server may answer with a body of its own.
+		// A proxy in front of the server may answer with another body.
 		body.Code, body.Error = "unexpected_answer", "HTTP status "+response.Status
 	}
 	retryAfter := time.Duration(-1)

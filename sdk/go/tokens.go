@@ -43,7 +43,7 @@ type ListenerToken struct {
 	Room string
 	// User is a user id; random if empty.
 	User string
-	// Name is what others see in the chat and among the raised hands; may be empty.
+	// Name is shown to others in the chat and among the raised hands; may be empty.
 	Name string
 	// TTL is 6 hours if 0.
 	TTL time.Duration

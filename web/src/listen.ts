@@ -148,7 +148,7 @@ function shortcut(event: KeyboardEvent): void {
   event.preventDefault();
 }
 
-/** Hides the slider on phones whose volume only their own keys change. */
+/** Hides the slider on phones where only the phone's keys can change the volume. */
 function hideVolumeWhereFixed(): void {
   const probe = new Audio();
   probe.volume = 0.5;

@@ -29,7 +29,7 @@ export class Meter {
     this.show(0);
     this.peak = this.listenedMs = 0;
     if (!stream) return;
-    // Firefox refuses a microphone whose sample rate differs from that of the context; a new context may fit.
+    // Firefox refuses a microphone if its sample rate differs from that of the context; a new context may fit.
     const analyser = this.connect(stream) ?? this.connect(stream, true);
     if (!analyser) return;
     const wave = new Float32Array(analyser.fftSize);

@@ -111,7 +111,7 @@ function mark({ chapters, gaps }: ReplayInfo, range: ReplayRange): void {
   );
 }
 
-/** Returns an element whose left edge and width show the place of a part within the whole. */
+/** Returns an element that shows, by its left edge and width, the place of a part within the whole. */
 function placed(tag: 'b' | 'i', { from, to }: ReplayRange, whole: ReplayRange): HTMLElement {
   const element = document.createElement(tag);
   const percent = (position: number): number => (100 * (Math.min(Math.max(position, whole.from), whole.to) - whole.from)) / (whole.to - whole.from);

@@ -307,7 +307,7 @@ function showLock(): void {
   write(lock, locked ? 'Unlock room' : 'Lock room');
 }
 
-/** Carries out a host's action, and says what it did or why it did not work. */
+/** Carries out a host's action, and shows its effect or the reason why it failed. */
 async function act(action: (visit: StentorRoom) => Promise<void>, done: string): Promise<void> {
   if (!room) return;
   try {

@@ -1,4 +1,4 @@
-// Size budget of the client library: what an application bundles, minified and compressed.
+// Size budget of the client library, for the code that an application bundles, minified and compressed.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

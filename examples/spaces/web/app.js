@@ -1,6 +1,6 @@
 // Code shared by both pages: requests, elements, lists, times.
 
-/** Sends a request to the application server. Throws an `Error` whose message is for the person. */
+/** Sends a request to the application server. Throws an `Error` with a message for the person. */
 export async function api(method, path, body) {
   const json = body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
   const response = await fetch(`/api/${path}`, { method, ...json }).catch(() => null);
@@ -31,7 +31,7 @@ export function clone(template, name) {
   return item;
 }
 
-/** Draws the picture of a person: the initials, in a colour of their own. */
+/** Draws the picture of a person: the initials, in a colour that depends on the name. */
 function draw(picture, name) {
   const words = name.split(/\s+/).slice(0, 2);
   const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);

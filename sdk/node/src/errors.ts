@@ -27,7 +27,7 @@ export class StentorError extends Error {
     const retryAfter = Number.parseInt(response.headers.get('retry-after') ?? '', 10);
     return new StentorError(
       told.error ?? `HTTP status ${response.status}`,
-      // A proxy in front of the server may answer with a body of its own.
+      // A proxy in front of the server may answer with another body.
       told.code ?? 'unexpected_answer',
       response.status,
       told.requestId ?? response.headers.get('x-request-id') ?? undefined,

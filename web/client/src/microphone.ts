@@ -1,4 +1,4 @@
-// Lists the microphones and opens one. Each kind of failure has a code of its own.
+// Lists the microphones and opens one. Each kind of failure has its own code.
 
 import { StentorError } from './errors.js';
 

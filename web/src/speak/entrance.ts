@@ -9,7 +9,7 @@ export interface Entrance {
 }
 
 /**
- * Returns what a visit needs. `invite` is the token of the link, or ''; a server in open mode then gives a token to
+ * Returns the requirements of a visit. `invite` is the token of the link, or ''; a server in open mode then gives a token to
  * anybody. Throws a {@link StentorError} if no visit is possible, otherwise the error of `server`.
  */
 export async function entrance(room: string, name: string, invite: string): Promise<Entrance> {

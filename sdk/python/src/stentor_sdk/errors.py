@@ -19,7 +19,7 @@ class StentorError(Exception):
             body: Any = response.json()
         except ValueError:
             body = None
-        # A proxy in front of the server may answer with a body of its own.
+        # A proxy in front of the server may answer with another body.
         told = body if isinstance(body, dict) else {}
         super().__init__(told.get("error") or f"HTTP status {response.status_code}")
         self.code: str = told.get("code") or "unexpected_answer"

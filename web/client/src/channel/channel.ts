@@ -36,7 +36,7 @@ export interface ChannelOptions {
   token: Token;
 }
 
-/** Name of a listener whose token has none. */
+/** Name of a listener, needed if the token has no name. */
 export interface Named {
   name?: string;
 }
@@ -83,7 +83,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     this.abort.abort();
   }
 
-  /** Raises the hand, or changes its note. `name`: for a listener whose token has none. */
+  /** Raises the hand, or changes its note. `name`: needed if the listener's token has no name. */
   async raiseHand(hand: Named & { note?: string } = {}): Promise<void> {
     await this.send('POST', 'hand', hand);
   }
@@ -98,7 +98,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('POST', 'reactions', { reaction });
   }
 
-  /** Sends a chat message. `name`: for a listener whose token has none. */
+  /** Sends a chat message. `name`: needed if the listener's token has no name. */
   async say(text: string, { name }: Named = {}): Promise<void> {
     await this.send('POST', 'chat', name === undefined ? { text } : { text, name });
   }

@@ -21,7 +21,7 @@ export function write(target: Element, text: string): void {
   if (target.textContent !== text) target.textContent = text;
 }
 
-/** Opens the shadow root with the shared style and one of its own. */
+/** Opens the shadow root of an element, with the shared style and the style of that element. */
 export function shadow(host: HTMLElement, style: string): ShadowRoot {
   const root = host.attachShadow({ mode: 'open' });
   const text = SHARED + style;

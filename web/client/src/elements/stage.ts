@@ -260,7 +260,7 @@ export class StentorStageElement extends Base {
     return make('li', { part: 'message' }, name, make('p', { dir: 'auto', class: 'text' }, text));
   }
 
-  /** Name to send, for a listener whose token has none; `null`: the token has one. */
+  /** Name to send if the listener's token has no name; `null` if the token has one. */
   private get ownName(): { name: string } | null {
     if (this.current?.roomState.you?.verified) return null;
     return { name: this.getAttribute('name') ?? this.view.name.value.trim() };

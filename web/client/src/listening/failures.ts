@@ -71,7 +71,7 @@ export function described(detail: string, fatal: boolean, status?: number, code?
 }
 
 export function judge(data: ErrorData, error: PlaybackError): Verdict {
-  // The value of `ErrorTypes.NETWORK_ERROR`, whose use would import hls.js.
+  // This is the value of `ErrorTypes.NETWORK_ERROR`. Using that name would import hls.js.
   return (data.type as string) === 'networkError' ? judgeAnswer(error) : BROKE_OFF;
 }
 

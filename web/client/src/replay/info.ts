@@ -51,7 +51,7 @@ export function positionAt(info: Listed, mediaTime: number): number {
   return position;
 }
 
-/** Returns the part of the recording to play: the requested part, limited to what the token opens. */
+/** Returns the part of the recording to play: the requested part, limited to the part that the token opens. */
 export function rangeOf({ duration, clip }: Pick<ReplayInfo, 'duration' | 'clip'>, asked: Partial<ReplayRange> = {}): ReplayRange {
   const open = { from: clip?.from ?? 0, to: Math.min(clip?.to ?? duration, duration) };
   const from = Math.max(asked.from ?? open.from, open.from);
