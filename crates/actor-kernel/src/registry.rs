@@ -128,7 +128,7 @@ impl Registry {
     }
 
     /// Makes the actor of this path panic in its next turn, to test the effect on the rest of the system.
-    /// Returns true if the actor exists. Not in release builds.
+    /// Returns true if the actor exists. This function does not exist in release builds.
     #[cfg(debug_assertions)]
     pub fn panic(&self, path: &str) -> bool {
         let found = find(&self.top, path);

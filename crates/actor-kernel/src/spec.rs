@@ -36,8 +36,8 @@ pub enum ExhaustedAction {
 pub enum StopOrder {
     /// This child alone.
     InTurn,
-    /// This child and the adjacent children with `Together`, at the same time (OTP's simple_one_for_one). For
-    /// many equal children.
+    /// This child and the adjacent children with `Together`, at the same time (OTP's simple_one_for_one).
+    /// Meant for many equal children.
     Together,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Age up to which history is kept.
 pub const KEPT: Duration = Duration::from_secs(300);
-/// Interval between two samples of the revision, and so between two compactions.
+/// Interval between two samples of the revision, and therefore also between two compactions.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Recent revisions, with the times at which they were seen.

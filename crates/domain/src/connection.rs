@@ -49,8 +49,8 @@ pub struct Holder {
     pub client: Option<ClientId>,
 }
 
-/// Fencing token: rises with each acquisition of a lock. Usually the time of the acquisition on the store's
-/// clock, in µs since the Unix epoch.
+/// Fencing token: rises with each acquisition of a lock. It is usually the time of the acquisition on the
+/// store's clock, in µs since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FencingToken(pub u64);

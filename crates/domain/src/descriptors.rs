@@ -28,7 +28,7 @@ pub struct Allotment {
 pub struct Share {
     /// Size of the share, relative to those of the other sockets.
     pub weight: u64,
-    /// Set for `listen.ops` only: it gets a fixed number of descriptors from the reserve.
+    /// True for `listen.ops` only, which gets a fixed number of descriptors from the reserve.
     pub operations: bool,
 }
 

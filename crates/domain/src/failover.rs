@@ -264,8 +264,8 @@ impl FailoverPolicy {
         verdict
     }
 
-    /// Returns the modules that the room leaves now, and counts the modules that it leaves later in
-    /// `waiting`.
+    /// Returns the modules that the room leaves now. For each module that the room leaves later, increments
+    /// the count in `waiting`.
     fn departures(
         &self,
         view: &RoomView,

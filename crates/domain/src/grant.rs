@@ -41,8 +41,8 @@ impl Grant {
         room.meta.as_ref().is_some_and(|meta| self.is_for(meta))
     }
 
-    /// Checks that this token's user may speak in the room and act in it. `room`: as the store has it now;
-    /// empty if there is none.
+    /// Checks that this token's user may speak in the room and act in it. `room`: the room as the store has
+    /// it now; empty if there is no such room.
     ///
     /// # Errors
     /// - [`CloseCode::TokenInvalid`]: the token has expired.

@@ -30,8 +30,8 @@ pub struct RoomId(std::sync::Arc<str>);
 pub struct ModuleId(std::sync::Arc<str>);
 
 /// Identity of a user within a room, the `sub` of their token: a StringOrURI (RFC 7519 section 2) of 1 to 255
-/// bytes without control or invisible characters. Compared byte by byte. Use [`UserId::encoded`] in store
-/// keys and in protocols that reserve characters.
+/// bytes without control or invisible characters. Ids are compared byte by byte. Use [`UserId::encoded`] in
+/// store keys and in protocols that reserve characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(std::sync::Arc<str>);
@@ -57,7 +57,8 @@ pub struct Nonce(pub String);
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 
-/// Wall-clock time in milliseconds since the Unix epoch. For humans and other processes, never for timers.
+/// Wall-clock time in milliseconds since the Unix epoch. It is meant for humans and other processes, and
+/// never used for timers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMs(pub u64);

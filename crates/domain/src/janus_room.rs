@@ -112,8 +112,8 @@ impl JanusRoom {
     }
 
     /// Sets the reason not to forward to the mixer's address, if the mixer's heartbeat does not announce that
-    /// address ([`rtp_refusal`](super::vouched::rtp_refusal)). `Some` blocks new forwarders; an existing one
-    /// stays.
+    /// address ([`rtp_refusal`](super::vouched::rtp_refusal)). `Some` blocks new forwarders; an existing
+    /// forwarder stays.
     pub fn vouched(&mut self, refusal: Option<String>) {
         self.refusal = refusal;
     }
@@ -371,7 +371,8 @@ impl JanusRoom {
                 self.unsettled = Some(UnsettledCreate { janus_room_id, until: now + LANDS_WITHIN });
                 return self.failed(Failure::Unknown(why), now, random);
             }
-            // Final for this connection: a retry cannot succeed, so this does not count as a failure.
+            // This is final for this connection: a retry cannot succeed, so the outcome does not count as a
+            // failure.
             Outcome::Locked { janus_room_id } => drop(self.locked.insert(janus_room_id)),
             Outcome::Created { janus_room_id, epoch } => {
                 // If the numbers are equal, Janus may still carry out the first request. If they differ, it
@@ -407,7 +408,8 @@ impl JanusRoom {
     }
 
     fn inspected(&mut self, found: Vec<FoundRoom>, now: Duration) {
-        // A room in the list settles nothing: two creates used its number, and one may still be carried out.
+        // A room in the list does not settle an unanswered create: two creates used its number, and one of
+        // them may still be carried out.
         self.unsettled = self.unsettled.filter(|u| now < u.until);
         self.observed = KnownRooms::Known(found);
     }

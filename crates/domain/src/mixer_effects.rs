@@ -146,7 +146,8 @@ pub enum Exit {
     BindFailed,
     /// No RTP arrived, so FFmpeg gave up.
     Starved,
-    /// FFmpeg finished its output because its source sent BYE. Counts against the restart budget too.
+    /// FFmpeg finished its output because its source sent BYE. This exit counts against the restart budget
+    /// too.
     Finished,
     Other,
 }

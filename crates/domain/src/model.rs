@@ -33,7 +33,8 @@ pub struct Meta {
     /// higher.
     #[serde(default)]
     pub last_epoch: Epoch,
-    /// Time of the last start of a broadcast. `None`: never started; such a room is deleted after a while.
+    /// Time of the last start of a broadcast. `None`: the room was never started. Such a room is deleted
+    /// after a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_started_at: Option<UnixMs>,
     /// Reason why the latest broadcast or backstage ended. `None`: none has ended.
@@ -208,7 +209,8 @@ impl SequenceState {
     /// the broadcast.
     pub fn junction(&self, started: UnixMs, wall: UnixMs) -> Junction {
         match self.media_end {
-            // Reserved and not given back: the mixer was lost, so the end of its media is unknown.
+            // The numbers were reserved and not given back, so the mixer was lost and the end of its media is
+            // unknown.
             _ if self.epoch != Epoch::default() => Junction::Unknown,
             Some(MediaEnd { timeline, at }) if at >= started => {
                 Junction::After { timeline, ago: Duration::from_millis(wall.0.saturating_sub(at.0)) }
@@ -298,7 +300,8 @@ pub struct Heartbeat {
     /// Maximum number of rooms of this module; 0: the module takes no rooms.
     pub capacity: u32,
     pub started_at: UnixMs,
-    /// Random per process start. Distinguishes a restarted module from one that was only disconnected.
+    /// Random value, new at each process start. Distinguishes a restarted module from one that was only
+    /// disconnected.
     pub incarnation: String,
     pub version: String,
     /// RTP addresses of a mixer's rooms. `None`: not a mixer, or a mixer of an earlier version.

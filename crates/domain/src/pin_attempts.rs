@@ -42,7 +42,7 @@ impl PinAttempts {
             times.pop_front();
         }
         if times.len() >= self.per_minute {
-            // Not empty, because at least one wrong pin per minute is allowed.
+            // `times` is not empty, because at least one wrong pin per minute is allowed.
             let first = times.front().copied().unwrap_or(now);
             return Guess::TooMany { retry_after: (first + WINDOW).saturating_sub(now) };
         }

@@ -93,7 +93,7 @@ impl PlainRoom {
             Some(_) if self.attempt() == 0 => {
                 Plan::act(Fetch { from: self.next, wait: true }, "waits for the next part")
             }
-            // After a failure, request whatever there is: the numbers may have jumped.
+            // After a failure, request the parts that exist now, because the numbers may have jumped.
             _ => Plan::act(Fetch { from: self.next, wait: false }, "requests the newest parts"),
         }
     }
@@ -139,7 +139,7 @@ impl PlainRoom {
             missing -= part;
             taken += 1;
         }
-        // A longer shortage than one silent part is not made up for: those parts are lost.
+        // A shortage of more than one silent part is not made up for, because the missing parts are lost.
         self.surplus = (-missing).max(-(frames_last(SILENT_FRAMES).as_nanos() as i64));
         self.covered = Some(now);
         taken

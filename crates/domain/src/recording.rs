@@ -335,7 +335,7 @@ impl Recording {
         Self { unreported: false, title, details, ..self }
     }
 
-    /// Returns the time at which the last take was closed; `None` while one may still grow.
+    /// Returns the time at which the last take was closed; `None` while a take may still grow.
     pub fn ended_at(&self) -> Option<UnixMs> {
         let ends: Option<Vec<UnixMs>> = self.takes.values().map(|take| take.ended_at).collect();
         ends?.into_iter().max()

@@ -179,7 +179,7 @@ impl RelayRoom {
             Some(held) if self.retry.attempt() == 0 => {
                 Plan::act(Fetch { from: upstream.clone(), at: Some(held.next) }, "asks for the next part")
             }
-            // After a failure, and for a new mixer: request whatever it has.
+            // After a failure, and for a new mixer, request the present playlist.
             _ => Plan::act(Fetch { from: upstream.clone(), at: None }, "asks for the playlist"),
         }
     }

@@ -60,10 +60,10 @@ pub fn is_listener_peak(view: &RoomView, listeners: u64) -> bool {
 }
 
 /// Decides which changes of presence to report, and whether to report `listeners` as a new largest number.
-/// `present`: all anchors with a presence entry; `None` if presence is not known. Users who may not
-/// speak count as absent, because their presence entries disappear only later. Reports at most
-/// [`MOST_PER_WRITE`] changes at once, departures first; the rest remains due. Nothing is due in a room that
-/// is neither on air nor backstage.
+/// `present`: all anchors with a presence entry; `None` if presence is not known. Users who may not speak
+/// count as absent, because their presence entries disappear only later. Reports at most [`MOST_PER_WRITE`]
+/// changes at once, departures first. The other changes remain due. Nothing is due in a room that is neither
+/// on air nor backstage.
 pub fn admit_report(
     view: &RoomView,
     present: Option<&[PresentAnchor]>,

@@ -70,7 +70,7 @@ pub enum Admission<T> {
 /// Changes of an accepted request, made in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomWrite {
-    /// Puts the keys that are `Some` and leaves the others.
+    /// Puts the keys that are `Some` and leaves the others unchanged.
     Put { meta: Option<Meta>, live: Option<LiveMeta> },
     /// Ends the broadcast and keeps the room: deletes livemeta and, after a forced removal, the module keys
     /// that remain.
@@ -198,8 +198,8 @@ pub fn status(view: &RoomView) -> Option<RoomStatus> {
 }
 
 /// Decides a create request. `meta` is the wanted room. `revision` is the store's revision when `view` was
-/// read; epochs start there. Each start raises the revision at least as much as the epoch, so the epochs of
-/// an earlier room with the same id are lower.
+/// read, and the epochs start at this revision. Each start raises the revision at least as much as the epoch,
+/// so the epochs of an earlier room with the same id are lower.
 pub fn admit_create(view: &RoomView, meta: Meta, revision: i64) -> Result<Meta, CreateDenied> {
     match status(view) {
         None => Ok(Meta { last_epoch: Epoch(revision.unsigned_abs()), ..meta }),
@@ -209,7 +209,7 @@ pub fn admit_create(view: &RoomView, meta: Meta, revision: i64) -> Result<Meta, 
 }
 
 /// Decides a start request. `place` is called only if the room needs a placement. A room in its backstage
-/// goes on air with its Janus and mixer.
+/// keeps its Janus and its mixer.
 pub fn admit_start(
     view: &RoomView,
     place: impl FnOnce() -> Result<Placement, StartDenied>,
@@ -311,7 +311,7 @@ pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) 
 }
 
 /// Decides a stop request, which ends the broadcast or the backstage. `grace`: time in which the modules must
-/// release the room; then the removal is forced.
+/// release the room. After this time, the removal is forced.
 pub fn admit_stop(
     view: &RoomView,
     reason: EndReason,

@@ -152,7 +152,7 @@ fn depth(text: &[u8]) -> usize {
     deepest
 }
 
-/// Returns the text to send: `None` without responses, else one object, or one array for a batch.
+/// Returns the text to send: one object, or one array for a batch. `None` if there are no responses.
 pub fn write(responses: &[Response], batch: bool) -> Option<String> {
     match responses {
         [] => None,
@@ -176,7 +176,7 @@ impl<T> PendingTexts<T> {
     }
 
     /// Adds the calls of one text, including the refused ones. Returns the calls to run, with their numbers.
-    /// If there are none, also returns the text, because all of its calls are answered.
+    /// If there are no calls to run, also returns the text, because all of its calls are answered.
     pub fn begin<M>(
         &mut self,
         entries: Vec<(Option<Id>, Result<M, RpcError>)>,

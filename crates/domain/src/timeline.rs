@@ -13,7 +13,7 @@ use super::ids::UnixMs;
 pub const SAMPLE_RATE: u64 = 48_000;
 /// Samples of one AAC-LC frame (ISO/IEC 14496-3).
 pub const FRAME_SAMPLES: u64 = 1024;
-/// Length of an AAC frame in ticks of 90 kHz. Exact, so timestamps never need rounding.
+/// Length of an AAC frame in ticks of 90 kHz. It is exact, so timestamps never need rounding.
 pub const FRAME_TICKS: u64 = FRAME_SAMPLES * 90_000 / SAMPLE_RATE;
 /// Timestamps have 33 bits (ISO/IEC 13818-1 section 2.4.3.7).
 const TICKS: u64 = 1 << 33;

@@ -34,11 +34,12 @@ enum Step {
     Garbage(Vec<u8>),
     /// Far more frames than the elapsed time allows.
     Burst,
-    /// The packager is dropped. Another continues from its numbers or, after a crash, from the reserved ones.
+    /// The packager is dropped. Another packager continues from its numbers or, after a crash, from the
+    /// reserved numbers.
     Successor {
         reserved: Option<u64>,
     },
-    /// The packager is lost in a panic. Another continues the same stream.
+    /// The packager is lost in a panic. Another packager continues the same stream.
     Resumed,
     /// The packager of another node continues after the window that this one leaves.
     HandedOver,

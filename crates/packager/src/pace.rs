@@ -113,7 +113,7 @@ impl Pace {
         }
     }
 
-    /// Prepares for the media of a new process: no silence is owed, and they begin now or later.
+    /// Prepares for the media of a new process: no silence is owed, and the media begin now or later.
     pub fn new_source(&mut self, now: Duration) {
         self.owed = 0;
         self.least = None;

@@ -201,8 +201,8 @@ impl Snapshot {
         self.text.get_or_init(|| playlist.render().into()).clone()
     }
 
-    /// Returns the answer to a request for media that do not exist: `None`, to wait, unless no more media
-    /// will come.
+    /// Returns the answer to a request for media that do not exist: `None`, so that the request waits, or an
+    /// error if no more media will come.
     fn never_more<T>(&self) -> Answer<T> {
         match self.phase {
             Phase::Live => None,

@@ -29,8 +29,8 @@ struct WindowSnapshot {
     listed: usize,
     /// Position of the next part. `None`: the successor begins with a discontinuity.
     timeline: Option<Timeline>,
-    /// Age of the newest sample at the time of writing. Not a time, because the nodes' wall clocks may
-    /// differ.
+    /// Age of the newest sample at the time of writing. This is an age and not a time, because the nodes'
+    /// wall clocks may differ.
     age: Duration,
     segments: Vec<SavedSegment>,
 }

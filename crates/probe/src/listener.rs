@@ -305,7 +305,8 @@ impl Listener {
     fn collect_whole(&mut self, segment: &Segment) {
         let Some(uri) = segment.uri.clone() else { return };
         if segment.sequence == self.next.0 && self.next.1 > 0 {
-            // Its parts are no longer listed and some of them were heard, so the rest is lost.
+            // The parts of the segment are no longer listed, and some of them were heard, so the rest is
+            // lost.
             self.lost(Gap { from: segment.sequence, to: segment.sequence + 1 });
         } else {
             let end = segment.date.map(|d| d + segment.duration);

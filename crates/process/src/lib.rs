@@ -53,9 +53,9 @@ const BLOCK_SIGNALS: &str = "--block-signal=TERM,HUP";
 /// inherit that.
 const DEFAULT_INT: &str = "--default-signal=INT";
 /// Shell script with the parent's process id as `$0`, the descriptor limit as `$1`, and the program with its
-/// arguments as the rest of `$@`: nothing is quoted or split. It does nothing if the parent died before the
-/// signal was armed, because in that case the child would never receive the signal. The hard limit of core
-/// files is 0, because Janus raises the soft one. (As root, Janus raises both.)
+/// arguments as the rest of `$@`: nothing is quoted or split. The script does nothing if the parent died
+/// before the signal was armed, because in that case the child would never receive the signal. The hard limit
+/// of core files is 0, because Janus raises the soft one. (As root, Janus raises both.)
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"; shift; exec "$@""#;
 /// Environment variables passed to children. Others may hold secrets, as `STENTOR__*` do.
 const ENVIRONMENT: [&str; 8] =

@@ -70,8 +70,8 @@ struct Reflector {
     backoff: Backoff,
     relist_every: Duration,
     silence: Duration,
-    /// Failures since the last batch of a watch. A listing alone does not reset it, because the watch after
-    /// it may fail immediately.
+    /// Failures since the last batch of a watch. A listing alone does not reset this number, because the
+    /// watch after the listing may fail immediately.
     failures: u32,
     phase: Phase,
     /// Items to deliver before the next request to the store.

@@ -36,7 +36,8 @@ async fn random_failures_leave_tree_complete() {
         let family = format!("f{}", random.random_range(0..FAMILIES));
         let member = ["x", "y", "z"][random.random_range(0..3)];
         let (family_is_hit, blow) = (random.random_ratio(1, 5), random.random_range(0..4));
-        // The mailbox may be full, or gone with a failing family: then this failure is not injected.
+        // The mailbox may be full, or gone with a failing family. In both cases, this failure is not
+        // injected.
         let _ = system.root().tell(deed(move |_, cx| {
             let Some(family) = cx.child_ref::<Msg>(&family) else { return };
             let hit = move || deed(move |_, cx| strike(cx, blow));

@@ -151,7 +151,7 @@ async fn group_members_stop_together() {
         let actor = spawn(&root, name, ChildSpec::member(), member(name)).await;
         ask(&actor, |_, _| ()).await;
     }
-    // Each waits for the other two: if they were stopped one after another, all would be overdue.
+    // Each actor waits for the other two. If they were stopped one after another, all would be overdue.
     assert_eq!(system.shutdown(LONG).await, ShutdownReport::default());
     let order = log.all();
     let at = |what: &str| order.iter().position(|e| e == what).unwrap();

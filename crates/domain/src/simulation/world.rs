@@ -415,7 +415,8 @@ impl World {
         self.deliver(node);
     }
 
-    /// Replaces the mixer actor: the process ends with the incarnation; ports and stream go to the next one.
+    /// Replaces the mixer actor. The process ends with the incarnation. Ports and stream go to the next
+    /// incarnation.
     fn replace_mixer_actor(&mut self, node: usize) {
         let (machine, world, view) = &mut self.mixers[node];
         (world.process, world.dying) = (None, false);

@@ -157,7 +157,7 @@ impl Stage {
         Self { history, next_message: MessageId(1), ..Self::default() }
     }
 
-    /// Returns the events that a command causes; none if it would change nothing.
+    /// Returns the events that a command causes; no events if the command would change nothing.
     ///
     /// # Errors
     /// The command is not permitted, or exceeds a bound.

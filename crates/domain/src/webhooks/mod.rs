@@ -22,7 +22,7 @@ use super::ids::{RoomId, UnixMs};
 pub use delivery::{Delivery, Effect, LedgerEntry, Outcome, StoredState};
 
 /// Maximum number of rooms with undelivered events per endpoint. Events of further rooms stay in the ledger
-/// until one of these rooms has none left.
+/// until one of these rooms has no undelivered events left.
 pub const MOST_WAITING_ROOMS: usize = 100;
 /// Maximum number of dead letters per endpoint; the newest are kept.
 pub const MOST_DEAD_LETTERS: u64 = 1000;

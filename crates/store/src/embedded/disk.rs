@@ -163,8 +163,8 @@ fn load(db: &Database) -> Result<Keyspace, redb::Error> {
     Ok(keys)
 }
 
-/// Makes the file equal to `known`. Needed if a write that was reported as failed reached the file: no reader
-/// saw it, so it is undone.
+/// Makes the file equal to `known`. This is needed if a write that was reported as failed has reached the
+/// file. No reader saw this write, so it is undone.
 fn restore(db: &Database, known: &Keyspace) -> Result<(), redb::Error> {
     let write = db.begin_write()?;
     {

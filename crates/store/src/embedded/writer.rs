@@ -35,8 +35,8 @@ pub(super) struct Writer {
     pub queue: Receiver<Command>,
     pub shared: Arc<StoreShared>,
     pub disk: Disk,
-    /// Signals watchers that there is something new to read. When it is dropped, they learn that the store is
-    /// closed.
+    /// Signals watchers that there is something new to read. When this sender is dropped, the watchers learn
+    /// that the store is closed.
     pub committed: watch::Sender<Revision>,
     pub leases: Leases,
 }
