@@ -102,7 +102,7 @@ pub struct ScopeMissing(pub KeyScope);
 
 /// Error: the store holds [`MAX_KEYS`] keys, and none of them can be deleted, because none is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there are {MAX_KEYS} API keys, the most that are kept: revoke some")]
+#[error("there are already {MAX_KEYS} API keys, which is the maximum: revoke some")]
 pub struct TooManyKeys;
 
 impl ApiKeyId {

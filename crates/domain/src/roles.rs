@@ -77,7 +77,7 @@ pub enum RoleDenied {
     Forbidden,
     #[error("this user is banned from the room")]
     Banned,
-    #[error("the room remembers as many users as it can; lift some bans")]
+    #[error("the room cannot remember more users; lift some bans")]
     TooMany,
 }
 

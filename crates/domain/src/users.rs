@@ -43,7 +43,7 @@ pub enum UserDenied {
     RoomRemoving,
     #[error("this user is banned from the room; lift the ban to let the user in again")]
     Banned,
-    #[error("{MAX_USERS} users are banned from this room, the most that a room remembers; lift some bans")]
+    #[error("{MAX_USERS} users are banned from this room, which is the maximum; lift some bans")]
     TooMany,
 }
 
