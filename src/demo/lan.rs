@@ -25,7 +25,7 @@ pub struct Lan {
     pub address: SocketAddr,
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// Key of the REST API, because open mode does not serve other machines.
+    /// Key of the REST API. It is required because open mode does not serve other machines.
     pub api_key: String,
 }
 

@@ -53,8 +53,8 @@ pub fn of(
     let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
     let lasting = ["rooms.max_age", "auth.listener_token_ttl", "auth.anchor_token_ttl"]
         .map(|key| (key.to_owned(), FOR_EVER.into()));
-    // The demo's settings come before the user's flags, so the user's win. As flags, they override file and
-    // environment.
+    // The demo's settings come before the user's flags, so the user's flags take precedence. Because the
+    // demo's settings are flags too, they override file and environment.
     input.flags = lasting.into_iter().chain(own).chain(input.flags).collect();
     let (mut config, effective) = config::explain(input)?;
     let notes = evade(&mut config, &effective);
