@@ -24,7 +24,7 @@ async fn the_room_with_curl_works_as_written() {
     let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "{said}");
     assert_eq!(said.matches("\"success\":true").count(), 3, "created, started, deleted: {said}");
-    // 48 kHz, 16 bit, mono.
+    // The sound has 48,000 samples of 16 bits per second, in mono.
     let heard = std::fs::metadata(folder.path().join("heard.wav")).unwrap().len();
     assert!(heard > 3 * 48_000 * 2 * 9 / 10, "{heard} bytes");
     let gone = async {

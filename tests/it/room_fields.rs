@@ -1,5 +1,4 @@
-//! Fields of a room on real nodes: changed on air, kept by the store, applied by listener nodes and the
-//! leader.
+//! Fields of a room on real nodes: changed on air, stored, and applied by listener nodes and the leader.
 
 use serde_json::{Value, json};
 

@@ -57,7 +57,7 @@ async fn cluster_is_heard_after_node_deaths() {
     let goal = Duration::from_secs(12);
     recovered("kill -9 mixer node (TTL 10 s)", "media until then", since.elapsed(), goal);
 
-    // The anchor's gateway dies: another claims the session, and the media never stop.
+    // The anchor's gateway dies: another gateway claims the session, and the media never stop.
     let (since, sent) = (Instant::now(), media.progress().sent);
     for gateway in ["g1", "g2"] {
         if connections(&terminal, gateway).await > 0 {

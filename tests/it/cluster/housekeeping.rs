@@ -1,4 +1,4 @@
-//! Housekeeping: the leader removes rooms and keys that nothing else handles any more.
+//! Housekeeping: the leader removes rooms and keys that no other component handles any more.
 
 use std::time::Duration;
 

@@ -172,7 +172,7 @@ async fn redis_outage_keeps_connected_anchors() {
     media.until_hears(&[660.0], &[]).await;
     anna.call("mute", json!({})).await.expect("what needs no presence works");
     anna.call("unmute", json!({})).await.unwrap();
-    // Locks and presence entries expire after 30 s. The media measure a minute.
+    // Locks and presence entries expire after 30 s. Count one minute of media.
     for _ in 0..60 {
         let sent = media.progress().sent;
         media.until("a second has passed", |p| p.sent >= sent + SECOND).await;

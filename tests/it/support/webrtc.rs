@@ -33,7 +33,7 @@ pub struct Uplink {
     /// Samples per frame at 48 kHz.
     pub frame_samples: u64,
     /// Returns true if the frame with this number is sent. With discontinuous transmission (DTX), most frames
-    /// of a pause are not.
+    /// of a pause are not sent.
     pub sends: fn(u64) -> bool,
     /// Returns the outcome for the audio packet with this number.
     pub network: Network,
@@ -162,8 +162,8 @@ impl WebRtcClient {
         }
     }
 
-    /// Moves to another address of this machine, as a phone changes networks: the old socket closes at once,
-    /// and nothing passes until the new offer is answered.
+    /// Moves to another address of this machine, as a phone does when it changes networks: the old socket
+    /// closes at once, and nothing passes until the new offer is answered.
     pub async fn move_to(&mut self, ip: IpAddr) {
         let (reply, moved) = oneshot::channel();
         self.order(Order::Move(ip, reply));
