@@ -60,7 +60,7 @@ async fn bare(store: &dyn Store, gateway: &Gateway, n: u32) -> Duration {
 
 async fn start(house: &House, store: &dyn Store, room: &str) -> Duration {
     house.create(room).await;
-    // Only the node may open an embedded store.
+    // The bench cannot watch the node's embedded store, because only the node may open it.
     let watch = match house.etcd {
         Some(_) => Some(watch(store, room).await),
         None => None,
