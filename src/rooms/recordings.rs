@@ -106,7 +106,8 @@ impl Recordings {
         (view, is_alive)
     }
 
-    /// Marks a recording as deleted; its mixers then remove their data. Returns false if there is none.
+    /// Marks a recording as deleted; its mixers then remove their data. Returns false if there is no such
+    /// recording.
     ///
     /// # Errors
     /// An error of the store, or [`RoomError::Busy`].
@@ -211,7 +212,7 @@ impl Recordings {
         let _ = tokio::time::timeout(READ_YOUR_WRITES, caught_up).await;
     }
 
-    /// Begins a list. Drops the entries of an unfinished one.
+    /// Begins a list. Drops the entries of an unfinished list.
     pub fn begin_list(&self) {
         self.write().listing = Some(BTreeMap::new());
     }

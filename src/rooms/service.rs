@@ -410,7 +410,7 @@ impl RoomService {
         self.send(id, view, write, txn::txn(id, view, write)).await
     }
 
-    /// Sends the transaction of a write. Returns `None` if it is a conflict.
+    /// Sends the transaction of a write. Returns `None` if the transaction fails with a conflict.
     pub(super) async fn send(
         &self,
         id: &RoomId,

@@ -14,7 +14,7 @@ pub trait StoreCopy: Send + Sync + 'static {
     /// Interval of repeated lists, in case the watch missed a change.
     const RELIST_EVERY: Duration;
 
-    /// Begins a list. Drops the entries of an unfinished one.
+    /// Begins a list. Drops the entries of an unfinished list.
     fn begin_list(&self);
 
     /// Applies a put. Returns false if the key or its value is not valid.

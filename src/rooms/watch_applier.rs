@@ -54,7 +54,7 @@ impl WatchApplier {
         Self { directory, scope, listing: None, reported: HashSet::new() }
     }
 
-    /// Begins a list. Drops the entries of an unfinished one.
+    /// Begins a list. Drops the entries of an unfinished list.
     pub fn begin_init(&mut self) {
         self.listing = Some(Listing::default());
     }

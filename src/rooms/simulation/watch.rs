@@ -10,7 +10,7 @@ use crate::domain::leadership::LeaderRecord;
 use crate::rooms::{Scope, StoreChange, WatchApplier};
 use crate::store::KeyValue;
 
-/// Time in ms for which a watch may be silent before it is restarted. The real one waits 15 s.
+/// Time in ms for which a watch may be silent before it is restarted. The real watch waits 15 s.
 const SILENCE: u64 = 3_000;
 
 pub struct Watch {
