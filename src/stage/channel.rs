@@ -122,7 +122,7 @@ impl Channel {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Applies `events`. `version`: version of the stage after them.
+    /// Applies `events`. `version`: version of the stage after these events.
     pub fn changed(&self, history: &HistoryId, version: u64, events: &[Event]) -> Applied {
         let mut applied = Applied::Old;
         self.publish(|inner| applied = inner.changed(history, version, events));

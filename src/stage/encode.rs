@@ -163,7 +163,7 @@ pub fn bans(bans: &[BanLine], at: UnixMs) -> Entry {
     Entry { public: heartbeat().public, host: text("bans", None, json!({ "at": at, "people": bans })) }
 }
 
-/// Encodes an event of the stage. `version` is the stage's version after it.
+/// Encodes an event of the stage. `version` is the stage's version after the event.
 pub fn event(history: &HistoryId, version: u64, event: &Event) -> Entry {
     let id = Some((history, version));
     let host = text(event.kind(), id, for_hosts(event));
