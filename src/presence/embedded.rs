@@ -311,7 +311,7 @@ impl Tables {
         }
     }
 
-    /// Removes expired entries of a room. Returns true if there was one.
+    /// Removes expired entries of a room. Returns true if any entry was removed.
     fn prune(&mut self, room: &RoomId, now: Duration) -> bool {
         let Some(members) = self.rooms.get_mut(room) else { return false };
         let before = members.len();
