@@ -98,7 +98,7 @@ pub trait AudioBridge: Send + Sync {
     /// Creates a private room that mixes at 48 kHz. Fails with `RoomExists` if any room has the number.
     async fn create_room(&self, room: &NewRoom) -> Result<(), JanusError>;
     /// Destroys the room with its forwarders and removes all participants. Fails with `NoSuchRoom` if there
-    /// is none.
+    /// is no such room.
     async fn destroy_room(&self, id: u32, secret: &Secret) -> Result<(), JanusError>;
     /// Lists all rooms, including private ones if the admin key is correct. Leaves out ids above `u32::MAX`,
     /// which are not ours.
