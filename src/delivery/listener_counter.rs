@@ -132,7 +132,8 @@ impl ListenerCounter {
         self.kept.load(Relaxed)
     }
 
-    /// Returns the room's shard, after removing old sightings if the last removal is [`WINDOW`] ago.
+    /// Returns the room's shard, after removing old sightings if the last removal was at least [`WINDOW`]
+    /// ago.
     fn swept(&self, room: &RoomId, now: u64) -> MutexGuard<'_, Shard> {
         let mut shard = self.shard(room);
         if now >= shard.swept + WINDOW.as_millis() as u64 {
