@@ -138,7 +138,8 @@ impl RoomService {
         Ok(())
     }
 
-    /// Returns the keys of a module: a heartbeat, or a cordon label that outlived it.
+    /// Returns the keys of a module, such as its heartbeat and its cordon label. The label can outlive the
+    /// heartbeat.
     ///
     /// # Errors
     /// [`RoomError::ModuleNotFound`] if there is no key, or an error of the store.

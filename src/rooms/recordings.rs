@@ -69,7 +69,8 @@ impl Recordings {
         all.map(|(id, recording)| KnownRecording { id: id.clone(), recording: recording.clone() }).collect()
     }
 
-    /// Returns the recordings of a room or of all rooms, the newest first.
+    /// Returns the recordings of a room or of all rooms, the newest first. Leaves out those that are being
+    /// removed.
     pub fn of_room(&self, room: Option<&RoomId>) -> Vec<KnownRecording> {
         let mut found = self.all();
         found.retain(|known| {

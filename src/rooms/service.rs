@@ -84,7 +84,7 @@ impl RoomService {
         }
     }
 
-    /// Returns the API keys that the store holds.
+    /// Returns this node's copy of the API keys in the store.
     pub fn api_keys(&self) -> &Arc<ApiKeyRegistry> {
         &self.api_keys
     }
