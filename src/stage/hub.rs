@@ -28,7 +28,7 @@ const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
 /// Maximum number of attempts of a command. A command is then refused, because other nodes keep changing the
 /// stage.
 const ATTEMPTS: usize = 16;
-/// Interval of comments on an idle channel.
+/// Interval of comments on every channel, which keep proxies from closing an idle connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Time without a subscriber after which a channel is dropped.
 const IDLE: Duration = Duration::from_secs(30);
@@ -149,7 +149,7 @@ impl StageHub {
             let channel = self.channel(room).await?;
             let (hello, position) = {
                 let mut inner = channel.lock();
-                // The channel was idle and has just been dropped.
+                // The channel was closed meanwhile, for example because it was idle.
                 if inner.closed {
                     continue;
                 }
