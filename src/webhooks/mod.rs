@@ -124,10 +124,11 @@ impl Webhooks {
         kept.map(|kept| Ok((parsed(&kept)?, kept.mod_revision))).transpose()
     }
 
-    /// Delivers every event after `after` again.
+    /// Sets the progress back, so that the leader delivers every event after `after` again.
     ///
     /// # Errors
-    /// [`WebhookError::Ahead`] if `after` is ahead of the progress, or an error of the store.
+    /// [`WebhookError::Ahead`] if `after` is ahead of the progress, [`WebhookError::NotBegun`],
+    /// [`WebhookError::Busy`], or an error of the store.
     pub async fn replay(&self, endpoint: &Endpoint, after: Cursor) -> Result<EndpointState, WebhookError> {
         let key = keys::webhook_state(&endpoint.name);
         for _ in 0..ATTEMPTS {
@@ -162,6 +163,7 @@ impl Webhooks {
     /// the event.
     ///
     /// # Errors
+    /// [`WebhookError::NoDeadLetter`] if there is no dead letter of this event.
     /// [`WebhookError::NotDelivered`] if the endpoint does not accept the event; the dead letter is then not
     /// deleted.
     pub async fn redeliver(&self, endpoint: &Endpoint, id: &EventId) -> Result<(), WebhookError> {
@@ -204,8 +206,8 @@ impl Endpoint {
     }
 }
 
-/// Writes the progress and new dead letters, if the key has the revision `over` and the writer is still the
-/// leader.
+/// Returns the transaction that writes the progress and new dead letters, if the key has the revision `over`
+/// and the writer is still the leader.
 pub fn progress(
     guard: &LeaderGuard,
     endpoint: &str,
