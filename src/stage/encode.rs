@@ -40,7 +40,8 @@ pub struct RoomLine {
     /// Start of the broadcast; absent while the room is not on air.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_air_since: Option<UnixMs>,
-    /// Reason why the latest broadcast ended; absent while the room is on air, and if none has ended.
+    /// Reason why the latest broadcast ended; absent while the room is on air or has a backstage, and if none
+    /// has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_reason: Option<EndReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
