@@ -45,7 +45,7 @@ struct PublicKey {
     key: DecodingKey,
 }
 
-/// A JWK set without a usable key.
+/// Reason why a text gives no usable key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JwksError {
     #[error("it is not a JWK set (RFC 7517): {{\"keys\": […]}}")]
@@ -136,7 +136,7 @@ impl IdentityProvider {
         }
         let rest = [("role", json!(role)), ("aud", json!(role.audience().as_str())), ("iss", json!(issuer))];
         own.extend(rest.map(|(name, value)| (name.to_owned(), value)));
-        // Required of our own tokens, and not interpreted.
+        // `jti` is required in our own tokens, but it is not interpreted.
         own.insert("jti".to_owned(), json!(""));
         Ok(Value::Object(own))
     }
