@@ -1,7 +1,7 @@
 //! Tokens of an identity provider: JWTs (RFC 7519) that a key of its JWK set (RFC 7517) has signed.
 //!
-//! Follows RFC 8725: the key decides which algorithms it verifies (section 3.1), all of them asymmetric, so
-//! no public key is ever used as an HMAC secret (2.1), and issuer and audience are checked (3.8, 3.9). Owns:
+//! Follows RFC 8725: the key decides which algorithms it verifies (section 3.1). All of them are asymmetric,
+//! so no public key is ever used as an HMAC secret (2.1). Issuer and audience are checked (3.8, 3.9). Owns:
 //! the keys in use, and the mapping of claims. Does not fetch the set, and does not verify tokens with HS256.
 
 use std::fmt;

@@ -1,5 +1,5 @@
 //! Time-limited TURN credentials from a secret shared with the TURN servers, as in coturn's `use-auth-secret`
-//! (draft-uberti-behave-turn-rest-00, 2.2): the user name consists of the expiry time and the user; the
+//! (draft-uberti-behave-turn-rest-00, 2.2). The user name consists of the expiry time and the user. The
 //! password is the HMAC-SHA1 of the user name.
 //!
 //! Owns: that scheme. Does not authenticate the user.
