@@ -273,7 +273,7 @@ impl Source {
     }
 }
 
-/// Answers a playlist request as the mixer would, with one difference: a request for a part past the end of a
+/// Answers a playlist request as the mixer would, with one difference. A request for a part past the end of a
 /// closed segment gets the current playlist at once, because this playlist is new to the caller.
 fn answer(playlist: &PlaylistBody, at: Option<(u64, Option<u32>)>, advance: u32) -> Answer<PlaylistBody> {
     let (open, parts) = playlist.next;
