@@ -6,8 +6,8 @@
 //!
 //! Two properties of etcd determine this file. The events of one revision arrive in one response unless
 //! fragmentation is requested, which it is not. Before 3.4.25 a response to a progress request may overtake
-//! events (etcd issue 15220), so its revision is not reliable: progress is reported with the last revision
-//! whose events were delivered.
+//! events (etcd issue 15220), so its revision is not reliable. Progress is therefore reported with the last
+//! revision whose events were delivered.
 
 use std::sync::Arc;
 use std::time::Duration;
