@@ -1,7 +1,7 @@
 //! Lines of FFmpeg's stderr as typed records.
 //!
-//! Owns: the limit of a line's length. Does not log. FFmpeg chooses the text; at level `warning` it
-//! contains addresses and ports, but not the session description.
+//! Owns: the limit of a line's length. Does not log. FFmpeg chooses the text. At levels up to `warning`, the
+//! text contains addresses and ports, but not the session description.
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;

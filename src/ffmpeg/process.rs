@@ -71,8 +71,8 @@ pub enum ExitReason {
 }
 
 /// Output options. An ADTS stream needs no index that grows with its duration, and each frame is written
-/// immediately: a part is complete 20 ms earlier than with a muxer that waits for the next packet to know a
-/// duration.
+/// immediately. So a part is complete 20 ms earlier than with a muxer that waits for the next packet to know
+/// a duration.
 pub const MUXER: [&str; 5] = ["-f", "adts", "-flush_packets", "1", "pipe:1"];
 
 impl FfmpegCommand {
@@ -93,7 +93,7 @@ impl FfmpegCommand {
             &["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"],
             &["-protocol_whitelist", "pipe,udp,rtp,srtp", "-localaddr", &bind, "-f", "sdp", "-i", "pipe:0"],
             &["-map", "0:a:0", "-af", &filters],
-            // The default coder, `twoloop`, takes four times as long as `fast` and sounds worse: its wideband
+            // The default coder, `twoloop`, takes four times as long as `fast` and sounds worse. Its wideband
             // PESQ at 64 kbit/s (FFmpeg 5.1) is 3.48 instead of 3.95 for one voice, and 4.14 instead of 4.34
             // for three.
             &["-c:a", "aac", "-aac_coder", "fast", "-b:a", &bitrate],
