@@ -1,8 +1,8 @@
 //! Failover: the leader moves a room to another Janus instance or mixer.
 //!
 //! The move is one transaction. It commits only if its conditions hold in the store, not only in this node's
-//! cluster cache: the room is unchanged since the decision, this node is still the leader, and the heartbeat
-//! of a vanished module is still absent.
+//! cluster cache. The conditions are: the room is unchanged since the decision, this node is still the
+//! leader, and the heartbeat of a vanished module is still absent.
 
 use crate::domain::failover::Reassignment;
 use crate::domain::ids::Epoch;

@@ -177,7 +177,7 @@ impl Recordings {
 
     /// Writes the event `recording_ready` of a recording, and the recording's details, at most once. Writes
     /// nothing if the recording or the state of its room has changed since it was read, or if the ledger is
-    /// not loaded yet; the event is then still due.
+    /// not loaded yet. The event is then still due.
     ///
     /// # Errors
     /// An error of the store.
