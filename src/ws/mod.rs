@@ -1,7 +1,7 @@
 //! The WebSocket transport of signalling (role gateway), at `/ws`.
 //!
 //! actix-web-actors does the handshake and actix-http the frames; actors depend on neither. The
-//! `WebsocketContext` of actix-web-actors is not used: with it the actor *is* the response body, so a client
+//! `WebsocketContext` of actix-web-actors is not used. With it, the actor *is* the response body, so a client
 //! that does not read freezes the actor, its timers and its limits. Here the body is only the [`writer`]; the
 //! actor keeps running and can close such a client.
 //!
