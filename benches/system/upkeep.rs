@@ -90,8 +90,8 @@ async fn full_playlist(house: &House, room: &str) -> Playlist {
     }
 }
 
-/// Returns the size in bytes of all files that must be available once the playlist has its full length: the
-/// listed files, and unlisted segments for the duration of the playlist plus their own.
+/// Returns the size in bytes of all files that must be available once the playlist has its full length. These
+/// are the listed files, and each unlisted segment for the playlist's duration plus its own.
 async fn full_window(house: &House, room: &str) -> usize {
     let base = format!("{}/hls/rooms/{room}", house.node.hls);
     let playlist = full_playlist(house, room).await;
@@ -113,8 +113,8 @@ async fn get(house: &House, url: &str) -> Vec<u8> {
     if answer.status().is_success() { body.to_vec() } else { Vec::new() }
 }
 
-/// Measures the baseline per room as a share of one core: a process that a pipe wakes for each part, and that
-/// only cuts, muxes and encrypts it.
+/// Measures the baseline per room as a share of one core. The baseline is a process that a pipe wakes for
+/// each part. It only cuts, muxes and encrypts the part.
 async fn floor_share() -> f64 {
     let mut command = process::command(std::env::current_exe().expect("our own path"), [FLOOR]);
     let mut child = command.stdin(Stdio::piped()).kill_on_drop(true).spawn().expect("this program");
