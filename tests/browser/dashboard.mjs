@@ -2,11 +2,11 @@
 //
 //   node dashboard.mjs OPS API KEY [FOLDER]
 //
-// OPS and API are the node's addresses. The script creates the room `tea` and waits until the page shows it. It
-// tries to drain a mixer, first without a login and then with one, and opens every view on several screens. It
-// prints one line of JSON: the texts that the page showed at each step, the pixels by which the page is too wide
-// for each screen and view, and the errors, including violations of the content security policy. Screenshots go
-// to FOLDER.
+// OPS and API are the node's addresses. The script creates the room `tea` and waits until the page shows it.
+// It tries to drain a mixer, first without a login and then with one, and opens every view on several
+// screens. It prints one line of JSON: the texts that the page showed at each step, the pixels by which the
+// page is too wide for each screen and view, and the errors. The errors include violations of the content
+// security policy. Screenshots go to FOLDER.
 
 import puppeteer from 'puppeteer-core';
 

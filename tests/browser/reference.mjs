@@ -2,9 +2,10 @@
 //
 //   node reference.mjs http://127.0.0.1:8080/docs [FOLDER]
 //
-// Prints one line of JSON: for each screen the number of operations and of links that the filter `createRoom` leaves,
-// the pixels by which the page is too wide, the colour of the page, the target of the fragment, requests to other
-// hosts, and errors, which include violations of the content security policy. Screenshots go to FOLDER.
+// Prints one line of JSON. For each screen it has: the numbers of operations and of links that the filter
+// `createRoom` leaves, the pixels by which the page is too wide, the colour of the page, the target of the
+// fragment, requests to other hosts, and errors. The errors include violations of the content security
+// policy. Screenshots go to FOLDER.
 
 import puppeteer from 'puppeteer-core';
 

@@ -1,5 +1,6 @@
-// Drives speak and listen pages in headless Chromiums and Firefoxes, one browser each, for a test that talks to it in lines of
-// JSON: requests on stdin, one answer each on stdout, in the order of completion.
+// Drives speak and listen pages in headless Chromiums and Firefoxes, one browser each, for a test. The test
+// sends requests as lines of JSON on stdin, and gets one answer for each on stdout, in the order of
+// completion.
 //
 //   node speak.mjs
 //   → {"id": 1, "do": "open", "name": "ann", "url": "http://127.0.0.1:8080/speak/demo#token=…", "wav": "440.wav"}

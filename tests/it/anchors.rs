@@ -364,7 +364,7 @@ async fn closed_page_leaves_immediately() {
     rig.until_participants(0).await;
 }
 
-/// Janus 1.1.2 does not drop a peer that fell silent: the only sign is that nothing arrives.
+/// Janus 1.1.2 does not drop a peer that has fallen silent: the only sign is that no packets arrive.
 #[actix::test]
 async fn silent_media_is_not_receiving() {
     let rig = Rig::start(LONG).await;

@@ -99,7 +99,7 @@ fn nginx(folder: &Path, front: &str, node: &Node) -> Kept {
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, config).unwrap();
-    // Debian installs it outside the path of normal users.
+    // Debian installs nginx outside the path of normal users.
     let mut command = Command::new("/usr/sbin/nginx");
     command.arg("-p").arg(folder).arg("-c").arg(&file).stdin(Stdio::null()).stderr(Stdio::null());
     Kept::start(command)

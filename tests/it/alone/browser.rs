@@ -44,9 +44,9 @@ async fn the_page_plays_a_live_room() {
 /// Upper bound of a silence. On a quiet machine it is 0.7 s; during a release build, less than 2 s.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
-/// Killed FFmpegs do not end playback. But the player buffers three parts, 0.6 s, and between the last part
-/// of one FFmpeg and the first of the next, 0.35 to 0.7 s of media are never produced. So the page may stall
-/// at each kill, and reports that.
+/// Killed FFmpegs do not end playback. But the player buffers only three parts, 0.6 s. Between the last part
+/// of one FFmpeg and the first part of the next, 0.35 to 0.7 s of media are never produced. So the page may
+/// stall at each kill, and reports that.
 #[actix::test]
 async fn page_plays_across_killed_ffmpegs() {
     let (mut node, _singer) = concert().await;

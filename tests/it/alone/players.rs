@@ -1,6 +1,6 @@
 //! Tests of a live room in common players, by HLS and as a plain stream, across key changes and a killed
-//! FFmpeg: the right tone, no silence longer than that of the fault, no stop. `docs/players.md` has the
-//! table.
+//! FFmpeg. Each player plays the right tone, is not silent for longer than the fault, and does not stop.
+//! `docs/players.md` has the table.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A listener on the way to the stage and back, while a node dies at each step: the listener node where the
-//! hand was raised, the leader, the gateway, the mixer, and Janus with its node.
+//! A listener on the way to the stage and back, while a node dies at each step. These are the listener node
+//! where the hand was raised, the leader, the gateway, the mixer, and Janus with its node.
 
 use std::time::{Duration, Instant};
 

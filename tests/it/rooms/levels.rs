@@ -26,7 +26,7 @@ const LOUD: f64 = 0.9;
 /// Allowed increase of the residual from quiet to loud sound, in dB relative to the sound.
 const MORE_DB: f64 = 3.0;
 /// Residual that two Opus encoders and one AAC encoder leave outside the tones' bands, depending on their
-/// phases; a sum that wraps leaves more than 0 dB.
+/// phases. A sum that wraps leaves more than 0 dB.
 const CODECS_DB: f64 = -34.0;
 const SECOND: u64 = 50;
 

@@ -1,5 +1,5 @@
-//! A room on a real Janus as the store describes it, and gateways that join anchors to it: the part of a node
-//! that handles the anchors' media sessions, without the rest of the node.
+//! A room on a real Janus as the store describes it, and gateways that join anchors to it. A gateway here is
+//! only the part of a node that handles the anchors' media sessions.
 
 use std::convert::Infallible;
 use std::sync::Arc;

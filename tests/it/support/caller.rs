@@ -35,8 +35,8 @@ impl Caller {
     }
 
     /// Reconnects like an app that got a request to reconnect: connects as the client `a` and joins with its
-    /// resume token; repeats both while the error is retryable. Returns the connection and the result of the
-    /// join.
+    /// resume token. Repeats both steps while the error is retryable. Returns the connection and the result
+    /// of the join.
     pub async fn come_back(base: &str, token: &str, jtoken: &Value) -> (Self, Value) {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {

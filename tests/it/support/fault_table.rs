@@ -1,5 +1,5 @@
-//! Measured cost of each fault, one line each: for readers of the test output, and for `make faults`, which
-//! names a file in `FAULT_TABLE` and prints it as a table.
+//! Measured cost of each fault, one line each. The lines are in the test output. `make faults` also names a
+//! file for them in `FAULT_TABLE`, and prints this file as a table.
 
 use std::time::Duration;
 

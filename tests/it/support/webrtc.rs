@@ -162,8 +162,8 @@ impl WebRtcClient {
         }
     }
 
-    /// Moves to another address of this machine, as a phone does when it changes networks: the old socket
-    /// closes at once, and nothing passes until the new offer is answered.
+    /// Moves to another address of this machine, as a phone does when it changes networks. The old socket
+    /// closes at once, and no media pass until the new offer is answered.
     pub async fn move_to(&mut self, ip: IpAddr) {
         let (reply, moved) = oneshot::channel();
         self.order(Order::Move(ip, reply));
