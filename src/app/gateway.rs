@@ -25,8 +25,8 @@ use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::redis::{RedisOptions, RedisPresence};
 use crate::presence::stage::StageStore;
 use crate::presence::{
-    Acquisition, ConnectionLock, EventStream, LockReplaced, MembersChanged, Presence, PresenceEntry,
-    PresenceError, RenewOutcome, SignOfLife,
+    Acquisition, ConnectionLock, EventStream, HeartbeatOutcome, LockReplaced, MembersChanged, Presence,
+    PresenceEntry, PresenceError, RenewOutcome,
 };
 use crate::rooms::RoomService;
 use crate::stage::{Dependencies, StageHub};
@@ -232,7 +232,7 @@ impl<B: ConnectionLock> ConnectionLock for MeteredPresence<B> {
         self.timed("release", self.inner.release(key, token), outcome).await
     }
 
-    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError> {
+    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<HeartbeatOutcome, PresenceError> {
         self.timed("gateway_alive", self.inner.gateway_alive(gateway), ok).await
     }
 

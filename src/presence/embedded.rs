@@ -12,8 +12,8 @@ use futures::StreamExt;
 use tokio::sync::broadcast;
 
 use super::{
-    Acquisition, ConnectionLock, EVENTS_KEPT, EventStream, Lifetimes, LockReplaced, MembersChanged, Presence,
-    PresenceEntry, PresenceError, PresenceEvent, RenewOutcome, SignOfLife, events_from_now,
+    Acquisition, ConnectionLock, EVENTS_KEPT, EventStream, HeartbeatOutcome, Lifetimes, LockReplaced,
+    MembersChanged, Presence, PresenceEntry, PresenceError, PresenceEvent, RenewOutcome, events_from_now,
 };
 use crate::domain::connection::{
     AcquireDecision, Duplicate, FencingToken, GatewayIncarnation, Holder, JoinOutcome, LockKey,
@@ -158,12 +158,12 @@ impl ConnectionLock for EmbeddedPresence {
         Ok(released)
     }
 
-    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError> {
+    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<HeartbeatOutcome, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
         let known = tables.has_shown_itself(gateway, now);
         tables.alive(gateway, true, now, &self.lifetimes);
         tables.sweep(now).iter().for_each(|room| self.tell(room));
-        Ok(if known { SignOfLife::Known } else { SignOfLife::Anew })
+        Ok(if known { HeartbeatOutcome::Known } else { HeartbeatOutcome::Reregistered })
     }
 
     fn replacements(&self, gateway: &GatewayIncarnation) -> EventStream<LockReplaced> {

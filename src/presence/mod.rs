@@ -64,11 +64,11 @@ pub enum Acquisition {
 
 /// Result of a gateway's heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SignOfLife {
+pub enum HeartbeatOutcome {
     Known,
     /// First heartbeat ever, the first one after a silence, or the first one since the backend lost its data:
     /// renew all locks.
-    Anew,
+    Reregistered,
 }
 
 /// Notification that a connection has lost its lock to another one and must be closed.
@@ -125,7 +125,7 @@ pub trait ConnectionLock: Send + Sync + 'static {
 
     /// Records a heartbeat of the gateway. Call it three times within [`Lifetimes::gateway`]; otherwise other
     /// gateways take over its locks.
-    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError>;
+    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<HeartbeatOutcome, PresenceError>;
 
     /// Returns notifications about connections of this gateway that lost their locks. On
     /// [`PresenceEvent::LookAgain`] renew all locks. Call it within a tokio runtime.

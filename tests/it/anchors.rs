@@ -87,9 +87,9 @@ async fn refused_join_states_reason() {
     let wrong = Join { pin: Some(Pin::new("wrong1").unwrap()), ..join("anna", None) };
     assert_eq!(refused(wrong).await, JoinError::WrongPin);
     let elsewhere = Join { room: RoomId::new("elsewhere").unwrap(), ..join("anna", None) };
-    assert_eq!(refused(elsewhere).await, JoinError::Nowhere(JoinUnavailable::NoSuchRoom));
+    assert_eq!(refused(elsewhere).await, JoinError::RoomUnavailable(JoinUnavailable::NoSuchRoom));
     rig.eyes.destroy_room(JANUS_ROOM, &rig.room_secret()).await.unwrap();
-    assert_eq!(refused(join("anna", None)).await, JoinError::Nowhere(JoinUnavailable::Preparing));
+    assert_eq!(refused(join("anna", None)).await, JoinError::RoomUnavailable(JoinUnavailable::Preparing));
 
     rig.make_room(JANUS_ROOM, Epoch(1)).await;
     let right = Join { pin: Some(crate::support::janus::pin()), ..join("anna", None) };
@@ -262,7 +262,7 @@ async fn recreated_room_reconnects_its_sessions() {
     rig.remove_room().await;
     assert_eq!(ended(&mut anna.events).await, (End::RoomClosed, None));
     let refused = gateway.join("anna", None).await.map(|_| ());
-    assert_eq!(refused, Err(JoinError::Nowhere(JoinUnavailable::NotOnAir)));
+    assert_eq!(refused, Err(JoinError::RoomUnavailable(JoinUnavailable::NotOnAir)));
 }
 
 #[actix::test]

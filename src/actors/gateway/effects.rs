@@ -392,7 +392,7 @@ fn from_janus(candidate: crate::janus::Candidate) -> Candidate {
 
 fn not_joined(error: JoinError) -> RpcError {
     match error {
-        JoinError::Nowhere(error) => not_on_air(error),
+        JoinError::RoomUnavailable(error) => not_on_air(error),
         JoinError::WrongPin => ErrorCode::WrongPin.into(),
         JoinError::Unavailable(_) => retryable(ErrorCode::MediaUnavailable),
         JoinError::Gone => retryable(ErrorCode::Unavailable),
@@ -409,7 +409,7 @@ fn not_called(error: CallError) -> RpcError {
 
 fn not_moderated(error: ModerationError) -> RpcError {
     match error {
-        ModerationError::Nowhere(error) => not_on_air(error),
+        ModerationError::RoomUnavailable(error) => not_on_air(error),
         ModerationError::NoSuchAnchor => ErrorCode::NoSuchMember.into(),
         ModerationError::Unavailable(_) => retryable(ErrorCode::MediaUnavailable),
     }

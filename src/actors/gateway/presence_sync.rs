@@ -26,7 +26,7 @@ use crate::domain::signalling::DisplayName;
 use crate::domain::signalling::notifications::{Notification, RoomMember};
 use crate::domain::view::Users;
 use crate::presence::{
-    EventStream, LockReplaced, MembersChanged, PresenceEntry, PresenceError, PresenceEvent, SignOfLife,
+    EventStream, HeartbeatOutcome, LockReplaced, MembersChanged, PresenceEntry, PresenceError, PresenceEvent,
 };
 use crate::rooms::dirty_rooms;
 
@@ -84,7 +84,7 @@ type Lists = Vec<(RoomId, Result<Vec<PresenceEntry>, PresenceError>)>;
 
 pub enum Msg {
     Tick,
-    Shown(Result<SignOfLife, PresenceError>),
+    Shown(Result<HeartbeatOutcome, PresenceError>),
     Replaced(EventStream<LockReplaced>, Option<PresenceEvent<LockReplaced>>),
     Changed(EventStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
     Stale,
@@ -138,10 +138,10 @@ impl PresenceSync {
         self.tick = Some(cx.after(every, Msg::Tick));
     }
 
-    fn shown(&mut self, outcome: Result<SignOfLife, PresenceError>) {
+    fn shown(&mut self, outcome: Result<HeartbeatOutcome, PresenceError>) {
         self.showing = false;
         let up = outcome.is_ok();
-        if outcome == Ok(SignOfLife::Anew) {
+        if outcome == Ok(HeartbeatOutcome::Reregistered) {
             // Renew the locks immediately: the backend has lost them, and another connection could acquire
             // them.
             self.renew_all();

@@ -37,7 +37,7 @@ pub struct MixerRoomActor {
     parent: ActorRef<super::supervisor::Msg>,
     machine: MixerRoom,
     view: Arc<RoomView>,
-    estate: RoomResources,
+    resources: RoomResources,
     running: Option<RunningProcess>,
     stream: Option<(Packager, Arc<LiveStream>)>,
     /// Buffer for FFmpeg's output while no read is in progress.
@@ -87,7 +87,7 @@ impl MixerRoomActor {
         context: Context,
         shared: MixerShared,
         machine: MixerRoom,
-        estate: RoomResources,
+        resources: RoomResources,
         parent: ActorRef<super::supervisor::Msg>,
     ) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl MixerRoomActor {
             parent,
             machine,
             view: Arc::default(),
-            estate,
+            resources,
             running: None,
             stream: None,
             buffer: Vec::new(),
@@ -192,7 +192,7 @@ impl MixerRoomActor {
             }
             ProcessEffect::Kill { gently } => self.kill(gently, &why),
             ProcessEffect::FreePort { .. } => {
-                drop(self.estate.take_port());
+                drop(self.resources.take_port());
                 ProcessOutcome::Freed
             }
             ProcessEffect::OpenStream { nonce, start } => match self.predecessor(&nonce) {
@@ -214,7 +214,7 @@ impl MixerRoomActor {
         match PortLease::reserve(&self.shared.ports, media_ip, now) {
             Some(lease) => {
                 let rtp = lease.rtp;
-                self.estate.keep_port(lease, epoch, now);
+                self.resources.keep_port(lease, epoch, now);
                 ProcessOutcome::PortTaken { rtp, epoch }
             }
             None => self.not_started(Failure::Refused("no RTP port is free: widen mixer.rtp_ports".into())),
@@ -260,7 +260,7 @@ impl MixerRoomActor {
         let pid = process.pid();
         FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
         let (kill, killed) = oneshot::channel();
-        let meter = (self.estate.meter.clone(), self.context.metrics.clone());
+        let meter = (self.resources.meter.clone(), self.context.metrics.clone());
         cx.run(process::attend(self.room.clone(), process, log, meter, killed), Msg::Exited);
         let starting = StartPermit { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
         let alive = self.context.metrics.ffmpeg_alive();
@@ -279,7 +279,7 @@ impl MixerRoomActor {
         let (pid, ran) = (ended.pid, now.saturating_sub(running.started));
         FfmpegExited { room: &self.room, pid, why, status: &ended.status, ran }.emit(&self.context.metrics);
         if ended.exit == Exit::BindFailed
-            && let Some(lease) = self.estate.take_port()
+            && let Some(lease) = self.resources.take_port()
         {
             lease.quarantine(now);
         }
@@ -332,7 +332,7 @@ impl Behaviour for MixerRoomActor {
                 }
                 self.machine.store_done(effect, outcome, self.context.clock.now(), random_unit());
                 if let Some(ceiling) = self.machine.ceiling() {
-                    self.estate.raise_ceiling(ceiling);
+                    self.resources.raise_ceiling(ceiling);
                 }
                 self.look();
             }
@@ -363,7 +363,7 @@ impl Behaviour for MixerRoomActor {
                 "rtp": self.machine.rtp().map(|rtp| rtp.to_string()),
                 "next": self.machine.next_sequence(),
                 "starved": self.machine.starved(),
-                "mix": self.estate.meter.observe(),
+                "mix": self.resources.meter.observe(),
             }),
             reason: Some(format!("{}; store: {}", self.reasons.process, self.reasons.store)),
             attempt: self.machine.attempt(),

@@ -146,7 +146,7 @@ impl MixerSupervisor {
         } else if self.is_wanted(&room) {
             let (context, shared, me, id) =
                 (self.context.clone(), self.shared.clone(), cx.me(), room.clone());
-            let estate = RoomResources::default();
+            let resources = RoomResources::default();
             self.rooms.start(&room, cx, move || {
                 let machine =
                     MixerRoom::new(context.me.clone(), context.incarnation.to_string(), policy(&context));
@@ -155,7 +155,7 @@ impl MixerSupervisor {
                     context.clone(),
                     shared.clone(),
                     machine,
-                    estate.clone(),
+                    resources.clone(),
                     me.clone(),
                 )
             });

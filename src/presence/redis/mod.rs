@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use self::link::{Failure, Link};
 use super::{
-    Acquisition, ConnectionLock, EventStream, Lifetimes, LockReplaced, MembersChanged, Presence,
-    PresenceEntry, PresenceError, RenewOutcome, SignOfLife,
+    Acquisition, ConnectionLock, EventStream, HeartbeatOutcome, Lifetimes, LockReplaced, MembersChanged,
+    Presence, PresenceEntry, PresenceError, RenewOutcome,
 };
 use crate::domain::connection::{
     ConnectionId, Duplicate, FencingToken, GatewayIncarnation, Holder, JoinOutcome, LockKey, ReleaseOutcome,
@@ -143,12 +143,12 @@ impl ConnectionLock for RedisPresence {
         Ok(if freed { ReleaseOutcome::Freed } else { ReleaseOutcome::NotOurs })
     }
 
-    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError> {
+    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<HeartbeatOutcome, PresenceError> {
         let Inner { link, options, scripts, .. } = &*self.inner;
         let mut call = scripts.alive.prepare_invoke();
         call.key(keys::gateway(gateway)).arg(ms(options.lifetimes.gateway));
         let known: bool = link.run(&call).await?;
-        Ok(if known { SignOfLife::Known } else { SignOfLife::Anew })
+        Ok(if known { HeartbeatOutcome::Known } else { HeartbeatOutcome::Reregistered })
     }
 
     fn replacements(&self, gateway: &GatewayIncarnation) -> EventStream<LockReplaced> {

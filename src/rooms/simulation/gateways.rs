@@ -27,7 +27,7 @@ use crate::domain::pin_attempts::Guess;
 use crate::domain::signalling::methods::ResumeToken;
 use crate::domain::signalling::{CloseCode, ErrorCode};
 use crate::presence::embedded::EmbeddedPresence;
-use crate::presence::{Acquisition, ConnectionLock, Presence, PresenceError, SignOfLife};
+use crate::presence::{Acquisition, ConnectionLock, HeartbeatOutcome, Presence, PresenceError};
 
 pub const LIFETIMES: Lifetimes = Lifetimes {
     lock: Duration::from_secs(6),
@@ -157,7 +157,9 @@ impl World {
         let numbers: Vec<u64> = side.connections.keys().copied().collect();
         let gateway = self.gateway(n);
         let is_lost = self.nodes[n].cut || self.presence.is_away || (!self.calm && self.random.chance(0.05));
-        if !is_lost && done(self.presence.at(self.now).gateway_alive(&gateway)) == SignOfLife::Anew {
+        if !is_lost
+            && done(self.presence.at(self.now).gateway_alive(&gateway)) == HeartbeatOutcome::Reregistered
+        {
             numbers.iter().for_each(|number| self.session_input(n, *number, SessionInput::RenewNow));
         }
         numbers.iter().for_each(|number| self.client_continues(n, *number));

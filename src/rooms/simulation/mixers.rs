@@ -156,7 +156,7 @@ impl World {
             Plan::Finished => {
                 side.actors.remove(room);
                 let world = &side.worlds[room];
-                let left = (world.process, world.open, world.estate.port.is_some());
+                let left = (world.process, world.open, world.resources.port.is_some());
                 assert_eq!(left, (None, None, false), "a mixer's room ends and leaves something behind");
                 if side.leaving && side.actors.is_empty() {
                     self.input_after(ms(1), n, Input::Left);
@@ -185,7 +185,7 @@ impl World {
                 return self.input_after(delay, n, Input::Spawned { room: room.clone(), actor, epoch, rtp });
             }
             ProcessEffect::EndStream { over } => {
-                if let Some((open, nonce)) = world.open.zip(world.estate.nonce.clone()) {
+                if let Some((open, nonce)) = world.open.zip(world.resources.nonce.clone()) {
                     side.ended.insert(room.clone(), (nonce, open.ceiling, over, now + RETAIN));
                 }
             }
@@ -239,7 +239,7 @@ impl World {
         world.dying = false;
         if exit == Exit::BindFailed {
             world.pool.quarantine(rtp.port, now + Duration::from_secs(5));
-            world.estate.port = None;
+            world.resources.port = None;
         }
         actor.machine.exited(exit, "died", now, random);
         self.note(|w| format!("{} mixer {room} FFmpeg is gone: {exit:?}", w.nodes[n].id));
@@ -275,7 +275,7 @@ impl World {
         let many = if long && room_left > 600 { 300 } else { 1 };
         let from = next.ceiling;
         next.ceiling += many;
-        let (next, nonce) = (*next, world.estate.nonce.clone());
+        let (next, nonce) = (*next, world.resources.nonce.clone());
         actor.machine.produced(now);
         actor.machine.published(next);
         self.judge_published(n, room, nonce, from..next.ceiling);
@@ -310,7 +310,7 @@ impl World {
         actor.storing = false;
         actor.machine.store_done(effect, written(answer), now, random);
         if let Some(world) = side.worlds.get_mut(room) {
-            world.estate.ceiling = actor.machine.ceiling().or(world.estate.ceiling);
+            world.resources.ceiling = actor.machine.ceiling().or(world.resources.ceiling);
         }
         actor.view = view;
         actor.machine.observe_revision(as_of);
@@ -331,9 +331,9 @@ impl World {
         (world.process, world.dying) = (None, false);
         let mut machine = MixerRoom::new(me, incarnation, policy(n));
         machine.observe_revision(as_of);
-        let port = world.estate.port.map(|(rtp, epoch)| (rtp, epoch, self.now));
+        let port = world.resources.port.map(|(rtp, epoch)| (rtp, epoch, self.now));
         if !machine.inherit(port, world.left(), &view) {
-            (world.open, world.estate.nonce) = (None, None);
+            (world.open, world.resources.nonce) = (None, None);
         }
         *actor = MixerActor { number, machine, view, spawning: false, storing: false, process: 0 };
         self.note(|w| format!("{}: the mixer room's actor of {room} panics", w.nodes[n].id));
@@ -356,6 +356,6 @@ impl World {
     }
 
     pub fn nonce_open(&self, n: usize, room: &RoomId) -> Option<Nonce> {
-        self.nodes[n].mixer.as_ref()?.worlds.get(room)?.estate.nonce.clone()
+        self.nodes[n].mixer.as_ref()?.worlds.get(room)?.resources.nonce.clone()
     }
 }

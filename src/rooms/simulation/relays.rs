@@ -114,7 +114,7 @@ impl World {
         let view = node.view(room);
         let world = side.worlds.get(room);
         let asked = |nonce: &Nonce| *nonce == fetch.from.nonce;
-        let open = world.and_then(|world| world.estate.nonce.as_ref().zip(world.open));
+        let open = world.and_then(|world| world.resources.nonce.as_ref().zip(world.open));
         let open = open.filter(|(nonce, _)| asked(nonce));
         let here = view.live.as_ref().filter(|_| serving_mixer(&view) == Some(&node.id));
         if let Some(live) = here {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use stentor::domain::connection::{Duplicate, FencingToken, JoinOutcome, UpdateOutcome};
 use stentor::presence::redis::{RedisOptions, RedisPresence};
 use stentor::presence::{
-    Acquisition, ConnectionLock, EventStream, Lifetimes, MembersChanged, Presence, PresenceError,
-    PresenceEvent, RenewOutcome, SignOfLife,
+    Acquisition, ConnectionLock, EventStream, HeartbeatOutcome, Lifetimes, MembersChanged, Presence,
+    PresenceError, PresenceEvent, RenewOutcome,
 };
 use tokio::time::{Instant, timeout};
 
@@ -64,14 +64,14 @@ async fn gateway_detects_flushed_redis() {
     let one = on.instance();
     let (ann, held) = (lock_key("ann"), holder(1, "a"));
     let token = one.take(&ann, &held).await;
-    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Anew);
+    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), HeartbeatOutcome::Reregistered);
     one.lock.renew(&ann, &held, token).await.unwrap();
-    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Known);
+    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), HeartbeatOutcome::Known);
     on.redis.flush();
     one.lock.renew(&ann, &held, token).await.unwrap();
     one.take(&lock_key("bob"), &holder(1, "b")).await;
-    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Anew);
-    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Known);
+    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), HeartbeatOutcome::Reregistered);
+    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), HeartbeatOutcome::Known);
 }
 
 #[actix::test]

@@ -13,12 +13,12 @@ pub struct MixerWorld {
     pub process: Option<MediaAddr>,
     pub dying: bool,
     pub open: Option<SequenceState>,
-    pub estate: Estate,
+    pub resources: RoomResources,
 }
 
 /// State that outlives an incarnation of the room's actor.
 #[derive(Default)]
-pub struct Estate {
+pub struct RoomResources {
     pub port: Option<(MediaAddr, Epoch)>,
     pub nonce: Option<Nonce>,
     pub ceiling: Option<SequenceState>,
@@ -26,18 +26,18 @@ pub struct Estate {
 
 impl MixerWorld {
     pub fn new(pool: PortPool) -> Self {
-        Self { pool, process: None, dying: false, open: None, estate: Estate::default() }
+        Self { pool, process: None, dying: false, open: None, resources: RoomResources::default() }
     }
 
     /// Carries out an effect. `ceiling` is the highest one that the store has reserved.
     pub fn run(&mut self, effect: ProcessEffect, now: Duration, ceiling: u64) -> ProcessOutcome {
         match effect {
             ProcessEffect::TakePort { epoch } => {
-                assert!(self.estate.port.is_none(), "a room has one port");
+                assert!(self.resources.port.is_none(), "a room has one port");
                 let Some(rtp) = self.pool.reserve(now).map(rtp) else {
                     return ProcessOutcome::Failed(Failure::Refused("no RTP port is free".into()));
                 };
-                self.estate.port = Some((rtp, epoch));
+                self.resources.port = Some((rtp, epoch));
                 ProcessOutcome::PortTaken { rtp, epoch }
             }
             ProcessEffect::Spawn { epoch, rtp, .. } => self.spawn(epoch, rtp),
@@ -48,18 +48,18 @@ impl MixerWorld {
             ProcessEffect::FreePort { rtp } => {
                 assert!(self.process.is_none(), "a port is taken until its process is gone");
                 self.pool.release(rtp.port);
-                self.estate.port = None;
+                self.resources.port = None;
                 ProcessOutcome::Freed
             }
             ProcessEffect::OpenStream { nonce, start } => {
                 assert!(start.ceiling < ceiling, "numbers are published only below the ceiling");
                 self.open = Some(start);
-                self.estate.nonce = Some(nonce.clone());
+                self.resources.nonce = Some(nonce.clone());
                 ProcessOutcome::Opened { nonce }
             }
             ProcessEffect::EndStream { .. } => {
                 self.open = None;
-                self.estate.nonce = None;
+                self.resources.nonce = None;
                 ProcessOutcome::Ended
             }
         }
@@ -67,14 +67,15 @@ impl MixerWorld {
 
     pub fn spawn(&mut self, epoch: Epoch, rtp: MediaAddr) -> ProcessOutcome {
         assert!(self.process.is_none(), "two FFmpegs for one room on one mixer");
-        assert_eq!(self.estate.port, Some((rtp, epoch)), "FFmpeg gets the port that was taken for it");
+        assert_eq!(self.resources.port, Some((rtp, epoch)), "FFmpeg gets the port that was taken for it");
         self.process = Some(rtp);
         ProcessOutcome::Spawned { epoch }
     }
 
     /// Returns the stream that the next incarnation of the actor takes over.
     pub fn left(&self) -> Option<LeftStream> {
-        let ((nonce, next), ceiling) = self.estate.nonce.clone().zip(self.open).zip(self.estate.ceiling)?;
+        let ((nonce, next), ceiling) =
+            self.resources.nonce.clone().zip(self.open).zip(self.resources.ceiling)?;
         Some(LeftStream { nonce, next, ceiling })
     }
 }

@@ -281,7 +281,7 @@ impl World {
             Plan::Finished => return false,
         };
         if effect == (ProcessEffect::EndStream { over: true }) {
-            let (nonce, view) = (self.mixers[node].1.estate.nonce.clone(), self.view());
+            let (nonce, view) = (self.mixers[node].1.resources.nonce.clone(), self.view());
             let goes_on = view.is_on_air() && view.live.map(|l| l.value.nonce) == nonce;
             assert!(!goes_on, "listeners of a live that goes on are told that it is over");
         }
@@ -316,7 +316,7 @@ impl World {
         };
         let (machine, world, _) = &mut self.mixers[node];
         machine.store_done(effect, outcome, now, 0.5);
-        world.estate.ceiling = machine.ceiling().or(world.estate.ceiling);
+        world.resources.ceiling = machine.ceiling().or(world.resources.ceiling);
         true
     }
 
@@ -378,7 +378,7 @@ impl World {
             return false;
         }
         let Some(next) = &mut world.open else { return machine.warm(now) };
-        if heard == world.estate.port.map(|(_, epoch)| epoch) {
+        if heard == world.resources.port.map(|(_, epoch)| epoch) {
             let highest = self.published.last().copied();
             assert!(highest < Some(next.ceiling), "listeners are sent back from {highest:?} to {next:?}");
         }
@@ -397,7 +397,7 @@ impl World {
         world.dying = false;
         if exit == Exit::BindFailed {
             world.pool.quarantine(rtp.port, now + Duration::from_secs(5));
-            world.estate.port = None;
+            world.resources.port = None;
         }
         machine.exited(exit, "died", now, 0.5);
     }
@@ -422,9 +422,9 @@ impl World {
         (world.process, world.dying) = (None, false);
         let left = world.left();
         *machine = mixer_room(node);
-        let port = world.estate.port.map(|(rtp, epoch)| (rtp, epoch, self.now));
+        let port = world.resources.port.map(|(rtp, epoch)| (rtp, epoch, self.now));
         if !machine.inherit(port, left, view) {
-            (world.open, world.estate.nonce) = (None, None);
+            (world.open, world.resources.nonce) = (None, None);
         }
     }
 

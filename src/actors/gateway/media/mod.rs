@@ -86,7 +86,7 @@ pub struct JoinedSession {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
     #[error(transparent)]
-    Nowhere(#[from] JoinUnavailable),
+    RoomUnavailable(#[from] JoinUnavailable),
     #[error("the pin is wrong")]
     WrongPin,
     /// Retryable.

@@ -13,7 +13,7 @@ use crate::janus::{AudioBridge, JanusError, PluginError, Secret};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModerationError {
     #[error(transparent)]
-    Nowhere(#[from] JoinUnavailable),
+    RoomUnavailable(#[from] JoinUnavailable),
     #[error("no participant has this user id")]
     NoSuchAnchor,
     #[error("the room's Janus cannot be used now: {0}")]

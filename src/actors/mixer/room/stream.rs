@@ -52,7 +52,7 @@ impl MixerRoomActor {
         }
         self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
         let open = OpenStream { nonce: nonce.clone(), stream: stream.clone(), ceiling };
-        self.estate.keep_stream(open);
+        self.resources.keep_stream(open);
         self.stream = Some((packager, stream));
         self.read_on(cx);
         ProcessOutcome::Opened { nonce }
@@ -60,7 +60,7 @@ impl MixerRoomActor {
 
     /// Takes over the stream and port of an incarnation that panicked.
     pub(super) fn inherit(&mut self) {
-        let left = self.estate.stream().and_then(|open| {
+        let left = self.resources.stream().and_then(|open| {
             let packager = Packager::resume(
                 packaging::config(&self.context.config.hls),
                 self.keys(&open.nonce),
@@ -73,7 +73,7 @@ impl MixerRoomActor {
             let next = packaging::numbers(packager);
             LeftStream { nonce: open.nonce.clone(), next, ceiling: open.ceiling }
         });
-        let goes_on = self.machine.inherit(self.estate.port(), numbers, &self.view);
+        let goes_on = self.machine.inherit(self.resources.port(), numbers, &self.view);
         match left {
             Some((packager, open)) if goes_on => {
                 tracing::info!(room = %self.room, "stream resumed after a failure of its actor");
@@ -105,7 +105,7 @@ impl MixerRoomActor {
     }
 
     fn let_go(&self) {
-        if let Some(open) = self.estate.take_stream() {
+        if let Some(open) = self.resources.take_stream() {
             self.shared.streams.ended(&self.room, &open.stream);
         }
     }

@@ -7,7 +7,7 @@ use stentor::domain::connection::{
     ConnectionId, Duplicate, FencingToken, GatewayIncarnation, Holder, LockKey, ReleaseOutcome,
 };
 use stentor::domain::ids::RoomId;
-use stentor::presence::{Acquisition, LockReplaced, PresenceEvent, RenewOutcome, SignOfLife};
+use stentor::presence::{Acquisition, HeartbeatOutcome, LockReplaced, PresenceEvent, RenewOutcome};
 
 use super::{Subject, attentive, gateway, holder, lock_key, next, with_client};
 
@@ -54,7 +54,7 @@ pub async fn unrenewed_lock_expires(subject: &impl Subject) {
     }
     for sign in 0..16 {
         subject.pass(2 * SECOND);
-        let known = if sign == 0 { SignOfLife::Anew } else { SignOfLife::Known };
+        let known = if sign == 0 { HeartbeatOutcome::Reregistered } else { HeartbeatOutcome::Known };
         assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), known);
     }
     let later = one.take(&ann, &holder(2, "b")).await;

@@ -178,7 +178,7 @@ fn silent_client_loses_its_session() {
 }
 
 #[test]
-fn sign_of_life_keeps_the_session() {
+fn incoming_frame_keeps_the_session() {
     let mut rig = Rig::joined();
     (1..=25).for_each(|second| drop(rig.tick(second)));
     rig.call(1, "offer", offer_params());
