@@ -69,7 +69,7 @@ impl IdentityProvider {
     /// ignored.
     ///
     /// # Errors
-    /// The text is not a JWK set, or none of its keys can be used. The provider then retains its present keys.
+    /// The text is not a JWK set, or none of its keys can be used. The provider then keeps its present keys.
     pub fn replace_keys(&self, set: &[u8]) -> Result<usize, JwksError> {
         let set: JwkSet = serde_json::from_slice(set).map_err(|_| JwksError::NotASet)?;
         let keys: Vec<_> = set.keys.into_iter().filter_map(PublicKey::read).take(MOST_KEYS).collect();

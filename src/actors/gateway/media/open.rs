@@ -16,8 +16,8 @@ pub struct OpenSession {
 /// Claims the session of a resume token if it still exists with its media; otherwise joins the room.
 ///
 /// # Errors
-/// [`JoinError::Unavailable`] if Janus cannot be used or the mix is full. [`JoinError::RoomUnavailable`] if Janus
-/// does not know the room yet.
+/// [`JoinError::Unavailable`] if Janus cannot be used or the mix is full. [`JoinError::RoomUnavailable`] if
+/// Janus does not know the room yet.
 pub async fn open(
     parts: AnchorParts,
     place: JanusAssignment,
