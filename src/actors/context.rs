@@ -47,8 +47,8 @@ impl Context {
         self.directory.revision_seen(Scope::Rooms).unwrap_or_default()
     }
 
-    /// Returns true if the rooms were listed at least once. Before that, a room that is absent here may still
-    /// exist.
+    /// Returns true if the rooms were listed at least once. Before that, a room that is absent from the
+    /// directory may still exist.
     pub fn rooms_listed(&self) -> bool {
         self.directory.revision_seen(Scope::Rooms).is_some()
     }

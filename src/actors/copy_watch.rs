@@ -20,7 +20,7 @@ pub struct CopyWatch<C> {
 }
 
 pub enum Msg {
-    /// Events up to the next one after which the copy is consistent, and the rest of the stream.
+    /// Events up to and including the next one that makes the copy consistent, and the rest of the stream.
     Batch(Vec<ReflectorEvent>, Changes),
 }
 

@@ -5,9 +5,9 @@
 //!      ▲                        │ lease gone, store unavailable
 //!      └────────── retry ───────┘
 //! ```
-//! A mixer's listener counts are under the same lease, in a key of their own: they change every few seconds,
-//! while the content of a heartbeat rarely changes. The heartbeat also contains the machine's load; it is
-//! rewritten only after the load has changed by five percentage points.
+//! A mixer's listener counts are under the same lease, in a separate key: the counts change every few
+//! seconds, while the content of a heartbeat rarely changes. The heartbeat also contains the machine's load.
+//! A change of the load causes a new write only if it is five percentage points or more.
 //!
 //! The incarnation belongs to the process and survives restarts of this actor. So other nodes can distinguish
 //! a node that was disconnected from the store from a node that was restarted.
@@ -111,7 +111,7 @@ impl HeartbeatActor {
         let ttl = self.context.config.rooms.heartbeat_ttl;
         let (store, lease, telling) = (self.context.store.clone(), self.lease, self.telling);
         let work = async move {
-            // Always renew the lease first: after the store was frozen, it keeps the lease only if a
+            // Always renew the lease first: after the store was frozen, the store keeps the lease only if a
             // keep-alive is among the waiting requests.
             let lease = match lease {
                 Some(lease) => store.keep_alive(lease).await.map(|()| lease)?,

@@ -58,7 +58,8 @@ pub struct StoreWatch {
 }
 
 pub enum Msg {
-    /// Events up to the next one after which the cluster cache is consistent, and the rest of the stream.
+    /// Events up to and including the next one that makes the cluster cache consistent, and the rest of the
+    /// stream.
     Batch(Vec<ReflectorEvent>, Changes),
     Relist,
 }
@@ -158,7 +159,8 @@ impl StoreWatch {
     }
 }
 
-/// Reads up to the next event after which the cluster cache is consistent, or until the watch is lost.
+/// Reads up to and including the next event that makes the cluster cache consistent, or until the watch is
+/// lost.
 pub(super) async fn next_batch(mut changes: Changes) -> (Vec<ReflectorEvent>, Changes) {
     let mut batch = Vec::new();
     while let Some(event) = changes.next().await {

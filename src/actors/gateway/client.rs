@@ -90,7 +90,7 @@ pub enum Msg {
     /// The room may have changed in the store.
     RoomChanged,
     Alarm,
-    /// The outbound queue holds the reason.
+    /// The outbound queue requests the close of the connection, and holds the close code.
     CloseAsked,
 }
 
@@ -153,8 +153,8 @@ impl WsClient {
         }
     }
 
-    /// Counts input that gets no error response against the rate limit. Returns true if the input is within
-    /// the limit.
+    /// Counts a ping, a pong or fragments against the rate limit. Such input never gets an error response.
+    /// Returns true if it is within the limit.
     fn admit(&mut self, cx: &mut Cx<Self>) -> bool {
         let admission = self.guard.admit(&self.parts.limits, self.parts.clock.now());
         if admission == Admission::Abuse {
@@ -428,8 +428,8 @@ impl Behaviour for WsClient {
     }
 }
 
-/// Closes the connection after a panic, or when the arbiter has stopped. Results of effects no longer arrive
-/// then.
+/// Closes the connection after a panic, or when the arbiter has stopped. In both cases, results of effects no
+/// longer arrive.
 impl Drop for WsClient {
     fn drop(&mut self) {
         drop(self.shut(CloseCode::Internal));

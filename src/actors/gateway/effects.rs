@@ -415,8 +415,8 @@ fn not_moderated(error: ModerationError) -> RpcError {
     }
 }
 
-/// Maps the error of a room change to the error of the call. Only errors that a retry could avoid are
-/// retryable.
+/// Maps the error of a room change to the error of the call. An error is retryable only if a retry could
+/// succeed.
 fn not_changed(error: &RoomError) -> RpcError {
     match error {
         RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),

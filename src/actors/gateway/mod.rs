@@ -57,7 +57,7 @@ pub use outbound::{EncodedNotification, Outbound};
 pub use presence_sync::PresenceSync;
 pub use session_manager::SessionManager;
 
-/// Longest interval between two checks if a client has become silent.
+/// Longest interval between two checks whether a client has become silent.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Factory of the [`SessionEffects`] of new connections.

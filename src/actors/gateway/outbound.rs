@@ -39,7 +39,8 @@ struct State {
     queue: VecDeque<OutboundFrame>,
     bytes: usize,
     phase: Phase,
-    /// Close code. Set when the close is requested or, without a request, when the actor closes.
+    /// Close code. Set when the close is requested or, without a request, when the actor closes the
+    /// connection.
     asked: Option<CloseCode>,
     actor: Option<ActorRef<client::Msg>>,
     writer: Option<Waker>,

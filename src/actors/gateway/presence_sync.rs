@@ -45,7 +45,8 @@ pub struct PresenceSync {
     told: HashMap<RoomId, Notification>,
     looking: bool,
     showing: bool,
-    /// `None` until the first request to presence has ended.
+    /// True if presence accepted the last heartbeat of this gateway; `None` until the first one has been
+    /// answered.
     up: Option<bool>,
     look_at: Duration,
     tick: Option<Timer>,

@@ -69,7 +69,8 @@ enum State {
     Offline,
     Connecting,
     Listing,
-    /// Janus was listed, but the store was not: it is unknown which rooms this Janus must have.
+    /// The rooms of this Janus were listed, but the rooms of the store were not. It is unknown which rooms
+    /// this Janus must have.
     AwaitingStore,
     Up,
 }
@@ -178,7 +179,7 @@ impl JanusConnection {
             Err(error) => return self.offline(error.to_string(), cx),
         };
         if !self.context.rooms_listed() {
-            // Janus is listed again once the store's list is complete.
+            // The rooms of this Janus are listed again once the list of the store's rooms is complete.
             self.state = State::AwaitingStore;
             self.reason = Some("waits for the first list of the store".into());
             return;
@@ -264,7 +265,7 @@ impl JanusConnection {
                 }
             }
             // Other failures need no action here, because they also affect other requests to Janus. A missing
-            // room needs none if it was to be destroyed while the canary was in progress.
+            // room needs no action if it was to be destroyed while the canary was in progress.
             Ok(_) | Err(_) => {}
         }
         self.canary_later(cx);
@@ -403,7 +404,7 @@ impl Behaviour for JanusConnection {
                 }
                 self.offline(reason.to_string(), cx);
             }
-            // From a connection that was given up.
+            // These messages are from a connection that was given up.
             Msg::Connected(..) | Msg::Listed(..) | Msg::Down(..) | Msg::CanaryDue(..) | Msg::Canary(..) => {}
             Msg::StateChanged => self.take_changes(cx),
             Msg::Finished(room) => self.finished(&room, cx),

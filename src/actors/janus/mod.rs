@@ -21,7 +21,8 @@ use tokio::sync::{Notify, watch};
 use crate::auth::secrets::Secrets;
 use crate::janus::AudioBridge;
 
-/// State shared by `JanusConnection`, its rooms and `JanusProcess`. It outlives the incarnations of each.
+/// State shared by `JanusConnection`, its rooms and `JanusProcess`. It outlives each incarnation of these
+/// actors.
 #[derive(Clone)]
 pub struct JanusShared {
     bridge: Arc<Mutex<Option<Arc<dyn AudioBridge>>>>,

@@ -10,7 +10,7 @@ use super::JanusShared;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer};
 use crate::janus::{ManagedError, ManagedJanus, ManagedOptions};
 
-/// Time from INT to KILL, in which Janus closes its sessions. Anchors are notified before that.
+/// Time from INT to KILL, in which Janus closes its sessions. Anchors are notified before INT is sent.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 pub struct JanusProcess {

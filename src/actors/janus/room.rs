@@ -35,7 +35,7 @@ pub struct JanusRoomActor {
 pub enum Msg {
     /// The store has changes for this room.
     StateChanged,
-    /// Janus is connected. Carries the Janus rooms of this room, if Janus was listed.
+    /// Janus is connected. If the rooms on Janus were listed, contains those that belong to this room.
     Linked(Option<Vec<FoundRoom>>),
     Unlinked,
     Done(Outcome),

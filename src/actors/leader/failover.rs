@@ -26,7 +26,7 @@ use crate::rooms::{LeaderGuard, RoomError, RoomService};
 
 /// Maximum number of moves in flight; the store commits waiting writes together.
 const AT_ONCE: usize = 16;
-/// Delay after a failed move or a written cordon label, until the watch shows the change.
+/// Delay after a failed move or a written cordon label. It gives the watch time to show the change.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
 /// Maximum number of entries shown in `/actors`: of the moves, and of the reasons for waiting.
 const SHOWN: usize = 20;

@@ -29,9 +29,10 @@ use crate::store::StoreError;
 
 /// Minimum time between two rounds: in a large cluster modules change several times a second.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// Maximum time to count anchors in a round, and maximum concurrent queries. Rooms that are not counted in
-/// time are treated as rooms with anchors.
+/// Maximum time to count anchors in a round. Rooms that are not counted in time are treated as rooms with
+/// anchors.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
+/// Maximum number of concurrent queries that count anchors.
 const COUNTED_AT_ONCE: usize = 16;
 /// Maximum number of entries shown in `/actors`: of the completed actions, and of the invalid keys.
 const SHOWN: usize = 20;

@@ -198,7 +198,7 @@ impl WebhookActor {
         }
     }
 
-    /// Passes the key to the machine. A value that cannot be parsed is left alone.
+    /// Passes the key to the machine. A value that cannot be parsed is not passed on.
     fn observe_progress(&mut self) {
         let Some(as_of) = self.seen_as_of else { return };
         // Deliveries to a new endpoint begin at the end of the ledger, so the end of the ledger must be

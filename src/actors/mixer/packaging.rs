@@ -36,7 +36,7 @@ pub fn open(
     behind.unwrap_or_else(|| Packager::new(config, keys, start, numbers.junction(started, at.wall), at))
 }
 
-/// Returns the numbers that follow the last ones that this packager has published.
+/// Returns the sequence numbers that follow the last ones that this packager has published.
 pub fn numbers(packager: &Packager) -> SequenceState {
     let SequenceStart { media_sequence, discontinuity } = packager.next();
     SequenceState::at(media_sequence, discontinuity, packager.media_end())

@@ -162,7 +162,7 @@ pub struct ReadTimes {
     /// Delay before the read, until the next part may be complete. FFmpeg flushes every frame, so this delay
     /// avoids most wake-ups of a room. The pipe holds eight seconds of audio.
     pub wait: Duration,
-    /// Time until the output counts as late, from the same moment as `wait`.
+    /// Time until the output counts as late, measured from the same moment as `wait`.
     pub late: Option<Duration>,
 }
 

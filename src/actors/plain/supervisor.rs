@@ -21,7 +21,7 @@ pub struct PlainSupervisor {
 }
 
 pub enum Msg {
-    /// Rooms without an actor have listeners.
+    /// There are rooms that have listeners but no actor.
     Wanted,
     /// The stream has ended, or has no readers.
     Finished(RoomId, Arc<PlainStream>),

@@ -47,7 +47,7 @@ pub struct RecorderActor {
     recordings: Arc<Recordings>,
     parent: ActorRef<supervisor::Msg>,
     duty: Duty,
-    /// `None` before the files are open, after a failure, and while an effect has it.
+    /// `None` before the files are open, after a failure, and while an effect has the writer.
     writer: Option<TakeWriter>,
     written: Written,
     stream: Option<Source>,

@@ -46,7 +46,7 @@ pub struct RewindActor {
     kept: Option<KeptRewind>,
     /// Longest duration of the window.
     span: Duration,
-    /// `None` before the files are open, after a failure, and while an effect has it.
+    /// `None` before the files are open, after a failure, and while an effect has the writer.
     writer: Option<TakeWriter>,
     stream: Option<Source>,
     /// Number of the oldest media file of the window; 0 if there is none.

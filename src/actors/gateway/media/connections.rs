@@ -158,7 +158,7 @@ mod tests {
         let waiting = futures::future::join_all((0..WAITERS).map(|_| januses.client(&id)));
         let silence = async {
             let (mut socket, _) = frozen.accept().await.unwrap();
-            // Ends when the client gives up.
+            // This read ends when the client gives up.
             let _ = socket.read_to_end(&mut Vec::new()).await;
         };
         let (outcomes, ()) = tokio::join!(waiting, silence);

@@ -60,10 +60,10 @@ pub struct AnchorParts {
 #[derive(Debug, Clone)]
 pub struct Join {
     pub room: RoomId,
-    /// Unique in the room. Also the name of the participant in Janus, so that the node of a host can find the
-    /// user there.
+    /// Id of the user, unique in the room. The participant in Janus has this name, so that the node of a host
+    /// can find the user there.
     pub user: UserId,
-    /// If present, must equal the room's PIN.
+    /// PIN that the user sent. If present, it must equal the room's PIN.
     pub pin: Option<Pin>,
     pub muted: bool,
     pub resume_token: Option<ResumeToken>,
@@ -77,8 +77,8 @@ pub struct JoinedSession {
     pub resume: bool,
     pub muted: bool,
     pub line: MediaSessionHandle,
-    /// Ends after [`SessionEvent::Ended`]. If the session failed or another connection took it over, ends
-    /// without this event.
+    /// Events of the session. The stream ends after [`SessionEvent::Ended`]. If the session failed, or
+    /// another connection took it over, the stream ends without this event.
     pub events: mpsc::Receiver<SessionEvent>,
 }
 

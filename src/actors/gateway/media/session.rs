@@ -84,7 +84,7 @@ pub struct Serving {
 #[derive(Debug)]
 pub struct MediaSessionHandle {
     actor: ActorRef<Msg>,
-    /// Number of this handle among all handles on the session; only calls of the newest one are served.
+    /// Number of this handle among all handles on the session; only calls of the newest handle are served.
     number: u64,
 }
 

@@ -110,8 +110,8 @@ impl MixerRoomActor {
         }
     }
 
-    /// Reads FFmpeg's output, unless a read is in progress. A read in progress ends when silence is due;
-    /// without a read, a timer fires then.
+    /// Reads FFmpeg's output, unless a read is in progress. When silence is due, the read in progress ends;
+    /// without a read, a timer fires.
     pub(super) fn read_on(&mut self, cx: &mut Cx<Self>) {
         let packager = self.stream.as_ref().map(|(packager, _)| packager);
         let now = self.context.clock.now();
