@@ -29,7 +29,7 @@ pub struct LockKey {
     pub user: UserId,
 }
 
-/// One process lifetime of a gateway. After a crash and restart the node's name is the same, but it is a
+/// One process lifetime of a gateway. After a crash and a restart, the node has the same name but counts as a
 /// different gateway, because its connections are gone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GatewayIncarnation {
@@ -135,8 +135,8 @@ impl Default for Lifetimes {
 }
 
 impl Lifetimes {
-    /// Returns how long a mark outlives the last renewal of its lock. This is longer than any request can be
-    /// delayed.
+    /// Returns how long a mark outlives the last renewal of its lock. That time exceeds the longest delay of
+    /// a request.
     pub fn mark(&self) -> Duration {
         self.lock * 10
     }

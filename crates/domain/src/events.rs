@@ -1,8 +1,9 @@
 //! The event ledger: events of rooms, their order and their age.
 //!
 //! The event of a change in the store is written in the same transaction as the change, so neither exists
-//! without the other. Its position in the ledger is its [`Cursor`]: the store's revision of that transaction,
-//! and a number within it. All nodes therefore see the events of all rooms in the same order.
+//! without the other. The position of an event in the ledger is its [`Cursor`]: the store's revision of the
+//! transaction, and a number within the transaction. All nodes therefore see the events of all rooms in the
+//! same order.
 //!
 //! Owns: the event types, the events of each change, and the retention. Never writes.
 

@@ -208,7 +208,8 @@ pub fn counts_anchors(rooms: &Rooms) -> impl Iterator<Item = &RoomId> {
     rooms.iter().filter(|(_, view)| empty_timeout(view).is_some()).map(|(room, _)| room)
 }
 
-/// Returns true if a change of the room may make it due: its profile sets a time limit, or a user is kicked.
+/// Returns true if a change of the room may make a task due: the profile sets a time limit, or a user is
+/// kicked.
 pub fn is_timed(view: &RoomView) -> bool {
     let of_profile = view.meta.as_ref().is_some_and(|meta| {
         let profile = &meta.profile;

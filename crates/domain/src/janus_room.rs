@@ -375,8 +375,9 @@ impl JanusRoom {
             // failure.
             Outcome::Locked { janus_room_id } => drop(self.locked.insert(janus_room_id)),
             Outcome::Created { janus_room_id, epoch } => {
-                // If the numbers are equal, Janus may still carry out the first request. If they differ, it
-                // refused the first.
+                // If this create used the number of an unanswered create, Janus may still carry out the
+                // unanswered one. If it used another number, the earlier number belongs to a room that is not
+                // ours, so Janus refuses the unanswered create.
                 self.unsettled = self.unsettled.filter(|u| u.janus_room_id == janus_room_id);
                 let made = FoundRoom { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };
                 self.made(now);
@@ -408,8 +409,8 @@ impl JanusRoom {
     }
 
     fn inspected(&mut self, found: Vec<FoundRoom>, now: Duration) {
-        // A room in the list does not settle an unanswered create: two creates used its number, and one of
-        // them may still be carried out.
+        // A room in the list does not settle an unanswered create: two creates may have used the number of
+        // that room, and the second one may still be carried out.
         self.unsettled = self.unsettled.filter(|u| now < u.until);
         self.observed = KnownRooms::Known(found);
     }

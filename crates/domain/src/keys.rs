@@ -11,9 +11,9 @@ pub const ROOMS: &str = "/rooms/";
 /// Prefix of the events of all rooms. It is not below `ROOMS`, so that events outlive their room.
 pub const EVENTS: &str = "/events/";
 pub const JANUSES: &str = "/januses/";
-/// Prefix of the API keys, one key of the store per API key.
+/// Prefix of the store keys of API keys, one per API key.
 pub const API_KEYS: &str = "/apikeys/";
-/// Prefix of the keys that serialize the changes which count against quotas, one per API key.
+/// Prefix of the store keys that serialize the changes which count against quotas, one per API key.
 const QUOTAS: &str = "/quotas/";
 /// Prefix of the keys of webhooks, each below the name of its endpoint.
 const WEBHOOKS: &str = "/webhooks/";
@@ -153,18 +153,18 @@ pub fn audit(at: UnixMs, random: u64) -> String {
     format!("{AUDIT}{:013}-{random:016x}", at.0)
 }
 
-/// Returns the key of an API key.
+/// Returns the store key of an API key.
 pub fn api_key(id: &ApiKeyId) -> String {
     format!("{API_KEYS}{id}")
 }
 
-/// Parses the key of an API key. `None`: the key is not one of ours.
+/// Parses the store key of an API key. `None`: the store key is not one of ours.
 pub fn parse_api_key(key: &str) -> Option<ApiKeyId> {
     ApiKeyId::new(key.strip_prefix(API_KEYS)?).ok()
 }
 
-/// Returns the key that serializes the changes which count against the quotas of an API key: each of these
-/// changes writes this key.
+/// Returns the store key that serializes the changes which count against the quotas of an API key: each of
+/// these changes writes this store key.
 pub fn quota_order(id: &ApiKeyId) -> String {
     format!("{QUOTAS}{id}")
 }

@@ -104,7 +104,8 @@ pub struct LiveMeta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discard_at: Option<UnixMs>,
     pub epoch: Epoch,
-    /// Mixer that the room is leaving although it still works. It publishes until its successor produces.
+    /// Mixer that the room is leaving although the mixer still works. It publishes until its successor
+    /// produces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Box<Handover>>,
 }
@@ -161,11 +162,11 @@ pub struct MixerState {
     pub rtp: MediaAddr,
     pub hls_url: String,
     pub epoch: Epoch,
-    /// True if FFmpeg keeps crashing here or no audio arrives, so that another mixer should take the room.
-    /// Reset when FFmpeg produces after all.
+    /// True if FFmpeg keeps crashing here or no audio arrives: another mixer should take the room. Reset when
+    /// FFmpeg produces after all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gave_up: bool,
-    /// True if FFmpeg produces after a handover to this mixer, so that the outgoing mixer may stop.
+    /// True if FFmpeg produces after a handover to this mixer: the outgoing mixer may stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
     /// Number of consecutive FFmpeg processes killed because no audio arrived although Janus forwards, at
@@ -277,7 +278,7 @@ impl User {
         self.is_banned() || self.assigned == Some(RoomRole::Listener)
     }
 
-    /// Returns true if the user is banned or kicked, so that none of the user's tokens is valid for the room.
+    /// Returns true if the user is banned or kicked. None of the user's tokens is then valid for the room.
     pub fn is_banned(&self) -> bool {
         self.removed_at.is_some()
     }

@@ -1,9 +1,10 @@
 //! Public status of a room: the status from its keys, limited to keys whose writers are still alive.
 //!
 //! A key outlives the process that wrote it. A module's key counts only while the module has a healthy
-//! heartbeat of the same process. Otherwise a room on air is `degraded`, whatever its keys say. It is also
-//! `degraded` while its mixer reports that no audio arrives, except during a handover. A node that has lost
-//! the store keeps its last view of rooms and heartbeats, so it keeps reporting the last known status.
+//! heartbeat of the same process. Otherwise a room on air is `degraded`, whatever its keys say. A room on air
+//! is also `degraded` while its mixer reports that no audio arrives, except during a handover. A node that
+//! has lost the store keeps its last view of rooms and heartbeats, so it keeps reporting the last known
+//! status.
 
 use super::handover::outgoing_mixer;
 use super::ids::ModuleId;

@@ -1,8 +1,8 @@
 //! Quotas of API keys: how much one key may use. This module is pure.
 //!
 //! A room counts for the API key that created it, even if another key starts the room or invites its users.
-//! It counts until its removal is complete. A broadcast or backstage counts until its Janus and its mixer
-//! have released the room. A token counts for the key that requested it.
+//! The room counts until its removal is complete. A broadcast or backstage counts until its Janus and its
+//! mixer have released the room. A token counts for the key that requested it.
 //!
 //! Owns: the counts and the limits. Never reads a clock, and never writes.
 

@@ -58,8 +58,8 @@ pub struct Recording {
     pub nonce: Nonce,
     pub room_created_at: UnixMs,
     pub started_at: UnixMs,
-    /// Title of the room when the recording became ready. If the room no longer existed at that time: its
-    /// title when the recording began.
+    /// Title of the room when the recording became ready. If the room no longer existed at that time: title
+    /// of the room when the recording began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Title>,
     /// Anchors and chapters; empty until the event `recording_ready` is written.

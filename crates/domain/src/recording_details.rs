@@ -21,8 +21,9 @@ use super::roles::RoomRole;
 pub const SHORTEST_CHAPTER: Duration = Duration::from_secs(30);
 /// Largest number of chapters. If there are more, [`SHORTEST_CHAPTER`] is doubled until they fit.
 pub const MOST_CHAPTERS: usize = 100;
-/// Largest numbers of anchors and of visits per anchor; later ones are left out.
+/// Largest number of anchors; later ones are left out.
 const MOST_ANCHORS: usize = 100;
+/// Largest number of visits per anchor; later ones are left out.
 const MOST_VISITS: usize = 50;
 /// Title of a chapter without anchors.
 const NOBODY: &str = "Nobody on stage";

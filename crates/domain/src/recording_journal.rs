@@ -50,7 +50,7 @@ pub fn parse(text: &[u8]) -> Vec<JournalEntry> {
 }
 
 /// Joins the named takes of a recording into one list of segments, ordered by sequence number. After a
-/// handover, two mixers may have the same segment: the segment of the first of these takes in `takes` is
+/// handover, two mixers may have the same segment: the segment of the take that comes first in `takes` is
 /// used.
 pub fn join<T: Clone>(takes: impl IntoIterator<Item = (T, Vec<JournalEntry>)>) -> Vec<(T, JournalEntry)> {
     let mut joined: BTreeMap<u64, (T, JournalEntry)> = BTreeMap::new();

@@ -380,9 +380,9 @@ pub fn closed_reason(view: Option<&RoomView>) -> &'static str {
     }
 }
 
-/// Returns the next step to finish the removal of a room. It waits until the modules have released the room,
-/// but not beyond `discardAt`. Module keys are never left behind: a forced end deletes them in the same
-/// transaction.
+/// Returns the next step to finish the removal of a room. The removal waits until the modules have released
+/// the room, but not beyond `discardAt`. Module keys are never left behind: a forced end deletes them in the
+/// same transaction.
 pub fn cleanup(view: &RoomView, now: UnixMs) -> Cleanup {
     if status(view) != Some(RoomStatus::Removing) || view.unreadable_part().is_some() {
         return Cleanup::Nothing;

@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// SRTP suite, as the value of Janus's parameter `srtp_suite`: number of bits of the authentication tag.
-/// `SUITE_NAME` is its name in RFC 4568 section 6.2.
 pub const SUITE_BITS: u32 = 80;
+/// Name of the SRTP suite in RFC 4568 section 6.2.
 pub const SUITE_NAME: &str = "AES_CM_128_HMAC_SHA1_80";
 
 /// Base64 of the 16 bytes of master key and 14 bytes of master salt (RFC 4568 section 6.1). Never printed.

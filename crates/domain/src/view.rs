@@ -122,8 +122,8 @@ impl RoomView {
         })
     }
 
-    /// Returns true if this user is banned from the room, so that none of their tokens is valid for it. A
-    /// user whose record could never be read counts as banned.
+    /// Returns true if this user is banned from the room or kicked. None of the user's tokens is then valid
+    /// for the room. A user whose record could never be read counts as banned.
     pub fn is_banned(&self, user: &UserId) -> bool {
         self.users
             .get(user)

@@ -15,8 +15,9 @@ use mp4_atom::{
 use super::adts::{self, AdtsError, SILENCE};
 use stentor_domain::ids::{RoomId, UnixMs};
 
-/// Samples per second and per frame, of all frames of the packager.
+/// Samples per second of the packager's audio.
 pub(super) const RATE: u32 = 48_000;
+/// Samples per frame of the packager's audio.
 pub(super) const FRAME: u32 = 1_024;
 /// Seconds from 1904, the epoch of the format, to 1970.
 const EPOCH: u64 = 2_082_844_800;
@@ -215,8 +216,8 @@ impl M4aFile {
     pub fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
         let head = self.head.len() as u64;
         let mut pieces = Vec::new();
-        // `skipped`: number of bytes at the start of the source that the file does not contain; the bytes
-        // after them are at `at` in the file.
+        // `skipped`: number of bytes at the start of the source that the file does not contain. `at`:
+        // position in the file of the first byte that the file contains.
         let mut push = |source: Source, skipped: u64, at: u64, bytes: u64| {
             let (from, to) = (range.start.max(at), range.end.min(at + bytes));
             if from < to {

@@ -19,7 +19,7 @@ pub enum MediaFile {
     Part { hint: NonceHint, msn: u64, index: u32 },
 }
 
-/// Error for a name that has neither of these forms.
+/// Error for a name that has none of the forms of [`MediaFile`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the name of a media file")]
 pub struct NotAMediaFile;

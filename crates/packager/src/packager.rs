@@ -95,8 +95,8 @@ pub struct Packager {
 #[derive(Debug)]
 enum Process {
     Idle,
-    /// The process has written fewer frames than a part. They are held back until the duration of the
-    /// preceding gap is known.
+    /// The process has written fewer frames than a part has. These frames are held back until the duration of
+    /// the preceding gap is known.
     Fresh {
         reader: AdtsReader,
         held: Vec<Bytes>,

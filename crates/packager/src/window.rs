@@ -80,7 +80,8 @@ pub fn advance_part_limit(part: Duration) -> u32 {
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub msn: u64,
-    /// True if its timestamps do not continue the previous ones, so that a DISCONTINUITY precedes it.
+    /// True if its timestamps do not continue the previous ones. In that case a DISCONTINUITY tag precedes
+    /// it.
     pub discontinuity: bool,
     pub key_index: u64,
     pub started: UnixMs,
@@ -177,8 +178,8 @@ impl Window {
             self.listed -= 1;
         }
         // RFC 8216 section 6.2.2 requires that a removed segment stays available for its own duration plus
-        // that of the playlist. Counting meets this while segments have equal length, and bounds memory if
-        // they do not.
+        // that of the playlist. A limit on the number of segments satisfies this while all segments have the
+        // same duration, and bounds the memory if they do not.
         while self.first_listed() > self.listed + 1 {
             self.held.pop_front();
         }

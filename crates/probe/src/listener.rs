@@ -76,8 +76,9 @@ pub struct Listener {
     files: Fetch,
     rules: Rules,
     playlist: Playlist,
-    /// Time of the last playlist request, and whether it returned anything new (RFC 8216 section 6.3.4).
+    /// Time of the last playlist request.
     loaded: Instant,
+    /// True if the last playlist request returned anything new (RFC 8216 section 6.3.4).
     fresh: bool,
     /// Segment and part to hear next.
     next: (u64, u32),

@@ -37,7 +37,7 @@ const PART: usize = 3;
 const EXTINF: usize = 4;
 const URI: usize = 5;
 
-/// Last line of a playlist.
+/// Possible last lines of a playlist.
 const END: [&str; 2] = ["#EXT-X-PRELOAD-HINT:TYPE=PART,URI={quoted}", "#EXT-X-ENDLIST"];
 
 impl Playlist {

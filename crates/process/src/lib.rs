@@ -46,8 +46,9 @@ pub use limits::{disable_core_files, raise_descriptor_limit};
 
 /// Program of util-linux.
 const SETPRIV: &str = "setpriv";
-/// Program of GNU coreutils 8.31 (2019) or newer. A signal mask survives exec (POSIX.1-2017, 2.4.3).
+/// Program of GNU coreutils 8.31 (2019) or newer.
 const ENV: &str = "env";
+/// Option that blocks TERM and HUP. A signal mask survives exec (POSIX.1-2017, 2.4.3).
 const BLOCK_SIGNALS: &str = "--block-signal=TERM,HUP";
 /// Option that resets INT. A node that a script starts in the background ignores INT, and its children would
 /// inherit that.

@@ -188,7 +188,8 @@ impl ClientSession {
         };
         self.presence.enter(member, max_anchors(&join.room), Waiter::Join);
         self.calls.join.iter_mut().for_each(|join| join.step = Step::Presence(entry));
-        // Leaves an earlier media session of this connection waiting, so that this `join` can resume it.
+        // Release an earlier media session of this connection without ending it, so that this `join` can
+        // resume it.
         self.forget_media(at);
     }
 

@@ -13,8 +13,8 @@ use crate::plan::Plan;
 use crate::view::{RoomView, Rooms, StoredValue};
 
 /// Interval at which the forwarders are listed, to check that our forwarder was not stopped externally.
-/// `RELIST_SILENT` applies while nothing arrives at the mixer.
 const RELIST_EVERY: Duration = Duration::from_secs(30);
+/// The same interval while nothing arrives at the mixer.
 const RELIST_SILENT: Duration = Duration::from_secs(2);
 /// Number of consecutive starvations (as defined in `mixer_room::port`) after which the Janus room is
 /// destroyed and created again, once.

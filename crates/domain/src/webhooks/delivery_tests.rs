@@ -233,7 +233,7 @@ struct World {
     state: Option<(EndpointState, i64)>,
     dead: BTreeMap<u64, DeadLetter>,
     machine: Option<Delivery>,
-    /// Effects that run, in the order of their start.
+    /// Effects in progress, in the order of their start.
     running: Vec<Effect>,
     now: Duration,
     wall_at_zero: u64,
@@ -337,7 +337,7 @@ impl World {
         panic!("the machine wakes without end");
     }
 
-    /// Completes a running effect. `lost`: the machine does not learn the outcome.
+    /// Completes an effect in progress. `lost`: the machine does not learn the outcome.
     fn complete(&mut self, at: usize, lost: bool) {
         let effect = self.running.remove(at);
         let done = self.perform(&effect);
@@ -413,7 +413,7 @@ impl World {
         WriteOutcome::Written { revision: self.revision }
     }
 
-    /// Replaces the leader by another one. `performed`: its running effects are carried out, but their
+    /// Replaces the leader by another one. `performed`: the effects in progress are carried out, but their
     /// outcomes are lost.
     fn crash(&mut self, performed: bool) {
         self.machine = None;

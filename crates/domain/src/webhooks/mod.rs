@@ -1,8 +1,8 @@
 //! Webhooks: delivery of the event ledger to the endpoints of an application.
 //!
-//! The leader delivers. Its progress at each endpoint is one value in the store, [`EndpointState`]. It is
-//! written after the endpoint has accepted events, so if a leader dies before the write, events are delivered
-//! again, and none is missed.
+//! The leader delivers. Its progress at each endpoint is one value in the store, [`EndpointState`]. This
+//! value is written after the endpoint has accepted events. If a leader dies before the write, events are
+//! therefore delivered again, and none is missed.
 //!
 //! Owns: which events an endpoint gets, the states of delivery ([`Delivery`]), when to retry, and when to
 //! give up. Never sends a request, and never signs or writes.
@@ -148,7 +148,8 @@ pub struct AheadOfCursor {
     pub cursor: Cursor,
 }
 
-/// Returns the state that delivers every event after `after` again, without waiting for the next attempt.
+/// Returns the state from which every event after `after` is delivered again. Undelivered events are sent
+/// without waiting for the time of their next attempt.
 ///
 /// # Errors
 /// `after` is ahead of the state: events after it were not delivered yet.
