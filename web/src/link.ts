@@ -20,7 +20,7 @@ export class Link {
       return;
     }
     this.parameters = fragment;
-    // Without storage they stay in the address, because a reload would lose them.
+    // Without storage, the secrets stay in the address, because a reload would lose them.
     if (this.store(fragment.toString())) history.replaceState(history.state, '', location.pathname + location.search);
   }
 

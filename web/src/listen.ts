@@ -40,7 +40,7 @@ const sound = byId<HTMLButtonElement>('sound');
 const room = roomOfPage();
 const link = linkOfPage();
 const { token } = link;
-/** Path prefix of this page: `/listen/`, or `/embed/` in a frame of another site. */
+/** Path prefix of this page: `/listen/`, or `/embed/` in a frame on a page of another site. */
 const here = location.pathname.startsWith('/embed/') ? '/embed/' : '/listen/';
 document.title = `${room} · Stentor`;
 write(byId('room'), room);

@@ -12,7 +12,7 @@ export interface Reason {
 
 const AGAIN = 'Try again in a moment.';
 
-/** Returns the reason of an error thrown by the functions of `server`: an error response, or none at all. */
+/** Returns the reason of an error thrown by the functions of `server`: an error response, or no response. */
 export function reasonOf(thrown: unknown): Reason {
   if (!(thrown instanceof Refusal)) return passing('The server does not answer', AGAIN);
   const { code, status, message } = thrown;

@@ -16,9 +16,11 @@ declare global {
   }
 }
 
-/** Steps of the arrow keys, and of the two buttons, in seconds. */
+/** Step of the arrow keys, in seconds. */
 const STEP = 5;
+/** Step of the button that goes back, in seconds. */
 const BACK = 15;
+/** Step of the button that goes forward, in seconds. */
 const FORWARD = 30;
 
 const seek = byId<HTMLInputElement>('seek');
@@ -171,7 +173,7 @@ function showRange(info: ReplayInfo, range: ReplayRange): void {
   mark(info, range);
   const part = range.from > 0 || range.to < info.duration;
   byId('part').hidden = !part;
-  // A token for a clip opens nothing else, so there is no more to switch to if all of the clip is played.
+  // The token of a clip opens only the clip, so the button is useless while all of the clip is played.
   byId('whole').hidden = info.clip !== undefined && range.from <= info.clip.from && range.to >= Math.min(info.clip.to, info.duration);
   write(byId('kind'), part ? 'Clip of a recording' : 'Recording');
   write(byId('part-text'), `You hear ${timeOf(range.from)} to ${timeOf(range.to)} of ${timeOf(info.duration)}.`);

@@ -12,7 +12,10 @@ export function countdown(ms: number): string {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** Returns a time of this device, with the day unless it is within the next twelve hours. */
+/**
+ * Formats a time in the device's time zone. Includes the day if the time is at least twelve hours before or after
+ * `now`.
+ */
 export function localTime(at: number, now: number, locale?: string): string {
   const near = Math.abs(at - now) < 12 * 60 * MINUTE;
   const format = near ? { timeStyle: 'short' as const } : { dateStyle: 'full' as const, timeStyle: 'short' as const };

@@ -9,7 +9,7 @@ const MAX_MS = 8_000;
  *
  * @param failures - consecutive failed attempts, 0 for the first
  * @param random - random number in [0, 1)
- * @param notBefore - delay requested by the server; the result is at least this delay, plus the jitter
+ * @param notBefore - delay requested by the server, to which the jitter is added
  */
 export function backoff(failures: number, random: number, notBefore = 0): number {
   const ceiling = Math.min(MAX_MS, FIRST_MS * 2 ** Math.min(failures, 16));

@@ -205,8 +205,8 @@ export class StentorListener extends Emitter<ListenerEvents> {
 
   /**
    * Takes a host's invitation: opens the microphone, joins, and plays the voices of the others without delay instead of
-   * the stream. Resolves when the sound flows. Rejects with a {@link StentorError}: of the microphone, `not_invited`, or
-   * the reason why the visit ended.
+   * the stream. Resolves when the sound flows. Rejects with a {@link StentorError}: an error of the microphone,
+   * `not_invited`, or the reason why the visit ended.
    */
   async takeStage(options: StageOptions = {}): Promise<StentorRoom> {
     if (this.closed || this.onStage.state !== 'listening') {

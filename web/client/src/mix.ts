@@ -8,8 +8,8 @@ import type { Environment } from './environment.js';
 const THRESHOLD_DB = -3;
 const RATIO = 20;
 /**
- * Web Audio amplifies a compressor's output by (1 / gain at full scale) ** 0.6, which is undone here
- * (Web Audio API, section "DynamicsCompressorNode, processing", "computing the makeup gain").
+ * Amplification that Web Audio applies to a compressor's output: (1 / gain at full scale) ** 0.6 (Web Audio API,
+ * section "DynamicsCompressorNode, processing", "computing the makeup gain"). {@link Mix} reverts it.
  */
 const COMPRESSOR_MAKEUP_DB = -0.6 * THRESHOLD_DB * (1 - 1 / RATIO);
 

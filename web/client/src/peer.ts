@@ -17,7 +17,7 @@ export interface PeerListener {
 const DISCONNECTED_MS = 4_000;
 
 export class Peer {
-  /** True if packets got through once, so that the server has a session worth resuming. */
+  /** True if packets got through once. The server then has a session that can be resumed. */
   everLinked = false;
   private readonly pc: RTCPeerConnection;
   private readonly sender: RTCRtpSender;

@@ -47,7 +47,7 @@ export interface Notifications {
 
 /** Errors of calls after which the server closes the connection with a more specific code. */
 export const CLOSE_FOLLOWS: ReadonlySet<string> = new Set(['room_over', 'already_connected']);
-/** Time to wait for this close frame. */
+/** Time to wait for the close frame after such an error. */
 export const CLOSE_GRACE_MS = 1_000;
 
 /**
@@ -56,8 +56,9 @@ export const CLOSE_GRACE_MS = 1_000;
  */
 export const CLOCK_DIFFERENCE_MS = 60_000;
 
-/** Subprotocol of signalling, and prefix of the subprotocol that carries the token. */
+/** Subprotocol of signalling. */
 export const SUBPROTOCOL = 'stentor';
+/** Prefix of the subprotocol that carries the token. */
 export const BEARER = 'bearer.';
 /** Characters allowed in a subprotocol. */
 export const SENDABLE = /^[\w!#$%&'*+.^`|~-]+$/;

@@ -266,8 +266,8 @@ export class StentorRoom extends HostActions {
     const round = ++this.round;
     const { pin, displayName } = this.options;
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
-    // After the join the server reports who talks, perhaps before it answers the join. It does not retract earlier
-    // reports, so they are cleared here.
+    // After the join the server reports who talks, perhaps before it answers the join. The server does not retract its
+    // reports from before the join, so they are cleared here.
     this.roster.talking.clear();
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
     try {

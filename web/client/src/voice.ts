@@ -45,7 +45,7 @@ export class Voice {
     return ++this.calls;
   }
 
-  /** Returns true if no report followed this one, so that its outcome is the state at the server. */
+  /** Returns true if no report followed this one. Its outcome is then the state at the server. */
   isLast(call: number): boolean {
     return call === this.calls;
   }

@@ -5,8 +5,9 @@ import { byId, write } from '../dom';
 import type { Sample } from './data';
 import { make } from './elements';
 
-/** Number of samples in an hour, and seconds between two of them. */
+/** Number of samples in an hour. */
 const HOUR = 360;
+/** Seconds between two samples. */
 const STEP = 10;
 const HEIGHT = 160;
 

@@ -4,9 +4,9 @@ import { listMicrophones, openMicrophone, StentorError } from '@stentor/client';
 import { remembered } from '../dom';
 
 /**
- * Changes that the user did not ask for: the microphone is gone, and another one is in use (`replaced`) or
- * none (`gone`); one appeared, and is in use (`back`); the chosen one does not open (`refused`); the system
- * took it away for a while, or returned it (`interruption`).
+ * Changes that the user did not ask for. The microphone is gone, and another one (`replaced`) or none (`gone`) is in
+ * use. A microphone appeared and is in use (`back`). The chosen microphone does not open (`refused`). The system took
+ * the microphone away for a while, or returned it (`interruption`).
  */
 export type DeviceNews = 'replaced' | 'gone' | 'back' | 'refused' | 'interruption';
 
@@ -36,7 +36,7 @@ export class Devices {
     return this.stream?.getAudioTracks()[0]?.muted ?? false;
   }
 
-  /** Returns true if the user has already allowed the microphone, so that opening it asks nothing. */
+  /** Returns true if the user has already allowed the microphone. The browser then opens it without asking. */
   async allowedBefore(): Promise<boolean> {
     try {
       return (await navigator.permissions.query({ name: 'microphone' as PermissionName })).state === 'granted';

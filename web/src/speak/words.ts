@@ -64,7 +64,7 @@ export function underWay(status: RoomStatus, situation: Situation, now: number):
   return `${said(status, situation)} Trying again in ${seconds} s.`;
 }
 
-/** Returns the same text without the countdown, which a screen reader must not read out each second. */
+/** Returns the text of {@link underWay} without the countdown, which a screen reader must not read out each second. */
 export function said(status: RoomStatus, situation: Situation): string {
   const { step, problem, mediaFlows } = status;
   const why = !problem ? '' : shutOut(status, situation) ? notAdmitted(situation) : hindrance(problem);
@@ -90,14 +90,16 @@ function doing({ step, state }: RoomStatus): string {
 }
 
 /**
- * Returns true if the visit never connected although this page's server has just answered. The gateway may
- * refuse the page, which browsers do not distinguish from a lost network.
+ * Returns true if several attempts of a first connection have failed although the browser has a network. The gateway
+ * may refuse the page, which browsers do not distinguish from a lost network.
  */
 function shutOut({ state, problem, failures }: RoomStatus, { online }: Situation): boolean {
   return online && state === 'connecting' && problem?.code === 'gone' && failures >= DOUBTFUL;
 }
 
-/** Number of failed attempts before this is assumed: after fewer, the network may just be returning. */
+/**
+ * Number of failed attempts from which on {@link shutOut} returns true: after fewer, the network may just be returning.
+ */
 const DOUBTFUL = 3;
 
 const notAdmitted = ({ gateway }: Situation): string =>
@@ -157,7 +159,7 @@ export const INTERRUPTED = 'Your microphone is interrupted, perhaps by a call. T
 /** Returns the quality of the connection, in a word and its figures. */
 export function quality({ quality, roundTripMs, sent, received }: RoomStats): string {
   const word = { good: 'Good connection', fair: 'Fair connection', poor: 'Weak connection', unknown: 'Measuring…' }[quality];
-  // Where nobody speaks, no packets are sent that could be lost.
+  // While nobody speaks, no packets are sent, so none can be lost.
   if (quality === 'unknown') return roundTripMs === null ? word : `Connected · ${Math.round(roundTripMs)} ms`;
   const loss = Math.max(sent.lossRatio ?? 0, received.lossRatio ?? 0);
   const figures = [roundTripMs === null ? '' : `${Math.round(roundTripMs)} ms`, loss >= 0.005 ? `${(loss * 100).toFixed(1)} % lost` : ''];

@@ -181,8 +181,8 @@ function raised(hands: Hand[], hand: Hand): Hand[] {
 }
 
 /**
- * Returns true if the room can be heard, or will be in a moment; null while this is unknown. `connected`:
- * true if the channel is open, so that a change would be noticed.
+ * Returns true if the room can be heard, or will be in a moment; null while this is unknown. `connected`: true if the
+ * channel is open and would report a change.
  */
 export function audible({ known, closed, room }: ChannelState, connected: boolean): boolean | null {
   if (!known || closed || !connected) return null;

@@ -33,7 +33,7 @@ const WORDS: PlayerWords = {
 export interface PlayerElementEvents {
   /** Any change of the state of playback. */
   statechange: CustomEvent<ListenerStatus>;
-  /** Another listener, or none: `url` or `token` was set, or the element was removed. Bubbles. */
+  /** The element has another listener or none, because `url` or `token` was set or the element was removed. Bubbles. */
   listenerchange: CustomEvent<StentorListener | null>;
 }
 

@@ -266,7 +266,7 @@ export class StentorStageElement extends Base {
     return { name: this.getAttribute('name') ?? this.view.name.value.trim() };
   }
 
-  /** Returns true if a name is missing; then moves the focus to its field. */
+  /** Returns true if a name is missing, and moves the focus to the field for the name. */
   private asksName(): boolean {
     const missing = this.ownName?.name === '';
     if (missing) this.view.name.focus();

@@ -47,7 +47,7 @@ export function reachOf({ offered, onAirSince, listed, now }: PastLook): number 
   return reach > LEAST_BACK_SECONDS ? Math.floor(reach) : 0;
 }
 
-/** Returns a time before live in words, as a screen reader says it. */
+/** Returns the distance from live in words, for a screen reader. */
 export function behindInWords(seconds: number): string {
   const parts = [[3600, 'hour'], [60, 'minute'], [1, 'second']] as const;
   let rest = Math.round(seconds);

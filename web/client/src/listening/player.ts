@@ -370,7 +370,7 @@ export class Player {
     if (motion === 'standing' && state === 'playing') this.enter('buffering');
     if (motion !== 'moving' || state === 'playing' || state === 'failed') return;
     this.firstSoundMs ??= Math.round(performance.now());
-    // If the system had paused the element, it has resumed it.
+    // If the system had paused the element, the system has also resumed it.
     this.wanted = true;
     this.enter('playing');
   }

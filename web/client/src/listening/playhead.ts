@@ -28,7 +28,7 @@ export class Playhead {
   }
 
   /**
-   * Takes a sample. `nowMs`: time of a clock that runs while a page is frozen, so that the first sample afterwards
+   * Takes a sample. `nowMs`: time of a clock that runs while a page is frozen. The first sample afterwards therefore
    * shows a standstill.
    */
   look(position: number, nowMs: number): Motion {
