@@ -9,7 +9,7 @@ use super::table::Row;
 use super::usage;
 
 const STEP: usize = 10;
-/// Maximum number of rooms, more than two cores carry on any machine.
+/// Maximum number of rooms. No machine with two cores carries so many.
 const MOST: usize = 200;
 const WATCHED: Duration = Duration::from_secs(10);
 /// Time limit for new rooms to settle. On an overloaded machine they never settle.

@@ -158,7 +158,7 @@ pub fn base_settings() -> Vec<(&'static str, &'static str)> {
     vec![("mixer.rtp_ports", "29000-31999"), ("log.filter", "info,actix_server=warn")]
 }
 
-/// Returns the settings for etcd, with the secrets that a cluster needs; these protect nothing.
+/// Returns the settings for etcd, with the secrets that a cluster needs. The secrets protect nothing.
 pub fn etcd_settings(endpoint: &str) -> [(&'static str, &str); 4] {
     const SECRET: &str = "thirty-two bytes that guard nothing";
     [

@@ -1,8 +1,8 @@
 //! Time from `POST start` until Janus forwards, next to the unavoidable calls made directly.
 //!
 //! The baseline runs sequentially, on the same etcd (or an embedded store on the same disk) and the same
-//! Janus: three writes (livemeta, the mixer's key, Janus's key), the room, the forwarder. It omits FFmpeg's
-//! spawn. A bare round and a start alternate, so that both run under the same conditions.
+//! Janus: three writes (livemeta, the mixer's key, Janus's key), the room, the forwarder. The baseline omits
+//! FFmpeg's spawn. A bare round and a start alternate, so that both run under the same conditions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

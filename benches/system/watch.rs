@@ -1,8 +1,8 @@
 //! Time from a change in the store until an actor's handler has it, next to a bare watch of the same store.
 //!
-//! Each put is seen twice. A watch with nothing behind it is the baseline. The other observer is an actor at
-//! the end of the node's own chain: reflector, directory, dirty rooms, mailbox. The writer and the bare watch
-//! run on a separate thread, as the node's HTTP side does.
+//! Each put is seen twice. The baseline is a bare watch. The other observer is an actor at the end of the
+//! node's own chain: reflector, directory, dirty rooms, mailbox. The writer and the bare watch run on a
+//! separate thread, as the node's HTTP side does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -86,8 +86,8 @@ async fn lost_packets_stretch_no_part() {
         for n in 0u64.. {
             let length = relay.recv(&mut packet).await.unwrap();
             if n % 40 != 7 && !(100..115).contains(&n) {
-                // No socket may be open at the target yet, or any more; the kernel reports that at the next
-                // send.
+                // Perhaps the target has no open socket yet, or has closed it; the kernel reports that at the
+                // next send.
                 let _ = relay.send_to(&packet[..length], target).await;
             }
         }

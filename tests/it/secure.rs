@@ -50,7 +50,7 @@ impl Authority {
         authority
     }
 
-    /// Writes a new certificate that is valid for `days`, and its key. Returns it in DER.
+    /// Writes a new certificate that is valid for `days`, and its key. Returns the certificate in DER.
     fn renew(&self, days: u64) -> Vec<u8> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();

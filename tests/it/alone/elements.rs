@@ -1,4 +1,4 @@
-//! The web components in the examples for plain HTML, React and Vue, on a page of another origin.
+//! The web components in the examples for plain HTML, React and Vue, on a page from another origin.
 
 use std::fs::File;
 use std::path::Path;

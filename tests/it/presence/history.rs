@@ -21,8 +21,8 @@ use super::redis::OnRedis;
 
 const HISTORIES: usize = 150;
 const LONGEST: usize = 60;
-/// Step of time. Its sums avoid the lifetimes: 1.7, 3.4 around the gateway's 3 s; 28.9, 30.6 around 30 s;
-/// 299.2, 300.9 around the 300 s of the high-water mark.
+/// Step of time. Its multiples are not close to a lifetime: 1.7 and 3.4 s lie around the gateway's 3 s, 28.9
+/// and 30.6 s around 30 s, and 299.2 and 300.9 s around the 300 s of the high-water mark.
 const STEP: Duration = Duration::from_millis(1700);
 const LIMIT: usize = 2;
 

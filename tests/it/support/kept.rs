@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal};
 
 use super::pause;
 
-/// A child process with its keeper thread. The kernel kills a child when the *thread* that spawned it ends,
-/// so that thread lives as long as the child.
+/// A child process with its keeper thread. The kernel kills a child when the *thread* that spawned it ends.
+/// The keeper thread therefore lives as long as the child.
 pub struct Kept {
     pid: Pid,
     kill: Option<Sender<()>>,
