@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// File that is locked while a node runs.
 const LOCK: &str = "node.lock";
-/// Random per boot of the machine (proc(5)).
+/// File with an id that the kernel generates at each boot (proc(5)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Lock of a data directory. Dropping it, or the end of the process, releases it.
@@ -41,7 +41,7 @@ impl DataDirLock {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let file = lock.metadata().map_err(failed)?;
-        // A random name is safe, too. After its predecessor was killed, the node then waits until the
+        // A random name is safe, too: if the predecessor was killed, the node then only waits until the
         // predecessor's lease has expired.
         let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_else(|_| uuid::Uuid::new_v4().to_string());
         let name = format!("{}/{}/{}", boot.trim(), file.dev(), file.ino());

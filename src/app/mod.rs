@@ -83,7 +83,7 @@ pub struct Addresses {
     pub api: Option<SocketAddr>,
     pub ws: Option<SocketAddr>,
     pub hls: Option<SocketAddr>,
-    /// Also `None` if listener nodes fetch at `hls`.
+    /// `None` also if listener nodes fetch at `hls`.
     pub relay: Option<SocketAddr>,
     pub redirect: Option<SocketAddr>,
     pub ops: SocketAddr,
@@ -168,8 +168,8 @@ impl Node {
     /// later.
     ///
     /// # Errors
-    /// A program that starts child processes is missing. Or the data directory, the secrets, the store, the
-    /// presence backend or an address cannot be used.
+    /// A program that this node needs to start child processes is missing or too old. Or the data directory,
+    /// the secrets, the store, the presence backend or an address cannot be used.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         if config.node.roles.mixer || config.node.roles.janus {
             crate::process::check().map_err(anyhow::Error::msg)?;

@@ -37,7 +37,7 @@ impl Readiness {
         self.stopping.store(true, Relaxed);
     }
 
-    /// Records if the server with these mounted services is running.
+    /// Records whether the server with these mounted services is running.
     pub fn serving(&self, mounted: EnabledServices, serves: bool) {
         if mounted.api {
             self.api.store(serves, Relaxed);

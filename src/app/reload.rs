@@ -18,11 +18,13 @@ use crate::http::ops::{ReloadError, ReloadOutcome};
 use crate::telemetry::logging;
 use crate::webhooks::Webhooks;
 
-/// Settings that are applied without a restart: the log filter, the certificate if the node was started with
-/// one, the API keys if `auth.mode` is `keys`, and the webhooks.
+/// Key of the log filter, which is always applied without a restart.
 const FILTER: &str = "log.filter";
+/// Keys of the certificate, which is applied without a restart if the node was started with one.
 const CERTIFICATE: [&str; 2] = ["tls.certificate_file", "tls.key_file"];
+/// Keys that are applied without a restart if `auth.mode` is `keys`.
 const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
+/// Keys of the webhooks, which are applied without a restart.
 const WEBHOOKS: [&str; 3] = ["webhooks.endpoints", "webhooks.secrets", "webhooks.secrets_file"];
 
 /// Function that reads the configuration again, from the sources that the node was started with.

@@ -21,8 +21,8 @@ const DIGEST_PREFIX: &[u8] = b"sha256:";
 pub enum ApiKeys {
     /// No key is required. The configuration allows this on loopback only.
     Open,
-    /// SHA-256 of each key of the configuration. All digests have one length, so that even the length of a
-    /// key stays secret.
+    /// SHA-256 of each key of the configuration. All digests have the same length, so that even the length of
+    /// a key stays secret.
     Keys(Vec<[u8; 32]>),
 }
 
@@ -38,7 +38,7 @@ pub enum ApiKeyError {
     Revoked,
     #[error("the API key has expired")]
     Expired,
-    /// Not a refusal of the key: it may be valid.
+    /// The key may be valid: this node cannot check it yet.
     #[error("this node has not read the API keys from the store yet; try again")]
     NotListed,
 }

@@ -52,7 +52,8 @@ fn read(path: &Path) -> Result<Option<String>, KeptError> {
     io::read_to_string(file).map(Some).map_err(failed(path, "read"))
 }
 
-/// Writes a temporary file and links it: `link` fails if the name exists, where `rename` would replace it.
+/// Writes a temporary file and links it. If a file with this name exists, `link` fails; `rename` would
+/// replace the file.
 fn keep(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     let aside = dir.join(format!(".new-{}", uuid::Uuid::new_v4()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;

@@ -2,7 +2,7 @@
 //! (draft-uberti-behave-turn-rest-00, 2.2). The user name consists of the expiry time and the user. The
 //! password is the HMAC-SHA1 of the user name.
 //!
-//! Owns: that scheme. Does not authenticate the user.
+//! Owns: this scheme. Does not authenticate the user.
 
 use std::time::Duration;
 

@@ -23,8 +23,8 @@ pub struct Effective {
     /// Value in displayable form: a secret is masked.
     pub value: String,
     pub source: Source,
-    /// Keyed hash of the value, also of a secret and of the contents of a file with a secret. Without the
-    /// hash key, it reveals nothing about them.
+    /// Keyed hash of the value. If the value is a secret, or names a file with a secret, the hash covers the
+    /// secret. Without the key of the hash, the hash reveals nothing about the secret.
     fingerprint: u64,
     pub(super) default: Value,
     pub(super) about: &'static str,

@@ -339,9 +339,9 @@ impl MixerConfig {
     }
 }
 
-/// Number of rooms per core. It is sufficient even if users talk in all rooms: Janus and FFmpeg together use
-/// up to 8 % of a core for a room with three anchors who talk (`make bench`, `speakers`). The rest is for
-/// listeners and starts.
+/// Number of rooms per core. A core can serve them even if users talk in all of them: Janus and FFmpeg
+/// together use up to 8 % of a core for a room with three anchors who talk (`make bench`, `speakers`). The
+/// rest of the core is for listeners and starts.
 const ROOMS_PER_CORE: u32 = 10;
 
 pub(super) fn rooms_of_this_machine() -> u32 {

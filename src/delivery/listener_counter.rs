@@ -13,7 +13,7 @@
 //! playlist.
 //!
 //! Across nodes: a listener node sends its count of a room to the room's mixer with each playlist request.
-//! The mixer writes the sum to its own key, so every node knows it ([`Listeners`]).
+//! The mixer writes the sum to its own key, so every node knows the sum ([`Listeners`]).
 //!
 //! Owns: the sightings of listeners. Does not check a token.
 

@@ -1,9 +1,9 @@
 //! Buffer of one plain stream, shared by all of its listeners.
 //!
-//! The room's actor publishes a snapshot per part; each reader stores the number of its next part. So a
-//! listener needs no memory here, one wake-up reaches all listeners, and a slow reader does not delay the
-//! others. A reader that falls behind the buffer continues near the live edge: the listener hears a jump, and
-//! the delay does not grow.
+//! The room's actor publishes a snapshot per part; each reader stores the number of its next part. So this
+//! buffer does not grow with the number of listeners, one wake-up reaches all listeners, and a slow reader
+//! does not delay the others. A reader that falls behind the buffer continues near the live edge: the
+//! listener hears a jump, and the delay does not grow.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

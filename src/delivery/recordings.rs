@@ -1,7 +1,8 @@
 //! Recordings of all mixers, joined for playback. Their data come from this node's disk or from the mixers
 //! that have them.
 //!
-//! A mixer that does not answer contributes nothing; the recording can be played without its part.
+//! A mixer that does not answer contributes nothing; the recording can be played without the part of this
+//! mixer.
 //!
 //! Owns: the choice of the disk or mixer, and the joined journals of recordings in use. Does not check a
 //! token, or write.

@@ -20,7 +20,7 @@ pub struct Rewinds {
 #[derive(Clone)]
 pub struct KeptRewind {
     pub nonce: Nonce,
-    /// Name of its folder in the spool.
+    /// Name of the window's folder in the spool.
     pub id: RecordingId,
     pub rewind: Arc<Rewind>,
 }

@@ -1,7 +1,7 @@
 //! `stentor demo`: a separate node with one room on air, a test tone in the room, and an independent listener
 //! that hears it.
 //!
-//! Owns: the order of the steps and the shutdown. It uses only the interfaces that users have: the REST API,
+//! Owns: the order of the steps and the shutdown. Uses only the interfaces that users have: the REST API,
 //! a participant in Janus, an HLS listener. Does not touch a data directory that existed before.
 
 mod api;

@@ -6,8 +6,8 @@
 use std::io::{IsTerminal, Stdout, Write, stdout};
 use std::time::{Duration, Instant};
 
-/// Interval at which an unchanged state is printed again if the output is not a terminal, so that no line can
-/// be rewritten.
+/// Interval at which an unchanged state is printed again if the output is not a terminal. On a terminal, the
+/// line is rewritten instead.
 const REPEAT: Duration = Duration::from_secs(30);
 /// Maximum length of a line in characters: only a line that fits into a terminal's width can be rewritten.
 const LINE: usize = 79;

@@ -125,7 +125,8 @@ async fn listen(
             Ok(Ok(heard)) => told(&heard, tone_in(&heard), since),
             missed => {
                 let why = missed.map_or_else(|_| "no new media arrive".into(), said);
-                // Returns to the live edge if there is one; otherwise keeps the previous listener.
+                // Continue with a new listener at the live edge. If it cannot be opened, keep the previous
+                // one.
                 listener = Listener::open(target, Mode::Parts).await.unwrap_or(listener);
                 tokio::time::sleep(RETRY).await;
                 Status { state: trouble.borrow().clone().unwrap_or(why), figures: String::new() }

@@ -1,5 +1,5 @@
-//! Client of etcd with a deadline for every call. It is replaced when etcd no longer responds on its
-//! connection.
+//! Client of etcd with a deadline for every call. When etcd no longer responds on its connection, the client
+//! is replaced.
 //!
 //! Owns: deadlines, repeats, the mapping of etcd's errors. Does not repeat a write that may have arrived.
 

@@ -1,10 +1,11 @@
 //! Headers of HLS responses: caching and cross-origin rules.
 //!
-//! Media are encrypted and the playlist is public, so pages of any origin may read them (`*`). The same holds
-//! for keys, because a page of any origin may hold a token and send it in a header. With `*`, however, a
-//! browser hides the response to a request that carried a *cookie*. For the origins of `http.allowed_origins`
-//! only, the origin itself is returned with `Allow-Credentials`, so that their pages can use the cookie.
-//! `null` is excluded: every sandboxed page and local file has this origin, so it identifies no site.
+//! Media are encrypted and the playlist is public, so pages from any origin may read them (`*`). The same
+//! holds for keys, because a page from any origin may hold a token and send it in a header. With `*`,
+//! however, a browser hides the response to a request that carried a *cookie*. For the origins of
+//! `http.allowed_origins` only, the origin itself is returned with `Allow-Credentials`, so that their pages
+//! can use the cookie. `null` is excluded: every sandboxed page and local file has this origin, so it
+//! identifies no site.
 //!
 //! Owns: headers. Does not decide whether a request is allowed.
 

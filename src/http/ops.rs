@@ -177,7 +177,7 @@ async fn actors(source: web::Data<dyn OpsSource>) -> HttpResponse {
 }
 
 /// Handles `{"path": "node/mixers/room:live"}`, for tests only: release builds do not have it. Accepts only
-/// JSON, which a page of another origin cannot send.
+/// JSON, which a page from another origin cannot send.
 #[cfg(debug_assertions)]
 async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> HttpResponse {
     match asked["path"].as_str().is_some_and(|path| source.panic(path)) {

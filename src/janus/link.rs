@@ -40,7 +40,8 @@ pub struct ConnectOptions {
     /// `ws://host:port`. Without TLS, because Janus must be on loopback or a private network.
     pub url: String,
     pub api_secret: Option<Secret>,
-    /// Required for `create` and, with `lock_rtp_forward`, for forwarders. Adds private rooms to the list.
+    /// Required for `create` and, with `lock_rtp_forward`, for forwarders. With this key, Janus also lists
+    /// private rooms.
     pub admin_key: Option<Secret>,
     /// Timeout of the handshake and of each request.
     pub request_timeout: Duration,

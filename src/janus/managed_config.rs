@@ -76,7 +76,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    // A new file, so that no process has it open and it is not a link to another place.
+    // Create a new file, so that no other process has the file open and the path is not a link.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
 }

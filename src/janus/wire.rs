@@ -246,7 +246,8 @@ pub(super) enum BridgeRequest<'a> {
         room: u32,
         secret: &'a Secret,
         stream_id: u64,
-        /// Also required under `lock_rtp_forward`, though undocumented.
+        /// With `lock_rtp_forward`, Janus requires this key also here, although its documentation does not
+        /// say so.
         #[serde(skip_serializing_if = "Option::is_none")]
         admin_key: Option<&'a Secret>,
     },

@@ -1,4 +1,5 @@
-//! Audit log of the operators, in the store. Its size is bounded: a new entry replaces the oldest ones.
+//! Audit log of the operators, in the store. Its size is bounded: when an entry is added, the oldest ones are
+//! deleted.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! Changes of rooms that count against the quotas of an API key.
 //!
-//! Every such change also writes one key of the store per API key, and compares its revision. So these
-//! changes happen one after another, even on different nodes, and each of them counts all earlier ones: two
-//! nodes cannot both take the last place. The rules are in `domain::quotas`.
+//! The store has one entry per API key that orders these changes: every change also writes the entry, and
+//! compares the entry's revision. So the changes happen one after another, even on different nodes, and each
+//! of them counts all earlier ones: two nodes cannot both take the last place. The rules are in
+//! `domain::quotas`.
 
 use crate::domain::api_key::{ApiKeyId, KeyLookup};
 use crate::domain::ids::RoomId;
@@ -28,7 +29,7 @@ impl RoomService {
         }
     }
 
-    /// Returns the key with its quotas, if it has the quota that `limit` selects.
+    /// Returns the API key with its quotas, if the key has the quota that `limit` selects.
     ///
     /// # Errors
     /// The node has not listed the API keys yet.
@@ -83,7 +84,7 @@ impl RoomService {
     }
 }
 
-/// Checks that the room still counts against the key whose quotas were looked up.
+/// Checks that the room still counts against the API key whose quotas were looked up.
 ///
 /// # Errors
 /// [`RoomError::Busy`] if a new room has taken the id since the lookup.

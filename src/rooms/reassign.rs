@@ -12,8 +12,8 @@ use crate::telemetry::events::{Event, RoomMoved};
 
 use super::{READ_YOUR_WRITES, RoomError, RoomService, Scope, writes};
 
-/// Key that this node holds, and its revision. A write that compares it fails once another node holds the
-/// key.
+/// Leader key that this node holds, and the key's revision. A write that compares the revision fails once
+/// another node holds the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaderGuard {
     pub key: String,

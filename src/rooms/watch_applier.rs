@@ -139,7 +139,7 @@ impl WatchApplier {
         let mut view = view.map_or_else(ModuleView::default, Arc::unwrap_or_clone);
         let result = view.apply(part, change);
         let changed = self.directory.set_module(kind, &id, view);
-        // No actor acts on a listener count.
+        // A changed listener count wakes no actor: the actors that need the count read it at intervals.
         let is_news = changed && part != ModulePart::Listeners;
         (result, is_news.then_some(StoreChange::Module(kind, id)))
     }

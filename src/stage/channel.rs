@@ -16,9 +16,10 @@ use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
 use crate::domain::view::Users;
 use crate::presence::stage::StageKey;
 
-/// Maximum number of entries and bytes in a buffer. A client that falls further behind is disconnected, and
-/// gets a new snapshot when it reconnects.
+/// Maximum number of entries in a buffer. A client that falls further behind is disconnected, and gets a new
+/// snapshot when it reconnects.
 const MAX_ENTRIES: usize = 1024;
+/// Maximum number of bytes in a buffer.
 const MAX_BYTES: usize = 512 * 1024;
 
 pub struct Channel {
@@ -54,7 +55,7 @@ pub struct Inner {
 
 struct Positioned {
     entry: Entry,
-    /// Version of the stage after this entry; `None` if it is not an event of the stage.
+    /// Version of the stage after this entry; `None` if the entry is not an event of the stage.
     version: Option<u64>,
 }
 
@@ -139,7 +140,8 @@ impl Channel {
                 inner.stage = stage;
                 inner.snapshot = None;
                 let (entry, version) = (inner.snapshot(now), inner.stage.version);
-                // The version of a snapshot: no client can continue from an event before it.
+                // The entry is a snapshot of this version, so a client whose last event is older cannot
+                // continue after that event. It gets a snapshot instead.
                 inner.push(entry, Some(version));
             }
         });
@@ -237,8 +239,8 @@ impl Inner {
         (next == self.stage.version + 1).then(|| bytes.freeze())
     }
 
-    /// Returns the bytes from `position` on, and moves it to the end. If it returns [`Next::Nothing`], the
-    /// caller must register a waker.
+    /// Returns the bytes from `position` on, and moves `position` to the end of the buffer. If it returns
+    /// [`Next::Nothing`], the caller must register a waker.
     pub fn next(&mut self, position: &mut u64, viewer: Viewer) -> Next {
         if *position < self.first {
             return Next::End { behind: true };

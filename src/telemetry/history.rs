@@ -27,8 +27,9 @@ pub struct Readings {
     pub late_parts: u64,
     /// Total number of restarts of actors and of FFmpeg on this node.
     pub restarts: u64,
-    /// Total number of requests of this node to the store. `store_seconds` is the sum of their durations.
+    /// Total number of requests of this node to the store.
     pub store_requests: u64,
+    /// Sum of the durations of these requests.
     pub store_seconds: f64,
 }
 

@@ -22,8 +22,9 @@ struct Side {
     first_sound: Percentiles,
     delay: Percentiles,
     gaps: u64,
-    /// Number of listeners that ended early. `failure` is the reason of the first failure.
+    /// Number of listeners that ended early.
     failed: usize,
+    /// Reason of the first failure.
     failure: Option<String>,
 }
 
@@ -82,8 +83,8 @@ impl Percentiles {
         Self(values)
     }
 
-    /// Returns the percentile: at least `percent` % of the values are not larger. Returns `None` if there are
-    /// no values.
+    /// Returns the percentile: the smallest of the values that at least `percent` % of the values do not
+    /// exceed. Returns `None` if there are no values.
     fn at(&self, percent: usize) -> Option<Duration> {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0.get(rank.saturating_sub(1)).copied()

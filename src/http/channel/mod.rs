@@ -71,7 +71,7 @@ pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ChannelSide>) 
     }
 }
 
-/// Applies the cross-origin rules. Pages of every origin may use the channel, because any page may hold a
+/// Applies the cross-origin rules. Pages from every origin may use the channel, because any page may hold a
 /// token and send it in a header.
 async fn cross_origin(
     cors: &Cors,

@@ -49,7 +49,7 @@ pub struct OverviewSources {
     pub heartbeats: HeartbeatAges,
 }
 
-/// For each module, the last change of its heartbeat that this node saw: its revision and its time.
+/// For each module, the last change of its heartbeat that this node saw: revision and time of the change.
 #[derive(Default)]
 pub struct HeartbeatAges(Mutex<HashMap<(ModuleKind, ModuleId), (Revision, Instant)>>);
 

@@ -61,7 +61,7 @@ pub enum Code {
     TokenWrongRoom,
     /// 403: the token is of the wrong kind: listener tokens are for rooms, replay tokens for recordings.
     TokenWrongAudience,
-    /// 403: the room is not on air, so its keys are not given out.
+    /// 403: the room is not on air, so its content keys are not given out.
     KeyRefused,
     /// 403: a browser sent the request from a page whose origin is not in `http.allowed_origins`.
     OriginNotAllowed,
@@ -94,14 +94,14 @@ pub enum Code {
     NotFound,
     /// 404: the room does not exist.
     RoomNotFound,
-    /// 403: the key is neither a key of the live window nor the next key: it has left the window, or is not
-    /// used yet.
+    /// 403: the content key is not in the live window and is not the next key. It has left the window, or is
+    /// not used yet.
     KeyOutOfWindow,
     /// 404: the room is not on air.
     RoomNotOnAir,
     /// 409: the room is on air, so its backstage cannot be opened.
     RoomOnAir,
-    /// 404: there is no such key: it belongs to another broadcast, or the recording does not use it.
+    /// 404: there is no such content key. It belongs to another broadcast, or the recording does not use it.
     KeyNotFound,
     /// 400: `_HLS_msn` is further ahead than the stream can soon reach.
     TooFarAhead,

@@ -16,8 +16,8 @@
 //! | `stages` | JSON of a [`StageMessage`](crate::presence::stage::StageMessage) |
 //! | `replaced:{gateway}` | JSON of a [`LockReplaced`](crate::presence::LockReplaced) |
 //!
-//! Scripts build some of these names themselves, so this works with one Redis and its replicas, not with
-//! Redis Cluster.
+//! Scripts build some of these names themselves. So presence works with one Redis and its replicas, but not
+//! with Redis Cluster.
 
 use crate::domain::connection::{GatewayIncarnation, LockKey};
 use crate::domain::ids::RoomId;

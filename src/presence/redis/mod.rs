@@ -240,8 +240,8 @@ impl Inner {
     }
 
     /// Withdraws an acquisition that got no response. Redis may have applied it, or may still apply it when
-    /// Redis responds again. No connection would renew or release that lock, so it would block its own user
-    /// for a whole lock lifetime.
+    /// Redis responds again. No connection would renew or release the acquired lock, so this lock would block
+    /// the user for a whole lock lifetime.
     async fn withdraw(self: Arc<Self>, key: LockKey, attempt: String) {
         let Lifetimes { lock, .. } = self.options.lifetimes;
         let mut call = self.scripts.withdraw.prepare_invoke();

@@ -274,7 +274,8 @@ fn unanswered(effect: &Effect, fresh: u32) -> Outcome {
     }
 }
 
-/// Ends the connection to a Janus: its late creates are carried out now, or never.
+/// Ends the connection to a Janus. Its late create requests are carried out now if `carried_out`, and
+/// otherwise never.
 pub fn end_connection(world: &mut JanusWorld, carried_out: bool) {
     match carried_out {
         true => world.land(Duration::MAX),

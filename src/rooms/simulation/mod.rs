@@ -87,8 +87,9 @@ struct Summary {
     longest: Duration,
     events: u64,
     moves: usize,
-    /// Number of client connections. `joins` is the number of media sessions that they joined.
+    /// Number of client connections.
     connections: usize,
+    /// Number of media sessions that the clients joined.
     joins: usize,
 }
 

@@ -23,8 +23,9 @@ pub struct Relay {
     machine: RelayRoom,
     view: Arc<RoomView>,
     under_way: Option<u64>,
-    /// Highest epoch followed; `shown` is the last position shown, per broadcast.
+    /// Highest epoch followed.
     pub followed: Epoch,
+    /// Last position shown, per broadcast.
     pub shown: BTreeMap<String, (u64, u32)>,
     pub shown_at: Duration,
 }

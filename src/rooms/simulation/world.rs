@@ -33,9 +33,9 @@ pub struct World {
     /// Set once no more faults happen.
     pub calm: bool,
     pub store_frozen: bool,
-    /// Start of the present or last freeze of the store; `shaken` is the end of the last freeze that lasted
-    /// at least one lease TTL.
+    /// Start of the present or last freeze of the store.
     froze: Duration,
+    /// End of the last freeze of the store that lasted at least one lease TTL.
     pub shaken: Option<Duration>,
     waiting: Vec<Event>,
     /// Nodes whose watches are slow.
