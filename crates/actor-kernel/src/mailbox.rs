@@ -54,7 +54,7 @@ impl<M: Message> ActorRef<M> {
         (actor, probe)
     }
 
-    /// Queues the message. The order of one sender's `tell`s is kept.
+    /// Queues the message. Messages of one sender stay in order.
     ///
     /// # Errors
     /// [`TellError::Full`] if the mailbox is full, [`TellError::Gone`] if the actor has ended permanently.

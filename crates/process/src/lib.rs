@@ -62,7 +62,7 @@ const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit
 const ENVIRONMENT: [&str; 8] =
     ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
-/// Creates a command with closed stdin, piped stdout and stderr, a minimal environment and its own process
+/// Creates a command with empty stdin, piped stdout and stderr, a minimal environment and its own process
 /// group. The child dies with this process.
 pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Command {
     let mut command = match which::which(&program) {

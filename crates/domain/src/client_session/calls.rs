@@ -365,8 +365,8 @@ impl ClientSession {
         Standing { user: self.peer.user.clone(), claimed: self.peer.claimed }
     }
 
-    /// Returns another user with the role in that user's token. Fails if that user is not in the room, or if
-    /// this user may not change roles.
+    /// Returns another user, and the role that this user's token claims. Fails if that user is not in the
+    /// room, or if the user of the session may not change roles.
     fn other(
         &self,
         user: &UserId,

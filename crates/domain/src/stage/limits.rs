@@ -31,7 +31,8 @@ impl RateLimiter {
     /// Counts one request of a client.
     ///
     /// # Errors
-    /// The client has sent too many requests. The value is the time until the next one is accepted.
+    /// The client has sent too many requests, or is new while `MAX_CLIENTS` others are remembered. The value
+    /// is the time to wait before the next request.
     pub fn take(&mut self, client: u64, now: Duration) -> Result<(), Duration> {
         let step = Duration::from_secs(1) / self.rate.per_second.max(1);
         let ahead = step * self.rate.burst.max(1).saturating_sub(1);

@@ -55,7 +55,7 @@ pub enum Effect {
         room: RoomId,
         cursor: Cursor,
     },
-    /// Writes the state and the dead letters, if the key has the revision `over` (0: absent).
+    /// Writes the state and the dead letters, if the key of the state has the revision `over` (0: absent).
     Write {
         over: i64,
         state: Box<EndpointState>,
@@ -105,8 +105,8 @@ pub struct Delivery {
     revision: Option<i64>,
     /// Every selected event up to here is delivered, given up, or in a queue.
     cursor: Cursor,
-    /// Events up to here were read. Below `cursor` while the queues that an earlier leader had are filled
-    /// again.
+    /// Events up to this position were read. It is before `cursor` while the queues of an earlier leader are
+    /// filled again.
     position: Cursor,
     rooms: BTreeMap<RoomId, Queue>,
     sending: BTreeMap<RoomId, Cursor>,

@@ -24,7 +24,7 @@ pub(super) struct Queue {
     since: Option<UnixMs>,
     pub due: Duration,
     pub error: Option<String>,
-    /// Number of answers from the endpoint at the latest failure, if that failure was a missing answer.
+    /// If the latest attempt got no answer: number of answers that the endpoint had given until then.
     pub unanswered_at: Option<u64>,
     /// Time of the latest failure.
     pub tried: Duration,
