@@ -1,5 +1,6 @@
 // Selects the ICE candidates to send. The server accepts a limited number after each offer, and a machine with many
-// interfaces, VPNs or TURN servers gathers more. Each kind has reserved places, which other kinds cannot use. Pure.
+// interfaces, VPNs or TURN servers gathers more. Each kind has reserved places, which other kinds cannot use before the
+// gathering ends. Pure.
 
 /** Number of places reserved for each kind. */
 const RESERVED = 3;

@@ -28,7 +28,7 @@ export class Waiting {
     if (at === null) return;
     const left = at - this.listener.channel.serverTime!;
     write(byId('countdown'), left > 0 ? countdown(left) : 'a moment');
-    // The device may be in another time zone or its clock may be wrong, so the time is derived from the time left.
+    // The clock of this device may be wrong, so the present time is that of the server: the start minus the time left.
     write(byId('starts-at'), localTime(at, at - left));
     const pressed = navigator.userActivation?.hasBeenActive ?? false;
     write(byId('starts-how'), pressed ? 'The sound starts here by itself.' : 'Press play once, and the sound starts here by itself.');

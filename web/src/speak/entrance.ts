@@ -9,8 +9,9 @@ export interface Entrance {
 }
 
 /**
- * Returns the requirements of a visit. `invite` is the token of the link, or ''; a server in open mode then gives a token to
- * anybody. Throws a {@link StentorError} if no visit is possible, otherwise the error of `server`.
+ * Returns the requirements of a visit. `invite` is the token of the link, or '' if the link has none; a server in open
+ * mode then gives a token to anybody. Throws a {@link StentorError} if no visit is possible, or the error of `server`
+ * if a request fails.
  */
 export async function entrance(room: string, name: string, invite: string): Promise<Entrance> {
   const { open, wsUrl } = await config();

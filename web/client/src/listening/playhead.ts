@@ -1,8 +1,8 @@
 // Detects from samples of a media element if its audio moves, because the element's events are unreliable. Pure.
 
 /**
- * Time without movement after which a playhead counts as standing still. Samples are further apart than the
- * resolution of its position.
+ * Time without movement after which a playhead counts as standing still. Samples are further apart than the resolution
+ * of the position, so each sample of a moving playhead advances.
  */
 const STANDSTILL_MS = 500;
 

@@ -33,7 +33,7 @@ const SHOW_CHOSEN_MS = 2000;
 
 /** A seek bar; follows the listener until {@link SeekBar.close}. */
 export class SeekBar {
-  /** Seconds before live that the user has chosen; null once they are heard. */
+  /** Seconds before live that the user has chosen; null while the bar shows the heard position. */
   private chosen: number | null = null;
   private chosenAt = 0;
   private settling: number | undefined;
