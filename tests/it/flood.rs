@@ -9,8 +9,9 @@ use crate::support::abuse_table::withstood;
 use crate::support::node::{Node, request};
 use crate::support::until;
 
-/// Soft limit of the node; its hard limit is higher.
+/// Soft limit of the node's open files.
 const SOFT: u64 = 256;
+/// Hard limit of the node's open files.
 const HARD: u64 = 1024;
 const CLIENTS: usize = 100;
 

@@ -15,8 +15,9 @@ use stentor::probe::{Listener, Mode};
 
 const ROOM: &str = "live";
 const HZ: u32 = 440;
-/// Lease duration of heartbeats. With ten seconds the failover goal is twelve seconds.
+/// Lease duration of heartbeats.
 const TTL: &str = "3s";
+/// Goal for a failover with this TTL. With a TTL of 10 s the goal is twelve seconds.
 const GOAL: Duration = Duration::from_secs(5);
 const LISTENED_SECONDS: u32 = 40;
 

@@ -19,8 +19,9 @@ use crate::support::until;
 
 const ROOM: &str = "live";
 const HOUR_MS: u64 = 3_600_000;
-/// Duration of media that a listener hears after each clock step. The delay is compared with [`GOAL`].
+/// Duration of media that a listener hears after each clock step.
 const HEARD: Duration = Duration::from_secs(3);
+/// Goal for the time that the listener needs beyond the duration of the media.
 const GOAL: Duration = Duration::from_secs(1);
 /// Time limit for three watchdog timeouts of 2 s, then a new Janus room.
 const STEP_GOAL: Duration = Duration::from_secs(20);

@@ -15,8 +15,9 @@ use crate::support::until;
 
 const ROOM: &str = "live";
 const HZ: f64 = 440.0;
-/// Lease duration of heartbeats. With ten seconds the failover goal is twelve seconds.
+/// Lease duration of heartbeats.
 const TTL: &str = "3s";
+/// Goal for a failover with this TTL. With a TTL of 10 s the goal is twelve seconds.
 const ELSEWHERE: Duration = Duration::from_secs(5);
 
 #[actix::test]

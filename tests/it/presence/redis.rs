@@ -19,7 +19,7 @@ use crate::support::{free_ports, pause_async};
 crate::presence_conformance!(OnRedis::start);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Tolerance beyond the limit of a bounded wait on a busy machine.
+/// Time by which a wait may exceed its limit on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -19,7 +19,7 @@ crate::store_conformance!(below_a_prefix_of_its_own, on_an_etcd_of_its_own);
 
 /// Request timeout that is enough on a busy machine and keeps the tests of timeouts short.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// Tolerance beyond the limit of a bounded wait on a busy machine.
+/// Time by which a wait may exceed its limit on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
 struct OnEtcd {
