@@ -54,7 +54,7 @@ pub struct ChildSpec {
     pub stop_order: StopOrder,
     /// Maximum number of waiting messages; messages of `tell_latest` do not count.
     pub mailbox: usize,
-    /// Arbiter on which it runs; `None` is the parent's arbiter.
+    /// Arbiter on which the child runs; `None` is the parent's arbiter.
     pub arbiter: Option<ArbiterHandle>,
 }
 

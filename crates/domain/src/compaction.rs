@@ -20,7 +20,7 @@ pub struct Compaction {
 
 impl Compaction {
     /// Records `revision`, the newest one known at `now` (monotonic). Returns the revision up to which
-    /// history may be removed; `None` if no further sample has reached the age [`KEPT`].
+    /// history may be removed; `None` if no sample has reached the age [`KEPT`] since the last call.
     pub fn due(&mut self, revision: i64, now: Duration) -> Option<i64> {
         if self.seen.back().is_none_or(|(at, _)| *at + EVERY <= now) {
             self.seen.push_back((now, revision));

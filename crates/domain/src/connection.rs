@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Each acquisition gets a fencing token above all earlier ones of the same lock. The highest token given out
-//! is the high-water mark of the lock, called *mark* below. It outlives the lock, so that an old holder
+//! is the high-water mark of the lock, called *mark* below. The mark outlives the lock, so that an old holder
 //! cannot return after expiry or release. Owns these decisions. Does not know where the lock and the mark are
 //! stored.
 

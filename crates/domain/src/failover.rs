@@ -123,7 +123,7 @@ struct EvictionRule {
 
 impl FailoverTimers {
     /// Creates the waiting times. `ttl`: lifetime of a heartbeat without renewal. A working module registers
-    /// again within half of it.
+    /// again within half of this lifetime.
     pub fn new(grace: Duration, ttl: Duration) -> Self {
         Self {
             grace,

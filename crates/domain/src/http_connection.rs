@@ -4,9 +4,10 @@
 //! ```text
 //! Waiting ── request head complete ──▶ Serving ── response body dropped ──▶ Waiting
 //! ```
-//! In addition, a transfer has a minimum rate while the server waits for the client. This applies to the
-//! response while the socket accepts no more bytes, and to the request body while the handler waits for it.
-//! An endless response has no minimum rate: its client is too slow only if it reads nothing for `GRACE`.
+//! In addition, a transfer has a minimum rate while the server waits for the client. The minimum rate applies
+//! to the response while the socket accepts no more bytes, and to the request body while the handler waits
+//! for it. An endless response has no minimum rate: its client is too slow only if it reads nothing for
+//! `GRACE`.
 
 use std::time::{Duration, Instant};
 

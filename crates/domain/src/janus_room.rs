@@ -371,8 +371,8 @@ impl JanusRoom {
                 self.unsettled = Some(UnsettledCreate { janus_room_id, until: now + LANDS_WITHIN });
                 return self.failed(Failure::Unknown(why), now, random);
             }
-            // This is final for this connection: a retry cannot succeed, so the outcome does not count as a
-            // failure.
+            // This outcome is final for this connection: a retry cannot succeed, so the outcome does not
+            // count as a failure.
             Outcome::Locked { janus_room_id } => drop(self.locked.insert(janus_room_id)),
             Outcome::Created { janus_room_id, epoch } => {
                 // If this create used the number of an unanswered create, Janus may still carry out the

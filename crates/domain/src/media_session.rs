@@ -148,7 +148,8 @@ pub struct Timing {
 /// Margin after the grace time. Janus checks for session timeouts every 2 s, and its decision takes
 /// precedence over our clock.
 const JANUS_LATE: Duration = Duration::from_secs(4);
-/// Time to wait for the store to show whether a destroyed room was closed. After that it counts as moved.
+/// Time to wait for the store to show whether a destroyed room was closed. After that time, the room counts
+/// as moved.
 const VERDICT_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -177,8 +178,8 @@ impl JanusAssignment {
         Ok(Self { janus: key.id.clone(), janus_room_id: key.janus_room_id, epoch: key.epoch })
     }
 
-    /// Returns whether the assignment still holds. A move of the mixer does not change it, although it raises
-    /// the epoch.
+    /// Returns whether the assignment still holds. A move of the mixer does not change the assignment,
+    /// although the move raises the epoch.
     pub fn fate(&self, view: Option<&RoomView>) -> AssignmentChange {
         let Some((view, live)) = view.filter(|v| v.is_open()).and_then(|v| Some((v, v.live.as_ref()?)))
         else {

@@ -28,9 +28,9 @@ pub struct Meta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
     /// Epoch of the newest assignment of this room, kept so that epochs rise across stop and start. A new
-    /// room begins with the store's revision, which no earlier room with the same id can have reached. Its
-    /// first start raises this epoch to the revision at which the create was committed, if that revision is
-    /// higher.
+    /// room begins with the store's revision, which no earlier room with the same id can have reached. The
+    /// first start of the room raises this epoch to the revision at which the create was committed, if that
+    /// revision is higher.
     #[serde(default)]
     pub last_epoch: Epoch,
     /// Time of the last start of a broadcast. `None`: the room was never started. Such a room is deleted

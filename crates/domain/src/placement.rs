@@ -1,8 +1,8 @@
 //! Placement: selection of a Janus and a mixer for a room.
 //!
 //! A module is a candidate if its heartbeat is healthy, its cordon label is `ready` or absent, and both can
-//! be read. It must also announce a capacity and have fewer rooms than that, and the processors of its
-//! machine must not be busy with rooms ([`super::machine`]). Of two candidates drawn at random, the less
+//! be read. It must also announce a capacity and have fewer rooms than its capacity, and the processors of
+//! its machine must not be busy with rooms ([`super::machine`]). Of two candidates drawn at random, the less
 //! loaded one is taken. This choice spreads the rooms nearly as evenly as taking the least loaded module, and
 //! it keeps the nodes of a cluster from all choosing the same module at once.
 //!

@@ -19,7 +19,7 @@ use super::restart::Backoff;
 use super::timeline::frames_last;
 
 /// Duration of the audio that a new listener receives immediately. With this audio, players start
-/// immediately, and they stay this long behind the live audio.
+/// immediately, and players stay this long behind the live audio.
 pub const BURST: Duration = Duration::from_secs(1);
 /// Time without a part after which silence is sent. The packager fills shorter gaps itself.
 pub const HOLE: Duration = Duration::from_secs(1);
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(room.fill(ms(1000)), 5);
         assert_eq!(room.silence_at(), Some(PART * 6));
         assert_eq!(room.fill(PART * 6), 1);
-        // Silence reaches 1152 ms. Of five late parts only those that end after it are sent.
+        // Silence reaches 1152 ms. Of five late parts only those that end after the silence are sent.
         assert_eq!(room.done(parts(5, 11), ms(1200), 0.5), 0);
         assert!(!room.is_filling());
         assert_eq!(room.done(parts(1, 12), ms(1392), 0.5), 1);

@@ -16,8 +16,8 @@ use super::view::{Modules, RoomView, UNREADABLE};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublicStatus {
     pub status: RoomStatus,
-    /// Status that the Janus of the newest epoch reports; `None` if it does not have the room or has no valid
-    /// heartbeat.
+    /// Status that the Janus of the newest epoch reports; `None` if that Janus does not have the room or has
+    /// no valid heartbeat.
     pub janus: Option<JanusStatus>,
     /// True if the mixer of the newest epoch is alive and waits for the room's audio.
     pub listening: bool,

@@ -1,8 +1,8 @@
 //! Details of a recording: its anchors with the times at which they were in the room, and its chapters. This
 //! module is pure.
 //!
-//! Both are derived from the events of the room. They are written to the recording's key when it becomes
-//! ready, because events are deleted after their retention.
+//! Anchors and chapters are derived from the events of the room. They are written to the recording's key when
+//! it becomes ready, because events are deleted after their retention.
 //!
 //! A chapter begins at the start of the recording, and whenever the anchors in the room change. Changes
 //! within [`SHORTEST_CHAPTER`] after the start of a chapter belong to that chapter. The title of a chapter is

@@ -27,8 +27,8 @@ pub struct NodeRecord {
     pub host: String,
     pub started_at: UnixMs,
     pub incarnation: String,
-    /// Identity of the data directory, for one boot of one machine. Only one process can hold its lock, so an
-    /// equal `place` means that the earlier process has ended.
+    /// Identity of the data directory, for one boot of one machine. Only one process can hold the lock of the
+    /// directory, so an equal `place` means that the earlier process has ended.
     pub place: String,
     pub version: String,
 }

@@ -17,7 +17,7 @@ pub type ContentKey = [u8; 16];
 /// Content keys of one broadcast. Another broadcast has another nonce and therefore other keys.
 #[derive(Clone)]
 pub struct ContentKeys {
-    /// MAC that already contains room and nonce. A key is the MAC of these and the key index.
+    /// MAC that already contains room and nonce. A key is the MAC of room, nonce and key index.
     mac: Hmac<Sha256>,
     hint: NonceHint,
 }

@@ -18,7 +18,7 @@ use stentor_process as process;
 /// Samples per second of all decoded audio.
 pub const SAMPLE_RATE: u32 = 48_000;
 const RATE: f64 = SAMPLE_RATE as f64;
-/// Samples in 50 ms: long enough to separate neighbouring notes, short enough to tolerate an error of some
+/// Samples in 50 ms: long enough to separate neighbouring notes, short enough to tolerate an error of several
 /// hertz.
 const BLOCK: usize = 2_400;
 /// Amplitude below which audio counts as silence: −60 dB relative to full scale.

@@ -24,8 +24,8 @@
 //! ```
 //!
 //! Typical speed, measured once (debug build, two shared cores, both backends on the same disk, p50): a put
-//! of 300 bytes takes 1.1 ms on either backend, the time of one fsync, and a watcher sees it no later than
-//! its writer. A get takes 0.3 µs embedded, 0.7 ms with etcd. Both backends commit all waiting writes
+//! of 300 bytes takes 1.1 ms on either backend, the time of one fsync, and a watcher sees the change no later
+//! than the writer. A get takes 0.3 µs embedded, 0.7 ms with etcd. Both backends commit all waiting writes
 //! together: 64 concurrent writers therefore reach 4,000-8,600 puts/s embedded, 2,200-2,800 with etcd.
 //!
 //! Owns: the data. Does not interpret a key or a value.

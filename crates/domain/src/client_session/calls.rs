@@ -365,8 +365,8 @@ impl ClientSession {
         Standing { user: self.peer.user.clone(), claimed: self.peer.claimed }
     }
 
-    /// Returns another user, and the role that this user's token claims. Fails if that user is not in the
-    /// room, or if the user of the session may not change roles.
+    /// Returns another user, and the role that the other user's token claims. Fails if the other user is not
+    /// in the room, or if the user of the session may not change roles.
     fn other(
         &self,
         user: &UserId,

@@ -1,8 +1,8 @@
 //! The one thread that changes the store.
 //!
 //! It drains its queue and commits all transactions in it together: while one commit waits for the disk, the
-//! next batch collects in the queue. Each transaction has its own revision. None is acknowledged, and no
-//! reader or watcher sees it, before its commit is on disk. Owns: the file and the leases. Does not wait
+//! next batch collects in the queue. Each transaction has its own revision. No transaction is acknowledged or
+//! visible to a reader or watcher before its commit is on disk. Owns: the file and the leases. Does not wait
 //! for a watcher.
 
 use std::sync::Arc;

@@ -397,7 +397,7 @@ pub async fn committed(store: &dyn Store, txn: Txn) -> Revision {
     }
 }
 
-/// Returns the next batch or error; a watch neither ends without one nor stays silent.
+/// Returns the next batch or error. Panics if the watch ends without an error or stays silent.
 pub async fn next(watch: &mut WatchStream) -> Result<WatchBatch, StoreError> {
     timeout(DEADLINE, watch.next()).await.expect("the watch is silent").expect("the watch just ended")
 }
