@@ -229,7 +229,7 @@ function clientId(): string {
 
 async function hear(): Promise<void> {
   heardAt = performance.now();
-  // Fails if the browser refuses, or if another stream has replaced this one, which then plays instead.
+  // Fails if the browser refuses, or if another stream has replaced this one. The other stream then plays instead.
   await audio.play().catch(() => undefined);
   byId('silenced').hidden = audio.srcObject === null || !audio.paused;
 }

@@ -1,4 +1,4 @@
-// The start page: lists the rooms on air where the server shows them, and opens a link or a room's page.
+// The start page: lists the rooms on air if the server shows them, and opens a link or a room's page.
 
 import { byId, clone, remembered, write } from './dom';
 import { inBrief, reasonOf } from './reasons';

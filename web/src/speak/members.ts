@@ -7,7 +7,7 @@ import { hue, initials, isolated, plain } from '../names';
 /** Action of a host or co-host on another user. */
 export type Act = (what: 'mute' | 'unmute' | 'kick' | 'remove' | 'host' | 'co_host' | 'anchor' | 'listener' | 'transfer', member: Member) => void;
 
-/** Number of people from which on cards are small, and hosts open the actions on request. */
+/** With this number of people or more, the cards are small, and hosts open the actions on request. */
 const CROWD = 7;
 
 export class Members {

@@ -98,7 +98,8 @@ function shutOut({ state, problem, failures }: RoomStatus, { online }: Situation
 }
 
 /**
- * Number of failed attempts from which on {@link shutOut} returns true: after fewer, the network may just be returning.
+ * Least number of failed attempts with which {@link shutOut} returns true: after fewer, the network may just be
+ * returning.
  */
 const DOUBTFUL = 3;
 

@@ -57,7 +57,10 @@ const ENOUGH_TO_START_SECONDS = 1;
 const STUCK_LOOKS = 3;
 /** If the playlist is this far ahead of the buffer, hls.js counts as having stopped loading. */
 const UNFETCHED_SECONDS = 0.5;
-/** If this many checks in a row find that distance, the player restarts. Until then, hls.js can recover by itself. */
+/**
+ * If this many checks in a row find the playlist so far ahead, the player restarts. Until then, hls.js can recover by
+ * itself.
+ */
 const LOST_LOOKS = 12;
 /** Distance by which a restart skips the buffer's end: hls.js ignores fragments that end before its start position. */
 const PAST_END_SECONDS = 0.001;

@@ -28,8 +28,8 @@ export class Playhead {
   }
 
   /**
-   * Takes a sample. `nowMs`: time of a clock that runs while a page is frozen. The first sample afterwards therefore
-   * shows a standstill.
+   * Takes a sample. `nowMs`: time of a clock that runs while a page is frozen. The first sample after a freeze
+   * therefore shows a standstill.
    */
   look(position: number, nowMs: number): Motion {
     const before = this.position;
