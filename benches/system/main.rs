@@ -3,7 +3,7 @@
 //!
 //! `make bench` runs the Criterion benches first, then this program, which prints everything as one table and
 //! saves it in `target/bench.md`. `cargo bench --bench system -- start hls` runs only the named parts. The
-//! numbers are for reading and never asserted: the exit code says only whether all of them could be measured.
+//! numbers are never asserted: the exit code shows only whether all of them could be measured.
 
 // A failed unwrap is a failed measurement. Helpers are `async` even if they need not be, so that all calls
 // look alike.

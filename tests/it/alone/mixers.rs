@@ -1,4 +1,4 @@
-//! hls.js in headless Chromium on a listener node, while the room loses its mixer, and then the next one.
+//! hls.js in headless Chromium on a listener node, while the room's mixer dies, and then the next mixer.
 
 use std::time::{Duration, Instant};
 

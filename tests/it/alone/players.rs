@@ -1,6 +1,6 @@
 //! Tests of a live room in common players, by HLS and as a plain stream, across key changes and a killed
-//! FFmpeg. Each player plays the right tone, is not silent for longer than the fault, and does not stop.
-//! `docs/players.md` has the table.
+//! FFmpeg. Each player plays the right tone, is silent for at most half a second longer than the fault lasts,
+//! and does not stop. `docs/players.md` lists the results.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Steps of the wall clock of a node or of a Janus; the monotonic clock runs on.
+//! Steps of the wall clock of a node or of a Janus; the monotonic clock is not affected.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

@@ -218,7 +218,7 @@ async fn redis_flush_leaves_no_duplicate_connections() {
     twice_at_most_for_a_while(&mut stage, "bert", restart).await;
 }
 
-/// Asserts that a second client of a user may join only until the connected one has its lock again.
+/// Asserts that a second client of a user may join only until the connected client has its lock again.
 async fn twice_at_most_for_a_while(stage: &mut Stage, user: &str, forget: impl FnOnce(&mut Redis)) {
     let mut first = stage.connect(0, user, "&clientId=tab-1").await;
     first.call("join", json!({})).await.unwrap();
