@@ -135,7 +135,7 @@ impl HeartbeatActor {
     /// Measures the load of this machine for the heartbeat.
     fn measure(&mut self) -> Option<MachineLoad> {
         let meter = self.meter.as_mut()?;
-        // The kernel's counters are in memory: reading them takes some microseconds per child process.
+        // The kernel's counters are in memory: reading them takes a few microseconds per child process.
         let Usage { total, busy, children: media } = usage::read()?;
         meter.observe(self.context.clock.now(), CpuTimes { total, busy, media })
     }
@@ -187,8 +187,8 @@ impl HeartbeatActor {
                 }
                 self.attempt += 1;
                 self.reason = Some(error.to_string());
-                // Much shorter than the TTL of the lease, so that the lease does not expire during a short
-                // outage.
+                // The longest delay is much shorter than the TTL of the lease, so that the lease does not
+                // expire during a short outage.
                 let max = STORE_ASKED_WITHIN.min(ttl / 4);
                 Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, random_unit())
             }

@@ -138,7 +138,7 @@ fn claims_follow_rfc_7519() {
 }
 
 /// RFC 7519 section 4 allows a parser to refuse a repeated claim or to use the last one. The library refuses
-/// repetitions of the claims that it reads itself; of any other claim the last one counts.
+/// repetitions of the claims that it reads itself; of any other claim, it uses the last one.
 #[test]
 fn repeated_claims_never_widen_a_token() {
     let twice = |name: &str, last: Value| {

@@ -62,8 +62,8 @@ pub struct QuotaArgs {
     tokens_per_minute: Option<u32>,
 }
 
-/// Fields of the quotas, each with the field that has its usage. That name is empty if the API does not
-/// report the usage.
+/// Field of each quota, and the field that has its usage. The second name is empty if the API does not report
+/// the usage.
 const QUOTAS: [(&str, &str); 4] =
     [("rooms", "rooms"), ("roomsOnAir", "roomsOnAir"), ("usersPerRoom", ""), ("tokensPerMinute", "")];
 

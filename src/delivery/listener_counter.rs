@@ -189,7 +189,7 @@ pub struct Listeners {
 
 impl Listeners {
     /// Returns the number of a room's listeners. For a room that is mixed here, the number is exact and
-    /// current. For any other room, it is the larger of the mixer's last report, which is some seconds old,
+    /// current. For any other room, it is the larger of the mixer's last report, which is a few seconds old,
     /// and this node's own count.
     pub fn of(&self, room: &RoomId, view: &RoomView) -> usize {
         let now = Instant::now();

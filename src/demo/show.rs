@@ -1,4 +1,5 @@
-//! The steps of the demo: node ready, room on air, tone heard. After them, it shows the delay behind live.
+//! The steps of the demo: node ready, room on air, tone heard. After them, the demo shows the delay behind
+//! live.
 //!
 //! Owns: the steps, their deadlines, and the message when one is missed. Does not end the node.
 

@@ -7,9 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::methods::only_get;
 
-/// Answers every path with a redirect to the same path below `base`. Other methods than GET get 405: the
-/// client has already sent their body and credentials without encryption, and a redirect would make it send
-/// them again.
+/// Answers every path with a redirect to the same path below `base`. A request with another method than GET
+/// gets 405: the client has already sent its body and credentials without encryption, and a redirect would
+/// make the client send them again.
 pub fn configure(config: &mut web::ServiceConfig, base: &str) {
     let base = base.to_owned();
     config.service(only_get("/{path:.*}", move |request: HttpRequest| {

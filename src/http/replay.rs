@@ -84,8 +84,8 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
             let token = query.token()?;
             let clip = side.clip_of(request, &recording, token.as_deref(), query.clip()?);
             let text = side.media.playlist(&recording, clip).await?;
-            // Not cached, because the recording can be deleted, and because it grows when another mixer that
-            // has a part of it becomes available again.
+            // The playlist must not be cached: the recording can be deleted, and it grows when another mixer
+            // that has a part of it becomes available again.
             let body = token.map_or_else(|| text.clone(), |token| packager::with_token(&text, &token));
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }

@@ -40,8 +40,8 @@ pub async fn middleware(
     Ok(response)
 }
 
-/// Returns the client's id if it has at most 64 characters, and only such characters as cannot forge a log
-/// line.
+/// Returns the client's id if it has at most 64 characters, and only characters that cannot be used to forge
+/// a log line.
 fn offered(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let harmless = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');

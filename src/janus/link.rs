@@ -162,7 +162,8 @@ impl Link {
         }
     }
 
-    /// Sends a request without waiting for its reply. It is lost if the link is down or its queue is full.
+    /// Sends a request without waiting for its reply. The request is lost if the link is down or its queue is
+    /// full.
     pub(super) fn tell(&self, request: Request) {
         let (reply, _) = oneshot::channel();
         let _ = self.commands.try_send(Command::Request { request, reply });

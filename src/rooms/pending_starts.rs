@@ -1,8 +1,8 @@
 //! Starts that are decided but not yet visible in the directory.
 //!
 //! If they were not counted, a hundred rooms started at once would all see the same load and exceed a
-//! module's capacity. With them, the count is exact on one node. Between nodes, its precision depends on the
-//! delay of their watches.
+//! module's capacity. Because they are counted, the load is exact on one node. Between nodes, its precision
+//! depends on the delay of their watches.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};

@@ -176,8 +176,8 @@ impl Recordings {
     }
 
     /// Writes the event `recording_ready` of a recording, and the recording's details, at most once. Writes
-    /// nothing if the recording or the state of its room has changed since it was read, or if the ledger is
-    /// not loaded yet. The event is then still due.
+    /// nothing if the recording or the state of its room has changed since `known` was read, or if the ledger
+    /// is not loaded yet. In these cases the event is still due.
     ///
     /// # Errors
     /// An error of the store.

@@ -141,7 +141,7 @@ impl Channel {
                 inner.snapshot = None;
                 let (entry, version) = (inner.snapshot(now), inner.stage.version);
                 // The entry is a snapshot of this version, so a client whose last event is older cannot
-                // continue after that event. It gets a snapshot instead.
+                // continue after that event. Such a client gets a snapshot instead.
                 inner.push(entry, Some(version));
             }
         });

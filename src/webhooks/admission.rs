@@ -1,4 +1,4 @@
-//! Admission: the application decides if a user may join a room as an anchor.
+//! Admission: the application decides whether a user may join a room as an anchor.
 //!
 //! Owns: the request, the limit on concurrent requests, and the parsing of the answer. Does not ask twice for
 //! one `join`, or cache an answer.

@@ -1,5 +1,5 @@
-//! Webhooks: signed delivery of events to the endpoints of an application, and its decisions about who may
-//! join.
+//! Webhooks: signed delivery of events to the endpoints of an application, and the application's decisions
+//! about who may join.
 //!
 //! The leader delivers, by the rules of [`domain::webhooks`](crate::domain::webhooks). The room API of every
 //! node reads the progress from the store, and changes it by compare and swap; the leader then continues from

@@ -1,4 +1,4 @@
-//! Decoder from bytes to messages (RFC 6455 section 5): actix-http's codec, with the limits it lacks.
+//! Decoder from bytes to messages (RFC 6455 section 5): actix-http's codec, with limits that the codec lacks.
 //!
 //! The codec buffers a whole frame before it checks the size, however large the frame claims to be; this
 //! module checks the announced size first. The codec returns fragments; this module joins them, with the size

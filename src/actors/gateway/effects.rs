@@ -139,7 +139,8 @@ impl NodeEffects {
         later(async move { Input::Updated(shared.presence.update(&room, &entry).await.map_err(unavailable)) })
     }
 
-    /// Asks the application if the user may join. If the answer contains a role, gives the user this role.
+    /// Asks the application whether the user may join. If the answer contains a role, gives the user this
+    /// role.
     fn ask_admission(&self, role: RoomRole, display_name: Option<DisplayName>) -> Running {
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
         later(async move {

@@ -9,7 +9,7 @@ use super::super::reader::{Parsed, Reader};
 use super::super::types::Secret;
 use super::webhooks;
 
-/// Settings of the request that asks an application if a user may join a room as an anchor.
+/// Settings of the request that asks an application whether a user may join a room as an anchor.
 #[derive(Debug, Clone)]
 pub struct AdmissionConfig {
     /// URL of the application; `None` if no application is asked.

@@ -23,7 +23,8 @@ pub enum Code {
     InvalidRoomField,
     /// 400: this field of a room cannot be changed; the message says why.
     ImmutableField,
-    /// 400: the name is not 1 to 64 visible characters: no control, invisible or direction-changing ones.
+    /// 400: the name must have 1 to 64 visible characters. Control, invisible and direction-changing
+    /// characters are not allowed.
     InvalidName,
     /// 400: the user id is not 1 to 255 bytes without control or invisible characters; an id with a colon
     /// must be a URI.

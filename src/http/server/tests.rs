@@ -107,8 +107,8 @@ async fn endless(request: HttpRequest) -> HttpResponse {
 async fn read(client: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = Vec::new();
     let read = client.read_to_end(&mut answer);
-    // A reset means that the server closed the connection before it read all bytes; its answer had arrived by
-    // then.
+    // A reset means that the server closed the connection before it read all bytes. The answer of the server
+    // had arrived by then.
     let _ = tokio::time::timeout(Duration::from_secs(20), read).await.expect("the server closes");
     String::from_utf8_lossy(&answer).into_owned()
 }

@@ -120,8 +120,8 @@ impl World {
                     assert!(mine, "{me} is superseded and writes {:?}", key.state);
                 }
                 if let Some(numbers) = numbers {
-                    // The successor may already be ready. Until it has reserved numbers, no other mixer uses
-                    // these.
+                    // In a handover, the successor may already be ready. Until it has reserved numbers, only
+                    // the old mixer uses the numbers that it reserves here.
                     let handing_over = live.handover.is_some_and(|handover| handover.mixer_id == *me);
                     assert!(live.mixer_id == *me || handing_over, "{me} is superseded and takes numbers");
                     let stored = view.sequence.as_ref().map_or(0, |s| s.ceiling);

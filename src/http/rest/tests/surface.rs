@@ -225,8 +225,8 @@ fn upload(address: std::net::SocketAddr, bytes: usize) -> String {
          Content-Length: {bytes}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    // The server may close the connection before it has received the whole body; its answer has arrived by
-    // then.
+    // The server may close the connection before it has received the whole body. The answer of the server has
+    // arrived by then.
     let _ = stream.write_all(&vec![b'x'; bytes]);
     let mut answer = [0; 4096];
     let read = stream.read(&mut answer).unwrap();
