@@ -58,9 +58,9 @@ pub enum ProcessOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftStream {
     pub nonce: Nonce,
-    /// First numbers that it has not published.
+    /// First numbers that the incarnation has not published.
     pub next: SequenceState,
-    /// Ceiling that it had reserved in the store.
+    /// Ceiling that the incarnation had reserved in the store.
     pub ceiling: SequenceState,
 }
 

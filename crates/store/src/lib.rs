@@ -141,8 +141,8 @@ pub trait Store: Send + Sync + 'static {
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
 
     /// Streams every change under `prefix` whose revision is `from` or later, past changes first.
-    /// Sends an empty batch as progress if nothing changed for some seconds (at most 5), so that a silent
-    /// stream is a dead stream.
+    /// Sends an empty batch as progress after at most 5 s without a change. A stream that is silent for much
+    /// longer is dead.
     ///
     /// # Errors
     /// [`StoreError::Compacted`], here or as the first item, if the store no longer keeps the changes since

@@ -45,7 +45,7 @@ pub const LEAST_RETENTION: Duration = Duration::from_secs(96 * 3600);
 /// Maximum length of a stored error text, in characters.
 const MOST_ERROR_TEXT: usize = 200;
 
-/// Selection of the events that an endpoint gets. It depends on the event alone, so that it is the same
+/// Selection of the events that an endpoint gets. It depends on the event alone. Therefore it is the same
 /// whenever the event is read, even after the room was deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WebhookFilter {
