@@ -46,11 +46,11 @@ pub struct NodeSupervisor {
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
     pub relays: Option<(Arc<EdgeCache>, ArbiterHandle)>,
     pub plain: Option<(PlainParts, ArbiterHandle)>,
-    /// Listener channels, with the role `hls`.
+    /// Listener channels; `None` without the role `hls`.
     pub channels: Option<(Arc<StageHub>, ArbiterHandle)>,
     pub gateway: Option<(GatewayRole, ArbiterHandle)>,
     pub recordings: Option<(RecordingParts, ArbiterHandle)>,
-    /// Rewind windows, with the role `mixer`.
+    /// Dependencies of the rewind windows; `None` without the role `mixer`.
     pub rewinds: Option<(RewindParts, ArbiterHandle)>,
 }
 

@@ -68,7 +68,7 @@ impl StageFeed {
             let hub = self.hub.clone();
             let lower = async move {
                 for (room, person) in banned {
-                    // The next tick tries again.
+                    // If this fails, the next tick tries again.
                     let _ = hub.lower_banned(&room, person).await;
                 }
             };
@@ -78,7 +78,7 @@ impl StageFeed {
             let store = self.hub.store().clone();
             let pass = async move {
                 for (room, passing) in passing {
-                    // Reactions may be lost.
+                    // If this fails, the reactions are lost, which is acceptable.
                     let _ = store.pass(&room, &passing).await;
                 }
                 for key in gone {

@@ -70,7 +70,7 @@ pub trait Signalling: Send + Sync + 'static {
 pub struct ConnectionInfo {
     pub user: UserId,
     pub room: RoomId,
-    /// `Host` or `Anchor`.
+    /// Role that the token claims: `Host` or `Anchor`.
     pub role: Role,
     /// Grant of the token that admitted the connection.
     pub grant: Grant,

@@ -89,7 +89,7 @@ pub enum JoinError {
     RoomUnavailable(#[from] JoinUnavailable),
     #[error("the pin is wrong")]
     WrongPin,
-    /// Retryable.
+    /// Retryable: the same request may succeed later.
     #[error("the room's Janus cannot be used now: {0}")]
     Unavailable(String),
     /// The gateway is stopping, or the session failed while it was being opened.
@@ -125,7 +125,7 @@ pub enum CallError {
     NotJoined,
     #[error("Janus refused the request")]
     Refused,
-    /// Retryable.
+    /// Retryable: the same request may succeed later.
     #[error("Janus does not answer")]
     Unavailable,
 }
