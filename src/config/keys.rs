@@ -201,7 +201,7 @@ fn janus(r: &mut Reader) -> JanusConfig {
         public_ip: r.optional(
             "janus.public_ip",
             "IPv4 address at which anchors reach the managed Janus through a NAT that keeps ports; null: \
-             its own.",
+             no NAT.",
             public_ip,
         ),
         capacity: r

@@ -107,7 +107,7 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
         requests_per_address: r.read(
             "http.requests_per_address",
             10_000,
-            "Limit of requests per second from one address, bursts: twice that; a listener sends about 11.",
+            "Requests per second allowed from one address, twice as many at once; a listener sends about 11.",
             number(10..=1_000_000),
         ),
         connections_per_address: r.read(
