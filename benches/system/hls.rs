@@ -1,5 +1,5 @@
-//! Responses per second of the HLS socket, next to nginx with the same bytes as static files. Both run on all
-//! cores of this machine together with the load generator.
+//! Responses per second of the HLS socket, compared with nginx, which serves the same bytes as static files.
+//! Both run on all cores of this machine together with the load generator.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

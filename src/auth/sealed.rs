@@ -59,7 +59,8 @@ impl Sealer {
         let sealed = SealedContent { content, issued: now, expires: UnixMs(now.0.saturating_add(ttl)) };
         // Cannot fail: contents are plain values whose keys are strings.
         let plain = serde_json::to_vec(&sealed).expect("a plain value is JSON");
-        // 96 random bits: a collision needs about 2^32 tokens under one secret (NIST SP 800-38D, 8.3).
+        // 96 random bits: up to 2^32 tokens under one secret, the probability of a repeated nonce stays below
+        // 2^-32 (NIST SP 800-38D, 8.3).
         let nonce: [u8; NONCE_LEN] = rand::random();
         let payload = Payload { msg: &plain, aad: bound };
         // Cannot fail: the text is far below GCM's limit of 64 GiB.

@@ -76,7 +76,8 @@ fn own_ip() -> Result<IpAddr, ConfigErrors> {
     })
 }
 
-/// Returns a free port of the address. The node binds it a moment later.
+/// Returns the address with a free port, or with [`PORT`] if none was found. The node binds it a moment
+/// later.
 fn free(ip: IpAddr) -> SocketAddr {
     let port = [PORT, 0].into_iter().find_map(|port| TcpListener::bind((ip, port)).ok()?.local_addr().ok());
     port.unwrap_or(SocketAddr::new(ip, PORT))

@@ -206,8 +206,8 @@ impl Endpoint {
     }
 }
 
-/// Returns the transaction that writes the progress and new dead letters, if the key has the revision `over`
-/// and the writer is still the leader.
+/// Returns the transaction that writes the progress and new dead letters, if the state key of the
+/// endpoint still has the revision `over` and the writer is still the leader.
 pub fn progress(
     guard: &LeaderGuard,
     endpoint: &str,

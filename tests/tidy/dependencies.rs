@@ -29,7 +29,8 @@ pub fn foreign_sources(lock: &str) -> Vec<String> {
     foreign.map(|source| format!("Cargo.lock: {source} is not crates.io")).collect()
 }
 
-/// Returns the parts that the manifest of a crate in `crates/` lacks, and its missing README.md.
+/// Returns the required parts that the manifest of a crate in `crates/` lacks. Also reports a missing
+/// README.md.
 pub fn incomplete(path: &str, manifest: &str, has_readme: bool) -> Vec<String> {
     let required = [
         "edition.workspace = true",

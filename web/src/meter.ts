@@ -69,7 +69,7 @@ export class Meter {
     this.show(level > this.level ? level : this.level * 0.85 + level * 0.15);
   }
 
-  /** Resumes the context. It is suspended if it was created without a touch, or if a call interrupted it. */
+  /** Resumes the context. It is suspended without a user gesture, or after a phone call. */
   private resume(): void {
     const { context } = this;
     if (!this.source || !context || context.state === 'running' || context.state === 'closed') return;

@@ -175,7 +175,7 @@ pub(super) struct PendingRestart {
 #[derive(Default)]
 pub(super) struct MailStats {
     pub depth: AtomicUsize,
-    /// Kernel nanoseconds at which the oldest waiting message arrived; 0 if none waits.
+    /// Arrival time of the oldest waiting message, in nanoseconds of kernel time; 0 if none waits.
     pub oldest: AtomicU64,
     pub coalesced: AtomicU64,
     pub refused: AtomicU64,

@@ -436,8 +436,8 @@ impl MediaSession {
         due.into_iter().chain(self.deadline()).min()
     }
 
-    /// Returns the time at which [`look`](Self::look) next ends the session, even while an effect is in
-    /// progress.
+    /// Returns the earliest time at which a timeout can end the session; `None` if no timeout is running.
+    /// Call [`look`](Self::look) at that time, even if an effect is in progress.
     pub fn deadline(&self) -> Option<Duration> {
         if matches!(self.state, State::Ended(_)) {
             return None;

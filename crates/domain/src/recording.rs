@@ -91,7 +91,7 @@ pub struct Take {
     pub duration_ms: u64,
     #[serde(default)]
     pub bytes: u64,
-    /// Segments that were not written because the disk was full, slow or failed.
+    /// Segments that were not written because the disk was full or slow, or failed.
     #[serde(default)]
     pub lost: u64,
 }
@@ -280,7 +280,7 @@ impl Recording {
         self
     }
 
-    /// Returns the write after a mixer has removed its data.
+    /// Returns the write to make after a mixer has removed its data.
     pub fn without_take(mut self, mixer: &ModuleId) -> RecordingWrite {
         self.takes.remove(mixer);
         if self.takes.is_empty() { RecordingWrite::Remove } else { RecordingWrite::Put(self) }

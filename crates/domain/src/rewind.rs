@@ -22,7 +22,7 @@ use super::view::RoomView;
 
 /// Longest time that listeners can go back.
 pub const LONGEST: Duration = Duration::from_secs(3 * 3600);
-/// Shortest time that listeners can go back, if at all. It exceeds the live window, and a playlist needs at
+/// Shortest rewind window of a room that offers rewind. It exceeds the live window, and a playlist needs at
 /// least three target durations (RFC 8216 section 6.2.2).
 pub const SHORTEST: Duration = Duration::from_secs(60);
 /// Time for which a segment and its key stay available after the segment has left the playlist.

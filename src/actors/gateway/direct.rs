@@ -35,7 +35,7 @@ pub(super) struct Pending {
 }
 
 impl DirectCalls {
-    /// Adds a call. Returns its method for the session.
+    /// Adds a call. Returns its method, to be passed to the session.
     pub fn begin(&mut self, id: CallId, DirectCall { method, reply }: DirectCall) -> Method {
         self.0.push(Pending { id, method: method.name(), since: Instant::now(), reply });
         method

@@ -62,7 +62,8 @@ pub struct SessionsShared {
     pub(super) stale: StaleRooms,
     /// Limits the concurrent renewals of locks.
     pub(super) renewals: Semaphore,
-    /// Requests that outlive their connection: acquisitions, and departures until presence has recorded them.
+    /// Requests to presence that outlive their connection: acquisitions of locks, and departures until
+    /// presence has recorded them.
     pub(super) tasks: TaskTracker,
 }
 

@@ -47,7 +47,7 @@ pub(in crate::http) struct PinMessage {
     pub message: u64,
 }
 
-/// Announcement of a host.
+/// Announcement made by a host.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Announce {

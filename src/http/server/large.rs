@@ -18,7 +18,7 @@ use super::stream::Connection;
 
 /// Maximum number of large responses per listening socket that are being built or read.
 const LARGE_AT_ONCE: usize = 4;
-/// Size in bytes from which a response keeps its turn until it was sent.
+/// Minimum size in bytes of a response that keeps its turn until it has been sent.
 const SMALL: u64 = 64 * 1024;
 
 pub(super) struct Turns(Arc<Semaphore>);

@@ -218,7 +218,7 @@ async fn pipelined_requests_keep_their_bodies() {
         format!("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     };
     let get = "GET /small HTTP/1.1\nHost: localhost\n\n";
-    // Bodies with empty lines.
+    // Two bodies with empty lines, and one without.
     let bodies = ["a\r\n\r\nb", "\n\n\n", "{}"];
     let mut requests = String::new();
     for body in bodies {

@@ -107,7 +107,8 @@ async fn stream(house: &House) -> String {
     format!("{}/live/{ROOM}.aac?token={}", house.ear.hls, house.cluster.desk.token(ROOM).await)
 }
 
-/// Returns the URL of the stream as the listener node's playlist names it, with the node's own address.
+/// Returns the stream's URL from the `.m3u` playlist of the listener node, with its host replaced by the
+/// node's own address.
 async fn playlist(house: &House) -> String {
     let url = stream(house).await.replace(".aac?", ".m3u?");
     let text = request("GET", &url, &[], None).await.text();

@@ -1,4 +1,4 @@
-//! A listener on the way to the stage and back, while a node dies at each step. These are the listener node
+//! A listener goes to the stage and back, and one node dies at each step. In turn, it is the listener node
 //! where the hand was raised, the leader, the gateway, the mixer, and Janus with its node.
 
 use std::time::{Duration, Instant};

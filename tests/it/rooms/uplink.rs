@@ -23,7 +23,7 @@ const AMPLITUDE: f64 = 0.25;
 const HEARD: Duration = Duration::from_secs(4);
 /// Samples in 50 ms at 48 kHz, the shortest time for which `level` has a value.
 const BLOCK: usize = 2_400;
-/// Tolerated share of blocks without the tone: none is missing on a quiet machine, but on a busy one frames
+/// Tolerated share of blocks without the tone: none is missing on an idle machine, but on a busy one frames
 /// are late.
 const MISSING: f64 = 0.2;
 /// Upper bound of the level beside a tone that the codecs alone cause, in dB relative to the tone.

@@ -48,7 +48,8 @@ close_codes! {
     Internal = 1011, "internal", true;
     /// The token has expired or is not valid for this room; the client must get a new one.
     TokenInvalid = 4401, "token_invalid", false;
-    /// The user was banned, kicked or made a listener; another connection is refused as long as this lasts.
+    /// The user was banned, kicked or made a listener; another connection is refused while the ban, kick
+    /// or role applies.
     Removed = 4403, "removed", false;
     /// There is no such room.
     RoomGone = 4404, "room_gone", false;

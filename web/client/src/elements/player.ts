@@ -166,7 +166,7 @@ export class StentorPlayerElement extends Base {
   }
 
   private build() {
-    // Nothing to show on a server.
+    // A page that is rendered on a server has no shadow DOM.
     if (!('attachShadow' in this)) return null as never;
     const root = shadow(this, STYLE);
     const play = make('button', { part: 'play', class: 'primary play', type: 'button', click: () => this.toggle() });

@@ -174,7 +174,7 @@ export class Player {
     return this.transport === 'hls.js';
   }
 
-  /** Seconds that the playlist of the past has; null while it is not loaded. */
+  /** Duration of the rewind playlist in seconds; null while it is not loaded. */
   get pastSeconds(): number | null {
     return (this.past && this.hls?.latestLevelDetails?.totalduration) || null;
   }
