@@ -17,7 +17,7 @@
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
 //! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
-//! | `delivery` | everything that listeners fetch, for rooms mixed on any node | `clock`, `domain`, `config`, `packager`, `spool`, `auth`, `telemetry`, `rooms` |
+//! | `delivery` | everything that listeners fetch, for rooms mixed on any node | `clock`, `domain`, `config`, `packager`, `spool`, `storage`, `auth`, `telemetry`, `rooms` |
 //! | `stage` | listener channel: shared event buffers and commands of rooms | `domain`, `presence`, `auth`, `telemetry`, `rooms`, `delivery` |
 //! | `webhooks` | signed delivery of events to endpoints, and its records | `domain`, `tls`, `config`, `store`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |

@@ -12,7 +12,7 @@ use crate::actors::rewind::RewindParts;
 use crate::auth::Secrets;
 use crate::delivery::{
     ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PlainListening, PlainStreams,
-    RecordingMedia, Rewinds, RoomParts, Streams,
+    RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
 };
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
@@ -27,12 +27,20 @@ pub struct Delivery {
     pub plain: PlainParts,
 }
 
+/// Creates the client of the object storage for copies of recordings.
+pub fn storage(context: &Context) -> anyhow::Result<Option<Arc<Storage>>> {
+    let storage = context.config.recording.storage.as_ref().map(Storage::new).transpose();
+    let storage = storage.map_err(anyhow::Error::msg).context("recording.storage cannot be used")?;
+    Ok(storage.map(Arc::new))
+}
+
 /// Creates the access to the recordings of all mixers.
 pub fn replay(
     context: &Context,
     recordings: &Arc<Recordings>,
     fetcher: MixerClient,
     secrets: &Arc<Secrets>,
+    storage: Option<Arc<Storage>>,
 ) -> Arc<RecordingMedia> {
     Arc::new(RecordingMedia {
         me: context.me.clone(),
@@ -41,6 +49,7 @@ pub fn replay(
         spool: Spool::new(context.config.recordings_dir()),
         fetcher,
         secrets: secrets.clone(),
+        copies: storage.map(|storage| StoredCopies::new(storage)),
         joined: Default::default(),
         layouts: Default::default(),
     })
@@ -52,19 +61,13 @@ pub fn recording_parts(
     recordings: &Arc<Recordings>,
     streams: &Arc<Streams>,
     media: &Arc<RecordingMedia>,
-) -> anyhow::Result<RecordingParts> {
+    storage: Option<Arc<Storage>>,
+) -> RecordingParts {
     let config = &context.config;
     let spool = Spool::new(config.recordings_dir());
-    let storage = config.recording.storage.as_ref().filter(|_| config.node.roles.mixer);
-    let storage = storage.map(Storage::new).transpose().map_err(anyhow::Error::msg);
-    let storage = storage.context("recording.storage cannot be used")?;
-    let uploads = storage.map(|storage| UploadParts {
-        storage: Arc::new(storage),
-        spool: spool.clone(),
-        media: media.clone(),
-    });
+    let uploads = storage.map(|storage| UploadParts { storage, spool: spool.clone(), media: media.clone() });
     let mixer = config.node.roles.mixer.then(|| RecorderParts { streams: streams.clone(), spool, uploads });
-    Ok(RecordingParts { recordings: recordings.clone(), mixer })
+    RecordingParts { recordings: recordings.clone(), mixer }
 }
 
 impl Delivery {

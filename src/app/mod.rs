@@ -248,7 +248,8 @@ impl Node {
         let metrics = context.metrics.clone();
         let fetcher = MixerClient::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
         let recordings = Arc::new(Recordings::new(context.store.clone(), context.directory.clone()));
-        let replay = delivery::replay(&context, &recordings, fetcher.clone(), &secrets);
+        let storage = delivery::storage(&context)?;
+        let replay = delivery::replay(&context, &recordings, fetcher.clone(), &secrets, storage.clone());
         let relays = Arc::new(EdgeCache::new(fetcher.clone(), audience.clone(), hls, context.clock));
         let delivery = Delivery::new(&context, secrets.clone(), streams.clone(), relays.clone());
         let root = NodeSupervisor {
@@ -263,7 +264,7 @@ impl Node {
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             recordings: Some((
-                delivery::recording_parts(&context, &recordings, &streams, &replay)?,
+                delivery::recording_parts(&context, &recordings, &streams, &replay, storage),
                 arbiter(),
             )),
             rewinds: roles.mixer.then(|| (delivery.rewinds(), arbiter())),

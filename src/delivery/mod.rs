@@ -5,7 +5,7 @@
 //!                                └─▶ EdgeCache ──▶ (another node's) RelayMedia
 //! listener node ─▶ RelayMedia ─────▶ OriginMedia
 //! plain listener ─▶ PlainListening ─▶ PlainStreams ─▶ RoomParts ─▶ MediaRouter
-//! replay ────────▶ RecordingMedia ─▶ spool of this node, RelayMedia of other nodes
+//! replay ────────▶ RecordingMedia ─▶ spool of this node, RelayMedia of other nodes, StoredCopies
 //! ```
 //! The actors write, the HTTP servers read, and no reader waits for an actor. [`MediaRouter`] alone decides
 //! which resources of a room listeners may fetch, and every refusal is a [`MediaError`].
@@ -31,6 +31,8 @@ mod rewinds;
 mod router;
 #[cfg(test)]
 pub(crate) mod samples;
+mod segment_archive;
+mod stored_copies;
 mod streams;
 
 use std::time::Duration;
@@ -48,6 +50,8 @@ pub use relay::{RelayMedia, RelaySource};
 pub use replay_info::ReplayInfo;
 pub use rewinds::{KeptRewind, Rewinds};
 pub use router::{LiveMedia, MediaRouter};
+pub use segment_archive::SegmentArchive;
+pub use stored_copies::StoredCopies;
 pub use streams::{RETAIN, Streams};
 
 use crate::packager::{MediaError, MediaFile};

@@ -1,11 +1,11 @@
-//! Recordings of all mixers, joined for playback. Their data come from this node's disk or from the mixers
-//! that have them.
+//! Recordings of all mixers, joined for playing: from this node's disk, from the mixers that have them, or
+//! from the copy in object storage.
 //!
-//! A mixer that does not answer contributes nothing; the recording can be played without the part of this
-//! mixer.
+//! The copy is used if a mixer does not answer or has removed its data. Without a copy, a mixer that does
+//! not answer contributes nothing; the recording can be played without its part.
 //!
-//! Owns: the choice of the disk or mixer, and the joined journals of recordings in use. Does not check a
-//! token, or write.
+//! Owns: the choice of the disk, mixer or copy, and the joined journals of recordings in use. Does not check
+//! a token, or write.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
+use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use super::replay_info::ReplayInfo;
+use super::segment_archive::{SegmentArchive, journal_of};
+use super::stored_copies::{self, StoredCopies};
 use super::{MixerClient, blocking};
 use crate::auth::Secrets;
 use crate::domain::clip::Clip;
@@ -24,6 +27,7 @@ use crate::domain::keys::ModuleKind;
 use crate::domain::recording::{Recording, RecordingId, RecordingState};
 use crate::domain::recording_journal::{JournalEntry, join, parse};
 use crate::domain::relay_protocol::JOURNAL;
+use crate::domain::upload::{CopyKind, StoredSegments, object_name};
 use crate::domain::view::StoredValue;
 use crate::packager::plain::PlainPart;
 use crate::packager::{
@@ -64,6 +68,12 @@ pub trait ReplayMedia: Send + Sync {
     /// Returns the frames of one segment as the M4A file contains them, without ADTS headers.
     async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
 
+    /// Returns the layout of the object with all segments, for the copy in object storage.
+    async fn archive(&self, recording: &RecordingId) -> Result<Arc<SegmentArchive>, MediaError>;
+
+    /// Returns one segment as it was recorded, encrypted.
+    async fn encrypted(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
+
     /// Returns a key of recorded segments that overlap the clip. `hint` and `index` are `n` and `k` of the
     /// key URI.
     async fn key(
@@ -82,6 +92,8 @@ pub struct RecordingMedia {
     pub spool: Spool,
     pub fetcher: MixerClient,
     pub secrets: Arc<Secrets>,
+    /// `None`: no object storage is configured.
+    pub copies: Option<StoredCopies>,
     /// Joined journals, the newest last.
     pub joined: Mutex<VecDeque<Arc<Joined>>>,
     /// M4A layouts, the newest last.
@@ -95,23 +107,45 @@ pub struct Layout {
     made: Arc<OnceCell<Arc<RecordedM4a>>>,
 }
 
-/// Segments of a recording with the mixers that have them, as of one revision of its key.
+/// Place where a segment is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Mixer(ModuleId),
+    /// Copy in object storage.
+    Storage,
+}
+
+/// Segments of a recording with their places, as of one revision of its key.
 pub struct Joined {
     id: RecordingId,
     revision: i64,
     /// False if a mixer did not answer.
     complete: bool,
-    segments: Vec<(ModuleId, JournalEntry)>,
+    /// True if all segments are those of the copy in object storage.
+    stored: bool,
+    segments: Vec<(Place, JournalEntry)>,
 }
 
 impl Joined {
-    fn segment(&self, sequence: u64) -> Option<&(ModuleId, JournalEntry)> {
+    fn segment(&self, sequence: u64) -> Option<&(Place, JournalEntry)> {
         let found = self.segments.binary_search_by_key(&sequence, |(_, entry)| entry.sequence);
         found.ok().map(|at| &self.segments[at])
     }
 
     fn entries(&self) -> Vec<&JournalEntry> {
         self.segments.iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// Returns a digest of the content. It does not depend on the places, so a download can continue after
+    /// the mixers have removed their data.
+    fn digest(&self) -> u64 {
+        let mut hash = Sha256::new();
+        for entry in self.entries() {
+            let JournalEntry { sequence, duration_us, started_at, key_index, bytes, .. } = entry;
+            let numbers = [*sequence, *duration_us, started_at.0, *key_index, *bytes];
+            numbers.iter().for_each(|number| hash.update(number.to_be_bytes()));
+        }
+        hash.finalize().iter().take(8).fold(0, |digest, byte| digest << 8 | u64::from(*byte))
     }
 
     /// Returns the segments that overlap the clip.
@@ -129,6 +163,15 @@ impl Joined {
 fn unreadable(recording: &RecordingId, error: &dyn std::fmt::Display) -> MediaError {
     tracing::warn!(%recording, %error, "a recorded segment cannot be read");
     MediaError::RecordingUnavailable
+}
+
+/// Returns the object with the segments of a recording.
+fn copy_of(id: &RecordingId, known: &Recording, stored: StoredSegments) -> stored_copies::Copy {
+    stored_copies::Copy {
+        object: object_name(&known.room, id, CopyKind::Segments),
+        version: stored.at.0,
+        length: stored.media + stored.journal,
+    }
 }
 
 type Known = Arc<StoredValue<Recording>>;
@@ -153,8 +196,12 @@ impl RecordingMedia {
 
     async fn joined(&self, id: &RecordingId, known: &Known) -> Result<Arc<Joined>, MediaError> {
         let revision = known.mod_revision;
-        if let Some(found) = self.kept().iter().find(|kept| kept.id == *id && kept.revision == revision) {
-            return Ok(found.clone());
+        if let Some(found) = self.known_list(id, revision, false) {
+            return Ok(found);
+        }
+        let copy = self.copies.as_ref().and(known.stored).and_then(|stored| stored.segments);
+        if let Some(copy) = copy.filter(|_| known.takes.values().any(|take| take.dropped)) {
+            return self.joined_copy(id, known, copy).await;
         }
         let takes = known
             .takes
@@ -162,22 +209,57 @@ impl RecordingMedia {
             .map(|mixer| async move { (mixer.clone(), self.journal(mixer, id, &known.room).await) });
         let takes = join_all(takes).await;
         let complete = takes.iter().all(|(_, entries)| entries.is_some());
-        let read: Vec<_> = takes.into_iter().filter_map(|(mixer, entries)| Some((mixer, entries?))).collect();
+        if let Some(copy) = copy.filter(|_| !complete)
+            && let Ok(joined) = self.joined_copy(id, known, copy).await
+        {
+            return Ok(joined);
+        }
+        let read: Vec<_> =
+            takes.into_iter().filter_map(|(mixer, entries)| Some((Place::Mixer(mixer), entries?))).collect();
         if read.is_empty() {
             return Err(MediaError::RecordingUnavailable);
         }
-        let joined = Arc::new(Joined { id: id.clone(), revision, complete, segments: join(read) });
-        // Cache complete lists only. After an incomplete list, the next request tries again to reach the
-        // mixer that did not answer.
+        let (id, segments) = (id.clone(), join(read));
+        let joined = Arc::new(Joined { id, revision, complete, stored: false, segments });
+        // Keep complete lists only: the next request then asks a mixer that did not answer again.
         if complete {
-            let mut kept = self.kept();
-            kept.retain(|kept| kept.id != *id);
-            kept.push_back(joined.clone());
-            if kept.len() > KEPT {
-                kept.pop_front();
-            }
+            self.keep(&joined);
         }
         Ok(joined)
+    }
+
+    /// Returns the segments of the copy in object storage.
+    async fn joined_copy(
+        &self,
+        id: &RecordingId,
+        known: &Known,
+        stored: StoredSegments,
+    ) -> Result<Arc<Joined>, MediaError> {
+        let revision = known.mod_revision;
+        if let Some(found) = self.known_list(id, revision, true) {
+            return Ok(found);
+        }
+        let copies = self.copies.as_ref().ok_or(MediaError::RecordingUnavailable)?;
+        let journal = copies.read(&copy_of(id, known, stored), journal_of(stored)).await;
+        let entries = parse(&journal.ok_or(MediaError::RecordingUnavailable)?);
+        let segments = join([(Place::Storage, entries)]);
+        let joined = Arc::new(Joined { id: id.clone(), revision, complete: true, stored: true, segments });
+        self.keep(&joined);
+        Ok(joined)
+    }
+
+    fn known_list(&self, id: &RecordingId, revision: i64, stored: bool) -> Option<Arc<Joined>> {
+        let is_it = |kept: &&Arc<Joined>| (&kept.id, kept.revision, kept.stored) == (id, revision, stored);
+        self.kept().iter().find(is_it).cloned()
+    }
+
+    fn keep(&self, joined: &Arc<Joined>) {
+        let mut kept = self.kept();
+        kept.retain(|kept| kept.id != joined.id || kept.stored != joined.stored);
+        kept.push_back(joined.clone());
+        if kept.len() > KEPT {
+            kept.pop_front();
+        }
     }
 
     async fn journal(&self, mixer: &ModuleId, id: &RecordingId, room: &RoomId) -> Option<Vec<JournalEntry>> {
@@ -189,13 +271,41 @@ impl RecordingMedia {
         self.fetcher.recorded(&url, room, id, JOURNAL).await.map(|text| parse(&text))
     }
 
-    async fn media(&self, mixer: &ModuleId, id: &RecordingId, room: &RoomId, at: Extent) -> Option<Bytes> {
-        if *mixer == self.me {
-            let (spool, id) = (self.spool.clone(), id.clone());
-            return blocking(move || spool.read(&id, at)).await.ok();
+    async fn media(&self, place: &Place, id: &RecordingId, known: &Recording, at: Extent) -> Option<Bytes> {
+        match place {
+            Place::Mixer(mixer) if *mixer == self.me => {
+                let (spool, id) = (self.spool.clone(), id.clone());
+                blocking(move || spool.read(&id, at)).await.ok()
+            }
+            Place::Mixer(mixer) => {
+                let url = self.url(mixer)?;
+                self.fetcher.recorded(&url, &known.room, id, &at.to_string()).await
+            }
+            Place::Storage => {
+                let stored = known.stored?.segments?;
+                let copies = self.copies.as_ref()?;
+                copies.read(&copy_of(id, known, stored), at.offset..at.offset + at.bytes).await
+            }
         }
-        let url = self.url(mixer)?;
-        self.fetcher.recorded(&url, room, id, &at.to_string()).await
+    }
+
+    /// Reads a segment: from its place, or from the copy if its mixer does not have it any more.
+    async fn segment_of(
+        &self,
+        id: &RecordingId,
+        known: &Known,
+        joined: &Joined,
+        sequence: u64,
+    ) -> Result<Bytes, MediaError> {
+        let (place, entry) = joined.segment(sequence).ok_or(MediaError::NoSuchFile)?;
+        if let Some(media) = self.media(place, id, known, entry.into()).await {
+            return Ok(media);
+        }
+        let stored = known.stored.and_then(|stored| stored.segments).filter(|_| !joined.stored);
+        let copied = self.joined_copy(id, known, stored.ok_or(MediaError::RecordingUnavailable)?).await?;
+        let (place, entry) = copied.segment(sequence).ok_or(MediaError::RecordingUnavailable)?;
+        let media = self.media(place, id, known, entry.into()).await;
+        media.ok_or(MediaError::RecordingUnavailable)
     }
 
     /// Returns the cell for the layout of this clip; adds an empty cell if there is none.
@@ -218,7 +328,7 @@ impl RecordingMedia {
     async fn lay_out(
         &self,
         id: &RecordingId,
-        known: &Recording,
+        known: &Known,
         joined: &Joined,
         clip: Clip,
     ) -> Result<Arc<RecordedM4a>, MediaError> {
@@ -231,17 +341,17 @@ impl RecordingMedia {
         let mut file = M4aBuilder::default();
         for parts in parts.chunks(READS) {
             let read = parts.iter().map(|part| {
-                let (mixer, entry) = &joined.segments[part.segment];
+                let sequence = entries[part.segment].sequence;
                 async move {
                     match part.frames.is_empty() {
-                        true => Some(Bytes::new()),
-                        false => self.media(mixer, id, &known.room, entry.into()).await,
+                        true => Ok(Bytes::new()),
+                        false => self.segment_of(id, known, joined, sequence).await,
                     }
                 }
             });
             for (part, media) in parts.iter().zip(join_all(read).await) {
                 file.silence(part.silence);
-                let media = media.ok_or(MediaError::RecordingUnavailable)?;
+                let media = media?;
                 if part.frames.is_empty() {
                     continue;
                 }
@@ -256,7 +366,7 @@ impl RecordingMedia {
             true => String::new(),
             false => format!("-{}-{}", clip.from.as_millis(), clip.to.as_millis()),
         };
-        let etag = format!("{id}-{:x}-{:x}{range}", joined.revision, file.length());
+        let etag = format!("{id}-{:x}-{:x}{range}", joined.digest(), file.length());
         Ok(Arc::new(RecordedM4a { room: known.room.clone(), started, etag, complete: joined.complete, file }))
     }
 
@@ -301,9 +411,7 @@ impl ReplayMedia for RecordingMedia {
             return Err(MediaError::NoSuchFile);
         }
         let joined = self.joined(recording, &known).await?;
-        let (mixer, entry) = joined.segment(msn).ok_or(MediaError::NoSuchFile)?;
-        let media = self.media(mixer, recording, &known.room, entry.into()).await;
-        media.ok_or(MediaError::RecordingUnavailable)
+        self.segment_of(recording, &known, &joined, msn).await
     }
 
     async fn m4a(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<RecordedM4a>, MediaError> {
@@ -316,12 +424,23 @@ impl ReplayMedia for RecordingMedia {
     async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
-        let (mixer, entry) = joined.segment(sequence).ok_or(MediaError::NoSuchFile)?;
-        let media = self.media(mixer, recording, &known.room, entry.into()).await;
-        let media = media.ok_or(MediaError::RecordingUnavailable)?;
+        let (_, entry) = joined.segment(sequence).ok_or(MediaError::NoSuchFile)?;
+        let media = self.segment_of(recording, &known, &joined, sequence).await?;
         let audio = PlainPart::open(&self.keys(&known), entry.key_index, sequence, &media);
         let frames = audio.and_then(|audio| Ok(without_headers(&audio.bytes)?));
         frames.map_err(|error| unreadable(recording, &error))
+    }
+
+    async fn archive(&self, recording: &RecordingId) -> Result<Arc<SegmentArchive>, MediaError> {
+        let known = self.ready(recording)?;
+        let joined = self.joined(recording, &known).await?;
+        Ok(Arc::new(SegmentArchive::new(known.room.clone(), joined.complete, joined.entries())))
+    }
+
+    async fn encrypted(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {
+        let known = self.ready(recording)?;
+        let joined = self.joined(recording, &known).await?;
+        self.segment_of(recording, &known, &joined, sequence).await
     }
 
     /// Derives the key for every request, as for live rooms. Gives out keys of recorded segments only.
@@ -359,9 +478,10 @@ mod tests {
             file: 1,
             offset: 0,
         };
-        let mixer = ModuleId::new("m1").unwrap();
-        let segments = (10..20).map(|sequence| (mixer.clone(), entry(sequence))).collect();
-        let joined = Joined { id: RecordingId::random(1), revision: 7, complete: true, segments };
+        let place = Place::Mixer(ModuleId::new("m1").unwrap());
+        let segments = (10..20).map(|sequence| (place.clone(), entry(sequence))).collect();
+        let id = RecordingId::random(1);
+        let joined = Joined { id, revision: 7, complete: true, stored: false, segments };
         let listed = |from: f64, to: f64| {
             let clip = Clip::new(from, to).unwrap();
             joined.of_clip(clip).unwrap().iter().map(|entry| entry.sequence).collect::<Vec<_>>()

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::*;
+use crate::delivery::SegmentArchive;
 use crate::delivery::samples::synth;
 use crate::domain::ids::UnixMs;
 use crate::http::test_tokens::node_tokens;
@@ -44,6 +45,14 @@ impl ReplayMedia for OneRecording {
             MediaFile::Segment { msn: 9, .. } => Err(MediaError::RecordingUnavailable),
             _ => Err(MediaError::NoSuchFile),
         }
+    }
+
+    async fn archive(&self, _: &RecordingId) -> Result<Arc<SegmentArchive>, MediaError> {
+        Err(MediaError::NoSuchFile)
+    }
+
+    async fn encrypted(&self, _: &RecordingId, _: u64) -> Result<Bytes, MediaError> {
+        Err(MediaError::NoSuchFile)
     }
 
     async fn m4a(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<RecordedM4a>, MediaError> {

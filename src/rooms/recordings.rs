@@ -5,18 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::watch;
 
 use crate::domain::events;
-use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::{self, ModuleKind, RoomPart};
 use crate::domain::recording::{
     Recording, RecordingDenied, RecordingId, RecordingMode, RecordingState, RecordingWrite, admit_start,
     admit_stop, automatic,
 };
 use crate::domain::room::RoomWrite;
+use crate::domain::upload::{self, StorageJob};
 use crate::domain::view::{RoomView, StoredValue};
 use crate::store::{KeyValue, Revision, Store, Txn, TxnOutcome};
 
@@ -96,6 +98,26 @@ impl Recordings {
     pub fn state(&self, id: &RecordingId, recording: &Recording) -> RecordingState {
         let (view, is_alive) = self.surroundings(recording);
         recording.state(id, &view, is_alive)
+    }
+
+    /// Returns true if a mixer with a take of this recording is alive.
+    pub fn has_mixer(&self, recording: &Recording) -> bool {
+        let (_, is_alive) = self.surroundings(recording);
+        recording.takes.keys().any(is_alive)
+    }
+
+    /// Returns the next job of mixer `me` for the copies of this recording in object storage.
+    pub fn storage_job(
+        &self,
+        known: &KnownRecording,
+        me: &ModuleId,
+        keep_local: Option<Duration>,
+        now: UnixMs,
+    ) -> Option<StorageJob> {
+        let KnownRecording { id, recording } = known;
+        let (view, is_alive) = self.surroundings(recording);
+        let state = recording.state(id, &view, &is_alive);
+        upload::storage_job(recording, state, me, is_alive, keep_local, now)
     }
 
     /// Returns the recorded room, and a function that tests whether a mixer is alive.

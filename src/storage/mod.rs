@@ -2,6 +2,7 @@
 //!
 //! Owns: the client, its credentials and its time limits. Does not retry, or decide what is stored.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,8 @@ pub enum StorageError {
     Unknown,
     #[error("the object storage failed: {0}")]
     Failed(Error),
+    #[error("the object storage sent {got} of {length} bytes")]
+    Short { got: u64, length: u64 },
 }
 
 /// State of an object.
@@ -125,6 +128,17 @@ impl Storage {
             Ok(meta) => Ok(Some(Object { bytes: meta.size, etag: meta.e_tag })),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads a range of an object's bytes.
+    pub async fn read(&self, object: &str, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let length = range.end - range.start;
+        let bytes = self.s3.get_range(&self.path(object), range).await?;
+        // A server that ends the body too early must not look like the end of the object.
+        match bytes.len() as u64 == length {
+            true => Ok(bytes),
+            false => Err(StorageError::Short { got: bytes.len() as u64, length }),
         }
     }
 

@@ -42,6 +42,7 @@ mod service;
 mod signalling;
 mod storage;
 mod store;
+mod stored_replay;
 mod support;
 mod webhooks;
 mod whip;

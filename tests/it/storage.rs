@@ -8,11 +8,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use stentor::actors::recording::uploading::{Advanced, UploadError, UploadParts, advance, remove};
 use stentor::config::{Secret, StorageConfig};
-use stentor::delivery::{ReplayInfo, ReplayMedia};
+use stentor::delivery::{ReplayInfo, ReplayMedia, SegmentArchive};
 use stentor::domain::clip::Clip;
 use stentor::domain::ids::{RoomId, UnixMs};
 use stentor::domain::recording::RecordingId;
-use stentor::domain::upload::{PART_SIZE, object_name};
+use stentor::domain::upload::{CopyKind, PART_SIZE, object_name};
 use stentor::packager::{
     M4aBuilder, MediaError, MediaFile, NonceHint, Piece, RecordedM4a, Source, without_headers,
 };
@@ -105,45 +105,52 @@ async fn upload_goes_on_after_failures() {
         spool: spool.clone(),
         media: Arc::new(Generated { segments }),
     };
-    let object = object_name(&RoomId::new(ROOM).unwrap(), &id);
+    let room = RoomId::new(ROOM).unwrap();
+    let object = object_name(&room, &id, CopyKind::M4a);
     let first = process(30);
     let length = first.media.m4a(&id, Clip::WHOLE).await.unwrap().file.length();
     assert!(length > 3 * PART_SIZE, "{length} bytes");
-    assert_eq!(advance(&first, &id).await.unwrap(), Advanced::Sent { sent: 0, length });
-    assert_eq!(advance(&first, &id).await.unwrap(), Advanced::Sent { sent: PART_SIZE, length });
+    assert_eq!(advance(&first, &id, CopyKind::M4a).await.unwrap(), Advanced::Sent { sent: 0, length });
+    assert_eq!(
+        advance(&first, &id, CopyKind::M4a).await.unwrap(),
+        Advanced::Sent { sent: PART_SIZE, length }
+    );
     proxy.cut();
-    let failed = advance(&first, &id).await;
+    let failed = advance(&first, &id, CopyKind::M4a).await;
     assert!(matches!(failed, Err(UploadError::Storage(_))), "{failed:?}");
     proxy.heal();
     drop(first);
 
     let second = process(30);
-    assert_eq!(advance(&second, &id).await.unwrap(), Advanced::Sent { sent: 2 * PART_SIZE, length });
+    assert_eq!(
+        advance(&second, &id, CopyKind::M4a).await.unwrap(),
+        Advanced::Sent { sent: 2 * PART_SIZE, length }
+    );
     let stored = finish(&second, &id).await;
-    assert_eq!(stored, Advanced::Stored { bytes: length });
+    assert_eq!(stored, Advanced::Stored { parts: (length, 0) });
     let copy = moto.object(&format!("radio/{object}")).await;
     assert_eq!((copy.status, copy.body.len() as u64), (200, length));
     assert!(copy.body == whole(&second, &id).await, "the copy differs from the file");
 
     // If the answer to the last request was lost, the next step finds the complete object.
     std::fs::remove_file(scratch.path().join(id.as_str()).join("upload.json")).unwrap();
-    assert_eq!(advance(&process(30), &id).await.unwrap(), stored);
+    assert_eq!(advance(&process(30), &id, CopyKind::M4a).await.unwrap(), stored);
 
     // A file that has changed, because a mixer returned with its part, is uploaded again from the start.
     let changed = process(31);
     let longer = finish(&changed, &id).await;
-    let Advanced::Stored { bytes } = longer else { panic!("{longer:?}") };
+    let Advanced::Stored { parts: (bytes, 0) } = longer else { panic!("{longer:?}") };
     assert!(bytes > length);
     assert_eq!(moto.object(&format!("radio/{object}")).await.body.len() as u64, bytes);
-    remove(&changed.storage, &spool, &id, &object).await.unwrap();
+    remove(&changed.storage, &spool, &id, &room).await.unwrap();
     assert_eq!(moto.object(&format!("radio/{object}")).await.status, 404);
-    remove(&changed.storage, &spool, &id, &object).await.unwrap();
+    remove(&changed.storage, &spool, &id, &room).await.unwrap();
 }
 
 /// Performs all remaining steps of an upload.
 async fn finish(parts: &UploadParts, id: &RecordingId) -> Advanced {
     for _ in 0..20 {
-        if let stored @ Advanced::Stored { .. } = advance(parts, id).await.unwrap() {
+        if let stored @ Advanced::Stored { .. } = advance(parts, id, CopyKind::M4a).await.unwrap() {
             return stored;
         }
     }
@@ -158,6 +165,7 @@ fn settings(endpoint: &str) -> StorageConfig {
         region: "us-east-1".into(),
         access_key: "key".into(),
         secret_key: Secret(b"secret".to_vec()),
+        keep_local: None,
     }
 }
 
@@ -195,6 +203,14 @@ impl ReplayMedia for Generated {
 
     async fn frames(&self, _: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {
         Ok(without_headers(&adts(sequence)).unwrap())
+    }
+
+    async fn archive(&self, _: &RecordingId) -> Result<Arc<SegmentArchive>, MediaError> {
+        Err(MediaError::NoSuchRecording)
+    }
+
+    async fn encrypted(&self, _: &RecordingId, _: u64) -> Result<Bytes, MediaError> {
+        Err(MediaError::NoSuchRecording)
     }
 
     async fn info(&self, _: &RecordingId, _: Clip) -> Result<ReplayInfo, MediaError> {

@@ -94,6 +94,9 @@ pub struct Take {
     /// Segments that were not written because the disk was full or slow, or failed.
     #[serde(default)]
     pub lost: u64,
+    /// True if the mixer has removed its data, because object storage has a copy of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -123,6 +126,7 @@ pub enum Duty {
 
 /// Change of a recording's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a write exists only until its transaction is built")]
 pub enum RecordingWrite {
     Put(Recording),
     Remove,
@@ -289,6 +293,20 @@ impl Recording {
     /// Returns the recording with a record of its copy in object storage.
     pub fn stored(self, stored: Stored) -> Self {
         Self { stored: Some(stored), ..self }
+    }
+
+    /// Returns the recording after a mixer has removed its data in favour of the copy in object storage.
+    pub fn without_local(mut self, mixer: &ModuleId) -> Self {
+        self.takes.entry(mixer.clone()).and_modify(|take| take.dropped = true);
+        self
+    }
+
+    /// Returns the write after the copies of a deleted recording were removed. Mixers that still have data
+    /// stay in it.
+    pub fn without_copies(mut self) -> RecordingWrite {
+        self.stored = None;
+        self.takes.retain(|_, take| !take.dropped);
+        if self.takes.is_empty() { RecordingWrite::Remove } else { RecordingWrite::Put(self) }
     }
 
     /// Returns the recording with the removal requested at `now`.

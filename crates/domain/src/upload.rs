@@ -10,6 +10,7 @@
 //! first part that the stored state does not contain. Owns these rules. Does not access the storage.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,9 +52,43 @@ pub enum Step {
 /// Copy of a recording in object storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
+    /// Time at which the M4A file was verified.
+    pub at: UnixMs,
+    /// Size of the M4A file.
+    pub bytes: u64,
+    /// Copy of the segments, from which the recording can be played; `None` until it is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<StoredSegments>,
+}
+
+/// Object with the encrypted segments of a recording, followed by their journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSegments {
     /// Time at which the object was verified.
     pub at: UnixMs,
-    pub bytes: u64,
+    /// Size of the segments in bytes. The journal begins there.
+    pub media: u64,
+    /// Size of the journal in bytes.
+    pub journal: u64,
+}
+
+/// Object that is a copy of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyKind {
+    /// The M4A file, for archives and other programs.
+    M4a,
+    /// The encrypted segments, from which Stentor plays the recording.
+    Segments,
+}
+
+/// Work of a mixer for the copies of one recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageJob {
+    Upload(CopyKind),
+    /// Remove the data from the disk of this mixer. The copy replaces them.
+    DropLocal,
+    /// Remove the copies of a deleted recording whose mixers are all gone.
+    RemoveCopies,
 }
 
 impl Upload {
@@ -96,19 +131,55 @@ impl Upload {
     }
 }
 
-/// Returns the name of a recording's object, below the configured prefix.
-pub fn object_name(room: &RoomId, id: &RecordingId) -> String {
-    format!("{room}/{id}.m4a")
+impl CopyKind {
+    pub const ALL: [Self; 2] = [Self::M4a, Self::Segments];
 }
 
-/// Returns true if mixer `me` has to upload this recording, because its take was closed last.
-pub fn is_due(recording: &Recording, state: RecordingState, me: &ModuleId) -> bool {
+/// Returns the name of a recording's object, below the configured prefix.
+pub fn object_name(room: &RoomId, id: &RecordingId, kind: CopyKind) -> String {
+    match kind {
+        CopyKind::M4a => format!("{room}/{id}.m4a"),
+        CopyKind::Segments => format!("{room}/{id}.segments"),
+    }
+}
+
+/// Returns the next job of mixer `me` for this recording. `keep_local`: time for which a mixer keeps its data
+/// after the upload; `None`: for as long as the recording exists.
+pub fn storage_job(
+    recording: &Recording,
+    state: RecordingState,
+    me: &ModuleId,
+    is_alive: impl Fn(&ModuleId) -> bool,
+    keep_local: Option<Duration>,
+    now: UnixMs,
+) -> Option<StorageJob> {
+    if recording.deleted_at.is_some() {
+        // A mixer with a take removes the copies together with its data.
+        let all_gone = !recording.takes.keys().any(is_alive);
+        return (recording.stored.is_some() && all_gone).then_some(StorageJob::RemoveCopies);
+    }
+    if state != RecordingState::Ready {
+        return None;
+    }
+    let due = match recording.stored {
+        None => Some(CopyKind::M4a),
+        Some(stored) if stored.segments.is_none() => Some(CopyKind::Segments),
+        Some(_) => None,
+    };
+    if let Some(kind) = due {
+        return is_uploaded_by(recording, me).then_some(StorageJob::Upload(kind));
+    }
+    let copied = recording.stored.and_then(|stored| stored.segments)?.at;
+    let age = Duration::from_millis(now.0.saturating_sub(copied.0));
+    let has_data = recording.takes.get(me).is_some_and(|take| !take.dropped && take.ended_at.is_some());
+    (has_data && keep_local.is_some_and(|keep| age >= keep)).then_some(StorageJob::DropLocal)
+}
+
+/// Returns true if mixer `me` uploads this recording, because its take was closed last.
+fn is_uploaded_by(recording: &Recording, me: &ModuleId) -> bool {
     let with_media = recording.takes.iter().filter(|(_, take)| take.segments > 0);
     let last = with_media.max_by_key(|(mixer, take)| (take.ended_at, *mixer));
-    state == RecordingState::Ready
-        && recording.deleted_at.is_none()
-        && recording.stored.is_none()
-        && last.is_some_and(|(mixer, take)| mixer == me && take.ended_at.is_some())
+    last.is_some_and(|(mixer, take)| mixer == me && take.ended_at.is_some())
 }
 
 #[cfg(test)]
@@ -116,7 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::recording::Take;
+    use crate::recording::{RecordingWrite, Take};
 
     fn recording(takes: &[(&str, Option<u64>)]) -> Recording {
         let stored = r#"{"room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":5,"takes":{}}"#;
@@ -127,10 +198,16 @@ mod tests {
         })
     }
 
+    fn mixer(name: &str) -> ModuleId {
+        ModuleId::new(name).unwrap()
+    }
+
     #[test]
     fn mixer_of_last_part_uploads() {
-        let due =
-            |recording: &Recording, state, me: &str| is_due(recording, state, &ModuleId::new(me).unwrap());
+        let due = |recording: &Recording, state, me: &str| {
+            let job = storage_job(recording, state, &mixer(me), |_| true, None, UnixMs(99));
+            job == Some(StorageJob::Upload(CopyKind::M4a))
+        };
         let moved = recording(&[("m1", Some(9)), ("m2", Some(7))]);
         assert!(due(&moved, RecordingState::Ready, "m1") && !due(&moved, RecordingState::Ready, "m2"));
         assert!(!due(&moved, RecordingState::Pending, "m1") && !due(&moved, RecordingState::Recording, "m1"));
@@ -140,11 +217,54 @@ mod tests {
         assert!(
             due(&with_empty, RecordingState::Ready, "m1") && !due(&with_empty, RecordingState::Ready, "m3")
         );
-        let stored = Recording { stored: Some(Stored { at: UnixMs(9), bytes: 7 }), ..moved };
+        let stored = Recording { stored: Some(stored(None)), ..moved };
         assert!(!due(&stored, RecordingState::Ready, "m1"));
+        let next = storage_job(&stored, RecordingState::Ready, &mixer("m1"), |_| true, None, UnixMs(99));
+        assert_eq!(next, Some(StorageJob::Upload(CopyKind::Segments)));
         assert!(!due(&recording(&[("m1", None)]), RecordingState::Ready, "m1"));
         let same = recording(&[("m1", Some(9)), ("m2", Some(9))]);
         assert!(due(&same, RecordingState::Ready, "m2") && !due(&same, RecordingState::Ready, "m1"));
+    }
+
+    fn stored(segments: Option<u64>) -> Stored {
+        let segments = segments.map(|at| StoredSegments { at: UnixMs(at), media: 7, journal: 3 });
+        Stored { at: UnixMs(9), bytes: 7, segments }
+    }
+
+    #[test]
+    fn local_data_are_dropped_after_time() {
+        let two = recording(&[("m1", Some(9)), ("m2", Some(7))]).stored(stored(Some(1_000)));
+        let job = |recording: &Recording, me: &str, keep: Option<u64>, now| {
+            let keep = keep.map(Duration::from_millis);
+            storage_job(recording, RecordingState::Ready, &mixer(me), |_| true, keep, UnixMs(now))
+        };
+        assert_eq!(job(&two, "m1", None, u64::MAX), None);
+        assert_eq!(job(&two, "m1", Some(500), 1_499), None);
+        for me in ["m1", "m2"] {
+            assert_eq!(job(&two, me, Some(500), 1_500), Some(StorageJob::DropLocal), "{me}");
+            assert_eq!(job(&two, me, Some(0), 900), Some(StorageJob::DropLocal), "a clock that is behind");
+        }
+        assert_eq!(job(&two, "m3", Some(0), 2_000), None, "has no take");
+        let dropped = two.without_local(&mixer("m1"));
+        assert_eq!(job(&dropped, "m1", Some(0), 2_000), None);
+        assert_eq!(job(&dropped, "m2", Some(0), 2_000), Some(StorageJob::DropLocal));
+        assert_eq!(job(&recording(&[("m1", Some(9))]).stored(stored(None)), "m2", Some(0), 2_000), None);
+    }
+
+    #[test]
+    fn copies_outlive_no_deleted_recording() {
+        let gone = recording(&[("m1", Some(9)), ("m2", Some(7))]).stored(stored(Some(10)));
+        let gone = gone.without_local(&mixer("m1")).deleted(UnixMs(20));
+        let job = |recording: &Recording, me: &str, alive: &[&str]| {
+            let is_alive = |mixer: &ModuleId| alive.contains(&mixer.as_str());
+            storage_job(recording, RecordingState::Ready, &mixer(me), is_alive, None, UnixMs(30))
+        };
+        assert_eq!(job(&gone, "m3", &["m3"]), Some(StorageJob::RemoveCopies));
+        assert_eq!(job(&gone, "m3", &["m3", "m2"]), None, "m2 removes the copies");
+        let RecordingWrite::Put(left) = gone.without_copies() else { panic!("m2 still has data") };
+        assert_eq!((job(&left, "m3", &["m3"]), left.takes.len()), (None, 1));
+        let only_stored = left.stored(stored(Some(10))).without_local(&mixer("m2"));
+        assert_eq!(only_stored.without_copies(), RecordingWrite::Remove);
     }
 
     #[test]

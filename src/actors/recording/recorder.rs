@@ -26,7 +26,6 @@ use crate::clock::random_unit;
 use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::recording::{Duty, Recording, RecordingId, RecordingRequest, RecordingWrite, Take, duty};
-use crate::domain::upload::object_name;
 use crate::domain::view::RoomView;
 use crate::rooms::RoomError;
 use crate::rooms::recordings::Recordings;
@@ -244,6 +243,7 @@ impl RecorderActor {
             duration_ms: self.written.duration.as_millis() as u64,
             bytes: self.written.bytes,
             lost: self.lost + known.takes.get(&self.context.me).map_or(0, |take| take.lost),
+            dropped: false,
         };
         let (recordings, id, me) = (self.recordings.clone(), self.id.clone(), self.context.me.clone());
         let close = async move {
@@ -287,7 +287,7 @@ impl RecorderActor {
         let uploads = self.parts.uploads.clone();
         let erase = async move {
             if let Some(UploadParts { storage, spool, .. }) = uploads {
-                let removed = remove(&storage, &spool, &id, &object_name(&room, &id)).await;
+                let removed = remove(&storage, &spool, &id, &room).await;
                 removed.map_err(io::Error::other)?;
             }
             blocking(move || spool.erase(&id)).await

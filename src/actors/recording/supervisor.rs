@@ -204,7 +204,11 @@ impl RecordingSupervisor {
             .all()
             .into_iter()
             .filter(|known| retention.is_some_and(|kept| known.recording.has_expired(kept, now)))
-            .filter(|known| known.recording.takes.contains_key(&self.context.me))
+            // The mixers of a recording remove it; if all of them are gone, any other one does.
+            .filter(|known| {
+                known.recording.takes.contains_key(&self.context.me)
+                    || !recordings.has_mixer(&known.recording)
+            })
             .map(|known| known.id)
             .collect();
         let remove = async move {

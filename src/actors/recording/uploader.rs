@@ -1,12 +1,13 @@
-//! Uploads this mixer's recordings to object storage, one after the other.
+//! Uploads this mixer's recordings to object storage, one after the other; afterwards removes the local data
+//! if they are not to be kept, and the copies of deleted recordings whose mixers are gone.
 //!
 //! ```text
-//!  Waiting ─▶ Uploading ─▶ Marking ─▶ Waiting
+//!  Waiting ─▶ Working ─▶ Marking ─▶ Waiting
 //!                │ ▲
 //!                └─┘ step failed: other recordings first; a retry after a growing delay, without limit
 //! ```
-//! The steps are those of [`domain::upload`](crate::domain::upload). The state of an upload is in the spool,
-//! beside the recording. Owns the order of the uploads. Runs one effect at a time.
+//! The jobs and the steps of an upload are those of [`domain::upload`](crate::domain::upload). The state of
+//! an upload is in the spool, beside the recording. Owns the order of the jobs. Runs one effect at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::copying::blocking;
 use super::uploading::{Advanced, UploadError, UploadParts, advance, remove};
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
@@ -22,9 +24,9 @@ use crate::clock::random_unit;
 use crate::domain::plan::Retry;
 use crate::domain::recording::{Recording, RecordingId, RecordingWrite};
 use crate::domain::restart::Backoff;
-use crate::domain::upload::{Stored, is_due, object_name};
+use crate::domain::upload::{CopyKind, StorageJob, Stored, StoredSegments};
 use crate::rooms::RoomError;
-use crate::rooms::recordings::Recordings;
+use crate::rooms::recordings::{KnownRecording, Recordings};
 use crate::store::Revision;
 
 /// Longest delay between two attempts at an upload. The number of attempts is not limited.
@@ -38,8 +40,8 @@ pub struct UploaderActor {
     context: Context,
     recordings: Arc<Recordings>,
     parts: UploadParts,
-    /// Recording that the effect in progress belongs to.
-    busy: Option<RecordingId>,
+    /// Recording that the effect in progress belongs to, and the job.
+    busy: Option<(RecordingId, StorageJob)>,
     /// Recording whose upload continues next; `None` after a failed step, and after the end of an upload.
     current: Option<RecordingId>,
     failures: BTreeMap<RecordingId, Retry>,
@@ -54,10 +56,11 @@ pub enum Msg {
     Changed(watch::Receiver<Option<Revision>>),
     Look,
     Advanced(Result<Advanced, UploadError>),
+    /// The job is done, and the recording's key says so.
     Marked(Result<(), MarkError>),
 }
 
-/// Reason why a recording could not be marked as stored.
+/// Reason why the last step of a job failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MarkError {
     #[error("the recording's key was not written: {0}")]
@@ -94,17 +97,21 @@ impl UploaderActor {
         }
     }
 
-    /// Returns the recordings that this mixer has to upload, the oldest first.
-    fn due(&self) -> Vec<RecordingId> {
+    /// Returns the jobs of this mixer, those of the oldest recording first.
+    fn due(&self) -> Vec<(RecordingId, StorageJob)> {
         if !self.recordings.is_complete() {
             return Vec::new();
         }
-        let mut due = self.recordings.of_room(None);
-        due.retain(|known| {
-            is_due(&known.recording, self.recordings.state(&known.id, &known.recording), &self.context.me)
-        });
-        due.reverse();
-        due.into_iter().map(|known| known.id).collect()
+        let (me, now) = (&self.context.me, self.context.clock.wall());
+        let storage = self.context.config.recording.storage.as_ref();
+        let keep_local = storage.and_then(|storage| storage.keep_local);
+        let mut all = self.recordings.all();
+        all.sort_by_key(|known| (known.recording.started_at, known.id.clone()));
+        let job = |known: KnownRecording| {
+            let job = self.recordings.storage_job(&known, me, keep_local, now)?;
+            Some((known.id, job))
+        };
+        all.into_iter().filter_map(job).collect()
     }
 
     fn step(&mut self, cx: &mut Cx<Self>) {
@@ -113,56 +120,104 @@ impl UploaderActor {
         }
         let now = self.context.clock.now();
         let due = self.due();
-        self.failures.retain(|id, _| due.contains(id));
+        self.failures.retain(|id, _| due.iter().any(|(known, _)| known == id));
         let waits = |id: &RecordingId| self.failures.get(id).and_then(Retry::due).filter(|due| *due > now);
-        let current = self.current.take().filter(|id| due.contains(id) && waits(id).is_none());
-        let next = current.or_else(|| due.iter().find(|id| waits(id).is_none()).cloned());
-        let Some(id) = next else {
-            let earliest = due.iter().filter_map(waits).min().map_or(LOOK_EVERY, |due| due - now);
+        let current = self.current.take().filter(|id| waits(id).is_none());
+        let continued = current.and_then(|id| due.iter().find(|(known, _)| *known == id));
+        let next = continued.or_else(|| due.iter().find(|(id, _)| waits(id).is_none())).cloned();
+        let Some((id, job)) = next else {
+            let earliest =
+                due.iter().filter_map(|(id, _)| waits(id)).min().map_or(LOOK_EVERY, |due| due - now);
             self.timer = Some(cx.after(earliest.min(LOOK_EVERY), Msg::Look));
             if due.is_empty() {
                 self.reason = None;
             }
             return;
         };
-        self.busy = Some(id.clone());
+        self.busy = Some((id.clone(), job));
         let parts = self.parts.clone();
-        cx.run(async move { advance(&parts, &id).await }, Msg::Advanced);
+        match job {
+            StorageJob::Upload(kind) => {
+                cx.run(async move { advance(&parts, &id, kind).await }, Msg::Advanced);
+            }
+            StorageJob::DropLocal => self.drop_local(id, cx),
+            StorageJob::RemoveCopies => self.remove_copies(id, cx),
+        }
+    }
+
+    /// Removes the local data, then says so in the recording's key. Meanwhile, the copy is read.
+    fn drop_local(&self, id: RecordingId, cx: &mut Cx<Self>) {
+        let (recordings, spool, me) =
+            (self.recordings.clone(), self.parts.spool.clone(), self.context.me.clone());
+        let work = async move {
+            let folder = id.clone();
+            blocking(move || spool.erase(&folder)).await.map_err(UploadError::from)?;
+            let decide =
+                |known: Option<&Recording>| Some(RecordingWrite::Put(known?.clone().without_local(&me)));
+            Ok::<_, MarkError>(recordings.change(&id, decide).await?)
+        };
+        cx.run(work, Msg::Marked);
+    }
+
+    /// Removes the copies of a deleted recording, then its key unless a mixer still has data.
+    fn remove_copies(&self, id: RecordingId, cx: &mut Cx<Self>) {
+        let (recordings, parts) = (self.recordings.clone(), self.parts.clone());
+        let work = async move {
+            let Some(known) = recordings.get(&id) else { return Ok(()) };
+            remove(&parts.storage, &parts.spool, &id, &known.room).await?;
+            let decide = |known: Option<&Recording>| {
+                let deleted = known.filter(|recording| recording.deleted_at.is_some())?;
+                Some(deleted.clone().without_copies())
+            };
+            Ok::<_, MarkError>(recordings.change(&id, decide).await?)
+        };
+        cx.run(work, Msg::Marked);
     }
 
     fn advanced(&mut self, outcome: Result<Advanced, UploadError>, cx: &mut Cx<Self>) {
-        let Some(id) = self.busy.clone() else { return };
+        let Some((id, job)) = self.busy.clone() else { return };
         match outcome {
             Ok(Advanced::Sent { sent, length }) => {
                 self.sent = (sent, length);
                 self.succeeded(id);
             }
-            Ok(Advanced::Stored { bytes }) => {
+            Ok(Advanced::Stored { parts }) => {
+                let bytes = parts.0 + parts.1;
                 self.sent = (bytes, bytes);
-                return self.mark(id, bytes, cx);
+                if let StorageJob::Upload(kind) = job {
+                    return self.mark(id, kind, parts, cx);
+                }
             }
             Err(error) => self.failed(&id, &error),
         }
         self.busy = None;
     }
 
-    /// Marks the recording as stored, in its key. If the recording was deleted in the meantime, removes the
-    /// uploaded copy instead.
-    fn mark(&self, id: RecordingId, bytes: u64, cx: &mut Cx<Self>) {
+    /// Marks the copy as complete, in the recording's key. If the recording was deleted meanwhile, removes
+    /// the copies instead.
+    fn mark(&self, id: RecordingId, kind: CopyKind, (media, journal): (u64, u64), cx: &mut Cx<Self>) {
         let (recordings, parts) = (self.recordings.clone(), self.parts.clone());
-        let stored = Stored { at: self.context.clock.wall(), bytes };
+        let at = self.context.clock.wall();
         let room = recordings.get(&id).map(|known| known.room.clone());
         let mark = async move {
             let mut kept = false;
             let decide = |known: Option<&Recording>| {
                 let known = known.filter(|recording| recording.deleted_at.is_none());
                 kept = known.is_some();
-                known.map(|recording| RecordingWrite::Put(recording.clone().stored(stored)))
+                let known = known?.clone();
+                let stored = match (kind, known.stored) {
+                    (CopyKind::M4a, _) => Stored { at, bytes: media, segments: None },
+                    (CopyKind::Segments, Some(stored)) => {
+                        Stored { segments: Some(StoredSegments { at, media, journal }), ..stored }
+                    }
+                    (CopyKind::Segments, None) => return None,
+                };
+                Some(RecordingWrite::Put(known.stored(stored)))
             };
             recordings.change(&id, decide).await?;
             if let Some(room) = room.filter(|_| !kept) {
                 // The recording was deleted during the last step of its upload.
-                remove(&parts.storage, &parts.spool, &id, &object_name(&room, &id)).await?;
+                remove(&parts.storage, &parts.spool, &id, &room).await?;
             }
             Ok::<_, MarkError>(())
         };
@@ -170,17 +225,29 @@ impl UploaderActor {
     }
 
     fn marked(&mut self, outcome: Result<(), MarkError>) {
-        let Some(id) = self.busy.take() else { return };
+        let Some((id, job)) = self.busy.clone() else { return };
         match outcome {
             Ok(()) => {
-                self.stored += 1;
-                self.context.metrics.recordings().uploaded("stored");
-                tracing::info!(recording = %id, bytes = self.sent.1, "recording uploaded");
+                match job {
+                    StorageJob::Upload(CopyKind::M4a) => {
+                        self.stored += 1;
+                        self.context.metrics.recordings().uploaded("stored");
+                        tracing::info!(recording = %id, bytes = self.sent.1, "recording uploaded");
+                    }
+                    StorageJob::Upload(CopyKind::Segments) => {
+                        tracing::info!(recording = %id, bytes = self.sent.1, "segments uploaded");
+                    }
+                    StorageJob::DropLocal => {
+                        tracing::info!(recording = %id, "local data removed: object storage has a copy");
+                    }
+                    StorageJob::RemoveCopies => tracing::info!(recording = %id, "copies removed"),
+                }
                 self.succeeded(id);
                 self.current = None;
             }
             Err(error) => self.failed(&id, &error),
         }
+        self.busy = None;
     }
 
     fn succeeded(&mut self, id: RecordingId) {
@@ -200,7 +267,12 @@ impl UploaderActor {
         retry.failed(error.to_string(), now, &backoff, random_unit());
         if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
             self.complained = Some(now);
-            tracing::warn!(recording = %id, %error, "cannot upload a recording; will retry");
+            let what = match self.busy {
+                Some((_, StorageJob::DropLocal)) => "cannot remove local data",
+                Some((_, StorageJob::RemoveCopies)) => "cannot remove copies",
+                _ => "cannot upload a recording",
+            };
+            tracing::warn!(recording = %id, %error, "{what}; will retry");
         }
     }
 }
@@ -236,16 +308,17 @@ impl Behaviour for UploaderActor {
     fn observe(&self) -> ActorState {
         let state = match (&self.busy, &self.reason) {
             (_, Some(_)) => "failing",
-            (Some(_), None) => "uploading",
+            (Some((_, StorageJob::Upload(_))), None) => "uploading",
+            (Some(_), None) => "removing",
             (None, None) => "waiting",
         };
         let now = self.context.clock.now();
         let retries = || self.failures.values();
         ActorState {
             state: state.into(),
-            desired: json!({ "recordings": self.due() }),
+            desired: json!({ "recordings": self.due().into_iter().map(|(id, _)| id).collect::<Vec<_>>() }),
             observed: json!({
-                "current": self.busy,
+                "current": self.busy.as_ref().map(|(id, _)| id),
                 "sent": self.sent.0,
                 "of": self.sent.1,
                 "stored": self.stored,

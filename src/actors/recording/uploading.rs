@@ -1,15 +1,17 @@
-//! Effects of the uploader: one step of an upload, and the removal of a copy.
+//! Effects of the uploader: one step of an upload, and the removal of copies.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use super::copying::blocking;
-use crate::delivery::ReplayMedia;
+use crate::delivery::{ReplayMedia, SegmentArchive};
 use crate::domain::clip::Clip;
+use crate::domain::ids::RoomId;
 use crate::domain::recording::RecordingId;
-use crate::domain::upload::{Step, Upload, object_name};
-use crate::packager::{Piece, RecordedM4a, Source};
+use crate::domain::upload::{CopyKind, Step, Upload, object_name};
+use crate::packager::{MediaError, Piece, RecordedM4a, Source};
 use crate::spool::Spool;
 use crate::storage::{Storage, StorageError};
 
@@ -26,8 +28,82 @@ pub struct UploadParts {
 pub enum Advanced {
     /// The storage has the first `sent` bytes of `length`.
     Sent { sent: u64, length: u64 },
-    /// The object is complete, and its size was verified.
-    Stored { bytes: u64 },
+    /// The object is complete, and its size is verified. `parts`: sizes of the segments and of the journal;
+    /// for an M4A file, its size and 0.
+    Stored { parts: (u64, u64) },
+}
+
+/// File that is uploaded.
+enum Whole {
+    M4a(Arc<RecordedM4a>),
+    Segments(Arc<SegmentArchive>),
+}
+
+impl Whole {
+    async fn of(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> Result<Self, UploadError> {
+        let unreadable = |error: MediaError| UploadError::Unreadable(error.to_string());
+        match kind {
+            CopyKind::M4a => parts.media.m4a(id, Clip::WHOLE).await.map(Self::M4a).map_err(unreadable),
+            CopyKind::Segments => parts.media.archive(id).await.map(Self::Segments).map_err(unreadable),
+        }
+    }
+
+    fn room(&self) -> &RoomId {
+        match self {
+            Self::M4a(m4a) => &m4a.room,
+            Self::Segments(archive) => &archive.room,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::M4a(m4a) => m4a.complete,
+            Self::Segments(archive) => archive.complete,
+        }
+    }
+
+    fn parts(&self) -> (u64, u64) {
+        match self {
+            Self::M4a(m4a) => (m4a.file.length(), 0),
+            Self::Segments(archive) => archive.parts(),
+        }
+    }
+
+    fn length(&self) -> u64 {
+        let (first, second) = self.parts();
+        first + second
+    }
+
+    fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
+        match self {
+            Self::M4a(m4a) => m4a.file.pieces(range),
+            Self::Segments(archive) => archive.pieces(range),
+        }
+    }
+
+    /// Reads these bytes of the file.
+    async fn read(
+        &self,
+        parts: &UploadParts,
+        id: &RecordingId,
+        range: Range<u64>,
+    ) -> Result<Bytes, UploadError> {
+        let mut bytes = BytesMut::new();
+        for Piece { source, range } in self.pieces(range) {
+            let whole = match source {
+                Source::Known(known) => Ok(known),
+                Source::Segment(sequence) => match self {
+                    Self::M4a(_) => parts.media.frames(id, sequence).await,
+                    Self::Segments(_) => parts.media.encrypted(id, sequence).await,
+                },
+            };
+            let whole = whole.map_err(|error| UploadError::Unreadable(error.to_string()))?;
+            let part =
+                whole.get(range).ok_or(UploadError::Unreadable("a segment is too short".to_owned()))?;
+            bytes.extend_from_slice(part);
+        }
+        Ok(bytes.freeze())
+    }
 }
 
 /// Reason why a step failed. Every step can be repeated.
@@ -49,17 +125,16 @@ fn size(object: Option<u64>) -> String {
     object.map_or_else(|| "does not exist".to_owned(), |bytes| format!("has {bytes} bytes"))
 }
 
-/// Performs the next step of an upload.
+/// Performs the next step of the upload of one copy.
 ///
 /// # Errors
 /// The step has to be repeated; see [`UploadError`].
-pub async fn advance(parts: &UploadParts, id: &RecordingId) -> Result<Advanced, UploadError> {
-    let unreadable = |error: &dyn std::fmt::Display| UploadError::Unreadable(error.to_string());
-    let file = parts.media.m4a(id, Clip::WHOLE).await.map_err(|error| unreadable(&error))?;
-    if !file.complete {
+pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> Result<Advanced, UploadError> {
+    let file = Whole::of(parts, id, kind).await?;
+    if !file.is_complete() {
         return Err(UploadError::Incomplete);
     }
-    let (object, length) = (object_name(&file.room, id), file.file.length());
+    let (object, length) = (object_name(file.room(), id, kind), file.length());
     let mut upload = match kept(parts, id).await? {
         Some(upload) if upload.is_of(&object, length) => upload,
         Some(changed) => {
@@ -79,7 +154,7 @@ pub async fn advance(parts: &UploadParts, id: &RecordingId) -> Result<Advanced, 
 async fn step(
     parts: &UploadParts,
     id: &RecordingId,
-    file: &RecordedM4a,
+    file: &Whole,
     upload: &mut Upload,
 ) -> Result<Advanced, UploadError> {
     let (storage, object, length) = (&parts.storage, upload.object.clone(), upload.length);
@@ -88,14 +163,14 @@ async fn step(
         Step::Begin => {
             // An earlier process may have completed the object, but ended before it received the answer.
             if storage.object(&object).await?.is_some_and(|found| found.bytes == length) {
-                return Ok(Advanced::Stored { bytes: length });
+                return Ok(Advanced::Stored { parts: file.parts() });
             }
             upload.begun(storage.begin(&object).await?);
             Ok(Advanced::Sent { sent: 0, length })
         }
         Step::Part { index, range } => {
             let sent = range.end;
-            let bytes = bytes_of(parts, id, file.file.pieces(range)).await?;
+            let bytes = file.read(parts, id, range).await?;
             upload.part_stored(storage.part(&object, &begun, index, bytes).await?);
             Ok(Advanced::Sent { sent, length })
         }
@@ -106,29 +181,12 @@ async fn step(
             if !is_it {
                 return Err(UploadError::Differs { found: found.map(|found| found.bytes), length });
             }
-            Ok(Advanced::Stored { bytes: length })
+            Ok(Advanced::Stored { parts: file.parts() })
         }
     }
 }
 
-/// Reads these pieces of the file.
-async fn bytes_of(parts: &UploadParts, id: &RecordingId, pieces: Vec<Piece>) -> Result<Bytes, UploadError> {
-    let mut bytes = BytesMut::new();
-    for Piece { source, range } in pieces {
-        let whole = match source {
-            Source::Known(known) => known,
-            Source::Segment(sequence) => {
-                let read = parts.media.frames(id, sequence).await;
-                read.map_err(|error| UploadError::Unreadable(error.to_string()))?
-            }
-        };
-        let part = whole.get(range).ok_or(UploadError::Unreadable("a segment is too short".to_owned()))?;
-        bytes.extend_from_slice(part);
-    }
-    Ok(bytes.freeze())
-}
-
-/// Removes a recording from the storage: aborts an upload in progress, and deletes the object.
+/// Removes a recording from the storage: aborts an upload in progress, and deletes all copies.
 ///
 /// # Errors
 /// The removal has to be repeated.
@@ -136,13 +194,16 @@ pub async fn remove(
     storage: &Storage,
     spool: &Spool,
     id: &RecordingId,
-    object: &str,
+    room: &RoomId,
 ) -> Result<(), UploadError> {
     let (kept_in, of) = (spool.clone(), id.clone());
     if let Some(upload) = blocking(move || kept_in.upload(&of)).await? {
         give_up(storage, &upload).await?;
     }
-    Ok(storage.delete(object).await?)
+    for kind in CopyKind::ALL {
+        storage.delete(&object_name(room, id, kind)).await?;
+    }
+    Ok(())
 }
 
 async fn give_up(storage: &Storage, upload: &Upload) -> Result<(), StorageError> {

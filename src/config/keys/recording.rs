@@ -1,5 +1,7 @@
 //! Keys of the section `recording`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::super::parse::*;
@@ -52,6 +54,12 @@ fn storage(r: &mut Reader) -> Option<StorageConfig> {
         "File with the secret access key, instead of secret_key.",
         secret,
     );
+    let keep_local = r.read(
+        "recording.storage.keep_local",
+        true,
+        "Whether a mixer keeps its data after the upload: true, false, or a time such as 24h.",
+        keep_local,
+    );
     let (bucket, prefix) = bucket?;
     for (key, is_given) in [
         ("recording.storage.access_key", access_key.is_some()),
@@ -60,7 +68,18 @@ fn storage(r: &mut Reader) -> Option<StorageConfig> {
         r.require(&[key], is_given, "is required with recording.storage.url");
     }
     let (access_key, secret_key) = (access_key.unwrap_or_default(), secret_key.unwrap_or(Secret(Vec::new())));
-    Some(StorageConfig { bucket, prefix, endpoint, region, access_key, secret_key })
+    Some(StorageConfig { bucket, prefix, endpoint, region, access_key, secret_key, keep_local })
+}
+
+/// Parses `true` (no limit), `false` or a duration.
+fn keep_local(value: &Value) -> Parsed<Option<Duration>> {
+    match switch(value) {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some(Duration::ZERO)),
+        Err(_) => duration("1s", "87600h")(value)
+            .map(Some)
+            .map_err(|_| "must be true, false, or a duration from 1s to 87600h such as 24h".to_owned()),
+    }
 }
 
 /// Parses `s3://bucket/folder`.

@@ -28,4 +28,6 @@ pub struct StorageConfig {
     pub region: String,
     pub access_key: String,
     pub secret_key: Secret,
+    /// Time for which a mixer keeps its data after the upload; `None`: for as long as the recording exists.
+    pub keep_local: Option<Duration>,
 }

@@ -309,6 +309,7 @@ fn not_found() -> ApiError {
 fn body(api: &Api, known: &KnownRecording) -> RecordingBody {
     let KnownRecording { id, recording } = known;
     let sum = |of: fn(&crate::domain::recording::Take) -> u64| recording.takes.values().map(of).sum();
+    let with_data = recording.takes.iter().filter(|(_, take)| !take.dropped);
     RecordingBody {
         recording_id: id.to_string(),
         room_id: recording.room.to_string(),
@@ -319,7 +320,7 @@ fn body(api: &Api, known: &KnownRecording) -> RecordingBody {
         duration_ms: sum(|take| take.duration_ms),
         bytes: sum(|take| take.bytes),
         lost_segments: sum(|take| take.lost),
-        mixers: recording.takes.keys().map(ToString::to_string).collect(),
+        mixers: with_data.map(|(mixer, _)| mixer.to_string()).collect(),
         anchors: recording.details.anchors.clone(),
         chapters: recording.details.chapters.clone(),
         stored_at: recording.stored.map(|stored| stored.at.0),
