@@ -128,6 +128,7 @@ impl Gateway {
             webrtc_ports: WEBRTC_PORTS,
             plain_rtp_ports: PLAIN_RTP_PORTS,
             session_timeout: Duration::from_secs(60),
+            account: None,
         };
         let janus = ManagedJanus::start(&options).await.expect("Janus starts");
         let connect = ConnectOptions {

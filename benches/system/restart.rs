@@ -176,6 +176,7 @@ async fn bare_processes() -> Duration {
             payload_type: FORWARD_PAYLOAD_TYPE,
             loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
             srtp: srtp_key(),
+            account: None,
         };
         let mut ffmpeg = Ffmpeg::spawn(&command).expect("a stub");
         ffmpeg.stdout.read_u8().await.expect("its first byte");

@@ -51,6 +51,7 @@ async fn bare(house: &House, n: u16) -> Duration {
         payload_type: FORWARD_PAYLOAD_TYPE,
         loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
         srtp: srtp_key(),
+        account: None,
     };
     let begin = Instant::now();
     let mut ffmpeg = Ffmpeg::spawn(&command).expect("FFmpeg starts");

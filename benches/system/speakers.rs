@@ -181,6 +181,7 @@ impl Bare {
                 payload_type: FORWARD_PAYLOAD_TYPE,
                 loudness,
                 srtp: srtp_key(),
+                account: None,
             };
             let ffmpeg = Ffmpeg::spawn(&command).expect("FFmpeg starts");
             bridge.talk(number, PIN, &settings.join).await;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
+use super::child_account::child_account;
 use super::janus_options::{external, managed};
 use super::{backends, gateway};
 use crate::config::{Config, JanusMode, PresenceKind, StoreKind};
@@ -79,7 +80,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(sockets(config).await);
     findings.extend(config.tls.certificate.as_ref().map(certificate));
     if roles.janus || roles.mixer {
-        findings.push(Finding::of("child processes", process::check().map(|()| "can be started".into())));
+        findings.push(Finding::of("child processes", child_processes(config)));
     }
     if roles.janus {
         findings.push(Finding::of("janus", janus(config).await));
@@ -99,6 +100,12 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     }
     findings.push(clock.finding(Clocks::now()));
     findings
+}
+
+fn child_processes(config: &Config) -> Result<String, String> {
+    let account = child_account(config)?;
+    let user = account.map(|account| format!(" as the user {}", account.name())).unwrap_or_default();
+    Ok(format!("can be started{user}"))
 }
 
 fn data_dir(dir: &Path) -> Finding {
@@ -188,9 +195,10 @@ async fn janus(config: &Config) -> Result<String, String> {
         })?;
         return Ok(format!("{version} at {}", options.url));
     }
+    let account = child_account(config)?;
     let folder = tempfile::tempdir().map_err(|error| format!("cannot make a temporary folder: {error}"))?;
     let secret = Secret(hex::encode(rand::random::<[u8; 16]>()));
-    let options = managed(config, folder.path().join("janus"), secret.clone(), secret.clone());
+    let options = managed(config, folder.path().join("janus"), secret.clone(), secret.clone(), account);
     let janus = ManagedJanus::start(&options).await.map_err(|error| error.to_string())?;
     let connect = ConnectOptions {
         url: janus.url().to_owned(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::domain::ports::PLAIN_RTP_PORTS;
 use crate::janus::{ConnectOptions, ManagedOptions, Secret};
+use crate::process::Account;
 
 /// Returns the options for an external Janus; a gateway without its own Janus finds each URL in the store.
 pub fn external(config: &Config) -> ConnectOptions {
@@ -20,8 +21,15 @@ pub fn external(config: &Config) -> ConnectOptions {
     }
 }
 
-/// Returns the options for a managed Janus. `work_dir` is the configuration folder of this Janus.
-pub fn managed(config: &Config, work_dir: PathBuf, api_secret: Secret, admin_key: Secret) -> ManagedOptions {
+/// Returns the options for a managed Janus. `work_dir` is the configuration folder of this Janus, and
+/// `account` the account that it runs as.
+pub fn managed(
+    config: &Config,
+    work_dir: PathBuf,
+    api_secret: Secret,
+    admin_key: Secret,
+    account: Option<Account>,
+) -> ManagedOptions {
     ManagedOptions {
         binary: config.janus.binary.clone(),
         work_dir,
@@ -33,5 +41,6 @@ pub fn managed(config: &Config, work_dir: PathBuf, api_secret: Secret, admin_key
         webrtc_ports: config.janus.webrtc_ports,
         plain_rtp_ports: PLAIN_RTP_PORTS,
         session_timeout: config.janus.session_timeout,
+        account,
     }
 }

@@ -12,6 +12,7 @@ use super::reader::Reader;
 use super::types::*;
 use crate::domain::ports::PLAIN_RTP_PORTS;
 use crate::domain::webhooks::LEAST_RETENTION;
+use crate::process::Account;
 
 pub(super) fn check(config: &Config, r: &mut Reader) {
     check_auth(config, r);
@@ -21,6 +22,7 @@ pub(super) fn check(config: &Config, r: &mut Reader) {
     check_given_out(config, r);
     check_janus(config, r);
     check_webrtc_ports(config, r);
+    check_child_user(&config.node, r);
     check_mixer(config, r);
     check_hls(&config.hls, r);
     check_ws(&config.ws, r);
@@ -215,6 +217,15 @@ fn check_janus(config: &Config, r: &mut Reader) {
         janus.mode == JanusMode::Managed || janus.public_ip.is_none(),
         "is for a managed Janus; of an external one set nat_1_1_mapping in its janus.jcfg",
     );
+}
+
+/// Checks that the user of Janus and FFmpeg exists, if the node would change to it.
+fn check_child_user(node: &NodeConfig, r: &mut Reader) {
+    let account = match node.roles.janus || node.roles.mixer {
+        true => Account::for_children(&node.child_user).err(),
+        false => None,
+    };
+    r.require(&["node.child_user"], account.is_none(), account.unwrap_or_default());
 }
 
 /// Checks the UDP port ranges. Janus binds any port of a range, so it could take a port assigned to another

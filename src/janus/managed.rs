@@ -20,7 +20,7 @@ use super::client::server_info;
 use super::error::JanusError;
 use super::link::{ConnectOptions, Link};
 use super::managed_config::{self, ManagedOptions};
-use crate::process;
+use crate::process::{self, Confinement};
 
 /// Maximum time until Janus responds. It takes about 0.1 s, and more on a machine under load.
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -136,7 +136,11 @@ impl ManagedJanus {
     }
 
     fn spawn(options: &ManagedOptions, port: u16) -> Result<Self, ManagedError> {
-        let mut command = process::command(&options.binary, ["-F".as_ref(), options.work_dir.as_os_str()]);
+        let confinement = Confinement { account: options.account.clone(), data_limit: None };
+        let mut command = process::confined(&confinement, &options.binary, ["-F", "."]);
+        // The account of Janus may enter this folder, but not the data directory above it. The node changes
+        // to the folder before it changes the account.
+        command.current_dir(&options.work_dir);
         let mut child = command.spawn().map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => ManagedError::NotFound(options.binary.clone()),
             _ => ManagedError::Spawn(options.binary.clone(), e),
@@ -259,6 +263,7 @@ mod tests {
             webrtc_ports: WEBRTC_PORTS,
             plain_rtp_ports: PLAIN_RTP_PORTS,
             session_timeout: SESSION_TIMEOUT,
+            account: None,
         }
     }
 }

@@ -1,17 +1,19 @@
 //! The configuration folder of a managed Janus, which loads only AudioBridge and opens only one loopback
 //! WebSocket.
 //!
-//! Fields are those of the samples in Janus 1.1 (`/etc/janus/*.jcfg`). The files contain secrets, so folder
-//! and files are readable by their owner only.
+//! Fields are those of the samples in Janus 1.1 (`/etc/janus/*.jcfg`). The files contain secrets, so only the
+//! owner of the node can read folder and files, and the account of Janus if that is another: through its
+//! group, without the right to write.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Secret;
+use crate::process::Account;
 
 /// Time after which Janus ends a session that gets no keep-alive or has lost its connection. Within this
 /// time, an anchor can return, to this node or another. Janus checks every 2 s.
@@ -58,6 +60,8 @@ pub struct ManagedOptions {
     pub plain_rtp_ports: (u16, u16),
     /// Janus's `session_timeout`, rounded down to whole seconds, the unit of Janus; see [`SESSION_TIMEOUT`].
     pub session_timeout: Duration,
+    /// Account that Janus runs as; `None`: that of the node.
+    pub account: Option<Account>,
 }
 
 /// Writes all files. `port` is the port of the WebSocket on 127.0.0.1.
@@ -66,19 +70,32 @@ pub(super) fn write(options: &ManagedOptions, server_name: &str, port: u16) -> i
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     // The folder may have existed with other permissions.
     std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
-    write_private(&dir.join("janus.jcfg"), &core(options, server_name))?;
-    write_private(&dir.join("janus.transport.websockets.jcfg"), &websockets(port))?;
-    write_private(&dir.join("janus.plugin.audiobridge.jcfg"), &audiobridge(options))
+    let group = options.account.as_ref().map(Account::gid);
+    let files = [
+        ("janus.jcfg", core(options, server_name)),
+        ("janus.transport.websockets.jcfg", websockets(port)),
+        ("janus.plugin.audiobridge.jcfg", audiobridge(options)),
+    ];
+    for (name, text) in files {
+        write_private(&dir.join(name), &text, group)?;
+    }
+    group.map_or(Ok(()), |group| give_to_group(dir, group, 0o750))
 }
 
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
+fn give_to_group(path: &Path, group: u32, mode: u32) -> io::Result<()> {
+    chown(path, None, Some(group))?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+fn write_private(path: &Path, text: &str, group: Option<u32>) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
     // Create a new file, so that no other process has the file open and the path is not a link.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
+    file.write_all(text.as_bytes())?;
+    group.map_or(Ok(()), |group| give_to_group(path, group, 0o640))
 }
 
 fn core(options: &ManagedOptions, server_name: &str) -> String {
@@ -144,6 +161,8 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::domain::ports::{PLAIN_RTP_PORTS, WEBRTC_PORTS};
 
@@ -159,6 +178,7 @@ mod tests {
             webrtc_ports: WEBRTC_PORTS,
             plain_rtp_ports: PLAIN_RTP_PORTS,
             session_timeout: SESSION_TIMEOUT,
+            account: None,
         }
     }
 
@@ -179,6 +199,24 @@ mod tests {
         assert_eq!(mode(&dir), 0o700);
         for entry in std::fs::read_dir(&dir).unwrap() {
             assert_eq!(mode(&entry.unwrap().path()), 0o600);
+        }
+    }
+
+    #[test]
+    fn account_of_janus_may_read() {
+        // Only root can give files to another group.
+        let Some(account) = Account::for_children("nobody").unwrap() else { return };
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("janus");
+        let group = account.gid();
+        write(&ManagedOptions { account: Some(account), ..options(dir.clone()) }, "name", 1234).unwrap();
+        let owner = |path: &Path| {
+            let metadata = std::fs::metadata(path).unwrap();
+            (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
+        };
+        assert_eq!(owner(&dir), (0, group, 0o750));
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            assert_eq!(owner(&entry.unwrap().path()), (0, group, 0o640));
         }
     }
 

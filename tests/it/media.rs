@@ -291,6 +291,7 @@ fn command(port: u16) -> FfmpegCommand {
         payload_type: 111,
         loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
         srtp: srtp::key(),
+        account: None,
     }
 }
 

@@ -112,6 +112,67 @@ async fn sighup_applies_filter_and_keys() {
     assert!(node.stop().success());
 }
 
+/// Returns a field of `/proc/{pid}/status`.
+fn status(pid: i32, field: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[actix::test]
+async fn children_of_root_are_unprivileged() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    node.ffmpeg().await;
+    for name in ["janus", "ffmpeg"] {
+        let pid = node.children(name)[0];
+        assert_eq!(status(pid, "Uid:"), "65534 65534 65534 65534", "{name}");
+        assert_eq!((status(pid, "Groups:"), status(pid, "NoNewPrivs:")), (String::new(), "1".into()));
+        assert_eq!(u64::from_str_radix(&status(pid, "CapPrm:"), 16), Ok(0), "{name}");
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let of = |limit: &str| {
+            let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
+            line[limit.len()..].split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (of("Max core file size"), of("Max file size")),
+            (vec!["0".into(); 2], vec!["0".into(); 2])
+        );
+        let data = if name == "ffmpeg" { "2147483648" } else { "unlimited" };
+        assert_eq!(of("Max data size")[0], data, "{name}");
+    }
+    let folder = node.data_dir().join("janus");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        (mode(node.data_dir()), mode(&folder), mode(&folder.join("janus.jcfg"))),
+        (0o700, 0o750, 0o640)
+    );
+    let mut refused = Node::prepare(&[("node.child_user", "no-such-user")]);
+    refused.run();
+    assert_eq!(refused.ended().code(), Some(2));
+    assert!(refused.output().contains("useradd --system no-such-user"), "{}", refused.output());
+}
+
+#[actix::test]
+async fn node_without_root_keeps_its_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut node = Node::prepare(&[("node.child_user", "no-such-user")]);
+    node.run_as(1, 1);
+    node.run();
+    node.ready().await;
+    node.room_on_air(ROOM).await;
+    node.ffmpeg().await;
+    for name in ["janus", "ffmpeg"] {
+        assert_eq!(status(node.children(name)[0], "Uid:"), "1 1 1 1", "{name}");
+    }
+    assert!(node.stop().success());
+}
+
 #[actix::test]
 async fn children_get_no_secrets() {
     let secret = "a-secret-of-the-environment-0123456789";
@@ -195,6 +256,9 @@ async fn figure(ops: &str, name: &str) -> f64 {
 fn script(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("janus.sh");
     std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    // Janus may run as another user than the tests.
+    for open in [folder, &path] {
+        std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
     path
 }

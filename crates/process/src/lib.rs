@@ -8,6 +8,9 @@
 //! it holds the allocator's locks, so each start of a child would stop every thread of a busy node for about
 //! ten milliseconds.
 //!
+//! Janus and FFmpeg read data from clients, so they are started with [`confined`]: they cannot write files,
+//! and a node that runs as root gives them another [`Account`].
+//!
 //! TERM and HUP are blocked in children, because service managers send them to all processes of a service at
 //! once, and a draining node still needs its children. Children are stopped with INT, which Janus and FFmpeg
 //! treat as TERM.
@@ -31,17 +34,20 @@
 //!
 //! Owns: spawning and stopping. Does not decide to restart.
 
+mod account;
 mod limits;
 pub mod usage;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
+pub use account::Account;
 pub use limits::{disable_core_files, raise_descriptor_limit};
 
 /// Program of util-linux.
@@ -58,28 +64,62 @@ const DEFAULT_INT: &str = "--default-signal=INT";
 /// before the signal was armed, because in that case the child would never receive the signal. The hard limit
 /// of core files is 0, because Janus raises the soft one. (As root, Janus raises both.)
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"; shift; exec "$@""#;
+/// The same for a confined program, with the limit of its data segment in KiB as `$2`; empty: no limit. The
+/// program writes no files. A limit that is already lower stays.
+const CONFINED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -f 0; ulimit -Sn "$1"
+if [ -n "$2" ]; then ulimit -d "$2" 2>/dev/null || :; fi; shift 2; exec "$@""#;
 /// Environment variables passed to children. Others may hold secrets, as `STENTOR__*` do.
 const ENVIRONMENT: [&str; 8] =
     ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
+/// Variables among them that name folders of the account of this process.
+const OF_ACCOUNT: [&str; 2] = ["HOME", "TMPDIR"];
+
+/// Restrictions of a child that reads data from clients. It cannot write files either.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Account that the child runs as; `None`: that of this process.
+    pub account: Option<Account>,
+    /// Maximum size of heap and thread stacks together, in bytes; `None`: no limit.
+    pub data_limit: Option<u64>,
+}
+
 /// Creates a command with empty stdin, piped stdout and stderr, a minimal environment and its own process
 /// group. The child dies with this process.
 pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Command {
+    build(program, args, None)
+}
+
+/// Creates a command like [`command`], with these restrictions.
+pub fn confined<S: AsRef<OsStr>>(
+    confinement: &Confinement,
+    program: impl AsRef<OsStr>,
+    args: impl IntoIterator<Item = S>,
+) -> Command {
+    build(program, args, Some(confinement))
+}
+
+fn build<S: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    args: impl IntoIterator<Item = S>,
+    confinement: Option<&Confinement>,
+) -> Command {
+    let account = confinement.and_then(|confinement| confinement.account.as_ref());
     let mut command = match which::which(&program) {
         Ok(program) => {
             let mut command = Command::new(SETPRIV);
-            command.args([
-                "--no-new-privs",
-                "--pdeathsig",
-                "KILL",
-                "--",
-                ENV,
-                BLOCK_SIGNALS,
-                DEFAULT_INT,
-                "--",
-            ]);
-            command.args(["/bin/sh", "-c", UNLESS_ORPHANED]).arg(std::process::id().to_string());
-            command.arg(limits::child_limit().to_string()).arg(program);
+            command.args(["--no-new-privs", "--pdeathsig", "KILL"]);
+            command.args(account.into_iter().flat_map(Account::options));
+            command.args(["--", ENV, BLOCK_SIGNALS, DEFAULT_INT, "--", "/bin/sh", "-c"]);
+            let (parent, descriptors) = (std::process::id().to_string(), limits::child_limit().to_string());
+            match confinement {
+                None => command.args([UNLESS_ORPHANED, &parent, &descriptors]),
+                Some(Confinement { data_limit, .. }) => {
+                    let kib = data_limit.map(|bytes| (bytes / 1024).to_string()).unwrap_or_default();
+                    command.args([CONFINED, &parent, &descriptors, &kib])
+                }
+            };
+            command.arg(program);
             command
         }
         // Spawning this command fails and reports the reason.
@@ -88,7 +128,7 @@ pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoItera
     command
         .args(args)
         .env_clear()
-        .envs(environment())
+        .envs(environment().filter(|(name, _)| account.is_none() || !OF_ACCOUNT.contains(name)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -101,11 +141,13 @@ fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
     ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// Checks that children can be spawned.
+/// Checks that children can be spawned, and that `account` can run `programs`. A program that does not exist
+/// is no error here; its start reports it.
 ///
 /// # Errors
-/// A program is missing or too old; the message names the package to install.
-pub fn check() -> Result<(), String> {
+/// A program of the system is missing or too old; the message names the package to install. Or the process
+/// cannot change to the account, or the account cannot run a program.
+pub fn check(account: Option<&Account>, programs: &[&Path]) -> Result<(), String> {
     which::which(SETPRIV).map_err(|error| {
         format!("{SETPRIV} is needed to start Janus and FFmpeg: {error}; install util-linux")
     })?;
@@ -114,12 +156,15 @@ pub fn check() -> Result<(), String> {
         .stderr(Stdio::null())
         .status();
     match tried {
-        Ok(status) if status.success() => Ok(()),
-        _ => Err(format!(
-            "`{ENV} {BLOCK_SIGNALS}` is needed to start Janus and FFmpeg and does not work; \
-             install GNU coreutils 8.31 or newer"
-        )),
+        Ok(status) if status.success() => {}
+        _ => {
+            return Err(format!(
+                "`{ENV} {BLOCK_SIGNALS}` is needed to start Janus and FFmpeg and does not work; \
+                 install GNU coreutils 8.31 or newer"
+            ));
+        }
     }
+    account.map_or(Ok(()), |account| account.check(programs))
 }
 
 /// Sends `signal` to the child's whole process group. Does nothing if the child has already exited.
@@ -212,9 +257,24 @@ mod tests {
 
     #[tokio::test]
     async fn orphaned_child_starts_nothing() {
-        let orphaned =
-            Command::new("/bin/sh").args(["-c", UNLESS_ORPHANED, "1", "64", "echo", "up"]).output();
-        assert_eq!(orphaned.await.unwrap().stdout, b"");
+        let orphaned = [
+            vec!["-c", UNLESS_ORPHANED, "1", "64", "echo", "up"],
+            vec!["-c", CONFINED, "1", "64", "", "echo", "up"],
+        ];
+        for args in orphaned {
+            assert_eq!(Command::new("/bin/sh").args(args).output().await.unwrap().stdout, b"");
+        }
+    }
+
+    #[tokio::test]
+    async fn confined_children_have_limits() {
+        for (data_limit, shown) in [(Some(1 << 30), "1048576"), (None, "unlimited")] {
+            let confinement = Confinement { account: None, data_limit };
+            let script = "ulimit -c; ulimit -f; ulimit -d; echo full >&2; echo lost >/dev/stdout";
+            let output = confined(&confinement, "sh", ["-c", script]).output().await.unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(text, format!("0\n0\n{shown}\nlost\n"), "pipes are not limited");
+        }
     }
 
     #[tokio::test]

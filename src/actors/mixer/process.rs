@@ -59,6 +59,7 @@ pub async fn spawn(
         payload_type: crate::janus::FORWARD_PAYLOAD_TYPE,
         loudness: loudness(&config.mixer.loudness, share),
         srtp,
+        account: shared.account.clone(),
     };
     let refused = |error: SpawnError| Failure::Refused(format!("{error}: {}", error.source));
     let ffmpeg = Ffmpeg::spawn(&command).map_err(refused)?;

@@ -51,7 +51,10 @@ async fn crashing_ffmpeg_moves_room() {
     let folder = tempfile::tempdir().unwrap();
     let crashing = folder.path().join("ffmpeg");
     std::fs::write(&crashing, "#!/bin/sh\n[ \"$1\" = -version ] && exec ffmpeg -version\nexit 3\n").unwrap();
-    std::fs::set_permissions(&crashing, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // FFmpeg may run as another user than the tests.
+    for open in [folder.path(), &crashing] {
+        std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let desk = member(&etcd, "desk", "rooms,janus", &[]).await;
     let bad = ("mixer.ffmpeg", crashing.to_str().unwrap());
     let mut cluster = Cluster { desk, mixers: vec![member(&etcd, "m1", "mixer,hls", &[bad]).await], etcd };

@@ -144,6 +144,8 @@ struct Clock {
 impl Clock {
     fn real() -> Self {
         let clock = Self { folder: tempfile::tempdir().unwrap() };
+        // Janus may run as another user than the tests.
+        std::fs::set_permissions(clock.folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         clock.set("+0s");
         clock
     }

@@ -73,6 +73,7 @@ pub fn options(dir: &std::path::Path) -> ManagedOptions {
         webrtc_ports: WEBRTC_PORTS,
         plain_rtp_ports: PLAIN_RTP_PORTS,
         session_timeout: SESSION_TIMEOUT,
+        account: None,
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Node {
     log_pipe: Option<PipeWriter>,
     /// Argument of `prlimit`.
     descriptors: Option<String>,
+    /// User and group of later runs; `None`: those of the tests.
+    account: Option<(u32, u32)>,
     data: TempDir,
     runs: usize,
     process: Option<Kept>,
@@ -101,6 +103,7 @@ impl Node {
             config_file: None,
             log_pipe: None,
             descriptors: None,
+            account: None,
             data,
             runs: 0,
             process: None,
@@ -131,6 +134,12 @@ impl Node {
     /// Limits the open files of later runs.
     pub fn limit_descriptors(&mut self, soft: u64, hard: u64) {
         self.descriptors = Some(format!("--nofile={soft}:{hard}"));
+    }
+
+    /// Starts later runs as this user and group, who get the data directory. The tests must run as root.
+    pub fn run_as(&mut self, user: u32, group: u32) {
+        std::os::unix::fs::chown(self.data_dir(), Some(user), Some(group)).expect("the tests run as root");
+        self.account = Some((user, group));
     }
 
     /// Starts later runs in this network namespace.
@@ -165,7 +174,15 @@ impl Node {
                 command.args([limits, binary]);
                 command
             }
-            (None, None) => Command::new(binary),
+            (None, None) => match self.account {
+                Some((user, group)) => {
+                    let mut command = Command::new("setpriv");
+                    command.args([format!("--reuid={user}"), format!("--regid={group}")]);
+                    command.args(["--clear-groups", "--", binary]);
+                    command
+                }
+                None => Command::new(binary),
+            },
         };
         command
             .arg("serve")

@@ -1,0 +1,148 @@
+//! Account that children run as when this process runs as root.
+//!
+//! Owns: the lookup, and the check that the account is usable. Does not change the account of this process.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use nix::unistd::User;
+
+use super::SETPRIV;
+
+/// User id 0, whatever its name.
+const ROOT: u32 = 0;
+
+/// Unprivileged account of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl Account {
+    /// Returns the account for the children of this process: the user `name` if this process runs as root.
+    /// `None`: they run as the user of this process, because it is not root, or `name` is root.
+    ///
+    /// # Errors
+    /// This process runs as root, and there is no such user.
+    pub fn for_children(name: &str) -> Result<Option<Self>, String> {
+        match rustix::process::geteuid().is_root() {
+            true => Self::find(name),
+            false => Ok(None),
+        }
+    }
+
+    fn find(name: &str) -> Result<Option<Self>, String> {
+        let found = User::from_name(name).map_err(|error| format!("cannot look up the user {name}: {error}"));
+        let user = found?.ok_or_else(|| {
+            format!("there is no user {name} on this machine; run: useradd --system {name}, or name another")
+        })?;
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        Ok((uid != ROOT).then(|| Self { name: name.to_owned(), uid, gid }))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the id of the account's group.
+    pub fn gid(&self) -> u32 {
+        self.gid
+    }
+
+    /// Returns the options of `setpriv`. The kernel drops all capabilities with the change of the user.
+    pub(super) fn options(&self) -> [String; 3] {
+        [format!("--reuid={}", self.uid), format!("--regid={}", self.gid), "--clear-groups".to_owned()]
+    }
+
+    /// Checks that this process can change to the account, and that the account can run `programs`.
+    ///
+    /// # Errors
+    /// The message names the remedy.
+    pub(super) fn check(&self, programs: &[&Path]) -> Result<(), String> {
+        let name = &self.name;
+        if !self.succeeds(&["true".as_ref()]) {
+            return Err(format!(
+                "Janus and FFmpeg cannot be started as the user {name}: this process lacks the capabilities \
+                 CAP_SETUID and CAP_SETGID; add them, run the node as an ordinary user, or set \
+                 node.child_user to root"
+            ));
+        }
+        for program in programs.iter().filter_map(|program| which::which(program).ok()) {
+            if !self.succeeds(&["test".as_ref(), "-x".as_ref(), &program]) {
+                return Err(format!(
+                    "the user {name} (node.child_user) cannot run {}: make the file and its folders \
+                     accessible to {name}, or set node.child_user to a user who has access",
+                    program.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a program of the system as the account, and returns true if it exits with 0.
+    fn succeeds(&self, command: &[&Path]) -> bool {
+        let mut setpriv = std::process::Command::new(SETPRIV);
+        setpriv.args(self.options()).arg("--").args(command);
+        let status = setpriv.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::{Confinement, confined};
+    use super::*;
+
+    #[test]
+    fn unknown_users_are_refused() {
+        let error = Account::find("no-such-user").unwrap_err();
+        assert!(error.contains("useradd --system no-such-user"), "{error}");
+        assert_eq!(Account::find("root"), Ok(None));
+        assert_eq!(Account::find("nobody").unwrap().unwrap().name(), "nobody");
+    }
+
+    /// Returns `nobody` if this process is root; other users cannot change their account.
+    fn nobody() -> Option<Account> {
+        Account::for_children("nobody").unwrap()
+    }
+
+    #[tokio::test]
+    async fn confined_children_run_as_account() {
+        let Some(account) = nobody() else { return };
+        let (uid, gid) = (account.uid, account.gid);
+        let confinement = Confinement { account: Some(account), data_limit: None };
+        let shown = confined(&confinement, "cat", ["/proc/self/status"]).output().await.unwrap();
+        let status = String::from_utf8(shown.stdout).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(field("Uid:"), [uid.to_string().as_str(); 4].join(" "));
+        assert_eq!(field("Gid:"), [gid.to_string().as_str(); 4].join(" "));
+        assert_eq!((field("Groups:"), field("NoNewPrivs:")), (String::new(), "1".to_owned()));
+        for set in ["CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(u64::from_str_radix(&field(set), 16), Ok(0), "{set}");
+        }
+        let environment = confined(&confinement, "env", [""; 0]).output().await.unwrap().stdout;
+        let environment = String::from_utf8(environment).unwrap();
+        assert!(!environment.contains("HOME=") && environment.contains("PATH="), "{environment}");
+    }
+
+    #[test]
+    fn programs_must_be_accessible_to_account() {
+        let Some(account) = nobody() else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        std::fs::write(&program, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(account.check(&["true".as_ref(), "/no/such/program".as_ref()]), Ok(()));
+        let error = account.check(&[&program]).unwrap_err();
+        assert!(error.contains("the user nobody (node.child_user) cannot run"), "{error}");
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(account.check(&[&program]), Ok(()));
+    }
+}

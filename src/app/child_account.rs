@@ -1,0 +1,24 @@
+//! Account that Janus and FFmpeg run as, from the configuration.
+//!
+//! Owns: the choice of the programs that the account must be able to run. Does not start them.
+
+use crate::config::{Config, JanusMode};
+use crate::process::{self, Account};
+
+/// Returns the account of Janus and FFmpeg, after a check that this process can start them; `None`: that of
+/// the node.
+///
+/// # Errors
+/// The message names the remedy.
+pub fn child_account(config: &Config) -> Result<Option<Account>, String> {
+    let (roles, managed) = (config.node.roles, config.janus.mode == JanusMode::Managed);
+    if !(roles.mixer || roles.janus) {
+        return Ok(None);
+    }
+    let account = Account::for_children(&config.node.child_user)?;
+    let programs = [(roles.janus && managed, &config.janus.binary), (roles.mixer, &config.mixer.ffmpeg)];
+    let needed: Vec<_> =
+        programs.into_iter().filter_map(|(needed, path)| needed.then_some(path.as_path())).collect();
+    process::check(account.as_ref(), &needed)?;
+    Ok(account)
+}
