@@ -16,9 +16,9 @@ use crate::actors::kernel::{ActorView, Registry, RestartRefused};
 use crate::auth::OperatorSessions;
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::domain::ids::{RoomId, UserId};
+use crate::http::audit::Auditor;
 use crate::http::dashboard::{Dashboard, Operators, OverviewSources};
 use crate::http::ops;
-use crate::rooms::AuditLog;
 use crate::telemetry::Metrics;
 
 /// Minimum age at which an operator may restart an actor. Because of this limit, most of the actor's restart
@@ -50,7 +50,12 @@ impl Operations {
 }
 
 /// Assembles the dashboard of this node.
-pub fn dashboard(sides: &Services, listeners: Listeners, node: Arc<dyn ops::OpsSource>) -> Dashboard {
+pub fn dashboard(
+    sides: &Services,
+    listeners: Listeners,
+    node: Arc<dyn ops::OpsSource>,
+    audit: Arc<Auditor>,
+) -> Dashboard {
     let (context, hub) = (&sides.context, sides.hub.clone());
     let sources = OverviewSources {
         me: context.me.clone(),
@@ -65,7 +70,7 @@ pub fn dashboard(sides: &Services, listeners: Listeners, node: Arc<dyn ops::OpsS
     let operators = Operators {
         auth: sides.api_keys.clone(),
         sessions: OperatorSessions::new(&sides.secrets, context.me.clone()),
-        audit: AuditLog::new(context.store.clone()),
+        audit,
     };
     Dashboard::new(sources, node, operators, context.metrics.clone())
 }

@@ -1,4 +1,4 @@
-//! `stentor audit`: the actions of operators on the dashboard.
+//! `stentor audit`: the changes that operators and applications have made.
 //!
 //! Owns: the arguments and output. Does not change the log.
 
@@ -16,7 +16,7 @@ pub async fn audit(client: &Client, json: bool) -> anyhow::Result<()> {
 }
 
 fn table(entries: &Value, now: u64) -> Table {
-    let mut table = Table::new(&["AGO", "OPERATOR", "ACTION", "NODE", "OUTCOME"]);
+    let mut table = Table::new(&["AGO", "OPERATOR", "ADDRESS", "ACTION", "NODE", "OUTCOME"]);
     for entry in entries.as_array().into_iter().flatten() {
         let (operator, outcome) = (&entry["operator"], &entry["outcome"]);
         let id = operator["key"].as_str().map(|id| format!(" ({id})")).unwrap_or_default();
@@ -24,6 +24,7 @@ fn table(entries: &Value, now: u64) -> Table {
         table.row([
             age(&entry["at"], now),
             format!("{}{id}", cell(&operator["name"])),
+            cell(&entry["address"]),
             action(&entry["action"]),
             cell(&entry["node"]),
             format!("{}{error}", cell(&outcome["result"])),
@@ -49,6 +50,7 @@ mod tests {
         let failed = json!({ "result": "failed", "error": "there is no such room" });
         let entries = json!([
             { "at": 1000, "node": "n1", "operator": { "key": "abc", "name": "Ann" }, "outcome": failed,
+              "address": "192.0.2.7",
               "action": { "action": "stop_room", "room": "tea" } },
             { "at": 9000, "node": "n1", "operator": { "name": "key of the configuration" },
               "action": { "action": "reconcile" }, "outcome": { "result": "done" } },
@@ -57,7 +59,10 @@ mod tests {
         let lines: Vec<_> = text.lines().skip(1).map(|line| line.split("  ").map(str::trim)).collect();
         let lines: Vec<Vec<_>> =
             lines.into_iter().map(|cells| cells.filter(|cell| !cell.is_empty()).collect()).collect();
-        assert_eq!(lines[0], ["9s", "Ann (abc)", "stop_room tea", "n1", "failed: there is no such room"]);
+        assert_eq!(
+            lines[0],
+            ["9s", "Ann (abc)", "192.0.2.7", "stop_room tea", "n1", "failed: there is no such room"]
+        );
         assert_eq!(lines[1], ["1s", "key of the configuration", "reconcile", "n1", "done"]);
     }
 }

@@ -1,7 +1,7 @@
-//! Audit log of the operators, in the store. Its size is bounded: when an entry is added, the oldest ones are
-//! deleted.
+//! Audit log in the store. Its size is bounded: when entries are added, the oldest ones are deleted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::Value;
 
@@ -13,10 +13,15 @@ use super::txn;
 
 /// Maximum number of entries that one write deletes; a transaction has at most 128 operations.
 const DELETED_AT_ONCE: usize = 100;
+/// Interval, in entries of this node, at which the log is listed and the oldest entries are deleted. A list
+/// for each entry would cost more than the change that the entry is about.
+const TIDIED_EVERY: u64 = 50;
 
 /// Audit log of the installation.
 pub struct AuditLog {
     store: Arc<dyn Store>,
+    /// Number of entries that this node has written.
+    written: AtomicU64,
 }
 
 /// Entry of an action that has begun.
@@ -27,7 +32,7 @@ pub struct OpenEntry {
 
 impl AuditLog {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, written: AtomicU64::new(0) }
     }
 
     /// Writes the entry of an action that is about to begin.
@@ -35,8 +40,11 @@ impl AuditLog {
     /// # Errors
     /// The store does not answer. The action must then not begin.
     pub async fn begin(&self, entry: AuditEntry) -> Result<OpenEntry, StoreError> {
-        let listed = self.store.list(keys::AUDIT).await?;
-        let known: Vec<_> = listed.entries.into_iter().map(|entry| entry.key).collect();
+        let mut known = Vec::new();
+        if self.written.fetch_add(1, Relaxed).is_multiple_of(TIDIED_EVERY) {
+            let listed = self.store.list(keys::AUDIT).await?;
+            known.extend(listed.entries.into_iter().map(|entry| entry.key));
+        }
         let key = keys::audit(entry.at, rand::random());
         let txn = Txn::new().when_absent(&key).put(&key, txn::json(&entry));
         let deleted = superfluous(&known).iter().take(DELETED_AT_ONCE);
@@ -81,7 +89,8 @@ mod tests {
             at: UnixMs(at),
             node: ModuleId::new("n1").unwrap(),
             operator: Operator { key: None, name: "Ann".into() },
-            action: OperatorAction::Reconcile {},
+            address: Some([192, 0, 2, 7].into()),
+            action: OperatorAction::Reconcile {}.into(),
             outcome: AuditOutcome::Begun,
         };
         let first = log.begin(entry(7)).await.unwrap();
@@ -89,11 +98,13 @@ mod tests {
         log.finish(first, AuditOutcome::Failed { error: "no".into() }).await.unwrap();
         let listed = log.list().await.unwrap();
         assert_eq!((listed.len(), &listed[0]["outcome"]["error"]), (1, &"no".into()));
-        for at in 0..MOST_ENTRIES as u64 {
+        for at in 0..MOST_ENTRIES as u64 + 2 * TIDIED_EVERY {
             log.begin(entry(100 + at)).await.unwrap();
         }
         let listed = log.list().await.unwrap();
-        assert_eq!((listed.len(), &listed[0]["at"]), (MOST_ENTRIES, &100.into()));
+        assert!((MOST_ENTRIES..MOST_ENTRIES + TIDIED_EVERY as usize).contains(&listed.len()));
+        assert_eq!(listed.last().unwrap()["at"], 100 + MOST_ENTRIES as u64 + 2 * TIDIED_EVERY - 1);
+        assert_eq!(listed[0]["address"], "192.0.2.7");
         store.set_down(true);
         assert!(log.begin(entry(5000)).await.is_err());
     }

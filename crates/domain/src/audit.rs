@@ -1,20 +1,24 @@
-//! Audit log of the operators: each action with its author, its time and its outcome.
+//! Audit log of operators and applications: each action with its author, its time and its outcome.
 //!
 //! An entry is written before the action, so every action has an entry. The outcome is added after the
 //! action. If the outcome stays `begun`, the node stopped during the action, or the store did not answer
 //! after the action.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
-use super::api_key::{ApiKeyId, Caller};
+use super::api_key::{ApiKeyId, Caller, KeyScope};
 use super::ids::{ModuleId, RoomId, UnixMs};
 use super::keys::ModuleKind;
 use super::model::MarkLabel;
 
-/// Maximum number of entries that the store keeps.
-pub const MOST_ENTRIES: usize = 1000;
+/// Number of entries that the store keeps. For a short time there may be more of them.
+pub const MOST_ENTRIES: usize = 2000;
 
-/// Action of an operator.
+/// Action of an operator on the dashboard. Requests to the room API with the same effect have the same
+/// action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum OperatorAction {
@@ -28,6 +32,59 @@ pub enum OperatorAction {
     RestartActor { path: String },
     /// Makes the node list the store again and check every room.
     Reconcile {},
+}
+
+/// Action that only the room API and the operations endpoints have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum ApiAction {
+    DeleteRoom {
+        room: RoomId,
+    },
+    CreateKey {
+        key: ApiKeyId,
+        name: String,
+        scopes: BTreeSet<KeyScope>,
+    },
+    /// Changes the name or the quotas of an API key.
+    UpdateKey {
+        key: ApiKeyId,
+    },
+    RevokeKey {
+        key: ApiKeyId,
+    },
+    /// Delivers events again to the endpoint of a webhook.
+    ReplayWebhook {
+        webhook: String,
+        after: String,
+    },
+    /// Delivers a dead letter again.
+    RedeliverEvent {
+        webhook: String,
+        event: String,
+    },
+    /// Reads the configuration of a node again.
+    Reload {},
+}
+
+/// Action of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AuditedAction {
+    Operator(OperatorAction),
+    Api(ApiAction),
+}
+
+impl From<OperatorAction> for AuditedAction {
+    fn from(action: OperatorAction) -> Self {
+        Self::Operator(action)
+    }
+}
+
+impl From<ApiAction> for AuditedAction {
+    fn from(action: ApiAction) -> Self {
+        Self::Api(action)
+    }
 }
 
 /// Author of an action.
@@ -60,11 +117,19 @@ pub struct AuditEntry {
     /// Node that received the request.
     pub node: ModuleId,
     pub operator: Operator,
-    pub action: OperatorAction,
+    /// Address that the request came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    pub action: AuditedAction,
     pub outcome: AuditOutcome,
 }
 
 impl Operator {
+    /// Returns the author of a request to the operations endpoints on loopback, which need no key.
+    pub fn local() -> Self {
+        Self { key: None, name: "local user, without a key".into() }
+    }
+
     /// Returns the operator behind a caller. `with_key` is true if the caller has sent an API key.
     pub fn of(caller: &Caller, with_key: bool) -> Self {
         match caller {
@@ -104,6 +169,18 @@ mod tests {
         ] {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn api_actions_are_not_for_operators() {
+        let key = ApiKeyId::random([1; 12]);
+        let revoked: AuditedAction = ApiAction::RevokeKey { key: key.clone() }.into();
+        let text = json!({ "action": "revoke_key", "key": key });
+        assert_eq!(serde_json::to_value(&revoked).unwrap(), text);
+        assert_eq!(serde_json::from_value::<AuditedAction>(text.clone()).unwrap(), revoked);
+        assert!(serde_json::from_value::<OperatorAction>(text).is_err());
+        let reload = AuditedAction::from(ApiAction::Reload {});
+        assert_eq!(serde_json::to_value(&reload).unwrap(), json!({ "action": "reload" }));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! cookies and HTTP passwords automatically, even to requests that other sites cause. Requests with such
 //! credentials must therefore have an `Origin` header that names this server.
 //!
-//! Owns: the authorisation of operators, and the order in which audit entries are written and actions are
-//! carried out. Does not change a room or a module itself; [`RoomService`](crate::rooms::RoomService) does.
+//! Owns: the authorisation of operators. Does not change a room or a module itself;
+//! [`RoomService`](crate::rooms::RoomService) does.
 
 use std::sync::Arc;
 
@@ -21,15 +21,17 @@ use super::Dashboard;
 use crate::auth::api_keys::bearer_of_basic;
 use crate::auth::{OperatorSessions, SESSION_TTL};
 use crate::domain::api_key::KeyScope;
-use crate::domain::audit::{AuditEntry, AuditOutcome, Operator, OperatorAction};
+use crate::domain::audit::{ApiAction, AuditOutcome, Operator, OperatorAction};
 use crate::http::api_keys::LiveApiKeys;
+use crate::http::audit::{Auditor, Author};
 use crate::http::cors::Origins;
 use crate::http::error::{ApiError, Code};
 use crate::http::extract::{JsonBody, cookie};
 use crate::http::methods::{only_get, only_post};
-use crate::http::ops::RestartError;
+use crate::http::ops::{ReloadError, ReloadOutcome, RestartError};
 use crate::http::request_id;
-use crate::rooms::{AuditLog, RoomError, now};
+use crate::http::server::is_secure;
+use crate::rooms::{RoomError, now};
 
 const COOKIE: &str = "stentor_operator";
 
@@ -37,7 +39,7 @@ const COOKIE: &str = "stentor_operator";
 pub struct Operators {
     pub auth: Arc<LiveApiKeys>,
     pub sessions: OperatorSessions,
-    pub audit: AuditLog,
+    pub audit: Arc<Auditor>,
 }
 
 /// Credentials of a request.
@@ -88,9 +90,43 @@ impl Operators {
             let ambient = basic.is_some();
             return Credentials { authorization: basic.or_else(|| Some(offered.to_vec())), ambient };
         }
-        let session = cookie(headers, COOKIE).and_then(|text| self.sessions.open(text, now()).ok());
-        let authorization = session.map(|key| format!("Bearer {key}").into_bytes());
+        let authorization = self.session(headers);
         Credentials { ambient: authorization.is_some(), authorization }
+    }
+
+    /// Returns the value for `Authorization` with the key in the session cookie; `None` without a valid
+    /// session.
+    fn session(&self, headers: &HeaderMap) -> Option<Vec<u8>> {
+        let session = cookie(headers, COOKIE).and_then(|text| self.sessions.open(text, now()).ok());
+        session.map(|key| format!("Bearer {key}").into_bytes())
+    }
+
+    /// Returns true if the session cookie is valid and its key is still accepted.
+    fn has_session(&self, headers: &HeaderMap) -> bool {
+        let session = Credentials { authorization: self.session(headers), ambient: true };
+        session.authorization.is_some() && self.admit(&session).is_ok()
+    }
+}
+
+impl Dashboard {
+    /// Records in the audit log that a request has reloaded the configuration.
+    pub(in crate::http) async fn note_reload(
+        &self,
+        request: &HttpRequest,
+        outcome: &Result<ReloadOutcome, ReloadError>,
+    ) {
+        let operators = &self.operators;
+        let has_key = request.headers().contains_key(AUTHORIZATION);
+        let operator = has_key.then(|| operators.admit(&operators.credentials(request.headers())).ok());
+        let author = Author::of(request, operator.flatten().unwrap_or_else(Operator::local));
+        let outcome = match outcome {
+            Ok(_) => AuditOutcome::Done,
+            Err(ReloadError::Invalid(errors)) => AuditOutcome::Failed { error: errors.join("; ") },
+            Err(ReloadError::NotRead) => {
+                AuditOutcome::Failed { error: "the configuration was not read".into() }
+            }
+        };
+        operators.audit.note(author, ApiAction::Reload {}, outcome).await;
     }
 }
 
@@ -105,11 +141,11 @@ fn check_origin(headers: &HeaderMap, ambient: bool) -> Result<(), ApiError> {
 }
 
 /// Answers with two fields: `operator` is the operator who sent the request, or null; `session` is true if
-/// the request has a session cookie, even an invalid one.
+/// the request has a valid session cookie.
 async fn session(request: HttpRequest, dashboard: Data<Dashboard>) -> HttpResponse {
     let operators = &dashboard.operators;
     let operator = operators.admit(&operators.credentials(request.headers())).ok();
-    let has_session = cookie(request.headers(), COOKIE).is_some();
+    let has_session = operators.has_session(request.headers());
     HttpResponse::Ok().json(json!({ "operator": operator, "session": has_session }))
 }
 
@@ -127,20 +163,23 @@ async fn login(
     })?;
     tracing::info!(operator = operator.name, "operator logged in");
     let session = dashboard.operators.sessions.seal(key, now());
-    let cookie = set_cookie(&session, SESSION_TTL.as_secs());
+    let cookie = set_cookie(&session, SESSION_TTL.as_secs(), is_secure(&request));
     Ok(HttpResponse::Ok().insert_header((SET_COOKIE, cookie)).json(json!({ "operator": operator })))
 }
 
 async fn logout(request: HttpRequest, _: JsonBody<Logout>) -> Result<HttpResponse, ApiError> {
     check_origin(request.headers(), false)?;
-    Ok(HttpResponse::Ok().insert_header((SET_COOKIE, set_cookie("", 0))).json(json!({ "success": true })))
+    Ok(HttpResponse::Ok()
+        .insert_header((SET_COOKIE, set_cookie("", 0, is_secure(&request))))
+        .json(json!({ "success": true })))
 }
 
-fn set_cookie(value: &str, max_age: u64) -> String {
-    format!("{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age}")
+/// Returns the header that sets the session cookie. If `secure`, browsers send the cookie over https only.
+fn set_cookie(value: &str, max_age: u64, secure: bool) -> String {
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age}{secure}")
 }
 
-/// Writes an entry to the audit log, carries out the action, and records the outcome in the entry.
 async fn act(
     request: HttpRequest,
     dashboard: Data<Dashboard>,
@@ -149,24 +188,10 @@ async fn act(
     let credentials = dashboard.operators.credentials(request.headers());
     check_origin(request.headers(), credentials.ambient)?;
     let (operator, action) = (dashboard.operators.admit(&credentials)?, body.0);
-    let entry = AuditEntry {
-        at: now(),
-        node: dashboard.sources.me.clone(),
-        operator: operator.clone(),
-        action: action.clone(),
-        outcome: AuditOutcome::Begun,
-    };
-    let open = dashboard.operators.audit.begin(entry).await.map_err(RoomError::from)?;
-    let done = carry_out(&dashboard, &action).await;
-    let outcome = match &done {
-        Ok(()) => AuditOutcome::Done,
-        Err(error) => AuditOutcome::Failed { error: error.message.clone() },
-    };
-    tracing::info!(operator = operator.name, ?action, ?outcome, "action of an operator");
-    if let Err(error) = dashboard.operators.audit.finish(open, outcome).await {
-        tracing::warn!(%error, "the outcome of an action was not written to the audit log");
-    }
-    done.map(|()| HttpResponse::Ok().json(json!({ "success": true })))
+    let author = Author::of(&request, operator);
+    let change = carry_out(&dashboard, &action);
+    dashboard.operators.audit.carry_out(author, action.clone(), change).await?;
+    Ok(HttpResponse::Ok().json(json!({ "success": true })))
 }
 
 async fn carry_out(dashboard: &Dashboard, action: &OperatorAction) -> Result<(), ApiError> {
@@ -183,7 +208,7 @@ async fn carry_out(dashboard: &Dashboard, action: &OperatorAction) -> Result<(),
 
 /// Returns the audit log, the oldest entry first.
 async fn audit(dashboard: Data<Dashboard>) -> Result<HttpResponse, ApiError> {
-    let entries = dashboard.operators.audit.list().await.map_err(RoomError::from)?;
+    let entries = dashboard.operators.audit.log().list().await.map_err(RoomError::from)?;
     Ok(HttpResponse::Ok().json(json!({ "success": true, "entries": entries })))
 }
 

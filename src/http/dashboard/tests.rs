@@ -17,6 +17,7 @@ use crate::domain::api_key::{KeyName, KeyScope};
 use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::keys::ModuleKind;
 use crate::http::api_keys::LiveApiKeys;
+use crate::http::audit::Auditor;
 use crate::http::extract::BodyLimit;
 use crate::http::ops::{Readiness, ReloadError, ReloadOutcome, RestartError};
 use crate::rooms::{AuditLog, FakeStore, NewApiKey, NewRoom, Opening, RoomService, StoreCopy};
@@ -69,6 +70,13 @@ async fn sessions_act_for_their_own_page_only() {
     assert_eq!(house.node.reconciled.load(Relaxed), 1);
     // Browsers also attach HTTP Basic credentials automatically. These are `me:key` in Base64.
     assert_eq!(act(&[("authorization", "Basic bWU6a2V5")]).await, 403);
+    let status = async |cookie: &str| {
+        let request = test::TestRequest::get().uri("/dashboard/session");
+        house.send(request, &[("cookie", cookie)]).await.body
+    };
+    assert_eq!(status(cookie).await["session"], true);
+    let forged = status("stentor_operator=forged").await;
+    assert_eq!((&forged["session"], &forged["operator"]), (&false.into(), &Value::Null));
     let ended = house.post("/dashboard/logout", &[("cookie", cookie), ("origin", ORIGIN)], &json!({})).await;
     assert!(ended.cookie.unwrap().contains("Max-Age=0"));
 }
@@ -163,7 +171,7 @@ impl House {
         let (operator, reader) =
             (key(&rooms, "Ann", KeyScope::Operations).await, key(&rooms, "Ben", KeyScope::Read).await);
         let auth = Arc::new(LiveApiKeys::new(ApiKeys::Keys(vec![]), rooms.api_keys().clone()));
-        let audit = AuditLog::new(store.clone());
+        let audit = Arc::new(Auditor::new(AuditLog::new(store.clone()), me.clone()));
         let operators = Operators { auth, sessions: OperatorSessions::new(&secrets, me), audit };
         let node = Arc::new(FakeNode::default());
         let dashboard = Data::new(Dashboard::new(sources, node.clone(), operators, metrics));

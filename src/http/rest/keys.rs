@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 
 use crate::auth::NewKey;
 use crate::domain::api_key::{Caller, KeyName, KeyScope};
+use crate::domain::audit::ApiAction;
 use crate::domain::ids::UnixMs;
 use crate::domain::quotas::{Quotas, Usage};
+use crate::http::audit::Author;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{ApiKeyPath, JsonBody, integer};
 use crate::rooms::{ApiKeyError, KnownApiKey, NewApiKey, RoomError, now};
@@ -137,6 +139,7 @@ pub(super) struct KeysAnswer {
 pub(super) async fn create(
     api: Data<Api>,
     caller: ReqData<Caller>,
+    author: Author,
     body: JsonBody<CreateKey>,
 ) -> Result<impl Responder, ApiError> {
     let CreateKey { name, scopes, ttl, quotas } = body.0;
@@ -148,8 +151,10 @@ pub(super) async fn create(
     let quotas = Quotas::default().merged(&quotas).map_err(ApiKeyError::from)?;
     caller.may_grant(&scopes)?;
     let NewKey { id, text, digest } = NewKey::random();
+    let action =
+        ApiAction::CreateKey { key: id.clone(), name: name.as_str().to_owned(), scopes: scopes.clone() };
     let new = NewApiKey { id, digest, name, scopes, expires_at, quotas };
-    let known = api.rooms.api_keys().create(new).await?;
+    let known = api.audit.carry_out(author, action, api.rooms.api_keys().create(new)).await?;
     Ok(HttpResponse::Created().json(NewKeyAnswer { success: true, secret: text, key: shown(&api, &known) }))
 }
 
@@ -196,6 +201,7 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
 pub(super) async fn update(
     api: Data<Api>,
     id: ApiKeyPath,
+    author: Author,
     body: JsonBody<UpdateKey>,
 ) -> Result<impl Responder, ApiError> {
     let UpdateKey { name, quotas } = body.0;
@@ -203,7 +209,8 @@ pub(super) async fn update(
     // Validate the quotas before the store is read, so that invalid quotas are refused even if the key does
     // not exist.
     Quotas::default().merged(&quotas).map_err(ApiKeyError::from)?;
-    let known = api.rooms.api_keys().update(&id.0, name.as_ref(), &quotas).await?;
+    let change = api.rooms.api_keys().update(&id.0, name.as_ref(), &quotas);
+    let known = api.audit.carry_out(author, ApiAction::UpdateKey { key: id.0.clone() }, change).await?;
     Ok(Json(KeyAnswer { success: true, key: shown(&api, &known) }))
 }
 
@@ -223,8 +230,13 @@ pub(super) async fn update(
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
-pub(super) async fn revoke(api: Data<Api>, id: ApiKeyPath) -> Result<impl Responder, ApiError> {
-    let known = api.rooms.api_keys().revoke(&id.0).await?;
+pub(super) async fn revoke(
+    api: Data<Api>,
+    id: ApiKeyPath,
+    author: Author,
+) -> Result<impl Responder, ApiError> {
+    let action = ApiAction::RevokeKey { key: id.0.clone() };
+    let known = api.audit.carry_out(author, action, api.rooms.api_keys().revoke(&id.0)).await?;
     Ok(Json(KeyAnswer { success: true, key: shown(&api, &known) }))
 }
 

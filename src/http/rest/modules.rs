@@ -5,7 +5,9 @@ use std::time::Duration;
 use actix_web::Responder;
 use actix_web::web::{Data, Json};
 
+use crate::domain::audit::OperatorAction;
 use crate::domain::keys::ModuleKind;
+use crate::http::audit::Author;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, ModulePath};
 
@@ -42,10 +44,12 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
 pub(super) async fn set_mark(
     api: Data<Api>,
     module: ModulePath,
+    author: Author,
     body: JsonBody<SetMark>,
 ) -> Result<impl Responder, ApiError> {
-    let ttl = body.0.ttl.map(checked_ttl).transpose()?;
-    api.rooms.set_mark(module.0, &module.1, body.0.label, ttl).await?;
+    let (ttl, ModulePath(kind, id)) = (body.0.ttl.map(checked_ttl).transpose()?, module);
+    let action = OperatorAction::SetLabel { kind, id: id.clone(), label: body.0.label };
+    api.audit.carry_out(author, action, api.rooms.set_mark(kind, &id, body.0.label, ttl)).await?;
     Ok(Json(Done::YES))
 }
 
@@ -68,8 +72,14 @@ pub(super) async fn set_mark(
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
-pub(super) async fn clear_mark(api: Data<Api>, module: ModulePath) -> Result<impl Responder, ApiError> {
-    api.rooms.clear_mark(module.0, &module.1).await?;
+pub(super) async fn clear_mark(
+    api: Data<Api>,
+    module: ModulePath,
+    author: Author,
+) -> Result<impl Responder, ApiError> {
+    let ModulePath(kind, id) = module;
+    let action = OperatorAction::ClearLabel { kind, id: id.clone() };
+    api.audit.carry_out(author, action, api.rooms.clear_mark(kind, &id)).await?;
     Ok(Json(Done::YES))
 }
 

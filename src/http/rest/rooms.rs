@@ -4,10 +4,12 @@ use actix_web::web::{Data, Json, ReqData};
 use actix_web::{HttpResponse, Responder};
 
 use crate::domain::api_key::Caller;
+use crate::domain::audit::{ApiAction, OperatorAction};
 use crate::domain::ids::RoomId;
 use crate::domain::profile::{Owner, RoomFilter, RoomProfile, Tag};
 use crate::domain::room::RoomStatus;
 use crate::http::anchors;
+use crate::http::audit::Author;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, QueryOf, RoomPath};
 use crate::rooms::{NewRoom, Room};
@@ -189,8 +191,9 @@ pub(super) async fn backstage(api: Data<Api>, id: RoomPath) -> Result<impl Respo
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
-pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
-    let room = api.rooms.stop(&id.0).await?;
+pub(super) async fn stop(api: Data<Api>, id: RoomPath, author: Author) -> Result<impl Responder, ApiError> {
+    let action = OperatorAction::StopRoom { room: id.0.clone() };
+    let room = api.audit.carry_out(author, action, api.rooms.stop(&id.0)).await?;
     Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
@@ -211,8 +214,9 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder,
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
-pub(super) async fn delete(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
-    let room = api.rooms.delete(&id.0).await?;
+pub(super) async fn delete(api: Data<Api>, id: RoomPath, author: Author) -> Result<impl Responder, ApiError> {
+    let action = ApiAction::DeleteRoom { room: id.0.clone() };
+    let room = api.audit.carry_out(author, action, api.rooms.delete(&id.0)).await?;
     let room = match &room {
         Some(room) => Some(shown(&api, room).await),
         None => None,

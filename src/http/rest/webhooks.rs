@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::domain::audit::ApiAction;
 use crate::domain::events::{Cursor, EventId};
 use crate::domain::ids::UnixMs;
 use crate::domain::webhooks::{DeadLetter, EndpointState, WaitingRoom};
+use crate::http::audit::Author;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{DeadLetterPath, JsonBody, WebhookPath};
 use crate::rooms::RoomError;
@@ -171,12 +173,14 @@ pub(super) async fn list(api: Data<Api>) -> Result<impl Responder, ApiError> {
 pub(super) async fn replay(
     api: Data<Api>,
     name: WebhookPath,
+    author: Author,
     body: JsonBody<ReplayRequest>,
 ) -> Result<impl Responder, ApiError> {
     let after: Result<Cursor, _> = body.0.after.parse();
     let after = after.map_err(|error| ApiError::new(Code::InvalidBody, format!("after: {error}")))?;
     let endpoint = known(&api, &name.0)?;
-    let state = api.webhooks.replay(&endpoint, after).await?;
+    let action = ApiAction::ReplayWebhook { webhook: name.0, after: after.to_string() };
+    let state = api.audit.carry_out(author, action, api.webhooks.replay(&endpoint, after)).await?;
     Ok(Json(WebhookAnswer { success: true, webhook: Webhook::of(&endpoint, Some(state)) }))
 }
 
@@ -226,12 +230,17 @@ pub(super) async fn dead(api: Data<Api>, name: WebhookPath) -> Result<impl Respo
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
-pub(super) async fn redeliver(api: Data<Api>, path: DeadLetterPath) -> Result<impl Responder, ApiError> {
+pub(super) async fn redeliver(
+    api: Data<Api>,
+    path: DeadLetterPath,
+    author: Author,
+) -> Result<impl Responder, ApiError> {
     let DeadLetterPath(name, event) = path;
     let endpoint = known(&api, &name)?;
     // An id of another form belongs to no dead letter.
     let event = EventId::parse(&event).ok_or(WebhookError::NoDeadLetter)?;
-    api.webhooks.redeliver(&endpoint, &event).await?;
+    let action = ApiAction::RedeliverEvent { webhook: name, event: event.as_str().to_owned() };
+    api.audit.carry_out(author, action, api.webhooks.redeliver(&endpoint, &event)).await?;
     Ok(Json(Done::YES))
 }
 

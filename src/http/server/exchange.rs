@@ -14,7 +14,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, Version};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpResponse};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures::Stream;
 use pin_project_lite::pin_project;
@@ -34,6 +34,15 @@ pub(super) struct Rules {
     pub listener: &'static str,
 }
 
+/// Marker of a request that the client sent over TLS, to this node or to a trusted proxy.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct OverTls;
+
+/// Returns true if the client sent the request over TLS, to this node or to a trusted proxy.
+pub(in crate::http) fn is_secure(request: &HttpRequest) -> bool {
+    request.extensions().get::<OverTls>().is_some()
+}
+
 /// Applies the rules for every request and response of a listening socket.
 pub(super) async fn exchange<B: MessageBody + 'static>(
     rules: Rules,
@@ -45,6 +54,9 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     let forwarded_securely = rules.clients.identify(&mut request);
     rules.clients.admit(request.head().peer_addr.map(|client| client.ip()), rules.listener)?;
     let secure = forwarded_securely || connection.as_ref().is_some_and(Connection::is_secure);
+    if secure {
+        request.extensions_mut().insert(OverTls);
+    }
     let hsts = rules.hsts.filter(|_| secure);
     // Handlers see HEAD as GET. The encoder omits the body (RFC 9110 section 9.3.2), but would wait for the
     // end of an endless body, so `SlicedBody` ends immediately. An upgrade needs a real GET.

@@ -54,6 +54,7 @@ use gate::Gate;
 use stream::GuardedSocket;
 
 pub use clients::Clients;
+pub(in crate::http) use exchange::is_secure;
 pub use large::large;
 pub use stream::Connection;
 

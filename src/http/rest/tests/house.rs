@@ -25,12 +25,13 @@ use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::webhooks::WebhookFilter;
 use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
+use crate::http::audit::Auditor;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, configure, openapi};
 use crate::http::test_tokens::node_tokens;
 use crate::presence::{PresenceEntry, Source};
 use crate::rooms::recordings::Recordings;
-use crate::rooms::{FakeStore, NewApiKey, RoomService, StoreCopy};
+use crate::rooms::{AuditLog, FakeStore, NewApiKey, RoomService, StoreCopy};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
@@ -144,6 +145,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         recording: RecordingMode::OnRequest,
         rewind: Duration::ZERO,
         webhooks: Arc::new(webhooks(&store, metrics)),
+        audit: Arc::new(Auditor::new(AuditLog::new(store.clone()), ModuleId::new("api").unwrap())),
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));

@@ -3,10 +3,11 @@
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
-use super::house::{Answer, House, house_with};
+use super::house::{Answer, House, house_with, json_request};
 
 const KEYS: &str = "/api/keys";
 const ROOT: &str = "the-key";
+const ROOT_NAME: &str = "key of the configuration";
 
 #[actix::test]
 async fn created_key_works_until_revoked() {
@@ -35,6 +36,69 @@ async fn created_key_works_until_revoked() {
     assert!(refused.json["error"].as_str().unwrap().contains("revoked"));
     let rooms = house.with_key(ROOT, Method::GET, "/api/rooms/tea", Value::Null).await;
     assert_eq!(rooms.status, 200, "its room stays");
+}
+
+#[actix::test]
+async fn changes_have_audit_entries() {
+    let house = house_with(Some("the-key"), &[]).await;
+    let made = create(&house, json!({ "name": "Ann", "scopes": ["operations", "rooms"] })).await;
+    let (secret, id) = (made["secret"].as_str().unwrap(), made["key"]["id"].clone());
+    let path = |tail: &str| format!("/api/{tail}");
+    let key = path(&format!("keys/{}", id.as_str().unwrap()));
+    let label = json!({ "label": "draining" });
+    for (method, path, body, status) in [
+        (Method::POST, path("rooms"), json!({ "roomId": "tea", "start": true }), 201),
+        (Method::POST, path("rooms/tea/stop"), Value::Null, 200),
+        (Method::POST, path("rooms/none/stop"), Value::Null, 404),
+        (Method::DELETE, path("rooms/tea"), Value::Null, 200),
+        (Method::PUT, path("modules/mixers/one/mark"), label, 200),
+        (Method::DELETE, path("modules/mixers/one/mark"), Value::Null, 200),
+        (Method::PATCH, key.clone(), json!({ "name": "Ann A." }), 200),
+        (Method::DELETE, key, Value::Null, 200),
+    ] {
+        let request = json_request(method, &path, &body.to_string());
+        let request = if body.is_null() { request.set_payload("") } else { request };
+        let request = request.insert_header(("authorization", format!("Bearer {secret}")));
+        let answer = house.call(request.peer_addr("192.0.2.7:4711".parse().unwrap())).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text);
+    }
+    let entries = house.api.audit.log().list().await.unwrap();
+    let actions: Vec<_> = entries.iter().map(|entry| entry["action"]["action"].as_str().unwrap()).collect();
+    let wanted = [
+        "create_key",
+        "stop_room",
+        "stop_room",
+        "delete_room",
+        "set_label",
+        "clear_label",
+        "update_key",
+        "revoke_key",
+    ];
+    let sorted = |mut names: Vec<&str>| {
+        names.sort_unstable();
+        names.join(" ")
+    };
+    // Entries of the same millisecond have no order.
+    assert_eq!(sorted(actions), sorted(wanted.to_vec()));
+    let (first, rest): (Vec<_>, Vec<_>) =
+        entries.iter().partition(|entry| entry["action"]["action"] == "create_key");
+    assert_eq!((&first[0]["operator"]["name"], &first[0]["action"]["key"]), (&ROOT_NAME.into(), &id));
+    for entry in rest {
+        let operator = &entry["operator"];
+        assert!(operator["key"] == id && operator["name"].as_str().unwrap().starts_with("Ann"), "{entry}");
+        assert_eq!(entry["address"], "192.0.2.7", "{entry}");
+        let failed = entry["action"]["room"] == "none";
+        assert_eq!(entry["outcome"]["result"], if failed { "failed" } else { "done" }, "{entry}");
+    }
+    assert!(!serde_json::to_string(&entries).unwrap().contains(secret));
+}
+
+#[actix::test]
+async fn changes_need_an_audit_entry() {
+    let house = house_with(Some("the-key"), &[]).await;
+    house.store.set_down(true);
+    let refused = house.with_key(ROOT, Method::POST, "/api/rooms/tea/stop", Value::Null).await;
+    refused.refused(503, "store_unavailable");
 }
 
 #[actix::test]
