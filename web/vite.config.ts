@@ -15,6 +15,8 @@ const notices: Record<string, string> = {
 
 export default defineConfig({
   base: '/',
+  // The server adds its path prefix to the addresses in the HTML; the scripts find each other without it.
+  experimental: { renderBuiltUrl: (_file, { hostType }) => (hostType === 'js' ? { relative: true } : undefined) },
   plugins: [{ name: 'needed-browsers', transformIndexHtml: (html) => html.replaceAll('{{NEEDED}}', NEEDED) }],
   // Listeners need no subtitles, alternative audio or DRM. The light build omits these and is a third smaller, which
   // shortens the time to the first sound.
@@ -40,7 +42,7 @@ export default defineConfig({
         codeSplitting: {
           groups: [
             { name: 'hls', test: /node_modules\/hls\.js\/|client\/src\/listening\/(failures|hls|loader)\.ts$/ },
-            { name: 'shared', test: /web\/src\/(browsers|dom|link|reasons|server|listen\/words)\.ts$/ },
+            { name: 'shared', test: /web\/src\/(base|browsers|dom|link|reasons|server|listen\/words)\.ts$/ },
             { name: 'channel', test: /src\/(names|schedule|channel\/\w+)\.ts$|client\/src\/(emitter|errors|tokens|listening\/addresses)\.ts$/ },
             { name: 'voice', test: /client\/src\/(?!listen|replay)|src\/(speak\/words|listen\/on-stage)\.ts$/ },
           ],

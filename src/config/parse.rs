@@ -243,9 +243,11 @@ pub(super) fn base_url(value: &Value) -> Parsed<String> {
     let text = url(&["http", "https"])(value)?;
     match parts_of(&text) {
         ("/", false) => Ok(text),
-        _ => Err("must be a URL without path, query and fragment, like https://live.example.org: pages and \
-            playlists are served at the root of a host, so give Stentor a host name of its own"
-            .into()),
+        _ => Err(
+            "must be a URL without path, query and fragment, like https://live.example.org; if pages and \
+            playlists are served below a path, set http.base_path to it"
+                .into(),
+        ),
     }
 }
 

@@ -7,11 +7,11 @@
 //! Owns: the decision which sites may show a room in a frame, and the escaping of texts in HTML. Does not
 //! give out tokens. A page that embeds a room adds the token to the address of the frame (`#token=`).
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::base_path::PublicBase;
 use super::error::{ApiError, Code};
 use crate::domain::ids::RoomId;
 
@@ -29,10 +29,8 @@ pub struct Embedding {
     /// Origins of pages that may show a room in a frame, as sources of a content security policy; `*` allows
     /// all.
     pub origins: Vec<String>,
-    /// Base URL of this server for its users; `None`: the address that the client used.
-    pub public_url: Option<String>,
-    /// True if the socket has TLS.
-    pub secure: bool,
+    /// Base URL of this server for its users.
+    pub base: PublicBase,
 }
 
 /// Query of oEmbed, section 2.2 of its specification. Other parameters are ignored.
@@ -65,14 +63,9 @@ impl Embedding {
         if self.origins.is_empty() { "'none'".to_owned() } else { self.origins.join(" ") }
     }
 
-    /// Returns the base URL of this server, without a trailing slash.
-    fn base(&self, request: &HttpRequest) -> String {
-        base_url(request, self.public_url.as_deref(), self.secure)
-    }
-
     /// Returns the elements of the page's head that describe the room to other sites.
     pub(super) fn preview(&self, request: &HttpRequest, room: &RoomId) -> String {
-        let base = self.base(request);
+        let base = self.base.of(request);
         let url = format!("{base}/listen/{room}");
         let title = title(room);
         let mut head = String::new();
@@ -119,7 +112,7 @@ impl Embedding {
                 "rooms of this server cannot be embedded; its operator allows it with http.embed_origins";
             return Err(ApiError::new(Code::NotFound, message));
         }
-        let base = self.base(request);
+        let base = self.base.of(request);
         let room = room_of(&query.url, &base)
             .ok_or_else(|| ApiError::new(Code::NotFound, "url names no listen page of this server"))?;
         let bounded = |wanted: Option<u32>, most: u32, least: u32| wanted.unwrap_or(most).clamp(least, most);
@@ -156,25 +149,13 @@ fn room_of(url: &str, base: &str) -> Option<RoomId> {
     if url.origin() != base.origin() {
         return None;
     }
-    let mut path = url.path_segments()?;
+    let path = url.path().strip_prefix(base.path().trim_end_matches('/'))?.strip_prefix('/')?;
+    let mut path = path.split('/');
     let (page, room) = (path.next()?, path.next()?);
     if !matches!(page, "listen" | "embed") || path.next().is_some() {
         return None;
     }
     RoomId::new(room).ok()
-}
-
-/// Returns the base of the URL by which the client reaches this server. A forged `Host` affects its sender
-/// only.
-pub(super) fn base_url(request: &HttpRequest, public_url: Option<&str>, secure: bool) -> String {
-    let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    match public_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None => {
-            let scheme = if secure { "https" } else { "http" };
-            format!("{scheme}://{}", host().unwrap_or("localhost"))
-        }
-    }
 }
 
 /// Returns the text escaped for HTML content and for quoted attributes.
@@ -195,7 +176,7 @@ pub(super) fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::StatusCode;
+    use actix_web::http::{StatusCode, header};
     use actix_web::test::TestRequest;
     use actix_web::{App, test};
 
@@ -207,8 +188,7 @@ mod tests {
     fn people(origins: &[&str]) -> People {
         let embedding = Embedding {
             origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
-            public_url: Some(OWN.to_owned()),
-            secure: false,
+            base: PublicBase { url: Some(OWN.to_owned()), ..PublicBase::default() },
         };
         People { ws_url: None, embedding }
     }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::future;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::embedding::base_url;
+use super::base_path::PublicBase;
 use super::error::ApiError;
 use super::hls::{HlsSide, Query, listeners_full, no_such_file, token_missing, token_of, verified_for};
 use super::hls_answer::{SECRET, found};
@@ -39,10 +39,8 @@ const CHECKED_EVERY: Duration = Duration::from_millis(500);
 pub struct LiveSide {
     pub hls: web::Data<HlsSide>,
     pub media: Arc<dyn PlainMedia>,
-    /// Base of the URLs in playlists; `None`: the address that the client used.
-    pub public_url: Option<String>,
-    /// True if this server uses TLS.
-    pub secure: bool,
+    /// Base of the URLs in playlists.
+    pub base: PublicBase,
 }
 
 /// Mounts everything under `/live`.
@@ -80,10 +78,7 @@ async fn serve(request: &HttpRequest, side: &LiveSide) -> Result<HttpResponse, A
         return stream(request, side, room, token, grant).await;
     }
     side.media.admit(&room, &grant).await?;
-    let url = format!(
-        "{}/live/{room}.aac?token={token}",
-        base_url(request, side.public_url.as_deref(), side.secure)
-    );
+    let url = format!("{}/live/{room}.aac?token={token}", side.base.of(request));
     Ok(match format {
         "m3u" => found("audio/x-mpegurl", SECRET).body(format!("#EXTM3U\n#EXTINF:-1,{room}\n{url}\n")),
         _ => found("audio/x-scpls", SECRET).body(format!(

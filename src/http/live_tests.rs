@@ -215,7 +215,8 @@ fn side_on(store: &FakeStore, public_url: Option<String>) -> (Arc<LiveSide>, Arc
         directory: Arc::default(),
     };
     let hls = HlsSide { media, tokens, replay: None, listeners, cors: Cors::default() };
-    (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, public_url, secure: false }), audience)
+    let base = PublicBase { url: public_url, ..PublicBase::default() };
+    (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, base }), audience)
 }
 
 struct Answer {

@@ -102,12 +102,14 @@ pub enum OpsAccess {
 struct WithoutKey;
 
 /// Registers `/metrics`, `/actors`, `/livez`, `/readyz`, `/reload`, `/audit` and the dashboard at `/`. Must
-/// be registered last, because it takes every path. Without `dashboard` the page has no data.
+/// be registered last, because it takes every path. Without `dashboard` the page has no data. `base` is
+/// `http.base_path`.
 pub fn configure(
     config: &mut web::ServiceConfig,
     source: Arc<dyn OpsSource>,
     access: OpsAccess,
     dashboard: Option<web::Data<Dashboard>>,
+    base: &str,
 ) {
     let check = from_fn(move |req, next| {
         let access = access.clone();
@@ -117,7 +119,7 @@ pub fn configure(
         if let Some(dashboard) = dashboard {
             dashboard::configure(scope, dashboard);
         }
-        routes(scope, source);
+        routes(scope, source, base);
     };
     config.service(web::scope("").configure(routes).wrap(check));
 }
@@ -152,7 +154,7 @@ async fn admit(
     Ok(next.call(req).await?.map_into_boxed_body())
 }
 
-fn routes(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
+fn routes(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, base: &str) {
     config
         .app_data(web::Data::from(source))
         .app_data(BodyLimit(MAX_BODY))
@@ -163,7 +165,7 @@ fn routes(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
         .service(only_post("/reload", reload));
     #[cfg(debug_assertions)]
     config.service(only_post("/actors/panic", panic));
-    pages::configure_ops(config);
+    pages::configure_ops(config, base);
 }
 
 async fn metrics(source: web::Data<dyn OpsSource>) -> HttpResponse {
@@ -186,17 +188,23 @@ async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> Htt
     }
 }
 
-/// Reloads the configuration. Accepts an empty JSON object. Refuses requests from pages: a foreign page must
-/// not control the node, and our own pages do not need this.
+/// Reloads the configuration. Works also while the store does not answer; the audit log then lacks the entry.
+/// Accepts an empty JSON object. Refuses requests from pages: a foreign page must not control the node, and
+/// our own pages do not need this.
 async fn reload(
     source: web::Data<dyn OpsSource>,
+    dashboard: Option<web::Data<Dashboard>>,
     request: HttpRequest,
     _: JsonBody<NoMembers>,
 ) -> Result<HttpResponse, ApiError> {
     if request.headers().contains_key(header::ORIGIN) {
         return Err(ApiError::new(Code::OriginNotAllowed, "pages may not reload the configuration"));
     }
-    match source.reload().await {
+    let outcome = source.reload().await;
+    if let Some(dashboard) = dashboard {
+        dashboard.note_reload(&request, &outcome).await;
+    }
+    match outcome {
         Ok(outcome) => Ok(HttpResponse::Ok().json(outcome)),
         Err(ReloadError::Invalid(errors)) => {
             let message = "the configuration has errors; nothing was changed";
@@ -276,7 +284,7 @@ mod tests {
 
     async fn ask_at(host: &str, readiness: Readiness, path: &str) -> (u16, String) {
         let (source, access) = (Arc::new(Fake(readiness)), OpsAccess::Local(Hosts::default()));
-        let app = test::init_service(App::new().configure(|c| configure(c, source, access, None))).await;
+        let app = test::init_service(App::new().configure(|c| configure(c, source, access, None, ""))).await;
         let request = test::TestRequest::get().uri(path).insert_header((header::HOST, host));
         let answer = test::call_service(&app, request.to_request()).await;
         let status = answer.status().as_u16();
@@ -304,7 +312,7 @@ mod tests {
     async fn reload_lists_errors_and_refuses_pages() {
         let source = Arc::new(Fake(Readiness::default()));
         let app = test::init_service(
-            App::new().configure(|c| configure(c, source, OpsAccess::Local(Hosts::default()), None)),
+            App::new().configure(|c| configure(c, source, OpsAccess::Local(Hosts::default()), None, "")),
         )
         .await;
         let ask = async |request: test::TestRequest| {
@@ -327,7 +335,7 @@ mod tests {
         let keys = house_of(&[KeyScope::Read]).await;
         let reader = format!("Bearer {}", keys.key());
         let (source, access) = (Arc::new(Fake(readiness)), OpsAccess::Keys(keys.api.auth.clone()));
-        let app = test::init_service(App::new().configure(|c| configure(c, source, access, None))).await;
+        let app = test::init_service(App::new().configure(|c| configure(c, source, access, None, ""))).await;
         let ask = async |path: &str, key: Option<&str>| {
             let mut request = test::TestRequest::get().uri(path).insert_header((header::HOST, "node-7:9464"));
             if let Some(key) = key {

@@ -71,35 +71,49 @@ pub struct People {
     pub embedding: Embedding,
 }
 
+/// Embedded file as a node serves it.
+#[derive(Clone)]
+struct Served {
+    content_type: &'static str,
+    body: Cow<'static, [u8]>,
+    etag: Arc<str>,
+}
+
 /// Registers `/`, `/listen/{roomId}`, `/embed/{roomId}`, `/speak/{roomId}`, `/replay/{recordingId}` and their
 /// files, and `/oembed`.
 pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
-    configure_reference(config);
-    serve(config, "/", &START);
-    serve(config, "/assets/index.js", &START_SCRIPT);
-    serve(config, "/assets/listen.js", &LISTEN_SCRIPT);
-    serve(config, "/assets/speak.js", &SPEAK_SCRIPT);
-    serve(config, "/assets/replay.js", &REPLAY_SCRIPT);
-    serve(config, "/assets/hls.js", &HLS_SCRIPT);
-    serve(config, "/assets/channel.js", &CHANNEL_SCRIPT);
-    serve(config, "/assets/voice.js", &VOICE_SCRIPT);
+    let base = people.embedding.base.path.as_str();
+    configure_reference(config, base);
+    serve(config, "/", START.at(base));
+    for (path, script) in [
+        ("/assets/index.js", &START_SCRIPT),
+        ("/assets/listen.js", &LISTEN_SCRIPT),
+        ("/assets/speak.js", &SPEAK_SCRIPT),
+        ("/assets/replay.js", &REPLAY_SCRIPT),
+        ("/assets/hls.js", &HLS_SCRIPT),
+        ("/assets/channel.js", &CHANNEL_SCRIPT),
+        ("/assets/voice.js", &VOICE_SCRIPT),
+    ] {
+        serve(config, path, script.at(base));
+    }
     let (ws_url, embedding) = (people.ws_url.as_deref(), Arc::new(people.embedding.clone()));
     // A listener who is invited to the stage speaks from the listen page.
     let listen = Arc::clone(&embedding);
-    serve_of_room(
-        config,
-        "/listen/{room}",
-        &LISTEN,
-        speaking_policy(ws_url, "'self'"),
-        move |request, room| Some(previewed(&listen, request, room)),
-    );
-    let policy = speaking_policy(ws_url, &embedding.ancestors());
-    serve_of_room(config, "/embed/{room}", &LISTEN, policy, |_, _| Some(in_a_frame()));
-    serve_of_room(config, "/speak/{room}", &SPEAK, speaking_policy(ws_url, "'self'"), |_, _| None);
-    let replay = |request: HttpRequest| async move {
-        match RecordingId::new(request.match_info().query("recording")) {
-            Ok(_) => REPLAY.answer(&request, HeaderValue::from_static(POLICY)),
-            Err(rule) => HttpResponse::BadRequest().body(rule.to_string()),
+    let policy = speaking_policy(ws_url, "'self'");
+    serve_of_room(config, "/listen/{room}", LISTEN.at(base), policy.clone(), move |page, request, room| {
+        Some(previewed(page, &listen, request, room))
+    });
+    let framed = speaking_policy(ws_url, &embedding.ancestors());
+    serve_of_room(config, "/embed/{room}", LISTEN.at(base), framed, |page, _, _| Some(in_a_frame(page)));
+    serve_of_room(config, "/speak/{room}", SPEAK.at(base), policy, |_, _, _| None);
+    let page = REPLAY.at(base);
+    let replay = move |request: HttpRequest| {
+        let page = page.clone();
+        async move {
+            match RecordingId::new(request.match_info().query("recording")) {
+                Ok(_) => page.answer(&request, HeaderValue::from_static(POLICY)),
+                Err(rule) => HttpResponse::BadRequest().body(rule.to_string()),
+            }
         }
     };
     config.service(only_get("/replay/{recording}", replay));
@@ -127,15 +141,15 @@ fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> HeaderValue {
 fn serve_of_room(
     config: &mut web::ServiceConfig,
     path: &str,
-    page: &'static Page,
+    page: Served,
     policy: HeaderValue,
-    adapt: impl Fn(&HttpRequest, &RoomId) -> Option<String> + Clone + 'static,
+    adapt: impl Fn(&Served, &HttpRequest, &RoomId) -> Option<String> + Clone + 'static,
 ) {
     let answer = move |request: HttpRequest| {
-        let (policy, adapt) = (policy.clone(), adapt.clone());
+        let (page, policy, adapt) = (page.clone(), policy.clone(), adapt.clone());
         async move {
             match RoomId::new(request.match_info().query("room")) {
-                Ok(room) => match adapt(&request, &room) {
+                Ok(room) => match adapt(&page, &request, &room) {
                     Some(html) => {
                         let etag = etag_of(html.as_bytes());
                         answer(&request, policy, page.content_type, &etag, Cow::Owned(html.into_bytes()))
@@ -150,25 +164,25 @@ fn serve_of_room(
 }
 
 /// Returns the listen page with the elements that other sites use for a link preview.
-fn previewed(embedding: &Embedding, request: &HttpRequest, room: &RoomId) -> String {
+fn previewed(page: &Served, embedding: &Embedding, request: &HttpRequest, room: &RoomId) -> String {
     let title = format!("<title>{} · Stentor</title>", escaped(room.as_str()));
     let head = format!("{title}{}", embedding.preview(request, room));
-    LISTEN.html().replacen("<title>Stentor</title>", &head, 1)
+    page.html().replacen("<title>Stentor</title>", &head, 1)
 }
 
 /// Returns the listen page as it is shown in a frame of another page.
-fn in_a_frame() -> String {
-    LISTEN.html().replacen("<body>", "<body class=\"embed\">", 1)
+fn in_a_frame(page: &Served) -> String {
+    page.html().replacen("<body>", "<body class=\"embed\">", 1)
 }
 
 /// Registers the API reference at `/docs`, the OpenAPI document and the files of the page. They are the same
-/// on every installation and need no key.
-pub fn configure_reference(config: &mut web::ServiceConfig) {
-    serve(config, "/docs", &REFERENCE);
-    serve(config, "/favicon.svg", &ICON);
-    serve(config, "/assets/style.css", &STYLE);
-    serve(config, "/assets/reference.js", &REFERENCE_SCRIPT);
-    serve(config, "/assets/shared.js", &SHARED_SCRIPT);
+/// on every installation and need no key. `base` is `http.base_path`.
+pub fn configure_reference(config: &mut web::ServiceConfig, base: &str) {
+    serve(config, "/docs", REFERENCE.at(base));
+    serve(config, "/favicon.svg", ICON.at(base));
+    serve(config, "/assets/style.css", STYLE.at(base));
+    serve(config, "/assets/reference.js", REFERENCE_SCRIPT.at(base));
+    serve(config, "/assets/shared.js", SHARED_SCRIPT.at(base));
     config.service(only_get("/docs/openapi.json", document).wrap(from_fn(request_id::middleware)));
 }
 
@@ -179,29 +193,49 @@ async fn document(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 }
 
 /// Registers the dashboard at `/` and its files.
-pub fn configure_ops(config: &mut web::ServiceConfig) {
-    serve(config, "/", &DASHBOARD);
-    serve(config, "/favicon.svg", &ICON);
-    serve(config, "/assets/style.css", &STYLE);
-    serve(config, "/assets/dashboard.js", &DASHBOARD_SCRIPT);
-    serve(config, "/assets/shared.js", &SHARED_SCRIPT);
+pub fn configure_ops(config: &mut web::ServiceConfig, base: &str) {
+    serve(config, "/", DASHBOARD.at(base));
+    serve(config, "/favicon.svg", ICON.at(base));
+    serve(config, "/assets/style.css", STYLE.at(base));
+    serve(config, "/assets/dashboard.js", DASHBOARD_SCRIPT.at(base));
+    serve(config, "/assets/shared.js", SHARED_SCRIPT.at(base));
 }
 
-fn serve(config: &mut web::ServiceConfig, path: &str, page: &'static Page) {
-    let answer =
-        move |request: HttpRequest| async move { page.answer(&request, HeaderValue::from_static(POLICY)) };
+fn serve(config: &mut web::ServiceConfig, path: &str, page: Served) {
+    let answer = move |request: HttpRequest| {
+        let page = page.clone();
+        async move { page.answer(&request, HeaderValue::from_static(POLICY)) }
+    };
     config.service(only_get(path, answer));
 }
 
 impl Page {
+    /// Returns the file as a node with this `http.base_path` serves it. Pages get the prefix in front of
+    /// their paths, and in an element from which the scripts read it.
+    fn at(&self, base: &str) -> Served {
+        let (content_type, etag) = (self.content_type, self.etag.as_str());
+        if base.is_empty() || !content_type.starts_with("text/html") {
+            return Served { content_type, body: Cow::Borrowed(self.body), etag: etag.into() };
+        }
+        let meta = format!("<head>\n    <meta name=\"stentor-base\" content=\"{base}\" />");
+        let html = String::from_utf8_lossy(self.body).replacen("<head>", &meta, 1);
+        let html = ["href", "src"]
+            .iter()
+            .fold(html, |html, name| html.replace(&format!(" {name}=\"/"), &format!(" {name}=\"{base}/")));
+        let etag = etag_of(html.as_bytes()).into();
+        Served { content_type, body: Cow::Owned(html.into_bytes()), etag }
+    }
+}
+
+impl Served {
     /// Returns the file, or 304 if the client has it already. File names contain no version, so browsers
     /// request the file with every load.
     fn answer(&self, request: &HttpRequest, policy: HeaderValue) -> HttpResponse {
-        answer(request, policy, self.content_type, &self.etag, Cow::Borrowed(self.body))
+        answer(request, policy, self.content_type, &self.etag, self.body.clone())
     }
 
-    fn html(&self) -> Cow<'static, str> {
-        String::from_utf8_lossy(self.body)
+    fn html(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
     }
 }
 
@@ -283,7 +317,7 @@ mod tests {
     #[actix::test]
     async fn page_links_are_all_served() {
         let listener = test::init_service(App::new().configure(people)).await;
-        let ops = test::init_service(App::new().configure(configure_ops)).await;
+        let ops = test::init_service(App::new().configure(|config| configure_ops(config, ""))).await;
         let pages = [
             (&START, false),
             (&LISTEN, false),
@@ -309,8 +343,27 @@ mod tests {
     }
 
     #[actix::test]
+    async fn base_path_precedes_every_link() {
+        for page in [&START, &LISTEN, &SPEAK, &REPLAY, &REFERENCE, &DASHBOARD] {
+            let html = page.at("/media/audio").html().into_owned();
+            assert!(html.contains("<meta name=\"stentor-base\" content=\"/media/audio\" />"));
+            let links: Vec<_> = html
+                .split(" href=\"")
+                .chain(html.split(" src=\""))
+                .filter(|rest| rest.starts_with('/'))
+                .collect();
+            assert!(
+                links.len() > 3 && links.iter().all(|link| link.starts_with("/media/audio/")),
+                "{links:?}"
+            );
+            assert_ne!(page.at("/media/audio").etag, page.at("").etag);
+        }
+        assert_eq!(STYLE.at("/audio").body, STYLE.body);
+    }
+
+    #[actix::test]
     async fn api_reference_works_by_itself() {
-        let app = test::init_service(App::new().configure(configure_reference)).await;
+        let app = test::init_service(App::new().configure(|config| configure_reference(config, ""))).await;
         let get = async |path: &str| {
             test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await
         };

@@ -63,7 +63,7 @@ pub async fn publish(
     let answer = publishing.complete(answer.sdp).await;
     publishing.keep();
     let mut created = HttpResponse::Created();
-    created.insert_header((LOCATION, format!("/whip/{room}/{id}"))).content_type(SDP);
+    created.insert_header((LOCATION, format!("{}/whip/{room}/{id}", side.base_path))).content_type(SDP);
     for server in ice_servers(&side.ice, &user, side.ws.clock.wall()) {
         for link in ice_links(&server) {
             created.append_header((LINK, link));

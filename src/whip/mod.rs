@@ -45,13 +45,16 @@ pub struct WhipSide {
     /// Maximum size of an offer or fragment, in bytes.
     sdp_limit: usize,
     ice: IceConfig,
+    /// `http.base_path`.
+    base_path: String,
     sessions: Sessions,
 }
 
 impl WhipSide {
     pub fn new(ws: web::Data<WsSide>, config: &Config) -> Self {
         let (sdp_limit, ice) = (config.ws.sdp_limit, config.ice.clone());
-        Self { ws, sdp_limit, ice, sessions: Sessions::default() }
+        let base_path = config.http.base_path.clone();
+        Self { ws, sdp_limit, ice, base_path, sessions: Sessions::default() }
     }
 }
 

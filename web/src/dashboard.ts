@@ -1,5 +1,6 @@
 // Dashboard for operators: shows the live state of the installation, as this node knows it, and offers actions.
 
+import { BASE } from './base';
 import { byId, pill, write } from './dom';
 import { drawActors, startActors } from './dashboard/actors';
 import { addSample, setHistory, showCharts, startCharts } from './dashboard/charts';
@@ -21,7 +22,7 @@ let heardAt = performance.now();
 /** Opens a stream; `events` are its handlers by event name. The browser reconnects by itself. */
 function follow(path: string, events: Record<string, (data: unknown) => void>): void {
   if (streams.has(path)) return;
-  const stream = new EventSource(path);
+  const stream = new EventSource(BASE + path);
   streams.set(path, stream);
   for (const [name, handle] of Object.entries(events)) {
     stream.addEventListener(name, (event) => {

@@ -2,6 +2,7 @@
 
 import { SeekBar, StentorListener, type PlaybackError, type PlaybackState, type StentorRoom } from '@stentor/client';
 import Hls from 'hls.js';
+import { withoutBase } from './base';
 import { byId, pill, remembered, write } from './dom';
 import type { OnStage } from './listen/on-stage';
 import { RoomPanel } from './listen/room-panel';
@@ -41,7 +42,7 @@ const room = roomOfPage();
 const link = linkOfPage();
 const { token } = link;
 /** Path prefix of this page: `/listen/`, or `/embed/` in a frame on a page of another site. */
-const here = location.pathname.startsWith('/embed/') ? '/embed/' : '/listen/';
+const here = withoutBase(location.pathname).startsWith('/embed/') ? '/embed/' : '/listen/';
 document.title = `${room} · Stentor`;
 write(byId('room'), room);
 

@@ -1,11 +1,12 @@
 // The API reference: draws the OpenAPI document of this node.
 
+import { BASE } from './base';
 import { byId } from './dom';
 import {
   exampleOf, fieldsOf, limitsOf, referenceOf, typeOf, type OpenApi, type Operation, type Parameter, type Schema,
 } from './reference/document';
 
-const DOCUMENT = '/docs/openapi.json';
+const DOCUMENT = `${BASE}/docs/openapi.json`;
 /** Deepest level of nested objects that is shown. */
 const DEPTH = 4;
 const TITLES: Record<string, string> = {

@@ -2,6 +2,7 @@
 
 import { chapterAt, StentorReplay, type ReplayInfo, type ReplayRange } from '@stentor/client';
 import Hls from 'hls.js';
+import { BASE, withoutBase } from './base';
 import { byId, pill, remembered, toast, write } from './dom';
 import { linkOfPage } from './link';
 import { timeOf } from './listen/words';
@@ -28,15 +29,15 @@ const speed = byId<HTMLSelectElement>('speed');
 const clipFrom = byId<HTMLInputElement>('clip-from');
 const clipTo = byId<HTMLInputElement>('clip-to');
 
-const recording = location.pathname.split('/')[2] ?? '';
+const recording = withoutBase(location.pathname).split('/')[2] ?? '';
 // A link without a token, such as `#t=90`, uses the token that this tab already has.
 const fragment = new URLSearchParams(location.hash.slice(1));
 const link = linkOfPage();
 const asked = (name: string): number | undefined => secondsOf(fragment.get(name) ?? link.get(name) ?? '') ?? undefined;
-const page = `${location.origin}/replay/${recording}`;
+const page = `${location.origin}${BASE}/replay/${recording}`;
 
 const replay = new StentorReplay({
-  url: `/hls/recordings/${recording}/index.m3u8`,
+  url: `${BASE}/hls/recordings/${recording}/index.m3u8`,
   token: link.token,
   hls: Hls,
   audio: byId<HTMLAudioElement>('audio'),

@@ -1,5 +1,7 @@
 // Requests from the pages to the node that serves them.
 
+import { BASE, withoutBase } from './base';
+
 export interface Config {
   /** True if rooms are listed and tokens given to anybody; otherwise people need an invite link. */
   open: boolean;
@@ -23,7 +25,7 @@ const TIMEOUT_MS = 8000;
 
 /** Returns the room in the path of the page's own address. */
 export function roomOfPage(): string {
-  const segment = location.pathname.split('/')[2] ?? '';
+  const segment = withoutBase(location.pathname).split('/')[2] ?? '';
   try {
     return decodeURIComponent(segment);
   } catch {
@@ -32,15 +34,15 @@ export function roomOfPage(): string {
 }
 
 /** Returns the path of the room's playlist, from which the client library derives the others. */
-export const playlistOf = (room: string): string => `/hls/rooms/${encodeURIComponent(room)}/index.m3u8`;
+export const playlistOf = (room: string): string => `${BASE}/hls/rooms/${encodeURIComponent(room)}/index.m3u8`;
 
 export async function config(): Promise<Config> {
-  const { open, wsUrl } = await ask<Partial<Config>>('/pages/config');
+  const { open, wsUrl } = await ask<Partial<Config>>(`${BASE}/pages/config`);
   return { open: open === true, wsUrl: wsUrl ?? null };
 }
 
 export async function rooms(): Promise<Config & { rooms: RoomOnAir[] }> {
-  const { open, wsUrl, rooms } = await ask<Partial<Config> & { rooms?: RoomOnAir[] }>('/pages/rooms');
+  const { open, wsUrl, rooms } = await ask<Partial<Config> & { rooms?: RoomOnAir[] }>(`${BASE}/pages/rooms`);
   return { open: open === true, wsUrl: wsUrl ?? null, rooms: rooms ?? [] };
 }
 
@@ -51,13 +53,13 @@ export async function rooms(): Promise<Config & { rooms: RoomOnAir[] }> {
 export async function token(room: string, role: PageRole, name?: string): Promise<string> {
   const body = JSON.stringify({ role, ...(name && role !== 'listener' ? { name } : {}) });
   const headers = { 'content-type': 'application/json' };
-  return (await ask<{ token: string }>(`/pages/rooms/${encodeURIComponent(room)}/token`, { method: 'POST', headers, body })).token;
+  return (await ask<{ token: string }>(`${BASE}/pages/rooms/${encodeURIComponent(room)}/token`, { method: 'POST', headers, body })).token;
 }
 
 /** Returns the path of the page for this role, with the token in the fragment, which no server sees. */
 export async function pathFor(room: string, role: PageRole, name?: string): Promise<string> {
   const page = role === 'listener' ? 'listen' : 'speak';
-  return `/${page}/${encodeURIComponent(room)}#token=${await token(room, role, name)}`;
+  return `${BASE}/${page}/${encodeURIComponent(room)}#token=${await token(room, role, name)}`;
 }
 
 /** An error response; `code` is the server's stable code. */

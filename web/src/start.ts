@@ -1,5 +1,6 @@
 // The start page: lists the rooms on air if the server shows them, and opens a link or a room's page.
 
+import { BASE, withoutBase } from './base';
 import { byId, clone, remembered, write } from './dom';
 import { inBrief, reasonOf } from './reasons';
 import { pathFor, rooms, ROOM_ID, type PageRole, type RoomOnAir } from './server';
@@ -14,11 +15,11 @@ const problem = byId('problem');
  * Returns the path (with the token's fragment, if there is one) of the page to open; null if the text names no room.
  */
 function target(text: string): string | null {
-  if (ROOM_ID.test(text)) return `/listen/${text}`;
+  if (ROOM_ID.test(text)) return `${BASE}/listen/${text}`;
   try {
     const link = new URL(text, location.origin);
-    const [, page, room] = /^\/(listen|speak)\/([^/]+)$/.exec(link.pathname) ?? [];
-    return page && room && ROOM_ID.test(room) ? `/${page}/${room}${link.hash}` : null;
+    const [, page, room] = /^\/(listen|speak)\/([^/]+)$/.exec(withoutBase(link.pathname)) ?? [];
+    return page && room && ROOM_ID.test(room) ? `${BASE}/${page}/${room}${link.hash}` : null;
   } catch {
     return null;
   }

@@ -36,7 +36,7 @@ pub enum Mode {
 /// Stream to listen to, and the tools for it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Scheme and authority of the HLS socket's URL, e.g. `http://127.0.0.1:8080`.
+    /// Base of the listeners' URLs, with the path prefix if there is one, e.g. `http://127.0.0.1:8080`.
     pub base_url: String,
     pub room: RoomId,
     pub token: String,
@@ -105,9 +105,8 @@ struct ListedMedia {
 impl Listener {
     /// Loads the playlist and begins at the position at which a player would start.
     pub async fn open(target: &Target, mode: Mode) -> Result<Self, ProbeError> {
-        let path = format!("hls/rooms/{}/index.m3u8", target.room);
-        let url = Url::parse(&target.base_url)
-            .and_then(|base| base.join(&path))
+        let (base, room) = (target.base_url.trim_end_matches('/'), &target.room);
+        let url = Url::parse(&format!("{base}/hls/rooms/{room}/index.m3u8"))
             .map_err(|e| ProbeError::Unreachable(format!("{}: {e}", target.base_url)))?;
         let files = Fetch::new(url, target.token.clone());
         let loaded = Instant::now();

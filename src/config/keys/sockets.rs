@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::parse::*;
-use super::super::reader::Reader;
+use super::super::reader::{Parsed, Reader};
 use super::super::types::*;
 use crate::tls::{Chain, Key};
 
@@ -116,9 +116,15 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
             "Limit of connections from one client address to one listening socket; at most half of all.",
             number(10..=1_000_000),
         ),
+        base_path: r.read(
+            "http.base_path",
+            "/",
+            "Path below which a proxy serves this node, like /audio; the proxy may keep or remove it.",
+            base_path,
+        ),
         public_hls_url: r.optional(
             "http.public_hls_url",
-            "Base of the URLs given to listeners, without a path; null: http(s)://{listen.hls}.",
+            "Base of the URLs given to listeners, without base_path; null: http(s)://{listen.hls}.",
             base_url,
         ),
         public_ws_url: r.optional(
@@ -127,5 +133,49 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
              gateway.",
             ws_url,
         ),
+    }
+}
+
+/// First segments of the paths that this program serves.
+const SERVED: [&str; 21] = [
+    "actors",
+    "api",
+    "assets",
+    "audit",
+    "dashboard",
+    "docs",
+    "embed",
+    "favicon.svg",
+    "hls",
+    "listen",
+    "live",
+    "livez",
+    "metrics",
+    "oembed",
+    "pages",
+    "readyz",
+    "relay",
+    "reload",
+    "replay",
+    "speak",
+    "whip",
+];
+
+/// Parses a path prefix: `/` for the root, or segments of characters that no URL has to encode. Returns it
+/// without the slash at its end.
+fn base_path(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let path = text.trim_end_matches('/');
+    let mut segments = path.split('/');
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+    let rooted = segments.next() == Some("");
+    let segments: Vec<_> = segments.collect();
+    let plain = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(is_plain);
+    if !rooted || path.len() > 200 || !segments.iter().all(|segment| plain(segment)) {
+        return Err("must be / or a path like /audio or /media/audio, of letters, digits and - _ . ~".into());
+    }
+    match segments.first().filter(|first| SERVED.contains(first) || **first == "ws") {
+        Some(first) => Err(format!("must not begin with /{first}, which is a path of Stentor itself")),
+        None => Ok(path.to_owned()),
     }
 }

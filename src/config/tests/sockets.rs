@@ -124,3 +124,18 @@ fn trusted_proxies_need_keys_mode() {
     let wrong = errors(LoadInput::default().flag("http.trusted_proxies", "10.0.0.0/40"));
     assert!(wrong.contains("must be networks or addresses"), "{wrong}");
 }
+
+#[test]
+fn base_path_precedes_derived_urls() {
+    for (text, path) in [("/", ""), ("/audio", "/audio"), ("/media/live.1/", "/media/live.1")] {
+        let config = load(LoadInput::default().flag("http.base_path", text)).unwrap();
+        assert_eq!(config.hls_base_url(), format!("http://127.0.0.1:8080{path}"));
+        assert_eq!(config.ws_url().unwrap(), format!("ws://127.0.0.1:8081{path}/ws"));
+        assert_eq!(config.private_hls_url(), "http://127.0.0.1:8080", "other nodes use no path");
+    }
+    let long = format!("/{}", "a".repeat(200));
+    for wrong in ["audio", "/a//b", "/a b", "/../x", "/a?b", "/%2f", "/hls", "/ws/x", "/api", long.as_str()] {
+        let error = errors(LoadInput::default().flag("http.base_path", wrong));
+        assert!(error.contains("http.base_path"), "{wrong}: {error}");
+    }
+}

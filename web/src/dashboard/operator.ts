@@ -1,5 +1,6 @@
 // Login of operators, and actions with confirmation.
 
+import { BASE } from '../base';
 import { byId, toast, write } from '../dom';
 
 export type Action =
@@ -31,7 +32,7 @@ let pending: (() => void) | null = null;
 
 async function post(path: string, body: object): Promise<Answer> {
   try {
-    const answer = await fetch(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+    const answer = await fetch(BASE + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
     const { error } = (await answer.json()) as { error?: string };
     return { status: answer.status, ...(error ? { error } : {}) };
   } catch {
@@ -77,7 +78,7 @@ function login(then: (() => void) | null): void {
 /** Shows who is logged in. */
 async function showSession(): Promise<void> {
   try {
-    const answer = await fetch('/dashboard/session');
+    const answer = await fetch(`${BASE}/dashboard/session`);
     const { operator, session } = (await answer.json()) as { operator: { name: string } | null; session: boolean };
     const isOpen = operator !== null && !session;
     byId('login').hidden = operator !== null;

@@ -1,5 +1,6 @@
 // View of the rooms of the installation.
 
+import { BASE } from '../base';
 import { byId, write } from '../dom';
 import { duration, needsAttention, statusOf, type Overview, type Room, type RoomDetail } from './data';
 import { Row, Rows, UNKNOWN, button, make, tone } from './elements';
@@ -47,7 +48,7 @@ class RoomRow extends Row {
 
   private async load(): Promise<void> {
     try {
-      const answer = await fetch(`/dashboard/rooms/${encodeURIComponent(this.room.id)}`);
+      const answer = await fetch(`${BASE}/dashboard/rooms/${encodeURIComponent(this.room.id)}`);
       if (answer.ok) this.draw((await answer.json()) as RoomDetail);
     } catch {
       // The next update tries again.
