@@ -128,15 +128,15 @@ enum Control {
         #[command(flatten)]
         args: ActorsArgs,
     },
-    /// Print the log of the actions of operators on the dashboard.
+    /// Print the log of the changes that operators and applications have made.
     Audit {
         #[command(flatten)]
         node: NodeArgs,
     },
-    /// Create rooms and listeners on an installation, and report how well the listeners are served.
+    /// Create rooms, anchors and listeners on an installation, and report how well they are served.
     ///
-    /// Creates and starts rooms, lets the listeners listen to them, and deletes the rooms. Anchors are not
-    /// part of the load, so the rooms carry silence. All listeners share one processor core. If the core is
+    /// Creates and starts rooms, lets anchors speak and listeners listen, and deletes the rooms. Without
+    /// --anchors, the rooms carry silence. All anchors and listeners share one processor core. If the core is
     /// busy, the measured times are too long; use several machines then. The ages of parts are correct only
     /// if the clocks of this machine and of the mixers agree.
     Load {

@@ -44,6 +44,25 @@ pub async fn wait_until<T>(
     }
 }
 
+/// Returns a bar that fills within `seconds`, with a message. The bar is drawn on standard error, and only if
+/// standard error is a terminal. Its task ends with the bar.
+pub fn countdown(message: String, seconds: u64) -> ProgressBar {
+    let bar = ProgressBar::new(seconds);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} s  {msg}") {
+        bar.set_style(style);
+    }
+    bar.set_message(message);
+    let (ticking, began) = (bar.downgrade(), Instant::now());
+    actix_web::rt::spawn(async move {
+        while let Some(bar) = ticking.upgrade().filter(|bar| !bar.is_finished()) {
+            bar.set_position(began.elapsed().as_secs().min(seconds));
+            drop(bar);
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    });
+    bar
+}
+
 /// Returns a line with a spinner, a message and the elapsed time. The line is drawn on standard error, and
 /// only if standard error is a terminal.
 pub fn spinner() -> ProgressBar {

@@ -197,11 +197,15 @@ async fn commands_control_a_running_node() {
 #[actix::test]
 async fn load_reports_percentiles_and_cleans_up() {
     let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", KEY)]).await;
-    let args = ["load", "--rooms", "2", "--listeners", "4", "--plain", "2", "--seconds", "4", "--json"];
+    let counts = ["--rooms", "2", "--anchors", "3", "--listeners", "4", "--plain", "2"];
+    let args = [&["load", "--seconds", "8", "--json"], &counts[..]].concat();
     let output = control(&node, &args, Some(KEY)).await;
     assert!(output.status.success(), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["start"]["count"], 2, "{report:#}");
+    let anchors = &report["anchors"];
+    assert_eq!((&anchors["anchors"], &anchors["failed"]), (&3.into(), &0.into()), "{report:#}");
+    assert!(anchors["join"]["count"] == 3 && anchors["join"]["p99Ms"].is_u64(), "{report:#}");
     for (side, listeners) in [("hls", 4), ("plain", 2)] {
         let side = &report[side];
         assert_eq!((&side["listeners"], &side["failed"]), (&listeners.into(), &0.into()), "{report:#}");
@@ -213,9 +217,15 @@ async fn load_reports_percentiles_and_cleans_up() {
     assert!(!rooms["rooms"].as_array().unwrap().iter().any(is_left), "{rooms}");
     let refused = control(&node, &["load", "--listeners", "1001"], Some(KEY)).await;
     assert_eq!(refused.status.code(), Some(2));
+    let refused = control(&node, &["load", "--rooms", "2", "--anchors", "41"], Some(KEY)).await;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("at most 40"), "{refused:?}");
     let audit = control(&node, &["audit"], Some(KEY)).await;
     let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(text, "AGO  OPERATOR  ACTION  NODE  OUTCOME\n");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<_> = text.lines().map(words).collect();
+    assert_eq!((lines.len(), lines[0].as_str()), (3, "AGO OPERATOR ADDRESS ACTION NODE OUTCOME"), "{text}");
+    let deleted = "key of the configuration 127.0.0.1 delete_room load-";
+    assert!(lines[1..].iter().all(|line| line.contains(deleted) && line.ends_with(" done")), "{text}");
 }
 
 #[actix::test]

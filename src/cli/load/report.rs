@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::anchors::Spoken;
 use super::listeners::Heard;
 use crate::cli::output::Table;
 
@@ -12,8 +13,18 @@ use crate::cli::output::Table;
 pub struct Report {
     /// Times from the request to start a room to its first playlist.
     start: Percentiles,
+    anchors: Anchors,
     hls: Side,
     plain: Side,
+}
+
+/// Result of all anchors.
+struct Anchors {
+    count: usize,
+    /// Times from the WHIP request to the media connection.
+    join: Percentiles,
+    failed: usize,
+    failure: Option<String>,
 }
 
 /// Result of all listeners of one kind.
@@ -32,12 +43,46 @@ struct Side {
 struct Percentiles(Vec<Duration>);
 
 impl Report {
-    pub fn new(start: impl Iterator<Item = Duration>, hls: Vec<Heard>, plain: Vec<Heard>) -> Self {
-        Self { start: Percentiles::of(start), hls: Side::of(hls), plain: Side::of(plain) }
+    pub fn new(
+        start: impl Iterator<Item = Duration>,
+        anchors: Vec<Spoken>,
+        hls: Vec<Heard>,
+        plain: Vec<Heard>,
+    ) -> Self {
+        let (start, anchors) = (Percentiles::of(start), Anchors::of(&anchors));
+        Self { start, anchors, hls: Side::of(hls), plain: Side::of(plain) }
     }
 
     pub fn json(&self) -> Value {
-        json!({ "start": self.start.json(), "hls": self.hls.json(), "plain": self.plain.json() })
+        let (anchors, hls, plain) = (self.anchors.json(), self.hls.json(), self.plain.json());
+        json!({ "start": self.start.json(), "anchors": anchors, "hls": hls, "plain": plain })
+    }
+}
+
+impl Anchors {
+    fn of(spoken: &[Spoken]) -> Self {
+        let failures = || spoken.iter().filter_map(|spoken| spoken.failure.as_ref());
+        Self {
+            count: spoken.len(),
+            join: Percentiles::of(spoken.iter().filter_map(|spoken| spoken.join)),
+            failed: failures().count(),
+            failure: failures().next().cloned(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let Self { count, join, failed, failure } = self;
+        json!({ "anchors": count, "join": join.json(), "failed": failed, "failure": failure })
+    }
+
+    /// Returns the line about failures; empty without anchors.
+    fn summary(&self) -> String {
+        let Self { count, failed, .. } = self;
+        let failure = self.failure.iter().map(|failure| format!("  first failure: {failure}\n"));
+        match count {
+            0 => String::new(),
+            _ => format!("anchors: {count}, {failed} failed\n{}", failure.collect::<String>()),
+        }
     }
 }
 
@@ -108,6 +153,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(&["MEASURE", "COUNT", "P50", "P95", "P99", "MAX"]);
         self.start.row("start of a room to its first playlist", &mut table);
+        if self.anchors.count > 0 {
+            self.anchors.join.row("anchors: WHIP request to media", &mut table);
+        }
         for (side, first, delay) in [
             (&self.hls, "HLS: first sound", "HLS: age of parts at arrival"),
             (&self.plain, "plain: first sound", "plain: delay behind real time"),
@@ -117,7 +165,8 @@ impl fmt::Display for Report {
                 side.delay.row(delay, &mut table);
             }
         }
-        write!(f, "{table}\n{}{}", self.hls.summary("HLS"), self.plain.summary("plain"))
+        let (anchors, hls) = (self.anchors.summary(), self.hls.summary("HLS"));
+        write!(f, "{table}\n{anchors}{hls}{}", self.plain.summary("plain"))
     }
 }
 
@@ -141,11 +190,15 @@ mod tests {
     fn report_shows_gaps_and_failures() {
         let good = Heard { first_sound: Some(300 * MS), delays: vec![200 * MS], gaps: 2, failure: None };
         let bad = Heard { failure: Some("no answer".into()), ..Heard::default() };
-        let report = Report::new([400 * MS].into_iter(), vec![good, bad], vec![]);
+        let joined = Spoken { join: Some(90 * MS), failure: None };
+        let refused = Spoken { join: None, failure: Some("WHIP answered 403".into()) };
+        let report = Report::new([400 * MS].into_iter(), vec![joined, refused], vec![good, bad], vec![]);
         let text = report.to_string();
         assert!(text.contains("HLS: 2 listeners, 2 gaps, 1 failed\n  first failure: no answer\n"), "{text}");
         assert!(text.contains("HLS: first sound") && !text.contains("plain: first sound"), "{text}");
+        assert!(text.contains("anchors: 2, 1 failed\n  first failure: WHIP answered 403\n"), "{text}");
         let json = report.json();
+        assert_eq!((&json["anchors"]["join"]["p99Ms"], &json["anchors"]["failed"]), (&90.into(), &1.into()));
         assert_eq!((&json["hls"]["gaps"], &json["start"]["p95Ms"]), (&2.into(), &400.into()));
         assert_eq!(json["plain"]["delay"]["p50Ms"], Value::Null);
     }
