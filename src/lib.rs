@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `tls` | certificate of the listening sockets, and its replacement; trust of outgoing requests | `domain` |
 //! | `clock` | monotonic and wall clock, random unit | `domain` |
-//! | `config` | raw keys to a validated [`config::Config`] | `domain`, `tls` |
+//! | `config` | raw keys to a validated [`config::Config`] | `domain`, `process`, `tls` |
 //! | `etcd` | the store of a cluster, in etcd | `store` |
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
@@ -15,7 +15,7 @@
 //! | `spool` | recordings and rewind windows on this node's disk | `domain`, `packager` |
 //! | `storage` | object storage for copies of recordings | `domain`, `tls`, `config` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
-//! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
+//! | `telemetry` | metrics, operational events, traces, log setup | `domain`, `config`, `tls` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `delivery` | everything that listeners fetch, for rooms mixed on any node | `clock`, `domain`, `config`, `packager`, `spool`, `storage`, `auth`, `telemetry`, `rooms` |
 //! | `stage` | listener channel: shared event buffers and commands of rooms | `domain`, `presence`, `auth`, `telemetry`, `rooms`, `delivery` |

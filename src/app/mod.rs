@@ -5,8 +5,10 @@
 //! rooms, stop the servers that only answer requests, stop the actors (rooms, mixers, Janus, each closing in
 //! order), stop the remaining servers. Owns only this order.
 
+mod addresses;
 mod backends;
 mod certificates;
+mod child_account;
 mod data_dir;
 mod data_dir_lock;
 mod delivery;
@@ -16,6 +18,7 @@ mod gateway;
 mod identity_provider;
 mod janus_options;
 mod limits;
+mod measure;
 mod operations;
 mod origins;
 mod readiness;
@@ -24,7 +27,6 @@ mod servers;
 pub mod service_manager;
 pub mod signals;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -55,11 +57,15 @@ use crate::domain::registration::NodeRecord;
 use crate::http::anchors::{PresenceQuery, PresentUsers};
 use crate::http::api_keys::LiveApiKeys;
 use crate::janus::{ConnectOptions, Secret};
+use crate::process::Account;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
+use crate::telemetry::otlp::{self, Exporter};
 use crate::telemetry::{Metrics, logging};
+pub use addresses::Addresses;
 use certificates::LiveCertificates;
+use child_account::child_account;
 use data_dir_lock::DataDirLock;
 use delivery::Delivery;
 use drain::DrainLabels;
@@ -75,25 +81,6 @@ const READY_REMINDER: Duration = Duration::from_secs(10);
 
 /// Maximum number of waiting requests to reload the configuration.
 const RELOADS_QUEUED: usize = 4;
-
-/// Addresses that were actually bound: for a configured port 0, the system has picked a free port. `None` if
-/// no role needs the address.
-#[derive(Debug, Clone, Copy)]
-pub struct Addresses {
-    pub api: Option<SocketAddr>,
-    pub ws: Option<SocketAddr>,
-    pub hls: Option<SocketAddr>,
-    /// `None` also if listener nodes fetch at `hls`.
-    pub relay: Option<SocketAddr>,
-    pub redirect: Option<SocketAddr>,
-    pub ops: SocketAddr,
-}
-
-impl Addresses {
-    fn new(ops: SocketAddr) -> Self {
-        Self { api: None, ws: None, hls: None, relay: None, redirect: None, ops }
-    }
-}
 
 /// A running node.
 pub struct Node {
@@ -113,6 +100,8 @@ pub struct Node {
     reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
     servers: Servers,
     arbiters: Vec<Arbiter>,
+    /// Export of traces and metrics, if it is configured.
+    exporter: Option<Exporter>,
 }
 
 /// Implements `stentor serve`: runs a node until a signal, or until its supervision gives up. `keys` are the
@@ -171,9 +160,7 @@ impl Node {
     /// A program that this node needs to start child processes is missing or too old. Or the data directory,
     /// the secrets, the store, the presence backend or an address cannot be used.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        if config.node.roles.mixer || config.node.roles.janus {
-            crate::process::check().map_err(anyhow::Error::msg)?;
-        }
+        let account = child_account(&config).map_err(anyhow::Error::msg)?;
         data_dir::prepare(&config.node.data_dir)?;
         let (secrets, id) = (Arc::new(Secrets::load_or_create(&config)?), node_id(&config)?);
         let metrics = Metrics::new(SystemTime::now());
@@ -217,7 +204,7 @@ impl Node {
             handle
         };
         let link = JanusShared::new(secrets.clone(), context.config.janus.url.clone());
-        let januses = roles.janus.then(|| janus(&context, &link));
+        let januses = roles.janus.then(|| janus(&context, &link, account.clone()));
         let janus = januses.as_ref().map(|januses| januses.options.clone());
         // The embedded presence knows only this node's gateway.
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
@@ -260,7 +247,9 @@ impl Node {
                 let (webhooks, recordings) = (webhooks.clone(), recordings.clone());
                 (RoomsRole { service: service.clone(), presence, webhooks, recordings }, arbiter())
             }),
-            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
+            mixer: roles.mixer.then(|| {
+                (mixer(&context, &secrets, &streams, &audience, fetcher, account.clone()), arbiter())
+            }),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             recordings: Some((
@@ -275,6 +264,8 @@ impl Node {
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
         // Only a second registration could fail, but each node has its own registry.
         context.metrics.registry().register(Box::new(system.registry()))?;
+        let identity = otlp::Identity { node: id.to_string(), cluster: context.config.node.cluster.clone() };
+        let exporter = otlp::start(&context.config.otlp, identity, context.metrics.registry())?;
         let readiness = Arc::new(Readiness::new(context.clone(), acceptor.clone()));
         let configured = ApiKeys::new(&context.config.auth);
         let api_keys = Arc::new(LiveApiKeys::new(configured, service.api_keys().clone()));
@@ -318,6 +309,7 @@ impl Node {
             reloads,
             servers,
             arbiters,
+            exporter,
         })
     }
 
@@ -403,6 +395,9 @@ impl Node {
         for arbiter in self.arbiters {
             arbiter.stop();
         }
+        if let Some(exporter) = self.exporter {
+            exporter.stop();
+        }
     }
 }
 
@@ -428,6 +423,7 @@ fn mixer(
     streams: &Arc<Streams>,
     audience: &Arc<ListenerCounter>,
     fetcher: MixerClient,
+    account: Option<Account>,
 ) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
@@ -442,12 +438,13 @@ fn mixer(
             secrets: secrets.clone(),
             audience: audience.clone(),
             fetcher,
+            account,
         },
         pulse: pulse(context, url, config.capacity, Some(rtp)),
     }
 }
 
-fn janus(context: &Context, link: &JanusShared) -> JanusSupervisor {
+fn janus(context: &Context, link: &JanusShared, account: Option<Account>) -> JanusSupervisor {
     let config = &context.config.janus;
     let (managed, options) = match config.mode {
         JanusMode::External => (None, external(&context.config)),
@@ -455,7 +452,7 @@ fn janus(context: &Context, link: &JanusShared) -> JanusSupervisor {
             let secret = || Secret(hex::encode(rand::random::<[u8; 16]>()));
             let (api_secret, admin_key) = (secret(), secret());
             let folder = context.config.node.data_dir.join("janus");
-            let options = managed(&context.config, folder, api_secret.clone(), admin_key.clone());
+            let options = managed(&context.config, folder, api_secret.clone(), admin_key.clone(), account);
             let connect = ConnectOptions {
                 url: link.url().unwrap_or_default(),
                 api_secret: Some(api_secret),

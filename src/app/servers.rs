@@ -2,17 +2,17 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
-use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, Error, web};
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::{App, web};
 use tokio::sync::mpsc;
 
 use super::Addresses;
 use super::certificates::LiveCertificates;
 use super::delivery::Delivery;
+use super::measure::measure;
 use super::operations::{self, Operations};
 use super::origins::{hosts, speakers_origins};
 use super::readiness::Readiness;
@@ -28,6 +28,8 @@ use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::{Share, allot};
 use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
+use crate::http::audit::Auditor;
+use crate::http::base_path::PublicBase;
 use crate::http::channel::{self, ChannelSide};
 use crate::http::cors::Origins;
 use crate::http::dashboard::Dashboard;
@@ -41,9 +43,9 @@ use crate::http::pages_api::{self, PagesSide};
 use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
 use crate::http::tokens::NodeTokens;
-use crate::http::{error, ops, proxied, redirect, relay, server};
+use crate::http::{base_path, error, ops, proxied, redirect, relay, server};
 use crate::rooms::recordings::Recordings;
-use crate::rooms::{Ledger, RoomService};
+use crate::rooms::{AuditLog, Ledger, RoomService};
 use crate::spool::Spool;
 use crate::stage::StageHub;
 use crate::telemetry::Metrics;
@@ -258,11 +260,17 @@ impl Sockets {
             let metrics = sides.metrics.clone();
             let app = move || {
                 let (metrics, open) = (sides.metrics.clone(), sides.pages.open);
+                // A redirect keeps the whole path.
+                let prefix = if mounted.redirect { "".into() } else { sides.base_path.clone() };
                 App::new()
                     .configure(|config| sides.mount(mounted, config))
                     .default_service(web::to(error::not_found))
                     .wrap(from_fn(move |request, next| proxied::refuse(open, request, next)))
                     .wrap(from_fn(move |request, next| measure(metrics.clone(), request, next)))
+                    .wrap(from_fn(move |request, next| {
+                        let prefix = prefix.clone();
+                        async move { base_path::strip(&prefix, request, next).await }
+                    }))
             };
             let server = server::serve(listener, options, &metrics, app)?;
             handles.push((mounted, server.handle()));
@@ -315,8 +323,10 @@ struct Mountable {
     relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
     people: People,
-    /// Target of redirects.
-    base_url: String,
+    /// Origin to which plain http is redirected.
+    redirect_to: String,
+    /// `http.base_path`.
+    base_path: Arc<str>,
     ops: Arc<dyn ops::OpsSource>,
     ops_access: OpsAccess,
     dashboard: web::Data<Dashboard>,
@@ -332,7 +342,8 @@ impl Mountable {
             directory: context.directory.clone(),
         };
         let ops: Arc<dyn ops::OpsSource> = Arc::new(Operations::of(&sides));
-        let dashboard = operations::dashboard(&sides, listeners.clone(), ops.clone());
+        let audit = Arc::new(Auditor::new(AuditLog::new(context.store.clone()), context.me.clone()));
+        let dashboard = operations::dashboard(&sides, listeners.clone(), ops.clone(), audit.clone());
         let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl)
             .trusting(sides.provider);
         let own = |origins: &[String]| match config.auth.mode {
@@ -393,6 +404,7 @@ impl Mountable {
             recording: config.recording.mode,
             rewind: config.hls.rewind,
             webhooks: sides.webhooks,
+            audit,
         };
         let (delivery, audience) = (sides.delivery, sides.audience.clone());
         let replay = web::Data::new(ReplaySide {
@@ -410,19 +422,16 @@ impl Mountable {
             listeners,
             cors: Cors::new(config.http.allowed_origins.clone()),
         });
-        let live = LiveSide {
-            hls: hls.clone(),
-            media: Arc::new(delivery.plain_listening()),
-            public_url: config.http.public_hls_url.clone(),
+        let base = PublicBase {
+            url: config.http.public_hls_url.clone(),
+            path: config.http.base_path.clone(),
             secure: config.secure().hls,
         };
+        let live =
+            LiveSide { hls: hls.clone(), media: Arc::new(delivery.plain_listening()), base: base.clone() };
         let people = People {
             ws_url: config.ws_url(),
-            embedding: Embedding {
-                origins: config.http.embed_origins.clone(),
-                public_url: config.http.public_hls_url.clone(),
-                secure: config.secure().hls,
-            },
+            embedding: Embedding { origins: config.http.embed_origins.clone(), base },
         };
         let (metrics, readiness) = (context.metrics.clone(), sides.readiness);
         Self {
@@ -437,7 +446,8 @@ impl Mountable {
             relay: web::Data::new(relay),
             pages: web::Data::new(pages),
             people,
-            base_url: config.hls_base_url(),
+            redirect_to: config.hls_origin(),
+            base_path: config.http.base_path.as_str().into(),
             ops,
             ops_access,
             dashboard: web::Data::new(dashboard),
@@ -448,7 +458,7 @@ impl Mountable {
     fn mount(&self, mounted: EnabledServices, config: &mut web::ServiceConfig) {
         if mounted.api {
             rest::configure(config, self.api.clone());
-            pages::configure_reference(config);
+            pages::configure_reference(config, &self.base_path);
         }
         if mounted.ws {
             ws::configure(config, self.ws.clone());
@@ -469,24 +479,11 @@ impl Mountable {
             relay::configure(config, self.relay.clone());
         }
         if mounted.redirect {
-            redirect::configure(config, &self.base_url);
+            redirect::configure(config, &self.redirect_to);
         }
         if mounted.ops {
             let dashboard = Some(self.dashboard.clone());
-            ops::configure(config, self.ops.clone(), self.ops_access.clone(), dashboard);
+            ops::configure(config, self.ops.clone(), self.ops_access.clone(), dashboard, &self.base_path);
         }
     }
-}
-
-/// Records the request by its route pattern, not by its path, because paths contain room ids.
-async fn measure(
-    metrics: Metrics,
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let start = Instant::now();
-    let response = next.call(request).await?;
-    let route = response.request().match_pattern();
-    metrics.http_request(route.as_deref().unwrap_or("none"), response.status().as_u16(), start.elapsed());
-    Ok(response)
 }

@@ -10,6 +10,7 @@ mod identity;
 mod recording;
 mod signalling;
 mod sockets;
+mod telemetry;
 mod webhooks;
 
 pub use admission::{AdmissionConfig, FailurePolicy};
@@ -42,6 +43,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         ice: signalling::ice(r),
         supervision: supervision(r),
         log: log(r),
+        otlp: telemetry::otlp(r),
     }
 }
 
@@ -75,6 +77,12 @@ fn node(r: &mut Reader) -> NodeConfig {
             "127.0.0.1",
             "Host name or IP address at which other nodes reach this node.",
             host,
+        ),
+        child_user: r.read(
+            "node.child_user",
+            "nobody",
+            "User that Janus and FFmpeg run as if the node runs as root; root: no change.",
+            text,
         ),
     }
 }

@@ -3,6 +3,7 @@
 //! Owns: the types. Does not parse; `keys` and `checks` have checked each value of these types.
 
 mod recording;
+mod telemetry;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::domain::restart::Budget;
 use crate::domain::webhooks::WebhookFilter;
 use crate::tls::{Chain, Key};
 pub use recording::{RecordingConfig, StorageConfig};
+pub use telemetry::OtlpConfig;
 
 /// Secret text. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,11 +53,17 @@ pub struct Config {
     pub ice: IceConfig,
     pub supervision: SupervisionConfig,
     pub log: LogConfig,
+    pub otlp: OtlpConfig,
 }
 
 impl Config {
     /// Returns the base of the URLs given to listeners, without a trailing slash.
     pub fn hls_base_url(&self) -> String {
+        self.hls_origin() + &self.http.base_path
+    }
+
+    /// Returns the part of that base in front of `http.base_path`.
+    pub fn hls_origin(&self) -> String {
         match &self.http.public_hls_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("{}://{}", if self.secure().hls { "https" } else { "http" }, self.listen.hls),
@@ -66,7 +74,12 @@ impl Config {
     /// gateway.
     pub fn ws_url(&self) -> Option<String> {
         let scheme = if self.secure().ws { "wss" } else { "ws" };
-        let own = || self.node.roles.gateway.then(|| format!("{scheme}://{}/ws", self.listen.ws));
+        let own = || {
+            self.node
+                .roles
+                .gateway
+                .then(|| format!("{scheme}://{}{}/ws", self.listen.ws, self.http.base_path))
+        };
         self.http.public_ws_url.clone().or_else(own)
     }
 
@@ -155,6 +168,8 @@ pub struct NodeConfig {
     pub roles: Roles,
     /// Host name or IP address at which other nodes reach this node.
     pub advertise: String,
+    /// User that Janus and FFmpeg run as if the node runs as root; `root`: no change.
+    pub child_user: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,8 +288,9 @@ pub struct HttpConfig {
     pub requests_per_address: u32,
     /// Maximum number of connections from one client address to one listening socket.
     pub connections_per_address: usize,
-    /// Base of the URLs given to listeners, such as `https://live.example.org`. `None`: the address
-    /// `listen.hls`.
+    /// Path below which a reverse proxy serves this node, without a slash at its end; empty: the root.
+    pub base_path: String,
+    /// Origin of the URLs given to listeners, such as `https://live.example.org`. `None`: that of `listen.hls`.
     pub public_hls_url: Option<String>,
     /// URL that anchors connect to, e.g. `wss://live.example.org/ws`. `None`: the address `listen.ws`, on a
     /// gateway.

@@ -6,6 +6,8 @@
 
 pub mod anchors;
 pub mod api_keys;
+pub mod audit;
+pub mod base_path;
 pub mod channel;
 pub mod cors;
 pub mod dashboard;
@@ -30,5 +32,6 @@ pub mod server;
 #[cfg(test)]
 mod test_tokens;
 pub mod tokens;
+mod tracing;
 
 pub use extract::read_body;

@@ -31,6 +31,7 @@ use crate::domain::view::RoomView;
 use crate::store::{Store, StoreError, Txn, TxnOutcome};
 use crate::telemetry::Metrics;
 use crate::telemetry::events::{Event, RoomPlaced};
+use crate::telemetry::trace::{self, Span};
 
 use super::pending_starts::{PendingStart, PendingStarts};
 use super::txn::{self, RoomRead};
@@ -407,7 +408,9 @@ impl RoomService {
         view: &RoomView,
         write: &RoomWrite,
     ) -> Result<Option<RoomView>, RoomError> {
-        self.send(id, view, write, txn::txn(id, view, write)).await
+        let (traced, span) = (traced(write), Span::child_of(trace::current(), "store.write"));
+        let write = traced.as_ref().unwrap_or(write);
+        span.run(self.send(id, view, write, txn::txn(id, view, write))).await
     }
 
     /// Sends the transaction of a write. Returns `None` if the transaction fails with a conflict.
@@ -445,6 +448,20 @@ impl RoomService {
             let (janus, mixer) = (&live.janus_id, &live.mixer_id);
             RoomPlaced { room, epoch: live.epoch, janus, mixer, reason: "started" }.emit(&self.metrics);
         }
+    }
+}
+
+/// Returns the write with the span of the present request, if it puts a room on air and is part of a recorded
+/// trace. The actors of the room continue the trace.
+fn traced(write: &RoomWrite) -> Option<RoomWrite> {
+    let trace = trace::current()?;
+    let mut write = write.clone();
+    match &mut write {
+        RoomWrite::Put { live: Some(live), .. } if live.status == LiveStatus::OnAir => {
+            live.trace = Some(trace);
+            Some(write)
+        }
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns: the `tracing` subscriber of the process, and the panic hook that logs. Does not filter by
 //! content; secrets must not be passed to a field in the first place.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -10,15 +11,18 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tracing::Subscriber;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::log_queue::LogQueue;
 use super::repeats::RepeatFilter;
+use super::trace;
 use crate::config::{LogConfig, LogFormat};
 
 /// Filter directive that suppresses actix's ERROR lines for malformed requests. With these lines, any client
@@ -136,9 +140,33 @@ where
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match config.format {
         LogFormat::Text => lines.with_ansi(colours).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).map_event_format(WithTraceIds).boxed(),
     };
     Ok((tracing_subscriber::registry().with(filter).with(repeats).with(lines), handle))
+}
+
+/// Format of JSON lines with the ids of the span in which they were logged.
+struct WithTraceIds<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithTraceIds<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(span) = trace::current() else { return self.0.format_event(context, writer, event) };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        let rest = line.strip_prefix('{').unwrap_or(&line);
+        let (trace, span) = (span.trace_id(), span.span_id());
+        write!(writer, "{{\"trace_id\":\"{trace}\",\"span_id\":\"{span}\",{rest}")
+    }
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
@@ -164,6 +192,19 @@ mod tests {
             (&"placed".into(), &"demo".into(), &2.into())
         );
         assert_eq!(object["level"], "INFO");
+    }
+
+    #[tokio::test]
+    async fn json_lines_carry_trace_ids() {
+        let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+        let story = || trace::tests::as_if_on(context, || tracing::info!("placed"));
+        let object: serde_json::Value =
+            serde_json::from_str(&logged(LogFormat::Json, "info", story)).unwrap();
+        assert_eq!(
+            (&object["trace_id"], &object["span_id"], &object["message"]),
+            (&"4bf92f3577b34da6a3ce929d0e0e4736".into(), &"00f067aa0ba902b7".into(), &"placed".into())
+        );
+        assert!(!logged(LogFormat::Text, "info", story).contains("4bf92f"));
     }
 
     #[test]

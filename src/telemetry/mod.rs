@@ -1,4 +1,4 @@
-//! Telemetry of a node for its operator: logs, metrics, and the events that produce both.
+//! Telemetry of a node for its operator: logs, metrics, the events that produce both, and traces.
 //!
 //! Owns: every metric outside the actor kernel, the log format. Does not decide anything, or log a PIN,
 //! token, secret or SDP. Names a room or user only in log lines about this room or user, and never in a
@@ -9,11 +9,13 @@ pub mod history;
 mod log_queue;
 pub mod logging;
 pub mod metrics;
+pub mod otlp;
 mod readings;
 pub mod recording_metrics;
 mod repeats;
 mod rewind_metrics;
 pub mod socket_metrics;
+pub mod trace;
 pub mod webhook_metrics;
 
 pub use events::Event;

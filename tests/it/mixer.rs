@@ -104,6 +104,7 @@ impl House {
                 Metrics::new(SystemTime::now()),
             ),
             secrets,
+            account: None,
         };
         let pulse = Arc::new(watch::Sender::new(heartbeat()));
         Self { _dir: dir, store, context, parts: MixerParts { shared, pulse } }
@@ -152,6 +153,7 @@ impl House {
             discard_at: None,
             handover: None,
             epoch: Epoch(1),
+            trace: None,
         };
         let txn = Txn::new()
             .put(key(RoomPart::Meta), serde_json::to_vec(&meta).unwrap())

@@ -363,6 +363,7 @@ impl House {
             discard_at: None,
             handover: None,
             epoch: Epoch(1),
+            trace: None,
         };
         let meta = Meta {
             pin: Pin::new("abc123").unwrap(),

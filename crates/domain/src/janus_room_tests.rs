@@ -214,6 +214,7 @@ fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomVi
         discard_at: None,
         epoch: Epoch(3),
         handover: None,
+        trace: None,
     };
     let key = JanusState {
         id: made_by.clone(),

@@ -109,6 +109,7 @@ pub mod srtp;
 pub mod stage;
 pub mod text;
 pub mod timeline;
+pub mod trace_context;
 pub mod upload;
 pub mod users;
 pub mod view;

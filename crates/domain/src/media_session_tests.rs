@@ -309,6 +309,7 @@ fn view(epoch: u64, id: &str, janus_room_id: u32) -> RoomView {
         discard_at: None,
         epoch: Epoch(epoch),
         handover: None,
+        trace: None,
     };
     let key = JanusState {
         id: janus(id),

@@ -236,6 +236,7 @@ fn on_air() -> (MixerRoom, RoomView) {
         discard_at: None,
         handover: None,
         epoch: Epoch(1),
+        trace: None,
     };
     let meta = Meta {
         pin: Pin::new("abc123").unwrap(),

@@ -14,6 +14,7 @@ use super::profile::RoomProfile;
 use super::roles::RoomRole;
 use super::signalling::DisplayName;
 use super::timeline::{Junction, MediaEnd, Timeline};
+use super::trace_context::{self, TraceContext};
 
 /// Value of the key `/rooms/{id}/meta`: the room as created through the API. Outlives every broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ impl EndReason {
     }
 }
 
+/// Time after a start for which actors add spans to its trace.
+const LONGEST_TRACED_START: Duration = Duration::from_secs(60);
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -108,6 +112,18 @@ pub struct LiveMeta {
     /// produces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Box<Handover>>,
+    /// Span of the request that started the broadcast, if its trace is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace_context::lenient")]
+    pub trace: Option<TraceContext>,
+}
+
+impl LiveMeta {
+    /// Returns the span of the request that started the broadcast, while the start may still go on. Later
+    /// repairs do not belong to it.
+    pub fn start_span(&self, now: UnixMs) -> Option<TraceContext> {
+        let age = Duration::from_millis(now.0.saturating_sub(self.created_at.0));
+        self.trace.filter(|_| age < LONGEST_TRACED_START)
+    }
 }
 
 /// Values from the key of the mixer that a room is leaving.

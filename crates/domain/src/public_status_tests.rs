@@ -118,6 +118,7 @@ fn on_air(incarnation: &str) -> RoomView {
         discard_at: None,
         handover: None,
         epoch,
+        trace: None,
     };
     RoomView {
         live: versioned(live),

@@ -291,6 +291,7 @@ fn assigned(
         discard_at: None,
         handover: None,
         epoch,
+        trace: None,
     };
     RoomWrite::Put { meta: Some(meta), live: Some(live) }
 }

@@ -18,6 +18,7 @@ use crate::domain::plan::Plan;
 use crate::domain::view::RoomView;
 use crate::domain::vouched::rtp_refusal;
 use crate::rooms::writes;
+use crate::telemetry::trace::Span;
 
 pub struct JanusRoomActor {
     room: RoomId,
@@ -134,8 +135,8 @@ impl JanusRoomActor {
             cluster: self.context.config.node.cluster.clone(),
             secrets: self.link.secrets(),
         });
-        let room = self.room.clone();
-        async move {
+        let (room, span) = (self.room.clone(), self.span(&effect));
+        span.run(async move {
             match effect {
                 Effect::WriteKey { state, live_revision, key_revision } => {
                     let txn = writes::janus_key(&room, &state, live_revision, key_revision);
@@ -159,7 +160,23 @@ impl JanusRoomActor {
                     None => bridge::refused("not connected to Janus"),
                 },
             }
-        }
+        })
+    }
+
+    /// Begins the span of an effect in the trace of the request that put the room on air.
+    fn span(&self, effect: &Effect) -> Span {
+        let name = match effect {
+            Effect::WriteKey { .. } | Effect::DeleteKey { .. } => "janus.store.write",
+            Effect::Create { .. } => "janus.create_room",
+            Effect::StartForwarder { .. } => "janus.start_forwarder",
+            _ => "janus.request",
+        };
+        let live = self.view.live.as_ref();
+        let mut span = Span::child_of(live.and_then(|live| live.start_span(self.context.clock.wall())), name);
+        span.set(|span| {
+            span.attribute("stentor.room", self.room.as_str());
+        });
+        span
     }
 }
 

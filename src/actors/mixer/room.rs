@@ -27,6 +27,7 @@ use crate::ffmpeg::Ffmpeg;
 use crate::packager::{LiveStream, Packager};
 use crate::rooms::writes;
 use crate::telemetry::events::{Event, FfmpegExited, FfmpegStarted};
+use crate::telemetry::trace::{self, Span};
 
 mod stream;
 
@@ -155,7 +156,8 @@ impl MixerRoomActor {
                 self.reasons.store = reason.into_owned();
                 self.store_busy = true;
                 let (context, txn) = (self.context.clone(), writes::mixer(&self.room, &effect));
-                let write = async move { context.write(txn).await };
+                let span = self.span("mixer.store.write");
+                let write = span.run(async move { context.write(txn).await });
                 cx.run(write, move |outcome| Msg::Stored(effect, outcome));
                 None
             }
@@ -188,6 +190,7 @@ impl MixerRoomActor {
                 let (context, shared) = (self.context.clone(), self.shared.clone());
                 let srtp = shared.secrets.srtp_key(&self.room, &nonce, epoch, rtp);
                 let spawn = process::spawn(context, shared, rtp, self.view.mix_share(), srtp);
+                let spawn = self.span("mixer.ffmpeg.start").run(spawn);
                 return cx.run(spawn, move |spawned| Msg::Spawned(epoch, spawned));
             }
             ProcessEffect::Kill { gently } => self.kill(gently, &why),
@@ -207,6 +210,16 @@ impl MixerRoomActor {
             ProcessEffect::EndStream { over } => self.end_stream(over),
         };
         self.machine.process_done(outcome, &why, self.context.clock.now(), random_unit());
+    }
+
+    /// Begins a span in the trace of the request that put the room on air.
+    fn span(&self, name: &str) -> Span {
+        let live = self.view.live.as_ref();
+        let mut span = Span::child_of(live.and_then(|live| live.start_span(self.context.clock.wall())), name);
+        span.set(|span| {
+            span.attribute("stentor.room", self.room.as_str());
+        });
+        span
     }
 
     fn take_port(&mut self, epoch: Epoch) -> ProcessOutcome {
@@ -258,11 +271,15 @@ impl MixerRoomActor {
     ) -> ProcessOutcome {
         let SpawnedProcess { ffmpeg: Ffmpeg { stdout, log, process }, rtp, permit } = spawned;
         let pid = process.pid();
-        FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
+        let span = self.span("mixer.first_part");
+        trace::within(span.context(), || {
+            FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
+        });
         let (kill, killed) = oneshot::channel();
         let meter = (self.resources.meter.clone(), self.context.metrics.clone());
         cx.run(process::attend(self.room.clone(), process, log, meter, killed), Msg::Exited);
-        let starting = StartPermit { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
+        let starting =
+            StartPermit { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds), _span: span };
         let alive = self.context.metrics.ffmpeg_alive();
         self.running = Some(RunningProcess::new(pid, now, kill, stdout, starting, alive));
         if let Some((packager, _)) = &mut self.stream {

@@ -10,6 +10,7 @@ use crate::domain::mixer_room::{Exit, STARVED};
 use crate::packager::StandbyBuffer;
 use crate::telemetry::GaugeGuard;
 use crate::telemetry::events::FfmpegExit;
+use crate::telemetry::trace::Span;
 
 /// Longest time a start occupies its slot. A start ends with the first part. Without RTP there is no part,
 /// and a Janus that is slow for this room must not block the starts of other rooms.
@@ -41,6 +42,8 @@ pub struct Reasons {
 pub struct StartPermit {
     pub _permit: OwnedSemaphorePermit,
     pub _until: Timer,
+    /// Ends with the start.
+    pub _span: Span,
 }
 
 impl RunningProcess {

@@ -39,11 +39,13 @@ use crate::webhooks::Webhooks;
 
 use super::anchors::PresenceQuery;
 use super::api_keys::LiveApiKeys;
+use super::audit::Auditor;
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found, quota_refusal};
 use super::extract::BodyLimit;
 use super::request_id;
 use super::tokens::NodeTokens;
+use super::tracing;
 
 pub(in crate::http) use body::{Done, ModuleBody};
 pub use endpoints::{channel_resources, document, openapi};
@@ -75,6 +77,7 @@ pub struct Api {
     /// `hls.rewind`.
     pub rewind: Duration,
     pub webhooks: Arc<Webhooks>,
+    pub audit: Arc<Auditor>,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).
@@ -91,7 +94,8 @@ pub fn configure(cfg: &mut ServiceConfig, api: web::Data<Api>) {
             async move { cors::check(&api.origins, req, next).await }
         }))
         .wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store")))
-        .wrap(from_fn(request_id::middleware));
+        .wrap(from_fn(request_id::middleware))
+        .wrap(from_fn(tracing::middleware));
     cfg.service(scope);
 }
 

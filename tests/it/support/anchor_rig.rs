@@ -249,6 +249,7 @@ fn live(epoch: Epoch, status: LiveStatus) -> LiveMeta {
         discard_at: None,
         epoch,
         handover: None,
+        trace: None,
     }
 }
 

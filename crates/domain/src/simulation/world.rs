@@ -161,6 +161,7 @@ impl World {
             discard_at: None,
             handover: None,
             epoch: Epoch(self.epoch),
+            trace: None,
         };
         self.put(RoomPart::LiveMeta, &live);
     }

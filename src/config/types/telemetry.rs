@@ -1,0 +1,18 @@
+//! Types of the export of traces and metrics.
+
+use std::time::Duration;
+
+use super::Secret;
+
+/// OpenTelemetry collector.
+#[derive(Debug, Clone)]
+pub struct OtlpConfig {
+    /// Base URL of OTLP over HTTP; `None`: nothing is exported.
+    pub endpoint: Option<String>,
+    /// Additional headers of its requests. The values are secret.
+    pub headers: Vec<(String, Secret)>,
+    /// Interval of the metrics.
+    pub interval: Duration,
+    /// Share of the traces that are recorded, from 0 to 100.
+    pub sample_percent: u8,
+}

@@ -1,0 +1,233 @@
+//! Export of traces and metrics to an OpenTelemetry collector, by OTLP over HTTP with Protobuf
+//! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
+//!
+//! The exporter has its own thread, so that nothing of the node waits for the collector. If the collector
+//! does not answer, spans and metrics are dropped, and the log has one warning. Owns: batches, requests, and
+//! the log lines about the collector. Does not retry: the next batch is the next attempt, and metrics are
+//! cumulative.
+
+mod convert;
+mod messages;
+
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::Registry;
+use prost::Message;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::trace::{self, SpanData};
+use crate::config::{OtlpConfig, Secret};
+
+/// Maximum number of spans in a request.
+const BATCH: usize = 512;
+/// Time for which a span waits for others.
+const LINGER: Duration = Duration::from_secs(1);
+/// Maximum time of a request.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Maximum time for the last request before the process ends.
+const LAST_WITHIN: Duration = Duration::from_secs(1);
+
+/// Running exporter.
+pub struct Exporter {
+    /// Dropped to end the exporter.
+    stop: Option<oneshot::Sender<()>>,
+    ended: std_mpsc::Receiver<()>,
+}
+
+/// Identity of the node in all exported data.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub node: String,
+    pub cluster: String,
+}
+
+struct Task {
+    client: reqwest::Client,
+    /// Endpoint without a trailing slash.
+    endpoint: String,
+    headers: Vec<(String, Secret)>,
+    resource: messages::Resource,
+    registry: Registry,
+    spans: mpsc::Receiver<SpanData>,
+    start: u64,
+    /// True while the collector does not accept data.
+    away: bool,
+}
+
+/// Starts the export; `None` if no endpoint is configured. Spans are recorded by the first node of a process
+/// only; the others export their metrics.
+///
+/// # Errors
+/// The HTTP client or the thread cannot be created.
+pub fn start(
+    config: &OtlpConfig,
+    identity: Identity,
+    registry: &Registry,
+) -> anyhow::Result<Option<Exporter>> {
+    let Some(endpoint) = &config.endpoint else { return Ok(None) };
+    let trust = crate::tls::client_config().map_err(anyhow::Error::msg)?;
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(Arc::unwrap_or_clone(trust))
+        .no_proxy()
+        .timeout(ANSWER_WITHIN)
+        .build()?;
+    let spans = trace::begin(f64::from(config.sample_percent) / 100.0);
+    let task = Task {
+        client,
+        endpoint: endpoint.trim_end_matches('/').to_owned(),
+        headers: config.headers.clone(),
+        resource: resource(&identity),
+        registry: registry.clone(),
+        spans: spans.unwrap_or_else(|| mpsc::channel(1).1),
+        start: since_epoch(SystemTime::now()),
+        away: false,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel();
+    let (end, ended) = std_mpsc::channel();
+    let every = config.interval;
+    std::thread::Builder::new().name("otlp".into()).spawn(move || {
+        runtime.block_on(task.run(every, stopped));
+        // The receiver may have given up.
+        let _ = end.send(());
+    })?;
+    Ok(Some(Exporter { stop: Some(stop), ended }))
+}
+
+impl Exporter {
+    /// Sends what is left. Gives up after about a second.
+    pub fn stop(mut self) {
+        drop(self.stop.take());
+        let _ = self.ended.recv_timeout(2 * LAST_WITHIN);
+    }
+}
+
+impl Task {
+    async fn run(mut self, every: Duration, mut stopped: oneshot::Receiver<()>) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_open = true;
+        loop {
+            tokio::select! {
+                span = self.spans.recv(), if is_open => match span {
+                    Some(span) => self.send_spans(span).await,
+                    // Another node of this process has the spans.
+                    None => is_open = false,
+                },
+                _ = ticks.tick() => self.send_metrics().await,
+                _ = &mut stopped => break,
+            }
+        }
+        let last = async {
+            if let Ok(span) = self.spans.try_recv() {
+                self.send_spans(span).await;
+            }
+            self.send_metrics().await;
+        };
+        let _ = tokio::time::timeout(LAST_WITHIN, last).await;
+    }
+
+    /// Sends a batch that begins with this span.
+    async fn send_spans(&mut self, first: SpanData) {
+        let (mut batch, full_at) = (vec![first], Instant::now() + LINGER);
+        while batch.len() < BATCH {
+            match timeout_at(full_at, self.spans.recv()).await {
+                Ok(Some(span)) => batch.push(span),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let scope =
+            messages::ScopeSpans { scope: Some(scope()), spans: batch.into_iter().map(span).collect() };
+        let of = messages::ResourceSpans { resource: Some(self.resource.clone()), scopes: vec![scope] };
+        self.send("traces", &messages::Traces { resources: vec![of] }).await;
+    }
+
+    async fn send_metrics(&mut self) {
+        let times = convert::Times { start: self.start, now: since_epoch(SystemTime::now()) };
+        let metrics = convert::metrics(&self.registry.gather(), times);
+        let scope = messages::ScopeMetrics { scope: Some(scope()), metrics };
+        let of = messages::ResourceMetrics { resource: Some(self.resource.clone()), scopes: vec![scope] };
+        self.send("metrics", &messages::Metrics { resources: vec![of] }).await;
+    }
+
+    async fn send(&mut self, signal: &str, message: &impl Message) {
+        let url = format!("{}/v1/{signal}", self.endpoint);
+        let request = self.client.post(&url).header("content-type", "application/x-protobuf");
+        let headers = self.headers.iter();
+        let request =
+            headers.fold(request, |request, (name, value)| request.header(name, value.0.as_slice()));
+        let answer = request.body(message.encode_to_vec()).send().await;
+        let failure = match answer {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(format!("it answered {}", answer.status())),
+            Err(error) => Some(without_url(error)),
+        };
+        match failure {
+            None if self.away => {
+                let spans = trace::take_dropped();
+                tracing::info!(spans, "the OTLP collector accepts data again; spans were dropped meanwhile");
+                self.away = false;
+            }
+            Some(why) if !self.away => {
+                tracing::warn!(
+                    url,
+                    why,
+                    "the OTLP collector does not accept data; traces and metrics are dropped until it does \
+                     (telemetry.otlp.endpoint)"
+                );
+                self.away = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Returns the text of an error with its causes.
+fn without_url(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn resource(identity: &Identity) -> messages::Resource {
+    // Names of the semantic conventions of OpenTelemetry.
+    let attributes = [
+        ("service.name", "stentor"),
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("service.namespace", identity.cluster.as_str()),
+        ("service.instance.id", identity.node.as_str()),
+    ];
+    messages::Resource {
+        attributes: attributes.map(|(key, value)| messages::KeyValue::new(key, value)).to_vec(),
+    }
+}
+
+fn scope() -> messages::Scope {
+    messages::Scope { name: "stentor".into(), version: env!("CARGO_PKG_VERSION").into() }
+}
+
+fn span(data: SpanData) -> messages::Span {
+    let SpanData { context, parent, name, is_server, start, end, attributes, error } = data;
+    messages::Span {
+        trace_id: context.trace.to_vec(),
+        span_id: context.span.to_vec(),
+        parent_span_id: parent.map(|parent| parent.to_vec()).unwrap_or_default(),
+        name,
+        kind: if is_server { messages::SERVER } else { messages::INTERNAL },
+        start_time_unix_nano: start,
+        end_time_unix_nano: end,
+        attributes: attributes.into_iter().map(|(key, value)| messages::KeyValue::new(key, value)).collect(),
+        status: error.map(|message| messages::Status { message, code: messages::ERROR }),
+    }
+}
+
+fn since_epoch(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
