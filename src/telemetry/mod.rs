@@ -10,6 +10,7 @@ mod log_queue;
 pub mod logging;
 pub mod metrics;
 mod readings;
+pub mod output_metrics;
 pub mod recording_metrics;
 mod repeats;
 mod rewind_metrics;

@@ -28,6 +28,7 @@ mod mixer;
 mod moderation;
 mod open_mode;
 mod operations;
+mod outputs;
 mod package;
 mod people;
 mod presence;

@@ -126,6 +126,7 @@ impl House {
             plain: None,
             recordings: None,
             rewinds: None,
+            outputs: None,
         }
     }
 

@@ -77,6 +77,7 @@ pub mod mixer_effects;
 pub mod mixer_room;
 pub mod model;
 pub mod mute_all;
+pub mod output;
 pub mod participants;
 pub mod pin_attempts;
 pub mod placement;

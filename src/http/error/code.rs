@@ -79,6 +79,14 @@ pub enum Code {
     InvalidRecordingId,
     /// 404: there is no such recording, or it was deleted.
     RecordingNotFound,
+    /// 400: the URL or the format of an output is not valid, or the address of its target is not allowed.
+    InvalidOutput,
+    /// 404: the room has no such output.
+    OutputNotFound,
+    /// 409: the room has as many outputs as `outputs.max_per_room` allows.
+    TooManyOutputs,
+    /// 409: outputs are switched off; see `outputs.max_per_room`.
+    OutputsOff,
     /// 409, retryable: the recording is not complete yet, or its broadcast is still on air.
     RecordingNotReady,
     /// 409: the broadcast is being recorded; stop the recording first.
@@ -228,6 +236,7 @@ impl Code {
             | Self::InvalidModuleId
             | Self::InvalidTtl
             | Self::InvalidRecordingId
+            | Self::InvalidOutput
             | Self::TooFarAhead
             | Self::InvalidText
             | Self::InvalidPersonId
@@ -257,6 +266,7 @@ impl Code {
             | Self::MessageNotFound
             | Self::PersonNotFound
             | Self::RecordingNotFound
+            | Self::OutputNotFound
             | Self::WebhookNotFound
             | Self::DeadLetterNotFound
             | Self::ApiKeyNotFound
@@ -285,6 +295,8 @@ impl Code {
             | Self::RecordingNotReady
             | Self::RecordingActive
             | Self::RecordingOff
+            | Self::TooManyOutputs
+            | Self::OutputsOff
             | Self::ActorNotRestarted
             | Self::ChatClosed => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

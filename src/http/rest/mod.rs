@@ -13,6 +13,7 @@ mod endpoints;
 mod events;
 mod keys;
 mod modules;
+mod outputs;
 mod recordings;
 mod room_fields;
 mod rooms;
@@ -47,6 +48,7 @@ use super::tokens::NodeTokens;
 
 pub(in crate::http) use body::{Done, ModuleBody};
 pub use endpoints::{channel_resources, document, openapi};
+pub use outputs::OutputsSide;
 
 impl From<ScopeMissing> for ApiError {
     fn from(missing: ScopeMissing) -> Self {
@@ -75,6 +77,7 @@ pub struct Api {
     /// `hls.rewind`.
     pub rewind: Duration,
     pub webhooks: Arc<Webhooks>,
+    pub outputs: OutputsSide,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

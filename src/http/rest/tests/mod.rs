@@ -2,6 +2,7 @@
 
 pub(in crate::http) mod house;
 mod keys;
+mod outputs;
 mod recordings;
 mod rooms;
 mod schema;
