@@ -364,6 +364,8 @@ impl Mountable {
             anchors: sides.anchors.clone(),
             listeners: listeners.clone(),
             origins: own(&config.http.allowed_origins),
+            recording: config.recording.mode,
+            consent: config.recording.asks_consent(),
             body_limit: config.http.body_limit,
         };
         let channel = ChannelSide {

@@ -55,18 +55,14 @@ pub async fn report(
         let RoomRead { view, .. } = txn::read(store, room).await?;
         let Some(output) = view.outputs.as_ref().and_then(|outputs| outputs.0.get(id)) else { return Ok(()) };
         let known = view.output_states.as_ref();
-        let (states, event) = OutputStates::with(
-            known.map(|states| &states.value),
-            &view,
-            (id, output),
-            nonce,
-            status.clone(),
-        );
+        let (states, event) =
+            OutputStates::with(known.map(|states| &states.value), &view, (id, output), nonce, status.clone());
         let meta = view.meta.as_ref().map_or(0, |meta| meta.mod_revision);
         let states_key = key(RoomPart::OutputStates);
         let txn = Txn::new().when(key(RoomPart::Meta), meta);
         let txn = txn.when(&states_key, known.map_or(0, |known| known.mod_revision));
-        let txn = txn::with_events(txn.put(states_key, txn::json(&states)), room, event.into_iter().collect());
+        let txn =
+            txn::with_events(txn.put(states_key, txn::json(&states)), room, event.into_iter().collect());
         if let TxnOutcome::Committed(_) = store.txn(txn).await? {
             return Ok(());
         }

@@ -141,7 +141,8 @@ async fn rooms_are_pushed_to_icecast() {
     assert!(events(&node, "output_failed", &aac).await >= 1);
 
     // A wrong password has a reason, and is tried again.
-    let wrong = add(&node, json!({ "url": format!("icecast://source:wrong-pass@127.0.0.1:{port}/x.aac") })).await;
+    let wrong =
+        add(&node, json!({ "url": format!("icecast://source:wrong-pass@127.0.0.1:{port}/x.aac") })).await;
     until("the target refuses", async || {
         let output = output(&node, &wrong).await;
         output["reason"] == "the target refuses the credentials" && output["failures"].as_u64() > Some(1)
@@ -223,9 +224,8 @@ async fn rooms_are_pushed_by_rtmp_and_srt() {
 async fn outputs_reach_no_private_network() {
     let node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
-    let refused = node
-        .post(&format!("/api/rooms/{ROOM}/outputs"), json!({ "url": "srt://127.0.0.1:9000" }))
-        .await;
+    let refused =
+        node.post(&format!("/api/rooms/{ROOM}/outputs"), json!({ "url": "srt://127.0.0.1:9000" })).await;
     assert_eq!((refused.status, refused.code()), (400, "invalid_output".into()));
     assert!(refused.text().contains("outputs.networks"), "{}", refused.text());
     // A name is checked when it is resolved.

@@ -334,10 +334,13 @@ fn of_anchors(
             "durationMs": now.0.saturating_sub(since.0),
         }),
     });
-    let joined = joined.iter().map(|PresentAnchor { user, role, name }| {
+    let joined = joined.iter().map(|PresentAnchor { user, role, name, consent }| {
         let mut data = json!({ "userId": user, "role": role });
         if let Some(name) = name {
             data["displayName"] = json!(name);
+        }
+        if *consent {
+            data["recordingConsent"] = json!(true);
         }
         NewEvent { kind: EventType::AnchorJoined, data }
     });

@@ -21,6 +21,12 @@ pub(super) fn recording(r: &mut Reader) -> RecordingConfig {
                 ("always", RecordingMode::Always),
             ]),
         ),
+        consent: r.read(
+            "recording.consent",
+            "none",
+            "Consent of anchors to recordings: none, or required (by join and WHIP, unless mode is off).",
+            one_of(&[("none", false), ("required", true)]),
+        ),
         dir: r.optional(
             "recording.dir",
             "Folder of this mixer's recordings, mode 0700; null: recordings in data_dir.",

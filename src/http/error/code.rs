@@ -77,6 +77,8 @@ pub enum Code {
     PagesClosed,
     /// 400: the id of a recording is not 16 characters of a-z 0-9.
     InvalidRecordingId,
+    /// 403: the room may be recorded, and the request does not say that the user agrees to that.
+    ConsentRequired,
     /// 404: there is no such recording, or it was deleted.
     RecordingNotFound,
     /// 400: the URL or the format of an output is not valid, or the address of its target is not allowed.
@@ -257,6 +259,7 @@ impl Code {
             | Self::ScopeMissing
             | Self::QuotaExceeded
             | Self::NotAdmitted
+            | Self::ConsentRequired
             | Self::KeyOutOfWindow => StatusCode::FORBIDDEN,
             Self::NotFound
             | Self::RoomNotFound

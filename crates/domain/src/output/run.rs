@@ -125,7 +125,11 @@ mod tests {
         assert_eq!((run.due(at(5)), run.status().reason.as_deref()), (Some(at(6)), Some("refused")));
         assert_eq!(run.due(at(6)), None);
         run.connecting(UnixMs(2_000));
-        assert_eq!((run.status().state, run.status().since), (OutputState::Failing, WALL), "until it is live");
+        assert_eq!(
+            (run.status().state, run.status().since),
+            (OutputState::Failing, WALL),
+            "until it is live"
+        );
         run.live(at(7), UnixMs(3_000));
         assert_eq!((run.status().state, run.status().failures), (OutputState::Live, 0));
         run.failed("closed", at(8), WALL, 1.0);

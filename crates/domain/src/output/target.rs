@@ -252,7 +252,10 @@ mod tests {
     #[test]
     fn targets_show_no_credentials() {
         for (url, shown) in [
-            ("icecast://source:hackme@radio.example.org:8000/live.aac", "icecast://radio.example.org:8000/live.aac"),
+            (
+                "icecast://source:hackme@radio.example.org:8000/live.aac",
+                "icecast://radio.example.org:8000/live.aac",
+            ),
             ("rtmp://live.example.org/app/s3cret-key", "rtmp://live.example.org:1935/app/…"),
             ("rtmps://live.example.org/app/s3cret/key?x=s3cret", "rtmps://live.example.org:443/app/…"),
             ("srt://[2001:db8::1]:9000?streamid=s3cret&passphrase=s3crets3cret", "srt://[2001:db8::1]:9000"),
@@ -293,7 +296,10 @@ mod tests {
         assert!(icecast.contains("libmp3lame") && icecast.ends_with(" icecast://u:p@203.0.113.7:8000/x"));
         let rtmp = args("rtmp://a.example.org/app/key", OutputFormat::Aac);
         assert!(rtmp.contains("-c:a copy") && rtmp.contains("aac_adtstoasc"), "{rtmp}");
-        assert!(rtmp.ends_with("-rtmp_tcurl rtmp://a.example.org:1935/app rtmp://203.0.113.7/app/key"), "{rtmp}");
+        assert!(
+            rtmp.ends_with("-rtmp_tcurl rtmp://a.example.org:1935/app rtmp://203.0.113.7/app/key"),
+            "{rtmp}"
+        );
         let secure = args("rtmps://a.example.org/app/key", OutputFormat::Aac);
         assert!(secure.ends_with(" rtmps://a.example.org/app/key"), "{secure}");
         let srt = args("srt://a.example.org:9?streamid=x", OutputFormat::Aac);
@@ -312,9 +318,22 @@ mod tests {
 
     #[test]
     fn private_networks_are_not_public() {
-        for ip in ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "::1",
-            "fe80::1", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "224.0.0.1", "2001:db8::1"]
-        {
+        for ip in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+            "224.0.0.1",
+            "2001:db8::1",
+        ] {
             assert!(!is_public(ip.parse().unwrap()), "{ip}");
         }
         for ip in ["8.8.8.8", "172.15.0.1", "172.32.0.1", "2a00:1450:4001::1", "::ffff:8.8.8.8"] {

@@ -264,6 +264,7 @@ impl PresenceQuery for AnnIsThere {
             status: ActivityStatus::OnAir,
             muted: true,
             source: Source::Whip,
+            consent: false,
             token: FencingToken(1),
         }])
     }

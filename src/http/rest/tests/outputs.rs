@@ -36,12 +36,16 @@ async fn outputs_are_validated() {
     let house = house().await;
     house.post("/api/rooms", json!({ "roomId": "tea-room" })).await;
     let path = format!("{ROOM}/outputs");
-    for url in ["http://a.example.org/", "srt://127.0.0.1:9", "icecast://u:p@10.0.0.1:8000/a", "srt://[::1]:9"] {
+    for url in
+        ["http://a.example.org/", "srt://127.0.0.1:9", "icecast://u:p@10.0.0.1:8000/a", "srt://[::1]:9"]
+    {
         house.post(&path, json!({ "url": url })).await.refused(400, "invalid_output");
     }
     let mp3 = json!({ "url": "srt://a.example.org:9", "format": "mp3" });
     house.post(&path, mp3).await.refused(400, "invalid_output");
-    for body in [json!({}), json!({ "url": 1 }), json!({ "url": "srt://a.example.org:9", "x": 1 }), Value::Null] {
+    for body in
+        [json!({}), json!({ "url": 1 }), json!({ "url": "srt://a.example.org:9", "x": 1 }), Value::Null]
+    {
         let refused = house.post(&path, body).await;
         assert_eq!(refused.status, 400, "{}", refused.json);
     }
