@@ -8,7 +8,7 @@
 //! ├─ Registration        shared store only: registers this process under the node's id
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
-//! ├─ RecordingSupervisor ─ UploaderActor, RecorderActor*
+//! ├─ RecordingSupervisor ─ UploaderActor, AnalyzerActor, RecorderActor*
 //! ├─ RewindSupervisor ─ RewindActor*
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*

@@ -66,7 +66,8 @@ pub fn recording_parts(
     let config = &context.config;
     let spool = Spool::new(config.recordings_dir());
     let uploads = storage.map(|storage| UploadParts { storage, spool: spool.clone(), media: media.clone() });
-    let mixer = config.node.roles.mixer.then(|| RecorderParts { streams: streams.clone(), spool, uploads });
+    let (streams, media) = (streams.clone(), media.clone());
+    let mixer = config.node.roles.mixer.then(|| RecorderParts { streams, spool, uploads, media });
     RecordingParts { recordings: recordings.clone(), mixer }
 }
 

@@ -20,7 +20,7 @@ use super::reload::ReloadReply;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::kernel::Registry;
-use crate::auth::{IdentityProvider, OutputTargets, Secrets, Tokens};
+use crate::auth::{FeedTokens, IdentityProvider, OutputTargets, Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::delivery::{RecordingMedia, RelayMedia};
@@ -408,6 +408,8 @@ impl Mountable {
         let replay = web::Data::new(ReplaySide {
             media: sides.replay.clone(),
             tokens: tokens.clone(),
+            feeds: FeedTokens::new(&sides.secrets),
+            base: config.hls_base_url(),
             cors: Cors::new(config.http.allowed_origins.clone()),
         });
         let spool = Spool::new(config.recordings_dir());

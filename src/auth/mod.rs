@@ -6,6 +6,7 @@
 
 pub mod api_keys;
 mod data_files;
+mod feed_tokens;
 pub mod jwks;
 mod operator_session;
 mod output_targets;
@@ -17,6 +18,7 @@ pub mod tokens;
 pub mod turn;
 
 pub use api_keys::{ApiKeyError, ApiKeys, NewKey};
+pub use feed_tokens::FeedTokens;
 pub use jwks::{IdentityProvider, JwksError};
 pub use operator_session::{OperatorSessions, SESSION_TTL};
 pub use output_targets::OutputTargets;

@@ -22,6 +22,7 @@ use super::stored_copies::{self, StoredCopies};
 use super::{MixerClient, blocking};
 use crate::auth::Secrets;
 use crate::domain::clip::Clip;
+use crate::domain::feed::{self, Feed, FeedItem};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::recording::{Recording, RecordingId, RecordingState};
@@ -35,7 +36,7 @@ use crate::packager::{
     without_headers,
 };
 use crate::rooms::Directory;
-use crate::rooms::recordings::Recordings;
+use crate::rooms::recordings::{KnownRecording, Recordings};
 use crate::spool::{Extent, Spool};
 
 /// Number of recordings whose joined journals are cached. An hour has 1,800 entries of 100 bytes each.
@@ -52,6 +53,12 @@ const READS: usize = 8;
 pub trait ReplayMedia: Send + Sync {
     /// Returns the recorded room.
     fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError>;
+
+    /// Returns the recordings of a feed that can be played, the newest first.
+    fn feed(&self, feed: &Feed) -> Result<Vec<FeedItem>, MediaError>;
+
+    /// Returns true if the recording exists and belongs to the feed.
+    fn is_in_feed(&self, recording: &RecordingId, feed: &Feed) -> bool;
 
     /// Describes a recording for a listener of this clip.
     async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError>;
@@ -390,6 +397,24 @@ impl RecordingMedia {
 impl ReplayMedia for RecordingMedia {
     fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError> {
         self.known(recording).map(|known| known.room.clone())
+    }
+
+    fn feed(&self, feed: &Feed) -> Result<Vec<FeedItem>, MediaError> {
+        if !self.recordings.is_complete() {
+            return Err(MediaError::RecordingUnavailable);
+        }
+        let mut ready = self.recordings.of_room(None);
+        let is_ready = |known: &KnownRecording| {
+            self.recordings.state(&known.id, &known.recording) == RecordingState::Ready
+        };
+        ready.retain(|known| feed.has(&known.recording) && is_ready(known));
+        let item =
+            |known: KnownRecording| FeedItem { id: known.id, recording: known.recording.value.clone() };
+        Ok(feed::items(feed, ready.into_iter().map(item)))
+    }
+
+    fn is_in_feed(&self, recording: &RecordingId, feed: &Feed) -> bool {
+        self.known(recording).is_ok_and(|known| feed.has(&known))
     }
 
     async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError> {

@@ -11,6 +11,8 @@ pub struct RecordingConfig {
     pub mode: RecordingMode,
     /// True if each anchor has to consent to recordings before joining.
     pub consent: bool,
+    /// True if the loudness and the waveform of each recording are measured.
+    pub waveform: bool,
     /// Folder of the recordings; `None`: `recordings` in the data directory.
     pub dir: Option<PathBuf>,
     /// Time after the end of a recording for which it is stored; `None`: until it is deleted.

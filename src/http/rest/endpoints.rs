@@ -18,7 +18,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::methods::other;
 use crate::http::server::large;
 
-use super::{bans, events, keys, modules, outputs, recordings, rooms, token, users, webhooks};
+use super::{bans, events, feeds, keys, modules, outputs, recordings, rooms, token, users, webhooks};
 use crate::http::channel::{bans as channel_bans, handlers as channel};
 
 const PREFIX: &str = "/api";
@@ -67,6 +67,7 @@ fn all() -> Vec<Endpoint> {
     ];
     let users = endpoints![
         recordings::token as __path_token,
+        feeds::issue as __path_issue,
         users::create as __path_create,
         users::remove as __path_remove,
         users::set_role as __path_set_role,

@@ -11,6 +11,7 @@ mod bans;
 mod body;
 mod endpoints;
 mod events;
+mod feeds;
 mod keys;
 mod modules;
 mod outputs;

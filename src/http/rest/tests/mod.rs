@@ -1,5 +1,6 @@
 //! Tests of the room API from the caller's point of view.
 
+mod feeds;
 pub(in crate::http) mod house;
 mod keys;
 mod outputs;
