@@ -6,14 +6,17 @@ use crate::actors::context::Context;
 use crate::actors::node::PlainParts;
 use anyhow::Context as _;
 
+use crate::actors::outputs::OutputParts;
 use crate::actors::recording::uploading::UploadParts;
 use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::rewind::RewindParts;
-use crate::auth::Secrets;
+use crate::auth::{OutputTargets, Secrets};
+use crate::config::Config;
 use crate::delivery::{
     ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PlainListening, PlainStreams,
     RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
 };
+use crate::http::rest::OutputsSide;
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
 use crate::storage::Storage;
@@ -71,6 +74,14 @@ pub fn recording_parts(
     RecordingParts { recordings: recordings.clone(), mixer }
 }
 
+/// Creates the settings of outputs for the room API.
+pub fn outputs_side(config: &Config, secrets: &Secrets) -> OutputsSide {
+    let outputs = config.outputs.clone();
+    let most = outputs.max_per_room;
+    let allows = Box::new(move |ip| outputs.allows(ip));
+    OutputsSide { targets: OutputTargets::new(secrets), most, allows }
+}
+
 impl Delivery {
     pub fn new(
         context: &Context,
@@ -94,6 +105,11 @@ impl Delivery {
     /// Returns this node's live streams and rewind windows, for the actors that write the windows.
     pub fn rewinds(&self) -> RewindParts {
         RewindParts { streams: self.here.streams.clone(), rewinds: self.here.rewinds.clone() }
+    }
+
+    /// Returns the dependencies of outputs, which read plain streams.
+    pub fn outputs(&self, secrets: &Secrets) -> OutputParts {
+        OutputParts { streams: self.plain.streams.clone(), targets: OutputTargets::new(secrets) }
     }
 
     pub fn plain_listening(&self) -> PlainListening {

@@ -42,9 +42,8 @@ use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
 use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::{NodeRegistered, NodeSupervisor, RoomsRole};
-use crate::actors::outputs::OutputParts;
 use crate::actors::registration::RegistrationState;
-use crate::auth::{ApiKeys, OutputTargets, Secrets, node_id};
+use crate::auth::{ApiKeys, Secrets, node_id};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
 use crate::delivery::listener_counter::ListenerCounter;
@@ -254,7 +253,6 @@ impl Node {
         let relays = Arc::new(EdgeCache::new(fetcher.clone(), audience.clone(), hls, context.clock));
         let delivery = Delivery::new(&context, secrets.clone(), streams.clone(), relays.clone());
         let root = NodeSupervisor {
-            // Outputs read plain streams, too.
             plain: (roles.hls || roles.mixer).then(|| (delivery.plain.clone(), relaying.clone())),
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
             relays: roles.hls.then_some((relays, relaying)),
@@ -270,10 +268,7 @@ impl Node {
                 arbiter(),
             )),
             rewinds: roles.mixer.then(|| (delivery.rewinds(), arbiter())),
-            outputs: roles.mixer.then(|| {
-                let (streams, targets) = (delivery.plain.streams.clone(), OutputTargets::new(&secrets));
-                (OutputParts { streams, targets }, arbiter())
-            }),
+            outputs: roles.mixer.then(|| (delivery.outputs(&secrets), arbiter())),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),
             api_keys: service.api_keys().clone(),

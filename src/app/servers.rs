@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Addresses;
 use super::certificates::LiveCertificates;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, outputs_side};
 use super::operations::{self, Operations};
 use super::origins::{hosts, speakers_origins};
 use super::readiness::Readiness;
@@ -20,7 +20,7 @@ use super::reload::ReloadReply;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::kernel::Registry;
-use crate::auth::{FeedTokens, IdentityProvider, OutputTargets, Secrets, Tokens};
+use crate::auth::{FeedTokens, IdentityProvider, Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::delivery::{RecordingMedia, RelayMedia};
@@ -39,7 +39,7 @@ use crate::http::ops::OpsAccess;
 use crate::http::pages::{self, People};
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::replay::{self, ReplaySide};
-use crate::http::rest::{self, Api, OutputsSide};
+use crate::http::rest::{self, Api};
 use crate::http::tokens::NodeTokens;
 use crate::http::{error, ops, proxied, redirect, relay, server};
 use crate::rooms::recordings::Recordings;
@@ -395,14 +395,7 @@ impl Mountable {
             recording: config.recording.mode,
             rewind: config.hls.rewind,
             webhooks: sides.webhooks,
-            outputs: OutputsSide {
-                targets: OutputTargets::new(&sides.secrets),
-                most: config.outputs.max_per_room,
-                allows: {
-                    let outputs = config.outputs.clone();
-                    Box::new(move |ip| outputs.allows(ip))
-                },
-            },
+            outputs: outputs_side(config, &sides.secrets),
         };
         let (delivery, audience) = (sides.delivery, sides.audience.clone());
         let replay = web::Data::new(ReplaySide {

@@ -65,7 +65,7 @@ struct Settings<'a> {
     ws_url: Option<&'a str>,
 }
 
-/// What a user has to know of recordings before joining or listening.
+/// Notice about recordings that a user needs before joining or listening.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RecordingNotice {

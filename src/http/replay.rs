@@ -156,8 +156,8 @@ impl ReplaySide {
         asked.or_else(granted).unwrap_or(Clip::WHOLE)
     }
 
-    /// Checks the token of a request for the M4A file, and returns the part that it opens. The token of a feed
-    /// opens the files of all its recordings, so their URLs stay the same.
+    /// Checks the token of a request for the M4A file, and returns the part that it opens. The token of a
+    /// feed opens the files of all its recordings, so their URLs stay the same.
     fn admit_file(
         &self,
         request: &HttpRequest,

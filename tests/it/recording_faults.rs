@@ -92,8 +92,10 @@ async fn recording_misses_only_the_faults() {
             Fault::Storage => moto.stop(),
             Fault::Disk => {
                 let filler = disk.fill();
-                let recorder = async || node.states_of("recorder").await.into_iter().next().unwrap_or_default();
-                until("segments are lost", async || recorder().await["observed"]["lost"].as_u64() > Some(1)).await;
+                let recorder =
+                    async || node.states_of("recorder").await.into_iter().next().unwrap_or_default();
+                until("segments are lost", async || recorder().await["observed"]["lost"].as_u64() > Some(1))
+                    .await;
                 std::fs::remove_file(filler).unwrap();
                 until("it is recorded again", async || recorder().await["state"] == "recording").await;
             }

@@ -1,4 +1,4 @@
-//! What is made of a recording after it has ended: loudness, waveform, and podcast feeds.
+//! Results of a recording after its end: loudness, waveform, and podcast feeds.
 
 use std::process::Command;
 use std::time::Duration;

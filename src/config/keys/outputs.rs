@@ -19,8 +19,8 @@ pub struct OutputsConfig {
 }
 
 impl OutputsConfig {
-    /// Returns true if a target may have this address. Otherwise, whoever may add outputs could reach
-    /// services that only this machine or its network may use.
+    /// Returns true if a target may have this address. Without this check, a caller who may add outputs could
+    /// reach services that only this machine or its network may use.
     pub fn allows(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         is_public(ip) || self.networks.iter().any(|network| network.contains(&ip))

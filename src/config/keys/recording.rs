@@ -30,7 +30,7 @@ pub(super) fn recording(r: &mut Reader) -> RecordingConfig {
         waveform: r.read(
             "recording.waveform",
             true,
-            "Measures loudness and waveform after a recording: 9 s of processor time per hour, at low priority.",
+            "Measures loudness and waveform after a recording: 9 s of processor time per hour of audio.",
             switch,
         ),
         dir: r.optional(

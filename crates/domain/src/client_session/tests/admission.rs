@@ -77,8 +77,8 @@ fn join_needs_consent_if_required() {
     rig.session.rules = Arc::new(Rules { consent: true, ..(*rig.session.rules).clone() });
     for params in [json!({}), json!({ "recordingConsent": false })] {
         let refused = rig.call(0, "join", params);
-        let is_refused = |effect: &Effect| matches!(effect, Effect::Reply(_, Err(error)) if error.code == ErrorCode::ConsentRequired);
-        assert!(matches!(&refused[..], [effect] if is_refused(effect)), "{refused:?}");
+        let [Effect::Reply(_, Err(error))] = &refused[..] else { panic!("{refused:?}") };
+        assert_eq!(error.code, ErrorCode::ConsentRequired);
     }
     let agreed = PresenceEntry { consent: true, ..entry(1, ActivityStatus::Idle, false) };
     assert_eq!(rig.call(1, "join", json!({ "recordingConsent": true })), [enter(&agreed)]);
