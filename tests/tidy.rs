@@ -75,6 +75,7 @@ fn documented_metrics_match_declared_ones() {
     let declares = [
         "src/telemetry/metrics.rs",
         "src/telemetry/socket_metrics.rs",
+        "src/telemetry/output_metrics.rs",
         "src/telemetry/recording_metrics.rs",
         "src/telemetry/rewind_metrics.rs",
         "src/telemetry/webhook_metrics.rs",

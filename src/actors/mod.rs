@@ -8,10 +8,11 @@
 //! ├─ Registration        shared store only: registers this process under the node's id
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
-//! ├─ RecordingSupervisor ─ UploaderActor, RecorderActor*
+//! ├─ RecordingSupervisor ─ UploaderActor, AnalyzerActor, RecorderActor*
 //! ├─ RewindSupervisor ─ RewindActor*
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
+//! ├─ OutputSupervisor ─ OutputActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
 //! ├─ RoomSupervisor ─ RoomActor*, CopyWatch, Elector ─ Housekeeper, FailoverActor, SchedulerActor, Reporter
 //! │ └─ Elector ─ WebhookSupervisor ─ WebhookActor*
@@ -30,6 +31,7 @@ pub mod janus;
 pub mod leader;
 pub mod mixer;
 pub mod node;
+pub mod outputs;
 pub mod plain;
 pub mod recording;
 pub mod registration;

@@ -13,6 +13,8 @@ use super::gateway::{GatewayParts, PresenceSync, SessionManager};
 use super::janus::supervisor::JanusSupervisor;
 use super::kernel::{ActorState, Behaviour, ChildSpec, Cx, Message};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
+use super::outputs::OutputParts;
+use super::outputs::supervisor::OutputSupervisor;
 use super::plain::supervisor::PlainSupervisor;
 use super::recording::RecordingParts;
 use super::recording::supervisor::RecordingSupervisor;
@@ -52,9 +54,11 @@ pub struct NodeSupervisor {
     pub recordings: Option<(RecordingParts, ArbiterHandle)>,
     /// Dependencies of the rewind windows; `None` without the role `mixer`.
     pub rewinds: Option<(RewindParts, ArbiterHandle)>,
+    /// Pushes to other services, with the role `mixer`.
+    pub outputs: Option<(OutputParts, ArbiterHandle)>,
 }
 
-/// Plain streams of the role `hls`, and the source of their media.
+/// Plain streams of the roles `hls` and `mixer`, and the source of their media.
 #[derive(Clone)]
 pub struct PlainParts {
     pub source: Arc<RoomParts>,
@@ -172,6 +176,12 @@ impl NodeSupervisor {
             let clock = context.clock;
             cx.spawn_child("plain", spec(&arbiter), move || {
                 PlainSupervisor::new(clock, source.clone(), streams.clone())
+            });
+        }
+        if let Some((parts, arbiter)) = self.outputs.clone() {
+            let context = context.clone();
+            cx.spawn_child("outputs", spec(&arbiter), move || {
+                OutputSupervisor::new(context.clone(), parts.clone())
             });
         }
         if let Some((hub, arbiter)) = self.channels.clone() {

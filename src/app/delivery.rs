@@ -6,14 +6,17 @@ use crate::actors::context::Context;
 use crate::actors::node::PlainParts;
 use anyhow::Context as _;
 
+use crate::actors::outputs::OutputParts;
 use crate::actors::recording::uploading::UploadParts;
 use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::rewind::RewindParts;
-use crate::auth::Secrets;
+use crate::auth::{OutputTargets, Secrets};
+use crate::config::Config;
 use crate::delivery::{
     ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PlainListening, PlainStreams,
     RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
 };
+use crate::http::rest::OutputsSide;
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
 use crate::storage::Storage;
@@ -66,8 +69,17 @@ pub fn recording_parts(
     let config = &context.config;
     let spool = Spool::new(config.recordings_dir());
     let uploads = storage.map(|storage| UploadParts { storage, spool: spool.clone(), media: media.clone() });
-    let mixer = config.node.roles.mixer.then(|| RecorderParts { streams: streams.clone(), spool, uploads });
+    let (streams, media) = (streams.clone(), media.clone());
+    let mixer = config.node.roles.mixer.then(|| RecorderParts { streams, spool, uploads, media });
     RecordingParts { recordings: recordings.clone(), mixer }
+}
+
+/// Creates the settings of outputs for the room API.
+pub fn outputs_side(config: &Config, secrets: &Secrets) -> OutputsSide {
+    let outputs = config.outputs.clone();
+    let most = outputs.max_per_room;
+    let allows = Box::new(move |ip| outputs.allows(ip));
+    OutputsSide { targets: OutputTargets::new(secrets), most, allows }
 }
 
 impl Delivery {
@@ -93,6 +105,11 @@ impl Delivery {
     /// Returns this node's live streams and rewind windows, for the actors that write the windows.
     pub fn rewinds(&self) -> RewindParts {
         RewindParts { streams: self.here.streams.clone(), rewinds: self.here.rewinds.clone() }
+    }
+
+    /// Returns the dependencies of outputs, which read plain streams.
+    pub fn outputs(&self, secrets: &Secrets) -> OutputParts {
+        OutputParts { streams: self.plain.streams.clone(), targets: OutputTargets::new(secrets) }
     }
 
     pub fn plain_listening(&self) -> PlainListening {

@@ -240,7 +240,7 @@ impl Node {
         let relays = Arc::new(EdgeCache::new(fetcher.clone(), audience.clone(), hls, context.clock));
         let delivery = Delivery::new(&context, secrets.clone(), streams.clone(), relays.clone());
         let root = NodeSupervisor {
-            plain: roles.hls.then(|| (delivery.plain.clone(), relaying.clone())),
+            plain: (roles.hls || roles.mixer).then(|| (delivery.plain.clone(), relaying.clone())),
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
             relays: roles.hls.then_some((relays, relaying)),
             rooms: roles.rooms.then(|| {
@@ -257,6 +257,7 @@ impl Node {
                 arbiter(),
             )),
             rewinds: roles.mixer.then(|| (delivery.rewinds(), arbiter())),
+            outputs: roles.mixer.then(|| (delivery.outputs(&secrets), arbiter())),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),
             api_keys: service.api_keys().clone(),

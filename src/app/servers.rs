@@ -13,6 +13,7 @@ use super::Addresses;
 use super::certificates::LiveCertificates;
 use super::delivery::Delivery;
 use super::measure::measure;
+use super::delivery::{Delivery, outputs_side};
 use super::operations::{self, Operations};
 use super::origins::{hosts, speakers_origins};
 use super::readiness::Readiness;
@@ -20,7 +21,7 @@ use super::reload::ReloadReply;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::kernel::Registry;
-use crate::auth::{IdentityProvider, Secrets, Tokens};
+use crate::auth::{FeedTokens, IdentityProvider, Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::delivery::{RecordingMedia, RelayMedia};
@@ -375,6 +376,8 @@ impl Mountable {
             anchors: sides.anchors.clone(),
             listeners: listeners.clone(),
             origins: own(&config.http.allowed_origins),
+            recording: config.recording.mode,
+            consent: config.recording.asks_consent(),
             body_limit: config.http.body_limit,
         };
         let channel = ChannelSide {
@@ -405,11 +408,14 @@ impl Mountable {
             rewind: config.hls.rewind,
             webhooks: sides.webhooks,
             audit,
+            outputs: outputs_side(config, &sides.secrets),
         };
         let (delivery, audience) = (sides.delivery, sides.audience.clone());
         let replay = web::Data::new(ReplaySide {
             media: sides.replay.clone(),
             tokens: tokens.clone(),
+            feeds: FeedTokens::new(&sides.secrets),
+            base: config.hls_base_url(),
             cors: Cors::new(config.http.allowed_origins.clone()),
         });
         let spool = Spool::new(config.recordings_dir());

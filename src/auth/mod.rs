@@ -6,8 +6,10 @@
 
 pub mod api_keys;
 mod data_files;
+mod feed_tokens;
 pub mod jwks;
 mod operator_session;
+mod output_targets;
 mod replay_tokens;
 pub mod seal;
 mod sealed;
@@ -16,8 +18,10 @@ pub mod tokens;
 pub mod turn;
 
 pub use api_keys::{ApiKeyError, ApiKeys, NewKey};
+pub use feed_tokens::FeedTokens;
 pub use jwks::{IdentityProvider, JwksError};
 pub use operator_session::{OperatorSessions, SESSION_TTL};
+pub use output_targets::OutputTargets;
 pub use replay_tokens::ReplayGrant;
 pub use seal::{Seal, SealBinding, SealError};
 pub use secrets::{Secrets, SecretsError, node_id};

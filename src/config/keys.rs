@@ -7,6 +7,7 @@
 mod admission;
 mod events;
 mod identity;
+mod outputs;
 mod recording;
 mod signalling;
 mod sockets;
@@ -14,6 +15,7 @@ mod telemetry;
 mod webhooks;
 
 pub use admission::{AdmissionConfig, FailurePolicy};
+pub use outputs::OutputsConfig;
 use serde_json::{Value, json};
 
 use super::parse::*;
@@ -34,6 +36,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         mixer: mixer(r),
         hls: hls(r),
         recording: recording::recording(r),
+        outputs: outputs::outputs(r),
         rooms: rooms(r),
         events: events::events(r),
         webhooks: webhooks::webhooks(r),

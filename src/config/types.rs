@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::keys::AdmissionConfig;
+use super::keys::{AdmissionConfig, OutputsConfig};
 use crate::domain::connection::Duplicate;
 use crate::domain::hls;
 use crate::domain::ids::ModuleId;
@@ -48,6 +48,7 @@ pub struct Config {
     pub events: EventsConfig,
     pub webhooks: WebhooksConfig,
     pub admission: AdmissionConfig,
+    pub outputs: OutputsConfig,
     pub ws: WsConfig,
     pub presence: PresenceConfig,
     pub ice: IceConfig,

@@ -22,6 +22,7 @@ use super::stored_copies::{self, StoredCopies};
 use super::{MixerClient, blocking};
 use crate::auth::Secrets;
 use crate::domain::clip::Clip;
+use crate::domain::feed::{self, Feed, FeedItem};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::recording::{Recording, RecordingId, RecordingState};
@@ -35,7 +36,7 @@ use crate::packager::{
     without_headers,
 };
 use crate::rooms::Directory;
-use crate::rooms::recordings::Recordings;
+use crate::rooms::recordings::{KnownRecording, Recordings};
 use crate::spool::{Extent, Spool};
 
 /// Number of recordings whose joined journals are cached. An hour has 1,800 entries of 100 bytes each.
@@ -52,6 +53,12 @@ const READS: usize = 8;
 pub trait ReplayMedia: Send + Sync {
     /// Returns the recorded room.
     fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError>;
+
+    /// Returns the recordings of a feed that can be played, the newest first.
+    fn feed(&self, feed: &Feed) -> Result<Vec<FeedItem>, MediaError>;
+
+    /// Returns true if the recording exists and belongs to the feed.
+    fn is_in_feed(&self, recording: &RecordingId, feed: &Feed) -> bool;
 
     /// Describes a recording for a listener of this clip.
     async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError>;
@@ -392,6 +399,24 @@ impl ReplayMedia for RecordingMedia {
         self.known(recording).map(|known| known.room.clone())
     }
 
+    fn feed(&self, feed: &Feed) -> Result<Vec<FeedItem>, MediaError> {
+        if !self.recordings.is_complete() {
+            return Err(MediaError::RecordingUnavailable);
+        }
+        let mut ready = self.recordings.of_room(None);
+        let is_ready = |known: &KnownRecording| {
+            self.recordings.state(&known.id, &known.recording) == RecordingState::Ready
+        };
+        ready.retain(|known| feed.has(&known.recording) && is_ready(known));
+        let item =
+            |known: KnownRecording| FeedItem { id: known.id, recording: known.recording.value.clone() };
+        Ok(feed::items(feed, ready.into_iter().map(item)))
+    }
+
+    fn is_in_feed(&self, recording: &RecordingId, feed: &Feed) -> bool {
+        self.known(recording).is_ok_and(|known| feed.has(&known))
+    }
+
     async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError> {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
@@ -463,34 +488,5 @@ impl ReplayMedia for RecordingMedia {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clip_has_segments_of_its_range() {
-        let entry = |sequence: u64| JournalEntry {
-            sequence,
-            duration_us: 1_920_000,
-            started_at: UnixMs(1_920 * sequence),
-            discontinuity: false,
-            key_index: sequence / 2,
-            bytes: 9,
-            file: 1,
-            offset: 0,
-        };
-        let place = Place::Mixer(ModuleId::new("m1").unwrap());
-        let segments = (10..20).map(|sequence| (place.clone(), entry(sequence))).collect();
-        let id = RecordingId::random(1);
-        let joined = Joined { id, revision: 7, complete: true, stored: false, segments };
-        let listed = |from: f64, to: f64| {
-            let clip = Clip::new(from, to).unwrap();
-            joined.of_clip(clip).unwrap().iter().map(|entry| entry.sequence).collect::<Vec<_>>()
-        };
-        assert_eq!(listed(2.0, 3.0), [11]);
-        assert_eq!(listed(1.92, 3.84), [11], "a clip ends before the next segment");
-        assert_eq!(listed(1.0, 4.0), [10, 11, 12]);
-        assert_eq!(joined.of_clip(Clip::WHOLE).unwrap().len(), 10);
-        let behind = joined.of_clip(Clip::new(19.3, 30.0).unwrap());
-        assert_eq!(behind.unwrap_err(), MediaError::NoSuchClip);
-    }
-}
+#[path = "recordings_tests.rs"]
+mod tests;

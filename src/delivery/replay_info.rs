@@ -26,6 +26,12 @@ pub struct ReplayInfo {
     pub duration: f64,
     pub anchors: Vec<InfoAnchor>,
     pub chapters: Vec<InfoChapter>,
+    /// Peaks of equal parts of the recording, from 0 to 255; absent until they were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waveform: Option<Vec<u8>>,
+    /// Integrated loudness in LUFS; absent until it was measured, and for silence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integrated_lufs: Option<f64>,
     /// Parts that were not recorded. The file contains silence there; the playlist skips them.
     pub gaps: Vec<Clip>,
     /// Position at which the playlist of the clip begins, which is the start of a segment.
@@ -78,6 +84,8 @@ impl ReplayInfo {
             duration: duration.as_secs_f64(),
             anchors: anchors.collect(),
             chapters: chapters.collect(),
+            waveform: recording.analysis.as_ref().map(|analysis| analysis.waveform.0.clone()),
+            integrated_lufs: recording.analysis.as_ref().and_then(|analysis| analysis.integrated_lufs()),
             gaps: gaps.map(|(from, to)| Clip { from, to: *to }).collect(),
             listed_from: listed.map_or(0.0, |part| starts[part.segment].as_secs_f64()),
         }

@@ -29,7 +29,7 @@ pub struct FfmpegLog {
 pub struct FfmpegLogLines(BufReader<ChildStderr>);
 
 impl FfmpegLogLines {
-    pub(super) fn new(stderr: ChildStderr) -> Self {
+    pub fn new(stderr: ChildStderr) -> Self {
         Self(BufReader::with_capacity(MAX_LINE, stderr))
     }
 

@@ -1,14 +1,16 @@
-//! FFmpeg of a room: its command, its process and its log.
+//! FFmpeg of a room and of its outputs: commands, processes and logs.
 //!
 //! Owns: the arguments, the process, and the meaning of its exit and its log lines. Does not choose a port,
 //! decide on a restart, or package the audio (`stentor-packager` does).
 
 mod log;
 mod loudness;
+mod output;
 mod process;
 
 pub use log::{FfmpegLog, FfmpegLogLines, LogLevel};
 pub use loudness::{Loudness, MeterLine};
+pub use output::{OutputFfmpeg, OutputProcess, Progress};
 pub use process::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, MUXER, SpawnError, ffmpeg_version,
 };

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::ids::{InvalidName, ModuleId};
+use crate::domain::output::OutputDenied;
 use crate::domain::placement::RejectReason;
 use crate::domain::profile::ProfileError;
 use crate::domain::quotas::QuotaExceeded;
@@ -168,6 +169,7 @@ impl From<RoomError> for ApiError {
                 Self::new(Code::RoomNotOnAir, message)
             }
             RoomError::Recording(_) => Self::new(Code::RecordingOff, message),
+            RoomError::Output(denied) => Self::new(output_code(denied), message),
             RoomError::Quota(exceeded) => quota_refusal(Code::QuotaExceeded, &exceeded),
             RoomError::OnAir => Self::new(Code::RoomOnAir, message),
             RoomError::Busy => Self::new(Code::Busy, message),
@@ -180,6 +182,15 @@ impl From<RoomError> for ApiError {
             }
             RoomError::Store(other) => Self::internal(other),
         }
+    }
+}
+
+fn output_code(denied: OutputDenied) -> Code {
+    match denied {
+        OutputDenied::NoSuchRoom => Code::RoomNotFound,
+        OutputDenied::NoSuchOutput => Code::OutputNotFound,
+        OutputDenied::TooMany(_) => Code::TooManyOutputs,
+        OutputDenied::SwitchedOff => Code::OutputsOff,
     }
 }
 

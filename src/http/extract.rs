@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use crate::domain::api_key::ApiKeyId;
 use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::keys::ModuleKind;
+use crate::domain::output::OutputId;
 use crate::domain::recording::RecordingId;
 
 use super::error::{ApiError, Code};
@@ -36,6 +37,9 @@ pub(in crate::http) struct ModulePath(pub ModuleKind, pub ModuleId);
 
 /// `{id}` of a recording.
 pub(in crate::http) struct RecordingPath(pub RecordingId);
+
+/// `{id}` of a room and `{outputId}` of an output.
+pub(in crate::http) struct OutputPath(pub RoomId, pub OutputId);
 
 /// `{id}` of an API key.
 pub(in crate::http) struct ApiKeyPath(pub ApiKeyId);
@@ -199,6 +203,20 @@ impl FromRequest for RecordingPath {
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
         ready(RecordingId::new(&id.unwrap_or_default()).map(Self).map_err(ApiError::from))
+    }
+}
+
+impl FromRequest for OutputPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let path = web::Path::<(String, String)>::extract(req).into_inner();
+        let (room, output) = path.map(|path| path.into_inner()).unwrap_or_default();
+        // No output has an id of another form.
+        let absent = |_| ApiError::new(Code::OutputNotFound, "there is no such output");
+        let both = || Ok(Self(RoomId::new(&room)?, OutputId::new(&output).map_err(absent)?));
+        ready(both())
     }
 }
 

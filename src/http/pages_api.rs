@@ -20,6 +20,7 @@ use crate::auth::IssuedToken;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::recording::{RecordingMode, in_force, of_broadcast};
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
 use crate::rooms::{Room, RoomError, RoomService, now};
@@ -48,6 +49,10 @@ pub struct PagesSide {
     pub anchors: Option<Arc<dyn PresenceQuery>>,
     pub listeners: Listeners,
     pub origins: Origins,
+    /// `recording.mode`.
+    pub recording: RecordingMode,
+    /// True if anchors have to agree to being recorded.
+    pub consent: bool,
     /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
 }
@@ -58,6 +63,16 @@ struct Settings<'a> {
     open: bool,
     /// Null if the node has no such URL; the page then explains this to the user.
     ws_url: Option<&'a str>,
+}
+
+/// Notice about recordings that a user needs before joining or listening.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordingNotice {
+    /// True if the room is being recorded, or will be as soon as it is on air.
+    recorded: bool,
+    /// True if an anchor has to agree to being recorded.
+    consent_required: bool,
 }
 
 #[derive(Serialize)]
@@ -113,6 +128,7 @@ pub fn configure(config: &mut ServiceConfig, side: Data<PagesSide>) {
         .app_data(side)
         .service(only_get("/config", settings))
         .service(only_get("/rooms", rooms))
+        .service(only_get("/rooms/{id}/recording", recording))
         .service(
             web::resource("/rooms/{id}/token")
                 .route(web::post().to(token))
@@ -130,6 +146,16 @@ pub fn configure(config: &mut ServiceConfig, side: Data<PagesSide>) {
 
 async fn settings(side: Data<PagesSide>) -> impl Responder {
     HttpResponse::Ok().json(side.settings())
+}
+
+/// Answers without a token, because users must know it before they do anything else. The listener channel
+/// tells the same to everybody with a token.
+async fn recording(side: Data<PagesSide>, room: RoomPath) -> impl Responder {
+    let view = side.rooms.directory().room(&room.0).unwrap_or_default();
+    // A recording of the present broadcast that was stopped does not begin again by itself.
+    let begins = side.recording == RecordingMode::Always && of_broadcast(&view).is_none();
+    let recorded = begins || in_force(&view).is_some();
+    HttpResponse::Ok().json(RecordingNotice { recorded, consent_required: side.consent })
 }
 
 async fn rooms(side: Data<PagesSide>) -> impl Responder {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::http::rest::tests::house::{AnnIsThere, House, claims, house, json_request};
+use crate::store::Store;
 
 const GATEWAY: &str = "wss://live.example.org/ws";
 
@@ -144,6 +145,8 @@ async fn ask_at(gateway: Option<&str>, house: &House, open: bool, request: TestR
         anchors: Some(Arc::new(AnnIsThere)),
         listeners: house.api.listeners.clone(),
         origins: Origins::default(),
+        recording: RecordingMode::OnRequest,
+        consent: true,
         body_limit: 1024,
     });
     let app = test::init_service(App::new().configure(|config| configure(config, side))).await;
@@ -152,4 +155,20 @@ async fn ask_at(gateway: Option<&str>, house: &House, open: bool, request: TestR
     let caching = headers.get(CACHE_CONTROL).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
     let body = test::read_body(answer).await;
     Answer { status, caching, json: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+}
+
+#[actix::test]
+async fn recording_notice_needs_no_token() {
+    let house = on_air().await;
+    let notice = async |room: &str| {
+        let path = format!("/pages/rooms/{room}/recording");
+        ask(&house, false, TestRequest::get().uri(&path)).await.json
+    };
+    assert_eq!(notice("demo").await, json!({ "recorded": false, "consentRequired": true }));
+    let live = house.store.get("/rooms/demo/livemeta").await.unwrap().unwrap();
+    let live: Value = serde_json::from_slice(&live.value).unwrap();
+    let request = json!({ "id": "0123456789abcdef", "nonce": live["nonce"], "since": 1 });
+    house.store.put_now("/rooms/demo/recording", &request.to_string());
+    assert_eq!(notice("demo").await["recorded"], true);
+    assert_eq!(notice("unknown").await, json!({ "recorded": false, "consentRequired": true }));
 }

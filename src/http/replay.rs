@@ -20,9 +20,10 @@ use super::hls::{KEY_NAME, PLAYLIST_NAME, PLAYLIST_TYPE, Query, token_missing, t
 use super::hls_answer::{Cors, MEDIA, SECRET, found};
 use super::methods::other;
 use super::tokens::NodeTokens;
-use crate::auth::{ReplayGrant, TokenError};
+use crate::auth::{FeedTokens, ReplayGrant, SealError, TokenError};
 use crate::delivery::{ReplayInfo, ReplayMedia};
 use crate::domain::clip::Clip;
+use crate::domain::feed::FeedLinks;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::recording::RecordingId;
 use crate::packager::{self, MediaError, MediaFile};
@@ -39,6 +40,9 @@ const INFO_NAME: &str = "info.json";
 pub struct ReplaySide {
     pub media: Arc<dyn ReplayMedia>,
     pub tokens: Arc<NodeTokens>,
+    pub feeds: FeedTokens,
+    /// Base of the URLs given to listeners, without a trailing slash.
+    pub base: String,
     pub cors: Cors,
 }
 
@@ -57,12 +61,24 @@ struct Info {
 
 /// Mounts everything below `/hls/recordings`.
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ReplaySide>) {
+    let feed = web::resource("/hls/feed.xml")
+        .app_data(side.clone())
+        .route(web::get().to(feed))
+        .default_service(other(&[Method::GET]));
+    config.service(feed);
     let file = web::resource("/hls/recordings/{recording}/{name}")
         .app_data(side)
         .route(web::get().to(get))
         .route(web::method(Method::OPTIONS).to(preflight))
         .default_service(other(&[Method::GET]));
     config.service(file);
+}
+
+/// Answers with the feed of the token in the query.
+async fn feed(request: HttpRequest, side: web::Data<ReplaySide>) -> HttpResponse {
+    let mut answer = side.feed(&request).unwrap_or_else(|error| error.error_response());
+    side.cors.apply(&request, answer.headers_mut());
+    answer
 }
 
 async fn get(request: HttpRequest, side: web::Data<ReplaySide>) -> HttpResponse {
@@ -90,7 +106,7 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }
         M4A_NAME => {
-            let granted = side.admit(request, &recording, query.token()?.as_deref())?.clip;
+            let granted = side.admit_file(request, &recording, query.token()?.as_deref())?;
             let clip = query.clip()?.unwrap_or(granted);
             if !granted.contains(&clip) {
                 return Err(TokenError::OutsideClip.into());
@@ -138,6 +154,38 @@ impl ReplaySide {
     ) -> Clip {
         let granted = || self.admit(request, recording, in_query).ok().map(|grant| grant.clip);
         asked.or_else(granted).unwrap_or(Clip::WHOLE)
+    }
+
+    /// Checks the token of a request for the M4A file, and returns the part that it opens. The token of a
+    /// feed opens the files of all its recordings, so their URLs stay the same.
+    fn admit_file(
+        &self,
+        request: &HttpRequest,
+        recording: &RecordingId,
+        in_query: Option<&str>,
+    ) -> Result<Clip, ApiError> {
+        let refused = match self.admit(request, recording, in_query) {
+            Ok(grant) => return Ok(grant.clip),
+            Err(refused) => refused,
+        };
+        let token = token_of(request, in_query);
+        let feed = token.and_then(|token| self.feeds.open(token, self.tokens.clock.wall()).ok());
+        match feed {
+            Some(feed) if self.media.is_in_feed(recording, &feed) => Ok(Clip::WHOLE),
+            _ => Err(refused),
+        }
+    }
+
+    fn feed(&self, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+        let token = Query(request.query_string()).token()?;
+        let token = token.ok_or_else(|| token_missing("the feed needs a feed"))?;
+        let feed = self.feeds.open(&token, self.tokens.clock.wall()).map_err(|error| match error {
+            SealError::Expired => TokenError::Expired,
+            SealError::Refused => TokenError::Malformed,
+        })?;
+        let items = self.media.feed(&feed)?;
+        let links = FeedLinks { base: &self.base, token: &token };
+        Ok(found("application/rss+xml; charset=utf-8", SECRET).body(feed.render(links, &items)))
     }
 
     /// Checks the token of a request for data that are not encrypted. A client without a valid token learns

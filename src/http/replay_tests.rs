@@ -7,7 +7,10 @@ use bytes::Bytes;
 use super::*;
 use crate::delivery::SegmentArchive;
 use crate::delivery::samples::synth;
+use crate::domain::feed::{Feed, FeedItem, FeedSelector};
 use crate::domain::ids::UnixMs;
+use crate::domain::profile::Owner;
+use crate::domain::recording::Recording;
 use crate::http::test_tokens::node_tokens;
 use crate::packager::{M4aBuilder, NonceHint, RecordedM4a, without_headers};
 use crate::rooms::now;
@@ -17,6 +20,11 @@ struct OneRecording;
 const HINT: &str = "0123456789ab";
 const ID: &str = "abcdefgh01234567";
 
+fn stored() -> Recording {
+    let stored = r#"{"room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":5,"takes":{},"title":"Tea"}"#;
+    serde_json::from_str(stored).unwrap()
+}
+
 #[async_trait]
 impl ReplayMedia for OneRecording {
     fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError> {
@@ -25,9 +33,7 @@ impl ReplayMedia for OneRecording {
     }
 
     async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError> {
-        let stored =
-            r#"{"room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":5,"takes":{},"title":"Tea"}"#;
-        Ok(ReplayInfo::of(recording, &serde_json::from_str(stored).unwrap(), &[], clip))
+        Ok(ReplayInfo::of(recording, &stored(), &[], clip))
     }
 
     async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError> {
@@ -45,6 +51,14 @@ impl ReplayMedia for OneRecording {
             MediaFile::Segment { msn: 9, .. } => Err(MediaError::RecordingUnavailable),
             _ => Err(MediaError::NoSuchFile),
         }
+    }
+
+    fn feed(&self, _: &Feed) -> Result<Vec<FeedItem>, MediaError> {
+        Ok(vec![FeedItem { id: RecordingId::new(ID).unwrap(), recording: stored() }])
+    }
+
+    fn is_in_feed(&self, recording: &RecordingId, _: &Feed) -> bool {
+        recording.as_str() == ID
     }
 
     async fn archive(&self, _: &RecordingId) -> Result<Arc<SegmentArchive>, MediaError> {
@@ -104,7 +118,9 @@ fn with_tokens(text: &str) -> String {
 
 fn side() -> ReplaySide {
     let tokens = Arc::new(node_tokens(Arc::default()));
-    ReplaySide { media: Arc::new(OneRecording), tokens, cors: Cors::default() }
+    let feeds = FeedTokens::new(&tokens.secrets);
+    let base = "https://live.example.org".to_owned();
+    ReplaySide { media: Arc::new(OneRecording), tokens, feeds, base, cors: Cors::default() }
 }
 
 const OTHER: &str = "0000000000000000";
@@ -271,4 +287,35 @@ async fn file_is_served_in_ranges() {
     let (status, [range, ..], body) = get("?token={good}", &[("range", "bytes=9000000-")]).await;
     assert_eq!((status, range.unwrap()), (416, format!("bytes */{length}")));
     assert!(String::from_utf8_lossy(&body).contains("range_not_satisfiable"));
+}
+
+#[actix::test]
+async fn feed_token_opens_feed_and_files() {
+    let side = side();
+    let of = FeedSelector::Owner(Owner::new("ann").unwrap());
+    let feed = Feed { of, title: None, description: None, language: None, author: None, cover_url: None };
+    let (token, _) = side.feeds.issue(&feed, now(), std::time::Duration::from_secs(60)).unwrap();
+    let (expired, _) = side.feeds.issue(&feed, UnixMs(1), std::time::Duration::from_secs(60)).unwrap();
+    let side = web::Data::new(side);
+    let app = test::init_service(App::new().configure(|config| configure(config, side))).await;
+    let ask = async |uri: String| {
+        let answer = test::call_service(&app, test::TestRequest::get().uri(&uri).to_request()).await;
+        (answer.status().as_u16(), String::from_utf8_lossy(&test::read_body(answer).await).into_owned())
+    };
+    let (status, text) = ask(format!("/hls/feed.xml?token={token}")).await;
+    assert!(status == 200 && text.contains("<title>Tea</title>"), "{text}");
+    let file = format!("/hls/recordings/{ID}/recording.m4a?token={token}");
+    assert!(text.contains(&file), "{text}");
+    assert_eq!(ask(file).await.0, 200);
+    // The token opens neither keys nor other recordings.
+    assert_eq!(ask(format!("/hls/recordings/{ID}/info.json?token={token}")).await.0, 401);
+    assert_eq!(ask(format!("/hls/recordings/{OTHER}/recording.m4a?token={token}")).await.0, 403);
+    for (query, code) in [
+        (String::new(), "token_missing"),
+        (format!("?token={expired}"), "token_expired"),
+        ("?token=x".to_owned(), "token_invalid"),
+    ] {
+        let (status, text) = ask(format!("/hls/feed.xml{query}")).await;
+        assert!(status == 401 && text.contains(code), "{query}: {status} {text}");
+    }
 }

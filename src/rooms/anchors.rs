@@ -100,7 +100,8 @@ mod tests {
     }
 
     fn anchor(user: &str) -> PresentAnchor {
-        PresentAnchor { user: UserId::new(user).unwrap(), role: RoomRole::Anchor, name: None }
+        let user = UserId::new(user).unwrap();
+        PresentAnchor { user, role: RoomRole::Anchor, name: None, consent: false }
     }
 
     fn room() -> RoomId {

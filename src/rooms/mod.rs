@@ -16,6 +16,7 @@ pub mod dirty_rooms;
 mod fake_store;
 mod ledger;
 mod modules;
+mod outputs;
 mod pending_starts;
 mod quotas;
 mod reassign;
@@ -37,6 +38,7 @@ use crate::domain::api_key::ApiKeyId;
 use crate::domain::ids::{InvalidName, Pin, RoomId, UnixMs};
 use crate::domain::model::{JanusStatus, Meta};
 use crate::domain::mute_all::MuteDenied;
+use crate::domain::output::OutputDenied;
 use crate::domain::profile::{ProfileError, RoomProfile};
 use crate::domain::public_status::{PublicStatus, shown};
 use crate::domain::quotas::QuotaExceeded;
@@ -52,6 +54,7 @@ pub use audit::{AuditLog, OpenEntry};
 pub use directory::{Directory, Scope};
 pub use ledger::{EventFilter, EventPage, Ledger, LedgerEvent, LedgerState};
 pub use modules::{ModuleInfo, ModuleStats, Stats};
+pub use outputs::report as report_output;
 pub use reassign::LeaderGuard;
 pub use service::RoomService;
 pub use store_copy::StoreCopy;
@@ -141,6 +144,8 @@ pub enum RoomError {
     OnAir,
     #[error(transparent)]
     Recording(RecordingDenied),
+    #[error(transparent)]
+    Output(OutputDenied),
     #[error(transparent)]
     Profile(ProfileError),
     #[error(transparent)]

@@ -91,6 +91,12 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             let mute = key(RoomPart::Mute);
             unchanged.when(&mute, revision(&view.mute)).put(mute, json(order))
         }
+        RoomWrite::Outputs(outputs) => {
+            // The outputs do not depend on being on air.
+            let key = key(RoomPart::Outputs);
+            let txn = Txn::new().when(&meta, revision(&view.meta));
+            txn.when(&key, revision(&view.outputs)).put(key, json(outputs))
+        }
         RoomWrite::Anchors { reported, .. } => {
             let key = key(RoomPart::Anchors);
             unchanged.when(&key, revision(&view.anchors)).put(key, json(reported))

@@ -126,5 +126,7 @@ fn revision(view: &RoomView, part: RoomPart) -> i64 {
         RoomPart::Recording => of(&view.recording),
         RoomPart::Mute => of(&view.mute),
         RoomPart::Anchors => of(&view.anchors),
+        RoomPart::Outputs => of(&view.outputs),
+        RoomPart::OutputStates => of(&view.output_states),
     }
 }

@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::logging;
+use super::output_metrics::OutputMetrics;
 use super::recording_metrics::RecordingMetrics;
 use super::rewind_metrics::RewindMetrics;
 use super::socket_metrics::SocketMetrics;
@@ -60,6 +61,7 @@ struct Families {
     late_parts: IntCounter,
     mix_seconds: IntCounterVec,
     recordings: RecordingMetrics,
+    outputs: OutputMetrics,
     rewind: RewindMetrics,
     silence: Counter,
     janus_requests: IntCounterVec,
@@ -142,6 +144,7 @@ impl Metrics {
                 "HLS parts published more than half a part late.",
             ),
             recordings: RecordingMetrics::new(r),
+            outputs: OutputMetrics::new(r),
             rewind: RewindMetrics::new(r),
             mix_seconds: counters(r, "stentor_mix_seconds_total", "Seconds mixed, by level.", &["level"]),
             janus_requests: counters(
@@ -304,6 +307,10 @@ impl Metrics {
 
     pub fn recordings(&self) -> &RecordingMetrics {
         &self.0.recordings
+    }
+
+    pub fn outputs(&self) -> &OutputMetrics {
+        &self.0.outputs
     }
 
     /// Returns the metrics of rewind windows.

@@ -10,6 +10,7 @@ mod log_queue;
 pub mod logging;
 pub mod metrics;
 pub mod otlp;
+pub mod output_metrics;
 mod readings;
 pub mod recording_metrics;
 mod repeats;

@@ -32,6 +32,7 @@ pub async fn publish(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let (room, claims, user) = admitted(&req, &side)?;
+    let recording_consent = consents(&req)?;
     let sdp = body(&req, &side, payload, SDP).await?;
     // Checked before the connection is opened, so that a bad offer does not replace a working session.
     offer::check(&sdp).map_err(|refusal| ApiError::new(Code::OfferRefused, refusal.to_string()))?;
@@ -56,7 +57,10 @@ pub async fn publish(
     };
     let opened = side.sessions.open(peer, ufrag, queue, &side.ws.acceptor).await;
     let mut publishing = opened.map_err(not_open)?;
-    publishing.session.call(Method::Join(Join { display_name, ..Join::default() })).await?;
+    publishing
+        .session
+        .call(Method::Join(Join { display_name, recording_consent, ..Join::default() }))
+        .await?;
     let Answer::Sdp(answer) = publishing.session.call(offer).await? else {
         return Err(ApiError::internal("an offer was not answered with an SDP"));
     };
@@ -70,6 +74,20 @@ pub async fn publish(
         }
     }
     Ok(created.body(answer))
+}
+
+/// Returns true if the URL says that the user agrees to being recorded. Broadcast software can send nothing
+/// else: it is configured with a URL and a token.
+fn consents(req: &HttpRequest) -> Result<bool, ApiError> {
+    let given: Vec<_> = url::form_urlencoded::parse(req.query_string().as_bytes())
+        .filter(|(name, _)| name == "recordingConsent")
+        .map(|(_, value)| value)
+        .collect();
+    match given.iter().map(|value| &**value).collect::<Vec<&str>>()[..] {
+        [] | ["false"] => Ok(false),
+        ["true"] => Ok(true),
+        _ => Err(ApiError::new(Code::InvalidQuery, "recordingConsent must be true or false")),
+    }
 }
 
 /// Returns one `Link` header value for each URL of an ICE server (RFC 9725 section 4.6).

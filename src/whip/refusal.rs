@@ -4,6 +4,9 @@ use crate::actors::gateway::direct::CallFailure;
 use crate::domain::signalling::{CloseCode, ErrorCode, RpcError};
 use crate::http::error::{ApiError, Code};
 
+const CONSENT: &str =
+    "this room may be recorded: add ?recordingConsent=true to the URL if the user agrees to that";
+
 impl From<CallFailure> for ApiError {
     fn from(failure: CallFailure) -> Self {
         match failure {
@@ -20,6 +23,7 @@ fn refused(RpcError { code, message, retry_after }: RpcError) -> ApiError {
         ErrorCode::RoomLocked => Code::RoomLocked,
         ErrorCode::NotOnAir | ErrorCode::RoomOver => Code::RoomNotOnAir,
         ErrorCode::NotAdmitted => Code::NotAdmitted,
+        ErrorCode::ConsentRequired => Code::ConsentRequired,
         ErrorCode::AlreadyConnected => Code::AlreadyConnected,
         ErrorCode::MediaRefused | ErrorCode::TooManyCandidates => Code::OfferRefused,
         ErrorCode::MediaUnavailable | ErrorCode::Timeout => Code::MediaUnavailable,
@@ -28,6 +32,10 @@ fn refused(RpcError { code, message, retry_after }: RpcError) -> ApiError {
         ErrorCode::TooManyCalls => Code::TooManyRequests,
         ErrorCode::NotJoined => Code::SessionNotFound,
         other => return ApiError::internal(other.as_str()),
+    };
+    let message = match code {
+        Code::ConsentRequired => CONSENT.into(),
+        _ => message,
     };
     let error = ApiError::new(code, message);
     match retry_after.filter(|_| code.retry_after().is_some()) {
@@ -69,6 +77,7 @@ mod tests {
             (CallFailure::Refused(ErrorCode::RoomLocked.into()), 409, Code::RoomLocked),
             (CallFailure::Refused(ErrorCode::NotAdmitted.into()), 403, Code::NotAdmitted),
             (CallFailure::Refused(ErrorCode::NotOnAir.into()), 404, Code::RoomNotOnAir),
+            (CallFailure::Refused(ErrorCode::ConsentRequired.into()), 403, Code::ConsentRequired),
             (CallFailure::Refused(ErrorCode::MediaRefused.into()), 400, Code::OfferRefused),
             (CallFailure::Refused(ErrorCode::Forbidden.into()), 500, Code::Internal),
             (CallFailure::Closed(CloseCode::TokenInvalid), 401, Code::TokenInvalid),

@@ -10,7 +10,7 @@
 //
 // | do         | parameters, besides `name`        | effect and answer |
 // |------------|-----------------------------------|-------------------|
-// | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands?, minimum?, without?, selfSigned? | opens the page; its microphone hears the file `wav` in a loop. With `firefoxHz`, opens Firefox, whose microphone hears that tone; only `mouse` works there, and `cut` does not. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing plays before a tap. `minimum`: without the APIs that a minimum browser lacks (`minimum.mjs`). `without`: without these names. `selfSigned`: any certificate is accepted. Answers as `state`, with the `fit` of the page before it is used |
+// | open       | url, wav? \| firefoxHz?, displayName?, pin?, consent?, hands?, minimum?, without?, selfSigned? | opens the page; its microphone hears the file `wav` in a loop. With `firefoxHz`, opens Firefox, whose microphone hears that tone; only `mouse` works there, and `cut` does not. A speak page is filled in and joined by its buttons; `consent`: agrees to being recorded. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing plays before a tap. `minimum`: without the APIs that a minimum browser lacks (`minimum.mjs`). `without`: without these names. `selfSigned`: any certificate is accepted. Answers as `state`, with the `fit` of the page before it is used |
 // | wait       | state?, timeoutMs?, view?, code?, pill?, notStarted?, cards?, names?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), a listen page shows `pill`, the page says that its script does not run (`notStarted`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of users say this (`{"bob": "Muted"}`), the cards have these `names`, and a toast has the text `says`; answers as `state` |
 // | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: with the action of its button, the text of each card, and the texts of all toasts so far (`said`); of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, errors}`; `touched`: the browser has seen a user activation |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
@@ -346,7 +346,7 @@ async function openInFirefox({ url, firefoxHz, displayName, pin, name }) {
   return begin(visit, name, url);
 }
 
-async function open({ url, wav, displayName, pin, name, hands: by = 'mouse', minimum, without, selfSigned }) {
+async function open({ url, wav, displayName, pin, consent, name, hands: by = 'mouse', minimum, without, selfSigned }) {
   const { origin } = new URL(url);
   const cable = new Cable();
   const to = await gateway(origin);
@@ -365,7 +365,7 @@ async function open({ url, wav, displayName, pin, name, hands: by = 'mouse', min
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args });
   const page = await browser.newPage(by === 'touch' ? devices['Pixel 7'] : {});
   const run = await evaluator(page);
-  const visit = { browser, page, cable, errors: [], displayName: displayName ?? name, pin, hands: hands[by], run };
+  const visit = { browser, page, cable, errors: [], displayName: displayName ?? name, pin, consent, hands: hands[by], run };
   await page.addInitScript(prepare);
   if (minimum) await page.addInitScript(remove, await missingInMinimum());
   if (without) await page.addInitScript(remove, without);
@@ -383,9 +383,13 @@ async function begin(visit, name, url) {
   return { ...(await state(visit)), fit: fitted };
 }
 
-async function enter({ page, hands, displayName, pin, run }) {
+async function enter({ page, hands, displayName, pin, consent, run }) {
   if (!(await run(() => document.querySelector('#form') !== null))) return;
   await hands.write(page, '#name', displayName);
+  if (consent) {
+    await page.waitForSelector('#consent-field:not([hidden])');
+    await page.check('#consent');
+  }
   if (pin) {
     await hands.press(page, '#pin-field summary');
     await hands.write(page, '#pin', pin);

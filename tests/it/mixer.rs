@@ -127,6 +127,7 @@ impl House {
             plain: None,
             recordings: None,
             rewinds: None,
+            outputs: None,
         }
     }
 

@@ -422,7 +422,7 @@ async fn m4a(node: &Node, id: &str, token: &str, range: Option<&str>) -> Vec<u8>
 }
 
 /// Decodes everything at a URL.
-fn decoded_from(url: &str) -> HeardAudio {
+pub fn decoded_from(url: &str) -> HeardAudio {
     let played = Command::new("ffmpeg")
         .args(["-nostdin", "-loglevel", "error", "-i", url])
         .args(["-f", "f32le", "-ac", "1", "-ar", "48000", "-"])

@@ -10,6 +10,7 @@ use stentor::actors::recording::uploading::{Advanced, UploadError, UploadParts, 
 use stentor::config::{Secret, StorageConfig};
 use stentor::delivery::{ReplayInfo, ReplayMedia, SegmentArchive};
 use stentor::domain::clip::Clip;
+use stentor::domain::feed::{Feed, FeedItem};
 use stentor::domain::ids::{RoomId, UnixMs};
 use stentor::domain::recording::RecordingId;
 use stentor::domain::upload::{CopyKind, PART_SIZE, object_name};
@@ -203,6 +204,14 @@ impl ReplayMedia for Generated {
 
     async fn frames(&self, _: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {
         Ok(without_headers(&adts(sequence)).unwrap())
+    }
+
+    fn feed(&self, _: &Feed) -> Result<Vec<FeedItem>, MediaError> {
+        Ok(Vec::new())
+    }
+
+    fn is_in_feed(&self, _: &RecordingId, _: &Feed) -> bool {
+        false
     }
 
     async fn archive(&self, _: &RecordingId) -> Result<Arc<SegmentArchive>, MediaError> {

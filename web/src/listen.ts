@@ -10,7 +10,7 @@ import { Waiting } from './listen/waiting';
 import { playback, timeOf } from './listen/words';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
-import { config, pathFor, playlistOf, roomOfPage, type PageRole } from './server';
+import { config, pathFor, playlistOf, recordingNotice, roomOfPage, type PageRole } from './server';
 
 /** State for tests and embedding pages, at `window.stentorPlayer`. */
 interface PlayerStats {
@@ -45,6 +45,8 @@ const { token } = link;
 const here = withoutBase(location.pathname).startsWith('/embed/') ? '/embed/' : '/listen/';
 document.title = `${room} · Stentor`;
 write(byId('room'), room);
+// Shown before the first sound. Later the channel says whether the broadcast is recorded.
+void recordingNotice(room).then(({ recorded }) => recorded && (byId('recorded').hidden = false));
 
 const listener = new StentorListener({ url: playlistOf(room), token, hls: Hls, audio });
 window.stentorPlayer = {

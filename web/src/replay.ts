@@ -7,6 +7,7 @@ import { byId, pill, remembered, toast, write } from './dom';
 import { linkOfPage } from './link';
 import { timeOf } from './listen/words';
 import { hue, initials, plain } from './names';
+import { barsOf, shapeOf } from './replay/wave';
 import { about, failure, rangeIn, secondsOf, spoken, titleOf } from './replay/words';
 import { localTime } from './schedule';
 
@@ -23,6 +24,11 @@ const STEP = 5;
 const BACK = 15;
 /** Step of the button that goes forward, in seconds. */
 const FORWARD = 30;
+
+/** Number of bars of the waveform, and the size of its box. */
+const WAVE_BARS = 120;
+const WAVE_WIDTH = 600;
+const WAVE_HEIGHT = 64;
 
 const seek = byId<HTMLInputElement>('seek');
 const speed = byId<HTMLSelectElement>('speed');
@@ -105,6 +111,13 @@ function describeAnchors({ anchors, duration }: ReplayInfo): void {
   }));
 }
 
+/** Draws the waveform of the part that is played; recordings that were not measured have none. */
+function draw({ waveform, duration }: ReplayInfo, range: ReplayRange): void {
+  const bars = waveform?.length ? barsOf(waveform, duration, range, WAVE_BARS) : [];
+  byId('wave').toggleAttribute('hidden', bars.length === 0);
+  byId('wave-path').setAttribute('d', shapeOf(bars, WAVE_WIDTH, WAVE_HEIGHT));
+}
+
 /** Shows chapters and gaps above the slider. */
 function mark({ chapters, gaps }: ReplayInfo, range: ReplayRange): void {
   const inside = chapters.filter(({ at }) => at > range.from && at < range.to);
@@ -172,6 +185,7 @@ function showRange(info: ReplayInfo, range: ReplayRange): void {
   marked = key;
   [seek.min, seek.max] = [String(range.from), String(range.to)];
   mark(info, range);
+  draw(info, range);
   const part = range.from > 0 || range.to < info.duration;
   byId('part').hidden = !part;
   // The token of a clip opens only the clip, so the button is useless while all of the clip is played.
@@ -204,7 +218,9 @@ function describePosition(position: number, range: ReplayRange): void {
   write(byId('left'), `−${timeOf(range.to - position)}`);
   write(byId('copy-at'), timeOf(position));
   seek.setAttribute('aria-valuetext', spoken(position, range.to));
-  seek.style.setProperty('--done', `${(100 * (position - range.from)) / (range.to - range.from)}%`);
+  const done = (position - range.from) / (range.to - range.from);
+  seek.style.setProperty('--done', `${100 * done}%`);
+  byId('wave-done').setAttribute('width', String(Math.round(WAVE_WIDTH * done)));
 }
 
 function step(seconds: number): void {

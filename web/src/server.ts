@@ -41,6 +41,20 @@ export async function config(): Promise<Config> {
   return { open: open === true, wsUrl: wsUrl ?? null };
 }
 
+export interface RecordingNotice {
+  /** True if the room is recorded, or will be as soon as it is on air. */
+  recorded: boolean;
+  /** True if anchors have to agree to being recorded before they join. */
+  consentRequired: boolean;
+}
+
+/** Returns what a user has to know before joining or listening. A node of an earlier version knows nothing. */
+export async function recordingNotice(room: string): Promise<RecordingNotice> {
+  const told = ask<Partial<RecordingNotice>>(`/pages/rooms/${encodeURIComponent(room)}/recording`);
+  const { recorded, consentRequired } = await told.catch((): Partial<RecordingNotice> => ({}));
+  return { recorded: recorded === true, consentRequired: consentRequired === true };
+}
+
 export async function rooms(): Promise<Config & { rooms: RoomOnAir[] }> {
   const { open, wsUrl, rooms } = await ask<Partial<Config> & { rooms?: RoomOnAir[] }>(`${BASE}/pages/rooms`);
   return { open: open === true, wsUrl: wsUrl ?? null, rooms: rooms ?? [] };

@@ -7,7 +7,7 @@ import { Meter } from './meter';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
 import { isolated } from './names';
-import { pathFor, playlistOf, roomOfPage, type Config } from './server';
+import { pathFor, playlistOf, recordingNotice, roomOfPage, type Config, type RecordingNotice } from './server';
 import { Backstage } from './speak/backstage';
 import { Devices, type DeviceNews } from './speak/devices';
 import { entrance } from './speak/entrance';
@@ -39,6 +39,7 @@ const audio = byId<HTMLAudioElement>('voices');
 const form = byId<HTMLFormElement>('form');
 const nameInput = byId<HTMLInputElement>('name');
 const pinInput = byId<HTMLInputElement>('pin');
+const consentBox = byId<HTMLInputElement>('consent');
 const muteButton = byId<HTMLButtonElement>('mute');
 const meter = new Meter([byId('meter'), byId('dock-meter')]);
 const members = new Members(byId('members'), moderate);
@@ -51,6 +52,8 @@ let room: StentorRoom | null = null;
 let turn = 0;
 /** True if the user wants no microphone. */
 let silent = false;
+/** True if the server needs the user's consent to recordings. */
+let consentNeeded = false;
 let heardAt = 0;
 /** True once the room view has been shown: at the first connection of a visit. */
 let greeted = false;
@@ -70,8 +73,17 @@ async function open(): Promise<void> {
   nameInput.value = remembered.get('name') ?? '';
   pinInput.value = link.pin;
   byId<HTMLDetailsElement>('pin-field').open = pinInput.value !== '';
+  void recordingNotice(roomId).then(showRecording);
   if (await devices.allowedBefore()) await prepareMicrophone();
   else byId('allow').hidden = false;
+}
+
+/** Tells before the user joins that the room is recorded, and asks for consent where the server needs it. */
+function showRecording({ recorded, consentRequired }: RecordingNotice): void {
+  consentNeeded = consentRequired;
+  byId('lobby-recorded').hidden = !recorded && !consentRequired;
+  write(byId('lobby-recorded'), recorded ? 'This room is recorded.' : 'This room may be recorded.');
+  byId('consent-field').hidden = !consentRequired;
 }
 
 async function prepareMicrophone(): Promise<boolean> {
@@ -129,6 +141,7 @@ async function join(): Promise<void> {
   const name = nameInput.value.trim();
   const pin = pinInput.value.trim();
   complain('name', name ? '' : 'The others want to know who is talking.');
+  complain('consent', consentNeeded && !consentBox.checked ? 'Without your consent you cannot speak here. You can listen instead.' : '');
   complain('pin', pin === '' || PIN.test(pin) ? '' : 'A pin has six letters or digits.');
   const wrong = document.querySelector<HTMLInputElement>('#form [aria-invalid=true]');
   if (wrong) {
@@ -175,7 +188,7 @@ function cancel(): void {
   view('lobby');
 }
 
-function complain(field: 'name' | 'pin', words: string): void {
+function complain(field: 'name' | 'pin' | 'consent', words: string): void {
   write(byId(`${field}-error`), words);
   byId(field).setAttribute('aria-invalid', String(words !== ''));
   if (words && field === 'pin') byId<HTMLDetailsElement>('pin-field').open = true;
@@ -186,7 +199,7 @@ function complain(field: 'name' | 'pin', words: string): void {
 async function visit(name: string, pin: string): Promise<void> {
   greeted = false;
   members.clear();
-  const visit = new StentorRoom({ url: server.wsUrl!, token, displayName: name, clientId: clientId(), ...(pin ? { pin } : {}) });
+  const visit = new StentorRoom({ url: server.wsUrl!, token, displayName: name, clientId: clientId(), ...(pin ? { pin } : {}), ...(consentBox.checked ? { recordingConsent: true } : {}) });
   room = window.stentorRoom = visit;
   const on = <Name extends keyof RoomEvents>(name: Name, show: (event: RoomEvents[Name]) => void): void => {
     visit.on(name, (event) => room === visit && show(event));

@@ -12,3 +12,4 @@ export * from '../src/listen/words';
 export * from '../src/reference/document';
 export { duration, needsAttention } from '../src/dashboard/data';
 export * from '../src/replay/words';
+export * from '../src/replay/wave';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { parts } from './support.mjs';
 
-const { about, failure, lengthOf, rangeIn, secondsOf, titleOf } = await parts();
+const { about, barsOf, failure, lengthOf, rangeIn, secondsOf, shapeOf, titleOf } = await parts();
 
 test('typed times are read as on a clock', () => {
   for (const [text, seconds] of [
@@ -33,4 +33,15 @@ test('a recording has a title and a duration', () => {
 test('every failure has words', () => {
   assert.match(failure('token_expired'), /expired/);
   assert.match(failure('unknown_code'), /new link/);
+});
+
+test('the waveform shows the part that is played', () => {
+  const peaks = [0, 255, 64, 0];
+  const whole = barsOf(peaks, 40, { from: 0, to: 40 }, 4);
+  assert.deepEqual(whole.map((bar) => Math.round(bar * 100)), [4, 100, 50, 4]);
+  assert.deepEqual(barsOf(peaks, 40, { from: 10, to: 20 }, 2), [1, 1]);
+  assert.equal(barsOf(peaks, 40, { from: 0, to: 40 }, 2)[0], 1, 'the loudest of a bar');
+  assert.equal(barsOf([9], 0.1, { from: 0, to: 0.1 }, 120).length, 120);
+  assert.equal(shapeOf([1, 0.5], 10, 8), 'M0 0h3v8h-3zM5 2h3v4h-3z');
+  assert.equal(shapeOf([], 10, 8), '');
 });

@@ -18,6 +18,24 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
+/// Time that is formatted as in RFC 2822, in UTC, like `Sat, 31 Jan 2026 12:00:00 +0000`.
+#[derive(Debug, Clone, Copy)]
+pub struct Rfc2822(pub UnixMs);
+
+impl fmt::Display for Rfc2822 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let (days, seconds) = (self.0.0 / 86_400_000, self.0.0 / 1000 % 86_400);
+        let (year, month, day) = civil(days);
+        // 1970-01-01 was a Thursday.
+        let (weekday, month) = (DAYS[(days % 7) as usize], MONTHS[(month - 1) as usize]);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} +0000")
+    }
+}
+
 /// Returns the Gregorian date (year, month, day) that is `days` after 1970-01-01. In the calculation, a year
 /// begins on 1 March, so that a leap day is the last day of its year. 400 years have 146,097 days.
 fn civil(days: u64) -> (u64, u64, u64) {
@@ -34,6 +52,17 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_rfc_2822() {
+        for (ms, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 +0000"),
+            (951_782_400_001, "Tue, 29 Feb 2000 00:00:00 +0000"),
+            (1_735_689_599_999, "Tue, 31 Dec 2024 23:59:59 +0000"),
+        ] {
+            assert_eq!(Rfc2822(UnixMs(ms)).to_string(), text);
+        }
+    }
 
     #[test]
     fn times_are_rfc_3339() {

@@ -76,6 +76,10 @@ pub enum EventType {
     RoomUnlocked,
     /// A recording can be played.
     RecordingReady,
+    /// The target of an output receives the broadcast.
+    OutputLive,
+    /// The target of an output could not be reached, or does not receive the broadcast any more.
+    OutputFailed,
 }
 
 /// Event before it is written.
@@ -114,7 +118,7 @@ pub struct Cursor {
 pub struct InvalidCursor;
 
 impl EventType {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::RoomCreated,
         Self::RoomScheduled,
         Self::RoomUnscheduled,
@@ -136,6 +140,8 @@ impl EventType {
         Self::RoomLocked,
         Self::RoomUnlocked,
         Self::RecordingReady,
+        Self::OutputLive,
+        Self::OutputFailed,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -161,6 +167,8 @@ impl EventType {
             Self::RoomLocked => "room_locked",
             Self::RoomUnlocked => "room_unlocked",
             Self::RecordingReady => "recording_ready",
+            Self::OutputLive => "output_live",
+            Self::OutputFailed => "output_failed",
         }
     }
 
@@ -287,7 +295,9 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
             let data = order.by.as_ref().map_or(json!({}), |by| json!({ "by": by }));
             vec![event(EventType::RoomMuted, data)]
         }
-        RoomWrite::ClearAll | RoomWrite::ClearLive | RoomWrite::Recording(_) => Vec::new(),
+        RoomWrite::ClearAll | RoomWrite::ClearLive | RoomWrite::Recording(_) | RoomWrite::Outputs(_) => {
+            Vec::new()
+        }
         RoomWrite::Anchors { reported, joined } => of_anchors(view, reported, joined, now),
         RoomWrite::User { id, user, by, .. } => of_user(view, (id, user.as_ref()), by.as_ref()),
     }
@@ -324,10 +334,13 @@ fn of_anchors(
             "durationMs": now.0.saturating_sub(since.0),
         }),
     });
-    let joined = joined.iter().map(|PresentAnchor { user, role, name }| {
+    let joined = joined.iter().map(|PresentAnchor { user, role, name, consent }| {
         let mut data = json!({ "userId": user, "role": role });
         if let Some(name) = name {
             data["displayName"] = json!(name);
+        }
+        if *consent {
+            data["recordingConsent"] = json!(true);
         }
         NewEvent { kind: EventType::AnchorJoined, data }
     });

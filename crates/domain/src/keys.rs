@@ -43,6 +43,10 @@ pub enum RoomPart {
     Mute,
     /// Anchors whose presence was reported in the event ledger.
     Anchors,
+    /// Wanted outputs.
+    Outputs,
+    /// States of the outputs.
+    OutputStates,
 }
 
 /// Any key of a room.
@@ -69,7 +73,7 @@ pub enum ModulePart {
 }
 
 impl RoomPart {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Meta,
         Self::LiveMeta,
         Self::Janus,
@@ -78,6 +82,8 @@ impl RoomPart {
         Self::Recording,
         Self::Mute,
         Self::Anchors,
+        Self::Outputs,
+        Self::OutputStates,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -90,6 +96,8 @@ impl RoomPart {
             Self::Recording => "recording",
             Self::Mute => "mute",
             Self::Anchors => "anchors",
+            Self::Outputs => "outputs",
+            Self::OutputStates => "outputstates",
         }
     }
 }

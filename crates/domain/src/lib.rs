@@ -44,6 +44,7 @@
 //! The feature `utoipa` adds OpenAPI schemas to the values that the REST API shows.
 
 pub mod ages;
+pub mod analysis;
 pub mod api_key;
 pub mod audit;
 pub mod certificate;
@@ -57,6 +58,7 @@ pub mod connection_limits;
 pub mod descriptors;
 pub mod events;
 pub mod failover;
+pub mod feed;
 pub mod grant;
 pub mod handover;
 pub mod hls;
@@ -77,6 +79,7 @@ pub mod mixer_effects;
 pub mod mixer_room;
 pub mod model;
 pub mod mute_all;
+pub mod output;
 pub mod participants;
 pub mod pin_attempts;
 pub mod placement;

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::Analysis;
 use super::handover::outgoing_mixer;
 use super::ids::{InvalidName, ModuleId, Nonce, RoomId, UnixMs};
-use super::profile::Title;
+use super::profile::{CoverUrl, Description, Owner, RoomProfile, Tags, Title};
 use super::recording_details::{RecordingDetails, RoomEvent};
 use super::room::{Admission, RoomWrite};
 use super::upload::Stored;
@@ -68,6 +69,12 @@ pub struct Recording {
     /// Copy in object storage; `None` until the copy is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
+    /// Loudness and waveform; `None` until they were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Box<Analysis>>,
+    /// Fields of the room when the recording became ready.
+    #[serde(default)]
+    pub profile: RecordedProfile,
     /// Time at which the removal was requested. The key is deleted once no mixer has data of the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
@@ -76,6 +83,20 @@ pub struct Recording {
     pub unreported: bool,
     /// Takes, keyed by the mixer that has them on its disk.
     pub takes: BTreeMap<ModuleId, Take>,
+}
+
+/// Fields of the recorded room that a recording keeps, besides the title.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedProfile {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Description>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cover_url: Option<CoverUrl>,
 }
 
 /// Part of a recording that one mixer has written.
@@ -236,6 +257,12 @@ fn title_of(view: &RoomView) -> Option<Title> {
     view.meta.as_ref().and_then(|meta| meta.profile.title.clone())
 }
 
+fn profile_of(view: &RoomView) -> RecordedProfile {
+    let Some(meta) = &view.meta else { return RecordedProfile::default() };
+    let RoomProfile { owner, tags, description, cover_url, .. } = (*meta.profile).clone();
+    RecordedProfile { owner, tags, description, cover_url }
+}
+
 /// Returns true if the room is assigned to this mixer, or this mixer publishes it until its successor
 /// produces.
 pub fn is_mixed_by(view: &RoomView, me: &ModuleId) -> bool {
@@ -270,6 +297,8 @@ impl Recording {
             room_created_at: view.meta.as_ref().map_or(UnixMs(0), |meta| meta.created_at),
             started_at,
             title: title_of(view),
+            profile: profile_of(view),
+            analysis: None,
             details: RecordingDetails::default(),
             stored: None,
             deleted_at: None,
@@ -349,8 +378,11 @@ impl Recording {
         let ended = self.ended_at().unwrap_or(self.started_at);
         let details = RecordingDetails::of(events, self.started_at, ended);
         let same_room = view.meta.as_ref().is_some_and(|meta| meta.created_at == self.room_created_at);
-        let title = if same_room { title_of(view) } else { self.title };
-        Self { unreported: false, title, details, ..self }
+        let (title, profile) = match same_room {
+            true => (title_of(view), profile_of(view)),
+            false => (self.title, self.profile),
+        };
+        Self { unreported: false, title, profile, details, ..self }
     }
 
     /// Returns the time at which the last take was closed; `None` while a take may still grow.

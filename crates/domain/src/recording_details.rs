@@ -51,6 +51,9 @@ pub struct RecordedAnchor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
     pub role: RoomRole,
+    /// True if the user agreed to being recorded at every join, as `recording.consent: required` demands.
+    #[serde(default)]
+    pub recording_consent: bool,
     /// Times at which the user was in the room, in order.
     pub visits: Vec<Visit>,
 }
@@ -121,15 +124,23 @@ fn visits(events: &[RoomEvent], ended: UnixMs) -> Vec<RecordedAnchor> {
                 let visit = Visit { joined_at: *time, left_at: open };
                 let role = serde_json::from_value(data["role"].clone()).unwrap_or(RoomRole::Anchor);
                 let display_name = data["displayName"].as_str().map(str::to_owned);
+                let consent = data["recordingConsent"] == true;
                 match anchors.iter_mut().find(|anchor| anchor.user_id == user) {
                     Some(anchor) => {
                         anchor.role = role;
+                        anchor.recording_consent &= consent;
                         anchor.display_name = display_name.or(anchor.display_name.take());
                         anchor.visits.push(visit);
                     }
                     None => {
                         let visits = vec![visit];
-                        anchors.push(RecordedAnchor { user_id: user, display_name, role, visits });
+                        anchors.push(RecordedAnchor {
+                            user_id: user,
+                            display_name,
+                            role,
+                            recording_consent: consent,
+                            visits,
+                        });
                     }
                 }
             }

@@ -108,3 +108,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn consent_counts_if_given_at_every_join() {
+    let agreed = |user: &str, seconds: i64| {
+        let mut event = joined(user, seconds);
+        event.data["recordingConsent"] = json!(true);
+        event
+    };
+    let events = [agreed("ann", 0), agreed("bob", 1), left("bob", 50), joined("bob", 60), joined("cat", 70)];
+    let consents: Vec<_> =
+        details(&events).anchors.into_iter().map(|anchor| anchor.recording_consent).collect();
+    assert_eq!(consents, [true, false, false]);
+}

@@ -45,6 +45,8 @@ pub struct PresentAnchor {
     pub user: UserId,
     pub role: RoomRole,
     pub name: Option<DisplayName>,
+    /// True if the anchor agreed to being recorded.
+    pub consent: bool,
 }
 
 /// Returns the anchors who were reported as present in the room's current broadcast.
@@ -247,7 +249,8 @@ mod tests {
     }
 
     fn anchor(user: &str) -> PresentAnchor {
-        PresentAnchor { user: UserId::new(user).unwrap(), role: RoomRole::Anchor, name: None }
+        let user = UserId::new(user).unwrap();
+        PresentAnchor { user, role: RoomRole::Anchor, name: None, consent: false }
     }
 
     fn live(status: &str, nonce: &str) -> String {

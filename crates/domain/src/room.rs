@@ -31,6 +31,7 @@ use super::ids::{Epoch, ModuleId, Nonce, UnixMs, UserId};
 use super::keys::ModuleKind;
 use super::model::{EndReason, JanusStatus, LiveMeta, LiveStatus, Meta, User};
 use super::mute_all::MuteOrder;
+use super::output::Outputs;
 use super::placement::{NotPickable, Placement, RejectReason};
 use super::profile::ProfileError;
 use super::recording::RecordingRequest;
@@ -90,6 +91,8 @@ pub enum RoomWrite {
     /// Writes the anchors who are reported as present. The rest of the room is unchanged. `joined`: anchors
     /// who are newly reported.
     Anchors { reported: ReportedAnchors, joined: Vec<PresentAnchor> },
+    /// Writes the wanted outputs. The rest of the room is unchanged.
+    Outputs(Outputs),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -406,6 +409,10 @@ impl RoomWrite {
             Self::Recording(request) => {
                 let recording = Some(StoredValue { value: request.clone(), mod_revision: revision });
                 RoomView { recording, ..view.clone() }
+            }
+            Self::Outputs(outputs) => {
+                let outputs = Some(StoredValue { value: outputs.clone(), mod_revision: revision });
+                RoomView { outputs, ..view.clone() }
             }
             Self::Roles { users, .. } => {
                 let mut view = view.clone();

@@ -167,7 +167,7 @@ pub fn storage_job(
         Some(_) => None,
     };
     if let Some(kind) = due {
-        return is_uploaded_by(recording, me).then_some(StorageJob::Upload(kind));
+        return is_last_mixer(recording, me).then_some(StorageJob::Upload(kind));
     }
     let copied = recording.stored.and_then(|stored| stored.segments)?.at;
     let age = Duration::from_millis(now.0.saturating_sub(copied.0));
@@ -175,8 +175,8 @@ pub fn storage_job(
     (has_data && keep_local.is_some_and(|keep| age >= keep)).then_some(StorageJob::DropLocal)
 }
 
-/// Returns true if mixer `me` uploads this recording, because its take was closed last.
-fn is_uploaded_by(recording: &Recording, me: &ModuleId) -> bool {
+/// Returns true if the take of mixer `me` was closed last. That mixer uploads and measures the recording.
+pub fn is_last_mixer(recording: &Recording, me: &ModuleId) -> bool {
     let with_media = recording.takes.iter().filter(|(_, take)| take.segments > 0);
     let last = with_media.max_by_key(|(mixer, take)| (take.ended_at, *mixer));
     last.is_some_and(|(mixer, take)| mixer == me && take.ended_at.is_some())

@@ -10,6 +10,7 @@ use super::model::{
     Heartbeat, JanusState, ListenerCounts, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState, User,
 };
 use super::mute_all::MuteOrder;
+use super::output::{OutputStates, Outputs};
 use super::recording::RecordingRequest;
 use super::reported_anchors::ReportedAnchors;
 use super::schedule::StartTime;
@@ -50,6 +51,10 @@ pub struct RoomView {
     pub mute: Option<StoredValue<MuteOrder>>,
     /// Anchors whose presence was reported.
     pub anchors: Option<StoredValue<ReportedAnchors>>,
+    /// Wanted outputs.
+    pub outputs: Option<StoredValue<Outputs>>,
+    /// States of the outputs in the latest broadcast.
+    pub output_states: Option<StoredValue<OutputStates>>,
     /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,
     /// Keys that exist with a value that this version cannot read.
@@ -85,6 +90,8 @@ impl RoomView {
             RoomKey::Part(RoomPart::Recording) => set(&mut self.recording, change),
             RoomKey::Part(RoomPart::Mute) => set(&mut self.mute, change),
             RoomKey::Part(RoomPart::Anchors) => set(&mut self.anchors, change),
+            RoomKey::Part(RoomPart::Outputs) => set(&mut self.outputs, change),
+            RoomKey::Part(RoomPart::OutputStates) => set(&mut self.output_states, change),
             RoomKey::User(user) => self.set_user(user, change),
         };
         match result.is_ok() {
@@ -105,6 +112,8 @@ impl RoomView {
             RoomKey::Part(RoomPart::Recording) => self.recording = earlier.recording.clone(),
             RoomKey::Part(RoomPart::Mute) => self.mute = earlier.mute.clone(),
             RoomKey::Part(RoomPart::Anchors) => self.anchors = earlier.anchors.clone(),
+            RoomKey::Part(RoomPart::Outputs) => self.outputs = earlier.outputs.clone(),
+            RoomKey::Part(RoomPart::OutputStates) => self.output_states = earlier.output_states.clone(),
             RoomKey::User(user) => {
                 if let Some(known) = earlier.users.get(user) {
                     Arc::make_mut(&mut self.users).insert(user.clone(), known.clone());

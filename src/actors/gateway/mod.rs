@@ -124,6 +124,7 @@ impl GatewayParts {
             renew_every: presence.lock_ttl / 3,
             silence: presence.timeout,
             admission: config.admission.url.is_some(),
+            consent: config.recording.asks_consent(),
             check_every: (presence.gateway_ttl / 3).min(CHECK_EVERY),
         });
         Self { signalling, limits, rules, clock, metrics }

@@ -19,7 +19,6 @@ use super::client;
 use super::outbound::EncodedNotification;
 use super::session_manager::{AT_ONCE, SessionManager, SessionsShared};
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
-use crate::domain::connection::FencingToken;
 use crate::domain::ids::RoomId;
 use crate::domain::roles;
 use crate::domain::signalling::DisplayName;
@@ -259,7 +258,7 @@ impl SessionsShared {
 
 /// Returns the part of a presence entry that others may see.
 fn shown(member: PresenceEntry, users: &Users) -> RoomMember {
-    let PresenceEntry { user_id, role, display_name, status, muted, source, token: FencingToken(_) } = member;
+    let PresenceEntry { user_id, role, display_name, status, muted, source, .. } = member;
     RoomMember {
         role: roles::in_force(users, &user_id, role),
         user_id,

@@ -3,11 +3,14 @@
 //! ```text
 //! RecordingSupervisor      follows the keys of recordings
 //! ├─ UploaderActor         uploads finished recordings of this mixer, if object storage is configured
+//! ├─ AnalyzerActor         measures loudness and waveform of finished recordings of this mixer
 //! └─ RecorderActor*        one per recording of this mixer that is not finished
 //! ```
 //! A recorder reads the window that the packager publishes for listeners. Neither the packager nor the actor
 //! of the room waits for the recorder or knows about it.
 
+mod analyzer;
+mod analyzing;
 pub mod copying;
 mod recorder;
 pub mod supervisor;
@@ -16,7 +19,7 @@ pub mod uploading;
 
 use std::sync::Arc;
 
-use crate::delivery::Streams;
+use crate::delivery::{ReplayMedia, Streams};
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
 use uploading::UploadParts;
@@ -36,4 +39,6 @@ pub struct RecorderParts {
     pub spool: Spool,
     /// `None`: no object storage is configured.
     pub uploads: Option<UploadParts>,
+    /// Recordings of all mixers.
+    pub media: Arc<dyn ReplayMedia>,
 }

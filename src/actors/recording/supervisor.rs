@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt};
 use serde_json::json;
 
 use super::RecordingParts;
+use super::analyzer::AnalyzerActor;
 use super::recorder::{self, RecorderActor};
 use super::uploader::UploaderActor;
 use crate::actors::context::Context;
@@ -27,6 +28,7 @@ const ROUND_EVERY: Duration = Duration::from_secs(30);
 /// Prefix of the names of recorders.
 const PREFIX: &str = "recording:";
 const UPLOADER: &str = "uploader";
+const ANALYZER: &str = "analyzer";
 
 type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 
@@ -242,6 +244,13 @@ impl Behaviour for RecordingSupervisor {
         self.read_on(Box::pin(changes), cx);
         if let Some(mixer) = &self.parts.mixer {
             self.round(cx);
+            if self.context.config.recording.waveform {
+                let (context, recordings) = (self.context.clone(), self.parts.recordings.clone());
+                let media = mixer.media.clone();
+                cx.spawn_child(ANALYZER, ChildSpec::worker(), move || {
+                    AnalyzerActor::new(context.clone(), recordings.clone(), media.clone())
+                });
+            }
             if let Some(uploads) = mixer.uploads.clone() {
                 let (context, recordings) = (self.context.clone(), self.parts.recordings.clone());
                 cx.spawn_child(UPLOADER, ChildSpec::worker(), move || {

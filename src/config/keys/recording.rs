@@ -21,6 +21,18 @@ pub(super) fn recording(r: &mut Reader) -> RecordingConfig {
                 ("always", RecordingMode::Always),
             ]),
         ),
+        consent: r.read(
+            "recording.consent",
+            "none",
+            "Consent of anchors to recordings: none, or required (by join and WHIP, unless mode is off).",
+            one_of(&[("none", false), ("required", true)]),
+        ),
+        waveform: r.read(
+            "recording.waveform",
+            true,
+            "Measures loudness and waveform after a recording: 9 s of processor time per hour of audio.",
+            switch,
+        ),
         dir: r.optional(
             "recording.dir",
             "Folder of this mixer's recordings, mode 0700; null: recordings in data_dir.",

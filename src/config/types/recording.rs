@@ -9,12 +9,23 @@ use crate::domain::recording::RecordingMode;
 #[derive(Debug, Clone)]
 pub struct RecordingConfig {
     pub mode: RecordingMode,
+    /// True if each anchor has to consent to recordings before joining.
+    pub consent: bool,
+    /// True if the loudness and the waveform of each recording are measured.
+    pub waveform: bool,
     /// Folder of the recordings; `None`: `recordings` in the data directory.
     pub dir: Option<PathBuf>,
     /// Time after the end of a recording for which it is stored; `None`: until it is deleted.
     pub retention: Option<Duration>,
     /// Object storage that gets a copy of each recording.
     pub storage: Option<StorageConfig>,
+}
+
+impl RecordingConfig {
+    /// Returns true if anchors have to agree to being recorded before they join.
+    pub fn asks_consent(&self) -> bool {
+        self.consent && self.mode != RecordingMode::Off
+    }
 }
 
 /// Bucket of an object storage that speaks S3.

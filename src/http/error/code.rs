@@ -77,8 +77,18 @@ pub enum Code {
     PagesClosed,
     /// 400: the id of a recording is not 16 characters of a-z 0-9.
     InvalidRecordingId,
+    /// 403: the room may be recorded, and the request does not say that the user agrees to that.
+    ConsentRequired,
     /// 404: there is no such recording, or it was deleted.
     RecordingNotFound,
+    /// 400: the URL or the format of an output is not valid, or the address of its target is not allowed.
+    InvalidOutput,
+    /// 404: the room has no such output.
+    OutputNotFound,
+    /// 409: the room has as many outputs as `outputs.max_per_room` allows.
+    TooManyOutputs,
+    /// 409: outputs are switched off; see `outputs.max_per_room`.
+    OutputsOff,
     /// 409, retryable: the recording is not complete yet, or its broadcast is still on air.
     RecordingNotReady,
     /// 409: the broadcast is being recorded; stop the recording first.
@@ -228,6 +238,7 @@ impl Code {
             | Self::InvalidModuleId
             | Self::InvalidTtl
             | Self::InvalidRecordingId
+            | Self::InvalidOutput
             | Self::TooFarAhead
             | Self::InvalidText
             | Self::InvalidPersonId
@@ -248,6 +259,7 @@ impl Code {
             | Self::ScopeMissing
             | Self::QuotaExceeded
             | Self::NotAdmitted
+            | Self::ConsentRequired
             | Self::KeyOutOfWindow => StatusCode::FORBIDDEN,
             Self::NotFound
             | Self::RoomNotFound
@@ -257,6 +269,7 @@ impl Code {
             | Self::MessageNotFound
             | Self::PersonNotFound
             | Self::RecordingNotFound
+            | Self::OutputNotFound
             | Self::WebhookNotFound
             | Self::DeadLetterNotFound
             | Self::ApiKeyNotFound
@@ -285,6 +298,8 @@ impl Code {
             | Self::RecordingNotReady
             | Self::RecordingActive
             | Self::RecordingOff
+            | Self::TooManyOutputs
+            | Self::OutputsOff
             | Self::ActorNotRestarted
             | Self::ChatClosed => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

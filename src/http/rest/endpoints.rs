@@ -18,7 +18,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::methods::other;
 use crate::http::server::large;
 
-use super::{bans, events, keys, modules, recordings, rooms, token, users, webhooks};
+use super::{bans, events, feeds, keys, modules, outputs, recordings, rooms, token, users, webhooks};
 use crate::http::channel::{bans as channel_bans, handlers as channel};
 
 const PREFIX: &str = "/api";
@@ -62,9 +62,12 @@ fn all() -> Vec<Endpoint> {
         recordings::start as __path_start,
         recordings::stop as __path_stop,
         recordings::delete as __path_delete,
+        outputs::add as __path_add,
+        outputs::remove as __path_remove,
     ];
     let users = endpoints![
         recordings::token as __path_token,
+        feeds::issue as __path_issue,
         users::create as __path_create,
         users::remove as __path_remove,
         users::set_role as __path_set_role,
@@ -88,6 +91,7 @@ fn all() -> Vec<Endpoint> {
         rooms::get as __path_get,
         recordings::list as __path_list,
         recordings::get as __path_get,
+        outputs::list as __path_list,
         users::list as __path_list,
         users::person as __path_person,
         bans::list as __path_list,

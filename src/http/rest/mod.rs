@@ -11,8 +11,10 @@ mod bans;
 mod body;
 mod endpoints;
 mod events;
+mod feeds;
 mod keys;
 mod modules;
+mod outputs;
 mod recordings;
 mod room_fields;
 mod rooms;
@@ -49,6 +51,7 @@ use super::tracing;
 
 pub(in crate::http) use body::{Done, ModuleBody};
 pub use endpoints::{channel_resources, document, openapi};
+pub use outputs::OutputsSide;
 
 impl From<ScopeMissing> for ApiError {
     fn from(missing: ScopeMissing) -> Self {
@@ -78,6 +81,7 @@ pub struct Api {
     pub rewind: Duration,
     pub webhooks: Arc<Webhooks>,
     pub audit: Arc<Auditor>,
+    pub outputs: OutputsSide,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

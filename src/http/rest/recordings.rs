@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::api_key::Caller;
 use crate::domain::clip::{Clip, InvalidClip};
 use crate::domain::ids::RoomId;
+use crate::domain::profile::{Owner, Tag};
 use crate::domain::recording::{RecordingId, RecordingState};
 use crate::domain::recording_details::{Chapter, RecordedAnchor};
 use crate::http::error::{ApiError, Code, ErrorBody};
@@ -64,7 +65,7 @@ pub(super) struct RecordingBody {
     bytes: u64,
     /// Number of segments that could not be written because a disk was full, slow or failed.
     lost_segments: u64,
-    /// Mixers that have a part of the recording.
+    /// Mixers that have a part of the recording on their disk.
     mixers: Vec<String>,
     /// Anchors who were in the room during the recording, in the order of their first visit: at most 100,
     /// with at most 50 visits each. Empty until the event `recording_ready`.
@@ -75,6 +76,16 @@ pub(super) struct RecordingBody {
     /// Time at which the copy in object storage was complete; absent before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     stored_at: Option<u64>,
+    /// Loudness of the recording; absent until it was measured, shortly after the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loudness: Option<Loudness>,
+    /// Owner of the room; absent if it had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    owner: Option<Owner>,
+    /// Tags of the room.
+    #[schema(value_type = Vec<String>)]
+    tags: Vec<Tag>,
     /// URL of the replay page. The link needs a replay token as the fragment `#token=`;
     /// `POST /api/recordings/{id}/token` returns such a link.
     replay_url: String,
@@ -83,6 +94,17 @@ pub(super) struct RecordingBody {
     /// URL of the recording as one M4A file, which can be downloaded in the state `ready`. The request needs
     /// a replay token, as the parameter `token` or as `Authorization: Bearer`.
     download_url: String,
+}
+
+/// Loudness of a recording (EBU R 128).
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Loudness {
+    /// Integrated loudness in LUFS; absent for silence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integrated_lufs: Option<f64>,
+    /// Loudness range in LU.
+    range_lu: f64,
 }
 
 /// Part of a recording for which a replay token is requested. Without both positions, the token opens all
@@ -324,6 +346,12 @@ fn body(api: &Api, known: &KnownRecording) -> RecordingBody {
         anchors: recording.details.anchors.clone(),
         chapters: recording.details.chapters.clone(),
         stored_at: recording.stored.map(|stored| stored.at.0),
+        loudness: recording.analysis.as_ref().map(|analysis| Loudness {
+            integrated_lufs: analysis.integrated_lufs(),
+            range_lu: analysis.range_lu(),
+        }),
+        owner: recording.profile.owner.clone(),
+        tags: recording.profile.tags.clone().map(Vec::from).unwrap_or_default(),
         replay_url: replay_url(api, id),
         hls_url: format!("{}/hls/recordings/{id}/index.m3u8", api.hls_base),
         download_url: format!("{}/hls/recordings/{id}/recording.m4a", api.hls_base),

@@ -216,6 +216,7 @@ fn entry(grant: &Grant, muted: bool) -> PresenceEntry {
         status: ActivityStatus::OnAir,
         muted,
         source: Source::Signalling,
+        consent: false,
         token: grant.token,
     }
 }

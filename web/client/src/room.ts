@@ -264,12 +264,14 @@ export class StentorRoom extends HostActions {
   private async enter(): Promise<void> {
     const { connection } = this;
     const round = ++this.round;
-    const { pin, displayName } = this.options;
+    const { pin, displayName, recordingConsent } = this.options;
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
     // After the join the server reports who talks, perhaps before it answers the join. The server does not retract its
     // reports from before the join, so they are cleared here.
     this.roster.talking.clear();
-    const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
+    // Servers of earlier versions refuse unknown parameters, so it is sent only if it is given.
+    const consent = recordingConsent ? { recordingConsent } : {};
+    const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}), ...consent };
     try {
       const joined = (await connection?.call('join', params)) as JoinResult;
       if (round !== this.round) return;

@@ -12,6 +12,8 @@ export interface StageOptions {
   microphone?: MediaStream | MicrophoneOptions;
   /** Name shown to others; default: the name in the room's channel. */
   displayName?: string;
+  /** True if the user agrees to being recorded; see {@link RoomOptions.recordingConsent}. */
+  recordingConsent?: boolean;
 }
 
 interface Entry {
@@ -35,7 +37,7 @@ export async function visitStage(channel: RoomChannel, options: StageOptions, en
     const { token, wsUrl } = await channel.send<Entry>('POST', 'stage', {});
     if (!wsUrl) throw new StentorError({ code: 'no_gateway', message: 'this server knows no gateway for anchors', retryable: false });
     const displayName = options.displayName ?? nameIn(channel);
-    const room = new StentorRoom({ url: wsUrl, token, ...(displayName ? { displayName } : {}) });
+    const room = new StentorRoom({ url: wsUrl, token, ...(displayName ? { displayName } : {}), ...(options.recordingConsent ? { recordingConsent: true } : {}) });
     room.on('closed', (problem) => {
       stop();
       ended(problem);

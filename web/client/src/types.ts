@@ -19,6 +19,11 @@ export interface RoomOptions {
    * refuses other values.
    */
   clientId?: string;
+  /**
+   * True if the user agrees to being recorded. Where the server requires it (`recording.consent`), a room without it is
+   * closed with the problem `consent_required`.
+   */
+  recordingConsent?: boolean;
   /** Enters with the microphone closed. */
   muted?: boolean;
 }

@@ -4,6 +4,7 @@ import type { Problem, StageStatus, StentorListener, StentorRoom } from '@stento
 import { nameOf, refused } from '../channel/chat';
 import { byId, remembered, toast, write } from '../dom';
 import { inBrief } from '../reasons';
+import { recordingNotice, roomOfPage } from '../server';
 import { ending, microphone } from '../speak/words';
 
 export class OnStage {
@@ -23,8 +24,11 @@ export class OnStage {
     if (stageStatus.state !== 'listening') return;
     const { you, members } = roomState;
     const displayName = you?.name ?? remembered.get('name') ?? nameOf({ person: members.find(({ id }) => id === you?.id) ?? {} });
+    const { consentRequired } = await recordingNotice(roomOfPage());
+    const agreed = consentRequired && confirm('This room may be recorded. Do you agree that your voice is recorded?');
+    if (consentRequired && !agreed) return toast('Without your consent you cannot come to the stage.');
     // The `stage` event also reports failures.
-    await this.listener.takeStage({ displayName }).catch(() => undefined);
+    await this.listener.takeStage({ displayName, recordingConsent: agreed }).catch(() => undefined);
   }
 
   private show({ state, problem }: StageStatus): void {

@@ -33,6 +33,7 @@ const ENDINGS: Record<string, Ending> = {
   replaced: end('You are speaking elsewhere', 'You joined from another tab or device, and it took over from this one.', 'here'),
   token_expired: end('This invite has expired', 'Ask whoever invited you for a new link.'),
   token_invalid: end('This invite is not valid', 'It may be incomplete, or it was withdrawn. Open the whole link you were given, or ask for a new one.'),
+  consent_required: end('Your consent is needed', 'This room may be recorded. Join again and agree to that, or listen instead.', 'again'),
   no_invite: end('You need an invite', 'Speaking here takes a personal link. Ask a host of the room for one.'),
   invalid_url: end('Nobody can speak here', 'The address that this server names for speakers cannot be called from this page. Whoever runs it should look at "http.public_ws_url".'),
   no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway", or name a gateway in "http.public_ws_url".'),

@@ -55,6 +55,9 @@ impl ClientSession {
             Ok(room) => room,
             Err(code) => return self.refused(Some(id), code.into(), at),
         };
+        if self.rules.consent && !params.recording_consent {
+            return self.refused(Some(id), ErrorCode::ConsentRequired.into(), at);
+        }
         let meta = room.meta.as_ref();
         let pin = params.pin.as_ref().zip(meta);
         let right = pin.map(|(pin, meta)| pin.0.as_ref() == Some(&meta.pin));
@@ -184,6 +187,7 @@ impl ClientSession {
             status: before.as_ref().map_or(ActivityStatus::Idle, |before| before.status),
             muted: before.is_some_and(|before| before.muted),
             source: self.peer.source,
+            consent: join.params.recording_consent,
             token: lock.token,
         };
         self.presence.enter(member, max_anchors(&join.room), Waiter::Join);

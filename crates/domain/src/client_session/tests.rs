@@ -55,6 +55,7 @@ impl Rig {
             renew_every: RENEW_EVERY,
             silence: SILENCE,
             admission: false,
+            consent: false,
             check_every: CHECK_EVERY,
         };
         let now = Duration::ZERO;
@@ -163,7 +164,8 @@ fn room(meta: &str, users: &[(&str, &str)]) -> Arc<RoomView> {
 fn entry(token: u64, status: ActivityStatus, muted: bool) -> PresenceEntry {
     let (role, token) = (UserRole::Anchor, FencingToken(token));
     let source = Source::Signalling;
-    PresenceEntry { user_id: user("anna"), role, display_name: None, status, muted, source, token }
+    let user_id = user("anna");
+    PresenceEntry { user_id, role, display_name: None, status, muted, source, consent: false, token }
 }
 
 fn enter(entry: &PresenceEntry) -> Effect {

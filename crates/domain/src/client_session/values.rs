@@ -42,6 +42,8 @@ pub struct Rules {
     pub silence: Duration,
     /// True if the application decides who may join (`admission.url`).
     pub admission: bool,
+    /// True if anchors must agree to being recorded before they join (`recording.consent`).
+    pub consent: bool,
     /// Interval between two checks for a silent client, and delay before a failed renewal is repeated.
     pub check_every: Duration,
 }

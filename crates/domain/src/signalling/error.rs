@@ -98,6 +98,9 @@ codes! {
     RoomLocked = -32019, "room_locked", true, "the room is locked";
     /// The application does not admit the user; the message is its reason.
     NotAdmitted = -32020, "not_admitted", false, "the application does not admit this user";
+    /// The server records only anchors who agree to it.
+    ConsentRequired = -32021, "consent_required", false,
+        "this room may be recorded: join with recordingConsent: true if the user agrees";
 }
 
 /// Failure of one call, as the client receives it.

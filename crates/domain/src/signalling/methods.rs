@@ -61,6 +61,9 @@ pub struct Join {
     pub display_name: Option<DisplayName>,
     /// Resume token of an earlier `join`: resumes the session with its media.
     pub jtoken: Option<ResumeToken>,
+    /// True if the user agrees to being recorded.
+    #[serde(default)]
+    pub recording_consent: bool,
 }
 
 /// Pin as the user entered it. `None`: the text cannot be the pin of any room; it counts as a wrong guess.

@@ -12,7 +12,7 @@ use actix_web::{App, Error, test, web};
 use base64::Engine;
 use serde_json::{Value, json};
 
-use crate::auth::{ApiKeys, NewKey};
+use crate::auth::{ApiKeys, NewKey, OutputTargets, Secrets};
 use crate::config::{self, AuthConfig, AuthMode, Secret, WebhookEndpoint, WebhooksConfig};
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{KeyName, KeyScope};
@@ -27,7 +27,7 @@ use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::audit::Auditor;
 use crate::http::cors::Origins;
-use crate::http::rest::{Api, configure, openapi};
+use crate::http::rest::{Api, OutputsSide, configure, openapi};
 use crate::http::test_tokens::node_tokens;
 use crate::presence::{PresenceEntry, Source};
 use crate::rooms::recordings::Recordings;
@@ -146,6 +146,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         rewind: Duration::ZERO,
         webhooks: Arc::new(webhooks(&store, metrics)),
         audit: Arc::new(Auditor::new(AuditLog::new(store.clone()), ModuleId::new("api").unwrap())),
+        outputs: outputs(),
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));
@@ -265,6 +266,7 @@ impl PresenceQuery for AnnIsThere {
             status: ActivityStatus::OnAir,
             muted: true,
             source: Source::Whip,
+            consent: false,
             token: FencingToken(1),
         }])
     }
@@ -276,4 +278,12 @@ pub fn json_request(method: Method, path: &str, body: &str) -> TestRequest {
         .uri(path)
         .insert_header(("content-type", "application/json"))
         .set_payload(body.to_owned())
+}
+
+/// Returns settings of outputs that allow two per room.
+fn outputs() -> OutputsSide {
+    let secret = || Secret(vec![7; 32]);
+    let secrets = Secrets { jwt: Vec::new(), hls: secret(), janus_room: secret() };
+    let allows = Box::new(crate::domain::output::is_public);
+    OutputsSide { targets: OutputTargets::new(&secrets), most: 2, allows }
 }

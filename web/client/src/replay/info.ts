@@ -23,6 +23,10 @@ export interface ReplayInfo {
   anchors: { displayName?: string; role: string; visits: ReplayRange[] }[];
   /** Chapters, in order; each lasts until the next one begins. */
   chapters: { at: number; title: string }[];
+  /** Peaks of equal parts of the recording, from 0 to 255; absent until the server has measured them. */
+  waveform?: number[];
+  /** Integrated loudness in LUFS; absent until the server has measured it, and for silence. */
+  integratedLufs?: number;
   /** Parts that were not recorded. */
   gaps: ReplayRange[];
   /** Position at which the playlist begins. */

@@ -70,3 +70,16 @@ fn room_that_closed_meanwhile_refuses() {
     rig.closed(CloseCode::Gone);
     assert_eq!(rig.answered(Ok(())), [], "the connection is closed");
 }
+
+#[test]
+fn join_needs_consent_if_required() {
+    let mut rig = Rig::connected();
+    rig.session.rules = Arc::new(Rules { consent: true, ..(*rig.session.rules).clone() });
+    for params in [json!({}), json!({ "recordingConsent": false })] {
+        let refused = rig.call(0, "join", params);
+        let [Effect::Reply(_, Err(error))] = &refused[..] else { panic!("{refused:?}") };
+        assert_eq!(error.code, ErrorCode::ConsentRequired);
+    }
+    let agreed = PresenceEntry { consent: true, ..entry(1, ActivityStatus::Idle, false) };
+    assert_eq!(rig.call(1, "join", json!({ "recordingConsent": true })), [enter(&agreed)]);
+}

@@ -20,6 +20,7 @@ from .error_body import ErrorBody
 from .error_body_details_type_0 import ErrorBodyDetailsType0
 from .event_type import EventType
 from .events_answer import EventsAnswer
+from .feed_answer import FeedAnswer
 from .fleet_stats import FleetStats
 from .key_answer import KeyAnswer
 from .key_scope import KeyScope
@@ -29,11 +30,20 @@ from .ledger_entry import LedgerEntry
 from .ledger_entry_data import LedgerEntryData
 from .list_answer import ListAnswer
 from .listener_token_answer import ListenerTokenAnswer
+from .loudness import Loudness
 from .machine_load import MachineLoad
 from .mark_label import MarkLabel
 from .module import Module
 from .modules_answer import ModulesAnswer
+from .new_feed import NewFeed
 from .new_key_answer import NewKeyAnswer
+from .new_output import NewOutput
+from .output import Output
+from .output_answer import OutputAnswer
+from .output_format import OutputFormat
+from .output_kind import OutputKind
+from .output_state import OutputState
+from .outputs_answer import OutputsAnswer
 from .person_answer import PersonAnswer
 from .quotas import Quotas
 from .recorded_anchor import RecordedAnchor
@@ -89,6 +99,7 @@ __all__ = (
     "ErrorBodyDetailsType0",
     "EventType",
     "EventsAnswer",
+    "FeedAnswer",
     "FleetStats",
     "KeyAnswer",
     "KeyScope",
@@ -98,11 +109,20 @@ __all__ = (
     "LedgerEntryData",
     "ListAnswer",
     "ListenerTokenAnswer",
+    "Loudness",
     "MachineLoad",
     "MarkLabel",
     "Module",
     "ModulesAnswer",
+    "NewFeed",
     "NewKeyAnswer",
+    "NewOutput",
+    "Output",
+    "OutputAnswer",
+    "OutputFormat",
+    "OutputKind",
+    "OutputState",
+    "OutputsAnswer",
     "PersonAnswer",
     "Quotas",
     "RecordedAnchor",

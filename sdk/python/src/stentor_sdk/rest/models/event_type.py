@@ -8,6 +8,8 @@ class EventType(StrEnum):
     BACKSTAGE_CLOSED = "backstage_closed"
     BACKSTAGE_OPENED = "backstage_opened"
     LISTENER_PEAK = "listener_peak"
+    OUTPUT_FAILED = "output_failed"
+    OUTPUT_LIVE = "output_live"
     RECORDING_READY = "recording_ready"
     ROLE_CHANGED = "role_changed"
     ROOM_CREATED = "room_created"

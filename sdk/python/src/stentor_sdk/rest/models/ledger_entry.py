@@ -23,7 +23,7 @@ class LedgerEntry:
         type_ (str): Type of an event. `room_created`, `room_scheduled`, `room_unscheduled`, `backstage_opened`,
             `backstage_closed`, `room_started`, `room_moved`, `room_ended`, `room_deleted`, `anchor_invited`,
             `anchor_joined`, `anchor_left`, `listener_peak`, `user_banned`, `user_unbanned`, `user_kicked`, `role_changed`,
-            `room_muted`, `room_locked`, `room_unlocked`, `recording_ready`
+            `room_muted`, `room_locked`, `room_unlocked`, `recording_ready`, `output_live`, `output_failed`
         room_id (str): Id of the room.
         time (str): Time of the change, RFC 3339 in UTC.
         data (LedgerEntryData): Details, by type; new fields may be added.

@@ -24,12 +24,15 @@ class RecordedAnchor:
         role (str): Role of a user in the room. `host`, `co_host`, `anchor`, `listener`
         visits (list[Visit]): Times at which the user was in the room, in order.
         display_name (None | str | Unset): Name of the user, if known.
+        recording_consent (bool | Unset): True if the user agreed to being recorded at every join, as
+            `recording.consent: required` demands.
     """
 
     user_id: str
     role: str
     visits: list[Visit]
     display_name: None | str | Unset = UNSET
+    recording_consent: bool | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,6 +51,8 @@ class RecordedAnchor:
         else:
             display_name = self.display_name
 
+        recording_consent = self.recording_consent
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -59,6 +64,8 @@ class RecordedAnchor:
         )
         if display_name is not UNSET:
             field_dict["displayName"] = display_name
+        if recording_consent is not UNSET:
+            field_dict["recordingConsent"] = recording_consent
 
         return field_dict
 
@@ -87,11 +94,14 @@ class RecordedAnchor:
 
         display_name = _parse_display_name(d.pop("displayName", UNSET))
 
+        recording_consent = d.pop("recordingConsent", UNSET)
+
         recorded_anchor = cls(
             user_id=user_id,
             role=role,
             visits=visits,
             display_name=display_name,
+            recording_consent=recording_consent,
         )
 
         recorded_anchor.additional_properties = d

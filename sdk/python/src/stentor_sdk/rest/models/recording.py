@@ -10,6 +10,7 @@ from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
     from ..models.chapter import Chapter
+    from ..models.loudness import Loudness
     from ..models.recorded_anchor import RecordedAnchor
 
 
@@ -30,13 +31,14 @@ class Recording:
             twice.
         bytes_ (int): Size of the recorded media, in bytes.
         lost_segments (int): Number of segments that could not be written because a disk was full, slow or failed.
-        mixers (list[str]): Mixers that have a part of the recording.
+        mixers (list[str]): Mixers that have a part of the recording on their disk.
         anchors (list[RecordedAnchor]): Anchors who were in the room during the recording, in the order of their first
             visit: at most 100,
             with at most 50 visits each. Empty until the event `recording_ready`.
         chapters (list[Chapter]): Chapters, in order. One begins at the start of the recording, and whenever the anchors
             in the room
             change. Empty until the event `recording_ready`.
+        tags (list[str]): Tags of the room.
         replay_url (str): URL of the replay page. The link needs a replay token as the fragment `#token=`;
             `POST /api/recordings/{id}/token` returns such a link.
         hls_url (str): URL of the recording's playlist, which can be played in the state `ready`.
@@ -46,6 +48,8 @@ class Recording:
         title (None | str | Unset): Title of the room; absent if it had none.
         ended_at (int | None | Unset): Time at which the last mixer closed its part; absent before that.
         stored_at (int | None | Unset): Time at which the copy in object storage was complete; absent before that.
+        loudness (Loudness | None | Unset):
+        owner (None | str | Unset): Owner of the room; absent if it had none.
     """
 
     recording_id: str
@@ -58,15 +62,20 @@ class Recording:
     mixers: list[str]
     anchors: list[RecordedAnchor]
     chapters: list[Chapter]
+    tags: list[str]
     replay_url: str
     hls_url: str
     download_url: str
     title: None | str | Unset = UNSET
     ended_at: int | None | Unset = UNSET
     stored_at: int | None | Unset = UNSET
+    loudness: Loudness | None | Unset = UNSET
+    owner: None | str | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.loudness import Loudness
+
         recording_id = self.recording_id
 
         room_id = self.room_id
@@ -93,6 +102,8 @@ class Recording:
             chapters_item = chapters_item_data.to_dict()
             chapters.append(chapters_item)
 
+        tags = self.tags
+
         replay_url = self.replay_url
 
         hls_url = self.hls_url
@@ -117,6 +128,20 @@ class Recording:
         else:
             stored_at = self.stored_at
 
+        loudness: dict[str, Any] | None | Unset
+        if isinstance(self.loudness, Unset):
+            loudness = UNSET
+        elif isinstance(self.loudness, Loudness):
+            loudness = self.loudness.to_dict()
+        else:
+            loudness = self.loudness
+
+        owner: None | str | Unset
+        if isinstance(self.owner, Unset):
+            owner = UNSET
+        else:
+            owner = self.owner
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -131,6 +156,7 @@ class Recording:
                 "mixers": mixers,
                 "anchors": anchors,
                 "chapters": chapters,
+                "tags": tags,
                 "replayUrl": replay_url,
                 "hlsUrl": hls_url,
                 "downloadUrl": download_url,
@@ -142,12 +168,17 @@ class Recording:
             field_dict["endedAt"] = ended_at
         if stored_at is not UNSET:
             field_dict["storedAt"] = stored_at
+        if loudness is not UNSET:
+            field_dict["loudness"] = loudness
+        if owner is not UNSET:
+            field_dict["owner"] = owner
 
         return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         from ..models.chapter import Chapter
+        from ..models.loudness import Loudness
         from ..models.recorded_anchor import RecordedAnchor
 
         d = dict(src_dict)
@@ -180,6 +211,8 @@ class Recording:
             chapters_item = Chapter.from_dict(chapters_item_data)
 
             chapters.append(chapters_item)
+
+        tags = cast(list[str], d.pop("tags"))
 
         replay_url = d.pop("replayUrl")
 
@@ -214,6 +247,32 @@ class Recording:
 
         stored_at = _parse_stored_at(d.pop("storedAt", UNSET))
 
+        def _parse_loudness(data: object) -> Loudness | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                loudness_type_0 = Loudness.from_dict(data)
+
+                return loudness_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(Loudness | None | Unset, data)
+
+        loudness = _parse_loudness(d.pop("loudness", UNSET))
+
+        def _parse_owner(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        owner = _parse_owner(d.pop("owner", UNSET))
+
         recording = cls(
             recording_id=recording_id,
             room_id=room_id,
@@ -225,12 +284,15 @@ class Recording:
             mixers=mixers,
             anchors=anchors,
             chapters=chapters,
+            tags=tags,
             replay_url=replay_url,
             hls_url=hls_url,
             download_url=download_url,
             title=title,
             ended_at=ended_at,
             stored_at=stored_at,
+            loudness=loudness,
+            owner=owner,
         )
 
         recording.additional_properties = d

@@ -1,0 +1,25 @@
+//! Outputs: pushes of the rooms that this node mixes to Icecast, RTMP and SRT targets.
+//!
+//! ```text
+//! OutputSupervisor       follows the rooms
+//! └─ OutputActor*        one per output of a room that this node mixes and that is on air
+//! ```
+//! An output reads the room's plain stream like a listener of `/live`. So neither the packager nor the room's
+//! actor waits for a target or knows of it, and a target that is too slow loses audio without delaying
+//! anything.
+
+mod output;
+mod sending;
+pub mod supervisor;
+
+use std::sync::Arc;
+
+use crate::auth::OutputTargets;
+use crate::delivery::PlainStreams;
+
+/// Dependencies of outputs, besides the node's context.
+#[derive(Clone)]
+pub struct OutputParts {
+    pub streams: Arc<PlainStreams>,
+    pub targets: OutputTargets,
+}

@@ -1,0 +1,137 @@
+//! One connection to the target of an output, from its start to its end: the effect of an output's actor.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::lookup_host;
+use tokio::process::ChildStdin;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::Config;
+use crate::delivery::PlainReader;
+use crate::domain::output::{Target, failure};
+use crate::ffmpeg::{FfmpegLogLines, OutputFfmpeg, Progress};
+
+/// Time limit for resolving the host name.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+/// Time without progress after which a connection counts as dead. The stream never pauses: gaps are silence.
+const STALLED_AFTER: Duration = Duration::from_secs(15);
+/// Time for FFmpeg to end the stream at the target.
+const END_WITHIN: Duration = Duration::from_secs(2);
+/// Number of log lines kept to explain the exit.
+const LAST_LINES: usize = 16;
+
+/// Reason why a connection has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to, or the broadcast is over.
+    Stopped,
+    /// The reason has no credentials.
+    Failed(String),
+}
+
+/// Pushes a stream until it ends, the target fails, or `left` is notified. Calls `live` when the target has
+/// received data.
+pub async fn send(
+    config: Arc<Config>,
+    target: Target,
+    reader: PlainReader,
+    left: Arc<Notify>,
+    live: impl Fn(),
+) -> Ended {
+    let ip = match allowed_address(&config, &target).await {
+        Ok(ip) => ip,
+        Err(reason) => return Ended::Failed(reason),
+    };
+    let spawned = OutputFfmpeg::spawn(&config.mixer.ffmpeg, &target, ip);
+    let OutputFfmpeg { stdin, progress, log, mut process } = match spawned {
+        Ok(ffmpeg) => ffmpeg,
+        Err(error) => return Ended::Failed(format!("FFmpeg could not be started: {error}")),
+    };
+    let work = async {
+        tokio::select! {
+            () = copy(reader, stdin) => Some(Ended::Stopped),
+            () = left.notified() => Some(Ended::Stopped),
+            () = stalled(progress, &live) => Some(Ended::Failed("the target takes no data".into())),
+            // The log says why; it ends with the process.
+            _ = process.wait() => None,
+        }
+    };
+    let (ended, last) = {
+        let mut log = Box::pin(last_lines(log));
+        tokio::select! {
+            ended = work => match ended {
+                Some(ended) => (Some(ended), Vec::new()),
+                None => (None, log.await),
+            },
+            last = &mut log => (None, last),
+        }
+    };
+    let status = process.stop(END_WITHIN).await;
+    ended.unwrap_or_else(|| {
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        Ended::Failed(failure(last.iter().map(String::as_str), &status))
+    })
+}
+
+/// Returns an address of the target, after all of its addresses were found to be allowed.
+async fn allowed_address(config: &Config, target: &Target) -> Result<IpAddr, String> {
+    let (host, port) = target.authority();
+    let found = timeout(RESOLVE_WITHIN, lookup_host((host.as_str(), port))).await;
+    let found = found.map_err(|_| format!("the name {host} was not resolved in time"))?;
+    let found: Vec<_> = found.map_err(|_| format!("the host {host} is unknown"))?.map(|a| a.ip()).collect();
+    if let Some(ip) = found.iter().find(|ip| !config.outputs.allows(**ip)) {
+        return Err(format!("{ip} is not a public address; list its network in outputs.networks"));
+    }
+    found.first().copied().ok_or_else(|| format!("the host {host} has no address"))
+}
+
+/// Writes the stream to FFmpeg until either ends. FFmpeg that takes nothing is found by its progress.
+async fn copy(mut reader: PlainReader, mut stdin: ChildStdin) {
+    while let Some(part) = reader.next().await {
+        if stdin.write_all(&part).await.is_err() {
+            // The process has ended. Its exit follows and states the reason.
+            std::future::pending::<()>().await;
+        }
+    }
+    // Closing stdin lets FFmpeg send the rest and say goodbye to the target.
+    drop(stdin);
+    tokio::time::sleep(END_WITHIN / 2).await;
+}
+
+/// Returns when the target has taken nothing for a while. Calls `live` at the first data.
+async fn stalled(mut progress: Progress, live: &impl Fn()) {
+    let mut sent = 0;
+    let mut deadline = Instant::now() + STALLED_AFTER;
+    loop {
+        match timeout_at(deadline, progress.next()).await {
+            Err(_) => return,
+            // The process has ended.
+            Ok(None) => std::future::pending().await,
+            Ok(Some(size)) if size > sent => {
+                if sent == 0 {
+                    live();
+                }
+                sent = size;
+                deadline = Instant::now() + STALLED_AFTER;
+            }
+            Ok(Some(_)) => {}
+        }
+    }
+}
+
+/// Returns the last lines of the log at its end.
+async fn last_lines(mut log: FfmpegLogLines) -> Vec<String> {
+    let mut last = VecDeque::with_capacity(LAST_LINES);
+    while let Some(line) = log.next().await {
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line.text);
+    }
+    last.into()
+}

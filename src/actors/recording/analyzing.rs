@@ -1,0 +1,121 @@
+//! Measurement of the loudness and the waveform of one recording: the effect of the analyzer.
+//!
+//! One FFmpeg with the lowest priority decodes the M4A file once. Measured on one core of 2026: 8.6 s of
+//! processor time per hour of audio, so 0.24 % of a core for a room that is on air all day.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout};
+
+use crate::delivery::ReplayMedia;
+use crate::domain::analysis::{Analysis, PeakMeter, RATE, Waveform, loudness};
+use crate::domain::clip::Clip;
+use crate::domain::ids::UnixMs;
+use crate::domain::recording::RecordingId;
+use crate::ffmpeg::FfmpegLogLines;
+use crate::packager::{MediaError, Piece, RecordedM4a, Source};
+use crate::process;
+
+/// Number of log lines that are kept. The summary has ten.
+const LAST_LINES: usize = 32;
+
+/// Reason why a recording was not measured. The attempt can be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalysisError {
+    #[error("the recording cannot be read: {0}")]
+    Unreadable(MediaError),
+    #[error("a mixer that has a part of the recording does not answer")]
+    Incomplete,
+    #[error("FFmpeg cannot be run: {0}")]
+    Process(#[from] std::io::Error),
+    #[error("FFmpeg has not measured the recording: {0}")]
+    Failed(String),
+}
+
+/// Measures a recording.
+///
+/// # Errors
+/// The attempt has to be repeated; see [`AnalysisError`].
+pub async fn analyze(
+    ffmpeg: &Path,
+    media: &dyn ReplayMedia,
+    id: &RecordingId,
+    now: UnixMs,
+) -> Result<Analysis, AnalysisError> {
+    let file = media.m4a(id, Clip::WHOLE).await.map_err(AnalysisError::Unreadable)?;
+    if !file.complete {
+        return Err(AnalysisError::Incomplete);
+    }
+    let (program, rate) = (ffmpeg.display().to_string(), RATE.to_string());
+    let args = [
+        &["-n", "19", &program, "-hide_banner", "-nostats", "-loglevel", "level+info", "-threads", "1"][..],
+        // At the level `verbose`, the filter logs each frame; the summary is at `info`.
+        &["-f", "mp4", "-i", "pipe:0", "-map", "0:a:0", "-af", "ebur128=framelog=verbose"],
+        &["-ac", "1", "-ar", &rate, "-f", "s16le", "pipe:1"],
+    ];
+    let mut child = process::command("nice", args.concat()).stdin(Stdio::piped()).spawn()?;
+    let gone = || std::io::Error::other("ended while being started");
+    let stdin = child.stdin.take().ok_or_else(gone)?;
+    let stdout = child.stdout.take().ok_or_else(gone)?;
+    let log = FfmpegLogLines::new(child.stderr.take().ok_or_else(gone)?);
+    let (fed, waveform, last) = tokio::join!(feed(media, id, &file, stdin), meter(stdout), last_lines(log));
+    fed?;
+    let waveform = waveform?;
+    let status = child.wait().await?;
+    let measured = loudness(last.iter().map(String::as_str)).filter(|_| status.success());
+    let (lufs_tenths, range_tenths) = measured.ok_or_else(|| AnalysisError::Failed(status.to_string()))?;
+    Ok(Analysis { at: now, file_bytes: file.file.length(), lufs_tenths, range_tenths, waveform })
+}
+
+/// Writes the file to FFmpeg. If FFmpeg ends early, its status says why.
+async fn feed(
+    media: &dyn ReplayMedia,
+    id: &RecordingId,
+    file: &RecordedM4a,
+    mut stdin: ChildStdin,
+) -> Result<(), AnalysisError> {
+    for Piece { source, range } in file.file.pieces(0..file.file.length()) {
+        let whole = match source {
+            Source::Known(bytes) => bytes,
+            Source::Segment(sequence) => {
+                media.frames(id, sequence).await.map_err(AnalysisError::Unreadable)?
+            }
+        };
+        let part = whole.get(range).ok_or(AnalysisError::Unreadable(MediaError::RecordingUnavailable))?;
+        if stdin.write_all(part).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn meter(mut stdout: ChildStdout) -> Result<Waveform, std::io::Error> {
+    let mut peaks = PeakMeter::default();
+    let mut buffer = vec![0; 64 << 10];
+    let mut kept = 0;
+    loop {
+        let read = stdout.read(&mut buffer[kept..]).await?;
+        if read == 0 {
+            return Ok(peaks.finish());
+        }
+        let filled = kept + read;
+        let whole = filled - filled % 2;
+        peaks.add(buffer[..whole].chunks_exact(2).map(|bytes| i16::from_le_bytes([bytes[0], bytes[1]])));
+        // A read may end in the middle of a sample.
+        buffer.copy_within(whole..filled, 0);
+        kept = filled - whole;
+    }
+}
+
+async fn last_lines(mut log: FfmpegLogLines) -> Vec<String> {
+    let mut last = Vec::new();
+    while let Some(line) = log.next().await {
+        if last.len() == LAST_LINES {
+            last.remove(0);
+        }
+        last.push(line.text);
+    }
+    last
+}

@@ -1,0 +1,87 @@
+//! FFmpeg process of one output: AAC in ADTS on stdin, the target's protocol out.
+//!
+//! Owns: the arguments, the process, and the progress that it reports. Does not restart. Its log may quote
+//! the URL of the target with its credentials, so no line of it may be logged or shown.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+
+use super::log::FfmpegLogLines;
+use crate::domain::output::Target;
+use crate::process;
+
+/// Running FFmpeg in four parts, so that each can be moved to its user.
+pub struct OutputFfmpeg {
+    pub stdin: ChildStdin,
+    pub progress: Progress,
+    pub log: FfmpegLogLines,
+    pub process: OutputProcess,
+}
+
+/// Process handle. Dropping it kills the process.
+pub struct OutputProcess(Child);
+
+/// Progress that FFmpeg reports twice a second on stdout.
+pub struct Progress(Lines<BufReader<ChildStdout>>);
+
+impl OutputFfmpeg {
+    /// Starts FFmpeg. `ip`: allowed address of the target. Call from a thread that lives as long as the node
+    /// (see `process`), inside a tokio runtime.
+    pub fn spawn(binary: &Path, target: &Target, ip: IpAddr) -> io::Result<Self> {
+        let mut command = process::command(binary, args(target, ip));
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn()?;
+        let gone = || io::Error::other("ended while being started");
+        let stdin = child.stdin.take().ok_or_else(gone)?;
+        let stdout = child.stdout.take().ok_or_else(gone)?;
+        let stderr = child.stderr.take().ok_or_else(gone)?;
+        let progress = Progress(BufReader::new(stdout).lines());
+        Ok(Self { stdin, progress, log: FfmpegLogLines::new(stderr), process: OutputProcess(child) })
+    }
+}
+
+impl OutputProcess {
+    pub fn pid(&self) -> Option<u32> {
+        self.0.id()
+    }
+
+    /// Waits for the exit. The future may be dropped and the function called again.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.0.wait().await
+    }
+
+    /// Sends INT, then KILL after `grace`.
+    pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        process::stop(&mut self.0, grace).await
+    }
+}
+
+impl Progress {
+    /// Returns the number of bytes sent, at the next report; `None` at the end of the process.
+    pub async fn next(&mut self) -> Option<u64> {
+        loop {
+            let line = self.0.next_line().await.ok()??;
+            if let Some(size) = line.strip_prefix("total_size=") {
+                // Before the first byte, FFmpeg may write `N/A`.
+                return Some(size.trim().parse().unwrap_or(0));
+            }
+        }
+    }
+}
+
+fn args(target: &Target, ip: IpAddr) -> Vec<String> {
+    let input = [
+        &["-hide_banner", "-nostats", "-loglevel", "level+error", "-progress", "pipe:1"][..],
+        // A few frames contain everything that is to be known of the stream.
+        &["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "4096", "-f", "aac"],
+        &["-i", "pipe:0", "-map", "0:a:0"],
+    ];
+    let mut args: Vec<String> = input.concat().into_iter().map(str::to_owned).collect();
+    args.extend(target.output_args(ip));
+    args
+}
