@@ -22,6 +22,7 @@ import (
 const (
 	CodeActorNotFound        Code = "actor_not_found"
 	CodeActorNotRestarted    Code = "actor_not_restarted"
+	CodeAdmissionUnavailable Code = "admission_unavailable"
 	CodeAlreadyConnected     Code = "already_connected"
 	CodeApiKeyNotFound       Code = "api_key_not_found"
 	CodeBodyTooLarge         Code = "body_too_large"
@@ -50,6 +51,7 @@ const (
 	CodeInvalidRecordingId   Code = "invalid_recording_id"
 	CodeInvalidRoomField     Code = "invalid_room_field"
 	CodeInvalidRoomId        Code = "invalid_room_id"
+	CodeInvalidSource        Code = "invalid_source"
 	CodeInvalidText          Code = "invalid_text"
 	CodeInvalidTtl           Code = "invalid_ttl"
 	CodeInvalidUserId        Code = "invalid_user_id"
@@ -97,6 +99,8 @@ const (
 	CodeScopeMissing         Code = "scope_missing"
 	CodeSessionNotFound      Code = "session_not_found"
 	CodeSlowMode             Code = "slow_mode"
+	CodeSourceNotFound       Code = "source_not_found"
+	CodeSourceNotPermitted   Code = "source_not_permitted"
 	CodeStoreUnavailable     Code = "store_unavailable"
 	CodeTokenExpired         Code = "token_expired"
 	CodeTokenInvalid         Code = "token_invalid"
@@ -123,6 +127,8 @@ func (e Code) Valid() bool {
 	case CodeActorNotFound:
 		return true
 	case CodeActorNotRestarted:
+		return true
+	case CodeAdmissionUnavailable:
 		return true
 	case CodeAlreadyConnected:
 		return true
@@ -179,6 +185,8 @@ func (e Code) Valid() bool {
 	case CodeInvalidRoomField:
 		return true
 	case CodeInvalidRoomId:
+		return true
+	case CodeInvalidSource:
 		return true
 	case CodeInvalidText:
 		return true
@@ -273,6 +281,10 @@ func (e Code) Valid() bool {
 	case CodeSessionNotFound:
 		return true
 	case CodeSlowMode:
+		return true
+	case CodeSourceNotFound:
+		return true
+	case CodeSourceNotPermitted:
 		return true
 	case CodeStoreUnavailable:
 		return true
@@ -532,6 +544,22 @@ func (e UserRole) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// AddSource Source to add: either `url` or `file`.
+type AddSource struct {
+	// File Path of a file below `sources.folder`.
+	File nullable.Nullable[string] `json:"file,omitempty"`
+
+	// Loop True: begins again at the end of the input. By default true for a URL, because the end of a live
+	// stream is usually an interruption, and false for a file.
+	Loop nullable.Nullable[bool] `json:"loop,omitempty"`
+
+	// Title Name shown in the room.
+	Title nullable.Nullable[string] `json:"title,omitempty"`
+
+	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits.
+	Url nullable.Nullable[string] `json:"url,omitempty"`
 }
 
 // ApiKey API key, without its secret.
@@ -1275,6 +1303,57 @@ type SetRole struct {
 	Role RoomRole `json:"role"`
 }
 
+// Source Source of a room.
+type Source struct {
+	// CreatedAt Time at which the source was added.
+	CreatedAt int64 `json:"createdAt"`
+
+	// File Path below `sources.folder`.
+	File nullable.Nullable[string] `json:"file,omitempty"`
+
+	// Kind `url` or `file`.
+	Kind string `json:"kind"`
+
+	// Loop True if the input begins again at its end.
+	Loop bool `json:"loop"`
+
+	// Muted True if a host has muted the source.
+	Muted bool `json:"muted"`
+
+	// Reason Reason why the last attempt to play failed; absent if none has failed since the source was heard.
+	Reason nullable.Nullable[string] `json:"reason,omitempty"`
+
+	// SourceId Id of the source: the user id under which it is a member of the room.
+	SourceId string `json:"sourceId"`
+
+	// Status `waiting`, `playing` or `ended`. A source plays while its room is on air or backstage.
+	Status string `json:"status"`
+
+	// Title Name shown in the room.
+	Title nullable.Nullable[string] `json:"title,omitempty"`
+
+	// Url URL without its query, which may hold a secret.
+	Url nullable.Nullable[string] `json:"url,omitempty"`
+}
+
+// SourceAnswer Answer with one source.
+type SourceAnswer struct {
+	// Source Source of a room.
+	Source Source `json:"source"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
+// SourcesAnswer Answer with the sources of a room.
+type SourcesAnswer struct {
+	// Sources Sources, ordered by id.
+	Sources []Source `json:"sources"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
 // StatsAnswer Totals, as the answering node sees them.
 type StatsAnswer struct {
 	// Januses Totals of all Janus instances or of all mixers.
@@ -1414,8 +1493,13 @@ type User struct {
 	// otherwise the one with which the user was created.
 	Role RoomRole `json:"role"`
 
-	// Source `whip` if the user publishes with WHIP; absent for clients with a WebSocket.
+	// Source `whip` if the user publishes with WHIP, `url` or `file` for a source; absent for clients with a
+	// WebSocket.
 	Source nullable.Nullable[string] `json:"source,omitempty"`
+
+	// SpokenMs Time that the user has spoken in the room, in milliseconds, up to some seconds ago; absent while it is
+	// not known.
+	SpokenMs nullable.Nullable[int64] `json:"spokenMs,omitempty"`
 
 	// Status `onair` or `idle`.
 	Status nullable.Nullable[string] `json:"status,omitempty"`
@@ -1586,6 +1670,9 @@ type CreateRoomJSONRequestBody = CreateRoomJSONBody
 
 // UpdateRoomJSONRequestBody defines body for UpdateRoom for application/json ContentType.
 type UpdateRoomJSONRequestBody = UpdateRoomJSONBody
+
+// AddSourceJSONRequestBody defines body for AddSource for application/json ContentType.
+type AddSourceJSONRequestBody = AddSource
 
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = CreateUser
@@ -1894,6 +1981,40 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/rooms/{id}/recording (the `StartRecording` operationId).
 	StartRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSources Lists the sources of a room.
+	//
+	// Corresponds with GET /api/rooms/{id}/sources (the `ListSources` operationId).
+	ListSources(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddSourceWithBody Plays a URL or a file in a room.
+	//
+	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+	// played.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+	AddSourceWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddSource Plays a URL or a file in a room.
+	//
+	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+	// played.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+	AddSource(ctx context.Context, id string, body AddSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveSource Removes a source from a room.
+	//
+	// Corresponds with DELETE /api/rooms/{id}/sources/{sourceId} (the `RemoveSource` operationId).
+	RemoveSource(ctx context.Context, id string, sourceId string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// StartRoom Puts a room on air.
 	//
@@ -2551,6 +2672,80 @@ func (c *Client) StopRecording(ctx context.Context, id string, reqEditors ...Req
 // Corresponds with POST /api/rooms/{id}/recording (the `StartRecording` operationId).
 func (c *Client) StartRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewStartRecordingRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSources Lists the sources of a room.
+//
+// Corresponds with GET /api/rooms/{id}/sources (the `ListSources` operationId).
+func (c *Client) ListSources(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSourcesRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddSourceWithBody Plays a URL or a file in a room.
+//
+// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+// played.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+func (c *Client) AddSourceWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddSourceRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddSource Plays a URL or a file in a room.
+//
+// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+// played.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+func (c *Client) AddSource(ctx context.Context, id string, body AddSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddSourceRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveSource Removes a source from a room.
+//
+// Corresponds with DELETE /api/rooms/{id}/sources/{sourceId} (the `RemoveSource` operationId).
+func (c *Client) RemoveSource(ctx context.Context, id string, sourceId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveSourceRequest(c.Server, id, sourceId)
 	if err != nil {
 		return nil, err
 	}
@@ -3958,6 +4153,128 @@ func NewStartRecordingRequest(server string, id string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListSourcesRequest constructs an http.Request for the ListSources method
+func NewListSourcesRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/sources", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAddSourceRequest calls the generic AddSource builder with application/json body
+func NewAddSourceRequest(server string, id string, body AddSourceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAddSourceRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewAddSourceRequestWithBody constructs an http.Request for the AddSource method, with any body, and a specified content type
+func NewAddSourceRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/sources", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemoveSourceRequest constructs an http.Request for the RemoveSource method
+func NewRemoveSourceRequest(server string, id string, sourceId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "sourceId", sourceId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/sources/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewStartRoomRequest constructs an http.Request for the StartRoom method
 func NewStartRoomRequest(server string, id string) (*http.Request, error) {
 	var err error
@@ -4801,6 +5118,44 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/rooms/{id}/recording (the `StartRecording` operationId).
 	StartRecordingWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*StartRecordingResponse, error)
+
+	// ListSourcesWithResponse Lists the sources of a room.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/rooms/{id}/sources (the `ListSources` operationId).
+	ListSourcesWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListSourcesResponse, error)
+
+	// AddSourceWithBodyWithResponse Plays a URL or a file in a room.
+	//
+	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+	// played.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+	AddSourceWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddSourceResponse, error)
+
+	// AddSourceWithResponse Plays a URL or a file in a room.
+	//
+	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+	// played.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+	AddSourceWithResponse(ctx context.Context, id string, body AddSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*AddSourceResponse, error)
+
+	// RemoveSourceWithResponse Removes a source from a room.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/rooms/{id}/sources/{sourceId} (the `RemoveSource` operationId).
+	RemoveSourceWithResponse(ctx context.Context, id string, sourceId string, reqEditors ...RequestEditorFn) (*RemoveSourceResponse, error)
 
 	// StartRoomWithResponse Puts a room on air.
 	//
@@ -5950,6 +6305,129 @@ func (r StartRecordingResponse) ContentType() string {
 	return ""
 }
 
+type ListSourcesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SourcesAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSourcesResponse) GetJSON200() *SourcesAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSourcesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSourcesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSourcesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSourcesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AddSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *SourceAnswer
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AddSourceResponse) GetJSON201() *SourceAnswer {
+	return r.JSON201
+}
+
+// GetBody returns the raw response body bytes
+func (r AddSourceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AddSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AddSourceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AddSourceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RemoveSourceResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveSourceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveSourceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveSourceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type StartRoomResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6962,6 +7440,68 @@ func (c *ClientWithResponses) StartRecordingWithResponse(ctx context.Context, id
 	return ParseStartRecordingResponse(rsp)
 }
 
+// ListSourcesWithResponse Lists the sources of a room.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/rooms/{id}/sources (the `ListSources` operationId).
+func (c *ClientWithResponses) ListSourcesWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListSourcesResponse, error) {
+	rsp, err := c.ListSources(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSourcesResponse(rsp)
+}
+
+// AddSourceWithBodyWithResponse Plays a URL or a file in a room.
+//
+// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+// played.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+func (c *ClientWithResponses) AddSourceWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddSourceResponse, error) {
+	rsp, err := c.AddSourceWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddSourceResponse(rsp)
+}
+
+// AddSourceWithResponse Plays a URL or a file in a room.
+//
+// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+// played.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+func (c *ClientWithResponses) AddSourceWithResponse(ctx context.Context, id string, body AddSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*AddSourceResponse, error) {
+	rsp, err := c.AddSource(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddSourceResponse(rsp)
+}
+
+// RemoveSourceWithResponse Removes a source from a room.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/rooms/{id}/sources/{sourceId} (the `RemoveSource` operationId).
+func (c *ClientWithResponses) RemoveSourceWithResponse(ctx context.Context, id string, sourceId string, reqEditors ...RequestEditorFn) (*RemoveSourceResponse, error) {
+	rsp, err := c.RemoveSource(ctx, id, sourceId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveSourceResponse(rsp)
+}
+
 // StartRoomWithResponse Puts a room on air.
 //
 // A room that is on air already stays as it is. An open backstage goes on air with everybody in it.
@@ -7847,6 +8387,84 @@ func ParseStartRecordingResponse(rsp *http.Response) (*StartRecordingResponse, e
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest RoomAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListSourcesResponse parses an HTTP response from a ListSourcesWithResponse call
+func ParseListSourcesResponse(rsp *http.Response) (*ListSourcesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSourcesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SourcesAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAddSourceResponse parses an HTTP response from a AddSourceWithResponse call
+func ParseAddSourceResponse(rsp *http.Response) (*AddSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AddSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest SourceAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveSourceResponse parses an HTTP response from a RemoveSourceWithResponse call
+func ParseRemoveSourceResponse(rsp *http.Response) (*RemoveSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

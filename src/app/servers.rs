@@ -367,7 +367,7 @@ impl Mountable {
             body_limit: config.http.body_limit,
         };
         let channel = ChannelSide {
-            hub: sides.hub,
+            hub: sides.hub.clone(),
             rooms: sides.service.clone(),
             tokens: tokens.clone(),
             ws_url: config.ws_url(),
@@ -393,6 +393,8 @@ impl Mountable {
             recording: config.recording.mode,
             rewind: config.hls.rewind,
             webhooks: sides.webhooks,
+            stages: sides.hub.store().clone(),
+            sources: config.sources.policy(),
         };
         let (delivery, audience) = (sides.delivery, sides.audience.clone());
         let replay = web::Data::new(ReplaySide {

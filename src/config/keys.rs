@@ -10,10 +10,12 @@ mod identity;
 mod recording;
 mod signalling;
 mod sockets;
+mod sources;
 mod webhooks;
 
 pub use admission::{AdmissionConfig, FailurePolicy};
 use serde_json::{Value, json};
+pub use sources::SourcesConfig;
 
 use super::parse::*;
 use super::reader::Reader;
@@ -37,6 +39,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         events: events::events(r),
         webhooks: webhooks::webhooks(r),
         admission: admission::admission(r),
+        sources: sources::sources(r),
         ws: signalling::ws(r),
         presence: signalling::presence(r),
         ice: signalling::ice(r),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::keys::AdmissionConfig;
+use super::keys::{AdmissionConfig, SourcesConfig};
 use crate::domain::connection::Duplicate;
 use crate::domain::hls;
 use crate::domain::ids::ModuleId;
@@ -46,6 +46,7 @@ pub struct Config {
     pub events: EventsConfig,
     pub webhooks: WebhooksConfig,
     pub admission: AdmissionConfig,
+    pub sources: SourcesConfig,
     pub ws: WsConfig,
     pub presence: PresenceConfig,
     pub ice: IceConfig,

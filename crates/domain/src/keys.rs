@@ -43,6 +43,8 @@ pub enum RoomPart {
     Mute,
     /// Anchors whose presence was reported in the event ledger.
     Anchors,
+    /// URLs and files that are played in the room.
+    Sources,
 }
 
 /// Any key of a room.
@@ -69,7 +71,7 @@ pub enum ModulePart {
 }
 
 impl RoomPart {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Meta,
         Self::LiveMeta,
         Self::Janus,
@@ -78,6 +80,7 @@ impl RoomPart {
         Self::Recording,
         Self::Mute,
         Self::Anchors,
+        Self::Sources,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -90,6 +93,7 @@ impl RoomPart {
             Self::Recording => "recording",
             Self::Mute => "mute",
             Self::Anchors => "anchors",
+            Self::Sources => "sources",
         }
     }
 }

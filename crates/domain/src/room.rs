@@ -36,6 +36,7 @@ use super::profile::ProfileError;
 use super::recording::RecordingRequest;
 use super::reported_anchors::{PresentAnchor, ReportedAnchors};
 use super::schedule;
+use super::sources::Sources;
 use super::view::{RoomView, StoredValue};
 
 mod lifetime;
@@ -90,6 +91,8 @@ pub enum RoomWrite {
     /// Writes the anchors who are reported as present. The rest of the room is unchanged. `joined`: anchors
     /// who are newly reported.
     Anchors { reported: ReportedAnchors, joined: Vec<PresentAnchor> },
+    /// Writes the URLs and files that are played in the room. The rest of the room is unchanged.
+    Sources(Sources),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -421,6 +424,10 @@ impl RoomWrite {
             Self::Anchors { reported, .. } => {
                 let anchors = Some(StoredValue { value: reported.clone(), mod_revision: revision });
                 RoomView { anchors, ..view.clone() }
+            }
+            Self::Sources(sources) => {
+                let sources = Some(StoredValue { value: sources.clone(), mod_revision: revision });
+                RoomView { sources, ..view.clone() }
             }
             Self::Put { meta, live } => RoomView {
                 meta: at(revision, meta).or_else(|| view.meta.clone()),

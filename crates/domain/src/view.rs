@@ -13,6 +13,7 @@ use super::mute_all::MuteOrder;
 use super::recording::RecordingRequest;
 use super::reported_anchors::ReportedAnchors;
 use super::schedule::StartTime;
+use super::sources::Sources;
 
 /// Reason in a plan that removes nothing because a key of the room cannot be read.
 pub const UNREADABLE: &str = "a key of the room cannot be read: nothing is removed";
@@ -50,6 +51,8 @@ pub struct RoomView {
     pub mute: Option<StoredValue<MuteOrder>>,
     /// Anchors whose presence was reported.
     pub anchors: Option<StoredValue<ReportedAnchors>>,
+    /// URLs and files that are played in the room.
+    pub sources: Option<StoredValue<Sources>>,
     /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,
     /// Keys that exist with a value that this version cannot read.
@@ -85,6 +88,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Recording) => set(&mut self.recording, change),
             RoomKey::Part(RoomPart::Mute) => set(&mut self.mute, change),
             RoomKey::Part(RoomPart::Anchors) => set(&mut self.anchors, change),
+            RoomKey::Part(RoomPart::Sources) => set(&mut self.sources, change),
             RoomKey::User(user) => self.set_user(user, change),
         };
         match result.is_ok() {
@@ -105,6 +109,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Recording) => self.recording = earlier.recording.clone(),
             RoomKey::Part(RoomPart::Mute) => self.mute = earlier.mute.clone(),
             RoomKey::Part(RoomPart::Anchors) => self.anchors = earlier.anchors.clone(),
+            RoomKey::Part(RoomPart::Sources) => self.sources = earlier.sources.clone(),
             RoomKey::User(user) => {
                 if let Some(known) = earlier.users.get(user) {
                     Arc::make_mut(&mut self.users).insert(user.clone(), known.clone());

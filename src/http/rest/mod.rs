@@ -16,6 +16,7 @@ mod modules;
 mod recordings;
 mod room_fields;
 mod rooms;
+mod sources;
 mod token;
 mod users;
 mod webhooks;
@@ -33,6 +34,8 @@ use serde_json::json;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{Caller, ScopeMissing};
 use crate::domain::recording::RecordingMode;
+use crate::domain::sources::SourcePolicy;
+use crate::presence::stage::StageStore;
 use crate::rooms::RoomService;
 use crate::rooms::recordings::Recordings;
 use crate::webhooks::Webhooks;
@@ -75,6 +78,9 @@ pub struct Api {
     /// `hls.rewind`.
     pub rewind: Duration,
     pub webhooks: Arc<Webhooks>,
+    pub stages: Arc<dyn StageStore>,
+    /// URLs and files that may be played in rooms.
+    pub sources: SourcePolicy,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

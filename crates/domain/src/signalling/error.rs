@@ -98,6 +98,9 @@ codes! {
     RoomLocked = -32019, "room_locked", true, "the room is locked";
     /// The application does not admit the user; the message is its reason.
     NotAdmitted = -32020, "not_admitted", false, "the application does not admit this user";
+    /// The application that admits users does not answer, and `admission.on_failure` is `deny`.
+    AdmissionUnavailable = -32021, "admission_unavailable", true,
+        "the application that admits users does not answer";
 }
 
 /// Failure of one call, as the client receives it.

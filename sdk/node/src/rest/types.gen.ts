@@ -5,6 +5,29 @@ export type ClientOptions = {
 };
 
 /**
+ * Source to add: either `url` or `file`.
+ */
+export type AddSource = {
+    /**
+     * URL of a stream or a file, with a scheme that `sources.schemes` permits.
+     */
+    url?: string | null;
+    /**
+     * Path of a file below `sources.folder`.
+     */
+    file?: string | null;
+    /**
+     * Name shown in the room.
+     */
+    title?: string | null;
+    /**
+     * True: begins again at the end of the input. By default true for a URL, because the end of a live
+     * stream is usually an interruption, and false for a file.
+     */
+    loop?: boolean | null;
+};
+
+/**
  * API key, without its secret.
  */
 export type ApiKey = {
@@ -109,7 +132,7 @@ export type Chapter = {
 /**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_source' | 'source_not_permitted' | 'source_not_found' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'admission_unavailable' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
 
 /**
  * API key to create.
@@ -974,6 +997,77 @@ export type SetRole = {
 };
 
 /**
+ * Source of a room.
+ */
+export type Source = {
+    /**
+     * Id of the source: the user id under which it is a member of the room.
+     */
+    sourceId: string;
+    /**
+     * `url` or `file`.
+     */
+    kind: string;
+    /**
+     * URL without its query, which may hold a secret.
+     */
+    url?: string | null;
+    /**
+     * Path below `sources.folder`.
+     */
+    file?: string | null;
+    /**
+     * Name shown in the room.
+     */
+    title?: string | null;
+    /**
+     * True if the input begins again at its end.
+     */
+    loop: boolean;
+    /**
+     * True if a host has muted the source.
+     */
+    muted: boolean;
+    /**
+     * `waiting`, `playing` or `ended`. A source plays while its room is on air or backstage.
+     */
+    status: string;
+    /**
+     * Reason why the last attempt to play failed; absent if none has failed since the source was heard.
+     */
+    reason?: string | null;
+    /**
+     * Time at which the source was added.
+     */
+    createdAt: number;
+};
+
+/**
+ * Answer with one source.
+ */
+export type SourceAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    source: Source;
+};
+
+/**
+ * Answer with the sources of a room.
+ */
+export type SourcesAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    /**
+     * Sources, ordered by id.
+     */
+    sources: Array<Source>;
+};
+
+/**
  * Totals, as the answering node sees them.
  */
 export type StatsAnswer = {
@@ -1172,9 +1266,15 @@ export type User = {
      */
     status?: string | null;
     /**
-     * `whip` if the user publishes with WHIP; absent for clients with a WebSocket.
+     * `whip` if the user publishes with WHIP, `url` or `file` for a source; absent for clients with a
+     * WebSocket.
      */
     source?: string | null;
+    /**
+     * Time that the user has spoken in the room, in milliseconds, up to some seconds ago; absent while it is
+     * not known.
+     */
+    spokenMs?: number | null;
 };
 
 /**
@@ -1850,6 +1950,73 @@ export type StartRecordingResponses = {
 };
 
 export type StartRecordingResponse = StartRecordingResponses[keyof StartRecordingResponses];
+
+export type ListSourcesData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/sources';
+};
+
+export type ListSourcesResponses = {
+    /**
+     * the sources
+     */
+    200: SourcesAnswer;
+};
+
+export type ListSourcesResponse = ListSourcesResponses[keyof ListSourcesResponses];
+
+export type AddSourceData = {
+    body: AddSource;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/sources';
+};
+
+export type AddSourceResponses = {
+    /**
+     * the source
+     */
+    201: SourceAnswer;
+};
+
+export type AddSourceResponse = AddSourceResponses[keyof AddSourceResponses];
+
+export type RemoveSourceData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+        /**
+         * source id
+         */
+        sourceId: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/sources/{sourceId}';
+};
+
+export type RemoveSourceResponses = {
+    /**
+     * done
+     */
+    200: Done;
+};
+
+export type RemoveSourceResponse = RemoveSourceResponses[keyof RemoveSourceResponses];
 
 export type StartRoomData = {
     body?: never;

@@ -22,12 +22,14 @@ use crate::domain::model::UserRole;
 use crate::domain::quotas::Quotas;
 use crate::domain::recording::RecordingMode;
 use crate::domain::signalling::methods::ActivityStatus;
+use crate::domain::sources::{Scheme, SourcePolicy};
 use crate::domain::webhooks::WebhookFilter;
 use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, configure, openapi};
 use crate::http::test_tokens::node_tokens;
+use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::{PresenceEntry, Source};
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{FakeStore, NewApiKey, RoomService, StoreCopy};
@@ -144,6 +146,8 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         recording: RecordingMode::OnRequest,
         rewind: Duration::ZERO,
         webhooks: Arc::new(webhooks(&store, metrics)),
+        stages: EmbeddedStages::new(),
+        sources: SourcePolicy { schemes: vec![Scheme::Http], networks: Vec::new(), files: true },
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));
