@@ -1,4 +1,4 @@
-// The React and the Vue example. `plain.html` needs no build; it is copied to the same folder.
+// The React and the Vue example. `plain.html` and `host.html` need no build; they are copied to the same folder.
 import { cpSync } from 'node:fs';
 import vue from '@vitejs/plugin-vue';
 import { defineConfig } from 'vite';
@@ -9,7 +9,7 @@ const isCustomElement = (tag) => tag.startsWith('stentor-');
 const plain = {
   name: 'plain',
   closeBundle() {
-    cpSync('plain.html', 'dist/plain.html');
+    for (const page of ['plain.html', 'host.html']) cpSync(page, `dist/${page}`);
     cpSync('node_modules/@stentor/client/dist', 'dist/node_modules/@stentor/client/dist', { recursive: true, dereference: true });
     cpSync('node_modules/hls.js/dist/hls.light.mjs', 'dist/node_modules/hls.js/dist/hls.light.mjs');
   },

@@ -22,13 +22,13 @@ import (
 const (
 	CodeActorNotFound        Code = "actor_not_found"
 	CodeActorNotRestarted    Code = "actor_not_restarted"
+	CodeAdmissionUnavailable Code = "admission_unavailable"
 	CodeAlreadyConnected     Code = "already_connected"
 	CodeApiKeyNotFound       Code = "api_key_not_found"
 	CodeBodyTooLarge         Code = "body_too_large"
 	CodeBusy                 Code = "busy"
 	CodeChannelUnavailable   Code = "channel_unavailable"
 	CodeChatClosed           Code = "chat_closed"
-	CodeConsentRequired      Code = "consent_required"
 	CodeDeadLetterNotFound   Code = "dead_letter_not_found"
 	CodeGatewayUnavailable   Code = "gateway_unavailable"
 	CodeHandNotRaised        Code = "hand_not_raised"
@@ -45,13 +45,13 @@ const (
 	CodeInvalidMaxAnchors    Code = "invalid_max_anchors"
 	CodeInvalidModuleId      Code = "invalid_module_id"
 	CodeInvalidName          Code = "invalid_name"
-	CodeInvalidOutput        Code = "invalid_output"
 	CodeInvalidPersonId      Code = "invalid_person_id"
 	CodeInvalidPin           Code = "invalid_pin"
 	CodeInvalidQuery         Code = "invalid_query"
 	CodeInvalidRecordingId   Code = "invalid_recording_id"
 	CodeInvalidRoomField     Code = "invalid_room_field"
 	CodeInvalidRoomId        Code = "invalid_room_id"
+	CodeInvalidSource        Code = "invalid_source"
 	CodeInvalidText          Code = "invalid_text"
 	CodeInvalidTtl           Code = "invalid_ttl"
 	CodeInvalidUserId        Code = "invalid_user_id"
@@ -77,8 +77,6 @@ const (
 	CodeOfferRefused         Code = "offer_refused"
 	CodeOnStage              Code = "on_stage"
 	CodeOriginNotAllowed     Code = "origin_not_allowed"
-	CodeOutputNotFound       Code = "output_not_found"
-	CodeOutputsOff           Code = "outputs_off"
 	CodePagesClosed          Code = "pages_closed"
 	CodePersonNotFound       Code = "person_not_found"
 	CodeProxyNotAllowed      Code = "proxy_not_allowed"
@@ -101,6 +99,8 @@ const (
 	CodeScopeMissing         Code = "scope_missing"
 	CodeSessionNotFound      Code = "session_not_found"
 	CodeSlowMode             Code = "slow_mode"
+	CodeSourceNotFound       Code = "source_not_found"
+	CodeSourceNotPermitted   Code = "source_not_permitted"
 	CodeStoreUnavailable     Code = "store_unavailable"
 	CodeTokenExpired         Code = "token_expired"
 	CodeTokenInvalid         Code = "token_invalid"
@@ -111,7 +111,6 @@ const (
 	CodeTooFarAhead          Code = "too_far_ahead"
 	CodeTooManyApiKeys       Code = "too_many_api_keys"
 	CodeTooManyClients       Code = "too_many_clients"
-	CodeTooManyOutputs       Code = "too_many_outputs"
 	CodeTooManyRequests      Code = "too_many_requests"
 	CodeTooManyUsers         Code = "too_many_users"
 	CodeUnauthorized         Code = "unauthorized"
@@ -129,6 +128,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodeActorNotRestarted:
 		return true
+	case CodeAdmissionUnavailable:
+		return true
 	case CodeAlreadyConnected:
 		return true
 	case CodeApiKeyNotFound:
@@ -140,8 +141,6 @@ func (e Code) Valid() bool {
 	case CodeChannelUnavailable:
 		return true
 	case CodeChatClosed:
-		return true
-	case CodeConsentRequired:
 		return true
 	case CodeDeadLetterNotFound:
 		return true
@@ -175,8 +174,6 @@ func (e Code) Valid() bool {
 		return true
 	case CodeInvalidName:
 		return true
-	case CodeInvalidOutput:
-		return true
 	case CodeInvalidPersonId:
 		return true
 	case CodeInvalidPin:
@@ -188,6 +185,8 @@ func (e Code) Valid() bool {
 	case CodeInvalidRoomField:
 		return true
 	case CodeInvalidRoomId:
+		return true
+	case CodeInvalidSource:
 		return true
 	case CodeInvalidText:
 		return true
@@ -239,10 +238,6 @@ func (e Code) Valid() bool {
 		return true
 	case CodeOriginNotAllowed:
 		return true
-	case CodeOutputNotFound:
-		return true
-	case CodeOutputsOff:
-		return true
 	case CodePagesClosed:
 		return true
 	case CodePersonNotFound:
@@ -287,6 +282,10 @@ func (e Code) Valid() bool {
 		return true
 	case CodeSlowMode:
 		return true
+	case CodeSourceNotFound:
+		return true
+	case CodeSourceNotPermitted:
+		return true
 	case CodeStoreUnavailable:
 		return true
 	case CodeTokenExpired:
@@ -306,8 +305,6 @@ func (e Code) Valid() bool {
 	case CodeTooManyApiKeys:
 		return true
 	case CodeTooManyClients:
-		return true
-	case CodeTooManyOutputs:
 		return true
 	case CodeTooManyRequests:
 		return true
@@ -338,8 +335,6 @@ const (
 	EventTypeBackstageClosed EventType = "backstage_closed"
 	EventTypeBackstageOpened EventType = "backstage_opened"
 	EventTypeListenerPeak    EventType = "listener_peak"
-	EventTypeOutputFailed    EventType = "output_failed"
-	EventTypeOutputLive      EventType = "output_live"
 	EventTypeRecordingReady  EventType = "recording_ready"
 	EventTypeRoleChanged     EventType = "role_changed"
 	EventTypeRoomCreated     EventType = "room_created"
@@ -371,10 +366,6 @@ func (e EventType) Valid() bool {
 	case EventTypeBackstageOpened:
 		return true
 	case EventTypeListenerPeak:
-		return true
-	case EventTypeOutputFailed:
-		return true
-	case EventTypeOutputLive:
 		return true
 	case EventTypeRecordingReady:
 		return true
@@ -456,72 +447,6 @@ func (e MarkLabel) Valid() bool {
 	case MarkLabelReady:
 		return true
 	case MarkLabelUnready:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for OutputFormat.
-const (
-	OutputFormatAac  OutputFormat = "aac"
-	OutputFormatMp3  OutputFormat = "mp3"
-	OutputFormatOpus OutputFormat = "opus"
-)
-
-// Valid indicates whether the value is a known member of the OutputFormat enum.
-func (e OutputFormat) Valid() bool {
-	switch e {
-	case OutputFormatAac:
-		return true
-	case OutputFormatMp3:
-		return true
-	case OutputFormatOpus:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for OutputKind.
-const (
-	OutputKindIcecast OutputKind = "icecast"
-	OutputKindRtmp    OutputKind = "rtmp"
-	OutputKindSrt     OutputKind = "srt"
-)
-
-// Valid indicates whether the value is a known member of the OutputKind enum.
-func (e OutputKind) Valid() bool {
-	switch e {
-	case OutputKindIcecast:
-		return true
-	case OutputKindRtmp:
-		return true
-	case OutputKindSrt:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for OutputState.
-const (
-	OutputStateConnecting OutputState = "connecting"
-	OutputStateFailing    OutputState = "failing"
-	OutputStateLive       OutputState = "live"
-	OutputStateWaiting    OutputState = "waiting"
-)
-
-// Valid indicates whether the value is a known member of the OutputState enum.
-func (e OutputState) Valid() bool {
-	switch e {
-	case OutputStateConnecting:
-		return true
-	case OutputStateFailing:
-		return true
-	case OutputStateLive:
-		return true
-	case OutputStateWaiting:
 		return true
 	default:
 		return false
@@ -619,6 +544,22 @@ func (e UserRole) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// AddSource Source to add: either `url` or `file`.
+type AddSource struct {
+	// File Path of a file below `sources.folder`.
+	File nullable.Nullable[string] `json:"file,omitempty"`
+
+	// Loop True: begins again at the end of the input. By default true for a URL, because the end of a live
+	// stream is usually an interruption, and false for a file.
+	Loop nullable.Nullable[bool] `json:"loop,omitempty"`
+
+	// Title Name shown in the room.
+	Title nullable.Nullable[string] `json:"title,omitempty"`
+
+	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits.
+	Url nullable.Nullable[string] `json:"url,omitempty"`
 }
 
 // ApiKey API key, without its secret.
@@ -892,18 +833,6 @@ type EventsAnswer struct {
 	Success bool `json:"success"`
 }
 
-// FeedAnswer Answer with the URL of a feed.
-type FeedAnswer struct {
-	// ExpiresAt Time at which the URL expires.
-	ExpiresAt int64 `json:"expiresAt"`
-
-	// FeedUrl URL of the feed, with its token. Everybody who has it can read the feed and download its recordings.
-	FeedUrl string `json:"feedUrl"`
-
-	// Success Always true.
-	Success bool `json:"success"`
-}
-
 // FleetStats Totals of all Janus instances or of all mixers.
 type FleetStats struct {
 	// Capacity Sum of the capacities of the healthy modules.
@@ -1003,15 +932,6 @@ type ListenerTokenAnswer struct {
 	UserId string `json:"userId"`
 }
 
-// Loudness Loudness of a recording (EBU R 128).
-type Loudness struct {
-	// IntegratedLufs Integrated loudness in LUFS; absent for silence.
-	IntegratedLufs nullable.Nullable[float64] `json:"integratedLufs,omitempty"`
-
-	// RangeLu Loudness range in LU.
-	RangeLu float64 `json:"rangeLu"`
-}
-
 // MachineLoad Average use of a machine's processors.
 type MachineLoad struct {
 	// BusyPercent Share of all processors in use, percent.
@@ -1067,33 +987,6 @@ type ModulesAnswer struct {
 	Success bool `json:"success"`
 }
 
-// NewFeed Podcast feed. It has either `owner` or `tag`.
-type NewFeed struct {
-	// Author Name of the author.
-	Author nullable.Nullable[string] `json:"author,omitempty"`
-
-	// CoverUrl Image of the feed: an https URL.
-	CoverUrl nullable.Nullable[string] `json:"coverUrl,omitempty"`
-
-	// Description Description of the feed.
-	Description nullable.Nullable[string] `json:"description,omitempty"`
-
-	// Language Language of the recordings, a language tag of BCP 47.
-	Language nullable.Nullable[string] `json:"language,omitempty"`
-
-	// Owner Lists the recordings of rooms of this owner.
-	Owner nullable.Nullable[string] `json:"owner,omitempty"`
-
-	// Tag Lists the recordings of rooms with this tag.
-	Tag nullable.Nullable[string] `json:"tag,omitempty"`
-
-	// Title Title of the feed.
-	Title nullable.Nullable[string] `json:"title,omitempty"`
-
-	// Ttl Number of seconds for which the URL is valid; a year if absent or null.
-	Ttl nullable.Nullable[int64] `json:"ttl,omitempty"`
-}
-
 // NewKeyAnswer Answer with a new API key.
 type NewKeyAnswer struct {
 	// Key API key, without its secret.
@@ -1101,70 +994,6 @@ type NewKeyAnswer struct {
 
 	// Secret Text of the key, for `Authorization: Bearer`. It is shown only here and cannot be restored.
 	Secret string `json:"secret"`
-
-	// Success Always true.
-	Success bool `json:"success"`
-}
-
-// NewOutput Output to add to a room.
-type NewOutput struct {
-	// Format Coding of the audio; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
-	Format *OutputFormat `json:"format,omitempty"`
-
-	// Url URL of the target with its credentials: `icecast://user:password@host:port/mount`,
-	// `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
-	// stored encrypted and never returned.
-	Url string `json:"url"`
-}
-
-// Output Output of a room.
-type Output struct {
-	// CreatedAt Time at which the output was added.
-	CreatedAt int64 `json:"createdAt"`
-
-	// Failures Number of failures in a row.
-	Failures int32 `json:"failures"`
-
-	// Format Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
-	Format OutputFormat `json:"format"`
-	Kind   OutputKind   `json:"kind"`
-
-	// OutputId Id of the output.
-	OutputId string `json:"outputId"`
-
-	// Reason Reason of the last failure; absent unless the state is `failing`.
-	Reason nullable.Nullable[string] `json:"reason,omitempty"`
-
-	// Since Time since which it has this state.
-	Since int64       `json:"since"`
-	State OutputState `json:"state"`
-
-	// Target Target without its credentials.
-	Target string `json:"target"`
-}
-
-// OutputAnswer Answer with one output.
-type OutputAnswer struct {
-	// Output Output of a room.
-	Output Output `json:"output"`
-
-	// Success Always true.
-	Success bool `json:"success"`
-}
-
-// OutputFormat Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
-type OutputFormat string
-
-// OutputKind defines model for OutputKind.
-type OutputKind string
-
-// OutputState defines model for OutputState.
-type OutputState string
-
-// OutputsAnswer Answer with the outputs of a room.
-type OutputsAnswer struct {
-	// Outputs Outputs, ordered by id.
-	Outputs []Output `json:"outputs"`
 
 	// Success Always true.
 	Success bool `json:"success"`
@@ -1201,9 +1030,6 @@ type Quotas struct {
 type RecordedAnchor struct {
 	// DisplayName Name of the user, if known.
 	DisplayName nullable.Nullable[string] `json:"displayName,omitempty"`
-
-	// RecordingConsent True if the user agreed to being recorded at every join, as `recording.consent: required` demands.
-	RecordingConsent *bool `json:"recordingConsent,omitempty"`
 
 	// Role Role of a user in the room.
 	Role RoomRole `json:"role"`
@@ -1243,14 +1069,10 @@ type Recording struct {
 	HlsUrl string `json:"hlsUrl"`
 
 	// LostSegments Number of segments that could not be written because a disk was full, slow or failed.
-	LostSegments int64                       `json:"lostSegments"`
-	Loudness     nullable.Nullable[Loudness] `json:"loudness,omitempty"`
+	LostSegments int64 `json:"lostSegments"`
 
-	// Mixers Mixers that have a part of the recording on their disk.
+	// Mixers Mixers that have a part of the recording.
 	Mixers []string `json:"mixers"`
-
-	// Owner Owner of the room; absent if it had none.
-	Owner nullable.Nullable[string] `json:"owner,omitempty"`
 
 	// RecordingId Id of the recording.
 	RecordingId string `json:"recordingId"`
@@ -1268,9 +1090,6 @@ type Recording struct {
 
 	// StoredAt Time at which the copy in object storage was complete; absent before that.
 	StoredAt nullable.Nullable[int64] `json:"storedAt,omitempty"`
-
-	// Tags Tags of the room.
-	Tags []string `json:"tags"`
 
 	// Title Title of the room; absent if it had none.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
@@ -1484,6 +1303,57 @@ type SetRole struct {
 	Role RoomRole `json:"role"`
 }
 
+// Source Source of a room.
+type Source struct {
+	// CreatedAt Time at which the source was added.
+	CreatedAt int64 `json:"createdAt"`
+
+	// File Path below `sources.folder`.
+	File nullable.Nullable[string] `json:"file,omitempty"`
+
+	// Kind `url` or `file`.
+	Kind string `json:"kind"`
+
+	// Loop True if the input begins again at its end.
+	Loop bool `json:"loop"`
+
+	// Muted True if a host has muted the source.
+	Muted bool `json:"muted"`
+
+	// Reason Reason why the last attempt to play failed; absent if none has failed since the source was heard.
+	Reason nullable.Nullable[string] `json:"reason,omitempty"`
+
+	// SourceId Id of the source: the user id under which it is a member of the room.
+	SourceId string `json:"sourceId"`
+
+	// Status `waiting`, `playing` or `ended`. A source plays while its room is on air or backstage.
+	Status string `json:"status"`
+
+	// Title Name shown in the room.
+	Title nullable.Nullable[string] `json:"title,omitempty"`
+
+	// Url URL without its query, which may hold a secret.
+	Url nullable.Nullable[string] `json:"url,omitempty"`
+}
+
+// SourceAnswer Answer with one source.
+type SourceAnswer struct {
+	// Source Source of a room.
+	Source Source `json:"source"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
+// SourcesAnswer Answer with the sources of a room.
+type SourcesAnswer struct {
+	// Sources Sources, ordered by id.
+	Sources []Source `json:"sources"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
 // StatsAnswer Totals, as the answering node sees them.
 type StatsAnswer struct {
 	// Januses Totals of all Janus instances or of all mixers.
@@ -1623,8 +1493,13 @@ type User struct {
 	// otherwise the one with which the user was created.
 	Role RoomRole `json:"role"`
 
-	// Source `whip` if the user publishes with WHIP; absent for clients with a WebSocket.
+	// Source `whip` if the user publishes with WHIP, `url` or `file` for a source; absent for clients with a
+	// WebSocket.
 	Source nullable.Nullable[string] `json:"source,omitempty"`
+
+	// SpokenMs Time that the user has spoken in the room, in milliseconds, up to some seconds ago; absent while it is
+	// not known.
+	SpokenMs nullable.Nullable[int64] `json:"spokenMs,omitempty"`
 
 	// Status `onair` or `idle`.
 	Status nullable.Nullable[string] `json:"status,omitempty"`
@@ -1778,9 +1653,6 @@ type CreateRoomJSONBody = CreateRoom
 // UpdateRoomJSONBody defines parameters for UpdateRoom.
 type UpdateRoomJSONBody = UpdateRoom
 
-// IssueFeedJSONRequestBody defines body for IssueFeed for application/json ContentType.
-type IssueFeedJSONRequestBody = NewFeed
-
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = CreateKey
 
@@ -1799,8 +1671,8 @@ type CreateRoomJSONRequestBody = CreateRoomJSONBody
 // UpdateRoomJSONRequestBody defines body for UpdateRoom for application/json ContentType.
 type UpdateRoomJSONRequestBody = UpdateRoomJSONBody
 
-// AddOutputJSONRequestBody defines body for AddOutput for application/json ContentType.
-type AddOutputJSONRequestBody = NewOutput
+// AddSourceJSONRequestBody defines body for AddSource for application/json ContentType.
+type AddSourceJSONRequestBody = AddSource
 
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = CreateUser
@@ -1894,26 +1766,6 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/events (the `ListEvents` operationId).
 	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// IssueFeedWithBody Issues the URL of a podcast feed.
-	//
-	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
-	//
-	// Takes any type of body and a specified content type.
-	//
-	// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
-	IssueFeedWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// IssueFeed Issues the URL of a podcast feed.
-	//
-	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
-	//
-	// Takes a body of the `application/json` content type.
-	//
-	// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
-	IssueFeed(ctx context.Context, body IssueFeedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListKeys Lists the API keys, without their secrets.
 	//
@@ -2116,38 +1968,6 @@ type ClientInterface interface {
 	// Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
 	MuteRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListOutputs Lists the outputs of a room with their states.
-	//
-	// Corresponds with GET /api/rooms/{id}/outputs (the `ListOutputs` operationId).
-	ListOutputs(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// AddOutputWithBody Adds an output to a room.
-	//
-	// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
-	// the target fails. The output stays until it is removed or the room is deleted. A target may have a
-	// public address, or one of `outputs.networks`.
-	//
-	// Takes any type of body and a specified content type.
-	//
-	// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
-	AddOutputWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// AddOutput Adds an output to a room.
-	//
-	// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
-	// the target fails. The output stays until it is removed or the room is deleted. A target may have a
-	// public address, or one of `outputs.networks`.
-	//
-	// Takes a body of the `application/json` content type.
-	//
-	// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
-	AddOutput(ctx context.Context, id string, body AddOutputJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// RemoveOutput Removes an output from a room. The connection to its target ends.
-	//
-	// Corresponds with DELETE /api/rooms/{id}/outputs/{outputId} (the `RemoveOutput` operationId).
-	RemoveOutput(ctx context.Context, id string, outputId string, reqEditors ...RequestEditorFn) (*http.Response, error)
-
 	// StopRecording Ends the recording of a room's current broadcast.
 	//
 	// A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -2161,6 +1981,40 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/rooms/{id}/recording (the `StartRecording` operationId).
 	StartRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSources Lists the sources of a room.
+	//
+	// Corresponds with GET /api/rooms/{id}/sources (the `ListSources` operationId).
+	ListSources(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddSourceWithBody Plays a URL or a file in a room.
+	//
+	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+	// played.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+	AddSourceWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddSource Plays a URL or a file in a room.
+	//
+	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+	// played.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+	AddSource(ctx context.Context, id string, body AddSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveSource Removes a source from a room.
+	//
+	// Corresponds with DELETE /api/rooms/{id}/sources/{sourceId} (the `RemoveSource` operationId).
+	RemoveSource(ctx context.Context, id string, sourceId string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// StartRoom Puts a room on air.
 	//
@@ -2313,46 +2167,6 @@ type ClientInterface interface {
 // Corresponds with GET /api/events (the `ListEvents` operationId).
 func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListEventsRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// IssueFeedWithBody Issues the URL of a podcast feed.
-//
-// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
-//
-// Takes any type of body and a specified content type.
-//
-// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
-func (c *Client) IssueFeedWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewIssueFeedRequestWithBody(c.Server, contentType, body)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// IssueFeed Issues the URL of a podcast feed.
-//
-// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
-//
-// Takes a body of the `application/json` content type.
-//
-// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
-func (c *Client) IssueFeed(ctx context.Context, body IssueFeedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewIssueFeedRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2834,78 +2648,6 @@ func (c *Client) MuteRoom(ctx context.Context, id string, reqEditors ...RequestE
 	return c.Client.Do(req)
 }
 
-// ListOutputs Lists the outputs of a room with their states.
-//
-// Corresponds with GET /api/rooms/{id}/outputs (the `ListOutputs` operationId).
-func (c *Client) ListOutputs(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewListOutputsRequest(c.Server, id)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// AddOutputWithBody Adds an output to a room.
-//
-// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
-// the target fails. The output stays until it is removed or the room is deleted. A target may have a
-// public address, or one of `outputs.networks`.
-//
-// Takes any type of body and a specified content type.
-//
-// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
-func (c *Client) AddOutputWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAddOutputRequestWithBody(c.Server, id, contentType, body)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// AddOutput Adds an output to a room.
-//
-// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
-// the target fails. The output stays until it is removed or the room is deleted. A target may have a
-// public address, or one of `outputs.networks`.
-//
-// Takes a body of the `application/json` content type.
-//
-// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
-func (c *Client) AddOutput(ctx context.Context, id string, body AddOutputJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAddOutputRequest(c.Server, id, body)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// RemoveOutput Removes an output from a room. The connection to its target ends.
-//
-// Corresponds with DELETE /api/rooms/{id}/outputs/{outputId} (the `RemoveOutput` operationId).
-func (c *Client) RemoveOutput(ctx context.Context, id string, outputId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRemoveOutputRequest(c.Server, id, outputId)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
 // StopRecording Ends the recording of a room's current broadcast.
 //
 // A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -2930,6 +2672,80 @@ func (c *Client) StopRecording(ctx context.Context, id string, reqEditors ...Req
 // Corresponds with POST /api/rooms/{id}/recording (the `StartRecording` operationId).
 func (c *Client) StartRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewStartRecordingRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSources Lists the sources of a room.
+//
+// Corresponds with GET /api/rooms/{id}/sources (the `ListSources` operationId).
+func (c *Client) ListSources(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSourcesRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddSourceWithBody Plays a URL or a file in a room.
+//
+// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+// played.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+func (c *Client) AddSourceWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddSourceRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddSource Plays a URL or a file in a room.
+//
+// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+// played.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+func (c *Client) AddSource(ctx context.Context, id string, body AddSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddSourceRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveSource Removes a source from a room.
+//
+// Corresponds with DELETE /api/rooms/{id}/sources/{sourceId} (the `RemoveSource` operationId).
+func (c *Client) RemoveSource(ctx context.Context, id string, sourceId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveSourceRequest(c.Server, id, sourceId)
 	if err != nil {
 		return nil, err
 	}
@@ -3349,46 +3165,6 @@ func NewListEventsRequest(server string, params *ListEventsParams) (*http.Reques
 	if err != nil {
 		return nil, err
 	}
-
-	return req, nil
-}
-
-// NewIssueFeedRequest calls the generic IssueFeed builder with application/json body
-func NewIssueFeedRequest(server string, body IssueFeedJSONRequestBody) (*http.Request, error) {
-	var bodyReader io.Reader
-	buf, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	bodyReader = bytes.NewReader(buf)
-	return NewIssueFeedRequestWithBody(server, "application/json", bodyReader)
-}
-
-// NewIssueFeedRequestWithBody constructs an http.Request for the IssueFeed method, with any body, and a specified content type
-func NewIssueFeedRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/feeds")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
-	if err != nil {
-		return nil, err
-	}
-
-	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4309,128 +4085,6 @@ func NewMuteRoomRequest(server string, id string) (*http.Request, error) {
 	return req, nil
 }
 
-// NewListOutputsRequest constructs an http.Request for the ListOutputs method
-func NewListOutputsRequest(server string, id string) (*http.Request, error) {
-	var err error
-
-	var pathParam0 string
-
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
-	if err != nil {
-		return nil, err
-	}
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/rooms/%s/outputs", pathParam0)
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewAddOutputRequest calls the generic AddOutput builder with application/json body
-func NewAddOutputRequest(server string, id string, body AddOutputJSONRequestBody) (*http.Request, error) {
-	var bodyReader io.Reader
-	buf, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	bodyReader = bytes.NewReader(buf)
-	return NewAddOutputRequestWithBody(server, id, "application/json", bodyReader)
-}
-
-// NewAddOutputRequestWithBody constructs an http.Request for the AddOutput method, with any body, and a specified content type
-func NewAddOutputRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
-	var err error
-
-	var pathParam0 string
-
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
-	if err != nil {
-		return nil, err
-	}
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/rooms/%s/outputs", pathParam0)
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
-	if err != nil {
-		return nil, err
-	}
-
-	req.Header.Add("Content-Type", contentType)
-
-	return req, nil
-}
-
-// NewRemoveOutputRequest constructs an http.Request for the RemoveOutput method
-func NewRemoveOutputRequest(server string, id string, outputId string) (*http.Request, error) {
-	var err error
-
-	var pathParam0 string
-
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
-	if err != nil {
-		return nil, err
-	}
-
-	var pathParam1 string
-
-	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "outputId", outputId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
-	if err != nil {
-		return nil, err
-	}
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/rooms/%s/outputs/%s", pathParam0, pathParam1)
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
 // NewStopRecordingRequest constructs an http.Request for the StopRecording method
 func NewStopRecordingRequest(server string, id string) (*http.Request, error) {
 	var err error
@@ -4492,6 +4146,128 @@ func NewStartRecordingRequest(server string, id string) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListSourcesRequest constructs an http.Request for the ListSources method
+func NewListSourcesRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/sources", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAddSourceRequest calls the generic AddSource builder with application/json body
+func NewAddSourceRequest(server string, id string, body AddSourceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAddSourceRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewAddSourceRequestWithBody constructs an http.Request for the AddSource method, with any body, and a specified content type
+func NewAddSourceRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/sources", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemoveSourceRequest constructs an http.Request for the RemoveSource method
+func NewRemoveSourceRequest(server string, id string, sourceId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "sourceId", sourceId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/sources/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -5094,26 +4870,6 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/events (the `ListEvents` operationId).
 	ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error)
 
-	// IssueFeedWithBodyWithResponse Issues the URL of a podcast feed.
-	//
-	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
-	//
-	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
-	IssueFeedWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueFeedResponse, error)
-
-	// IssueFeedWithResponse Issues the URL of a podcast feed.
-	//
-	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
-	//
-	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
-	IssueFeedWithResponse(ctx context.Context, body IssueFeedJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueFeedResponse, error)
-
 	// ListKeysWithResponse Lists the API keys, without their secrets.
 	//
 	// Keys of the configuration are not listed.
@@ -5345,42 +5101,6 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
 	MuteRoomWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*MuteRoomResponse, error)
 
-	// ListOutputsWithResponse Lists the outputs of a room with their states.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/rooms/{id}/outputs (the `ListOutputs` operationId).
-	ListOutputsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListOutputsResponse, error)
-
-	// AddOutputWithBodyWithResponse Adds an output to a room.
-	//
-	// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
-	// the target fails. The output stays until it is removed or the room is deleted. A target may have a
-	// public address, or one of `outputs.networks`.
-	//
-	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
-	AddOutputWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddOutputResponse, error)
-
-	// AddOutputWithResponse Adds an output to a room.
-	//
-	// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
-	// the target fails. The output stays until it is removed or the room is deleted. A target may have a
-	// public address, or one of `outputs.networks`.
-	//
-	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
-	AddOutputWithResponse(ctx context.Context, id string, body AddOutputJSONRequestBody, reqEditors ...RequestEditorFn) (*AddOutputResponse, error)
-
-	// RemoveOutputWithResponse Removes an output from a room. The connection to its target ends.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with DELETE /api/rooms/{id}/outputs/{outputId} (the `RemoveOutput` operationId).
-	RemoveOutputWithResponse(ctx context.Context, id string, outputId string, reqEditors ...RequestEditorFn) (*RemoveOutputResponse, error)
-
 	// StopRecordingWithResponse Ends the recording of a room's current broadcast.
 	//
 	// A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -5398,6 +5118,44 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/rooms/{id}/recording (the `StartRecording` operationId).
 	StartRecordingWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*StartRecordingResponse, error)
+
+	// ListSourcesWithResponse Lists the sources of a room.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/rooms/{id}/sources (the `ListSources` operationId).
+	ListSourcesWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListSourcesResponse, error)
+
+	// AddSourceWithBodyWithResponse Plays a URL or a file in a room.
+	//
+	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+	// played.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+	AddSourceWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddSourceResponse, error)
+
+	// AddSourceWithResponse Plays a URL or a file in a room.
+	//
+	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+	// played.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+	AddSourceWithResponse(ctx context.Context, id string, body AddSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*AddSourceResponse, error)
+
+	// RemoveSourceWithResponse Removes a source from a room.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/rooms/{id}/sources/{sourceId} (the `RemoveSource` operationId).
+	RemoveSourceWithResponse(ctx context.Context, id string, sourceId string, reqEditors ...RequestEditorFn) (*RemoveSourceResponse, error)
 
 	// StartRoomWithResponse Puts a room on air.
 	//
@@ -5598,47 +5356,6 @@ func (r ListEventsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListEventsResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type IssueFeedResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *FeedAnswer
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r IssueFeedResponse) GetJSON200() *FeedAnswer {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r IssueFeedResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r IssueFeedResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r IssueFeedResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r IssueFeedResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6506,129 +6223,6 @@ func (r MuteRoomResponse) ContentType() string {
 	return ""
 }
 
-type ListOutputsResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *OutputsAnswer
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r ListOutputsResponse) GetJSON200() *OutputsAnswer {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r ListOutputsResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r ListOutputsResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r ListOutputsResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r ListOutputsResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type AddOutputResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *OutputAnswer
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r AddOutputResponse) GetJSON200() *OutputAnswer {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r AddOutputResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r AddOutputResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r AddOutputResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r AddOutputResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type RemoveOutputResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *Done
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r RemoveOutputResponse) GetJSON200() *Done {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r RemoveOutputResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r RemoveOutputResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r RemoveOutputResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r RemoveOutputResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
 type StopRecordingResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6705,6 +6299,129 @@ func (r StartRecordingResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r StartRecordingResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListSourcesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SourcesAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSourcesResponse) GetJSON200() *SourcesAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSourcesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSourcesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSourcesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSourcesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AddSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *SourceAnswer
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AddSourceResponse) GetJSON201() *SourceAnswer {
+	return r.JSON201
+}
+
+// GetBody returns the raw response body bytes
+func (r AddSourceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AddSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AddSourceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AddSourceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RemoveSourceResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveSourceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveSourceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveSourceResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7300,38 +7017,6 @@ func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params
 	return ParseListEventsResponse(rsp)
 }
 
-// IssueFeedWithBodyWithResponse Issues the URL of a podcast feed.
-//
-// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
-//
-// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
-func (c *ClientWithResponses) IssueFeedWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueFeedResponse, error) {
-	rsp, err := c.IssueFeedWithBody(ctx, contentType, body, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseIssueFeedResponse(rsp)
-}
-
-// IssueFeedWithResponse Issues the URL of a podcast feed.
-//
-// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
-//
-// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
-func (c *ClientWithResponses) IssueFeedWithResponse(ctx context.Context, body IssueFeedJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueFeedResponse, error) {
-	rsp, err := c.IssueFeed(ctx, body, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseIssueFeedResponse(rsp)
-}
-
 // ListKeysWithResponse Lists the API keys, without their secrets.
 //
 // Keys of the configuration are not listed.
@@ -7725,66 +7410,6 @@ func (c *ClientWithResponses) MuteRoomWithResponse(ctx context.Context, id strin
 	return ParseMuteRoomResponse(rsp)
 }
 
-// ListOutputsWithResponse Lists the outputs of a room with their states.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/rooms/{id}/outputs (the `ListOutputs` operationId).
-func (c *ClientWithResponses) ListOutputsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListOutputsResponse, error) {
-	rsp, err := c.ListOutputs(ctx, id, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseListOutputsResponse(rsp)
-}
-
-// AddOutputWithBodyWithResponse Adds an output to a room.
-//
-// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
-// the target fails. The output stays until it is removed or the room is deleted. A target may have a
-// public address, or one of `outputs.networks`.
-//
-// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
-func (c *ClientWithResponses) AddOutputWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddOutputResponse, error) {
-	rsp, err := c.AddOutputWithBody(ctx, id, contentType, body, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseAddOutputResponse(rsp)
-}
-
-// AddOutputWithResponse Adds an output to a room.
-//
-// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
-// the target fails. The output stays until it is removed or the room is deleted. A target may have a
-// public address, or one of `outputs.networks`.
-//
-// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
-func (c *ClientWithResponses) AddOutputWithResponse(ctx context.Context, id string, body AddOutputJSONRequestBody, reqEditors ...RequestEditorFn) (*AddOutputResponse, error) {
-	rsp, err := c.AddOutput(ctx, id, body, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseAddOutputResponse(rsp)
-}
-
-// RemoveOutputWithResponse Removes an output from a room. The connection to its target ends.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with DELETE /api/rooms/{id}/outputs/{outputId} (the `RemoveOutput` operationId).
-func (c *ClientWithResponses) RemoveOutputWithResponse(ctx context.Context, id string, outputId string, reqEditors ...RequestEditorFn) (*RemoveOutputResponse, error) {
-	rsp, err := c.RemoveOutput(ctx, id, outputId, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseRemoveOutputResponse(rsp)
-}
-
 // StopRecordingWithResponse Ends the recording of a room's current broadcast.
 //
 // A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -7813,6 +7438,68 @@ func (c *ClientWithResponses) StartRecordingWithResponse(ctx context.Context, id
 		return nil, err
 	}
 	return ParseStartRecordingResponse(rsp)
+}
+
+// ListSourcesWithResponse Lists the sources of a room.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/rooms/{id}/sources (the `ListSources` operationId).
+func (c *ClientWithResponses) ListSourcesWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListSourcesResponse, error) {
+	rsp, err := c.ListSources(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSourcesResponse(rsp)
+}
+
+// AddSourceWithBodyWithResponse Plays a URL or a file in a room.
+//
+// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+// played.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+func (c *ClientWithResponses) AddSourceWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddSourceResponse, error) {
+	rsp, err := c.AddSourceWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddSourceResponse(rsp)
+}
+
+// AddSourceWithResponse Plays a URL or a file in a room.
+//
+// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+// played.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/rooms/{id}/sources (the `AddSource` operationId).
+func (c *ClientWithResponses) AddSourceWithResponse(ctx context.Context, id string, body AddSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*AddSourceResponse, error) {
+	rsp, err := c.AddSource(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddSourceResponse(rsp)
+}
+
+// RemoveSourceWithResponse Removes a source from a room.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/rooms/{id}/sources/{sourceId} (the `RemoveSource` operationId).
+func (c *ClientWithResponses) RemoveSourceWithResponse(ctx context.Context, id string, sourceId string, reqEditors ...RequestEditorFn) (*RemoveSourceResponse, error) {
+	rsp, err := c.RemoveSource(ctx, id, sourceId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveSourceResponse(rsp)
 }
 
 // StartRoomWithResponse Puts a room on air.
@@ -8102,32 +7789,6 @@ func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest EventsAnswer
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParseIssueFeedResponse parses an HTTP response from a IssueFeedWithResponse call
-func ParseIssueFeedResponse(rsp *http.Response) (*IssueFeedResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &IssueFeedResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest FeedAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -8684,84 +8345,6 @@ func ParseMuteRoomResponse(rsp *http.Response) (*MuteRoomResponse, error) {
 	return response, nil
 }
 
-// ParseListOutputsResponse parses an HTTP response from a ListOutputsWithResponse call
-func ParseListOutputsResponse(rsp *http.Response) (*ListOutputsResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &ListOutputsResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest OutputsAnswer
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParseAddOutputResponse parses an HTTP response from a AddOutputWithResponse call
-func ParseAddOutputResponse(rsp *http.Response) (*AddOutputResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &AddOutputResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest OutputAnswer
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParseRemoveOutputResponse parses an HTTP response from a RemoveOutputWithResponse call
-func ParseRemoveOutputResponse(rsp *http.Response) (*RemoveOutputResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &RemoveOutputResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest Done
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
 // ParseStopRecordingResponse parses an HTTP response from a StopRecordingWithResponse call
 func ParseStopRecordingResponse(rsp *http.Response) (*StopRecordingResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8804,6 +8387,84 @@ func ParseStartRecordingResponse(rsp *http.Response) (*StartRecordingResponse, e
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest RoomAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListSourcesResponse parses an HTTP response from a ListSourcesWithResponse call
+func ParseListSourcesResponse(rsp *http.Response) (*ListSourcesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSourcesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SourcesAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAddSourceResponse parses an HTTP response from a AddSourceWithResponse call
+func ParseAddSourceResponse(rsp *http.Response) (*AddSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AddSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest SourceAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveSourceResponse parses an HTTP response from a RemoveSourceWithResponse call
+func ParseRemoveSourceResponse(rsp *http.Response) (*RemoveSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

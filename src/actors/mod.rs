@@ -7,6 +7,7 @@
 //! ├─ CopyWatch           follows the API keys
 //! ├─ Registration        shared store only: registers this process under the node's id
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
+//! │ └─ SourceSupervisor ─ SourceActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
 //! ├─ RecordingSupervisor ─ UploaderActor, AnalyzerActor, RecorderActor*
 //! ├─ RewindSupervisor ─ RewindActor*
@@ -39,5 +40,6 @@ pub mod relay;
 pub mod rewind;
 pub mod room_children;
 pub mod rooms;
+pub mod sources;
 pub mod stage;
 pub mod store_watch;

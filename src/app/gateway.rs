@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
+use super::source_members::SourceMembers;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::gateway::media::{AnchorParts, Januses, LocalJanus, MediaSessions};
@@ -64,7 +65,7 @@ pub fn role(context: &Context, needs: Needs) -> anyhow::Result<GatewayRole> {
         context: context.clone(),
         januses: Januses::new(context.directory.clone(), local, janus),
         seal: Seal::new(&secrets),
-        secrets,
+        secrets: secrets.clone(),
         stages: backend.stages,
         timing: Timing { grace, keep_alive: grace / 3, backoff: context.backoff() },
         quality: Quality::ANCHORS,
@@ -75,6 +76,7 @@ pub fn role(context: &Context, needs: Needs) -> anyhow::Result<GatewayRole> {
     let sessions = SessionManager::new(
         context.clone(),
         service,
+        secrets.clone(),
         admission,
         anchors.clone(),
         backend.lock,
@@ -85,7 +87,21 @@ pub fn role(context: &Context, needs: Needs) -> anyhow::Result<GatewayRole> {
     Ok(GatewayRole { parts: clients, acceptor, sessions, anchors: (parts, anchors) })
 }
 
-pub fn backend(config: &Config, metrics: &Metrics) -> anyhow::Result<Backend> {
+/// Creates the presence backend, in which the sources of rooms are members.
+///
+/// # Errors
+/// The settings of Redis cannot be used.
+pub fn backend(context: &Context) -> anyhow::Result<Backend> {
+    let backend = plain_backend(&context.config, &context.metrics)?;
+    let (inner, directory) = (backend.presence, context.directory.clone());
+    Ok(Backend { presence: Arc::new(SourceMembers { inner, directory }), ..backend })
+}
+
+/// Creates the presence backend without the sources of rooms.
+///
+/// # Errors
+/// The settings of Redis cannot be used.
+pub fn plain_backend(config: &Config, metrics: &Metrics) -> anyhow::Result<Backend> {
     let PresenceConfig { timeout, lock_ttl, gateway_ttl, .. } = config.presence;
     let lifetimes = Lifetimes { lock: lock_ttl, gateway: gateway_ttl, member: timeout };
     Ok(match config.presence.kind {

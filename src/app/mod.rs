@@ -26,6 +26,7 @@ pub mod reload;
 mod servers;
 pub mod service_manager;
 pub mod signals;
+mod source_members;
 
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -45,6 +46,7 @@ use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::{NodeRegistered, NodeSupervisor, RoomsRole};
 use crate::actors::registration::RegistrationState;
+use crate::actors::sources::SourceParts;
 use crate::auth::{ApiKeys, Secrets, node_id};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
@@ -204,12 +206,11 @@ impl Node {
             handle
         };
         let link = JanusShared::new(secrets.clone(), context.config.janus.url.clone());
-        let januses = roles.janus.then(|| janus(&context, &link, account.clone()));
+        let januses = roles.janus.then(|| janus(&context, &link, account.clone())).transpose()?;
         let janus = januses.as_ref().map(|januses| januses.options.clone());
         // The embedded presence knows only this node's gateway.
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
-        let backend =
-            if presence { Some(gateway::backend(&context.config, &context.metrics)?) } else { None };
+        let backend = if presence { Some(gateway::backend(&context)?) } else { None };
         let present = |presence| PresentUsers { presence, directory: context.directory.clone() };
         let anchors =
             backend.as_ref().map(|b| Arc::new(present(b.presence.clone())) as Arc<dyn PresenceQuery>);
@@ -445,7 +446,7 @@ fn mixer(
     }
 }
 
-fn janus(context: &Context, link: &JanusShared, account: Option<Account>) -> JanusSupervisor {
+fn janus(context: &Context, link: &JanusShared, account: Option<Account>) -> anyhow::Result<JanusSupervisor> {
     let config = &context.config.janus;
     let (managed, options) = match config.mode {
         JanusMode::External => (None, external(&context.config)),
@@ -465,13 +466,14 @@ fn janus(context: &Context, link: &JanusShared, account: Option<Account>) -> Jan
     };
     // The address of a managed Janus instance matters only to this node.
     let shown = config.url.clone().unwrap_or_else(|| "managed".into());
-    JanusSupervisor {
+    Ok(JanusSupervisor {
         pulse: pulse(context, shown, config.capacity, None),
         context: context.clone(),
         options,
         managed,
         link: link.clone(),
-    }
+        sources: SourceParts::new(&context.config.sources).map_err(anyhow::Error::msg)?,
+    })
 }
 
 /// Creates the first heartbeat of a module. It is unhealthy until the module has checked its Janus or its

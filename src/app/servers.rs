@@ -381,7 +381,7 @@ impl Mountable {
             body_limit: config.http.body_limit,
         };
         let channel = ChannelSide {
-            hub: sides.hub,
+            hub: sides.hub.clone(),
             rooms: sides.service.clone(),
             tokens: tokens.clone(),
             ws_url: config.ws_url(),
@@ -409,6 +409,8 @@ impl Mountable {
             webhooks: sides.webhooks,
             audit,
             outputs: outputs_side(config, &sides.secrets),
+            stages: sides.hub.store().clone(),
+            sources: config.sources.policy(),
         };
         let (delivery, audience) = (sides.delivery, sides.audience.clone());
         let replay = web::Data::new(ReplaySide {

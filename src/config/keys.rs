@@ -11,12 +11,14 @@ mod outputs;
 mod recording;
 mod signalling;
 mod sockets;
+mod sources;
 mod telemetry;
 mod webhooks;
 
 pub use admission::{AdmissionConfig, FailurePolicy};
 pub use outputs::OutputsConfig;
 use serde_json::{Value, json};
+pub use sources::SourcesConfig;
 
 use super::parse::*;
 use super::reader::Reader;
@@ -41,6 +43,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         events: events::events(r),
         webhooks: webhooks::webhooks(r),
         admission: admission::admission(r),
+        sources: sources::sources(r),
         ws: signalling::ws(r),
         presence: signalling::presence(r),
         ice: signalling::ice(r),

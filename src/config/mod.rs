@@ -17,7 +17,7 @@ mod types;
 mod warnings;
 
 pub use errors::{ConfigError, ConfigErrors, Source};
-pub use keys::{AdmissionConfig, FailurePolicy, OutputsConfig};
+pub use keys::{AdmissionConfig, FailurePolicy, OutputsConfig, SourcesConfig};
 pub use layers::{ConfigFile, ENV_PREFIX};
 pub use reader::{Effective, changed};
 pub use reference::reference_file;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::keys::{AdmissionConfig, OutputsConfig};
+use super::keys::{AdmissionConfig, OutputsConfig, SourcesConfig};
 use crate::domain::connection::Duplicate;
 use crate::domain::hls;
 use crate::domain::ids::ModuleId;
@@ -49,6 +49,7 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     pub admission: AdmissionConfig,
     pub outputs: OutputsConfig,
+    pub sources: SourcesConfig,
     pub ws: WsConfig,
     pub presence: PresenceConfig,
     pub ice: IceConfig,

@@ -1,4 +1,4 @@
-//! FFmpeg of a room and of its outputs: commands, processes and logs.
+//! FFmpeg of a room, of its outputs, and of sources in it: commands, processes and logs.
 //!
 //! Owns: the arguments, the process, and the meaning of its exit and its log lines. Does not choose a port,
 //! decide on a restart, or package the audio (`stentor-packager` does).
@@ -7,6 +7,7 @@ mod log;
 mod loudness;
 mod output;
 mod process;
+mod source;
 
 pub use log::{FfmpegLog, FfmpegLogLines, LogLevel};
 pub use loudness::{Loudness, MeterLine};
@@ -14,3 +15,4 @@ pub use output::{OutputFfmpeg, OutputProcess, Progress};
 pub use process::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, MUXER, SpawnError, ffmpeg_version,
 };
+pub use source::{SourceCommand, SourceInput, SourceProcess};

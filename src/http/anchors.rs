@@ -14,7 +14,7 @@ use crate::presence::{Presence, PresenceEntry};
 use crate::rooms::Directory;
 
 /// Maximum time that an answer waits for presence, no matter how many rooms it names.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub const PATIENCE: Duration = Duration::from_millis(500);
 /// Maximum number of concurrent queries.
 const AT_ONCE: usize = 16;
 

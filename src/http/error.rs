@@ -20,6 +20,7 @@ use crate::domain::profile::ProfileError;
 use crate::domain::quotas::QuotaExceeded;
 use crate::domain::recording::RecordingDenied;
 use crate::domain::room::StartDenied;
+use crate::domain::sources::SourceDenied;
 use crate::domain::users::UserDenied;
 use crate::rooms::RoomError;
 use crate::store::StoreError;
@@ -162,6 +163,7 @@ impl From<RoomError> for ApiError {
             RoomError::NotFound => Self::new(Code::RoomNotFound, message),
             RoomError::Removing => Self::new(Code::RoomRemoving, message),
             RoomError::User(denied) => Self::new(user_code(&denied), message),
+            RoomError::Source(denied) => Self::new(source_code(&denied), message),
             RoomError::Role(_) => Self::new(Code::HostOnly, message),
             RoomError::Profile(error) => error.into(),
             RoomError::ModuleNotFound => Self::new(Code::ModuleNotFound, message),
@@ -240,6 +242,17 @@ fn user_code(denied: &UserDenied) -> Code {
         // `RoomError` has its own variants for these reasons.
         UserDenied::NoSuchRoom => Code::RoomNotFound,
         UserDenied::RoomRemoving => Code::RoomRemoving,
+    }
+}
+
+fn source_code(denied: &SourceDenied) -> Code {
+    match denied {
+        SourceDenied::NoSuchSource => Code::SourceNotFound,
+        SourceDenied::SchemeOff(_) | SourceDenied::FilesOff => Code::SourceNotPermitted,
+        SourceDenied::Full => Code::RoomFull,
+        // `RoomError` has its own variants for these.
+        SourceDenied::NoSuchRoom => Code::RoomNotFound,
+        SourceDenied::RoomRemoving => Code::RoomRemoving,
     }
 }
 

@@ -60,6 +60,10 @@ page!(HLS_SCRIPT, "assets/hls.js", "text/javascript; charset=utf-8");
 page!(SHARED_SCRIPT, "assets/shared.js", "text/javascript; charset=utf-8");
 page!(CHANNEL_SCRIPT, "assets/channel.js", "text/javascript; charset=utf-8");
 page!(VOICE_SCRIPT, "assets/voice.js", "text/javascript; charset=utf-8");
+page!(ON_STAGE_SCRIPT, "assets/on-stage.js", "text/javascript; charset=utf-8");
+page!(STAGE_SCRIPT, "assets/stage.js", "text/javascript; charset=utf-8");
+page!(GERMAN_SCRIPT, "assets/de.js", "text/javascript; charset=utf-8");
+page!(FRENCH_SCRIPT, "assets/fr.js", "text/javascript; charset=utf-8");
 page!(REFERENCE_SCRIPT, "assets/reference.js", "text/javascript; charset=utf-8");
 page!(DASHBOARD_SCRIPT, "assets/dashboard.js", "text/javascript; charset=utf-8");
 
@@ -93,6 +97,10 @@ pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
         ("/assets/hls.js", &HLS_SCRIPT),
         ("/assets/channel.js", &CHANNEL_SCRIPT),
         ("/assets/voice.js", &VOICE_SCRIPT),
+        ("/assets/on-stage.js", &ON_STAGE_SCRIPT),
+        ("/assets/stage.js", &STAGE_SCRIPT),
+        ("/assets/de.js", &GERMAN_SCRIPT),
+        ("/assets/fr.js", &FRENCH_SCRIPT),
     ] {
         serve(config, path, script.at(base));
     }

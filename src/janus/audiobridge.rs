@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::Secret;
 use super::client::JanusClient;
 use super::error::JanusError;
+use super::rtp::{RtpJoin, RtpParticipant};
 use super::wire::{
     BridgeRequest, DoneReply, ExistsReply, ForwardReply, Forwarders, Participant, Participants, Rooms,
 };
@@ -125,6 +126,8 @@ pub trait AudioBridge: Send + Sync {
     /// Removes a participant from the room; it may join again. Fails with `NoSuchParticipant` if it is not in
     /// the room.
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
+    /// Joins by plain RTP.
+    async fn join_by_rtp(&self, join: &RtpJoin) -> Result<RtpParticipant, JanusError>;
     /// Returns name, version and plugins of the instance.
     async fn info(&self) -> Result<GatewayInfo, JanusError>;
 }
@@ -224,6 +227,10 @@ impl AudioBridge for JanusClient {
 
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {
         self.bridge::<DoneReply>(BridgeRequest::Kick { room: id, secret, id: participant }).await.map(|_| ())
+    }
+
+    async fn join_by_rtp(&self, join: &RtpJoin) -> Result<RtpParticipant, JanusError> {
+        self.join_plain(join).await
     }
 
     async fn info(&self) -> Result<GatewayInfo, JanusError> {

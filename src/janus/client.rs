@@ -30,12 +30,12 @@ pub struct JanusClient {
     admin_key: Option<Secret>,
 }
 
-/// Separate handle on the AudioBridge. After a drop, the handle remains in Janus until the connection ends;
-/// `detach` removes it at once.
+/// Separate handle on the AudioBridge. A drop removes it without waiting for the answer of Janus.
 #[derive(Debug)]
 pub(super) struct Handle {
     session: Arc<Session>,
     id: u64,
+    detached: bool,
     /// Ends with the connection, or when more than 256 events are unread.
     pub events: mpsc::Receiver<HandleEvent>,
 }
@@ -69,7 +69,7 @@ impl JanusClient {
     pub(super) async fn attach(&self) -> Result<Handle, JanusError> {
         let id = self.session.attach().await?;
         let events = self.session.subscribe(id).await?;
-        Ok(Handle { session: self.session.clone(), id, events })
+        Ok(Handle { session: self.session.clone(), id, detached: false, events })
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -107,10 +107,22 @@ impl Handle {
     }
 
     /// Ends the handle, and with it its participant.
-    pub(super) async fn detach(self) -> Result<(), JanusError> {
-        let request =
-            Request { session_id: Some(self.session.id), handle_id: Some(self.id), ..Request::new("detach") };
+    pub(super) async fn detach(mut self) -> Result<(), JanusError> {
+        self.detached = true;
+        let request = self.detach_request();
         core_reply::<DoneReply>("detach", &self.session.link.request(request).await?).map(|_| ())
+    }
+
+    fn detach_request(&self) -> Request {
+        Request { session_id: Some(self.session.id), handle_id: Some(self.id), ..Request::new("detach") }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.detached {
+            self.session.link.tell(self.detach_request());
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub use error::{CoreError, JanusError, PluginError};
 pub use link::{ConnectOptions, DownReason, HandleEvent, LinkEvent};
 pub use managed::{ManagedError, ManagedJanus};
 pub use managed_config::{ManagedOptions, SESSION_TIMEOUT};
-pub use rtp::RtpParticipant;
+pub use rtp::{RtpJoin, RtpParticipant};
 pub use wire::Quality;
 
 /// Secret text that Janus also knows. Never printed.

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use super::anchor_event::AnchorEvent;
 use super::client::{Handle, JanusClient};
 use super::error::JanusError;
 use super::link::HandleEvent;
@@ -26,6 +27,19 @@ pub struct RtpParticipant {
     pub payload_type: u8,
 }
 
+/// Parameters of a join by plain RTP.
+#[derive(Debug, Clone)]
+pub struct RtpJoin {
+    pub janus_room_id: u32,
+    pub pin: Pin,
+    /// Name in the room's participant list.
+    pub display: String,
+    /// Address that sends the participant's RTP. Janus accepts packets from there only.
+    pub ours: MediaAddr,
+    pub share: MixShare,
+    pub muted: bool,
+}
+
 impl JanusClient {
     /// Joins by plain RTP. Janus sends the mix of the other participants to `ours` after the first valid
     /// packet from us.
@@ -40,14 +54,19 @@ impl JanusClient {
         ours: MediaAddr,
         share: MixShare,
     ) -> Result<RtpParticipant, JanusError> {
+        let (pin, display) = (pin.clone(), display.to_owned());
+        self.join_plain(&RtpJoin { janus_room_id: room, pin, display, ours, share, muted: false }).await
+    }
+
+    pub(super) async fn join_plain(&self, join: &RtpJoin) -> Result<RtpParticipant, JanusError> {
         let handle = self.attach().await?;
-        let rtp = RtpEndpoint { ip: ours.ip, port: ours.port, payload_type: PAYLOAD_TYPE };
+        let rtp = RtpEndpoint { ip: join.ours.ip, port: join.ours.port, payload_type: PAYLOAD_TYPE };
         let join = BridgeRequest::Join {
-            room,
-            pin: pin.reveal(),
-            display,
-            muted: None,
-            volume: share.volume(),
+            room: join.janus_room_id,
+            pin: join.pin.reveal(),
+            display: &join.display,
+            muted: join.muted.then_some(true),
+            volume: join.share.volume(),
             quality: Quality::default(),
             rtp: Some(rtp),
         };
@@ -75,7 +94,17 @@ impl RtpParticipant {
         self.handle.events.recv().await
     }
 
-    /// Leaves the room.
+    /// Returns the next event of those that are used of anchors. `None`: the handle no longer exists, or the
+    /// reader fell too far behind.
+    pub async fn next_anchor_event(&mut self) -> Option<AnchorEvent> {
+        loop {
+            if let Some(event) = AnchorEvent::read(self.next_event().await?) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Leaves the room. A drop does the same, without waiting for the answer of Janus.
     pub async fn leave(self) -> Result<(), JanusError> {
         self.handle.detach().await
     }

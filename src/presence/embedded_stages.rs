@@ -8,22 +8,32 @@ use tokio::sync::broadcast;
 
 use super::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
 use super::{EVENTS_KEPT, EventStream, PresenceError, PresenceEvent, events_from_now};
-use crate::domain::ids::RoomId;
-use crate::domain::stage::{Event, HistoryId, Stage};
+use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::stage::{Event, HistoryId, PersonId, SpeakingTimes, Stage};
 
 pub struct EmbeddedStages {
     stages: Mutex<HashMap<StageKey, Stage>>,
+    speech: Mutex<HashMap<StageKey, SpeakingTimes>>,
     messages: broadcast::Sender<PresenceEvent<StageMessage>>,
 }
 
 impl EmbeddedStages {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { stages: Mutex::default(), messages: broadcast::Sender::new(EVENTS_KEPT) })
+        Arc::new(Self {
+            stages: Mutex::default(),
+            speech: Mutex::default(),
+            messages: broadcast::Sender::new(EVENTS_KEPT),
+        })
     }
 
     fn stages(&self) -> MutexGuard<'_, HashMap<StageKey, Stage>> {
         // A poisoned lock is used as it is: a stage is replaced as a whole.
         self.stages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spoken(&self) -> MutexGuard<'_, HashMap<StageKey, SpeakingTimes>> {
+        // A poisoned lock is used as it is: the map is changed by single insertions and removals.
+        self.speech.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, room: &RoomId, content: StageContent) {
@@ -62,7 +72,29 @@ impl StageStore for EmbeddedStages {
         Ok(())
     }
 
+    async fn add_speech(
+        &self,
+        key: &StageKey,
+        person: &PersonId,
+        ms: u64,
+        at: UnixMs,
+    ) -> Result<(), PresenceError> {
+        let mut rooms = self.spoken();
+        let times = rooms.entry(key.clone()).or_default();
+        let total_ms = times.of(person).saturating_add(ms);
+        times.fold(person, total_ms);
+        // Send while the lock is held, so that all subscribers get the totals in order.
+        let spoken = Passing::Spoken { at, person: person.clone(), total_ms };
+        self.tell(&key.room, StageContent::Passing(spoken));
+        Ok(())
+    }
+
+    async fn speech(&self, key: &StageKey) -> Result<SpeakingTimes, PresenceError> {
+        Ok(self.spoken().get(key).cloned().unwrap_or_default())
+    }
+
     async fn remove(&self, key: &StageKey) -> Result<(), PresenceError> {
+        self.spoken().remove(key);
         self.stages().remove(key);
         Ok(())
     }

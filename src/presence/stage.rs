@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::{EventStream, PresenceError};
 use crate::domain::ids::{RoomId, UnixMs};
-use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
+use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, SpeakingTimes, Stage};
 
 /// Room that a stage belongs to. A later room with the same id has another stage.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,6 +51,8 @@ pub enum Passing {
     Reactions { at: UnixMs, counts: BTreeMap<Reaction, u32> },
     /// An anchor starts or stops talking.
     Talking { at: UnixMs, person: PersonId, talking: bool },
+    /// Time that a person has spoken in the room, in milliseconds.
+    Spoken { at: UnixMs, person: PersonId, total_ms: u64 },
 }
 
 /// Stages of rooms.
@@ -72,7 +74,20 @@ pub trait StageStore: Send + Sync + 'static {
     /// Sends a notification that is not stored (reactions, talking) to all nodes, this one included.
     async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError>;
 
-    /// Removes the stage of a room that is gone.
+    /// Adds milliseconds to the time that a person has spoken, and notifies all nodes of the total. After an
+    /// error the time may or may not have been added.
+    async fn add_speech(
+        &self,
+        key: &StageKey,
+        person: &PersonId,
+        ms: u64,
+        at: UnixMs,
+    ) -> Result<(), PresenceError>;
+
+    /// Reads the time that each person has spoken.
+    async fn speech(&self, key: &StageKey) -> Result<SpeakingTimes, PresenceError>;
+
+    /// Removes the stage of a room that is gone, and its speaking times.
     async fn remove(&self, key: &StageKey) -> Result<(), PresenceError>;
 
     /// Returns the messages of all nodes. On

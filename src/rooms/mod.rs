@@ -24,6 +24,7 @@ pub mod recordings;
 mod service;
 #[cfg(test)]
 mod simulation;
+mod sources;
 mod store_copy;
 mod sweep;
 pub(crate) mod txn;
@@ -45,6 +46,7 @@ use crate::domain::quotas::QuotaExceeded;
 use crate::domain::recording::RecordingDenied;
 use crate::domain::roles::RoleDenied;
 use crate::domain::room::{CreateDenied, NoSuchRoom, PatchDenied, PendingRemoval, RoomStatus, StartDenied};
+use crate::domain::sources::SourceDenied;
 use crate::domain::users::UserDenied;
 use crate::domain::view::{Modules, RoomView};
 use crate::store::StoreError;
@@ -150,6 +152,8 @@ pub enum RoomError {
     Profile(ProfileError),
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
+    #[error(transparent)]
+    Source(SourceDenied),
     #[error("there is no such module")]
     ModuleNotFound,
     #[error("the room kept changing during the request; try again")]

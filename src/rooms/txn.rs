@@ -101,6 +101,10 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             let key = key(RoomPart::Anchors);
             unchanged.when(&key, revision(&view.anchors)).put(key, json(reported))
         }
+        RoomWrite::Sources(sources) => {
+            let key = key(RoomPart::Sources);
+            unchanged.when(&key, revision(&view.sources)).put(key, json(sources))
+        }
         RoomWrite::User { id, user, forgotten, .. } => {
             put_user(room, view, (id, user.as_ref()), forgotten.as_ref())
         }

@@ -11,6 +11,7 @@ use crate::domain::keys::{self, LEADER, ModulePart, RoomPart};
 use crate::domain::mixer_room::StoreEffect;
 use crate::domain::model::{JanusState, Leader, LiveMeta, Mark, MarkLabel};
 use crate::domain::room::{RoomWrite, reassignment};
+use crate::domain::sources::Sources;
 use crate::domain::view::{RoomView, StoredValue};
 use crate::store::{LeaseId, Txn};
 
@@ -37,6 +38,14 @@ pub fn janus_key_gone(room: &RoomId, key_revision: i64) -> Txn {
 pub fn mute_done(room: &RoomId, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Mute);
     Txn::new().when(&key, key_revision).delete(key)
+}
+
+/// Returns the transaction that writes the states of a room's sources, if `livemeta` and the key still have
+/// the revisions that the Janus node acted on.
+pub fn sources(room: &RoomId, sources: &Sources, live_revision: i64, key_revision: i64) -> Txn {
+    let key = keys::room(room, RoomPart::Sources);
+    let unchanged = Txn::new().when(keys::room(room, RoomPart::LiveMeta), live_revision);
+    unchanged.when(&key, key_revision).put(key, json(sources))
 }
 
 /// Returns the transaction that writes a mixer node's key and sequence numbers.
@@ -128,5 +137,6 @@ fn revision(view: &RoomView, part: RoomPart) -> i64 {
         RoomPart::Anchors => of(&view.anchors),
         RoomPart::Outputs => of(&view.outputs),
         RoomPart::OutputStates => of(&view.output_states),
+        RoomPart::Sources => of(&view.sources),
     }
 }

@@ -40,6 +40,8 @@ pub struct Inner {
     pub counted: BTreeMap<Reaction, u32>,
     /// Reactions of all nodes that are not shown yet.
     pub heard: BTreeMap<Reaction, u32>,
+    /// True if speaking times have changed since they were shown.
+    pub spoke: bool,
     entries: VecDeque<Positioned>,
     /// Position of the first entry.
     first: u64,
@@ -89,6 +91,7 @@ impl Channel {
             users: Arc::default(),
             counted: BTreeMap::new(),
             heard: BTreeMap::new(),
+            spoke: false,
             entries: VecDeque::new(),
             first: 0,
             bytes: 0,
@@ -213,6 +216,7 @@ impl Inner {
                 encode::members(&around.members, now),
                 encode::talking(&around.talking, now),
                 encode::bans(&around.bans, now),
+                encode::spoken(&around.spoken, now),
             ] {
                 bytes.extend_from_slice(viewer.of(&entry));
             }

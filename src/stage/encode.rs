@@ -14,7 +14,9 @@ use crate::domain::recording::in_force;
 use crate::domain::room::RoomStatus;
 use crate::domain::schedule::StartTime;
 use crate::domain::signalling::DisplayName;
-use crate::domain::stage::{Event, Hand, HistoryId, Person, PersonId, Reaction, Stage, StageRole};
+use crate::domain::stage::{
+    Event, Hand, HistoryId, Person, PersonId, Reaction, SpeakingTimes, Stage, StageRole,
+};
 use crate::rooms::Room;
 
 /// Reconnection delay for EventSource, in milliseconds. Only our own client adds jitter to it.
@@ -108,6 +110,7 @@ pub struct Surroundings {
     pub talking: BTreeSet<PersonId>,
     /// Newest first.
     pub bans: Vec<BanLine>,
+    pub spoken: SpeakingTimes,
 }
 
 /// One entry of a buffer, in one form for listeners and one for hosts.
@@ -155,6 +158,10 @@ pub fn talking(talking: &BTreeSet<PersonId>, at: UnixMs) -> Entry {
     Entry::same(text("talking", None, json!({ "at": at, "people": talking })))
 }
 
+pub fn spoken(times: &SpeakingTimes, at: UnixMs) -> Entry {
+    Entry::same(text("spoken", None, json!({ "at": at, "people": times })))
+}
+
 pub fn reactions(counts: &BTreeMap<Reaction, u32>, at: UnixMs) -> Entry {
     Entry::same(text("reactions", None, json!({ "at": at, "counts": counts })))
 }
@@ -187,6 +194,8 @@ pub fn snapshot(stage: &Stage, around: &Surroundings, at: UnixMs) -> Entry {
             "pinned": stage.pinned,
             "announcement": stage.announcement,
             "settings": stage.settings,
+            "floor": stage.floor,
+            "spoken": around.spoken,
         });
         if let Some(bans) = bans {
             data["bans"] = json!(bans);

@@ -245,6 +245,12 @@ impl StageHub {
                 }
                 false
             }
+            StageContent::Passing(Passing::Spoken { person, total_ms, .. }) => {
+                let mut inner = channel.lock();
+                let changed = inner.around.spoken.fold(person, *total_ms);
+                inner.spoke |= changed;
+                false
+            }
             StageContent::Passing(Passing::Talking { .. }) if hidden => false,
             StageContent::Passing(Passing::Talking { at, person, talking }) => {
                 channel.publish(|inner| {
@@ -309,6 +315,10 @@ impl StageHub {
                 if !inner.heard.is_empty() {
                     let counts = std::mem::take(&mut inner.heard);
                     inner.push(encode::reactions(&counts, now()), None);
+                }
+                if std::mem::take(&mut inner.spoke) {
+                    let entry = encode::spoken(&inner.around.spoken, now());
+                    inner.show(entry);
                 }
                 if beat {
                     inner.push(encode::heartbeat(), None);
@@ -398,6 +408,7 @@ impl StageHub {
             members: Vec::new(),
             talking: self.talkers(room),
             bans: Vec::new(),
+            spoken: self.parts.store.speech(&key).await.map_err(OpenError::Store)?,
         };
         let stage = self.parts.store.read(&key).await.map_err(OpenError::Store)?;
         let channel = {

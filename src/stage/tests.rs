@@ -75,7 +75,7 @@ async fn reconnecting_clients_get_what_they_missed() {
     two.client(&listener(3)).await;
     two.hear().await;
     let again = one.connect(&listener(1), Some(&last)).await.events();
-    assert_eq!(names(&again), ["hello", "message_sent", "room", "members", "talking"]);
+    assert_eq!(names(&again), ["hello", "message_sent", "room", "members", "talking", "spoken"]);
     assert!(again[1].contains("second"));
     // The buffer of the other node begins later.
     let other = two.connect(&listener(1), Some(&last)).await.events();

@@ -89,8 +89,11 @@ async fn application_admits_refuses_and_gives_roles() {
         app.answer(status);
         app.say(body);
         let refused = bob.call("join", json!({})).await.unwrap_err();
-        assert_eq!(refused["data"]["code"], "unavailable", "{status} {refused}");
+        assert_eq!(refused["data"]["code"], "admission_unavailable", "{status} {refused}");
+        assert_eq!(refused["data"]["retryable"], true);
     }
+    let whip = raw::request(&node.ws, "POST", target.as_bytes(), &headers, offer.as_bytes()).await;
+    assert_eq!((whip.status, whip.code().as_str()), (503, "admission_unavailable"));
     app.answer(200);
     app.say(r#"{"allow": true}"#);
     bob.call("join", json!({})).await.unwrap();

@@ -22,6 +22,7 @@ const JSON: &str = "Content-Type: application/json\r\n";
 const ROOMS: &str = "/api/rooms";
 const TOKEN: &str = "/api/token";
 const ROOM: &str = "/api/rooms/{id}";
+const SOURCES: &str = "/api/rooms/{id}/sources";
 const MARK: &str = "/api/modules/{kind}/{id}/mark";
 const REPLAY: &str = "/api/webhooks/{name}/replay";
 const DEAD: &str = "/api/webhooks/{name}/dead";
@@ -64,9 +65,14 @@ async fn invalid_and_unknown_names_are_refused() {
 #[actix::test]
 async fn ten_megabyte_bodies_are_refused() {
     let house = House::open(&[]).await;
-    for (method, path) in
-        [("POST", ROOMS), ("POST", TOKEN), ("PUT", MARK), ("POST", REPLAY), ("POST", API_KEYS)]
-    {
+    for (method, path) in [
+        ("POST", ROOMS),
+        ("POST", TOKEN),
+        ("PUT", MARK),
+        ("POST", REPLAY),
+        ("POST", API_KEYS),
+        ("POST", SOURCES),
+    ] {
         let body = vec![b'x'; TEN_MEGABYTES];
         house.refuses(method, path, body, (413, "body_too_large")).await;
     }
@@ -426,9 +432,14 @@ impl House {
 
     async fn unknown_names(&self) {
         for (method, path) in self.operations().iter().filter(|(_, path)| path.contains("/rooms/{id}")) {
-            let target = path.replace("{id}", "no-such-room").replace("{userId}", "ann");
+            let target = path.replace("{id}", "no-such-room");
+            let target = target.replace("{userId}", "ann").replace("{sourceId}", "ann");
             // Operations without a body ignore the body that is sent here.
-            let body = if method == "PATCH" { r#"{"title":"Tea"}"# } else { r#"{"role":"anchor"}"# };
+            let body = match &**path {
+                SOURCES => r#"{"file":"a.mp3"}"#,
+                _ if method == "PATCH" => r#"{"title":"Tea"}"#,
+                _ => r#"{"role":"anchor"}"#,
+            };
             self.refuses_at(method, path, &target, body.into(), (404, "room_not_found")).await;
         }
         self.refuses("POST", TOKEN, r#"{"roomId":"no-such-room"}"#, (404, "room_not_found")).await;

@@ -8,10 +8,12 @@ use stentor::domain::stage::MAX_MESSAGES;
 
 use crate::rooms::node_on_etcd;
 use crate::support::abuse_table::withstood;
+use crate::support::caller::Caller;
 use crate::support::etcd::Etcd;
 use crate::support::in_time;
 use crate::support::node::{Answer, Node, request};
 use crate::support::redis::Redis;
+use crate::support::until;
 
 pub const ROOM: &str = "talk";
 const EVENT_WITHIN: Duration = Duration::from_secs(30);
@@ -73,6 +75,57 @@ async fn channel_carries_hands_and_chat() {
 }
 
 #[actix::test]
+async fn host_controls_speakers_over_channel() {
+    // The caller answers neither pings nor keepalives while the test reads the events of the host.
+    let node = Node::start(&[("presence.timeout", "10m"), ("ws.dead_after", "5m")]).await;
+    node.room_on_air(ROOM).await;
+    let path = format!("/api/rooms/{ROOM}/users");
+    let user =
+        async |role: &str, user: &str| node.post(&path, json!({ "role": role, "userId": user })).await.json();
+    let (host, anna) = (user("host", "hera").await, user("anchor", "anna").await);
+    let host = host["token"].as_str().unwrap();
+    let mut at_host = Events::open(&node.hls, host, None).await;
+    assert_eq!(at_host.next("snapshot").await["floor"], Value::Null);
+    let mut caller = Caller::connect(&node.ws, anna["token"].as_str().unwrap(), "").await;
+    let (_, _media) = caller.speak(440).await;
+
+    // Everybody sees who may speak, until when, and how long everybody has spoken.
+    let id = anna["personId"].as_str().unwrap().to_owned();
+    let members = caller.members(1).await;
+    assert_eq!(members[0]["personId"], id.as_str());
+    done(&send(&node.hls, host, "PUT", "floor", json!({ "person": id, "seconds": 90 })).await);
+    let floor = at_host.next("floor_given").await;
+    let length = floor["until"].as_u64().unwrap() - floor["at"].as_u64().unwrap();
+    assert_eq!((&floor["person"], length), (&json!(id), 90_000));
+    let spoken = at_host.next("spoken").await["people"][&id].as_u64().unwrap();
+    assert!(spoken >= 10_000, "{spoken} ms");
+    let listed = async || {
+        let users = node.get(&path).await.json();
+        let users = users["users"].as_array().unwrap().clone();
+        users.iter().find(|user| user["userId"] == "anna").unwrap()["spokenMs"].as_u64().unwrap()
+    };
+    assert!(listed().await >= spoken);
+    let own = anna["token"].as_str().unwrap();
+    done(&send(&node.hls, own, "DELETE", "floor", Value::Null).await);
+    at_host.next("floor_ended").await;
+
+    done(&send(&node.hls, host, "POST", "mute", Value::Null).await);
+    caller.note("roomStatus", |params| params["members"][0]["muted"] == true).await;
+    done(&send(&node.hls, host, "PUT", "lock", Value::Null).await);
+    caller.note("roomStatus", |params| params["locked"] == true).await;
+    done(&send(&node.hls, host, "DELETE", "lock", Value::Null).await);
+    caller.note("roomStatus", |params| params["locked"] == false).await;
+
+    // What was spoken since the last portion is added when the anchor leaves.
+    let before = listed().await;
+    caller.call("unmute", json!({})).await.unwrap();
+    until("the anchor talks", async || node.state_of("media_session").await["observed"]["talking"] == true)
+        .await;
+    caller.goodbye().await;
+    until("the rest is added", async || listed().await > before).await;
+}
+
+#[actix::test]
 async fn channel_refuses_bad_requests() {
     let keys = [("node.roles", "rooms,hls"), ("auth.mode", "keys"), ("auth.api_keys", "sixteen-letters-1")];
     let node = Node::start(&keys).await;
@@ -117,6 +170,19 @@ async fn channel_refuses_bad_requests() {
             400,
             "invalid_body",
         ),
+        (
+            host,
+            "PUT",
+            "settings",
+            json!({ "handsOpen": true, "chatOpen": true, "slowModeSeconds": 0, "handOrder": "random" }),
+            400,
+            "invalid_body",
+        ),
+        (host, "PUT", "floor", json!({ "person": "ann", "seconds": 60 }), 400, "invalid_person_id"),
+        (host, "PUT", "floor", json!({ "person": person, "seconds": 4 }), 400, "invalid_body"),
+        (host, "PUT", "floor", json!({ "person": person, "seconds": 3601 }), 400, "invalid_body"),
+        (host, "PUT", "floor", json!({ "person": person }), 400, "invalid_body"),
+        (host, "POST", "mute", Value::Null, 404, "room_not_on_air"),
         (host, "POST", "pinned", json!({}), 405, "method_not_allowed"),
     ] {
         let answer = send(&node.hls, token, method, path, body.clone()).await;
@@ -130,6 +196,10 @@ async fn channel_refuses_bad_requests() {
         ("PUT", "announcement".into(), json!({ "text": "a" })),
         ("DELETE", "announcement".into(), Value::Null),
         ("PUT", "settings".into(), settings.clone()),
+        ("PUT", "floor".into(), json!({ "person": person, "seconds": 60 })),
+        ("POST", "mute".into(), Value::Null),
+        ("PUT", "lock".into(), Value::Null),
+        ("DELETE", "lock".into(), Value::Null),
     ] {
         let answer = send(&node.hls, ann, method, &path, body).await;
         assert_eq!((answer.status, answer.code().as_str()), (403, "host_only"), "{method} {path}");

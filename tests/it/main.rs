@@ -45,6 +45,7 @@ mod secure;
 mod secured_backends;
 mod service;
 mod signalling;
+mod sources;
 mod storage;
 mod store;
 mod stored_replay;

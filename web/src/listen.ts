@@ -11,6 +11,7 @@ import { playback, timeOf } from './listen/words';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
 import { config, pathFor, playlistOf, recordingNotice, roomOfPage, type PageRole } from './server';
+import { t, type Text } from './texts';
 
 /** State for tests and embedding pages, at `window.stentorPlayer`. */
 interface PlayerStats {
@@ -72,9 +73,11 @@ async function speakHere(): Promise<void> {
 
 /** Interval of updates of the distance behind live. */
 const BEHIND_MS = 500;
+/** Tone and text of the pill. */
+type Tone = [Parameters<typeof pill>[0], Text];
 /** Statuses after which the same token will be refused again. */
 const REFUSALS = new Set([400, 401, 403]);
-const PILLS: Record<PlaybackState | 'muted' | 'scheduled', Parameters<typeof pill>> = {
+const PILLS: Record<PlaybackState | 'muted' | 'scheduled', Tone> = {
   idle: ['warn', 'Connecting'],
   connecting: ['warn', 'Connecting'],
   ready: ['good', 'On air'],
@@ -87,7 +90,7 @@ const PILLS: Record<PlaybackState | 'muted' | 'scheduled', Parameters<typeof pil
   failed: ['bad', 'Cannot play'],
 };
 
-const PAST: Parameters<typeof pill> = ['warn', 'Behind live'];
+const PAST: Tone = ['warn', 'Behind live'];
 
 function show(): void {
   const { status, firstSoundMs } = listener;
@@ -95,16 +98,16 @@ function show(): void {
   const failed = state === 'failed';
   const silenced = state === 'playing' && (audio.muted || audio.volume === 0);
   const past = state === 'playing' && listener.rewound;
-  const words = past ? 'You hear the past' : playback(status, firstSoundMs !== null);
+  const words = past ? t('You hear the past') : playback(status, firstSoundMs !== null);
   const scheduled = upcoming !== null && upcoming.startsAt !== null;
   const [tone, word] = past && !silenced ? PAST : PILLS[silenced ? 'muted' : scheduled ? 'scheduled' : state];
-  pill(tone, state === 'connecting' && firstSoundMs !== null ? 'Reconnecting' : word);
-  write(byId('state'), failed ? 'Cannot play this room' : silenced ? 'Muted on this page' : words);
+  pill(tone, t(state === 'connecting' && firstSoundMs !== null ? 'Reconnecting' : word));
+  write(byId('state'), failed ? t('Cannot play this room') : silenced ? t('Muted on this page') : words);
   card.dataset.state = silenced ? 'muted' : state;
   if (failed && REFUSALS.has(listener.errors.at(-1)?.status ?? 0)) link.forgetToken();
   const on = !audio.paused;
   button.setAttribute('aria-pressed', String(on));
-  button.setAttribute('aria-label', on ? 'Pause' : 'Play');
+  button.setAttribute('aria-label', t(on ? 'Pause' : 'Play'));
   button.disabled = failed;
   showBehind();
   byId('problem').hidden = !failed;
@@ -113,7 +116,9 @@ function show(): void {
 
 function showBehind(): void {
   const behind = listener.behindLiveSeconds;
-  const words = listener.rewound ? `${timeOf(behind ?? 0)} behind live` : `${behind?.toFixed(1)} seconds behind the room`;
+  const words = listener.rewound
+    ? t('{time} behind live', { time: timeOf(behind ?? 0) })
+    : t('{seconds} seconds behind the room', { seconds: behind?.toFixed(1) ?? '' });
   write(byId('behind'), behind === null ? '\u00a0' : words);
   write(byId('reach'), `−${timeOf(listener.rewindSeconds)}`);
 }

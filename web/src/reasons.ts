@@ -1,6 +1,7 @@
 // Reasons why the server refused access, in words shared by all pages. Pure.
 
 import { Refusal } from './server';
+import { t, type Text, type Values } from './texts';
 
 export interface Reason {
   title: string;
@@ -10,24 +11,22 @@ export interface Reason {
   passing: boolean;
 }
 
-const AGAIN = 'Try again in a moment.';
-
 /** Returns the reason of an error thrown by the functions of `server`: an error response, or no response. */
 export function reasonOf(thrown: unknown): Reason {
-  if (!(thrown instanceof Refusal)) return passing('The server does not answer', AGAIN);
+  if (!(thrown instanceof Refusal)) return passing('The server does not answer', 'Try again in a moment.');
   const { code, status, message } = thrown;
   const known = BY_CODE[code];
   if (known) return known;
   const name = code || String(status);
-  if (status === 429 || status >= 500) return passing('The server cannot do this at the moment', `${AGAIN} If that does not help, tell whoever runs it: ${name}.`);
-  return lasting('The server refused this', `Whoever runs it should know why: ${message} (${name}).`);
+  if (status === 429 || status >= 500) return passing('The server cannot do this at the moment', 'Try again in a moment. If that does not help, tell whoever runs it: {name}.', { name });
+  return lasting('The server refused this', 'Whoever runs it should know why: {message} ({name}).', { message, name });
 }
 
 /** Returns a reason as one paragraph. */
 export const inBrief = ({ title, text }: Pick<Reason, 'title' | 'text'>): string => `${title}. ${text}`;
 
-const passing = (title: string, text: string): Reason => ({ title, text, passing: true });
-const lasting = (title: string, text: string): Reason => ({ title, text, passing: false });
+const passing = (title: Text, text: Text, values: Values = {}): Reason => ({ title: t(title), text: t(text, values), passing: true });
+const lasting = (title: Text, text: Text, values: Values = {}): Reason => ({ ...passing(title, text, values), passing: false });
 
 const BY_CODE: Readonly<Record<string, Reason>> = {
   room_not_found: lasting('There is no such room', 'It has ended or never was. Ask whoever told you of it.'),

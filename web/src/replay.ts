@@ -10,6 +10,7 @@ import { hue, initials, plain } from './names';
 import { barsOf, shapeOf } from './replay/wave';
 import { about, failure, rangeIn, secondsOf, spoken, titleOf } from './replay/words';
 import { localTime } from './schedule';
+import { t, type Text } from './texts';
 
 declare global {
   interface Window {
@@ -62,7 +63,7 @@ function describe(info: ReplayInfo): void {
   write(byId('title'), title);
   write(byId('about'), about(info));
   for (const id of ['seek', 'play', 'back', 'on', 'copy']) byId<HTMLButtonElement>(id).disabled = false;
-  write(byId('expiry'), `Links work until ${localTime(info.expiresAt, Date.now())}.`);
+  write(byId('expiry'), t('Links work until {time}.', { time: localTime(info.expiresAt, Date.now()) }));
   describeChapters(info);
   describeAnchors(info);
   const start = asked('t');
@@ -96,14 +97,15 @@ function describeChapters({ chapters }: ReplayInfo): void {
 function describeAnchors({ anchors, duration }: ReplayInfo): void {
   byId('anchors-panel').hidden = anchors.length === 0;
   byId('anchors').replaceChildren(...anchors.map(({ displayName, visits }) => {
-    const name = plain(displayName ?? '') || 'Anchor';
+    const name = plain(displayName ?? '') || t('Anchor');
     const avatar = text('span', initials(name), 'avatar small');
     avatar.setAttribute('aria-hidden', 'true');
     avatar.style.setProperty('--hue', String(hue(name)));
     const strip = document.createElement('span');
     strip.className = 'visits';
     strip.setAttribute('role', 'img');
-    strip.setAttribute('aria-label', `In the room ${visits.map(({ from, to }) => `from ${timeOf(from)} to ${timeOf(to)}`).join(', ')}`);
+    const spans = visits.map(({ from, to }) => t('from {from} to {to}', { from: timeOf(from), to: timeOf(to) }));
+    strip.setAttribute('aria-label', t('In the room {visits}', { visits: spans.join(', ') }));
     strip.append(...visits.map((visit) => placed('i', visit, { from: 0, to: duration })));
     const item = document.createElement('li');
     item.append(avatar, text('bdi', name), strip);
@@ -155,21 +157,21 @@ function show(): void {
   const playing = state === 'playing';
   const play = byId<HTMLButtonElement>('play');
   play.setAttribute('aria-pressed', String(playing));
-  play.setAttribute('aria-label', playing ? 'Pause' : 'Play');
+  play.setAttribute('aria-label', t(playing ? 'Pause' : 'Play'));
   const [tone, words] = PILLS[problem && state !== 'failed' ? 'again' : state];
-  pill(tone, words);
+  pill(tone, t(words));
   byId('problem').hidden = problem === null;
   byId('problem').dataset.tone = state === 'failed' ? 'bad' : 'warn';
   if (problem) write(byId('problem'), failure(problem.code));
   const failed = state === 'failed';
   document.body.classList.toggle('unplayable', failed);
   byId('clip').hidden = failed || !info;
-  if (failed && !info) write(byId('title'), 'This recording cannot be played');
+  if (failed && !info) write(byId('title'), t('This recording cannot be played'));
   if (info && range) showRange(info, range);
   showPosition();
 }
 
-const PILLS: Record<StentorReplay['state'] | 'again', Parameters<typeof pill>> = {
+const PILLS: Record<StentorReplay['state'] | 'again', [Parameters<typeof pill>[0], Text]> = {
   loading: ['warn', 'Loading'],
   ready: ['', 'Recorded'],
   playing: ['good', 'Playing'],
@@ -190,8 +192,9 @@ function showRange(info: ReplayInfo, range: ReplayRange): void {
   byId('part').hidden = !part;
   // The token of a clip opens only the clip, so the button is useless while all of the clip is played.
   byId('whole').hidden = info.clip !== undefined && range.from <= info.clip.from && range.to >= Math.min(info.clip.to, info.duration);
-  write(byId('kind'), part ? 'Clip of a recording' : 'Recording');
-  write(byId('part-text'), `You hear ${timeOf(range.from)} to ${timeOf(range.to)} of ${timeOf(info.duration)}.`);
+  write(byId('kind'), t(part ? 'Clip of a recording' : 'Recording'));
+  const [from, to, all] = [range.from, range.to, info.duration].map(timeOf) as [string, string, string];
+  write(byId('part-text'), t('You hear {from} to {to} of {all}.', { from, to, all }));
   const download = byId<HTMLAnchorElement>('download');
   download.hidden = false;
   download.href = replay.fileUrl(part ? range : undefined);
@@ -240,13 +243,13 @@ function linkTo(positions: Record<string, number>): string {
   return `${page}#${fragment}`;
 }
 
-async function copy(url: string, words: string): Promise<void> {
+async function copy(url: string, words: Text): Promise<void> {
   try {
     await navigator.clipboard.writeText(url);
-    toast(words);
+    toast(t(words));
   } catch {
     // Pages without TLS cannot use the clipboard: the user copies the link from a dialog.
-    window.prompt('Copy this link:', url);
+    window.prompt(t('Copy this link:'), url);
   }
 }
 

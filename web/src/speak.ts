@@ -1,6 +1,6 @@
 // Page for speaking in a room: lobby, room, end. Owns the display; the visit itself is a StentorRoom.
 
-import { moderates, RoomChannel, StentorError, StentorRoom, type Person, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
+import { floorAt, moderates, RoomChannel, StentorError, StentorRoom, type Person, type Problem, type Role, type RoomEvents, type RoomStatus } from '@stentor/client';
 import { Chat, nameOf as listenerName, sent } from './channel/chat';
 import { byId, pill, remembered, toast, write } from './dom';
 import { Meter } from './meter';
@@ -12,8 +12,9 @@ import { Backstage } from './speak/backstage';
 import { Devices, type DeviceNews } from './speak/devices';
 import { entrance } from './speak/entrance';
 import { Hands } from './speak/hands';
-import { Members, nameOf } from './speak/members';
+import { FLOOR_MINUTES, Members, nameOf } from './speak/members';
 import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay, type Ending, type Situation, type Way } from './speak/words';
+import { t, type Text } from './texts';
 
 declare global {
   interface Window {
@@ -30,7 +31,7 @@ const INSISTS_MS = 2000;
 const HEARD_LEVEL = 0.25;
 /** Codes of normal ends, which are not shown as a warning. */
 const GOOD_ENDS = new Set(['left', 'room_closed']);
-const ROLE_NEWS = { host: 'You are a host now.', co_host: 'You are a co-host now.', anchor: 'You are a speaker now.' };
+const ROLE_NEWS: Record<Role, Text> = { host: 'You are a host now.', co_host: 'You are a co-host now.', anchor: 'You are a speaker now.' };
 const PIN = /^[A-Za-z0-9]{6}$/;
 
 const roomId = roomOfPage();
@@ -82,7 +83,7 @@ async function open(): Promise<void> {
 function showRecording({ recorded, consentRequired }: RecordingNotice): void {
   consentNeeded = consentRequired;
   byId('lobby-recorded').hidden = !recorded && !consentRequired;
-  write(byId('lobby-recorded'), recorded ? 'This room is recorded.' : 'This room may be recorded.');
+  write(byId('lobby-recorded'), t(recorded ? 'This room is recorded.' : 'This room may be recorded.'));
   byId('consent-field').hidden = !consentRequired;
 }
 
@@ -103,7 +104,7 @@ function showMicrophone(): void {
   }
   byId('allow').hidden = devices.stream !== null;
   byId('meter').hidden = byId('meter-text').hidden = devices.stream === null;
-  write(byId('allow'), problem ? 'Try the microphone again' : 'Allow the microphone');
+  write(byId('allow'), t(problem ? 'Try the microphone again' : 'Allow the microphone'));
   byId('join-silent').hidden = problem === null;
 }
 
@@ -134,15 +135,15 @@ function showWhetherHeard(): void {
     : heard
       ? 'Your microphone works.'
       : 'Say something: the bar shows what the others will hear.';
-  write(byId('meter-text'), words);
+  write(byId('meter-text'), t(words));
 }
 
 async function join(): Promise<void> {
   const name = nameInput.value.trim();
   const pin = pinInput.value.trim();
-  complain('name', name ? '' : 'The others want to know who is talking.');
-  complain('consent', consentNeeded && !consentBox.checked ? 'Without your consent you cannot speak here. You can listen instead.' : '');
-  complain('pin', pin === '' || PIN.test(pin) ? '' : 'A pin has six letters or digits.');
+  complain('name', name ? null : 'The others want to know who is talking.');
+  complain('consent', consentNeeded && !consentBox.checked ? 'Without your consent you cannot speak here. You can listen instead.' : null);
+  complain('pin', pin === '' || PIN.test(pin) ? null : 'A pin has six letters or digits.');
   const wrong = document.querySelector<HTMLInputElement>('#form [aria-invalid=true]');
   if (wrong) {
     view('lobby');
@@ -158,7 +159,7 @@ async function join(): Promise<void> {
     return byId('allow').focus();
   }
   view('lobby', true);
-  write(byId('waiting-text'), 'Connecting to the server…');
+  write(byId('waiting-text'), t('Connecting to the server…'));
   try {
     ({ server, token } = await entrance(roomId, name, token));
   } catch (error) {
@@ -188,9 +189,9 @@ function cancel(): void {
   view('lobby');
 }
 
-function complain(field: 'name' | 'pin' | 'consent', words: string): void {
-  write(byId(`${field}-error`), words);
-  byId(field).setAttribute('aria-invalid', String(words !== ''));
+function complain(field: 'name' | 'pin' | 'consent', words: Text | null): void {
+  write(byId(`${field}-error`), words ? t(words) : '');
+  byId(field).setAttribute('aria-invalid', String(words !== null));
   if (words && field === 'pin') byId<HTMLDetailsElement>('pin-field').open = true;
 }
 
@@ -215,11 +216,11 @@ async function visit(name: string, pin: string): Promise<void> {
   on('schedule', () => backstage.show());
   on('role', ({ role }) => {
     showLock();
-    toast(ROLE_NEWS[role]);
+    toast(t(ROLE_NEWS[role]));
   });
   on('muted', ({ muted, by }) => {
     showMuted();
-    if (by === 'host') toast(muted ? 'A host muted you.' : 'A host unmuted you. You can be heard.');
+    if (by === 'host') toast(t(muted ? 'A host muted you.' : 'A host unmuted you. You can be heard.'));
   });
   on('unmuteRequested', () => (byId('asked').hidden = false));
   void visit.publish(devices.stream);
@@ -257,7 +258,7 @@ function hearAgain(): void {
 function showState(status: RoomStatus): void {
   const good = status.state === 'connected';
   pill(good ? 'good' : 'warn', short(status));
-  if (status.state !== 'closed') write(byId('announce'), good ? 'Connected.' : said(status, situation()));
+  if (status.state !== 'closed') write(byId('announce'), good ? t('Connected.') : said(status, situation()));
   if (good && !greeted) {
     greeted = true;
     showLock();
@@ -276,8 +277,14 @@ function follow(): void {
     if (state.known) write(byId('room-name'), state.room.title ?? roomId);
     hands.show(state);
     chat.show(state);
+    showStage();
   });
   channel.open();
+}
+
+/** Shows speaking times and the floor. */
+function showStage(): void {
+  if (channel) members.showStage(channel.state, channel.serverTime, moderates(channel.state.you));
 }
 
 /** Returns the facts for texts about failures. `entrance` has loaded `server` before a visit begins. */
@@ -289,6 +296,7 @@ function tick(): void {
   const status = room?.status;
   if (!status || status.state === 'closed') return;
   backstage.tick();
+  showStage();
   const closed = status.problem?.code === 'not_on_air' ? backstage.entrance : null;
   const words = status.state !== 'connected' ? (closed ?? underWay(status, situation(), Date.now())) : devices.interrupted ? INTERRUPTED : '';
   if (greeted) {
@@ -302,9 +310,9 @@ function tick(): void {
 function showMembers(): void {
   const all = room?.members ?? [];
   const { came, went } = members.show(all, room?.role ?? null);
-  for (const member of came) if (!member.me) toast(`${isolated(nameOf(member))} joined`);
-  for (const member of went) if (!member.me) toast(`${isolated(nameOf(member))} left`);
-  write(byId('room-count'), all.length === 1 ? 'You are the first one here' : `${all.length} people here`);
+  for (const member of came) if (!member.me) toast(t('{name} joined', { name: isolated(nameOf(member)) }));
+  for (const member of went) if (!member.me) toast(t('{name} left', { name: isolated(nameOf(member)) }));
+  write(byId('room-count'), all.length === 1 ? t('You are the first one here') : t('{count} people here', { count: all.length }));
 }
 
 /** Shows the lock, and to hosts and co-hosts the actions on the whole room. */
@@ -317,17 +325,17 @@ function showLock(): void {
   const lock = byId('lock');
   lock.hidden = !host;
   lock.setAttribute('aria-pressed', String(locked));
-  write(lock, locked ? 'Unlock room' : 'Lock room');
+  write(lock, t(locked ? 'Unlock room' : 'Lock room'));
 }
 
 /** Carries out a host's action, and shows its effect or the reason why it failed. */
-async function act(action: (visit: StentorRoom) => Promise<void>, done: string): Promise<void> {
+async function act(action: (visit: StentorRoom) => Promise<void>, done: Text): Promise<void> {
   if (!room) return;
   try {
     await action(room);
-    toast(done);
+    toast(t(done));
   } catch (error) {
-    toast(`That did not work: ${(error as Error).message}.`);
+    toast(t('That did not work: {message}.', { message: (error as Error).message }));
   }
 }
 
@@ -340,8 +348,8 @@ function showMuted(): void {
   const muted = room?.muted ?? false;
   const none = devices.stream === null;
   muteButton.setAttribute('aria-pressed', String(muted && !none));
-  muteButton.title = none ? '' : 'Key M';
-  write(byId('mute-text'), none ? 'Use microphone' : muted ? 'Unmute' : 'Mute');
+  muteButton.title = none ? '' : t('Key M');
+  write(byId('mute-text'), t(none ? 'Use microphone' : muted ? 'Unmute' : 'Mute'));
   if (!muted) byId('asked').hidden = true;
 }
 
@@ -356,9 +364,10 @@ async function toggleMute(): Promise<void> {
     await (visit.muted ? visit.unmute() : visit.mute());
   } catch (error) {
     if (room !== visit) return;
-    if (!(error as StentorError).retryable) toast(`That was refused: ${(error as Error).message}.`);
+    const { message, retryable } = error as StentorError;
+    if (!retryable) toast(t('That was refused: {message}.', { message }));
     // Closing the microphone always works locally. After opening it, the server may still treat it as closed.
-    else if (!visit.muted && visit.state === 'connected') toast(`You may not be heard yet: ${(error as Error).message}.`);
+    else if (!visit.muted && visit.state === 'connected') toast(t('You may not be heard yet: {message}.', { message }));
   }
 }
 
@@ -366,10 +375,15 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
   const visit = room;
   if (!visit) return;
   const name = isolated(nameOf(member));
+  if (what === 'floor') {
+    const has = channel !== null && floorAt(channel.state, channel.serverTime)?.person === member.personId;
+    await sent(() => (has ? channel?.endFloor() : channel?.giveFloor(member.personId ?? '', FLOOR_MINUTES * 60)));
+    return;
+  }
   if (what === 'remove' && !(await confirmedBan(name))) return;
-  if (what === 'kick' && !(await confirmed(`Kick ${name} out of the room?`, 'They leave at once, and may come back after a few seconds.', 'Kick'))) return;
-  if (what === 'transfer' && !(await confirmed(`Make ${name} the host instead of you?`, 'You become a co-host.', 'Hand over'))) return;
-  if (what === 'listener' && !(await confirmed(`Send ${name} back to listening?`, 'They speak again when they are invited again.', 'Send back'))) return;
+  if (what === 'kick' && !(await confirmed(t('Kick {name} out of the room?', { name }), t('They leave at once, and may come back after a few seconds.'), t('Kick')))) return;
+  if (what === 'transfer' && !(await confirmed(t('Make {name} the host instead of you?', { name }), t('You become a co-host.'), t('Hand over')))) return;
+  if (what === 'listener' && !(await confirmed(t('Send {name} back to listening?', { name }), t('They speak again when they are invited again.'), t('Send back')))) return;
   try {
     if (what === 'mute') await visit.muteMember(member.userId);
     else if (what === 'unmute') await visit.unmuteMember(member.userId);
@@ -378,7 +392,7 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
     else if (what === 'transfer') await visit.transferHost(member.userId);
     else await visit.setRole(member.userId, what);
   } catch (error) {
-    toast(`That did not work: ${(error as Error).message}.`);
+    toast(t('That did not work: {message}.', { message: (error as Error).message }));
   }
 }
 
@@ -388,7 +402,7 @@ async function ban(person: Person): Promise<void> {
 }
 
 const confirmedBan = (name: string): Promise<boolean> =>
-  confirmed(`Ban ${name} from the room?`, 'They leave at once, and can neither speak nor listen until a host lets them in again.', 'Ban');
+  confirmed(t('Ban {name} from the room?', { name }), t('They leave at once, and can neither speak nor listen until a host lets them in again.'), t('Ban'));
 
 /** Asks before an action; `yes` is the text of its button. */
 function confirmed(question: string, effect: string, yes: string): Promise<boolean> {
@@ -415,9 +429,9 @@ async function copyLink(): Promise<void> {
   try {
     const link = new URL(await pathFor(roomId, 'listener'), location.origin);
     await navigator.clipboard.writeText(link.href);
-    toast('Link copied: whoever opens it can listen.');
+    toast(t('Link copied: whoever opens it can listen.'));
   } catch {
-    toast('The link could not be copied.');
+    toast(t('The link could not be copied.'));
   }
 }
 
@@ -458,7 +472,7 @@ function conclude({ title, text, way }: Ending, tone: 'good' | 'warn' = 'warn'):
 
 function showWay(way: Way): void {
   byId('again').hidden = way === 'none';
-  write(byId('again'), way === 'here' ? 'Speak here instead' : 'Join again');
+  write(byId('again'), t(way === 'here' ? 'Speak here instead' : 'Join again'));
 }
 
 function view(name: 'lobby' | 'room' | 'ended', waiting = false): void {
@@ -467,7 +481,7 @@ function view(name: 'lobby' | 'room' | 'ended', waiting = false): void {
   form.hidden = waiting;
   byId('waiting').hidden = !waiting;
   byId('copy').hidden = !server.open;
-  if (name !== 'room') pill('', waiting ? 'Connecting' : '');
+  if (name !== 'room') pill('', waiting ? t('Connecting') : '');
   if (name === 'lobby') showMicrophone();
 }
 

@@ -4,9 +4,10 @@ import { BASE, withoutBase } from './base';
 import { byId, clone, remembered, write } from './dom';
 import { inBrief, reasonOf } from './reasons';
 import { pathFor, rooms, ROOM_ID, type PageRole, type RoomOnAir } from './server';
+import { t } from './texts';
 
 const REFRESH_MS = 3000;
-const AWAY = 'The server does not answer. Trying again…';
+const AWAY = t('The server does not answer. Trying again…');
 const cards = new Map<string, HTMLElement>();
 const list = byId('rooms');
 const problem = byId('problem');
@@ -26,23 +27,24 @@ function target(text: string): string | null {
 }
 
 function people({ anchors, listeners }: RoomOnAir): string {
-  const listening = listeners === 1 ? '1 listener' : `${listeners} listeners`;
+  const listening = listeners === 1 ? t('1 listener') : t('{count} listeners', { count: listeners });
   if (anchors === undefined) return listening;
-  return `${anchors === 0 ? 'No speaker yet' : anchors === 1 ? '1 speaker' : `${anchors} speakers`} · ${listening}`;
+  const speaking = anchors === 0 ? t('No speaker yet') : anchors === 1 ? t('1 speaker') : t('{count} speakers', { count: anchors });
+  return `${speaking} · ${listening}`;
 }
 
 function duration(ms: number): string {
   const minutes = Math.floor(ms / 60_000);
-  if (minutes < 1) return 'Just started';
-  if (minutes < 60) return `On air for ${minutes} min`;
-  return `On air for ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (minutes < 1) return t('Just started');
+  if (minutes < 60) return t('On air for {minutes} min', { minutes });
+  return t('On air for {hours} h {minutes} min', { hours: Math.floor(minutes / 60), minutes: minutes % 60 });
 }
 
 function card(room: string): HTMLElement {
   const made = clone('room-card');
   made.querySelector('h3')!.textContent = room;
   for (const button of made.querySelectorAll<HTMLButtonElement>('button')) {
-    button.setAttribute('aria-label', `${button.textContent} in ${room}`);
+    button.setAttribute('aria-label', t('{action} in {room}', { action: button.textContent ?? '', room }));
     button.addEventListener('click', () => void go(button, room, button.dataset.role as PageRole));
   }
   return made;
@@ -54,7 +56,7 @@ async function go(button: HTMLButtonElement, room: string, role: PageRole): Prom
   try {
     location.assign(await pathFor(room, role, remembered.get('name') ?? undefined));
   } catch (error) {
-    complain(`${room} cannot be opened. ${inBrief(reasonOf(error))}`);
+    complain(t('{room} cannot be opened. {why}', { room, why: inBrief(reasonOf(error)) }));
   } finally {
     button.disabled = false;
   }
@@ -75,17 +77,17 @@ function draw(open: boolean, gateway: boolean, onAir: RoomOnAir[]): void {
     write(element.querySelector('.since')!, duration(Date.now() - room.onAirSince));
     if (!element.isConnected) list.append(element);
   }
-  const count = onAir.length === 1 ? '1 room on air' : `${onAir.length} rooms on air`;
+  const count = onAir.length === 1 ? t('1 room on air') : t('{count} rooms on air', { count: onAir.length });
   write(byId('rooms-count'), open ? count : '');
   byId('live').hidden = onAir.length === 0;
   write(byId('live-text'), count);
   byId('empty').hidden = onAir.length > 0;
   // Except in open mode, this page is for listeners.
   byId('next').hidden = !open;
-  write(byId('empty-title'), open ? 'No room is on air' : 'Rooms here are by invitation');
-  write(byId('empty-text'), open
+  write(byId('empty-title'), t(open ? 'No room is on air' : 'Rooms here are by invitation'));
+  write(byId('empty-text'), t(open
     ? 'As soon as one starts, it appears here by itself.'
-    : 'Open the link you were given. This server does not list its rooms.');
+    : 'Open the link you were given. This server does not list its rooms.'));
 }
 
 function complain(words: string): void {
@@ -118,7 +120,7 @@ byId<HTMLFormElement>('open').addEventListener('submit', (event) => {
     location.assign(path);
     return;
   }
-  write(byId('hint'), 'That is neither a link to a room nor a room id (3 to 32 letters, digits, _ or -).');
+  write(byId('hint'), t('That is neither a link to a room nor a room id (3 to 32 letters, digits, _ or -).'));
   input.setAttribute('aria-invalid', 'true');
   input.focus();
 });

@@ -295,9 +295,12 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
             let data = order.by.as_ref().map_or(json!({}), |by| json!({ "by": by }));
             vec![event(EventType::RoomMuted, data)]
         }
-        RoomWrite::ClearAll | RoomWrite::ClearLive | RoomWrite::Recording(_) | RoomWrite::Outputs(_) => {
-            Vec::new()
-        }
+        RoomWrite::ClearAll
+        | RoomWrite::ClearLive
+        | RoomWrite::Recording(_)
+        | RoomWrite::Outputs(_)
+        // Reported as anchors, when they join and leave.
+        | RoomWrite::Sources(_) => Vec::new(),
         RoomWrite::Anchors { reported, joined } => of_anchors(view, reported, joined, now),
         RoomWrite::User { id, user, by, .. } => of_user(view, (id, user.as_ref()), by.as_ref()),
     }

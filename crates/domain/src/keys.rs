@@ -47,6 +47,8 @@ pub enum RoomPart {
     Outputs,
     /// States of the outputs.
     OutputStates,
+    /// URLs and files that are played in the room.
+    Sources,
 }
 
 /// Any key of a room.
@@ -73,7 +75,7 @@ pub enum ModulePart {
 }
 
 impl RoomPart {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::LiveMeta,
         Self::Janus,
@@ -84,6 +86,7 @@ impl RoomPart {
         Self::Anchors,
         Self::Outputs,
         Self::OutputStates,
+        Self::Sources,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -98,6 +101,7 @@ impl RoomPart {
             Self::Anchors => "anchors",
             Self::Outputs => "outputs",
             Self::OutputStates => "outputstates",
+            Self::Sources => "sources",
         }
     }
 }

@@ -108,6 +108,8 @@ pub mod rpc;
 pub mod schedule;
 pub mod service_state;
 pub mod signalling;
+pub mod source_player;
+pub mod sources;
 pub mod srtp;
 pub mod stage;
 pub mod text;

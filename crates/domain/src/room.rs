@@ -37,6 +37,7 @@ use super::profile::ProfileError;
 use super::recording::RecordingRequest;
 use super::reported_anchors::{PresentAnchor, ReportedAnchors};
 use super::schedule;
+use super::sources::Sources;
 use super::view::{RoomView, StoredValue};
 
 mod lifetime;
@@ -93,6 +94,8 @@ pub enum RoomWrite {
     Anchors { reported: ReportedAnchors, joined: Vec<PresentAnchor> },
     /// Writes the wanted outputs. The rest of the room is unchanged.
     Outputs(Outputs),
+    /// Writes the URLs and files that are played in the room. The rest of the room is unchanged.
+    Sources(Sources),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -429,6 +432,10 @@ impl RoomWrite {
             Self::Anchors { reported, .. } => {
                 let anchors = Some(StoredValue { value: reported.clone(), mod_revision: revision });
                 RoomView { anchors, ..view.clone() }
+            }
+            Self::Sources(sources) => {
+                let sources = Some(StoredValue { value: sources.clone(), mod_revision: revision });
+                RoomView { sources, ..view.clone() }
             }
             Self::Put { meta, live } => RoomView {
                 meta: at(revision, meta).or_else(|| view.meta.clone()),

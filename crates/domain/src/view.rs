@@ -14,6 +14,7 @@ use super::output::{OutputStates, Outputs};
 use super::recording::RecordingRequest;
 use super::reported_anchors::ReportedAnchors;
 use super::schedule::StartTime;
+use super::sources::Sources;
 
 /// Reason in a plan that removes nothing because a key of the room cannot be read.
 pub const UNREADABLE: &str = "a key of the room cannot be read: nothing is removed";
@@ -55,6 +56,8 @@ pub struct RoomView {
     pub outputs: Option<StoredValue<Outputs>>,
     /// States of the outputs in the latest broadcast.
     pub output_states: Option<StoredValue<OutputStates>>,
+    /// URLs and files that are played in the room.
+    pub sources: Option<StoredValue<Sources>>,
     /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,
     /// Keys that exist with a value that this version cannot read.
@@ -92,6 +95,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Anchors) => set(&mut self.anchors, change),
             RoomKey::Part(RoomPart::Outputs) => set(&mut self.outputs, change),
             RoomKey::Part(RoomPart::OutputStates) => set(&mut self.output_states, change),
+            RoomKey::Part(RoomPart::Sources) => set(&mut self.sources, change),
             RoomKey::User(user) => self.set_user(user, change),
         };
         match result.is_ok() {
@@ -114,6 +118,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Anchors) => self.anchors = earlier.anchors.clone(),
             RoomKey::Part(RoomPart::Outputs) => self.outputs = earlier.outputs.clone(),
             RoomKey::Part(RoomPart::OutputStates) => self.output_states = earlier.output_states.clone(),
+            RoomKey::Part(RoomPart::Sources) => self.sources = earlier.sources.clone(),
             RoomKey::User(user) => {
                 if let Some(known) = earlier.users.get(user) {
                     Arc::make_mut(&mut self.users).insert(user.clone(), known.clone());

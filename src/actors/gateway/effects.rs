@@ -160,8 +160,7 @@ impl NodeEffects {
                 Verdict::Refused(reason) if reason.is_empty() => Err(ErrorCode::NotAdmitted.into()),
                 Verdict::Refused(reason) => Err(RpcError::new(ErrorCode::NotAdmitted, reason)),
                 Verdict::Unavailable => {
-                    let message = "the application that admits users does not answer";
-                    Err(RpcError::new(ErrorCode::Unavailable, message).retry_after(AWAY))
+                    Err(RpcError::from(ErrorCode::AdmissionUnavailable).retry_after(AWAY))
                 }
             })
         })

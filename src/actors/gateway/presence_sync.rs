@@ -19,10 +19,12 @@ use super::client;
 use super::outbound::EncodedNotification;
 use super::session_manager::{AT_ONCE, SessionManager, SessionsShared};
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
-use crate::domain::ids::RoomId;
+use crate::domain::connection::FencingToken;
+use crate::domain::ids::{RoomId, UserId};
 use crate::domain::roles;
 use crate::domain::signalling::DisplayName;
 use crate::domain::signalling::notifications::{Notification, RoomMember};
+use crate::domain::stage::PersonId;
 use crate::domain::view::Users;
 use crate::presence::{
     EventStream, HeartbeatOutcome, LockReplaced, MembersChanged, PresenceEntry, PresenceError, PresenceEvent,
@@ -202,7 +204,8 @@ impl PresenceSync {
         // If a user was disconnected at the time of the removal, presence keeps the user's entry until it
         // times out.
         let users = view.as_ref().map(|view| view.users.clone()).unwrap_or_default();
-        let shown = |member| shown(member, &users);
+        let person = |user: &UserId| self.shared.secrets.person_id(&room, user.as_str());
+        let shown = |member| shown(member, &users, person);
         let members: Vec<_> = members.into_iter().filter(|member| !off_stage(member)).map(shown).collect();
         let status = Notification::RoomStatus {
             room_id: room.clone(),
@@ -257,9 +260,10 @@ impl SessionsShared {
 }
 
 /// Returns the part of a presence entry that others may see.
-fn shown(member: PresenceEntry, users: &Users) -> RoomMember {
+fn shown(member: PresenceEntry, users: &Users, person: impl Fn(&UserId) -> PersonId) -> RoomMember {
     let PresenceEntry { user_id, role, display_name, status, muted, source, .. } = member;
     RoomMember {
+        person_id: person(&user_id),
         role: roles::in_force(users, &user_id, role),
         user_id,
         status,

@@ -17,6 +17,7 @@ use super::{ConnectionInfo, Outbound, Signalling};
 use crate::actors::context::Context;
 use crate::actors::gateway::media::MediaSessions;
 use crate::actors::kernel::ActorRef;
+use crate::auth::Secrets;
 use crate::clock::random_unit;
 use crate::domain::client_session::Surroundings;
 use crate::domain::connection::{ConnectionId, FencingToken, GatewayIncarnation, JoinOutcome, LockKey};
@@ -49,6 +50,7 @@ pub struct SessionManager(pub(super) Arc<SessionsShared>);
 pub struct SessionsShared {
     pub(super) context: Context,
     pub(super) service: Arc<RoomService>,
+    pub(super) secrets: Arc<Secrets>,
     /// `None`: no application decides who may join.
     pub(super) admission: Option<Admission>,
     pub(super) anchors: MediaSessions,
@@ -71,6 +73,7 @@ impl SessionManager {
     pub fn new(
         context: Context,
         service: Arc<RoomService>,
+        secrets: Arc<Secrets>,
         admission: Option<Admission>,
         anchors: MediaSessions,
         lock: Arc<dyn ConnectionLock>,
@@ -81,6 +84,7 @@ impl SessionManager {
         Self(Arc::new(SessionsShared {
             context,
             service,
+            secrets,
             admission,
             anchors,
             lock,

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use crate::domain::ids::MediaAddr;
 use crate::domain::srtp::SrtpKey;
 use crate::janus::{
-    AudioBridge, ForwarderInfo, GatewayInfo, JanusError, NewRoom, ParticipantInfo, RoomInfo, Secret,
+    AudioBridge, ForwarderInfo, GatewayInfo, JanusError, NewRoom, ParticipantInfo, RoomInfo, RtpJoin,
+    RtpParticipant, Secret,
 };
 use crate::telemetry::Metrics;
 
@@ -81,6 +82,10 @@ impl<B: AudioBridge> AudioBridge for MeteredBridge<B> {
 
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {
         self.timed("kick", self.inner.kick(id, secret, participant)).await
+    }
+
+    async fn join_by_rtp(&self, join: &RtpJoin) -> Result<RtpParticipant, JanusError> {
+        self.timed("join", self.inner.join_by_rtp(join)).await
     }
 
     async fn info(&self) -> Result<GatewayInfo, JanusError> {

@@ -1,4 +1,4 @@
-//! Supervisor of the role `janus`: heartbeat, connection, and the process in managed mode.
+//! Supervisor of the role `janus`: heartbeat, connection, sources, and the process in managed mode.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use super::process::JanusProcess;
 use crate::actors::context::Context;
 use crate::actors::heartbeat::HeartbeatActor;
 use crate::actors::kernel::{ActorState, Behaviour, ChildSpec, Cx, ExhaustedAction};
+use crate::actors::sources::SourceParts;
+use crate::actors::sources::supervisor::SourceSupervisor;
 use crate::domain::keys::ModuleKind;
 use crate::domain::machine::LoadMeter;
 use crate::domain::model::Heartbeat;
@@ -25,6 +27,7 @@ pub struct JanusSupervisor {
     pub managed: Option<ManagedOptions>,
     pub link: JanusShared,
     pub pulse: Arc<watch::Sender<Heartbeat>>,
+    pub sources: SourceParts,
 }
 
 impl Behaviour for JanusSupervisor {
@@ -55,6 +58,10 @@ impl Behaviour for JanusSupervisor {
             JanusConnection::new(me.context, me.options, me.link, me.pulse)
         };
         cx.spawn_child("connection", ChildSpec::supervisor(), gateway);
+        let (context, link, parts) = (self.context.clone(), self.link.clone(), self.sources.clone());
+        cx.spawn_child("sources", ChildSpec::supervisor(), move || {
+            SourceSupervisor::new(context.clone(), parts.clone(), link.clone())
+        });
     }
 
     fn handle(&mut self, msg: Infallible, _: &mut Cx<Self>) {

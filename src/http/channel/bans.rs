@@ -119,7 +119,7 @@ pub async fn unban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
 }
 
 /// Returns the room and the calling host or co-host.
-fn moderator(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId, Person), ApiError> {
+pub(super) fn moderator(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId, Person), ApiError> {
     let room = room(request)?;
     let caller = side.caller(request, &room, None)?.person;
     if caller.role.moderates() { Ok((room, caller)) } else { Err(Refusal::HostOnly.into()) }

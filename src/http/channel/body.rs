@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::stage::HandOrder;
+
 /// Raised hand.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +69,21 @@ pub(in crate::http) struct SetSettings {
     /// Shortest time between two messages of one listener, in seconds; 0 switches slow mode off.
     #[schema(minimum = 0, maximum = 600)]
     pub slow_mode_seconds: u32,
+    /// Order in which raised hands are shown; `time` if absent.
+    #[serde(default)]
+    pub hand_order: HandOrder,
+}
+
+/// Floor for one person.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct GiveFloor {
+    /// Id of a person in the room.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    pub person: String,
+    /// Length of the floor.
+    #[schema(minimum = 5, maximum = 3600)]
+    pub seconds: u32,
 }
 
 /// Answer to a message.

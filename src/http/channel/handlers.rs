@@ -437,13 +437,13 @@ pub async fn set(
     side: Data<ChannelSide>,
     body: JsonBody<SetSettings>,
 ) -> Result<impl Responder, ApiError> {
-    let SetSettings { hands_open, chat_open, slow_mode_seconds } = body.0;
-    let settings = Settings::new(hands_open, chat_open, slow_mode_seconds)?;
+    let SetSettings { hands_open, chat_open, slow_mode_seconds, hand_order } = body.0;
+    let settings = Settings { hand_order, ..Settings::new(hands_open, chat_open, slow_mode_seconds)? };
     act(&request, &side, None, Command::Configure(settings)).await
 }
 
 /// Executes a command that returns no data.
-async fn act(
+pub(super) async fn act(
     request: &HttpRequest,
     side: &ChannelSide,
     name: Option<&str>,

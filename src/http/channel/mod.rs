@@ -12,6 +12,7 @@
 pub(in crate::http) mod bans;
 mod body;
 pub(in crate::http) mod handlers;
+pub(in crate::http) mod host;
 
 use std::sync::Arc;
 

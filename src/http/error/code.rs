@@ -29,6 +29,12 @@ pub enum Code {
     /// 400: the user id is not 1 to 255 bytes without control or invisible characters; an id with a colon
     /// must be a URI.
     InvalidUserId,
+    /// 400: the source is neither a valid URL nor a valid path of a file; the message has the rule.
+    InvalidSource,
+    /// 403: the configuration does not permit the source: see `sources.schemes` and `sources.folder`.
+    SourceNotPermitted,
+    /// 404: the room has no source with this id.
+    SourceNotFound,
     /// 400: the module id is not 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
     InvalidModuleId,
     /// 400: the lifetime of a cordon label or of an API key is out of range; the message has the range.
@@ -182,6 +188,9 @@ pub enum Code {
     AlreadyConnected,
     /// 403: the application does not admit the user; the message is its reason.
     NotAdmitted,
+    /// 503, retryable: the application that admits users does not answer, and `admission.on_failure` is
+    /// `deny`.
+    AdmissionUnavailable,
     /// 400: the SDP offer cannot work, or Janus refused it; the message has the reason.
     OfferRefused,
     /// 404: there is no such WHIP session on this node, or it has ended; publish again.
@@ -236,6 +245,7 @@ impl Code {
             | Self::InvalidName
             | Self::InvalidUserId
             | Self::InvalidModuleId
+            | Self::InvalidSource
             | Self::InvalidTtl
             | Self::InvalidRecordingId
             | Self::InvalidOutput
@@ -260,6 +270,7 @@ impl Code {
             | Self::QuotaExceeded
             | Self::NotAdmitted
             | Self::ConsentRequired
+            | Self::SourceNotPermitted
             | Self::KeyOutOfWindow => StatusCode::FORBIDDEN,
             Self::NotFound
             | Self::RoomNotFound
@@ -274,6 +285,7 @@ impl Code {
             | Self::DeadLetterNotFound
             | Self::ApiKeyNotFound
             | Self::SessionNotFound
+            | Self::SourceNotFound
             | Self::RewindOff
             | Self::ModuleNotFound
             | Self::ActorNotFound => StatusCode::NOT_FOUND,
@@ -314,6 +326,7 @@ impl Code {
             | Self::NoJanusAvailable
             | Self::NoMixerAvailable
             | Self::StoreUnavailable
+            | Self::AdmissionUnavailable
             | Self::MediaNotReady
             | Self::MediaTimeout
             | Self::TooManyClients
@@ -339,7 +352,7 @@ impl Code {
             | Self::TokenQuotaExceeded
             | Self::RecordingNotReady
             | Self::MediaUnavailable => Some(1),
-            Self::StoreUnavailable => Some(2),
+            Self::StoreUnavailable | Self::AdmissionUnavailable => Some(2),
             Self::NoCapacity
             | Self::NoJanusAvailable
             | Self::NoMixerAvailable

@@ -18,8 +18,10 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::methods::other;
 use crate::http::server::large;
 
-use super::{bans, events, feeds, keys, modules, outputs, recordings, rooms, token, users, webhooks};
-use crate::http::channel::{bans as channel_bans, handlers as channel};
+use super::{
+    bans, events, feeds, keys, modules, outputs, recordings, rooms, sources, token, users, webhooks,
+};
+use crate::http::channel::{bans as channel_bans, handlers as channel, host as channel_host};
 
 const PREFIX: &str = "/api";
 const BEARER: &str = "apiKey";
@@ -59,6 +61,8 @@ fn all() -> Vec<Endpoint> {
         rooms::stop as __path_stop,
         rooms::mute as __path_mute,
         rooms::delete as __path_delete,
+        sources::add as __path_add,
+        sources::remove as __path_remove,
         recordings::start as __path_start,
         recordings::stop as __path_stop,
         recordings::delete as __path_delete,
@@ -95,6 +99,7 @@ fn all() -> Vec<Endpoint> {
         users::list as __path_list,
         users::person as __path_person,
         bans::list as __path_list,
+        sources::list as __path_list,
         modules::list as __path_list,
         modules::stats as __path_stats,
         events::list as __path_list,
@@ -126,6 +131,11 @@ fn channel() -> Vec<Endpoint> {
         channel::unpin as __path_unpin,
         channel::announce as __path_announce,
         channel::retract as __path_retract,
+        channel_host::give_floor as __path_give_floor,
+        channel_host::end_floor as __path_end_floor,
+        channel_host::mute_all as __path_mute_all,
+        channel_host::lock as __path_lock,
+        channel_host::unlock as __path_unlock,
         channel::set as __path_set,
         channel_bans::ban as __path_ban,
         channel_bans::unban as __path_unban,

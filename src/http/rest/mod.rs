@@ -18,6 +18,7 @@ mod outputs;
 mod recordings;
 mod room_fields;
 mod rooms;
+mod sources;
 mod token;
 mod users;
 mod webhooks;
@@ -35,6 +36,8 @@ use serde_json::json;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{Caller, ScopeMissing};
 use crate::domain::recording::RecordingMode;
+use crate::domain::sources::SourcePolicy;
+use crate::presence::stage::StageStore;
 use crate::rooms::RoomService;
 use crate::rooms::recordings::Recordings;
 use crate::webhooks::Webhooks;
@@ -82,6 +85,9 @@ pub struct Api {
     pub webhooks: Arc<Webhooks>,
     pub audit: Arc<Auditor>,
     pub outputs: OutputsSide,
+    pub stages: Arc<dyn StageStore>,
+    /// URLs and files that may be played in rooms.
+    pub sources: SourcePolicy,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

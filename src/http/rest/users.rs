@@ -10,11 +10,13 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::roles::{self, RoleOrder, RoomRole, Standing};
 use crate::domain::signalling::methods::ActivityStatus;
+use crate::domain::stage::SpeakingTimes;
 use crate::domain::users::BanOrder;
 use crate::domain::view::Users;
-use crate::http::anchors;
+use crate::http::anchors::{self, PATIENCE};
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, RoomPath, UserPath};
+use crate::presence::stage::StageKey;
 use crate::presence::{PresenceEntry, Source};
 use crate::rooms::now;
 
@@ -103,10 +105,15 @@ pub(super) struct UserBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     status: Option<ActivityStatus>,
-    /// `whip` if the user publishes with WHIP; absent for clients with a WebSocket.
+    /// `whip` if the user publishes with WHIP, `url` or `file` for a source; absent for clients with a
+    /// WebSocket.
     #[serde(skip_serializing_if = "Source::is_signalling")]
     #[schema(value_type = Option<String>)]
     source: Source,
+    /// Time that the user has spoken in the room, in milliseconds, up to some seconds ago; absent while it is
+    /// not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spoken_ms: Option<u64>,
 }
 
 /// Creates a user and issues a token with which the user may speak.
@@ -179,8 +186,13 @@ pub(super) async fn create(
 pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responder, ApiError> {
     let known = api.rooms.users(&room.0).await?;
     let present = anchors::members(api.anchors.as_deref(), &room.0).await;
-    let person_id = |user: &UserId| api.tokens.person_id(&room.0, user).into();
-    Ok(Json(UsersAnswer { success: true, users: everybody(&known, present, person_id) }))
+    let spoken = speaking_times(&api, &room.0).await;
+    let person = |user: &UserId| {
+        let id = api.tokens.person_id(&room.0, user);
+        let spoken = spoken.as_ref().map(|times| times.of(&id));
+        (id.into(), spoken)
+    };
+    Ok(Json(UsersAnswer { success: true, users: everybody(&known, present, person) }))
 }
 
 /// Id of the user, and the id that the user has in the listener channel.
@@ -317,10 +329,18 @@ fn invite_url(hls_base: &str, room: &RoomId, token: &str) -> String {
     format!("{hls_base}/speak/{room}#token={token}")
 }
 
+/// Returns the time that each person has spoken; `None` if the room is not known here yet, or presence does
+/// not answer in time.
+async fn speaking_times(api: &Api, room: &RoomId) -> Option<SpeakingTimes> {
+    let created_at = api.rooms.directory().room(room)?.meta.as_ref()?.created_at;
+    let key = StageKey { room: room.clone(), created_at };
+    tokio::time::timeout(PATIENCE, api.stages.speech(&key)).await.ok()?.ok()
+}
+
 fn everybody(
     known: &Users,
     present: Option<Vec<PresenceEntry>>,
-    person_id: impl Fn(&UserId) -> String,
+    person: impl Fn(&UserId) -> (String, Option<u64>),
 ) -> Vec<UserBody> {
     let connected = present.as_ref().map(|_| false);
     let mut users: std::collections::BTreeMap<_, _> = known
@@ -339,6 +359,9 @@ fn everybody(
         (user.connected, user.muted, user.status) = (Some(true), Some(member.muted), Some(member.status));
         (user.display_name, user.source) = (member.display_name, member.source);
     }
-    let with_person = |(id, user)| UserBody { person_id: person_id(&id), ..user };
+    let with_person = |(id, user)| {
+        let (person_id, spoken_ms) = person(&id);
+        UserBody { person_id, spoken_ms, ..user }
+    };
     users.into_iter().map(with_person).collect()
 }

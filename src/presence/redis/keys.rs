@@ -9,6 +9,7 @@
 //! | `members:{room}` | set of user ids |
 //! | `member:{room}:{user}` | hash of fencing token and JSON value; expires with the presence entry |
 //! | `stage:{room}:{created}` | hash of revision and JSON of a room's stage; expires a day after the last change |
+//! | `speech:{room}:{created}` | hash of the milliseconds that each person has spoken; expires a day after the last change |
 //!
 //! | channel | message |
 //! |---|---|
@@ -54,6 +55,10 @@ pub fn member_prefix(room: &RoomId) -> String {
 
 pub fn stage(key: &StageKey) -> String {
     format!("stentor:stage:{}:{}", key.room, key.created_at.0)
+}
+
+pub fn speech(key: &StageKey) -> String {
+    format!("stentor:speech:{}:{}", key.room, key.created_at.0)
 }
 
 pub fn replaced_channel(gateway: &GatewayIncarnation) -> String {

@@ -9,8 +9,8 @@ use redis::Script;
 use serde::Serialize;
 
 use super::{RedisPresence, keys, listener};
-use crate::domain::ids::RoomId;
-use crate::domain::stage::{Event, HistoryId, Stage};
+use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::stage::{Event, HistoryId, PersonId, SpeakingTimes, Stage};
 use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
 use crate::presence::{EventStream, PresenceError};
 
@@ -22,6 +22,8 @@ pub(super) struct Scripts {
     write: Script,
     pass: Script,
     remove: Script,
+    add_speech: Script,
+    speech: Script,
 }
 
 impl Scripts {
@@ -39,7 +41,13 @@ impl Scripts {
                 return 1",
             ),
             pass: Script::new("return redis.call('PUBLISH', ARGV[1], ARGV[2])"),
-            remove: Script::new("return redis.call('DEL', KEYS[1])"),
+            remove: Script::new("return redis.call('DEL', KEYS[1], KEYS[2])"),
+            add_speech: Script::new(
+                "local total = redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
+                redis.call('PEXPIRE', KEYS[1], ARGV[3])
+                return total",
+            ),
+            speech: Script::new("return redis.call('HGETALL', KEYS[1])"),
         }
     }
 }
@@ -80,9 +88,35 @@ impl StageStore for RedisPresence {
         Ok(())
     }
 
+    async fn add_speech(
+        &self,
+        key: &StageKey,
+        person: &PersonId,
+        ms: u64,
+        at: UnixMs,
+    ) -> Result<(), PresenceError> {
+        let mut call = self.inner.stages.add_speech.prepare_invoke();
+        call.key(keys::speech(key)).arg(String::from(person.clone())).arg(ms);
+        call.arg(u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
+        let total_ms = self.inner.link.run(&call).await?;
+        // A total that overtakes another one is harmless: nodes keep the higher one.
+        self.pass(&key.room, &Passing::Spoken { at, person: person.clone(), total_ms }).await
+    }
+
+    async fn speech(&self, key: &StageKey) -> Result<SpeakingTimes, PresenceError> {
+        let mut call = self.inner.stages.speech.prepare_invoke();
+        call.key(keys::speech(key));
+        let pairs: Vec<String> = self.inner.link.run(&call).await?;
+        let pair = |pair: &[String]| match pair {
+            [person, total] => Some((PersonId::new(person).ok()?, total.parse().ok()?)),
+            _ => None,
+        };
+        Ok(pairs.chunks(2).filter_map(pair).collect())
+    }
+
     async fn remove(&self, key: &StageKey) -> Result<(), PresenceError> {
         let mut call = self.inner.stages.remove.prepare_invoke();
-        call.key(keys::stage(key));
+        call.key(keys::stage(key)).key(keys::speech(key));
         self.inner.link.run::<u64>(&call).await?;
         Ok(())
     }

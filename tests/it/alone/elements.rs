@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stentor::process;
 
 use crate::alone::stage::until_text;
@@ -41,6 +41,7 @@ async fn examples_play_and_speak() {
     pages.ask("ann", "open", json!({ "url": url, "wav": low, "displayName": "Ann" })).await;
     pages.connected("ann").await;
 
+    host_page_controls_room(&node, &mut pages, &site, &high).await;
     for (name, hands) in [("plain", "mouse"), ("react", "touch"), ("vue", "keyboard")] {
         let body = json!({ "roomId": ROOM, "userId": name, "name": name });
         let token = node.post("/api/token", body).await.json()["token"].as_str().unwrap().to_owned();
@@ -79,6 +80,66 @@ async fn examples_play_and_speak() {
         until_text(&mut pages, name, "output", "playing").await;
         let state = pages.ask(name, "state", json!({})).await;
         assert_eq!(state["errors"], json!([]), "{state}");
+        pages.ask(name, "close", json!({})).await;
+    }
+}
+
+/// Drives the controls of hosts in `<stentor-stage>`: invitation, floor, mute all, lock and kick.
+async fn host_page_controls_room(node: &Node, pages: &mut Pages, site: &str, wav: &str) {
+    let user = json!({ "role": "host", "userId": "hera" });
+    let hera = node.post(&format!("/api/rooms/{ROOM}/users"), user).await.json();
+    let body = json!({ "roomId": ROOM, "userId": "lena", "name": "Lena" });
+    let lena = node.post("/api/token", body).await.json();
+    let playlist = format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls);
+    let open = async |pages: &mut Pages, name: &str, page: &str, token: &Value| {
+        let url = format!("{site}/{page}.html#url={playlist}&token={}", token.as_str().unwrap());
+        let opened = pages.ask(name, "open", json!({ "url": url, "wav": wav, "hands": "mouse" })).await;
+        assert_eq!(opened["fit"]["wide"], 0, "{opened}");
+    };
+    open(pages, "hera", "host", &hera["token"]).await;
+    open(pages, "lena", "plain", &lena["token"]).await;
+    until_text(pages, "hera", "stentor-stage >>> [part~=member] bdi", "Ann").await;
+    pages.ask("lena", "write", json!({ "target": "stentor-stage [part~=note]", "text": "tea" })).await;
+    pages.ask("lena", "press", json!({ "target": "stentor-stage [part~=hand]" })).await;
+    until_text(pages, "hera", "stentor-stage >>> [part=raised] .text", "tea").await;
+    pages.ask("hera", "press", json!({ "target": "stentor-stage [part~=invite]" })).await;
+    until_text(pages, "lena", "stentor-stage >>> [part=invitation] p", "The host invites you to speak.")
+        .await;
+    pages.ask("lena", "press", json!({ "target": "stentor-stage [part~=accept]" })).await;
+    until_text(pages, "lena", "stentor-stage >>> [part=speaking] p", "You are on the stage.").await;
+
+    // Lena is the last member in the list.
+    let item = "[part~=member]:last-child";
+    until_text(pages, "hera", &format!("stentor-stage >>> {item} bdi"), "Lena").await;
+    pages.ask("hera", "press", json!({ "target": format!("stentor-stage {item} [part~=floor]") })).await;
+    let shared = tokio::sync::Mutex::new(pages);
+    for name in ["hera", "lena"] {
+        let target = json!({ "target": format!("stentor-stage >>> {item} > .muted") });
+        until(&format!("{name} sees the floor"), async || {
+            let text = shared.lock().await.ask(name, "text", target.clone()).await;
+            text.as_str().is_some_and(|text| text.starts_with("has the floor · 1:"))
+        })
+        .await;
+    }
+    let pages = shared.into_inner();
+    pages.ask("hera", "press", json!({ "target": "stentor-stage [part~=mute-all]" })).await;
+    until("Lena is muted", async || {
+        let users = node.get(&format!("/api/rooms/{ROOM}/users")).await.json();
+        users["users"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|user| user["userId"] == "lena" && user["muted"] == true)
+    })
+    .await;
+    pages.ask("ann", "mute", json!({ "muted": false })).await;
+    pages.ask("hera", "press", json!({ "target": "stentor-stage [part~=lock]" })).await;
+    until("the room is locked", async || {
+        node.get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["locked"] == true
+    })
+    .await;
+    pages.ask("hera", "press", json!({ "target": "stentor-stage [part~=lock]" })).await;
+    for name in ["hera", "lena"] {
         pages.ask(name, "close", json!({})).await;
     }
 }

@@ -63,6 +63,36 @@ async fn listener_speaks_on_invitation() {
     }
 }
 
+#[actix::test]
+async fn host_kicks_speaker_by_button() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let mut pages = Pages::start().await;
+    let sounds = tempfile::tempdir().unwrap();
+    let wav = tone(sounds.path(), 440).await;
+    for (user, role) in [("ann", "host"), ("bob", "anchor")] {
+        let made =
+            node.post(&format!("/api/rooms/{ROOM}/users"), json!({ "role": role, "userId": user })).await;
+        let url = made.json()["inviteUrl"].clone();
+        pages.ask(user, "open", json!({ "url": url, "wav": wav, "displayName": user })).await;
+        pages.connected(user).await;
+    }
+    pages.ask("ann", "wait", json!({ "names": ["ann", "bob"] })).await;
+    pages.ask("ann", "press", json!({ "target": "[data-user=bob] [data-do=kick]" })).await;
+    until_text(&mut pages, "ann", "#confirm-yes", "Kick").await;
+    pages.ask("ann", "press", json!({ "target": "#confirm-yes" })).await;
+    pages.ask("bob", "wait", json!({ "view": "ended", "code": "removed" })).await;
+    pages.ask("ann", "wait", json!({ "names": ["ann"] })).await;
+    until("the kick is over", async || {
+        let users = node.get(&format!("/api/rooms/{ROOM}/users")).await.json();
+        users["users"].as_array().unwrap().iter().all(|user| user["removedAt"].is_null())
+    })
+    .await;
+    pages.ask("bob", "press", json!({ "target": "#again" })).await;
+    pages.connected("bob").await;
+    pages.ask("ann", "wait", json!({ "names": ["ann", "bob"] })).await;
+}
+
 /// Tests a browser that plays only after a tap: a tap during the countdown is enough.
 #[actix::test]
 async fn waiting_page_plays_when_backstage_goes_live() {

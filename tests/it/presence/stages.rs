@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stentor::domain::ids::{RoomId, UnixMs};
 use stentor::domain::signalling::DisplayName;
 use stentor::domain::stage::{
-    ChatText, Command, Event, HistoryId, Person, PersonId, Reaction, Stage, StageRole,
+    ChatText, Command, Event, HistoryId, Person, PersonId, Reaction, SpeakingTimes, Stage, StageRole,
 };
 use stentor::presence::embedded_stages::EmbeddedStages;
 use stentor::presence::redis::{RedisOptions, RedisPresence};
@@ -54,6 +54,7 @@ macro_rules! on_both {
 on_both! {
     writes_compare_versions => embedded_stages_compare_versions, redis_stages_compare_versions;
     nodes_hear_events_in_order => embedded_stage_events_arrive_in_order, redis_stage_events_arrive_in_order;
+    nodes_hear_speaking_times => embedded_stages_add_speech, redis_stages_add_speech;
     concurrent_writes_conflict => embedded_stage_writes_conflict, redis_stage_writes_conflict;
 }
 
@@ -106,6 +107,31 @@ async fn nodes_hear_events_in_order((one, two): Pair) {
     assert_eq!(next(&mut messages).await, PresenceEvent::Told(StageMessage { room: room(), content }));
 }
 
+async fn nodes_hear_speaking_times((one, two): Pair) {
+    let mut messages = attentive(two.follow()).await;
+    let (ann, bob) = (person(1), person(2));
+    assert!(two.speech(&key(1)).await.unwrap().is_empty());
+    for (store, person, ms) in [(&one, &ann, 1_500), (&two, &bob, 700), (&two, &ann, 2_500)] {
+        store.add_speech(&key(1), person, ms, UnixMs(9)).await.unwrap();
+    }
+    let mut heard = SpeakingTimes::default();
+    for _ in 0..3 {
+        let PresenceEvent::Told(StageMessage {
+            content: StageContent::Passing(Passing::Spoken { person, total_ms, .. }),
+            ..
+        }) = next(&mut messages).await
+        else {
+            panic!("another message")
+        };
+        heard.fold(&person, total_ms);
+    }
+    let times = one.speech(&key(1)).await.unwrap();
+    assert_eq!((times.of(&ann), times.of(&bob), &times), (4_000, 700, &heard));
+    assert!(one.speech(&key(2)).await.unwrap().is_empty(), "a later room of the same id");
+    two.remove(&key(1)).await.unwrap();
+    assert!(one.speech(&key(1)).await.unwrap().is_empty());
+}
+
 async fn concurrent_writes_conflict((one, two): Pair) {
     let base = Stage::new(HistoryId("h".into()));
     let attempts = (0..20).map(|n| {
@@ -128,6 +154,10 @@ fn said(stage: &Stage, text: &str) -> (Stage, Vec<Event>) {
     let mut next = stage.clone();
     events.iter().for_each(|event| next.fold(event));
     (next, events)
+}
+
+fn person(n: u8) -> PersonId {
+    PersonId::new(&format!("{n:016x}")).unwrap()
 }
 
 fn key(created_at: u64) -> StageKey {

@@ -17,9 +17,9 @@ export { chapterAt } from './replay/info.js';
 export type { ReplayInfo, ReplayRange } from './replay/info.js';
 export { REACTIONS, RoomChannel } from './channel/channel.js';
 export type { ChannelEvents, ChannelOptions, Named } from './channel/channel.js';
-export { moderates, placeOf } from './channel/state.js';
+export { floorAt, moderates, placeOf, queueOf } from './channel/state.js';
 export type {
-  BannedPerson, ChannelMember, ChannelState, Hand, Message, Person, RoomLine, Settings, Talking,
+  BannedPerson, ChannelMember, ChannelState, Floor, Hand, Message, Person, RoomLine, Settings, Talking,
 } from './channel/state.js';
 export type { Token } from './tokens.js';
 export { StentorRoom } from './room.js';

@@ -140,6 +140,15 @@ export class StentorListener extends Emitter<ListenerEvents> {
     return this.player.rewound;
   }
 
+  /**
+   * Moment of the room that is heard now, in milliseconds since the Unix epoch by the server's clock: that of the stream,
+   * about a second behind the room. On the stage, or without sound, the present time; `null` while unknown. Compare times
+   * of the room with it, such as the end of a floor.
+   */
+  get heardTime(): number | null {
+    return (this.player.playing ? this.player.heardAt : null) ?? this.channel.serverTime;
+  }
+
   /** Milliseconds from the start of the page to the first sound; `null` before it. */
   get firstSoundMs(): number | null {
     return this.player.firstSoundMs;

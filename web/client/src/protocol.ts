@@ -13,11 +13,16 @@ export type Activity = 'onair' | 'idle';
 /** One user in the room, as sent by the server. */
 export interface WireMember {
   userId: string;
+  /** The user's id in the listener channel. Servers of earlier versions omit it. */
+  personId?: string;
   role: Role;
   status: Activity;
   muted: boolean;
-  /** `whip`: the user publishes with WHIP; absent for clients with a WebSocket. */
-  source?: 'whip';
+  /**
+   * `whip`: the user publishes with WHIP. `url` and `file`: the server plays a stream or a file. Absent for clients with
+   * a WebSocket.
+   */
+  source?: 'whip' | 'url' | 'file';
   displayName?: string;
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { SseReader } from '../dist/channel/sse.js';
-import { applied, initial, isInvited, placeOf, TalkingClock } from '../dist/channel/state.js';
+import { applied, floorAt, initial, isInvited, placeOf, queueOf, TalkingClock } from '../dist/channel/state.js';
 
 const ann = { id: 'a', name: 'Ann', role: 'listener', verified: true };
 const hand = (id, more = {}) => ({ person: { id }, raisedAt: 1, invited: false, ...more });
@@ -46,4 +46,22 @@ test('who talks is shown when it is heard', () => {
   const clock = new TalkingClock();
   for (const at of [100, 200, 300]) clock.heard({ at, people: [`p${at}`] });
   assert.deepEqual([clock.at(50), clock.at(100), clock.at(250), clock.at(null)], [[], ['p100'], ['p200'], ['p300']]);
+});
+
+test('hands can be ordered by the time spoken', () => {
+  const hands = [['hand_raised', hand('a')], ['hand_raised', hand('b')], ['hand_raised', hand('c')]];
+  const spoken = state(...hands, ['spoken', { people: { a: 9000, c: 100 } }]);
+  const order = (known) => queueOf(known).map(({ person }) => person.id).join('');
+  assert.equal(order(spoken), 'abc');
+  const fair = applied(spoken, 'configured', { settings: { handsOpen: true, chatOpen: true, slowModeSeconds: 0, handOrder: 'least_spoken' } });
+  assert.deepEqual([order(fair), placeOf(fair, 'a')], ['bca', 3]);
+});
+
+test('the floor ends by the clock of the stream', () => {
+  const given = state(['floor_given', { at: 1000, person: 'a', until: 61_000 }]);
+  assert.deepEqual(floorAt(given, 31_500), { person: 'a', seconds: 30 });
+  // The sound that is heard is older than the floor: it has not begun to run.
+  assert.deepEqual(floorAt(given, 500), { person: 'a', seconds: 60 });
+  assert.deepEqual([floorAt(given, 61_000), floorAt(given, null), floorAt(initial(), 5)], [null, null, null]);
+  assert.equal(floorAt(applied(given, 'floor_ended', { at: 2000 }), 3000), null);
 });

@@ -3,6 +3,7 @@
 import { moderates, StentorError, type ChannelState, type Message, type Person, type Problem, type RoomChannel } from '@stentor/client';
 import { byId, remembered, toast, write } from '../dom';
 import { isolated, plain } from '../names';
+import { t, type Text } from '../texts';
 
 const NEAR_END_PX = 60;
 
@@ -81,11 +82,12 @@ export class Chat {
     item.dataset.message = String(message.id);
     const head = document.createElement('p');
     head.className = 'message-head';
-    const name = document.createElement('bdi');
-    name.className = 'strong';
-    name.textContent = nameOf(message);
-    head.append(name);
-    if (message.person.role !== 'listener') head.append(tag(ROLES[message.person.role ?? ''] ?? ''));
+    const name = nameOf(message);
+    const author = document.createElement('bdi');
+    author.className = 'strong';
+    author.textContent = name;
+    head.append(author);
+    if (message.person.role !== 'listener') head.append(tag(message.person.role));
     if (message.person.id === me) head.append(tag('you'));
     const text = document.createElement('p');
     text.className = 'message-text';
@@ -94,9 +96,9 @@ export class Chat {
     item.append(head, text);
     const actions = document.createElement('p');
     actions.className = 'message-actions';
-    if (host) actions.append(action('pin', 'Pin', `Pin the message of ${nameOf(message)}`));
-    if (host || message.person.id === me) actions.append(action('delete', 'Delete', `Delete the message of ${nameOf(message)}`));
-    if (host && this.ban && message.person.id !== me) actions.append(action('ban', 'Ban', `Ban ${nameOf(message)} from the room`));
+    if (host) actions.append(action('pin', 'Pin', t('Pin the message of {name}', { name })));
+    if (host || message.person.id === me) actions.append(action('delete', 'Delete', t('Delete the message of {name}', { name })));
+    if (host && this.ban && message.person.id !== me) actions.append(action('ban', 'Ban', t('Ban {name} from the room', { name })));
     if (actions.hasChildNodes()) item.append(actions);
     return item;
   }
@@ -123,14 +125,14 @@ export async function sent(send: () => Promise<unknown> | undefined): Promise<bo
     await send();
     return true;
   } catch (error) {
-    toast(error instanceof StentorError ? refused(error) : 'The server does not answer. Try again in a moment.');
+    toast(error instanceof StentorError ? refused(error) : t('The server does not answer. Try again in a moment.'));
     return false;
   }
 }
 
-const ROLES: Readonly<Record<string, string>> = { host: 'host', co_host: 'co-host', anchor: 'speaker' };
+const TAGS: Readonly<Record<string, Text>> = { host: 'host', co_host: 'co-host', anchor: 'speaker', you: 'you' };
 
-const WORDS: Readonly<Record<string, string>> = {
+const WORDS: Readonly<Record<string, Text>> = {
   slow_mode: 'Slow mode is on: wait a little before the next message.',
   too_many_requests: 'That was too fast. Wait a moment.',
   chat_closed: 'The chat is closed.',
@@ -149,23 +151,24 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 
 /** Returns the words for a refused request of the channel. */
-export const refused = ({ code, message }: Problem): string => WORDS[code] ?? `That was refused: ${message}.`;
+export const refused = ({ code, message }: Problem): string => (WORDS[code] ? t(WORDS[code]) : t('That was refused: {message}.', { message }));
 
-export const nameOf = ({ person }: { person: { name?: string } }): string => plain(person.name ?? '') || 'Anonymous';
+export const nameOf = ({ person }: { person: { name?: string } }): string => plain(person.name ?? '') || t('Anonymous');
 
-function tag(text: string): HTMLElement {
+function tag(what = ''): HTMLElement {
   const element = document.createElement('span');
-  element.className = text === 'host' ? 'tag host' : 'tag';
-  element.textContent = text;
+  element.className = what === 'host' ? 'tag host' : 'tag';
+  const text = TAGS[what];
+  element.textContent = text ? t(text) : '';
   return element;
 }
 
-function action(what: string, text: string, label: string): HTMLElement {
+function action(what: string, text: Text, label: string): HTMLElement {
   const button = document.createElement('button');
   button.type = 'button';
   button.className = 'link';
   button.dataset.do = what;
-  button.textContent = text;
+  button.textContent = t(text);
   button.setAttribute('aria-label', label);
   return button;
 }

@@ -6,6 +6,7 @@ import { byId, remembered, toast, write } from '../dom';
 import { inBrief } from '../reasons';
 import { recordingNotice, roomOfPage } from '../server';
 import { ending, microphone } from '../speak/words';
+import { t } from '../texts';
 
 export class OnStage {
   private readonly mute = byId<HTMLButtonElement>('stage-mute');
@@ -25,8 +26,8 @@ export class OnStage {
     const { you, members } = roomState;
     const displayName = you?.name ?? remembered.get('name') ?? nameOf({ person: members.find(({ id }) => id === you?.id) ?? {} });
     const { consentRequired } = await recordingNotice(roomOfPage());
-    const agreed = consentRequired && confirm('This room may be recorded. Do you agree that your voice is recorded?');
-    if (consentRequired && !agreed) return toast('Without your consent you cannot come to the stage.');
+    const agreed = consentRequired && confirm(t('This room may be recorded. Do you agree that your voice is recorded?'));
+    if (consentRequired && !agreed) return toast(t('Without your consent you cannot come to the stage.'));
     // The `stage` event also reports failures.
     await this.listener.takeStage({ displayName, recordingConsent: agreed }).catch(() => undefined);
   }
@@ -38,7 +39,7 @@ export class OnStage {
     byId('stage-bar').hidden = room === null;
     byId('stage-bar').dataset.state = state;
     const heard = room?.backstage ? 'You are backstage. Listeners do not hear you yet.' : 'You are on the stage. Everybody hears you.';
-    write(byId('stage-state'), state === 'speaking' ? heard : 'Going to the stage…');
+    write(byId('stage-state'), t(state === 'speaking' ? heard : 'Going to the stage…'));
     if (state !== 'listening') return;
     if (problem && problem.code !== 'left') toast(this.words(problem));
     this.visited = null;
@@ -57,21 +58,21 @@ export class OnStage {
     this.visited = room;
     room.on('muted', ({ by, muted }) => {
       this.showMuted();
-      if (by === 'host') toast(muted ? 'A host muted you.' : 'A host unmuted you. You can be heard.');
+      if (by === 'host') toast(t(muted ? 'A host muted you.' : 'A host unmuted you. You can be heard.'));
     });
     room.on('schedule', () => this.show(this.listener.stageStatus));
-    room.on('unmuteRequested', () => toast('The host asks you to unmute.'));
+    room.on('unmuteRequested', () => toast(t('The host asks you to unmute.')));
     this.showMuted();
   }
 
   private showMuted(): void {
     const muted = this.listener.stage?.muted ?? false;
     this.mute.setAttribute('aria-pressed', String(muted));
-    write(byId('stage-mute-text'), muted ? 'Unmute' : 'Mute');
+    write(byId('stage-mute-text'), t(muted ? 'Unmute' : 'Mute'));
   }
 
   private async toggleMute(): Promise<void> {
     const { stage } = this.listener;
-    await (stage?.muted ? stage.unmute() : stage?.mute())?.catch(() => toast('You may not be heard yet.'));
+    await (stage?.muted ? stage.unmute() : stage?.mute())?.catch(() => toast(t('You may not be heard yet.')));
   }
 }

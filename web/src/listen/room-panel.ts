@@ -1,14 +1,17 @@
 // The room, next to the player: who speaks, reactions, the listener's hand, an invitation, the chat.
 
-import { placeOf, REACTIONS, type ChannelState, type RoomChannel, type StentorListener } from '@stentor/client';
+import { floorAt, placeOf, REACTIONS, type ChannelState, type RoomChannel, type StentorListener } from '@stentor/client';
 import { Chat, sent } from '../channel/chat';
 import { byId, remembered, write } from '../dom';
 import { hue, initials, plain } from '../names';
+import { audience, t, type Text } from '../texts';
+import { timeOf } from './words';
 
 /** Maximum number of emojis that rise from one button at a time. */
 const MAX_SIGNS = 12;
+const SECOND_MS = 1000;
 
-const ROLES: Readonly<Record<string, string>> = { host: 'Host', co_host: 'Co-host' };
+const ROLES: Readonly<Record<string, Text>> = { host: 'Host', co_host: 'Co-host' };
 
 export class RoomPanel {
   private readonly channel: RoomChannel;
@@ -38,6 +41,8 @@ export class RoomPanel {
     byId('accept').addEventListener('click', accept);
     byId('decline').addEventListener('click', () => void sent(() => this.channel.send('DELETE', 'hand')));
     listener.follow();
+    // The remaining time of the floor.
+    window.setInterval(() => listener.roomState.floor && this.showTalking(), SECOND_MS);
   }
 
   private show(state: ChannelState): void {
@@ -55,7 +60,7 @@ export class RoomPanel {
     // An empty `lang` means that the language is not known (HTML section 3.2.6.1).
     for (const id of ['room', 'description']) byId(id).lang = language ?? '';
     byId('recorded').hidden = !recorded;
-    write(byId('listeners'), listeners === 1 ? '1 person listens' : `${listeners.toLocaleString('en')} people listen`);
+    write(byId('listeners'), audience(listeners));
     this.showMembers(state);
     this.showHand(state);
     this.chat.show(state);
@@ -78,7 +83,7 @@ export class RoomPanel {
         item.children[2]!.className = 'muted speaker-state';
         list.append(item);
       }
-      const shown = plain(name ?? '') || 'Speaker';
+      const shown = plain(name ?? '') || t('Speaker');
       write(item.children[0]!, initials(shown));
       write(item.children[1]!, shown);
       item.classList.toggle('muted-member', muted);
@@ -95,7 +100,11 @@ export class RoomPanel {
       const talking = !muted && this.talking.has(item.dataset.person!);
       item.classList.toggle('talking', talking);
       const role = ROLES[item.dataset.role ?? ''] ?? 'Speaker';
-      write(item.children[2]!, talking ? 'Talking' : muted ? 'Muted' : role);
+      const floor = floorAt(this.channel.state, this.listener.heardTime);
+      const has = floor !== null && floor.person === item.dataset.person;
+      item.classList.toggle('floor', has);
+      const doing = t(talking ? 'Talking' : muted ? 'Muted' : role);
+      write(item.children[2]!, has ? t('Has the floor · {time}', { time: timeOf(floor.seconds) }) : doing);
     }
   }
 
@@ -107,9 +116,9 @@ export class RoomPanel {
     byId('hand-row').hidden = !listener;
     button.disabled = place === null && !state.settings.handsOpen;
     button.setAttribute('aria-pressed', String(place !== null));
-    write(byId('hand-text'), place === null ? 'Raise hand' : 'Lower hand');
-    const closed = state.settings.handsOpen ? '' : 'Hands are closed.';
-    write(byId('hand-place'), place === null ? closed : `Your hand is up · place ${place}`);
+    write(byId('hand-text'), t(place === null ? 'Raise hand' : 'Lower hand'));
+    const closed = state.settings.handsOpen ? '' : t('Hands are closed.');
+    write(byId('hand-place'), place === null ? closed : t('Your hand is up · place {place}', { place }));
     byId('invitation').hidden = !listener || !this.listener.invited;
     byId('hand-name-field').hidden = state.you?.verified === true;
   }
@@ -141,7 +150,7 @@ export class RoomPanel {
     button.className = 'reaction';
     button.dataset.reaction = reaction;
     button.textContent = sign;
-    button.setAttribute('aria-label', `React: ${reaction}`);
+    button.setAttribute('aria-label', t('React: {reaction}', { reaction: t(reaction as Text) }));
     button.addEventListener('click', () => void sent(() => this.channel.send('POST', 'reactions', { reaction })));
     byId('reactions').append(button);
   }

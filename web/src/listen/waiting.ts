@@ -3,6 +3,7 @@
 import type { StentorListener } from '@stentor/client';
 import { byId, write } from '../dom';
 import { countdown, localTime } from '../schedule';
+import { t } from '../texts';
 
 const TICK_MS = 250;
 
@@ -27,10 +28,10 @@ export class Waiting {
     document.body.classList.toggle('scheduled', at !== null);
     if (at === null) return;
     const left = at - this.listener.channel.serverTime!;
-    write(byId('countdown'), left > 0 ? countdown(left) : 'a moment');
+    write(byId('countdown'), left > 0 ? countdown(left) : t('a moment'));
     // The clock of this device may be wrong, so the present time is that of the server: the start minus the time left.
     write(byId('starts-at'), localTime(at, at - left));
     const pressed = navigator.userActivation?.hasBeenActive ?? false;
-    write(byId('starts-how'), pressed ? 'The sound starts here by itself.' : 'Press play once, and the sound starts here by itself.');
+    write(byId('starts-how'), t(pressed ? 'The sound starts here by itself.' : 'Press play once, and the sound starts here by itself.'));
   }
 }

@@ -1,33 +1,35 @@
 // Words for the state of playback: its meaning for the listener, and the remedy. Pure.
 
 import type { ListenerStatus } from '@stentor/client';
-import { NEEDED } from '../browsers';
+import { needed } from '../needed';
+import { t, type Text } from '../texts';
 
-const OFF_AIR = 'The room is not on air. It starts here by itself.';
-const FULL = 'The room is full. It starts here as soon as there is a place.';
-const NO_ROOM = 'There is no such room on air. It starts here by itself.';
-const LOST = 'The connection was lost. Connecting again…';
-const NO_TOKEN = 'This link has no valid token, or it has expired. Ask for a new link.';
+const OFF_AIR: Text = 'The room is not on air. It starts here by itself.';
+const FULL: Text = 'The room is full. It starts here as soon as there is a place.';
+const NO_ROOM: Text = 'There is no such room on air. It starts here by itself.';
+const LOST: Text = 'The connection was lost. Connecting again…';
+const NO_TOKEN: Text = 'This link has no valid token, or it has expired. Ask for a new link.';
 
 /** Returns the words for a state; `heard`: the room was heard before. */
 export function playback({ state, problem, pausedBy }: ListenerStatus, heard: boolean): string {
   switch (state) {
     case 'ready':
-      return 'On air. Press play to listen.';
+      return t('On air. Press play to listen.');
     case 'playing':
-      return 'Live';
+      return t('Live');
     case 'buffering':
-      return 'Buffering…';
+      return t('Buffering…');
     case 'paused':
-      return pausedBy === 'device' ? 'Paused by this device. Press play to go on.' : 'Paused';
+      return t(pausedBy === 'device' ? 'Paused by this device. Press play to go on.' : 'Paused');
     case 'waiting':
-      if (problem?.code === 'listeners_full') return FULL;
-      if (heard) return 'The room is over. Should it go on air again, it starts here by itself.';
-      return problem?.code === 'room_not_on_air' ? OFF_AIR : NO_ROOM;
+      if (problem?.code === 'listeners_full') return t(FULL);
+      if (heard) return t('The room is over. Should it go on air again, it starts here by itself.');
+      return t(problem?.code === 'room_not_on_air' ? OFF_AIR : NO_ROOM);
     case 'failed':
-      return FAILED[problem?.code ?? ''] ?? NO_TOKEN;
+      if (problem?.code === 'unsupported_browser') return t('This browser cannot play the room. It needs {browsers}.', { browsers: needed() });
+      return t(FAILED[problem?.code ?? ''] ?? NO_TOKEN);
     default:
-      return problem ? (CONNECTING[problem.code] ?? LOST) : 'Connecting…';
+      return t(problem ? (CONNECTING[problem.code] ?? LOST) : 'Connecting…');
   }
 }
 
@@ -39,15 +41,14 @@ export function timeOf(seconds: number): string {
   return hours > 0 ? `${hours}:${digits(minutes)}:${digits(rest)}` : `${minutes}:${digits(rest)}`;
 }
 
-const FAILED: Readonly<Record<string, string>> = {
+const FAILED: Readonly<Record<string, Text>> = {
   invalid_room_id: 'This link names no valid room.',
   token_wrong_room: 'This link is for another room. Ask for a link to this one.',
   user_removed: 'A host removed you from this room.',
   token_wrong_audience: 'This link is not for listening. Ask for a link for listeners.',
-  unsupported_browser: `This browser cannot play the room. It needs ${NEEDED}.`,
 };
 
-const CONNECTING: Readonly<Record<string, string>> = {
+const CONNECTING: Readonly<Record<string, Text>> = {
   media_not_ready: 'The room is starting…',
   media_broken: 'The sound broke off. Starting again…',
 };

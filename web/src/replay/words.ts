@@ -1,7 +1,8 @@
 // Words and times of the replay page. Pure.
 
 import type { ReplayInfo, ReplayRange } from '@stentor/client';
-import { NEEDED } from '../browsers';
+import { needed } from '../needed';
+import { shownLocale, t, type Text } from '../texts';
 import { timeOf } from '../listen/words';
 import { plain } from '../names';
 
@@ -16,10 +17,10 @@ export function secondsOf(text: string): number | null {
 /** Returns the range between two typed times, or a message for the user if it is not valid. */
 export function rangeIn(from: string, to: string, open: ReplayRange): ReplayRange | string {
   const [first, last] = [secondsOf(from), secondsOf(to)];
-  if (first === null || last === null) return 'Write a time like 1:15.';
-  if (first >= last) return 'The start must be before the end.';
+  if (first === null || last === null) return t('Write a time like 1:15.');
+  if (first >= last) return t('The start must be before the end.');
   // The page shows times in whole seconds, so a typed time may be up to a second outside the part.
-  if (first < Math.floor(open.from) || last > Math.ceil(open.to)) return `Choose times from ${timeOf(open.from)} to ${timeOf(open.to)}.`;
+  if (first < Math.floor(open.from) || last > Math.ceil(open.to)) return t('Choose times from {from} to {to}.', { from: timeOf(open.from), to: timeOf(open.to) });
   return { from: Math.max(first, open.from), to: Math.min(last, open.to) };
 }
 
@@ -27,28 +28,30 @@ export function rangeIn(from: string, to: string, open: ReplayRange): ReplayRang
 export const titleOf = ({ title, roomId }: Pick<ReplayInfo, 'title' | 'roomId'>): string => plain(title ?? '') || roomId;
 
 /** Returns day, time and duration of a recording. */
-export function about({ startedAt, duration }: Pick<ReplayInfo, 'startedAt' | 'duration'>, locale?: string): string {
+export function about({ startedAt, duration }: Pick<ReplayInfo, 'startedAt' | 'duration'>, locale: string | undefined = shownLocale): string {
   const day = new Intl.DateTimeFormat(locale, { dateStyle: 'long', timeStyle: 'short' }).format(startedAt);
   return `${day} · ${lengthOf(duration)}`;
 }
 
 /** Returns a duration in hours and minutes, or in seconds if it is short. */
 export function lengthOf(seconds: number): string {
-  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 60) return t('{seconds} s', { seconds: Math.round(seconds) });
   const minutes = Math.round(seconds / 60);
   const [hours, rest] = [Math.floor(minutes / 60), minutes % 60];
-  return hours ? `${hours} h${rest ? ` ${rest} min` : ''}` : `${minutes} min`;
+  if (!hours) return t('{minutes} min', { minutes });
+  return rest ? t('{hours} h {minutes} min', { hours, minutes: rest }) : t('{hours} h', { hours });
 }
 
 /** Returns a position for a screen reader. */
-export const spoken = (position: number, to: number): string => `${timeOf(position)} of ${timeOf(to)}`;
+export const spoken = (position: number, to: number): string => t('{position} of {all}', { position: timeOf(position), all: timeOf(to) });
 
 /** Returns the words for the code of a failure. */
 export function failure(code: string): string {
-  return FAILURES[code] ?? 'The recording cannot be played. Ask for a new link.';
+  if (code === 'unsupported_browser') return t('This browser cannot play the recording. It needs {browsers}.', { browsers: needed() });
+  return t(FAILURES[code] ?? 'The recording cannot be played. Ask for a new link.');
 }
 
-const FAILURES: Readonly<Record<string, string>> = {
+const FAILURES: Readonly<Record<string, Text>> = {
   token_missing: 'This page needs a link with a token. Ask for a link to the recording.',
   token_invalid: 'This link is not valid. Ask for a new one.',
   token_expired: 'This link has expired. Ask for a new one.',
@@ -57,6 +60,5 @@ const FAILURES: Readonly<Record<string, string>> = {
   recording_not_found: 'This recording was deleted.',
   recording_not_ready: 'The broadcast is not over yet. The recording starts here by itself when it is ready.',
   media_unavailable: 'The recording cannot be reached at the moment. Trying again…',
-  unsupported_browser: `This browser cannot play the recording. It needs ${NEEDED}.`,
   gone: 'The connection was lost. Connecting again…',
 };

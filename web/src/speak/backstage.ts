@@ -4,6 +4,7 @@
 import { moderates, type StentorRoom } from '@stentor/client';
 import { byId, toast, write } from '../dom';
 import { countdown, localTime } from '../schedule';
+import { t } from '../texts';
 
 export class Backstage {
   private was = false;
@@ -16,8 +17,8 @@ export class Backstage {
   ) {
     byId('go-live').addEventListener('click', () => {
       const count = room()?.members.length ?? 0;
-      const who = count > 1 ? `Listeners hear all ${count} of you from then on.` : 'Listeners hear you from then on.';
-      void confirmed('Go live now?', who, 'Go live').then((yes) => (yes ? this.start() : undefined));
+      const who = count > 1 ? t('Listeners hear all {count} of you from then on.', { count }) : t('Listeners hear you from then on.');
+      void confirmed(t('Go live now?'), who, t('Go live')).then((yes) => (yes ? this.start() : undefined));
     });
   }
 
@@ -27,7 +28,7 @@ export class Backstage {
     byId('backstage').hidden = !backstage;
     document.body.classList.toggle('is-backstage', backstage);
     byId('go-live').hidden = !moderates({ role: room?.role ?? '' });
-    if (this.was && room && !backstage) toast('You are live: listeners hear you.');
+    if (this.was && room && !backstage) toast(t('You are live: listeners hear you.'));
     this.was = backstage;
     this.tick();
   }
@@ -38,8 +39,8 @@ export class Backstage {
     if (!room?.backstage) return;
     const left = room.startsAt === null ? null : room.startsAt - this.now();
     const host = moderates({ role: room.role ?? '' });
-    const asked = host ? 'Press “Go live” when all are ready.' : 'A host takes the room live.';
-    const when = left === null ? asked : left > 0 ? `The room goes live by itself in ${countdown(left)}.` : 'The room goes live in a moment.';
+    const asked = t(host ? 'Press “Go live” when all are ready.' : 'A host takes the room live.');
+    const when = left === null ? asked : left > 0 ? t('The room goes live by itself in {time}.', { time: countdown(left) }) : t('The room goes live in a moment.');
     write(byId('backstage-when'), when);
   }
 
@@ -48,14 +49,17 @@ export class Backstage {
     const at = this.room()?.startsAt ?? null;
     if (at === null) return null;
     const now = this.now();
-    return `The room goes on air at ${localTime(at, now)}${at > now ? `, in ${countdown(at - now)}` : ''}. You come in by yourself.`;
+    const when = { at: localTime(at, now), time: countdown(at - now) };
+    return at > now
+      ? t('The room goes on air at {at}, in {time}. You come in by yourself.', when)
+      : t('The room goes on air at {at}. You come in by yourself.', when);
   }
 
   private async start(): Promise<void> {
     try {
       await this.room()?.goLive();
     } catch (error) {
-      toast(`That did not work: ${(error as Error).message}.`);
+      toast(t('That did not work: {message}.', { message: (error as Error).message }));
     }
   }
 }

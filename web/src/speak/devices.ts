@@ -2,6 +2,7 @@
 
 import { listMicrophones, openMicrophone, StentorError } from '@stentor/client';
 import { remembered } from '../dom';
+import { t } from '../texts';
 
 /**
  * Changes that the user did not ask for. The microphone is gone, and another one (`replaced`) or none (`gone`) is in
@@ -125,10 +126,10 @@ export class Devices {
     const devices = await listMicrophones();
     const current = this.stream?.getAudioTracks()[0]?.getSettings().deviceId;
     for (const menu of this.menus) {
-      const options = devices.map(({ deviceId, label }, i) => new Option(label || `Microphone ${i + 1}`, deviceId, false, deviceId === current));
+      const options = devices.map(({ deviceId, label }, i) => new Option(label || t('Microphone {number}', { number: i + 1 }), deviceId, false, deviceId === current));
       menu.disabled = options.length === 0;
       // Without this entry, the menu would show the first device as selected, and the user could not choose it.
-      if (!this.stream) options.unshift(new Option(options.length > 0 ? 'Choose one' : this.problem ? 'None' : 'Not allowed yet', '', false, true));
+      if (!this.stream) options.unshift(new Option(t(options.length > 0 ? 'Choose one' : this.problem ? 'None' : 'Not allowed yet'), '', false, true));
       menu.replaceChildren(...options);
     }
     return devices.length;

@@ -1,9 +1,10 @@
 // The queue of raised hands for hosts and co-hosts, and the channel's settings.
 
-import { moderates, type BannedPerson, type ChannelState, type Hand, type Person, type RoomChannel } from '@stentor/client';
+import { moderates, queueOf, type BannedPerson, type ChannelState, type Hand, type Person, type RoomChannel } from '@stentor/client';
 import { nameOf, sent } from '../channel/chat';
 import { byId, clone, write } from '../dom';
 import { isolated } from '../names';
+import { audience, t } from '../texts';
 
 export class Hands {
   private readonly items = new Map<string, HTMLElement>();
@@ -29,7 +30,7 @@ export class Hands {
       const person = (event.target as HTMLElement).closest('[data-do]')?.closest<HTMLElement>('[data-person]')?.dataset.person;
       if (person) void sent(() => this.channel()?.unban(person));
     });
-    for (const id of ['hands-open', 'chat-open', 'slow-mode']) byId(id).addEventListener('change', () => void this.configure());
+    for (const id of ['hands-open', 'chat-open', 'slow-mode', 'hand-order']) byId(id).addEventListener('change', () => void this.configure());
     byId<HTMLFormElement>('announce-form').addEventListener('submit', (event) => {
       event.preventDefault();
       const text = byId<HTMLInputElement>('announce-text').value.trim();
@@ -48,36 +49,39 @@ export class Hands {
       item.remove();
       this.items.delete(id);
     }
-    if (host) for (const hand of hands) this.item(hand);
+    if (host) queueOf(state).forEach((hand, place) => this.item(hand, place));
     this.showBans(host ? state.bans : []);
     byId('hands-empty').hidden = hands.length > 0;
     write(byId('hands-count'), hands.length > 0 ? String(hands.length) : '');
     byId<HTMLInputElement>('hands-open').checked = settings.handsOpen;
     byId<HTMLInputElement>('chat-open').checked = settings.chatOpen;
     byId<HTMLSelectElement>('slow-mode').value = String(settings.slowModeSeconds);
+    byId<HTMLSelectElement>('hand-order').value = settings.handOrder ?? 'time';
     const { listeners, recorded } = state.room;
     byId('recorded').hidden = !recorded;
-    write(byId('audience-count'), listeners === 1 ? '1 person listens' : `${listeners.toLocaleString('en')} people listen`);
+    write(byId('audience-count'), audience(listeners));
   }
 
-  private item({ person, note, invited }: Hand): void {
+  private item({ person, note, invited }: Hand, place: number): void {
     let item = this.items.get(person.id);
     if (!item) {
       item = clone('hand-item');
       item.dataset.person = person.id;
       this.items.set(person.id, item);
-      byId('hands').append(item);
     }
+    // Moves only items that are in another place, which keeps the focus.
+    const list = byId('hands');
+    if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
     const name = nameOf({ person });
     write(item.querySelector('.name')!, name);
     write(item.querySelector('.hand-note')!, note ?? '');
-    write(item.querySelector('.hand-state')!, invited ? 'Invited' : '');
+    write(item.querySelector('.hand-state')!, invited ? t('Invited') : '');
     const invite = item.querySelector<HTMLElement>('[data-do=invite]')!;
-    write(invite, invited ? 'Take back' : 'Invite');
+    write(invite, t(invited ? 'Take back' : 'Invite'));
     invite.setAttribute('aria-pressed', String(invited));
-    invite.setAttribute('aria-label', invited ? `Take the invitation of ${isolated(name)} back` : `Invite ${isolated(name)} to speak`);
-    item.querySelector('[data-do=ban]')!.setAttribute('aria-label', `Ban ${isolated(name)} from the room`);
-    item.querySelector('[data-do=lower]')!.setAttribute('aria-label', `Lower the hand of ${isolated(name)}`);
+    invite.setAttribute('aria-label', t(invited ? 'Take the invitation of {name} back' : 'Invite {name} to speak', { name: isolated(name) }));
+    item.querySelector('[data-do=ban]')!.setAttribute('aria-label', t('Ban {name} from the room', { name: isolated(name) }));
+    item.querySelector('[data-do=lower]')!.setAttribute('aria-label', t('Lower the hand of {name}', { name: isolated(name) }));
   }
 
   private showBans(bans: BannedPerson[]): void {
@@ -95,7 +99,7 @@ export class Hands {
       const shown = nameOf({ person: name === undefined ? {} : { name } });
       item.dataset.person = id;
       write(item.querySelector('.name')!, shown);
-      item.querySelector('[data-do=unban]')!.setAttribute('aria-label', `Let ${isolated(shown)} in again`);
+      item.querySelector('[data-do=unban]')!.setAttribute('aria-label', t('Let {name} in again', { name: isolated(shown) }));
       this.banned.set(id, item);
       byId('bans').append(item);
     }
@@ -104,7 +108,9 @@ export class Hands {
   private async configure(): Promise<void> {
     const handsOpen = byId<HTMLInputElement>('hands-open').checked;
     const chatOpen = byId<HTMLInputElement>('chat-open').checked;
-    await this.send('PUT', 'settings', { handsOpen, chatOpen, slowModeSeconds: Number(byId<HTMLSelectElement>('slow-mode').value) });
+    const slowModeSeconds = Number(byId<HTMLSelectElement>('slow-mode').value);
+    const handOrder = byId<HTMLSelectElement>('hand-order').value;
+    await this.send('PUT', 'settings', { handsOpen, chatOpen, slowModeSeconds, handOrder });
   }
 
   private send(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<boolean> {

@@ -1,14 +1,20 @@
 // Cards of the users in the room, kept across changes so that the focus stays.
 
-import type { Member, Role } from '@stentor/client';
+import { floorAt, type ChannelState, type Member, type Role } from '@stentor/client';
 import { clone, write } from '../dom';
+import { timeOf } from '../listen/words';
 import { hue, initials, isolated, plain } from '../names';
+import { t } from '../texts';
 
 /** Action of a host or co-host on another user. */
-export type Act = (what: 'mute' | 'unmute' | 'kick' | 'remove' | 'host' | 'co_host' | 'anchor' | 'listener' | 'transfer', member: Member) => void;
+export type Act = (what: 'mute' | 'unmute' | 'kick' | 'remove' | 'host' | 'co_host' | 'anchor' | 'listener' | 'transfer' | 'floor', member: Member) => void;
 
 /** With this number of people or more, the cards are small, and hosts open the actions on request. */
 const CROWD = 7;
+/** Length of the floor that hosts can give. */
+export const FLOOR_MINUTES = 2;
+/** Shortest time spoken that is shown, in milliseconds. */
+const SHOWN_MS = 1000;
 
 export class Members {
   private readonly cards = new Map<string, HTMLElement>();
@@ -18,6 +24,23 @@ export class Members {
     private readonly list: HTMLElement,
     private readonly act: Act,
   ) {}
+
+  /** Shows who has the floor and, to hosts, how long everybody has spoken. `now`: present time of the server. */
+  showStage(state: ChannelState, now: number | null, host: boolean): void {
+    const floor = floorAt(state, now);
+    for (const [userId, card] of this.cards) {
+      const { personId } = this.shown.get(userId) ?? {};
+      const has = floor !== null && floor.person === personId;
+      const spoken = personId === undefined ? 0 : (state.spoken[personId] ?? 0);
+      card.classList.toggle('floor', has);
+      const time = host && spoken >= SHOWN_MS ? t('{time} spoken', { time: timeOf(spoken / 1000) }) : '';
+      write(card.querySelector('.member-floor')!, has ? t('Has the floor · {time}', { time: timeOf(floor.seconds) }) : time);
+      const give = card.querySelector<HTMLElement>('[data-do=floor]')!;
+      give.hidden = personId === undefined;
+      give.setAttribute('aria-pressed', String(has));
+      write(give, has ? t('End the floor') : t('Floor for {minutes} min', { minutes: FLOOR_MINUTES }));
+    }
+  }
 
   /** Updates the cards. Returns the users who came and went since the last call; none at the first. */
   show(members: Member[], mine: Role | null): { came: Member[]; went: Member[] } {
@@ -54,24 +77,25 @@ export class Members {
     card.classList.toggle('me', member.me);
     card.classList.toggle('software', member.source === 'whip');
     card.classList.toggle('host', member.role !== 'anchor');
-    write(card.querySelector('.tag.host')!, member.role === 'co_host' ? 'co-host' : 'host');
+    write(card.querySelector('.tag.host')!, t(member.role === 'co_host' ? 'co-host' : 'host'));
     // A co-host moderates, but bans only speakers; roles are changed by hosts.
     const moderator = !member.me && (mine === 'host' || mine === 'co_host');
     const above = mine === 'host' || (mine === 'co_host' && member.role === 'anchor');
     card.querySelector<HTMLElement>('.member-actions')!.hidden = !moderator;
     const more = card.querySelector<HTMLElement>('.more')!;
     more.hidden = !moderator || !this.list.classList.contains('crowd');
-    more.setAttribute('aria-label', `Actions for ${isolated(name)}`);
+    const about = { name: isolated(name) };
+    more.setAttribute('aria-label', t('Actions for {name}', about));
     for (const button of card.querySelectorAll<HTMLElement>('[data-do=kick], [data-do=remove]')) button.hidden = !above;
     const role = card.querySelector<HTMLSelectElement>('[data-do=role]')!;
     role.hidden = mine !== 'host';
     role.value = member.role;
-    role.setAttribute('aria-label', `Role of ${isolated(name)}`);
+    role.setAttribute('aria-label', t('Role of {name}', about));
     const mute = card.querySelector<HTMLButtonElement>('[data-do=mute]');
-    if (mute) write(mute, member.muted ? 'Unmute' : 'Mute');
-    mute?.setAttribute('aria-label', `${member.muted ? 'Unmute' : 'Mute'} ${isolated(name)}`);
-    card.querySelector('[data-do=kick]')?.setAttribute('aria-label', `Kick ${isolated(name)} out of the room`);
-    card.querySelector('[data-do=remove]')?.setAttribute('aria-label', `Ban ${isolated(name)} from the room`);
+    if (mute) write(mute, t(member.muted ? 'Unmute' : 'Mute'));
+    mute?.setAttribute('aria-label', t(member.muted ? 'Unmute {name}' : 'Mute {name}', about));
+    card.querySelector('[data-do=kick]')?.setAttribute('aria-label', t('Kick {name} out of the room', about));
+    card.querySelector('[data-do=remove]')?.setAttribute('aria-label', t('Ban {name} from the room', about));
   }
 
   private make(member: Member): HTMLElement {
@@ -86,7 +110,7 @@ export class Members {
       const what = (event.target as HTMLElement).dataset.do;
       const now = this.shown.get(userId);
       if (now && what === 'mute') this.act(now.muted ? 'unmute' : 'mute', now);
-      if (now && (what === 'kick' || what === 'remove')) this.act(what, now);
+      if (now && (what === 'kick' || what === 'remove' || what === 'floor')) this.act(what, now);
     });
     actions.addEventListener('change', (event) => {
       const select = event.target as HTMLSelectElement;
@@ -106,8 +130,8 @@ export class Members {
 export const nameOf = ({ displayName, userId }: Member): string => plain(displayName ?? '') || plain(userId);
 
 function activity({ muted, talking, status, source }: Member): string {
-  if (muted) return 'Muted';
-  if (talking) return 'Talking';
-  if (source === 'whip' && status === 'idle') return 'No sound arrives';
-  return status === 'onair' ? 'On air' : 'Listening';
+  if (muted) return t('Muted');
+  if (talking) return t('Talking');
+  if (source && status === 'idle') return t('No sound arrives');
+  return t(source === 'url' || source === 'file' ? 'Playing' : status === 'onair' ? 'On air' : 'Listening');
 }

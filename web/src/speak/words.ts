@@ -1,7 +1,8 @@
 // Texts for states and problems: meaning for the user and remedy. Pure.
 
 import type { Problem, RoomStats, RoomStatus } from '@stentor/client';
-import { NEEDED } from '../browsers';
+import { needed } from '../needed';
+import { t, type Text, type Values } from '../texts';
 import type { DeviceNews } from './devices';
 
 /** Action offered after an end. */
@@ -18,11 +19,11 @@ export interface Ending {
 export function ending({ code, message, reason }: Problem): Ending {
   const known = (code === 'room_closed' && CLOSED[reason ?? '']) || ENDINGS[code];
   if (known) return known;
-  if (code === 'not_admitted') return end('You were not let in', sentence(message));
-  return { title: 'The connection ended', text: `${sentence(message)} If joining again does not help, tell whoever runs this server: ${code}.`, way: 'again' };
+  if (code === 'not_admitted') return { ...end('You were not let in', 'You were not let in'), text: sentence(message) };
+  return end('The connection ended', '{message} If joining again does not help, tell whoever runs this server: {code}.', 'again', { message: sentence(message), code });
 }
 
-const end = (title: string, text: string, way: Way = 'none'): Ending => ({ title, text, way });
+const end = (title: Text, text: Text, way: Way = 'none', values: Values = {}): Ending => ({ title: t(title), text: t(text, values), way });
 
 const ENDINGS: Record<string, Ending> = {
   left: end('You left the room', 'The others no longer hear you. Your invite still works.', 'again'),
@@ -37,9 +38,9 @@ const ENDINGS: Record<string, Ending> = {
   no_invite: end('You need an invite', 'Speaking here takes a personal link. Ask a host of the room for one.'),
   invalid_url: end('Nobody can speak here', 'The address that this server names for speakers cannot be called from this page. Whoever runs it should look at "http.public_ws_url".'),
   no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway", or name a gateway in "http.public_ws_url".'),
-  unsupported_browser: end('This browser cannot speak here', `It has no WebRTC, or a setting or extension has switched it off. Speaking needs ${NEEDED}.`),
+  unsupported_browser: end('This browser cannot speak here', 'It has no WebRTC, or a setting or extension has switched it off. Speaking needs {browsers}.', 'none', { browsers: needed() }),
   flooding: end('Too many requests', 'This page asked too much of the server in a short time. Join again in a moment.', 'again'),
-  media_refused: end('The sound could not be set up', `The server did not accept what this browser offered. Speaking needs ${NEEDED}.`, 'again'),
+  media_refused: end('The sound could not be set up', 'The server did not accept what this browser offered. Speaking needs {browsers}.', 'again', { browsers: needed() }),
 };
 
 /** Texts for the end of a room, by the reason that the server gave. */
@@ -62,31 +63,31 @@ export function underWay(status: RoomStatus, situation: Situation, now: number):
   const { step, retryAt } = status;
   if (step !== 'waiting') return said(status, situation);
   const seconds = Math.max(1, Math.ceil(((retryAt ?? now) - now) / 1000));
-  return `${said(status, situation)} Trying again in ${seconds} s.`;
+  return t('{why} Trying again in {seconds} s.', { why: said(status, situation), seconds });
 }
 
 /** Returns the text of {@link underWay} without the countdown, which a screen reader must not read out each second. */
 export function said(status: RoomStatus, situation: Situation): string {
   const { step, problem, mediaFlows } = status;
   const why = !problem ? '' : shutOut(status, situation) ? notAdmitted(situation) : hindrance(problem);
-  const what = step === 'waiting' ? (mediaFlows ? 'Sound may still get through.' : '') : doing(status);
+  const what = step === 'waiting' ? (mediaFlows ? t('Sound may still get through.') : '') : doing(status);
   return [why, what].filter(Boolean).join(' ');
 }
 
 /** Returns the shortest text, for the pill. */
 export function short(status: RoomStatus): string {
-  if (status.state === 'connected') return 'Connected';
-  return status.state === 'reconnecting' ? 'Reconnecting' : status.state === 'connecting' ? 'Connecting' : '';
+  if (status.state === 'connected') return t('Connected');
+  return status.state === 'reconnecting' ? t('Reconnecting') : status.state === 'connecting' ? t('Connecting') : '';
 }
 
 function doing({ step, state }: RoomStatus): string {
   switch (step) {
     case 'opening':
-      return state === 'reconnecting' ? 'Connecting again…' : 'Connecting to the server…';
+      return t(state === 'reconnecting' ? 'Connecting again…' : 'Connecting to the server…');
     case 'joining':
-      return 'Joining the room…';
+      return t('Joining the room…');
     default:
-      return 'Setting up the sound…';
+      return t('Setting up the sound…');
   }
 }
 
@@ -105,13 +106,14 @@ function shutOut({ state, problem, failures }: RoomStatus, { online }: Situation
 const DOUBTFUL = 3;
 
 const notAdmitted = ({ gateway }: Situation): string =>
-  `The server for speakers (${gateway}) cannot be reached, or does not admit this page. If your network is fine, tell whoever runs it to look at "http.public_ws_url" and "http.allowed_origins".`;
+  t('The server for speakers ({gateway}) cannot be reached, or does not admit this page. If your network is fine, tell whoever runs it to look at "http.public_ws_url" and "http.allowed_origins".', { gateway });
 
 function hindrance({ code, message }: Problem): string {
-  return HINDRANCES[code] ?? sentence(message);
+  const known = HINDRANCES[code];
+  return known ? t(known) : sentence(message);
 }
 
-const HINDRANCES: Record<string, string> = {
+const HINDRANCES: Record<string, Text> = {
   gone: 'The server cannot be reached. Check your network.',
   timeout: 'The server does not answer.',
   room_full: 'The room is full: somebody has to leave before you can speak.',
@@ -126,6 +128,7 @@ const HINDRANCES: Record<string, string> = {
   reconnect: 'The sound has to be set up anew.',
   draining: 'The server is being changed for another one.',
   unavailable: 'A part of the server is away.',
+  admission_unavailable: 'The application that admits people does not answer.',
   peer_dead: 'The connection was lost.',
   too_slow: 'This network is too slow for the room.',
 };
@@ -134,37 +137,41 @@ const HINDRANCES: Record<string, string> = {
 export function microphone(code: string): { title: string; remedy: string } {
   switch (code) {
     case 'microphone_denied':
-      return { title: 'The microphone is blocked', remedy: 'Allow it for this page: click the icon left of the address, switch the microphone on, then try again.' };
+      return trouble('The microphone is blocked', 'Allow it for this page: click the icon left of the address, switch the microphone on, then try again.');
     case 'microphone_missing':
-      return { title: 'No microphone was found', remedy: 'Plug one in or switch it on, then try again. You can also join and only listen.' };
+      return trouble('No microphone was found', 'Plug one in or switch it on, then try again. You can also join and only listen.');
     case 'microphone_busy':
-      return { title: 'The microphone is taken', remedy: 'Another program uses it. Close that one, or choose another microphone.' };
+      return trouble('The microphone is taken', 'Another program uses it. Close that one, or choose another microphone.');
     case 'microphone_insecure':
-      return { title: 'This page may not use a microphone', remedy: 'Browsers allow it only on pages opened with https, or on localhost. Ask for an https link.' };
+      return trouble('This page may not use a microphone', 'Browsers allow it only on pages opened with https, or on localhost. Ask for an https link.');
     default:
-      return { title: 'The microphone could not be opened', remedy: 'Choose another one, or restart the browser.' };
+      return trouble('The microphone could not be opened', 'Choose another one, or restart the browser.');
   }
 }
 
+const trouble = (title: Text, remedy: Text): { title: string; remedy: string } => ({ title: t(title), remedy: t(remedy) });
+
 /** Returns the text for a microphone that appeared or disappeared; `problem` is the reason why none is in use. */
 export function device(news: Exclude<DeviceNews, 'interruption'>, problem: string | null): string {
-  if (news === 'replaced') return 'Your microphone is gone; another one is in use.';
-  if (news === 'back') return 'Your microphone is in use.';
-  if (problem === 'microphone_missing') return 'Your microphone is gone. Plug one in and press “Use microphone”.';
+  if (news === 'replaced') return t('Your microphone is gone; another one is in use.');
+  if (news === 'back') return t('Your microphone is in use.');
+  if (problem === 'microphone_missing') return t('Your microphone is gone. Plug one in and press “Use microphone”.');
   const { title, remedy } = microphone(problem ?? '');
   return `${title}. ${remedy}`;
 }
 
 /** Text while the system gives the microphone to something else. */
-export const INTERRUPTED = 'Your microphone is interrupted, perhaps by a call. The others do not hear you until that is over.';
+export const INTERRUPTED = t('Your microphone is interrupted, perhaps by a call. The others do not hear you until that is over.');
+
+const QUALITIES: Record<RoomStats['quality'], Text> = { good: 'Good connection', fair: 'Fair connection', poor: 'Weak connection', unknown: 'Measuring…' };
 
 /** Returns the quality of the connection, in a word and its figures. */
 export function quality({ quality, roundTripMs, sent, received }: RoomStats): string {
-  const word = { good: 'Good connection', fair: 'Fair connection', poor: 'Weak connection', unknown: 'Measuring…' }[quality];
+  const word = t(QUALITIES[quality]);
   // While nobody speaks, no packets are sent, so none can be lost.
-  if (quality === 'unknown') return roundTripMs === null ? word : `Connected · ${Math.round(roundTripMs)} ms`;
+  if (quality === 'unknown') return roundTripMs === null ? word : `${t('Connected')} · ${Math.round(roundTripMs)} ms`;
   const loss = Math.max(sent.lossRatio ?? 0, received.lossRatio ?? 0);
-  const figures = [roundTripMs === null ? '' : `${Math.round(roundTripMs)} ms`, loss >= 0.005 ? `${(loss * 100).toFixed(1)} % lost` : ''];
+  const figures = [roundTripMs === null ? '' : `${Math.round(roundTripMs)} ms`, loss >= 0.005 ? t('{percent} % lost', { percent: (loss * 100).toFixed(1) }) : ''];
   return [word, ...figures].filter(Boolean).join(' · ');
 }
 

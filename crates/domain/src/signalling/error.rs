@@ -101,6 +101,9 @@ codes! {
     /// The server records only anchors who agree to it.
     ConsentRequired = -32021, "consent_required", false,
         "this room may be recorded: join with recordingConsent: true if the user agrees";
+    /// The application that admits users does not answer, and `admission.on_failure` is `deny`.
+    AdmissionUnavailable = -32022, "admission_unavailable", true,
+        "the application that admits users does not answer";
 }
 
 /// Failure of one call, as the client receives it.

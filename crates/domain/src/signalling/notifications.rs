@@ -9,6 +9,7 @@ use crate::ids::{RoomId, UserId};
 use crate::presence_entry::Source;
 use crate::roles::RoomRole;
 use crate::schedule::StartTime;
+use crate::stage::PersonId;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "method", content = "params", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -57,6 +58,8 @@ pub enum Notification {
 #[serde(rename_all = "camelCase")]
 pub struct RoomMember {
     pub user_id: UserId,
+    /// Id of the user in the listener channel of the room.
+    pub person_id: PersonId,
     pub role: RoomRole,
     pub status: ActivityStatus,
     pub muted: bool,
@@ -85,6 +88,7 @@ mod tests {
     fn notifications_serialize_without_id() {
         let member = RoomMember {
             user_id: UserId::new("ann").unwrap(),
+            person_id: PersonId::new("0123456789abcdef").unwrap(),
             role: RoomRole::Host,
             status: ActivityStatus::OnAir,
             muted: false,
@@ -103,8 +107,9 @@ mod tests {
         };
         let params = json!({"roomId": "demo", "locked": false, "backstage": true,
             "startsAt": "2026-01-31T17:00:00.000Z",
-            "members": [{"userId": "ann", "role": "host", "status": "onair", "muted": false},
-                {"userId": "bob", "role": "host", "status": "onair", "muted": false, "source": "whip"}]});
+            "members": [{"userId": "ann", "personId": "0123456789abcdef", "role": "host", "status": "onair",
+                "muted": false}, {"userId": "bob", "personId": "0123456789abcdef", "role": "host",
+                "status": "onair", "muted": false, "source": "whip"}]});
         assert_eq!(status.to_json(), json!({"jsonrpc": "2.0", "method": "roomStatus", "params": params}));
         let reconnect = Notification::Reconnect { reason: "draining".into(), retry_after_ms: 500 };
         assert_eq!(reconnect.to_json()["params"], json!({"reason": "draining", "retryAfterMs": 500}));

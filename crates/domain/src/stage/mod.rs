@@ -13,6 +13,7 @@
 //! client, which [`limits`] does.
 
 pub mod limits;
+mod speaking;
 mod values;
 
 #[cfg(test)]
@@ -24,8 +25,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::UnixMs;
 
+pub use speaking::{Floor, FloorSeconds, SpeakingTimes, TalkTimer};
 pub use values::{
-    ChatText, Hand, Lowered, Message, MessageId, NoteText, Person, PersonId, Reaction, Settings, StageRole,
+    ChatText, Hand, HandOrder, Lowered, Message, MessageId, NoteText, Person, PersonId, Reaction, Settings,
+    StageRole,
 };
 
 /// Maximum number of hands raised at the same time.
@@ -54,6 +57,10 @@ pub enum Command {
     Delete(MessageId),
     Pin(Option<MessageId>),
     Announce(Option<ChatText>),
+    /// Gives a person the floor for some time. It replaces the present one.
+    GiveFloor(PersonId, FloorSeconds),
+    /// Ends the floor before its time is over.
+    EndFloor,
     Configure(Settings),
 }
 
@@ -96,6 +103,14 @@ pub enum Event {
     Configured {
         at: UnixMs,
         settings: Settings,
+    },
+    FloorGiven {
+        at: UnixMs,
+        person: PersonId,
+        until: UnixMs,
+    },
+    FloorEnded {
+        at: UnixMs,
     },
 }
 
@@ -145,6 +160,9 @@ pub struct Stage {
     pub pinned: Option<Message>,
     pub announcement: Option<ChatText>,
     pub settings: Settings,
+    /// Latest floor. Its end needs no event: clients compare `until` with the clock of the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Floor>,
     next_message: MessageId,
     /// Time of each person's last message, while slow mode is on.
     last_message: BTreeMap<PersonId, UnixMs>,
@@ -205,6 +223,17 @@ impl Stage {
                 let changed = (self.announcement != text).then_some(Event::Announced { at: now, text });
                 Ok(changed.into_iter().collect())
             }
+            Command::GiveFloor(person, seconds) => {
+                host_only(by)?;
+                Ok(vec![Event::FloorGiven { at: now, person, until: seconds.after(now) }])
+            }
+            Command::EndFloor => {
+                if !self.floor.as_ref().is_some_and(|floor| floor.person == by.id) {
+                    host_only(by)?;
+                }
+                let ended = self.floor.as_ref().filter(|floor| floor.until > now);
+                Ok(ended.map(|_| Event::FloorEnded { at: now }).into_iter().collect())
+            }
             Command::Configure(settings) => {
                 host_only(by)?;
                 let changed = self.settings != settings;
@@ -235,6 +264,10 @@ impl Stage {
             }
             Event::MessagePinned { message, .. } => self.pinned = message.clone(),
             Event::Announced { text, .. } => self.announcement = text.clone(),
+            Event::FloorGiven { at, person, until } => {
+                self.floor = Some(Floor { person: person.clone(), since: *at, until: *until });
+            }
+            Event::FloorEnded { .. } => self.floor = None,
             Event::Configured { settings, .. } => {
                 self.settings = *settings;
                 if settings.slow_mode_seconds == 0 {
@@ -368,6 +401,8 @@ impl Event {
             Self::MessagePinned { .. } => "message_pinned",
             Self::Announced { .. } => "announced",
             Self::Configured { .. } => "configured",
+            Self::FloorGiven { .. } => "floor_given",
+            Self::FloorEnded { .. } => "floor_ended",
         }
     }
 }

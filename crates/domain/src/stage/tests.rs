@@ -88,6 +88,8 @@ fn only_hosts_moderate() {
         Command::Pin(Some(MessageId(1))),
         Command::Pin(None),
         Command::Announce(Some(text("news"))),
+        Command::GiveFloor(id(1), FloorSeconds::new(30).unwrap()),
+        Command::EndFloor,
         Command::Configure(settings),
     ];
     for command in moderation {
@@ -98,6 +100,26 @@ fn only_hosts_moderate() {
     }
     assert!(stage.decide(&listener(1), Command::Delete(MessageId(1)), NOW).is_ok(), "the own message");
     assert_eq!(stage.decide(&host(), raise(), NOW), Err(Refusal::OnStage));
+}
+
+#[test]
+fn floor_ends_by_time_or_request() {
+    let mut stage = stage();
+    let give = |n, seconds| Command::GiveFloor(id(n), FloorSeconds::new(seconds).unwrap());
+    assert_eq!(stage.run(&host(), Command::EndFloor, NOW), Ok(vec![]), "nobody has it");
+    stage.run(&host(), give(1, 60), NOW).unwrap();
+    let floor = Floor { person: id(1), since: NOW, until: at(60_000) };
+    assert_eq!(stage.floor, Some(floor));
+    stage.run(&host(), give(2, 30), at(1_000)).unwrap();
+    assert_eq!(stage.floor.as_ref().map(|floor| (&floor.person, floor.until)), Some((&id(2), at(31_000))));
+    let anchor = |n| person(n, StageRole::Anchor);
+    assert_eq!(stage.run(&anchor(1), Command::EndFloor, at(2_000)), Err(Refusal::HostOnly));
+    assert_eq!(stage.decide(&anchor(2), Command::EndFloor, at(31_000)), Ok(vec![]), "its time is over");
+    assert_eq!(stage.run(&anchor(2), Command::EndFloor, at(2_000)).unwrap().len(), 1);
+    assert_eq!(stage.floor, None);
+    for wrong in [0, 4, 3_601] {
+        assert!(FloorSeconds::new(wrong).is_err());
+    }
 }
 
 #[test]

@@ -87,6 +87,21 @@ pub struct Settings {
     pub chat_open: bool,
     /// Shortest time between two messages of one listener; 0 switches slow mode off.
     pub slow_mode_seconds: u32,
+    /// Order in which raised hands are shown.
+    #[serde(default)]
+    pub hand_order: HandOrder,
+}
+
+/// Order of raised hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum HandOrder {
+    /// By the time at which they were raised.
+    #[default]
+    Time,
+    /// By the time that their owners have spoken, shortest first; then by the time at which they were raised.
+    LeastSpoken,
 }
 
 /// Reaction that a listener can send.
@@ -152,13 +167,13 @@ impl Settings {
         if slow_mode_seconds > MAX_SLOW_MODE {
             return Err(InvalidName { what: "slowModeSeconds", rule: "must be 0 to 600" });
         }
-        Ok(Self { hands_open, chat_open, slow_mode_seconds })
+        Ok(Self { hands_open, chat_open, slow_mode_seconds, hand_order: HandOrder::default() })
     }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { hands_open: true, chat_open: true, slow_mode_seconds: 0 }
+        Self { hands_open: true, chat_open: true, slow_mode_seconds: 0, hand_order: HandOrder::Time }
     }
 }
 

@@ -16,6 +16,7 @@ mod joining;
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -34,8 +35,9 @@ use crate::domain::media_session::{
 use crate::domain::mix::MixShare;
 use crate::domain::participants::Participants;
 use crate::domain::plan::Plan;
+use crate::domain::stage::TalkTimer;
 use crate::janus::{AnchorEvent, AnchorEvents, Candidate, CoreError, JanusError, ParticipantSession};
-use events::{call_error, listen, lost};
+use events::{REPORT_EVERY, call_error, listen, lost};
 
 /// Media session of one anchor.
 pub struct MediaSessionActor {
@@ -54,6 +56,7 @@ pub struct MediaSessionActor {
     /// Reply to the newest client, which waits for its session.
     joining: Option<JoinReply>,
     voice: AudioState,
+    spoken: TalkTimer,
     people: Participants,
     /// Number of the current event stream; events of earlier streams are ignored.
     streams: u64,
@@ -176,6 +179,7 @@ impl MediaSessionActor {
             line: 0,
             joining: None,
             voice: AudioState::default(),
+            spoken: TalkTimer::default(),
             people: Participants::default(),
             streams: 0,
             busy: false,
@@ -189,6 +193,8 @@ impl MediaSessionActor {
         let now = self.parts.context.clock.now();
         self.machine.look(now);
         if let State::Ended(end) = self.machine.state() {
+            self.spoken.heard(false, now);
+            self.report_speech(Duration::ZERO);
             self.farewell(end);
         }
         if self.busy {
@@ -300,6 +306,7 @@ impl Behaviour for MediaSessionActor {
                 if self.voice.talking {
                     self.show_talking(cx);
                 }
+                self.report_speech(REPORT_EVERY);
                 self.busy = false;
                 match outcome {
                     Err(JanusError::Core(CoreError::NoSuchSession)) => {
@@ -331,6 +338,7 @@ impl Behaviour for MediaSessionActor {
     /// gateway.
     fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
         self.machine.end(End::Draining);
+        self.report_speech(Duration::ZERO);
         self.farewell(End::Draining);
         StopAnswer::Now
     }

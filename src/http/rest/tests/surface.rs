@@ -191,7 +191,7 @@ async fn openapi_matches_routes() {
         let options = house.send(Method::OPTIONS, &filled(path)).await;
         assert_eq!((options.status, options.header("allow")), (204, refused.header("allow")));
     }
-    assert_eq!(paths.len(), 29, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 31, "{:?}", paths.keys());
 }
 
 #[actix::test]
@@ -270,6 +270,7 @@ fn filled(path: &str) -> String {
     path.replace("{kind}", "mixers")
         .replace("{id}", "one")
         .replace("{userId}", "ann")
+        .replace("{sourceId}", "ann")
         .replace("{name}", "app")
         .replace("{event}", "evt_000000000000000000000000000000010")
 }

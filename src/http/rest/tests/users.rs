@@ -49,7 +49,8 @@ async fn user_list_includes_invited_removed_connected() {
     assert_eq!(house.delete("/api/rooms/demo/users/cat").await.json, json!({"success": true}));
     let users = house.send(Method::GET, "/api/rooms/demo/users").await.json["users"].clone();
     let ann = json!({"userId": "ann", "personId": users[0]["personId"], "role": "host", "connected": true,
-                     "displayName": "Ann", "muted": true, "status": "onair", "source": "whip"});
+                     "displayName": "Ann", "muted": true, "status": "onair", "source": "whip",
+                     "spokenMs": 0});
     assert_eq!(users[0], ann, "her token was made elsewhere");
     assert_eq!((&users[1]["userId"], &users[1]["role"]), (&json!("bob"), &json!("anchor")));
     assert_eq!((&users[1]["connected"], users[1].get("removedAt")), (&json!(false), None));

@@ -146,6 +146,29 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await (text === null ? this.send('DELETE', 'announcement') : this.send('PUT', 'announcement', { text }));
   }
 
+  /**
+   * As host or co-host: gives a person the floor for 5 to 3,600 seconds. Everybody sees the remaining time; nobody is muted
+   * when it is over.
+   */
+  async giveFloor(person: string, seconds: number): Promise<void> {
+    await this.send('PUT', 'floor', { person, seconds });
+  }
+
+  /** As host or co-host, or as the person who has the floor: ends it. */
+  async endFloor(): Promise<void> {
+    await this.send('DELETE', 'floor');
+  }
+
+  /** As host or co-host: mutes all anchors once, but not this user. They may unmute. */
+  async muteAll(): Promise<void> {
+    await this.send('POST', 'mute');
+  }
+
+  /** As host or co-host: lets no new anchor join (true), or reverts that (false). */
+  async lock(locked: boolean): Promise<void> {
+    await this.send(locked ? 'PUT' : 'DELETE', 'lock');
+  }
+
   /** As host or co-host: changes the settings of the channel. */
   async configure(settings: Settings): Promise<void> {
     await this.send('PUT', 'settings', settings);

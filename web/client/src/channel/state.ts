@@ -65,6 +65,15 @@ export interface Settings {
   handsOpen: boolean;
   chatOpen: boolean;
   slowModeSeconds: number;
+  /** Order of raised hands: by time (the default), or by the time spoken, shortest first. */
+  handOrder?: 'time' | 'least_spoken';
+}
+
+/** Floor: a person is to speak from `since` until `until` (milliseconds since the Unix epoch). */
+export interface Floor {
+  person: string;
+  since: number;
+  until: number;
 }
 
 /** Users who talk from the moment `at` on (milliseconds since the Unix epoch). */
@@ -86,6 +95,10 @@ export interface ChannelState {
   pinned: Message | null;
   announcement: string | null;
   settings: Settings;
+  /** Latest floor that a host gave; its time may be over. */
+  floor: Floor | null;
+  /** Milliseconds that people have spoken, by their ids; some seconds old. */
+  spoken: Record<string, number>;
   /** Newest first, at most 100; empty for everybody but hosts and co-hosts. */
   bans: BannedPerson[];
 }
@@ -105,6 +118,8 @@ export const initial = (): ChannelState => ({
   pinned: null,
   announcement: null,
   settings: { handsOpen: true, chatOpen: true, slowModeSeconds: 0 },
+  floor: null,
+  spoken: {},
   bans: [],
 });
 
@@ -125,6 +140,8 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
         pinned: data.pinned,
         announcement: data.announcement,
         settings: data.settings,
+        floor: data.floor ?? null,
+        spoken: data.spoken ?? {},
         bans: data.bans ?? [],
       };
     case 'room':
@@ -152,6 +169,12 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
       return { ...state, announcement: data.text };
     case 'configured':
       return { ...state, settings: data.settings };
+    case 'floor_given':
+      return { ...state, floor: { person: data.person, since: data.at, until: data.until } };
+    case 'floor_ended':
+      return { ...state, floor: null };
+    case 'spoken':
+      return { ...state, spoken: data.people };
     case 'bans':
       return { ...state, bans: data.people };
     case 'closed':
@@ -163,9 +186,26 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
 
 const lineOf = ({ at: _, ...line }: RoomLine & { at: number }): RoomLine => line;
 
+/** Returns the raised hands in the order that the settings of the channel name. */
+export function queueOf({ hands, settings, spoken }: ChannelState): Hand[] {
+  if (settings.handOrder !== 'least_spoken') return hands;
+  const time = ({ person }: Hand): number => spoken[person.id] ?? 0;
+  // The sort is stable, so people who have spoken equally long keep the order of time.
+  return [...hands].sort((a, b) => time(a) - time(b));
+}
+
+/**
+ * Returns the person who has the floor and the remaining seconds; null if nobody has it. `moment`: present time of the
+ * stream that is heard, or of the server (milliseconds since the Unix epoch).
+ */
+export function floorAt({ floor }: ChannelState, moment: number | null): { person: string; seconds: number } | null {
+  if (!floor || moment === null || moment >= floor.until) return null;
+  return { person: floor.person, seconds: Math.ceil((floor.until - Math.max(moment, floor.since)) / 1000) };
+}
+
 /** Returns the place in the queue, from 1; null without a raised hand. */
 export function placeOf(state: ChannelState, person: string | undefined): number | null {
-  const index = state.hands.findIndex((hand) => hand.person.id === person);
+  const index = queueOf(state).findIndex((hand) => hand.person.id === person);
   return index < 0 ? null : index + 1;
 }
 

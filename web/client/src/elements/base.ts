@@ -63,6 +63,14 @@ export class Items<Value> {
       this.update(item, value);
     }
   }
+
+  /** Brings the items into the order of `values`. Moves only items that are in another place, which keeps the focus. */
+  arrange(values: readonly Value[], key: (value: Value) => string): void {
+    values.forEach((value, at) => {
+      const item = this.items.get(key(value))!;
+      if (this.list.children[at] !== item) this.list.insertBefore(item, this.list.children[at] ?? null);
+    });
+  }
 }
 
 /** Colours on a dark background. */
@@ -107,6 +115,7 @@ button {
   min-height: 2.75rem; padding: 0 1rem; border: 1px solid var(--line); border-radius: var(--radius);
   background: var(--surface); font-weight: 600; cursor: pointer;
 }
+button.small { min-height: 2.25rem; padding: 0 .75rem; font-size: .875rem; }
 button:hover { background: var(--sunken); }
 button:disabled { opacity: .55; cursor: default; }
 button[aria-pressed='true'], .primary { border-color: transparent; background: var(--accent); color: var(--on-accent); }

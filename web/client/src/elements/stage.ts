@@ -1,14 +1,15 @@
 // `<stentor-stage>`: activity in a room, and the controls by which a listener takes part.
 
 import { REACTIONS } from '../channel/channel.js';
-import { placeOf, type ChannelMember, type ChannelState, type Message } from '../channel/state.js';
+import { floorAt, moderates, placeOf, type ChannelMember, type ChannelState, type Message } from '../channel/state.js';
 import type { Problem } from '../errors.js';
 import { StentorListener, type StageStatus } from '../listener.js';
 import { Base, Items, make, shadow, write } from './base.js';
+import { HOST_WORDS, HostPanel, memberActions, showMemberActions, type Ask, type HostWords } from './host.js';
 import { StentorPlayerElement } from './player.js';
 
 /** Words of the stage, for translations; `problem` is followed by the server's text. */
-export interface StageWords {
+export interface StageWords extends HostWords {
   onStage: string;
   nobody: string;
   talking: string;
@@ -35,29 +36,34 @@ export interface StageWords {
   chatClosed: string;
   react: string;
   anonymous: string;
+  /** Remaining time of the floor: `#` is replaced by the time, as 1:30. */
+  floor: string;
   problem: string;
 }
 
 const WORDS: StageWords = {
+  ...HOST_WORDS,
   onStage: 'On the stage', nobody: 'Nobody speaks yet.', talking: 'Talking', muted: 'Muted', host: 'Host',
   raise: '✋ Raise hand', lower: '✋ Lower hand', place: 'Your hand is up · place #',
   note: 'Note to the host', pinned: 'Pinned',
   invited: 'The host invites you to speak.', accept: 'Speak', decline: 'Not now',
   entering: 'Going to the stage…', speaking: 'You are on the stage.', mute: 'Mute', leave: 'Leave the stage',
   name: 'Your name', message: 'Message', send: 'Send', chat: 'Chat', chatClosed: 'The chat is closed.',
-  react: 'React', anonymous: 'Anonymous', problem: 'That did not work:',
+  react: 'React', anonymous: 'Anonymous', floor: 'has the floor · #', problem: 'That did not work:',
 };
 
 const MAX_SIGNS = 12;
 const SIGN_MS = 2500;
 const NEAR_END_PX = 60;
+const SECOND_MS = 1000;
 
 /**
  * Stage of a room.
  *
  * Attributes: `for` (id of the `<stentor-player>` of the same room), `name` (name of a listener whose token has none;
  * without it the element asks), `theme`. Parts: `stage`, `members`, `member`, `invitation`, `speaking`, `reactions`,
- * `reaction`, `hand`, `note`, `chat`, `pinned`, `messages`, `message`, `form`, `input`, `button`, `problem`.
+ * `reaction`, `hand`, `note`, `chat`, `pinned`, `messages`, `message`, `form`, `input`, `button`, `problem`; for hosts and
+ * co-hosts also `host`, `hands`, `raised`, `invite`, `dismiss`, `mute-all`, `lock`, `floor`, `kick`.
  */
 export class StentorStageElement extends Base {
   static readonly observedAttributes = ['for', 'name'];
@@ -66,6 +72,7 @@ export class StentorStageElement extends Base {
   private talking: readonly string[] = [];
   private ownWords: StageWords = WORDS;
   private unfollow: (() => void)[] = [];
+  private tick: number | undefined;
   private readonly view = this.build();
   /** Follows the player named by `for` when its listener changes. */
   private readonly changed = ({ target }: Event): void => {
@@ -107,12 +114,15 @@ export class StentorStageElement extends Base {
 
   connectedCallback(): void {
     document.addEventListener('listenerchange', this.changed);
+    // The remaining time of the floor.
+    this.tick = window.setInterval(() => this.current?.roomState.floor && this.show(), SECOND_MS);
     this.find();
     this.show();
   }
 
   disconnectedCallback(): void {
     document.removeEventListener('listenerchange', this.changed);
+    window.clearInterval(this.tick);
     if (this.hasAttribute('for')) queueMicrotask(() => this.isConnected || (this.listener = null));
   }
 
@@ -169,12 +179,14 @@ export class StentorStageElement extends Base {
     const form = make('form', { part: 'form', class: 'row', submit }, text, send);
     const chat = make('div', { part: 'chat', class: 'chat' }, pinned, messages, closed, form);
     const problem = make('p', { part: 'problem', class: 'problem', role: 'alert', hidden: true });
-    const stage = make('div', { part: 'stage', class: 'stage' }, announcement, invitation, speaking, title, members, nobody, reactions, name, handRow, chat, problem);
+    const host = new HostPanel(this.asHost, ({ name }) => name || this.ownWords.anonymous);
+    const stage = make('div', { part: 'stage', class: 'stage' },
+      announcement, invitation, speaking, title, members, nobody, host.node, reactions, name, handRow, chat, problem);
     root.append(stage);
     return {
       stage, title, nobody, announcement, invitation, invitedText, accept, decline, speaking, speakingText, mute, leave,
-      reactions, hand, handRow, note, place, name, pinned, pinnedWord, pinnedName, pinnedText, chat, messages, closed, text, send, form, problem,
-      memberItems: new Items<ChannelMember>(members, newMember, (item, member) => this.showMember(item, member)),
+      reactions, hand, handRow, note, place, name, pinned, pinnedWord, pinnedName, pinnedText, chat, messages, closed, text, send, form, problem, host,
+      memberItems: new Items<ChannelMember>(members, ({ id }) => this.newMember(id), (item, member) => this.showMember(item, member)),
       messageItems: new Items<Message>(messages, (message) => this.newMessage(message), () => undefined),
     };
   }
@@ -205,6 +217,8 @@ export class StentorStageElement extends Base {
     write(view.leave, words.leave);
     for (const react of view.reactions.children) react.setAttribute('aria-label', `${words.react}: ${(react as HTMLElement).dataset.reaction}`);
     this.showHand(state, listening, words);
+    view.host.node.hidden = !moderates(state.you);
+    if (moderates(state.you)) view.host.show(state, words);
     this.showChat(state, words);
   }
 
@@ -249,10 +263,27 @@ export class StentorStageElement extends Base {
   private showMember(item: HTMLElement, { id, name, role, muted }: ChannelMember): void {
     const { ownWords: words } = this;
     const talking = !muted && this.talking.includes(id);
+    const state = this.current!.roomState;
+    const floor = floorAt(state, this.current!.heardTime);
+    const has = floor?.person === id;
     item.setAttribute('part', talking ? 'member talking' : 'member');
     item.classList.toggle('talking', talking);
     write(item.children[0]!, name || words.anonymous);
-    write(item.children[1]!, talking ? words.talking : muted ? words.muted : role !== 'anchor' ? words.host : '');
+    const doing = talking ? words.talking : muted ? words.muted : role !== 'anchor' ? words.host : '';
+    write(item.children[1]!, has ? words.floor.replace('#', clock(floor.seconds)) : doing);
+    item.classList.toggle('floor', has);
+    showMemberActions(item, moderates(state.you) && state.you?.id !== id, has, name || words.anonymous, words);
+  }
+
+  private newMember(id: string): HTMLElement {
+    const item = make('li', { class: 'member' }, make('bdi', { class: 'name' }), make('span', { class: 'muted' }));
+    const member = (): ChannelMember | undefined => this.current?.roomState.members.find((it) => it.id === id);
+    memberActions(item, member, this.asHost, () => this.ownWords);
+    return item;
+  }
+
+  private get asHost(): Ask {
+    return (request) => this.ask((it) => request(it.channel));
   }
 
   private newMessage({ person, text }: Message): HTMLElement {
@@ -335,7 +366,8 @@ export class StentorStageElement extends Base {
   }
 }
 
-const newMember = (): HTMLElement => make('li', { class: 'member' }, make('bdi', { class: 'name' }), make('span', { class: 'muted' }));
+/** Returns seconds as 1:30. */
+const clock = (seconds: number): string => `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 
 const STYLE = `
 .stage { display: grid; gap: .75rem; padding: 1rem; border: 1px solid var(--line); border-radius: var(--radius); background: var(--surface); }
@@ -345,6 +377,9 @@ const STYLE = `
 .member { display: grid; min-width: 6rem; padding: .25rem 1rem; border: 1px solid var(--line); border-radius: var(--radius); transition: border-color .15s; }
 .member.talking { border-color: var(--good); }
 .member.talking .muted { color: var(--good); }
+.member.floor { border-color: var(--accent); }
+.hands { display: grid; gap: .5rem; }
+.hands .text { flex: 1 1 8rem; }
 .member .muted { min-height: 1.5em; }
 .reaction { position: relative; width: 2.75rem; padding: 0; border-radius: 50%; background: var(--sunken); font-size: 1.25rem; }
 .rising { position: absolute; bottom: 100%; left: 50%; translate: -50% 0; opacity: 0; white-space: nowrap; pointer-events: none; animation: rise 2.4s ease-out; }

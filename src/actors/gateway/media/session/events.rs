@@ -2,6 +2,8 @@
 //!
 //! Owns: the translation. Does not send requests to Janus.
 
+use std::time::Duration;
+
 use super::{MediaSessionActor, Msg};
 use crate::actors::gateway::media::open::OpenSession;
 use crate::actors::gateway::media::{CallError, SessionEvent};
@@ -11,11 +13,13 @@ use crate::domain::participants::{Participant, TalkingChanged};
 use crate::janus::{
     AnchorEvent, AnchorEvents, CoreError, JanusError, JoinedRoom, ParticipantInfo, PluginError,
 };
-use crate::presence::stage::Passing;
+use crate::presence::stage::{Passing, StageKey};
 
 /// Error codes from Janus's `apierror.h`. They mean, in this order: a mandatory element is missing, a
 /// candidate belongs to no stream, an element has the wrong type.
 const MALFORMED: [u32; 3] = [456, 466, 467];
+/// Shortest time of speech that is reported while the user goes on.
+pub(super) const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 impl MediaSessionActor {
     /// Takes over an opened session and the list of participants in its room.
@@ -54,6 +58,8 @@ impl MediaSessionActor {
             AnchorEvent::Talking { participant, talking } => {
                 if Some(participant) == me {
                     self.voice.talking = talking;
+                    self.spoken.heard(talking, now);
+                    self.report_speech(REPORT_EVERY);
                     self.show_talking(cx);
                 }
                 let talk = self.people.heard(participant, talking);
@@ -93,6 +99,26 @@ impl MediaSessionActor {
         cx.run(async move { drop(stages.pass(&room, &passing).await) }, |()| Msg::Called);
     }
 
+    /// Adds the time that this user has spoken to the room's speaking times, if it is at least `at_least`.
+    /// Does not wait for the answer, which may come after the end of this actor. What a gateway that dies has
+    /// not added is lost.
+    pub(super) fn report_speech(&mut self, at_least: Duration) {
+        let clock = self.parts.context.clock;
+        let Some(ms) = self.spoken.take(at_least, clock.now()) else { return };
+        let view = self.parts.context.directory.room(&self.room);
+        let Some(created_at) = view.and_then(|view| view.meta.as_ref().map(|meta| meta.created_at)) else {
+            return;
+        };
+        let key = StageKey { room: self.room.clone(), created_at };
+        let person = self.parts.secrets.person_id(&self.room, self.user.as_str());
+        let (stages, at) = (self.parts.stages.clone(), clock.wall());
+        actix::spawn(async move {
+            if let Err(error) = stages.add_speech(&key, &person, ms, at).await {
+                tracing::debug!(room = %key.room, %error, "speaking time was not added");
+            }
+        });
+    }
+
     pub(super) fn up(&mut self) {
         self.machine.heard(JanusEvent::Up, self.parts.context.clock.now());
         self.tell(SessionEvent::Up);
@@ -100,6 +126,8 @@ impl MediaSessionActor {
 
     pub(super) fn set_muted(&mut self, muted: bool) {
         if std::mem::replace(&mut self.voice.muted, muted) != muted {
+            // Janus does not report that a muted user has stopped talking.
+            self.spoken.heard(self.voice.talking && !muted, self.parts.context.clock.now());
             self.tell(SessionEvent::Muted { muted });
         }
     }

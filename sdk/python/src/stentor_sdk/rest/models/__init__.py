@@ -1,5 +1,6 @@
 """Contains all the data models used in inputs/outputs"""
 
+from .add_source import AddSource
 from .api_key import ApiKey
 from .assigned_janus import AssignedJanus
 from .assigned_mixer import AssignedMixer
@@ -62,6 +63,9 @@ from .room_stats import RoomStats
 from .room_status import RoomStatus
 from .set_mark import SetMark
 from .set_role import SetRole
+from .source import Source
+from .source_answer import SourceAnswer
+from .sources_answer import SourcesAnswer
 from .stats_answer import StatsAnswer
 from .token_answer import TokenAnswer
 from .token_request import TokenRequest
@@ -79,6 +83,7 @@ from .webhook_answer import WebhookAnswer
 from .webhooks_answer import WebhooksAnswer
 
 __all__ = (
+    "AddSource",
     "ApiKey",
     "AssignedJanus",
     "AssignedMixer",
@@ -141,6 +146,9 @@ __all__ = (
     "RoomStatus",
     "SetMark",
     "SetRole",
+    "Source",
+    "SourceAnswer",
+    "SourcesAnswer",
     "StatsAnswer",
     "TokenAnswer",
     "TokenRequest",

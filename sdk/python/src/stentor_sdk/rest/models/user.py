@@ -29,7 +29,12 @@ class User:
             connected.
         muted (bool | None | Unset): True if the user is muted.
         status (None | str | Unset): `onair` or `idle`.
-        source (None | str | Unset): `whip` if the user publishes with WHIP; absent for clients with a WebSocket.
+        source (None | str | Unset): `whip` if the user publishes with WHIP, `url` or `file` for a source; absent for
+            clients with a
+            WebSocket.
+        spoken_ms (int | None | Unset): Time that the user has spoken in the room, in milliseconds, up to some seconds
+            ago; absent while it is
+            not known.
     """
 
     user_id: str
@@ -42,6 +47,7 @@ class User:
     muted: bool | None | Unset = UNSET
     status: None | str | Unset = UNSET
     source: None | str | Unset = UNSET
+    spoken_ms: int | None | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,6 +99,12 @@ class User:
         else:
             source = self.source
 
+        spoken_ms: int | None | Unset
+        if isinstance(self.spoken_ms, Unset):
+            spoken_ms = UNSET
+        else:
+            spoken_ms = self.spoken_ms
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -116,6 +128,8 @@ class User:
             field_dict["status"] = status
         if source is not UNSET:
             field_dict["source"] = source
+        if spoken_ms is not UNSET:
+            field_dict["spokenMs"] = spoken_ms
 
         return field_dict
 
@@ -191,6 +205,15 @@ class User:
 
         source = _parse_source(d.pop("source", UNSET))
 
+        def _parse_spoken_ms(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        spoken_ms = _parse_spoken_ms(d.pop("spokenMs", UNSET))
+
         user = cls(
             user_id=user_id,
             person_id=person_id,
@@ -202,6 +225,7 @@ class User:
             muted=muted,
             status=status,
             source=source,
+            spoken_ms=spoken_ms,
         )
 
         user.additional_properties = d

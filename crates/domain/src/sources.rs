@@ -1,0 +1,405 @@
+//! Sources of a room: URLs and files that are played in it, each as an anchor.
+//!
+//! ```text
+//!            add                 first sound               the input ends, without `loop`
+//!  (absent) ─────▶ waiting ───────────────────▶ playing ──────────────────────────────────▶ ended
+//!     ▲               ▲                            │
+//!     │               └── input, FFmpeg or Janus ──┘
+//!     │                   lost; tried again                  in every state
+//!     └──────────────────────── remove, ban, kick ◀────────────────────────
+//! ```
+//!
+//! The wanted sources of a room are one key of the store. The node that has the room's Janus plays them
+//! ([`source_player`](super::source_player)) and writes their states into the same key. So they follow the
+//! room to another Janus.
+//!
+//! A source counts against `maxAnchors` until it has ended. Its id is a user id, so hosts mute and ban it
+//! like an anchor.
+//!
+//! Owns: the stored values, who may be added, and which inputs are permitted. Never writes, and never opens
+//! an input.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::connection::FencingToken;
+use super::ids::{UnixMs, UserId};
+use super::model::UserRole;
+use super::presence_entry::{PresenceEntry, Source as ClientKind};
+use super::room::{Admission, RoomWrite};
+use super::signalling::DisplayName;
+use super::signalling::methods::ActivityStatus;
+use super::view::RoomView;
+
+/// Largest size of a URL, bytes.
+const MAX_URL: usize = 1024;
+/// Largest size of a file's path, bytes.
+const MAX_PATH: usize = 512;
+/// Parameters of an `srt` URL that are passed to FFmpeg. Others could make it listen, or read files.
+const SRT_PARAMETERS: [&str; 4] = ["streamid", "passphrase", "pbkeylen", "latency"];
+
+/// `/rooms/{id}/sources`: sources of a room, by their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sources(pub BTreeMap<UserId, Source>);
+
+/// Source of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    pub input: Input,
+    /// Name shown in the room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<DisplayName>,
+    /// True if the input begins again at its end.
+    #[serde(rename = "loop")]
+    pub repeats: bool,
+    pub created_at: UnixMs,
+    /// True if a host has muted the source.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub muted: bool,
+    #[serde(default)]
+    pub state: SourceState,
+}
+
+/// Input of a source. A kind that only a newer version knows makes the room's key unreadable, so that no
+/// older node plays or removes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Input {
+    Url(SourceUrl),
+    File(SourceFile),
+}
+
+/// State of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum SourceState {
+    /// Not heard. `reason`: why the last attempt failed.
+    Waiting {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    Playing,
+    Ended,
+    /// Also a state that only a newer version knows.
+    #[default]
+    #[serde(other)]
+    New,
+}
+
+/// Protocol of a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    Http,
+    Https,
+    Rtmp,
+    Srt,
+}
+
+/// Permitted URL of a source, without user name and password.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SourceUrl(url::Url);
+
+/// Path of a file below the configured folder: relative, without `..`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SourceFile(String);
+
+/// Error for a URL or file that no source may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidInput(&'static str);
+
+/// Inputs that the configuration permits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourcePolicy {
+    pub schemes: Vec<Scheme>,
+    /// Networks that are permitted in addition to public addresses.
+    pub networks: Vec<IpNet>,
+    /// True if there is a folder of files.
+    pub files: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceDenied {
+    #[error("there is no such room")]
+    NoSuchRoom,
+    #[error("the room is being removed")]
+    RoomRemoving,
+    #[error("the room has no source with this id")]
+    NoSuchSource,
+    #[error("sources.schemes does not permit {}", .0.as_str())]
+    SchemeOff(Scheme),
+    #[error("sources.folder is not set, so no file can be played")]
+    FilesOff,
+    #[error("the room already has maxAnchors")]
+    Full,
+}
+
+impl Scheme {
+    pub const ALL: [Self; 4] = [Self::Http, Self::Https, Self::Rtmp, Self::Srt];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Rtmp => "rtmp",
+            Self::Srt => "srt",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.as_str() == text)
+    }
+}
+
+impl SourceUrl {
+    /// # Errors
+    /// The text names the rule.
+    pub fn new(text: &str) -> Result<Self, InvalidInput> {
+        let rule = InvalidInput(
+            "url must be an http, https, rtmp or srt URL of at most 1024 bytes, with a host and without a \
+             user name or password; an srt URL needs a port, and may have the parameters streamid, \
+             passphrase, pbkeylen and latency",
+        );
+        let url = url::Url::parse(text).map_err(|_| rule)?;
+        let scheme = Scheme::parse(url.scheme()).ok_or(rule)?;
+        let plain = url.username().is_empty() && url.password().is_none();
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let srt = scheme != Scheme::Srt
+            || (url.port().is_some() && url.query_pairs().all(|(key, _)| SRT_PARAMETERS.contains(&&*key)));
+        let ok = text.len() <= MAX_URL && url.has_host() && plain && visible && srt;
+        if ok { Ok(Self(url)) } else { Err(rule) }
+    }
+
+    pub fn scheme(&self) -> Scheme {
+        // Cannot fail: `new` refuses other schemes.
+        Scheme::parse(self.0.scheme()).expect("the scheme was checked")
+    }
+
+    pub fn url(&self) -> &url::Url {
+        &self.0
+    }
+
+    /// Returns host and port to connect to.
+    pub fn authority(&self) -> (String, u16) {
+        let port = self.0.port().unwrap_or(match self.scheme() {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+            Scheme::Rtmp => 1935,
+            // Not used: `new` requires a port.
+            Scheme::Srt => 0,
+        });
+        let host = self.0.host_str().unwrap_or_default();
+        (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port)
+    }
+
+    /// Returns the URL without its query, which may hold a secret.
+    pub fn shown(&self) -> String {
+        let mut url = self.0.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        url.into()
+    }
+}
+
+impl std::fmt::Debug for SourceUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SourceUrl({})", self.shown())
+    }
+}
+
+impl TryFrom<String> for SourceUrl {
+    type Error = InvalidInput;
+
+    fn try_from(text: String) -> Result<Self, InvalidInput> {
+        Self::new(&text)
+    }
+}
+
+impl From<SourceUrl> for String {
+    fn from(url: SourceUrl) -> Self {
+        url.0.into()
+    }
+}
+
+impl SourceFile {
+    /// # Errors
+    /// The text names the rule.
+    pub fn new(text: &str) -> Result<Self, InvalidInput> {
+        let part = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
+        let ok = text.len() <= MAX_PATH && !text.contains('\\') && text.split('/').all(part);
+        let rule = "file must be a path below sources.folder, like jingles/hello.mp3: at most 512 bytes, \
+                    relative, without `..`, backslashes and control characters";
+        if ok { Ok(Self(text.to_owned())) } else { Err(InvalidInput(rule)) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for SourceFile {
+    type Error = InvalidInput;
+
+    fn try_from(text: String) -> Result<Self, InvalidInput> {
+        Self::new(&text)
+    }
+}
+
+impl From<SourceFile> for String {
+    fn from(file: SourceFile) -> Self {
+        file.0
+    }
+}
+
+impl Source {
+    /// Creates a source that waits to be played. A URL begins again at its end unless `repeats` says
+    /// otherwise, because the end of a live stream is usually an interruption.
+    pub fn new(input: Input, title: Option<DisplayName>, repeats: Option<bool>, now: UnixMs) -> Self {
+        let repeats = repeats.unwrap_or(matches!(input, Input::Url(_)));
+        Self { input, title, repeats, created_at: now, muted: false, state: SourceState::New }
+    }
+
+    pub fn kind(&self) -> ClientKind {
+        match self.input {
+            Input::Url(_) => ClientKind::Url,
+            Input::File(_) => ClientKind::File,
+        }
+    }
+}
+
+impl SourcePolicy {
+    /// # Errors
+    /// The configuration does not permit such inputs.
+    pub fn check(&self, input: &Input) -> Result<(), SourceDenied> {
+        match input {
+            Input::Url(url) if self.schemes.contains(&url.scheme()) => Ok(()),
+            Input::Url(url) => Err(SourceDenied::SchemeOff(url.scheme())),
+            Input::File(_) if self.files => Ok(()),
+            Input::File(_) => Err(SourceDenied::FilesOff),
+        }
+    }
+
+    /// Returns true if a source may connect to this address: a public one, or one in a permitted network.
+    pub fn permits(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        is_public(address) || self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Returns true for addresses of the public internet. Loopback, private, link-local (where clouds serve
+/// credentials), shared, multicast, reserved and documentation addresses are not public; nor are IPv6
+/// addresses that embed an IPv4 address, because a translator could lead to a private one.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+/// The ranges are those of the IANA registry of special-purpose addresses (RFC 6890).
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224..=255, ..)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 168, _)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (198, 18..=19, _)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    );
+    !special
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [a, b, ..] = address.segments();
+    // Only 2000::/3 is allocated. 2001::/23 is special (Teredo, ORCHID), 2001:db8::/32 and 3fff::/20 are for
+    // documentation, 2002::/16 is 6to4.
+    (0x2000..0x4000).contains(&a)
+        && !(a == 0x2001 && (b < 0x0200 || b == 0x0db8))
+        && a != 0x2002
+        && !(a == 0x3fff && b < 0x1000)
+}
+
+/// Decides the addition of a source. `anchors`: number of other anchors in the room, as far as known.
+///
+/// # Errors
+/// There is no such room or it is being removed, the configuration does not permit the input, or the room has
+/// no place.
+pub fn admit_source(
+    view: &RoomView,
+    id: &UserId,
+    source: &Source,
+    policy: &SourcePolicy,
+    anchors: usize,
+) -> Result<Admission<RoomWrite>, SourceDenied> {
+    let meta = view.meta.as_ref().ok_or(SourceDenied::NoSuchRoom)?;
+    if meta.deleted_at.is_some() {
+        return Err(SourceDenied::RoomRemoving);
+    }
+    policy.check(&source.input)?;
+    if anchors + view.present_sources().count() >= usize::from(meta.max_anchors) {
+        return Err(SourceDenied::Full);
+    }
+    let mut sources = known(view);
+    // An ended source no longer counts, so it must not stay forever either.
+    sources.0.retain(|_, source| source.state != SourceState::Ended);
+    sources.0.insert(id.clone(), source.clone());
+    Ok(Admission::Accepted(RoomWrite::Sources(sources)))
+}
+
+/// Decides the removal of a source. May be repeated.
+///
+/// # Errors
+/// There is no such room, or it has no such source.
+pub fn admit_removal(view: &RoomView, id: &UserId) -> Result<Admission<RoomWrite>, SourceDenied> {
+    view.meta.as_ref().ok_or(SourceDenied::NoSuchRoom)?;
+    let mut sources = known(view);
+    sources.0.remove(id).ok_or(SourceDenied::NoSuchSource)?;
+    Ok(Admission::Accepted(RoomWrite::Sources(sources)))
+}
+
+fn known(view: &RoomView) -> Sources {
+    view.sources.as_ref().map(|sources| sources.value.clone()).unwrap_or_default()
+}
+
+impl RoomView {
+    /// Returns the sources that count as anchors: they have not ended, and nobody has banned them.
+    pub fn present_sources(&self) -> impl Iterator<Item = (&UserId, &Source)> {
+        let all = self.sources.iter().flat_map(|sources| &sources.value.0);
+        all.filter(|(id, source)| source.state != SourceState::Ended && !self.is_off_stage(id))
+    }
+
+    /// Returns the presence entries of the sources, while the room is on air or backstage.
+    pub fn source_members(&self) -> impl Iterator<Item = PresenceEntry> {
+        let open = self.is_open();
+        self.present_sources().filter(move |_| open).map(|(id, source)| PresenceEntry {
+            user_id: id.clone(),
+            role: UserRole::Anchor,
+            display_name: source.title.as_ref().map(|title| title.as_str().to_owned()),
+            status: match source.state {
+                SourceState::Playing => ActivityStatus::OnAir,
+                _ => ActivityStatus::Idle,
+            },
+            muted: source.muted,
+            source: source.kind(),
+            token: FencingToken(0),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "sources_tests.rs"]
+mod tests;

@@ -1,0 +1,169 @@
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from ... import errors
+from ...client import AuthenticatedClient, Client
+from ...models.done import Done
+from ...types import Response
+
+
+def _get_kwargs(
+    id: str,
+    source_id: str,
+) -> dict[str, Any]:
+
+    _kwargs: dict[str, Any] = {
+        "method": "delete",
+        "url": "/api/rooms/{id}/sources/{source_id}".format(
+            id=quote(str(id), safe=""),
+            source_id=quote(str(source_id), safe=""),
+        ),
+    }
+
+    return _kwargs
+
+
+def _parse_response(
+    *, client: AuthenticatedClient | Client, response: httpx.Response
+) -> Done | None:
+    if response.status_code == 200:
+        response_200 = Done.from_dict(response.json())
+
+        return response_200
+
+    if client.raise_on_unexpected_status:
+        raise errors.UnexpectedStatus(response.status_code, response.content)
+    else:
+        return None
+
+
+def _build_response(
+    *, client: AuthenticatedClient | Client, response: httpx.Response
+) -> Response[Done]:
+    return Response(
+        status_code=HTTPStatus(response.status_code),
+        content=response.content,
+        headers=response.headers,
+        parsed=_parse_response(client=client, response=response),
+    )
+
+
+def sync_detailed(
+    id: str,
+    source_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+) -> Response[Done]:
+    """Removes a source from a room.
+
+    Args:
+        id (str):
+        source_id (str):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Response[Done]
+    """
+
+    kwargs = _get_kwargs(
+        id=id,
+        source_id=source_id,
+    )
+
+    response = client.get_httpx_client().request(
+        **kwargs,
+    )
+
+    return _build_response(client=client, response=response)
+
+
+def sync(
+    id: str,
+    source_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+) -> Done | None:
+    """Removes a source from a room.
+
+    Args:
+        id (str):
+        source_id (str):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Done
+    """
+
+    return sync_detailed(
+        id=id,
+        source_id=source_id,
+        client=client,
+    ).parsed
+
+
+async def asyncio_detailed(
+    id: str,
+    source_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+) -> Response[Done]:
+    """Removes a source from a room.
+
+    Args:
+        id (str):
+        source_id (str):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Response[Done]
+    """
+
+    kwargs = _get_kwargs(
+        id=id,
+        source_id=source_id,
+    )
+
+    response = await client.get_async_httpx_client().request(**kwargs)
+
+    return _build_response(client=client, response=response)
+
+
+async def asyncio(
+    id: str,
+    source_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+) -> Done | None:
+    """Removes a source from a room.
+
+    Args:
+        id (str):
+        source_id (str):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Done
+    """
+
+    return (
+        await asyncio_detailed(
+            id=id,
+            source_id=source_id,
+            client=client,
+        )
+    ).parsed

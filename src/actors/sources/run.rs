@@ -1,0 +1,158 @@
+//! One run of a source: a participant in Janus, and an FFmpeg process that sends its sound.
+//!
+//! Dropping the run ends everything: FFmpeg is killed, and the participant leaves.
+//!
+//! Owns: the process, the participant and the packets between them. Does not repeat a run.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UdpSocket;
+use tokio::process::ChildStdin;
+
+use super::input::{Body, SourceParts};
+use crate::domain::ids::{MediaAddr, Pin, UserId};
+use crate::domain::mix::MixShare;
+use crate::domain::source_player::RunEnd;
+use crate::domain::sources::Source;
+use crate::ffmpeg::{SourceCommand, SourceProcess};
+use crate::janus::{AnchorEvent, AudioBridge, RtpJoin};
+
+/// Longest time without sound of the input, after which it counts as dead.
+const SILENT: Duration = Duration::from_secs(10);
+/// Larger than any packet of FFmpeg.
+const PACKET: usize = 1500;
+
+pub struct Job {
+    pub parts: SourceParts,
+    pub bridge: Arc<dyn AudioBridge>,
+    pub source: Source,
+    pub id: UserId,
+    pub janus_room_id: u32,
+    pub pin: Pin,
+    pub share: MixShare,
+    /// Address of this node that sends RTP to Janus.
+    pub media: IpAddr,
+    pub ffmpeg: PathBuf,
+}
+
+/// Event of a run.
+pub enum Notice {
+    /// The first sound was sent to Janus.
+    Playing,
+    Muted(bool),
+}
+
+/// Plays the source until the input ends or something fails.
+pub async fn run(job: Job, tell: impl Fn(Notice)) -> RunEnd {
+    play(&job, &tell).await.unwrap_or_else(RunEnd::Failed)
+}
+
+async fn play(job: &Job, tell: &impl Fn(Notice)) -> Result<RunEnd, String> {
+    let (input, body) = job.parts.open(&job.source).await?;
+    let udp = |ip: IpAddr| async move {
+        UdpSocket::bind((ip, 0)).await.map_err(|error| format!("no port for RTP: {error}"))
+    };
+    let (ours, made) = (udp(job.media).await?, udp(Ipv4Addr::LOCALHOST.into()).await?);
+    let port = |socket: &UdpSocket| socket.local_addr().map_err(|error| format!("no port for RTP: {error}"));
+    let join = RtpJoin {
+        janus_room_id: job.janus_room_id,
+        pin: job.pin.clone(),
+        display: job.id.to_string(),
+        ours: MediaAddr { ip: job.media, port: port(&ours)?.port() },
+        share: job.share,
+        muted: job.source.muted,
+    };
+    let joined = job.bridge.join_by_rtp(&join).await;
+    let mut participant = joined.map_err(|error| format!("Janus did not admit the source: {error}"))?;
+    let (payload_type, me) = (participant.payload_type, participant.id);
+    let command = SourceCommand { binary: job.ffmpeg.clone(), input, to: port(&made)?, payload_type };
+    let SourceProcess { mut child, mut log } = command.spawn().map_err(|error| {
+        format!(
+            "{error}: {}",
+            std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)
+        )
+    })?;
+    let last = RefCell::new(String::new());
+    let read_log = async {
+        while let Some(line) = log.next().await {
+            last.replace(line.text);
+        }
+        std::future::pending::<()>().await;
+    };
+    let feed = feed(body, child.stdin.take());
+    let send = send(&made, &ours, SocketAddr::new(participant.ip, participant.port), tell);
+    let watch = async {
+        loop {
+            match participant.next_anchor_event().await {
+                Some(AnchorEvent::Changed(all)) => {
+                    all.iter().filter(|p| p.id == me).for_each(|p| tell(Notice::Muted(p.muted)));
+                }
+                Some(AnchorEvent::Removed { participant }) if participant == me => {
+                    return "Janus removed the source from the room".to_owned();
+                }
+                Some(AnchorEvent::RoomDestroyed) => return "Janus ended the room".to_owned(),
+                Some(AnchorEvent::SessionOver) | None => return "the connection to Janus ended".to_owned(),
+                Some(_) => {}
+            }
+        }
+    };
+    tokio::select! {
+        ended = child.wait() => match ended {
+            Ok(status) if status.success() => Ok(RunEnd::Finished),
+            Ok(status) => match command.input.redact(&last.borrow()) {
+                text if text.is_empty() => Err(format!("FFmpeg ended: {status}")),
+                text => Err(format!("FFmpeg: {text}")),
+            },
+            Err(error) => Err(format!("FFmpeg cannot be awaited: {error}")),
+        },
+        why = feed => Err(why),
+        why = send => Err(why),
+        why = watch => Err(why),
+        () = read_log => Err("the log of FFmpeg ended".into()),
+    }
+}
+
+/// Writes the body to FFmpeg. Returns only if the body cannot be read; the end of FFmpeg is noticed
+/// elsewhere.
+async fn feed(body: Option<Body>, stdin: Option<ChildStdin>) -> String {
+    if let (Some(mut body), Some(mut stdin)) = (body, stdin) {
+        while let Some(chunk) = body.next().await {
+            match chunk {
+                Ok(chunk) => {
+                    if stdin.write_all(&chunk).await.is_err() {
+                        break;
+                    }
+                }
+                Err(why) => return why,
+            }
+        }
+        // Dropping stdin tells FFmpeg that the input has ended.
+    }
+    std::future::pending().await
+}
+
+/// Sends the packets of FFmpeg to Janus from the address that Janus knows. Returns if there are none for too
+/// long.
+async fn send(made: &UdpSocket, ours: &UdpSocket, to: SocketAddr, tell: &impl Fn(Notice)) -> String {
+    let (mut packet, mut is_first) = ([0; PACKET], true);
+    loop {
+        match tokio::time::timeout(SILENT, made.recv(&mut packet)).await {
+            Ok(Ok(length)) => {
+                // A packet that cannot be sent is lost, as RTP allows.
+                let _ = ours.send_to(&packet[..length], to).await;
+                if std::mem::take(&mut is_first) {
+                    tell(Notice::Playing);
+                }
+            }
+            // An error of an earlier packet; the next one may succeed.
+            Ok(Err(_)) => {}
+            Err(_) => return format!("the input gave no sound for {} s", SILENT.as_secs()),
+        }
+    }
+}

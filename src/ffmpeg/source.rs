@@ -1,0 +1,163 @@
+//! FFmpeg process of a source: any permitted input in, Opus over RTP out, in real time.
+//!
+//! FFmpeg opens only what its command names: the protocols are listed, and so are the formats, because a
+//! playlist or a concatenation would make it open other addresses and files.
+//!
+//! Owns: the arguments, the process and its log. Does not choose or check the input, or restart.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Child;
+
+use super::log::FfmpegLogLines;
+use super::process::SpawnError;
+use crate::process;
+
+/// Containers and streams that contain their media, and name no other input.
+const FORMATS: &str = "aac,aiff,au,caf,flac,flv,mov,mp3,mp4,m4a,matroska,mpegts,ogg,wav,webm";
+/// Bit rate of the Opus, bit/s.
+const BITRATE: &str = "96k";
+
+/// Input of the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceInput {
+    /// The caller writes the media to stdin.
+    Pipe,
+    File {
+        path: PathBuf,
+        repeats: bool,
+    },
+    /// RTMP from this address. `tc_url` names the host and application that the server expects.
+    Rtmp {
+        url: String,
+        tc_url: String,
+    },
+    Srt {
+        url: String,
+    },
+}
+
+/// Command for one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceCommand {
+    pub binary: PathBuf,
+    pub input: SourceInput,
+    /// Address that receives the RTP packets. It must be on this machine.
+    pub to: SocketAddr,
+    /// RTP payload type of the Opus.
+    pub payload_type: u8,
+}
+
+/// Running process with its log. Dropping the child kills it. Its stdin is open if the input is
+/// [`SourceInput::Pipe`].
+#[derive(Debug)]
+pub struct SourceProcess {
+    pub child: Child,
+    pub log: FfmpegLogLines,
+}
+
+impl SourceCommand {
+    /// Starts the process. Call it on a thread that lives as long as the node.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn spawn(&self) -> Result<SourceProcess, SpawnError> {
+        let failed = |source| SpawnError { binary: self.binary.clone(), source };
+        let stdin = if self.input == SourceInput::Pipe { Stdio::piped() } else { Stdio::null() };
+        let mut command = process::command(&self.binary, self.args());
+        // FFmpeg prints the session description to stdout, which nobody needs.
+        let mut child = command.stdin(stdin).stdout(Stdio::null()).spawn().map_err(failed)?;
+        // Cannot fail: `process::command` pipes stderr, and it is taken once.
+        let stderr = child.stderr.take().expect("stderr is piped");
+        Ok(SourceProcess { child, log: FfmpegLogLines::new(stderr) })
+    }
+
+    fn args(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> =
+            ["-nostdin", "-hide_banner", "-loglevel", "level+error", "-format_whitelist", FORMATS]
+                .map(OsString::from)
+                .into();
+        args.extend(self.input.args());
+        let payload_type = self.payload_type.to_string();
+        let encode = ["-map", "0:a:0", "-ac", "1", "-ar", "48000", "-c:a", "libopus", "-b:a", BITRATE];
+        let packets = ["-frame_duration", "20", "-payload_type", &payload_type, "-f", "rtp"];
+        args.extend(encode.into_iter().chain(packets).map(OsString::from));
+        args.push(format!("rtp://{}?pkt_size=1200", self.to).into());
+        args
+    }
+}
+
+impl SourceInput {
+    fn args(&self) -> Vec<OsString> {
+        // `-re` reads at the speed of the media: files in real time, and the start of live streams, which
+        // servers send in a burst, without overflowing the jitter buffer of Janus.
+        let reads = |protocols: &str, options: &[&str], input: OsString| {
+            let before = ["-protocol_whitelist", protocols, "-re", "-analyzeduration", "1000000"];
+            let all = before.iter().chain(options).map(OsString::from);
+            all.chain([OsString::from("-i"), input]).collect()
+        };
+        match self {
+            Self::Pipe => reads("pipe", &[], "pipe:0".into()),
+            Self::File { path, repeats } => {
+                let repeats: &[_] = if *repeats { &["-stream_loop", "-1"] } else { &[] };
+                reads("file", repeats, file_url(path))
+            }
+            Self::Rtmp { url, tc_url } => {
+                reads("rtmp,tcp", &["-rtmp_tcurl", tc_url, "-rw_timeout", "10000000"], url.into())
+            }
+            Self::Srt { url } => reads("srt,udp", &[], url.into()),
+        }
+    }
+
+    /// Returns the log text without the address of the input, which may hold a secret.
+    pub fn redact(&self, text: &str) -> String {
+        match self {
+            Self::Pipe => text.replace("pipe:0", "the input"),
+            Self::File { path, .. } => text.replace(&*file_url(path).to_string_lossy(), "the file"),
+            Self::Rtmp { url, .. } | Self::Srt { url } => text.replace(url.as_str(), "the input"),
+        }
+    }
+}
+
+/// Returns a path as FFmpeg reads it: with the protocol, so that no character of the path can name another.
+fn file_url(path: &Path) -> OsString {
+    let mut url = OsString::from("file:");
+    url.push(path);
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_limited_to_their_protocol() {
+        for (input, protocols, last) in [
+            (SourceInput::Pipe, "pipe", "pipe:0"),
+            (SourceInput::File { path: "/m/a:b.mp3".into(), repeats: true }, "file", "file:/m/a:b.mp3"),
+            (
+                SourceInput::Rtmp { url: "rtmp://1.2.3.4:1935/a/k".into(), tc_url: "rtmp://x/a".into() },
+                "rtmp,tcp",
+                "rtmp://1.2.3.4:1935/a/k",
+            ),
+            (
+                SourceInput::Srt { url: "srt://1.2.3.4:9?mode=caller".into() },
+                "srt,udp",
+                "srt://1.2.3.4:9?mode=caller",
+            ),
+        ] {
+            let to = "127.0.0.1:4000".parse().unwrap();
+            let command = SourceCommand { binary: "ffmpeg".into(), input, to, payload_type: 100 };
+            let args = command.args();
+            let after =
+                |name: &str| args.iter().skip_while(|arg| *arg != name).nth(1).unwrap().to_str().unwrap();
+            assert_eq!((after("-protocol_whitelist"), after("-i")), (protocols, last));
+            assert_eq!(after("-format_whitelist"), FORMATS);
+            let shown = command.input.redact(&format!("[error] {last}: Connection refused"));
+            assert!(!shown.contains(last), "{shown}");
+        }
+    }
+}

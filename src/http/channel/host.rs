@@ -1,0 +1,140 @@
+//! Requests of hosts about the speakers: the floor, muting everybody, the lock.
+
+use actix_web::web::{Data, Json};
+use actix_web::{HttpRequest, Responder};
+use serde_json::{Map, Value};
+
+use super::ChannelSide;
+use super::bans::moderator;
+use super::body::GiveFloor;
+use super::handlers::act;
+use crate::domain::stage::{Command, FloorSeconds, PersonId};
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::extract::JsonBody;
+use crate::http::rest::Done;
+
+/// Gives a person the floor for some time, as a host. It replaces the present one.
+///
+/// Everybody in the room sees the remaining time. Nobody is muted when it is over.
+#[utoipa::path(
+    put, path = "/hls/rooms/{room}/floor", operation_id = "giveFloor", tag = "channel",
+    params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    request_body = GiveFloor,
+    responses(
+        (status = 200, body = Done, description = "done"),
+        (
+            status = 400, body = ErrorBody,
+            description = "invalid_json, invalid_body, invalid_room_id, invalid_person_id"
+        ),
+        (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
+        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "user_removed"),
+        (status = 408, body = ErrorBody, description = "request_timeout"),
+        (status = 413, body = ErrorBody, description = "body_too_large"),
+        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
+        (status = 429, body = ErrorBody, description = "too_many_requests"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "channel_unavailable, busy (retryable)"),
+    )
+)]
+pub async fn give_floor(
+    request: HttpRequest,
+    side: Data<ChannelSide>,
+    body: JsonBody<GiveFloor>,
+) -> Result<impl Responder, ApiError> {
+    let (person, seconds) = (PersonId::new(&body.0.person)?, FloorSeconds::new(body.0.seconds)?);
+    act(&request, &side, None, Command::GiveFloor(person, seconds)).await
+}
+
+/// Ends the floor before its time is over, as a host or as the person who has it. May be repeated.
+#[utoipa::path(
+    delete, path = "/hls/rooms/{room}/floor", operation_id = "endFloor", tag = "channel",
+    params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    responses(
+        (status = 200, body = Done, description = "done"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
+        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "user_removed"),
+        (status = 429, body = ErrorBody, description = "too_many_requests"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "channel_unavailable, busy (retryable)"),
+    )
+)]
+pub async fn end_floor(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
+    act(&request, &side, None, Command::EndFloor).await
+}
+
+/// Mutes all anchors once, as a host. The caller stays audible. Everybody may unmute afterwards.
+#[utoipa::path(
+    post, path = "/hls/rooms/{room}/mute", operation_id = "muteEverybody", tag = "channel",
+    params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    responses(
+        (status = 200, body = Done, description = "done"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
+        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
+        (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
+        (status = 409, body = ErrorBody, description = "user_removed, room_removing (retryable)"),
+        (status = 429, body = ErrorBody, description = "too_many_requests"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "channel_unavailable, busy, store_unavailable \
+            (retryable)"),
+    )
+)]
+pub async fn mute_all(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
+    let (room, caller) = moderator(&request, &side)?;
+    side.rooms.mute_all(&room, caller.subject.as_ref()).await?;
+    Ok(Json(Done::YES))
+}
+
+/// Locks the room, as a host: no new anchor may join. May be repeated.
+#[utoipa::path(
+    put, path = "/hls/rooms/{room}/lock", operation_id = "lockRoom", tag = "channel",
+    params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    responses(
+        (status = 200, body = Done, description = "done"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
+        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "user_removed, room_removing (retryable)"),
+        (status = 429, body = ErrorBody, description = "too_many_requests"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "channel_unavailable, busy, store_unavailable \
+            (retryable)"),
+    )
+)]
+pub async fn lock(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
+    set_locked(&request, &side, true).await
+}
+
+/// Unlocks the room, as a host. May be repeated.
+#[utoipa::path(
+    delete, path = "/hls/rooms/{room}/lock", operation_id = "unlockRoom", tag = "channel",
+    params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    responses(
+        (status = 200, body = Done, description = "done"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
+        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "user_removed, room_removing (retryable)"),
+        (status = 429, body = ErrorBody, description = "too_many_requests"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "channel_unavailable, busy, store_unavailable \
+            (retryable)"),
+    )
+)]
+pub async fn unlock(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
+    set_locked(&request, &side, false).await
+}
+
+async fn set_locked(request: &HttpRequest, side: &ChannelSide, locked: bool) -> Result<Json<Done>, ApiError> {
+    let (room, _) = moderator(request, side)?;
+    let patch = Map::from_iter([("locked".to_owned(), Value::Bool(locked))]);
+    side.rooms.patch(&room, &patch).await?;
+    Ok(Json(Done::YES))
+}

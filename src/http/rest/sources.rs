@@ -1,0 +1,207 @@
+//! `/api/rooms/{id}/sources`: URLs and files that are played in a room, each as an anchor.
+
+use actix_web::web::{Data, Json};
+use actix_web::{HttpResponse, Responder};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::ids::UserId;
+use crate::domain::signalling::DisplayName;
+use crate::domain::sources::{Input, Source, SourceFile, SourceState, SourceUrl};
+use crate::http::anchors;
+use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::extract::{JsonBody, RoomPath, UserPath};
+use crate::presence::Source as ClientKind;
+use crate::rooms::now;
+
+use super::Api;
+use super::body::Done;
+
+/// Source to add: either `url` or `file`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddSource {
+    /// URL of a stream or a file, with a scheme that `sources.schemes` permits.
+    #[serde(default)]
+    #[schema(max_length = 1024)]
+    url: Option<String>,
+    /// Path of a file below `sources.folder`.
+    #[serde(default)]
+    #[schema(max_length = 512)]
+    file: Option<String>,
+    /// Name shown in the room.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64)]
+    title: Option<String>,
+    /// True: begins again at the end of the input. By default true for a URL, because the end of a live
+    /// stream is usually an interruption, and false for a file.
+    #[serde(default, rename = "loop")]
+    repeats: Option<bool>,
+}
+
+/// Source of a room.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Source)]
+pub(super) struct SourceBody {
+    /// Id of the source: the user id under which it is a member of the room.
+    source_id: String,
+    /// `url` or `file`.
+    #[schema(value_type = String)]
+    kind: ClientKind,
+    /// URL without its query, which may hold a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// Path below `sources.folder`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// Name shown in the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
+    /// True if the input begins again at its end.
+    #[serde(rename = "loop")]
+    repeats: bool,
+    /// True if a host has muted the source.
+    muted: bool,
+    /// `waiting`, `playing` or `ended`. A source plays while its room is on air or backstage.
+    status: &'static str,
+    /// Reason why the last attempt to play failed; absent if none has failed since the source was heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Time at which the source was added.
+    created_at: u64,
+}
+
+/// Answer with one source.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SourceAnswer {
+    /// Always true.
+    success: bool,
+    source: SourceBody,
+}
+
+/// Answer with the sources of a room.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SourcesAnswer {
+    /// Always true.
+    success: bool,
+    /// Sources, ordered by id.
+    sources: Vec<SourceBody>,
+}
+
+impl SourceBody {
+    fn new(id: &UserId, source: Source) -> Self {
+        let kind = source.kind();
+        let (url, file) = match &source.input {
+            Input::Url(url) => (Some(url.shown()), None),
+            Input::File(file) => (None, Some(file.as_str().to_owned())),
+        };
+        let (status, reason) = match source.state {
+            SourceState::New => ("waiting", None),
+            SourceState::Waiting { reason } => ("waiting", reason),
+            SourceState::Playing => ("playing", None),
+            SourceState::Ended => ("ended", None),
+        };
+        Self {
+            source_id: id.to_string(),
+            kind,
+            url,
+            file,
+            title: source.title.map(|title| title.as_str().to_owned()),
+            repeats: source.repeats,
+            muted: source.muted,
+            status,
+            reason,
+            created_at: source.created_at.0,
+        }
+    }
+}
+
+/// Plays a URL or a file in a room.
+///
+/// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
+/// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
+/// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
+/// played.
+#[utoipa::path(
+    post, path = "/api/rooms/{id}/sources", operation_id = "addSource", tag = "users",
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    request_body = AddSource,
+    responses(
+        (status = 201, body = SourceAnswer, description = "the source"),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
+            invalid_source, invalid_name"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
+            source_not_permitted"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 408, body = ErrorBody, description = "request_timeout"),
+        (status = 409, body = ErrorBody, description = "room_full (retryable), room_removing (retryable)"),
+        (status = 413, body = ErrorBody, description = "body_too_large"),
+        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn add(
+    api: Data<Api>,
+    room: RoomPath,
+    body: JsonBody<AddSource>,
+) -> Result<impl Responder, ApiError> {
+    let AddSource { url, file, title, repeats } = body.0;
+    let invalid = |error: &dyn std::fmt::Display| ApiError::new(Code::InvalidSource, error.to_string());
+    let input = match (url, file) {
+        (Some(url), None) => Input::Url(SourceUrl::new(&url).map_err(|error| invalid(&error))?),
+        (None, Some(file)) => Input::File(SourceFile::new(&file).map_err(|error| invalid(&error))?),
+        _ => return Err(invalid(&"a source has either url or file")),
+    };
+    let title = title.as_deref().map(DisplayName::new).transpose()?;
+    let source = Source::new(input, title, repeats, now());
+    let members = anchors::members(api.anchors.as_deref(), &room.0).await.unwrap_or_default();
+    let people = members.iter().filter(|member| !matches!(member.source, ClientKind::Url | ClientKind::File));
+    let id = api.rooms.add_source(&room.0, &source, &api.sources, people.count()).await?;
+    let source = SourceBody::new(&id, source);
+    Ok(HttpResponse::Created().json(SourceAnswer { success: true, source }))
+}
+
+/// Lists the sources of a room.
+#[utoipa::path(
+    get, path = "/api/rooms/{id}/sources", operation_id = "listSources", tag = "users",
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    responses(
+        (status = 200, body = SourcesAnswer, description = "the sources"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responder, ApiError> {
+    let sources = api.rooms.sources(&room.0).await?.0;
+    let sources = sources.into_iter().map(|(id, source)| SourceBody::new(&id, source)).collect();
+    Ok(Json(SourcesAnswer { success: true, sources }))
+}
+
+/// Removes a source from a room.
+#[utoipa::path(
+    delete, path = "/api/rooms/{id}/sources/{sourceId}", operation_id = "removeSource", tag = "users",
+    params(
+        ("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
+        ("sourceId" = String, Path, description = "source id", min_length = 1, max_length = 255),
+    ),
+    responses(
+        (status = 200, body = Done, description = "done"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
+        (status = 404, body = ErrorBody, description = "room_not_found, source_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn remove(api: Data<Api>, path: UserPath) -> Result<impl Responder, ApiError> {
+    api.rooms.remove_source(&path.0, &path.1).await?;
+    Ok(Json(Done::YES))
+}

@@ -1,0 +1,60 @@
+//! Sources of a room: add, remove, list. The rules are in `domain::sources`.
+
+use crate::domain::ids::{RoomId, UserId};
+use crate::domain::sources::{Source, SourceDenied, SourcePolicy, Sources, admit_removal, admit_source};
+
+use super::txn::{self, RoomRead};
+use super::users::random_user_id;
+use super::{RoomError, RoomService};
+
+impl From<SourceDenied> for RoomError {
+    fn from(denied: SourceDenied) -> Self {
+        match denied {
+            SourceDenied::NoSuchRoom => Self::NotFound,
+            SourceDenied::RoomRemoving => Self::Removing,
+            other => Self::Source(other),
+        }
+    }
+}
+
+impl RoomService {
+    /// Adds a source to a room and returns its id. `anchors`: number of anchors in the room that are not
+    /// sources, as far as known.
+    ///
+    /// # Errors
+    /// [`RoomError::Source`] if the source is not permitted or the room has no place.
+    pub async fn add_source(
+        &self,
+        room: &RoomId,
+        source: &Source,
+        policy: &SourcePolicy,
+        anchors: usize,
+    ) -> Result<UserId, RoomError> {
+        let id = random_user_id();
+        let decide = |read: &RoomRead| Ok(admit_source(&read.view, &id, source, policy, anchors)?);
+        self.change(room, decide).await?;
+        Ok(id)
+    }
+
+    /// Removes a source from a room.
+    ///
+    /// # Errors
+    /// [`RoomError::Source`] if there is no such source.
+    pub async fn remove_source(&self, room: &RoomId, id: &UserId) -> Result<(), RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_removal(&read.view, id)?);
+        self.change(room, decide).await.map(|_| ())
+    }
+
+    /// Returns the sources of a room, from this node's directory like [`get`](Self::get).
+    ///
+    /// # Errors
+    /// [`RoomError::NotFound`] if there is no such room, or an error of the store.
+    pub async fn sources(&self, room: &RoomId) -> Result<Sources, RoomError> {
+        let view = match self.directory.room(room) {
+            Some(view) => view,
+            None => std::sync::Arc::new(txn::read(&*self.store, room).await?.view),
+        };
+        view.meta.as_ref().ok_or(RoomError::NotFound)?;
+        Ok(view.sources.as_ref().map(|sources| sources.value.clone()).unwrap_or_default())
+    }
+}

@@ -1,0 +1,2 @@
+
+export{t as OnStage}from"./voice.js";

@@ -1,0 +1,2 @@
+
+export{n as visitStage}from"./voice.js";
