@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stentor::domain::ids::MediaAddr;
 use stentor::domain::mix::MixShare;
 use stentor::etcd::EtcdStore;
-use stentor::ffmpeg::{Ffmpeg, FfmpegCommand, Loudness};
+use stentor::ffmpeg::{Ffmpeg, FfmpegCommand, FfmpegProgram, Loudness};
 use stentor::janus::{AudioBridge, ConnectOptions, FORWARD_PAYLOAD_TYPE, JanusClient};
 use stentor::store::{Store, WatchEvent, WatchStream};
 use tokio::io::AsyncReadExt;
@@ -170,13 +170,12 @@ async fn bare_processes() -> Duration {
     let begin = Instant::now();
     let spawn = |n: u32| async move {
         let command = FfmpegCommand {
-            binary: stub::path(),
+            program: FfmpegProgram { binary: stub::path(), account: None },
             rtp: MediaAddr { ip: [127, 0, 0, 1].into(), port: 40_000 + n as u16 },
             bitrate: 64_000,
             payload_type: FORWARD_PAYLOAD_TYPE,
             loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
             srtp: srtp_key(),
-            account: None,
         };
         let mut ffmpeg = Ffmpeg::spawn(&command).expect("a stub");
         ffmpeg.stdout.read_u8().await.expect("its first byte");

@@ -136,6 +136,7 @@ fn context(store: Arc<dyn Store>) -> Context {
         subscribers: Default::default(),
         store_up: Default::default(),
         relists: Default::default(),
+        account: None,
         standing: Default::default(),
         clock: Clock::start(),
         metrics: Metrics::new(std::time::SystemTime::now()),

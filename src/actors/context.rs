@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::domain::ids::ModuleId;
 use crate::domain::plan::{Failure, WriteOutcome};
 use crate::domain::restart::Backoff;
+use crate::ffmpeg::FfmpegProgram;
+use crate::process::Account;
 use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::{Directory, Scope};
 use crate::store::{Revision, Store, StoreError, Txn, TxnOutcome};
@@ -32,6 +34,8 @@ pub struct Context {
     pub relists: Arc<watch::Sender<u64>>,
     /// Registration of the node's id; the roles start when it is complete.
     pub standing: Arc<watch::Sender<RegistrationState>>,
+    /// Account that child processes run as; `None`: that of the node.
+    pub account: Option<Account>,
     pub clock: Clock,
     pub metrics: Metrics,
 }
@@ -40,6 +44,10 @@ impl Context {
     pub fn backoff(&self) -> Backoff {
         let retry = &self.config.supervision;
         Backoff { first: retry.retry_first, max: retry.retry_max }
+    }
+
+    pub fn ffmpeg(&self) -> FfmpegProgram {
+        FfmpegProgram { binary: self.config.mixer.ffmpeg.clone(), account: self.account.clone() }
     }
 
     /// Returns the store revision that the directory's rooms have reached; 0 before the first list.

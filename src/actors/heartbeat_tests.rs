@@ -36,6 +36,7 @@ impl House {
             subscribers: Default::default(),
             store_up: Default::default(),
             relists: Default::default(),
+            account: None,
             standing: Default::default(),
             clock: Clock::start(),
             metrics: Metrics::new(SystemTime::now()),

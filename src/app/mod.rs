@@ -59,7 +59,6 @@ use crate::domain::registration::NodeRecord;
 use crate::http::anchors::{PresenceQuery, PresentUsers};
 use crate::http::api_keys::LiveApiKeys;
 use crate::janus::{ConnectOptions, Secret};
-use crate::process::Account;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
@@ -186,6 +185,7 @@ impl Node {
             metrics,
             store_up: Default::default(),
             relists: Default::default(),
+            account,
             standing: Arc::new(watch::Sender::new(match &place {
                 Some(_) => RegistrationState::Waiting("the node is not registered yet".into()),
                 None => RegistrationState::Registered,
@@ -206,7 +206,7 @@ impl Node {
             handle
         };
         let link = JanusShared::new(secrets.clone(), context.config.janus.url.clone());
-        let januses = roles.janus.then(|| janus(&context, &link, account.clone())).transpose()?;
+        let januses = roles.janus.then(|| janus(&context, &link)).transpose()?;
         let janus = januses.as_ref().map(|januses| januses.options.clone());
         // The embedded presence knows only this node's gateway.
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
@@ -248,9 +248,7 @@ impl Node {
                 let (webhooks, recordings) = (webhooks.clone(), recordings.clone());
                 (RoomsRole { service: service.clone(), presence, webhooks, recordings }, arbiter())
             }),
-            mixer: roles.mixer.then(|| {
-                (mixer(&context, &secrets, &streams, &audience, fetcher, account.clone()), arbiter())
-            }),
+            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             recordings: Some((
@@ -425,7 +423,6 @@ fn mixer(
     streams: &Arc<Streams>,
     audience: &Arc<ListenerCounter>,
     fetcher: MixerClient,
-    account: Option<Account>,
 ) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
@@ -440,13 +437,12 @@ fn mixer(
             secrets: secrets.clone(),
             audience: audience.clone(),
             fetcher,
-            account,
         },
         pulse: pulse(context, url, config.capacity, Some(rtp)),
     }
 }
 
-fn janus(context: &Context, link: &JanusShared, account: Option<Account>) -> anyhow::Result<JanusSupervisor> {
+fn janus(context: &Context, link: &JanusShared) -> anyhow::Result<JanusSupervisor> {
     let config = &context.config.janus;
     let (managed, options) = match config.mode {
         JanusMode::External => (None, external(&context.config)),
@@ -454,6 +450,7 @@ fn janus(context: &Context, link: &JanusShared, account: Option<Account>) -> any
             let secret = || Secret(hex::encode(rand::random::<[u8; 16]>()));
             let (api_secret, admin_key) = (secret(), secret());
             let folder = context.config.node.data_dir.join("janus");
+            let account = context.account.clone();
             let options = managed(&context.config, folder, api_secret.clone(), admin_key.clone(), account);
             let connect = ConnectOptions {
                 url: link.url().unwrap_or_default(),

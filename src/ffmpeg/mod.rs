@@ -7,6 +7,7 @@ mod log;
 mod loudness;
 mod output;
 mod process;
+mod program;
 mod source;
 
 pub use log::{FfmpegLog, FfmpegLogLines, LogLevel};
@@ -15,4 +16,5 @@ pub use output::{OutputFfmpeg, OutputProcess, Progress};
 pub use process::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, MUXER, SpawnError, ffmpeg_version,
 };
+pub use program::FfmpegProgram;
 pub use source::{SourceCommand, SourceInput, SourceProcess};

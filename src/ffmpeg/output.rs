@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use super::log::FfmpegLogLines;
+use super::program::FfmpegProgram;
 use crate::domain::output::Target;
 use crate::process;
 
@@ -33,8 +33,8 @@ pub struct Progress(Lines<BufReader<ChildStdout>>);
 impl OutputFfmpeg {
     /// Starts FFmpeg. `ip`: allowed address of the target. Call from a thread that lives as long as the node
     /// (see `process`), inside a tokio runtime.
-    pub fn spawn(binary: &Path, target: &Target, ip: IpAddr) -> io::Result<Self> {
-        let mut command = process::command(binary, args(target, ip));
+    pub fn spawn(program: &FfmpegProgram, target: &Target, ip: IpAddr) -> io::Result<Self> {
+        let mut command = program.command(args(target, ip));
         let mut child = command.stdin(std::process::Stdio::piped()).spawn()?;
         let gone = || io::Error::other("ended while being started");
         let stdin = child.stdin.take().ok_or_else(gone)?;

@@ -15,14 +15,15 @@ use tokio::process::{Child, ChildStdout};
 
 use super::log::{FfmpegLog, FfmpegLogLines};
 use super::loudness::Loudness;
+use super::program::FfmpegProgram;
 use crate::domain::ids::MediaAddr;
 use crate::domain::srtp::{SUITE_NAME, SrtpKey};
-use crate::process::{self, Account, Confinement};
+use crate::process;
 
 /// Command for one FFmpeg process. Two processes with the same `rtp` port cannot run at the same time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FfmpegCommand {
-    pub binary: PathBuf,
+    pub program: FfmpegProgram,
     /// Address for RTP. The port is even; RTCP uses the port above it.
     pub rtp: MediaAddr,
     /// Bit rate of the AAC in bit/s.
@@ -32,8 +33,6 @@ pub struct FfmpegCommand {
     pub loudness: Loudness,
     /// Key of the incoming stream. Anything but SRTP and SRTCP under this key is dropped without effect.
     pub srtp: SrtpKey,
-    /// Account that FFmpeg runs as; `None`: that of the node.
-    pub account: Option<Account>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +70,6 @@ pub enum ExitReason {
     Signal(i32),
     Code(i32),
 }
-
-/// Limit of heap and thread stacks. FFmpeg needs about 40 MB, and 8 MB per processor for its filter threads.
-const DATA_LIMIT: u64 = 2 << 30;
 
 /// Output options. An ADTS stream needs no index that grows with its duration, and each frame is written
 /// immediately. So a part is complete 20 ms earlier than with a muxer that waits for the next packet to know
@@ -135,7 +131,8 @@ impl Ffmpeg {
     /// Starts FFmpeg. Call from a thread that lives as long as the node (see `process`), inside a tokio
     /// runtime.
     pub fn spawn(command: &FfmpegCommand) -> Result<Self, SpawnError> {
-        Self::try_spawn(command).map_err(|source| SpawnError { binary: command.binary.clone(), source })
+        Self::try_spawn(command)
+            .map_err(|source| SpawnError { binary: command.program.binary.clone(), source })
     }
 
     fn try_spawn(command: &FfmpegCommand) -> io::Result<Self> {
@@ -144,9 +141,7 @@ impl Ffmpeg {
         let (reader, mut writer) = io::pipe()?;
         writer.write_all(command.session_description().as_bytes())?;
         drop(writer);
-        let confinement = Confinement { account: command.account.clone(), data_limit: Some(DATA_LIMIT) };
-        let mut child = process::confined(&confinement, &command.binary, command.args());
-        let mut child = child.stdin(reader).spawn()?;
+        let mut child = command.program.command(command.args()).stdin(reader).spawn()?;
         let gone = || io::Error::other("ended while being started");
         let pid = child.id().ok_or_else(gone)?;
         let stdout = child.stdout.take().ok_or_else(gone)?;
@@ -220,13 +215,12 @@ mod tests {
 
     fn command(ip: &str) -> FfmpegCommand {
         FfmpegCommand {
-            binary: "ffmpeg".into(),
+            program: FfmpegProgram { binary: "ffmpeg".into(), account: None },
             rtp: MediaAddr { ip: ip.parse().unwrap(), port: 40_000 },
             bitrate: 64_000,
             payload_type: 111,
             loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
             srtp: SrtpKey::new([7; SrtpKey::LENGTH]),
-            account: None,
         }
     }
 

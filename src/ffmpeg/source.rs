@@ -14,7 +14,7 @@ use tokio::process::Child;
 
 use super::log::FfmpegLogLines;
 use super::process::SpawnError;
-use crate::process;
+use super::program::FfmpegProgram;
 
 /// Containers and streams that contain their media, and name no other input.
 const FORMATS: &str = "aac,aiff,au,caf,flac,flv,mov,mp3,mp4,m4a,matroska,mpegts,ogg,wav,webm";
@@ -43,7 +43,7 @@ pub enum SourceInput {
 /// Command for one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceCommand {
-    pub binary: PathBuf,
+    pub program: FfmpegProgram,
     pub input: SourceInput,
     /// Address that receives the RTP packets. It must be on this machine.
     pub to: SocketAddr,
@@ -65,12 +65,12 @@ impl SourceCommand {
     /// # Errors
     /// The program cannot be started.
     pub fn spawn(&self) -> Result<SourceProcess, SpawnError> {
-        let failed = |source| SpawnError { binary: self.binary.clone(), source };
+        let failed = |source| SpawnError { binary: self.program.binary.clone(), source };
         let stdin = if self.input == SourceInput::Pipe { Stdio::piped() } else { Stdio::null() };
-        let mut command = process::command(&self.binary, self.args());
+        let mut command = self.program.command(self.args());
         // FFmpeg prints the session description to stdout, which nobody needs.
         let mut child = command.stdin(stdin).stdout(Stdio::null()).spawn().map_err(failed)?;
-        // Cannot fail: `process::command` pipes stderr, and it is taken once.
+        // Cannot fail: the command pipes stderr, and it is taken once.
         let stderr = child.stderr.take().expect("stderr is piped");
         Ok(SourceProcess { child, log: FfmpegLogLines::new(stderr) })
     }
@@ -150,7 +150,8 @@ mod tests {
             ),
         ] {
             let to = "127.0.0.1:4000".parse().unwrap();
-            let command = SourceCommand { binary: "ffmpeg".into(), input, to, payload_type: 100 };
+            let program = FfmpegProgram { binary: "ffmpeg".into(), account: None };
+            let command = SourceCommand { program, input, to, payload_type: 100 };
             let args = command.args();
             let after =
                 |name: &str| args.iter().skip_while(|arg| *arg != name).nth(1).unwrap().to_str().unwrap();

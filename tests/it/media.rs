@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use stentor::domain::ids::{MediaAddr, Nonce, RoomId, UnixMs};
 use stentor::domain::mix::MixShare;
 use stentor::domain::timeline::{Junction, Moment, Timeline};
-use stentor::ffmpeg::{ExitReason, Ffmpeg, FfmpegCommand, Loudness, MUXER};
+use stentor::ffmpeg::{ExitReason, Ffmpeg, FfmpegCommand, FfmpegProgram, Loudness, MUXER};
 use stentor::packager::{
     ContentKeys, LiveStream, MediaFile, Packager, PackagerConfig, SequenceStart, decrypt,
 };
@@ -285,13 +285,12 @@ impl Room {
 
 fn command(port: u16) -> FfmpegCommand {
     FfmpegCommand {
-        binary: "ffmpeg".into(),
+        program: FfmpegProgram { binary: "ffmpeg".into(), account: None },
         rtp: MediaAddr { ip: LOCALHOST, port },
         bitrate: 64_000,
         payload_type: 111,
         loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
         srtp: srtp::key(),
-        account: None,
     }
 }
 

@@ -88,6 +88,7 @@ impl House {
             subscribers: Default::default(),
             store_up: Default::default(),
             relists: Default::default(),
+            account: None,
             standing: Default::default(),
             clock: Clock::start(),
             metrics: Metrics::new(SystemTime::now()),
@@ -104,7 +105,6 @@ impl House {
                 Metrics::new(SystemTime::now()),
             ),
             secrets,
-            account: None,
         };
         let pulse = Arc::new(watch::Sender::new(heartbeat()));
         Self { _dir: dir, store, context, parts: MixerParts { shared, pulse } }

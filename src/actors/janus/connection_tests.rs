@@ -30,6 +30,7 @@ async fn becomes_unhealthy(url: Option<String>) {
         subscribers: Default::default(),
         store_up: Default::default(),
         relists: Default::default(),
+        account: None,
         standing: Default::default(),
         clock: Clock::start(),
         metrics: Metrics::new(SystemTime::now()),

@@ -24,7 +24,6 @@ use crate::delivery::listener_counter::ListenerCounter;
 use crate::delivery::{MixerClient, Streams};
 use crate::domain::ids::MediaAddr;
 use crate::domain::ports::PortPool;
-use crate::process::Account;
 
 /// Time for which a port held by another process is not tried again.
 const QUARANTINE: Duration = Duration::from_secs(60);
@@ -41,8 +40,6 @@ pub struct MixerShared {
     pub audience: Arc<ListenerCounter>,
     /// Client that fetches the window of a room from its previous mixer.
     pub fetcher: MixerClient,
-    /// Account that FFmpeg runs as; `None`: that of the node.
-    pub account: Option<Account>,
 }
 
 /// Reserved pair of ports. Dropping it returns the pair to the pool.

@@ -53,13 +53,12 @@ pub async fn spawn(
     let permit = shared.starts.clone().acquire_owned().await.map_err(stopping)?;
     let config = &context.config;
     let command = FfmpegCommand {
-        binary: config.mixer.ffmpeg.clone(),
+        program: context.ffmpeg(),
         rtp,
         bitrate: config.mixer.bitrate,
         payload_type: crate::janus::FORWARD_PAYLOAD_TYPE,
         loudness: loudness(&config.mixer.loudness, share),
         srtp,
-        account: shared.account.clone(),
     };
     let refused = |error: SpawnError| Failure::Refused(format!("{error}: {}", error.source));
     let ffmpeg = Ffmpeg::spawn(&command).map_err(refused)?;

@@ -126,12 +126,12 @@ impl OutputActor {
         match self.target(output) {
             Ok(target) => {
                 let reader = self.parts.streams.open(&self.room, nonce);
-                let (config, left, me) = (self.context.config.clone(), self.left.clone(), cx.me());
+                let (context, left, me) = (self.context.clone(), self.left.clone(), cx.me());
                 let live = move || {
                     // If the actor is gone, so is the connection.
                     let _ = me.tell(Msg::Live);
                 };
-                cx.run(send(config, target, reader, left, live), Msg::Ended);
+                cx.run(send(context, target, reader, left, live), Msg::Ended);
             }
             Err(reason) => cx.run(std::future::ready(Ended::Failed(reason)), Msg::Ended),
         }

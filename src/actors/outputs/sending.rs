@@ -11,6 +11,7 @@ use tokio::process::ChildStdin;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::actors::context::Context;
 use crate::config::Config;
 use crate::delivery::PlainReader;
 use crate::domain::output::{Target, failure};
@@ -37,17 +38,17 @@ pub enum Ended {
 /// Pushes a stream until it ends, the target fails, or `left` is notified. Calls `live` when the target has
 /// received data.
 pub async fn send(
-    config: Arc<Config>,
+    context: Context,
     target: Target,
     reader: PlainReader,
     left: Arc<Notify>,
     live: impl Fn(),
 ) -> Ended {
-    let ip = match allowed_address(&config, &target).await {
+    let ip = match allowed_address(&context.config, &target).await {
         Ok(ip) => ip,
         Err(reason) => return Ended::Failed(reason),
     };
-    let spawned = OutputFfmpeg::spawn(&config.mixer.ffmpeg, &target, ip);
+    let spawned = OutputFfmpeg::spawn(&context.ffmpeg(), &target, ip);
     let OutputFfmpeg { stdin, progress, log, mut process } = match spawned {
         Ok(ffmpeg) => ffmpeg,
         Err(error) => return Ended::Failed(format!("FFmpeg could not be started: {error}")),

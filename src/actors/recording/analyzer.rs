@@ -107,7 +107,7 @@ impl AnalyzerActor {
             return;
         };
         self.busy = Some(id.clone());
-        let (ffmpeg, media) = (self.context.config.mixer.ffmpeg.clone(), self.media.clone());
+        let (ffmpeg, media) = (self.context.ffmpeg(), self.media.clone());
         let wall = self.context.clock.wall();
         cx.run(async move { analyze(&ffmpeg, &*media, &id, wall).await }, Msg::Analyzed);
     }

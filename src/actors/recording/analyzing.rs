@@ -3,7 +3,6 @@
 //! One FFmpeg with the lowest priority decodes the M4A file once. Measured on one core of 2026: 8.6 s of
 //! processor time per hour of audio, so 0.24 % of a core for a room that is on air all day.
 
-use std::path::Path;
 use std::process::Stdio;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,9 +13,8 @@ use crate::domain::analysis::{Analysis, PeakMeter, RATE, Waveform, loudness};
 use crate::domain::clip::Clip;
 use crate::domain::ids::UnixMs;
 use crate::domain::recording::RecordingId;
-use crate::ffmpeg::FfmpegLogLines;
+use crate::ffmpeg::{FfmpegLogLines, FfmpegProgram};
 use crate::packager::{MediaError, Piece, RecordedM4a, Source};
-use crate::process;
 
 /// Number of log lines that are kept. The summary has ten.
 const LAST_LINES: usize = 32;
@@ -39,7 +37,7 @@ pub enum AnalysisError {
 /// # Errors
 /// The attempt has to be repeated; see [`AnalysisError`].
 pub async fn analyze(
-    ffmpeg: &Path,
+    ffmpeg: &FfmpegProgram,
     media: &dyn ReplayMedia,
     id: &RecordingId,
     now: UnixMs,
@@ -48,14 +46,14 @@ pub async fn analyze(
     if !file.complete {
         return Err(AnalysisError::Incomplete);
     }
-    let (program, rate) = (ffmpeg.display().to_string(), RATE.to_string());
+    let rate = RATE.to_string();
     let args = [
-        &["-n", "19", &program, "-hide_banner", "-nostats", "-loglevel", "level+info", "-threads", "1"][..],
+        &["-hide_banner", "-nostats", "-loglevel", "level+info", "-threads", "1"][..],
         // At the level `verbose`, the filter logs each frame; the summary is at `info`.
         &["-f", "mp4", "-i", "pipe:0", "-map", "0:a:0", "-af", "ebur128=framelog=verbose"],
         &["-ac", "1", "-ar", &rate, "-f", "s16le", "pipe:1"],
     ];
-    let mut child = process::command("nice", args.concat()).stdin(Stdio::piped()).spawn()?;
+    let mut child = ffmpeg.idle_command(&args.concat()).stdin(Stdio::piped()).spawn()?;
     let gone = || std::io::Error::other("ended while being started");
     let stdin = child.stdin.take().ok_or_else(gone)?;
     let stdout = child.stdout.take().ok_or_else(gone)?;

@@ -154,7 +154,7 @@ impl SourceActor {
             pin: meta.pin.clone(),
             share: self.view.mix_share(),
             media: self.context.config.listen.media,
-            ffmpeg: self.context.config.mixer.ffmpeg.clone(),
+            ffmpeg: self.context.ffmpeg(),
         });
         let me = cx.me();
         let tell = move |notice| {

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::domain::ids::{MediaAddr, Pin, UserId};
 use crate::domain::mix::MixShare;
 use crate::domain::source_player::RunEnd;
 use crate::domain::sources::Source;
-use crate::ffmpeg::{SourceCommand, SourceProcess};
+use crate::ffmpeg::{FfmpegProgram, SourceCommand, SourceProcess};
 use crate::janus::{AnchorEvent, AudioBridge, RtpJoin};
 
 /// Longest time without sound of the input, after which it counts as dead.
@@ -38,7 +37,7 @@ pub struct Job {
     pub share: MixShare,
     /// Address of this node that sends RTP to Janus.
     pub media: IpAddr,
-    pub ffmpeg: PathBuf,
+    pub ffmpeg: FfmpegProgram,
 }
 
 /// Event of a run.
@@ -71,7 +70,7 @@ async fn play(job: &Job, tell: &impl Fn(Notice)) -> Result<RunEnd, String> {
     let joined = job.bridge.join_by_rtp(&join).await;
     let mut participant = joined.map_err(|error| format!("Janus did not admit the source: {error}"))?;
     let (payload_type, me) = (participant.payload_type, participant.id);
-    let command = SourceCommand { binary: job.ffmpeg.clone(), input, to: port(&made)?, payload_type };
+    let command = SourceCommand { program: job.ffmpeg.clone(), input, to: port(&made)?, payload_type };
     let SourceProcess { mut child, mut log } = command.spawn().map_err(|error| {
         format!(
             "{error}: {}",

@@ -100,6 +100,7 @@ impl Rig {
             subscribers: Default::default(),
             store_up: Default::default(),
             relists: Default::default(),
+            account: None,
             standing: Default::default(),
             clock: Clock::start(),
             metrics: Metrics::new(SystemTime::now()),
