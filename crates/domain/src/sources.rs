@@ -396,6 +396,7 @@ impl RoomView {
             muted: source.muted,
             source: source.kind(),
             token: FencingToken(0),
+            consent: false,
         })
     }
 }

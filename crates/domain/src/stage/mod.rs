@@ -228,7 +228,7 @@ impl Stage {
                 Ok(vec![Event::FloorGiven { at: now, person, until: seconds.after(now) }])
             }
             Command::EndFloor => {
-                if !self.floor.as_ref().is_some_and(|floor| floor.person == by.id) {
+                if self.floor.as_ref().is_none_or(|floor| floor.person != by.id) {
                     host_only(by)?;
                 }
                 let ended = self.floor.as_ref().filter(|floor| floor.until > now);
