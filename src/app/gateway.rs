@@ -76,7 +76,7 @@ pub fn role(context: &Context, needs: Needs) -> anyhow::Result<GatewayRole> {
     let sessions = SessionManager::new(
         context.clone(),
         service,
-        secrets.clone(),
+        secrets,
         admission,
         anchors.clone(),
         backend.lock,

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use super::Addresses;
 use super::certificates::LiveCertificates;
-use super::delivery::Delivery;
 use super::delivery::{Delivery, outputs_side};
 use super::measure::measure;
 use super::operations::{self, Operations};

@@ -19,7 +19,6 @@ use super::client;
 use super::outbound::EncodedNotification;
 use super::session_manager::{AT_ONCE, SessionManager, SessionsShared};
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
-use crate::domain::connection::FencingToken;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::roles;
 use crate::domain::signalling::DisplayName;

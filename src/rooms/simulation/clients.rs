@@ -34,6 +34,7 @@ fn rules() -> Rules {
         renew_every: LIFETIMES.lock / 3,
         silence: LIFETIMES.member,
         admission: false,
+        consent: false,
         check_every: LIFETIMES.gateway / 3,
     }
 }
