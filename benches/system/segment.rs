@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use stentor::domain::ids::{MediaAddr, Nonce, RoomId, UnixMs};
 use stentor::domain::mix::MixShare;
 use stentor::domain::timeline::{Junction, Moment, Timeline};
-use stentor::ffmpeg::{Ffmpeg, FfmpegCommand, Loudness};
+use stentor::ffmpeg::{Ffmpeg, FfmpegCommand, FfmpegProgram, Loudness};
 use stentor::janus::FORWARD_PAYLOAD_TYPE;
 use stentor::packager::{ContentKeys, Packager, PackagerConfig, SequenceStart};
 use stentor::probe::ProbeError;
@@ -45,13 +45,12 @@ async fn bare(house: &House, n: u16) -> Duration {
     let rtp = MediaAddr { ip: [127, 0, 0, 1].into(), port: BARE_PORTS + 2 * n };
     house.gateway.room_with_forwarder(number, rtp).await;
     let command = FfmpegCommand {
-        binary: "ffmpeg".into(),
+        program: FfmpegProgram { binary: "ffmpeg".into(), account: None },
         rtp,
         bitrate: 64_000,
         payload_type: FORWARD_PAYLOAD_TYPE,
         loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
         srtp: srtp_key(),
-        account: None,
     };
     let begin = Instant::now();
     let mut ffmpeg = Ffmpeg::spawn(&command).expect("FFmpeg starts");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use stentor::domain::ids::MediaAddr;
 use stentor::domain::mix::MixShare;
-use stentor::ffmpeg::{Ffmpeg, FfmpegCommand, FfmpegLogLines, FfmpegProcess, Loudness};
+use stentor::ffmpeg::{Ffmpeg, FfmpegCommand, FfmpegLogLines, FfmpegProcess, FfmpegProgram, Loudness};
 use stentor::janus::{AudioBridge, FORWARD_PAYLOAD_TYPE, Quality};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
@@ -175,13 +175,12 @@ impl Bare {
             bridge.create(number, PIN, &settings.create).await;
             let loudness = Loudness::new(MixShare::of(SPEAKERS as u8), Some(-18), -1);
             let command = FfmpegCommand {
-                binary: binary.clone(),
+                program: FfmpegProgram { binary: binary.clone(), account: None },
                 rtp,
                 bitrate: 64_000,
                 payload_type: FORWARD_PAYLOAD_TYPE,
                 loudness,
                 srtp: srtp_key(),
-                account: None,
             };
             let ffmpeg = Ffmpeg::spawn(&command).expect("FFmpeg starts");
             bridge.talk(number, PIN, &settings.join).await;

@@ -19,7 +19,7 @@ use crate::domain::restart::Budget;
 use crate::domain::webhooks::WebhookFilter;
 use crate::tls::{Chain, Key};
 pub use recording::{RecordingConfig, StorageConfig};
-pub use telemetry::OtlpConfig;
+pub use telemetry::{LogConfig, LogFormat, OtlpConfig};
 
 /// Secret text. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -485,17 +485,4 @@ pub struct SupervisionConfig {
     pub shutdown_deadline: Duration,
     /// Maximum time for moving rooms to other nodes before the shutdown begins.
     pub drain_deadline: Duration,
-}
-
-#[derive(Debug, Clone)]
-pub struct LogConfig {
-    pub format: LogFormat,
-    /// `tracing` filter, e.g. `info,stentor=debug`.
-    pub filter: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
 }

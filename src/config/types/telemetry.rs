@@ -1,4 +1,4 @@
-//! Types of the export of traces and metrics.
+//! Types of the log, and of the export of traces and metrics.
 
 use std::time::Duration;
 
@@ -15,4 +15,17 @@ pub struct OtlpConfig {
     pub interval: Duration,
     /// Share of the traces that are recorded, from 0 to 100.
     pub sample_percent: u8,
+}
+
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// `tracing` filter, e.g. `info,stentor=debug`.
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
 }
