@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde_json::json;
 use stentor::probe::hearing::level;
 use stentor::probe::{Listener, Mode};
+use tokio::net::TcpStream;
 
 use crate::faults::disk::SmallDisk;
 use crate::recording::decoded_from;
 use crate::rooms::tuned_in;
 use crate::support::moto::{BUCKET, Moto};
 use crate::support::node::{Node, signal, until_gone};
-use crate::support::studio::{Speaker, Studio};
+use crate::support::studio::{Speaker, Studio, managed};
 use crate::support::until;
 
 const ROOM: &str = "endurance";
@@ -85,7 +86,10 @@ async fn recording_misses_only_the_faults() {
                 let before = node.children("janus");
                 signal(before[0], rustix::process::Signal::KILL);
                 until_gone(&before);
-                until("Janus runs again", async || !node.children("janus").is_empty()).await;
+                let url = url::Url::parse(&managed(&node.data_dir().join("janus")).url).unwrap();
+                let address = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+                until("Janus listens again", async || TcpStream::connect(address.clone()).await.is_ok())
+                    .await;
                 drop((speaker, listener));
                 (speaker, listener) = on_stage(&node, hz).await;
             }
