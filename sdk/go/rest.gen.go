@@ -29,6 +29,7 @@ const (
 	CodeBusy                 Code = "busy"
 	CodeChannelUnavailable   Code = "channel_unavailable"
 	CodeChatClosed           Code = "chat_closed"
+	CodeConsentRequired      Code = "consent_required"
 	CodeDeadLetterNotFound   Code = "dead_letter_not_found"
 	CodeGatewayUnavailable   Code = "gateway_unavailable"
 	CodeHandNotRaised        Code = "hand_not_raised"
@@ -45,6 +46,7 @@ const (
 	CodeInvalidMaxAnchors    Code = "invalid_max_anchors"
 	CodeInvalidModuleId      Code = "invalid_module_id"
 	CodeInvalidName          Code = "invalid_name"
+	CodeInvalidOutput        Code = "invalid_output"
 	CodeInvalidPersonId      Code = "invalid_person_id"
 	CodeInvalidPin           Code = "invalid_pin"
 	CodeInvalidQuery         Code = "invalid_query"
@@ -77,6 +79,8 @@ const (
 	CodeOfferRefused         Code = "offer_refused"
 	CodeOnStage              Code = "on_stage"
 	CodeOriginNotAllowed     Code = "origin_not_allowed"
+	CodeOutputNotFound       Code = "output_not_found"
+	CodeOutputsOff           Code = "outputs_off"
 	CodePagesClosed          Code = "pages_closed"
 	CodePersonNotFound       Code = "person_not_found"
 	CodeProxyNotAllowed      Code = "proxy_not_allowed"
@@ -111,6 +115,7 @@ const (
 	CodeTooFarAhead          Code = "too_far_ahead"
 	CodeTooManyApiKeys       Code = "too_many_api_keys"
 	CodeTooManyClients       Code = "too_many_clients"
+	CodeTooManyOutputs       Code = "too_many_outputs"
 	CodeTooManyRequests      Code = "too_many_requests"
 	CodeTooManyUsers         Code = "too_many_users"
 	CodeUnauthorized         Code = "unauthorized"
@@ -141,6 +146,8 @@ func (e Code) Valid() bool {
 	case CodeChannelUnavailable:
 		return true
 	case CodeChatClosed:
+		return true
+	case CodeConsentRequired:
 		return true
 	case CodeDeadLetterNotFound:
 		return true
@@ -173,6 +180,8 @@ func (e Code) Valid() bool {
 	case CodeInvalidModuleId:
 		return true
 	case CodeInvalidName:
+		return true
+	case CodeInvalidOutput:
 		return true
 	case CodeInvalidPersonId:
 		return true
@@ -237,6 +246,10 @@ func (e Code) Valid() bool {
 	case CodeOnStage:
 		return true
 	case CodeOriginNotAllowed:
+		return true
+	case CodeOutputNotFound:
+		return true
+	case CodeOutputsOff:
 		return true
 	case CodePagesClosed:
 		return true
@@ -306,6 +319,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodeTooManyClients:
 		return true
+	case CodeTooManyOutputs:
+		return true
 	case CodeTooManyRequests:
 		return true
 	case CodeTooManyUsers:
@@ -335,6 +350,8 @@ const (
 	EventTypeBackstageClosed EventType = "backstage_closed"
 	EventTypeBackstageOpened EventType = "backstage_opened"
 	EventTypeListenerPeak    EventType = "listener_peak"
+	EventTypeOutputFailed    EventType = "output_failed"
+	EventTypeOutputLive      EventType = "output_live"
 	EventTypeRecordingReady  EventType = "recording_ready"
 	EventTypeRoleChanged     EventType = "role_changed"
 	EventTypeRoomCreated     EventType = "room_created"
@@ -366,6 +383,10 @@ func (e EventType) Valid() bool {
 	case EventTypeBackstageOpened:
 		return true
 	case EventTypeListenerPeak:
+		return true
+	case EventTypeOutputFailed:
+		return true
+	case EventTypeOutputLive:
 		return true
 	case EventTypeRecordingReady:
 		return true
@@ -447,6 +468,72 @@ func (e MarkLabel) Valid() bool {
 	case MarkLabelReady:
 		return true
 	case MarkLabelUnready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OutputFormat.
+const (
+	OutputFormatAac  OutputFormat = "aac"
+	OutputFormatMp3  OutputFormat = "mp3"
+	OutputFormatOpus OutputFormat = "opus"
+)
+
+// Valid indicates whether the value is a known member of the OutputFormat enum.
+func (e OutputFormat) Valid() bool {
+	switch e {
+	case OutputFormatAac:
+		return true
+	case OutputFormatMp3:
+		return true
+	case OutputFormatOpus:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OutputKind.
+const (
+	OutputKindIcecast OutputKind = "icecast"
+	OutputKindRtmp    OutputKind = "rtmp"
+	OutputKindSrt     OutputKind = "srt"
+)
+
+// Valid indicates whether the value is a known member of the OutputKind enum.
+func (e OutputKind) Valid() bool {
+	switch e {
+	case OutputKindIcecast:
+		return true
+	case OutputKindRtmp:
+		return true
+	case OutputKindSrt:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OutputState.
+const (
+	OutputStateConnecting OutputState = "connecting"
+	OutputStateFailing    OutputState = "failing"
+	OutputStateLive       OutputState = "live"
+	OutputStateWaiting    OutputState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the OutputState enum.
+func (e OutputState) Valid() bool {
+	switch e {
+	case OutputStateConnecting:
+		return true
+	case OutputStateFailing:
+		return true
+	case OutputStateLive:
+		return true
+	case OutputStateWaiting:
 		return true
 	default:
 		return false
@@ -833,6 +920,18 @@ type EventsAnswer struct {
 	Success bool `json:"success"`
 }
 
+// FeedAnswer Answer with the URL of a feed.
+type FeedAnswer struct {
+	// ExpiresAt Time at which the URL expires.
+	ExpiresAt int64 `json:"expiresAt"`
+
+	// FeedUrl URL of the feed, with its token. Everybody who has it can read the feed and download its recordings.
+	FeedUrl string `json:"feedUrl"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
 // FleetStats Totals of all Janus instances or of all mixers.
 type FleetStats struct {
 	// Capacity Sum of the capacities of the healthy modules.
@@ -932,6 +1031,15 @@ type ListenerTokenAnswer struct {
 	UserId string `json:"userId"`
 }
 
+// Loudness Loudness of a recording (EBU R 128).
+type Loudness struct {
+	// IntegratedLufs Integrated loudness in LUFS; absent for silence.
+	IntegratedLufs nullable.Nullable[float64] `json:"integratedLufs,omitempty"`
+
+	// RangeLu Loudness range in LU.
+	RangeLu float64 `json:"rangeLu"`
+}
+
 // MachineLoad Average use of a machine's processors.
 type MachineLoad struct {
 	// BusyPercent Share of all processors in use, percent.
@@ -987,6 +1095,33 @@ type ModulesAnswer struct {
 	Success bool `json:"success"`
 }
 
+// NewFeed Podcast feed. It has either `owner` or `tag`.
+type NewFeed struct {
+	// Author Name of the author.
+	Author nullable.Nullable[string] `json:"author,omitempty"`
+
+	// CoverUrl Image of the feed: an https URL.
+	CoverUrl nullable.Nullable[string] `json:"coverUrl,omitempty"`
+
+	// Description Description of the feed.
+	Description nullable.Nullable[string] `json:"description,omitempty"`
+
+	// Language Language of the recordings, a language tag of BCP 47.
+	Language nullable.Nullable[string] `json:"language,omitempty"`
+
+	// Owner Lists the recordings of rooms of this owner.
+	Owner nullable.Nullable[string] `json:"owner,omitempty"`
+
+	// Tag Lists the recordings of rooms with this tag.
+	Tag nullable.Nullable[string] `json:"tag,omitempty"`
+
+	// Title Title of the feed.
+	Title nullable.Nullable[string] `json:"title,omitempty"`
+
+	// Ttl Number of seconds for which the URL is valid; a year if absent or null.
+	Ttl nullable.Nullable[int64] `json:"ttl,omitempty"`
+}
+
 // NewKeyAnswer Answer with a new API key.
 type NewKeyAnswer struct {
 	// Key API key, without its secret.
@@ -994,6 +1129,70 @@ type NewKeyAnswer struct {
 
 	// Secret Text of the key, for `Authorization: Bearer`. It is shown only here and cannot be restored.
 	Secret string `json:"secret"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
+// NewOutput Output to add to a room.
+type NewOutput struct {
+	// Format Coding of the audio; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
+	Format *OutputFormat `json:"format,omitempty"`
+
+	// Url URL of the target with its credentials: `icecast://user:password@host:port/mount`,
+	// `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
+	// stored encrypted and never returned.
+	Url string `json:"url"`
+}
+
+// Output Output of a room.
+type Output struct {
+	// CreatedAt Time at which the output was added.
+	CreatedAt int64 `json:"createdAt"`
+
+	// Failures Number of failures in a row.
+	Failures int32 `json:"failures"`
+
+	// Format Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
+	Format OutputFormat `json:"format"`
+	Kind   OutputKind   `json:"kind"`
+
+	// OutputId Id of the output.
+	OutputId string `json:"outputId"`
+
+	// Reason Reason of the last failure; absent unless the state is `failing`.
+	Reason nullable.Nullable[string] `json:"reason,omitempty"`
+
+	// Since Time since which it has this state.
+	Since int64       `json:"since"`
+	State OutputState `json:"state"`
+
+	// Target Target without its credentials.
+	Target string `json:"target"`
+}
+
+// OutputAnswer Answer with one output.
+type OutputAnswer struct {
+	// Output Output of a room.
+	Output Output `json:"output"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
+// OutputFormat Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
+type OutputFormat string
+
+// OutputKind defines model for OutputKind.
+type OutputKind string
+
+// OutputState defines model for OutputState.
+type OutputState string
+
+// OutputsAnswer Answer with the outputs of a room.
+type OutputsAnswer struct {
+	// Outputs Outputs, ordered by id.
+	Outputs []Output `json:"outputs"`
 
 	// Success Always true.
 	Success bool `json:"success"`
@@ -1030,6 +1229,9 @@ type Quotas struct {
 type RecordedAnchor struct {
 	// DisplayName Name of the user, if known.
 	DisplayName nullable.Nullable[string] `json:"displayName,omitempty"`
+
+	// RecordingConsent True if the user agreed to being recorded at every join, as `recording.consent: required` demands.
+	RecordingConsent *bool `json:"recordingConsent,omitempty"`
 
 	// Role Role of a user in the room.
 	Role RoomRole `json:"role"`
@@ -1069,10 +1271,14 @@ type Recording struct {
 	HlsUrl string `json:"hlsUrl"`
 
 	// LostSegments Number of segments that could not be written because a disk was full, slow or failed.
-	LostSegments int64 `json:"lostSegments"`
+	LostSegments int64                       `json:"lostSegments"`
+	Loudness     nullable.Nullable[Loudness] `json:"loudness,omitempty"`
 
-	// Mixers Mixers that have a part of the recording.
+	// Mixers Mixers that have a part of the recording on their disk.
 	Mixers []string `json:"mixers"`
+
+	// Owner Owner of the room; absent if it had none.
+	Owner nullable.Nullable[string] `json:"owner,omitempty"`
 
 	// RecordingId Id of the recording.
 	RecordingId string `json:"recordingId"`
@@ -1090,6 +1296,9 @@ type Recording struct {
 
 	// StoredAt Time at which the copy in object storage was complete; absent before that.
 	StoredAt nullable.Nullable[int64] `json:"storedAt,omitempty"`
+
+	// Tags Tags of the room.
+	Tags []string `json:"tags"`
 
 	// Title Title of the room; absent if it had none.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
@@ -1653,6 +1862,9 @@ type CreateRoomJSONBody = CreateRoom
 // UpdateRoomJSONBody defines parameters for UpdateRoom.
 type UpdateRoomJSONBody = UpdateRoom
 
+// IssueFeedJSONRequestBody defines body for IssueFeed for application/json ContentType.
+type IssueFeedJSONRequestBody = NewFeed
+
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = CreateKey
 
@@ -1670,6 +1882,9 @@ type CreateRoomJSONRequestBody = CreateRoomJSONBody
 
 // UpdateRoomJSONRequestBody defines body for UpdateRoom for application/json ContentType.
 type UpdateRoomJSONRequestBody = UpdateRoomJSONBody
+
+// AddOutputJSONRequestBody defines body for AddOutput for application/json ContentType.
+type AddOutputJSONRequestBody = NewOutput
 
 // AddSourceJSONRequestBody defines body for AddSource for application/json ContentType.
 type AddSourceJSONRequestBody = AddSource
@@ -1766,6 +1981,26 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/events (the `ListEvents` operationId).
 	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// IssueFeedWithBody Issues the URL of a podcast feed.
+	//
+	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
+	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
+	IssueFeedWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// IssueFeed Issues the URL of a podcast feed.
+	//
+	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
+	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
+	IssueFeed(ctx context.Context, body IssueFeedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListKeys Lists the API keys, without their secrets.
 	//
@@ -1968,6 +2203,38 @@ type ClientInterface interface {
 	// Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
 	MuteRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListOutputs Lists the outputs of a room with their states.
+	//
+	// Corresponds with GET /api/rooms/{id}/outputs (the `ListOutputs` operationId).
+	ListOutputs(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddOutputWithBody Adds an output to a room.
+	//
+	// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
+	// the target fails. The output stays until it is removed or the room is deleted. A target may have a
+	// public address, or one of `outputs.networks`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
+	AddOutputWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddOutput Adds an output to a room.
+	//
+	// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
+	// the target fails. The output stays until it is removed or the room is deleted. A target may have a
+	// public address, or one of `outputs.networks`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
+	AddOutput(ctx context.Context, id string, body AddOutputJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveOutput Removes an output from a room. The connection to its target ends.
+	//
+	// Corresponds with DELETE /api/rooms/{id}/outputs/{outputId} (the `RemoveOutput` operationId).
+	RemoveOutput(ctx context.Context, id string, outputId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// StopRecording Ends the recording of a room's current broadcast.
 	//
 	// A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -2167,6 +2434,46 @@ type ClientInterface interface {
 // Corresponds with GET /api/events (the `ListEvents` operationId).
 func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListEventsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// IssueFeedWithBody Issues the URL of a podcast feed.
+//
+// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
+// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
+func (c *Client) IssueFeedWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueFeedRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// IssueFeed Issues the URL of a podcast feed.
+//
+// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
+// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
+func (c *Client) IssueFeed(ctx context.Context, body IssueFeedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueFeedRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2638,6 +2945,78 @@ func (c *Client) BanUser(ctx context.Context, id string, userId string, reqEdito
 // Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
 func (c *Client) MuteRoom(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewMuteRoomRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListOutputs Lists the outputs of a room with their states.
+//
+// Corresponds with GET /api/rooms/{id}/outputs (the `ListOutputs` operationId).
+func (c *Client) ListOutputs(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOutputsRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddOutputWithBody Adds an output to a room.
+//
+// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
+// the target fails. The output stays until it is removed or the room is deleted. A target may have a
+// public address, or one of `outputs.networks`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
+func (c *Client) AddOutputWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddOutputRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddOutput Adds an output to a room.
+//
+// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
+// the target fails. The output stays until it is removed or the room is deleted. A target may have a
+// public address, or one of `outputs.networks`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
+func (c *Client) AddOutput(ctx context.Context, id string, body AddOutputJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddOutputRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveOutput Removes an output from a room. The connection to its target ends.
+//
+// Corresponds with DELETE /api/rooms/{id}/outputs/{outputId} (the `RemoveOutput` operationId).
+func (c *Client) RemoveOutput(ctx context.Context, id string, outputId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveOutputRequest(c.Server, id, outputId)
 	if err != nil {
 		return nil, err
 	}
@@ -3165,6 +3544,46 @@ func NewListEventsRequest(server string, params *ListEventsParams) (*http.Reques
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewIssueFeedRequest calls the generic IssueFeed builder with application/json body
+func NewIssueFeedRequest(server string, body IssueFeedJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewIssueFeedRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewIssueFeedRequestWithBody constructs an http.Request for the IssueFeed method, with any body, and a specified content type
+func NewIssueFeedRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/feeds")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4085,6 +4504,128 @@ func NewMuteRoomRequest(server string, id string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListOutputsRequest constructs an http.Request for the ListOutputs method
+func NewListOutputsRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/outputs", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAddOutputRequest calls the generic AddOutput builder with application/json body
+func NewAddOutputRequest(server string, id string, body AddOutputJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAddOutputRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewAddOutputRequestWithBody constructs an http.Request for the AddOutput method, with any body, and a specified content type
+func NewAddOutputRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/outputs", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemoveOutputRequest constructs an http.Request for the RemoveOutput method
+func NewRemoveOutputRequest(server string, id string, outputId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "outputId", outputId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/outputs/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewStopRecordingRequest constructs an http.Request for the StopRecording method
 func NewStopRecordingRequest(server string, id string) (*http.Request, error) {
 	var err error
@@ -4870,6 +5411,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/events (the `ListEvents` operationId).
 	ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error)
 
+	// IssueFeedWithBodyWithResponse Issues the URL of a podcast feed.
+	//
+	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
+	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
+	IssueFeedWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueFeedResponse, error)
+
+	// IssueFeedWithResponse Issues the URL of a podcast feed.
+	//
+	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
+	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
+	IssueFeedWithResponse(ctx context.Context, body IssueFeedJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueFeedResponse, error)
+
 	// ListKeysWithResponse Lists the API keys, without their secrets.
 	//
 	// Keys of the configuration are not listed.
@@ -5100,6 +5661,42 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/rooms/{id}/mute (the `MuteRoom` operationId).
 	MuteRoomWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*MuteRoomResponse, error)
+
+	// ListOutputsWithResponse Lists the outputs of a room with their states.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/rooms/{id}/outputs (the `ListOutputs` operationId).
+	ListOutputsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListOutputsResponse, error)
+
+	// AddOutputWithBodyWithResponse Adds an output to a room.
+	//
+	// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
+	// the target fails. The output stays until it is removed or the room is deleted. A target may have a
+	// public address, or one of `outputs.networks`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
+	AddOutputWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddOutputResponse, error)
+
+	// AddOutputWithResponse Adds an output to a room.
+	//
+	// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
+	// the target fails. The output stays until it is removed or the room is deleted. A target may have a
+	// public address, or one of `outputs.networks`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
+	AddOutputWithResponse(ctx context.Context, id string, body AddOutputJSONRequestBody, reqEditors ...RequestEditorFn) (*AddOutputResponse, error)
+
+	// RemoveOutputWithResponse Removes an output from a room. The connection to its target ends.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/rooms/{id}/outputs/{outputId} (the `RemoveOutput` operationId).
+	RemoveOutputWithResponse(ctx context.Context, id string, outputId string, reqEditors ...RequestEditorFn) (*RemoveOutputResponse, error)
 
 	// StopRecordingWithResponse Ends the recording of a room's current broadcast.
 	//
@@ -5356,6 +5953,47 @@ func (r ListEventsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListEventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type IssueFeedResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FeedAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r IssueFeedResponse) GetJSON200() *FeedAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r IssueFeedResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r IssueFeedResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r IssueFeedResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r IssueFeedResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6223,6 +6861,129 @@ func (r MuteRoomResponse) ContentType() string {
 	return ""
 }
 
+type ListOutputsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OutputsAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOutputsResponse) GetJSON200() *OutputsAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOutputsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOutputsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOutputsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOutputsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AddOutputResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OutputAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AddOutputResponse) GetJSON200() *OutputAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r AddOutputResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AddOutputResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AddOutputResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AddOutputResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveOutputResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RemoveOutputResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveOutputResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveOutputResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveOutputResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveOutputResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type StopRecordingResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -7017,6 +7778,38 @@ func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params
 	return ParseListEventsResponse(rsp)
 }
 
+// IssueFeedWithBodyWithResponse Issues the URL of a podcast feed.
+//
+// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
+// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
+func (c *ClientWithResponses) IssueFeedWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueFeedResponse, error) {
+	rsp, err := c.IssueFeedWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseIssueFeedResponse(rsp)
+}
+
+// IssueFeedWithResponse Issues the URL of a podcast feed.
+//
+// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
+// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/feeds (the `IssueFeed` operationId).
+func (c *ClientWithResponses) IssueFeedWithResponse(ctx context.Context, body IssueFeedJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueFeedResponse, error) {
+	rsp, err := c.IssueFeed(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseIssueFeedResponse(rsp)
+}
+
 // ListKeysWithResponse Lists the API keys, without their secrets.
 //
 // Keys of the configuration are not listed.
@@ -7410,6 +8203,66 @@ func (c *ClientWithResponses) MuteRoomWithResponse(ctx context.Context, id strin
 	return ParseMuteRoomResponse(rsp)
 }
 
+// ListOutputsWithResponse Lists the outputs of a room with their states.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/rooms/{id}/outputs (the `ListOutputs` operationId).
+func (c *ClientWithResponses) ListOutputsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListOutputsResponse, error) {
+	rsp, err := c.ListOutputs(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOutputsResponse(rsp)
+}
+
+// AddOutputWithBodyWithResponse Adds an output to a room.
+//
+// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
+// the target fails. The output stays until it is removed or the room is deleted. A target may have a
+// public address, or one of `outputs.networks`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
+func (c *ClientWithResponses) AddOutputWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddOutputResponse, error) {
+	rsp, err := c.AddOutputWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddOutputResponse(rsp)
+}
+
+// AddOutputWithResponse Adds an output to a room.
+//
+// While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
+// the target fails. The output stays until it is removed or the room is deleted. A target may have a
+// public address, or one of `outputs.networks`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/rooms/{id}/outputs (the `AddOutput` operationId).
+func (c *ClientWithResponses) AddOutputWithResponse(ctx context.Context, id string, body AddOutputJSONRequestBody, reqEditors ...RequestEditorFn) (*AddOutputResponse, error) {
+	rsp, err := c.AddOutput(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddOutputResponse(rsp)
+}
+
+// RemoveOutputWithResponse Removes an output from a room. The connection to its target ends.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/rooms/{id}/outputs/{outputId} (the `RemoveOutput` operationId).
+func (c *ClientWithResponses) RemoveOutputWithResponse(ctx context.Context, id string, outputId string, reqEditors ...RequestEditorFn) (*RemoveOutputResponse, error) {
+	rsp, err := c.RemoveOutput(ctx, id, outputId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveOutputResponse(rsp)
+}
+
 // StopRecordingWithResponse Ends the recording of a room's current broadcast.
 //
 // A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
@@ -7789,6 +8642,32 @@ func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest EventsAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseIssueFeedResponse parses an HTTP response from a IssueFeedWithResponse call
+func ParseIssueFeedResponse(rsp *http.Response) (*IssueFeedResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &IssueFeedResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FeedAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -8328,6 +9207,84 @@ func ParseMuteRoomResponse(rsp *http.Response) (*MuteRoomResponse, error) {
 	}
 
 	response := &MuteRoomResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListOutputsResponse parses an HTTP response from a ListOutputsWithResponse call
+func ParseListOutputsResponse(rsp *http.Response) (*ListOutputsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOutputsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OutputsAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAddOutputResponse parses an HTTP response from a AddOutputWithResponse call
+func ParseAddOutputResponse(rsp *http.Response) (*AddOutputResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AddOutputResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OutputAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveOutputResponse parses an HTTP response from a RemoveOutputWithResponse call
+func ParseRemoveOutputResponse(rsp *http.Response) (*RemoveOutputResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveOutputResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}

@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { AddSourceData, AddSourceResponses, BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateKeyData, CreateKeyResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetPersonData, GetPersonResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, KickUserData, KickUserResponses, ListBansData, ListBansResponses, ListDeadLettersData, ListDeadLettersResponses, ListEventsData, ListEventsResponses, ListKeysData, ListKeysResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListSourcesData, ListSourcesResponses, ListUsersData, ListUsersResponses, ListWebhooksData, ListWebhooksResponses, MuteRoomData, MuteRoomResponses, OpenBackstageData, OpenBackstageResponses, RedeliverDeadLetterData, RedeliverDeadLetterResponses, RemoveSourceData, RemoveSourceResponses, RemoveUserData, RemoveUserResponses, ReplayWebhookData, ReplayWebhookResponses, RevokeKeyData, RevokeKeyResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateKeyData, UpdateKeyResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
+import type { AddOutputData, AddOutputResponses, AddSourceData, AddSourceResponses, BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateKeyData, CreateKeyResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetPersonData, GetPersonResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueFeedData, IssueFeedResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, KickUserData, KickUserResponses, ListBansData, ListBansResponses, ListDeadLettersData, ListDeadLettersResponses, ListEventsData, ListEventsResponses, ListKeysData, ListKeysResponses, ListModulesData, ListModulesResponses, ListOutputsData, ListOutputsResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListSourcesData, ListSourcesResponses, ListUsersData, ListUsersResponses, ListWebhooksData, ListWebhooksResponses, MuteRoomData, MuteRoomResponses, OpenBackstageData, OpenBackstageResponses, RedeliverDeadLetterData, RedeliverDeadLetterResponses, RemoveOutputData, RemoveOutputResponses, RemoveSourceData, RemoveSourceResponses, RemoveUserData, RemoveUserResponses, ReplayWebhookData, ReplayWebhookResponses, RevokeKeyData, RevokeKeyResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateKeyData, UpdateKeyResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -32,6 +32,27 @@ export const listEvents = <ThrowOnError extends boolean = true>(options?: Option
         }],
     url: '/api/events',
     ...options
+});
+
+/**
+ * Issues the URL of a podcast feed.
+ *
+ * The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
+ * made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+ */
+export const issueFeed = <ThrowOnError extends boolean = true>(options: Options<IssueFeedData, ThrowOnError>): RequestResult<IssueFeedResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<IssueFeedResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/feeds',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**
@@ -382,6 +403,56 @@ export const muteRoom = <ThrowOnError extends boolean = true>(options: Options<M
             type: 'http'
         }],
     url: '/api/rooms/{id}/mute',
+    ...options
+});
+
+/**
+ * Lists the outputs of a room with their states.
+ */
+export const listOutputs = <ThrowOnError extends boolean = true>(options: Options<ListOutputsData, ThrowOnError>): RequestResult<ListOutputsResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<ListOutputsResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/outputs',
+    ...options
+});
+
+/**
+ * Adds an output to a room.
+ *
+ * While the room is on air, its mixer pushes the broadcast to the target, and tries again without limit if
+ * the target fails. The output stays until it is removed or the room is deleted. A target may have a
+ * public address, or one of `outputs.networks`.
+ */
+export const addOutput = <ThrowOnError extends boolean = true>(options: Options<AddOutputData, ThrowOnError>): RequestResult<AddOutputResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<AddOutputResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/outputs',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Removes an output from a room. The connection to its target ends.
+ */
+export const removeOutput = <ThrowOnError extends boolean = true>(options: Options<RemoveOutputData, ThrowOnError>): RequestResult<RemoveOutputResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).delete<RemoveOutputResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/outputs/{outputId}',
     ...options
 });
 

@@ -132,7 +132,7 @@ export type Chapter = {
 /**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_source' | 'source_not_permitted' | 'source_not_found' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'admission_unavailable' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_source' | 'source_not_permitted' | 'source_not_found' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'consent_required' | 'recording_not_found' | 'invalid_output' | 'output_not_found' | 'too_many_outputs' | 'outputs_off' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'admission_unavailable' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
 
 /**
  * API key to create.
@@ -373,7 +373,7 @@ export type ErrorBody = {
 /**
  * Type of an event.
  */
-export type EventType = 'room_created' | 'room_scheduled' | 'room_unscheduled' | 'backstage_opened' | 'backstage_closed' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'anchor_joined' | 'anchor_left' | 'listener_peak' | 'user_banned' | 'user_unbanned' | 'user_kicked' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked' | 'recording_ready';
+export type EventType = 'room_created' | 'room_scheduled' | 'room_unscheduled' | 'backstage_opened' | 'backstage_closed' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'anchor_joined' | 'anchor_left' | 'listener_peak' | 'user_banned' | 'user_unbanned' | 'user_kicked' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked' | 'recording_ready' | 'output_live' | 'output_failed';
 
 /**
  * Page of the ledger.
@@ -401,6 +401,24 @@ export type EventsAnswer = {
      * lower, events between the two may have been deleted.
      */
     oldest?: string | null;
+};
+
+/**
+ * Answer with the URL of a feed.
+ */
+export type FeedAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    /**
+     * URL of the feed, with its token. Everybody who has it can read the feed and download its recordings.
+     */
+    feedUrl: string;
+    /**
+     * Time at which the URL expires.
+     */
+    expiresAt: number;
 };
 
 /**
@@ -550,6 +568,20 @@ export type ListenerTokenAnswer = {
 };
 
 /**
+ * Loudness of a recording (EBU R 128).
+ */
+export type Loudness = {
+    /**
+     * Integrated loudness in LUFS; absent for silence.
+     */
+    integratedLufs?: number | null;
+    /**
+     * Loudness range in LU.
+     */
+    rangeLu: number;
+};
+
+/**
  * Average use of a machine's processors.
  */
 export type MachineLoad = {
@@ -625,6 +657,44 @@ export type ModulesAnswer = {
 };
 
 /**
+ * Podcast feed. It has either `owner` or `tag`.
+ */
+export type NewFeed = {
+    /**
+     * Lists the recordings of rooms of this owner.
+     */
+    owner?: string | null;
+    /**
+     * Lists the recordings of rooms with this tag.
+     */
+    tag?: string | null;
+    /**
+     * Title of the feed.
+     */
+    title?: string | null;
+    /**
+     * Description of the feed.
+     */
+    description?: string | null;
+    /**
+     * Language of the recordings, a language tag of BCP 47.
+     */
+    language?: string | null;
+    /**
+     * Name of the author.
+     */
+    author?: string | null;
+    /**
+     * Image of the feed: an https URL.
+     */
+    coverUrl?: string | null;
+    /**
+     * Number of seconds for which the URL is valid; a year if absent or null.
+     */
+    ttl?: number | null;
+};
+
+/**
  * Answer with a new API key.
  */
 export type NewKeyAnswer = {
@@ -637,6 +707,89 @@ export type NewKeyAnswer = {
      */
     secret: string;
     key: ApiKey;
+};
+
+/**
+ * Output to add to a room.
+ */
+export type NewOutput = {
+    /**
+     * URL of the target with its credentials: `icecast://user:password@host:port/mount`,
+     * `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
+     * stored encrypted and never returned.
+     */
+    url: string;
+    /**
+     * Coding of the audio; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
+     */
+    format?: OutputFormat;
+};
+
+/**
+ * Output of a room.
+ */
+export type Output = {
+    /**
+     * Id of the output.
+     */
+    outputId: string;
+    kind: OutputKind;
+    format: OutputFormat;
+    /**
+     * Target without its credentials.
+     */
+    target: string;
+    state: OutputState;
+    /**
+     * Time since which it has this state.
+     */
+    since: number;
+    /**
+     * Reason of the last failure; absent unless the state is `failing`.
+     */
+    reason?: string | null;
+    /**
+     * Number of failures in a row.
+     */
+    failures: number;
+    /**
+     * Time at which the output was added.
+     */
+    createdAt: number;
+};
+
+/**
+ * Answer with one output.
+ */
+export type OutputAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    output: Output;
+};
+
+/**
+ * Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
+ */
+export type OutputFormat = 'aac' | 'mp3' | 'opus';
+
+export type OutputKind = 'icecast' | 'rtmp' | 'srt';
+
+export type OutputState = 'waiting' | 'connecting' | 'live' | 'failing';
+
+/**
+ * Answer with the outputs of a room.
+ */
+export type OutputsAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    /**
+     * Outputs, ordered by id.
+     */
+    outputs: Array<Output>;
 };
 
 /**
@@ -693,6 +846,10 @@ export type RecordedAnchor = {
     displayName?: string | null;
     role: RoomRole;
     /**
+     * True if the user agreed to being recorded at every join, as `recording.consent: required` demands.
+     */
+    recordingConsent?: boolean;
+    /**
      * Times at which the user was in the room, in order.
      */
     visits: Array<Visit>;
@@ -737,7 +894,7 @@ export type Recording = {
      */
     lostSegments: number;
     /**
-     * Mixers that have a part of the recording.
+     * Mixers that have a part of the recording on their disk.
      */
     mixers: Array<string>;
     /**
@@ -754,6 +911,15 @@ export type Recording = {
      * Time at which the copy in object storage was complete; absent before that.
      */
     storedAt?: number | null;
+    loudness?: Loudness | null;
+    /**
+     * Owner of the room; absent if it had none.
+     */
+    owner?: string | null;
+    /**
+     * Tags of the room.
+     */
+    tags: Array<string>;
     /**
      * URL of the replay page. The link needs a replay token as the fragment `#token=`;
      * `POST /api/recordings/{id}/token` returns such a link.
@@ -1432,6 +1598,22 @@ export type ListEventsResponses = {
 
 export type ListEventsResponse = ListEventsResponses[keyof ListEventsResponses];
 
+export type IssueFeedData = {
+    body: NewFeed;
+    path?: never;
+    query?: never;
+    url: '/api/feeds';
+};
+
+export type IssueFeedResponses = {
+    /**
+     * the URL
+     */
+    200: FeedAnswer;
+};
+
+export type IssueFeedResponse = IssueFeedResponses[keyof IssueFeedResponses];
+
 export type ListKeysData = {
     body?: never;
     path?: never;
@@ -1908,6 +2090,73 @@ export type MuteRoomResponses = {
 };
 
 export type MuteRoomResponse = MuteRoomResponses[keyof MuteRoomResponses];
+
+export type ListOutputsData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/outputs';
+};
+
+export type ListOutputsResponses = {
+    /**
+     * the outputs
+     */
+    200: OutputsAnswer;
+};
+
+export type ListOutputsResponse = ListOutputsResponses[keyof ListOutputsResponses];
+
+export type AddOutputData = {
+    body: NewOutput;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/outputs';
+};
+
+export type AddOutputResponses = {
+    /**
+     * the output
+     */
+    200: OutputAnswer;
+};
+
+export type AddOutputResponse = AddOutputResponses[keyof AddOutputResponses];
+
+export type RemoveOutputData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+        /**
+         * output id
+         */
+        outputId: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/outputs/{outputId}';
+};
+
+export type RemoveOutputResponses = {
+    /**
+     * removed
+     */
+    200: Done;
+};
+
+export type RemoveOutputResponse = RemoveOutputResponses[keyof RemoveOutputResponses];
 
 export type StopRecordingData = {
     body?: never;
