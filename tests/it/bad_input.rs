@@ -23,6 +23,8 @@ const ROOMS: &str = "/api/rooms";
 const TOKEN: &str = "/api/token";
 const ROOM: &str = "/api/rooms/{id}";
 const SOURCES: &str = "/api/rooms/{id}/sources";
+const OUTPUTS: &str = "/api/rooms/{id}/outputs";
+const FEEDS: &str = "/api/feeds";
 const MARK: &str = "/api/modules/{kind}/{id}/mark";
 const REPLAY: &str = "/api/webhooks/{name}/replay";
 const DEAD: &str = "/api/webhooks/{name}/dead";
@@ -72,6 +74,8 @@ async fn ten_megabyte_bodies_are_refused() {
         ("POST", REPLAY),
         ("POST", API_KEYS),
         ("POST", SOURCES),
+        ("POST", OUTPUTS),
+        ("POST", FEEDS),
     ] {
         let body = vec![b'x'; TEN_MEGABYTES];
         house.refuses(method, path, body, (413, "body_too_large")).await;
@@ -434,9 +438,11 @@ impl House {
         for (method, path) in self.operations().iter().filter(|(_, path)| path.contains("/rooms/{id}")) {
             let target = path.replace("{id}", "no-such-room");
             let target = target.replace("{userId}", "ann").replace("{sourceId}", "ann");
+            let target = target.replace("{outputId}", "0123456789abcdef");
             // Operations without a body ignore the body that is sent here.
             let body = match &**path {
                 SOURCES => r#"{"file":"a.mp3"}"#,
+                OUTPUTS => r#"{"url":"srt://radio.example.org:9000"}"#,
                 _ if method == "PATCH" => r#"{"title":"Tea"}"#,
                 _ => r#"{"role":"anchor"}"#,
             };
