@@ -140,6 +140,7 @@ mod tests {
         std::fs::write(&program, "#!/bin/sh\n").unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         assert_eq!(account.check(&["true".as_ref(), "/no/such/program".as_ref()]), Ok(()));
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
         let error = account.check(&[&program]).unwrap_err();
         assert!(error.contains("the user nobody (node.child_user) cannot run"), "{error}");
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();

@@ -18,6 +18,8 @@ use crate::support::studio::Studio;
 use crate::support::until;
 
 const ROOM: &str = "live";
+/// libfaketime shares memory between processes of one user only.
+const CHILD_USER: (&str, &str) = ("node.child_user", "root");
 const HOUR_MS: u64 = 3_600_000;
 /// Duration of media that a listener hears after each clock step.
 const HEARD: Duration = Duration::from_secs(3);
@@ -29,7 +31,7 @@ const STEP_GOAL: Duration = Duration::from_secs(20);
 #[actix::test]
 async fn clock_steps_change_only_token_expiry() {
     let clock = Clock::real();
-    let settings = [("auth.listener_token_ttl", "30m"), ("auth.anchor_token_ttl", "6h")];
+    let settings = [("auth.listener_token_ttl", "30m"), ("auth.anchor_token_ttl", "6h"), CHILD_USER];
     // This Janus has its own clock; its clock steps are tested below.
     let janus = TestJanus::start().await;
     let mut node = on_janus(&janus, janus.janus.url(), &settings);
@@ -85,7 +87,7 @@ async fn clock_steps_change_only_token_expiry() {
 async fn clock_steps_of_janus_are_repaired() {
     let clock = Clock::real();
     let janus = clock.program("janus").display().to_string();
-    let node = Node::start(&[("janus.binary", &janus)]).await;
+    let node = Node::start(&[("janus.binary", &janus), CHILD_USER]).await;
     node.room_on_air(ROOM).await;
     let studio = Studio::managed(&node).await;
     let speaker = studio.speak(&node, ROOM, 440).await;
