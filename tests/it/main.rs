@@ -35,7 +35,6 @@ mod package;
 mod people;
 mod presence;
 mod recording;
-mod recording_faults;
 mod recording_feed;
 mod rewind;
 mod room_fields;

@@ -126,7 +126,7 @@ fn marked(info: &RoomInfo) -> Option<String> {
 }
 
 /// Returns the options with which the node reaches its Janus, read from its configuration files.
-pub fn managed(folder: &Path) -> ConnectOptions {
+fn managed(folder: &Path) -> ConnectOptions {
     let port = setting(folder, "janus.transport.websockets.jcfg", "ws_port");
     ConnectOptions {
         url: format!("ws://127.0.0.1:{port}"),
