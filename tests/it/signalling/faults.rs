@@ -45,9 +45,13 @@ async fn resumed_client_keeps_its_status() {
     media.hear(SECOND).await;
     anna.call("status", json!({ "status": "onair" })).await.unwrap();
     anna.call("mute", json!({})).await.unwrap();
+    let present = watcher.members(1).await;
     let shown = |status: &str| {
-        let (anna, name) = ("anna", "Anna");
-        json!([{ "userId": anna, "role": "anchor", "status": status, "muted": true, "displayName": name }])
+        let (anna, name, person) = ("anna", "Anna", &present[0]["personId"]);
+        json!([{
+            "userId": anna, "personId": person, "role": "anchor", "status": status, "muted": true,
+            "displayName": name
+        }])
     };
     watcher.note("roomStatus", |p| p["members"] == shown("onair")).await;
     anna.cut();

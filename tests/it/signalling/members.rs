@@ -17,7 +17,10 @@ async fn room_status_reaches_every_connection() {
     let name = "Anna 🎙";
     let expected =
         json!({ "userId": "anna", "role": "anchor", "status": "idle", "muted": false, "displayName": name });
-    assert_eq!(watcher.members(1).await, [expected]);
+    let mut members = watcher.members(1).await;
+    let person = members[0].as_object_mut().unwrap().remove("personId").unwrap();
+    assert_eq!(person.as_str().map(str::len), Some(16), "{person}");
+    assert_eq!(members, [expected]);
     anna.members(1).await;
     anna.call("status", json!({ "status": "onair" })).await.unwrap();
     watcher.note("roomStatus", |p| p["members"][0]["status"] == "onair").await;
