@@ -137,10 +137,7 @@ async fn children_of_root_are_unprivileged() {
             let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
             line[limit.len()..].split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(
-            (of("Max core file size"), of("Max file size")),
-            (vec!["0".into(); 2], vec!["0".into(); 2])
-        );
+        assert_eq!(of("Max core file size"), ["0", "0"]);
         let data = if name == "ffmpeg" { "2147483648" } else { "unlimited" };
         assert_eq!(of("Max data size")[0], data, "{name}");
     }
