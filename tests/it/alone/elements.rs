@@ -132,6 +132,7 @@ async fn host_page_controls_room(node: &Node, pages: &mut Pages, site: &str, wav
             .any(|user| user["userId"] == "lena" && user["muted"] == true)
     })
     .await;
+    pages.ask("ann", "wait", json!({ "muted": true })).await;
     pages.ask("ann", "mute", json!({ "muted": false })).await;
     pages.ask("hera", "press", json!({ "target": "stentor-stage [part~=lock]" })).await;
     until("the room is locked", async || {
