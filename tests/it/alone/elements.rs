@@ -139,7 +139,13 @@ async fn host_page_controls_room(node: &Node, pages: &mut Pages, site: &str, wav
         node.get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["locked"] == true
     })
     .await;
+    // The button unlocks only once the page has learned that the room is locked.
+    until_text(pages, "hera", "stentor-stage >>> [part~=lock][aria-pressed=true]", "Lock the room").await;
     pages.ask("hera", "press", json!({ "target": "stentor-stage [part~=lock]" })).await;
+    until("the room is open", async || {
+        node.get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["locked"] != true
+    })
+    .await;
     for name in ["hera", "lena"] {
         pages.ask(name, "close", json!({})).await;
     }
