@@ -7,7 +7,7 @@ set -euo pipefail
 version=${1:?usage: otlp-receiver.sh VERSION}
 folder=$(cd "$(dirname "$0")/.." && pwd)/target/otlp-$version
 
-# Tests run at the same time; one of them installs while the others wait.
+# Tests run in parallel: one installs, and the others wait for it.
 mkdir -p "$(dirname "$folder")"
 exec 9>"$folder.lock"
 flock 9

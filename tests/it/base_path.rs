@@ -93,7 +93,7 @@ async fn pages_work_below_a_path() {
     assert_eq!(made.json()["room"]["hlsUrl"], format!("{base}/hls/rooms/{ROOM}/index.m3u8"));
     node.until_status(ROOM, "onair").await;
 
-    // Every URL that the node gives out works as it is.
+    // Every URL that the node returns works unchanged.
     let invite = json!({ "userId": "ann", "role": "anchor" });
     let users = format!("{base}/api/rooms/{ROOM}/users");
     let invited = request("POST", &users, &key, Some(invite)).await.json();

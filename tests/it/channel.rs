@@ -116,7 +116,7 @@ async fn host_controls_speakers_over_channel() {
     done(&send(&node.hls, host, "DELETE", "lock", Value::Null).await);
     caller.note("roomStatus", |params| params["locked"] == false).await;
 
-    // What was spoken since the last portion is added when the anchor leaves.
+    // The speaking time since the last portion is added when the anchor leaves.
     let before = listed().await;
     caller.call("unmute", json!({})).await.unwrap();
     until("the anchor talks", async || node.state_of("media_session").await["observed"]["talking"] == true)

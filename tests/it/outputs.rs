@@ -40,7 +40,7 @@ fn icecast(config: &std::path::Path, port: u16) -> Kept {
     running
 }
 
-/// Starts FFmpeg as a receiver that writes what it hears to a file.
+/// Starts FFmpeg as a receiver that writes the received audio to a file.
 fn receiver(options: &[&str], url: &str, file: &std::path::Path) -> Kept {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-loglevel", "error", "-y"]).args(options).args(["-i", url]);
@@ -49,7 +49,7 @@ fn receiver(options: &[&str], url: &str, file: &std::path::Path) -> Kept {
     Kept::start(command)
 }
 
-/// Returns the last second that a receiver has written; `None` if it has less.
+/// Returns the last second that a receiver has written; `None` if the file is shorter.
 fn heard(file: &std::path::Path) -> Option<HeardAudio> {
     let bytes = std::fs::read(file).ok()?;
     let samples: Vec<_> =
@@ -87,7 +87,7 @@ async fn events(node: &Node, kind: &str, id: &str) -> usize {
     events.iter().filter(|event| event["data"]["outputId"] == id).count()
 }
 
-/// Asserts that the node has written or answered no secret of a target.
+/// Asserts that the node's logs and answers contain no secret of a target.
 async fn assert_no_secret(node: &Node, secrets: &[&str]) {
     let answers = [
         node.output(),
@@ -140,7 +140,7 @@ async fn rooms_are_pushed_to_icecast() {
     assert!(events(&node, "output_live", &aac).await >= 2);
     assert!(events(&node, "output_failed", &aac).await >= 1);
 
-    // A wrong password has a reason, and is tried again.
+    // A refused password is reported as the reason, and the node tries again.
     let wrong =
         add(&node, json!({ "url": format!("icecast://source:wrong-pass@127.0.0.1:{port}/x.aac") })).await;
     until("the target refuses", async || {
@@ -188,7 +188,7 @@ async fn rooms_are_pushed_by_rtmp_and_srt() {
     hears_tone("RTMP", &by_rtmp).await;
     hears_tone("SRT", &by_srt).await;
 
-    // A killed FFmpeg is replaced. The receiver ends with the connection, so it needs to come back, too.
+    // A killed FFmpeg is replaced. The receiver ends with the connection, so the test must restart it, too.
     let children = node.children("ffmpeg");
     let of_output = |pid: &i32| {
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -204,7 +204,7 @@ async fn rooms_are_pushed_by_rtmp_and_srt() {
     is_live(&node, &rtmp).await;
     hears_tone("RTMP again", &by_rtmp).await;
 
-    // The room ends, and so do the connections; the next broadcast has them again.
+    // The connections end with the room; the next broadcast opens them again.
     assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
     until("the outputs wait", async || {
         outputs(&node).await.iter().all(|output| output["state"] == "waiting")

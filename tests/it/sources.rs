@@ -1,5 +1,5 @@
-//! Sources on a real node: URLs and files that are played in a room as anchors, and what survives the death
-//! of an input, of FFmpeg and of Janus.
+//! Sources on a real node: URLs and files that are played in a room as anchors, and their recovery after the
+//! death of an input, of FFmpeg and of Janus.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const LOOPBACK: (&str, &str) = ("sources.networks", "127.0.0.0/8");
 const SCHEMES: (&str, &str) = ("sources.schemes", "http,rtmp,srt");
 const SHORT_RETRY: (&str, &str) = ("supervision.retry_max", "1s");
 
-/// FFmpeg that serves an endless tone to one client after the other, as a radio does.
+/// FFmpeg that serves an endless tone, like a radio station, to one client at a time.
 struct Radio {
     is_over: Arc<AtomicBool>,
     /// Process id of the FFmpeg that serves now.
@@ -144,7 +144,7 @@ async fn played_file_is_an_anchor() {
     let actor = node.state_of("source").await;
     assert_eq!((&actor["state"], &actor["desired"]["kind"]), (&json!("playing"), &json!("file")), "{actor}");
 
-    // The host mutes it like any other anchor; that lasts beyond the death of FFmpeg.
+    // The host mutes it like any other anchor; the mute survives the death of FFmpeg.
     host.call("mute", json!({ "userId": id })).await.unwrap();
     host.note("roomStatus", shown("onair", true)).await;
     at_host.until_hears(&[], &[440.0]).await;
@@ -154,7 +154,7 @@ async fn played_file_is_an_anchor() {
     host.call("unmute", json!({ "userId": id })).await.unwrap();
     at_host.until_hears(&[440.0], &[]).await;
 
-    // Three anchors are the most: the host, this source, and one more.
+    // The room permits three anchors: the host, this source, and one more.
     let short = add(&node, json!({ "file": "short.wav" })).await;
     let full = node.post(&format!("/api/rooms/{ROOM}/sources"), json!({ "file": "short.wav" })).await;
     assert_eq!((full.status, full.code().as_str()), (409, "room_full"));
@@ -249,7 +249,7 @@ async fn node_refuses_forbidden_sources() {
     let absent = node.delete(&format!("{path}/absent")).await;
     assert_eq!((absent.status, absent.code().as_str()), (404, "source_not_found"));
 
-    // These are accepted, because only the node that plays them can judge them. None reaches its aim.
+    // These are accepted, because only the node that plays them can check them. None of them plays.
     for (body, reason) in [
         (json!({ "url": format!("{}/readyz", node.ops) }), "no public address"),
         (json!({ "url": "http://169.254.169.254/latest/meta-data" }), "no public address"),

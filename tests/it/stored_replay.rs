@@ -61,7 +61,7 @@ fn assert_same(now: &[Answer], before: &[Answer]) {
     }
 }
 
-/// Records a tone for some seconds, and returns the id of the recording, which is ready.
+/// Records a tone for some seconds, waits until the recording is ready, and returns its id.
 async fn recorded(node: &Node, target: &Target, mode: Mode) -> String {
     let studio = Studio::managed(node).await;
     let _speaker = studio.speak(node, ROOM, 440).await;

@@ -1,4 +1,4 @@
-//! Traces and metrics of a real node at an OTLP collector, and a collector that is away.
+//! Traces and metrics of a real node at an OTLP collector, and a collector that is not reachable.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -132,7 +132,7 @@ async fn start_is_one_trace() {
     assert!(node.stop().success());
 }
 
-/// Reads a whole request; the answer to half of one would be lost when the connection is reset.
+/// Reads a whole request. After a partial read, the connection is reset and the answer is lost.
 async fn take_request(stream: &mut tokio::net::TcpStream) {
     let (mut request, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
     loop {

@@ -3,6 +3,6 @@
 import browsers from '../browsers.json' with { type: 'json' };
 import { t } from './texts';
 
-/** Returns the required browsers, for people. */
+/** Returns the required browsers as readable text. */
 export const needed = (): string =>
   t('Chrome or Edge {chrome}, Firefox {firefox}, Safari {safari} (also on iPhone and iPad), or a newer version', browsers);

@@ -113,7 +113,7 @@ function describeAnchors({ anchors, duration }: ReplayInfo): void {
   }));
 }
 
-/** Draws the waveform of the part that is played; recordings that were not measured have none. */
+/** Draws the waveform of the part that is played. A recording that was not measured has no waveform. */
 function draw({ waveform, duration }: ReplayInfo, range: ReplayRange): void {
   const bars = waveform?.length ? barsOf(waveform, duration, range, WAVE_BARS) : [];
   byId('wave').toggleAttribute('hidden', bars.length === 0);

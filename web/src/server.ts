@@ -48,7 +48,7 @@ export interface RecordingNotice {
   consentRequired: boolean;
 }
 
-/** Returns what a user has to know before joining or listening. A node of an earlier version knows nothing. */
+/** Returns the notice for users before they join or listen. A node of an earlier version has no such notice. */
 export async function recordingNotice(room: string): Promise<RecordingNotice> {
   const told = ask<Partial<RecordingNotice>>(`/pages/rooms/${encodeURIComponent(room)}/recording`);
   const { recorded, consentRequired } = await told.catch((): Partial<RecordingNotice> => ({}));

@@ -79,7 +79,7 @@ async function open(): Promise<void> {
   else byId('allow').hidden = false;
 }
 
-/** Tells before the user joins that the room is recorded, and asks for consent where the server needs it. */
+/** Shows before the user joins that the room is recorded, and asks for consent if the server needs it. */
 function showRecording({ recorded, consentRequired }: RecordingNotice): void {
   consentNeeded = consentRequired;
   byId('lobby-recorded').hidden = !recorded && !consentRequired;

@@ -1,6 +1,6 @@
 // Texts of the pages for listeners and speakers, in the language of the reader. English texts are the keys of the
-// catalogue in `texts/`; other languages are loaded only where they are shown. The dashboard and the API reference are for
-// operators and developers, and in English.
+// catalogue in `texts/`; other languages are loaded only where they are shown. The dashboard and the API reference are
+// for operators and developers; they are in English only.
 
 import type { words as german } from './texts/de';
 
@@ -46,14 +46,14 @@ export const numeral = (value: number): string => value.toLocaleString(language)
 export const audience = (listeners: number): string =>
   listeners === 1 ? t('1 person listens') : t('{count} people listen', { count: numeral(listeners) });
 
-/** Locale of times: that of the reader, or the language of the page if it is another one. */
+/** Locale of times: the reader's locale if it has the language of the page, otherwise that language. */
 export const shownLocale: string | undefined =
   globalThis.document && !navigator.language.startsWith(language) ? language : undefined;
 
 /** Attributes whose values are texts. */
 const ATTRIBUTES = ['aria-label', 'aria-valuetext', 'placeholder', 'title'];
 
-/** Replaces the English texts of the page's HTML, its templates included. Unknown texts stay. */
+/** Translates the English texts of the page's HTML, including its templates. Unknown texts stay. */
 function translate(root: ParentNode): void {
   for (const element of root.querySelectorAll('*')) {
     for (const name of ATTRIBUTES) {

@@ -43,7 +43,7 @@ pub struct Node {
     log_pipe: Option<PipeWriter>,
     /// Argument of `prlimit`.
     descriptors: Option<String>,
-    /// User and group of later runs; `None`: those of the tests.
+    /// User and group of later runs; `None`: the user and group of the tests.
     account: Option<(u32, u32)>,
     data: TempDir,
     runs: usize,
@@ -136,7 +136,8 @@ impl Node {
         self.descriptors = Some(format!("--nofile={soft}:{hard}"));
     }
 
-    /// Starts later runs as this user and group, who get the data directory. The tests must run as root.
+    /// Starts later runs as this user and group, and gives them the data directory.
+    /// The tests must run as root.
     pub fn run_as(&mut self, user: u32, group: u32) {
         std::os::unix::fs::chown(self.data_dir(), Some(user), Some(group)).expect("the tests run as root");
         self.account = Some((user, group));

@@ -269,7 +269,7 @@ export class StentorRoom extends HostActions {
     // After the join the server reports who talks, perhaps before it answers the join. The server does not retract its
     // reports from before the join, so they are cleared here.
     this.roster.talking.clear();
-    // Servers of earlier versions refuse unknown parameters, so it is sent only if it is given.
+    // Servers of earlier versions refuse unknown parameters, so this one is sent only if the application sets it.
     const consent = recordingConsent ? { recordingConsent } : {};
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}), ...consent };
     try {

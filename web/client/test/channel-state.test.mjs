@@ -60,7 +60,7 @@ test('hands can be ordered by the time spoken', () => {
 test('the floor ends by the clock of the stream', () => {
   const given = state(['floor_given', { at: 1000, person: 'a', until: 61_000 }]);
   assert.deepEqual(floorAt(given, 31_500), { person: 'a', seconds: 30 });
-  // The sound that is heard is older than the floor: it has not begun to run.
+  // The sound that is heard is older than the floor, so the floor has not begun yet.
   assert.deepEqual(floorAt(given, 500), { person: 'a', seconds: 60 });
   assert.deepEqual([floorAt(given, 61_000), floorAt(given, null), floorAt(initial(), 5)], [null, null, null]);
   assert.equal(floorAt(applied(given, 'floor_ended', { at: 2000 }), 3000), null);

@@ -15,7 +15,7 @@ export function barsOf(peaks: readonly number[], duration: number, range: Replay
     const first = Math.min(Math.floor(at(bar)), peaks.length - 1);
     const last = Math.max(Math.ceil(at(bar + 1)), first + 1);
     const peak = Math.max(0, ...peaks.slice(first, last));
-    // Loudness is perceived roughly by the logarithm; the root makes quiet speech visible.
+    // Perceived loudness is roughly logarithmic; the square root makes quiet speech visible.
     return Math.max(LEAST, Math.sqrt(peak / 255));
   });
 }

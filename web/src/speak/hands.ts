@@ -69,7 +69,7 @@ export class Hands {
       item.dataset.person = person.id;
       this.items.set(person.id, item);
     }
-    // Moves only items that are in another place, which keeps the focus.
+    // Moves only misplaced items, so the focus stays.
     const list = byId('hands');
     if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
     const name = nameOf({ person });

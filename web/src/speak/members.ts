@@ -13,7 +13,7 @@ export type Act = (what: 'mute' | 'unmute' | 'kick' | 'remove' | 'host' | 'co_ho
 const CROWD = 7;
 /** Length of the floor that hosts can give. */
 export const FLOOR_MINUTES = 2;
-/** Shortest time spoken that is shown, in milliseconds. */
+/** Shortest speaking time that is shown, in milliseconds. */
 const SHOWN_MS = 1000;
 
 export class Members {
@@ -25,7 +25,7 @@ export class Members {
     private readonly act: Act,
   ) {}
 
-  /** Shows who has the floor and, to hosts, how long everybody has spoken. `now`: present time of the server. */
+  /** Shows who has the floor and, to hosts, the speaking times. `now`: current time of the server. */
   showStage(state: ChannelState, now: number | null, host: boolean): void {
     const floor = floorAt(state, now);
     for (const [userId, card] of this.cards) {

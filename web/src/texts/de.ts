@@ -1,4 +1,5 @@
-// German texts of the pages, by the English ones. Names in braces stand for values. Does not choose the language.
+// German texts of the pages; the English texts are the keys. Names in braces stand for values. Does not
+// choose the language.
 
 /** Texts of the pages. This table defines which texts there are; other languages have the same keys. */
 export const words = {

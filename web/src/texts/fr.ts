@@ -1,4 +1,5 @@
-// French texts of the pages, by the English ones. Names in braces stand for values. Does not choose the language.
+// French texts of the pages; the English texts are the keys. Names in braces stand for values. Does not
+// choose the language.
 
 import type { Text } from '../texts';
 

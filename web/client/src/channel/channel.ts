@@ -154,17 +154,17 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('PUT', 'floor', { person, seconds });
   }
 
-  /** As host or co-host, or as the person who has the floor: ends it. */
+  /** As host or co-host, or as the person who has the floor: ends the floor. */
   async endFloor(): Promise<void> {
     await this.send('DELETE', 'floor');
   }
 
-  /** As host or co-host: mutes all anchors once, but not this user. They may unmute. */
+  /** As host or co-host: mutes all anchors once, except this user. They may unmute themselves. */
   async muteAll(): Promise<void> {
     await this.send('POST', 'mute');
   }
 
-  /** As host or co-host: lets no new anchor join (true), or reverts that (false). */
+  /** As host or co-host: locks the room for new anchors (true), or unlocks it (false). */
   async lock(locked: boolean): Promise<void> {
     await this.send(locked ? 'PUT' : 'DELETE', 'lock');
   }

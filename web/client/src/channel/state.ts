@@ -65,11 +65,11 @@ export interface Settings {
   handsOpen: boolean;
   chatOpen: boolean;
   slowModeSeconds: number;
-  /** Order of raised hands: by time (the default), or by the time spoken, shortest first. */
+  /** Order of raised hands: by the time they were raised (the default), or by speaking time, shortest first. */
   handOrder?: 'time' | 'least_spoken';
 }
 
-/** Floor: a person is to speak from `since` until `until` (milliseconds since the Unix epoch). */
+/** Floor: a host asked a person to speak from `since` until `until` (milliseconds since the Unix epoch). */
 export interface Floor {
   person: string;
   since: number;
@@ -97,7 +97,7 @@ export interface ChannelState {
   settings: Settings;
   /** Latest floor that a host gave; its time may be over. */
   floor: Floor | null;
-  /** Milliseconds that people have spoken, by their ids; some seconds old. */
+  /** Speaking time in milliseconds, by person id; some seconds old. */
   spoken: Record<string, number>;
   /** Newest first, at most 100; empty for everybody but hosts and co-hosts. */
   bans: BannedPerson[];
@@ -186,11 +186,11 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
 
 const lineOf = ({ at: _, ...line }: RoomLine & { at: number }): RoomLine => line;
 
-/** Returns the raised hands in the order that the settings of the channel name. */
+/** Returns the raised hands in the order of the channel's setting `handOrder`. */
 export function queueOf({ hands, settings, spoken }: ChannelState): Hand[] {
   if (settings.handOrder !== 'least_spoken') return hands;
   const time = ({ person }: Hand): number => spoken[person.id] ?? 0;
-  // The sort is stable, so people who have spoken equally long keep the order of time.
+  // The sort is stable, so people with equal speaking time stay in the order in which they raised their hands.
   return [...hands].sort((a, b) => time(a) - time(b));
 }
 

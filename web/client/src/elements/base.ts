@@ -64,7 +64,7 @@ export class Items<Value> {
     }
   }
 
-  /** Brings the items into the order of `values`. Moves only items that are in another place, which keeps the focus. */
+  /** Brings the items into the order of `values`. Moves only misplaced items, so the focus stays. */
   arrange(values: readonly Value[], key: (value: Value) => string): void {
     values.forEach((value, at) => {
       const item = this.items.get(key(value))!;

@@ -36,7 +36,7 @@ export interface StageWords extends HostWords {
   chatClosed: string;
   react: string;
   anonymous: string;
-  /** Remaining time of the floor: `#` is replaced by the time, as 1:30. */
+  /** Remaining time of the floor: `#` is replaced by the time, such as 1:30. */
   floor: string;
   problem: string;
 }
@@ -366,7 +366,7 @@ export class StentorStageElement extends Base {
   }
 }
 
-/** Returns seconds as 1:30. */
+/** Formats seconds as minutes and seconds, such as 1:30. */
 const clock = (seconds: number): string => `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 
 const STYLE = `
