@@ -4,8 +4,8 @@
 //! The copy is used if a mixer does not answer or has removed its data. Without a copy, a mixer that does
 //! not answer contributes nothing; the recording can be played without its part.
 //!
-//! Owns: the choice of the disk, mixer or copy, and the joined journals of recordings in use. Does not check
-//! a token, or write.
+//! Owns: the choice of disk, mixer or copy, and the joined journals of recordings in use. Does not check
+//! tokens or write recordings.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,7 +75,7 @@ pub trait ReplayMedia: Send + Sync {
     /// Returns the frames of one segment as the M4A file contains them, without ADTS headers.
     async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
 
-    /// Returns the layout of the object with all segments, for the copy in object storage.
+    /// Returns the layout of the object that is the recording's copy in object storage.
     async fn archive(&self, recording: &RecordingId) -> Result<Arc<SegmentArchive>, MediaError>;
 
     /// Returns one segment as it was recorded, encrypted.
@@ -114,7 +114,7 @@ pub struct Layout {
     made: Arc<OnceCell<Arc<RecordedM4a>>>,
 }
 
-/// Place where a segment is.
+/// Location of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Mixer(ModuleId),
@@ -128,7 +128,7 @@ pub struct Joined {
     revision: i64,
     /// False if a mixer did not answer.
     complete: bool,
-    /// True if all segments are those of the copy in object storage.
+    /// True if all segments are read from the copy in object storage.
     stored: bool,
     segments: Vec<(Place, JournalEntry)>,
 }
@@ -228,7 +228,7 @@ impl RecordingMedia {
         }
         let (id, segments) = (id.clone(), join(read));
         let joined = Arc::new(Joined { id, revision, complete, stored: false, segments });
-        // Keep complete lists only: the next request then asks a mixer that did not answer again.
+        // Keep complete lists only. After an incomplete one, the next request asks all mixers again.
         if complete {
             self.keep(&joined);
         }
@@ -296,7 +296,7 @@ impl RecordingMedia {
         }
     }
 
-    /// Reads a segment: from its place, or from the copy if its mixer does not have it any more.
+    /// Reads a segment from its place. If that fails, reads it from the copy in object storage.
     async fn segment_of(
         &self,
         id: &RecordingId,

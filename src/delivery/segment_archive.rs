@@ -1,7 +1,9 @@
 //! All segments of a recording as one object: the encrypted segments in order, then their journal.
 //!
-//! The journal says where each segment is in the object. With it, the recording can be played from the
-//! object alone. Owns: the layout. Does not read a segment.
+//! The journal contains the position of each segment in the object, so the recording can be played from the
+//! object alone.
+//!
+//! Owns: the layout. Does not read segments.
 
 use std::ops::Range;
 
@@ -18,7 +20,7 @@ pub struct SegmentArchive {
     pub room: RoomId,
     /// False if a mixer with a part of the recording did not answer.
     pub complete: bool,
-    /// Entries whose positions are those in the object.
+    /// Journal entries with the positions of the segments in the object.
     entries: Vec<JournalEntry>,
     journal: Bytes,
     media: u64,
@@ -52,7 +54,7 @@ impl SegmentArchive {
         (self.media, self.journal.len() as u64)
     }
 
-    /// Returns the pieces of a range of bytes, in order. A segment is as it is on the disk, encrypted.
+    /// Returns the pieces of a range of bytes, in order. Segments are encrypted, as they are on the disk.
     pub fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut push = |source: Source, at: u64, bytes: u64| {

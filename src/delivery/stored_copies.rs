@@ -1,9 +1,10 @@
 //! Copies of recordings in object storage, read in blocks.
 //!
-//! A segment has about 15 kB, and each request to a storage costs time and money. So this reads blocks of
-//! [`BLOCK`] bytes and keeps the last ones: a listener who plays on needs a request every minute or two.
+//! A segment has about 15 kB, and each request to object storage costs time and money. So this module reads
+//! blocks of [`BLOCK`] bytes and caches the latest ones: continuous playback needs a request every minute or
+//! two.
 //!
-//! Owns: the blocks in memory. Does not know what the bytes mean, or who may have them.
+//! Owns: the cached blocks. Does not interpret the bytes or check permissions.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -33,25 +34,25 @@ impl Objects for Storage {
     }
 }
 
-/// State of an object whose bytes are read.
+/// Object to read, with the version of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copy {
     pub object: String,
-    /// Differs between two contents of an object with the same name.
+    /// Different for each content of the object.
     pub version: u64,
     pub length: u64,
 }
 
 pub struct StoredCopies {
     objects: Arc<dyn Objects>,
-    /// Blocks, the one that was used last at the end.
+    /// Blocks in order of their last use; the most recently used one is at the end.
     blocks: Mutex<VecDeque<Block>>,
 }
 
 struct Block {
     of: Copy,
     index: u64,
-    /// Read once, regardless of the number of requests for it.
+    /// Concurrent requests for the block share one read.
     bytes: Arc<OnceCell<Bytes>>,
 }
 
@@ -90,7 +91,7 @@ impl StoredCopies {
 
     /// Returns the cell of a block; adds an empty one if there is none.
     fn block(&self, copy: &Copy, index: u64) -> Arc<OnceCell<Bytes>> {
-        // Each change leaves a complete list.
+        // A poisoned lock is usable: each change leaves a complete list.
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         let known = blocks.iter().position(|block| block.of == *copy && block.index == index);
         let block = known.and_then(|at| blocks.remove(at));
@@ -110,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// Object whose bytes are their positions. Each odd request fails.
+    /// Object in which each byte is derived from its position. Each odd request fails.
     struct Numbers(AtomicUsize);
 
     #[async_trait]

@@ -1,4 +1,4 @@
-//! FFmpeg process of one output: AAC in ADTS on stdin, the target's protocol out.
+//! FFmpeg process of one output: reads AAC in ADTS from stdin, and sends it by the target's protocol.
 //!
 //! Owns: the arguments, the process, and the progress that it reports. Does not restart. Its log may quote
 //! the URL of the target with its credentials, so no line of it may be logged or shown.
@@ -16,7 +16,7 @@ use super::program::FfmpegProgram;
 use crate::domain::output::Target;
 use crate::process;
 
-/// Running FFmpeg in four parts, so that each can be moved to its user.
+/// Running FFmpeg in four parts, so that each can be moved to the code that uses it.
 pub struct OutputFfmpeg {
     pub stdin: ChildStdin,
     pub progress: Progress,
@@ -77,7 +77,7 @@ impl Progress {
 fn args(target: &Target, ip: IpAddr) -> Vec<String> {
     let input = [
         &["-hide_banner", "-nostats", "-loglevel", "level+error", "-progress", "pipe:1"][..],
-        // A few frames contain everything that is to be known of the stream.
+        // A few frames are enough to detect the parameters of the stream.
         &["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "4096", "-f", "aac"],
         &["-i", "pipe:0", "-map", "0:a:0"],
     ];

@@ -13,7 +13,7 @@ use crate::process::{self, Account, Confinement};
 /// threads.
 const DATA_LIMIT: u64 = 2 << 30;
 
-/// FFmpeg as the children of this node run it.
+/// FFmpeg program with the restrictions of its processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FfmpegProgram {
     pub binary: PathBuf,

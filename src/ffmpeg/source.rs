@@ -1,7 +1,7 @@
-//! FFmpeg process of a source: any permitted input in, Opus over RTP out, in real time.
+//! FFmpeg process of a source: reads any permitted input, and sends Opus over RTP in real time.
 //!
-//! FFmpeg opens only what its command names: the protocols are listed, and so are the formats, because a
-//! playlist or a concatenation would make it open other addresses and files.
+//! The command lists the permitted protocols and formats, so FFmpeg opens only the input itself. A playlist
+//! or a concatenation could make it open other addresses and files.
 //!
 //! Owns: the arguments, the process and its log. Does not choose or check the input, or restart.
 
@@ -16,7 +16,7 @@ use super::log::FfmpegLogLines;
 use super::process::SpawnError;
 use super::program::FfmpegProgram;
 
-/// Containers and streams that contain their media, and name no other input.
+/// Formats that contain their media and cannot refer to another input.
 const FORMATS: &str = "aac,aiff,au,caf,flac,flv,mov,mp3,mp4,m4a,matroska,mpegts,ogg,wav,webm";
 /// Bit rate of the Opus, bit/s.
 const BITRATE: &str = "96k";
@@ -68,9 +68,9 @@ impl SourceCommand {
         let failed = |source| SpawnError { binary: self.program.binary.clone(), source };
         let stdin = if self.input == SourceInput::Pipe { Stdio::piped() } else { Stdio::null() };
         let mut command = self.program.command(self.args());
-        // FFmpeg prints the session description to stdout, which nobody needs.
+        // FFmpeg prints an unused session description to stdout.
         let mut child = command.stdin(stdin).stdout(Stdio::null()).spawn().map_err(failed)?;
-        // Cannot fail: the command pipes stderr, and it is taken once.
+        // `FfmpegProgram::command` pipes stderr, and this is the only place that takes it.
         let stderr = child.stderr.take().expect("stderr is piped");
         Ok(SourceProcess { child, log: FfmpegLogLines::new(stderr) })
     }
@@ -92,8 +92,8 @@ impl SourceCommand {
 
 impl SourceInput {
     fn args(&self) -> Vec<OsString> {
-        // `-re` reads at the speed of the media: files in real time, and the start of live streams, which
-        // servers send in a burst, without overflowing the jitter buffer of Janus.
+        // `-re` limits reading to the speed of the media. Files play in real time, and the burst that servers
+        // send at the start of a live stream does not overflow the jitter buffer of Janus.
         let reads = |protocols: &str, options: &[&str], input: OsString| {
             let before = ["-protocol_whitelist", protocols, "-re", "-analyzeduration", "1000000"];
             let all = before.iter().chain(options).map(OsString::from);
@@ -122,7 +122,7 @@ impl SourceInput {
     }
 }
 
-/// Returns a path as FFmpeg reads it: with the protocol, so that no character of the path can name another.
+/// Returns a path with the prefix `file:`, so that FFmpeg cannot read a part of the path as a protocol.
 fn file_url(path: &Path) -> OsString {
     let mut url = OsString::from("file:");
     url.push(path);

@@ -1,7 +1,7 @@
 //! Audit of the changes that operators and applications make: author, action, outcome.
 //!
-//! Owns: the order of entry and change. A change begins only after its entry is in the store. Does not decide
-//! who may make a change.
+//! Owns: the order of entry and change. A change begins only after its entry is in the store. Does not check
+//! permissions.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -65,7 +65,7 @@ impl Auditor {
     /// Writes an entry to the audit log, makes the change, and records the outcome in the entry.
     ///
     /// # Errors
-    /// The store does not answer; then nothing was changed. Or the change failed.
+    /// The store does not answer, in which case nothing was changed, or the change failed.
     pub async fn carry_out<T, E: Into<ApiError>>(
         &self,
         author: Author,
@@ -88,7 +88,7 @@ impl Auditor {
         done
     }
 
-    /// Writes the entry of a change that was made whether or not the store answers.
+    /// Writes the entry of a change that is already made. Logs an error of the store.
     pub async fn note(&self, author: Author, action: impl Into<AuditedAction>, outcome: AuditOutcome) {
         if let Err(error) = self.log.begin(self.entry(author, action.into(), outcome)).await {
             tracing::warn!(%error, "a change was not written to the audit log");

@@ -188,9 +188,9 @@ async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> Htt
     }
 }
 
-/// Reloads the configuration. Works also while the store does not answer; the audit log then lacks the entry.
+/// Reloads the configuration. Works even if the store does not answer; then the audit log has no entry.
 /// Accepts an empty JSON object. Refuses requests from pages: a foreign page must not control the node, and
-/// our own pages do not need this.
+/// Stentor's own pages do not use this endpoint.
 async fn reload(
     source: web::Data<dyn OpsSource>,
     dashboard: Option<web::Data<Dashboard>>,

@@ -183,8 +183,8 @@ fn in_a_frame(page: &Served) -> String {
     page.html().replacen("<body>", "<body class=\"embed\">", 1)
 }
 
-/// Registers the API reference at `/docs`, the OpenAPI document and the files of the page. They are the same
-/// on every installation and need no key. `base` is `http.base_path`.
+/// Registers the API reference at `/docs`, the OpenAPI document and the files of the page. They need no key,
+/// because they contain no data of the installation besides `base`, which is `http.base_path`.
 pub fn configure_reference(config: &mut web::ServiceConfig, base: &str) {
     serve(config, "/docs", REFERENCE.at(base));
     serve(config, "/favicon.svg", ICON.at(base));
@@ -218,8 +218,8 @@ fn serve(config: &mut web::ServiceConfig, path: &str, page: Served) {
 }
 
 impl Page {
-    /// Returns the file as a node with this `http.base_path` serves it. Pages get the prefix in front of
-    /// their paths, and in an element from which the scripts read it.
+    /// Returns the file as a node with the `http.base_path` `base` serves it. In a page, the prefix is added
+    /// to all paths, and to an element from which the scripts read it.
     fn at(&self, base: &str) -> Served {
         let (content_type, etag) = (self.content_type, self.etag.as_str());
         if base.is_empty() || !content_type.starts_with("text/html") {

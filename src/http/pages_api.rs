@@ -148,11 +148,11 @@ async fn settings(side: Data<PagesSide>) -> impl Responder {
     HttpResponse::Ok().json(side.settings())
 }
 
-/// Answers without a token, because users must know it before they do anything else. The listener channel
-/// tells the same to everybody with a token.
+/// Answers with the notice about recordings. Needs no token, because users see the notice before they join or
+/// listen. The listener channel sends the same to clients with a token.
 async fn recording(side: Data<PagesSide>, room: RoomPath) -> impl Responder {
     let view = side.rooms.directory().room(&room.0).unwrap_or_default();
-    // A recording of the present broadcast that was stopped does not begin again by itself.
+    // After a stop, recording of the same broadcast does not start again automatically.
     let begins = side.recording == RecordingMode::Always && of_broadcast(&view).is_none();
     let recorded = begins || in_force(&view).is_some();
     HttpResponse::Ok().json(RecordingNotice { recorded, consent_required: side.consent })

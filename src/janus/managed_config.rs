@@ -2,8 +2,8 @@
 //! WebSocket.
 //!
 //! Fields are those of the samples in Janus 1.1 (`/etc/janus/*.jcfg`). The files contain secrets, so only the
-//! owner of the node can read folder and files, and the account of Janus if that is another: through its
-//! group, without the right to write.
+//! user of the node can read the folder and the files. If Janus runs as another account, the group of that
+//! account can read them too, but not write.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};

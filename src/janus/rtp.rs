@@ -94,8 +94,8 @@ impl RtpParticipant {
         self.handle.events.recv().await
     }
 
-    /// Returns the next event of those that are used of anchors. `None`: the handle no longer exists, or the
-    /// reader fell too far behind.
+    /// Returns the next event that can be read as an [`AnchorEvent`]; skips all others. `None`: the handle no
+    /// longer exists, or the reader fell too far behind.
     pub async fn next_anchor_event(&mut self) -> Option<AnchorEvent> {
         loop {
             if let Some(event) = AnchorEvent::read(self.next_event().await?) {
@@ -104,7 +104,7 @@ impl RtpParticipant {
         }
     }
 
-    /// Leaves the room. A drop does the same, without waiting for the answer of Janus.
+    /// Leaves the room. Dropping the participant does the same, without waiting for the answer of Janus.
     pub async fn leave(self) -> Result<(), JanusError> {
         self.handle.detach().await
     }

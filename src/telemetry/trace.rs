@@ -27,12 +27,12 @@ tokio::task_local! {
 #[derive(Debug)]
 struct Tracer {
     spans: mpsc::Sender<SpanData>,
-    /// Share of the traces that begin here and are recorded, from 0 to 1.
+    /// Recorded share, from 0 to 1, of the traces that begin in this process.
     ratio: f64,
     dropped: AtomicU64,
 }
 
-/// Span that runs. Does nothing if it is not recorded.
+/// Span in progress. Its methods do nothing if it is not recorded.
 #[must_use = "a span ends when it is dropped"]
 #[derive(Debug, Default)]
 pub struct Span(Option<(Box<SpanData>, &'static Tracer)>);
@@ -52,8 +52,8 @@ pub(super) struct SpanData {
     pub error: Option<String>,
 }
 
-/// Begins to record traces. `ratio` is the share of the traces that begin here and are recorded, from 0 to 1.
-/// Returns the receiver of the spans; `None` if this process records them already.
+/// Begins to record traces. `ratio`: recorded share, from 0 to 1, of the traces that begin in this process.
+/// Returns the receiver of the spans; `None` if this process records traces already.
 pub(super) fn begin(ratio: f64) -> Option<mpsc::Receiver<SpanData>> {
     let (tracer, receiver) = Tracer::new(ratio);
     TRACER.set(tracer).ok().map(|()| receiver)
@@ -121,8 +121,8 @@ impl Tracer {
 }
 
 impl Span {
-    /// Begins the span of a request. It is a child of `caller` if the caller sent a trace context, and is
-    /// recorded if the caller records the trace. Otherwise it begins a trace, which is recorded by chance.
+    /// Begins the span of a request. With the trace context of a caller, the span is a child of `caller`, and
+    /// is recorded if the caller records the trace. Without one, it begins a trace, which is sampled.
     pub fn of_request(caller: Option<TraceContext>) -> Self {
         TRACER.get().map_or(Self(None), |tracer| tracer.request(caller))
     }
@@ -194,7 +194,7 @@ pub(super) fn wall() -> u64 {
 pub(super) mod tests {
     use super::*;
 
-    /// Calls a function within a span, although traces are off.
+    /// Calls a function within a span, even if traces are off.
     pub fn as_if_on(context: TraceContext, run: impl FnOnce()) {
         CURRENT.sync_scope(context, run);
     }

@@ -1,7 +1,7 @@
 //! Loudness and waveform of a recording, measured once after it has ended. Pure.
 //!
-//! Owns: the values, the reduction of samples to a waveform, and the meaning of FFmpeg's summary. Does not
-//! decode.
+//! Owns: the values, the reduction of samples to a waveform, and the parser of FFmpeg's loudness summary.
+//! Does not decode audio.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -11,11 +11,11 @@ use super::ids::{ModuleId, UnixMs};
 use super::recording::{Recording, RecordingState};
 use super::upload::is_last_mixer;
 
-/// Samples per second that are measured. Peaks above half of this frequency do not matter for a waveform.
+/// Sample rate of the decoded audio, in Hz. A waveform does not need frequencies above half of it.
 pub const RATE: u32 = 8_000;
 /// Largest number of values of a waveform.
 pub const MOST_VALUES: usize = 1_000;
-/// Samples per value before the reduction: a tenth of a second.
+/// Samples per value before the reduction to [`MOST_VALUES`]: a tenth of a second.
 const FINE: usize = RATE as usize / 10;
 /// Integrated loudness that FFmpeg reports for silence.
 const SILENT_TENTHS: i32 = -700;
@@ -72,7 +72,7 @@ impl From<Waveform> for String {
     }
 }
 
-/// Collects the peaks of samples whose number is not known in advance.
+/// Collects the peaks of a stream of samples. The length of the stream need not be known in advance.
 #[derive(Debug, Default)]
 pub struct PeakMeter {
     fine: Vec<u8>,
@@ -109,7 +109,8 @@ impl PeakMeter {
     }
 }
 
-/// Loudness in the summary of FFmpeg's filter `ebur128`, in tenths: integrated loudness, and range.
+/// Parses the summary of FFmpeg's filter `ebur128`. Returns the integrated loudness (`None`: silence) and the
+/// loudness range, both in tenths. Returns `None` if `lines` contain no summary.
 pub fn loudness<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<(Option<i32>, i32)> {
     let (mut integrated, mut range) = (None, 0);
     for line in lines {
@@ -125,7 +126,7 @@ pub fn loudness<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<(Option<
     integrated.map(|tenths| (Some(tenths).filter(|tenths| *tenths > SILENT_TENTHS), range))
 }
 
-/// Returns true if mixer `me` has to measure this recording: the one that uploads it, too.
+/// Returns true if mixer `me` has to measure this recording. The same mixer uploads it.
 pub fn is_due(recording: &Recording, state: RecordingState, me: &ModuleId) -> bool {
     state == RecordingState::Ready
         && recording.deleted_at.is_none()

@@ -299,7 +299,7 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
         | RoomWrite::ClearLive
         | RoomWrite::Recording(_)
         | RoomWrite::Outputs(_)
-        // Reported as anchors, when they join and leave.
+        // Sources have no events of their own. Their joins and leaves are reported as those of anchors.
         | RoomWrite::Sources(_) => Vec::new(),
         RoomWrite::Anchors { reported, joined } => of_anchors(view, reported, joined, now),
         RoomWrite::User { id, user, by, .. } => of_user(view, (id, user.as_ref()), by.as_ref()),

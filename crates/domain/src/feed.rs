@@ -68,7 +68,7 @@ impl Feed {
         }
     }
 
-    /// Returns the title. The id of an owner is not shown.
+    /// Returns the title of the feed. The default title does not contain the owner's id.
     fn name(&self) -> String {
         let usual = match &self.of {
             FeedSelector::Owner(_) => "Recordings",
@@ -117,7 +117,7 @@ impl Feed {
         let title = recording.title.as_ref().map_or(recording.room.as_str(), Title::as_str);
         out.push_str("<item>\n");
         element(out, "title", title);
-        // The id stays the same although the URL changes with each token.
+        // The id does not change when a new token changes the URL.
         line(out, format_args!("<guid isPermaLink=\"false\">{id}</guid>"));
         element(out, "pubDate", &Rfc2822(recording.started_at).to_string());
         let about = recording.profile.description.as_ref().map(Description::as_str);
@@ -163,7 +163,7 @@ fn element(out: &mut String, name: &str, text: &str) {
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Cannot fail: writing to a String does not fail.
+    // Writing to a String cannot fail.
     let _ = writeln!(out, "{text}");
 }
 

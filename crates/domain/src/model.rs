@@ -118,8 +118,8 @@ pub struct LiveMeta {
 }
 
 impl LiveMeta {
-    /// Returns the span of the request that started the broadcast, while the start may still go on. Later
-    /// repairs do not belong to it.
+    /// Returns the span of the request that started the broadcast; `None` later than
+    /// `LONGEST_TRACED_START` after the start, because later repairs are not part of its trace.
     pub fn start_span(&self, now: UnixMs) -> Option<TraceContext> {
         let age = Duration::from_millis(now.0.saturating_sub(self.created_at.0));
         self.trace.filter(|_| age < LONGEST_TRACED_START)

@@ -324,14 +324,14 @@ impl Recording {
         Self { stored: Some(stored), ..self }
     }
 
-    /// Returns the recording after a mixer has removed its data in favour of the copy in object storage.
+    /// Returns the recording after `mixer` has removed its local data. The copy in object storage remains.
     pub fn without_local(mut self, mixer: &ModuleId) -> Self {
         self.takes.entry(mixer.clone()).and_modify(|take| take.dropped = true);
         self
     }
 
-    /// Returns the write after the copies of a deleted recording were removed. Mixers that still have data
-    /// stay in it.
+    /// Returns the write that follows the removal of a deleted recording's copies. It keeps the takes of
+    /// mixers that still have data.
     pub fn without_copies(mut self) -> RecordingWrite {
         self.stored = None;
         self.takes.retain(|_, take| !take.dropped);

@@ -30,14 +30,14 @@ pub enum Effect {
     Start { source: Source, janus_room_id: u32 },
     /// End the run. Its end is reported like any other.
     Stop,
-    /// Put the room's sources, if they are still at `key_revision` and livemeta is at `live_revision`.
+    /// Write the room's sources if their key is still at `key_revision` and livemeta at `live_revision`.
     Write { sources: Sources, key_revision: i64, live_revision: i64 },
 }
 
 /// Reason why a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunEnd {
-    /// The input came to its end.
+    /// The input ended.
     Finished,
     Stopped,
     Failed(String),
@@ -58,16 +58,16 @@ pub struct SourcePlayer {
     backoff: Backoff,
     run: Option<Run>,
     retry: Retry,
-    /// Reason why the last run ended, until the next one is heard.
+    /// Reason why the last run ended; `None` again when the next run produces sound.
     trouble: Option<String>,
-    /// True if the input came to its end and does not begin again.
+    /// True if the input ended and is not repeated.
     ended: bool,
     /// Latest mute state that Janus reported.
     muted: Option<bool>,
-    /// Revision of our last write: until the view has it, no other write is planned.
+    /// Revision of the last write. The machine plans no other write until the view contains it.
     wrote: i64,
     as_of: i64,
-    /// True after a conflict, until the view changes.
+    /// True from a failed or conflicting write until the view changes.
     outdated: bool,
 }
 
@@ -187,7 +187,7 @@ impl SourcePlayer {
         let state = match &self.run {
             _ if self.ended || source.state == SourceState::Ended => SourceState::Ended,
             Some(Run { playing_since: Some(_), stopping: false, .. }) => SourceState::Playing,
-            // A first attempt is not worth a write of its own.
+            // Save a write: the first attempt to play does not change the stored state.
             _ if self.trouble.is_none() && source.state != SourceState::Playing => source.state.clone(),
             _ => SourceState::Waiting { reason: self.trouble.clone() },
         };
@@ -217,7 +217,7 @@ impl SourcePlayer {
         self.muted = Some(muted);
     }
 
-    /// Records the end of the run. `repeats`: the input begins again at its end.
+    /// Records the end of the run. `repeats`: true if the input starts again at its end.
     pub fn run_ended(&mut self, end: RunEnd, repeats: bool, now: Duration, random: f64) {
         let Some(run) = self.run.take() else { return };
         if run.playing_since.is_some_and(|since| now.saturating_sub(since) >= SETTLED) {
@@ -245,14 +245,14 @@ impl SourcePlayer {
             WriteOutcome::Superseded => self.outdated = true,
             WriteOutcome::Failed(failure) => {
                 self.outdated = true;
-                // The delay also applies to the next run, which needs the store no less.
+                // The delay also applies to the next run, because the state of that run must be written too.
                 self.retry.failed(failure.to_string(), now, &self.backoff, random);
             }
         }
     }
 }
 
-/// Returns true if this node's Janus has the room, or is to have it.
+/// Returns true if the room is open and assigned to this node's Janus.
 pub fn assigned_to(view: &RoomView, me: &ModuleId) -> bool {
     view.is_open() && view.live.as_ref().is_some_and(|live| live.janus_id == *me)
 }

@@ -16,7 +16,7 @@
 //! A source counts against `maxAnchors` until it has ended. Its id is a user id, so hosts mute and ban it
 //! like an anchor.
 //!
-//! Owns: the stored values, who may be added, and which inputs are permitted. Never writes, and never opens
+//! Owns: the stored values, and the rules for sources and their inputs. Does not write to the store or open
 //! an input.
 
 use std::collections::BTreeMap;
@@ -336,8 +336,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 /// Decides the addition of a source. `anchors`: number of other anchors in the room, as far as known.
 ///
 /// # Errors
-/// There is no such room or it is being removed, the configuration does not permit the input, or the room has
-/// no place.
+/// The room does not exist or is being removed, the configuration does not permit the input, or the room is
+/// full.
 pub fn admit_source(
     view: &RoomView,
     id: &UserId,
@@ -354,7 +354,7 @@ pub fn admit_source(
         return Err(SourceDenied::Full);
     }
     let mut sources = known(view);
-    // An ended source no longer counts, so it must not stay forever either.
+    // Ended sources do not count against `maxAnchors`. Remove them, or the value could grow without limit.
     sources.0.retain(|_, source| source.state != SourceState::Ended);
     sources.0.insert(id.clone(), source.clone());
     Ok(Admission::Accepted(RoomWrite::Sources(sources)))
@@ -376,7 +376,8 @@ fn known(view: &RoomView) -> Sources {
 }
 
 impl RoomView {
-    /// Returns the sources that count as anchors: they have not ended, and nobody has banned them.
+    /// Returns the sources that count as anchors: not ended, not banned, and not assigned the role of a
+    /// listener.
     pub fn present_sources(&self) -> impl Iterator<Item = (&UserId, &Source)> {
         let all = self.sources.iter().flat_map(|sources| &sources.value.0);
         all.filter(|(id, source)| source.state != SourceState::Ended && !self.is_off_stage(id))

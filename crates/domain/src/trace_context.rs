@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Flag of a trace that its caller records.
+/// Bit of the flags: the caller records the trace.
 const SAMPLED: u8 = 1;
 
 /// Identity of a span. Neither id is zero.
@@ -144,7 +144,7 @@ mod tests {
             prop_assume!(trace != [0; 16] && span != [0; 8]);
             let context = TraceContext { trace, span, sampled };
             prop_assert_eq!(context.to_string().parse(), Ok(context));
-            // Must not panic.
+            // The parser must not panic on any text.
             let _ = text.parse::<TraceContext>();
         }
     }

@@ -85,9 +85,9 @@ pub enum CopyKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StorageJob {
     Upload(CopyKind),
-    /// Remove the data from the disk of this mixer. The copy replaces them.
+    /// Remove the data from the disk of this mixer. The recording is then read from the copy.
     DropLocal,
-    /// Remove the copies of a deleted recording whose mixers are all gone.
+    /// Remove the copies of a deleted recording. None of its mixers is alive.
     RemoveCopies,
 }
 

@@ -21,8 +21,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// Returns the account for the children of this process: the user `name` if this process runs as root.
-    /// `None`: they run as the user of this process, because it is not root, or `name` is root.
+    /// Returns the account for child processes. Returns `None` if this process is not root or `name` is root:
+    /// children then run as the user of this process.
     ///
     /// # Errors
     /// This process runs as root, and there is no such user.
@@ -51,7 +51,7 @@ impl Account {
         self.gid
     }
 
-    /// Returns the options of `setpriv`. The kernel drops all capabilities with the change of the user.
+    /// Returns the options of `setpriv`. The kernel drops all capabilities when the user changes.
     pub(super) fn options(&self) -> [String; 3] {
         [format!("--reuid={}", self.uid), format!("--regid={}", self.gid), "--clear-groups".to_owned()]
     }

@@ -64,15 +64,15 @@ const DEFAULT_INT: &str = "--default-signal=INT";
 /// before the signal was armed, because in that case the child would never receive the signal. The hard limit
 /// of core files is 0, because Janus raises the soft one. (As root, Janus raises both.)
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"; shift; exec "$@""#;
-/// The same for a confined program, with the limit of its data segment in KiB as `$2`; empty: no limit. A
-/// limit that is already lower stays.
+/// Like [`UNLESS_ORPHANED`], for a confined program. `$2` is the limit of its data segment in KiB; empty: no
+/// limit. If the present hard limit is lower, it stays.
 const CONFINED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"
 if [ -n "$2" ]; then ulimit -d "$2" 2>/dev/null || :; fi; shift 2; exec "$@""#;
 /// Environment variables passed to children. Others may hold secrets, as `STENTOR__*` do.
 const ENVIRONMENT: [&str; 8] =
     ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
-/// Variables among them that name folders of the account of this process.
+/// Variables of [`ENVIRONMENT`] that name folders of this process's account.
 const OF_ACCOUNT: [&str; 2] = ["HOME", "TMPDIR"];
 
 /// Restrictions of a child that reads data from clients.
@@ -90,7 +90,7 @@ pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoItera
     build(program, args, None)
 }
 
-/// Creates a command like [`command`], with these restrictions.
+/// Creates a command like [`command`], with the restrictions of `confinement`.
 pub fn confined<S: AsRef<OsStr>>(
     confinement: &Confinement,
     program: impl AsRef<OsStr>,
@@ -142,11 +142,11 @@ fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
 }
 
 /// Checks that children can be spawned, and that `account` can run `programs`. A program that does not exist
-/// is no error here; its start reports it.
+/// is not an error here; spawning it reports the error.
 ///
 /// # Errors
-/// A program of the system is missing or too old; the message names the package to install. Or the process
-/// cannot change to the account, or the account cannot run a program.
+/// A system program is missing or too old (the message names the package to install), this process cannot
+/// change to the account, or the account cannot run a program.
 pub fn check(account: Option<&Account>, programs: &[&Path]) -> Result<(), String> {
     which::which(SETPRIV).map_err(|error| {
         format!("{SETPRIV} is needed to start Janus and FFmpeg: {error}; install util-linux")

@@ -42,7 +42,7 @@ pub struct Reasons {
 pub struct StartPermit {
     pub _permit: OwnedSemaphorePermit,
     pub _until: Timer,
-    /// Ends with the start.
+    /// Span of the start. Dropping the permit ends it.
     pub _span: Span,
 }
 

@@ -4,9 +4,8 @@
 //! OutputSupervisor       follows the rooms
 //! └─ OutputActor*        one per output of a room that this node mixes and that is on air
 //! ```
-//! An output reads the room's plain stream like a listener of `/live`. So neither the packager nor the room's
-//! actor waits for a target or knows of it, and a target that is too slow loses audio without delaying
-//! anything.
+//! An output reads the room's plain stream like a listener of `/live`. So the packager and the room's actor
+//! never wait for a target. A target that is too slow loses audio and delays nothing else.
 
 mod output;
 mod sending;

@@ -1,7 +1,7 @@
 //! Output of a room to one target: the shell around [`OutputRun`].
 //!
 //! Owns the connection, which is one effect, and writes its state to the store whenever it changes. Ends when
-//! the output is not wanted here any more.
+//! this node no longer has to push the output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::domain::output::{Output, OutputFormat, OutputId, OutputRun, OutputSta
 use crate::domain::restart::Backoff;
 use crate::rooms::{RoomError, report_output};
 
-/// Delays between attempts. A target that is down for a day must not be asked a million times.
+/// Delays between attempts. They limit the load of a target that is down for a long time.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) };
 /// Delay after a failed write of the state.
 const WRITE_AGAIN: Duration = Duration::from_secs(2);
@@ -32,16 +32,16 @@ pub struct OutputActor {
     parts: OutputParts,
     parent: ActorRef<supervisor::Msg>,
     run: OutputRun,
-    /// Broadcast of the connection, or of the last one.
+    /// Broadcast of the present connection, or of the last one if there is none.
     nonce: Option<Nonce>,
     shown: String,
-    /// State that the store has: the state, the number of failures and the reason.
+    /// State in the latest write, which may be in progress: the state, the number of failures and the reason.
     written: Option<(OutputState, u32, Option<String>)>,
     writing: bool,
     /// Time until which no further write is tried.
     write_after: Option<Duration>,
     leaving: bool,
-    /// Ends the connection.
+    /// Notified to end the connection.
     left: Arc<Notify>,
     timer: Option<Timer>,
 }
@@ -109,7 +109,7 @@ impl OutputActor {
                 Some(later) => due = Some(later),
                 None => self.connect(output, nonce, cx),
             },
-            // A new broadcast: the connection of the earlier one must not go on.
+            // A new broadcast has begun: end the connection of the earlier one.
             (Some((_, nonce)), _) if self.nonce.as_ref() != Some(nonce) => self.left.notify_one(),
             (Some(_), _) => {}
         }
@@ -121,14 +121,14 @@ impl OutputActor {
         self.nonce = Some(nonce.clone());
         self.shown.clone_from(&output.shown);
         self.run.connecting(self.context.clock.wall());
-        // A permit that an earlier connection has left would end this one.
+        // An unused permit of an earlier connection would end the new one.
         self.left = Arc::default();
         match self.target(output) {
             Ok(target) => {
                 let reader = self.parts.streams.open(&self.room, nonce);
                 let (context, left, me) = (self.context.clone(), self.left.clone(), cx.me());
                 let live = move || {
-                    // If the actor is gone, so is the connection.
+                    // Ignore the error: if the actor has ended, its connection ends too.
                     let _ = me.tell(Msg::Live);
                 };
                 cx.run(send(context, target, reader, left, live), Msg::Ended);
@@ -149,7 +149,7 @@ impl OutputActor {
     fn write(&mut self, now: Duration, cx: &mut Cx<Self>) -> Option<Duration> {
         let status = self.run.status().clone();
         let shown = (status.state, status.failures, status.reason.clone());
-        // An output that is stopped is `waiting` without an entry.
+        // An output without an entry is shown as `waiting`, so that state is never written.
         let is_new = status.state != OutputState::Waiting && self.written.as_ref() != Some(&shown);
         let (false, true, Some(nonce)) = (self.writing, is_new, self.nonce.clone()) else { return None };
         if let Some(after) = self.write_after.filter(|after| *after > now) {

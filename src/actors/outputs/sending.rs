@@ -29,9 +29,9 @@ const LAST_LINES: usize = 16;
 /// Reason why a connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// It was asked to, or the broadcast is over.
+    /// Stopped on request, or the broadcast has ended.
     Stopped,
-    /// The reason has no credentials.
+    /// Failed. The reason contains no credentials.
     Failed(String),
 }
 
@@ -58,7 +58,7 @@ pub async fn send(
             () = copy(reader, stdin) => Some(Ended::Stopped),
             () = left.notified() => Some(Ended::Stopped),
             () = stalled(progress, &live) => Some(Ended::Failed("the target takes no data".into())),
-            // The log says why; it ends with the process.
+            // The reason is in the log, which ends with the process.
             _ = process.wait() => None,
         }
     };
@@ -79,7 +79,10 @@ pub async fn send(
     })
 }
 
-/// Returns an address of the target, after all of its addresses were found to be allowed.
+/// Resolves the host of the target and returns its first address.
+///
+/// # Errors
+/// The host cannot be resolved, or one of its addresses is not allowed.
 async fn allowed_address(config: &Config, target: &Target) -> Result<IpAddr, String> {
     let (host, port) = target.authority();
     let found = timeout(RESOLVE_WITHIN, lookup_host((host.as_str(), port))).await;
@@ -91,7 +94,8 @@ async fn allowed_address(config: &Config, target: &Target) -> Result<IpAddr, Str
     found.first().copied().ok_or_else(|| format!("the host {host} has no address"))
 }
 
-/// Writes the stream to FFmpeg until either ends. FFmpeg that takes nothing is found by its progress.
+/// Writes the stream to FFmpeg and returns after the end of the stream. Never returns if FFmpeg ends first.
+/// [`stalled`] detects a target that accepts no data.
 async fn copy(mut reader: PlainReader, mut stdin: ChildStdin) {
     while let Some(part) = reader.next().await {
         if stdin.write_all(&part).await.is_err() {
@@ -99,19 +103,19 @@ async fn copy(mut reader: PlainReader, mut stdin: ChildStdin) {
             std::future::pending::<()>().await;
         }
     }
-    // Closing stdin lets FFmpeg send the rest and say goodbye to the target.
+    // Closing stdin makes FFmpeg send the remaining audio and close the connection properly.
     drop(stdin);
     tokio::time::sleep(END_WITHIN / 2).await;
 }
 
-/// Returns when the target has taken nothing for a while. Calls `live` at the first data.
+/// Returns when FFmpeg has sent nothing to the target for [`STALLED_AFTER`]. Calls `live` at the first data.
 async fn stalled(mut progress: Progress, live: &impl Fn()) {
     let mut sent = 0;
     let mut deadline = Instant::now() + STALLED_AFTER;
     loop {
         match timeout_at(deadline, progress.next()).await {
             Err(_) => return,
-            // The process has ended.
+            // The process has ended; `send` handles its exit.
             Ok(None) => std::future::pending().await,
             Ok(Some(size)) if size > sent => {
                 if sent == 0 {

@@ -28,7 +28,7 @@ pub struct OutputSupervisor {
 
 pub enum Msg {
     StateChanged,
-    /// Sent by an output that is not wanted here any more.
+    /// Sent by an output that this node no longer has to push.
     Finished(RoomId, OutputId),
 }
 
@@ -61,7 +61,7 @@ impl OutputSupervisor {
     fn look_at(&mut self, room: &RoomId, cx: &mut Cx<Self>) {
         for ((of, _), output) in &self.outputs {
             if of == room {
-                // A child that is gone is handled by `child_down`.
+                // Ignore the error: `child_down` handles a child that has ended.
                 let _ = output.tell_latest("state_changed", output::Msg::StateChanged);
             }
         }
@@ -101,7 +101,7 @@ impl Behaviour for OutputSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        // A supervisor that is gone needs no wake-up.
+        // Ignore the error: a supervisor that has ended needs no wake-up.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
@@ -113,8 +113,8 @@ impl Behaviour for OutputSupervisor {
             Msg::Finished(room, id) => {
                 let view = self.context.directory.room(&room).unwrap_or_default();
                 let key = (room, id);
-                // The output may be wanted again since the actor reported; then it has received that change
-                // itself.
+                // The output may be needed again since the actor sent this message. In that case the actor
+                // has received the change too, and continues.
                 if duty(&view, &key.1, &self.context.me).is_none()
                     && self.outputs.contains_key(&key)
                     && cx.stop_child(&name(&key))

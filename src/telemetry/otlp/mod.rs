@@ -1,10 +1,11 @@
 //! Export of traces and metrics to an OpenTelemetry collector, by OTLP over HTTP with Protobuf
 //! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
 //!
-//! The exporter has its own thread, so that nothing of the node waits for the collector. If the collector
-//! does not answer, spans and metrics are dropped, and the log has one warning. Owns: batches, requests, and
-//! the log lines about the collector. Does not retry: the next batch is the next attempt, and metrics are
-//! cumulative.
+//! The exporter has its own thread, so that the node never waits for the collector. If the collector does not
+//! answer, spans and metrics are dropped, and one warning is logged. Requests are not retried: metrics are
+//! cumulative, so the next request contains the lost values.
+//!
+//! Owns: batches, requests, and the log lines about the collector.
 
 mod convert;
 mod messages;
@@ -31,7 +32,7 @@ const LAST_WITHIN: Duration = Duration::from_secs(1);
 
 /// Running exporter.
 pub struct Exporter {
-    /// Dropped to end the exporter.
+    /// Dropping it ends the exporter.
     stop: Option<oneshot::Sender<()>>,
     ended: std_mpsc::Receiver<()>,
 }
@@ -56,8 +57,8 @@ struct Task {
     away: bool,
 }
 
-/// Starts the export; `None` if no endpoint is configured. Spans are recorded by the first node of a process
-/// only; the others export their metrics.
+/// Starts the export. Returns `None` if no endpoint is configured. If a process runs several nodes, only the
+/// first one exports spans; each one exports its metrics.
 ///
 /// # Errors
 /// The HTTP client or the thread cannot be created.
@@ -90,14 +91,14 @@ pub fn start(
     let every = config.interval;
     std::thread::Builder::new().name("otlp".into()).spawn(move || {
         runtime.block_on(task.run(every, stopped));
-        // The receiver may have given up.
+        // Ignore the error: `Exporter::stop` may have timed out.
         let _ = end.send(());
     })?;
     Ok(Some(Exporter { stop: Some(stop), ended }))
 }
 
 impl Exporter {
-    /// Sends what is left. Gives up after about a second.
+    /// Sends a last batch of spans and the metrics. Returns after at most two seconds.
     pub fn stop(mut self) {
         drop(self.stop.take());
         let _ = self.ended.recv_timeout(2 * LAST_WITHIN);
@@ -113,7 +114,7 @@ impl Task {
             tokio::select! {
                 span = self.spans.recv(), if is_open => match span {
                     Some(span) => self.send_spans(span).await,
-                    // Another node of this process has the spans.
+                    // Another node of this process exports the spans.
                     None => is_open = false,
                 },
                 _ = ticks.tick() => self.send_metrics().await,
@@ -197,7 +198,7 @@ fn without_url(error: reqwest::Error) -> String {
 }
 
 fn resource(identity: &Identity) -> messages::Resource {
-    // Names of the semantic conventions of OpenTelemetry.
+    // Attribute names of the OpenTelemetry semantic conventions.
     let attributes = [
         ("service.name", "stentor"),
         ("service.version", env!("CARGO_PKG_VERSION")),

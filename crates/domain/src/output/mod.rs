@@ -183,8 +183,8 @@ pub fn status(view: &RoomView, id: &OutputId, output: &Output) -> OutputStatus {
 }
 
 impl OutputStates {
-    /// Returns the states with the new state of one output, and the event of that change. States of earlier
-    /// broadcasts and of outputs that are not wanted any more are left out.
+    /// Returns the states after the change of one output, and the event that reports the change, if any.
+    /// Removes the states of earlier broadcasts and of removed outputs.
     pub fn with(
         known: Option<&Self>,
         view: &RoomView,
@@ -197,7 +197,7 @@ impl OutputStates {
         let outputs = wanted(view);
         states.states.retain(|id, _| outputs.0.contains_key(id));
         let before = states.states.insert(id.clone(), status.clone()).map(|before| before.state);
-        // An event reports the first success and the first failure, not each attempt.
+        // Report only the first success and the first failure, not each attempt.
         let was_live = before == Some(OutputState::Live);
         let kind = match status.state {
             OutputState::Live if !was_live => Some(EventType::OutputLive),

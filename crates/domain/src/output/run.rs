@@ -75,7 +75,7 @@ impl OutputRun {
         }
     }
 
-    /// Records that the process has ended without being asked to.
+    /// Records that the process has ended without a request to stop it.
     pub fn failed(&mut self, reason: &str, now: Duration, wall: UnixMs, random: f64) {
         if let Phase::Live { since } = self.phase
             && now.saturating_sub(since) >= GOOD_AFTER
@@ -87,7 +87,7 @@ impl OutputRun {
         self.show(OutputState::Failing, Some(reason.to_owned()), wall);
     }
 
-    /// Records that the process has ended because the output is not wanted any more.
+    /// Records that the process has ended on request.
     pub fn stopped(&mut self, wall: UnixMs) {
         self.phase = Phase::Idle;
         self.retry.succeeded();
@@ -96,7 +96,7 @@ impl OutputRun {
 
     fn show(&mut self, state: OutputState, reason: Option<String>, wall: UnixMs) {
         let since = if self.status.state == state { self.status.since } else { wall };
-        // A connection that was live shows no failures, although a further one may follow soon.
+        // The retry counter is reset only after `GOOD_AFTER`, but a live output must show no failures.
         let failures = if state == OutputState::Failing { self.retry.attempt() } else { 0 };
         self.status = OutputStatus { state, since, failures, reason };
     }

@@ -1,8 +1,7 @@
 //! Target of an output: its URL, the part of it that may be shown, and the arguments for FFmpeg. Pure.
 //!
 //! The URL has credentials: the password of Icecast, the stream key in the path of RTMP, the parameters of
-//! SRT. Nothing of them is in the shown form, and no text of FFmpeg is ever shown, because it may quote the
-//! URL.
+//! SRT. The shown form contains none of them. Text of FFmpeg is never shown, because it may quote the URL.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +11,7 @@ use url::Url;
 
 /// Maximum length of a URL in bytes.
 const MAX_URL: usize = 1_000;
-/// Parameters of SRT that a URL may have. `mode` is not one of them: this side always calls.
+/// SRT parameters that a URL may have. `mode` is not one of them: Stentor is always the caller.
 const SRT_PARAMETERS: [&str; 4] = ["streamid", "passphrase", "pbkeylen", "latency"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +23,7 @@ pub enum OutputKind {
     Srt,
 }
 
-/// Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
+/// Codec of the audio that is sent. AAC is not encoded again: the target gets the same frames as listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -64,7 +63,7 @@ pub enum InvalidTarget {
 impl Target {
     /// Parses the URL of a target.
     pub fn parse(text: &str, format: OutputFormat) -> Result<Self, InvalidTarget> {
-        // FFmpeg reads blanks in RTMP URLs as further options.
+        // FFmpeg parses the text after a blank in an RTMP URL as options.
         let is_plain = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"' | b'\''));
         if text.len() > MAX_URL || !is_plain {
             return Err(InvalidTarget::Url);
@@ -129,7 +128,7 @@ impl Target {
         self.authority().0.parse().ok()
     }
 
-    /// Returns the target without anything secret.
+    /// Returns the target without its secrets.
     pub fn shown(&self) -> String {
         let (host, port) = self.authority();
         let host = if host.contains(':') { format!("[{host}]") } else { host };
@@ -146,11 +145,11 @@ impl Target {
         self.url.path().trim_start_matches('/').split('/').next().unwrap_or_default()
     }
 
-    /// Returns the arguments for FFmpeg that come after the input. `ip`: address that the host was resolved
-    /// to and that was found to be allowed. With TLS the name is used, because the target needs it.
+    /// Returns the arguments for FFmpeg that come after the input. `ip`: allowed address of the host. With
+    /// TLS, the URL keeps the host name, because the handshake needs it.
     pub fn output_args(&self, ip: IpAddr) -> Vec<String> {
         let mut url = self.url.clone();
-        // Cannot fail: the URL has a host. If it did, FFmpeg would resolve the name again.
+        // `set_ip_host` cannot fail, because the URL has a host.
         let by_address = url.scheme() != "rtmps" && url.set_ip_host(ip).is_ok();
         let mut args: Vec<String> = match self.format {
             OutputFormat::Aac => vec!["-c:a".into(), "copy".into()],
@@ -192,8 +191,8 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Returns the reason for the end of FFmpeg that may be shown. `log`: lines of FFmpeg, which may quote the
-/// URL; nothing of them is copied.
+/// Returns a reason for the exit of FFmpeg that can be shown. `log`: lines of FFmpeg. The reason contains no
+/// text of them, because they may quote the URL.
 pub fn failure<'a>(log: impl IntoIterator<Item = &'a str>, status: &str) -> String {
     const KNOWN: [(&[&str], &str); 9] = [
         (&["401", "Unauthorized"], "the target refuses the credentials"),

@@ -23,12 +23,12 @@ pub struct SpeakingTimes(BTreeMap<PersonId, u64>);
 /// Stopwatch of one user's speech.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TalkTimer {
-    /// Time from which the user talks and the speech is not counted yet.
+    /// Start of the speech that is not in `unreported` yet; `None` while the user is silent.
     since: Option<Duration>,
     unreported: Duration,
 }
 
-/// Floor: a person is to speak until `until`.
+/// Time that a host gives to one person for speaking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Floor {
@@ -42,7 +42,7 @@ pub struct Floor {
 pub struct FloorSeconds(u32);
 
 impl SpeakingTimes {
-    /// Records the total of a person. Returns true if it is higher than the known one.
+    /// Records the total of a person. Returns true if this changes the stored total.
     pub fn fold(&mut self, person: &PersonId, total_ms: u64) -> bool {
         let is_full = self.0.len() >= MAX_PEOPLE;
         match self.0.get_mut(person) {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     proptest! {
-        /// Portions sum up to the time talked, however often they are taken, and no portion is too small.
+        /// The sum of all portions is the time talked, and no portion is below the minimum.
         #[test]
         fn portions_sum_up_to_talk(steps in prop::collection::vec((any::<bool>(), 0_u64..20_000), 1..60)) {
             let (mut timer, mut now, mut talks) = (TalkTimer::default(), Duration::ZERO, false);

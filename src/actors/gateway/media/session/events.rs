@@ -18,7 +18,7 @@ use crate::presence::stage::{Passing, StageKey};
 /// Error codes from Janus's `apierror.h`. They mean, in this order: a mandatory element is missing, a
 /// candidate belongs to no stream, an element has the wrong type.
 const MALFORMED: [u32; 3] = [456, 466, 467];
-/// Shortest time of speech that is reported while the user goes on.
+/// Minimum of unreported speaking time that is reported while the user still talks.
 pub(super) const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 impl MediaSessionActor {
@@ -100,8 +100,8 @@ impl MediaSessionActor {
     }
 
     /// Adds the time that this user has spoken to the room's speaking times, if it is at least `at_least`.
-    /// Does not wait for the answer, which may come after the end of this actor. What a gateway that dies has
-    /// not added is lost.
+    /// Does not wait for the answer, because this actor may end first. If the gateway crashes, the time that
+    /// it has not reported yet is lost.
     pub(super) fn report_speech(&mut self, at_least: Duration) {
         let clock = self.parts.context.clock;
         let Some(ms) = self.spoken.take(at_least, clock.now()) else { return };
