@@ -4,13 +4,14 @@
 
 use std::net::SocketAddr;
 
-/// Addresses that were actually bound (a configured port 0 is any free port); `None` if no role needs one.
+/// Bound addresses. They differ from the configured ones if a port is 0 (any free port). `None`: no role of
+/// the node needs the address.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
     pub api: Option<SocketAddr>,
     pub ws: Option<SocketAddr>,
     pub hls: Option<SocketAddr>,
-    /// `None` also if listener nodes fetch at `hls`.
+    /// Also `None` if listener nodes fetch from `hls`.
     pub relay: Option<SocketAddr>,
     pub redirect: Option<SocketAddr>,
     pub ops: SocketAddr,

@@ -1,12 +1,12 @@
 //! Account that Janus and FFmpeg run as, from the configuration.
 //!
-//! Owns: the choice of the programs that the account must be able to run. Does not start them.
+//! Owns: the list of programs that the account must be able to run. Does not start them.
 
 use crate::config::{Config, JanusMode};
 use crate::process::{self, Account};
 
-/// Returns the account of Janus and FFmpeg, after a check that this process can start them; `None`: that of
-/// the node.
+/// Returns the account of Janus and FFmpeg; `None`: they run as the user of the node. Checks that the account
+/// can run the managed Janus of the role `janus` and the FFmpeg of the role `mixer`.
 ///
 /// # Errors
 /// The message names the remedy.

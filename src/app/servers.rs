@@ -260,7 +260,7 @@ impl Sockets {
             let metrics = sides.metrics.clone();
             let app = move || {
                 let (metrics, open) = (sides.metrics.clone(), sides.pages.open);
-                // A redirect keeps the whole path.
+                // The redirect server keeps the prefix, because its URLs contain the whole path.
                 let prefix = if mounted.redirect { "".into() } else { sides.base_path.clone() };
                 App::new()
                     .configure(|config| sides.mount(mounted, config))

@@ -1,4 +1,4 @@
-//! Presence in which the sources of a room are members, and take places.
+//! Presence backend that includes the sources of a room as members, which count against `maxAnchors`.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::domain::ids::RoomId;
 use crate::presence::{EventStream, MembersChanged, Presence, PresenceEntry, PresenceError};
 use crate::rooms::Directory;
 
-/// Wrapper of a presence backend. Sources have no entry there, because the store knows them; this adds them
-/// on reads.
+/// Wrapper of a presence backend. Sources are stored in the room's keys and not in the backend, so this adds
+/// them to lists and counts them on joins.
 pub struct SourceMembers {
     pub inner: Arc<dyn Presence>,
     pub directory: Arc<Directory>,

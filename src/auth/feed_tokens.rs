@@ -1,4 +1,5 @@
-//! Tokens of podcast feeds: a feed, sealed, so that the URL of a feed is its only key.
+//! Tokens of podcast feeds. A token is the sealed description of its feed, so the feed's URL needs no other
+//! key.
 //!
 //! Owns: the form and the expiry. Does not know which recordings exist.
 

@@ -20,7 +20,7 @@ impl OutputTargets {
         Self(Sealer::new(secrets, LABEL))
     }
 
-    /// Seals the URL of an output. It does not expire.
+    /// Seals the URL of an output. The result does not expire.
     pub fn seal(&self, room: &RoomId, id: &OutputId, url: &str, now: UnixMs) -> String {
         self.0.seal(url, &bound(room, id), now, Duration::MAX)
     }
@@ -28,7 +28,7 @@ impl OutputTargets {
     /// Returns the URL of an output.
     ///
     /// # Errors
-    /// It was sealed under another secret, or for another output.
+    /// The URL was sealed under another secret, or for another output.
     pub fn open(&self, room: &RoomId, id: &OutputId, sealed: &str, now: UnixMs) -> Result<String, SealError> {
         self.0.open(sealed, &bound(room, id), now)
     }

@@ -64,7 +64,7 @@ impl Config {
         self.hls_origin() + &self.http.base_path
     }
 
-    /// Returns the part of that base in front of `http.base_path`.
+    /// Returns the base of the URLs for listeners, without `http.base_path`.
     pub fn hls_origin(&self) -> String {
         match &self.http.public_hls_url {
             Some(url) => url.trim_end_matches('/').to_owned(),

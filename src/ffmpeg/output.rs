@@ -36,7 +36,7 @@ impl OutputFfmpeg {
     pub fn spawn(program: &FfmpegProgram, target: &Target, ip: IpAddr) -> io::Result<Self> {
         let mut command = program.command(args(target, ip));
         let mut child = command.stdin(std::process::Stdio::piped()).spawn()?;
-        let gone = || io::Error::other("ended while being started");
+        let gone = || io::Error::other("FFmpeg ended during its start");
         let stdin = child.stdin.take().ok_or_else(gone)?;
         let stdout = child.stdout.take().ok_or_else(gone)?;
         let stderr = child.stderr.take().ok_or_else(gone)?;

@@ -47,7 +47,7 @@ impl FromRequest for Author {
         let with_key = request.headers().contains_key(AUTHORIZATION);
         let author = match request.extensions().get::<Caller>() {
             Some(caller) => Ok(Self::of(request, Operator::of(caller, with_key))),
-            None => Err(ApiError::internal("a request without a caller")),
+            None => Err(ApiError::internal("the request has no authenticated caller")),
         };
         ready(author)
     }

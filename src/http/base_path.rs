@@ -1,7 +1,9 @@
 //! Path prefix of a node behind a reverse proxy (`http.base_path`).
 //!
-//! Proxies may keep the prefix or remove it, and other nodes never send it, so a request is served with and
-//! without it. Owns: the removal of the prefix before routing, and the base of URLs in answers.
+//! Proxies may keep the prefix or remove it, and other nodes never send it. So each path is served with and
+//! without the prefix.
+//!
+//! Owns: the removal of the prefix before routing, and the base of URLs in answers.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -16,7 +18,7 @@ use super::server::is_secure;
 /// Base of the URLs by which clients reach this server.
 #[derive(Debug, Clone, Default)]
 pub struct PublicBase {
-    /// Scheme and host; `None`: those that the client used.
+    /// Scheme and host; `None`: those of the client's request.
     pub url: Option<String>,
     /// `http.base_path`.
     pub path: String,
@@ -26,7 +28,7 @@ pub struct PublicBase {
 
 impl PublicBase {
     /// Returns the base of the URL by which the client reaches this server, without a trailing slash. A
-    /// forged `Host` affects its sender only.
+    /// forged `Host` affects only the answer to its sender.
     pub fn of(&self, request: &HttpRequest) -> String {
         let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let origin = match &self.url {
@@ -40,7 +42,7 @@ impl PublicBase {
     }
 }
 
-/// Middleware of a whole server: removes the prefix from the path of a request, if the path has it.
+/// Middleware for all routes of a server: removes the prefix from the path of a request, if it is there.
 pub async fn strip<B: MessageBody>(
     prefix: &str,
     mut request: ServiceRequest,
@@ -62,7 +64,7 @@ fn stripped(prefix: &str, uri: &Uri) -> Option<Uri> {
     let rest = match rest.as_bytes().first() {
         Some(b'/') => rest.to_owned(),
         None | Some(b'?') => format!("/{rest}"),
-        // Another path that begins with the same letters.
+        // A different path with the same first letters, such as `/audiobook` for the prefix `/audio`.
         Some(_) => return None,
     };
     let mut parts = uri.clone().into_parts();

@@ -29,7 +29,7 @@ pub struct Embedding {
     /// Origins of pages that may show a room in a frame, as sources of a content security policy; `*` allows
     /// all.
     pub origins: Vec<String>,
-    /// Base URL of this server for its users.
+    /// Base of the URLs by which clients reach this server.
     pub base: PublicBase,
 }
 

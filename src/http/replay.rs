@@ -74,7 +74,7 @@ pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ReplaySide>) {
     config.service(file);
 }
 
-/// Answers with the feed of the token in the query.
+/// Answers with the feed that the token in the query describes.
 async fn feed(request: HttpRequest, side: web::Data<ReplaySide>) -> HttpResponse {
     let mut answer = side.feed(&request).unwrap_or_else(|error| error.error_response());
     side.cors.apply(&request, answer.headers_mut());
@@ -156,8 +156,8 @@ impl ReplaySide {
         asked.or_else(granted).unwrap_or(Clip::WHOLE)
     }
 
-    /// Checks the token of a request for the M4A file, and returns the part that it opens. The token of a
-    /// feed opens the files of all its recordings, so their URLs stay the same.
+    /// Checks the token of a request for the M4A file, and returns the part that the token opens. The token
+    /// of a feed opens the files of all recordings in the feed, so the URLs of the files do not change.
     fn admit_file(
         &self,
         request: &HttpRequest,

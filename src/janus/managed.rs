@@ -138,8 +138,8 @@ impl ManagedJanus {
     fn spawn(options: &ManagedOptions, port: u16) -> Result<Self, ManagedError> {
         let confinement = Confinement { account: options.account.clone(), data_limit: None };
         let mut command = process::confined(&confinement, &options.binary, ["-F", "."]);
-        // The account of Janus may enter this folder, but not the data directory above it. The node changes
-        // to the folder before it changes the account.
+        // The account of Janus has access to this folder, but not to the data directory above it. So the
+        // child enters the folder before it changes its user.
         command.current_dir(&options.work_dir);
         let mut child = command.spawn().map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => ManagedError::NotFound(options.binary.clone()),

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn account_of_janus_may_read() {
-        // Only root can give files to another group.
+        // Runs as root only: other users cannot change the group of a file to one of another account.
         let Some(account) = Account::for_children("nobody").unwrap() else { return };
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("janus");

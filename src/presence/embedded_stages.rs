@@ -32,7 +32,7 @@ impl EmbeddedStages {
     }
 
     fn spoken(&self) -> MutexGuard<'_, HashMap<StageKey, SpeakingTimes>> {
-        // A poisoned lock is used as it is: the map is changed by single insertions and removals.
+        // A poisoned lock is usable: each change of the map is a single insertion or removal.
         self.speech.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,7 +83,7 @@ impl StageStore for EmbeddedStages {
         let times = rooms.entry(key.clone()).or_default();
         let total_ms = times.of(person).saturating_add(ms);
         times.fold(person, total_ms);
-        // Send while the lock is held, so that all subscribers get the totals in order.
+        // Send while holding the lock, so that all subscribers get the totals in order.
         let spoken = Passing::Spoken { at, person: person.clone(), total_ms };
         self.tell(&key.room, StageContent::Passing(spoken));
         Ok(())

@@ -51,7 +51,7 @@ pub enum Passing {
     Reactions { at: UnixMs, counts: BTreeMap<Reaction, u32> },
     /// An anchor starts or stops talking.
     Talking { at: UnixMs, person: PersonId, talking: bool },
-    /// Time that a person has spoken in the room, in milliseconds.
+    /// Total time that a person has spoken in the room, in milliseconds.
     Spoken { at: UnixMs, person: PersonId, total_ms: u64 },
 }
 
@@ -74,8 +74,8 @@ pub trait StageStore: Send + Sync + 'static {
     /// Sends a notification that is not stored (reactions, talking) to all nodes, this one included.
     async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError>;
 
-    /// Adds milliseconds to the time that a person has spoken, and notifies all nodes of the total. After an
-    /// error the time may or may not have been added.
+    /// Adds `ms` milliseconds to the speaking time of a person, and sends the total to all nodes. After an
+    /// error, the time may or may not have been added.
     async fn add_speech(
         &self,
         key: &StageKey,
@@ -87,7 +87,7 @@ pub trait StageStore: Send + Sync + 'static {
     /// Reads the time that each person has spoken.
     async fn speech(&self, key: &StageKey) -> Result<SpeakingTimes, PresenceError>;
 
-    /// Removes the stage of a room that is gone, and its speaking times.
+    /// Removes the stage and the speaking times of a deleted room.
     async fn remove(&self, key: &StageKey) -> Result<(), PresenceError>;
 
     /// Returns the messages of all nodes. On

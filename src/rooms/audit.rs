@@ -13,8 +13,8 @@ use super::txn;
 
 /// Maximum number of entries that one write deletes; a transaction has at most 128 operations.
 const DELETED_AT_ONCE: usize = 100;
-/// Interval, in entries of this node, at which the log is listed and the oldest entries are deleted. A list
-/// for each entry would cost more than the change that the entry is about.
+/// Number of entries of this node between two removals of the oldest entries. Listing the log for each entry
+/// would cost more than the change that the entry records.
 const TIDIED_EVERY: u64 = 50;
 
 /// Audit log of the installation.

@@ -11,11 +11,11 @@ use crate::store::{Store, Txn, TxnOutcome};
 use super::txn::{self, RoomRead};
 use super::{RoomError, RoomService};
 
-/// Attempts of a report. Few actors write the states of a room.
+/// Maximum number of attempts to write a report. Conflicts are rare: few actors write the states of a room.
 const ATTEMPTS: usize = 8;
 
 impl RoomService {
-    /// Adds an output to a room, which need not be on air. `most`: largest number of outputs of a room.
+    /// Adds an output to a room, on air or not. `most`: maximum number of outputs of a room.
     ///
     /// # Errors
     /// [`RoomError::Output`], or an error of the store.
@@ -38,8 +38,8 @@ impl RoomService {
     }
 }
 
-/// Writes the state of an output, with its event. Writes nothing if the room or the output does not exist
-/// any more.
+/// Writes the state of an output and the event of the change. Writes nothing if the room or the output no
+/// longer exists.
 ///
 /// # Errors
 /// An error of the store, an unreadable value, or [`RoomError::Busy`].

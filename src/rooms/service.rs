@@ -451,8 +451,8 @@ impl RoomService {
     }
 }
 
-/// Returns the write with the span of the present request, if it puts a room on air and is part of a recorded
-/// trace. The actors of the room continue the trace.
+/// Adds the span of the present request to a write that puts a room on air; the actors of the room continue
+/// the trace. Returns `None` for other writes and without a recorded trace.
 fn traced(write: &RoomWrite) -> Option<RoomWrite> {
     let trace = trace::current()?;
     let mut write = write.clone();

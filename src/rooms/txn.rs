@@ -92,7 +92,7 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             unchanged.when(&mute, revision(&view.mute)).put(mute, json(order))
         }
         RoomWrite::Outputs(outputs) => {
-            // The outputs do not depend on being on air.
+            // Do not compare `livemeta`: outputs can change whether or not the room is on air.
             let key = key(RoomPart::Outputs);
             let txn = Txn::new().when(&meta, revision(&view.meta));
             txn.when(&key, revision(&view.outputs)).put(key, json(outputs))

@@ -40,7 +40,7 @@ pub struct Inner {
     pub counted: BTreeMap<Reaction, u32>,
     /// Reactions of all nodes that are not shown yet.
     pub heard: BTreeMap<Reaction, u32>,
-    /// True if speaking times have changed since they were shown.
+    /// True if speaking times have changed since they were last sent to clients.
     pub spoke: bool,
     entries: VecDeque<Positioned>,
     /// Position of the first entry.

@@ -145,7 +145,7 @@ where
     Ok((tracing_subscriber::registry().with(filter).with(repeats).with(lines), handle))
 }
 
-/// Format of JSON lines with the ids of the span in which they were logged.
+/// Format of JSON log lines. Adds the ids of the trace and the span in which a line is logged.
 struct WithTraceIds<F>(F);
 
 impl<S, N, F> FormatEvent<S, N> for WithTraceIds<F>

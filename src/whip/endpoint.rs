@@ -76,8 +76,8 @@ pub async fn publish(
     Ok(created.body(answer))
 }
 
-/// Returns true if the URL says that the user agrees to being recorded. Broadcast software can send nothing
-/// else: it is configured with a URL and a token.
+/// Returns true if the URL states that the user agrees to being recorded. The URL is the only place for this,
+/// because broadcast software is configured with a URL and a token only.
 fn consents(req: &HttpRequest) -> Result<bool, ApiError> {
     let given: Vec<_> = url::form_urlencoded::parse(req.query_string().as_bytes())
         .filter(|(name, _)| name == "recordingConsent")

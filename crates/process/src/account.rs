@@ -36,7 +36,10 @@ impl Account {
     fn find(name: &str) -> Result<Option<Self>, String> {
         let found = User::from_name(name).map_err(|error| format!("cannot look up the user {name}: {error}"));
         let user = found?.ok_or_else(|| {
-            format!("there is no user {name} on this machine; run: useradd --system {name}, or name another")
+            format!(
+                "there is no user {name} on this machine; run: useradd --system {name}, or set \
+                 node.child_user to another user"
+            )
         })?;
         let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
         Ok((uid != ROOT).then(|| Self { name: name.to_owned(), uid, gid }))

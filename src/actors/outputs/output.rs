@@ -199,7 +199,7 @@ impl Behaviour for OutputActor {
                 self.writing = false;
                 self.write_after = None;
                 if let Err(error) = outcome {
-                    tracing::debug!(room = %self.room, output = %self.id, %error, "state not written");
+                    tracing::debug!(room = %self.room, output = %self.id, %error, "state was not written");
                     self.written = None;
                     self.write_after = Some(self.context.clock.now() + WRITE_AGAIN);
                 }

@@ -57,7 +57,7 @@ pub async fn send(
         tokio::select! {
             () = copy(reader, stdin) => Some(Ended::Stopped),
             () = left.notified() => Some(Ended::Stopped),
-            () = stalled(progress, &live) => Some(Ended::Failed("the target takes no data".into())),
+            () = stalled(progress, &live) => Some(Ended::Failed("the target accepts no data".into())),
             // The reason is in the log, which ends with the process.
             _ = process.wait() => None,
         }

@@ -30,8 +30,8 @@ use crate::store::Revision;
 
 /// Delays between attempts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), max: Duration::from_secs(600) };
-/// Number of attempts for one recording until the next start of the node. A recording without a waveform can
-/// be played.
+/// Maximum number of attempts for one recording until the node restarts. A recording can be played without a
+/// waveform.
 const ATTEMPTS: u32 = 10;
 /// Interval of checks for recordings that became ready without a change of their key.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -80,7 +80,8 @@ impl AnalyzerActor {
         }
     }
 
-    /// Returns the recordings that this mixer has to measure, the newest first: they are played most.
+    /// Returns the recordings that this mixer has to measure, the newest first, because new ones are played
+    /// most.
     fn due(&self) -> Vec<RecordingId> {
         if !self.recordings.is_complete() {
             return Vec::new();
@@ -147,7 +148,7 @@ impl AnalyzerActor {
 
 fn next_change(mut changes: watch::Receiver<Option<Revision>>, cx: &mut Cx<AnalyzerActor>) {
     let next = async move {
-        // Cannot fail: the sender is in the `Recordings`, which this actor holds.
+        // Cannot fail while this actor lives: its `Recordings` own the sender.
         let _ = changes.changed().await;
         changes
     };

@@ -1,7 +1,7 @@
 //! Measurement of the loudness and the waveform of one recording: the effect of the analyzer.
 //!
-//! One FFmpeg with the lowest priority decodes the M4A file once. Measured on one core of 2026: 8.6 s of
-//! processor time per hour of audio, so 0.24 % of a core for a room that is on air all day.
+//! One FFmpeg process with the lowest priority decodes the M4A file once. It needs 8.6 s of processor time
+//! per hour of audio (one core, 2026). A room that is on air all day thus costs 0.24 % of a core.
 
 use std::process::Stdio;
 
@@ -19,7 +19,7 @@ use crate::packager::{MediaError, Piece, RecordedM4a, Source};
 /// Number of log lines that are kept. The summary has ten.
 const LAST_LINES: usize = 32;
 
-/// Reason why a recording was not measured. The attempt can be repeated.
+/// Reason why a recording was not measured. The attempt can be retried.
 #[derive(Debug, thiserror::Error)]
 pub enum AnalysisError {
     #[error("the recording cannot be read: {0}")]
@@ -28,14 +28,14 @@ pub enum AnalysisError {
     Incomplete,
     #[error("FFmpeg cannot be run: {0}")]
     Process(#[from] std::io::Error),
-    #[error("FFmpeg has not measured the recording: {0}")]
+    #[error("FFmpeg did not measure the recording: {0}")]
     Failed(String),
 }
 
 /// Measures a recording.
 ///
 /// # Errors
-/// The attempt has to be repeated; see [`AnalysisError`].
+/// The attempt failed and can be retried; see [`AnalysisError`].
 pub async fn analyze(
     ffmpeg: &FfmpegProgram,
     media: &dyn ReplayMedia,
@@ -49,12 +49,12 @@ pub async fn analyze(
     let rate = RATE.to_string();
     let args = [
         &["-hide_banner", "-nostats", "-loglevel", "level+info", "-threads", "1"][..],
-        // At the level `verbose`, the filter logs each frame; the summary is at `info`.
+        // The filter logs each frame at the level `verbose`, and the summary at `info`.
         &["-f", "mp4", "-i", "pipe:0", "-map", "0:a:0", "-af", "ebur128=framelog=verbose"],
         &["-ac", "1", "-ar", &rate, "-f", "s16le", "pipe:1"],
     ];
     let mut child = ffmpeg.idle_command(&args.concat()).stdin(Stdio::piped()).spawn()?;
-    let gone = || std::io::Error::other("ended while being started");
+    let gone = || std::io::Error::other("FFmpeg ended during its start");
     let stdin = child.stdin.take().ok_or_else(gone)?;
     let stdout = child.stdout.take().ok_or_else(gone)?;
     let log = FfmpegLogLines::new(child.stderr.take().ok_or_else(gone)?);
@@ -67,7 +67,7 @@ pub async fn analyze(
     Ok(Analysis { at: now, file_bytes: file.file.length(), lufs_tenths, range_tenths, waveform })
 }
 
-/// Writes the file to FFmpeg. If FFmpeg ends early, its status says why.
+/// Writes the file to FFmpeg. If FFmpeg ends early, its exit status has the reason.
 async fn feed(
     media: &dyn ReplayMedia,
     id: &RecordingId,

@@ -206,7 +206,7 @@ impl RecordingSupervisor {
             .all()
             .into_iter()
             .filter(|known| retention.is_some_and(|kept| known.recording.has_expired(kept, now)))
-            // The mixers of a recording remove it; if all of them are gone, any other one does.
+            // The mixers of a recording remove it. If none of them is alive, any other mixer removes it.
             .filter(|known| {
                 known.recording.takes.contains_key(&self.context.me)
                     || !recordings.has_mixer(&known.recording)

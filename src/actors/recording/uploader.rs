@@ -1,5 +1,5 @@
-//! Uploads this mixer's recordings to object storage, one after the other; afterwards removes the local data
-//! if they are not to be kept, and the copies of deleted recordings whose mixers are gone.
+//! Uploads this mixer's recordings to object storage, one after the other. Removes the local data after
+//! `recording.storage.keep_local`, and the copies of deleted recordings that have no live mixer.
 //!
 //! ```text
 //!  Waiting ─▶ Working ─▶ Marking ─▶ Waiting
@@ -56,7 +56,7 @@ pub enum Msg {
     Changed(watch::Receiver<Option<Revision>>),
     Look,
     Advanced(Result<Advanced, UploadError>),
-    /// The job is done, and the recording's key says so.
+    /// The last step of the job has ended: the update of the recording's key.
     Marked(Result<(), MarkError>),
 }
 
@@ -145,7 +145,8 @@ impl UploaderActor {
         }
     }
 
-    /// Removes the local data, then says so in the recording's key. Meanwhile, the copy is read.
+    /// Removes the local data, then marks the take as dropped in the recording's key. Between the two steps,
+    /// readers already fall back to the copy.
     fn drop_local(&self, id: RecordingId, cx: &mut Cx<Self>) {
         let (recordings, spool, me) =
             (self.recordings.clone(), self.parts.spool.clone(), self.context.me.clone());
@@ -159,7 +160,7 @@ impl UploaderActor {
         cx.run(work, Msg::Marked);
     }
 
-    /// Removes the copies of a deleted recording, then its key unless a mixer still has data.
+    /// Removes the copies of a deleted recording. Then removes its key, unless a mixer still has data.
     fn remove_copies(&self, id: RecordingId, cx: &mut Cx<Self>) {
         let (recordings, parts) = (self.recordings.clone(), self.parts.clone());
         let work = async move {
@@ -193,8 +194,8 @@ impl UploaderActor {
         self.busy = None;
     }
 
-    /// Marks the copy as complete, in the recording's key. If the recording was deleted meanwhile, removes
-    /// the copies instead.
+    /// Marks the copy as complete in the recording's key. If the recording was deleted during the upload,
+    /// removes the copies instead.
     fn mark(&self, id: RecordingId, kind: CopyKind, (media, journal): (u64, u64), cx: &mut Cx<Self>) {
         let (recordings, parts) = (self.recordings.clone(), self.parts.clone());
         let at = self.context.clock.wall();

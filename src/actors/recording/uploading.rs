@@ -28,8 +28,8 @@ pub struct UploadParts {
 pub enum Advanced {
     /// The storage has the first `sent` bytes of `length`.
     Sent { sent: u64, length: u64 },
-    /// The object is complete, and its size is verified. `parts`: sizes of the segments and of the journal;
-    /// for an M4A file, its size and 0.
+    /// The object is complete, and its size is verified. `parts`: sizes of the segments and of the journal,
+    /// or the size of the M4A file and 0.
     Stored { parts: (u64, u64) },
 }
 
@@ -81,7 +81,7 @@ impl Whole {
         }
     }
 
-    /// Reads these bytes of the file.
+    /// Reads `range` of the file.
     async fn read(
         &self,
         parts: &UploadParts,

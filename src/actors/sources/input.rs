@@ -1,8 +1,8 @@
 //! Opens the input of a source: checks the file or the address, and fetches HTTP URLs.
 //!
 //! HTTP is fetched here and piped to FFmpeg, because FFmpeg would follow a redirect to any address. For RTMP
-//! and SRT, FFmpeg connects to the address that was checked here. A name is resolved once per run, so it
-//! cannot lead elsewhere after the check.
+//! and SRT, FFmpeg connects to the address that was checked here. After the check, the name is not resolved
+//! again, so it cannot lead to another address.
 //!
 //! Owns: these checks and the requests. Does not start FFmpeg.
 
@@ -29,7 +29,7 @@ const MAX_REDIRECTS: usize = 3;
 /// Body of an HTTP answer. Errors are texts for operators.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, String>>>>;
 
-/// Permitted inputs, and the trust of HTTPS requests.
+/// Permitted inputs, and the TLS settings of HTTPS requests.
 #[derive(Clone)]
 pub struct SourceParts {
     policy: Arc<SourcePolicy>,
@@ -72,13 +72,13 @@ impl SourceParts {
         let root = root.map_err(|error| format!("sources.folder cannot be read: {error}"))?;
         let path = tokio::fs::canonicalize(root.join(file.as_str())).await;
         let path = path.map_err(|error| format!("the file cannot be read: {error}"))?;
-        // A link may lead anywhere.
+        // A symbolic link may lead out of the folder.
         if !path.starts_with(&root) {
-            return Err("the file is outside of sources.folder".into());
+            return Err("the file is outside sources.folder".into());
         }
         let about = tokio::fs::metadata(&path).await;
         if !about.is_ok_and(|about| about.is_file()) {
-            return Err("the path is not that of a file".into());
+            return Err("the path does not lead to a file".into());
         }
         Ok(SourceInput::File { path, repeats })
     }
@@ -90,7 +90,7 @@ impl SourceParts {
         let found = found.map_err(|_| format!("the name {host} was not resolved in time"))?;
         let mut found = found.map_err(|error| format!("the name {host} cannot be resolved: {error}"))?;
         found.find(|address| self.policy.permits(address.ip())).ok_or_else(|| {
-            format!("{host} has no public address, and sources.networks does not permit the ones it has")
+            format!("{host} has no public address, and none in the networks of sources.networks")
         })
     }
 
@@ -129,7 +129,10 @@ impl SourceParts {
     }
 }
 
-/// Returns the URL that an answer redirects to. Only HTTP leads to HTTP: another scheme is refused.
+/// Returns the URL that an answer redirects to.
+///
+/// # Errors
+/// The URL is not valid for a source, or is neither HTTP nor HTTPS.
 fn redirected(from: &SourceUrl, to: Option<&str>) -> Result<SourceUrl, String> {
     let to = to.and_then(|to| from.url().join(to).ok()).and_then(|to| SourceUrl::new(to.as_str()).ok());
     let to = to.filter(|to| matches!(to.scheme(), Scheme::Http | Scheme::Https));
@@ -139,7 +142,7 @@ fn redirected(from: &SourceUrl, to: Option<&str>) -> Result<SourceUrl, String> {
 fn rtmp(url: &SourceUrl, address: SocketAddr) -> SourceInput {
     let (host, port) = url.authority();
     let (path, query) = (url.url().path(), url.url().query().map(|query| format!("?{query}")));
-    // Servers tell their virtual hosts apart by this URL, and it has the name that was resolved.
+    // A server chooses the virtual host by `tc_url`, so it has the host name instead of the address.
     let application = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     SourceInput::Rtmp {
         url: format!("rtmp://{address}{path}{}", query.unwrap_or_default()),
@@ -149,7 +152,7 @@ fn rtmp(url: &SourceUrl, address: SocketAddr) -> SourceInput {
 
 fn srt(url: &SourceUrl, address: SocketAddr) -> SourceInput {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    // `SourceUrl` permits only harmless parameters.
+    // `SourceUrl` has checked the parameters: none can make FFmpeg listen or read files.
     query.extend_pairs(url.url().query_pairs()).append_pair("mode", "caller");
     SourceInput::Srt { url: format!("srt://{address}?{}", query.finish()) }
 }

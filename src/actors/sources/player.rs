@@ -32,7 +32,7 @@ pub struct SourceActor {
     view: Arc<RoomView>,
     /// Dropping it ends the run.
     run: Option<oneshot::Sender<Infallible>>,
-    /// True if the input of the run begins again at its end.
+    /// True if the input of the run starts again at its end.
     repeats: bool,
     writing: bool,
     reason: String,
@@ -43,7 +43,7 @@ pub struct SourceActor {
 pub enum Msg {
     /// The store has changes for this room.
     StateChanged,
-    /// The run is heard.
+    /// The run sends sound to Janus.
     Playing,
     /// Janus reports the source as muted or not.
     Muted(bool),
@@ -96,14 +96,14 @@ impl SourceActor {
     }
 
     fn look(&mut self) {
-        // Read the revision first: then the view may be newer than this revision, but never older.
+        // Read the revision before the view, so that the view is at least as new as the revision.
         let as_of = self.context.rooms_revision();
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
         self.machine.observe_revision(as_of);
     }
 
     fn step(&mut self, cx: &mut Cx<Self>) {
-        // One write at a time; its outcome leads to the next step.
+        // One write at a time. `step` runs again after its outcome.
         while !self.writing {
             let now = self.context.clock.now();
             self.timer = None;
@@ -158,7 +158,7 @@ impl SourceActor {
         });
         let me = cx.me();
         let tell = move |notice| {
-            // A report that a full mailbox refuses is only late: the state is written with the next change.
+            // Ignore a full mailbox: the next change writes the state.
             let _ = match notice {
                 Notice::Playing => me.tell(Msg::Playing),
                 Notice::Muted(muted) => me.tell(Msg::Muted(muted)),
@@ -167,7 +167,7 @@ impl SourceActor {
         let run = async move {
             let Some(job) = job else { return RunEnd::Failed("not connected to Janus".into()) };
             tokio::select! {
-                // The sender carries no value: it is only dropped.
+                // The sender sends no value. Dropping it completes `stopped`.
                 _ = stopped => RunEnd::Stopped,
                 end = run::run(job, tell) => end,
             }
@@ -180,7 +180,7 @@ impl SourceActor {
         let (room, source) = (&self.room, &self.id);
         match &end {
             RunEnd::Failed(why) => tracing::warn!(%room, %source, why, "source interrupted"),
-            RunEnd::Finished => tracing::info!(%room, %source, "source came to its end"),
+            RunEnd::Finished => tracing::info!(%room, %source, "source ended"),
             RunEnd::Stopped => tracing::info!(%room, %source, "source stopped"),
         }
         self.machine.run_ended(end, self.repeats, self.context.clock.now(), random_unit());

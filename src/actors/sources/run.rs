@@ -22,9 +22,9 @@ use crate::domain::sources::Source;
 use crate::ffmpeg::{FfmpegProgram, SourceCommand, SourceProcess};
 use crate::janus::{AnchorEvent, AudioBridge, RtpJoin};
 
-/// Longest time without sound of the input, after which it counts as dead.
+/// Time without packets from FFmpeg after which the input counts as dead.
 const SILENT: Duration = Duration::from_secs(10);
-/// Larger than any packet of FFmpeg.
+/// Size of the receive buffer; larger than any packet of FFmpeg.
 const PACKET: usize = 1500;
 
 pub struct Job {
@@ -55,7 +55,7 @@ pub async fn run(job: Job, tell: impl Fn(Notice)) -> RunEnd {
 async fn play(job: &Job, tell: &impl Fn(Notice)) -> Result<RunEnd, String> {
     let (input, body) = job.parts.open(&job.source).await?;
     let udp = |ip: IpAddr| async move {
-        UdpSocket::bind((ip, 0)).await.map_err(|error| format!("no port for RTP: {error}"))
+        UdpSocket::bind((ip, 0)).await.map_err(|error| format!("cannot open a port for RTP: {error}"))
     };
     let (ours, made) = (udp(job.media).await?, udp(Ipv4Addr::LOCALHOST.into()).await?);
     let port = |socket: &UdpSocket| socket.local_addr().map_err(|error| format!("no port for RTP: {error}"));
@@ -108,7 +108,7 @@ async fn play(job: &Job, tell: &impl Fn(Notice)) -> Result<RunEnd, String> {
                 text if text.is_empty() => Err(format!("FFmpeg ended: {status}")),
                 text => Err(format!("FFmpeg: {text}")),
             },
-            Err(error) => Err(format!("FFmpeg cannot be awaited: {error}")),
+            Err(error) => Err(format!("cannot wait for FFmpeg: {error}")),
         },
         why = feed => Err(why),
         why = send => Err(why),
@@ -117,8 +117,8 @@ async fn play(job: &Job, tell: &impl Fn(Notice)) -> Result<RunEnd, String> {
     }
 }
 
-/// Writes the body to FFmpeg. Returns only if the body cannot be read; the end of FFmpeg is noticed
-/// elsewhere.
+/// Writes the body to FFmpeg. Returns only if the body cannot be read. The caller waits for the exit of
+/// FFmpeg separately.
 async fn feed(body: Option<Body>, stdin: Option<ChildStdin>) -> String {
     if let (Some(mut body), Some(mut stdin)) = (body, stdin) {
         while let Some(chunk) = body.next().await {
@@ -131,27 +131,27 @@ async fn feed(body: Option<Body>, stdin: Option<ChildStdin>) -> String {
                 Err(why) => return why,
             }
         }
-        // Dropping stdin tells FFmpeg that the input has ended.
+        // Dropping stdin here is the end of the input for FFmpeg.
     }
     std::future::pending().await
 }
 
-/// Sends the packets of FFmpeg to Janus from the address that Janus knows. Returns if there are none for too
-/// long.
+/// Sends the packets of FFmpeg to Janus from the address that Janus knows. Returns if FFmpeg sends none for
+/// [`SILENT`].
 async fn send(made: &UdpSocket, ours: &UdpSocket, to: SocketAddr, tell: &impl Fn(Notice)) -> String {
     let (mut packet, mut is_first) = ([0; PACKET], true);
     loop {
         match tokio::time::timeout(SILENT, made.recv(&mut packet)).await {
             Ok(Ok(length)) => {
-                // A packet that cannot be sent is lost, as RTP allows.
+                // Ignore the error: RTP tolerates lost packets.
                 let _ = ours.send_to(&packet[..length], to).await;
                 if std::mem::take(&mut is_first) {
                     tell(Notice::Playing);
                 }
             }
-            // An error of an earlier packet; the next one may succeed.
+            // Ignore the error: it belongs to an earlier packet, and the next one may arrive.
             Ok(Err(_)) => {}
-            Err(_) => return format!("the input gave no sound for {} s", SILENT.as_secs()),
+            Err(_) => return format!("the input had no sound for {} s", SILENT.as_secs()),
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct SourceSupervisor {
 
 pub enum Msg {
     StateChanged,
-    /// Sent by a source that is not wanted here.
+    /// Sent by a source that this node does not have to play.
     Finished(RoomId, UserId),
 }
 
@@ -63,7 +63,7 @@ impl SourceSupervisor {
     fn look_at(&mut self, room: &RoomId, cx: &mut Cx<Self>) {
         for ((of, _), source) in &self.sources {
             if of == room {
-                // A child that is gone is handled by `child_down`.
+                // Ignore the error: `child_down` handles a child that has ended.
                 let _ = source.tell_latest("state_changed", player::Msg::StateChanged);
             }
         }
@@ -114,8 +114,8 @@ impl Behaviour for SourceSupervisor {
         match msg {
             Msg::StateChanged => self.take_changes(cx),
             Msg::Finished(room, id) => {
-                // The source may be wanted again since its actor reported; then the actor has received that
-                // change itself.
+                // The source may be needed again since its actor sent this message. In that case the actor
+                // has received the change too, and continues.
                 let (is_wanted, key) = (self.wanted(&room).contains(&id), (room, id));
                 if !is_wanted && self.sources.contains_key(&key) && cx.stop_child(&name(&key)) {
                     self.sources.remove(&key);

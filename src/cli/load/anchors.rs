@@ -1,7 +1,7 @@
 //! Anchors who speak over WebRTC: WHIP for the signalling, and a WebRTC client (str0m) for the media.
 //!
-//! Owns: one peer connection per anchor. Does not listen, and encodes nothing: all anchors send the same
-//! second of a tone, again and again.
+//! Owns: one peer connection per anchor. Does not receive audio or encode it: all anchors repeat the same
+//! second of a tone.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
@@ -59,7 +59,7 @@ pub async fn speak(invitation: &Invitation, end: Instant) -> Spoken {
 }
 
 async fn attempt(invitation: &Invitation, end: Instant, join: &mut Option<Duration>) -> anyhow::Result<()> {
-    let url = Url::parse(&invitation.whip_url).context("the WHIP URL")?;
+    let url = Url::parse(&invitation.whip_url).context("the WHIP URL is not valid")?;
     let socket = UdpSocket::bind((own_address(&url)?, 0)).await.context("cannot open a UDP socket")?;
     let mut peer = Peer::new(socket)?;
     let client = http_client(url.scheme() == "https", JOIN_WITHIN)?;
@@ -76,12 +76,12 @@ async fn attempt(invitation: &Invitation, end: Instant, join: &mut Option<Durati
         bail!("WHIP answered {}: {text}", answer.status());
     }
     let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let session = url.join(location.context("WHIP answered without a session")?)?;
+    let session = url.join(location.context("the WHIP answer has no session URL")?)?;
     peer.accept(&text)?;
     let (connected, when) = oneshot::channel();
     let spoken = peer.speak(began + JOIN_WITHIN, end, connected).await;
     *join = when.await.ok().map(|at: Instant| at - began);
-    // The session also ends by itself, later.
+    // Ignore the error: the session later times out.
     let _ = client.delete(session.as_str()).bearer_auth(&invitation.token).send().await;
     spoken
 }
@@ -104,7 +104,7 @@ impl Peer {
         rtc.add_local_candidate(Candidate::host(address, "udp")?);
         let mut change = rtc.sdp_api();
         let mid = change.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
-        let (offer, pending) = change.apply().context("there is nothing to offer")?;
+        let (offer, pending) = change.apply().context("cannot create an SDP offer")?;
         let (offer, pending) = (offer.to_sdp_string(), Some(pending));
         Ok(Self { rtc, socket, address, mid, offer, pending, connected: false })
     }
@@ -118,7 +118,7 @@ impl Peer {
     /// Sends audio from the connection until `end`. Reports the time of the connection to `connected`.
     ///
     /// # Errors
-    /// There is no connection at `join_by`, or it is lost.
+    /// No connection is established until `join_by`, or the connection is lost.
     async fn speak(
         mut self,
         join_by: Instant,
@@ -134,7 +134,7 @@ impl Peer {
             if self.connected
                 && let Some(connected) = connected.take()
             {
-                // The receiver waits for it.
+                // Cannot fail: the receiver waits until the connection ends.
                 let _ = connected.send(now);
             }
             if now >= end {
@@ -161,13 +161,13 @@ impl Peer {
         }
     }
 
-    /// Sends what is due, and returns the time of the next call; `None` once the connection is over.
+    /// Sends all pending packets. Returns the time of the next call; `None`: the connection has ended.
     async fn drain(&mut self) -> Option<Instant> {
         loop {
             match self.rtc.poll_output().ok()? {
                 Output::Timeout(due) => return self.rtc.is_alive().then_some(due),
                 Output::Transmit(packet) => {
-                    // An error is like a lost packet.
+                    // Ignore the error: the protocols tolerate lost packets.
                     let _ = self.socket.send_to(&packet.contents, packet.destination).await;
                 }
                 Output::Event(Event::Connected) => self.connected = true,
@@ -207,11 +207,11 @@ fn frames(mut tone: &[u8]) -> Vec<&[u8]> {
     frames
 }
 
-/// Returns the address of this machine from which anchors send. Janus has no candidates on loopback, so for a
-/// node on this machine it is the address on the way to other networks.
+/// Returns the address of this machine from which anchors send. Janus has no candidates on loopback. So if
+/// the node runs on this machine, this returns the address of the route to other networks.
 fn own_address(whip: &Url) -> anyhow::Result<IpAddr> {
     let host = whip.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    // Nothing is sent to these addresses; the last one is for documentation (RFC 5737).
+    // Connecting a UDP socket sends no packet. The last address is reserved for documentation (RFC 5737).
     let addresses = [(host, 9), ("192.0.2.1", 9)].map(|far| {
         let any = if far.0.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
         let socket = std::net::UdpSocket::bind(any).ok()?;

@@ -161,8 +161,8 @@ const SERVED: [&str; 21] = [
     "whip",
 ];
 
-/// Parses a path prefix: `/` for the root, or segments of characters that no URL has to encode. Returns it
-/// without the slash at its end.
+/// Parses a path prefix: `/` for the root, or segments of characters that need no encoding in a URL. Returns
+/// the prefix without a trailing slash.
 fn base_path(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let path = text.trim_end_matches('/');

@@ -1,4 +1,4 @@
-//! The keys of the export of traces and metrics: `telemetry`.
+//! Keys of the section `telemetry`, for the export of traces and metrics.
 
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub(super) fn otlp(r: &mut Reader) -> OtlpConfig {
     }
 }
 
-/// Parses `name=value`. Other programs have the same format in `OTEL_EXPORTER_OTLP_HEADERS`.
+/// Parses `name=value`, the format of one entry of the environment variable `OTEL_EXPORTER_OTLP_HEADERS`.
 fn header(value: &Value) -> Parsed<(String, Secret)> {
     let line = text(value)?;
     let (name, value) = line.split_once('=').unwrap_or_default();

@@ -9,11 +9,11 @@ use super::Secret;
 pub struct OtlpConfig {
     /// Base URL of OTLP over HTTP; `None`: nothing is exported.
     pub endpoint: Option<String>,
-    /// Additional headers of its requests. The values are secret.
+    /// Additional headers of the requests to the collector. The values are secret.
     pub headers: Vec<(String, Secret)>,
-    /// Interval of the metrics.
+    /// Time between two exports of the metrics.
     pub interval: Duration,
-    /// Share of the traces that are recorded, from 0 to 100.
+    /// Recorded share of the traces that begin at this node, in percent.
     pub sample_percent: u8,
 }
 

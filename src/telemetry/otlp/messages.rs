@@ -1,5 +1,5 @@
 //! The messages of OTLP 1.x that this program sends, with the field numbers of `opentelemetry/proto`
-//! (<https://github.com/open-telemetry/opentelemetry-proto>). Unused fields are left out, as Protobuf allows.
+//! (<https://github.com/open-telemetry/opentelemetry-proto>). Unused fields are omitted, as Protobuf allows.
 
 use prost::{Message, Oneof};
 
