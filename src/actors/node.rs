@@ -54,7 +54,7 @@ pub struct NodeSupervisor {
     pub recordings: Option<(RecordingParts, ArbiterHandle)>,
     /// Dependencies of the rewind windows; `None` without the role `mixer`.
     pub rewinds: Option<(RewindParts, ArbiterHandle)>,
-    /// Pushes to other services, with the role `mixer`.
+    /// Dependencies of outputs; `None` without the role `mixer`.
     pub outputs: Option<(OutputParts, ArbiterHandle)>,
 }
 

@@ -87,7 +87,7 @@ pub fn role(context: &Context, needs: Needs) -> anyhow::Result<GatewayRole> {
     Ok(GatewayRole { parts: clients, acceptor, sessions, anchors: (parts, anchors) })
 }
 
-/// Creates the presence backend, in which the sources of rooms are members.
+/// Creates the presence backend. It lists the sources of rooms as members.
 ///
 /// # Errors
 /// The settings of Redis cannot be used.

@@ -14,11 +14,11 @@ use super::ids::{ModuleId, RoomId, UnixMs};
 use super::keys::ModuleKind;
 use super::model::MarkLabel;
 
-/// Number of entries that the store keeps. For a short time there may be more of them.
+/// Number of entries that the store keeps. Between two cleanups there can be more.
 pub const MOST_ENTRIES: usize = 2000;
 
-/// Action of an operator on the dashboard. Requests to the room API with the same effect have the same
-/// action.
+/// Action of an operator on the dashboard. A request to the room API with the same effect is logged as the
+/// same action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum OperatorAction {

@@ -115,7 +115,7 @@ pub struct Take {
     /// Segments that were not written because the disk was full or slow, or failed.
     #[serde(default)]
     pub lost: u64,
-    /// True if the mixer has removed its data, because object storage has a copy of them.
+    /// True if the mixer has removed its data because object storage has a copy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
 }

@@ -1,11 +1,12 @@
-//! State machine of one source on the node that has the room's Janus: when it is played, and what is written
-//! about it.
+//! State machine of one source on the node with the room's Janus. It plans the playback and the writes of the
+//! source's state.
 //!
 //! A run is one participant in Janus with one FFmpeg process. The shell starts and stops it and reports its
-//! end. The machine repeats runs with a growing delay, as long as the source is wanted here.
+//! end. The machine repeats runs with a growing delay until this node no longer has to play the source.
 //!
 //! Invariants:
-//! - Writes compare the room's sources and its assignment, so a node that lost the room writes nothing.
+//! - Writes compare the revisions of the room's sources and `livemeta`, so a node that lost the room writes
+//!   nothing.
 //! - A source that is removed, banned or no longer assigned here has no run.
 
 use std::time::Duration;

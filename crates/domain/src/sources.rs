@@ -54,7 +54,7 @@ pub struct Source {
     /// Name shown in the room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<DisplayName>,
-    /// True if the input begins again at its end.
+    /// True if the input starts again at its end.
     #[serde(rename = "loop")]
     pub repeats: bool,
     pub created_at: UnixMs,
@@ -78,14 +78,14 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum SourceState {
-    /// Not heard. `reason`: why the last attempt failed.
+    /// Not playing. `reason`: cause of the last failure; `None` if there is none.
     Waiting {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
     Playing,
     Ended,
-    /// Also a state that only a newer version knows.
+    /// Not played yet. States of newer versions are also read as `New`.
     #[default]
     #[serde(other)]
     New,
@@ -260,8 +260,8 @@ impl From<SourceFile> for String {
 }
 
 impl Source {
-    /// Creates a source that waits to be played. A URL begins again at its end unless `repeats` says
-    /// otherwise, because the end of a live stream is usually an interruption.
+    /// Creates a source in the state `New`. Without `repeats`, a URL is repeated at its end and a file is
+    /// not, because the end of a live stream is usually an interruption.
     pub fn new(input: Input, title: Option<DisplayName>, repeats: Option<bool>, now: UnixMs) -> Self {
         let repeats = repeats.unwrap_or(matches!(input, Input::Url(_)));
         Self { input, title, repeats, created_at: now, muted: false, state: SourceState::New }

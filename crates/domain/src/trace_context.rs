@@ -70,8 +70,8 @@ impl Serialize for TraceContext {
     }
 }
 
-/// Deserializes a stored `traceparent`. A text in another format counts as none, because a trace must not
-/// make a value unreadable.
+/// Deserializes a stored `traceparent`. A text in another format is read as `None`, because an invalid trace
+/// must not make the whole value unreadable.
 ///
 /// # Errors
 /// The value is neither a text nor null.

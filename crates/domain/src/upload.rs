@@ -66,7 +66,7 @@ pub struct Stored {
 pub struct StoredSegments {
     /// Time at which the object was verified.
     pub at: UnixMs,
-    /// Size of the segments in bytes. The journal begins there.
+    /// Size of the segments in bytes, which is the position of the journal in the object.
     pub media: u64,
     /// Size of the journal in bytes.
     pub journal: u64,

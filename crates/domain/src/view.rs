@@ -56,7 +56,7 @@ pub struct RoomView {
     pub outputs: Option<StoredValue<Outputs>>,
     /// States of the outputs in the latest broadcast.
     pub output_states: Option<StoredValue<OutputStates>>,
-    /// URLs and files that are played in the room.
+    /// Sources: URLs and files that are played in the room.
     pub sources: Option<StoredValue<Sources>>,
     /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,

@@ -56,7 +56,7 @@ pub enum Msg {
     Changed(watch::Receiver<Option<Revision>>),
     Look,
     Advanced(Result<Advanced, UploadError>),
-    /// The last step of the job has ended: the update of the recording's key.
+    /// Result of the job's last step, the update of the recording's key.
     Marked(Result<(), MarkError>),
 }
 

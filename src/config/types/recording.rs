@@ -22,7 +22,7 @@ pub struct RecordingConfig {
 }
 
 impl RecordingConfig {
-    /// Returns true if anchors have to agree to being recorded before they join.
+    /// Returns true if anchors must consent to recordings before they join, and recording is not off.
     pub fn asks_consent(&self) -> bool {
         self.consent && self.mode != RecordingMode::Off
     }

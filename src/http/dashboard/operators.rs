@@ -109,7 +109,7 @@ impl Operators {
 }
 
 impl Dashboard {
-    /// Records in the audit log that a request has reloaded the configuration.
+    /// Records the outcome of a request to reload the configuration in the audit log.
     pub(in crate::http) async fn note_reload(
         &self,
         request: &HttpRequest,

@@ -4,7 +4,7 @@ use prometheus::proto::{self, MetricFamily, MetricType};
 
 use super::messages::{Buckets, CUMULATIVE, Data, Gauge, Histogram, KeyValue, Metric, Number, Sum};
 
-/// Times of the values, in nanoseconds since the Unix epoch.
+/// Time range of the exported values, in nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     /// Start of the process, at which all counters were 0.
@@ -12,7 +12,7 @@ pub struct Times {
     pub now: u64,
 }
 
-/// Converts the families. Summaries do not exist in this program.
+/// Converts the metric families. Ignores summaries, which Stentor does not use.
 pub fn metrics(families: &[MetricFamily], times: Times) -> Vec<Metric> {
     families.iter().filter_map(|family| metric(family, times)).collect()
 }

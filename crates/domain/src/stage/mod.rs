@@ -57,7 +57,7 @@ pub enum Command {
     Delete(MessageId),
     Pin(Option<MessageId>),
     Announce(Option<ChatText>),
-    /// Gives a person the floor for some time. It replaces the present one.
+    /// Gives a person the floor for some time. Replaces the present floor, if any.
     GiveFloor(PersonId, FloorSeconds),
     /// Ends the floor before its time is over.
     EndFloor,
@@ -160,7 +160,7 @@ pub struct Stage {
     pub pinned: Option<Message>,
     pub announcement: Option<ChatText>,
     pub settings: Settings,
-    /// Latest floor. Its end needs no event: clients compare `until` with the clock of the stream.
+    /// Latest floor. No event reports its end: clients compare `until` with the clock of the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Floor>,
     next_message: MessageId,
