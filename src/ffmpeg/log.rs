@@ -3,6 +3,8 @@
 //! Owns: the limit of a line's length. Does not log. FFmpeg chooses the text. At levels up to `warning`, the
 //! text contains addresses and ports, but not the session description.
 
+use std::collections::VecDeque;
+
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;
 
@@ -42,6 +44,18 @@ impl FfmpegLogLines {
                 return Some(log);
             }
         }
+    }
+
+    /// Returns the texts of the last `count` lines when the process has closed its stderr.
+    pub async fn last(mut self, count: usize) -> Vec<String> {
+        let mut last = VecDeque::with_capacity(count);
+        while let Some(line) = self.next().await {
+            if last.len() == count {
+                last.pop_front();
+            }
+            last.push_back(line.text);
+        }
+        last.into()
     }
 
     async fn line(&mut self) -> Option<Vec<u8>> {

@@ -7,8 +7,10 @@ import { Meter } from './meter';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
 import { isolated } from './names';
-import { pathFor, playlistOf, recordingNotice, roomOfPage, type Config, type RecordingNotice } from './server';
+import { pathFor, playlistOf, roomOfPage, type Config } from './server';
 import { Backstage } from './speak/backstage';
+import { confirmed, confirmedBan } from './speak/confirm';
+import { Consent } from './speak/consent';
 import { Devices, type DeviceNews } from './speak/devices';
 import { entrance } from './speak/entrance';
 import { Hands } from './speak/hands';
@@ -40,7 +42,7 @@ const audio = byId<HTMLAudioElement>('voices');
 const form = byId<HTMLFormElement>('form');
 const nameInput = byId<HTMLInputElement>('name');
 const pinInput = byId<HTMLInputElement>('pin');
-const consentBox = byId<HTMLInputElement>('consent');
+const consent = new Consent();
 const muteButton = byId<HTMLButtonElement>('mute');
 const meter = new Meter([byId('meter'), byId('dock-meter')]);
 const members = new Members(byId('members'), moderate);
@@ -53,8 +55,6 @@ let room: StentorRoom | null = null;
 let turn = 0;
 /** True if the user wants no microphone. */
 let silent = false;
-/** True if the server needs the user's consent to recordings. */
-let consentNeeded = false;
 let heardAt = 0;
 /** True once the room view has been shown: at the first connection of a visit. */
 let greeted = false;
@@ -74,17 +74,9 @@ async function open(): Promise<void> {
   nameInput.value = remembered.get('name') ?? '';
   pinInput.value = link.pin;
   byId<HTMLDetailsElement>('pin-field').open = pinInput.value !== '';
-  void recordingNotice(roomId).then(showRecording);
+  void consent.show(roomId);
   if (await devices.allowedBefore()) await prepareMicrophone();
   else byId('allow').hidden = false;
-}
-
-/** Shows before the user joins that the room is recorded, and asks for consent if the server needs it. */
-function showRecording({ recorded, consentRequired }: RecordingNotice): void {
-  consentNeeded = consentRequired;
-  byId('lobby-recorded').hidden = !recorded && !consentRequired;
-  write(byId('lobby-recorded'), t(recorded ? 'This room is recorded.' : 'This room may be recorded.'));
-  byId('consent-field').hidden = !consentRequired;
 }
 
 async function prepareMicrophone(): Promise<boolean> {
@@ -142,7 +134,7 @@ async function join(): Promise<void> {
   const name = nameInput.value.trim();
   const pin = pinInput.value.trim();
   complain('name', name ? null : 'The others want to know who is talking.');
-  complain('consent', consentNeeded && !consentBox.checked ? 'Without your consent you cannot speak here. You can listen instead.' : null);
+  complain('consent', consent.missing ? 'Without your consent you cannot speak here. You can listen instead.' : null);
   complain('pin', pin === '' || PIN.test(pin) ? null : 'A pin has six letters or digits.');
   const wrong = document.querySelector<HTMLInputElement>('#form [aria-invalid=true]');
   if (wrong) {
@@ -200,7 +192,7 @@ function complain(field: 'name' | 'pin' | 'consent', words: Text | null): void {
 async function visit(name: string, pin: string): Promise<void> {
   greeted = false;
   members.clear();
-  const visit = new StentorRoom({ url: server.wsUrl!, token, displayName: name, clientId: clientId(), ...(pin ? { pin } : {}), ...(consentBox.checked ? { recordingConsent: true } : {}) });
+  const visit = new StentorRoom({ url: server.wsUrl!, token, displayName: name, clientId: clientId(), ...(pin ? { pin } : {}), ...(consent.given ? { recordingConsent: true } : {}) });
   room = window.stentorRoom = visit;
   const on = <Name extends keyof RoomEvents>(name: Name, show: (event: RoomEvents[Name]) => void): void => {
     visit.on(name, (event) => room === visit && show(event));
@@ -399,22 +391,6 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
 /** Bans a listener. */
 async function ban(person: Person): Promise<void> {
   if (await confirmedBan(isolated(listenerName({ person })))) await sent(() => channel?.ban(person.id));
-}
-
-const confirmedBan = (name: string): Promise<boolean> =>
-  confirmed(t('Ban {name} from the room?', { name }), t('They leave at once, and can neither speak nor listen until a host lets them in again.'), t('Ban'));
-
-/** Asks before an action; `yes` is the text of its button. */
-function confirmed(question: string, effect: string, yes: string): Promise<boolean> {
-  const dialog = byId<HTMLDialogElement>('confirm');
-  write(byId('confirm-title'), question);
-  write(byId('confirm-text'), effect);
-  write(byId('confirm-yes'), yes);
-  dialog.returnValue = 'no';
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
-  });
 }
 
 async function showQuality(): Promise<void> {

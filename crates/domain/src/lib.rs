@@ -79,6 +79,7 @@ pub mod mixer_effects;
 pub mod mixer_room;
 pub mod model;
 pub mod mute_all;
+pub mod outbound;
 pub mod output;
 pub mod participants;
 pub mod pin_attempts;

@@ -20,7 +20,7 @@
 //! an input.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::connection::FencingToken;
 use super::ids::{UnixMs, UserId};
 use super::model::UserRole;
+use super::outbound::may_connect;
 use super::presence_entry::{PresenceEntry, Source as ClientKind};
 use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
@@ -289,48 +290,8 @@ impl SourcePolicy {
 
     /// Returns true if a source may connect to this address: a public one, or one in a permitted network.
     pub fn permits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        is_public(address) || self.networks.iter().any(|network| network.contains(&address))
+        may_connect(address, &self.networks)
     }
-}
-
-/// Returns true for addresses of the public internet. Loopback, private, link-local (where clouds serve
-/// credentials), shared, multicast, reserved and documentation addresses are not public; nor are IPv6
-/// addresses that embed an IPv4 address, because a translator could lead to a private one.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-/// The ranges are those of the IANA registry of special-purpose addresses (RFC 6890).
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = matches!(
-        (a, b, c),
-        (0 | 10 | 127 | 224..=255, ..)
-            | (100, 64..=127, _)
-            | (169, 254, _)
-            | (172, 16..=31, _)
-            | (192, 168, _)
-            | (192, 0, 0 | 2)
-            | (192, 88, 99)
-            | (198, 18..=19, _)
-            | (198, 51, 100)
-            | (203, 0, 113)
-    );
-    !special
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
-    // Only 2000::/3 is allocated. 2001::/23 is special (Teredo, ORCHID), 2001:db8::/32 and 3fff::/20 are for
-    // documentation, 2002::/16 is 6to4.
-    (0x2000..0x4000).contains(&a)
-        && !(a == 0x2001 && (b < 0x0200 || b == 0x0db8))
-        && a != 0x2002
-        && !(a == 0x3fff && b < 0x1000)
 }
 
 /// Decides the addition of a source. `anchors`: number of other anchors in the room, as far as known.

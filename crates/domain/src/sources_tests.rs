@@ -11,44 +11,6 @@ use crate::users::{BanOrder, admit_ban};
 const NOW: UnixMs = UnixMs(1_000);
 
 #[test]
-fn only_public_addresses_are_permitted() {
-    let policy = SourcePolicy { networks: vec!["10.1.0.0/16".parse().unwrap()], ..SourcePolicy::default() };
-    let permits = |address: &str| policy.permits(address.parse().unwrap());
-    for public in ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "10.1.2.3", "::ffff:1.1.1.1"] {
-        assert!(permits(public), "{public}");
-    }
-    for special in [
-        "0.0.0.0",
-        "127.0.0.1",
-        "127.9.9.9",
-        "10.2.0.1",
-        "100.64.0.1",
-        "169.254.169.254",
-        "172.16.0.1",
-        "172.31.255.255",
-        "192.168.1.1",
-        "192.0.0.192",
-        "198.18.0.1",
-        "224.0.0.1",
-        "255.255.255.255",
-        "::",
-        "::1",
-        "::ffff:127.0.0.1",
-        "::ffff:169.254.169.254",
-        "64:ff9b::7f00:1",
-        "fd00:ec2::254",
-        "fe80::1",
-        "ff02::1",
-        "2001::1",
-        "2001:db8::1",
-        "2002:7f00:1::",
-        "3fff::1",
-    ] {
-        assert!(!permits(special), "{special}");
-    }
-}
-
-#[test]
 fn source_urls_follow_the_rules() {
     for good in [
         "http://radio.example/live.mp3",

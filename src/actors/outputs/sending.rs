@@ -1,6 +1,5 @@
 //! One connection to the target of an output, from its start to its end: the effect of an output's actor.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::actors::context::Context;
 use crate::config::Config;
 use crate::delivery::PlainReader;
 use crate::domain::output::{Target, failure};
-use crate::ffmpeg::{FfmpegLogLines, OutputFfmpeg, Progress};
+use crate::ffmpeg::{OutputFfmpeg, Progress};
 
 /// Time limit for resolving the host name.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
@@ -63,7 +62,7 @@ pub async fn send(
         }
     };
     let (ended, last) = {
-        let mut log = Box::pin(last_lines(log));
+        let mut log = Box::pin(log.last(LAST_LINES));
         tokio::select! {
             ended = work => match ended {
                 Some(ended) => (Some(ended), Vec::new()),
@@ -127,16 +126,4 @@ async fn stalled(mut progress: Progress, live: &impl Fn()) {
             Ok(Some(_)) => {}
         }
     }
-}
-
-/// Returns the last lines of the log at its end.
-async fn last_lines(mut log: FfmpegLogLines) -> Vec<String> {
-    let mut last = VecDeque::with_capacity(LAST_LINES);
-    while let Some(line) = log.next().await {
-        if last.len() == LAST_LINES {
-            last.pop_front();
-        }
-        last.push_back(line.text);
-    }
-    last.into()
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::analyzing::{AnalysisError, analyze};
+use super::changed;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::clock::random_unit;
@@ -146,27 +147,18 @@ impl AnalyzerActor {
     }
 }
 
-fn next_change(mut changes: watch::Receiver<Option<Revision>>, cx: &mut Cx<AnalyzerActor>) {
-    let next = async move {
-        // Cannot fail while this actor lives: its `Recordings` own the sender.
-        let _ = changes.changed().await;
-        changes
-    };
-    cx.run(next, Msg::Changed);
-}
-
 impl Behaviour for AnalyzerActor {
     const KIND: &'static str = "analyzer";
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        next_change(self.recordings.changes(), cx);
+        cx.run(changed(self.recordings.changes()), Msg::Changed);
         self.step(cx);
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::Changed(changes) => next_change(changes, cx),
+            Msg::Changed(changes) => cx.run(changed(changes), Msg::Changed),
             Msg::Look => {}
             Msg::Analyzed(Ok(analysis)) => {
                 if let Some(id) = self.busy.clone() {

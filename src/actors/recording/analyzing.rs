@@ -58,7 +58,8 @@ pub async fn analyze(
     let stdin = child.stdin.take().ok_or_else(gone)?;
     let stdout = child.stdout.take().ok_or_else(gone)?;
     let log = FfmpegLogLines::new(child.stderr.take().ok_or_else(gone)?);
-    let (fed, waveform, last) = tokio::join!(feed(media, id, &file, stdin), meter(stdout), last_lines(log));
+    let (fed, waveform, last) =
+        tokio::join!(feed(media, id, &file, stdin), meter(stdout), log.last(LAST_LINES));
     fed?;
     let waveform = waveform?;
     let status = child.wait().await?;
@@ -105,15 +106,4 @@ async fn meter(mut stdout: ChildStdout) -> Result<Waveform, std::io::Error> {
         buffer.copy_within(whole..filled, 0);
         kept = filled - whole;
     }
-}
-
-async fn last_lines(mut log: FfmpegLogLines) -> Vec<String> {
-    let mut last = Vec::new();
-    while let Some(line) = log.next().await {
-        if last.len() == LAST_LINES {
-            last.remove(0);
-        }
-        last.push(line.text);
-    }
-    last
 }

@@ -19,9 +19,12 @@ pub mod uploading;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::delivery::{ReplayMedia, Streams};
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
+use crate::store::Revision;
 use uploading::UploadParts;
 
 /// Dependencies of a node that has recordings, besides its context.
@@ -41,4 +44,11 @@ pub struct RecorderParts {
     pub uploads: Option<UploadParts>,
     /// Recordings of all mixers.
     pub media: Arc<dyn ReplayMedia>,
+}
+
+/// Waits for the next change of the recordings. Returns the receiver, to wait again.
+async fn changed(mut changes: watch::Receiver<Option<Revision>>) -> watch::Receiver<Option<Revision>> {
+    // Cannot fail: the sender is in the `Recordings`, which the waiting actor holds.
+    let _ = changes.changed().await;
+    changes
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::changed;
 use super::copying::blocking;
 use super::uploading::{Advanced, UploadError, UploadParts, advance, remove};
 use crate::actors::context::Context;
@@ -278,27 +279,18 @@ impl UploaderActor {
     }
 }
 
-fn next_change(mut changes: watch::Receiver<Option<Revision>>, cx: &mut Cx<UploaderActor>) {
-    let next = async move {
-        // Cannot fail: the sender is in the `Recordings`, which this actor holds.
-        let _ = changes.changed().await;
-        changes
-    };
-    cx.run(next, Msg::Changed);
-}
-
 impl Behaviour for UploaderActor {
     const KIND: &'static str = "uploader";
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        next_change(self.recordings.changes(), cx);
+        cx.run(changed(self.recordings.changes()), Msg::Changed);
         self.step(cx);
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::Changed(changes) => next_change(changes, cx),
+            Msg::Changed(changes) => cx.run(changed(changes), Msg::Changed),
             Msg::Look => {}
             Msg::Advanced(outcome) => self.advanced(outcome, cx),
             Msg::Marked(outcome) => self.marked(outcome),

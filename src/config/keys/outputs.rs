@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::parse::{list, network, number};
 use super::super::reader::Reader;
-use crate::domain::output::is_public;
+use crate::domain::outbound::may_connect;
 
 /// Settings of outputs: pushes of rooms to targets such as an Icecast server.
 #[derive(Debug, Clone)]
@@ -19,11 +19,9 @@ pub struct OutputsConfig {
 }
 
 impl OutputsConfig {
-    /// Returns true if a target may have this address. Without this check, a caller who may add outputs could
-    /// reach services that only this machine or its network may use.
+    /// Returns true if a target may have this address.
     pub fn allows(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        is_public(ip) || self.networks.iter().any(|network| network.contains(&ip))
+        may_connect(ip, &self.networks)
     }
 }
 

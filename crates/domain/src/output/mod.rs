@@ -20,7 +20,7 @@ use super::room::{Admission, RoomWrite};
 use super::view::RoomView;
 
 pub use run::{OutputRun, Phase};
-pub use target::{InvalidTarget, OutputFormat, OutputKind, Target, failure, is_public};
+pub use target::{InvalidTarget, OutputFormat, OutputKind, Target, failure};
 
 /// Id of an output: 16 characters of `a-z 0-9`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! SRT. The shown form contains none of them. Text of FFmpeg is never shown, because it may quote the URL.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -211,39 +211,6 @@ pub fn failure<'a>(log: impl IntoIterator<Item = &'a str>, status: &str) -> Stri
     found.map_or_else(|| format!("FFmpeg ended: {status}"), |(_, reason)| (*reason).to_owned())
 }
 
-/// Returns true if the address is on the public Internet, and not in a private, local or reserved network
-/// (RFC 6890).
-pub fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => is_public_v6(ip),
-    }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    !matches!(
-        (a, b, c),
-        (0 | 10 | 127 | 224..=255, ..)
-            | (100, 64..=127, _)
-            | (169, 254, _)
-            | (172, 16..=31, _)
-            | (192, 168, _)
-            | (198, 18 | 19, _)
-            | (192, 0, 0 | 2)
-            | (192, 88, 99)
-            | (198, 51, 100)
-            | (203, 0, 113)
-    )
-}
-
-/// Accepts only 2000::/3, without the ranges for documentation and for tunnels to IPv4 addresses.
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let [a, b, ..] = ip.segments();
-    let reserved = matches!((a, b), (0x2001, 0..=0x1ff | 0xdb8) | (0x2002, _) | (0x3fff, 0..=0xfff));
-    (0x2000..0x4000).contains(&a) && !reserved
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -319,31 +286,6 @@ mod tests {
         assert_eq!(unknown, "FFmpeg ended: exit status: 1");
         let http = failure(["[http @ 0x1] HTTP error 401 Unauthorized"], "exit status: 1");
         assert_eq!(http, "the target refuses the credentials");
-    }
-
-    #[test]
-    fn private_networks_are_not_public() {
-        for ip in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "192.168.0.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "::1",
-            "fe80::1",
-            "fd00::1",
-            "::ffff:10.0.0.1",
-            "64:ff9b::a00:1",
-            "2002:a00:1::",
-            "224.0.0.1",
-            "2001:db8::1",
-        ] {
-            assert!(!is_public(ip.parse().unwrap()), "{ip}");
-        }
-        for ip in ["8.8.8.8", "172.15.0.1", "172.32.0.1", "2a00:1450:4001::1", "::ffff:8.8.8.8"] {
-            assert!(is_public(ip.parse().unwrap()), "{ip}");
-        }
     }
 
     proptest! {

@@ -1,0 +1,29 @@
+// Notice in the lobby that the room is recorded, and the consent of the user where the server needs it.
+
+import { byId, write } from '../dom';
+import { recordingNotice } from '../server';
+import { t } from '../texts';
+
+export class Consent {
+  private readonly box = byId<HTMLInputElement>('consent');
+  private required = false;
+
+  /** Shows the notice, and the field for the consent if it is required. */
+  async show(room: string): Promise<void> {
+    const { recorded, consentRequired } = await recordingNotice(room);
+    this.required = consentRequired;
+    byId('lobby-recorded').hidden = !recorded && !consentRequired;
+    write(byId('lobby-recorded'), t(recorded ? 'This room is recorded.' : 'This room may be recorded.'));
+    byId('consent-field').hidden = !consentRequired;
+  }
+
+  /** True if the user has agreed. */
+  get given(): boolean {
+    return this.box.checked;
+  }
+
+  /** True if the server refuses the user without consent. */
+  get missing(): boolean {
+    return this.required && !this.given;
+  }
+}
