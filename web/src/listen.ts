@@ -11,7 +11,7 @@ import { playback, timeOf } from './listen/words';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
 import { config, pathFor, playlistOf, recordingNotice, roomOfPage, type PageRole } from './server';
-import { t, type Text } from './texts';
+import { decimal, t, type Text } from './texts';
 
 /** State for tests and embedding pages, at `window.stentorPlayer`. */
 interface PlayerStats {
@@ -118,7 +118,7 @@ function showBehind(): void {
   const behind = listener.behindLiveSeconds;
   const words = listener.rewound
     ? t('{time} behind live', { time: timeOf(behind ?? 0) })
-    : t('{seconds} seconds behind the room', { seconds: behind?.toFixed(1) ?? '' });
+    : t('{seconds} seconds behind the room', { seconds: behind === null ? '' : decimal(behind) });
   write(byId('behind'), behind === null ? '\u00a0' : words);
   write(byId('reach'), `−${timeOf(listener.rewindSeconds)}`);
 }

@@ -42,6 +42,10 @@ export const filled = (text: string, values: Values): string =>
 /** Returns a number as it is written in the language of this page. */
 export const numeral = (value: number): string => value.toLocaleString(language);
 
+/** Returns a number with one decimal as it is written in the language of this page. */
+export const decimal = (value: number): string =>
+  value.toLocaleString(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
 /** Returns the number of listeners, in words. */
 export const audience = (listeners: number): string =>
   listeners === 1 ? t('1 person listens') : t('{count} people listen', { count: numeral(listeners) });

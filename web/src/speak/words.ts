@@ -2,7 +2,7 @@
 
 import type { Problem, RoomStats, RoomStatus } from '@stentor/client';
 import { needed } from '../needed';
-import { t, type Text, type Values } from '../texts';
+import { decimal, t, type Text, type Values } from '../texts';
 import type { DeviceNews } from './devices';
 
 /** Action offered after an end. */
@@ -171,7 +171,7 @@ export function quality({ quality, roundTripMs, sent, received }: RoomStats): st
   // While nobody speaks, no packets are sent, so none can be lost.
   if (quality === 'unknown') return roundTripMs === null ? word : `${t('Connected')} · ${Math.round(roundTripMs)} ms`;
   const loss = Math.max(sent.lossRatio ?? 0, received.lossRatio ?? 0);
-  const figures = [roundTripMs === null ? '' : `${Math.round(roundTripMs)} ms`, loss >= 0.005 ? t('{percent} % lost', { percent: (loss * 100).toFixed(1) }) : ''];
+  const figures = [roundTripMs === null ? '' : `${Math.round(roundTripMs)} ms`, loss >= 0.005 ? t('{percent} % lost', { percent: decimal(loss * 100) }) : ''];
   return [word, ...figures].filter(Boolean).join(' · ');
 }
 
