@@ -6,7 +6,8 @@ use crate::config::{Config, JanusMode};
 use crate::process::{self, Account};
 
 /// Returns the account of Janus and FFmpeg; `None`: they run as the user of the node. Checks that the account
-/// can run the managed Janus of the role `janus` and the FFmpeg of the role `mixer`.
+/// can run the managed Janus of the role `janus`, and FFmpeg if the node mixes rooms or plays sources in
+/// them.
 ///
 /// # Errors
 /// The message names the remedy.
@@ -16,7 +17,9 @@ pub fn child_account(config: &Config) -> Result<Option<Account>, String> {
         return Ok(None);
     }
     let account = Account::for_children(&config.node.child_user)?;
-    let programs = [(roles.janus && managed, &config.janus.binary), (roles.mixer, &config.mixer.ffmpeg)];
+    let sources = roles.janus && config.sources.policy().permits_any();
+    let programs =
+        [(roles.janus && managed, &config.janus.binary), (roles.mixer || sources, &config.mixer.ffmpeg)];
     let needed: Vec<_> =
         programs.into_iter().filter_map(|(needed, path)| needed.then_some(path.as_path())).collect();
     process::check(account.as_ref(), &needed)?;

@@ -177,14 +177,15 @@ impl ReplaySide {
     }
 
     fn feed(&self, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
-        let token = Query(request.query_string()).token()?;
+        let in_query = Query(request.query_string()).token()?;
+        let token = token_of(request, in_query.as_deref());
         let token = token.ok_or_else(|| token_missing("the feed needs a feed"))?;
-        let feed = self.feeds.open(&token, self.tokens.clock.wall()).map_err(|error| match error {
+        let feed = self.feeds.open(token, self.tokens.clock.wall()).map_err(|error| match error {
             SealError::Expired => TokenError::Expired,
             SealError::Refused => TokenError::Malformed,
         })?;
         let items = self.media.feed(&feed)?;
-        let links = FeedLinks { base: &self.base, token: &token };
+        let links = FeedLinks { base: &self.base, token };
         Ok(found("application/rss+xml; charset=utf-8", SECRET).body(feed.render(links, &items)))
     }
 

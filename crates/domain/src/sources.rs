@@ -277,6 +277,11 @@ impl Source {
 }
 
 impl SourcePolicy {
+    /// Returns true if the configuration permits some input.
+    pub fn permits_any(&self) -> bool {
+        self.files || !self.schemes.is_empty()
+    }
+
     /// # Errors
     /// The configuration does not permit such inputs.
     pub fn check(&self, input: &Input) -> Result<(), SourceDenied> {
