@@ -1153,7 +1153,7 @@ type Output struct {
 	// Failures Number of failures in a row.
 	Failures int32 `json:"failures"`
 
-	// Format Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
+	// Format Codec of the audio that is sent. AAC is not encoded again: the target gets the same frames as listeners.
 	Format OutputFormat `json:"format"`
 	Kind   OutputKind   `json:"kind"`
 
@@ -1180,7 +1180,7 @@ type OutputAnswer struct {
 	Success bool `json:"success"`
 }
 
-// OutputFormat Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
+// OutputFormat Codec of the audio that is sent. AAC is not encoded again: the target gets the same frames as listeners.
 type OutputFormat string
 
 // OutputKind defines model for OutputKind.

@@ -770,7 +770,7 @@ export type OutputAnswer = {
 };
 
 /**
- * Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
+ * Codec of the audio that is sent. AAC is not encoded again: the target gets the same frames as listeners.
  */
 export type OutputFormat = 'aac' | 'mp3' | 'opus';
 

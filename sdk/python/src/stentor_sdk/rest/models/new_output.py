@@ -19,7 +19,8 @@ class NewOutput:
         url (str): URL of the target with its credentials: `icecast://user:password@host:port/mount`,
             `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
             stored encrypted and never returned.
-        format_ (OutputFormat | Unset): Coding of the audio that is sent. AAC is sent as it was encoded for listeners.
+        format_ (OutputFormat | Unset): Codec of the audio that is sent. AAC is not encoded again: the target gets the
+            same frames as listeners.
     """
 
     url: str

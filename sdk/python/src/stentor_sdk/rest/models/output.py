@@ -18,8 +18,8 @@ class Output:
     Attributes:
         output_id (str): Id of the output.
         kind (str):  `icecast`, `rtmp`, `srt`
-        format_ (str): Coding of the audio that is sent. AAC is sent as it was encoded for listeners. `aac`, `mp3`,
-            `opus`
+        format_ (str): Codec of the audio that is sent. AAC is not encoded again: the target gets the same frames as
+            listeners. `aac`, `mp3`, `opus`
         target (str): Target without its credentials.
         state (str):  `waiting`, `connecting`, `live`, `failing`
         since (int): Time since which it has this state.
