@@ -64,6 +64,23 @@ impl Recordings {
         self.read().recordings.get(id).cloned()
     }
 
+    /// Returns a recording with its details, if they are written. The event `recording_ready` and the details
+    /// are written together, and a reader of the event may be ahead of this node's copy. Therefore this reads
+    /// the store while the copy has no details.
+    ///
+    /// # Errors
+    /// An error of the store, or an unreadable value.
+    pub async fn with_details(&self, known: KnownRecording) -> Result<KnownRecording, RoomError> {
+        if !known.recording.unreported {
+            return Ok(known);
+        }
+        let key = keys::recording(&known.id);
+        let Some(kv) = self.store.get(&key).await? else { return Ok(known) };
+        let value = parse(&kv).ok_or(RoomError::Corrupt { key })?;
+        let recording = Arc::new(StoredValue { value, mod_revision: kv.mod_revision });
+        Ok(KnownRecording { recording, ..known })
+    }
+
     /// Returns all recordings, including those that are being removed.
     pub fn all(&self) -> Vec<KnownRecording> {
         let known = self.read();

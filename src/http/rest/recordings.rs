@@ -233,7 +233,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<RecordingQuery>) -> Resu
     )
 )]
 pub(super) async fn get(api: Data<Api>, id: RecordingPath) -> Result<impl Responder, ApiError> {
-    let known = known(&api, id.0)?;
+    let known = api.recordings.with_details(known(&api, id.0)?).await?;
     Ok(Json(RecordingAnswer { success: true, recording: body(&api, &known) }))
 }
 
