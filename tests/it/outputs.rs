@@ -215,6 +215,7 @@ async fn rooms_are_pushed_by_rtmp_and_srt() {
     receivers.1.kill();
     std::fs::remove_file(&by_srt).unwrap();
     receivers.1 = receiver(&[], &format!("{srt_url}&mode=listener"), &by_srt);
+    node.until_status(ROOM, "created").await;
     assert_eq!(node.post(&format!("/api/rooms/{ROOM}/start"), json!({})).await.status, 200);
     is_live(&node, &srt).await;
     drop(receivers);
