@@ -1,14 +1,11 @@
 //! A node below a path of a reverse proxy (`http.base_path`): nginx in front of a real node, with the pages
 //! in Chromium.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
-
 use serde_json::{Value, json};
 
 use crate::support::browser;
 use crate::support::free_ports;
-use crate::support::kept::Kept;
+use crate::support::nginx::Nginx;
 use crate::support::node::{Node, request};
 use crate::support::pages::{Pages, tone};
 use crate::support::studio::Studio;
@@ -22,46 +19,22 @@ const BASE: &str = "/media/audio";
 struct Proxy {
     /// URL of the node at the proxy, with the path.
     url: String,
-    _process: Kept,
-    _folder: tempfile::TempDir,
+    _nginx: Nginx,
 }
 
 impl Proxy {
     /// Starts nginx. It serves the node below [`BASE`] and nothing else. With `keep`, it passes the path on
     /// unchanged; otherwise it removes [`BASE`].
     async fn start(port: u16, keep: bool, [api, ws, hls]: [&str; 3]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("nginx.conf");
-        std::fs::write(&file, configuration(folder.path(), port, keep, [api, ws, hls])).unwrap();
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(folder.path()).arg("-c").arg(file).args(["-e", "stderr"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let process = Kept::start(command);
-        let address = format!("127.0.0.1:{port}");
-        until("nginx listens", async || tokio::net::TcpStream::connect(&address).await.is_ok()).await;
-        Self { url: format!("http://{address}{BASE}"), _process: process, _folder: folder }
+        let end = if keep { "" } else { "/" };
+        let place = |path: &str, to: &str| {
+            let rest = if keep { "" } else { path };
+            format!("location {BASE}/{path} {{ proxy_pass {to}{end}{rest}; }}\n")
+        };
+        let places = [place("api/", api), place("ws", ws), place("whip/", ws), place("", hls)].concat();
+        let nginx = Nginx::start(port, "", &format!("{places}location / {{ return 404; }}")).await;
+        Self { url: format!("http://127.0.0.1:{port}{BASE}"), _nginx: nginx }
     }
-}
-
-fn configuration(folder: &Path, port: u16, keep: bool, [api, ws, hls]: [&str; 3]) -> String {
-    let (folder, end) = (folder.display(), if keep { String::new() } else { "/".to_owned() });
-    let place = |path: &str, to: &str| {
-        let rest = if keep { String::new() } else { path.to_owned() };
-        format!("location {BASE}/{path} {{ proxy_pass {to}{end}{rest}; }}\n")
-    };
-    let places = [place("api/", api), place("ws", ws), place("whip/", ws), place("", hls)].concat();
-    format!(
-        "daemon off; master_process off; pid {folder}/pid;\n\
-         events {{ worker_connections 256; }}\n\
-         http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
-         fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
-         proxy_buffering off; proxy_http_version 1.1; proxy_set_header Host $http_host;\n\
-         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
-         proxy_set_header X-Forwarded-Proto $scheme;\n\
-         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;\n\
-         map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}\n\
-         server {{ listen 127.0.0.1:{port};\n{places}location / {{ return 404; }} }} }}\n"
-    )
 }
 
 async fn node_behind(port: u16) -> Node {

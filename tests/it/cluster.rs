@@ -9,7 +9,7 @@ mod moves;
 mod plain;
 mod registration;
 mod schedule;
-mod stage;
+pub mod stage;
 mod superseded;
 
 use std::time::{Duration, Instant};

@@ -13,3 +13,4 @@ mod players;
 mod spaces;
 mod speakers;
 mod stage;
+mod stage_deaths;

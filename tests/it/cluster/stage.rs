@@ -24,14 +24,14 @@ use crate::support::webrtc::WebRtcClient;
 const ANN_HZ: u32 = 440;
 const BOB_HZ: u32 = 660;
 /// Goal for each step with a lease of 3 s: failure detection, move and first sound.
-const STEP_GOAL: Duration = Duration::from_secs(8);
+pub const STEP_GOAL: Duration = Duration::from_secs(8);
 
 /// Two nodes of each role, and the services, in the order in which they are dropped.
-struct House {
-    managers: Vec<Node>,
-    ears: Vec<Node>,
-    gates: Vec<Node>,
-    mixers: Vec<Node>,
+pub struct House {
+    pub managers: Vec<Node>,
+    pub ears: Vec<Node>,
+    pub gates: Vec<Node>,
+    pub mixers: Vec<Node>,
     /// Nodes `j1` and `j2`; each controls the Janus of the same index.
     studios: Vec<Node>,
     januses: Vec<TestJanus>,
@@ -41,7 +41,7 @@ struct House {
 
 #[actix::test]
 async fn stage_survives_a_death_at_each_step() {
-    let mut house = House::start().await;
+    let mut house = House::start(&[("http.public_ws_url", PUBLIC_WS_URL)]).await;
     house.managers[0].room_on_air(ROOM).await;
     let made = house.managers[0].post(&format!("/api/rooms/{ROOM}/users"), json!({ "role": "host" })).await;
     let host = made.json()["token"].as_str().expect("a token").to_owned();
@@ -63,15 +63,13 @@ async fn stage_survives_a_death_at_each_step() {
     assert_eq!(snapshot["hands"][0]["person"]["id"], me.as_str());
 
     // The invitation is sent and accepted while the cluster has no leader.
-    let leader = usize::from(!leads(&house.managers[0]).await);
-    house.managers[leader].kill();
+    let desk = house.kill_leader().await;
     let ear = house.ears[1].hls.clone();
     done(&send(&ear, &host, "PUT", &format!("hands/{me}/invitation"), Value::Null).await);
     let mut at_bob = Events::open(&ear, &bob, Some(&last)).await;
     assert_eq!(at_bob.next("invited").await["person"], me.as_str());
     let entered = send(&ear, &bob, "POST", "stage", json!({})).await.json();
     let token = entered["token"].as_str().unwrap_or_else(|| panic!("no token: {entered}")).to_owned();
-    let desk = 1 - leader;
 
     // Bob speaks; the gateway dies, and the media never stop.
     let mut speaker = Speaker::join(&house.gates[0], &token, BOB_HZ).await;
@@ -85,8 +83,7 @@ async fn stage_survives_a_death_at_each_step() {
 
     // The mixer dies; listeners keep their URL.
     let (since, edge) = (Instant::now(), audience.playlist().edge().0);
-    let mixer = house.room(desk).await["mixer"]["id"].clone();
-    house.mixers[usize::from(mixer == "m2")].kill();
+    let mixer = house.kill_mixer(desk).await;
     within("another mixer is heard", LONG, async || house.room(desk).await["mixer"]["id"] != mixer).await;
     heard(&mut audience, BOB_HZ.into()).await;
     assert!(audience.playlist().edge().0 > edge);
@@ -94,9 +91,7 @@ async fn stage_survives_a_death_at_each_step() {
 
     // Janus and its node die; Bob speaks on the other one.
     let since = Instant::now();
-    let lost = usize::from(house.room(desk).await["janus"]["id"] == "j2");
-    signal(house.januses[lost].janus.pid().unwrap() as i32, Signal::KILL);
-    house.studios[lost].kill();
+    house.kill_janus(desk).await;
     speaker.caller.note("reconnect", |_| true).await;
     assert_eq!(speaker.come_back(&house.gates[1], &token).await["resume"], false);
     speaker.media = speaker.caller.offer(BOB_HZ).await;
@@ -138,15 +133,12 @@ impl Speaker {
 }
 
 impl House {
-    async fn start() -> Self {
+    /// Starts all nodes and services. `more`: further settings of all nodes.
+    pub async fn start(more: &[(&str, &str)]) -> Self {
         let (etcd, redis) = (Etcd::start(), Redis::start());
         let januses = vec![TestJanus::start().await, TestJanus::start().await];
         let url = redis.url();
-        let shared = [
-            ("presence.kind", "redis"),
-            ("presence.redis.url", url.as_str()),
-            ("http.public_ws_url", PUBLIC_WS_URL),
-        ];
+        let shared = [&[("presence.kind", "redis"), ("presence.redis.url", url.as_str())], more].concat();
         let pair = async |prefix: &str, roles: &str| {
             let mut nodes = Vec::new();
             for (n, janus) in januses.iter().enumerate() {
@@ -162,7 +154,30 @@ impl House {
         Self { managers, ears, gates, mixers, studios, januses, _redis: redis, _etcd: etcd }
     }
 
-    async fn room(&self, manager: usize) -> Value {
+    /// Kills the leader. Returns the index of the other manager.
+    pub async fn kill_leader(&mut self) -> usize {
+        let leader = usize::from(!leads(&self.managers[0]).await);
+        self.managers[leader].kill();
+        1 - leader
+    }
+
+    /// Kills the room's mixer and returns its id. `manager`: index of a living manager.
+    pub async fn kill_mixer(&mut self, manager: usize) -> Value {
+        let mixer = self.room(manager).await["mixer"]["id"].clone();
+        self.mixers[usize::from(mixer == "m2")].kill();
+        mixer
+    }
+
+    /// Kills the room's Janus and the node that controls it. Returns the id of both.
+    pub async fn kill_janus(&mut self, manager: usize) -> Value {
+        let janus = self.room(manager).await["janus"]["id"].clone();
+        let lost = usize::from(janus == "j2");
+        signal(self.januses[lost].janus.pid().unwrap() as i32, Signal::KILL);
+        self.studios[lost].kill();
+        janus
+    }
+
+    pub async fn room(&self, manager: usize) -> Value {
         self.managers[manager].get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone()
     }
 

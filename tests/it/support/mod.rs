@@ -12,6 +12,7 @@ pub mod janus_proxy;
 pub mod kept;
 pub mod moto;
 pub mod netns;
+pub mod nginx;
 pub mod node;
 pub mod opus;
 pub mod pages;

@@ -89,7 +89,8 @@ impl Node {
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let roles = settings.iter().find(|(name, _)| *name == "node.roles").map(|(_, roles)| *roles);
         for (role, key, url) in PUBLIC_URLS {
-            if roles.is_some_and(|roles| roles.contains("rooms") && !roles.contains(role)) {
+            let is_set = settings.iter().any(|(name, _)| *name == key);
+            if !is_set && roles.is_some_and(|roles| roles.contains("rooms") && !roles.contains(role)) {
                 all.push((key.to_owned(), url.to_owned()));
             }
         }
