@@ -19,9 +19,10 @@
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `delivery` | everything that listeners fetch, for rooms mixed on any node | `clock`, `domain`, `config`, `packager`, `spool`, `storage`, `auth`, `telemetry`, `rooms` |
 //! | `stage` | listener channel: shared event buffers and commands of rooms | `domain`, `presence`, `auth`, `telemetry`, `rooms`, `delivery` |
+//! | `acme` | certificates by ACME: orders, files, answers to challenges | `domain`, `tls`, `config`, `store`, `auth` |
 //! | `webhooks` | signed delivery of events to endpoints, and its records | `domain`, `tls`, `config`, `store`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
-//! | `http` | REST, HLS, plain streams, operations | `clock`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks` |
+//! | `http` | REST, HLS, plain streams, operations | `acme`, `clock`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks` |
 //! | `ws` | the WebSocket transport of signalling | `clock`, `domain`, `auth`, `actors`, `http` |
 //! | `whip` | WHIP, the signalling of broadcast software | `domain`, `config`, `auth`, `actors`, `http`, `ws` |
 //! | `app` | composition root, the only module that names concrete backends | all |
@@ -35,6 +36,7 @@ pub use stentor_probe as probe;
 pub use stentor_process as process;
 pub use stentor_store as store;
 
+pub mod acme;
 pub mod actors;
 pub mod app;
 pub mod auth;

@@ -5,6 +5,7 @@
 //! NodeSupervisor
 //! ├─ StoreWatch*         one per prefix: applies the store's changes to the directory
 //! ├─ CopyWatch           follows the API keys
+//! ├─ CertificateActor    certificate by ACME, if it is configured
 //! ├─ Registration        shared store only: registers this process under the node's id
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! │ └─ SourceSupervisor ─ SourceActor*
@@ -24,6 +25,7 @@
 
 pub use stentor_actor_kernel as kernel;
 
+pub mod acme;
 pub mod context;
 pub mod copy_watch;
 pub mod gateway;

@@ -3,6 +3,7 @@
 
 use actix::ArbiterHandle;
 
+use super::acme::CertificateActor;
 use super::context::Context;
 use super::copy_watch::CopyWatch;
 use super::gateway::acceptor::Acceptor;
@@ -11,7 +12,7 @@ use super::gateway::media::{AnchorParts, MediaSessions};
 use super::gateway::supervisor::GatewaySupervisor;
 use super::gateway::{GatewayParts, PresenceSync, SessionManager};
 use super::janus::supervisor::JanusSupervisor;
-use super::kernel::{ActorState, Behaviour, ChildSpec, Cx, Message};
+use super::kernel::{ActorState, Behaviour, ChildSpec, Cx, ExhaustedAction, Message};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
 use super::outputs::OutputParts;
 use super::outputs::supervisor::OutputSupervisor;
@@ -26,6 +27,7 @@ use super::rooms::SharedAges;
 use super::rooms::supervisor::RoomSupervisor;
 use super::stage::StageFeed;
 use super::store_watch::StoreWatch;
+use crate::acme::Acme;
 use crate::delivery::{EdgeCache, PlainStreams, RoomParts};
 use crate::domain::registration::NodeRecord;
 use crate::presence::Presence;
@@ -34,6 +36,10 @@ use crate::rooms::{ApiKeyRegistry, RoomService, Scope};
 use crate::stage::StageHub;
 use crate::webhooks::Webhooks;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Time for which the actor of the certificate is not started after it has failed too often.
+const CERTIFICATE_PARKED: Duration = Duration::from_secs(300);
 
 /// Roles of this node; an absent role is `None`. Each role has its own arbiter, so a blocked role does not
 /// block the others.
@@ -41,6 +47,8 @@ use std::sync::Arc;
 pub struct NodeSupervisor {
     pub context: Context,
     pub api_keys: Arc<ApiKeyRegistry>,
+    /// Certificate by ACME; `None` if there is none.
+    pub acme: Option<Acme>,
     /// Record to register; `None` if the store is not shared.
     pub record: Option<Arc<NodeRecord>>,
     pub rooms: Option<(RoomsRole, ArbiterHandle)>,
@@ -115,6 +123,15 @@ impl Behaviour for NodeSupervisor {
     /// released last.
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.spawn_watches(cx);
+        if let Some(acme) = self.acme.clone() {
+            let context = self.context.clone();
+            // A node without a new certificate still serves with the present one.
+            let spec =
+                ChildSpec { exhausted: ExhaustedAction::Park(CERTIFICATE_PARKED), ..ChildSpec::worker() };
+            cx.spawn_child("certificate", spec, move || {
+                CertificateActor::new(acme.clone(), context.clock, context.backoff())
+            });
+        }
         let Some(record) = self.record.clone() else { return self.spawn_roles(cx) };
         let context = self.context.clone();
         let spec = ChildSpec::worker();

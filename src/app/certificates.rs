@@ -21,11 +21,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Interval of the warnings before the certificate expires.
 const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);
 
-/// Paths of the certificate file and the key file.
+/// Paths of the certificate file and the key file. With ACME, one file holds both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Paths {
     certificate: PathBuf,
     key: PathBuf,
+    by_acme: bool,
 }
 
 /// Identity of the files and of their content: time of modification, size and inode. `None`: a file cannot be
@@ -41,14 +42,22 @@ pub struct LiveCertificates {
 }
 
 impl LiveCertificates {
-    /// Reads the configured certificate. Returns `None` if the node has no TLS.
+    /// Reads the configured certificate, or the one by ACME. Until ACME has issued the first one, the node
+    /// serves with a certificate of its own. Returns `None` if the node has no TLS.
     ///
     /// # Errors
-    /// The key does not belong to the certificate.
+    /// The key does not belong to the certificate, or no own certificate can be made.
     pub fn new(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
-        let Some((paths, identity)) = configured(config) else { return Ok(None) };
-        let identity = identity.map_err(anyhow::Error::msg)?;
-        metrics.sockets().set_certificate_expiry(identity.not_after());
+        let (paths, identity) = match configured(config) {
+            Some((paths, identity)) => (paths, Some(identity.map_err(anyhow::Error::msg)?)),
+            None if config.tls.acme.is_on() => by_acme(config),
+            None => return Ok(None),
+        };
+        if let Some(identity) = &identity {
+            metrics.sockets().set_certificate_expiry(identity.not_after());
+        }
+        let own = || Identity::self_signed(&config.tls.acme.domains).map_err(anyhow::Error::msg);
+        let identity = identity.map_or_else(own, Ok)?;
         let certificates = Certificates::new(identity);
         let paths = Arc::new(ArcSwap::from_pointee(paths));
         Ok(Some(Self { certificates, paths, metrics: metrics.clone() }))
@@ -103,14 +112,14 @@ impl LiveCertificates {
         let left = expires_soon(self.certificates.current().not_after(), SystemTime::now());
         let Some(left) = left.filter(|_| warned.is_none_or(|at| at.elapsed() >= WARN_EVERY)) else { return };
         *warned = Some(Instant::now());
+        let remedy = match self.paths.load().by_acme {
+            true => "the actor `certificate` in /actors shows why ACME has not renewed it",
+            false => "replace tls.certificate_file and tls.key_file",
+        };
+        let days = left.as_secs() / DAY;
         match left.is_zero() {
-            true => tracing::error!(
-                "the certificate has expired: clients refuse it; replace tls.certificate_file"
-            ),
-            false => tracing::warn!(
-                days = left.as_secs() / DAY,
-                "the certificate expires soon; replace tls.certificate_file and tls.key_file"
-            ),
+            true => tracing::error!("the certificate has expired: clients refuse it; {remedy}"),
+            false => tracing::warn!(days, "the certificate expires soon; {remedy}"),
         }
     }
 }
@@ -119,8 +128,16 @@ const DAY: u64 = 24 * 3600;
 
 fn configured(config: &Config) -> Option<(Paths, Result<Identity, String>)> {
     let (chain, key) = (config.tls.certificate.as_ref()?, config.tls.key.as_ref()?);
-    let paths = Paths { certificate: chain.path().to_owned(), key: key.path().to_owned() };
+    let paths = Paths { certificate: chain.path().to_owned(), key: key.path().to_owned(), by_acme: false };
     Some((paths, Identity::new(chain, key)))
+}
+
+/// Returns the paths of the certificate by ACME, and the certificate. `None`: there is none yet, or it has
+/// expired; the actor of the certificate then obtains one.
+fn by_acme(config: &Config) -> (Paths, Option<Identity>) {
+    let file = config.acme_certificate();
+    let identity = Identity::read(&file, &file, SystemTime::now()).ok();
+    (Paths { certificate: file.clone(), key: file, by_acme: true }, identity)
 }
 
 async fn read(paths: Arc<Paths>) -> Result<Identity, String> {

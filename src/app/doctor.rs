@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::child_account::child_account;
 use super::janus_options::{external, managed};
 use super::{backends, gateway};
+use crate::acme;
 use crate::config::{Config, JanusMode, PresenceKind, StoreKind};
 use crate::domain::certificate::expires_soon;
 use crate::domain::descriptors::RECOMMENDED;
@@ -79,6 +80,9 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings.push(descriptors());
     findings.extend(sockets(config).await);
     findings.extend(config.tls.certificate.as_ref().map(certificate));
+    if config.tls.acme.is_on() {
+        findings.extend(acme_findings(config).await);
+    }
     if roles.janus || roles.mixer {
         findings.push(Finding::of("child processes", child_processes(config)));
     }
@@ -178,6 +182,29 @@ fn certificate(chain: &Chain) -> Finding {
         None => Finding::of("certificate", Ok(format!("valid for {days} days"))),
         Some(_) => Finding::warning("certificate", format!("expires in {days} days; renew it")),
     }
+}
+
+/// Returns the findings about the certificate by ACME: the present one, the authority, and the names.
+async fn acme_findings(config: &Config) -> Vec<Finding> {
+    let own = &config.tls.acme;
+    let present = match Chain::read(&config.acme_certificate(), SystemTime::now()) {
+        Ok(chain) => certificate(&chain),
+        Err(_) => Finding::warning("certificate", "none by ACME yet: the node obtains it while it runs"),
+    };
+    let authority = acme::reach(&own.directory).await.map(|()| format!("{} answers", own.directory));
+    let mut findings = vec![present, Finding::of("acme", authority)];
+    for name in &own.domains {
+        let found = tokio::net::lookup_host((name.as_str(), 80)).await;
+        let error = match found.map(|mut addresses| addresses.next()) {
+            Ok(Some(_)) => continue,
+            Ok(None) => "no address".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let text =
+            format!("{name} has no address ({error}): add it to DNS, or remove it from tls.acme.domains");
+        findings.push(Finding::warning("acme", text));
+    }
+    findings
 }
 
 async fn is_alive(ops: SocketAddr) -> bool {

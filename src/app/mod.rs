@@ -36,6 +36,7 @@ use actix::{Arbiter, ArbiterHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::acme::Acme;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::gateway::media::LocalJanus;
@@ -257,6 +258,7 @@ impl Node {
             )),
             rewinds: roles.mixer.then(|| (delivery.rewinds(), arbiter())),
             outputs: roles.mixer.then(|| (delivery.outputs(&secrets), arbiter())),
+            acme: Acme::new(&context.config, &id, context.store.clone(), &secrets),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),
             api_keys: service.api_keys().clone(),

@@ -17,6 +17,7 @@ use super::operations::{self, Operations};
 use super::origins::{hosts, speakers_origins};
 use super::readiness::Readiness;
 use super::reload::ReloadReply;
+use crate::acme::Challenges;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::kernel::Registry;
@@ -40,10 +41,11 @@ use crate::http::live::{self, LiveSide};
 use crate::http::ops::OpsAccess;
 use crate::http::pages::{self, People};
 use crate::http::pages_api::{self, PagesSide};
+use crate::http::redirect::{self, Redirect};
 use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
 use crate::http::tokens::NodeTokens;
-use crate::http::{base_path, error, ops, proxied, redirect, relay, server};
+use crate::http::{base_path, error, ops, proxied, relay, server};
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{AuditLog, Ledger, RoomService};
 use crate::spool::Spool;
@@ -323,8 +325,7 @@ struct Mountable {
     relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
     people: People,
-    /// Origin to which plain http is redirected.
-    redirect_to: String,
+    redirect: Redirect,
     /// `http.base_path`.
     base_path: Arc<str>,
     ops: Arc<dyn ops::OpsSource>,
@@ -453,7 +454,10 @@ impl Mountable {
             relay: web::Data::new(relay),
             pages: web::Data::new(pages),
             people,
-            redirect_to: config.hls_origin(),
+            redirect: Redirect {
+                base: config.hls_origin(),
+                challenges: Challenges::of(config, &context.store),
+            },
             base_path: config.http.base_path.as_str().into(),
             ops,
             ops_access,
@@ -486,7 +490,7 @@ impl Mountable {
             relay::configure(config, self.relay.clone());
         }
         if mounted.redirect {
-            redirect::configure(config, &self.redirect_to);
+            redirect::configure(config, &self.redirect);
         }
         if mounted.ops {
             let dashboard = Some(self.dashboard.clone());

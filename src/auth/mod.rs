@@ -5,6 +5,7 @@
 //! secrets and the node's id. Does not speak HTTP, log a secret, or read a clock (`now` is a parameter).
 
 pub mod api_keys;
+mod certificate_seal;
 mod data_files;
 mod feed_tokens;
 pub mod jwks;
@@ -18,6 +19,7 @@ pub mod tokens;
 pub mod turn;
 
 pub use api_keys::{ApiKeyError, ApiKeys, NewKey};
+pub use certificate_seal::CertificateSeal;
 pub use feed_tokens::FeedTokens;
 pub use jwks::{IdentityProvider, JwksError};
 pub use operator_session::{OperatorSessions, SESSION_TTL};

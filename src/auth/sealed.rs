@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::secrets::{Secrets, derive};
 use crate::domain::ids::UnixMs;
 
-/// Maximum length of a text, in bytes; a longer text is refused before it is decoded.
+/// Default of the maximum length of a text, in bytes; a longer text is refused before it is decoded.
 const MAX_LEN: usize = 2048;
 const NONCE_LEN: usize = 12;
 
@@ -37,6 +37,7 @@ pub enum SealError {
 #[derive(Clone)]
 pub(super) struct Sealer {
     cipher: Aes256Gcm,
+    max_len: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,7 +50,12 @@ struct SealedContent<T> {
 impl Sealer {
     /// Creates the sealer for one purpose. The key is derived from `label`, so it differs for each purpose.
     pub fn new(secrets: &Secrets, label: &[u8]) -> Self {
-        Self { cipher: Aes256Gcm::new(&derive(&secrets.hls, label).into()) }
+        Self { cipher: Aes256Gcm::new(&derive(&secrets.hls, label).into()), max_len: MAX_LEN }
+    }
+
+    /// Sets the maximum length of a text, in bytes.
+    pub fn up_to(self, max_len: usize) -> Self {
+        Self { max_len, ..self }
     }
 
     /// Seals `content` in a text that can be opened with the same binding (`bound`) until `now + ttl`. Two
@@ -82,7 +88,7 @@ impl Sealer {
     }
 
     fn decrypt(&self, text: &str, bound: &[u8]) -> Option<Vec<u8>> {
-        if text.len() > MAX_LEN {
+        if text.len() > self.max_len {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;

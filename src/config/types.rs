@@ -4,6 +4,7 @@
 
 mod recording;
 mod telemetry;
+mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -17,9 +18,9 @@ use crate::domain::hls;
 use crate::domain::ids::ModuleId;
 use crate::domain::restart::Budget;
 use crate::domain::webhooks::WebhookFilter;
-use crate::tls::{Chain, Key};
 pub use recording::{RecordingConfig, StorageConfig};
 pub use telemetry::{LogConfig, LogFormat, OtlpConfig};
+pub use tls::{AcmeConfig, TlsConfig};
 
 /// Secret text. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,11 +97,21 @@ impl Config {
         self.recording.dir.clone().unwrap_or_else(|| self.node.data_dir.join("recordings"))
     }
 
+    /// Returns the folder of the account and the certificates of ACME.
+    pub fn acme_dir(&self) -> PathBuf {
+        self.node.data_dir.join("acme")
+    }
+
+    /// Returns the file with the certificate by ACME and its private key.
+    pub fn acme_certificate(&self) -> PathBuf {
+        self.acme_dir().join(format!("{}.pem", self.tls.acme.names_id()))
+    }
+
     /// Returns the listening sockets that have TLS.
     pub fn secure(&self) -> Sockets {
-        match self.tls.certificate {
-            Some(_) => self.tls.sockets,
-            None => Sockets::default(),
+        match self.tls.is_on() {
+            true => self.tls.sockets,
+            false => Sockets::default(),
         }
     }
 
@@ -195,17 +206,6 @@ pub struct ListenConfig {
     pub ops: SocketAddr,
     /// Address on which FFmpeg receives RTP from Janus.
     pub media: IpAddr,
-}
-
-/// TLS of the listening sockets. Certificate and key belong together: either both are set, or neither.
-#[derive(Debug, Clone)]
-pub struct TlsConfig {
-    pub certificate: Option<Chain>,
-    pub key: Option<Key>,
-    /// Sockets that have TLS if there is a certificate.
-    pub sockets: Sockets,
-    /// `max-age` of `Strict-Transport-Security` (RFC 6797 section 6.1.1).
-    pub hsts: Option<Duration>,
 }
 
 /// Subset of the public listening sockets.

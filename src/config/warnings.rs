@@ -40,10 +40,14 @@ impl Config {
 impl Config {
     /// Returns true if the URL of a socket with TLS has a host that is not in the certificate.
     fn certificate_names_other_hosts(&self, pages: &str, gateway: Option<&str>) -> bool {
-        let (secure, Some(chain)) = (self.secure(), &self.tls.certificate) else { return false };
+        let (secure, acme) = (self.secure(), &self.tls.acme);
+        let names = |host: &str| match &self.tls.certificate {
+            Some(chain) => chain.names(host),
+            None => !acme.is_on() || acme.domains.iter().any(|name| name == host),
+        };
         let urls = [(secure.hls, Some(pages)), (secure.ws, gateway)];
         let hosts = urls.into_iter().filter_map(|(tls, url)| Url::parse(url.filter(|_| tls)?).ok());
-        hosts.filter_map(|url| Some(url.host()?.to_string())).any(|host| !chain.names(&host))
+        hosts.filter_map(|url| Some(url.host()?.to_string())).any(|host| !names(&host))
     }
 }
 
@@ -72,9 +76,9 @@ const NO_STAGE: &str = "this node serves listeners without a gateway of its own 
 const MIXED_CONTENT: &str = "pages are https and the WebSocket of anchors is ws: browsers refuse an \
     unencrypted WebSocket from an encrypted page; set http.public_ws_url to a wss URL, or name ws in \
     tls.sockets";
-const OTHER_NAMES: &str = "the certificate in tls.certificate_file does not name the host that clients call: \
-    browsers refuse it; set http.public_hls_url and http.public_ws_url to a name in the certificate, or get \
-    another certificate";
+const OTHER_NAMES: &str = "the certificate (tls.certificate_file or tls.acme.domains) does not name the host \
+    that clients call: browsers refuse it; set http.public_hls_url and http.public_ws_url to a name in the \
+    certificate, or get another certificate";
 const LOOPBACK_ADVERTISED: &str = "node.advertise is a loopback address and etcd is on another machine: \
     other nodes cannot fetch from this mixer; set node.advertise to an address they can reach";
 const LOOPBACK_MEDIA: &str = "listen.media is loopback and etcd is on another machine: only a Janus on this \

@@ -4,6 +4,7 @@
 //! Owns: routes, status codes, headers, one error type. Does not decide about rooms or media; other
 //! modules do.
 
+pub mod acme_challenge;
 pub mod anchors;
 pub mod api_keys;
 pub mod audit;

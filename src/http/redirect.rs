@@ -5,13 +5,27 @@
 use actix_web::http::header::{CACHE_CONTROL, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::acme_challenge;
 use super::methods::only_get;
+use crate::acme::Challenges;
 
-/// Answers every path with a redirect to the same path below `base`. A request with another method than GET
-/// gets 405: the client has already sent its body and credentials without encryption, and a redirect would
-/// make the client send them again.
-pub fn configure(config: &mut web::ServiceConfig, base: &str) {
-    let base = base.to_owned();
+/// Content of the plain-http socket.
+#[derive(Clone)]
+pub struct Redirect {
+    /// Origin to which requests are redirected.
+    pub base: String,
+    /// Answers to the challenges of ACME; `None`: no certificate comes by ACME.
+    pub challenges: Option<Challenges>,
+}
+
+/// Answers every path, except those of challenges, with a redirect to the same path below the base. A request
+/// with another method than GET gets 405: the client has already sent its body and credentials without
+/// encryption, and a redirect would make the client send them again.
+pub fn configure(config: &mut web::ServiceConfig, redirect: &Redirect) {
+    if let Some(challenges) = &redirect.challenges {
+        acme_challenge::configure(config, challenges);
+    }
+    let base = redirect.base.clone();
     config.service(only_get("/{path:.*}", move |request: HttpRequest| {
         let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let location = format!("{base}{target}");
@@ -33,7 +47,8 @@ mod tests {
 
     #[actix::test]
     async fn paths_are_redirected_to_https() {
-        let app = App::new().configure(|config| configure(config, "https://live.example.org:8443"));
+        let redirect = Redirect { base: "https://live.example.org:8443".into(), challenges: None };
+        let app = App::new().configure(|config| configure(config, &redirect));
         let app = test::init_service(app).await;
         for target in ["/", "/listen/demo?a=b%20c", "//evil.example/x", "/hls/rooms/demo/index.m3u8"] {
             let request = test::TestRequest::get().uri(target).insert_header(("host", "evil.example"));

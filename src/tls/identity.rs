@@ -14,11 +14,17 @@ use rustls::{Error, InconsistentKeys};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use crate::domain::acme::Validity;
+
+/// Expiry of certificates that are signed by their own key: the year 4096, as Unix time.
+const SELF_SIGNED_UNTIL: i64 = 67_090_118_400;
+
 /// Certificate chain: the server's certificate first, then the intermediate ones.
 #[derive(Debug, Clone)]
 pub struct Chain {
     path: PathBuf,
     certificates: Vec<CertificateDer<'static>>,
+    not_before: SystemTime,
     not_after: SystemTime,
 }
 
@@ -61,7 +67,7 @@ impl Chain {
             let why = "check the clock of this machine, or wait";
             return Err(format!("the certificate is not valid before {}; {why}", validity.not_before));
         }
-        Ok(Self { path: path.to_owned(), certificates, not_after: to })
+        Ok(Self { path: path.to_owned(), certificates, not_before: from, not_after: to })
     }
 
     pub fn path(&self) -> &Path {
@@ -71,6 +77,11 @@ impl Chain {
     /// Returns the time at which the server's certificate expires.
     pub fn not_after(&self) -> SystemTime {
         self.not_after
+    }
+
+    /// Returns the period of validity of the server's certificate.
+    pub fn validity(&self) -> Validity {
+        Validity { from: self.not_before, until: self.not_after }
     }
 
     /// Returns true if the server's certificate is valid for a host name or an IP address.
@@ -147,6 +158,21 @@ impl Identity {
         let chain = Chain::read(certificate, now).map_err(|error| of(certificate, error))?;
         let key = Key::read(key).map_err(|error| of(key, error))?;
         Self::new(&chain, &key).map_err(|error| of(key.path(), error))
+    }
+
+    /// Creates a certificate for `names` that is signed by its own key. Clients refuse it. A node serves it
+    /// until its first certificate by ACME is issued.
+    ///
+    /// # Errors
+    /// A name cannot be in a certificate, or the key cannot be created.
+    pub fn self_signed(names: &[String]) -> Result<Self, String> {
+        let signed = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string())?;
+        let der = PrivateKeyDer::Pkcs8(signed.signing_key.serialize_der().into());
+        let certified =
+            CertifiedKey::from_der(vec![signed.cert.der().clone()], der, &ring::default_provider());
+        let certified = certified.map_err(|error| error.to_string())?;
+        // rcgen's certificates expire in the year 4096. The next certificate replaces it long before.
+        Ok(Self { certified: Arc::new(certified), not_after: time(SELF_SIGNED_UNTIL) })
     }
 
     /// Returns the time at which the certificate expires.

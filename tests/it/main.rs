@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::unused_async)]
 
 mod abuse;
+mod acme;
 mod admission;
 mod alone;
 mod anchors;

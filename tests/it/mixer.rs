@@ -115,6 +115,7 @@ impl House {
         // Run the actors on the test's own arbiter.
         let arbiter = actix::Arbiter::current();
         move || NodeSupervisor {
+            acme: None,
             gateway: None,
             context: context.clone(),
             api_keys: Arc::new(stentor::rooms::ApiKeyRegistry::new(context.store.clone())),

@@ -24,6 +24,10 @@ pub const AUDIT: &str = "/audit/";
 pub const RECORDINGS: &str = "/recordings/";
 /// Key of the leader, bound to its lease.
 pub const LEADER: &str = "/leaders/rooms";
+/// Prefix of the keys of certificates by ACME, each below an id of its names.
+const ACME: &str = "/acme/";
+/// Prefix of the answers to challenges of ACME, one per token.
+const ACME_CHALLENGES: &str = "/acme-challenges/";
 /// Prefix of the keys of running nodes, one per node.
 const NODES: &str = "/nodes/";
 /// Separator between a room's id and a user's id.
@@ -179,6 +183,21 @@ pub fn parse_api_key(key: &str) -> Option<ApiKeyId> {
 /// these changes writes this store key.
 pub fn quota_order(id: &ApiKeyId) -> String {
     format!("{QUOTAS}{id}")
+}
+
+/// Returns the key of the lock under which a certificate is ordered. `names` is the id of its names.
+pub fn acme_order(names: &str) -> String {
+    format!("{ACME}{names}/order")
+}
+
+/// Returns the key of the sealed certificate. `names` is the id of its names.
+pub fn acme_certificate(names: &str) -> String {
+    format!("{ACME}{names}/certificate")
+}
+
+/// Returns the key of the answer to a challenge.
+pub fn acme_challenge(token: &str) -> String {
+    format!("{ACME_CHALLENGES}{token}")
 }
 
 /// Returns the key of a node. It is bound to the lease of the process that runs under this id.

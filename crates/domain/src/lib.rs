@@ -43,6 +43,7 @@
 //!
 //! The feature `utoipa` adds OpenAPI schemas to the values that the REST API shows.
 
+pub mod acme;
 pub mod ages;
 pub mod analysis;
 pub mod api_key;

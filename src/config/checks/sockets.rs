@@ -33,8 +33,20 @@ fn check_certificate(config: &Config, r: &mut Reader) {
     }
     r.require(
         &["tls.hsts", "tls.certificate_file"],
-        tls.hsts.is_none() || tls.certificate.is_some() || !config.http.trusted_proxies.is_empty(),
-        "needs tls.certificate_file and tls.key_file, or http.trusted_proxies; set them, or remove it",
+        tls.hsts.is_none() || tls.is_on() || !config.http.trusted_proxies.is_empty(),
+        "needs tls.certificate_file and tls.key_file, tls.acme.domains, or http.trusted_proxies; set them, \
+         or remove it",
+    );
+    r.require(
+        &["tls.acme.domains", "tls.certificate_file"],
+        !(tls.acme.is_on() && tls.certificate.is_some()),
+        "must be empty, because tls.certificate_file is set: a node uses either its own files or ACME",
+    );
+    r.require(
+        &["tls.acme.domains", "listen.redirect"],
+        !tls.acme.is_on() || config.listen.redirect.is_some(),
+        "needs listen.redirect, at which the authority checks the names: set it to an address that port 80 \
+         of these names reaches, like 0.0.0.0:80",
     );
 }
 
@@ -89,8 +101,8 @@ fn check_redirect(config: &Config, r: &mut Reader) {
     r.require(
         &["listen.redirect", "tls.certificate_file", "http.public_hls_url"],
         secure,
-        "needs https to redirect to: set tls.certificate_file and tls.key_file, or an https URL as \
-         http.public_hls_url",
+        "needs https to redirect to: set tls.certificate_file and tls.key_file, tls.acme.domains, or an \
+         https URL as http.public_hls_url",
     );
     r.require(
         &["http.public_hls_url", "listen.hls"],

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::parse::*;
 use super::super::reader::{Parsed, Reader};
 use super::super::types::*;
+use crate::domain::acme::is_certifiable;
 use crate::tls::{Chain, Key};
 
 pub(super) fn listen(r: &mut Reader) -> ListenConfig {
@@ -51,6 +52,21 @@ pub(super) fn tls(r: &mut Reader) -> TlsConfig {
             "File with the private key (PEM); changes to either file are applied within seconds.",
             |value| Key::read(&path(value)?),
         ),
+        acme: AcmeConfig {
+            domains: r.read(
+                "tls.acme.domains",
+                json!([]),
+                "Names of a certificate by ACME (HTTP-01 at listen.redirect); accepts the authority's terms; \
+                 empty: off.",
+                list(certifiable),
+            ),
+            directory: r.read(
+                "tls.acme.directory",
+                "https://acme-v02.api.letsencrypt.org/directory",
+                "Directory URL of the authority that issues it.",
+                url(&["https"]),
+            ),
+        },
         sockets: r.read(
             "tls.sockets",
             json!(["api", "ws", "hls"]),
@@ -133,6 +149,18 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
              gateway.",
             ws_url,
         ),
+    }
+}
+
+/// Parses a DNS name that a certificate by ACME can have.
+fn certifiable(value: &Value) -> Parsed<String> {
+    let name = text(value)?.to_ascii_lowercase();
+    match is_certifiable(&name) {
+        true => Ok(name),
+        false => {
+            Err("must be a DNS name like live.example.org; no IP address, no wildcard, no scheme or port"
+                .into())
+        }
     }
 }
 

@@ -55,6 +55,21 @@ fn certificate_errors_come_together() {
 }
 
 #[test]
+fn acme_names_are_checked() {
+    let acme = |names: &str| keyed(LoadInput::default()).flag("tls.acme.domains", names);
+    let config = load(acme("live.example.org").flag("listen.redirect", "127.0.0.1:8082")).unwrap();
+    assert_eq!(config.hls_base_url(), "https://127.0.0.1:8080");
+    assert!(errors(acme("live.example.org")).contains("needs listen.redirect, at which"));
+    assert!(errors(acme("*.example.org")).contains("must be a DNS name like live.example.org"));
+    let folder = TempDir::new().unwrap();
+    let both = secure(acme("live.example.org"), &pair(&folder, "a", 2090));
+    let text = errors(both.flag("listen.redirect", "127.0.0.1:8082"));
+    assert!(text.contains("a node uses either its own files or ACME"), "{text}");
+    let plain = acme("live.example.org").flag("tls.acme.directory", "http://ca.example.org/dir");
+    assert!(errors(plain).contains("tls.acme.directory"));
+}
+
+#[test]
 fn shared_sockets_agree_on_tls() {
     let folder = TempDir::new().unwrap();
     let pair = pair(&folder, "a", 2090);

@@ -16,6 +16,7 @@ pub mod nginx;
 pub mod node;
 pub mod opus;
 pub mod pages;
+pub mod pebble;
 pub mod raw;
 pub mod receiver;
 pub mod redis;

@@ -1,0 +1,141 @@
+//! Rules for certificates by ACME (RFC 8555): which names and tokens are valid, when a certificate is
+//! renewed, and when a failed order is repeated. This module is pure: times and random numbers are arguments.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::restart::Backoff;
+
+/// Longest time until a certificate is examined again, so that a step of the clock has no lasting effect.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3600);
+/// Interval at which a node looks for the result of another node's order.
+const LOOK_FOR_OTHERS: Duration = Duration::from_secs(30);
+/// Delays after failed orders. Let's Encrypt permits five failed validations of a name per hour. With these
+/// delays, at most five orders start in the first hour.
+const AFTER_FAILURE: Backoff =
+    Backoff { first: Duration::from_secs(15 * 60), max: Duration::from_secs(12 * 3600) };
+
+/// Time limit of one order.
+pub const ORDER_WITHIN: Duration = Duration::from_secs(300);
+/// Lifetime of the lock of an order. Longer than [`ORDER_WITHIN`], so that no second node orders meanwhile.
+pub const ORDER_LOCK_TTL: Duration = Duration::from_secs(600);
+
+/// Period of validity of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    pub from: SystemTime,
+    pub until: SystemTime,
+}
+
+/// Record under the lock of an order: the node that orders, or the node whose order failed. A record of a
+/// failed order stays until the next order may start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRecord {
+    pub node: String,
+    /// Number of failed orders in a row.
+    pub failures: u32,
+    /// Reason of the last failure; `None` while the order runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+impl Validity {
+    /// Returns the time from which the certificate is renewed: when a third of its lifetime is left, as Let's
+    /// Encrypt recommends.
+    pub fn renewed_from(self) -> SystemTime {
+        let lifetime = self.until.duration_since(self.from).unwrap_or_default();
+        self.until - lifetime / 3
+    }
+
+    /// Returns the time until the certificate is examined again; `None` if it must be renewed now.
+    pub fn examined_in(self, now: SystemTime) -> Option<Duration> {
+        let left = self.renewed_from().duration_since(now).ok().filter(|left| !left.is_zero())?;
+        Some(left.min(LOOK_AT_LEAST_EVERY))
+    }
+}
+
+/// Returns the delay after `failures` failed orders in a row, at least 1. `random` is uniform in `0.0..1.0`.
+pub fn delay_after(failures: u32, random: f64) -> Duration {
+    AFTER_FAILURE.delay(failures, random)
+}
+
+/// Returns the time after which a node examines the order of another node again.
+pub fn delay_for_others() -> Duration {
+    LOOK_FOR_OTHERS
+}
+
+/// Returns true for a name that a certificate by HTTP-01 can have: a DNS name in lower case with at least
+/// two labels (RFC 1035), no wildcard (RFC 8555 section 7.1.3), and no IP address.
+pub fn is_certifiable(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|b| b.is_ascii_digit());
+    name.len() <= 253 && name.contains('.') && !is_number && name.split('.').all(is_label)
+}
+
+/// Returns true if a text can be the token of a challenge: base64url without padding (RFC 8555 section 8.3).
+pub fn is_token(text: &str) -> bool {
+    (22..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    #[test]
+    fn certificates_are_renewed_with_a_third_left() {
+        let from = SystemTime::UNIX_EPOCH + 1000 * DAY;
+        let validity = Validity { from, until: from + 90 * DAY };
+        assert_eq!(validity.renewed_from(), from + 60 * DAY);
+        assert_eq!(validity.examined_in(from), Some(Duration::from_secs(3600)));
+        let minute = Duration::from_secs(60);
+        assert_eq!(validity.examined_in(from + 60 * DAY - minute), Some(minute));
+        for due in [60 * DAY, 89 * DAY, 100 * DAY] {
+            assert_eq!(validity.examined_in(from + due), None);
+        }
+        let reversed = Validity { from: from + DAY, until: from };
+        assert_eq!(reversed.examined_in(from), None);
+    }
+
+    #[test]
+    fn failed_orders_respect_rate_limits() {
+        let (mut at, mut orders) = (Duration::ZERO, 1);
+        for failures in 1..100 {
+            at += delay_after(failures, 0.0);
+            orders += u32::from(at < Duration::from_secs(3600));
+        }
+        assert!(orders <= 5, "{orders}");
+        assert!(delay_after(100, 1.0) <= Duration::from_secs(12 * 3600));
+        assert!(ORDER_LOCK_TTL > ORDER_WITHIN);
+    }
+
+    #[test]
+    fn only_dns_names_are_certifiable() {
+        for name in ["live.example.org", "a.b", "xn--bcher-kva.example", "1.example.org"] {
+            assert!(is_certifiable(name), "{name}");
+        }
+        let long = "a.".repeat(127) + "org";
+        let others = ["", "localhost", "*.example.org", "Live.example.org", "10.0.0.1", "a..b", "-a.example"];
+        for name in others.into_iter().chain([".a.b", "a.b.", "a b.example", "[::1]", "a_b.example", &long]) {
+            assert!(!is_certifiable(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_base64url_is_a_token() {
+        assert!(is_token("evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"));
+        for text in ["", "short", "evaGxfADs6pSRb2LAv9IZ/17Dt3", "evaGxfADs6pSRb2LAv9IZ..", &"a".repeat(129)]
+        {
+            assert!(!is_token(text), "{text}");
+        }
+    }
+}

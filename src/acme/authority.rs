@@ -1,0 +1,188 @@
+//! The exchange with a certificate authority: account, order, challenges, certificate.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, Error,
+    HttpClient, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+};
+
+use super::files::Files;
+use super::shared::{Lock, Shared};
+use crate::config::AcmeConfig;
+use crate::tls;
+
+/// Time limit of one request.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Maximum size of a response, in bytes. A chain has about 5,000.
+const MAX_RESPONSE: usize = 1 << 20;
+/// Time in which the authority must have checked the names, and then have issued the certificate.
+const CHECKED_WITHIN: Duration = Duration::from_secs(90);
+
+/// Requests the directory of an authority.
+///
+/// # Errors
+/// The authority cannot be reached, or it does not answer with a directory. The text is for the operator.
+pub async fn reach(directory: &str) -> Result<(), String> {
+    let request = http::Request::get(directory).body(BodyWrapper::default());
+    let request = request.map_err(|error| error.to_string())?;
+    let failed = |why: &str| {
+        format!("{directory} {why}; check tls.acme.directory and the way of this machine to the Internet")
+    };
+    let response = Client::new()?.request(request).await;
+    let mut response = response.map_err(|error| failed(&told("cannot be reached", &error)))?;
+    let body = response.body.into_bytes().await.map_err(|error| failed(&error.to_string()))?;
+    let is_directory = serde_json::from_slice::<serde_json::Value>(&body)
+        .is_ok_and(|directory| directory["newOrder"].is_string());
+    if is_directory {
+        Ok(())
+    } else {
+        Err(failed(&format!("answers {} and is no directory", response.parts.status)))
+    }
+}
+
+/// Orders a certificate. Returns a new private key and the chain, in PEM.
+pub(super) async fn order(
+    config: &AcmeConfig,
+    files: &Files,
+    shared: &Shared,
+    lock: &Lock,
+) -> Result<String, String> {
+    let account = account(config, files).await?;
+    let names: Vec<_> = config.domains.iter().cloned().map(Identifier::Dns).collect();
+    let refused = |error| told("the authority refused the order", &error);
+    let mut order = account.new_order(&NewOrder::new(&names)).await.map_err(refused)?;
+    answer(&mut order, shared, lock).await?;
+    let patience = RetryPolicy::new().timeout(CHECKED_WITHIN);
+    let ready = order.poll_ready(&patience).await;
+    let is_ready = matches!(ready, Ok(OrderStatus::Ready | OrderStatus::Valid));
+    if !is_ready {
+        return Err(match failed_challenge(&mut order).await {
+            Some(why) => why,
+            None => ready.map_or_else(
+                |error| told("the authority did not accept the names", &error),
+                |status| format!("the authority did not accept the names: the order is {status:?}"),
+            ),
+        });
+    }
+    let key = order.finalize().await.map_err(|error| told("the authority refused the request", &error))?;
+    let chain = order.poll_certificate(&patience).await;
+    let chain = chain.map_err(|error| told("the authority issued no certificate", &error))?;
+    Ok(format!("{key}{chain}"))
+}
+
+/// Loads the account, or creates it.
+async fn account(config: &AcmeConfig, files: &Files) -> Result<Account, String> {
+    let authority = config.authority_id();
+    let builder = Account::builder_with_http(Box::new(Client::new()?));
+    let unreachable =
+        |error| told(&format!("{} (tls.acme.directory) cannot be used", config.directory), &error);
+    if let Some(text) = files.account(&authority).await? {
+        let damaged = |_| {
+            let path = files.account_path(&authority);
+            format!("{} is damaged; remove it to create a new account", path.display())
+        };
+        let credentials: AccountCredentials = serde_json::from_str(&text).map_err(damaged)?;
+        return builder.from_credentials(credentials).await.map_err(unreachable);
+    }
+    let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+    let created = builder.create(&new, config.directory.clone(), None).await;
+    let (account, credentials) = created.map_err(unreachable)?;
+    let text = serde_json::to_string(&credentials).map_err(|error| error.to_string())?;
+    files.write_account(&authority, text).await?;
+    Ok(account)
+}
+
+/// Publishes the answers to the HTTP-01 challenges of all names, and tells the authority to check them.
+async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), String> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization.map_err(|error| told("the order cannot be read", &error))?;
+        match authorization.status {
+            AuthorizationStatus::Valid => continue,
+            AuthorizationStatus::Pending => {}
+            other => return Err(format!("the authorization of a name is {other:?}")),
+        }
+        let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
+            return Err("the authority offers no HTTP-01 challenge for a name".into());
+        };
+        let (token, text) = (challenge.token.clone(), challenge.key_authorization().as_str().to_owned());
+        let published = shared.answer(lock, &token, text).await;
+        published.map_err(|error| format!("the answer to a challenge was not stored: {error}"))?;
+        let ready = challenge.set_ready().await;
+        ready.map_err(|error| told("the authority refused the answer to a challenge", &error))?;
+    }
+    Ok(())
+}
+
+/// Returns the first name that the authority could not check, with its reason and the remedy.
+async fn failed_challenge(order: &mut Order) -> Option<String> {
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        // The reason is absent in the state that the order has remembered.
+        authorization.refresh().await.ok()?;
+        let name = authorization.identifier().to_string();
+        let problem = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
+        if let Some(problem) = problem {
+            let detail = problem.detail.as_deref().unwrap_or("no reason given");
+            return Some(format!(
+                "the authority could not check {name}: {detail}; port 80 of {name} must reach \
+                 listen.redirect of this cluster"
+            ));
+        }
+    }
+    None
+}
+
+/// Joins a text and an error with its causes.
+fn told(what: &str, error: &Error) -> String {
+    let mut text = format!("{what}: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
+
+/// HTTP client with the trust and the limits of this program.
+struct Client(reqwest::Client);
+
+impl Client {
+    fn new() -> Result<Self, String> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(Arc::unwrap_or_clone(tls::client_config()?))
+            .no_proxy()
+            .https_only(true)
+            .timeout(ANSWER_WITHIN)
+            .build();
+        client.map(Self).map_err(|error| error.to_string())
+    }
+}
+
+impl HttpClient for Client {
+    fn request(
+        &self,
+        request: http::Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let client = self.0.clone();
+        Box::pin(async move {
+            let failed = |error: reqwest::Error| Error::Other(error.into());
+            let request = reqwest::Request::try_from(request.map(reqwest::Body::wrap)).map_err(failed)?;
+            let mut response = client.execute(request).await.map_err(failed)?;
+            let mut body = BytesMut::new();
+            while let Some(chunk) = response.chunk().await.map_err(failed)? {
+                if body.len() + chunk.len() > MAX_RESPONSE {
+                    return Err(Error::Str("the response of the authority is larger than 1 MiB"));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            let (parts, _) = http::Response::from(response).into_parts();
+            Ok(BytesResponse { parts, body: Box::new(body.freeze()) })
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! Obtains and renews the certificate of the listening sockets by ACME.
+//!
+//! ```text
+//! attempting ──valid──▶ waiting for the renewal ──▶ attempting
+//!     ├──another node orders──▶ waiting 30 s ──▶ attempting
+//!     └──failed──▶ waiting, longer after each failure ──▶ attempting
+//! ```
+//! The rules are in [`domain::acme`](crate::domain::acme), the steps of an attempt in [`acme`](crate::acme).
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use super::kernel::{ActorState, Behaviour, Cx, Message, Timer};
+use crate::acme::{Acme, Attempt};
+use crate::clock::{Clock, random_unit};
+use crate::domain::acme::{Validity, delay_for_others};
+use crate::domain::restart::Backoff;
+
+/// Actor that keeps the certificate file up to date.
+pub struct CertificateActor {
+    acme: Acme,
+    clock: Clock,
+    /// Delays after errors of the store or of the file.
+    backoff: Backoff,
+    busy: bool,
+    /// Failed orders in a row, those of other nodes included.
+    failures: u32,
+    /// Errors of the store or of the file in a row.
+    errors: u32,
+    validity: Option<Validity>,
+    reason: Option<String>,
+    due: Duration,
+    timer: Option<Timer>,
+}
+
+pub enum Msg {
+    Due,
+    Attempted(Result<Attempt, String>),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Attempted(_) => "attempted",
+        }
+    }
+}
+
+impl CertificateActor {
+    pub fn new(acme: Acme, clock: Clock, backoff: Backoff) -> Self {
+        Self {
+            acme,
+            clock,
+            backoff,
+            busy: false,
+            failures: 0,
+            errors: 0,
+            validity: None,
+            reason: None,
+            due: Duration::ZERO,
+            timer: None,
+        }
+    }
+
+    fn attempt(&mut self, cx: &mut Cx<Self>) {
+        if std::mem::replace(&mut self.busy, true) {
+            return;
+        }
+        let (acme, failures) = (self.acme.clone(), self.failures);
+        cx.run(async move { acme.attempt(failures, random_unit()).await }, Msg::Attempted);
+    }
+
+    /// Records the result of an attempt. Returns the time until the next one.
+    fn attempted(&mut self, result: Result<Attempt, String>) -> Duration {
+        self.busy = false;
+        let attempt = match result {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                tracing::warn!(error, "certificate by ACME not examined; will retry");
+                self.reason = Some(error);
+                self.errors = self.errors.saturating_add(1);
+                return self.backoff.delay(self.errors, random_unit());
+            }
+        };
+        self.errors = 0;
+        match attempt {
+            Attempt::Valid { validity, obtained } => {
+                if obtained {
+                    let names = self.acme.names().join(", ");
+                    tracing::info!(names, "certificate obtained by ACME");
+                }
+                (self.failures, self.reason, self.validity) = (0, None, Some(validity));
+                validity.examined_in(SystemTime::now()).unwrap_or_default()
+            }
+            Attempt::Waits(record) => {
+                self.failures = record.failures;
+                self.reason = Some(match record.error {
+                    Some(error) => format!("the order of {} has failed: {error}", record.node),
+                    None => format!("{} orders the certificate", record.node),
+                });
+                delay_for_others()
+            }
+            Attempt::Failed { error, retry_in } => {
+                self.failures = self.failures.saturating_add(1);
+                let minutes = retry_in.as_secs() / 60;
+                tracing::error!(error, minutes, "no certificate by ACME; will retry after these minutes");
+                self.reason = Some(error);
+                retry_in
+            }
+        }
+    }
+}
+
+impl Behaviour for CertificateActor {
+    const KIND: &'static str = "certificate";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.attempt(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Due => self.attempt(cx),
+            Msg::Attempted(result) => {
+                let delay = self.attempted(result);
+                self.due = self.clock.now() + delay;
+                self.timer = Some(cx.after(delay, Msg::Due));
+            }
+        }
+    }
+
+    fn observe(&self) -> ActorState {
+        let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+        let state = match (self.busy, self.validity, &self.reason) {
+            (true, ..) => "attempting",
+            (false, Some(_), None) => "valid",
+            (false, ..) => "waiting",
+        };
+        ActorState {
+            desired: json!({ "names": self.acme.names() }),
+            observed: json!({
+                "expiresInSeconds": self.validity.map(|validity| left(validity.until)),
+                "renewedInSeconds": self.validity.map(|validity| left(validity.renewed_from())),
+                "failures": self.failures,
+            }),
+            reason: self.reason.clone(),
+            next_retry_in: (!self.busy).then(|| self.due.saturating_sub(self.clock.now())),
+            ..ActorState::state(state)
+        }
+    }
+}

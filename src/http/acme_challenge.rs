@@ -1,0 +1,61 @@
+//! Answers to the HTTP-01 challenges of ACME (RFC 8555 section 8.3), at the plain-http socket.
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::{HttpResponse, web};
+
+use super::methods::only_get;
+use crate::acme::Challenges;
+
+/// Serves the answers. Register it before the redirect, which covers all paths. Errors of the store give 503,
+/// so that the authority repeats the request.
+pub(super) fn configure(config: &mut web::ServiceConfig, challenges: &Challenges) {
+    let challenges = challenges.clone();
+    config.service(only_get("/.well-known/acme-challenge/{token}", move |token: web::Path<String>| {
+        let challenges = challenges.clone();
+        async move {
+            match challenges.answer(&token).await {
+                Ok(Some(authorization)) => HttpResponse::Ok()
+                    .insert_header((CONTENT_TYPE, "application/octet-stream"))
+                    .insert_header((CACHE_CONTROL, "no-store"))
+                    .body(authorization),
+                Ok(None) => HttpResponse::NotFound().finish(),
+                Err(_) => HttpResponse::ServiceUnavailable().finish(),
+            }
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, test};
+
+    use super::*;
+    use crate::domain::keys;
+    use crate::http::redirect::{self, Redirect};
+    use crate::rooms::FakeStore;
+    use crate::store::Store;
+
+    #[actix::test]
+    async fn only_open_challenges_are_answered() {
+        let store = FakeStore::new();
+        let token = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA";
+        let (forged, text) = ("f".repeat(43), format!("{token}.{}", "t".repeat(43)));
+        store.put(&keys::acme_challenge(token), text.clone().into()).await.unwrap();
+        store.put(&keys::acme_challenge(&forged), "<script>".into()).await.unwrap();
+        let challenges = Some(Challenges::new(store));
+        let redirect = Redirect { base: "https://live.example.org".into(), challenges };
+        let app = App::new().configure(|config| redirect::configure(config, &redirect));
+        let app = test::init_service(app).await;
+        let get = async |path: &str| {
+            let request = test::TestRequest::get().uri(path).to_request();
+            let response = test::call_service(&app, request).await;
+            (response.status().as_u16(), test::read_body(response).await)
+        };
+        let path = |token: &str| format!("/.well-known/acme-challenge/{token}");
+        assert_eq!(get(&path(token)).await, (200, text.into()));
+        for other in ["", "x", &forged, &"u".repeat(43), "..%2f..%2frooms", &"u".repeat(500)] {
+            assert_ne!(get(&path(other)).await.0, 200, "{other}");
+        }
+        assert_eq!(get("/listen/demo").await.0, 308);
+    }
+}
