@@ -107,6 +107,18 @@ fn join_after_leave_acquires_again() {
     assert_eq!(rig.acquired(2), [enter(&entry(2, ActivityStatus::Idle, false))]);
 }
 
+/// A removal that is carried out late must not remove the entry of the new join.
+#[test]
+fn delayed_removal_keeps_older_token() {
+    let mut rig = Rig::joined();
+    rig.media(MediaEvent::Muted(true));
+    rig.call(1, "leave", json!({}));
+    rig.call(2, "join", json!({}));
+    assert_eq!(rig.acquired(2), [], "the write in progress comes first");
+    let departed = rig.feed(updated(UpdateOutcome::Ok));
+    assert_eq!(departed, [depart(1, true, false), enter(&entry(2, ActivityStatus::Idle, false))]);
+}
+
 #[test]
 fn refused_entries_end_the_join() {
     let full = refused_for(1, ErrorCode::RoomFull, FULL);
