@@ -19,9 +19,9 @@ export function initials(name: string): string {
   return letters.join('').toUpperCase();
 }
 
-/** Returns the hue of a user's avatar in degrees, the same everywhere. */
-export function hue(userId: string): number {
-  const hash = [...userId].reduce((sum, char) => (sum * 31 + char.codePointAt(0)!) % 65_521, 7);
+/** Returns the hue of an avatar in degrees. `id`: person id, or user id where no person id is known. */
+export function hue(id: string): number {
+  const hash = [...id].reduce((sum, char) => (sum * 31 + char.codePointAt(0)!) % 65_521, 7);
   // Multiples of the golden angle, so that ids differing by one letter get distant colours.
   return Math.round(hash * 137.508) % 360;
 }

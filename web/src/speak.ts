@@ -60,7 +60,7 @@ let heardAt = 0;
 let greeted = false;
 /** Listener channel of the room, from the first connection of a visit to its end. */
 let channel: RoomChannel | null = null;
-const chat = new Chat(() => channel, (person) => void ban(person));
+const chat = new Chat(() => channel, () => nameInput.value.trim(), (person) => void ban(person));
 const backstage = new Backstage(() => room, () => channel?.serverTime ?? Date.now(), confirmed);
 const hands = new Hands(() => channel, (person) => void ban(person));
 window.stentorRoom = null;

@@ -29,7 +29,7 @@ async fn listener_speaks_on_invitation() {
     pages.ask("eve", "open", json!({ "url": eve })).await;
     pages.until_hears("eve", &json!({ "440": true, "660": false })).await;
     until_text(&mut pages, "eve", ".speaker bdi", "Ann").await;
-    until_text(&mut pages, "eve", ".speaker-state", "Talking").await;
+    until_text(&mut pages, "eve", ".speaker-state", "Host · Talking").await;
     let opened = pages.ask("bob", "open", json!({ "url": bob, "wav": high })).await;
     assert_eq!(opened["fit"]["wide"], 0, "{opened}");
 

@@ -16,11 +16,12 @@ export class Chat {
   private readonly name = byId<HTMLInputElement>('say-name');
 
   /**
-   * `ban`: asks the host for confirmation, then bans the author of a message; without it, messages offer no
-   * ban.
+   * `ownName`: the name that the user has already given on this page; without it, the form asks for one. `ban`:
+   * asks the host for confirmation, then bans the author of a message; without it, messages offer no ban.
    */
   constructor(
     private readonly channel: () => RoomChannel | null,
+    private readonly ownName: () => string = () => '',
     private readonly ban?: (person: Person) => void,
   ) {
     this.name.value = remembered.get('name') ?? '';
@@ -45,7 +46,7 @@ export class Chat {
     const open = state.settings.chatOpen || state.you?.role !== 'listener';
     this.form.hidden = !open;
     byId('chat-closed').hidden = open;
-    byId('say-name-field').hidden = state.you?.verified === true;
+    byId('say-name-field').hidden = state.you?.verified === true || this.ownName() !== '';
     byId('pinned').hidden = state.pinned === null;
     byId('unpin').hidden = !host;
     if (state.pinned) write(byId('pinned-text'), `${isolated(nameOf(state.pinned))}: ${state.pinned.text}`);
@@ -105,8 +106,8 @@ export class Chat {
 
   private async send(): Promise<void> {
     const text = this.input.value.trim();
-    const name = this.name.value.trim();
-    const named = byId('say-name-field').hidden;
+    const name = this.ownName() || this.name.value.trim();
+    const named = this.channel()?.state.you?.verified === true;
     if (!named && !name) return this.name.focus();
     if (!text) return this.input.focus();
     if (!named) remembered.set('name', name);

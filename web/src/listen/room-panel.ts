@@ -99,12 +99,14 @@ export class RoomPanel {
       const muted = item.classList.contains('muted-member');
       const talking = !muted && this.talking.has(item.dataset.person!);
       item.classList.toggle('talking', talking);
-      const role = ROLES[item.dataset.role ?? ''] ?? 'Speaker';
+      const role = ROLES[item.dataset.role ?? ''];
       const floor = floorAt(this.channel.state, this.listener.heardTime);
       const has = floor !== null && floor.person === item.dataset.person;
       item.classList.toggle('floor', has);
-      const doing = t(talking ? 'Talking' : muted ? 'Muted' : role);
-      write(item.children[2]!, has ? t('Has the floor · {time}', { time: timeOf(floor.seconds) }) : doing);
+      const doing: Text | null = talking ? 'Talking' : muted ? 'Muted' : null;
+      const words = [role, doing].filter((text) => text != null).map((text) => t(text));
+      const state = words.join(' · ') || t('Speaker');
+      write(item.children[2]!, has ? t('Has the floor · {time}', { time: timeOf(floor.seconds) }) : state);
     }
   }
 

@@ -102,7 +102,8 @@ export class Members {
     const { userId } = member;
     const card = clone('member-card');
     card.dataset.user = userId;
-    card.querySelector<HTMLElement>('.avatar')!.style.setProperty('--hue', String(hue(userId)));
+    // Pages of listeners know people by `personId` only; so the colour is the same there.
+    card.querySelector<HTMLElement>('.avatar')!.style.setProperty('--hue', String(hue(member.personId ?? userId)));
     const more = card.querySelector('.more')!;
     more.addEventListener('click', () => more.setAttribute('aria-expanded', String(card.classList.toggle('open'))));
     const actions = card.querySelector('.member-actions')!;
