@@ -59,7 +59,7 @@ def reachable(schemas, names):
 
 
 def of_servers(document):
-    """Returns the document of the room API only, without errors and streams, which hand-written code handles."""
+    """Returns the document of the room API without its errors and streams, which hand-written code handles."""
     document = copy.deepcopy(document)
     document["paths"] = {
         path: item
