@@ -12,7 +12,7 @@ use crate::rooms::{FakeStore, Fault};
 use crate::telemetry::Metrics;
 
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Renewals are due every few milliseconds.
+/// Lifetime so short that renewals are due every few milliseconds.
 const TTL: Duration = Duration::from_millis(30);
 
 struct House {

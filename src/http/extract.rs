@@ -158,6 +158,9 @@ fn is_json(essence: &str) -> bool {
 
 /// Reads an integer. Also accepts `3.0` and `3e0`, which in JSON are the same as `3` (RFC 8259 section 6). A
 /// number that does not fit an `i64` becomes the nearest `i64`.
+///
+/// # Errors
+/// The value is neither an integer nor null.
 pub(in crate::http) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
     let whole = |float: &f64| float.fract() == 0.0;

@@ -268,6 +268,10 @@ impl<'a> Query<'a> {
         form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value)
     }
 
+    /// Returns the value of a parameter that is a non-negative integer.
+    ///
+    /// # Errors
+    /// `invalid_query` if the value has anything but digits, or is too large.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(value) = self.text(name) else { return Ok(None) };
         // `parse` alone would also accept a sign.
@@ -275,7 +279,10 @@ impl<'a> Query<'a> {
         value.parse().ok().filter(|_| digits).ok_or_else(bad_query).map(Some)
     }
 
-    /// Returns the position that a blocking reload waits for.
+    /// Returns the position that a blocking reload waits for: media sequence number and part.
+    ///
+    /// # Errors
+    /// `invalid_query` if a value is not a number, or if there is a part without a media sequence number.
     pub(super) fn reload(&self) -> Result<Option<(u64, Option<u32>)>, ApiError> {
         Ok(match (self.number("_HLS_msn")?, self.number("_HLS_part")?) {
             (Some(msn), None) => Some((msn, None)),
@@ -286,11 +293,18 @@ impl<'a> Query<'a> {
     }
 
     /// Returns the part of a recording that is requested.
+    ///
+    /// # Errors
+    /// `invalid_query` if the positions are not valid.
     pub(super) fn clip(&self) -> Result<Option<Clip>, ApiError> {
         let clip = Clip::parse(self.text("from").as_deref(), self.text("to").as_deref());
         clip.map_err(|invalid| ApiError::new(Code::InvalidQuery, invalid.to_string()))
     }
 
+    /// Returns the token in the query.
+    ///
+    /// # Errors
+    /// `invalid_query` if the token is empty, too long, or has characters that no token has.
     pub(super) fn token(&self) -> Result<Option<Cow<'a, str>>, ApiError> {
         let Some(token) = self.text("token") else { return Ok(None) };
         let safe = token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));

@@ -1,9 +1,9 @@
 //! Plain streams over HTTP: one endless response of ADTS frames per listener, and playlists that contain its
 //! URL.
 //!
-//! For clients that play no HLS: internet radios, telephone systems, `<audio>` elements, small players.
-//! Headers and in-band titles are those of Icecast. The response ends when the broadcast ends, when the
-//! listener's token expires, or at most a second after the listener was banned.
+//! Plain streams are for clients that play no HLS: internet radios, telephone systems, `<audio>` elements,
+//! small players. Headers and in-band titles are those of Icecast. The response ends when the broadcast ends,
+//! when the listener's token expires, or at most a second after the listener was banned.
 //!
 //! Owns: names, tokens and headers of requests, and in-band titles. Does not know where the media come from;
 //! [`PlainMedia`] hides this.

@@ -1,5 +1,5 @@
-//! Recordings over HTTP: description, playlist, segments, keys and M4A file of a recording, or of a clip of
-//! it.
+//! Recordings over HTTP: description, playlist, segments, keys and M4A file of a recording or of a clip of
+//! it; and podcast feeds of recordings.
 //!
 //! As with live rooms, playlist and segments are public and encrypted. Keys, description and file need a
 //! token for this recording: a live listener's token opens no recording, and a replay token opens no live

@@ -42,7 +42,7 @@ const AWAY: Duration = Duration::from_secs(1);
 
 type MediaArrival = (MediaSessionHandle, mpsc::Receiver<SessionEvent>);
 
-/// Runs the effects of the session of one connection.
+/// Executor of the effects of one connection's session.
 pub trait SessionEffects: 'static {
     /// Registers the actor of the connection. Called once, before all other methods.
     fn opened(&mut self, actor: ActorRef<client::Msg>);

@@ -346,8 +346,8 @@ impl JanusConnection {
     }
 
     fn finished(&mut self, room: &RoomId, cx: &mut Cx<Self>) {
-        // Since the actor reported, the room may have been assigned to this Janus again. The actor has then
-        // received this change.
+        // After the actor reported, the room may have been assigned to this Janus again. The actor has then
+        // received this change itself, and continues.
         if !self.is_wanted(room) {
             self.rooms.stop(room, cx);
         }

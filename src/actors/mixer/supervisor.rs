@@ -203,8 +203,8 @@ impl Behaviour for MixerSupervisor {
             Msg::Checked(outcome) => self.checked(outcome, cx),
             Msg::Recheck => self.check_ffmpeg(cx),
             Msg::Finished(room) => {
-                // Since the actor reported, the room may have been assigned to this mixer again. The actor
-                // has then received this change itself.
+                // After the actor reported, the room may have been assigned to this mixer again. The actor
+                // has then received this change itself, and continues.
                 if !self.is_wanted(&room) {
                     self.rooms.stop(&room, cx);
                 }

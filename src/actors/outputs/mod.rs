@@ -4,8 +4,8 @@
 //! OutputSupervisor       follows the rooms
 //! └─ OutputActor*        one per output of a room that this node mixes and that is on air
 //! ```
-//! An output reads the room's plain stream like a listener of `/live`. So the packager and the room's actor
-//! never wait for a target. A target that is too slow loses audio and delays nothing else.
+//! An output reads the room's plain stream like a listener of `/live`, so the packager and the room's actor
+//! never wait for a target. A target that is too slow loses audio, and delays nothing else.
 
 mod output;
 mod sending;

@@ -34,6 +34,7 @@ pub struct OutputActor {
     run: OutputRun,
     /// Broadcast of the present connection, or of the last one if there is none.
     nonce: Option<Nonce>,
+    /// Target without its credentials, for logs and `/actors`.
     shown: String,
     /// State in the latest write, which may be in progress: the state, the number of failures and the reason.
     written: Option<(OutputState, u32, Option<String>)>,
@@ -121,7 +122,7 @@ impl OutputActor {
         self.nonce = Some(nonce.clone());
         self.shown.clone_from(&output.shown);
         self.run.connecting(self.context.clock.wall());
-        // An unused permit of an earlier connection would end the new one.
+        // Replace the `Notify`: an unused permit of the earlier connection would end the new one.
         self.left = Arc::default();
         match self.target(output) {
             Ok(target) => {
@@ -145,7 +146,8 @@ impl OutputActor {
         Target::parse(&url, format).map_err(|error| error.to_string())
     }
 
-    /// Writes the state to the store if it has changed. Returns the time of the next attempt.
+    /// Writes the state to the store if it has changed. If an earlier write failed and its delay has not
+    /// passed, returns the time at which to try again.
     fn write(&mut self, now: Duration, cx: &mut Cx<Self>) -> Option<Duration> {
         let status = self.run.status().clone();
         let shown = (status.state, status.failures, status.reason.clone());

@@ -16,11 +16,12 @@ use crate::delivery::PlainReader;
 use crate::domain::output::{Target, failure};
 use crate::ffmpeg::{OutputFfmpeg, Progress};
 
-/// Time limit for resolving the host name.
+/// Time limit for resolving the name of the target's host.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
-/// Time without progress after which a connection counts as dead. The stream never pauses: gaps are silence.
+/// Time without progress after which a connection counts as dead. A live target never waits that long: gaps
+/// in the stream are filled with silence.
 const STALLED_AFTER: Duration = Duration::from_secs(15);
-/// Time for FFmpeg to end the stream at the target.
+/// Time that FFmpeg has to end the stream at the target properly.
 const END_WITHIN: Duration = Duration::from_secs(2);
 /// Number of log lines kept to explain the exit.
 const LAST_LINES: usize = 16;
@@ -34,8 +35,8 @@ pub enum Ended {
     Failed(String),
 }
 
-/// Pushes a stream until it ends, the target fails, or `left` is notified. Calls `live` when the target has
-/// received data.
+/// Pushes a stream until it ends, the target fails, or `left` is notified. Calls `live` once, when FFmpeg has
+/// sent the first data to the target.
 pub async fn send(
     context: Context,
     target: Target,

@@ -12,7 +12,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::output::{OutputId, duty};
 use crate::rooms::dirty_rooms::DirtyRooms;
 
-/// Prefix of the names of outputs; the room and the id follow.
+/// Prefix of the names of the actors of outputs; the room and the id follow. No room id contains a colon.
 const PREFIX: &str = "output:";
 
 type Key = (RoomId, OutputId);
@@ -28,7 +28,7 @@ pub struct OutputSupervisor {
 
 pub enum Msg {
     StateChanged,
-    /// Sent by an output that this node no longer has to push.
+    /// Sent by the actor of an output that this node does not have to push, or no longer has to.
     Finished(RoomId, OutputId),
 }
 
@@ -113,8 +113,8 @@ impl Behaviour for OutputSupervisor {
             Msg::Finished(room, id) => {
                 let view = self.context.directory.room(&room).unwrap_or_default();
                 let key = (room, id);
-                // The output may be needed again since the actor sent this message. In that case the actor
-                // has received the change too, and continues.
+                // After the actor sent this message, the output may have been assigned to this node again.
+                // The actor has then received this change itself, and continues.
                 if duty(&view, &key.1, &self.context.me).is_none()
                     && self.outputs.contains_key(&key)
                     && cx.stop_child(&name(&key))

@@ -277,8 +277,8 @@ impl Behaviour for RecordingSupervisor {
             }
             Msg::Finished(id) => {
                 let known = self.recorders.get(&id).map(|(room, _)| room.clone());
-                // Since the recorder reported, there may be new work for it. The recorder has then received
-                // this change itself.
+                // After the recorder reported, new work for it may have arrived. The recorder has then
+                // received this change itself, and continues.
                 if known.is_some_and(|room| !self.is_wanted(&id, &room))
                     && cx.stop_child(&format!("{PREFIX}{id}"))
                 {

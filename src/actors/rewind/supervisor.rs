@@ -109,8 +109,8 @@ impl Behaviour for RewindSupervisor {
                 self.look_at_all(cx);
             }
             Msg::Finished(room) => {
-                // Since the actor reported, the room may have got a new broadcast on this mixer. The actor
-                // has then received this change itself.
+                // After the actor reported, a new broadcast of the room may have begun on this mixer. The
+                // actor has then received this change itself, and continues.
                 if !self.is_wanted(&room) {
                     self.rooms.stop(&room, cx);
                 }

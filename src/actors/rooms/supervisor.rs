@@ -138,7 +138,7 @@ impl Behaviour for RoomSupervisor {
         match msg {
             Msg::StateChanged => self.take_changes(cx),
             Msg::Finished(room) => {
-                // Since the actor reported, the room may have been started again.
+                // After the actor reported, the room may have been started again.
                 if !self.is_live(&room) {
                     self.rooms.stop(&room, cx);
                 }

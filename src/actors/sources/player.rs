@@ -32,7 +32,7 @@ pub struct SourceActor {
     view: Arc<RoomView>,
     /// Dropping it ends the run.
     run: Option<oneshot::Sender<Infallible>>,
-    /// True if the input of the run starts again at its end.
+    /// True if the run plays its input again when the input ends.
     repeats: bool,
     writing: bool,
     reason: String,
@@ -158,7 +158,8 @@ impl SourceActor {
         });
         let me = cx.me();
         let tell = move |notice| {
-            // Ignore a full mailbox: the next change writes the state.
+            // Ignore a full mailbox: the sound is not affected. The state that is shown stays out of date
+            // until the next notice.
             let _ = match notice {
                 Notice::Playing => me.tell(Msg::Playing),
                 Notice::Muted(muted) => me.tell(Msg::Muted(muted)),

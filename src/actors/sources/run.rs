@@ -22,11 +22,13 @@ use crate::domain::sources::Source;
 use crate::ffmpeg::{FfmpegProgram, SourceCommand, SourceProcess};
 use crate::janus::{AnchorEvent, AudioBridge, RtpJoin};
 
-/// Time without packets from FFmpeg after which the input counts as dead.
+/// Time without packets from FFmpeg after which the input counts as dead. FFmpeg also sends packets for
+/// silence.
 const SILENT: Duration = Duration::from_secs(10);
-/// Size of the receive buffer; larger than any packet of FFmpeg.
+/// Size of the receive buffer in bytes; larger than any packet of FFmpeg.
 const PACKET: usize = 1500;
 
+/// Parameters of a run.
 pub struct Job {
     pub parts: SourceParts,
     pub bridge: Arc<dyn AudioBridge>,
@@ -35,7 +37,7 @@ pub struct Job {
     pub janus_room_id: u32,
     pub pin: Pin,
     pub share: MixShare,
-    /// Address of this node that sends RTP to Janus.
+    /// Address of this node from which RTP is sent to Janus.
     pub media: IpAddr,
     pub ffmpeg: FfmpegProgram,
 }
@@ -117,8 +119,8 @@ async fn play(job: &Job, tell: &impl Fn(Notice)) -> Result<RunEnd, String> {
     }
 }
 
-/// Writes the body to FFmpeg. Returns only if the body cannot be read. The caller waits for the exit of
-/// FFmpeg separately.
+/// Writes the body to FFmpeg. Returns only if the body cannot be read; the value is the reason. After the end
+/// of the body, waits forever, because FFmpeg plays the rest and then exits, which `play` detects.
 async fn feed(body: Option<Body>, stdin: Option<ChildStdin>) -> String {
     if let (Some(mut body), Some(mut stdin)) = (body, stdin) {
         while let Some(chunk) = body.next().await {
@@ -131,7 +133,7 @@ async fn feed(body: Option<Body>, stdin: Option<ChildStdin>) -> String {
                 Err(why) => return why,
             }
         }
-        // Dropping stdin here is the end of the input for FFmpeg.
+        // Dropping stdin here tells FFmpeg that the input has ended.
     }
     std::future::pending().await
 }

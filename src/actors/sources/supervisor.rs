@@ -13,7 +13,7 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::source_player::assigned_to;
 use crate::rooms::dirty_rooms::DirtyRooms;
 
-/// Prefix of the names of sources. A room's id contains no colon.
+/// Prefix of the names of the actors of sources; the room and the id follow. No room id contains a colon.
 const PREFIX: &str = "source:";
 
 type Key = (RoomId, UserId);
@@ -30,7 +30,7 @@ pub struct SourceSupervisor {
 
 pub enum Msg {
     StateChanged,
-    /// Sent by a source that this node does not have to play.
+    /// Sent by the actor of a source that this node does not have to play, or no longer has to.
     Finished(RoomId, UserId),
 }
 
@@ -105,6 +105,7 @@ impl Behaviour for SourceSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
+        // Ignore the error: a supervisor that has ended needs no wake-up.
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
@@ -114,8 +115,8 @@ impl Behaviour for SourceSupervisor {
         match msg {
             Msg::StateChanged => self.take_changes(cx),
             Msg::Finished(room, id) => {
-                // The source may be needed again since its actor sent this message. In that case the actor
-                // has received the change too, and continues.
+                // After the actor sent this message, the source may have been assigned to this node again.
+                // The actor has then received this change itself, and continues.
                 let (is_wanted, key) = (self.wanted(&room).contains(&id), (room, id));
                 if !is_wanted && self.sources.contains_key(&key) && cx.stop_child(&name(&key)) {
                     self.sources.remove(&key);

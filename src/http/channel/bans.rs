@@ -73,7 +73,7 @@ pub async fn kick(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl 
     Ok(Json(Done::YES))
 }
 
-/// Returns the room, and the order to ban or kick the person whom the request names.
+/// Returns the room, and the order to ban or kick the person whom the path names.
 async fn ban_order(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId, BanOrder), ApiError> {
     let (room, caller) = moderator(request, side)?;
     let found = side.hub.find(&room, &person(request)?).await?;
@@ -119,6 +119,10 @@ pub async fn unban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
 }
 
 /// Returns the room and the calling host or co-host.
+///
+/// # Errors
+/// The token is not valid for the room, the limits of the caller are exceeded, or the caller is neither host
+/// nor co-host.
 pub(super) fn moderator(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId, Person), ApiError> {
     let room = room(request)?;
     let caller = side.caller(request, &room, None)?.person;

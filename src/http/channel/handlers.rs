@@ -442,7 +442,10 @@ pub async fn set(
     act(&request, &side, None, Command::Configure(settings)).await
 }
 
-/// Executes a command that returns no data.
+/// Executes a command that returns no data. `name` is used if the token has none.
+///
+/// # Errors
+/// The token is not valid for the room, the limits of the caller are exceeded, or the command is refused.
 pub(super) async fn act(
     request: &HttpRequest,
     side: &ChannelSide,
@@ -455,10 +458,18 @@ pub(super) async fn act(
     Ok(Json(Done::YES))
 }
 
+/// Returns the room in the path.
+///
+/// # Errors
+/// `invalid_room_id`.
 pub(super) fn room(request: &HttpRequest) -> Result<RoomId, ApiError> {
     Ok(RoomId::new(request.match_info().query("room"))?)
 }
 
+/// Returns the id of the person in the path.
+///
+/// # Errors
+/// `invalid_person_id`.
 pub(super) fn person(request: &HttpRequest) -> Result<PersonId, ApiError> {
     Ok(PersonId::new(request.match_info().query("person"))?)
 }

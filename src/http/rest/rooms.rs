@@ -284,6 +284,9 @@ fn filter(query: &ListQuery) -> Result<RoomFilter, ApiError> {
 }
 
 /// Parses `limit`. Accepts only digits: `parse` alone would also accept a sign.
+///
+/// # Errors
+/// `invalid_query` if the value is not a number from 1 to [`LARGEST_PAGE`].
 pub(super) fn page(limit: &str) -> Result<usize, ApiError> {
     let digits = limit.bytes().all(|byte| byte.is_ascii_digit());
     let limit = limit.parse().ok().filter(|limit| digits && (1..=LARGEST_PAGE).contains(limit));

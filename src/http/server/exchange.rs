@@ -1,6 +1,6 @@
 //! Middleware around every request of every listening socket.
 //!
-//! Owns: HEAD as GET, the deadline of request bodies, the size of writes, `nosniff` and HSTS. Does not
+//! Owns: the answer to HEAD, the deadline of request bodies, the size of writes, `nosniff` and HSTS. Does not
 //! look at paths.
 
 use std::pin::Pin;

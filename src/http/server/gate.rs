@@ -67,6 +67,9 @@ impl Gate {
     }
 
     /// Takes a slot for a new connection.
+    ///
+    /// # Errors
+    /// No slot is free.
     pub fn enter(self: &Arc<Self>) -> Result<ConnectionSlot, Refusal> {
         if self.open.fetch_add(1, Relaxed) < self.allotment.served {
             self.metrics.sockets().opened(self.name);

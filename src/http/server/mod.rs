@@ -9,7 +9,7 @@
 //! | `entrance` | the steps from an accepted connection to its first request: slot, address, TLS handshake |
 //! | `proxy_protocol` | the header by which a trusted proxy names the client of a connection |
 //! | `clients` | the client behind each request, and the limit on requests from one address |
-//! | `gate` | the number of open connections, in total and per address, and the refusal of more |
+//! | `gate` | the number of open connections, in total and per address, and the refusal of further ones |
 //! | `wire` | the socket, which records the bytes that pass, and TLS above it |
 //! | `stream` | the stream with its deadlines; [`Connection`], a request's handle on it |
 //! | `exchange` | middleware around every request: HEAD, body deadline, small writes, `nosniff`, HSTS |

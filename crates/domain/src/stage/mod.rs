@@ -7,7 +7,7 @@
 //! ```
 //! [`Stage::decide`] checks a command against permissions and bounds and changes nothing. [`Stage::fold`]
 //! applies an event. Every node that folds the same events in the order of their versions has the same stage,
-//! so only events travel between nodes. Every event raises the version by one.
+//! so nodes that follow a stage need to receive only events. Every event raises the version by one.
 //!
 //! Owns: permissions, order, bounds, slow mode. Never reads a clock, and never limits the requests of one
 //! client, which [`limits`] does.
@@ -68,7 +68,8 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Event {
-    /// A hand was raised, or a raised hand got another note and keeps its place.
+    /// A hand was raised, or the note or the name of a raised hand was changed. A raised hand keeps its
+    /// place.
     HandRaised {
         hand: Hand,
     },

@@ -75,14 +75,15 @@ impl FromIterator<(PersonId, u64)> for SpeakingTimes {
 }
 
 impl TalkTimer {
-    /// Records that the user starts or stops talking.
+    /// Records that the user starts or stops talking. `now` is monotonic.
     pub fn heard(&mut self, talking: bool, now: Duration) {
         self.count(now);
         self.since = talking.then_some(now);
     }
 
-    /// Returns the milliseconds spoken since the last call that returned any; `None` if they are fewer than
-    /// `at_least`. Their remainder below one millisecond is kept.
+    /// Returns the time spoken since the last call that did not return `None`, in whole milliseconds. Returns
+    /// `None` if this time is shorter than `at_least` or than one millisecond. A fraction of a millisecond is
+    /// kept for the next call.
     pub fn take(&mut self, at_least: Duration, now: Duration) -> Option<u64> {
         self.count(now);
         let spoken = u64::try_from(self.unreported.as_millis()).unwrap_or(u64::MAX);
@@ -102,8 +103,10 @@ impl TalkTimer {
 }
 
 impl FloorSeconds {
+    /// Checks the number of seconds.
+    ///
     /// # Errors
-    /// The number is out of range.
+    /// The number is not 5 to 3,600.
     pub fn new(seconds: u32) -> Result<Self, InvalidName> {
         let ok = (5..=3_600).contains(&seconds);
         if ok { Ok(Self(seconds)) } else { Err(InvalidName { what: "seconds", rule: "must be 5 to 3600" }) }

@@ -18,6 +18,7 @@ const MAX_SLOW_MODE: u32 = 600;
 #[serde(try_from = "String", into = "String")]
 pub struct PersonId(Arc<str>);
 
+/// Role of a person on the stage of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageRole {
@@ -28,7 +29,7 @@ pub enum StageRole {
     Listener,
 }
 
-/// Author of a command.
+/// Person in a room, as the author of commands, raised hands and messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Person {
@@ -127,7 +128,7 @@ pub struct ChatText(Arc<str>);
 pub struct NoteText(Arc<str>);
 
 impl StageRole {
-    /// Returns the role in the room of a host, co-host or anchor; `None` for a listener.
+    /// Returns the matching role in the room; `None` for a listener.
     pub fn in_room(self) -> Option<RoomRole> {
         match self {
             Self::Host => Some(RoomRole::Host),
@@ -178,6 +179,10 @@ impl Default for Settings {
 }
 
 impl PersonId {
+    /// Creates the id from its text.
+    ///
+    /// # Errors
+    /// The text is not 16 hexadecimal digits in lower case.
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         match text.len() == 16 && text.bytes().all(digit) {
@@ -188,6 +193,10 @@ impl PersonId {
 }
 
 impl ChatText {
+    /// Normalises and checks a text.
+    ///
+    /// # Errors
+    /// The text is empty, too long, or has characters that are not allowed.
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let rule = "must be 1 to 500 visible characters, without control or direction-changing characters";
         bounded(text, 500, text::message).map(Self).ok_or(InvalidName { what: "text", rule })
@@ -195,6 +204,10 @@ impl ChatText {
 }
 
 impl NoteText {
+    /// Normalises and checks a note.
+    ///
+    /// # Errors
+    /// The note is empty, too long, or has characters that are not allowed.
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let rule = "must be 1 to 140 visible characters, without control or direction-changing characters";
         bounded(text, 140, text::message).map(Self).ok_or(InvalidName { what: "note", rule })
