@@ -93,7 +93,8 @@ async fn get(client: &Client, url: &str, accepts: &str) -> Vec<u8> {
     answer.body().await.expect("a body").to_vec()
 }
 
-/// Returns the requests per second with 64 connections, counted only if every answer was a 2xx.
+/// Returns the number of requests per second that the server answers on 64 connections. Panics if a
+/// connection fails or an answer is not a 2xx.
 async fn load(url: &str, accepts: &str) -> f64 {
     let accepts = format!("accept-encoding: {accepts}");
     let mut wrk =

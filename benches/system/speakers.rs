@@ -158,7 +158,8 @@ struct Bare {
 }
 
 impl Bare {
-    /// Starts the rooms. `nth` must differ for all sets that run at the same time.
+    /// Starts the rooms. Instances that run at the same time must have different `nth`, which chooses their
+    /// ports.
     async fn start(settings: &Settings, nth: u16) -> Self {
         let gateway = Gateway::start().await;
         let mut bridge = Bridge::open(&gateway).await;

@@ -62,7 +62,7 @@ pub struct LiveParts {
     pub webhooks: Arc<Webhooks>,
 }
 
-/// Reloads the configuration of a running node.
+/// State that a running node needs to reload its configuration.
 pub struct Reload {
     /// The configuration that the node was started with.
     started: Config,

@@ -58,6 +58,8 @@ pub struct Client {
 }
 
 impl Client {
+    /// Creates a client for the addresses and the key in the arguments.
+    ///
     /// # Errors
     /// The key file cannot be read or is empty.
     pub fn new(args: &NodeArgs) -> anyhow::Result<Self> {

@@ -12,7 +12,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Maximum number of queued bytes. The write in progress may hold the same amount again.
 const LIMIT: usize = 1 << 20;
-/// Time between two calls of the tick.
+/// Interval at which the writing thread calls `tick`, the function that the caller of [`LogQueue::start`]
+/// passes.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The queue; clones share it.

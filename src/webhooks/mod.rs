@@ -69,6 +69,8 @@ pub enum WebhookError {
 }
 
 impl Webhooks {
+    /// Creates the webhooks of the configuration.
+    ///
     /// # Errors
     /// The certificate authorities cannot be read; the text names the remedy.
     pub fn new(store: Arc<dyn Store>, config: &WebhooksConfig, metrics: Metrics) -> Result<Self, String> {

@@ -49,7 +49,8 @@ pub async fn read(
     }
 }
 
-/// Forwards messages up to the last one, or until the actor is gone.
+/// Forwards messages until a close frame, an invalid frame or the end of the stream, or until the actor is
+/// gone.
 async fn forward(payload: &mut Payload, frame_limit: usize, actor: &ActorRef<Msg>) {
     let permits = Arc::new(Semaphore::new(AHEAD));
     let mut frames = Frames::new(frame_limit);

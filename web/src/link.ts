@@ -32,7 +32,7 @@ export class Link {
     return this.parameters.get('pin') ?? '';
   }
 
-  /** Returns another parameter of the link. */
+  /** Returns the parameter with this name; null if the link does not have it. */
   get(name: string): string | null {
     return this.parameters.get(name);
   }

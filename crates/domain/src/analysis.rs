@@ -72,7 +72,7 @@ impl From<Waveform> for String {
     }
 }
 
-/// Collects the peaks of a stream of samples. The length of the stream need not be known in advance.
+/// Collector of the peaks of a stream of samples. The length of the stream need not be known in advance.
 #[derive(Debug, Default)]
 pub struct PeakMeter {
     fine: Vec<u8>,

@@ -389,8 +389,11 @@ impl PlacementRound<'_> {
         (to, leaves, stuck)
     }
 
-    /// Returns a module for the room, never the present one. A mixer that gave the room up is chosen only if
-    /// there is no other, and never if the room leaves because its mixer gave up or is silent.
+    /// Returns a module for the room, never the present one. Prefers mixers that have not given up the room.
+    /// If the present mixer gave up or is silent, a mixer that has given up the room is never chosen.
+    ///
+    /// # Errors
+    /// No module takes the room; the text says why.
     fn pick(&self, room: &RoomId, leaving: &Eviction, random: [f64; 2]) -> Result<ModuleId, String> {
         let Eviction { kind, from, cause } = leaving;
         let given_up = self.me.given_up.get(room).filter(|_| *kind == ModuleKind::Mixer);

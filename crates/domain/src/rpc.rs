@@ -175,8 +175,8 @@ impl<T> PendingTexts<T> {
         self.next - 1
     }
 
-    /// Adds the calls of one text, including the refused ones. Returns the calls to run, with their numbers.
-    /// If there are no calls to run, also returns the text, because all of its calls are answered.
+    /// Adds the calls of one text message, including the refused ones. Returns the calls to run, with their
+    /// numbers. If there are none, all calls of the message are answered; then also returns its response.
     pub fn begin<M>(
         &mut self,
         entries: Vec<(Option<Id>, Result<M, RpcError>)>,
@@ -205,8 +205,8 @@ impl<T> PendingTexts<T> {
         (methods, None)
     }
 
-    /// Stores the outcome of a call. Returns the record of the call and, if all calls of its text are now
-    /// answered, the text. Returns `None` for a call that is unknown or already answered.
+    /// Stores the outcome of a call. Returns the record of the call and, if all calls of its message are now
+    /// answered, the response. Returns `None` for a call that is unknown or already answered.
     pub fn answer(
         &mut self,
         number: u64,

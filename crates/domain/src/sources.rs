@@ -102,7 +102,7 @@ pub enum Scheme {
     Srt,
 }
 
-/// Permitted URL of a source, without user name and password.
+/// URL of a source: at most 1,024 bytes, with a supported scheme, without user name and password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SourceUrl(url::Url);
@@ -161,8 +161,10 @@ impl Scheme {
 }
 
 impl SourceUrl {
+    /// Parses and checks a URL.
+    ///
     /// # Errors
-    /// The text names the rule.
+    /// The URL breaks a rule; the text of the error states all rules.
     pub fn new(text: &str) -> Result<Self, InvalidInput> {
         let rule = InvalidInput(
             "url must be an http, https, rtmp or srt URL of at most 1024 bytes, with a host and without a \
@@ -231,8 +233,10 @@ impl From<SourceUrl> for String {
 }
 
 impl SourceFile {
+    /// Checks a path.
+    ///
     /// # Errors
-    /// The text names the rule.
+    /// The path breaks a rule; the text of the error states all rules.
     pub fn new(text: &str) -> Result<Self, InvalidInput> {
         let part = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
         let ok = text.len() <= MAX_PATH && !text.contains('\\') && text.split('/').all(part);
@@ -282,8 +286,11 @@ impl SourcePolicy {
         self.files || !self.schemes.is_empty()
     }
 
+    /// Checks that the configuration permits an input. The address of a host is checked later, when the input
+    /// is opened.
+    ///
     /// # Errors
-    /// The configuration does not permit such inputs.
+    /// The scheme of the URL is not permitted, or files are not.
     pub fn check(&self, input: &Input) -> Result<(), SourceDenied> {
         match input {
             Input::Url(url) if self.schemes.contains(&url.scheme()) => Ok(()),

@@ -15,7 +15,7 @@ pub const SAMPLE_RATE: u64 = 48_000;
 pub const FRAME_SAMPLES: u64 = 1024;
 /// Length of an AAC frame in ticks of 90 kHz. It is exact, so timestamps never need rounding.
 pub const FRAME_TICKS: u64 = FRAME_SAMPLES * 90_000 / SAMPLE_RATE;
-/// Timestamps have 33 bits (ISO/IEC 13818-1 section 2.4.3.7).
+/// Number of different timestamps, which have 33 bits (ISO/IEC 13818-1 section 2.4.3.7).
 const TICKS: u64 = 1 << 33;
 /// Continuity counters have 4 bits (ISO/IEC 13818-1 section 2.4.3.3).
 const COUNTS: u64 = 16;

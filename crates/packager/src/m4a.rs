@@ -62,7 +62,7 @@ pub enum Source {
     Segment(u64),
 }
 
-/// Collects the frames of a recording, in order.
+/// Collector of the frames of a recording, in order.
 #[derive(Debug, Default)]
 pub struct M4aBuilder {
     sizes: Vec<u32>,

@@ -33,7 +33,7 @@ pub(super) struct Limits {
     pub frames: u64,
     /// PART-TARGET: duration of these frames.
     pub part_target: Duration,
-    /// Number of segments in the playlist, which lasts at least three target durations.
+    /// Number of segments in the playlist. Together they last at least three target durations.
     pub window: usize,
     /// Number of parts that a request may be ahead of the newest part.
     pub advance: u32,

@@ -16,7 +16,7 @@ function browser(...outcomes) {
 }
 
 test('a device that cannot be opened is replaced by the system\'s, whatever a browser throws', async () => {
-  // Firefox throws an object of a separate class.
+  // Not a DOMException: if the device is gone, Firefox throws an object of another class.
   for (const name of ['OverconstrainedError', 'NotFoundError', 'NotReadableError', '']) {
     const asked = browser({ name }, 'stream');
     assert.equal(await openMicrophone({ deviceId: 'gone' }), 'stream');

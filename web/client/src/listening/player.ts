@@ -62,7 +62,10 @@ const UNFETCHED_SECONDS = 0.5;
  * itself.
  */
 const LOST_LOOKS = 12;
-/** Distance by which a restart skips the buffer's end: hls.js ignores fragments that end before its start position. */
+/**
+ * Distance between the end of the buffer and the position from which loading restarts. Without it, hls.js would load
+ * the last buffered fragment again, because it ignores only fragments that end before its start position.
+ */
 const PAST_END_SECONDS = 0.001;
 
 /** Suffixes of the paths whose requests carry the token. */

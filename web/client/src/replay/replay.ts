@@ -135,7 +135,7 @@ export class StentorReplay extends Emitter<ReplayEvents> {
     if (this.state === 'playing') this.enter('paused');
   }
 
-  /** Goes to a position, within the part that is played. */
+  /** Seeks to a position, or to the nearest one in the part that is played. */
   seek(position: number): void {
     if (!this.info || !this.range) return;
     const { from, to } = this.range;
