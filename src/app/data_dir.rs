@@ -13,8 +13,8 @@ const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
 /// because earlier versions created such directories.
 ///
 /// # Errors
-/// The directory cannot be created or restricted. Or others can read it, but it does not look like a data
-/// directory. In the second case its mode is not changed, because other programs may depend on the mode.
+/// The directory cannot be created or restricted, or others can read it and it does not look like a data
+/// directory. In the latter case its mode is not changed, because other programs may depend on the mode.
 pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let shown = dir.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);

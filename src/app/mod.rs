@@ -159,7 +159,7 @@ impl Node {
     /// later.
     ///
     /// # Errors
-    /// A program that this node needs to start child processes is missing or too old. Or the data directory,
+    /// A program that this node needs to start child processes is missing or too old, or the data directory,
     /// the secrets, the store, the presence backend or an address cannot be used.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let account = child_account(&config).map_err(anyhow::Error::msg)?;

@@ -72,7 +72,7 @@ pub trait StageStore: Send + Sync + 'static {
         events: &[Event],
     ) -> Result<StageWrite, PresenceError>;
 
-    /// Sends a notification that is not stored (reactions, talking) to all nodes, this one included.
+    /// Sends a notification to all nodes, this one included. Does not store it.
     async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError>;
 
     /// Adds `ms` milliseconds to the speaking time of a person, and sends the total to all nodes. After an

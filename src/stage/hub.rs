@@ -61,7 +61,7 @@ pub struct StageHub {
     stopping: AtomicBool,
 }
 
-/// Work that a tick has found, to be done by its caller.
+/// Work that [`StageHub::tick`] has found and that its caller has to do.
 #[derive(Debug, Default)]
 pub struct Due {
     /// Reactions that this node has counted.
@@ -208,7 +208,7 @@ impl StageHub {
         Err(CommandError::Busy)
     }
 
-    /// Counts a reaction. The ticks send the counts to all nodes, and show them.
+    /// Counts a reaction. [`tick`](Self::tick) passes the counts on to all nodes, and shows the sums.
     ///
     /// # Errors
     /// See [`OpenError`].

@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Time from the start of a transfer until its rate counts.
+/// Time at the start of a transfer during which its rate is not checked.
 const GRACE: Duration = Duration::from_secs(10);
 /// Lowest average rate of a transfer after `GRACE`, in bytes per second: 32 kbit/s, less than the audio
 /// needs.

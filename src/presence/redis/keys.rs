@@ -1,11 +1,11 @@
 //! Names of keys and channels. All begin with `stentor:`. A room id has no colon, so no name is ambiguous.
 //!
-//! | key | is |
+//! | key | value |
 //! |---|---|
 //! | `lock:{room}:{user}` | hash of the holder and its fencing token; expires with the lock |
 //! | `fence:{room}:{user}` | high-water mark: highest fencing token issued |
-//! | `gateway:{gateway}` | exists while the gateway sends heartbeats |
-//! | `withdrawn:{attempt}` | acquisition that must no longer be applied |
+//! | `gateway:{gateway}` | present while the gateway sends heartbeats |
+//! | `withdrawn:{attempt}` | present if this acquisition must no longer be applied |
 //! | `members:{room}` | set of user ids |
 //! | `member:{room}:{user}` | hash of fencing token and JSON value; expires with the presence entry |
 //! | `stage:{room}:{created}` | hash of revision and JSON of a room's stage; expires a day after the last change |

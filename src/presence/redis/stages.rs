@@ -99,7 +99,7 @@ impl StageStore for RedisPresence {
         call.key(keys::speech(key)).arg(String::from(person.clone())).arg(ms);
         call.arg(u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
         let total_ms = self.inner.link.run(&call).await?;
-        // Totals may arrive out of order, because nodes keep the highest one.
+        // Totals may arrive out of order. This has no effect, because nodes keep the highest one.
         self.pass(&key.room, &Passing::Spoken { at, person: person.clone(), total_ms }).await
     }
 

@@ -110,8 +110,8 @@ impl World {
         self.gateway_beat(n);
     }
 
-    /// Shuts a node down in good order: it revokes its leases, so that no other node has to wait for them to
-    /// expire.
+    /// Shuts a node down in an orderly way: it revokes its leases, so that no other node has to wait for them
+    /// to expire.
     pub fn left(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         let beats = ModuleKind::ALL.map(|kind| node.beat(kind).and_then(|beat| beat.lease));

@@ -58,8 +58,8 @@ const STUCK_LOOKS = 3;
 /** If the playlist is this far ahead of the buffer, hls.js counts as having stopped loading. */
 const UNFETCHED_SECONDS = 0.5;
 /**
- * If this many checks in a row find the playlist so far ahead, the player restarts. Until then, hls.js can recover by
- * itself.
+ * If this many checks in a row find the playlist so far ahead, the player restarts loading. Until then, hls.js can
+ * recover by itself.
  */
 const LOST_LOOKS = 12;
 /**
