@@ -46,10 +46,7 @@ pub(super) struct BanBody {
     responses(
         (status = 200, body = BansAnswer, description = "the bans"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -77,11 +74,8 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
     responses(
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "too_many_users, room_removing (retryable)"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -104,11 +98,8 @@ pub(super) async fn ban(api: Data<Api>, user: UserPath) -> Result<impl Responder
     responses(
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "too_many_users, room_removing (retryable)"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -130,11 +121,8 @@ pub(super) async fn kick(api: Data<Api>, user: UserPath) -> Result<impl Responde
     responses(
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "room_removing (retryable)"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]

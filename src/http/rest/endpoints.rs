@@ -9,9 +9,13 @@ use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage, HttpResponse, Resource, Route, Scope, web};
 use utoipa::__dev::{SchemaReferences, Tags};
+use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, Operation};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Paths, RefOr, Schema};
+use utoipa::openapi::{
+    ComponentsBuilder, Content, InfoBuilder, OpenApi, OpenApiBuilder, Paths, Ref, RefOr, Response,
+    ResponseBuilder, Schema,
+};
 
 use crate::domain::api_key::{Caller, KeyScope};
 use crate::http::error::{ApiError, ErrorBody};
@@ -218,6 +222,7 @@ pub fn openapi() -> OpenApi {
     for (endpoint, scheme) in of_api.chain(channel().into_iter().map(|endpoint| (endpoint, TOKEN))) {
         (endpoint.schemas)(&mut schemas);
         let mut operation = endpoint.operation;
+        add_common_refusals(&mut operation, scheme);
         // The scope is a role of the security requirement (OpenAPI 3.1 section 4.8.30).
         let scopes = endpoint.scope.iter().map(|scope| scope.as_str());
         operation.security = Some(vec![SecurityRequirement::new(scheme, scopes)]);
@@ -235,6 +240,29 @@ pub fn openapi() -> OpenApi {
         .security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)))
         .security_scheme(TOKEN, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components.build())).build()
+}
+
+/// Adds the refusals that operations of one kind have in common. A handler's annotation lists its other
+/// refusals, and all those of a status that has further codes.
+fn add_common_refusals(operation: &mut Operation, scheme: &str) {
+    let mut common = vec![("500", "internal")];
+    if scheme == BEARER {
+        common.push(("401", "unauthorized"));
+        common.push(("403", "origin_not_allowed, host_not_allowed, scope_missing"));
+    }
+    if operation.request_body.is_some() {
+        common.push(("408", "request_timeout"));
+        common.push(("413", "body_too_large"));
+        common.push(("415", "unsupported_media_type"));
+    }
+    for (status, codes) in common {
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| refusal(codes).into());
+    }
+}
+
+fn refusal(codes: &str) -> Response {
+    let content = Content::new(Some(Ref::from_schema_name(ErrorBody::name())));
+    ResponseBuilder::new().description(codes).content("application/json", content).build()
 }
 
 static DOCUMENT: LazyLock<serde_json::Result<String>> = LazyLock::new(|| serde_json::to_string(&openapi()));
@@ -255,11 +283,9 @@ mod this {
         get, path = "/api/openapi.json", operation_id = "openapi", tag = "meta",
         responses(
             (status = 200, description = "OpenAPI 3.1"),
-            (status = 401, body = ErrorBody, description = "unauthorized"),
             (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
-            (status = 500, body = ErrorBody, description = "internal"),
-                (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
-    )
+            (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+        )
     )]
     pub async fn document() -> Result<HttpResponse, ApiError> {
         Ok(HttpResponse::Ok().content_type("application/json").body(super::document()?))

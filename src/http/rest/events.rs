@@ -110,9 +110,6 @@ pub(super) struct EventsAnswer {
             (EventsAnswer = "application/json"), (String = "text/event-stream"),
         )),
         (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable, too_many_clients (retryable)"),
     )
 )]

@@ -78,13 +78,7 @@ pub(super) struct FeedAnswer {
         (status = 200, body = FeedAnswer, description = "the URL"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_field, \
             invalid_ttl"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
         (status = 429, body = ErrorBody, description = "token_quota_exceeded (retryable)"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]

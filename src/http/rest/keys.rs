@@ -126,13 +126,7 @@ pub(super) struct KeysAnswer {
         (status = 201, body = NewKeyAnswer, description = "the key, with its secret"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_name, \
             invalid_ttl"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 409, body = ErrorBody, description = "too_many_api_keys"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -165,8 +159,6 @@ pub(super) async fn create(
     get, path = "/api/keys", operation_id = "listKeys", tag = "keys",
     responses(
         (status = 200, body = KeysAnswer, description = "the keys"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -188,13 +180,7 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
     responses(
         (status = 200, body = KeyAnswer, description = "the key"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_name"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "api_key_not_found"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -223,10 +209,7 @@ pub(super) async fn update(
     params(("id" = String, Path, description = "id of the key", pattern = "^[a-z0-9]{12}$")),
     responses(
         (status = 200, body = KeyAnswer, description = "the revoked key"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "api_key_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]

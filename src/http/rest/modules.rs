@@ -31,13 +31,7 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_module_id, \
             invalid_ttl"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "module_not_found, not_found"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -65,10 +59,7 @@ pub(super) async fn set_mark(
     responses(
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_module_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "not_found, module_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -90,8 +81,6 @@ pub(super) async fn clear_mark(
     get, path = "/api/modules", operation_id = "listModules", tag = "modules",
     responses(
         (status = 200, body = ModulesAnswer, description = "the modules"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -106,8 +95,6 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
     get, path = "/api/stats", operation_id = "stats", tag = "modules",
     responses(
         (status = 200, body = StatsAnswer, description = "the totals"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]

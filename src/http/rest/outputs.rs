@@ -96,14 +96,8 @@ pub(super) struct OutputsAnswer {
         (status = 200, body = OutputAnswer, description = "the output"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_json, invalid_body, \
             invalid_output"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 409, body = ErrorBody, description = "too_many_outputs, outputs_off"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -136,10 +130,7 @@ pub(super) async fn add(
     responses(
         (status = 200, body = OutputsAnswer, description = "the outputs"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -161,10 +152,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
     responses(
         (status = 200, body = Done, description = "removed"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found, output_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]

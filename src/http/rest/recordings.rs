@@ -151,11 +151,8 @@ pub(super) struct RecordingsAnswer {
     responses(
         (status = 200, body = RoomAnswer, description = "the room, with the id of the recording"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
         (status = 409, body = ErrorBody, description = "recording_off"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -173,10 +170,7 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
     responses(
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -193,9 +187,6 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder,
         (status = 200, body = RecordingsAnswer, description = "a page of recordings"),
         (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id, \
             invalid_recording_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -225,10 +216,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<RecordingQuery>) -> Resu
     responses(
         (status = 200, body = RecordingAnswer, description = "the recording"),
         (status = 400, body = ErrorBody, description = "invalid_recording_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "recording_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -246,11 +234,8 @@ pub(super) async fn get(api: Data<Api>, id: RecordingPath) -> Result<impl Respon
     responses(
         (status = 200, body = Done, description = "deleted"),
         (status = 400, body = ErrorBody, description = "invalid_recording_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "recording_not_found"),
         (status = 409, body = ErrorBody, description = "recording_active"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -274,14 +259,8 @@ pub(super) async fn delete(api: Data<Api>, id: RecordingPath) -> Result<impl Res
     responses(
         (status = 200, body = TokenAnswer, description = "a fresh token"),
         (status = 400, body = ErrorBody, description = "invalid_recording_id, invalid_json, invalid_body"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "recording_not_found"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
         (status = 429, body = ErrorBody, description = "token_quota_exceeded (retryable)"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]

@@ -31,14 +31,9 @@ const LONGEST_TEXT: usize = 100;
         (status = 201, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_pin, invalid_max_anchors, invalid_room_field, immutable_field"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
             quota_exceeded"),
         (status = 409, body = ErrorBody, description = "room_exists; room_removing (retryable)"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available, \
             busy, store_unavailable (all retryable)"),
     )
@@ -59,8 +54,6 @@ pub(super) async fn create(
     responses(
         (status = 200, body = ListAnswer, description = "a page of rooms"),
         (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id, invalid_room_field"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -79,10 +72,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<im
     responses(
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -102,14 +92,8 @@ pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, 
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_room_field, immutable_field"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 409, body = ErrorBody, description = "room_removing"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -134,13 +118,11 @@ pub(super) async fn update(
     responses(
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
             quota_exceeded"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "room_removing (retryable): stop or delete \
             in progress"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available \
             (nothing was written), busy, store_unavailable (all retryable)"),
     )
@@ -160,12 +142,10 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
     responses(
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
             quota_exceeded"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "room_on_air; room_removing (retryable)"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available \
             (nothing was written), busy, store_unavailable (all retryable)"),
     )
@@ -184,10 +164,7 @@ pub(super) async fn backstage(api: Data<Api>, id: RoomPath) -> Result<impl Respo
     responses(
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -207,10 +184,7 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath, author: Author) -> Result
         (status = 200, body = DeleteAnswer, description = "the room while it is being removed; none if \
             it is gone"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -233,10 +207,7 @@ pub(super) async fn delete(api: Data<Api>, id: RoomPath, author: Author) -> Resu
     responses(
         (status = 200, body = Done, description = "they are being muted"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]

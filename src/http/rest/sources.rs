@@ -131,15 +131,10 @@ impl SourceBody {
         (status = 201, body = SourceAnswer, description = "the source"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_source, invalid_name"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
             source_not_permitted"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 409, body = ErrorBody, description = "room_full (retryable), room_removing (retryable)"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -171,10 +166,7 @@ pub(super) async fn add(
     responses(
         (status = 200, body = SourcesAnswer, description = "the sources"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -194,10 +186,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
     responses(
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found, source_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]

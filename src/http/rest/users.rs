@@ -128,17 +128,12 @@ pub(super) struct UserBody {
         (status = 201, body = CreateUserAnswer, description = "a fresh token, with the URLs and the PIN"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_user_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing, \
             quota_exceeded"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "user_removed, too_many_users, room_removing \
             (retryable)"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
         (status = 429, body = ErrorBody, description = "token_quota_exceeded (retryable)"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -176,10 +171,7 @@ pub(super) async fn create(
     responses(
         (status = 200, body = UsersAnswer, description = "the users"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -221,10 +213,7 @@ pub(super) struct PersonAnswer {
     responses(
         (status = 200, body = PersonAnswer, description = "the id"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -245,11 +234,8 @@ pub(super) async fn person(api: Data<Api>, path: UserPath) -> Result<impl Respon
     responses(
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "too_many_users, room_removing (retryable)"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -282,15 +268,9 @@ pub(super) struct SetRole {
         (status = 200, body = Done, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_user_id"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "room_not_found, person_not_found"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 409, body = ErrorBody, description = "user_removed, too_many_users, room_removing \
             (retryable)"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]

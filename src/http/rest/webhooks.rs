@@ -136,9 +136,6 @@ pub(super) struct ReplayRequest {
     get, path = "/api/webhooks", operation_id = "listWebhooks", tag = "webhooks",
     responses(
         (status = 200, body = WebhooksAnswer, description = "all endpoints, as configured on this node"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -160,13 +157,7 @@ pub(super) async fn list(api: Data<Api>) -> Result<impl Responder, ApiError> {
     responses(
         (status = 200, body = WebhookAnswer, description = "the endpoint, before the events are delivered"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "webhook_not_found"),
-        (status = 408, body = ErrorBody, description = "request_timeout"),
-        (status = 413, body = ErrorBody, description = "body_too_large"),
-        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
     )
 )]
@@ -190,10 +181,7 @@ pub(super) async fn replay(
     params(("name" = String, Path, description = "name of the endpoint", pattern = "^[A-Za-z0-9_-]{1,32}$")),
     responses(
         (status = 200, body = DeadLettersAnswer, description = "events that were given up"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "webhook_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
@@ -222,10 +210,7 @@ pub(super) async fn dead(api: Data<Api>, name: WebhookPath) -> Result<impl Respo
     ),
     responses(
         (status = 200, body = Done, description = "delivered"),
-        (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed, scope_missing"),
         (status = 404, body = ErrorBody, description = "webhook_not_found, dead_letter_not_found"),
-        (status = 500, body = ErrorBody, description = "internal"),
         (status = 502, body = ErrorBody, description = "not_delivered"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
