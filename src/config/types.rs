@@ -32,7 +32,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Validated configuration. All values in it are valid.
+/// Validated configuration: each value, and the combination of all values.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub node: NodeConfig,

@@ -39,7 +39,7 @@ use crate::rooms::Directory;
 use crate::rooms::recordings::{KnownRecording, Recordings};
 use crate::spool::{Extent, Spool};
 
-/// Number of recordings whose joined journals are cached. An hour has 1,800 entries of 100 bytes each.
+/// Number of recordings whose joined journals are cached. An hour has 1,900 entries of 100 bytes each.
 const KEPT: usize = 32;
 /// Number of recordings and clips whose M4A layout is cached. The layout of an hour takes 700 kB.
 const LAYOUTS: usize = 8;

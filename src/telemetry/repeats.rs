@@ -38,7 +38,7 @@ struct Counts(HashMap<u64, Count>);
 struct Count {
     since: Instant,
     seen: u64,
-    /// Set once the line was suppressed.
+    /// Set once a repeat of the line was suppressed.
     line: Option<Line>,
 }
 
@@ -80,7 +80,7 @@ impl RepeatFilter {
         Self { counts: Arc::default(), repeated }
     }
 
-    /// Logs the reports whose interval has ended.
+    /// Logs a report for each line whose interval has ended and whose repeats were suppressed.
     pub fn report_due(&self) {
         self.report(INTERVAL);
     }
@@ -120,7 +120,8 @@ impl Line {
         Self { level: *event.metadata().level(), target: event.metadata().target(), text: text.0 }
     }
 
-    /// Logs under the line's own level, and its own target if possible: targets must be literals.
+    /// Logs at the level of the line. Keeps the targets `janus` and `ffmpeg`; any other target becomes a
+    /// field, because `tracing` requires a literal.
     fn report(&self, repeated: u64) {
         let Self { level, target, text } = self;
         macro_rules! report {

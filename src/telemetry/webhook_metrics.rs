@@ -44,7 +44,7 @@ impl WebhookMetrics {
         }
     }
 
-    /// Counts a question about a user. `outcome`: `allowed`, `refused` or `failed`.
+    /// Counts a request to the application that admits users. `outcome`: `allowed`, `refused` or `failed`.
     pub fn asked(&self, outcome: &'static str) {
         self.admissions.with_label_values(&[outcome]).inc();
     }

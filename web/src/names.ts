@@ -1,4 +1,4 @@
-// Names chosen by users, displayed without effect on the surrounding text. Pure.
+// Display of names that users chose, so that a name cannot change the text around it. Pure.
 
 /** Control characters, and those that set the direction of text (Unicode Standard Annex 9). */
 const CONTROLS = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;

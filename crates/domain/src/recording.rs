@@ -391,7 +391,7 @@ impl Recording {
         ends?.into_iter().max()
     }
 
-    /// Returns true if the recording has existed for longer than `retention`.
+    /// Returns true if the recording ended longer than `retention` ago.
     pub fn has_expired(&self, retention: Duration, now: UnixMs) -> bool {
         let age = |ended: UnixMs| u128::from(now.0.saturating_sub(ended.0));
         self.deleted_at.is_none() && self.ended_at().is_some_and(|ended| age(ended) > retention.as_millis())

@@ -1,6 +1,6 @@
-//! Closed segments of a live stream, in order, for a recorder.
+//! Closed segments of a live stream, in order, for the writers of recordings and rewind windows.
 //!
-//! The window serves as the queue between packager and recorder. The packager never waits, so a slow recorder
+//! The window serves as the queue between packager and writer. The packager never waits, so a slow writer
 //! misses the segments that have left the window.
 
 use std::sync::Arc;

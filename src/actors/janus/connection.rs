@@ -79,10 +79,10 @@ enum State {
 type Connection = u64;
 
 pub enum Msg {
-    /// The URL of the Janus changed, or became unknown because the Janus is gone.
+    /// The URL of the Janus instance changed, or became unknown because the instance is gone.
     UrlChanged,
     Connected(Connection, Result<JanusClient, JanusError>),
-    /// Version of the Janus, and every room that it has.
+    /// Version of the Janus instance, and every room that it has.
     Listed(Connection, Result<(String, Vec<RoomInfo>), JanusError>),
     /// The connection ended. May arrive late, from a connection that was given up. `None`: the connection was
     /// never established (`Connected` reports this), or its last owner closed it.

@@ -1,4 +1,4 @@
-//! Copying of closed segments from a stream to the disk: the effects of a recorder.
+//! Copying of closed segments from a stream to the disk: the effects of a recorder and of a rewind actor.
 
 use std::io;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::domain::recording_journal::JournalEntry;
 use crate::packager::{ClosedSegment, LiveStream};
 use crate::spool::TakeWriter;
 
-/// Longest wait for the next segment before the recorder checks its room again.
+/// Longest wait for the next segment before the actor checks its room again.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Stream that is recorded.
+/// Stream that is copied.
 pub struct Source {
     pub stream: Arc<LiveStream>,
     /// Number of the next segment to write; `None` before the first one is known.

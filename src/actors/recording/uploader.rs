@@ -61,7 +61,7 @@ pub enum Msg {
     Marked(Result<(), MarkError>),
 }
 
-/// Reason why the last step of a job failed.
+/// Reason why the update of a recording's key, the last step of a job, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MarkError {
     #[error("the recording's key was not written: {0}")]

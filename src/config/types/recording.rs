@@ -9,7 +9,7 @@ use crate::domain::recording::RecordingMode;
 #[derive(Debug, Clone)]
 pub struct RecordingConfig {
     pub mode: RecordingMode,
-    /// True if each anchor has to consent to recordings before joining.
+    /// True if each anchor must consent to being recorded before joining.
     pub consent: bool,
     /// True if the loudness and the waveform of each recording are measured.
     pub waveform: bool,
@@ -22,7 +22,7 @@ pub struct RecordingConfig {
 }
 
 impl RecordingConfig {
-    /// Returns true if anchors must consent to recordings before they join, and recording is not off.
+    /// Returns true if anchors must consent to being recorded before they join, and recording is not off.
     pub fn asks_consent(&self) -> bool {
         self.consent && self.mode != RecordingMode::Off
     }

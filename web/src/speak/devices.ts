@@ -55,7 +55,7 @@ export class Devices {
     return this.latest;
   }
 
-  /** Closes the microphone, and one that is being opened. */
+  /** Closes the microphone. One that is still being opened is closed as soon as it is open. */
   stop(): void {
     this.turn += 1;
     this.latest = Promise.resolve(false);

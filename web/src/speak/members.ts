@@ -11,7 +11,7 @@ export type Act = (what: 'mute' | 'unmute' | 'kick' | 'remove' | 'host' | 'co_ho
 
 /** With this number of people or more, the cards are small, and hosts open the actions on request. */
 const CROWD = 7;
-/** Length of the floor that hosts can give. */
+/** Duration of the floor that a host gives to a user, in minutes. */
 export const FLOOR_MINUTES = 2;
 /** Shortest speaking time that is shown, in milliseconds. */
 const SHOWN_MS = 1000;

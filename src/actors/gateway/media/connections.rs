@@ -55,7 +55,7 @@ struct Connection {
     events: mpsc::UnboundedReceiver<LinkEvent>,
 }
 
-/// Reason why there is no connection to a Janus.
+/// Reason why there is no connection to a Janus instance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     #[error("Janus {0} announces no address that this node can reach")]

@@ -48,8 +48,9 @@ export function configOf(
     maxLiveSyncPlaybackRate: past ? 1 : 1.05,
     // The start position in the past is known only once the playlist has been loaded.
     autoStartLoad: !past,
-    // When FFmpeg dies, up to 0.7 s of media are missing, and three parts of buffer are 0.6 s: playback stalls. By
-    // default hls.js then stays a whole second further behind; two more parts are enough for the next time.
+    // Playback stalls when FFmpeg dies, because up to 0.7 s of media are missing and the buffer of three parts holds
+    // 0.6 s. By default hls.js then stays a whole second further behind. Two more parts are enough to bridge the next
+    // gap.
     liveSyncOnStallIncrease: 0.4,
     maxBufferLength: 10,
     backBufferLength: 10,
