@@ -183,7 +183,7 @@ pub fn room_secret() -> Secret {
     Secret("bench room".into())
 }
 
-/// Returns the key of all bare forwarders and FFmpegs.
+/// Returns the key of all bare forwarders and FFmpeg processes.
 pub fn srtp_key() -> SrtpKey {
     SrtpKey::new([7; SrtpKey::LENGTH])
 }

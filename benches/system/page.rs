@@ -58,7 +58,7 @@ pub async fn measure() -> Vec<Row> {
     rows(&pages, &bare, Duration::from_secs_f64(hold_back))
 }
 
-/// Baseline of the first sound: a page that plays a recording with Media Source Extensions.
+/// Baseline for the time to the first sound: a page that plays a finished file with Media Source Extensions.
 struct BarePage {
     url: String,
     handle: ServerHandle,

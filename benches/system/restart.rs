@@ -29,7 +29,7 @@ const ROOMS: u32 = 1000;
 /// Goal: maximum time in addition to the work of Janus and FFmpeg.
 const REACH: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 64;
-/// Number of FFmpegs that start at once, the same limit as the node's.
+/// Number of FFmpeg processes that start at once, the same limit as the node's.
 const SPAWNS_AT_ONCE: usize = 4;
 
 pub async fn measure() -> Vec<Row> {

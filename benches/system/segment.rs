@@ -20,7 +20,7 @@ use super::support::pause_async;
 use super::table::{Row, Times};
 
 const STARTS: u16 = 20;
-/// First port of the bare FFmpegs, above the node's ports.
+/// First port of the bare FFmpeg processes, above the node's ports.
 const BARE_PORTS: u16 = 32_000;
 const PART: Duration = Duration::from_millis(192);
 

@@ -21,7 +21,7 @@ const ROOMS: u32 = 3;
 const WATCHED: Duration = Duration::from_secs(20);
 /// Time in which buffers fill and encoders adapt.
 const SETTLES: Duration = Duration::from_secs(4);
-/// First port of the bare FFmpegs, above the node's ports.
+/// First port of the bare FFmpeg processes, above the node's ports.
 const BARE_PORTS: u16 = 33_000;
 const PIN: &str = "abc123";
 
@@ -149,7 +149,7 @@ fn row(what: &str, floor: Cost, cost: Cost, goal: Option<f64>) -> Row {
     )
 }
 
-/// Rooms with three speakers each on a Janus of their own, forwarded to bare FFmpegs.
+/// Rooms with three speakers each on a Janus of their own, forwarded to bare FFmpeg processes.
 struct Bare {
     bridge: Bridge,
     gateway: Gateway,
@@ -195,7 +195,7 @@ impl Bare {
         Self { bridge, gateway, ffmpegs, _dir: dir }
     }
 
-    /// Returns the processor time of Janus and of all FFmpegs so far.
+    /// Returns the processor time of Janus and of all FFmpeg processes so far.
     fn used(&self) -> [Duration; 2] {
         let janus = self.gateway.janus.pid().map(|pid| pid as i32).expect("Janus runs");
         let ffmpegs: Vec<i32> = self.ffmpegs.iter().map(|(process, _)| process.pid() as i32).collect();

@@ -1,7 +1,7 @@
 //! Cost of a live room in the node's own process, apart from its media: processor time and memory.
 //!
-//! Baseline of the CPU time: a process that reads the same frames at the same pace and packages them.
-//! Baseline of the memory: the media that a room must hold. These are the listed media, and the removed
+//! Baseline for the processor time: a process that reads the same frames at the same pace and packages them.
+//! Baseline for the memory: the media that a room must hold. These are the listed media, and the removed
 //! segments for as long as RFC 8216 section 6.2.2 requires them.
 
 use std::os::fd::AsFd;

@@ -16,7 +16,8 @@ use super::program::FfmpegProgram;
 use crate::domain::output::Target;
 use crate::process;
 
-/// Running FFmpeg in four parts, so that each can be moved to the code that uses it.
+/// FFmpeg process of one output, divided into its input, progress, log and handle. Each part can be moved to
+/// the code that uses it.
 pub struct OutputFfmpeg {
     pub stdin: ChildStdin,
     pub progress: Progress,

@@ -215,7 +215,7 @@ impl RoomService {
         self.open(id, admit).await.and_then(|view| self.found(id, view))
     }
 
-    /// Makes a change that may give the room a Janus and a mixer. Such a change counts against the quota of
+    /// Makes a change that may assign modules to the room. Such a change counts against the quota of
     /// the key that has created the room, unless the room has them already.
     async fn open(
         &self,

@@ -159,8 +159,8 @@ fn room_pages_continue_after_last() {
 }
 
 proptest! {
-    /// Relists at any point lead to the same directory as the store's contents, and the load updated with
-    /// each change equals the load counted from scratch.
+    /// After relists at any point, the directory shows the contents of the store. The load that was updated
+    /// with each change equals the load counted from scratch.
     #[test]
     fn directory_equals_store_after_relists(steps in prop::collection::vec((0u8..4, 0u8..3, 0u8..5), 0..80)) {
         let (directory, mut fold) = listed(&[], 0);

@@ -203,7 +203,7 @@ fn canary_rotates_over_expected_rooms() {
     assert_eq!(canary(&Rooms::new(), &here, asked.as_ref()), None);
 }
 
-/// Returns a room on air on the Janus `assigned`, with a Janus key that `made_by` wrote.
+/// Returns a room on air on the Janus instance `assigned`, with a Janus key that `made_by` wrote.
 fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomView {
     let live = LiveMeta {
         status: LiveStatus::OnAir,

@@ -198,8 +198,9 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// Value of the key `/rooms/{id}/sequence`: the first numbers that are not reserved. If these or higher
-/// numbers were published, only the mixer that wrote this value can have published them.
+/// Value of the key `/rooms/{id}/sequence`: the first numbers that are not reserved. These and higher numbers
+/// have not been published, except possibly by the mixer that wrote this value, during an outage of the
+/// store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SequenceState {

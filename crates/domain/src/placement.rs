@@ -1,4 +1,4 @@
-//! Placement: selection of a Janus and a mixer for a room.
+//! Placement: selection of a Janus instance and a mixer for a room.
 //!
 //! A module is a candidate if its heartbeat is healthy, its cordon label is `ready` or absent, and both can
 //! be read. It must also announce a capacity and have fewer rooms than its capacity, and the processors of

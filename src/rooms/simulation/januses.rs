@@ -23,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct JanusSide {
     pub beat: Beat,
-    /// Rooms of the Janus, independent of the process that controls it.
+    /// Rooms of the Janus instance, which outlive the node that controls it.
     pub worlds: BTreeMap<RoomId, JanusWorld>,
     pub actors: BTreeMap<RoomId, JanusActor>,
-    /// True while the Janus runs.
+    /// True while the Janus instance runs.
     pub runs: bool,
-    /// True once the rooms of the Janus were listed over this connection.
+    /// True once the rooms of the Janus instance were listed over this connection.
     up: bool,
     connected: bool,
     pub connection: u64,
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// Handles a call that reaches the Janus, or is too late because the Janus or the connection has ended.
+    /// Handles a call that reaches Janus, or is too late because Janus or the connection has ended.
     pub fn at_janus(&mut self, to: ProcessId, call: JanusCall) {
         let JanusCall { room, actor, connection, effect } = call;
         self.fresh += 1;
@@ -198,7 +198,7 @@ impl World {
         self.janus_done(n, room, number, connection, outcome);
     }
 
-    /// Ends the link. `dies`: the Janus ends too, and loses all rooms.
+    /// Ends the link. `dies`: Janus ends too, and loses all rooms.
     pub fn janus_down(&mut self, n: usize, dies: bool) {
         let back = if dies { self.random.ms(200..3_000) } else { self.random.ms(50..1_500) };
         let carried_out = self.random.chance(0.5);
@@ -255,7 +255,7 @@ impl World {
         self.feel(n, ModuleKind::Janus, Health::Healthy);
     }
 
-    /// Lets the actor panic: its knowledge of the Janus is lost.
+    /// Lets the actor panic: its knowledge of Janus is lost.
     pub fn janus_actor_panics(&mut self, n: usize, room: &RoomId) {
         let side = self.nodes[n].janus.as_ref();
         if side.is_some_and(|side| side.up && side.actors.contains_key(room)) {
@@ -274,7 +274,7 @@ fn unanswered(effect: &Effect, fresh: u32) -> Outcome {
     }
 }
 
-/// Ends the connection to a Janus. Its late create requests are carried out now if `carried_out`, and
+/// Ends the connection to Janus. Its late create requests are carried out now if `carried_out`, and
 /// otherwise never.
 pub fn end_connection(world: &mut JanusWorld, carried_out: bool) {
     match carried_out {

@@ -1,4 +1,4 @@
-//! Model store of a history: revisions, transactions, leases, and a log from which watches continue.
+//! Store of a simulated history: revisions, transactions, leases, and a log from which watches continue.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! hls.js in headless Chromium on a live room of a real node: a fast first sound, close to live, and playback
-//! that continues when FFmpegs die and keys change.
+//! that continues when FFmpeg dies and when keys change.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -44,9 +44,9 @@ async fn the_page_plays_a_live_room() {
 /// Upper bound of a silence. On a quiet machine it is 0.7 s; during a release build, less than 2 s.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
-/// Killed FFmpegs do not end playback. But the player buffers only three parts, 0.6 s. Between the last part
-/// of one FFmpeg and the first part of the next, 0.35 to 0.7 s of media are never produced. So the page may
-/// stall at each kill, and reports that.
+/// Killed FFmpeg processes do not end playback. But the player buffers only three parts, 0.6 s. Between the
+/// last part of one FFmpeg and the first part of the next, 0.35 to 0.7 s of media are never produced. So the
+/// page may stall at each kill, and reports that.
 #[actix::test]
 async fn page_plays_across_killed_ffmpegs() {
     let (mut node, _singer) = concert().await;
@@ -128,7 +128,7 @@ async fn page(node: &Node) -> String {
     format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await)
 }
 
-/// Once the page plays, kills three FFmpegs one after the other, each after two more segments.
+/// Once the page plays, kills three FFmpeg processes one after the other, each after two more segments.
 async fn kill_three_ffmpegs(node: &Node) {
     let asked = requests(node).await;
     until("the page has asked for two seconds of parts", async || requests(node).await >= asked + 30).await;

@@ -56,8 +56,8 @@ async fn hundred_rooms_start_despite_held_room() {
     assert!(house.node.stop().success());
 }
 
-/// Two FFmpegs may start at once. Four rooms wait for Janus: without RTP, their FFmpegs would never write a
-/// fragment and would keep both slots.
+/// Two FFmpeg processes may start at once. Four rooms wait for Janus. Without RTP, their FFmpeg processes
+/// would never write a fragment and would keep both slots.
 #[actix::test]
 async fn held_rooms_leave_ffmpeg_start_slots() {
     let janus = TestJanus::start().await;
@@ -232,7 +232,7 @@ impl House {
     }
 
     /// Asserts that Janus has exactly one room and one forwarder for each of these rooms, and that as many
-    /// FFmpegs run, each with its own port.
+    /// FFmpeg processes run, each with its own port.
     async fn is_consistent(&self, on_air: &BTreeSet<String>) {
         let as_wanted = async |house: &Self| {
             let janus = house.on_janus().await;

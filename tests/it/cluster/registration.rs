@@ -32,7 +32,7 @@ async fn a_node_id_has_one_process() {
     first.ready().await;
     assert!(!first.output().contains("waiting to see if it still runs"), "{}", first.output());
 
-    // With another data directory, the id can be taken over once that lease has expired.
+    // A node with another data directory must wait until the lease of the killed node has expired.
     first.kill();
     let elsewhere = member(&etcd, "desk", "rooms", &[("node.advertise", "127.0.0.2")]).await;
     assert!(elsewhere.output().contains("waiting to see if it still runs"), "{}", elsewhere.output());

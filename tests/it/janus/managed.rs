@@ -16,7 +16,7 @@ use crate::support::janus::{MOMENT, TestJanus, options, pin, room, secret};
 use crate::support::srtp;
 use crate::support::{PATIENCE, wait_until};
 
-/// Environment variable that makes this program the parent of a Janus, to be killed by the test.
+/// Environment variable that makes this program the parent of a Janus process, to be killed by the test.
 const IS_PARENT: &str = "STENTOR_TEST_PARENT_OF_A_JANUS";
 
 #[actix::test]

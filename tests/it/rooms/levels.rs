@@ -16,9 +16,9 @@ use crate::support::studio::Studio;
 use crate::support::until;
 
 const TONES: [u32; 5] = [440, 1_000, 1_700, 2_600, 3_700];
-/// Tones of the anchors. Janus sends anchors Opus in SILK mode, because of forward error correction. SILK
-/// distorts some pairs of tones at some phases, independent of the mix (libopus 1.3.1: 1,000 and 1,700 Hz,
-/// residual -16 instead of -38 dB), but no pair of these tones.
+/// Tones of the anchors. Janus sends Opus in SILK mode to anchors, because of forward error correction. Even
+/// without a mix, SILK distorts some pairs of tones at some phases, but no pair of these tones. For 1,000 and
+/// 1,700 Hz the residual is -16 dB instead of -38 dB (libopus 1.3.1).
 const ANCHOR_TONES: [u32; 3] = [440, 660, 880];
 const QUIET: f64 = 0.06;
 /// Amplitude of loud tones. Opus overshoots its source, and the decoder clips what exceeds full scale.

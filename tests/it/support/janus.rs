@@ -30,7 +30,7 @@ impl TestJanus {
         Self { janus, options, _dir: dir }
     }
 
-    /// Starts a Janus whose answers contain no candidates; it trickles them afterwards.
+    /// Starts a Janus instance whose answers contain no candidates; it trickles them afterwards.
     pub async fn full_trickle() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/janus_full_trickle.sh");
         Self::start_with(|options| options.binary = script.into()).await
@@ -56,7 +56,8 @@ pub async fn connect(options: &ConnectOptions) -> (JanusClient, UnboundedReceive
     (JanusClient::connect(options, sender).await.unwrap(), events)
 }
 
-/// Returns the Janus under test: from `STENTOR__JANUS__BINARY`, which nodes use too, or the one on the path.
+/// Returns the Janus program under test: from `STENTOR__JANUS__BINARY`, which nodes use too, or the one on
+/// the path.
 fn binary() -> std::path::PathBuf {
     std::env::var_os("STENTOR__JANUS__BINARY").map_or_else(|| "janus".into(), Into::into)
 }

@@ -58,7 +58,7 @@ impl TcpProxy {
     }
 }
 
-/// Ends every connection: the connection tasks watch the mode, and dropping its sender acts like a cut.
+/// Ends every connection. The tasks of the connections watch the mode, and end when its sender is dropped.
 impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.accepting.abort();
@@ -86,7 +86,7 @@ async fn connect(client: TcpStream, upstream: SocketAddr, mode: watch::Receiver<
 }
 
 async fn cut(mut mode: watch::Receiver<Mode>) {
-    // Fails if the proxy was dropped, which acts like a cut.
+    // Fails if the proxy was dropped, which also ends the connection.
     let _ = mode.wait_for(|mode| *mode == Mode::Cut).await;
 }
 

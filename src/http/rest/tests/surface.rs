@@ -1,4 +1,4 @@
-//! Tests of the rules for every path: keys, origins, request ids, limits, and the document.
+//! Tests of the rules for every path: keys, origins, request ids, limits, and the OpenAPI document.
 
 use std::io::{Read, Write};
 use std::time::Duration;
