@@ -75,7 +75,8 @@ impl Message for Msg {
 
 impl StoreWatch {
     pub fn new(context: Context, scope: Scope) -> Self {
-        let fold = WatchApplier::new(context.directory.clone(), scope);
+        let networks = context.config.node.networks.clone();
+        let fold = WatchApplier::new(context.directory.clone(), scope).within(networks);
         let lost = Some((context.clock.now(), None));
         let relists = context.relists.subscribe();
         Self { context, scope, fold, changed: Vec::new(), lost, relists }

@@ -11,6 +11,7 @@ use url::{Host, Url};
 use super::reader::Reader;
 use super::types::*;
 use crate::domain::ports::PLAIN_RTP_PORTS;
+use crate::domain::vouched::host_refusal;
 use crate::domain::webhooks::LEAST_RETENTION;
 use crate::process::Account;
 
@@ -125,7 +126,26 @@ fn check_jwks(auth: &AuthConfig, r: &mut Reader) {
 
 /// Checks the store and the secrets of a cluster. All nodes need the same secrets: every node must verify
 /// tokens that another node signed, and derive the same content keys.
+/// Checks that the addresses that this node announces are in `node.networks`: other nodes refuse them
+/// otherwise.
+fn check_networks(config: &Config, r: &mut Reader) {
+    let networks = &config.node.networks;
+    let mut require = |key: &'static str, host: &str| {
+        let refusal = host_refusal(host, networks);
+        r.require(&[key, "node.networks"], refusal.is_none(), refusal.unwrap_or_default());
+    };
+    require("node.advertise", &config.node.advertise);
+    if config.node.roles.mixer {
+        require("listen.media", &config.listen.media.to_string());
+    }
+    let url = config.janus.url.as_ref().and_then(|url| Url::parse(url).ok());
+    if let Some(host) = url.as_ref().and_then(Url::host_str) {
+        require("janus.url", host);
+    }
+}
+
 fn check_cluster(config: &Config, r: &mut Reader) {
+    check_networks(config, r);
     let alone = config.store.kind == StoreKind::Embedded;
     r.require(
         &["store.etcd.endpoints", "store.kind"],

@@ -84,6 +84,12 @@ fn node(r: &mut Reader) -> NodeConfig {
             "Host name or IP address at which other nodes reach this node.",
             host,
         ),
+        networks: r.read(
+            "node.networks",
+            json!([]),
+            "Networks of all nodes, Januses and mixers of the cluster; empty: any but link-local addresses.",
+            list(network),
+        ),
         child_user: r.read(
             "node.child_user",
             "nobody",

@@ -11,6 +11,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::{self, ModuleKind, ModulePart, RoomKey};
 use crate::domain::view::{MalformedValue, ModuleView, RoomView};
@@ -30,6 +32,9 @@ pub enum StoreChange {
 pub struct WatchApplier {
     directory: Arc<Directory>,
     scope: Scope,
+    /// Networks in which the addresses of modules must be; empty: see
+    /// [`may_be_node`](crate::domain::outbound::may_be_node).
+    networks: Vec<IpNet>,
     listing: Option<Listing>,
     /// Keys that were reported as not ours or malformed and are not fixed yet.
     reported: HashSet<String>,
@@ -51,7 +56,12 @@ impl WatchApplier {
     /// Creates the applier of a scope. Create only one per scope: a second one would undo the lists of the
     /// first.
     pub fn new(directory: Arc<Directory>, scope: Scope) -> Self {
-        Self { directory, scope, listing: None, reported: HashSet::new() }
+        Self { directory, scope, networks: Vec::new(), listing: None, reported: HashSet::new() }
+    }
+
+    /// Refuses heartbeats with addresses outside `networks`.
+    pub fn within(self, networks: Vec<IpNet>) -> Self {
+        Self { networks, ..self }
     }
 
     /// Begins a list. Drops the entries of an unfinished list.
@@ -114,7 +124,7 @@ impl WatchApplier {
             }
             (Part::Module(kind, id, part), Some(listing)) => {
                 let view = listing.modules.entry(id.clone()).or_default();
-                let result = view.apply(part, change);
+                let result = view.apply_within(part, change, &self.networks);
                 if let (Err(_), Some(known)) = (&result, self.directory.module(kind, &id)) {
                     view.keep(part, &known);
                 }
@@ -123,7 +133,12 @@ impl WatchApplier {
             (Part::Room(id, key), None) => self.apply_room(id, key, change),
             (Part::Module(kind, id, part), None) => self.apply_module(kind, id, part, change),
         };
-        self.report(key, result.is_ok(), "the value cannot be read; nothing that depends on it is changed");
+        self.report(
+            key,
+            result.is_ok(),
+            "the value cannot be read, or has an address outside node.networks; nothing that depends on it \
+             is changed",
+        );
         changed
     }
 
@@ -137,7 +152,7 @@ impl WatchApplier {
     fn apply_module(&self, kind: ModuleKind, id: ModuleId, part: ModulePart, change: Change<'_>) -> Applied {
         let view = self.directory.module(kind, &id);
         let mut view = view.map_or_else(ModuleView::default, Arc::unwrap_or_clone);
-        let result = view.apply(part, change);
+        let result = view.apply_within(part, change, &self.networks);
         let changed = self.directory.set_module(kind, &id, view);
         // A changed listener count wakes no actor: the actors that need the count read it at intervals.
         let is_news = changed && part != ModulePart::Listeners;

@@ -94,6 +94,36 @@ fn users_with_unreadable_records_stay_out() {
 }
 
 #[test]
+fn heartbeats_outside_networks_are_refused() {
+    let directory = Arc::new(Directory::default());
+    let scope = Scope::Modules(ModuleKind::Mixer);
+    let mut fold = WatchApplier::new(directory.clone(), scope).within(vec!["10.0.0.0/8".parse().unwrap()]);
+    let heartbeat = |host: &str| {
+        format!(
+            r#"{{"status":"healthy","host":"{host}","url":"http://{host}:8080","capacity":5,"startedAt":1,
+                "incarnation":"i","version":"1"}}"#
+        )
+    };
+    let (m1, m2) = (ModuleId::new("m1").unwrap(), ModuleId::new("m2").unwrap());
+    let view = |id: &ModuleId| directory.module(ModuleKind::Mixer, id).unwrap();
+    fold.put("/mixers/m1/heartbeat", heartbeat("10.0.0.7").as_bytes(), 5);
+    assert!(view(&m1).unreadable.is_empty() && fold.reported.is_empty());
+    fold.put("/mixers/m1/heartbeat", heartbeat("169.254.169.254").as_bytes(), 6);
+    fold.put("/mixers/m2/heartbeat", heartbeat("8.8.8.8").as_bytes(), 7);
+    assert_eq!(view(&m1).heartbeat.as_ref().unwrap().host, "10.0.0.7", "the last good one stays");
+    assert!(view(&m2).heartbeat.is_none() && view(&m2).is_present());
+    assert_eq!(fold.reported.len(), 2);
+    // A list treats it alike.
+    fold.begin_init();
+    fold.put("/mixers/m1/heartbeat", heartbeat("169.254.169.254").as_bytes(), 6);
+    fold.end_init(8);
+    assert_eq!(view(&m1).heartbeat.as_ref().unwrap().host, "10.0.0.7");
+    fold.put("/mixers/m1/heartbeat", heartbeat("10.0.0.8").as_bytes(), 9);
+    assert_eq!(view(&m1).heartbeat.as_ref().unwrap().host, "10.0.0.8");
+    assert!(view(&m1).unreadable.is_empty() && fold.reported.is_empty());
+}
+
+#[test]
 fn invalid_keys_are_reported_once() {
     let (_, mut fold) = listed(&[("/rooms/one/meta", META)], 5);
     fold.put("/rooms/one/meta", b"{", 6);

@@ -1,6 +1,6 @@
-//! Addresses that a node may connect to when a user of the API names the host.
+//! Addresses that a node may connect to when a user of the API, or a value of the store, names the host.
 //!
-//! Without this rule, a caller could reach services that only this machine or its network may use.
+//! Without these rules, a caller could reach services that only this machine or its network may use.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,6 +10,24 @@ use ipnet::IpNet;
 pub fn may_connect(address: IpAddr, networks: &[IpNet]) -> bool {
     let address = address.to_canonical();
     is_public(address) || networks.iter().any(|network| network.contains(&address))
+}
+
+/// Returns true if a node of the cluster may have the address. With `networks`, the address must be in one of
+/// them. Without, every address is permitted except those that no node has, and those at which clouds serve
+/// credentials: link-local, unspecified, multicast and broadcast addresses, and `fd00:ec2::254`.
+pub fn may_be_node(address: IpAddr, networks: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    if !networks.is_empty() {
+        return networks.iter().any(|network| network.contains(&address));
+    }
+    match address {
+        IpAddr::V4(v4) => !matches!(v4.octets(), [0, ..] | [169, 254, ..] | [224..=255, ..]),
+        IpAddr::V6(v6) => {
+            let [first, second, .., last] = v6.segments();
+            let is_metadata = (first, second, last) == (0xfd00, 0xec2, 0x254);
+            !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || is_metadata)
+        }
+    }
 }
 
 /// Returns true for addresses of the public Internet. Loopback, private, link-local (where clouds serve
@@ -51,6 +69,25 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_are_in_their_networks() {
+        let may = |address: &str, networks: &[&str]| {
+            let networks: Vec<_> = networks.iter().map(|network| network.parse().unwrap()).collect();
+            may_be_node(address.parse().unwrap(), &networks)
+        };
+        for node in ["10.0.0.7", "127.0.0.1", "192.168.1.1", "100.64.0.1", "8.8.8.8", "fd00::7", "::1"] {
+            assert!(may(node, &[]), "{node}");
+        }
+        let metadata = ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "fe80::1"];
+        for other in metadata.into_iter().chain(["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"])
+        {
+            assert!(!may(other, &[]), "{other}");
+        }
+        assert!(may("10.0.0.7", &["10.0.0.0/8", "fd00::/8"]) && may("fd00::7", &["10.0.0.0/8", "fd00::/8"]));
+        assert!(may("::ffff:10.0.0.7", &["10.0.0.0/8"]) && may("169.254.1.1", &["169.254.1.0/24"]));
+        assert!(!may("10.0.0.7", &["10.1.0.0/16"]) && !may("127.0.0.1", &["10.0.0.0/8"]));
+    }
 
     #[test]
     fn only_public_addresses_are_permitted() {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::ids::{ModuleId, RoomId, UserId};
 use super::keys::{ModuleKind, ModulePart, RoomKey, RoomPart};
 use super::mix::MixShare;
@@ -15,6 +17,7 @@ use super::recording::RecordingRequest;
 use super::reported_anchors::ReportedAnchors;
 use super::schedule::StartTime;
 use super::sources::Sources;
+use super::vouched::heartbeat_refusal;
 
 /// Reason in a plan that removes nothing because a key of the room cannot be read.
 pub const UNREADABLE: &str = "a key of the room cannot be read: nothing is removed";
@@ -248,6 +251,28 @@ impl ModuleView {
             false => self.unreadable.insert(part),
         };
         result
+    }
+
+    /// Sets one key, as [`apply`](Self::apply) does, but refuses a heartbeat with an address outside
+    /// `networks`.
+    ///
+    /// # Errors
+    /// Same as [`RoomView::apply`]. A refused heartbeat counts as one that cannot be read.
+    pub fn apply_within(
+        &mut self,
+        part: ModulePart,
+        change: Option<(&[u8], i64)>,
+        networks: &[IpNet],
+    ) -> Result<(), MalformedValue> {
+        let earlier = self.heartbeat.clone();
+        self.apply(part, change)?;
+        let heartbeat = self.heartbeat.as_ref().filter(|_| part == ModulePart::Heartbeat);
+        let Some(why) = heartbeat.and_then(|known| heartbeat_refusal(&known.value, networks)) else {
+            return Ok(());
+        };
+        self.heartbeat = earlier;
+        self.unreadable.insert(part);
+        Err(MalformedValue(why))
     }
 
     /// Same as [`RoomView::keep`].

@@ -3,9 +3,13 @@
 //! A room key outlives its writer and may have been written manually. Therefore Janus sends RTP, and listener
 //! nodes send requests, only to addresses that a heartbeat announces as the module's own.
 
+use ipnet::IpNet;
+use url::Url;
+
 use super::ids::ModuleId;
 use super::keys::ModuleKind;
 use super::model::{Heartbeat, MixerState};
+use super::outbound::may_be_node;
 use super::view::Modules;
 
 /// Returns the reason why no forwarder may be started to the mixer that this key names; `None` if one may be
@@ -24,6 +28,35 @@ pub fn url_refusal(mixer: &ModuleId, url: &str, modules: &Modules) -> Option<Str
     let Some(heartbeat) = heartbeat(mixer, modules) else { return Some(no_heartbeat(mixer)) };
     let announced = heartbeat.url == url && is_base_of(url, &heartbeat.host);
     (!announced).then(|| format!("{url:?} is not the address in the heartbeat of mixer {mixer}"))
+}
+
+/// Returns the reason why a heartbeat must not be used: an address in it is not in `networks`
+/// ([`may_be_node`]). `None`: it may be used. With `networks`, names instead of addresses are refused,
+/// because a name can lead to any address.
+pub fn heartbeat_refusal(heartbeat: &Heartbeat, networks: &[IpNet]) -> Option<String> {
+    if let Some(rtp) = heartbeat.rtp.filter(|rtp| !may_be_node(rtp.ip, networks)) {
+        return Some(format!("the RTP address {} is not in node.networks", rtp.ip));
+    }
+    let url = &heartbeat.url;
+    // Nothing connects to other texts: the managed Janus of another node has no URL.
+    let is_used = url.starts_with("http") || url.starts_with("ws");
+    host_refusal(&heartbeat.host, networks).or_else(|| {
+        match Url::parse(url).ok().as_ref().and_then(Url::host_str) {
+            _ if !is_used => None,
+            Some(host) => host_refusal(host, networks),
+            None => Some("the URL is not valid".to_owned()),
+        }
+    })
+}
+
+/// Returns the reason why a host of the cluster is refused; `None` if it is permitted.
+pub fn host_refusal(host: &str, networks: &[IpNet]) -> Option<String> {
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(address) => (!may_be_node(address, networks))
+            .then(|| format!("the address {address} is not in node.networks")),
+        Err(_) => (!networks.is_empty())
+            .then(|| format!("{host:?} is a name; node.networks permits addresses only")),
+    }
 }
 
 fn heartbeat<'a>(mixer: &ModuleId, modules: &'a Modules) -> Option<&'a Heartbeat> {
@@ -49,6 +82,7 @@ mod tests {
 
     use super::*;
     use crate::keys::ModulePart;
+    use crate::model::RtpRange;
     use crate::view::ModuleView;
 
     #[test]
@@ -65,6 +99,36 @@ mod tests {
             assert_eq!(rtp_refusal(&key("m", ip, port), &modules).is_none(), may, "{ip}:{port}");
         }
         assert!(rtp_refusal(&key("gone", "10.0.0.7", 27000), &modules).is_some());
+    }
+
+    #[test]
+    fn heartbeats_stay_in_configured_networks() {
+        let heartbeat = |host: &str, url: &str, rtp: &str| Heartbeat {
+            host: host.into(),
+            url: url.into(),
+            rtp: Some(RtpRange { ip: rtp.parse().unwrap(), first: 27000, last: 28999 }),
+            ..modules("")[&(ModuleKind::Mixer, ModuleId::new("m").unwrap())].heartbeat.clone().unwrap().value
+        };
+        let (any, private): ([IpNet; 0], _) = ([], ["10.0.0.0/8".parse().unwrap()]);
+        for (host, url, rtp, by_default, in_private) in [
+            ("10.0.0.7", "http://10.0.0.7:8080", "10.0.0.7", true, true),
+            ("10.0.0.7", "ws://10.0.0.7:8188", "10.0.0.7", true, true),
+            ("10.0.0.7", "", "10.0.0.7", true, true),
+            ("10.0.0.7", "http://10.0.0.7:8080", "8.8.8.8", true, false),
+            ("10.0.0.7", "http://8.8.8.8:8080", "10.0.0.7", true, false),
+            ("m.example", "http://m.example:8080", "10.0.0.7", true, false),
+            ("fd00::7", "http://[fd00::7]:8080", "fd00::7", true, false),
+            ("10.0.0.7", "http://169.254.169.254:80", "10.0.0.7", false, false),
+            ("169.254.169.254", "http://169.254.169.254:80", "10.0.0.7", false, false),
+            ("10.0.0.7", "http://[fe80::1]:80", "10.0.0.7", false, false),
+            ("10.0.0.7", "http://10.0.0.7:8080", "169.254.1.1", false, false),
+            ("10.0.0.7", "ws:no url", "10.0.0.7", false, false),
+            ("10.0.0.7", "managed", "10.0.0.7", true, true),
+        ] {
+            let heartbeat = heartbeat(host, url, rtp);
+            assert_eq!(heartbeat_refusal(&heartbeat, &any).is_none(), by_default, "{host} {url} {rtp}");
+            assert_eq!(heartbeat_refusal(&heartbeat, &private).is_none(), in_private, "{host} {url} {rtp}");
+        }
     }
 
     #[test]

@@ -70,6 +70,19 @@ fn acme_names_are_checked() {
 }
 
 #[test]
+fn announced_addresses_are_in_networks() {
+    let within = |networks: &str| LoadInput::default().flag("node.networks", networks);
+    assert!(load(within("127.0.0.0/8")).is_ok());
+    let text = errors(within("10.0.0.0/8"));
+    assert!(text.contains("node.advertise") && text.contains("listen.media"), "{text}");
+    assert!(text.contains("the address 127.0.0.1 is not in node.networks"), "{text}");
+    let named = errors(within("127.0.0.0/8").flag("node.advertise", "m1.example.org"));
+    assert!(named.contains("is a name; node.networks permits addresses only"), "{named}");
+    let link_local = errors(LoadInput::default().flag("node.advertise", "169.254.169.254"));
+    assert!(link_local.contains("is not in node.networks"), "{link_local}");
+}
+
+#[test]
 fn shared_sockets_agree_on_tls() {
     let folder = TempDir::new().unwrap();
     let pair = pair(&folder, "a", 2090);
