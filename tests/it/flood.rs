@@ -154,6 +154,59 @@ async fn slow_clients_are_cut_and_hold_little() {
     );
 }
 
+/// Number of slow clients at each listening socket.
+const SLOW_CLIENTS: usize = 1000;
+/// Requests of a well-behaved client from which a percentile is taken.
+const SAMPLES: usize = 300;
+
+/// Measures well-behaved clients beside 1,000 slow ones at each listening socket. The goal is a p99 that less
+/// than doubles. It is reported and not asserted, because other programs run on the machine of the tests.
+#[actix::test]
+async fn slow_clients_delay_no_other() {
+    stentor::process::raise_descriptor_limit();
+    let node = Node::start(&[("node.roles", "rooms,gateway,hls")]).await;
+    let never_read = "GET /assets/listen.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20);
+    let never_end = "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
+    let mut measured = Vec::new();
+    for (listener, base, path, status) in [
+        ("api", &node.api, "/api/rooms", 200),
+        ("ws", &node.ws, "/ws", 401),
+        ("hls", &node.hls, "/listen/room-a", 200),
+        ("ops", &node.ops, "/livez", 200),
+    ] {
+        let url = format!("{base}{path}");
+        let before = p99(&url, status).await;
+        let mut clients = Vec::new();
+        for n in 0..SLOW_CLIENTS {
+            let bytes = if n % 2 == 0 { &never_read } else { never_end };
+            clients.push(send(base, bytes.as_bytes()).await.expect("the node accepts the client"));
+        }
+        // The node first answers what the clients have sent.
+        p99(&url, status).await;
+        let beside = p99(&url, status).await;
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        measured.push(format!("{listener} {:.1} to {:.1} ms", ms(before), ms(beside)));
+    }
+    withstood(
+        "1,000 clients at each socket that never read or never end their request",
+        "closed at a deadline",
+        &format!("p99 of others: {}", measured.join(", ")),
+    );
+}
+
+/// Sends requests one after the other, each on its own connection. Returns the 99th percentile of their
+/// times.
+async fn p99(url: &str, status: u16) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..SAMPLES {
+        let begun = Instant::now();
+        assert_eq!(request("GET", url, &[], None).await.status, status, "{url}");
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    times[SAMPLES * 99 / 100]
+}
+
 /// Returns the number of open connections at a listening socket, from the node's own metrics.
 async fn opened(node: &Node, listener: &str) -> usize {
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();

@@ -45,6 +45,7 @@ mod secure;
 mod secured_backends;
 mod service;
 mod signalling;
+mod smuggling;
 mod sources;
 mod storage;
 mod store;
