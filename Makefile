@@ -68,7 +68,7 @@ faults: ## Faults on real processes: what was lost, how long the recovery took, 
 	@printf 'FAULT\tLOST\tTOOK\tGOAL\n' | cat - target/faults.tsv | column -t -s "$$(printf '\t')"
 
 ABUSE_TESTS := abuse:: bad_input:: smuggling:: flood:: open_mode:: channel:: ws::limits ws::upgrade signalling::lifetimes \
-	signalling::duplicates whip:: faults::rtp secure::pins cluster::listening cluster::leader cluster::registration \
+	signalling::duplicates whip:: faults::rtp secure::pins cluster::listening cluster::leader cluster::registration cluster::invalid_values \
 	janus::link service::an_unread
 abuse: ## Attacks on a node: how it responds, and what others notice
 	@scripts/setup.sh test

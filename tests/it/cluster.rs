@@ -3,6 +3,7 @@
 mod anchors;
 mod drain;
 mod housekeeping;
+mod invalid_values;
 mod leader;
 mod listening;
 mod moves;
