@@ -2,8 +2,9 @@
 //!
 //! Owns: the lookup, and the check that the account is usable. Does not change the account of this process.
 
+use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::unistd::User;
 
@@ -72,6 +73,12 @@ impl Account {
                  node.child_user to root"
             ));
         }
+        if let Err(error) = self.signal_one() {
+            return Err(format!(
+                "a child that runs as the user {name} cannot be stopped: {error}; add the capability \
+                 CAP_KILL, run the node as an ordinary user, or set node.child_user to root"
+            ));
+        }
         for program in programs.iter().filter_map(|program| which::which(program).ok()) {
             if !self.succeeds(&["test".as_ref(), "-x".as_ref(), &program]) {
                 return Err(format!(
@@ -86,10 +93,35 @@ impl Account {
 
     /// Runs a program of the system as the account, and returns true if it exits with 0.
     fn succeeds(&self, command: &[&Path]) -> bool {
-        let mut setpriv = std::process::Command::new(SETPRIV);
-        setpriv.args(self.options()).arg("--").args(command);
-        let status = setpriv.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let status = self.command(command).stdin(Stdio::null()).stdout(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
+    }
+
+    /// Starts a program as the account, and sends a signal to it.
+    ///
+    /// # Errors
+    /// The program cannot be started, or this process may not send signals to the account.
+    fn signal_one(&self) -> io::Result<()> {
+        let mut echo =
+            self.command(&["cat".as_ref()]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        // The echo proves that the user has changed. Before that, root may always send the signal.
+        let mut echoed = [0];
+        let changed = match (&mut echo.stdin, &mut echo.stdout) {
+            (Some(stdin), Some(stdout)) => {
+                stdin.write_all(b"x").and_then(|()| stdout.read_exact(&mut echoed))
+            }
+            _ => Err(io::Error::other("the pipes are missing")),
+        };
+        let signalled = changed.and_then(|()| echo.kill());
+        // `wait` closes stdin, which ends the program even if the signal was refused.
+        echo.wait()?;
+        signalled
+    }
+
+    fn command(&self, command: &[&Path]) -> Command {
+        let mut setpriv = Command::new(SETPRIV);
+        setpriv.args(self.options()).arg("--").args(command).stderr(Stdio::null());
+        setpriv
     }
 }
 
@@ -133,6 +165,29 @@ mod tests {
         let environment = confined(&confinement, "env", [""; 0]).output().await.unwrap().stdout;
         let environment = String::from_utf8(environment).unwrap();
         assert!(!environment.contains("HOME=") && environment.contains("PATH="), "{environment}");
+    }
+
+    /// Runs this test again without the capability to send signals to other users.
+    #[test]
+    fn account_must_be_reachable_by_signals() {
+        const TEST: &str = "account::tests::account_must_be_reachable_by_signals";
+        let Some(account) = nobody() else { return };
+        if std::env::var_os("WITHOUT_KILL").is_some() {
+            let error = account.check(&[]).unwrap_err();
+            assert!(error.contains("CAP_KILL"), "{error}");
+            return;
+        }
+        assert_eq!(account.check(&[]), Ok(()));
+        let without = ["--bounding-set=-kill", "--inh-caps=-kill", "--"];
+        let again = Command::new(SETPRIV)
+            .args(without)
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", TEST])
+            .env("WITHOUT_KILL", "1")
+            .output()
+            .unwrap();
+        assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stdout));
+        assert!(String::from_utf8_lossy(&again.stdout).contains("1 passed"));
     }
 
     #[test]
