@@ -144,6 +144,11 @@ impl EventType {
         Self::OutputFailed,
     ];
 
+    /// Returns true for the events that end a broadcast or a backstage. They end the visits of all anchors.
+    pub fn ends_broadcast(self) -> bool {
+        matches!(self, Self::RoomEnded | Self::BackstageClosed | Self::RoomDeleted)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RoomCreated => "room_created",

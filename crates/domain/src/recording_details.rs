@@ -51,7 +51,8 @@ pub struct RecordedAnchor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
     pub role: RoomRole,
-    /// True if the user agreed to being recorded at every join, as `recording.consent: required` demands.
+    /// True if the user agreed to being recorded at the join of each visit, as `recording.consent: required`
+    /// demands.
     #[serde(default)]
     pub recording_consent: bool,
     /// Times at which the user was in the room, in order.
@@ -94,7 +95,7 @@ impl RecordingDetails {
     /// Returns the details of a recording. `events`: the events of the room, in order, including those before
     /// the recording; `started` and `ended`: first and last moment of the recording.
     pub fn of(events: &[RoomEvent], started: UnixMs, ended: UnixMs) -> Self {
-        let mut anchors = visits(events, ended);
+        let mut anchors = visits(events, started, ended);
         for anchor in &mut anchors {
             anchor.visits.retain(|visit| visit.left_at > started && visit.joined_at < ended);
         }
@@ -106,8 +107,8 @@ impl RecordingDetails {
     }
 }
 
-/// Returns all anchors with their visits up to `ended`.
-fn visits(events: &[RoomEvent], ended: UnixMs) -> Vec<RecordedAnchor> {
+/// Returns all anchors with their visits up to `ended`. Only visits after `started` count for the consent.
+fn visits(events: &[RoomEvent], started: UnixMs, ended: UnixMs) -> Vec<RecordedAnchor> {
     let mut anchors: Vec<RecordedAnchor> = Vec::new();
     let open = UnixMs(u64::MAX);
     for RoomEvent { kind, time, data } in events.iter().take_while(|event| event.time <= ended) {
@@ -128,7 +129,8 @@ fn visits(events: &[RoomEvent], ended: UnixMs) -> Vec<RecordedAnchor> {
                 match anchors.iter_mut().find(|anchor| anchor.user_id == user) {
                     Some(anchor) => {
                         anchor.role = role;
-                        anchor.recording_consent &= consent;
+                        let is_first = anchor.visits.iter().all(|visit| visit.left_at <= started);
+                        anchor.recording_consent = consent && (is_first || anchor.recording_consent);
                         anchor.display_name = display_name.or(anchor.display_name.take());
                         anchor.visits.push(visit);
                     }
@@ -146,9 +148,7 @@ fn visits(events: &[RoomEvent], ended: UnixMs) -> Vec<RecordedAnchor> {
             }
             (EventType::AnchorLeft, Some(user)) => leave(&|known| *known == user),
             // The end of a broadcast ends all visits, without an event for each.
-            (EventType::RoomEnded | EventType::BackstageClosed | EventType::RoomDeleted, _) => {
-                leave(&|_| true);
-            }
+            (kind, _) if kind.ends_broadcast() => leave(&|_| true),
             _ => {}
         }
     }

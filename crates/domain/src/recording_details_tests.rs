@@ -121,3 +121,18 @@ fn consent_counts_if_given_at_every_join() {
         details(&events).anchors.into_iter().map(|anchor| anchor.recording_consent).collect();
     assert_eq!(consents, [true, false, false]);
 }
+
+#[test]
+fn consent_is_that_of_recorded_visits() {
+    let agreed = |user: &str, seconds| {
+        let data = json!({ "userId": user, "role": "anchor", "recordingConsent": true });
+        event(EventType::AnchorJoined, seconds, data)
+    };
+    let ended = |seconds| event(EventType::RoomEnded, seconds, json!({}));
+    let consents = |events: &[RoomEvent]| details(events).anchors[0].recording_consent;
+    assert!(consents(&[joined("ann", -600), ended(-300), agreed("ann", -60)]), "an earlier broadcast");
+    assert!(!consents(&[agreed("ann", -600), ended(-300), joined("ann", -60)]));
+    assert!(!consents(&[joined("ann", -60), left("ann", 100), agreed("ann", 200)]));
+    assert!(!consents(&[agreed("ann", -60), left("ann", 100), joined("ann", 200)]));
+    assert!(consents(&[agreed("ann", -60), left("ann", 100), agreed("ann", 200)]));
+}
