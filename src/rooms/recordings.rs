@@ -123,6 +123,17 @@ impl Recordings {
         recording.takes.keys().any(is_alive)
     }
 
+    /// Returns true if `retention` has passed since the end of this recording. `longest`: longest duration of
+    /// a broadcast.
+    pub fn has_expired(&self, known: &KnownRecording, retention: Duration, longest: Duration) -> bool {
+        let KnownRecording { id, recording } = known;
+        let (view, is_alive) = self.surroundings(recording);
+        let is_ready = recording.state(id, &view, &is_alive) == RecordingState::Ready;
+        // While the broadcast is on air, a mixer may return and continue its take.
+        let may_write = |mixer: &ModuleId| !is_ready || is_alive(mixer);
+        recording.has_expired((retention, longest), may_write, now())
+    }
+
     /// Returns the next job of mixer `me` for the copies of this recording in object storage.
     pub fn storage_job(
         &self,

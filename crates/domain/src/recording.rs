@@ -375,8 +375,7 @@ impl Recording {
     /// Returns the recording, marked as reported by the event `recording_ready`. `view`: the recorded room;
     /// `events`: its events, in order.
     pub fn reported(self, view: &RoomView, events: &[RoomEvent]) -> Self {
-        let ended = self.ended_at().unwrap_or(self.started_at);
-        let details = RecordingDetails::of(events, self.started_at, ended);
+        let details = RecordingDetails::of(events, self.started_at, self.end_of_ready(events));
         let same_room = view.meta.as_ref().is_some_and(|meta| meta.created_at == self.room_created_at);
         let (title, profile) = match same_room {
             true => (title_of(view), profile_of(view)),
@@ -391,10 +390,35 @@ impl Recording {
         ends?.into_iter().max()
     }
 
-    /// Returns true if the recording ended longer than `retention` ago.
-    pub fn has_expired(&self, retention: Duration, now: UnixMs) -> bool {
+    /// Returns the end of a recording that is ready. A take that is still open belongs to a mixer that is
+    /// gone; its end is the end of the broadcast.
+    fn end_of_ready(&self, events: &[RoomEvent]) -> UnixMs {
+        let open = self.takes.values().any(|take| take.ended_at.is_none());
+        let over = events.iter().find(|event| event.time >= self.started_at && event.kind.ends_broadcast());
+        let closed = self.takes.values().filter_map(|take| take.ended_at);
+        let ends = closed.chain(over.filter(|_| open).map(|event| event.time));
+        ends.max().unwrap_or(self.started_at)
+    }
+
+    /// Returns true if the recording ended longer than `retention` ago. `may_write` tests whether a mixer may
+    /// still write its open take. The open take of any other mixer may never be closed: it ends at the latest
+    /// `longest`, the longest duration of a broadcast, after the start of the recording.
+    pub fn has_expired(
+        &self,
+        (retention, longest): (Duration, Duration),
+        may_write: impl Fn(&ModuleId) -> bool,
+        now: UnixMs,
+    ) -> bool {
+        let latest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        let latest = UnixMs(self.started_at.0.saturating_add(latest));
+        let end = |(mixer, take): (&ModuleId, &Take)| match take.ended_at {
+            None if may_write(mixer) => None,
+            ended => Some(ended.unwrap_or(latest)),
+        };
+        let ends: Option<Vec<UnixMs>> = self.takes.iter().map(end).collect();
         let age = |ended: UnixMs| u128::from(now.0.saturating_sub(ended.0));
-        self.deleted_at.is_none() && self.ended_at().is_some_and(|ended| age(ended) > retention.as_millis())
+        let ended = ends.and_then(|ends| ends.into_iter().max());
+        self.deleted_at.is_none() && ended.is_some_and(|ended| age(ended) > retention.as_millis())
     }
 }
 

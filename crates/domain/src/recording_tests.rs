@@ -167,11 +167,51 @@ fn ready_recordings_are_reported_once() {
 
 #[test]
 fn retention_counts_from_last_end() {
-    let expired = |recording: &Recording, now| recording.has_expired(Duration::from_millis(100), UnixMs(now));
+    let kept = (Duration::from_millis(100), Duration::from_millis(3_000));
+    let expired = |recording: &Recording, alive: &[&str], now| {
+        recording.has_expired(kept, |mixer| alive.contains(&mixer.as_str()), UnixMs(now))
+    };
     let ended = recording(&[("m1", Some(800)), ("m2", Some(900))]);
-    assert!(!expired(&ended, 1000) && expired(&ended, 1001));
-    assert!(!expired(&recording(&[("m1", None)]), 5000), "still written");
-    assert!(!expired(&ended.deleted(NOW), 5000));
+    assert!(!expired(&ended, &[], 1000) && expired(&ended, &[], 1001));
+    assert!(!expired(&recording(&[("m1", None)]), &["m1"], 5000), "still written");
+    assert!(!expired(&ended.deleted(NOW), &[], 5000));
+}
+
+#[test]
+fn takes_of_lost_mixers_expire() {
+    let kept = (Duration::from_millis(100), Duration::from_millis(3_000));
+    let expired =
+        |recording: &Recording, now| recording.has_expired(kept, |mixer| mixer.as_str() == "m2", UnixMs(now));
+    for takes in [&[("m1", None)][..], &[("m1", None), ("m2", Some(900))]] {
+        let lost = recording(takes);
+        assert!(!expired(&lost, NOW.0 + 3_100) && expired(&lost, NOW.0 + 3_101), "{takes:?}");
+    }
+    let late = recording(&[("m1", None), ("m2", Some(9_000))]);
+    assert!(!expired(&late, 9_100) && expired(&late, 9_101));
+    assert!(!expired(&recording(&[("m1", Some(900)), ("m2", None)]), 90_000), "m2 may still write");
+}
+
+#[test]
+fn lost_mixers_leave_details() {
+    let room = view(&[(RoomPart::Meta, META)]);
+    let event = |kind, time| RoomEvent {
+        kind,
+        time: UnixMs(time),
+        data: serde_json::json!({ "userId": "ann", "role": "host", "displayName": "Ann" }),
+    };
+    let events = [
+        event(EventType::RoomEnded, 90),
+        event(EventType::AnchorJoined, 600),
+        event(EventType::RoomEnded, 70_000),
+        event(EventType::AnchorJoined, 99_000),
+    ];
+    for takes in [&[("m1", None)][..], &[("m1", None), ("m2", Some(60_000))]] {
+        let details = recording(takes).reported(&room, &events).details;
+        assert_eq!(details.anchors[0].visits[0].left_at, UnixMs(70_000), "{takes:?}");
+        assert_eq!(details.anchors[0].visits.len(), 1);
+    }
+    let closed = recording(&[("m1", Some(60_000))]).reported(&room, &events).details;
+    assert_eq!(closed.anchors[0].visits[0].left_at, UnixMs(60_000));
 }
 
 #[test]

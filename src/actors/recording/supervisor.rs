@@ -200,12 +200,15 @@ impl RecordingSupervisor {
 
     /// Removes the recordings whose retention has passed, one after the other.
     fn round(&self, cx: &mut Cx<Self>) {
-        let (recordings, now) = (self.parts.recordings.clone(), self.context.clock.wall());
-        let retention = self.context.config.recording.retention;
+        let recordings = self.parts.recordings.clone();
+        let config = &self.context.config;
+        // Before rooms and mixers are listed, no mixer seems to be alive.
+        let retention = config.recording.retention.filter(|_| recordings.is_complete());
+        let longest = config.rooms.max_age;
         let expired: Vec<_> = recordings
             .all()
             .into_iter()
-            .filter(|known| retention.is_some_and(|kept| known.recording.has_expired(kept, now)))
+            .filter(|known| retention.is_some_and(|kept| recordings.has_expired(known, kept, longest)))
             // The mixers of a recording remove it. If none of them is alive, any other mixer removes it.
             .filter(|known| {
                 known.recording.takes.contains_key(&self.context.me)
