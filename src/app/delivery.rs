@@ -68,7 +68,13 @@ pub fn recording_parts(
 ) -> RecordingParts {
     let config = &context.config;
     let spool = Spool::new(config.recordings_dir());
-    let uploads = storage.map(|storage| UploadParts { storage, spool: spool.clone(), media: media.clone() });
+    let parts = |storage| UploadParts {
+        storage,
+        spool: spool.clone(),
+        media: media.clone(),
+        turn: Default::default(),
+    };
+    let uploads = storage.map(parts);
     let (streams, media) = (streams.clone(), media.clone());
     let mixer = config.node.roles.mixer.then(|| RecorderParts { streams, spool, uploads, media });
     RecordingParts { recordings: recordings.clone(), mixer }

@@ -105,6 +105,7 @@ async fn upload_goes_on_after_failures() {
         storage: Arc::new(Storage::new(&settings(&format!("http://{}", proxy.address()))).unwrap()),
         spool: spool.clone(),
         media: Arc::new(Generated { segments }),
+        turn: Arc::default(),
     };
     let room = RoomId::new(ROOM).unwrap();
     let object = object_name(&room, &id, CopyKind::M4a);
@@ -143,9 +144,27 @@ async fn upload_goes_on_after_failures() {
     let Advanced::Stored { parts: (bytes, 0) } = longer else { panic!("{longer:?}") };
     assert!(bytes > length);
     assert_eq!(moto.object(&format!("radio/{object}")).await.body.len() as u64, bytes);
-    remove(&changed.storage, &spool, &id, &room).await.unwrap();
+
+    // The removal waits for the step in progress, which could otherwise complete the object after it.
+    let step = changed.turn.lock().await;
+    let removal = remove(&changed, &id, &room);
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(moto.object(&format!("radio/{object}")).await.status, 200);
+        }
+        drop(step);
+    };
+    let (removed, ()) = tokio::join!(removal, others);
+    removed.unwrap();
     assert_eq!(moto.object(&format!("radio/{object}")).await.status, 404);
-    remove(&changed.storage, &spool, &id, &room).await.unwrap();
+    remove(&changed, &id, &room).await.unwrap();
+
+    // The state of an upload cannot be stored, because the recording was erased meanwhile.
+    spool.erase(&id).unwrap();
+    let failed = advance(&changed, &id, CopyKind::M4a).await;
+    assert!(matches!(failed, Err(UploadError::Spool(_))), "{failed:?}");
+    let uploads = String::from_utf8(moto.object("?uploads").await.body.to_vec()).unwrap();
+    assert!(uploads.contains("ListMultipartUploadsResult") && !uploads.contains(id.as_str()), "{uploads}");
 }
 
 /// Performs all remaining steps of an upload.

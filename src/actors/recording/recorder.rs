@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::copying::{Copied, Source, Span, append, blocking, copy};
-use super::uploading::{UploadParts, remove};
+use super::uploading::remove;
 use super::{RecorderParts, supervisor};
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
@@ -286,9 +286,8 @@ impl RecorderActor {
         let (spool, id, room) = (self.parts.spool.clone(), self.id.clone(), self.room.clone());
         let uploads = self.parts.uploads.clone();
         let erase = async move {
-            if let Some(UploadParts { storage, spool, .. }) = uploads {
-                let removed = remove(&storage, &spool, &id, &room).await;
-                removed.map_err(io::Error::other)?;
+            if let Some(uploads) = uploads {
+                remove(&uploads, &id, &room).await.map_err(io::Error::other)?;
             }
             blocking(move || spool.erase(&id)).await
         };

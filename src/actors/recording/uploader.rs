@@ -166,7 +166,7 @@ impl UploaderActor {
         let (recordings, parts) = (self.recordings.clone(), self.parts.clone());
         let work = async move {
             let Some(known) = recordings.get(&id) else { return Ok(()) };
-            remove(&parts.storage, &parts.spool, &id, &known.room).await?;
+            remove(&parts, &id, &known.room).await?;
             let decide = |known: Option<&Recording>| {
                 let deleted = known.filter(|recording| recording.deleted_at.is_some())?;
                 Some(deleted.clone().without_copies())
@@ -195,18 +195,14 @@ impl UploaderActor {
         self.busy = None;
     }
 
-    /// Marks the copy as complete in the recording's key. If the recording was deleted during the upload,
-    /// removes the copies instead.
+    /// Marks the copy as complete in the recording's key. If the recording was deleted meanwhile, changes
+    /// nothing: the recorder then removes the copies.
     fn mark(&self, id: RecordingId, kind: CopyKind, (media, journal): (u64, u64), cx: &mut Cx<Self>) {
-        let (recordings, parts) = (self.recordings.clone(), self.parts.clone());
+        let recordings = self.recordings.clone();
         let at = self.context.clock.wall();
-        let room = recordings.get(&id).map(|known| known.room.clone());
         let mark = async move {
-            let mut kept = false;
             let decide = |known: Option<&Recording>| {
-                let known = known.filter(|recording| recording.deleted_at.is_none());
-                kept = known.is_some();
-                let known = known?.clone();
+                let known = known.filter(|recording| recording.deleted_at.is_none())?.clone();
                 let stored = match (kind, known.stored) {
                     (CopyKind::M4a, _) => Stored { at, bytes: media, segments: None },
                     (CopyKind::Segments, Some(stored)) => {
@@ -216,12 +212,7 @@ impl UploaderActor {
                 };
                 Some(RecordingWrite::Put(known.stored(stored)))
             };
-            recordings.change(&id, decide).await?;
-            if let Some(room) = room.filter(|_| !kept) {
-                // The recording was deleted during the last step of its upload.
-                remove(&parts.storage, &parts.spool, &id, &room).await?;
-            }
-            Ok::<_, MarkError>(())
+            Ok::<_, MarkError>(recordings.change(&id, decide).await?)
         };
         cx.run(mark, Msg::Marked);
     }

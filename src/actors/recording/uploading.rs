@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::Mutex;
 
 use super::copying::blocking;
 use crate::delivery::{ReplayMedia, SegmentArchive};
@@ -21,6 +22,9 @@ pub struct UploadParts {
     pub storage: Arc<Storage>,
     pub spool: Spool,
     pub media: Arc<dyn ReplayMedia>,
+    /// Held during a step of an upload, and during the removal of copies. Otherwise a step in progress could
+    /// complete an object after the removal, and the object would stay forever.
+    pub turn: Arc<Mutex<()>>,
 }
 
 /// Result of a step.
@@ -130,6 +134,8 @@ fn size(object: Option<u64>) -> String {
 /// # Errors
 /// The step has to be repeated; see [`UploadError`].
 pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> Result<Advanced, UploadError> {
+    let _turn = parts.turn.lock().await;
+    // Fails if the recording was deleted meanwhile.
     let file = Whole::of(parts, id, kind).await?;
     if !file.is_complete() {
         return Err(UploadError::Incomplete);
@@ -143,11 +149,20 @@ pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> R
         }
         None => Upload::new(object, length),
     };
+    let kept_id = upload.id.clone();
     let done = step(parts, id, &file, &mut upload).await;
     if let Err(UploadError::Storage(StorageError::Unknown) | UploadError::Differs { .. }) = &done {
         upload.forgotten();
     }
-    keep(parts, id, &upload).await?;
+    if let Err(error) = keep(parts, id, &upload).await {
+        // The next attempt does not know an upload that has just begun, so nothing else would abort it.
+        if upload.id != kept_id
+            && let Err(error) = give_up(&parts.storage, &upload).await
+        {
+            tracing::warn!(recording = %id, %error, "an upload that cannot be continued was not aborted");
+        }
+        return Err(error.into());
+    }
     done
 }
 
@@ -190,14 +205,10 @@ async fn step(
 ///
 /// # Errors
 /// The removal has to be repeated.
-pub async fn remove(
-    storage: &Storage,
-    spool: &Spool,
-    id: &RecordingId,
-    room: &RoomId,
-) -> Result<(), UploadError> {
-    let (kept_in, of) = (spool.clone(), id.clone());
-    if let Some(upload) = blocking(move || kept_in.upload(&of)).await? {
+pub async fn remove(parts: &UploadParts, id: &RecordingId, room: &RoomId) -> Result<(), UploadError> {
+    let _turn = parts.turn.lock().await;
+    let storage = &parts.storage;
+    if let Some(upload) = kept(parts, id).await? {
         give_up(storage, &upload).await?;
     }
     for kind in CopyKind::ALL {
