@@ -64,6 +64,13 @@ pub(super) fn take_dropped() -> u64 {
     TRACER.get().map_or(0, |tracer| tracer.dropped.swap(0, Relaxed))
 }
 
+/// Counts spans that the collector did not accept.
+pub(super) fn add_dropped(count: u64) {
+    if let Some(tracer) = TRACER.get() {
+        tracer.dropped.fetch_add(count, Relaxed);
+    }
+}
+
 /// Returns true if traces are recorded.
 pub fn is_on() -> bool {
     TRACER.get().is_some()

@@ -110,19 +110,24 @@ async fn start_is_one_trace() {
     assert!(traced.iter().any(|line| line["message"] == "room placed"), "{traced:#?}");
     assert!(traced.iter().any(|line| line["message"] == "FFmpeg started"), "{traced:#?}");
 
+    let of_last = |requests: &[Value]| {
+        requests.last()?["data"]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].as_array().cloned()
+    };
+    let named = |metrics: &[Value], name: &str| metrics.iter().find(|metric| metric["name"] == name).cloned();
     until("the metrics show the FFmpeg", async || {
-        let text = serde_json::to_string(&receiver.metrics().await).unwrap();
-        text.contains("stentor_ffmpeg_running") && text.contains("stentor_ffmpeg_starts_total")
+        let metrics = of_last(&receiver.metrics().await).unwrap_or_default();
+        let starts = named(&metrics, "stentor_ffmpeg_starts_total");
+        starts.is_some_and(|starts| starts["sum"]["dataPoints"][0]["asDouble"] == 1.0)
     })
     .await;
-    let metrics = receiver.metrics().await;
-    let last = metrics.last().unwrap();
+    let requests = receiver.metrics().await;
+    let (last, metrics) = (requests.last().unwrap(), of_last(&requests).unwrap());
     assert_eq!(last["key"], "a-secret-of-the-collector");
     let resource = &last["data"]["resourceMetrics"][0]["resource"];
     let resource = serde_json::to_string(resource).unwrap();
     assert!(resource.contains("service.name") && resource.contains("stentor"), "{resource}");
-    let of = &last["data"]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
-    let find = |name: &str| of.as_array().unwrap().iter().find(|metric| metric["name"] == name).unwrap();
+    let find = |name: &str| named(&metrics, name).unwrap();
+    assert!(named(&metrics, "stentor_ffmpeg_running").is_some());
     let starts = &find("stentor_ffmpeg_starts_total")["sum"];
     assert_eq!((&starts["isMonotonic"], &starts["dataPoints"][0]["asDouble"]), (&json!(true), &json!(1.0)));
     let seconds = &find("stentor_store_request_seconds")["histogram"]["dataPoints"][0];
@@ -132,8 +137,9 @@ async fn start_is_one_trace() {
     assert!(node.stop().success());
 }
 
-/// Reads a whole request. After a partial read, the connection is reset and the answer is lost.
-async fn take_request(stream: &mut tokio::net::TcpStream) {
+/// Reads a whole request, and returns true if it has spans. After a partial read, the connection is reset and
+/// the answer is lost.
+async fn take_request(stream: &mut tokio::net::TcpStream) -> bool {
     let (mut request, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
     loop {
         let text = String::from_utf8_lossy(&request).into_owned();
@@ -141,11 +147,11 @@ async fn take_request(stream: &mut tokio::net::TcpStream) {
             text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
         let head = request.windows(4).position(|four| four == b"\r\n\r\n");
         if head.zip(length).is_some_and(|(head, length)| request.len() >= head + 4 + length) {
-            return;
+            return text.starts_with("POST /v1/traces ");
         }
         match stream.read(&mut buffer).await {
             Ok(count) if count > 0 => request.extend_from_slice(&buffer[..count]),
-            _ => return,
+            _ => return false,
         }
     }
 }
@@ -156,11 +162,15 @@ async fn absent_collector_is_reported_once() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let (attempts, answers) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let (counted, answering) = (attempts.clone(), answers.clone());
+    let lost_spans = Arc::new(AtomicBool::new(false));
+    let lost = lost_spans.clone();
     let collector = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            let has_spans = take_request(&mut stream).await;
             counted.fetch_add(1, Relaxed);
-            if answering.load(Relaxed) {
-                take_request(&mut stream).await;
+            if !answering.load(Relaxed) {
+                lost.fetch_or(has_spans, Relaxed);
+            } else {
                 let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                 let _ = stream.write_all(answer).await;
             }
@@ -169,7 +179,7 @@ async fn absent_collector_is_reported_once() {
     let settings = [("telemetry.otlp.endpoint", endpoint.as_str()), ("telemetry.otlp.interval", "1s")];
     let mut node = Node::start(&settings).await;
     node.room_on_air(ROOM).await;
-    until("several attempts failed", async || attempts.load(Relaxed) >= 4).await;
+    until("several attempts failed", async || attempts.load(Relaxed) >= 4 && lost_spans.load(Relaxed)).await;
     let lines = |text: &str| {
         let has = |line: &Value| line["message"].as_str().is_some_and(|message| message.contains(text));
         node.log().into_iter().filter(|line| has(line)).count()
@@ -177,6 +187,10 @@ async fn absent_collector_is_reported_once() {
     assert_eq!(lines("does not accept data"), 1, "{}", node.output());
     answers.store(true, Relaxed);
     until("the node reports the collector", async || lines("accepts data again") == 1).await;
+    let again =
+        |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("accepts data again"));
+    let line = node.log().into_iter().find(again).unwrap();
+    assert!(line["spans"].as_u64().is_some_and(|spans| spans > 0), "{line}");
     assert_eq!(node.get("/api/rooms").await.status, 200);
     collector.abort();
     assert!(node.stop().success());

@@ -72,6 +72,8 @@ pub fn start(
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(Arc::unwrap_or_clone(trust))
         .no_proxy()
+        // A redirect would give the headers, which are secret, to another server.
+        .redirect(reqwest::redirect::Policy::none())
         .timeout(ANSWER_WITHIN)
         .build()?;
     let spans = trace::begin(f64::from(config.sample_percent) / 100.0);
@@ -113,7 +115,10 @@ impl Task {
         loop {
             tokio::select! {
                 span = self.spans.recv(), if is_open => match span {
-                    Some(span) => self.send_spans(span).await,
+                    Some(span) => {
+                        let batch = batch(span, &mut self.spans).await;
+                        self.send_spans(batch).await;
+                    }
                     // Another node of this process exports the spans.
                     None => is_open = false,
                 },
@@ -122,38 +127,38 @@ impl Task {
             }
         }
         let last = async {
-            if let Ok(span) = self.spans.try_recv() {
-                self.send_spans(span).await;
+            // Do not wait for later spans: LINGER alone would use up the time limit.
+            let waiting = waiting(&mut self.spans);
+            if !waiting.is_empty() {
+                self.send_spans(waiting).await;
             }
             self.send_metrics().await;
         };
         let _ = tokio::time::timeout(LAST_WITHIN, last).await;
     }
 
-    /// Sends a batch that begins with this span.
-    async fn send_spans(&mut self, first: SpanData) {
-        let (mut batch, full_at) = (vec![first], Instant::now() + LINGER);
-        while batch.len() < BATCH {
-            match timeout_at(full_at, self.spans.recv()).await {
-                Ok(Some(span)) => batch.push(span),
-                Ok(None) | Err(_) => break,
-            }
-        }
+    async fn send_spans(&mut self, batch: Vec<SpanData>) {
+        let count = batch.len() as u64;
         let scope =
             messages::ScopeSpans { scope: Some(scope()), spans: batch.into_iter().map(span).collect() };
         let of = messages::ResourceSpans { resource: Some(self.resource.clone()), scopes: vec![scope] };
-        self.send("traces", &messages::Traces { resources: vec![of] }).await;
+        if !self.send("traces", &messages::Traces { resources: vec![of] }).await {
+            trace::add_dropped(count);
+        }
     }
 
     async fn send_metrics(&mut self) {
-        let times = convert::Times { start: self.start, now: since_epoch(SystemTime::now()) };
+        // A clock that is set back must not put the values before the start.
+        let now = since_epoch(SystemTime::now()).max(self.start);
+        let times = convert::Times { start: self.start, now };
         let metrics = convert::metrics(&self.registry.gather(), times);
         let scope = messages::ScopeMetrics { scope: Some(scope()), metrics };
         let of = messages::ResourceMetrics { resource: Some(self.resource.clone()), scopes: vec![scope] };
         self.send("metrics", &messages::Metrics { resources: vec![of] }).await;
     }
 
-    async fn send(&mut self, signal: &str, message: &impl Message) {
+    /// Returns true if the collector has accepted the data.
+    async fn send(&mut self, signal: &str, message: &impl Message) -> bool {
         let url = format!("{}/v1/{signal}", self.endpoint);
         let request = self.client.post(&url).header("content-type", "application/x-protobuf");
         let headers = self.headers.iter();
@@ -165,6 +170,7 @@ impl Task {
             Ok(answer) => Some(format!("it answered {}", answer.status())),
             Err(error) => Some(without_url(error)),
         };
+        let accepted = failure.is_none();
         match failure {
             None if self.away => {
                 let spans = trace::take_dropped();
@@ -182,7 +188,25 @@ impl Task {
             }
             _ => {}
         }
+        accepted
     }
+}
+
+/// Collects a batch that begins with this span: the spans that arrive within [`LINGER`], at most [`BATCH`].
+async fn batch(first: SpanData, spans: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
+    let (mut batch, full_at) = (vec![first], Instant::now() + LINGER);
+    while batch.len() < BATCH {
+        match timeout_at(full_at, spans.recv()).await {
+            Ok(Some(span)) => batch.push(span),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    batch
+}
+
+/// Returns the spans that wait now, at most [`BATCH`].
+fn waiting(spans: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
+    std::iter::from_fn(|| spans.try_recv().ok()).take(BATCH).collect()
 }
 
 /// Returns the text of an error with its causes.
@@ -231,4 +255,30 @@ fn span(data: SpanData) -> messages::Span {
 
 fn since_epoch(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::trace_context::TraceContext;
+
+    #[test]
+    fn last_batch_waits_for_nothing() {
+        let (sender, mut spans) = mpsc::channel(BATCH + 8);
+        let span = |span: u8| SpanData {
+            context: TraceContext { trace: [1; 16], span: [span; 8], sampled: true },
+            parent: None,
+            name: "write".into(),
+            is_server: false,
+            start: 1,
+            end: 2,
+            attributes: Vec::new(),
+            error: None,
+        };
+        assert_eq!(waiting(&mut spans), []);
+        (2..4).for_each(|number| sender.try_send(span(number)).unwrap());
+        assert_eq!(waiting(&mut spans), [span(2), span(3)]);
+        (0..BATCH + 3).for_each(|_| sender.try_send(span(1)).unwrap());
+        assert_eq!((waiting(&mut spans).len(), waiting(&mut spans).len()), (BATCH, 3));
+    }
 }
