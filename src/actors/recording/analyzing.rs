@@ -42,6 +42,10 @@ pub async fn analyze(
     id: &RecordingId,
     now: UnixMs,
 ) -> Result<Analysis, AnalysisError> {
+    // The layout of the M4A file needs all segments, so check the journals first.
+    if !media.archive(id).await.map_err(AnalysisError::Unreadable)?.complete {
+        return Err(AnalysisError::Incomplete);
+    }
     let file = media.m4a(id, Clip::WHOLE).await.map_err(AnalysisError::Unreadable)?;
     if !file.complete {
         return Err(AnalysisError::Incomplete);

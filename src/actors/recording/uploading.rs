@@ -136,6 +136,7 @@ fn size(object: Option<u64>) -> String {
 pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> Result<Advanced, UploadError> {
     let _turn = parts.turn.lock().await;
     // Fails if the recording was deleted meanwhile.
+    require_complete(parts, id).await?;
     let file = Whole::of(parts, id, kind).await?;
     if !file.is_complete() {
         return Err(UploadError::Incomplete);
@@ -164,6 +165,14 @@ pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> R
         return Err(error.into());
     }
     done
+}
+
+/// Checks that all mixers of the recording answer. This needs only the journals, while the layout of the M4A
+/// file needs all segments, and a mixer may stay away for days.
+async fn require_complete(parts: &UploadParts, id: &RecordingId) -> Result<(), UploadError> {
+    let archive =
+        parts.media.archive(id).await.map_err(|error| UploadError::Unreadable(error.to_string()))?;
+    if archive.complete { Ok(()) } else { Err(UploadError::Incomplete) }
 }
 
 async fn step(
