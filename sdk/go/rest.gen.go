@@ -674,7 +674,7 @@ type ApiKey struct {
 
 // AssignedJanus Janus to which a room is assigned.
 type AssignedJanus struct {
-	// Id Id of the Janus.
+	// Id Id of the Janus instance.
 	Id string `json:"id"`
 
 	// Status `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room, and while this
@@ -1052,7 +1052,7 @@ type MachineLoad struct {
 // MarkLabel defines model for MarkLabel.
 type MarkLabel string
 
-// Module State of a Janus or mixer.
+// Module State of a Janus instance or mixer.
 type Module struct {
 	// Capacity Maximum number of rooms the module accepts.
 	Capacity nullable.Nullable[int32]  `json:"capacity,omitempty"`
@@ -1230,7 +1230,8 @@ type RecordedAnchor struct {
 	// DisplayName Name of the user, if known.
 	DisplayName nullable.Nullable[string] `json:"displayName,omitempty"`
 
-	// RecordingConsent True if the user agreed to being recorded at every join, as `recording.consent: required` demands.
+	// RecordingConsent True if the user agreed to being recorded at the join of each visit, as `recording.consent: required`
+	// demands.
 	RecordingConsent *bool `json:"recordingConsent,omitempty"`
 
 	// Role Role of a user in the room.
@@ -1368,8 +1369,8 @@ type Room struct {
 	// Absent if none has ended.
 	EndReason nullable.Nullable[string] `json:"endReason,omitempty"`
 
-	// Epoch Number of the current assignment to a Janus and a mixer; it rises with each assignment. Absent while
-	// the room is not live.
+	// Epoch Number of the current assignment to a Janus instance and a mixer; it rises with each assignment.
+	// Absent while the room is not live.
 	Epoch nullable.Nullable[int64] `json:"epoch,omitempty"`
 
 	// HlsUrl URL of the room's playlist for listeners.
@@ -1382,8 +1383,9 @@ type Room struct {
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
-	// Listeners Number of listeners that requested the room's playlist from any node within the last ten seconds. On a
-	// node that does not mix the room, the number is up to ten seconds older.
+	// Listeners Number of listeners: those that requested the room's playlist from any node within the last ten
+	// seconds, and those of the plain stream. On a node that does not mix the room, the number is up to ten
+	// seconds older.
 	Listeners int `json:"listeners"`
 
 	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.

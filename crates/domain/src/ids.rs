@@ -52,7 +52,8 @@ pub struct Pin(String);
 #[serde(transparent)]
 pub struct Nonce(pub String);
 
-/// Counter of the assignments of a room to a Janus and a mixer. State with a lower epoch is superseded.
+/// Counter of the assignments of a room to a Janus instance and a mixer. State with a lower epoch is
+/// superseded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);

@@ -52,7 +52,7 @@ pub enum RoomStatus {
     Created,
     /// Anchors are in the room, and listeners hear nothing yet.
     Backstage,
-    /// Assigned to a Janus and a mixer that are not both ready yet.
+    /// Assigned to a Janus instance and a mixer that are not both ready yet.
     Starting,
     /// Janus forwards the mix to a mixer that waits for it.
     OnAir,

@@ -81,7 +81,7 @@ pub(in crate::http) struct GiveFloor {
     /// Id of a person in the room.
     #[schema(pattern = "^[0-9a-f]{16}$")]
     pub person: String,
-    /// Length of the floor.
+    /// Length of the floor, in seconds.
     #[schema(minimum = 5, maximum = 3600)]
     pub seconds: u32,
 }

@@ -111,8 +111,8 @@ pub enum Code {
     NotFound,
     /// 404: the room does not exist.
     RoomNotFound,
-    /// 403: the content key is not in the live window and is not the next key. It has left the window, or is
-    /// not used yet.
+    /// 403: the content key belongs to no segment of the live window or the rewind window, and is not the next
+    /// key. It has left the window, or is not used yet.
     KeyOutOfWindow,
     /// 404: the room is not on air.
     RoomNotOnAir,
@@ -174,7 +174,7 @@ pub enum Code {
     MessageNotFound,
     /// 409: anchors and hosts cannot raise a hand.
     OnStage,
-    /// 409: hands are closed in this room.
+    /// 409: raising hands is disabled in this room.
     HandsClosed,
     /// 409: the room already has its maximum number of raised hands.
     HandsFull,

@@ -103,8 +103,8 @@ pub(super) struct RoomBody {
     end_reason: Option<EndReason>,
     #[serde(flatten)]
     profile: RoomProfile,
-    /// Number of the current assignment to a Janus and a mixer; it rises with each assignment. Absent while
-    /// the room is not live.
+    /// Number of the current assignment to a Janus instance and a mixer; it rises with each assignment.
+    /// Absent while the room is not live.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,8 +117,9 @@ pub(super) struct RoomBody {
     /// Number of anchors in the room now, on all gateways; absent while presence is unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     anchors: Option<usize>,
-    /// Number of listeners that requested the room's playlist from any node within the last ten seconds. On a
-    /// node that does not mix the room, the number is up to ten seconds older.
+    /// Number of listeners: those that requested the room's playlist from any node within the last ten
+    /// seconds, and those of the plain stream. On a node that does not mix the room, the number is up to ten
+    /// seconds older.
     listeners: usize,
 }
 
@@ -131,7 +132,7 @@ pub(super) struct Crowd {
 /// Janus to which a room is assigned.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedJanus {
-    /// Id of the Janus.
+    /// Id of the Janus instance.
     id: String,
     /// `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room, and while this
     /// Janus is not available.
@@ -217,7 +218,7 @@ pub(in crate::http) struct Done {
     success: bool,
 }
 
-/// State of a Janus or mixer.
+/// State of a Janus instance or mixer.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Module)]

@@ -101,7 +101,7 @@ pub enum HandOrder {
     /// By the time at which they were raised.
     #[default]
     Time,
-    /// By the time that their owners have spoken, shortest first; then by the time at which they were raised.
+    /// By speaking time of the person, shortest first; then by the time at which the hand was raised.
     LeastSpoken,
 }
 

@@ -58,7 +58,7 @@ export type ApiKey = {
  */
 export type AssignedJanus = {
     /**
-     * Id of the Janus.
+     * Id of the Janus instance.
      */
     id: string;
     /**
@@ -598,7 +598,7 @@ export type MachineLoad = {
 export type MarkLabel = 'ready' | 'cordon' | 'draining' | 'drained' | 'unready';
 
 /**
- * State of a Janus or mixer.
+ * State of a Janus instance or mixer.
  */
 export type Module = {
     /**
@@ -846,7 +846,8 @@ export type RecordedAnchor = {
     displayName?: string | null;
     role: RoomRole;
     /**
-     * True if the user agreed to being recorded at every join, as `recording.consent: required` demands.
+     * True if the user agreed to being recorded at the join of each visit, as `recording.consent: required`
+     * demands.
      */
     recordingConsent?: boolean;
     /**
@@ -1031,8 +1032,8 @@ export type Room = RoomProfile & {
      */
     endReason?: string | null;
     /**
-     * Number of the current assignment to a Janus and a mixer; it rises with each assignment. Absent while
-     * the room is not live.
+     * Number of the current assignment to a Janus instance and a mixer; it rises with each assignment.
+     * Absent while the room is not live.
      */
     epoch?: number | null;
     janus?: AssignedJanus | null;
@@ -1046,8 +1047,9 @@ export type Room = RoomProfile & {
      */
     anchors?: number | null;
     /**
-     * Number of listeners that requested the room's playlist from any node within the last ten seconds. On a
-     * node that does not mix the room, the number is up to ten seconds older.
+     * Number of listeners: those that requested the room's playlist from any node within the last ten
+     * seconds, and those of the plain stream. On a node that does not mix the room, the number is up to ten
+     * seconds older.
      */
     listeners: number;
 };

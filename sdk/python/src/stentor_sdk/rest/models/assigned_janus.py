@@ -16,7 +16,7 @@ class AssignedJanus:
     """Janus to which a room is assigned.
 
     Attributes:
-        id (str): Id of the Janus.
+        id (str): Id of the Janus instance.
         status (None | str | Unset): `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the
             room, and while this
             Janus is not available.

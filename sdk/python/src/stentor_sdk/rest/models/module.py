@@ -17,7 +17,7 @@ T = TypeVar("T", bound="Module")
 
 @_attrs_define
 class Module:
-    """State of a Janus or mixer.
+    """State of a Janus instance or mixer.
 
     Attributes:
         id (str): Id of the module.

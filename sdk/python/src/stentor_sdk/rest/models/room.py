@@ -29,9 +29,9 @@ class Room:
         max_anchors (int): Maximum number of anchors in the room.
         status (str):  `created`, `backstage`, `starting`, `onair`, `degraded`, `removing`
         created_at (int): Time at which the room was created.
-        listeners (int): Number of listeners that requested the room's playlist from any node within the last ten
-            seconds. On a
-            node that does not mix the room, the number is up to ten seconds older.
+        listeners (int): Number of listeners: those that requested the room's playlist from any node within the last ten
+            seconds, and those of the plain stream. On a node that does not mix the room, the number is up to ten
+            seconds older.
         title (None | str | Unset): Title: at most 100 visible characters.
         description (None | str | Unset): Description: at most 2,000 visible characters; may contain line breaks.
         language (None | str | Unset): Language of the broadcast, a language tag of BCP 47.
@@ -55,9 +55,9 @@ class Room:
         end_reason (None | str | Unset): Reason why the latest broadcast or backstage ended: `stopped`, `max_duration`,
             `empty` or `other`.
             Absent if none has ended.
-        epoch (int | None | Unset): Number of the current assignment to a Janus and a mixer; it rises with each
-            assignment. Absent while
-            the room is not live.
+        epoch (int | None | Unset): Number of the current assignment to a Janus instance and a mixer; it rises with each
+            assignment.
+            Absent while the room is not live.
         janus (AssignedJanus | None | Unset):
         mixer (AssignedMixer | None | Unset):
         recording (None | str | Unset): Id of the recording of the current broadcast; absent while it is not recorded.
