@@ -111,8 +111,8 @@ pub enum Code {
     NotFound,
     /// 404: the room does not exist.
     RoomNotFound,
-    /// 403: the content key belongs to no segment of the live window or the rewind window, and is not the next
-    /// key. It has left the window, or is not used yet.
+    /// 403: the content key belongs to no segment of the live window or the rewind window, and is not the
+    /// next key. It has left the window, or is not used yet.
     KeyOutOfWindow,
     /// 404: the room is not on air.
     RoomNotOnAir,
