@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `tls` | certificate of the listening sockets, and its replacement; trust of outgoing requests | `domain` |
 //! | `clock` | monotonic and wall clock, random unit | `domain` |
+//! | `frames` | WebSocket frames: bytes to messages and back | `domain` |
 //! | `config` | raw keys to a validated [`config::Config`] | `domain`, `process`, `tls` |
 //! | `etcd` | the store of a cluster, in etcd | `store` |
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
@@ -18,13 +19,13 @@
 //! | `telemetry` | metrics, operational events, traces, log setup | `domain`, `config`, `tls` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `delivery` | everything that listeners fetch, for rooms mixed on any node | `clock`, `domain`, `config`, `packager`, `spool`, `storage`, `auth`, `telemetry`, `rooms` |
-//! | `stage` | listener channel: shared event buffers and commands of rooms | `domain`, `presence`, `auth`, `telemetry`, `rooms`, `delivery` |
+//! | `stage` | listener channel: shared event buffers and commands of rooms | `frames`, `domain`, `presence`, `auth`, `telemetry`, `rooms`, `delivery` |
 //! | `acme` | certificates by ACME: orders, files, answers to challenges | `domain`, `tls`, `config`, `store`, `auth` |
 //! | `webhooks` | signed delivery of events to endpoints, and its records | `domain`, `tls`, `config`, `store`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
-//! | `http` | REST, HLS, plain streams, operations | `acme`, `clock`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks` |
-//! | `ws` | the WebSocket transport of signalling | `clock`, `domain`, `auth`, `actors`, `http` |
-//! | `whip` | WHIP, the signalling of broadcast software | `domain`, `config`, `auth`, `actors`, `http`, `ws` |
+//! | `http` | REST, HLS, plain streams, operations | `acme`, `clock`, `frames`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks` |
+//! | `ws` | the WebSocket transport of signalling | `clock`, `frames`, `domain`, `auth`, `actors`, `http` |
+//! | `whip` | WHIP, the signalling of broadcast software | `frames`, `domain`, `config`, `auth`, `actors`, `http`, `ws` |
 //! | `app` | composition root, the only module that names concrete backends | all |
 //! | `demo` | a node with a room on air and a test tone, shown on one screen | all |
 
@@ -46,6 +47,7 @@ pub mod delivery;
 pub mod demo;
 pub mod etcd;
 pub mod ffmpeg;
+pub mod frames;
 pub mod http;
 pub mod janus;
 pub mod presence;

@@ -34,5 +34,6 @@ pub mod server;
 mod test_tokens;
 pub mod tokens;
 mod tracing;
+pub mod upgrade;
 
 pub use extract::read_body;

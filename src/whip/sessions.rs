@@ -15,11 +15,12 @@ use crate::actors::gateway::ConnectionInfo;
 use crate::actors::gateway::acceptor::{Acceptor, GatewayClosed};
 use crate::actors::gateway::client::Msg;
 use crate::actors::gateway::direct::{CallFailure, DirectCall};
-use crate::actors::gateway::outbound::{OutboundFrame, OutboundQueue};
+use crate::actors::gateway::outbound::OutboundQueue;
 use crate::actors::kernel::{ActorRef, TellError};
 use crate::domain::client_session::Answer;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, ice_sdp};
+use crate::frames::OutboundFrame;
 
 /// Maximum wait for the candidates that an external Janus sends after its answer.
 const GATHERING: Duration = Duration::from_secs(2);

@@ -5,18 +5,17 @@
 //! that does not read freezes the actor, its timers and its limits. Here the body is only the [`writer`]; the
 //! actor keeps running and can close such a client.
 //!
+//! The listener channel has WebSockets too: `http::upgrade` has the opening handshake for both, and `frames`
+//! the frames.
+//!
 //! | file | owns |
 //! |---|---|
 //! | `admission` | token and address of a client; WHIP uses it as well |
 //! | `upgrade` | admission of WebSocket clients: origin, token, handshake |
-//! | `handshake` | requirements of an opening handshake |
-//! | `frames` | bytes to messages, with their limits |
 //! | `reader` | inbound messages to the actor, no faster than it takes them |
 //! | `writer` | outbound frames from the outbound queue |
 
 pub(crate) mod admission;
-mod frames;
-mod handshake;
 mod reader;
 mod upgrade;
 mod writer;

@@ -5,22 +5,20 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::web::Payload;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::frames::Frames;
-use crate::actors::gateway::client::{Inbound, Msg};
+use crate::actors::gateway::client::Msg;
 use crate::actors::gateway::outbound::OutboundQueue;
 use crate::actors::kernel::ActorRef;
+use crate::frames::{FrameDecoder, Inbound};
 use crate::http::server::Connection;
+use crate::http::upgrade::{discard, hang_up};
 
 /// Maximum number of messages in flight to the actor.
 const AHEAD: usize = 4;
-/// Time a client has to read our last frames before it is disconnected.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Reads until the client or its actor is gone, then closes the connection.
 pub async fn read(
@@ -42,18 +40,14 @@ pub async fn read(
             }
         }
     }
-    // A client that does not close within this time is disconnected.
-    let _ = tokio::time::timeout(LINGER, discard(&mut payload)).await;
-    if let Some(connection) = connection {
-        connection.hang_up();
-    }
+    hang_up(payload, connection).await;
 }
 
 /// Forwards messages until a close frame, an invalid frame or the end of the stream, or until the actor is
 /// gone.
 async fn forward(payload: &mut Payload, frame_limit: usize, actor: &ActorRef<Msg>) {
     let permits = Arc::new(Semaphore::new(AHEAD));
-    let mut frames = Frames::new(frame_limit);
+    let mut frames = FrameDecoder::new(frame_limit);
     while let Some(Ok(bytes)) = payload.next().await {
         frames.feed(bytes);
         while let Some(inbound) = frames.next() {
@@ -75,8 +69,4 @@ async fn permit(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 /// has room for more messages than there are permits.
 fn tell(actor: &ActorRef<Msg>, inbound: Inbound, permit: OwnedSemaphorePermit) -> bool {
     actor.tell(Msg::Received(inbound, permit)).is_ok()
-}
-
-async fn discard(payload: &mut Payload) {
-    while let Some(Ok(_)) = payload.next().await {}
 }

@@ -7,14 +7,13 @@
 //! treated as a page: it learns of a bad token from a close code (4401), because pages cannot see the HTTP
 //! status.
 
-use actix_web::http::header::{CACHE_CONTROL, SEC_WEBSOCKET_PROTOCOL};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use actix_web_actors::ws::handshake_with_protocols;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use super::admission::{address, bearer, not_open, verify};
 use super::writer::Writer;
-use super::{WsSide, handshake, reader};
+use super::{WsSide, reader};
 use crate::actors::gateway::outbound::OutboundQueue;
 use crate::actors::gateway::{ConnectionInfo, Outbound};
 use crate::domain::connection::ConnectionId;
@@ -23,11 +22,7 @@ use crate::domain::presence_entry::Source;
 use crate::domain::signalling::CloseCode;
 use crate::http::error::{ApiError, Code};
 use crate::http::server::Connection;
-
-/// Subprotocol of signalling.
-const PROTOCOL: &str = "stentor";
-/// Prefix of the subprotocol that carries a token.
-const BEARER: &str = "bearer.";
+use crate::http::upgrade::{handshake, offered_token, offers_protocol};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -46,7 +41,7 @@ pub async fn upgrade(
     let query = web::Query::<Query>::from_query(req.query_string())
         .map_err(|_| ApiError::new(Code::InvalidQuery, "clientId must be 1 to 64 visible ASCII characters"))?
         .into_inner();
-    let token = query.token.or_else(|| bearer(&req)).or_else(|| offered(&req));
+    let token = query.token.or_else(|| bearer(&req)).or_else(|| offered_token(&req).map(str::to_owned));
     let token = token.ok_or_else(|| {
         ApiError::new(Code::TokenMissing, "a token is needed: ?token=, Authorization, or a subprotocol")
     });
@@ -85,24 +80,4 @@ fn refuse_page(req: &HttpRequest) -> Result<HttpResponse, ApiError> {
     queue.close(CloseCode::TokenInvalid);
     queue.end();
     Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(Writer::new(queue)))
-}
-
-fn offers_protocol(req: &HttpRequest) -> bool {
-    protocols(req).any(|protocol| protocol == PROTOCOL)
-}
-
-fn protocols(req: &HttpRequest) -> impl Iterator<Item = &str> {
-    let headers = req.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    headers.filter_map(|h| h.to_str().ok()).flat_map(|h| h.split(',')).map(str::trim)
-}
-
-fn offered(req: &HttpRequest) -> Option<String> {
-    protocols(req).find_map(|protocol| protocol.strip_prefix(BEARER)).map(str::to_owned)
-}
-
-/// Returns the response that opens the WebSocket.
-fn handshake(req: &HttpRequest) -> Result<HttpResponseBuilder, ApiError> {
-    handshake::check(req.head())?;
-    handshake_with_protocols(req, &[PROTOCOL])
-        .map_err(|error| ApiError::new(Code::WebsocketExpected, error.to_string()))
 }

@@ -4,11 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use actix_http::ws::{CloseCode as WireCode, CloseReason, OpCode, Parser};
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 
-use crate::actors::gateway::outbound::{OutboundFrame, OutboundQueue};
+use crate::actors::gateway::outbound::OutboundQueue;
 use crate::domain::signalling::CloseCode;
 
 /// Number of bytes after which a poll returns, so that a long queue does not become one long buffer.
@@ -30,7 +29,7 @@ impl Stream for Writer {
         let mut bytes = BytesMut::new();
         while bytes.len() < CHUNK {
             match self.0.poll_next(task) {
-                Poll::Ready(Some(frame)) => write(frame, &mut bytes),
+                Poll::Ready(Some(frame)) => frame.write(&mut bytes),
                 Poll::Ready(None) if bytes.is_empty() => return Poll::Ready(None),
                 Poll::Pending if bytes.is_empty() => return Poll::Pending,
                 // The worker polls again immediately; that poll returns the end, or waits.
@@ -46,18 +45,4 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.0.ask_to_close(CloseCode::Gone);
     }
-}
-
-fn write(frame: OutboundFrame, to: &mut BytesMut) {
-    let (payload, opcode) = match frame {
-        OutboundFrame::Text(text) => (text, OpCode::Text),
-        OutboundFrame::Ping => (Bytes::new(), OpCode::Ping),
-        OutboundFrame::Pong(payload) => (payload, OpCode::Pong),
-        OutboundFrame::Close(code) => {
-            let description = Some(code.reason().to_owned());
-            let reason = CloseReason { code: WireCode::from(code.number()), description };
-            return Parser::write_close(to, Some(reason), false);
-        }
-    };
-    Parser::write_message(to, payload, opcode, true, false);
 }

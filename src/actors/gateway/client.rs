@@ -24,7 +24,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::direct::{CallFailure, DirectCall, DirectCalls};
 use super::effects::{Running, SessionEffects};
-use super::outbound::{OutboundFrame, OutboundQueue};
+use super::outbound::OutboundQueue;
 use super::{ConnectionInfo, GatewayParts};
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::domain::client_session::{Answer, CallId, ClientSession, Effect, Input};
@@ -32,6 +32,7 @@ use crate::domain::connection_limits::{Admission, ConnectionLimiter, LivenessAct
 use crate::domain::presence_entry::Source;
 use crate::domain::rpc::{self, AnsweredText, Call, Entry, Id, Packet, PendingTexts, Response};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
+use crate::frames::{Inbound, OutboundFrame};
 
 /// Time limit for the client's answer to our close frame.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -54,22 +55,6 @@ pub struct WsClient {
     /// Time and timer of the next ping, liveness check or tick of the session. While the connection is
     /// closing: time and timer of its forced end.
     alarm: Option<(Duration, Timer)>,
-}
-
-/// Input from a client, as read by the transport.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Inbound {
-    Text(String),
-    Ping(Bytes),
-    Pong,
-    /// Several fragments of an incomplete text.
-    Fragments,
-    /// Close frame: the client's own, or its answer to ours.
-    Close,
-    /// Unreadable input; nothing follows.
-    Bad(CloseCode),
-    /// The connection was lost; nothing follows.
-    Gone,
 }
 
 /// Events of a media session, as inputs of the client session.

@@ -18,15 +18,7 @@ use bytes::Bytes;
 use super::client;
 use crate::actors::kernel::ActorRef;
 use crate::domain::signalling::{CloseCode, Notification};
-
-/// Outbound frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutboundFrame {
-    Text(Bytes),
-    Ping,
-    Pong(Bytes),
-    Close(CloseCode),
-}
+use crate::frames::OutboundFrame;
 
 /// Outbound queue and the state of the closing handshake.
 pub struct OutboundQueue {
@@ -89,7 +81,7 @@ impl OutboundQueue {
         {
             return;
         }
-        state.bytes += frame.len();
+        state.bytes += frame.size();
         if state.bytes > self.limit {
             state.discard();
             drop(state);
@@ -149,7 +141,7 @@ impl OutboundQueue {
     pub fn poll_next(&self, task: &mut Context<'_>) -> Poll<Option<OutboundFrame>> {
         let mut state = self.lock();
         if let Some(frame) = state.queue.pop_front() {
-            state.bytes = state.bytes.saturating_sub(frame.len());
+            state.bytes = state.bytes.saturating_sub(frame.size());
             if state.queue.is_empty() {
                 // An idle client holds no buffer.
                 state.queue = VecDeque::new();
@@ -190,15 +182,6 @@ impl State {
     fn discard(&mut self) {
         self.queue = VecDeque::new();
         self.bytes = 0;
-    }
-}
-
-impl OutboundFrame {
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(bytes) | Self::Pong(bytes) => bytes.len(),
-            Self::Ping | Self::Close(_) => 0,
-        }
     }
 }
 

@@ -1,22 +1,80 @@
-//! The client's opening handshake (RFC 6455 section 4.2.1).
+//! The opening handshake of WebSockets (RFC 6455 section 4.2.1) and the end of their connections. Signalling and
+//! the listener channel share them.
+//!
+//! Browsers cannot set headers, so a page offers its token as the subprotocol `bearer.<jwt>`, together with
+//! `stentor`. `stentor` is the only subprotocol that the response selects.
+
+use std::time::Duration;
 
 use actix_http::RequestHead;
 use actix_http::ws::verify_handshake;
 use actix_web::http::Version;
 use actix_web::http::header::{
-    CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponseBuilder};
+use actix_web_actors::ws::handshake_with_protocols;
+use futures::StreamExt;
 
-use crate::http::error::{ApiError, Code};
+use super::error::{ApiError, Code};
+use super::server::Connection;
 
 /// Only version of the WebSocket protocol.
 const VERSION: &str = "13";
+/// Subprotocol that responses select.
+const PROTOCOL: &str = "stentor";
+/// Prefix of the subprotocol that carries a token.
+const BEARER: &str = "bearer.";
+/// Time a client has to read our last frames before it is disconnected.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Returns the response that opens the WebSocket.
+///
+/// # Errors
+/// `websocket_expected`, or `websocket_version` if only the version is wrong.
+pub fn handshake(request: &HttpRequest) -> Result<HttpResponseBuilder, ApiError> {
+    check(request.head())?;
+    handshake_with_protocols(request, &[PROTOCOL])
+        .map_err(|error| ApiError::new(Code::WebsocketExpected, error.to_string()))
+}
+
+/// Returns true if the client offers `stentor`. It is then treated as a page: pages cannot see the status of a
+/// refused upgrade, so a close code reports the refusal.
+pub fn offers_protocol(request: &HttpRequest) -> bool {
+    protocols(request).any(|protocol| protocol == PROTOCOL)
+}
+
+/// Returns the token that the client offers as a subprotocol.
+pub fn offered_token(request: &HttpRequest) -> Option<&str> {
+    protocols(request).find_map(|protocol| protocol.strip_prefix(BEARER))
+}
+
+fn protocols(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let headers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+    headers.filter_map(|h| h.to_str().ok()).flat_map(|h| h.split(',')).map(str::trim)
+}
+
+/// Closes the connection after the last frame was written. A client that does not close it within
+/// [`LINGER`] is disconnected.
+pub async fn hang_up(mut payload: Payload, connection: Option<Connection>) {
+    let _ = tokio::time::timeout(LINGER, discard(&mut payload)).await;
+    if let Some(connection) = connection {
+        connection.hang_up();
+    }
+}
+
+/// Reads and discards what the client still sends. If bytes were left unread, the close frame would be lost
+/// (RFC 9293 section 3.10.7.4).
+pub async fn discard(payload: &mut Payload) {
+    while let Some(Ok(_)) = payload.next().await {}
+}
 
 /// Checks the opening handshake of a request.
 ///
 /// # Errors
 /// `websocket_expected`, or `websocket_version` if only the version is wrong.
-pub(super) fn check(head: &RequestHead) -> Result<(), ApiError> {
+fn check(head: &RequestHead) -> Result<(), ApiError> {
     let expected = |what: &str| {
         Err(ApiError::new(Code::WebsocketExpected, format!("this path only opens WebSockets: {what}")))
     };

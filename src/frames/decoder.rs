@@ -11,14 +11,14 @@ use actix_codec::Decoder;
 use actix_http::ws::{Codec, Frame, Item, ProtocolError};
 use bytes::{Bytes, BytesMut};
 
-use crate::actors::gateway::client::Inbound;
+use super::Inbound;
 use crate::domain::signalling::CloseCode;
 
 /// Number of fragments reported as one [`Inbound::Fragments`]. A well-behaved client needs few of them.
 const REPORTED: usize = 16;
 
 /// Decoder of one client.
-pub struct Frames {
+pub struct FrameDecoder {
     limit: usize,
     codec: Codec,
     buffer: BytesMut,
@@ -28,7 +28,7 @@ pub struct Frames {
     fragments: usize,
 }
 
-impl Frames {
+impl FrameDecoder {
     pub fn new(limit: usize) -> Self {
         let codec = Codec::new().max_size(limit);
         Self { limit, codec, buffer: BytesMut::new(), message: None, fragments: 0 }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn all(bytes: &[u8]) -> Vec<Inbound> {
-        let mut frames = Frames::new(LIMIT);
+        let mut frames = FrameDecoder::new(LIMIT);
         frames.feed(bytes.to_vec().into());
         let mut found = Vec::new();
         while let Some(inbound) = frames.next() {
@@ -214,7 +214,7 @@ mod tests {
             size in 1_usize..50,
         ) {
             let bytes: Vec<u8> = payloads.iter().flat_map(|p| frame(0x81, p.as_bytes())).collect();
-            let mut frames = Frames::new(LIMIT);
+            let mut frames = FrameDecoder::new(LIMIT);
             let mut found = Vec::new();
             for piece in bytes.chunks(size) {
                 frames.feed(piece.to_vec().into());
