@@ -173,7 +173,7 @@ pub(in crate::http) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Re
 
 /// Parses a body. First checks that it is JSON at all, so that the choice between `invalid_json` and
 /// `invalid_body` does not depend on where the parser fails.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let invalid = |code| move |error: serde_json::Error| ApiError::new(code, error.to_string());
     // JSON is UTF-8 (RFC 8259 section 8.1); the parser checks this only in the parts that it keeps.
     let text = std::str::from_utf8(bytes)

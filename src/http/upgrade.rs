@@ -1,5 +1,5 @@
-//! The opening handshake of WebSockets (RFC 6455 section 4.2.1) and the end of their connections. Signalling and
-//! the listener channel share them.
+//! The opening handshake of WebSockets (RFC 6455 section 4.2.1) and the end of their connections. Signalling
+//! and the listener channel share them.
 //!
 //! Browsers cannot set headers, so a page offers its token as the subprotocol `bearer.<jwt>`, together with
 //! `stentor`. `stentor` is the only subprotocol that the response selects.
@@ -39,8 +39,13 @@ pub fn handshake(request: &HttpRequest) -> Result<HttpResponseBuilder, ApiError>
         .map_err(|error| ApiError::new(Code::WebsocketExpected, error.to_string()))
 }
 
-/// Returns true if the client offers `stentor`. It is then treated as a page: pages cannot see the status of a
-/// refused upgrade, so a close code reports the refusal.
+/// Returns true if the client asks for a WebSocket, even by a wrong handshake.
+pub fn is_asked(request: &HttpRequest) -> bool {
+    lists(request.head(), &UPGRADE, "websocket")
+}
+
+/// Returns true if the client offers `stentor`. It is then treated as a page: pages cannot see the status of
+/// a refused upgrade, so a close code reports the refusal.
 pub fn offers_protocol(request: &HttpRequest) -> bool {
     protocols(request).any(|protocol| protocol == PROTOCOL)
 }

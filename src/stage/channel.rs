@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 
 use super::encode::{self, Entry, Surroundings};
-use super::subscription::Viewer;
+use super::subscription::{Ended, Viewer};
 use crate::domain::ids::{UnixMs, UserId};
 use crate::domain::roles::RoomRole;
 use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
@@ -19,7 +19,8 @@ use crate::presence::stage::StageKey;
 /// Maximum number of entries in a buffer. A client that falls further behind is disconnected, and gets a new
 /// snapshot when it reconnects.
 const MAX_ENTRIES: usize = 1024;
-/// Maximum number of bytes in a buffer.
+/// Maximum number of bytes in a buffer. If the room has clients with WebSockets, it holds about as many bytes
+/// again, for their frames.
 const MAX_BYTES: usize = 512 * 1024;
 
 pub struct Channel {
@@ -52,7 +53,8 @@ pub struct Inner {
     pub generation: u64,
     pub subscribers: usize,
     pub idle_since: Duration,
-    pub closed: bool,
+    /// Reason why the channel is closed; `None` while it is open.
+    pub closed: Option<Ended>,
 }
 
 struct Positioned {
@@ -76,9 +78,7 @@ pub enum Next {
     Bytes(Bytes),
     Nothing,
     /// The channel is closed, or the position has left the buffer.
-    End {
-        behind: bool,
-    },
+    End(Ended),
 }
 
 impl Channel {
@@ -100,7 +100,7 @@ impl Channel {
             generation: 0,
             subscribers: 0,
             idle_since: Duration::ZERO,
-            closed: false,
+            closed: None,
         };
         Self { key, turn: Semaphore::new(1), inner: Mutex::new(inner) }
     }
@@ -117,7 +117,7 @@ impl Channel {
             let mut inner = self.lock();
             let end = inner.end();
             fill(&mut inner);
-            if inner.end() == end && !inner.closed {
+            if inner.end() == end && inner.closed.is_none() {
                 return;
             }
             inner.generation += 1;
@@ -247,14 +247,13 @@ impl Inner {
     /// [`Next::Nothing`], the caller must register a waker.
     pub fn next(&mut self, position: &mut u64, viewer: Viewer) -> Next {
         if *position < self.first {
-            return Next::End { behind: true };
+            return Next::End(Ended::TooSlow);
         }
         let from = usize::try_from(*position - self.first).unwrap_or(usize::MAX);
         *position = self.end();
         let mut waiting = self.entries.iter().skip(from).map(|waiting| viewer.of(&waiting.entry));
         match (waiting.next(), waiting.len()) {
-            (None, _) if self.closed => Next::End { behind: false },
-            (None, _) => Next::Nothing,
+            (None, _) => self.closed.map_or(Next::Nothing, Next::End),
             (Some(only), 0) => Next::Bytes(only.clone()),
             (Some(first), _) => {
                 let mut bytes = BytesMut::from(&first[..]);

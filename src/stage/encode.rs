@@ -1,9 +1,11 @@
-//! Events of the channel as server-sent events (WHATWG HTML section 9.2). `docs/listeners.md` describes them.
+//! Events of the channel as server-sent events (WHATWG HTML section 9.2) and as frames of a WebSocket.
+//! `docs/listeners.md` describes them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -17,6 +19,7 @@ use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{
     Event, Hand, HistoryId, Person, PersonId, Reaction, SpeakingTimes, Stage, StageRole,
 };
+use crate::frames::OutboundFrame;
 use crate::rooms::Room;
 
 /// Reconnection delay for EventSource, in milliseconds. Only our own client adds jitter to it.
@@ -113,33 +116,65 @@ pub struct Surroundings {
     pub spoken: SpeakingTimes,
 }
 
+/// Transport of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    EventStream,
+    WebSocket,
+}
+
+/// Encoded event, in the form of each transport. All clients share the bytes.
+#[derive(Debug, Clone)]
+pub struct Encoded(Arc<Forms>);
+
+#[derive(Debug)]
+struct Forms {
+    text: Bytes,
+    /// Made when the first client needs it: most rooms have no client with a WebSocket.
+    frame: OnceLock<Bytes>,
+}
+
+impl Encoded {
+    fn new(text: Bytes) -> Self {
+        Self(Arc::new(Forms { text, frame: OnceLock::new() }))
+    }
+
+    pub fn of(&self, transport: Transport) -> &Bytes {
+        match transport {
+            Transport::EventStream => &self.0.text,
+            Transport::WebSocket => self.0.frame.get_or_init(|| frame(&self.0.text)),
+        }
+    }
+}
+
 /// One entry of a buffer, in one form for listeners and one for hosts.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    pub public: Bytes,
-    pub host: Bytes,
+    pub public: Encoded,
+    pub host: Encoded,
 }
 
 impl Entry {
-    fn same(bytes: Bytes) -> Self {
-        Self { public: bytes.clone(), host: bytes }
+    fn same(encoded: Encoded) -> Self {
+        Self { public: encoded.clone(), host: encoded }
     }
 
+    /// Returns the number of bytes of the server-sent events. Frames need about as many again.
     pub fn len(&self) -> usize {
-        let shared = self.public.as_ptr() == self.host.as_ptr();
-        self.public.len() + if shared { 0 } else { self.host.len() }
+        let shared = Arc::ptr_eq(&self.public.0, &self.host.0);
+        self.public.0.text.len() + if shared { 0 } else { self.host.0.text.len() }
     }
 }
 
-/// Returns the first bytes of every response.
-pub fn hello(you: &Person) -> Bytes {
+/// Returns the first event of every client.
+pub fn hello(you: &Person) -> Encoded {
     let data = without_subjects(json!({ "you": you, "reactions": Reaction::ALL }));
-    Bytes::from(format!("retry: {RETRY_MS}\nevent: hello\ndata: {data}\n\n"))
+    Encoded::new(format!("retry: {RETRY_MS}\nevent: hello\ndata: {data}\n\n").into())
 }
 
-/// Returns a comment, which keeps proxies from closing an idle connection.
+/// Returns a comment, or a ping, which keeps proxies from closing an idle connection.
 pub fn heartbeat() -> Entry {
-    Entry::same(Bytes::from_static(b":\n\n"))
+    Entry::same(Encoded::new(Bytes::from_static(b":\n\n")))
 }
 
 pub fn closed(at: UnixMs) -> Entry {
@@ -166,7 +201,7 @@ pub fn reactions(counts: &BTreeMap<Reaction, u32>, at: UnixMs) -> Entry {
     Entry::same(text("reactions", None, json!({ "at": at, "counts": counts })))
 }
 
-/// Encodes the banned users. Listeners get a comment instead.
+/// Encodes the banned users. Listeners get a heartbeat instead.
 pub fn bans(bans: &[BanLine], at: UnixMs) -> Entry {
     Entry { public: heartbeat().public, host: text("bans", None, json!({ "at": at, "people": bans })) }
 }
@@ -254,8 +289,25 @@ fn without_subjects(mut data: Value) -> Value {
 }
 
 /// Formats an event. JSON contains no line break, so one `data` line is enough.
-fn text(name: &str, id: Option<(&HistoryId, u64)>, data: Value) -> Bytes {
+fn text(name: &str, id: Option<(&HistoryId, u64)>, data: Value) -> Encoded {
     let data = without_subjects(data);
     let id = id.map(|(history, version)| format!("id: {}.{version}\n", history.0)).unwrap_or_default();
-    Bytes::from(format!("{id}event: {name}\ndata: {data}\n\n"))
+    Encoded::new(format!("{id}event: {name}\ndata: {data}\n\n").into())
+}
+
+/// Returns the frame of one server-sent event: an object with the same name, id and data. A comment becomes a
+/// ping.
+fn frame(event: &[u8]) -> Bytes {
+    let event = String::from_utf8_lossy(event);
+    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+    let mut frame = BytesMut::new();
+    match (field("event: "), field("data: ")) {
+        (Some(name), Some(data)) => {
+            let id = field("id: ").map(|id| format!(r#""id":{},"#, json!(id))).unwrap_or_default();
+            OutboundFrame::Text(format!(r#"{{"event":"{name}",{id}"data":{data}}}"#).into())
+                .write(&mut frame);
+        }
+        _ => OutboundFrame::Ping.write(&mut frame),
+    }
+    frame.freeze()
 }

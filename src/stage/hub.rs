@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::channel::{Applied, Channel, Inner};
-use super::encode::{self, RoomLine, Surroundings};
-use super::subscription::{Subscription, Viewer};
+use super::encode::{self, RoomLine, Surroundings, Transport};
+use super::subscription::{Ended, Subscription, Viewer};
 use crate::auth::Secrets;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::{RoomId, UserId};
@@ -141,21 +141,30 @@ impl StageHub {
         &self,
         room: &RoomId,
         person: &Person,
+        transport: Transport,
         last: Option<&str>,
         until: Instant,
     ) -> Result<Subscription, OpenError> {
-        let viewer = if person.role.moderates() { Viewer::Host } else { Viewer::Listener };
+        let viewer = Viewer { moderates: person.role.moderates(), transport };
         loop {
             let channel = self.channel(room).await?;
+            // Bans and roles as of now: with those of the latest tick, a lifted ban would end the stream.
+            if let Some(view) = self.parts.directory.room(room) {
+                let mut changed = false;
+                channel.publish(|inner| changed = self.take_users(inner, room, view.users.clone()));
+                if changed {
+                    self.reread_members(room).await;
+                }
+            }
             let (hello, position) = {
                 let mut inner = channel.lock();
                 // The channel was closed meanwhile, for example because it was idle.
-                if inner.closed {
+                if inner.closed.is_some() {
                     continue;
                 }
                 inner.subscribers += 1;
                 let (first, position) = inner.begin(last.and_then(encode::event_id), viewer, now());
-                ([&encode::hello(person)[..], &first].concat().into(), position)
+                ([&encode::hello(person).of(transport)[..], &first].concat().into(), position)
             };
             let metrics = self.parts.metrics.clone();
             let viewer = (viewer, person.subject.clone());
@@ -334,8 +343,8 @@ impl StageHub {
             let mut rooms = self.rooms();
             let mut inner = channel.lock();
             let idle = inner.subscribers == 0 && elapsed.saturating_sub(inner.idle_since) > IDLE;
-            if inner.closed || (idle && inner.counted.is_empty()) {
-                inner.closed = true;
+            if inner.closed.is_some() || (idle && inner.counted.is_empty()) {
+                inner.closed.get_or_insert(Ended::Closed);
                 rooms.remove(&room);
             }
         }
@@ -369,7 +378,7 @@ impl StageHub {
     pub fn close(&self) {
         self.stopping.store(true, Relaxed);
         for (_, channel) in self.all() {
-            channel.publish(|inner| inner.closed = true);
+            channel.publish(|inner| inner.closed = inner.closed.or(Some(Ended::Closed)));
         }
     }
 
@@ -468,9 +477,9 @@ impl StageHub {
 
 impl Inner {
     fn close(&mut self) {
-        if !self.closed {
+        if self.closed.is_none() {
             self.push(encode::closed(now()), None);
-            self.closed = true;
+            self.closed = Some(Ended::RoomGone);
         }
     }
 }

@@ -7,9 +7,9 @@
 //! GET events ◀── Subscription ◀── Channel ◀── StageHub ◀─┘
 //!                (a position)     (one shared buffer per room)
 //! ```
-//! Every event is encoded once per node and stored in the room's buffer. A subscriber is a position in this
-//! buffer, so a slow client needs no memory. It is disconnected when the buffer no longer contains its
-//! position.
+//! Every event is encoded once per node and transport, and stored in the room's buffer. A subscriber is a
+//! position in this buffer, so a slow client needs no memory. It is disconnected when the buffer no longer
+//! contains its position.
 //!
 //! Owns: copies of the stages, buffers, rate limits of commands. Does not speak HTTP, check a token, or
 //! decide on a command; that is the task of `domain::stage`.
@@ -22,9 +22,9 @@ mod members;
 mod subscription;
 
 pub use bans::FoundPerson;
-pub use encode::{MemberLine, RoomLine};
+pub use encode::{MemberLine, RoomLine, Transport};
 pub use hub::{CommandError, Dependencies, Due, OpenError, StageHub};
-pub use subscription::{Subscription, Viewer};
+pub use subscription::{Ended, Subscription, Viewer};
 
 #[cfg(test)]
 mod tests;

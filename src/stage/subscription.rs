@@ -10,29 +10,43 @@ use bytes::Bytes;
 use futures::Stream;
 
 use super::channel::{Channel, Next};
-use super::encode::Entry;
+use super::encode::{Entry, Transport};
 use crate::domain::ids::UserId;
 use crate::domain::roles::RoomRole;
 use crate::telemetry::Metrics;
 
 /// Form of the events that a client gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Viewer {
-    Listener,
-    Host,
+pub struct Viewer {
+    /// True for hosts and co-hosts.
+    pub moderates: bool,
+    pub transport: Transport,
 }
 
 impl Viewer {
     pub fn of(self, entry: &Entry) -> &Bytes {
-        match self {
-            Self::Listener => &entry.public,
-            Self::Host => &entry.host,
-        }
+        let encoded = if self.moderates { &entry.host } else { &entry.public };
+        encoded.of(self.transport)
     }
 }
 
-/// Body of a response. Ends when the client is too slow, banned or given another role, its token expires, or
-/// the room is gone.
+/// Reason why a subscription ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The buffer no longer contains the client's next event.
+    TooSlow,
+    TokenExpired,
+    /// The user is banned, or was kicked or removed.
+    Removed,
+    /// The user has another role in the room than before.
+    RoleChanged,
+    RoomGone,
+    /// This node stops, or has dropped the channel.
+    Closed,
+}
+
+/// Events of one client, encoded. Ends when the client is too slow, banned or given another role, its token
+/// expires, or the room is gone.
 pub struct Subscription {
     channel: Arc<Channel>,
     /// First bytes, until they are sent.
@@ -44,6 +58,7 @@ pub struct Subscription {
     /// role changes, the stream ends.
     assigned: Option<RoomRole>,
     until: Instant,
+    ended: Option<Ended>,
     registered: Option<(u64, Waker)>,
     metrics: Metrics,
 }
@@ -59,7 +74,18 @@ impl Subscription {
         metrics.channel_opened();
         let assigned = channel.lock().assigned(user.as_ref());
         let initial = Some(initial);
-        Self { channel, initial, position, viewer, user, assigned, until, registered: None, metrics }
+        let (ended, registered) = (None, None);
+        Self { channel, initial, position, viewer, user, assigned, until, ended, registered, metrics }
+    }
+
+    /// Returns the reason why the stream has ended; `None` before its end.
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended
+    }
+
+    fn end<T>(&mut self, reason: Ended) -> Poll<Option<T>> {
+        self.ended = Some(reason);
+        Poll::Ready(None)
     }
 }
 
@@ -73,21 +99,24 @@ impl Stream for Subscription {
         }
         // Each heartbeat causes a poll, so an expired token is noticed in time.
         if Instant::now() >= this.until {
-            return Poll::Ready(None);
+            return this.end(Ended::TokenExpired);
         }
         let channel = this.channel.clone();
         let mut inner = channel.lock();
         let user = this.user.as_ref();
-        if inner.is_banned(user) || inner.assigned(user) != this.assigned {
-            return Poll::Ready(None);
+        if inner.is_banned(user) {
+            return this.end(Ended::Removed);
+        }
+        if inner.assigned(user) != this.assigned {
+            return this.end(Ended::RoleChanged);
         }
         match inner.next(&mut this.position, this.viewer) {
             Next::Bytes(bytes) => Poll::Ready(Some(Ok(bytes))),
-            Next::End { behind } => {
-                if behind {
+            Next::End(reason) => {
+                if reason == Ended::TooSlow {
                     this.metrics.channel_dropped();
                 }
-                Poll::Ready(None)
+                this.end(reason)
             }
             Next::Nothing => {
                 let generation = inner.generation;

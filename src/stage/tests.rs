@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use actix_codec::Decoder;
+use actix_http::ws::{Codec, Frame};
+use bytes::BytesMut;
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::{CommandError, Dependencies, FoundPerson, OpenError, StageHub, Subscription};
+use super::Transport::{EventStream, WebSocket};
+use super::{CommandError, Dependencies, Ended, FoundPerson, OpenError, StageHub, Subscription, Transport};
 use crate::auth::Secrets;
 use crate::config::{JwtSecret, Secret};
 use crate::delivery::listener_counter::Listeners;
@@ -87,6 +91,31 @@ async fn reconnecting_clients_get_what_they_missed() {
 }
 
 #[actix::test]
+async fn both_transports_carry_the_same_events() {
+    let (one, _) = pair();
+    for (role, last) in
+        [(StageRole::Host, None), (StageRole::Listener, None), (StageRole::Listener, Some("x.1"))]
+    {
+        let mut by_stream = one.connect_by(EventStream, &person(9, role), last).await;
+        let mut by_socket = one.connect_by(WebSocket, &person(9, role), last).await;
+        one.raise(&listener(1)).await.unwrap();
+        one.hub.command(&room(), &listener(2), say("\"a\" <b>")).await.unwrap();
+        one.hub.tick(15);
+        let (events, messages) = (by_stream.events(), by_socket.messages());
+        assert!(events.len() >= 3);
+        for (event, message) in events.iter().zip(&messages) {
+            let id = event.lines().find_map(|line| line.strip_prefix("id: "));
+            let mut expected = serde_json::json!({ "event": field(event, "event"), "data": data(event) });
+            if let Some(id) = id {
+                expected["id"] = id.into();
+            }
+            assert_eq!(*message, expected);
+        }
+        assert_eq!(messages.len(), events.len());
+    }
+}
+
+#[actix::test]
 async fn slow_clients_are_dropped_alone() {
     let (one, _) = pair();
     let (mut slow, mut quick) = (one.client(&listener(1)).await, one.client(&listener(2)).await);
@@ -101,7 +130,7 @@ async fn slow_clients_are_dropped_alone() {
         one.hub.command(&room(), &host, Command::Announce(text)).await.unwrap();
         assert_eq!(quick.events().len(), 2);
     }
-    assert!(matches!(slow.poll(), Poll::Ready(None)));
+    assert_eq!(slow.ended(), Some(Ended::TooSlow));
     assert!(one.hub.metrics().render().contains("stentor_channel_dropped_total 1"));
 }
 
@@ -130,9 +159,11 @@ async fn reactions_are_summed_over_nodes() {
 #[actix::test]
 async fn channels_end_with_token_room_and_node() {
     let (one, _) = pair();
-    let mut expired = one.hub.subscribe(&room(), &listener(1), None, Instant::now()).await.unwrap();
+    let mut expired =
+        one.hub.subscribe(&room(), &listener(1), EventStream, None, Instant::now()).await.unwrap();
     assert!(expired.next().await.is_some(), "the first bytes");
     assert!(expired.next().await.is_none());
+    assert_eq!(expired.ended(), Some(Ended::TokenExpired));
     let mut ann = one.client(&listener(1)).await;
     ann.events();
     one.raise(&listener(1)).await.unwrap();
@@ -141,14 +172,14 @@ async fn channels_end_with_token_room_and_node() {
     assert_eq!(one.hub.tick(1).gone.len(), 1, "the stage can be removed");
     assert_eq!(one.hub.tick(2).gone.len(), 0);
     assert_eq!(names(&ann.events()), ["closed"]);
-    assert!(matches!(ann.poll(), Poll::Ready(None)));
-    let gone = one.hub.subscribe(&room(), &listener(1), None, Instant::now()).await;
+    assert_eq!(ann.ended(), Some(Ended::RoomGone));
+    let gone = one.hub.subscribe(&room(), &listener(1), EventStream, None, Instant::now()).await;
     assert_eq!(gone.err(), Some(OpenError::NoSuchRoom));
     put(&one.hub.directory(), Some(1));
     let mut ann = one.client(&listener(1)).await;
     ann.events();
     one.hub.close();
-    assert!(matches!(ann.poll(), Poll::Ready(None)));
+    assert_eq!(ann.ended(), Some(Ended::Closed));
 }
 
 #[actix::test]
@@ -168,7 +199,7 @@ async fn bans_end_channels_and_lower_hands() {
     ban(&one.hub.directory(), &["p1"]);
     let due = one.hub.tick(1).banned;
     assert_eq!(due, [(room(), listener(1).id)]);
-    assert!(matches!(ann.poll(), Poll::Ready(None)));
+    assert_eq!(ann.ended(), Some(Ended::Removed));
     one.hub.lower_banned(&room(), listener(1).id).await.unwrap();
     assert!(one.hub.tick(2).banned.is_empty());
     let (host, bob) = (host.events(), bob.events());
@@ -221,8 +252,12 @@ impl Node {
     }
 
     async fn connect(&self, person: &Person, last: Option<&str>) -> Client {
+        self.connect_by(EventStream, person, last).await
+    }
+
+    async fn connect_by(&self, transport: Transport, person: &Person, last: Option<&str>) -> Client {
         let until = Instant::now() + Duration::from_secs(3600);
-        Client(self.hub.subscribe(&room(), person, last, until).await.unwrap())
+        Client(self.hub.subscribe(&room(), person, transport, last, until).await.unwrap())
     }
 
     async fn raise(&self, by: &Person) -> Result<Vec<crate::domain::stage::Event>, CommandError> {
@@ -249,6 +284,31 @@ impl Client {
                 String::from_utf8(bytes.unwrap_or_else(|never| match never {}).to_vec()).unwrap()
             })
         })
+    }
+
+    /// Returns why the events have ended.
+    fn ended(&mut self) -> Option<Ended> {
+        assert!(matches!(self.poll(), Poll::Ready(None)));
+        self.0.ended()
+    }
+
+    /// Returns the WebSocket messages that have arrived. Skips pings.
+    fn messages(&mut self) -> Vec<serde_json::Value> {
+        let mut bytes = BytesMut::new();
+        let mut task = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(more))) = Pin::new(&mut self.0).poll_next(&mut task) {
+            bytes.extend_from_slice(&more);
+        }
+        let mut codec = Codec::new().client_mode();
+        let frames = std::iter::from_fn(|| codec.decode(&mut bytes).unwrap());
+        let texts = frames.filter_map(|frame| match frame {
+            Frame::Text(text) => Some(serde_json::from_slice(&text).unwrap()),
+            other => {
+                assert_eq!(other, Frame::Ping("".into()));
+                None
+            }
+        });
+        texts.collect()
     }
 
     /// Returns the events that have arrived, each as its text.

@@ -1,5 +1,7 @@
 //! The listener channel on real nodes: events, requests, refusals, and the loss of a listener node.
 
+mod socket;
+
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -335,25 +337,37 @@ impl Events {
 
     /// Returns the data of the next event with this name. Others are skipped.
     pub async fn next(&mut self, name: &str) -> Value {
+        loop {
+            let event = self.any(name).await;
+            if event["event"] == name {
+                return event["data"].clone();
+            }
+        }
+    }
+
+    /// Returns the next event, as a WebSocket would carry it. `wanted`: name of the awaited event.
+    async fn any(&mut self, wanted: &str) -> Value {
         let found = async {
             loop {
                 while let Some((event, rest)) = self.text.split_once("\n\n") {
                     let field = |key: &str| event.lines().find_map(|line| line.strip_prefix(key));
-                    if let Some(id) = field("id: ") {
-                        self.last_id = id.to_owned();
-                    }
-                    let wanted = field("event: ") == Some(name);
-                    let data = field("data: ").map(|data| serde_json::from_str(data).expect("JSON"));
+                    let id = field("id: ").map(str::to_owned);
+                    let data = field("data: ").map(|data| serde_json::from_str::<Value>(data).expect("JSON"));
+                    let shown = data.map(|data| json!({ "event": field("event: "), "data": data }));
                     self.text = rest.to_owned();
-                    if let Some(data) = data.filter(|_| wanted) {
-                        return data;
+                    if let Some(mut shown) = shown {
+                        if let Some(id) = id {
+                            shown["id"] = id.as_str().into();
+                            self.last_id = id;
+                        }
+                        return shown;
                     }
                 }
                 let chunk = self.chunks.next().await.expect("the stream continues").expect("bytes");
                 self.text.push_str(std::str::from_utf8(&chunk).expect("text"));
             }
         };
-        tokio::time::timeout(EVENT_WITHIN, found).await.unwrap_or_else(|_| panic!("no {name}"))
+        tokio::time::timeout(EVENT_WITHIN, found).await.unwrap_or_else(|_| panic!("no {wanted}"))
     }
 }
 

@@ -1,15 +1,13 @@
 //! Handlers of the channel's paths.
 
-use std::time::{Duration, Instant};
-
 use actix_web::http::header;
-use actix_web::web::{Data, Json};
+use actix_web::web::{Data, Json, Payload};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 
 use super::body::{
     Announce, MessageAnswer, PinMessage, RaiseHand, React, SendMessage, SetSettings, StageAnswer,
 };
-use super::{ChannelSide, token_missing};
+use super::{ChannelSide, socket, token_missing};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::stage::{ChatText, Command, Event, MessageId, NoteText, PersonId, Settings};
@@ -18,38 +16,46 @@ use crate::http::event_stream;
 use crate::http::extract::JsonBody;
 use crate::http::hls::{Query, token_of};
 use crate::http::rest::Done;
+use crate::http::upgrade;
 use crate::rooms::now;
+use crate::stage::Transport;
 
 /// Follows a room: its state, stage, chat and reactions, as server-sent events.
 ///
-/// The token is that of a listener, anchor or host. `docs/listeners.md` describes the events.
+/// The token is that of a listener, anchor or host. With an opening handshake of RFC 6455, the response is a
+/// WebSocket with the same events, which also takes the requests of the channel. A WebSocket takes the token
+/// from the Authorization header, the parameter, or a subprotocol `bearer.<token>` that is offered together
+/// with `stentor`. `docs/listeners.md` describes the events and the WebSocket.
 #[utoipa::path(
     get, path = "/hls/rooms/{room}/events", operation_id = "channelEvents", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("token" = Option<String>, Query, description = "token, for clients that can send no header"),
+        ("lastEventId" = Option<String>, Query, description = "Last-Event-ID, for clients that can send no \
+            header"),
         ("Last-Event-ID" = Option<String>, Header, description = "id of the last event that the client has")),
     responses(
         (status = 200, description = "server-sent events, without end"),
-        (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_query"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_query, websocket_expected"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "user_removed"),
+        (status = 426, body = ErrorBody, description = "websocket_version"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "channel_unavailable, busy (retryable)"),
     )
 )]
-pub async fn events(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
-    let room = room(&request)?;
+pub async fn events(
+    request: HttpRequest,
+    payload: Payload,
+    side: Data<ChannelSide>,
+) -> Result<HttpResponse, ApiError> {
+    if upgrade::is_asked(&request) {
+        return socket::open(&request, payload, &side).await;
+    }
     let in_query = Query(request.query_string()).token()?;
     let token = token_of(&request, in_query.as_deref()).ok_or_else(token_missing)?;
-    let identity = side.identify(token, &room)?;
-    let last = request.headers().get(event_stream::LAST_EVENT_ID).and_then(|id| id.to_str().ok());
-    let valid = Duration::from_millis(identity.expires_at.0.saturating_sub(now().0));
-    // The limit is needed because a token can expire later than an `Instant` can represent. No connection
-    // lasts a year.
-    let until = Instant::now() + valid.min(Duration::from_secs(365 * 24 * 60 * 60));
-    let events = side.hub.subscribe(&room, &identity.person, last, until).await?;
+    let events = side.follow(&request, token, Transport::EventStream).await?;
     Ok(event_stream::answer(&request, events))
 }
 

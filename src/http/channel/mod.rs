@@ -1,40 +1,48 @@
 //! The listener channel over HTTP: server-sent events of a room, and the requests of its listeners and hosts.
+//! A WebSocket carries both over one connection.
 //!
 //! `docs/listeners.md` describes the channel for client authors. The routes and their part of the OpenAPI
 //! document are made from one list, like those of the REST API.
 //!
 //! Requests that change something take the token from the `Authorization` header only. A browser adds cookies
-//! to requests automatically, so if a cookie were accepted, any page could act in a listener's name.
+//! to requests automatically, so if a cookie were accepted, any page could act in a listener's name. A
+//! WebSocket takes no cookie for the same reason: browsers let every page open one.
 //!
 //! Owns: the format of requests and answers, and the identification of the caller. Does not decide on a
 //! command.
 
 pub(in crate::http) mod bans;
 mod body;
+mod commands;
 pub(in crate::http) mod handlers;
 pub(in crate::http) mod host;
+mod socket;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{Error, HttpRequest, web};
+use actix_web::{Error, HttpRequest, Resource, web};
 
 use super::error::{ApiError, Code};
+use super::event_stream::LAST_EVENT_ID;
 use super::extract::BodyLimit;
+use super::hls::Query;
 use super::hls_answer::Cors;
 use super::request_id;
-use super::rest::channel_resources;
+use super::rest::{channel_command_resources, channel_events_resources};
 use super::tokens::NodeTokens;
 use crate::domain::client_address::network;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{Person, Refusal};
-use crate::rooms::RoomService;
-use crate::stage::{CommandError, OpenError, StageHub};
+use crate::rooms::{RoomService, now};
+use crate::stage::{CommandError, OpenError, StageHub, Subscription, Transport};
+use commands::LazyCommands;
 
 /// Caller that a verified token identifies.
 #[derive(Debug, Clone)]
@@ -62,14 +70,21 @@ pub struct ChannelSide {
 /// Registers the paths of the channel. Call it before registering `/hls`, because the scope of `/hls` takes
 /// all paths below it.
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ChannelSide>) {
-    for resource in channel_resources() {
+    let commands = LazyCommands::default();
+    let events = channel_events_resources().map(|resource| resource.app_data(commands.clone()));
+    for resource in events.chain(channel_command_resources()) {
         let for_cors = side.clone();
-        let resource = resource.app_data(BodyLimit(side.body_limit)).app_data(side.clone());
-        config.service(resource.wrap(from_fn(request_id::middleware)).wrap(from_fn(move |request, next| {
+        let resource = with_side(resource, &side).wrap(from_fn(request_id::middleware));
+        config.service(resource.wrap(from_fn(move |request, next| {
             let side = for_cors.clone();
             async move { cross_origin(&side.cors, request, next).await }
         })));
     }
+}
+
+/// Gives the handlers of a path what they need.
+fn with_side(resource: Resource, side: &web::Data<ChannelSide>) -> Resource {
+    resource.app_data(BodyLimit(side.body_limit)).app_data(side.clone())
 }
 
 /// Applies the cross-origin rules. Pages from every origin may use the channel, because any page may hold a
@@ -103,6 +118,25 @@ impl ChannelSide {
         let address = request.peer_addr().map(|peer| network(peer.ip()));
         self.hub.admit(room, &identity.person, address)?;
         Ok(identity)
+    }
+
+    /// Opens the channel for the client of a request, after verifying its token.
+    async fn follow(
+        &self,
+        request: &HttpRequest,
+        token: &str,
+        transport: Transport,
+    ) -> Result<Subscription, ApiError> {
+        let room = handlers::room(request)?;
+        let identity = self.identify(token, &room)?;
+        let in_header = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+        let in_query = Query(request.query_string()).text("lastEventId");
+        let valid = Duration::from_millis(identity.expires_at.0.saturating_sub(now().0));
+        // The limit is needed because a token can expire later than an `Instant` can represent. No connection
+        // lasts a year.
+        let until = Instant::now() + valid.min(Duration::from_secs(365 * 24 * 60 * 60));
+        let last = in_header.or(in_query.as_deref());
+        Ok(self.hub.subscribe(&room, &identity.person, transport, last, until).await?)
     }
 
     fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, ApiError> {

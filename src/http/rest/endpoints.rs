@@ -118,10 +118,14 @@ fn all() -> Vec<Endpoint> {
         .collect()
 }
 
-/// Returns the endpoints of the listener channel, which listener nodes serve.
-fn channel() -> Vec<Endpoint> {
+/// Returns the endpoint of the events of the listener channel, which listener nodes serve.
+fn channel_events() -> Vec<Endpoint> {
+    endpoints![channel::events as __path_events]
+}
+
+/// Returns the endpoints of the listener channel that carry out a command.
+fn channel_commands() -> Vec<Endpoint> {
     endpoints![
-        channel::events as __path_events,
         channel::raise as __path_raise,
         channel::lower as __path_lower,
         channel::lower_other as __path_lower_other,
@@ -194,9 +198,14 @@ pub(super) fn register(scope: Scope) -> Scope {
     resources(all()).fold(scope, Scope::service)
 }
 
-/// Returns the routes of the listener channel.
-pub fn channel_resources() -> impl Iterator<Item = Resource> {
-    resources(channel())
+/// Returns the route of the events of the listener channel.
+pub fn channel_events_resources() -> impl Iterator<Item = Resource> {
+    resources(channel_events())
+}
+
+/// Returns the routes of the commands of the listener channel.
+pub fn channel_command_resources() -> impl Iterator<Item = Resource> {
+    resources(channel_commands())
 }
 
 fn resources(endpoints: Vec<Endpoint>) -> impl Iterator<Item = Resource> {
@@ -219,7 +228,8 @@ pub fn openapi() -> OpenApi {
     let mut paths = Paths::new();
     let mut schemas = Vec::new();
     let of_api = all().into_iter().map(|endpoint| (endpoint, BEARER));
-    for (endpoint, scheme) in of_api.chain(channel().into_iter().map(|endpoint| (endpoint, TOKEN))) {
+    let of_channel = channel_events().into_iter().chain(channel_commands()).map(|endpoint| (endpoint, TOKEN));
+    for (endpoint, scheme) in of_api.chain(of_channel) {
         (endpoint.schemas)(&mut schemas);
         let mut operation = endpoint.operation;
         add_common_refusals(&mut operation, scheme);

@@ -53,7 +53,7 @@ use super::tokens::NodeTokens;
 use super::tracing;
 
 pub(in crate::http) use body::{Done, ModuleBody};
-pub use endpoints::{channel_resources, document, openapi};
+pub use endpoints::{channel_command_resources, channel_events_resources, document, openapi};
 pub use outputs::OutputsSide;
 
 impl From<ScopeMissing> for ApiError {

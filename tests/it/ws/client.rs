@@ -43,7 +43,16 @@ impl Client {
         query: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<(Self, Response<Option<Vec<u8>>>), Refused> {
-        let mut request = format!("ws://{address}/ws{query}").into_client_request().expect("a request");
+        Self::open_at(address, &format!("/ws{query}"), headers).await
+    }
+
+    /// Opens a connection to any path of a server.
+    pub async fn open_at(
+        address: SocketAddr,
+        target: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(Self, Response<Option<Vec<u8>>>), Refused> {
+        let mut request = format!("ws://{address}{target}").into_client_request().expect("a request");
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().expect("a header"));
         }

@@ -61,6 +61,8 @@ close_codes! {
     Replaced = 4409, "replaced", false;
     /// The room ended while the client was connected.
     RoomClosed = 4410, "room_closed", false;
+    /// The user has got another role; the client connects again. Only the listener channel sends it.
+    RoleChanged = 4412, "role_changed", true;
     /// The client does not read: more than `ws.queue_limit` bytes were queued for it.
     TooSlow = 4413, "too_slow", true;
     /// The user is already connected, and `ws.duplicate` is `reject`.

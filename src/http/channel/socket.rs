@@ -1,0 +1,210 @@
+//! The listener channel as a WebSocket (RFC 6455): events downstream, commands upstream.
+//!
+//! ```text
+//! client ─ frames ─▶ read ─▶ Commands ─ answer ─┐
+//! client ◀─ Frames (response body) ◀────────────┴─ Subscription
+//! ```
+//! Commands are carried out one after the other, in the order of their messages. At most one answer waits for
+//! the client: while it waits, no further command is carried out.
+//!
+//! Owns: the connection, its limits and close codes. Does not decide on a command.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{Error, HttpRequest, HttpResponse};
+use bytes::BytesMut;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+
+use super::commands::{Caller, Commands, LazyCommands};
+use super::{ChannelSide, handlers, token_missing};
+use crate::domain::connection_limits::TokenBucket;
+use crate::domain::signalling::CloseCode;
+use crate::frames::{FrameDecoder, Inbound, OutboundFrame};
+use crate::http::error::{ApiError, Code};
+use crate::http::hls::{Query, bearer};
+use crate::http::server::Connection;
+use crate::http::upgrade::{discard, handshake, hang_up, offered_token, offers_protocol};
+use crate::stage::{Ended, Subscription, Transport};
+
+/// Messages per second that are read from one client. Commands have lower limits of their own; this one also
+/// holds back pings and messages that are no commands.
+const RATE: u32 = 20;
+/// Messages that are read at once after a pause.
+const BURST: u32 = 40;
+
+/// Opens the channel as a WebSocket.
+pub(super) async fn open(
+    request: &HttpRequest,
+    payload: Payload,
+    side: &Data<ChannelSide>,
+) -> Result<HttpResponse, ApiError> {
+    let mut response = handshake(request)?;
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    let (caller, events) = match admit(request, side).await {
+        Ok(admitted) => admitted,
+        Err(refused) => match close_code(refused.code).filter(|_| offers_protocol(request)) {
+            None => return Err(refused),
+            Some(code) => {
+                // Pages see no status of a refused upgrade.
+                let frame = OutboundFrame::Close(code);
+                return Ok(response.streaming(futures::stream::iter([Ok::<_, Error>(encoded(frame))])));
+            }
+        },
+    };
+    let commands = request.app_data::<LazyCommands>().cloned();
+    let commands = commands.ok_or_else(|| ApiError::internal("the channel is not configured"))?;
+    let commands = commands.get(side).await?;
+    let connection = request.conn_data::<Connection>().cloned();
+    if let Some(connection) = &connection {
+        connection.upgraded();
+        connection.endless();
+    }
+    let (answers, taken) = mpsc::channel(1);
+    let client = Client { caller, commands, limit: side.body_limit, answers };
+    actix_web::rt::spawn(client.run(payload, connection));
+    Ok(response.streaming(Frames { events, answers: taken, closed: false }))
+}
+
+async fn admit(request: &HttpRequest, side: &ChannelSide) -> Result<(Caller, Subscription), ApiError> {
+    let in_query = Query(request.query_string()).token()?;
+    let token = bearer(request).or(in_query.as_deref()).or_else(|| offered_token(request));
+    let token = token.ok_or_else(token_missing)?;
+    let events = side.follow(request, token, Transport::WebSocket).await?;
+    let authorization = HeaderValue::from_str(&format!("Bearer {token}"));
+    // A token that was verified has no such character.
+    let authorization = authorization.map_err(ApiError::internal)?;
+    let caller = Caller { room: handlers::room(request)?, authorization, address: request.peer_addr() };
+    Ok((caller, events))
+}
+
+/// Returns the close code that tells a page of a refusal; `None` for defects of the request itself.
+fn close_code(code: Code) -> Option<CloseCode> {
+    match code {
+        Code::TokenMissing
+        | Code::TokenInvalid
+        | Code::TokenExpired
+        | Code::TokenWrongRoom
+        | Code::TokenWrongAudience => Some(CloseCode::TokenInvalid),
+        Code::UserRemoved => Some(CloseCode::Removed),
+        Code::RoomNotFound => Some(CloseCode::RoomGone),
+        Code::ChannelUnavailable | Code::Busy => Some(CloseCode::Unavailable),
+        _ => None,
+    }
+}
+
+impl From<Ended> for CloseCode {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::TooSlow => Self::TooSlow,
+            Ended::TokenExpired => Self::TokenInvalid,
+            Ended::Removed => Self::Removed,
+            Ended::RoleChanged => Self::RoleChanged,
+            Ended::RoomGone => Self::RoomGone,
+            Ended::Closed => Self::Draining,
+        }
+    }
+}
+
+fn encoded(frame: OutboundFrame) -> Bytes {
+    let mut bytes = BytesMut::new();
+    frame.write(&mut bytes);
+    bytes.freeze()
+}
+
+/// Response body: the events, and between them the answers to commands.
+struct Frames {
+    events: Subscription,
+    answers: mpsc::Receiver<OutboundFrame>,
+    /// True after the close frame.
+    closed: bool,
+}
+
+impl Stream for Frames {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.closed {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(answer) = this.answers.poll_recv(task) {
+            // Without an answer, the client is gone.
+            this.closed = !matches!(answer, Some(OutboundFrame::Text(_) | OutboundFrame::Pong(_)));
+            return Poll::Ready(answer.map(|frame| Ok(encoded(frame))));
+        }
+        let Some(bytes) = ready!(Pin::new(&mut this.events).poll_next(task)) else {
+            this.closed = true;
+            let code = this.events.ended().map_or(CloseCode::Internal, CloseCode::from);
+            return Poll::Ready(Some(Ok(encoded(OutboundFrame::Close(code)))));
+        };
+        Poll::Ready(Some(Ok(bytes.unwrap_or_else(|never| match never {}))))
+    }
+}
+
+/// Reader of one client.
+struct Client {
+    caller: Caller,
+    commands: Rc<Commands>,
+    /// Maximum size of one message, in bytes.
+    limit: usize,
+    answers: mpsc::Sender<OutboundFrame>,
+}
+
+impl Client {
+    /// Reads until the client or the response is gone, then closes the connection.
+    async fn run(self, mut payload: Payload, connection: Option<Connection>) {
+        self.read(&mut payload).await;
+        let ended = self.answers.closed();
+        tokio::select! {
+            () = ended => {}
+            () = async { discard(&mut payload).await; } => {}
+        }
+        drop(self);
+        hang_up(payload, connection).await;
+    }
+
+    /// Carries out the client's commands until a message is the last one.
+    async fn read(&self, payload: &mut Payload) {
+        let mut frames = FrameDecoder::new(self.limit);
+        let began = Instant::now();
+        let mut bucket = TokenBucket::full(BURST, Duration::ZERO);
+        loop {
+            let Some(inbound) = frames.next() else {
+                let received = tokio::select! {
+                    () = self.answers.closed() => None,
+                    received = payload.next() => received,
+                };
+                let Some(Ok(bytes)) = received else { return };
+                frames.feed(bytes);
+                continue;
+            };
+            while let Err(wait) = bucket.take(RATE, BURST, began.elapsed()) {
+                // Sleep: the client may send its next message only after this time.
+                tokio::select! {
+                    () = self.answers.closed() => return,
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+            let answer = match inbound {
+                Inbound::Text(text) => {
+                    OutboundFrame::Text(self.commands.answer(&self.caller, &text).await.into())
+                }
+                Inbound::Ping(payload) => OutboundFrame::Pong(payload),
+                Inbound::Pong | Inbound::Fragments => continue,
+                Inbound::Close => OutboundFrame::Close(CloseCode::Normal),
+                Inbound::Bad(code) => OutboundFrame::Close(code),
+                Inbound::Gone => return,
+            };
+            let is_last = matches!(answer, OutboundFrame::Close(_));
+            if self.answers.send(answer).await.is_err() || is_last {
+                return;
+            }
+        }
+    }
+}
