@@ -197,12 +197,13 @@ impl OutputStates {
         let outputs = wanted(view);
         states.states.retain(|id, _| outputs.0.contains_key(id));
         let before = states.states.insert(id.clone(), status.clone()).map(|before| before.state);
-        // Report only the first success and the first failure, not each attempt.
-        let was_live = before == Some(OutputState::Live);
+        // Report only the first success and the first failure, not each attempt. Compare the states and not
+        // the number of failures, because a state that could not be written in time is never seen here.
         let kind = match status.state {
-            OutputState::Live if !was_live => Some(EventType::OutputLive),
-            OutputState::Failing if was_live || status.failures == 1 => Some(EventType::OutputFailed),
-            _ => None,
+            state if before == Some(state) => None,
+            OutputState::Live => Some(EventType::OutputLive),
+            OutputState::Failing => Some(EventType::OutputFailed),
+            OutputState::Waiting | OutputState::Connecting => None,
         };
         let event = kind.map(|kind| {
             let mut data = json!({ "outputId": id, "kind": output.kind, "target": output.shown });
@@ -293,6 +294,8 @@ mod tests {
         assert_eq!(kind(event), Some(EventType::OutputFailed));
         let (failing, event) = with(Some(&failing), status_of(OutputState::Failing, 2));
         assert_eq!(kind(event), None, "one event for all attempts");
+        let (_, event) = with(None, status_of(OutputState::Failing, 2));
+        assert_eq!(kind(event), Some(EventType::OutputFailed), "the first failure was not written");
         let (live, event) = with(Some(&failing), status_of(OutputState::Live, 0));
         let event = event.unwrap();
         assert_eq!((event.kind, &event.data["target"]), (EventType::OutputLive, &json!("srt://a:9")));
