@@ -298,11 +298,11 @@ impl Stage {
             return Err(Refusal::OnStage);
         }
         if let Some(known) = self.hand(&by.id) {
-            let hand = Hand { note, person: by.clone(), ..known.clone() };
-            if by.name.is_none() || hand == *known {
-                return Ok(Vec::new());
-            }
-            return Ok(vec![Event::HandRaised { hand }]);
+            // A request that only changes the note may omit the name.
+            let person = if by.name.is_some() { by } else { &known.person };
+            let hand = Hand { note, person: person.clone(), ..known.clone() };
+            let changed = (hand != *known).then_some(Event::HandRaised { hand });
+            return Ok(changed.into_iter().collect());
         }
         if !self.settings.hands_open {
             return Err(Refusal::HandsClosed);

@@ -131,6 +131,18 @@ fn nameless_people_only_watch() {
 }
 
 #[test]
+fn notes_change_without_a_name() {
+    let mut stage = stage();
+    stage.run(&listener(1), raise(), NOW).unwrap();
+    let nameless = Person { name: None, ..listener(1) };
+    let note = Some(NoteText::new("about the budget").unwrap());
+    stage.run(&nameless, Command::RaiseHand { note: note.clone() }, at(1)).unwrap();
+    assert_eq!((&stage.hands[0].note, &stage.hands[0].person.name), (&note, &listener(1).name));
+    let again = stage.run(&nameless, Command::RaiseHand { note }, at(2));
+    assert_eq!(again, Ok(vec![]), "nothing changes");
+}
+
+#[test]
 fn invitations_need_a_hand() {
     let mut stage = stage();
     assert_eq!(stage.run(&host(), Command::Invite(id(1)), NOW), Err(Refusal::NoHand));
