@@ -44,7 +44,7 @@ impl FrameDecoder {
     }
 
     /// Returns the next complete message. [`Inbound::Bad`] is the last one.
-    pub fn next(&mut self) -> Option<Inbound> {
+    pub fn next_message(&mut self) -> Option<Inbound> {
         loop {
             if announced(&self.buffer).is_some_and(|length| length > self.limit as u64) {
                 return Some(Inbound::Bad(CloseCode::TooBig));
@@ -140,7 +140,7 @@ mod tests {
         let mut frames = FrameDecoder::new(LIMIT);
         frames.feed(bytes.to_vec().into());
         let mut found = Vec::new();
-        while let Some(inbound) = frames.next() {
+        while let Some(inbound) = frames.next_message() {
             let over = matches!(inbound, Inbound::Bad(_));
             found.push(inbound);
             if over {
@@ -218,7 +218,7 @@ mod tests {
             let mut found = Vec::new();
             for piece in bytes.chunks(size) {
                 frames.feed(piece.to_vec().into());
-                found.extend(std::iter::from_fn(|| frames.next()));
+                found.extend(std::iter::from_fn(|| frames.next_message()));
                 prop_assert!(frames.buffer.len() <= LIMIT + 14);
             }
             let sent: Vec<_> = payloads.into_iter().map(Inbound::Text).collect();

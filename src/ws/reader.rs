@@ -50,7 +50,7 @@ async fn forward(payload: &mut Payload, frame_limit: usize, actor: &ActorRef<Msg
     let mut frames = FrameDecoder::new(frame_limit);
     while let Some(Ok(bytes)) = payload.next().await {
         frames.feed(bytes);
-        while let Some(inbound) = frames.next() {
+        while let Some(inbound) = frames.next_message() {
             let last = matches!(inbound, Inbound::Bad(_) | Inbound::Close);
             if !tell(actor, inbound, permit(&permits).await) || last {
                 return;

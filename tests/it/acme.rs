@@ -137,12 +137,14 @@ async fn nodes_with_same_names_order_once() {
     let etcd = Etcd::start();
     let endpoint = etcd.endpoint();
     // The authority reaches only the first node, which answers the challenges of both.
-    let roles = [("node.roles", "rooms,hls"), ("http.public_ws_url", "wss://live.example.org/ws")];
+    let roles = [("node.roles", "rooms,hls")];
     let other = format!("127.0.0.1:{}", free_ports::<1>()[0]);
     let one = prepare(&authority, &on_etcd(&endpoint, &[&roles[..], &[("node.id", "one")]].concat()));
     let more = [("node.id", "two"), ("listen.redirect", &other)];
     let two = prepare(&authority, &on_etcd(&endpoint, &[&roles[..], &more].concat()));
-    let (one, two) = tokio::join!(start(one), start(two));
+    // The first one must listen before the second one may order.
+    let one = start(one).await;
+    let two = start(two).await;
     assert_eq!(until_issued(&one).await, until_issued(&two).await);
     assert_eq!(authority.issued(), 1);
 }

@@ -175,7 +175,7 @@ impl Client {
         let began = Instant::now();
         let mut bucket = TokenBucket::full(BURST, Duration::ZERO);
         loop {
-            let Some(inbound) = frames.next() else {
+            let Some(inbound) = frames.next_message() else {
                 let received = tokio::select! {
                     () = self.answers.closed() => None,
                     received = payload.next() => received,
