@@ -83,6 +83,12 @@ fn args(target: &Target, ip: IpAddr) -> Vec<String> {
         &["-i", "pipe:0", "-map", "0:a:0"],
     ];
     let mut args: Vec<String> = input.concat().into_iter().map(str::to_owned).collect();
+    if target.is_encrypted() {
+        args.extend(["-tls_verify".to_owned(), "1".to_owned()]);
+        // FFmpeg has no certificate authorities of its own. Without a file it refuses every certificate.
+        let authorities = openssl_probe::probe().cert_file;
+        args.extend(authorities.iter().flat_map(|file| ["-ca_file".to_owned(), file.display().to_string()]));
+    }
     args.extend(target.output_args(ip));
     args
 }

@@ -1,5 +1,6 @@
 //! Outputs on a real node: an Icecast server, and RTMP and SRT receivers, which fail and come back.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use stentor::probe::{HeardAudio, Mode};
 use crate::rooms::tuned_in;
 use crate::support::kept::Kept;
 use crate::support::node::{Node, request, signal};
+use crate::support::receiver::Receiver;
 use crate::support::studio::Studio;
 use crate::support::{free_ports, report, until, wait_until};
 
@@ -219,6 +221,32 @@ async fn rooms_are_pushed_by_rtmp_and_srt() {
     assert_eq!(node.post(&format!("/api/rooms/{ROOM}/start"), json!({})).await.status, 200);
     is_live(&node, &srt).await;
     drop(receivers);
+}
+
+#[actix::test]
+async fn rtmps_targets_need_valid_certificate() {
+    let server = Receiver::start_with_tls().await;
+    let folder = tempfile::tempdir().unwrap();
+    let authority = folder.path().join("authority.pem");
+    std::fs::write(&authority, server.certificate.as_ref().unwrap()).unwrap();
+    for path in [folder.path(), &authority] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let url = format!("rtmps://localhost:{}/live/{PASSWORD}", server.address.port());
+    for trusted in [false, true] {
+        let mut node = Node::prepare(&[("outputs.networks", "127.0.0.1,::1")]);
+        if trusted {
+            node.environment(vec![("SSL_CERT_FILE".to_owned(), authority.display().to_string())]);
+        }
+        node.run();
+        node.ready().await;
+        node.room_on_air(ROOM).await;
+        let id = add(&node, json!({ "url": url })).await;
+        // The server does not speak RTMP, so the output fails in both cases, for different reasons.
+        until("the output fails", async || output(&node, &id).await["state"] == "failing").await;
+        let reason = output(&node, &id).await["reason"].as_str().unwrap().to_owned();
+        assert_eq!(reason.contains("certificate"), !trusted, "{reason}");
+    }
 }
 
 #[actix::test]

@@ -119,7 +119,7 @@ impl Target {
     /// Returns the host without brackets, and the port.
     pub fn authority(&self) -> (String, u16) {
         let host = self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let usual = if self.url.scheme() == "rtmps" { 443 } else { 1935 };
+        let usual = if self.is_encrypted() { 443 } else { 1935 };
         (host.to_owned(), self.url.port().unwrap_or(usual))
     }
 
@@ -141,6 +141,11 @@ impl Target {
         format!("{}://{host}:{port}{path}", self.url.scheme())
     }
 
+    /// Returns true if the connection uses TLS. The certificate of the target must then be verified.
+    pub fn is_encrypted(&self) -> bool {
+        self.url.scheme() == "rtmps"
+    }
+
     fn app(&self) -> &str {
         self.url.path().trim_start_matches('/').split('/').next().unwrap_or_default()
     }
@@ -150,7 +155,7 @@ impl Target {
     pub fn output_args(&self, ip: IpAddr) -> Vec<String> {
         let mut url = self.url.clone();
         // `set_ip_host` cannot fail, because the URL has a host.
-        let by_address = url.scheme() != "rtmps" && url.set_ip_host(ip).is_ok();
+        let by_address = !self.is_encrypted() && url.set_ip_host(ip).is_ok();
         let mut args: Vec<String> = match self.format {
             OutputFormat::Aac => vec!["-c:a".into(), "copy".into()],
             OutputFormat::Mp3 => ["-c:a", "libmp3lame", "-b:a", "128k"].map(str::to_owned).into(),
@@ -194,7 +199,11 @@ impl fmt::Debug for Target {
 /// Returns a reason for the exit of FFmpeg that can be shown. `log`: lines of FFmpeg. The reason contains no
 /// text of them, because they may quote the URL.
 pub fn failure<'a>(log: impl IntoIterator<Item = &'a str>, status: &str) -> String {
-    const KNOWN: [(&[&str], &str); 9] = [
+    const KNOWN: [(&[&str], &str); 10] = [
+        (
+            &["certificate"],
+            "the certificate of the target is for another name, has expired, or is from an unknown authority",
+        ),
         (&["401", "Unauthorized"], "the target refuses the credentials"),
         (&["403", "Forbidden"], "the target forbids it; the mount or stream may be in use"),
         (&["404", "Not Found"], "the target does not know the path"),
@@ -286,6 +295,8 @@ mod tests {
         assert_eq!(unknown, "FFmpeg ended: exit status: 1");
         let http = failure(["[http @ 0x1] HTTP error 401 Unauthorized"], "exit status: 1");
         assert_eq!(http, "the target refuses the credentials");
+        let tls = failure(["[tls @ 0x1] Peer certificate failed verification"], "exit status: 1");
+        assert!(tls.starts_with("the certificate of the target"), "{tls}");
     }
 
     proptest! {
