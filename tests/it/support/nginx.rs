@@ -19,7 +19,7 @@ impl Nginx {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display();
         let configuration = format!(
-            "daemon off; master_process off; pid {path}/pid;\n\
+            "daemon off; master_process off; pid {path}/pid; error_log stderr crit;\n\
              events {{ worker_connections 1024; }}\n\
              http {{ access_log off; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;\n\
              fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n\
