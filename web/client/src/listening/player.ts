@@ -46,10 +46,7 @@ const LOOK_MS = 500;
 const MOTION_LOOK_MS = 100;
 /** Interval of checks from `playing` until the playhead moves, to measure the first sound. */
 const FIRST_LOOK_MS = 10;
-/**
- * Amount of buffered audio with which playback can continue. Chromium by itself requires twice as much after
- * every stall, up to 3 s.
- */
+/** Buffered audio with which playback can continue. Chromium alone requires twice as much after a stall, up to 3 s. */
 const ENOUGH_SECONDS = 0.5;
 /** Audio that a playlist must hold for a start without a stall. */
 const ENOUGH_TO_START_SECONDS = 1;
@@ -91,9 +88,7 @@ export class Player {
   firstSoundMs: number | null = null;
   readonly errors: PlaybackError[] = [];
   private hls: Hls | null = null;
-  /**
-   * Class of hls.js. `undefined`: not loaded yet. `null`: not provided, or it does not run in this browser.
-   */
+  /** Class of hls.js. `undefined`: not loaded yet. `null`: not provided, or it does not run in this browser. */
   private hlsClass: typeof Hls | null | undefined;
   private wanted = false;
   /** Position in the past, as a moment in milliseconds since the Unix epoch; null near live. */
