@@ -16,7 +16,7 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
-    /// Returns the time since the process began; never goes back.
+    /// Returns the time since [`start`](Self::start); never goes back.
     pub fn now(&self) -> Duration {
         self.start.elapsed()
     }

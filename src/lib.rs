@@ -1,6 +1,6 @@
 //! Stentor: live-audio rooms. Lists the modules and their permitted imports; `ARCHITECTURE.md` explains them.
 //!
-//! The crates below `crates/` are re-exported here as modules. They depend on nothing of this package, so
+//! The crates below `crates/` are re-exported here as modules. They depend on nothing in this package, so
 //! they need no row.
 //!
 //! | module | is | may import |
@@ -20,7 +20,7 @@
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `delivery` | everything that listeners fetch, for rooms mixed on any node | `clock`, `domain`, `config`, `packager`, `spool`, `storage`, `auth`, `telemetry`, `rooms` |
 //! | `stage` | listener channel: shared event buffers and commands of rooms | `frames`, `domain`, `presence`, `auth`, `telemetry`, `rooms`, `delivery` |
-//! | `acme` | certificates by ACME: orders, files, answers to challenges | `domain`, `tls`, `config`, `store`, `auth` |
+//! | `acme` | certificates through ACME: orders, files, answers to challenges | `domain`, `tls`, `config`, `store`, `auth` |
 //! | `webhooks` | signed delivery of events to endpoints, and its records | `domain`, `tls`, `config`, `store`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `http` | REST, HLS, plain streams, operations | `acme`, `clock`, `frames`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks` |

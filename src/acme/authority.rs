@@ -20,7 +20,7 @@ use crate::tls;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Maximum size of a response, in bytes. A chain has about 5,000.
 const MAX_RESPONSE: usize = 1 << 20;
-/// Time in which the authority must have checked the names, and then have issued the certificate.
+/// Time limit for the authority to check the names, and again to issue the certificate.
 const CHECKED_WITHIN: Duration = Duration::from_secs(90);
 
 /// Requests the directory of an authority.
@@ -30,9 +30,8 @@ const CHECKED_WITHIN: Duration = Duration::from_secs(90);
 pub async fn reach(directory: &str) -> Result<(), String> {
     let request = http::Request::get(directory).body(BodyWrapper::default());
     let request = request.map_err(|error| error.to_string())?;
-    let failed = |why: &str| {
-        format!("{directory} {why}; check tls.acme.directory and the way of this machine to the Internet")
-    };
+    let failed =
+        |why: &str| format!("{directory} {why}; check tls.acme.directory and this machine's Internet access");
     let response = Client::new()?.request(request).await;
     let mut response = response.map_err(|error| failed(&told("cannot be reached", &error)))?;
     let body = response.body.into_bytes().await.map_err(|error| failed(&error.to_string()))?;
@@ -41,7 +40,7 @@ pub async fn reach(directory: &str) -> Result<(), String> {
     if is_directory {
         Ok(())
     } else {
-        Err(failed(&format!("answers {} and is no directory", response.parts.status)))
+        Err(failed(&format!("answered with {}, but not with an ACME directory", response.parts.status)))
     }
 }
 
@@ -119,11 +118,11 @@ async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), S
     Ok(())
 }
 
-/// Returns the first name that the authority could not check, with its reason and the remedy.
+/// Returns an error text: the first name that the authority could not check, the reason, and the remedy.
 async fn failed_challenge(order: &mut Order) -> Option<String> {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
-        // The reason is absent in the state that the order has remembered.
+        // The state that the order has cached lacks the reason.
         authorization.refresh().await.ok()?;
         let name = authorization.identifier().to_string();
         let problem = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
@@ -149,7 +148,7 @@ fn told(what: &str, error: &Error) -> String {
     text
 }
 
-/// HTTP client with the trust and the limits of this program.
+/// HTTP client with this program's trusted certificate authorities and limits.
 struct Client(reqwest::Client);
 
 impl Client {

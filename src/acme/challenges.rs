@@ -15,7 +15,7 @@ impl Challenges {
         Self(store)
     }
 
-    /// Returns `None` if no certificate comes by ACME.
+    /// Returns `None` if ACME is not configured.
     pub fn of(config: &Config, store: &Arc<dyn Store>) -> Option<Self> {
         config.tls.acme.is_on().then(|| Self::new(store.clone()))
     }

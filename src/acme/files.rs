@@ -1,4 +1,4 @@
-//! Files of ACME in the data directory: the account, and the certificate with its private key. Each file has
+//! ACME files in the data directory: the account, and the certificate with its private key. Each file has
 //! mode 0600, in a folder with mode 0700, and is replaced as a whole.
 
 use std::fs::{DirBuilder, OpenOptions};
@@ -17,13 +17,14 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads the certificate of the file. It is valid at `now` and belongs to the key in the file.
+    /// Reads the certificate from its file, and checks that it is valid at `now` and matches the key in the
+    /// file.
     pub async fn read(&self, now: SystemTime) -> Result<Chain, String> {
         let path = self.certificate.clone();
         blocking(move || checked(&path, now)).await
     }
 
-    /// Checks a private key and its chain: they belong together, and the certificate is valid at `now`.
+    /// Checks that a private key matches its chain, and that the certificate is valid at `now`.
     pub async fn check(&self, pem: &str, now: SystemTime) -> Result<Chain, String> {
         let (folder, pem) = (self.folder.clone(), pem.to_owned());
         blocking(move || {
@@ -51,7 +52,7 @@ impl Files {
         self.replace(self.account_path(authority), credentials).await
     }
 
-    /// Returns the file of the account at the authority with this id.
+    /// Returns the path of the account file for the authority with this id.
     pub fn account_path(&self, authority: &str) -> PathBuf {
         self.folder.join(format!("account-{authority}.json"))
     }

@@ -1,4 +1,4 @@
-//! Certificates by ACME (RFC 8555): the order of a certificate, its file, and the answers to challenges.
+//! Certificates through ACME (RFC 8555): the order of a certificate, its file, and the answers to challenges.
 //!
 //! ```text
 //! valid file ─────────────────────────────────────────▶ nothing to do until the renewal
@@ -8,7 +8,7 @@
 //!   own lock ─▶ account ─▶ order ─▶ answer challenges ─▶ certificate ─▶ store, file
 //! ```
 //! The store holds the lock, the answers to challenges, and the sealed certificate. So the nodes of a cluster
-//! that share names order once, and each of them can answer the authority.
+//! that share names place a single order, and each of them can answer the authority.
 //!
 //! Owns: the steps of one attempt. Does not decide when the next attempt starts, or load the file into the
 //! listening sockets.
@@ -44,16 +44,16 @@ pub struct Acme {
 /// Result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
-    /// The file has a certificate that need not be renewed yet. `obtained`: this attempt has written it.
+    /// The file has a certificate that need not be renewed yet. `obtained`: this attempt wrote the file.
     Valid { validity: Validity, obtained: bool },
-    /// Another node orders, or its order has failed and the next one is not due.
+    /// Another node is ordering, or its order has failed and the next one is not due yet.
     Waits(OrderRecord),
     /// The order of this node has failed. The next one is due after `retry_in`.
     Failed { error: String, retry_in: Duration },
 }
 
 impl Acme {
-    /// Returns `None` if no certificate comes by ACME. Reads and sends nothing.
+    /// Returns `None` if ACME is not configured. Reads and sends nothing.
     pub fn new(config: &Config, me: &ModuleId, store: Arc<dyn Store>, secrets: &Secrets) -> Option<Self> {
         let acme = config.tls.acme.clone();
         if !acme.is_on() {
@@ -74,7 +74,7 @@ impl Acme {
     /// `random` is uniform in `0.0..1.0`.
     ///
     /// # Errors
-    /// The store or the file cannot be used. Errors of an order are not errors of the attempt.
+    /// The store or the file cannot be used. A failed order is not an error, but [`Attempt::Failed`].
     pub async fn attempt(&self, failures: u32, random: f64) -> Result<Attempt, String> {
         let now = SystemTime::now();
         if let Ok(validity) = self.usable(self.files.read(now).await, now) {

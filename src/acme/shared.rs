@@ -1,4 +1,4 @@
-//! Values of ACME in the store: the lock of an order, the answers to challenges, and the sealed certificate.
+//! ACME values in the store: the lock of an order, the answers to challenges, and the sealed certificate.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,7 +19,7 @@ pub(super) struct Shared {
     pub seal: CertificateSeal,
 }
 
-/// Lock of the order of this node. It ends with its lease.
+/// Lock for an order of this node. It ends with its lease.
 pub(super) struct Lock {
     lease: LeaseId,
     record: OrderRecord,
@@ -32,8 +32,8 @@ impl Lock {
 }
 
 impl Shared {
-    /// Returns the private key and chain that a node has published. `None`: there is none, or it cannot be
-    /// opened with the secrets of this node; then a new one replaces it.
+    /// Returns the private key and chain that a node has published. `None`: nothing is published, or this
+    /// node's secrets cannot open it; in both cases a new order replaces it.
     pub async fn certificate(&self) -> Result<Option<String>, StoreError> {
         let found = self.store.get(&keys::acme_certificate(&self.names)).await?;
         let text = found.and_then(|found| String::from_utf8(found.value.to_vec()).ok());
@@ -45,8 +45,8 @@ impl Shared {
         self.store.put(&keys::acme_certificate(&self.names), sealed.into()).await.map(|_| ())
     }
 
-    /// Takes the lock of the order, or returns the record of the node that has it. The lock of this node is
-    /// taken again, because its process was restarted, or its record of a failed order is due.
+    /// Takes the lock of the order, or returns the record of the node that has it. Replaces a lock or record
+    /// of this node itself: either its process was restarted, or its failed order is due again.
     pub async fn lock(&self, failures: u32) -> Result<Result<Lock, OrderRecord>, StoreError> {
         let key = keys::acme_order(&self.names);
         let found = self.store.get(&key).await?;
@@ -60,7 +60,7 @@ impl Shared {
         let txn = Txn::new().when(key.clone(), revision).put_leased(key, json(&record)?, lease);
         match self.store.txn(txn).await? {
             TxnOutcome::Committed(_) => Ok(Ok(Lock { lease, record })),
-            // Another node was faster. Its record is read at the next attempt.
+            // Another node was faster. The next attempt reads its record.
             TxnOutcome::Conflict => {
                 self.store.revoke(lease).await?;
                 Ok(Err(OrderRecord { node: "another node".into(), failures, error: None }))
@@ -79,7 +79,7 @@ impl Shared {
         self.store.revoke(lock.lease).await
     }
 
-    /// Replaces the lock by the record of the failed order, which stays for `retry_in`, and deletes the
+    /// Replaces the lock with the record of the failed order, which stays for `retry_in`, and deletes the
     /// answers.
     pub async fn failed(
         &self,

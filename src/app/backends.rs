@@ -1,5 +1,5 @@
-//! The store backend of this node, with a wrapper that counts its requests and measures their duration; and
-//! the endpoints of webhooks.
+//! The store backend of this node, with a wrapper that counts its requests and measures their duration, and
+//! the webhook endpoints.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@ impl Store for MeteredStore {
     }
 }
 
-/// Returns the endpoints of webhooks.
+/// Returns the webhook endpoints.
 ///
 /// # Errors
 /// The certificate authorities cannot be read.

@@ -42,11 +42,11 @@ pub struct LiveCertificates {
 }
 
 impl LiveCertificates {
-    /// Reads the configured certificate, or the one by ACME. Until ACME has issued the first one, the node
-    /// serves with a certificate of its own. Returns `None` if the node has no TLS.
+    /// Reads the configured certificate, or the one obtained through ACME. Until there is one, a node with
+    /// ACME serves with a self-signed certificate. Returns `None` if the node has no TLS.
     ///
     /// # Errors
-    /// The key does not belong to the certificate, or no own certificate can be made.
+    /// The key does not belong to the certificate, or no self-signed certificate can be created.
     pub fn new(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
         let (paths, identity) = match configured(config) {
             Some((paths, identity)) => (paths, Some(identity.map_err(anyhow::Error::msg)?)),
@@ -132,8 +132,8 @@ fn configured(config: &Config) -> Option<(Paths, Result<Identity, String>)> {
     Some((paths, Identity::new(chain, key)))
 }
 
-/// Returns the paths of the certificate by ACME, and the certificate. `None`: there is none yet, or it has
-/// expired; the actor of the certificate then obtains one.
+/// Returns the paths of the ACME certificate, and the certificate. `None`: there is none yet, or it has
+/// expired; the certificate actor then obtains one.
 fn by_acme(config: &Config) -> (Paths, Option<Identity>) {
     let file = config.acme_certificate();
     let identity = Identity::read(&file, &file, SystemTime::now()).ok();

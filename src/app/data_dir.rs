@@ -18,7 +18,7 @@ const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
 pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let shown = dir.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.with_context(|| format!("cannot make the data directory {shown}; set node.data_dir"))?;
+    made.with_context(|| format!("cannot create the data directory {shown}; set node.data_dir"))?;
     let unreadable = || format!("cannot read the data directory {shown}; set node.data_dir");
     let mode = dir.metadata().with_context(unreadable)?.mode() & 0o7777;
     if mode & 0o077 == 0 {

@@ -184,12 +184,14 @@ fn certificate(chain: &Chain) -> Finding {
     }
 }
 
-/// Returns the findings about the certificate by ACME: the present one, the authority, and the names.
+/// Returns the findings about ACME: the current certificate, the authority, and the names.
 async fn acme_findings(config: &Config) -> Vec<Finding> {
     let own = &config.tls.acme;
     let present = match Chain::read(&config.acme_certificate(), SystemTime::now()) {
         Ok(chain) => certificate(&chain),
-        Err(_) => Finding::warning("certificate", "none by ACME yet: the node obtains it while it runs"),
+        Err(_) => {
+            Finding::warning("certificate", "none obtained through ACME yet: a running node obtains one")
+        }
     };
     let authority = acme::reach(&own.directory).await.map(|()| format!("{} answers", own.directory));
     let mut findings = vec![present, Finding::of("acme", authority)];
@@ -234,7 +236,7 @@ async fn janus(config: &Config) -> Result<String, String> {
         ..external(config)
     };
     let version = attached(&connect).await;
-    // This Janus has no rooms, and an error of the stop does not change the finding.
+    // This Janus has no rooms, and a failure to stop it does not change the finding.
     let _ = janus.stop(STOP_GRACE).await;
     version.map_err(|error| format!("{error}; install Janus with its AudioBridge plugin"))
 }
@@ -346,7 +348,7 @@ async fn etcd(config: &Config) -> Finding {
     match store.get(keys::LEADER).await {
         Ok(_) if start.elapsed() > SLOW_STORE => {
             let text =
-                format!("{places} takes {} ms for a read: starts are slow", start.elapsed().as_millis());
+                format!("{places} takes {} ms for a read: room starts are slow", start.elapsed().as_millis());
             Finding::warning(subject, text)
         }
         Ok(_) => Finding::of(subject, Ok(format!("{places} answers"))),
@@ -388,8 +390,8 @@ impl Clocks {
             true => Finding::warning(
                 "clock",
                 format!(
-                    "stepped by {} ms during this examination: let chrony or systemd-timesyncd slew it, or \
-                     the mixes of rooms on air stop or jump",
+                    "stepped by {} ms during this examination: let chrony or systemd-timesyncd slew it; \
+                     otherwise, the mixes of rooms on air stop or jump",
                     step.as_millis()
                 ),
             ),

@@ -1,5 +1,5 @@
-//! Keys of the identity provider: reads its JWK set at the start, every ten minutes, and when a token names
-//! an unknown key.
+//! Keys of the identity provider: reads its JWK set at startup, every ten minutes, and when a token names an
+//! unknown key.
 //!
 //! Owns: the schedule. Does not drop the known keys when a later read fails.
 
@@ -85,7 +85,7 @@ impl Source {
                 let fetch = async {
                     let mut answer = client.get(url).send().await.map_err(|e| anyhow::anyhow!("{e}"))?;
                     if !answer.status().is_success() {
-                        bail!("it answered {}", answer.status());
+                        bail!("it answered with {}", answer.status());
                     }
                     Ok(answer.body().limit(MAX_SET).await?.to_vec())
                 };

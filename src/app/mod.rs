@@ -111,7 +111,7 @@ pub struct Node {
 /// the values that the service manager passed.
 ///
 /// # Errors
-/// The node cannot be started, or its supervision gave up.
+/// The node cannot be started, its supervision gave up, or another process has the node's id.
 pub async fn run(
     config: Config,
     keys: Vec<Effective>,
@@ -367,7 +367,7 @@ impl Node {
         Some(ConnectOptions { url: self.link.url()?, ..self.janus.clone()? })
     }
 
-    /// Returns the room's number in its Janus instance, while it has one.
+    /// Returns the room's number in its Janus instance; `None` while the room has none.
     pub fn janus_room(&self, room: &RoomId) -> Option<u32> {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }

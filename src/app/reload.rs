@@ -95,7 +95,7 @@ impl Reload {
             let outcome = self.reload(if reply.is_some() { "POST /reload" } else { "SIGHUP" }).await;
             manager.reloaded().await;
             if let Some(reply) = reply {
-                // Fails only if the client has disconnected, which then needs no answer.
+                // Fails only if the client has disconnected and needs no answer.
                 let _ = reply.send(outcome);
             }
         }

@@ -293,7 +293,7 @@ impl Servers {
     /// go to another node, because the actors of this node stop next. The signalling server runs until its
     /// clients are notified, and the operations server until the end.
     pub async fn stop_answering(&mut self) {
-        // Close endless responses: the servers would wait for their end.
+        // Close endless responses; otherwise the servers would wait for them.
         self.hub.close();
         self.ledger.close();
         let (last, first) = self.running.drain(..).partition(|(mounted, _)| mounted.ws || mounted.ops);

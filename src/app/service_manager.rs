@@ -1,4 +1,4 @@
-//! Reports to the service manager that started the node, by the protocol of sd_notify(3).
+//! Reports to the service manager that started the node, through the sd_notify(3) protocol.
 //!
 //! Owns: the socket, and the check that the node runs. Does not decide on the content of a report.
 
@@ -99,7 +99,7 @@ impl ServiceManager {
             if run(loops, self.every).await {
                 self.send(self.state.get().alive(&missing())).await;
             } else {
-                tracing::error!("an event loop of the node is blocked; /actors shows the oldest mailbox");
+                tracing::error!("an event loop of the node is blocked; see the oldest messages in /actors");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Authentication by API keys, which are sent as `Authorization: Bearer <key>` (RFC 6750, 2.1).
+//! Authentication with API keys, which are sent as `Authorization: Bearer <key>` (RFC 6750, 2.1).
 //!
 //! A key is in the configuration, or the store holds it (`domain::api_key`). Owns: the comparison, whose
 //! duration is independent of the keys, and the creation of keys. Stores only digests of keys, never the
@@ -21,7 +21,7 @@ const DIGEST_PREFIX: &[u8] = b"sha256:";
 pub enum ApiKeys {
     /// No key is required. The configuration allows this on loopback only.
     Open,
-    /// SHA-256 of each key of the configuration. All digests have the same length, so that even the length of
+    /// SHA-256 of each key in the configuration. All digests have the same length, so that even the length of
     /// a key stays secret.
     Keys(Vec<[u8; 32]>),
 }
@@ -43,7 +43,7 @@ pub enum ApiKeyError {
     NotListed,
 }
 
-/// A key that was just made. The text is shown to its user once, and must not reach a log.
+/// A newly created key. The text is shown to its user once, and must not reach a log.
 pub struct NewKey {
     pub id: ApiKeyId,
     pub text: String,
@@ -51,7 +51,7 @@ pub struct NewKey {
 }
 
 impl NewKey {
-    /// Makes a key with 256 random bits.
+    /// Creates a key with 256 random bits.
     pub fn random() -> Self {
         let id = ApiKeyId::random(rand::random());
         let text = id.text(rand::random());
@@ -72,8 +72,8 @@ impl ApiKeys {
     /// that the store holds.
     ///
     /// # Errors
-    /// A missing header, a header that is not `Bearer <key>`, or a key that is unknown or not valid any more.
-    /// Open mode accepts every request.
+    /// The header is missing or not `Bearer <key>`, or the key is unknown, revoked, expired or cannot be
+    /// checked yet. Open mode accepts every request.
     pub fn check(
         &self,
         authorization: Option<&[u8]>,
@@ -105,7 +105,8 @@ impl ApiKeys {
     }
 }
 
-/// Returns the digest of a key of the configuration: `sha256:` and 64 hexadecimal digits, or the key itself.
+/// Returns the digest of a configured key, which is either `sha256:` and 64 hexadecimal digits, or the key
+/// itself.
 fn configured(key: &[u8]) -> [u8; 32] {
     let hashed = key.strip_prefix(DIGEST_PREFIX).and_then(|hex| hex::decode(hex).ok()?.try_into().ok());
     hashed.unwrap_or_else(|| digest(key))
@@ -191,7 +192,7 @@ mod tests {
             keys.check(Some(format!("Bearer {key}").as_bytes()), |_| KeyLookup::Absent, UnixMs(1))
         };
         assert_eq!(check("a-key-of-the-application"), Ok(Caller::Administrator));
-        assert_eq!(check(&hashed), Err(ApiKeyError::Unknown), "the digest is no key");
+        assert_eq!(check(&hashed), Err(ApiKeyError::Unknown), "the digest is not a key");
         assert_eq!(check(&hashed.replace("sha256:", "")), Err(ApiKeyError::Unknown));
     }
 
@@ -217,7 +218,7 @@ mod tests {
         forged.push(last);
         for wrong in [&forged, &NewKey::random().text, &format!("{}0", made.text)] {
             assert_eq!(check(wrong, &stored, 1), Err(ApiKeyError::Unknown), "{wrong}");
-            assert_eq!(check(wrong, &revoked, 1), Err(ApiKeyError::Unknown), "the state is not told");
+            assert_eq!(check(wrong, &revoked, 1), Err(ApiKeyError::Unknown), "the state is not revealed");
         }
         let early =
             keys.check(Some(format!("Bearer {}", made.text).as_bytes()), |_| KeyLookup::NotListed, UnixMs(1));

@@ -1,4 +1,4 @@
-//! Certificates by ACME in the store: sealed, because they contain their private keys.
+//! ACME certificates in the store: sealed, because they contain their private keys.
 //!
 //! Owns: the binding to the names of the certificate. Does not parse a certificate.
 

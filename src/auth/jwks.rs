@@ -45,7 +45,7 @@ struct PublicKey {
     key: DecodingKey,
 }
 
-/// Reason why a text gives no usable key.
+/// Reason why a text contains no usable key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JwksError {
     #[error("it is not a JWK set (RFC 7517): {{\"keys\": […]}}")]
@@ -65,11 +65,11 @@ impl IdentityProvider {
         Self { rules, keys: ArcSwap::default(), unknown: Notify::new() }
     }
 
-    /// Replaces the keys by those of a JWK set, and returns their number. Keys that cannot verify tokens are
-    /// ignored.
+    /// Replaces the keys with those of a JWK set, and returns their number. Keys that cannot verify tokens
+    /// are ignored.
     ///
     /// # Errors
-    /// The text is not a JWK set, or none of its keys can be used. The provider then keeps its present keys.
+    /// The text is not a JWK set, or none of its keys can be used. The provider then keeps its current keys.
     pub fn replace_keys(&self, set: &[u8]) -> Result<usize, JwksError> {
         let set: JwkSet = serde_json::from_slice(set).map_err(|_| JwksError::NotASet)?;
         let keys: Vec<_> = set.keys.into_iter().filter_map(PublicKey::read).take(MOST_KEYS).collect();
@@ -91,7 +91,7 @@ impl IdentityProvider {
     /// that our own tokens use. `issuer` is the issuer of our own tokens.
     ///
     /// # Errors
-    /// The first reason for which the token is refused.
+    /// The first reason why the token is refused.
     pub(super) fn claims(&self, head: &Head, token: &str, issuer: &str) -> Result<Value, TokenError> {
         let algorithm: Algorithm = head.alg.parse().map_err(|_| TokenError::Algorithm)?;
         let id = head.kid.as_deref().ok_or(TokenError::UnknownKey)?;

@@ -1,6 +1,6 @@
 //! Session of an operator in a browser: the API key, sealed in a cookie for one node.
 //!
-//! The node stores no session. It checks the key again at each request, so revoking a key ends its sessions.
+//! The node stores no session. It checks the key again on each request, so revoking a key ends its sessions.
 //! Owns: the binding and the lifetime. Does not check a key.
 
 use std::time::Duration;

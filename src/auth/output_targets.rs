@@ -1,4 +1,4 @@
-//! URLs of outputs in the store: sealed, because they contain the credentials of other services.
+//! Output URLs in the store: sealed, because they contain the credentials of other services.
 //!
 //! Owns: the binding to the room and the output. Does not parse a URL.
 

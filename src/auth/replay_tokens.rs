@@ -1,4 +1,4 @@
-//! Replay tokens: each opens one recording, or a clip of it.
+//! Replay tokens: each gives access to one recording, or to a clip of it.
 //!
 //! Owns: the claims that name the recording and the clip. Does not know which recordings exist.
 
@@ -7,18 +7,18 @@ use crate::domain::clip::Clip;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::recording::RecordingId;
 
-/// Rights of the token subject of a replay token.
+/// Rights that a replay token grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayGrant {
     pub recording: RecordingId,
-    /// Part of the recording that the token opens.
+    /// Part of the recording to which the token gives access.
     pub clip: Clip,
     pub expires_at: UnixMs,
 }
 
 impl Tokens {
     /// Issues a token that lets one listener play this recording of `room`, or only `clip` of it. The token
-    /// opens nothing else.
+    /// gives access to nothing else.
     pub fn issue_replay(
         &self,
         recording: &RecordingId,
@@ -54,7 +54,7 @@ impl Tokens {
         let claims = self.verify(Role::Replay, token, room, now)?;
         let recording = claims.recording.and_then(|id| RecordingId::new(&id).ok());
         let recording = recording.ok_or(TokenError::WrongRecording)?;
-        // A token whose clip cannot be read must not open the whole recording.
+        // A token whose clip cannot be read must not give access to the whole recording.
         let clip = claims.clip.map_or(Ok(Clip::WHOLE), serde_json::from_value);
         let clip = clip.map_err(|_| TokenError::Malformed)?;
         Ok(ReplayGrant { recording, clip, expires_at: claims.grant.expires_at })

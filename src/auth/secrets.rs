@@ -24,8 +24,8 @@ const SECRET_LEN: usize = 32;
 pub struct Secrets {
     /// JWT secrets, never empty. The first secret signs tokens. All secrets verify tokens.
     pub jwt: Vec<JwtSecret>,
-    /// Secret from which the content keys, the SRTP keys, the relay tokens, the key of the resume tokens and
-    /// [`janus_room`](Self::janus_room) are derived.
+    /// Secret from which the content keys, the SRTP keys, the relay tokens, the person ids, the keys of all
+    /// sealed texts and [`janus_room`](Self::janus_room) are derived.
     pub hls: Secret,
     /// Secret from which the secret of each Janus room is derived; see [`Self::of_janus_room`].
     pub janus_room: Secret,

@@ -37,7 +37,7 @@ const CLOCK_DIFFERENCE_MS: u64 = 60_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// An anchor who may also mute and ban others.
+    /// An anchor who may also mute and ban others, and change roles.
     Host,
     Anchor,
     Listener,
@@ -173,7 +173,7 @@ pub enum TokenError {
     Malformed,
     #[error("the token names no key in use")]
     UnknownKey,
-    #[error("the token's algorithm is not HS256, nor one of its key at the identity provider")]
+    #[error("the token's algorithm is neither HS256 nor allowed for its key at the identity provider")]
     Algorithm,
     #[error("the token lacks the claim {0}")]
     MissingClaim(&'static str),
@@ -324,7 +324,7 @@ impl Tokens {
     /// Returns the claims of a token that is genuine, valid now, and for this role and room.
     ///
     /// # Errors
-    /// The first reason for which the token is refused.
+    /// The first reason why the token is refused.
     pub fn verify(&self, role: Role, token: &str, room: &RoomId, now: UnixMs) -> Result<Claims, TokenError> {
         let claims = self.verify_role(role, token, now)?;
         if claims.room_id == *room { Ok(claims) } else { Err(TokenError::WrongRoom) }

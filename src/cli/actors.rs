@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::output::{Table, age, cell, now, print, print_json};
 
-/// Maximum number of transitions of an actor that `explain` shows: the latest ones.
+/// Maximum number of an actor's latest transitions that `explain` shows.
 const TRANSITIONS: usize = 4;
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::Value;
 use url::Url;
 
-/// Time limit of a request. Longer than the 15 s that a node waits for the endpoint of a webhook.
+/// Time limit of a request. Longer than the 15 s that a node waits for a webhook endpoint.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum size of an answer, in bytes. `/actors` of a node with a thousand rooms takes a few MB.
 const MAX_BODY: usize = 64 << 20;
@@ -140,7 +140,7 @@ impl Client {
         self.request(Method::GET, joined(&self.ops, &["audit"]), None, "--ops or STENTOR_OPS").await
     }
 
-    /// Makes the node at `--ops` read its configuration again. Returns the answer of `POST /reload`.
+    /// Makes the node at `--ops` read its configuration again. Returns the answer to `POST /reload`.
     ///
     /// # Errors
     /// See [`Self::call`].
@@ -171,7 +171,7 @@ impl Client {
         let mut answer = sent.map_err(|e| unreachable(&e))?;
         let bytes = answer.body().limit(MAX_BODY).await.map_err(|e| unreachable(&e))?;
         let Ok(value) = serde_json::from_slice::<Value>(&bytes) else {
-            bail!("{place} answered {} without JSON: is {setting} right?", answer.status());
+            bail!("{place} answered with {} and without JSON: is {setting} right?", answer.status());
         };
         if !answer.status().is_success() {
             return Err(RefusedRequest::of(answer.status(), &value, self.key.is_some(), setting).into());
@@ -196,7 +196,7 @@ pub fn http_client(secure: bool, timeout: Duration) -> anyhow::Result<awc::Clien
 #[derive(Debug, thiserror::Error)]
 #[error("{message} ({code}){remedy}")]
 pub struct RefusedRequest {
-    /// Stable code of the error, as in the API's documentation.
+    /// Stable error code, as in the API documentation.
     pub code: String,
     message: String,
     remedy: String,
@@ -221,7 +221,7 @@ impl RefusedRequest {
     }
 }
 
-/// Returns each error of a list on a line of its own.
+/// Returns the errors in a list, each on its own line.
 fn error_lines(errors: &Value) -> String {
     let errors = errors.as_array().into_iter().flatten().filter_map(Value::as_str);
     errors.map(|error| format!("\n  {error}")).collect()

@@ -53,7 +53,7 @@ pub struct Cli {
 enum Command {
     /// Run a node until SIGTERM or SIGINT.
     Serve(ConfigArgs),
-    /// Run a demo node with a room on air and a test tone in it, until Ctrl-C. Its data are deleted at the
+    /// Run a demo node with a room on air and a test tone in it, until Ctrl-C. Its data is deleted at the
     /// end.
     Demo(DemoArgs),
     /// Print the effective configuration and the source of each value, or all its errors.
@@ -137,8 +137,8 @@ enum Control {
     ///
     /// Creates and starts rooms, lets anchors speak and listeners listen, and deletes the rooms. Without
     /// --anchors, the rooms carry silence. All anchors and listeners share one processor core. If the core is
-    /// busy, the measured times are too long; use several machines then. The ages of parts are correct only
-    /// if the clocks of this machine and of the mixers agree.
+    /// busy, the measured times are too long; in that case, use several machines. The ages of parts are
+    /// correct only if the clocks of this machine and of the mixers agree.
     Load {
         #[command(flatten)]
         node: NodeArgs,
@@ -161,7 +161,7 @@ enum Control {
 
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
-    /// YAML file; without it ./config.yaml, if there is one.
+    /// YAML file. Default: ./config.yaml, if it exists.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one key, such as --set listen.api=127.0.0.1:3001; overrides the environment and the file.

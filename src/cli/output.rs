@@ -46,7 +46,7 @@ impl fmt::Display for Table {
 /// Writes `text` to standard output.
 ///
 /// # Errors
-/// Standard output cannot be written. It is no error if a reader such as `head` has closed the pipe.
+/// Standard output cannot be written to. It is not an error if a reader such as `head` has closed the pipe.
 pub fn print(text: impl fmt::Display) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {

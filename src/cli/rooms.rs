@@ -32,7 +32,7 @@ pub enum RoomCommand {
         /// Put the room on air and wait until it is.
         #[arg(long, conflicts_with_all = ["starts_at", "backstage"])]
         start: bool,
-        /// Time at which the room goes on air by itself, in the format of RFC 3339, like
+        /// Time at which the room goes on air by itself, in RFC 3339 format, such as
         /// 2026-01-31T18:00:00Z.
         #[arg(long, value_name = "TIME")]
         starts_at: Option<String>,
@@ -281,7 +281,7 @@ async fn on_air(client: &Client, room: &str) -> anyhow::Result<Value> {
 
 /// Waits until the room does not exist any more: its Janus room and FFmpeg are removed first.
 async fn deleted(client: &Client, room: &str) -> anyhow::Result<()> {
-    let remedy = "its Janus or mixer does not answer; the removal goes on";
+    let remedy = "its Janus or mixer does not answer; the removal continues";
     wait_until(DEADLINE, remedy, async || match client.get(&["rooms", room]).await {
         Ok(_) => Ok(Look::Waiting(format!("{room} is being removed"))),
         Err(error) => match error.downcast_ref::<RefusedRequest>() {

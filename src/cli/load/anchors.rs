@@ -73,7 +73,7 @@ async fn attempt(invitation: &Invitation, end: Instant, join: &mut Option<Durati
     let body = answer.body().await.map_err(|error| anyhow!("WHIP: {error}"))?;
     let text = String::from_utf8_lossy(&body);
     if !answer.status().is_success() {
-        bail!("WHIP answered {}: {text}", answer.status());
+        bail!("WHIP answered with {}: {text}", answer.status());
     }
     let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let session = url.join(location.context("the WHIP answer has no session URL")?)?;
@@ -110,7 +110,7 @@ impl Peer {
     }
 
     fn accept(&mut self, answer: &str) -> anyhow::Result<()> {
-        let answer = SdpAnswer::from_sdp_string(answer).context("the SDP answer")?;
+        let answer = SdpAnswer::from_sdp_string(answer).context("cannot parse the SDP answer")?;
         let pending = self.pending.take().context("the offer was answered already")?;
         Ok(self.rtc.sdp_api().accept_answer(pending, answer)?)
     }

@@ -62,7 +62,7 @@ pub async fn plainly(target: &Target, end: Instant) -> Heard {
         let request = client.get(url).bearer_auth(token);
         let mut answer = request.send().await.map_err(|error| error.to_string())?;
         if !answer.status().is_success() {
-            return Err(format!("the plain stream answered {}", answer.status()));
+            return Err(format!("the plain stream answered with {}", answer.status()));
         }
         let (mut frames, mut last) = (Frames::default(), None::<Instant>);
         while let Some(chunk) = answer.next().await {

@@ -117,7 +117,7 @@ async fn start(client: &Client, id: &str, anchors: u16) -> anyhow::Result<Room> 
     let mut room = Room { id: RoomId::new(id)?, base_url, start: Duration::ZERO };
     let target = target(client, &room).await?;
     let opened = Listener::open_by(&target, Mode::Parts, began + START_DEADLINE).await;
-    opened.with_context(|| format!("{id} was not heard; stentor explain {id} says why"))?;
+    opened.with_context(|| format!("{id} was not heard; stentor explain {id} shows why"))?;
     room.start = began.elapsed();
     Ok(room)
 }

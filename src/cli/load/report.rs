@@ -191,12 +191,12 @@ mod tests {
         let good = Heard { first_sound: Some(300 * MS), delays: vec![200 * MS], gaps: 2, failure: None };
         let bad = Heard { failure: Some("no answer".into()), ..Heard::default() };
         let joined = Spoken { join: Some(90 * MS), failure: None };
-        let refused = Spoken { join: None, failure: Some("WHIP answered 403".into()) };
+        let refused = Spoken { join: None, failure: Some("WHIP answered with 403".into()) };
         let report = Report::new([400 * MS].into_iter(), vec![joined, refused], vec![good, bad], vec![]);
         let text = report.to_string();
         assert!(text.contains("HLS: 2 listeners, 2 gaps, 1 failed\n  first failure: no answer\n"), "{text}");
         assert!(text.contains("HLS: first sound") && !text.contains("plain: first sound"), "{text}");
-        assert!(text.contains("anchors: 2, 1 failed\n  first failure: WHIP answered 403\n"), "{text}");
+        assert!(text.contains("anchors: 2, 1 failed\n  first failure: WHIP answered with 403\n"), "{text}");
         let json = report.json();
         assert_eq!((&json["anchors"]["join"]["p99Ms"], &json["anchors"]["failed"]), (&90.into(), &1.into()));
         assert_eq!((&json["hls"]["gaps"], &json["start"]["p95Ms"]), (&2.into(), &400.into()));
