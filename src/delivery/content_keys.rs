@@ -1,6 +1,6 @@
 //! Content keys of the rooms on air, whichever node mixes them.
 //!
-//! Owns: the decision which keys are given out. Does not check a token's signature, or store a key.
+//! Owns: the decision about which keys are given out. Does not check a token's signature, or store a key.
 
 use std::sync::Arc;
 

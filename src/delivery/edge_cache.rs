@@ -57,7 +57,7 @@ impl EdgeCache {
         self.follow(room).playlist(of, at).await
     }
 
-    /// Returns a file as [`LiveStream::file`](crate::packager::LiveStream::file) of the room's mixer does.
+    /// Returns the same file as [`LiveStream::file`](crate::packager::LiveStream::file) on the room's mixer.
     pub async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
         self.follow(room).file(*file, &self.fetcher, self.clock.now()).await
     }

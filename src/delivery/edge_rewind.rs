@@ -27,7 +27,7 @@ impl EdgeRewind {
         Self { rewind: Arc::new(Rewind::new(hint, Duration::ZERO)), fetched: Mutex::default() }
     }
 
-    /// Returns the copy as it was at the last request.
+    /// Returns the copy without a request to the mixer.
     pub fn known(&self) -> &Arc<Rewind> {
         &self.rewind
     }

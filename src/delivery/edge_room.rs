@@ -22,11 +22,11 @@ use crate::packager::{
     advance_part_limit, is_too_far,
 };
 
-/// Upper bound of the number of segments, before the newest one, that a mixer can still have. It holds for
-/// any size of the mixer's window.
+/// Upper bound of the number of segments, before the newest one, that a mixer's live window can contain. It
+/// holds for any configured size of the window.
 const BEHIND: u64 = 256;
-/// Upper bound of the parts of one segment in any configuration: ten seconds of the shortest parts, plus
-/// spare.
+/// Upper bound of the number of parts in one segment, for any configuration: ten seconds of the shortest
+/// parts, plus a margin.
 const MOST_PARTS: u32 = 128;
 
 /// Times and sizes derived from the mixers' configuration.

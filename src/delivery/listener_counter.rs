@@ -101,7 +101,7 @@ impl ListenerCounter {
         self.shard(room).sighting(room, listener).is_some_and(|sighting| is_recent(sighting.seen, now))
     }
 
-    /// Records the number of a room's listeners that the listener node `by` reported.
+    /// Records the number of listeners of a room on the listener node `by`, as that node reported it.
     pub fn told(&self, room: &RoomId, by: &ModuleId, count: usize, now: Instant) {
         let now = self.millis(now);
         self.swept(room, now).elsewhere.entry(room.clone()).or_default().insert(by.clone(), (count, now));
@@ -207,8 +207,8 @@ impl Listeners {
         self.directory.room(room).is_some_and(|view| listener_limit(&view).is_some())
     }
 
-    /// Returns true if the room's limit admits this listener, who adds `adds` to the count, or if the
-    /// listener is already counted. The count is as exact as that of [`of`](Self::of).
+    /// Returns true if the listener is already counted, if the room has no limit, or if the limit admits this
+    /// listener, who adds `adds` to the count. The count is as exact as that of [`of`](Self::of).
     pub fn has_place(&self, room: &RoomId, listener: impl Hash, adds: usize) -> bool {
         let Some(view) = self.directory.room(room) else { return true };
         let Some(limit) = listener_limit(&view) else { return true };
@@ -235,7 +235,7 @@ fn is_recent(seen: u64, now: u64) -> bool {
     now.saturating_sub(seen) < WINDOW.as_millis() as u64
 }
 
-/// Locks a shard. A poisoned lock is used as it is: each sighting is complete in itself.
+/// Locks a shard. A poisoned lock is usable: each sighting is complete in itself.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

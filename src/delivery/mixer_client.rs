@@ -28,7 +28,7 @@ const WINDOW_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(2);
 /// Time for transmission, in addition to the time a mixer may wait before it responds.
 const SPARE: Duration = Duration::from_secs(5);
-/// Largest accepted body. A segment of ten seconds at 320 kbit/s has 400 kB.
+/// Largest accepted body. A segment of ten seconds at 320 kbit/s is 400 kB.
 const MAX_BODY: usize = 8 << 20;
 
 /// HTTP client for mixer nodes; cheap to clone. Requests run on the arbiter that the client is bound to.

@@ -130,7 +130,7 @@ impl OriginMedia {
         }
     }
 
-    /// Reads a segment of the rewind window, which has left the live window.
+    /// Reads a segment that has left the live window from the rewind window.
     async fn rewound(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
         let read = self.rewinds.segment(room, file).ok_or(MediaError::Gone)?;
         blocking(read).await.map_err(|error| match error.kind() {

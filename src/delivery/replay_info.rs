@@ -22,14 +22,14 @@ pub struct ReplayInfo {
     pub title: Option<Title>,
     /// Time of the first recorded sample.
     pub started_at: UnixMs,
-    /// Position of the end.
+    /// Duration, which is also the position of the end.
     pub duration: f64,
     pub anchors: Vec<InfoAnchor>,
     pub chapters: Vec<InfoChapter>,
-    /// Peaks of equal parts of the recording, from 0 to 255; absent until they were measured.
+    /// Peaks of equal parts of the recording, from 0 to 255; absent until measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waveform: Option<Vec<u8>>,
-    /// Integrated loudness in LUFS; absent until it was measured, and for silence.
+    /// Integrated loudness in LUFS; absent until measured, and for silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub integrated_lufs: Option<f64>,
     /// Parts that were not recorded. The file contains silence there; the playlist skips them.

@@ -1,6 +1,6 @@
 //! Copies of recordings in object storage, read in blocks.
 //!
-//! A segment has about 15 kB, and each request to object storage costs time and money. So this module reads
+//! A segment is about 15 kB, and each request to object storage costs time and money. So this module reads
 //! blocks of [`BLOCK`] bytes and caches the latest ones: continuous playback needs a request every minute or
 //! two.
 //!
@@ -61,8 +61,8 @@ impl StoredCopies {
         Self { objects, blocks: Mutex::default() }
     }
 
-    /// Returns a range of the object's bytes; `None` if the object has no such range, or after an error of
-    /// the storage, which is logged.
+    /// Returns a range of the object's bytes; `None` if the object has no such range, or if the storage
+    /// fails. A failure is logged.
     pub async fn read(&self, copy: &Copy, range: Range<u64>) -> Option<Bytes> {
         if range.is_empty() || range.end > copy.length {
             return None;
@@ -111,7 +111,8 @@ mod tests {
 
     use super::*;
 
-    /// Object in which each byte is derived from its position. Each odd request fails.
+    /// Object in which each byte is derived from its position. Every other request fails, beginning with the
+    /// first.
     struct Numbers(AtomicUsize);
 
     #[async_trait]
