@@ -1,7 +1,7 @@
 //! Locks and presence entries of a single node, in memory: they end with the process, like its connections.
 //!
-//! Owns: the tables. An expired record is treated as absent. It is removed at the next call for its room, or
-//! at the next heartbeat of a gateway.
+//! Owns: the tables. An expired record is treated as absent. Each heartbeat of a gateway removes all expired
+//! records, and each call for the presence entries of a room removes the expired ones.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,7 +76,7 @@ impl EmbeddedPresence {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        // A poisoned lock is used as it is: each change is complete before any code that could panic.
+        // A poisoned lock is usable: each change is complete before any code that could panic.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -27,7 +27,7 @@ impl EmbeddedStages {
     }
 
     fn stages(&self) -> MutexGuard<'_, HashMap<StageKey, Stage>> {
-        // A poisoned lock is used as it is: a stage is replaced as a whole.
+        // A poisoned lock is usable: a stage is replaced as a whole.
         self.stages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -123,8 +123,8 @@ pub trait ConnectionLock: Send + Sync + 'static {
     /// repeated call returns [`ReleaseOutcome::NotOurs`].
     async fn release(&self, key: &LockKey, token: FencingToken) -> Result<ReleaseOutcome, PresenceError>;
 
-    /// Records a heartbeat of the gateway. Call it three times within [`Lifetimes::gateway`]; otherwise other
-    /// gateways take over its locks.
+    /// Records a heartbeat of the gateway. Call it three times per [`Lifetimes::gateway`]: after that time
+    /// without a heartbeat, other gateways may take over its locks.
     async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<HeartbeatOutcome, PresenceError>;
 
     /// Returns notifications about connections of this gateway that lost their locks. On

@@ -106,7 +106,7 @@ impl Channel {
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A poisoned lock is used as it is: at worst an entry is missing, which a snapshot corrects.
+        // A poisoned lock is usable: at worst an entry is missing, which a snapshot corrects.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -36,7 +36,7 @@ pub struct RoomLine {
     /// Time that listeners can go back, in seconds; absent if they cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewind: Option<u64>,
-    /// True if no new anchor may join.
+    /// True if no new anchor may join, except hosts and co-hosts.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub locked: bool,
     /// Time at which the room goes on air by itself.

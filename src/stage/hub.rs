@@ -25,8 +25,8 @@ use crate::telemetry::Metrics;
 const PER_SUBJECT: Rate = Rate { per_second: 4, burst: 12 };
 /// Rate limit for the commands from one address. High, because all listeners behind a proxy share an address.
 const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
-/// Maximum number of attempts of a command. A command is then refused, because other nodes keep changing the
-/// stage.
+/// Maximum number of attempts of a command. After that, the command is refused, because other nodes keep
+/// changing the stage.
 const ATTEMPTS: usize = 16;
 /// Interval of comments on every channel, which keep proxies from closing an idle connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -51,7 +51,7 @@ pub struct Dependencies {
 pub struct StageHub {
     pub(super) parts: Dependencies,
     rooms: Mutex<HashMap<RoomId, Arc<Channel>>>,
-    /// Users who talk, in all rooms: a channel that is opened later begins with those who talk already.
+    /// Users who talk, in all rooms: a channel that is opened later begins with those who already talk.
     talking: Mutex<HashMap<RoomId, BTreeSet<PersonId>>>,
     /// Stages that this node has written and that may have to be removed.
     written: Mutex<HashSet<StageKey>>,
@@ -288,7 +288,7 @@ impl StageHub {
     /// Reads the stage of a room again, after messages were lost.
     pub async fn reread(&self, room: &RoomId) {
         let Some(channel) = self.known(room) else { return };
-        // If this read fails, the next message shows the gap again.
+        // If this read fails, the next message reveals the gap again.
         if let Ok(stage) = self.parts.store.read(&channel.key).await {
             channel.reread(stage, now());
         }
@@ -438,7 +438,7 @@ impl StageHub {
             channel
         };
         // Read the stage again, to find an event that was written between the first read and the insertion.
-        // Without this, only the next event would show the gap.
+        // Without this, only the next event would reveal the gap.
         self.reread(room).await;
         self.reread_members(room).await;
         Ok(channel)

@@ -3,8 +3,9 @@
 //!
 //! The crate's own `ConnectionManager` would answer the first call after an outage with the failure of an
 //! older attempt, and would keep a connection on which nothing arrives any more. Owns: one connection,
-//! deadlines, the mapping of Redis's errors. Does not repeat a call more than once. One repetition is safe
-//! for every script.
+//! deadlines, the mapping of Redis's errors. Does not repeat a call more than once. A repetition is safe for
+//! the scripts of locks and presence entries. The scripts of stages are not idempotent: a repetition can send
+//! a notification twice, count speaking time twice, or report a conflict for a stage that was written.
 
 use std::time::Duration;
 
