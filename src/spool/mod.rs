@@ -28,7 +28,7 @@ pub use writer::{TakeWriter, Written};
 
 const JOURNAL: &str = "journal.jsonl";
 const UPLOAD: &str = "upload.json";
-/// Maximum size of a segment that is read, in bytes. A ten-second segment at 320 kbit/s has 400 kB.
+/// Maximum size of a segment that is read, in bytes. A ten-second segment at 320 kbit/s is 400 kB.
 const MAX_SEGMENT: u64 = 8 << 20;
 
 /// Folder with the recordings of this node, or with its rewind windows.

@@ -18,7 +18,8 @@ use crate::tls;
 
 /// Time limit for opening a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Time limit for a request including its body. A part of 5 MiB takes less if the uplink has 350 kbit/s.
+/// Time limit for a request including its body. A part of 5 MiB takes less if the uplink has at least
+/// 350 kbit/s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
 /// Client for a bucket, or for one folder in a bucket.

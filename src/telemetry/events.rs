@@ -35,10 +35,10 @@ pub trait Event {
     }
 }
 
-/// Readiness of the node: `/readyz` answers 200 from now on. Scripts wait for this line.
+/// Readiness of the node: `/readyz` responds with 200 from now on. Scripts wait for this line.
 pub struct NodeReady<'a> {
     pub node: &'a ModuleId,
-    /// `None`: no role of this node has this address.
+    /// `None`: no role of this node uses this address.
     pub api: Option<SocketAddr>,
     pub ws: Option<SocketAddr>,
     pub hls: Option<SocketAddr>,
@@ -72,7 +72,7 @@ pub struct RoomMoved<'a> {
     pub reason: &'a str,
 }
 
-/// Outage of a webhook endpoint: it does not answer, or takes no events. Its events wait.
+/// Outage of a webhook endpoint: it does not answer, or does not accept events. Its events wait.
 pub struct WebhookUnavailable<'a> {
     pub endpoint: &'a str,
     pub error: &'a str,

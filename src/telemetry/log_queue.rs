@@ -84,7 +84,7 @@ impl LogQueue {
                     tracing::warn!(lines = lost, "log lines were dropped: the reader was slow")
                 }
                 Ok(()) => {}
-                // The reader has gone, or the disk is full.
+                // The reader is gone, or the disk is full.
                 Err(_) => self.0.dropped.inc_by(lines),
             }
             if Instant::now() >= next_tick {
@@ -104,7 +104,7 @@ impl LogQueue {
         (std::mem::take(&mut state.waiting), std::mem::take(&mut state.lines))
     }
 
-    /// Returns the number of lines lost since the last call.
+    /// Marks the write as finished. Returns the number of lines lost since the last call.
     fn end_write(&self) -> u64 {
         let mut state = self.state();
         state.is_writing = false;

@@ -30,7 +30,7 @@ use crate::config::{LogConfig, LogFormat};
 const STRANGERS_FAULTS: &str = "actix_http::h1::dispatcher=off";
 /// Maximum time that the exiting process waits for the reader of the log.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-/// Maximum time that a panic waits for the reader of the log, because it may end the process.
+/// Maximum time that a panic, which may end the process, waits for the reader of the log.
 const PANIC_FLUSH_LIMIT: Duration = Duration::from_millis(100);
 
 /// Counter of dropped log lines. The log belongs to the process, so all registries share this counter.

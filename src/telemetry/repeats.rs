@@ -97,7 +97,7 @@ impl RepeatFilter {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        // If a panic interrupts a count, it is off by one line.
+        // A poisoned lock is usable: a panic makes one count wrong by at most one line.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(counts.take_due(start + INTERVAL / 2, INTERVAL), []);
         assert_eq!(counts.take_due(start + INTERVAL, INTERVAL), [(line("junk"), 35 - WRITTEN)]);
         assert!(counts.admit(1, start + INTERVAL, || line("junk")), "a new interval has begun");
-        assert_eq!(counts.take_due(start + 2 * INTERVAL, INTERVAL), [], "one line is no repeat");
+        assert_eq!(counts.take_due(start + 2 * INTERVAL, INTERVAL), [], "one line is not a repeat");
         assert!(counts.0.is_empty());
     }
 

@@ -16,7 +16,7 @@ use x509_parser::prelude::FromDer;
 
 use crate::domain::acme::Validity;
 
-/// Expiry of certificates that are signed by their own key: the year 4096, as Unix time.
+/// Expiry of self-signed certificates: the year 4096, as Unix time.
 const SELF_SIGNED_UNTIL: i64 = 67_090_118_400;
 
 /// Certificate chain: the server's certificate first, then the intermediate ones.
@@ -108,7 +108,7 @@ impl Key {
             other => format!("the file is not valid PEM: {other}"),
         })?;
         ring::sign::any_supported_type(&der).map_err(
-            |_| "the key is of no supported kind; use RSA (2048 bits), ECDSA (P-256, P-384) or Ed25519",
+            |_| "the key type is not supported; use RSA (2048 bits), ECDSA (P-256, P-384) or Ed25519",
         )?;
         Ok(Self { path: path.to_owned(), der })
     }
@@ -160,8 +160,8 @@ impl Identity {
         Self::new(&chain, &key).map_err(|error| of(key.path(), error))
     }
 
-    /// Creates a certificate for `names` that is signed by its own key. Clients refuse it. A node serves it
-    /// until its first certificate by ACME is issued.
+    /// Creates a self-signed certificate for `names`. Clients refuse it. A node serves it until its first
+    /// ACME certificate is issued.
     ///
     /// # Errors
     /// A name cannot be in a certificate, or the key cannot be created.

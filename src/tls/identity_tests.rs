@@ -58,7 +58,7 @@ fn unusable_files_are_explained() {
     fs::write(&missing, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     assert!(Chain::read(&missing, at(2026)).unwrap_err().contains("cannot be parsed"));
     fs::write(&missing, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
-    assert!(Key::read(&missing).unwrap_err().contains("no supported kind"));
+    assert!(Key::read(&missing).unwrap_err().contains("is not supported"));
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub struct Applicant<'a> {
     pub source: Source,
 }
 
-/// Result of the question to the application.
+/// Result of a request to the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The user may join, with this role if the application names one.
@@ -68,7 +68,7 @@ struct Reply {
 }
 
 impl Admission {
-    /// Returns `None` if no address is configured.
+    /// Creates the client; `None` if no URL is configured.
     ///
     /// # Errors
     /// The certificate authorities cannot be read; the text names the remedy.
@@ -120,7 +120,7 @@ impl Admission {
         let answer = self.client.post(&self.url, &self.secrets, &id, body, self.timeout, MAX_ANSWER).await?;
         match answer.status.as_u16() {
             200..=299 => read(&answer.body),
-            status => Err(format!("the application answered {status}")),
+            status => Err(format!("the application answered with {status}")),
         }
     }
 }

@@ -51,7 +51,7 @@ pub struct Webhooks {
 /// Reason why a request about webhooks has failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WebhookError {
-    #[error("there is no dead letter of this event; GET /api/webhooks/{{name}}/dead lists them")]
+    #[error("there is no dead letter for this event; GET /api/webhooks/{{name}}/dead lists them")]
     NoDeadLetter,
     #[error(transparent)]
     Ahead(#[from] AheadOfCursor),
@@ -130,7 +130,7 @@ impl Webhooks {
     ///
     /// # Errors
     /// [`WebhookError::Ahead`] if `after` is ahead of the progress, [`WebhookError::NotBegun`],
-    /// [`WebhookError::Busy`], or an error of the store.
+    /// [`WebhookError::Busy`], or a store error.
     pub async fn replay(&self, endpoint: &Endpoint, after: Cursor) -> Result<EndpointState, WebhookError> {
         let key = keys::webhook_state(&endpoint.name);
         for _ in 0..ATTEMPTS {
@@ -165,7 +165,7 @@ impl Webhooks {
     /// the event.
     ///
     /// # Errors
-    /// [`WebhookError::NoDeadLetter`] if there is no dead letter of this event.
+    /// [`WebhookError::NoDeadLetter`] if there is no dead letter for this event.
     /// [`WebhookError::NotDelivered`] if the endpoint does not accept the event; the dead letter is then not
     /// deleted.
     pub async fn redeliver(&self, endpoint: &Endpoint, id: &EventId) -> Result<(), WebhookError> {

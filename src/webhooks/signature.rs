@@ -1,4 +1,4 @@
-//! Signature of a request, by the Standard Webhooks specification 1.0.0 (standardwebhooks.com).
+//! Signature of a request, according to the Standard Webhooks specification 1.0.0 (standardwebhooks.com).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,7 +29,7 @@ pub fn signature<'a>(
 mod tests {
     use super::*;
 
-    /// Example of the specification, as its reference libraries have it.
+    /// Example from the specification and its reference libraries.
     #[test]
     fn signature_matches_reference_example() {
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();

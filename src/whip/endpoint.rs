@@ -134,7 +134,7 @@ fn session(req: &HttpRequest, side: &WhipSide) -> Result<Session, ApiError> {
     let session = side.sessions.get(req.match_info().query("session"));
     // The error is the same for sessions of other users, so it does not reveal that they exist.
     session.filter(|session| session.room == room && session.user == user).ok_or_else(|| {
-        let message = "there is no such session of this user on this node, or it has ended; publish again";
+        let message = "this user has no such session on this node, or it has ended; publish again";
         ApiError::new(Code::SessionNotFound, message)
     })
 }

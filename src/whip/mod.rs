@@ -1,4 +1,4 @@
-//! WHIP (RFC 9725) on the address of the role gateway. Broadcast software such as OBS joins a room as an
+//! WHIP (RFC 9725) on the address of the role `gateway`. Broadcast software such as OBS joins a room as an
 //! anchor.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Translation of the errors of a publisher's session to errors of the API.
+//! Translation of the errors of a publisher's session to API errors.
 
 use crate::actors::gateway::direct::CallFailure;
 use crate::domain::signalling::{CloseCode, ErrorCode, RpcError};
@@ -16,7 +16,7 @@ impl From<CallFailure> for ApiError {
     }
 }
 
-/// Converts the error of a call to an error of the API.
+/// Converts the error of a call to an API error.
 fn refused(RpcError { code, message, retry_after }: RpcError) -> ApiError {
     let code = match code {
         ErrorCode::RoomFull => Code::RoomFull,
@@ -49,7 +49,7 @@ fn refused(RpcError { code, message, retry_after }: RpcError) -> ApiError {
 fn closed(code: CloseCode) -> ApiError {
     let (code, message) = match code {
         CloseCode::TokenInvalid => {
-            (Code::TokenInvalid, "the token has expired, or is for an earlier room of this id")
+            (Code::TokenInvalid, "the token has expired, or is for an earlier room with this id")
         }
         CloseCode::Removed => {
             (Code::UserRemoved, "the user is banned from the room, was kicked, or is a listener now")

@@ -1,4 +1,4 @@
-//! Reader of a client's messages for its actor; runs on the HTTP worker that has the connection.
+//! Reader of a client's messages for its actor; runs on the HTTP worker that serves the connection.
 //!
 //! Owns: the request's payload until the connection is over. Does not read more than [`AHEAD`] messages
 //! ahead of the actor, or wait for a call to complete.

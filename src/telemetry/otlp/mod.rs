@@ -1,4 +1,4 @@
-//! Export of traces and metrics to an OpenTelemetry collector, by OTLP over HTTP with Protobuf
+//! Export of traces and metrics to an OpenTelemetry collector through OTLP over HTTP with Protobuf
 //! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
 //!
 //! The exporter has its own thread, so that the node never waits for the collector. If the collector does not
@@ -167,7 +167,7 @@ impl Task {
         let answer = request.body(message.encode_to_vec()).send().await;
         let failure = match answer {
             Ok(answer) if answer.status().is_success() => None,
-            Ok(answer) => Some(format!("it answered {}", answer.status())),
+            Ok(answer) => Some(format!("it answered with {}", answer.status())),
             Err(error) => Some(without_url(error)),
         };
         let accepted = failure.is_none();
@@ -209,7 +209,7 @@ fn waiting(spans: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
     std::iter::from_fn(|| spans.try_recv().ok()).take(BATCH).collect()
 }
 
-/// Returns the text of an error with its causes.
+/// Returns the text of an error and of its causes, without the URL of the request.
 fn without_url(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
