@@ -1,5 +1,5 @@
-//! Rules for certificates by ACME (RFC 8555): which names and tokens are valid, when a certificate is
-//! renewed, and when a failed order is repeated. This module is pure: times and random numbers are arguments.
+//! Rules for ACME certificates (RFC 8555): which names and tokens are valid, when a certificate is renewed,
+//! and when a failed order is repeated. This module is pure: times and random numbers are arguments.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::restart::Backoff;
 
-/// Longest time until a certificate is examined again, so that a step of the clock has no lasting effect.
+/// Longest time until a certificate is examined again, so that a clock step has no lasting effect.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3600);
 /// Interval at which a node looks for the result of another node's order.
 const LOOK_FOR_OTHERS: Duration = Duration::from_secs(30);
@@ -18,7 +18,8 @@ const AFTER_FAILURE: Backoff =
 
 /// Time limit of one order.
 pub const ORDER_WITHIN: Duration = Duration::from_secs(300);
-/// Lifetime of the lock of an order. Longer than [`ORDER_WITHIN`], so that no second node orders meanwhile.
+/// Lifetime of an order's lock. Longer than [`ORDER_WITHIN`], so that no other node places an order
+/// meanwhile.
 pub const ORDER_LOCK_TTL: Duration = Duration::from_secs(600);
 
 /// Period of validity of a certificate.
@@ -28,14 +29,14 @@ pub struct Validity {
     pub until: SystemTime,
 }
 
-/// Record under the lock of an order: the node that orders, or the node whose order failed. A record of a
-/// failed order stays until the next order may start.
+/// Value of an order's lock: the node that is ordering, or the node whose order failed. A record of a failed
+/// order stays until the next order may start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRecord {
     pub node: String,
     /// Number of failed orders in a row.
     pub failures: u32,
-    /// Reason of the last failure; `None` while the order runs.
+    /// Reason for the last failure; `None` while the order runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
 }
@@ -60,13 +61,13 @@ pub fn delay_after(failures: u32, random: f64) -> Duration {
     AFTER_FAILURE.delay(failures, random)
 }
 
-/// Returns the time after which a node examines the order of another node again.
+/// Returns the time after which a node examines another node's order again.
 pub fn delay_for_others() -> Duration {
     LOOK_FOR_OTHERS
 }
 
-/// Returns true for a name that a certificate by HTTP-01 can have: a DNS name in lower case with at least
-/// two labels (RFC 1035), no wildcard (RFC 8555 section 7.1.3), and no IP address.
+/// Returns true for a name for which a certificate can be obtained through HTTP-01: a DNS name in lower case
+/// with at least two labels (RFC 1035), no wildcard (RFC 8555 section 7.1.3), and no IP address.
 pub fn is_certifiable(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -1,4 +1,4 @@
-//! Time for which a room has been in its present state, as one node observes it.
+//! Time for which a room has been in its current state, as one node observes it.
 //!
 //! Time stamps in the store come from the wall clocks of other nodes, which may differ from this node's clock
 //! by hours. They are therefore never compared with this node's wall clock. A stamp only sets the initial

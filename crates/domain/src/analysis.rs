@@ -13,7 +13,7 @@ use super::upload::is_last_mixer;
 
 /// Sample rate of the decoded audio, in Hz. A waveform does not need frequencies above half of it.
 pub const RATE: u32 = 8_000;
-/// Largest number of values of a waveform.
+/// Maximum number of values in a waveform.
 pub const MOST_VALUES: usize = 1_000;
 /// Samples per value before the reduction to [`MOST_VALUES`]: a tenth of a second.
 const FINE: usize = RATE as usize / 10;

@@ -89,8 +89,8 @@ pub enum KeyLookup {
 /// Sender of a request, after authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// Sender with a key of the configuration, or any sender if `auth.mode` is `open`. Has all scopes and no
-    /// quotas.
+    /// Sender with a key from the configuration, or any sender if `auth.mode` is `open`. Has all scopes and
+    /// no quotas.
     Administrator,
     Key(ApiKeyId, Arc<ApiKey>),
 }

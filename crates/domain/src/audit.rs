@@ -34,7 +34,7 @@ pub enum OperatorAction {
     Reconcile {},
 }
 
-/// Action that only the room API and the operations endpoints have.
+/// Action that only the room API and the operations endpoints offer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum ApiAction {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::ids::UnixMs;
 
-/// Time that is formatted as in RFC 3339, in UTC with milliseconds, like `2026-01-31T12:00:00.000Z`.
+/// Time in RFC 3339 format, in UTC with milliseconds, such as `2026-01-31T12:00:00.000Z`.
 #[derive(Debug, Clone, Copy)]
 pub struct Rfc3339(pub UnixMs);
 
@@ -18,7 +18,7 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
-/// Time that is formatted as in RFC 2822, in UTC, like `Sat, 31 Jan 2026 12:00:00 +0000`.
+/// Time in RFC 2822 format, in UTC, such as `Sat, 31 Jan 2026 12:00:00 +0000`.
 #[derive(Debug, Clone, Copy)]
 pub struct Rfc2822(pub UnixMs);
 

@@ -9,8 +9,8 @@
 //!                        held(newer, f' > f): writes under f are refused from now on
 //! ```
 //!
-//! Each acquisition gets a fencing token above all earlier ones of the same lock. The highest token given out
-//! is the high-water mark of the lock, called *mark* below. The mark outlives the lock, so that an old holder
+//! Each acquisition gets a fencing token above all earlier ones of the same lock. The highest token issued is
+//! the high-water mark of the lock, called *mark* below. The mark outlives the lock, so that an old holder
 //! cannot return after expiry or release. Owns these decisions. Does not know where the lock and the mark are
 //! stored.
 
@@ -62,7 +62,7 @@ pub enum Duplicate {
     Replace,
 }
 
-/// Lifetimes of the records of locks, gateways and presence, each counted from the last renewal.
+/// Lifetimes of lock, gateway and presence records, each counted from the last renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
     pub lock: Duration,
@@ -143,7 +143,7 @@ impl Lifetimes {
 }
 
 impl AcquireDecision {
-    /// Decides an acquisition. `present`: the present holder, and true if its gateway is alive.
+    /// Decides an acquisition. `present`: the current holder, and true if its gateway is alive.
     pub fn of(asking: &Holder, present: Option<(&Holder, bool)>, policy: Duplicate) -> Self {
         let Some((holder, alive)) = present else { return Self::Free };
         if holder.gateway == asking.gateway && holder.connection == asking.connection {

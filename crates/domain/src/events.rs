@@ -58,7 +58,7 @@ pub enum EventType {
     AnchorJoined,
     /// An anchor has left the room, which is still open.
     AnchorLeft,
-    /// The number of listeners has reached a new maximum of the broadcast.
+    /// The number of listeners has reached a new maximum for the broadcast.
     ListenerPeak,
     /// A user, anchor or listener, was banned from the room.
     UserBanned,
@@ -66,7 +66,7 @@ pub enum EventType {
     UserUnbanned,
     /// A user, anchor or listener, was disconnected and may come back shortly after.
     UserKicked,
-    /// A user got another role in the room.
+    /// A user was given a different role in the room.
     RoleChanged,
     /// All anchors of the room were muted.
     RoomMuted,
@@ -78,7 +78,7 @@ pub enum EventType {
     RecordingReady,
     /// The target of an output receives the broadcast.
     OutputLive,
-    /// The target of an output could not be reached, or does not receive the broadcast any more.
+    /// The target of an output could not be reached, or no longer receives the broadcast.
     OutputFailed,
 }
 
@@ -225,7 +225,7 @@ impl EventRecord {
 }
 
 impl Cursor {
-    /// Returns the last position before this one.
+    /// Returns the position directly before this one.
     pub fn before(self) -> Self {
         match self.index.checked_sub(1) {
             Some(index) => Self { index, ..self },
@@ -311,7 +311,7 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
     }
 }
 
-/// Returns the event which reports that a recording can be played.
+/// Returns the event that reports that a recording can be played.
 pub fn recording_ready(id: &RecordingId, recording: &Recording) -> NewEvent {
     let sum = |of: fn(&Take) -> u64| recording.takes.values().map(of).sum::<u64>();
     let data = json!({
@@ -384,7 +384,7 @@ fn of_schedule(view: &RoomView, meta: &Meta, now: UnixMs) -> Option<NewEvent> {
     }
 }
 
-/// Returns the event of a write to user `id`. `by`: host who requested the write.
+/// Returns the event of a write to user `id`. `by`: host or co-host who requested the write.
 fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&UserId>) -> Vec<NewEvent> {
     let before = view.users.get(id).map(|user| &user.value);
     let is_kicked = |user: Option<&User>| user.is_some_and(|user| user.is_banned() && user.kicked);

@@ -211,7 +211,7 @@ impl FailoverPolicy {
         }
     }
 
-    /// Plans the moves. `load` is the present number of rooms of each module.
+    /// Plans the moves. `load` is the current number of rooms on each module.
     fn plan(
         &self,
         rooms: &Rooms,
@@ -363,7 +363,7 @@ struct PlacementRound<'a> {
 
 impl PlacementRound<'_> {
     /// Returns the new placement, the evictions from `due` for which another module takes the room, and the
-    /// reasons why the room must stay on the other modules.
+    /// reasons why the others are not possible.
     fn place(
         &mut self,
         room: &RoomId,
@@ -389,8 +389,8 @@ impl PlacementRound<'_> {
         (to, leaves, stuck)
     }
 
-    /// Returns a module for the room, never the present one. Prefers mixers that have not given up the room.
-    /// If the present mixer gave up or is silent, a mixer that has given up the room is never chosen.
+    /// Returns a module for the room, never the current one. Prefers mixers that have not given up the room.
+    /// If the current mixer gave up or is silent, a mixer that has given up the room is never chosen.
     ///
     /// # Errors
     /// No module takes the room; the text says why.
@@ -482,7 +482,7 @@ fn sides(live: &LiveMeta) -> [Key; 2] {
     ModuleKind::ALL.map(|kind| (kind, assigned(kind, live).clone()))
 }
 
-/// Returns true if the mixer gave the room up. Only the key of the present mixer and epoch counts.
+/// Returns true if the mixer gave the room up. Only the key of the current mixer and epoch counts.
 fn has_given_up(view: &RoomView, live: &LiveMeta) -> bool {
     let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
     mixer.is_some_and(|m| m.gave_up)

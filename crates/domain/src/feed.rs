@@ -12,7 +12,7 @@ use super::ids::UnixMs;
 use super::profile::{CoverUrl, Description, Language, Owner, Tag, Title};
 use super::recording::{Recording, RecordingId};
 
-/// Largest number of recordings in a feed; the newest ones.
+/// Maximum number of recordings in a feed; the oldest ones are omitted.
 pub const MOST_ITEMS: usize = 300;
 
 /// Feed, as its token contains it.
@@ -53,7 +53,7 @@ pub struct FeedItem {
 pub struct FeedLinks<'a> {
     /// Base of the URLs for listeners, without a trailing slash.
     pub base: &'a str,
-    /// Token of the feed, which also opens its files.
+    /// Token of the feed, which also gives access to its files.
     pub token: &'a str,
 }
 

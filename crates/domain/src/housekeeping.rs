@@ -4,7 +4,7 @@
 //! overdue removal is forced, keys without a room or an owner are deleted, and kicks are lifted when they are
 //! over. Unknown keys and unreadable values are never touched, because a newer node may have written them.
 //!
-//! Owns these rules, and the times since which rooms have had invalid keys, no anchors or kicked users. Never
+//! Owns these rules, and the times from which rooms have had invalid keys, no anchors or kicked users. Never
 //! writes.
 
 use std::collections::BTreeMap;

@@ -90,7 +90,7 @@ pub enum Outcome {
     Locked {
         janus_room_id: u32,
     },
-    /// The room was destroyed, or did not exist any more.
+    /// The room was destroyed, or no longer existed.
     Gone {
         janus_room_id: u32,
     },

@@ -441,7 +441,7 @@ impl JanusRoom {
 
     fn change(&mut self, f: impl FnOnce(&mut Vec<FoundRoom>)) {
         // The link may have been lost while the effect ran. In that case, the outcome does not show the
-        // present state.
+        // current state.
         if let KnownRooms::Known(rooms) = &mut self.observed {
             f(rooms);
         }

@@ -19,8 +19,8 @@ impl KeyWindow {
     }
 
     /// Reads the range from a playlist; `None` if it has no key. `rotation`: number of segments per key in
-    /// this node's configuration. If the playlist was written with another value, a key is no longer given
-    /// out as soon as its segments have left the playlist.
+    /// this node's configuration. If the playlist was written with a different value, a key is no longer
+    /// given out once its segments have left the playlist.
     pub fn of(playlist: &str, rotation: u64) -> Option<Self> {
         let mut sequence: u64 = 0;
         let mut segments: u64 = 0;

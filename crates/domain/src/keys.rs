@@ -13,20 +13,20 @@ pub const EVENTS: &str = "/events/";
 pub const JANUSES: &str = "/januses/";
 /// Prefix of the store keys of API keys, one per API key.
 pub const API_KEYS: &str = "/apikeys/";
-/// Prefix of the store keys that serialize the changes which count against quotas, one per API key.
+/// Prefix of the store keys that serialize the changes that count against quotas, one per API key.
 const QUOTAS: &str = "/quotas/";
 /// Prefix of the keys of webhooks, each below the name of its endpoint.
 const WEBHOOKS: &str = "/webhooks/";
 pub const MIXERS: &str = "/mixers/";
-/// Prefix of the audit log, one key per action of an operator.
+/// Prefix of the audit log, one key per action.
 pub const AUDIT: &str = "/audit/";
 /// Prefix of the keys of recordings, one per recording.
 pub const RECORDINGS: &str = "/recordings/";
 /// Key of the leader, bound to its lease.
 pub const LEADER: &str = "/leaders/rooms";
-/// Prefix of the keys of certificates by ACME, each below an id of its names.
+/// Prefix of the keys of ACME certificates, each below an id of its names.
 const ACME: &str = "/acme/";
-/// Prefix of the answers to challenges of ACME, one per token.
+/// Prefix of the answers to ACME challenges, one per token.
 const ACME_CHALLENGES: &str = "/acme-challenges/";
 /// Prefix of the keys of running nodes, one per node.
 const NODES: &str = "/nodes/";
@@ -41,7 +41,7 @@ pub enum RoomPart {
     Janus,
     Mixer,
     Sequence,
-    /// Request to record the present broadcast.
+    /// Request to record the current broadcast.
     Recording,
     /// Order to mute everybody.
     Mute,
@@ -179,7 +179,7 @@ pub fn parse_api_key(key: &str) -> Option<ApiKeyId> {
     ApiKeyId::new(key.strip_prefix(API_KEYS)?).ok()
 }
 
-/// Returns the store key that serializes the changes which count against the quotas of an API key: each of
+/// Returns the store key that serializes the changes that count against the quotas of an API key: each of
 /// these changes writes this store key.
 pub fn quota_order(id: &ApiKeyId) -> String {
     format!("{QUOTAS}{id}")

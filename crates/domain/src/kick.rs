@@ -66,7 +66,7 @@ impl ModerationTracker {
         match self.due(view, janus_room_id, now) {
             KickStep::Now(users) => Plan::act(
                 Effect::Expel { janus_room_id, users },
-                "users may not speak any more, and their gateway may be gone",
+                "users may no longer speak, and their gateway may be gone",
             ),
             KickStep::Later(at) => {
                 Plan::Wait { reason, until: Some(until.map_or(at, |until| until.min(at))) }

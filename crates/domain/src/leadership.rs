@@ -63,7 +63,7 @@ pub struct LeaderRecord {
     pub leased: bool,
 }
 
-/// Time since which the store has answered without a break.
+/// Time from which the store has answered without a break.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreStability {
     since: Option<Duration>,

@@ -1,7 +1,7 @@
 //! Pure core of Stentor: the state machines and rules of rooms, placement, Janus rooms and mixer streams.
 //!
-//! Nothing here uses actix, tokio, a clock or a random generator. Times and random numbers are arguments, and
-//! effects are returned as data.
+//! Nothing here uses actix, tokio, a clock or a random number generator. Times and random numbers are
+//! arguments, and effects are returned as data.
 //!
 //! A shell asks a machine for a [plan](plan::Plan), runs the effect in it, and reports the outcome:
 //!

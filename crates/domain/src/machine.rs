@@ -10,14 +10,14 @@ use super::model::MachineLoad;
 const AVERAGED: Duration = Duration::from_secs(10);
 /// Smallest change, in percentage points, that is announced.
 const ANNOUNCED: f64 = 5.0;
-/// Share of the processors in use, in percent, from which HLS parts become late.
+/// Share of the processors in use, in percent, at which HLS parts become late.
 const BUSY_PERCENT: u8 = 85;
-/// Share of the processors used by rooms, in percent, from which the rooms count as the cause of a high load.
+/// Share of the processors used by rooms, in percent, at which the rooms count as the cause of a high load.
 const ROOMS_PERCENT: u8 = 40;
 /// Difference, in percentage points, below which two loads are equal for placement.
 const EQUAL_WITHIN: u8 = 20;
 
-/// Processor times since a fixed moment, in ticks of the kernel.
+/// Processor times since a fixed moment, in kernel ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CpuTimes {
     /// All processors, idle time included.

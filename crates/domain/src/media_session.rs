@@ -168,7 +168,7 @@ pub struct MediaSession {
 }
 
 impl JanusAssignment {
-    /// Returns the present Janus room of a room, or the reason why the room cannot be joined.
+    /// Returns the current Janus room of a room, or the reason why the room cannot be joined.
     pub fn of(view: Option<&RoomView>) -> Result<Self, JoinUnavailable> {
         let view = view.filter(|v| v.meta.as_ref().is_some_and(|m| m.deleted_at.is_none()));
         let view = view.ok_or(JoinUnavailable::NoSuchRoom)?;

@@ -140,8 +140,8 @@ impl MixerRoom {
         }
     }
 
-    /// Takes over port and stream of a previous incarnation of the actor, whose processes are gone. Returns
-    /// false if no stream can continue: there is none, or the store does not confirm its numbers.
+    /// Takes over the port and the stream of a previous incarnation of the actor, whose processes are gone.
+    /// Returns false if no stream can continue: there is none, or the store does not confirm its numbers.
     pub fn inherit(
         &mut self,
         port: Option<(MediaAddr, Epoch, Duration)>,
@@ -211,8 +211,8 @@ impl MixerRoom {
         }
     }
 
-    /// Drops the reservation if another mixer may have published above it. While this mixer publishes under
-    /// one epoch, only its own writes can have raised the ceiling, including writes that seemed to fail.
+    /// Drops the reservation if another mixer may have published numbers above its ceiling. Within one epoch,
+    /// only this mixer's own writes raise the stored ceiling, including writes that seemed to fail.
     fn look_at_numbers(&mut self, view: &RoomView) {
         let stored = self.sequence.current(view.sequence.as_ref()).map(|s| s.value);
         let epoch = self.wanted(view).map(|wanted| wanted.epoch);

@@ -19,7 +19,8 @@ pub struct MuteOrder {
     /// Nonce of the broadcast.
     pub nonce: Nonce,
     pub at: UnixMs,
-    /// Host who gave the order and stays audible; `None`: the application gave it, and everybody is muted.
+    /// Host or co-host who gave the order and stays audible; `None`: the application gave it, and everybody
+    /// is muted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<UserId>,
 }
@@ -48,7 +49,7 @@ pub fn admit_mute_all(
     Ok(Admission::Accepted(RoomWrite::MuteAll(order)))
 }
 
-/// Returns the order that waits to be carried out in the present broadcast.
+/// Returns the order that waits to be carried out in the current broadcast.
 pub fn pending(view: &RoomView) -> Option<&StoredValue<MuteOrder>> {
     let live = view.live.as_ref().filter(|_| view.is_open())?;
     view.mute.as_ref().filter(|order| order.nonce == live.nonce)

@@ -1,4 +1,4 @@
-//! Addresses that a node may connect to when a user of the API, or a value of the store, names the host.
+//! Addresses that a node may connect to when an API user or a value in the store names the host.
 //!
 //! Without these rules, a caller could reach services that only this machine or its network may use.
 
@@ -13,8 +13,8 @@ pub fn may_connect(address: IpAddr, networks: &[IpNet]) -> bool {
 }
 
 /// Returns true if a node of the cluster may have the address. With `networks`, the address must be in one of
-/// them. Without, every address is permitted except those that no node has, and those at which clouds serve
-/// credentials: link-local, unspecified, multicast and broadcast addresses, and `fd00:ec2::254`.
+/// them. Without them, every address is permitted except those that no node has, and those at which clouds
+/// serve credentials: link-local, unspecified, multicast and broadcast addresses, and `fd00:ec2::254`.
 pub fn may_be_node(address: IpAddr, networks: &[IpNet]) -> bool {
     let address = address.to_canonical();
     if !networks.is_empty() {

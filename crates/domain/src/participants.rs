@@ -35,8 +35,8 @@ impl Participants {
         self.changed(name, |all| drop(all.insert(number, person)))
     }
 
-    /// Replaces all participants with the present ones and returns the differences. Earlier events may have
-    /// been missed.
+    /// Replaces all participants with those in the room now, and returns the differences. Earlier events may
+    /// have been missed.
     pub fn found(&mut self, all: impl IntoIterator<Item = (u64, Participant)>) -> Vec<TalkingChanged> {
         let before: Vec<_> = self.talking().collect();
         self.0 = all.into_iter().collect();

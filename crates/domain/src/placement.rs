@@ -48,7 +48,7 @@ pub enum RejectReason {
     Overloaded(MachineLoad),
 }
 
-/// Error: no module of this kind takes a room. Contains the reason of each module; empty if there is no
+/// Error: no module of this kind takes a room. Contains the reason for each module; empty if there is no
 /// module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotPickable {
@@ -68,7 +68,7 @@ pub fn pick(
     pick_if(kind, modules, load, random, |_| true)
 }
 
-/// Does the same as [`pick`], but only among the modules for which `may` returns true. The error omits the
+/// Does the same as [`pick`], but considers only modules for which `may` returns true. The error omits the
 /// others.
 pub fn pick_if(
     kind: ModuleKind,

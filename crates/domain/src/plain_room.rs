@@ -18,8 +18,8 @@ use super::relay_room::Position;
 use super::restart::Backoff;
 use super::timeline::frames_last;
 
-/// Duration of the audio that a new listener receives immediately. With this audio, players start
-/// immediately, and players stay this long behind the live audio.
+/// Duration of the audio that a new listener receives immediately. It lets players start immediately, and
+/// keeps them this far behind the live audio.
 pub const BURST: Duration = Duration::from_secs(1);
 /// Time without a part after which silence is sent. The packager fills shorter gaps itself.
 pub const HOLE: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use super::signalling::methods::ActivityStatus;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// Client of WHIP (RFC 9725). It publishes over HTTP, so its media are its only sign of life.
+    /// WHIP client (RFC 9725). It publishes over HTTP, so its media are its only sign of life.
     Whip,
     /// URL that the room's Janus node plays.
     Url,

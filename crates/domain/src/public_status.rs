@@ -43,8 +43,8 @@ pub fn shown(view: &RoomView, modules: &Modules) -> Option<PublicStatus> {
     Some(PublicStatus { status, janus: janus.map(|janus| janus.status), listening: mixer.is_some() })
 }
 
-/// Returns the missing conditions of a room that was opened or is being removed; `None` if nothing is
-/// missing.
+/// Returns the reasons why an open room does not work fully, or why a removal is not complete; `None` if
+/// there are none.
 pub fn missing(view: &RoomView, modules: &Modules) -> Option<String> {
     let PublicStatus { status, janus, listening } = shown(view, modules)?;
     if view.unreadable_part().is_some() {

@@ -2,7 +2,7 @@
 
 use super::view::StoredValue;
 
-/// Present value of the key: our own last write until the watch has caught up with it, then the value that
+/// Current value of the key: our own last write until the watch has caught up with it, then the value that
 /// the watch shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadYourWrites<T> {

@@ -75,10 +75,11 @@ pub struct Recording {
     /// Fields of the room when the recording became ready.
     #[serde(default)]
     pub profile: RecordedProfile,
-    /// Time at which the removal was requested. The key is deleted once no mixer has data of the recording.
+    /// Time at which the removal was requested. The key is deleted once the last data of the recording is
+    /// removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
-    /// True until the event `recording_ready` is written. False for recordings of earlier versions.
+    /// True until the event `recording_ready` is written. False for recordings made by earlier versions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreported: bool,
     /// Takes, keyed by the mixer that has them on its disk.
@@ -203,7 +204,7 @@ impl From<RecordingId> for String {
     }
 }
 
-/// Returns the request for the room's present broadcast, active or stopped.
+/// Returns the request for the room's current broadcast, active or stopped.
 pub fn of_broadcast(view: &RoomView) -> Option<&RecordingRequest> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     view.recording.as_ref().map(|request| &request.value).filter(|request| request.nonce == live.nonce)
@@ -214,7 +215,7 @@ pub fn in_force(view: &RoomView) -> Option<&RecordingRequest> {
     of_broadcast(view).filter(|request| request.stopped_at.is_none())
 }
 
-/// Decides a request to record the present broadcast from now on.
+/// Decides a request to record the current broadcast from now on.
 pub fn admit_start(
     view: &RoomView,
     mode: RecordingMode,

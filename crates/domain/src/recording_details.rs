@@ -59,7 +59,7 @@ pub struct RecordedAnchor {
     pub visits: Vec<Visit>,
 }
 
-/// Time of an anchor in the room.
+/// Period that an anchor spent in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]

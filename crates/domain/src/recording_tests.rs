@@ -1,4 +1,4 @@
-//! Tests of the rules of recordings.
+//! Tests of the rules for recordings.
 
 use super::*;
 use crate::events::EventType;

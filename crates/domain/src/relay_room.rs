@@ -42,7 +42,7 @@ pub struct Upstream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
     pub from: Upstream,
-    /// Part to wait for. `None`: the present playlist, without waiting.
+    /// Part to wait for. `None`: the current playlist, without waiting.
     pub at: Option<Position>,
 }
 
@@ -69,7 +69,7 @@ struct HeldMedia {
 pub struct RelayRoom {
     backoff: Backoff,
     following: Option<Upstream>,
-    /// Upstream to follow as soon as the present upstream, which hands the room over, produces nothing more.
+    /// Upstream to follow as soon as the current upstream, which hands the room over, produces nothing more.
     successor: Option<Upstream>,
     held: Option<HeldMedia>,
     /// Reason why the upstream that the store names is not followed.
@@ -179,7 +179,7 @@ impl RelayRoom {
             Some(held) if self.retry.attempt() == 0 => {
                 Plan::act(Fetch { from: upstream.clone(), at: Some(held.next) }, "asks for the next part")
             }
-            // After a failure, and for a new mixer, request the present playlist.
+            // After a failure, and for a new mixer, request the current playlist.
             _ => Plan::act(Fetch { from: upstream.clone(), at: None }, "asks for the playlist"),
         }
     }

@@ -45,7 +45,7 @@ pub enum RewindDuty {
     },
     /// The broadcast is over: write its last segments and end the playlist.
     End,
-    /// Delete the window: it is no longer offered, or another mixer publishes the broadcast.
+    /// Delete the window: it is no longer offered, or belongs to an earlier broadcast or another mixer's.
     Erase,
     Nothing,
 }

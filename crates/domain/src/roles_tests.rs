@@ -8,7 +8,7 @@ use crate::model::Meta;
 use crate::users::{BanOrder, admit_ban, admit_user};
 
 const NOW: UnixMs = UnixMs(5000);
-/// Users of the histories: two hosts and two anchors, according to their tokens.
+/// Users in the histories: two hosts and two anchors by the roles in their tokens.
 const CAST: [(&str, UserRole); 4] = [
     ("hera", UserRole::Host),
     ("hugo", UserRole::Host),

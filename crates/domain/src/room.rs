@@ -79,15 +79,15 @@ pub enum RoomWrite {
     ClearLive,
     /// Deletes every key of the room.
     ClearAll,
-    /// Writes or deletes one user, and deletes the record of another if necessary. The rest of the room is
-    /// unchanged. `by`: host who requested the change.
+    /// Writes or deletes one user, and deletes another user's record if necessary. The rest of the room is
+    /// unchanged. `by`: host or co-host who requested the change.
     User { id: UserId, user: Option<User>, forgotten: Option<UserId>, by: Option<UserId> },
-    /// Writes the request that starts or stops a recording of the present broadcast. The rest of the room is
+    /// Writes the request that starts or stops a recording of the current broadcast. The rest of the room is
     /// unchanged.
     Recording(RecordingRequest),
     /// Writes the roles of users. The rest of the room is unchanged. `by`: host who requested the change.
     Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
-    /// Orders that everybody is muted. The rest of the room is unchanged.
+    /// Writes the order to mute everybody. The rest of the room is unchanged.
     MuteAll(MuteOrder),
     /// Writes the anchors who are reported as present. The rest of the room is unchanged. `joined`: anchors
     /// who are newly reported.

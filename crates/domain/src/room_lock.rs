@@ -1,5 +1,5 @@
 //! Lock of a room: no new anchor may join. Anchors who are in the room stay and may resume their sessions,
-//! and hosts may join.
+//! and hosts and co-hosts may join.
 //!
 //! Owns this rule. Does not know where the lock or the presence entries are stored.
 

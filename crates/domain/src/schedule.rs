@@ -30,7 +30,7 @@ use super::view::{RoomView, Rooms};
 
 /// Time after `startsAt` in which the room is still started, if it could not be started earlier.
 pub const LATE: Duration = Duration::from_secs(15 * 60);
-/// Largest distance of `startsAt` from now.
+/// Longest time from now until `startsAt`.
 const FURTHEST: Duration = Duration::from_secs(366 * 86_400);
 /// Time between two attempts to start a room.
 const RETRY: Duration = Duration::from_secs(2);
@@ -46,18 +46,19 @@ const LASTING: Duration = Duration::from_secs(30);
 pub const ON_AIR: ProfileError =
     ProfileError::Immutable { field: "startsAt", why: "the broadcast has started; stop the room first" };
 
-/// `startsAt`: time at which a room is put on air. Written as in RFC 3339, in UTC with milliseconds.
+/// `startsAt`: time at which a room is put on air. Written in RFC 3339 format, in UTC with milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct StartTime(pub UnixMs);
 
 impl StartTime {
-    /// Parses a time as in RFC 3339 section 5.6, in any time zone; fractions below a millisecond are dropped.
+    /// Parses a time in RFC 3339 format (section 5.6), in any time zone; fractions below a millisecond are
+    /// dropped.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let parsed = OffsetDateTime::parse(text, &well_known::Rfc3339).ok();
         let ms = parsed.and_then(|time| u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok());
         ms.map(|ms| Self(UnixMs(ms)))
-            .ok_or(invalid("must be a time as in RFC 3339, like 2026-01-31T18:00:00Z"))
+            .ok_or(invalid("must be a time in RFC 3339 format, such as 2026-01-31T18:00:00Z"))
     }
 
     /// Checks that the time is in the future, and not too far ahead. `now` is wall-clock time.
@@ -123,7 +124,7 @@ pub fn due(view: &RoomView, now: UnixMs) -> Option<ScheduleStep> {
     }
 }
 
-/// Decides the removal of a missed schedule. Nothing changes if the room meanwhile has another schedule.
+/// Decides the removal of a missed schedule. Changes nothing if the room has been rescheduled meanwhile.
 pub fn admit_miss(view: &RoomView, now: UnixMs) -> Admission<RoomWrite> {
     let missed = due(view, now) == Some(ScheduleStep::Miss);
     let Some(meta) = view.meta.as_ref().filter(|_| missed) else { return Admission::AlreadyDone };

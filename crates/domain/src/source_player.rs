@@ -20,9 +20,9 @@ use super::view::{RoomView, StoredValue};
 
 /// Time after which a run counts as a success, so that the next delay is short again.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Interval of the checks whether Janus is connected.
+/// Interval between checks of the connection to Janus.
 const LINK_CHECK: Duration = Duration::from_millis(500);
-/// Longest reason that is written, characters.
+/// Maximum length of a written reason, in characters.
 const MAX_REASON: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl SourcePlayer {
         let state = match &self.run {
             _ if self.ended || source.state == SourceState::Ended => SourceState::Ended,
             Some(Run { playing_since: Some(_), stopping: false, .. }) => SourceState::Playing,
-            // Save a write: the first attempt to play does not change the stored state.
+            // This saves a write: the first attempt to play does not change the stored state.
             _ if self.trouble.is_none() && source.state != SourceState::Playing => source.state.clone(),
             _ => SourceState::Waiting { reason: self.trouble.clone() },
         };
@@ -218,7 +218,7 @@ impl SourcePlayer {
         self.muted = Some(muted);
     }
 
-    /// Records the end of the run. `repeats`: true if the input starts again at its end.
+    /// Records the end of the run. `repeats`: true if the input starts over when it ends.
     pub fn run_ended(&mut self, end: RunEnd, repeats: bool, now: Duration, random: f64) {
         let Some(run) = self.run.take() else { return };
         if run.playing_since.is_some_and(|since| now.saturating_sub(since) >= SETTLED) {

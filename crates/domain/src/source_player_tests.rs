@@ -226,8 +226,8 @@ fn conflicting_write_waits_for_new_view() {
 }
 
 proptest! {
-    /// After any history, a wanted source is played in the room's present Janus room, and an unwanted one
-    /// is not.
+    /// After any history, a wanted source is played in the room's current Janus room, and an unwanted one is
+    /// not.
     #[test]
     fn histories_end_in_the_wanted_state(steps in prop::collection::vec(0u8..9, 0..60)) {
         let mut world = World::new(true);

@@ -13,8 +13,8 @@
 //! ([`source_player`](super::source_player)) and writes their states into the same key. So they follow the
 //! room to another Janus.
 //!
-//! A source counts against `maxAnchors` until it has ended. Its id is a user id, so hosts mute and ban it
-//! like an anchor.
+//! A source counts against `maxAnchors` until it has ended. Its id is a user id, so hosts and co-hosts mute
+//! and ban it like an anchor.
 //!
 //! Owns: the stored values, and the rules for sources and their inputs. Does not write to the store or open
 //! an input.
@@ -35,9 +35,9 @@ use super::signalling::DisplayName;
 use super::signalling::methods::ActivityStatus;
 use super::view::RoomView;
 
-/// Largest size of a URL, bytes.
+/// Maximum length of a URL, in bytes.
 const MAX_URL: usize = 1024;
-/// Largest size of a file's path, bytes.
+/// Maximum length of a file's path, in bytes.
 const MAX_PATH: usize = 512;
 /// Parameters of an `srt` URL that are passed to FFmpeg. Others could make it listen, or read files.
 const SRT_PARAMETERS: [&str; 4] = ["streamid", "passphrase", "pbkeylen", "latency"];
@@ -55,11 +55,11 @@ pub struct Source {
     /// Name shown in the room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<DisplayName>,
-    /// True if the input starts again at its end.
+    /// True if the input starts over when it ends.
     #[serde(rename = "loop")]
     pub repeats: bool,
     pub created_at: UnixMs,
-    /// True if a host has muted the source.
+    /// True if the source is muted in the room.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub muted: bool,
     #[serde(default)]
@@ -102,7 +102,7 @@ pub enum Scheme {
     Srt,
 }
 
-/// URL of a source: at most 1,024 bytes, with a supported scheme, without user name and password.
+/// URL of a source: at most 1,024 bytes, with a supported scheme, without a user name or password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SourceUrl(url::Url);
@@ -241,7 +241,7 @@ impl SourceFile {
         let part = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
         let ok = text.len() <= MAX_PATH && !text.contains('\\') && text.split('/').all(part);
         let rule = "file must be a path below sources.folder, like jingles/hello.mp3: at most 512 bytes, \
-                    relative, without `..`, backslashes and control characters";
+                    relative, without `..`, backslashes or control characters";
         if ok { Ok(Self(text.to_owned())) } else { Err(InvalidInput(rule)) }
     }
 

@@ -11,9 +11,9 @@ use super::ids::UnixMs;
 
 /// Audio samples per second.
 pub const SAMPLE_RATE: u64 = 48_000;
-/// Samples of one AAC-LC frame (ISO/IEC 14496-3).
+/// Samples per AAC-LC frame (ISO/IEC 14496-3).
 pub const FRAME_SAMPLES: u64 = 1024;
-/// Length of an AAC frame in ticks of 90 kHz. It is exact, so timestamps never need rounding.
+/// Length of an AAC frame in 90 kHz ticks. It is exact, so timestamps never need rounding.
 pub const FRAME_TICKS: u64 = FRAME_SAMPLES * 90_000 / SAMPLE_RATE;
 /// Number of different timestamps, which have 33 bits (ISO/IEC 13818-1 section 2.4.3.7).
 const TICKS: u64 = 1 << 33;
@@ -26,7 +26,7 @@ const FIRST_PTS: u64 = 126_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeline {
-    /// Presentation timestamp of the next frame, in ticks of 90 kHz, below 2^33.
+    /// Presentation timestamp of the next frame, in 90 kHz ticks, below 2^33.
     pub pts: u64,
     /// Continuity counter of the next PAT and of the next PMT packet, below 16.
     pub tables: u8,

@@ -43,7 +43,7 @@ pub enum UserDenied {
     RoomRemoving,
     #[error("this user is banned from the room; lift the ban to let the user in again")]
     Banned,
-    #[error("{MAX_USERS} users are banned from this room, which is the maximum; lift some bans")]
+    #[error("the room remembers {MAX_USERS} bans and assigned roles, which is the maximum; lift some bans")]
     TooMany,
 }
 
@@ -53,7 +53,7 @@ pub struct BanOrder {
     pub user: UserId,
     /// Name shown to those who may lift the ban.
     pub name: Option<DisplayName>,
-    /// Host who gave this order; `None` if the application gave it.
+    /// Host or co-host who gave this order; `None` if the application gave it.
     pub by: Option<UserId>,
 }
 

@@ -20,7 +20,8 @@ pub fn rtp_refusal(mixer: &MixerState, modules: &Modules) -> Option<String> {
     let announced = heartbeat
         .rtp
         .is_none_or(|rtp| rtp.ip == mixer.rtp.ip && (rtp.first..=rtp.last).contains(&mixer.rtp.port));
-    (!announced).then(|| format!("{} is no RTP address in the heartbeat of mixer {}", mixer.rtp, mixer.id))
+    (!announced)
+        .then(|| format!("{} is not an RTP address in the heartbeat of mixer {}", mixer.rtp, mixer.id))
 }
 
 /// Returns the reason why `url` must not be used as the mixer's address; `None` if it may be used.

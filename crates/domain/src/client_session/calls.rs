@@ -179,7 +179,7 @@ impl ClientSession {
                 self.finish(id, Ok(Answer::Done));
                 Ok(())
             }
-            // Started by the caller.
+            // Unreachable: `start` has already handled `join`.
             Method::Join(_) => Err(ErrorCode::Internal.into()),
         }
     }

@@ -19,11 +19,11 @@
 //! | `presence` | the writes of the presence entry, one at a time |
 //! | `values` | facts, inputs and effects |
 //!
-//! A connection has its lock from its admission to its end. Every write to presence carries the fencing token
-//! of the lock, so a connection that lost the lock changes nothing.
+//! A connection holds its lock from its admission to its end. Every write to presence carries the fencing
+//! token of the lock, so a connection that lost the lock changes nothing.
 //!
-//! The presence entry and the media session are removed after `leave`, and after a close code after which the
-//! client may not come back. After a lost connection or a plain close, only the lock is released. The entry
+//! The presence entry and the media session are removed after `leave`, and after a close code that does not
+//! let the client come back. After a lost connection or a plain close, only the lock is released. The entry
 //! and the media session then remain until their timeouts, and a `join` with the resume token resumes them.
 //! The session ends when the results of its last effects have arrived.
 //!
@@ -78,7 +78,7 @@ pub struct ClientSession {
     peer: Peer,
     rules: Arc<Rules>,
     state: State,
-    /// Time since which this connection has had no media session. Only used while there is none.
+    /// Time from which this connection has had no media session. Only used while there is none.
     outside_since: Duration,
     acquiring: bool,
     renewing: bool,
@@ -108,7 +108,7 @@ struct HeldLock {
     token: FencingToken,
     renew_at: Duration,
     /// The next `join` must acquire a new fencing token, because the removal of the presence entry under the
-    /// present token may still be in progress.
+    /// current token may still be in progress.
     spent: bool,
 }
 

@@ -64,7 +64,7 @@ pub struct Surroundings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
-/// Task that waits for an answer of presence.
+/// Task that waits for an answer from presence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiter {
     /// The `join` in progress, even if its call has timed out.
@@ -98,7 +98,7 @@ pub enum MediaEvent {
     /// Event that only concerns the client.
     Notify(Notification),
     Muted(bool),
-    /// True: Janus receives packets of the client. False: Janus has received none for a second.
+    /// True: Janus receives packets from the client. False: Janus has received none for a second.
     Receiving(bool),
     /// Last event. If `reconnect_after` is set, the client should join again after this time.
     Ended {
@@ -214,7 +214,7 @@ pub enum Effect {
     Close(CloseCode),
 }
 
-/// Call of the client on its own media session.
+/// Call by the client to its own media session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MediaCall {
     Offer(Offer),

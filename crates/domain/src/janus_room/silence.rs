@@ -1,5 +1,5 @@
 //! Repair of a room whose mixer receives nothing although Janus forwards. `mixer_room::port` defines the
-//! order of all steps. This module contains the steps of Janus.
+//! order of all steps. This module contains the steps on the Janus side.
 //!
 //! AudioBridge paces the mixing thread of each room by the wall clock. If the clock is set back, the thread
 //! sleeps until the old time is reached again. A new Janus room has a new thread.
@@ -28,7 +28,7 @@ pub(super) struct Upkeep {
     pub listed_at: Duration,
     /// Number of consecutive starvations that the mixer reports.
     starved: u32,
-    /// Set if the room was created during the present silence.
+    /// Set if the room was created during the current silence.
     made_in_silence: bool,
     /// Stream id of our newest forwarder, and the epoch whose key it uses.
     started: Option<(u64, Epoch)>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  /rooms/{id}/outputs       wanted outputs, written by the room API
-//!  /rooms/{id}/outputstates  their states in the present broadcast, written by the mixer's node
+//!  /rooms/{id}/outputstates  their states in the current broadcast, written by the mixer's node
 //! ```
 //! Owns: the values of both keys, the limits, and the events. Does not connect to a target.
 
@@ -35,7 +35,7 @@ pub struct Output {
     pub format: OutputFormat,
     /// Target without its credentials.
     pub shown: String,
-    /// URL of the target, sealed, because it has credentials.
+    /// URL of the target, sealed, because it contains credentials.
     pub sealed: String,
     pub created_at: UnixMs,
 }
@@ -174,7 +174,7 @@ pub fn duty<'a>(view: &'a RoomView, id: &OutputId, me: &ModuleId) -> Option<(&'a
     Some((view.outputs.as_ref()?.0.get(id)?, &live.nonce))
 }
 
-/// Returns the state of an output in the present broadcast.
+/// Returns the state of an output in the current broadcast.
 pub fn status(view: &RoomView, id: &OutputId, output: &Output) -> OutputStatus {
     let live = view.live.as_ref().filter(|_| view.is_on_air());
     let states = view.output_states.as_ref().filter(|states| live.is_some_and(|l| l.nonce == states.nonce));

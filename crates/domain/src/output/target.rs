@@ -1,7 +1,7 @@
 //! Target of an output: its URL, the part of it that may be shown, and the arguments for FFmpeg. Pure.
 //!
-//! The URL has credentials: the password of Icecast, the stream key in the path of RTMP, the parameters of
-//! SRT. The shown form contains none of them. Text of FFmpeg is never shown, because it may quote the URL.
+//! The URL contains credentials: the Icecast password, the stream key in an RTMP path, or SRT parameters. The
+//! shown form contains none of them. FFmpeg's messages are never shown, because they may quote the URL.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ pub enum OutputFormat {
     Opus,
 }
 
-/// Validated target. Its `Debug` form has no credentials.
+/// Validated target. Its `Debug` form contains no credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     kind: OutputKind,
@@ -196,8 +196,8 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Returns a reason for the exit of FFmpeg that can be shown. `log`: lines of FFmpeg. The reason contains no
-/// text of them, because they may quote the URL.
+/// Returns a reason for the exit of FFmpeg that can be shown. `log`: lines of FFmpeg's log. The reason quotes
+/// none of them, because they may contain the URL.
 pub fn failure<'a>(log: impl IntoIterator<Item = &'a str>, status: &str) -> String {
     const KNOWN: [(&[&str], &str); 10] = [
         (

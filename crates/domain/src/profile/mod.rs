@@ -43,7 +43,7 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>, min_length = 1, max_length = 2000))]
     pub description: Option<Description>,
-    /// Language of the broadcast, a language tag of BCP 47.
+    /// Language of the broadcast, a BCP 47 language tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>, min_length = 2, max_length = 64))]
     pub language: Option<Language>,
@@ -84,7 +84,8 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 0, maximum = 10_800))]
     pub rewind: Option<u32>,
-    /// True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
+    /// True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts and co-hosts may
+    /// join.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<bool>))]
     pub locked: bool,

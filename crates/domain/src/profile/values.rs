@@ -76,7 +76,7 @@ impl Language {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let tag = Some(text).filter(|text| text.len() <= Self::MAX_LEN);
         let tag = tag.and_then(|text| language_tags::LanguageTag::parse(text).ok());
-        let rule = "must be a language tag of BCP 47, such as en or pt-BR, of at most 64 characters";
+        let rule = "must be a BCP 47 language tag, such as en or pt-BR, of at most 64 characters";
         tag.map(|tag| Self(tag.as_str().into())).ok_or(invalid("language", rule))
     }
 }

@@ -57,7 +57,7 @@ fn lifetime(view: &RoomView, limits: &ExpiryLimits) -> Option<((UnixMs, Duration
     }
 }
 
-/// Returns the longest duration of the room's broadcasts. A backstage lasts `limits.max_age` at most.
+/// Returns the longest duration of the room's broadcasts. A backstage lasts at most `limits.max_age`.
 pub fn max_duration(view: &RoomView, limits: &ExpiryLimits) -> Duration {
     let own = view.meta.as_ref().and_then(|meta| meta.profile.max_duration);
     own.map_or(limits.max_age, |seconds| Duration::from_secs(seconds.into()))

@@ -61,7 +61,7 @@ close_codes! {
     Replaced = 4409, "replaced", false;
     /// The room ended while the client was connected.
     RoomClosed = 4410, "room_closed", false;
-    /// The user has got another role; the client connects again. Only the listener channel sends it.
+    /// The user was given a different role; the client must reconnect. Sent only by the listener channel.
     RoleChanged = 4412, "role_changed", true;
     /// The client does not read: more than `ws.queue_limit` bytes were queued for it.
     TooSlow = 4413, "too_slow", true;

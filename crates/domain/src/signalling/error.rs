@@ -94,11 +94,11 @@ codes! {
     RoomOver = -32017, "room_over", false, "the room has ended, or you no longer have access to it";
     /// The room has reached the number of banned users that it can remember.
     TooManyUsers = -32018, "too_many_users", false, "the room can remember no more banned users";
-    /// The room is locked; a host must unlock it.
+    /// The room is locked; a host or co-host must unlock it.
     RoomLocked = -32019, "room_locked", true, "the room is locked";
     /// The application does not admit the user; the message is its reason.
     NotAdmitted = -32020, "not_admitted", false, "the application does not admit this user";
-    /// The server records only anchors who agree to it.
+    /// The server admits only anchors who agree to being recorded.
     ConsentRequired = -32021, "consent_required", false,
         "this room may be recorded: join with recordingConsent: true if the user agrees";
     /// The application that admits users does not answer, and `admission.on_failure` is `deny`.

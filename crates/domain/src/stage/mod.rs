@@ -57,7 +57,7 @@ pub enum Command {
     Delete(MessageId),
     Pin(Option<MessageId>),
     Announce(Option<ChatText>),
-    /// Gives a person the floor for some time. Replaces the present floor, if any.
+    /// Gives a person the floor for some time. Replaces the current floor, if any.
     GiveFloor(PersonId, FloorSeconds),
     /// Ends the floor before its time is over.
     EndFloor,

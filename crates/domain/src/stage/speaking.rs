@@ -1,4 +1,4 @@
-//! Time spoken by each person of a room, and the floor: the time that a host gives to one speaker.
+//! Time spoken by each person of a room, and the floor: the time that a host or co-host gives to one speaker.
 //!
 //! A gateway measures how long its users talk ([`TalkTimer`]) and adds the time to the room's total in
 //! portions. Listener nodes fold the totals ([`SpeakingTimes`]). Totals only grow, so a total that arrives
@@ -28,7 +28,7 @@ pub struct TalkTimer {
     unreported: Duration,
 }
 
-/// Time that a host gives to one person for speaking.
+/// Time that a host or co-host gives to one person for speaking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Floor {

@@ -39,7 +39,8 @@ pub struct Person {
     pub role: StageRole,
     /// True if the name is a claim of the token, false if the person chose it.
     pub verified: bool,
-    /// Token subject, by which a host can ban the person; `None` if it is no user id. Never sent to clients.
+    /// Token subject, by which a host or co-host can ban the person; `None` if it is not a user id. Never
+    /// sent to clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<UserId>,
 }
@@ -80,7 +81,7 @@ pub struct Message {
     pub text: ChatText,
 }
 
-/// Settings of a stage, changed by hosts.
+/// Settings of a stage, changed by hosts and co-hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {

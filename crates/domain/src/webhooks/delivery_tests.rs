@@ -206,7 +206,7 @@ proptest! {
         world.pass(200 * HOUR);
         world.all_arrived_in_order();
         prop_assert!(world.stored().waiting.is_empty());
-        // A crash or a lost state repeats at most the events that were not written.
+        // Each crash, lost outcome or replay repeats at most the accepted events that the stored state lacks.
         prop_assert!(world.repeats <= world.losses * MOST_UNWRITTEN, "{} {}", world.repeats, world.losses);
     }
 }
@@ -284,7 +284,7 @@ impl World {
         self.state.clone().expect("a state").0
     }
 
-    /// Shows the machine the present state of the key.
+    /// Shows the machine the current state of the key.
     fn watch(&mut self) {
         let (state, revision) = self.state.clone().map_or((None, 0), |(state, at)| (Some(state), at));
         let (now, wall, end) = (self.now, self.wall(), self.end());
@@ -413,7 +413,7 @@ impl World {
         WriteOutcome::Written { revision: self.revision }
     }
 
-    /// Replaces the leader by another one. `performed`: the effects in progress are carried out, but their
+    /// Replaces the leader with another one. `performed`: the effects in progress are carried out, but their
     /// outcomes are lost.
     fn crash(&mut self, performed: bool) {
         self.machine = None;

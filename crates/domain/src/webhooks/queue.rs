@@ -68,7 +68,7 @@ impl Queue {
         self.tried = now;
     }
 
-    /// Counts a failed attempt and sets the time of the next one. Jitter adds up to 10 %.
+    /// Counts a failed attempt and sets the time of the next one. Jitter lengthens the delay by up to 10 %.
     pub fn counted(&mut self, now: Duration, random: f64) {
         let delay = RETRY_DELAYS.get(self.attempts as usize).copied().unwrap_or_default();
         self.attempts += 1;
