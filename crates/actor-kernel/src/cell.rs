@@ -102,8 +102,8 @@ impl Lifecycle {
     }
 }
 
-/// Signal between kernel parts. Signals are never refused: the number of children that the receiver started
-/// limits the signals of the kernel, and requests of operators are rare.
+/// Signal between kernel parts. Signals are never refused: the number of the receiver's children limits
+/// kernel signals, and operator requests are rare.
 pub(super) enum Signal {
     /// From the parent: stop within this time.
     Stop { within: Duration },

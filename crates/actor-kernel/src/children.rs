@@ -34,7 +34,7 @@ pub(super) struct Link {
 
 pub(super) enum Parent {
     Actor(Arc<ActorCell>),
-    /// System handle, the parent of the top actor.
+    /// System handle, the parent of `Top`.
     System(watch::Sender<Option<Exit>>),
 }
 

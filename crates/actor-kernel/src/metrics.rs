@@ -1,8 +1,8 @@
-//! Metrics per actor kind, in Prometheus's format.
+//! Metrics per actor kind, in the Prometheus format.
 //!
 //! Counting costs one relaxed atomic operation per event; the sums are computed when the metrics are read.
-//! Labels are only the kinds of actors, the kinds of messages and the reasons of restarts, never a room, a
-//! user or an actor's name.
+//! Labels contain only actor kinds, message kinds and restart reasons, never a room, a user or an actor's
+//! name.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

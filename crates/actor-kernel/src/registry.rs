@@ -18,7 +18,7 @@ const STUCK_IN_HAND: Duration = Duration::from_secs(1);
 /// Age of the oldest waiting message above which an actor counts as stuck.
 const STUCK_WAITING: Duration = Duration::from_secs(5);
 
-/// Handle on the tree of one actor system; cheap to clone. Register it with Prometheus for `/metrics`.
+/// Handle to the tree of one actor system; cheap to clone. Register it with Prometheus for `/metrics`.
 #[derive(Clone)]
 pub struct Registry {
     top: Arc<ActorCell>,

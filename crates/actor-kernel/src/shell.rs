@@ -106,7 +106,7 @@ impl<B: Behaviour> Shell<B> {
     }
 
     /// Handles at most one completion and one message, so that neither starves the other. Returns true if it
-    /// handled any.
+    /// handled either.
     fn turn(&mut self, task: &mut Task<'_>) -> bool {
         let completion = self.next_completion(task);
         let mut busy = completion.is_some();

@@ -1,4 +1,4 @@
-//! Selection of the frames of a clip of a recording. This module is pure.
+//! Selection of the frames that make up a clip of a recording. This module is pure.
 
 use std::ops::Range;
 use std::time::Duration;

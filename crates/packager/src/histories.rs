@@ -82,7 +82,7 @@ struct Room {
     heard: BTreeSet<u32>,
     /// Frames that need not be heard: those replaced by silence or lost with a packager or process.
     excused: u64,
-    /// Time at which audio of FFmpeg was last published, by any packager.
+    /// Time at which audio from FFmpeg was last published, by any packager.
     last_media: UnixMs,
     /// Number of discontinuities allowed so far, independent of the packager.
     discontinuities: u64,

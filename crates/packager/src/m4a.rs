@@ -21,7 +21,7 @@ pub(super) const RATE: u32 = 48_000;
 pub(super) const FRAME: u32 = 1_024;
 /// Seconds from 1904, the epoch of the format, to 1970.
 const EPOCH: u64 = 2_082_844_800;
-/// Bytes of the header of `mdat` with a size of 64 bits.
+/// Length in bytes of an `mdat` header with a 64-bit size.
 const MDAT_HEADER: u64 = 16;
 
 /// M4A file of a recording.
@@ -30,8 +30,8 @@ pub struct RecordedM4a {
     pub room: RoomId,
     /// Time at which the first frame was recorded.
     pub started: UnixMs,
-    /// `ETag` of this state of the file. It changes when a mixer that has a part of the recording becomes
-    /// available or unavailable.
+    /// `ETag` of this content of the file. Without a copy in object storage, it changes when a mixer that has
+    /// a part of the recording becomes available or unavailable.
     pub etag: String,
     /// False if a mixer with a part of the recording did not answer.
     pub complete: bool,
@@ -212,7 +212,7 @@ impl M4aFile {
         self.length
     }
 
-    /// Returns the pieces of a range of bytes, in order. Bytes beyond the end are left out.
+    /// Returns the pieces of a byte range, in order. Bytes beyond the end are left out.
     pub fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
         let head = self.head.len() as u64;
         let mut pieces = Vec::new();

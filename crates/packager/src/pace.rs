@@ -27,7 +27,7 @@ pub(super) struct Pace {
     least: Option<i64>,
     /// Consecutive silent frames.
     silent: u64,
-    /// Silent frames that replaced media which the running process may still deliver.
+    /// Silent frames that replaced media that the running process may still deliver.
     owed: u64,
 }
 

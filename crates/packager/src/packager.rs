@@ -4,8 +4,8 @@
 //! Idle -begin_incarnation-> Fresh -a part's worth of frames-> Running -begin_incarnation-> Fresh
 //! any of them -bad bytes-> Failed (until begin_incarnation);  -finish-> Finished
 //! ```
-//! The timeline continues across processes. Time without output of FFmpeg is filled with silence, at the
-//! latest when the next part is due ([`Packager::fill_at`]). Only a gap longer than the window, or one whose
+//! The timeline continues across processes. Time without FFmpeg output is filled with silence, at the latest
+//! when the next part is due ([`Packager::fill_at`]). Only a gap longer than the window, or one whose
 //! preceding timestamps are unknown, stays open and is followed by a discontinuity.
 //!
 //! Owns: the content and the timing of the published media. Does not wait, or read a clock.
@@ -66,7 +66,7 @@ pub struct Progress {
     pub segments_closed: u32,
 }
 
-/// Error for output of FFmpeg that cannot be published. It is final for the process; start another one.
+/// Error for FFmpeg output that cannot be published. It is final for the process; start another one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackageError {
     #[error("no process was started")]

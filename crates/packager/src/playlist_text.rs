@@ -1,7 +1,7 @@
 //! Text of a playlist, plain and as gzip, shared by all requests.
 //!
-//! A listener loads a playlist of four kilobytes with every part of two kilobytes. Compression divides its
-//! size by six. The playlist is compressed once, at the first request that accepts gzip. A listener's own
+//! A listener loads a playlist of four kilobytes with every part of two kilobytes. Compression reduces the
+//! playlist to a sixth of its size. It is done once, on the first request that accepts gzip. A listener's own
 //! copy with a token is not compressed.
 
 use std::io::Write;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Playlist in both forms; all clones share them.
+/// Playlist text, plain and as gzip. Clones share both.
 #[derive(Debug, Clone)]
 pub struct PlaylistText(Arc<Forms>);
 

@@ -10,12 +10,12 @@ use super::names::{MediaFile, NonceHint};
 pub fn refusal(playlist: &[u8], hint: NonceHint, next: Option<(u64, u32)>) -> Option<&'static str> {
     let Ok(text) = std::str::from_utf8(playlist) else { return Some("it is not text") };
     if !text.starts_with("#EXTM3U\n") || !text.ends_with('\n') {
-        return Some("it is no media playlist");
+        return Some("it is not a media playlist");
     }
     if text.bytes().any(|byte| byte != b'\n' && !(b' '..=b'~').contains(&byte)) {
         return Some("it has control or other characters that no playlist of ours has");
     }
-    let foreign = "it names something that is no file of this broadcast";
+    let foreign = "it names something that is not a file of this broadcast";
     for line in text.lines() {
         let is_ours = match line.strip_prefix("#EXT") {
             Some(tag) => quoted_are_ours(tag, hint),

@@ -274,7 +274,7 @@ mod tests {
 
     proptest! {
         /// RFC 8216bis section 6.2.5.1: the skipped segments, taken from the earlier playlist, and the delta
-        /// update together give the present playlist.
+        /// update together give the current playlist.
         #[test]
         fn delta_update_completes_earlier_playlist(
             before in 1u64..40,

@@ -42,7 +42,7 @@ pub(super) struct Snapshot {
     /// Position after the last published part.
     pub timeline: Timeline,
     pub place: Place,
-    /// Time at which audio of FFmpeg was last published; silence does not count.
+    /// Time at which audio from FFmpeg was last published; silence does not count.
     pub last_part_at: Option<UnixMs>,
     /// Playlist, once it has been requested.
     pub text: OnceLock<PlaylistText>,

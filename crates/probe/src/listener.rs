@@ -20,9 +20,9 @@ use stentor_domain::ids::RoomId;
 
 /// Media types allowed for a playlist (RFC 8216 section 4).
 const PLAYLIST_TYPES: [&str; 2] = ["application/vnd.apple.mpegurl", "audio/mpegurl"];
-/// Amplitude from which a tone counts as heard.
+/// Amplitude at which a tone counts as heard.
 pub const AUDIBLE: f64 = 0.01;
-/// Interval of attempts while a room is not on air yet.
+/// Interval between attempts while a room is not on air yet.
 const OPEN_RETRY: Duration = Duration::from_millis(50);
 /// Duration of media heard at a time while waiting for a tone.
 const SIP: Duration = Duration::from_millis(700);

@@ -9,8 +9,8 @@ use std::ops::RangeInclusive;
 /// Number of points of the transform. A shorter block is padded with silence.
 pub const POINTS: usize = 4096;
 
-/// Returns the loudest frequency of all blocks together, to within one bin (`rate / 4096`); `None` if no bin
-/// is within `range`. A block is cut after 4096 samples.
+/// Returns the loudest frequency in `range` over all blocks together, to within one bin (`rate / 4096`);
+/// `None` if no bin is in `range`. Each block is truncated to 4096 samples.
 pub fn strongest<'a>(
     blocks: impl Iterator<Item = &'a [f32]>,
     rate: f64,

@@ -11,7 +11,7 @@ const PTS_WRAP: u64 = 1 << 33;
 /// Audio of one piece.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Audio {
-    /// Timestamp of the first frame, in ticks of 90 kHz.
+    /// Timestamp of the first frame, in 90 kHz ticks.
     pub pts: u64,
     /// Whole ADTS frames, headers included.
     pub frames: Vec<Vec<u8>>,
@@ -50,7 +50,7 @@ impl Demuxer {
     pub fn read(&mut self, bytes: &[u8]) -> Result<Audio, String> {
         let (packets, rest) = bytes.as_chunks::<PACKET>();
         if !rest.is_empty() || packets.len() < 3 {
-            return Err(format!("{} bytes are no sequence of transport packets", bytes.len()));
+            return Err(format!("{} bytes are not a sequence of transport packets", bytes.len()));
         }
         let mut piece = Piece::default();
         for (n, packet) in packets.iter().enumerate() {
@@ -85,12 +85,12 @@ impl Demuxer {
                 self.end_pes(piece)?;
                 piece.map_pid = Some(association(section(begins, payload)?)?);
             }
-            _ if n == 0 => return Err("the first packet is no PAT".into()),
+            _ if n == 0 => return Err("the first packet is not a PAT".into()),
             pid if Some(pid) == piece.map_pid => {
                 let (clock_pid, audio_pid) = map(section(begins, payload)?)?;
                 (piece.clock_pid, piece.audio_pid) = (Some(clock_pid), Some(audio_pid));
             }
-            _ if n == 1 => return Err("the second packet is no PMT".into()),
+            _ if n == 1 => return Err("the second packet is not a PMT".into()),
             pid if Some(pid) == piece.audio_pid => {
                 if begins {
                     self.end_pes(piece)?;
@@ -169,7 +169,7 @@ fn map(section: &[u8]) -> Result<(u16, u16), String> {
     }
 }
 
-/// Returns the clock reference of an adaptation field, in ticks of 90 kHz (section 2.4.3.5).
+/// Returns the clock reference of an adaptation field, in 90 kHz ticks (section 2.4.3.5).
 fn clock(adaptation: &[u8]) -> Result<Option<u64>, String> {
     let Some((flags, rest)) = adaptation.split_first() else { return Ok(None) };
     if flags & 0x80 != 0 {

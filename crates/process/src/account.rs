@@ -104,7 +104,8 @@ impl Account {
     fn signal_one(&self) -> io::Result<()> {
         let mut echo =
             self.command(&["cat".as_ref()]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        // The echo proves that the user has changed. Before that, root may always send the signal.
+        // The echo proves that `setpriv` has switched to the account. Until then the child runs as this
+        // process's user, which may always signal it.
         let mut echoed = [0];
         let changed = match (&mut echo.stdin, &mut echo.stdout) {
             (Some(stdin), Some(stdout)) => {

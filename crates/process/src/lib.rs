@@ -8,8 +8,8 @@
 //! it holds the allocator's locks, so each start of a child would stop every thread of a busy node for about
 //! ten milliseconds.
 //!
-//! Janus and FFmpeg read data from clients, so they are started with [`confined`]: their memory can
-//! be limited, and a node that runs as root gives them another [`Account`].
+//! Janus and FFmpeg read data from clients, so they are started with [`confined`]: their memory can be
+//! limited, and a node that runs as root gives them a different [`Account`].
 //!
 //! TERM and HUP are blocked in children, because service managers send them to all processes of a service at
 //! once, and a draining node still needs its children. Children are stopped with INT, which Janus and FFmpeg
@@ -65,7 +65,7 @@ const DEFAULT_INT: &str = "--default-signal=INT";
 /// of core files is 0, because Janus raises the soft one. (As root, Janus raises both.)
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"; shift; exec "$@""#;
 /// Like [`UNLESS_ORPHANED`], for a confined program. `$2` is the limit of its data segment in KiB; empty: no
-/// limit. If the present hard limit is lower, it stays.
+/// limit. If the current hard limit is lower, it stays.
 const CONFINED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"
 if [ -n "$2" ]; then ulimit -d "$2" 2>/dev/null || :; fi; shift 2; exec "$@""#;
 /// Environment variables passed to children. Others may hold secrets, as `STENTOR__*` do.

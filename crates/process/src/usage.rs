@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Processor times in ticks of the kernel.
+/// Processor times in kernel ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// All processors since boot, idle time included.

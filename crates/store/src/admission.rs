@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::{Op, StoreError, Txn};
 
-/// etcd's default of `--max-txn-ops`.
+/// etcd's default for `--max-txn-ops`.
 const MAX_OPS: usize = 128;
-/// etcd's default of `--max-request-bytes`.
+/// etcd's default for `--max-request-bytes`.
 const MAX_REQUEST_BYTES: usize = 1_572_864;
 
 /// Refuses transactions that etcd would refuse.

@@ -73,7 +73,7 @@ pub struct Compare {
     pub mod_revision: Revision,
 }
 
-/// Write of a transaction.
+/// Write in a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     Put { key: String, value: Bytes, lease: Option<LeaseId> },

@@ -225,7 +225,7 @@ impl Watcher {
     /// Waits for events under the prefix. Returns an empty batch after [`PROGRESS_EVERY`] without one.
     async fn next_batch(&mut self) -> Result<WatchBatch, StoreError> {
         loop {
-            // Mark the present revision as seen before reading, so that a later commit wakes this task again.
+            // Mark the current revision as seen before reading, so that a later commit wakes this task again.
             self.committed.mark_unchanged();
             self.shared.check(self.request_timeout)?;
             let events = self.read_on()?;
@@ -250,8 +250,8 @@ impl Watcher {
     }
 }
 
-/// A poisoned lock is used as it is: all writes under it are map operations that cannot fail half-way, so the
-/// data is consistent.
+/// A poisoned lock is usable: all writes under it are map operations that cannot fail half-way, so the data
+/// is consistent.
 impl StoreShared {
     fn read(&self) -> RwLockReadGuard<'_, PublishedState> {
         self.published.read().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Conformance cases of keys under a lease.
+//! Conformance cases for keys under a lease.
 
 use std::time::Duration;
 
