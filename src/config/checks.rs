@@ -124,10 +124,8 @@ fn check_jwks(auth: &AuthConfig, r: &mut Reader) {
     );
 }
 
-/// Checks the store and the secrets of a cluster. All nodes need the same secrets: every node must verify
-/// tokens that another node signed, and derive the same content keys.
-/// Checks that the addresses that this node announces are in `node.networks`: other nodes refuse them
-/// otherwise.
+/// Checks that the addresses that this node announces are in `node.networks`: otherwise, other nodes refuse
+/// them.
 fn check_networks(config: &Config, r: &mut Reader) {
     let networks = &config.node.networks;
     let mut require = |key: &'static str, host: &str| {
@@ -144,6 +142,8 @@ fn check_networks(config: &Config, r: &mut Reader) {
     }
 }
 
+/// Checks the store, the networks and the secrets of a cluster. All nodes need the same secrets: every node
+/// must verify tokens that another node signed, and derive the same content keys.
 fn check_cluster(config: &Config, r: &mut Reader) {
     check_networks(config, r);
     let alone = config.store.kind == StoreKind::Embedded;
@@ -162,7 +162,7 @@ fn check_cluster(config: &Config, r: &mut Reader) {
     r.require(
         &["store.etcd.ca_file", "store.etcd.endpoints"],
         store.etcd_ca.is_none() || secure > 0,
-        "is of use with https endpoints only; give https:// URLs, or remove it",
+        "is only used with https endpoints; give https:// URLs, or remove it",
     );
     r.require(
         &["store.etcd.user", "store.etcd.password"],
@@ -188,20 +188,20 @@ fn check_given_out(config: &Config, r: &mut Reader) {
     r.require(
         &["http.public_hls_url", "node.roles"],
         !roles.rooms || roles.hls || http.public_hls_url.is_some(),
-        "must be set, because this node has the role rooms and not hls: where the listener nodes are reached",
+        "must be set to the URL of the listener nodes, because this node has the role rooms and not hls",
     );
     r.require(
         &["http.public_ws_url", "node.roles"],
         !roles.rooms || roles.gateway || http.public_ws_url.is_some(),
-        "must be set, because this node has the role rooms and not gateway: where anchors reach the \
-         gateways, like wss://live.example.org/ws",
+        "must be set to the URL of the gateways, like wss://live.example.org/ws, because this node has the \
+         role rooms and not gateway",
     );
     r.require(
         &["http.public_hls_url", "listen.hls"],
         !(roles.rooms && roles.hls) || http.public_hls_url.is_some() || can_be_called(listen.hls),
         format!(
-            "must be set, because listen.hls is {}, which is no address to call: what people call it, \
-             like https://live.example.org",
+            "must be set, because listen.hls is {}, to which no client can connect; set it to the public \
+             URL, like https://live.example.org",
             listen.hls
         ),
     );
@@ -211,7 +211,7 @@ fn check_given_out(config: &Config, r: &mut Reader) {
             || http.public_ws_url.is_some()
             || can_be_called(listen.ws),
         format!(
-            "must be set, because listen.ws is {}, which is no address to call: what anchors call it, \
+            "must be set, because listen.ws is {}, to which no client can connect; set it to the public URL, \
              like wss://live.example.org/ws",
             listen.ws
         ),
@@ -235,7 +235,7 @@ fn check_janus(config: &Config, r: &mut Reader) {
     r.require(
         &["janus.public_ip", "janus.mode"],
         janus.mode == JanusMode::Managed || janus.public_ip.is_none(),
-        "is for a managed Janus; of an external one set nat_1_1_mapping in its janus.jcfg",
+        "is for a managed Janus; for an external one, set nat_1_1_mapping in its janus.jcfg",
     );
 }
 
@@ -328,7 +328,7 @@ fn check_presence(presence: &PresenceConfig, r: &mut Reader) {
         &["presence.redis.ca_file", "presence.redis.url"],
         presence.redis_ca.is_none()
             || presence.redis_url.as_ref().is_some_and(|url| url.starts_with("rediss:")),
-        "is of use with a rediss:// URL only; give one, or remove it",
+        "is only used with a rediss:// URL; give one, or remove it",
     );
 }
 

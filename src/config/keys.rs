@@ -260,7 +260,7 @@ fn mixer(r: &mut Reader) -> MixerConfig {
     );
     MixerConfig {
         rtp_ports,
-        ffmpeg: r.read("mixer.ffmpeg", "ffmpeg", "Program of FFmpeg.", path),
+        ffmpeg: r.read("mixer.ffmpeg", "ffmpeg", "FFmpeg program.", path),
         capacity: capacity.unwrap_or_else(|| rooms_of_ports(rtp_ports).min(rooms_of_this_machine())),
         start_limit: r.read(
             "mixer.start_limit",
@@ -279,7 +279,7 @@ fn mixer(r: &mut Reader) -> MixerConfig {
             max: r.read(
                 "mixer.crash_limit",
                 5,
-                "A room with more crashes of FFmpeg than this within crash_window moves to another mixer.",
+                "A room whose FFmpeg crashes more often than this in crash_window moves to another mixer.",
                 number(1..=100),
             ),
             window: r.read(
@@ -342,7 +342,7 @@ fn hls(r: &mut Reader) -> HlsConfig {
         rewind: r.read(
             "hls.rewind",
             "0s",
-            "Time by which listeners can go back during a broadcast; its audio is on disk; 0s: off.",
+            "Time by which listeners can go back during a broadcast; the audio is on disk; 0s: off.",
             duration("0s", "3h"),
         ),
         secret: r.secret(

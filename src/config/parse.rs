@@ -19,8 +19,8 @@ use super::types::{JwtSecret, Roles, Secret, Sockets, port_pairs};
 const SECRET_MIN: usize = 32;
 const API_KEY_MIN: usize = 16;
 
-/// Parses a text. Refuses numbers, because YAML would drop leading zeros, and trailing zeros after the
-/// decimal point.
+/// Parses a text. Refuses numbers, because YAML drops their leading zeros and the trailing zeros of their
+/// decimals.
 pub(super) fn text(value: &Value) -> Parsed<String> {
     match value.as_str() {
         Some(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
@@ -124,7 +124,7 @@ pub(super) fn roles(value: &Value) -> Parsed<Roles> {
             "gateway" => roles.gateway = true,
             "hls" => roles.hls = true,
             other => {
-                return Err(format!("{other:?} is no role; roles are rooms, janus, mixer, gateway, hls"));
+                return Err(format!("{other:?} is not a role; roles are rooms, janus, mixer, gateway, hls"));
             }
         }
     }
@@ -283,8 +283,8 @@ pub(super) fn origin(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let is_serialised = |url: url::Url| match url.origin() {
         origin @ url::Origin::Tuple(..) => origin.ascii_serialization() == text,
-        // The own scheme of an app, such as capacitor://localhost: the web view of the app sends scheme, host
-        // and port as the origin.
+        // An app's own scheme, such as capacitor://localhost: the app's web view sends scheme, host and port
+        // as the origin.
         url::Origin::Opaque(_) => {
             let bare = url.path().is_empty() && url.query().is_none() && url.fragment().is_none();
             let anonymous = url.username().is_empty() && url.password().is_none();

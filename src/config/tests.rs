@@ -78,7 +78,7 @@ fn config_errors_are_reported_together() {
                 mixers:\n  capacity: 3\nstore: etcd\njanus.mode: managed\n";
     let errors = errors(file(text).env("STENTOR__MIXER__RTP_PORT", "1").flag("rooms.max_age", "3 days"));
     let wanted = [
-        "node.roles = [\"rooms\",\"oracle\"] (test.yaml line 2): \"oracle\" is no role; roles are rooms, \
+        "node.roles = [\"rooms\",\"oracle\"] (test.yaml line 2): \"oracle\" is not a role; roles are rooms, \
          janus, mixer, gateway, hls",
         "listen.api = \"somewhere\" (test.yaml line 4): must be an address with a port",
         "hls.part_ms = 5 (test.yaml line 6): must be a whole number from 100 to 1000",
@@ -285,7 +285,7 @@ fn nodes_require_public_urls_they_announce() {
     let api = errors(node("rooms"));
     assert!(api.contains("http.public_hls_url = null (default): must be set"), "{api}");
     assert!(
-        api.contains("role rooms and not gateway: where anchors reach the gateways, like wss://"),
+        api.contains("must be set to the URL of the gateways, like wss://live.example.org/ws, because"),
         "{api}"
     );
     let api = load(node("rooms").flag(hls.0, hls.1).flag(ws.0, ws.1)).unwrap();
@@ -310,7 +310,7 @@ fn wildcard_address_requires_public_url() {
         for any in ["0.0.0.0:8000", "[::]:8000", "[::ffff:0.0.0.0]:8000"] {
             let errors = errors(node(roles, listen, any));
             let told =
-                format!("{public} = null (default): must be set, because {listen} is {any}, which is no");
+                format!("{public} = null (default): must be set, because {listen} is {any}, to which no");
             assert!(errors.contains(&told) && errors.lines().count() == 2, "{errors}");
             assert!(load(node(roles, listen, any).flag(public, url)).is_ok(), "{roles} {listen} {any}");
         }

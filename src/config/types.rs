@@ -86,8 +86,8 @@ impl Config {
         self.http.public_ws_url.clone().or_else(own)
     }
 
-    /// Returns the folder of the rewind windows. Everything in it is erased at the start, so it is below the
-    /// data directory, which belongs to one process.
+    /// Returns the folder of the rewind windows. Everything in it is erased when the node starts, so it is
+    /// below the data directory, which belongs to one process.
     pub fn rewind_dir(&self) -> PathBuf {
         self.node.data_dir.join("rewind")
     }
@@ -97,12 +97,12 @@ impl Config {
         self.recording.dir.clone().unwrap_or_else(|| self.node.data_dir.join("recordings"))
     }
 
-    /// Returns the folder of the account and the certificates of ACME.
+    /// Returns the folder of the ACME account and certificates.
     pub fn acme_dir(&self) -> PathBuf {
         self.node.data_dir.join("acme")
     }
 
-    /// Returns the file with the certificate by ACME and its private key.
+    /// Returns the file with the ACME certificate and its private key.
     pub fn acme_certificate(&self) -> PathBuf {
         self.acme_dir().join(format!("{}.pem", self.tls.acme.names_id()))
     }
@@ -115,9 +115,9 @@ impl Config {
         }
     }
 
-    /// Returns the address at which listener nodes fetch from this node; `None` if the socket at this address
-    /// has TLS. Listener nodes use plain http: the media are encrypted, and a certificate seldom names an
-    /// address of the private network.
+    /// Returns the address at which listener nodes fetch from this node; `None` if `listen.relay` is not set
+    /// and `listen.hls` has TLS. Listener nodes use plain http: the media are encrypted, and a certificate
+    /// seldom names an address of the private network.
     pub fn relay_address(&self) -> Option<SocketAddr> {
         self.listen.relay.or((!self.secure().hls).then_some(self.listen.hls))
     }
@@ -294,7 +294,8 @@ pub struct HttpConfig {
     pub connections_per_address: usize,
     /// Path below which a reverse proxy serves this node, without a slash at its end; empty: the root.
     pub base_path: String,
-    /// Origin of the URLs given to listeners, such as `https://live.example.org`. `None`: that of `listen.hls`.
+    /// Origin of the URLs given to listeners, such as `https://live.example.org`. `None`: that of
+    /// `listen.hls`.
     pub public_hls_url: Option<String>,
     /// URL that anchors connect to, e.g. `wss://live.example.org/ws`. `None`: the address `listen.ws`, on a
     /// gateway.

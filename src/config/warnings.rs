@@ -77,7 +77,7 @@ const MIXED_CONTENT: &str = "pages are https and the WebSocket of anchors is ws:
     unencrypted WebSocket from an encrypted page; set http.public_ws_url to a wss URL, or name ws in \
     tls.sockets";
 const OTHER_NAMES: &str = "the certificate (tls.certificate_file or tls.acme.domains) does not name the host \
-    that clients call: browsers refuse it; set http.public_hls_url and http.public_ws_url to a name in the \
+    that clients use: browsers refuse it; set http.public_hls_url and http.public_ws_url to a name in the \
     certificate, or get another certificate";
 const LOOPBACK_ADVERTISED: &str = "node.advertise is a loopback address and etcd is on another machine: \
     other nodes cannot fetch from this mixer; set node.advertise to an address they can reach";

@@ -54,8 +54,8 @@ impl Api {
         Ok(answer["token"].as_str().context("the answer holds no token")?.to_owned())
     }
 
-    /// Returns the URL of the page to speak from. In open mode, each browser gets a token by itself;
-    /// otherwise the URL is the invitation of a new host.
+    /// Returns the URL of the page to speak from. In open mode, each browser that opens it requests a token;
+    /// otherwise the URL contains the token of a newly invited host.
     pub async fn speak_page(&self, room: &RoomId, base_url: &str) -> anyhow::Result<String> {
         if self.open {
             return Ok(format!("{base_url}/speak/{room}"));
@@ -79,7 +79,12 @@ impl Api {
         let mut answer = sent.map_err(|e| unanswered(&e))?;
         let value: Value = answer.json().await.map_err(|e| unanswered(&e))?;
         if !answer.status().is_success() {
-            bail!("{method} {url} answered {}: {} ({})", answer.status(), value["message"], value["code"]);
+            bail!(
+                "{method} {url} answered with {}: {} ({})",
+                answer.status(),
+                value["message"],
+                value["code"]
+            );
         }
         Ok(value)
     }

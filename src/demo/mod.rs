@@ -52,14 +52,15 @@ impl Demo {
         }
     }
 
-    /// Runs until Ctrl-C, SIGTERM, or the closing of its terminal. Leaves no process and no file behind.
+    /// Runs until Ctrl-C, SIGTERM, or the closing of its terminal. Leaves no process behind, and no file
+    /// except the log after a failure.
     ///
     /// # Errors
     /// The failed step, and the path of the log.
     pub async fn run(self) -> anyhow::Result<()> {
         let Self { config, mut folder, notes } = self;
         let mut asked = StopSignals::listen()?;
-        let log = folder.make().with_context(|| format!("cannot make {folder}; set TMPDIR"))?;
+        let log = folder.make().with_context(|| format!("cannot create {folder}; set TMPDIR"))?;
         logging::init_to_file(&config.log, log)?;
         let mut screen = Screen::new();
         notes.iter().for_each(|note| screen.note(note));

@@ -70,8 +70,8 @@ fn refusal((key, value): &(String, String)) -> ConfigError {
     }
 }
 
-/// Replaces ports that are in use by free ones. Keeps ports that the user chose: the node's error is then
-/// more helpful.
+/// Replaces occupied ports with free ones. Keeps ports that a flag or the environment sets: for them, the
+/// node's error is more helpful.
 fn evade(config: &mut Config, effective: &[Effective]) -> Vec<String> {
     let listen = &mut config.listen;
     let addresses = [

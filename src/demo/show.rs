@@ -78,8 +78,8 @@ fn has_given_up(actor: &ActorView) -> bool {
     actor.status == kernel::Status::Parked || actor.state == "unusable"
 }
 
-/// Returns the reasons for silence as the actors report them: those of the actors that gave up, or of all if
-/// none gave up.
+/// Returns the reasons that the actors report: those of the actors that gave up, or of all if none gave up.
+/// If no actor reports a reason, returns the missing conditions.
 fn reasons(node: &Node) -> String {
     let mut all = Vec::new();
     if let Some(root) = node.actors() {

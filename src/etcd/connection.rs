@@ -62,7 +62,7 @@ impl Connection {
     /// passed.
     ///
     /// # Errors
-    /// The error of etcd, or [`StoreError::Unavailable`] after `request_timeout`.
+    /// etcd's error, or [`StoreError::Unavailable`] after `request_timeout`.
     pub async fn call<T, F>(&self, repeat: Repeat, request: impl Fn(&Client) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,

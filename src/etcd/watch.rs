@@ -4,7 +4,7 @@
 //! the stream ends with an error. Owns: the reading of etcd's watch responses. Does not reconnect; the
 //! consumer lists again, because only a list shows which changes were missed.
 //!
-//! Two properties of etcd determine this file. The events of one revision arrive in one response unless
+//! Two properties of etcd determine this design. The events of one revision arrive in one response unless
 //! fragmentation is requested, which it is not. Before 3.4.25 a response to a progress request may overtake
 //! events (etcd issue 15220), so its revision is not reliable. Progress is therefore reported with the last
 //! revision whose events were delivered.

@@ -15,8 +15,8 @@ const RELEASE_MS: u32 = 400;
 const TRUE_PEAK_MARGIN_DB: f64 = 2.0;
 /// Target for which [`CURVE`] is defined, in LUFS.
 const CURVE_TARGET: i32 = -18;
-/// Curve of the leveller above its fixed part: input and output level, in dB. It amplifies by at most 15 dB,
-/// and by less below -40 dB, where there is more noise than voice.
+/// Curve of the leveller above its fixed part: input and output level, in dB. It amplifies by at most
+/// 15.5 dB, and by less below -40 dB, where there is more noise than voice.
 const CURVE: [(f64, f64); 5] =
     [(-50.0, -42.0), (-40.0, -25.0), (-32.0, -16.5), (-20.0, -15.0), (20.0, -12.0)];
 /// Gain in dB if there is no leveller. It equals the gain of a downmix of the two equal channels that

@@ -1,4 +1,4 @@
-//! FFmpeg process of one output: reads AAC in ADTS from stdin, and sends it by the target's protocol.
+//! FFmpeg process of one output: reads AAC in ADTS from stdin, and sends it over the target's protocol.
 //!
 //! Owns: the arguments, the process, and the progress that it reports. Does not restart. Its log may quote
 //! the URL of the target with its credentials, so no line of it may be logged or shown.

@@ -1,7 +1,7 @@
 //! FFmpeg process of a source: reads any permitted input, and sends Opus over RTP in real time.
 //!
-//! The command lists the permitted protocols and formats, so FFmpeg opens only the input itself. A playlist
-//! or a concatenation could make it open other addresses and files.
+//! The command lists the permitted protocols and formats, so FFmpeg opens only the input itself. Without
+//! these lists, a playlist or a concatenation could make it open other addresses and files.
 //!
 //! Owns: the arguments, the process and its log. Does not choose or check the input, or restart.
 

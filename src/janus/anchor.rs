@@ -58,7 +58,7 @@ impl JanusClient {
     /// Opens a session and joins the room. If that fails, or the future is dropped, the session is destroyed.
     ///
     /// # Errors
-    /// An error of Janus, for example a wrong pin, or of the connection.
+    /// A Janus error, such as a wrong pin, or a connection error.
     pub async fn join(&self, join: &AnchorJoin) -> Result<(JoinedRoom, AnchorEvents), JanusError> {
         let opening = PendingSession::begin(self.link()).await?;
         let handle = opening.session.attach().await?;

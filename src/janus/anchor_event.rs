@@ -53,7 +53,7 @@ pub enum AnchorEvent {
     Left {
         participant: u64,
     },
-    /// A host removed the participant. `Left` follows for all but the removed participant.
+    /// The participant was kicked. The others then also receive `Left`; the kicked participant does not.
     Removed {
         participant: u64,
     },

@@ -126,7 +126,7 @@ pub trait AudioBridge: Send + Sync {
     /// Removes a participant from the room; it may join again. Fails with `NoSuchParticipant` if it is not in
     /// the room.
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
-    /// Joins by plain RTP.
+    /// Joins over plain RTP.
     async fn join_by_rtp(&self, join: &RtpJoin) -> Result<RtpParticipant, JanusError>;
     /// Returns name, version and plugins of the instance.
     async fn info(&self) -> Result<GatewayInfo, JanusError>;

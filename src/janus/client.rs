@@ -30,7 +30,7 @@ pub struct JanusClient {
     admin_key: Option<Secret>,
 }
 
-/// Separate handle on the AudioBridge. Dropping it detaches it without waiting for the answer of Janus.
+/// Separate handle on the AudioBridge. Dropping it detaches it without waiting for Janus's answer.
 #[derive(Debug)]
 pub(super) struct Handle {
     session: Arc<Session>,

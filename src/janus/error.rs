@@ -11,7 +11,7 @@ pub enum JanusError {
     #[error("cannot connect to Janus at {url}: {reason}")]
     Unreachable { url: String, reason: String },
     /// The WebSocket ended before the reply. It is unknown whether the request was executed.
-    #[error("the connection to Janus ended before it answered")]
+    #[error("the connection to Janus ended before Janus answered")]
     Disconnected,
     /// No reply in time. It is unknown whether the request was executed: check with Janus before a retry.
     #[error("Janus did not answer `{request}` within {after:?}; whether it was carried out is unknown")]
@@ -57,7 +57,7 @@ pub enum PluginError {
     /// Wrong admin key, room secret or pin: AudioBridge has one code for all three.
     #[error("AudioBridge refuses the admin key, room secret or pin (489)")]
     Unauthorized,
-    #[error("the requesting handle is in no AudioBridge room (487)")]
+    #[error("the requesting handle is not in an AudioBridge room (487)")]
     NotInRoom,
     #[error("AudioBridge cannot set up its Opus encoder or decoder (488)")]
     OpusFailure,

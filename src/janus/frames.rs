@@ -6,7 +6,7 @@
 use actix_http::ws::{Frame, Item};
 use bytes::{Bytes, BytesMut};
 
-/// Longest accepted message of Janus, bytes. A room in `list` takes about 250.
+/// Longest accepted message from Janus, bytes. A room in `list` takes about 250.
 pub(super) const MAX_MESSAGE: usize = 1 << 20;
 /// Length of the beginning that is kept, bytes. Janus writes `janus`, `session_id` and `transaction` first.
 const BEGINNING: usize = 512;

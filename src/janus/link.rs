@@ -143,7 +143,7 @@ impl Link {
         Ok(Self { commands, timeout: options.request_timeout })
     }
 
-    /// Sends `request` and returns the raw reply. After a drop of the future, Janus may still execute the
+    /// Sends `request` and returns the raw reply. If the future is dropped, Janus may still execute the
     /// request.
     ///
     /// # Errors

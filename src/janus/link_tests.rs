@@ -38,7 +38,7 @@ fn replies_match_requests_in_any_order() {
     bench.hear(r#"{"janus":"success","transaction":"2"}"#);
     bench.hear(r#"{"janus":"success","transaction":"of somebody else"}"#);
     bench.hear(r#"{"janus":"error","transaction":"1"}"#);
-    assert!(first.try_recv().unwrap().is_ok(), "an error is an answer; what it says is not the link's");
+    assert!(first.try_recv().unwrap().is_ok(), "an error is an answer; the link does not interpret it");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct RtpParticipant {
     pub payload_type: u8,
 }
 
-/// Parameters of a join by plain RTP.
+/// Parameters of a join over plain RTP.
 #[derive(Debug, Clone)]
 pub struct RtpJoin {
     pub janus_room_id: u32,
@@ -41,11 +41,11 @@ pub struct RtpJoin {
 }
 
 impl JanusClient {
-    /// Joins by plain RTP. Janus sends the mix of the other participants to `ours` after the first valid
+    /// Joins over plain RTP. Janus sends the mix of the other participants to `ours` after the first valid
     /// packet from us.
     ///
     /// # Errors
-    /// An error of Janus or of the connection.
+    /// A Janus or connection error.
     pub async fn join_rtp(
         &self,
         room: u32,
@@ -104,7 +104,7 @@ impl RtpParticipant {
         }
     }
 
-    /// Leaves the room. Dropping the participant does the same, without waiting for the answer of Janus.
+    /// Leaves the room. Dropping the participant does the same, without waiting for Janus's answer.
     pub async fn leave(self) -> Result<(), JanusError> {
         self.handle.detach().await
     }

@@ -409,7 +409,7 @@ pub(super) struct JoinReply {
     /// Other participants in the room.
     #[serde(default)]
     pub participants: Vec<Participant>,
-    /// Address of Janus, for a participant that joined by plain RTP.
+    /// Address of Janus, for a participant that joined over plain RTP.
     pub rtp: Option<RtpEndpoint>,
 }
 

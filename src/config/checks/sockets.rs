@@ -108,7 +108,7 @@ fn check_redirect(config: &Config, r: &mut Reader) {
         &["http.public_hls_url", "listen.hls"],
         public.is_some() || can_be_called(listen.hls),
         format!(
-            "must be set, because listen.redirect is and listen.hls is {}, which is no address to call",
+            "must be set, because listen.redirect is set and no client can connect to listen.hls, {}",
             listen.hls
         ),
     );

@@ -18,7 +18,7 @@ pub(super) fn ws(r: &mut Reader) -> WsConfig {
         frame_limit: r.read(
             "ws.frame_limit",
             65_536,
-            "Largest message of a client, bytes.",
+            "Largest message from a client, bytes.",
             number(1024..=1_048_576),
         ),
         queue_limit: r.read(

@@ -56,7 +56,7 @@ pub(super) fn tls(r: &mut Reader) -> TlsConfig {
             domains: r.read(
                 "tls.acme.domains",
                 json!([]),
-                "Names of a certificate by ACME (HTTP-01 at listen.redirect); accepts the authority's terms; \
+                "Names of an ACME certificate (HTTP-01 at listen.redirect); accepts the authority's terms; \
                  empty: off.",
                 list(certifiable),
             ),
@@ -86,14 +86,14 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
         allowed_origins: r.read(
             "http.allowed_origins",
             json!([]),
-            "Origins of other pages and apps that may use API, HLS and WebSocket, as browsers send them; * \
-             is any.",
+            "Origins of other pages and apps that may use API, HLS and WebSocket, as browsers send them; \
+             *: any.",
             list(origin),
         ),
         embed_origins: r.read(
             "http.embed_origins",
             json!([]),
-            "Origins of pages that may show a room in a frame, like https://*.example.org; * is any.",
+            "Origins of pages that may show a room in a frame, like https://*.example.org; *: any.",
             list(frame_ancestor),
         ),
         body_limit: r.read(
@@ -152,7 +152,7 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
     }
 }
 
-/// Parses a DNS name that a certificate by ACME can have.
+/// Parses a DNS name for which a certificate can be obtained through ACME.
 fn certifiable(value: &Value) -> Parsed<String> {
     let name = text(value)?.to_ascii_lowercase();
     match is_certifiable(&name) {

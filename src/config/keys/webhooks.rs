@@ -42,7 +42,7 @@ fn endpoints(value: &Value) -> Parsed<Vec<WebhookEndpoint>> {
     let endpoints = list(endpoint)(value)?;
     let names: BTreeSet<_> = endpoints.iter().map(|endpoint| &endpoint.name).collect();
     if names.len() < endpoints.len() {
-        return Err("each name may be there once only".into());
+        return Err("each name must be unique".into());
     }
     match endpoints.len() <= MOST_ENDPOINTS {
         true => Ok(endpoints),

@@ -55,7 +55,7 @@ fn wrong_webhooks_name_the_remedy() {
         ),
         ("{name: a, url: \"http://a\", rooms: [\"a*b\"]}", secrets.clone(), "beginnings of ids"),
         ("{name: a, url: \"http://a\", retries: 3}", secrets.clone(), "may have types and rooms"),
-        ("{name: a, url: \"http://a\"}, {name: a, url: \"http://b\"}", secrets.clone(), "once only"),
+        ("{name: a, url: \"http://a\"}, {name: a, url: \"http://b\"}", secrets.clone(), "must be unique"),
         (good, format!("{secrets}\nevents: {{retention: 95h}}"), "events.retention"),
     ] {
         let text = format!("webhooks:\n  endpoints: [{endpoints}]\n  {rest}\n");

@@ -8,7 +8,7 @@ use super::Sockets;
 use crate::tls::{Chain, Key};
 
 /// TLS of the listening sockets. Certificate and key belong together: either both are set, or neither. They
-/// are absent if the certificate comes by ACME.
+/// are absent if the certificate is obtained through ACME.
 #[derive(Debug, Clone)]
 pub struct TlsConfig {
     pub certificate: Option<Chain>,
@@ -21,16 +21,16 @@ pub struct TlsConfig {
 }
 
 impl TlsConfig {
-    /// Returns true if there is a certificate, or one comes by ACME.
+    /// Returns true if a certificate or ACME is configured.
     pub fn is_on(&self) -> bool {
         self.certificate.is_some() || self.acme.is_on()
     }
 }
 
-/// Certificate by ACME (RFC 8555).
+/// Settings of ACME (RFC 8555).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcmeConfig {
-    /// DNS names of the certificate; empty: no certificate by ACME.
+    /// DNS names of the certificate; empty: ACME is off.
     pub domains: Vec<String>,
     /// URL of the directory of the certificate authority.
     pub directory: String,
