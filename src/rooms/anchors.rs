@@ -15,7 +15,7 @@ impl RoomService {
     /// again.
     ///
     /// # Errors
-    /// An error of the store.
+    /// A store error.
     pub async fn report_anchors(
         &self,
         id: &RoomId,

@@ -94,7 +94,7 @@ impl ApiKeyRegistry {
         }
     }
 
-    /// Returns all keys, also revoked and expired ones, in the order of their creation.
+    /// Returns all keys, including revoked and expired ones, in the order of their creation.
     pub fn all(&self) -> Vec<KnownApiKey> {
         let known = self.read();
         let keys = known.keys.iter().map(|(id, (_, key))| KnownApiKey { id: id.clone(), key: key.clone() });
@@ -115,7 +115,7 @@ impl ApiKeyRegistry {
     /// Stores a new key.
     ///
     /// # Errors
-    /// [`ApiKeyError::TooMany`], [`ApiKeyError::Busy`], or an error of the store.
+    /// [`ApiKeyError::TooMany`], [`ApiKeyError::Busy`], or a store error.
     pub async fn create(&self, new: NewApiKey) -> Result<KnownApiKey, ApiKeyError> {
         let NewApiKey { id, digest, name, scopes, expires_at, quotas } = new;
         let key = ApiKey { name, digest, scopes, created_at: now(), expires_at, revoked_at: None, quotas };
@@ -140,7 +140,7 @@ impl ApiKeyRegistry {
     /// Changes the name and, by a JSON merge patch (RFC 7396), the quotas of a key.
     ///
     /// # Errors
-    /// [`ApiKeyError::NotFound`], [`ApiKeyError::InvalidQuota`], or an error of the store.
+    /// [`ApiKeyError::NotFound`], [`ApiKeyError::InvalidQuota`], or a store error.
     pub async fn update(
         &self,
         id: &ApiKeyId,
@@ -157,7 +157,7 @@ impl ApiKeyRegistry {
     /// Revokes a key. May be repeated.
     ///
     /// # Errors
-    /// [`ApiKeyError::NotFound`], or an error of the store.
+    /// [`ApiKeyError::NotFound`], or a store error.
     pub async fn revoke(&self, id: &ApiKeyId) -> Result<KnownApiKey, ApiKeyError> {
         let revoked = |key: &ApiKey| Ok(ApiKey { revoked_at: key.revoked_at.or(Some(now())), ..key.clone() });
         let known = self.change(id, revoked).await?;

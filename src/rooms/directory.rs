@@ -75,7 +75,7 @@ impl Default for Directory {
 }
 
 impl Directory {
-    /// Returns a snapshot of all rooms. Hold it briefly: while it is held, the next change copies the map.
+    /// Returns a snapshot of all rooms. Hold it briefly: a change while it is held copies the map.
     pub fn rooms(&self) -> Arc<Rooms> {
         self.read().rooms.clone()
     }
@@ -85,12 +85,12 @@ impl Directory {
         self.read().modules.clone()
     }
 
-    /// Returns one room; `None` if the cache has no key of it.
+    /// Returns one room; `None` if the cache has none of its keys.
     pub fn room(&self, id: &RoomId) -> Option<Arc<RoomView>> {
         self.read().rooms.get(id).cloned()
     }
 
-    /// Returns one module; `None` if the cache has no key of it.
+    /// Returns one module; `None` if the cache has none of its keys.
     pub fn module(&self, kind: ModuleKind, id: &ModuleId) -> Option<Arc<ModuleView>> {
         self.read().modules.get(&(kind, id.clone())).cloned()
     }
@@ -125,7 +125,8 @@ impl Directory {
         self.read().odd.clone()
     }
 
-    /// Resolves at the next change of a module after this call. May also resolve without a change.
+    /// Returns a future that resolves on the next change of a module after this call. It may also resolve
+    /// without a change.
     pub fn next_module_change(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut changes = ModuleKind::ALL.map(|kind| self.seen[Scope::Modules(kind).index()].subscribe());
         async move {

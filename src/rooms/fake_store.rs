@@ -1,5 +1,5 @@
-//! A store in memory for the tests of this module and of the room API: revisions, transactions and leases,
-//! with faults on demand. Its commits reach the directory at once, like a watch without delay.
+//! In-memory store for the tests of this module and of the room API: revisions, transactions and leases, with
+//! faults on demand. Its commits reach the directory at once, like a watch without delay.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use crate::store::{
     KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream,
 };
 
-/// Fault of the next transaction.
+/// Fault to inject into the next transaction.
 pub enum Fault {
     /// Runs a concurrent writer before the transaction.
     Before(Box<dyn FnOnce(&FakeStore) + Send>),

@@ -79,14 +79,14 @@ pub enum Opening {
     OnAir,
 }
 
-/// Parameters of a new room. Defaults for `None`: a random id, a random pin, three anchors.
+/// Parameters of a new room. Defaults for `None`: a random id, a random pin, at most three anchors.
 #[derive(Debug, Clone, Default)]
 pub struct NewRoom {
     pub room_id: Option<RoomId>,
     pub pin: Option<Pin>,
     pub max_anchors: Option<u8>,
     pub profile: RoomProfile,
-    /// API key that creates the room; `None`: a key without quotas.
+    /// API key that creates the room; `None` if the caller's key is not in the store and so has no quotas.
     pub key: Option<ApiKeyId>,
     /// State that the same transaction brings about. If no module can take the room, no room is created.
     pub opening: Opening,
@@ -100,7 +100,7 @@ pub struct Room {
     /// Status from the room's Janus instance; `None` while the instance does not have the room, or has no
     /// healthy heartbeat.
     pub janus: Option<JanusStatus>,
-    /// True if the room's mixer has a healthy heartbeat and waits for the room's audio.
+    /// True if the room's mixer has taken the room, has not given it up, and has a healthy heartbeat.
     pub listening: bool,
     pub meta: Meta,
     pub view: Arc<RoomView>,

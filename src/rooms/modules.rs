@@ -75,7 +75,7 @@ impl RoomService {
             .collect()
     }
 
-    /// Returns the numbers from this node's directory.
+    /// Counts the rooms and modules in this node's directory.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         let modules = self.directory.modules();
@@ -95,7 +95,7 @@ impl RoomService {
     /// expires.
     ///
     /// # Errors
-    /// [`RoomError::ModuleNotFound`], or an error of the store.
+    /// [`RoomError::ModuleNotFound`], or a store error.
     pub async fn set_mark(
         &self,
         kind: ModuleKind,
@@ -126,7 +126,7 @@ impl RoomService {
     /// Removes the cordon label, if there is one, so that the module is `ready` again.
     ///
     /// # Errors
-    /// [`RoomError::ModuleNotFound`], or an error of the store.
+    /// [`RoomError::ModuleNotFound`], or a store error.
     pub async fn clear_mark(&self, kind: ModuleKind, id: &ModuleId) -> Result<(), RoomError> {
         let key = keys::module(kind, id, ModulePart::Mark);
         // Deleting an absent key is no change, so no watch would ever show its revision.
@@ -142,7 +142,7 @@ impl RoomService {
     /// heartbeat.
     ///
     /// # Errors
-    /// [`RoomError::ModuleNotFound`] if there is no key, or an error of the store.
+    /// [`RoomError::ModuleNotFound`] if there is no key, or a store error.
     async fn known(&self, kind: ModuleKind, id: &ModuleId) -> Result<Vec<KeyValue>, RoomError> {
         let listed = self.store.list(&format!("{}{id}/", kind.prefix())).await?;
         if listed.entries.is_empty() { Err(RoomError::ModuleNotFound) } else { Ok(listed.entries) }

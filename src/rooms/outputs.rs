@@ -18,7 +18,7 @@ impl RoomService {
     /// Adds an output to a room, on air or not. `most`: maximum number of outputs of a room.
     ///
     /// # Errors
-    /// [`RoomError::Output`], or an error of the store.
+    /// [`RoomError::Output`], or a store error.
     pub async fn add_output(
         &self,
         room: &RoomId,
@@ -32,7 +32,7 @@ impl RoomService {
     /// Removes an output. Its mixer then ends the connection.
     ///
     /// # Errors
-    /// [`RoomError::Output`], or an error of the store.
+    /// [`RoomError::Output`], or a store error.
     pub async fn remove_output(&self, room: &RoomId, id: &OutputId) -> Result<RoomView, RoomError> {
         self.change(room, |read: &RoomRead| Ok(admit_remove(&read.view, id)?)).await
     }
@@ -42,7 +42,7 @@ impl RoomService {
 /// longer exists.
 ///
 /// # Errors
-/// An error of the store, an unreadable value, or [`RoomError::Busy`].
+/// A store error, an unreadable value, or [`RoomError::Busy`].
 pub async fn report(
     store: &dyn Store,
     room: &RoomId,

@@ -1,6 +1,6 @@
 //! Changes of rooms that count against the quotas of an API key.
 //!
-//! The store has one entry per API key that orders these changes: every change also writes the entry, and
+//! The store has one entry per API key that serializes these changes: every change also writes the entry, and
 //! compares the entry's revision. So the changes happen one after another, even on different nodes, and each
 //! of them counts all earlier ones: two nodes cannot both take the last place. The rules are in
 //! `domain::quotas`.
@@ -21,7 +21,7 @@ impl RoomService {
     /// Returns the API key that created a room, from the cluster cache if the cache has the room.
     ///
     /// # Errors
-    /// An error of the store.
+    /// A store error.
     pub(super) async fn owner(&self, room: &RoomId) -> Result<Option<ApiKeyId>, RoomError> {
         match self.directory.room(room) {
             Some(view) => Ok(quotas::owner(&view).cloned()),
@@ -53,7 +53,7 @@ impl RoomService {
     /// rooms, which includes every counted change that was committed before this one.
     ///
     /// # Errors
-    /// The error of `decide`, an error of the store, or [`RoomError::Busy`] after [`ATTEMPTS`] conflicts.
+    /// The error of `decide`, a store error, or [`RoomError::Busy`] after [`ATTEMPTS`] conflicts.
     pub(super) async fn change_counted(
         &self,
         key: &ApiKeyId,

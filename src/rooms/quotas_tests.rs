@@ -24,7 +24,7 @@ async fn nodes_cannot_share_last_place() {
         assert_eq!((exceeded.quota, exceeded.limit), ("rooms", 5));
     }
     assert_eq!(nodes[0].list(None, 100, &Default::default()).rooms.len(), 5);
-    // A room that is gone frees its place.
+    // A deleted room no longer counts.
     let first = nodes[0].list(None, 1, &Default::default()).rooms.remove(0).id;
     nodes[1].delete(&first).await.unwrap();
     nodes[0].create(new(&key, 98, false)).await.unwrap();
@@ -78,7 +78,7 @@ async fn air_quota_follows_the_creator() {
     nodes[1].start(&id(on_air[0])).await.expect("it is on air already");
     let refused = nodes[1].create(new(&key, 9, true)).await;
     assert!(matches!(refused, Err(RoomError::Quota(_))), "{refused:?}");
-    // Until the modules have released the room, its place is taken.
+    // A stopped room counts against the quota until the modules have released it.
     nodes[0].stop(&id(on_air[0])).await.unwrap();
     assert!(matches!(nodes[0].create(new(&key, 9, true)).await, Err(RoomError::Quota(_))));
     nodes[0].finish_removal(&id(on_air[0]), crate::rooms::now()).await.unwrap();

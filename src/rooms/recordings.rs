@@ -69,7 +69,7 @@ impl Recordings {
     /// the store while the copy has no details.
     ///
     /// # Errors
-    /// An error of the store, or an unreadable value.
+    /// A store error, or an unreadable value.
     pub async fn with_details(&self, known: KnownRecording) -> Result<KnownRecording, RoomError> {
         if !known.recording.unreported {
             return Ok(known);
@@ -161,7 +161,7 @@ impl Recordings {
     /// recording.
     ///
     /// # Errors
-    /// An error of the store, or [`RoomError::Busy`].
+    /// A store error, or [`RoomError::Busy`].
     pub async fn delete(&self, id: &RecordingId) -> Result<bool, RoomError> {
         let mut found = false;
         self.change(id, |known| {
@@ -176,7 +176,7 @@ impl Recordings {
     /// Applies the write that `decide` returns for the recording's current value; `None` changes nothing.
     ///
     /// # Errors
-    /// An error of the store, an unreadable value, or [`RoomError::Busy`].
+    /// A store error, an unreadable value, or [`RoomError::Busy`].
     pub async fn change(
         &self,
         id: &RecordingId,
@@ -230,7 +230,7 @@ impl Recordings {
     /// is not loaded yet. In these cases the event is still due.
     ///
     /// # Errors
-    /// An error of the store.
+    /// A store error.
     pub async fn report_ready(&self, known: &KnownRecording, ledger: &Ledger) -> Result<(), RoomError> {
         let KnownRecording { id, recording } = known;
         let (key, live) = (keys::recording(id), keys::room(&recording.room, RoomPart::LiveMeta));
@@ -268,7 +268,7 @@ impl Recordings {
         self.write().listing = Some(BTreeMap::new());
     }
 
-    /// Applies a put. Returns the id of the recording if the key is a recording's.
+    /// Applies a put. Returns the recording's id; `None` if the key or the value cannot be read.
     pub fn put(&self, kv: &KeyValue) -> Option<RecordingId> {
         let mut known = self.write();
         let read = keys::parse_recording(&kv.key).zip(parse(kv));
@@ -329,7 +329,7 @@ impl RoomService {
     /// Starts to record the room's current broadcast. Changes nothing if it is already being recorded.
     ///
     /// # Errors
-    /// [`RoomError::Recording`] if the room is not on air or recording is off, or an error of the store.
+    /// [`RoomError::Recording`] if the room is not on air or recording is off, or a store error.
     pub async fn start_recording(&self, id: &RoomId, mode: RecordingMode) -> Result<Room, RoomError> {
         let recording = random_id();
         let decide = |read: &RoomRead| Ok(admit_start(&read.view, mode, recording.clone(), now())?);
@@ -339,7 +339,7 @@ impl RoomService {
     /// Ends the recording of the room's current broadcast. Changes nothing if it is not being recorded.
     ///
     /// # Errors
-    /// [`RoomError::NotFound`], or an error of the store.
+    /// [`RoomError::NotFound`], or a store error.
     pub async fn stop_recording(&self, id: &RoomId) -> Result<Room, RoomError> {
         let decide = |read: &RoomRead| Ok(admit_stop(&read.view, now())?);
         self.change(id, decide).await.and_then(|view| self.found(id, view))

@@ -156,8 +156,8 @@ impl RoomService {
     /// that the directory does not know is read from the store.
     ///
     /// # Errors
-    /// [`RoomError::NotFound`], [`RoomError::Corrupt`] if a key of the room cannot be read, or an error of
-    /// the store.
+    /// [`RoomError::NotFound`], [`RoomError::Corrupt`] if a key of the room cannot be read, or a store
+    /// error.
     pub async fn get(&self, id: &RoomId) -> Result<Room, RoomError> {
         if let Some(view) = self.directory.room(id) {
             let unreadable = view.unreadable_part().map(|part| keys::room(id, part));
@@ -315,7 +315,7 @@ impl RoomService {
     }
 
     /// Completes the removal of a `removing` room if its modules have released it, or if their grace period
-    /// is over according to `clock` (the clock of [`Ages`](crate::domain::ages::Ages)). Call it at each
+    /// is over according to `clock` (the clock of [`Ages`](crate::domain::ages::Ages)). Call it on each
     /// change of the room, and at the `forced_at` of [`Removal::Waiting`].
     pub async fn finish_removal(&self, id: &RoomId, clock: UnixMs) -> Result<Removal, RoomError> {
         let Some(known) = self.directory.room(id) else { return Ok(Removal::Nothing) };
@@ -368,7 +368,7 @@ impl RoomService {
     /// Makes one attempt based on the directory, then further ones based on the store.
     ///
     /// # Errors
-    /// The error of `decide`, an error of the store, or [`RoomError::Busy`] after [`ATTEMPTS`] conflicts.
+    /// The error of `decide`, a store error, or [`RoomError::Busy`] after [`ATTEMPTS`] conflicts.
     pub(super) async fn change(
         &self,
         id: &RoomId,
@@ -451,8 +451,8 @@ impl RoomService {
     }
 }
 
-/// Adds the span of the present request to a write that puts a room on air; the actors of the room continue
-/// the trace. Returns `None` for other writes and without a recorded trace.
+/// Adds the span of the current request to a write that puts a room on air; the actors of the room continue
+/// the trace. Returns `None` for other writes, or if no trace is being recorded.
 fn traced(write: &RoomWrite) -> Option<RoomWrite> {
     let trace = trace::current()?;
     let mut write = write.clone();

@@ -22,7 +22,7 @@ impl RoomService {
     /// sources, as far as known.
     ///
     /// # Errors
-    /// [`RoomError::Source`] if the source is not permitted or the room has no place.
+    /// [`RoomError::Source`] if the source is not permitted or the room is full.
     pub async fn add_source(
         &self,
         room: &RoomId,
@@ -48,7 +48,7 @@ impl RoomService {
     /// Returns the sources of a room, from this node's directory like [`get`](Self::get).
     ///
     /// # Errors
-    /// [`RoomError::NotFound`] if there is no such room, or an error of the store.
+    /// [`RoomError::NotFound`] if there is no such room, or a store error.
     pub async fn sources(&self, room: &RoomId) -> Result<Sources, RoomError> {
         let view = match self.directory.room(room) {
             Some(view) => view,

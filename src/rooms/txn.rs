@@ -26,7 +26,7 @@ pub(super) struct RoomRead {
 /// Reads the keys of one room. The read is linearizable.
 ///
 /// # Errors
-/// [`RoomError::Corrupt`] if a value cannot be parsed, or an error of the store.
+/// [`RoomError::Corrupt`] if a value cannot be parsed, or a store error.
 pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<RoomRead, RoomError> {
     let Listing { revision, entries } = store.list(&prefix(room)).await?;
     let mut view = RoomView::default();

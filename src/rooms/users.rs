@@ -84,7 +84,7 @@ impl RoomService {
     /// Ends a kick. Returns false if the user is not kicked any more.
     ///
     /// # Errors
-    /// [`RoomError::NotFound`] if there is no such room, or an error of the store.
+    /// [`RoomError::NotFound`] if there is no such room, or a store error.
     pub async fn end_kick(&self, room: &RoomId, user: &UserId) -> Result<bool, RoomError> {
         let mut ends = false;
         let decide = |read: &RoomRead| {
@@ -96,10 +96,10 @@ impl RoomService {
         Ok(ends)
     }
 
-    /// Lifts a ban. May be repeated. `by`: host who requests this.
+    /// Lifts a ban. May be repeated. `by`: host or co-host who requests this, if any.
     ///
     /// # Errors
-    /// [`RoomError::NotFound`] if there is no such room, or an error of the store.
+    /// [`RoomError::NotFound`] if there is no such room, or a store error.
     pub async fn unban_user(
         &self,
         room: &RoomId,
@@ -122,7 +122,7 @@ impl RoomService {
     /// Returns the invited and the banned users, from this node's directory like [`get`](Self::get).
     ///
     /// # Errors
-    /// [`RoomError::NotFound`] if there is no such room, or an error of the store.
+    /// [`RoomError::NotFound`] if there is no such room, or a store error.
     pub async fn users(&self, room: &RoomId) -> Result<Arc<Users>, RoomError> {
         let view = match self.directory.room(room) {
             Some(view) => view,
@@ -132,7 +132,7 @@ impl RoomService {
     }
 }
 
-/// Returns a random id for a user to whom the application has given no id.
+/// Returns a random id for a user who has no id from the application.
 pub fn random_user_id() -> UserId {
     let text = Alphanumeric.sample_string(&mut rand::rng(), 16);
     // Cannot fail: sixteen letters or digits are a user id.

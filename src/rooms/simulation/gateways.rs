@@ -137,7 +137,7 @@ fn failed(effect: &Effect) -> SessionInput {
         Effect::ListMembers(waiter) => SessionInput::Listed(*waiter, Err(Unavailable)),
         Effect::Enter { .. } => SessionInput::Entered(Err(Unavailable)),
         Effect::Update(_) => SessionInput::Updated(Err(Unavailable)),
-        other => panic!("{other:?} is no request to presence"),
+        other => panic!("{other:?} is not a request to presence"),
     }
 }
 
@@ -392,7 +392,7 @@ impl World {
                 }
                 SessionInput::Updated(Ok(outcome))
             }
-            other => panic!("{other:?} is no request to presence"),
+            other => panic!("{other:?} is not a request to presence"),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::domain::model::{JanusStatus, Leader, LiveMeta, SequenceState};
 use crate::domain::view::RoomView;
 use crate::store::Txn;
 
-/// Time in which every module registers again after an outage of the store (half a lease TTL).
+/// Time in which every module registers again after a store outage (half a lease TTL).
 const SETTLE: Duration = Duration::from_millis(TTL.as_millis() as u64 / 2);
 
 #[derive(Default)]

@@ -54,7 +54,7 @@ impl MixerSide {
     pub fn new(node: usize, life: u32, rooms: &[RoomId]) -> Self {
         let worlds = rooms.iter().enumerate().map(|(r, room)| {
             let first = 10_000 + 2 * PORTS * (node * rooms.len() + r) as u16;
-            // Begin at another port than the last process: late packets may still arrive at its ports.
+            // Begin at a different port from the last process: late packets may still arrive at its ports.
             let begin = f64::from(life * 7 % u32::from(PORTS)) / f64::from(PORTS);
             (room.clone(), MixerWorld::new(PortPool::new(first, first + 2 * PORTS, begin)))
         });

@@ -156,7 +156,7 @@ impl World {
         self.step_relay(n, room);
     }
 
-    /// Checks that this listener node follows the present broadcast and shows new parts.
+    /// Checks that this listener node follows the current broadcast and shows new parts.
     ///
     /// # Errors
     /// Description of the difference.

@@ -33,7 +33,7 @@ pub struct World {
     /// Set once no more faults happen.
     pub calm: bool,
     pub store_frozen: bool,
-    /// Start of the present or last freeze of the store.
+    /// Start of the current or latest freeze of the store.
     froze: Duration,
     /// End of the last freeze of the store that lasted at least one lease TTL.
     pub shaken: Option<Duration>,
