@@ -1,4 +1,4 @@
-//! Handlers of the bans of a room, for its hosts. People are named by their ids in the room.
+//! Handlers of the bans of a room, for its hosts and co-hosts. People are named by their ids in the room.
 
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, Responder};
@@ -13,7 +13,7 @@ use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::rest::Done;
 use crate::stage::FoundPerson;
 
-/// Bans a person (anchor or listener) from the room, as a host. May be repeated.
+/// Bans a person (anchor or listener) from the room; for hosts and co-hosts. May be repeated.
 ///
 /// The person must be in the room, have written in the chat, have a hand raised, or have been invited. Every
 /// token of the person is refused until the ban is lifted.
@@ -43,10 +43,10 @@ pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl R
     Ok(Json(Done::YES))
 }
 
-/// Kicks a person (anchor or listener) out of the room, as a host; the person may come back. May be repeated.
+/// Kicks a person (anchor or listener) out of the room; for hosts and co-hosts. May be repeated.
 ///
 /// The person must be in the room, have written in the chat, have a hand raised, or have been invited. Every
-/// token of the person is refused for about ten seconds.
+/// token of the person is refused for about ten seconds. Afterwards the person may come back.
 #[utoipa::path(
     post, path = "/hls/rooms/{room}/kicks/{person}", operation_id = "kickPerson", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
@@ -91,7 +91,7 @@ async fn ban_order(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId,
     Ok((room, BanOrder { user, name, by: caller.subject }))
 }
 
-/// Lifts the ban of a person, as a host. May be repeated.
+/// Lifts the ban of a person; for hosts and co-hosts. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/bans/{person}", operation_id = "unbanPerson", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),

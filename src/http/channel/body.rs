@@ -49,7 +49,7 @@ pub(in crate::http) struct PinMessage {
     pub message: u64,
 }
 
-/// Announcement made by a host.
+/// Announcement by a host or co-host.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Announce {
@@ -81,7 +81,7 @@ pub(in crate::http) struct GiveFloor {
     /// Id of a person in the room.
     #[schema(pattern = "^[0-9a-f]{16}$")]
     pub person: String,
-    /// Length of the floor, in seconds.
+    /// Time for which the person has the floor, in seconds.
     #[schema(minimum = 5, maximum = 3600)]
     pub seconds: u32,
 }

@@ -100,7 +100,7 @@ impl Commands {
 
 fn request(caller: &Caller, message: CommandMessage) -> Result<Request, ApiError> {
     let method = Method::from_bytes(message.method.as_bytes())
-        .map_err(|_| ApiError::new(Code::InvalidBody, "method is not a method of HTTP"))?;
+        .map_err(|_| ApiError::new(Code::InvalidBody, "method is not an HTTP method"))?;
     let path = format!("/hls/rooms/{}/{}", caller.room, message.path);
     let uri = Uri::try_from(path).map_err(|_| ApiError::new(Code::NotFound, "there is no such path"))?;
     let body = message.body.map(|body| Bytes::from(body.to_string()));
@@ -118,7 +118,7 @@ async fn encode(id: Option<u64>, response: HttpResponse) -> String {
     let retry_after =
         response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
     let retry_after = retry_after.map(|seconds| format!(r#","retryAfter":{seconds}"#)).unwrap_or_default();
-    // Answers of the channel are in memory and JSON; a refused method such as OPTIONS has none.
+    // Answers of the channel are JSON in memory. The answer to a method such as OPTIONS has no body.
     let body = body::to_bytes(response.into_body()).await.unwrap_or_default();
     let body = if body.is_empty() { "null".into() } else { String::from_utf8_lossy(&body) };
     format!(r#"{{"id":{},"status":{status}{retry_after},"body":{body}}}"#, json!(id))

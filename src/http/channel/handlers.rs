@@ -22,16 +22,16 @@ use crate::stage::Transport;
 
 /// Follows a room: its state, stage, chat and reactions, as server-sent events.
 ///
-/// The token is that of a listener, anchor or host. With an opening handshake of RFC 6455, the response is a
-/// WebSocket with the same events, which also takes the requests of the channel. A WebSocket takes the token
-/// from the Authorization header, the parameter, or a subprotocol `bearer.<token>` that is offered together
-/// with `stentor`. `docs/listeners.md` describes the events and the WebSocket.
+/// The token is that of a listener, anchor or host. If the request is an opening handshake of RFC 6455, the
+/// response is a WebSocket. It carries the same events, and accepts the requests of the channel. A WebSocket
+/// takes the token from the Authorization header, the parameter, or a subprotocol `bearer.<token>` that is
+/// offered together with `stentor`. `docs/listeners.md` describes the events and the WebSocket.
 #[utoipa::path(
     get, path = "/hls/rooms/{room}/events", operation_id = "channelEvents", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
-        ("token" = Option<String>, Query, description = "token, for clients that can send no header"),
-        ("lastEventId" = Option<String>, Query, description = "Last-Event-ID, for clients that can send no \
-            header"),
+        ("token" = Option<String>, Query, description = "token, for clients that cannot send headers"),
+        ("lastEventId" = Option<String>, Query, description = "Last-Event-ID, for clients that cannot \
+            send headers"),
         ("Last-Event-ID" = Option<String>, Header, description = "id of the last event that the client has")),
     responses(
         (status = 200, description = "server-sent events, without end"),
@@ -114,7 +114,7 @@ pub async fn lower(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     act(&request, &side, None, Command::LowerHand).await
 }
 
-/// Lowers the hand of a listener, as a host. May be repeated.
+/// Lowers the hand of a listener; for hosts and co-hosts. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/hands/{person}", operation_id = "lowerHandOf", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
@@ -135,7 +135,9 @@ pub async fn lower_other(request: HttpRequest, side: Data<ChannelSide>) -> Resul
     act(&request, &side, None, Command::LowerHandOf(person(&request)?)).await
 }
 
-/// Invites a listener to the stage, as a host. The listener must have raised a hand. May be repeated.
+/// Invites a listener to the stage; for hosts and co-hosts. May be repeated.
+///
+/// The listener must have raised a hand.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/hands/{person}/invitation", operation_id = "inviteToStage",
     tag = "channel",
@@ -157,7 +159,7 @@ pub async fn invite(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     act(&request, &side, None, Command::Invite(person(&request)?)).await
 }
 
-/// Revokes an invitation to the stage, as a host. The hand stays raised. May be repeated.
+/// Revokes an invitation to the stage; for hosts and co-hosts. The hand stays raised. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/hands/{person}/invitation", operation_id = "revokeInvitation",
     tag = "channel",
@@ -297,7 +299,7 @@ pub async fn say(
     Ok(Json(MessageAnswer { success: true, message }))
 }
 
-/// Deletes a message, as a host or as its author.
+/// Deletes a message; for its author, hosts and co-hosts.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/chat/{message}", operation_id = "deleteMessage", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
@@ -318,7 +320,7 @@ pub async fn delete(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     act(&request, &side, None, Command::Delete(message(&request)?)).await
 }
 
-/// Pins a message above the chat, as a host. It replaces the previous one. May be repeated.
+/// Pins a message above the chat, in place of the previous one; for hosts and co-hosts. May be repeated.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/pinned", operation_id = "pinMessage", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -346,7 +348,7 @@ pub async fn pin(
     act(&request, &side, None, Command::Pin(Some(MessageId(body.0.message)))).await
 }
 
-/// Unpins the pinned message, as a host. May be repeated.
+/// Unpins the pinned message; for hosts and co-hosts. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/pinned", operation_id = "unpinMessage", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -366,7 +368,9 @@ pub async fn unpin(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     act(&request, &side, None, Command::Pin(None)).await
 }
 
-/// Shows an announcement to all listeners, as a host. It replaces the previous one. May be repeated.
+/// Shows an announcement to all listeners; for hosts and co-hosts. May be repeated.
+///
+/// It replaces the previous announcement.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/announcement", operation_id = "announce", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -398,7 +402,7 @@ pub async fn announce(
     act(&request, &side, None, Command::Announce(Some(text))).await
 }
 
-/// Removes the announcement, as a host. May be repeated.
+/// Removes the announcement; for hosts and co-hosts. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/announcement", operation_id = "retractAnnouncement", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -418,7 +422,9 @@ pub async fn retract(request: HttpRequest, side: Data<ChannelSide>) -> Result<im
     act(&request, &side, None, Command::Announce(None)).await
 }
 
-/// Allows or forbids raised hands and chat messages, and sets slow mode, as a host. May be repeated.
+/// Allows or forbids raised hands and chat messages, and sets slow mode; for hosts and co-hosts.
+///
+/// May be repeated.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/settings", operation_id = "setChannelSettings", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),

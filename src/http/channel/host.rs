@@ -1,4 +1,4 @@
-//! Requests of hosts about the speakers: the floor, muting everybody, the lock.
+//! Requests of hosts and co-hosts about the anchors: the floor, muting everybody, the lock.
 
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, Responder};
@@ -13,7 +13,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::extract::JsonBody;
 use crate::http::rest::Done;
 
-/// Gives a person the floor for some time, as a host. It replaces the present one.
+/// Gives a person the floor for some time, in place of the person who has it; for hosts and co-hosts.
 ///
 /// Everybody in the room sees the remaining time. Nobody is muted when it is over.
 #[utoipa::path(
@@ -47,7 +47,7 @@ pub async fn give_floor(
     act(&request, &side, None, Command::GiveFloor(person, seconds)).await
 }
 
-/// Ends the floor before its time is over, as a host or as the person who has it. May be repeated.
+/// Ends the floor early; for the person who has it, hosts and co-hosts. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/floor", operation_id = "endFloor", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -67,7 +67,7 @@ pub async fn end_floor(request: HttpRequest, side: Data<ChannelSide>) -> Result<
     act(&request, &side, None, Command::EndFloor).await
 }
 
-/// Mutes all anchors once, as a host. The caller stays audible. Everybody may unmute afterwards.
+/// Mutes all anchors once; for hosts and co-hosts. The caller stays audible. Everybody may unmute afterwards.
 #[utoipa::path(
     post, path = "/hls/rooms/{room}/mute", operation_id = "muteEverybody", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -90,7 +90,9 @@ pub async fn mute_all(request: HttpRequest, side: Data<ChannelSide>) -> Result<i
     Ok(Json(Done::YES))
 }
 
-/// Locks the room, as a host: no new anchor may join. May be repeated.
+/// Locks the room; for hosts and co-hosts. May be repeated.
+///
+/// No new anchor may join, except hosts and co-hosts.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/lock", operation_id = "lockRoom", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -111,7 +113,7 @@ pub async fn lock(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl 
     set_locked(&request, &side, true).await
 }
 
-/// Unlocks the room, as a host. May be repeated.
+/// Unlocks the room; for hosts and co-hosts. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/lock", operation_id = "unlockRoom", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),

@@ -33,7 +33,7 @@ use crate::http::upgrade::{discard, handshake, hang_up, offered_token, offers_pr
 use crate::stage::{Ended, Subscription, Transport};
 
 /// Messages per second that are read from one client. Commands have lower limits of their own; this one also
-/// holds back pings and messages that are no commands.
+/// holds back pings and messages that are not commands.
 const RATE: u32 = 20;
 /// Messages that are read at once after a pause.
 const BURST: u32 = 40;
@@ -51,7 +51,7 @@ pub(super) async fn open(
         Err(refused) => match close_code(refused.code).filter(|_| offers_protocol(request)) {
             None => return Err(refused),
             Some(code) => {
-                // Pages see no status of a refused upgrade.
+                // Pages cannot see the status of a refused upgrade.
                 let frame = OutboundFrame::Close(code);
                 return Ok(response.streaming(futures::stream::iter([Ok::<_, Error>(encoded(frame))])));
             }
@@ -77,7 +77,7 @@ async fn admit(request: &HttpRequest, side: &ChannelSide) -> Result<(Caller, Sub
     let token = token.ok_or_else(token_missing)?;
     let events = side.follow(request, token, Transport::WebSocket).await?;
     let authorization = HeaderValue::from_str(&format!("Bearer {token}"));
-    // A token that was verified has no such character.
+    // Cannot fail: a verified token has only characters that a header may contain.
     let authorization = authorization.map_err(ApiError::internal)?;
     let caller = Caller { room: handlers::room(request)?, authorization, address: request.peer_addr() };
     Ok((caller, events))
@@ -134,7 +134,7 @@ impl Stream for Frames {
             return Poll::Ready(None);
         }
         if let Poll::Ready(answer) = this.answers.poll_recv(task) {
-            // Without an answer, the client is gone.
+            // A close frame is the last one. `None` means that the client is gone.
             this.closed = !matches!(answer, Some(OutboundFrame::Text(_) | OutboundFrame::Pong(_)));
             return Poll::Ready(answer.map(|frame| Ok(encoded(frame))));
         }
@@ -169,7 +169,7 @@ impl Client {
         hang_up(payload, connection).await;
     }
 
-    /// Carries out the client's commands until a message is the last one.
+    /// Carries out the client's commands until the client closes, breaks the protocol, or is gone.
     async fn read(&self, payload: &mut Payload) {
         let mut frames = FrameDecoder::new(self.limit);
         let began = Instant::now();

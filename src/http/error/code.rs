@@ -29,7 +29,7 @@ pub enum Code {
     /// 400: the user id is not 1 to 255 bytes without control or invisible characters; an id with a colon
     /// must be a URI.
     InvalidUserId,
-    /// 400: the source is neither a valid URL nor a valid path of a file; the message has the rule.
+    /// 400: the source is neither a valid URL nor a valid path of a file; the message states the rule.
     InvalidSource,
     /// 403: the configuration does not permit the source: see `sources.schemes` and `sources.folder`.
     SourceNotPermitted,
@@ -37,7 +37,7 @@ pub enum Code {
     SourceNotFound,
     /// 400: the module id is not 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
     InvalidModuleId,
-    /// 400: the lifetime of a cordon label or of an API key is out of range; the message has the range.
+    /// 400: the lifetime of a cordon label or of an API key is out of range; the message states the range.
     InvalidTtl,
     /// 400: this path only opens WebSockets.
     WebsocketExpected,
@@ -60,7 +60,7 @@ pub enum Code {
     /// 401: a token is required: in the Authorization header, a cookie (listeners), or the `token` parameter.
     TokenMissing,
     /// 401: the token was not issued by this installation, or is for another purpose, or for an earlier room
-    /// of this id.
+    /// with this id.
     TokenInvalid,
     /// 401: the token has expired; request a new one.
     TokenExpired,
@@ -68,7 +68,7 @@ pub enum Code {
     TokenWrongRoom,
     /// 403: the token is of the wrong kind: listener tokens are for rooms, replay tokens for recordings.
     TokenWrongAudience,
-    /// 403: the room is not on air, so its content keys are not given out.
+    /// 403: the room does not exist or is not on air, so no content keys are given out.
     KeyRefused,
     /// 403: a browser sent the request from a page whose origin is not in `http.allowed_origins`.
     OriginNotAllowed,
@@ -79,7 +79,7 @@ pub enum Code {
     /// 403: a proxy passed the request on to a node with `auth.mode: open`, which serves only its own
     /// machine.
     ProxyNotAllowed,
-    /// 403: pages give out tokens only with `auth.mode: open`; open the page by a link that carries a token.
+    /// 403: pages issue tokens only with `auth.mode: open`; open the page through a link that has a token.
     PagesClosed,
     /// 400: the id of a recording is not 16 characters of a-z 0-9.
     InvalidRecordingId,
@@ -101,7 +101,7 @@ pub enum Code {
     RecordingActive,
     /// 409: `recording.mode` is `off`.
     RecordingOff,
-    /// 404: `webhooks.endpoints` has no endpoint of this name.
+    /// 404: `webhooks.endpoints` has no endpoint with this name.
     WebhookNotFound,
     /// 404: there is no dead letter for this event.
     DeadLetterNotFound,
@@ -122,7 +122,7 @@ pub enum Code {
     KeyNotFound,
     /// 400: `_HLS_msn` is further ahead than the stream can soon reach.
     TooFarAhead,
-    /// 410: the media has left the live window.
+    /// 410: the media has left the live window, and the rewind window if the room has one.
     MediaGone,
     /// 404: the room offers no rewind; its `rewind` or `hls.rewind` sets how far listeners can go back.
     RewindOff,
@@ -139,7 +139,7 @@ pub enum Code {
     /// 409, retryable: the room is being removed, which takes only moments.
     RoomRemoving,
     /// 409: the user is banned from the room, until a host or the application lifts the ban. The code is also
-    /// used for publishing after a kick or with the role `listener`.
+    /// used for about ten seconds after a kick, and for publishing with the role `listener`.
     UserRemoved,
     /// 409: the room cannot remember any more banned users; lift some bans.
     TooManyUsers,
@@ -147,7 +147,7 @@ pub enum Code {
     PersonNotFound,
     /// 413: the body is larger than `http.body_limit`.
     BodyTooLarge,
-    /// 416: the range begins behind the end of the file; `Content-Range` has its size.
+    /// 416: the range begins beyond the end of the file; `Content-Range` gives its size.
     RangeNotSatisfiable,
     /// 415: the body must be `application/json`, or the type that the endpoint documents, in UTF-8, without
     /// `Content-Encoding`.
@@ -166,7 +166,7 @@ pub enum Code {
     InvalidPersonId,
     /// 400: neither the token nor the body names the user.
     NameRequired,
-    /// 403: only a host of the room may do this.
+    /// 403: only hosts and co-hosts of the room may do this, or only hosts; the message says why.
     HostOnly,
     /// 404: this listener has not raised a hand.
     HandNotRaised,
@@ -191,7 +191,7 @@ pub enum Code {
     /// 503, retryable: the application that admits users does not answer, and `admission.on_failure` is
     /// `deny`.
     AdmissionUnavailable,
-    /// 400: the SDP offer cannot work, or Janus refused it; the message has the reason.
+    /// 400: the SDP offer cannot work, or Janus refused it; the message gives the reason.
     OfferRefused,
     /// 404: there is no such WHIP session on this node, or it has ended; publish again.
     SessionNotFound,
