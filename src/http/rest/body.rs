@@ -85,7 +85,7 @@ pub(super) struct RoomBody {
     pin: String,
     /// URL of the room's playlist for listeners.
     hls_url: String,
-    /// URL of the playlist for going back; absent if the room offers no rewind.
+    /// URL of the rewind playlist; absent if the room offers no rewind.
     #[serde(skip_serializing_if = "Option::is_none")]
     rewind_url: Option<String>,
     /// Maximum number of anchors in the room.
@@ -146,7 +146,7 @@ pub(super) struct AssignedJanus {
 pub(super) struct AssignedMixer {
     /// Id of the mixer.
     id: String,
-    /// True if the mixer is available and waits for the room's audio.
+    /// True if the mixer has taken the room, has not given it up, and is available.
     listening: bool,
 }
 
@@ -244,7 +244,7 @@ pub(in crate::http) struct ModuleBody {
     mark: Option<MarkLabel>,
     /// Number of rooms assigned to the module, including rooms that are being removed.
     load: u32,
-    /// Average CPU load of the module's machine; absent until it was measured.
+    /// Average CPU load of the module's machine; absent until measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     machine_load: Option<MachineLoad>,
     /// Number of rooms that must still move to other modules; present while the cordon label (`mark`) is

@@ -193,7 +193,7 @@ async fn require(
     }
 }
 
-/// Registers the routes. A known path with another method is answered 405 with `Allow`.
+/// Registers the routes. A known path with an unknown method gets 405 with `Allow`.
 pub(super) fn register(scope: Scope) -> Scope {
     resources(all()).fold(scope, Scope::service)
 }
@@ -253,7 +253,8 @@ pub fn openapi() -> OpenApi {
 }
 
 /// Adds the refusals that operations of one kind have in common. A handler's annotation lists its other
-/// refusals, and all those of a status that has further codes.
+/// refusals. If one of them has a status of the common refusals, the annotation must list all codes of that
+/// status.
 fn add_common_refusals(operation: &mut Operation, scheme: &str) {
     let mut common = vec![("500", "internal")];
     if scheme == BEARER {

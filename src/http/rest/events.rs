@@ -69,7 +69,7 @@ pub(super) struct LedgerEntry {
     r#type: EventType,
     /// Id of the room.
     room_id: String,
-    /// Time of the change, RFC 3339 in UTC.
+    /// Time of the change in RFC 3339 format, in UTC.
     time: String,
     /// Details, by type; new fields may be added.
     #[schema(value_type = Object)]
@@ -175,9 +175,9 @@ fn streamed(
     from: Cursor,
     filter: EventFilter,
 ) -> Result<HttpResponse, ApiError> {
-    let reader = ledger.reader().ok_or_else(|| {
-        ApiError::new(Code::TooManyClients, "too many streams of events are open at this node")
-    })?;
+    let reader = ledger
+        .reader()
+        .ok_or_else(|| ApiError::new(Code::TooManyClients, "too many event streams are open on this node"))?;
     let state = ledger.state();
     let events = EventStream { ledger, state, filter, at: from, begun: false, _reader: reader };
     Ok(event_stream::answer(request, events.into_stream()))

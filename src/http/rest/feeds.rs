@@ -37,7 +37,7 @@ pub(super) struct NewFeed {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 2000)]
     description: Option<String>,
-    /// Language of the recordings, a language tag of BCP 47.
+    /// Language of the recordings, as a BCP 47 language tag.
     #[serde(default)]
     #[schema(min_length = 2, max_length = 64)]
     language: Option<String>,
@@ -69,8 +69,8 @@ pub(super) struct FeedAnswer {
 
 /// Issues the URL of a podcast feed.
 ///
-/// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-/// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+/// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+/// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
 #[utoipa::path(
     post, path = "/api/feeds", operation_id = "issueFeed", tag = "recordings",
     request_body = NewFeed,

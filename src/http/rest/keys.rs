@@ -112,13 +112,13 @@ pub(super) struct KeyAnswer {
 pub(super) struct KeysAnswer {
     /// Always true.
     success: bool,
-    /// Keys in the order of their creation, also revoked and expired ones.
+    /// Keys in the order of their creation, including revoked and expired ones.
     keys: Vec<ApiKeyBody>,
 }
 
 /// Creates an API key.
 ///
-/// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+/// It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 #[utoipa::path(
     post, path = "/api/keys", operation_id = "createKey", tag = "keys",
     request_body = CreateKey,
@@ -172,7 +172,7 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
 
 /// Changes the name and the quotas of an API key.
 ///
-/// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+/// If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 #[utoipa::path(
     patch, path = "/api/keys/{id}", operation_id = "updateKey", tag = "keys",
     params(("id" = String, Path, description = "id of the key", pattern = "^[a-z0-9]{12}$")),

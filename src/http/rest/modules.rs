@@ -18,8 +18,8 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
 
 /// Sets the cordon label (`mark`) of a module.
 ///
-/// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
-/// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+/// A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+/// rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 #[utoipa::path(
     put, path = "/api/modules/{kind}/{id}/mark", operation_id = "setMark", tag = "modules",
     params(

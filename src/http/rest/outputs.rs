@@ -38,7 +38,7 @@ pub(super) struct NewOutput {
     /// stored encrypted and never returned.
     #[schema(max_length = 1000)]
     url: String,
-    /// Coding of the audio; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
+    /// Audio codec; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
     #[serde(default)]
     format: OutputFormat,
 }
@@ -57,7 +57,7 @@ pub(super) struct OutputBody {
     state: OutputState,
     /// Time since which it has this state.
     since: u64,
-    /// Reason of the last failure; absent unless the state is `failing`.
+    /// Reason for the last failure; absent unless the state is `failing`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Number of failures in a row.

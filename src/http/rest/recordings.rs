@@ -76,7 +76,7 @@ pub(super) struct RecordingBody {
     /// Time at which the copy in object storage was complete; absent before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     stored_at: Option<u64>,
-    /// Loudness of the recording; absent until it was measured, shortly after the end.
+    /// Loudness of the recording; absent until measured, shortly after the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     loudness: Option<Loudness>,
     /// Owner of the room; absent if it had none.
@@ -107,8 +107,8 @@ pub(super) struct Loudness {
     range_lu: f64,
 }
 
-/// Part of a recording for which a replay token is requested. Without both positions, the token opens all
-/// of the recording.
+/// Part of a recording for which a replay token is requested. Without both positions, the token
+/// gives access to the whole recording.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReplayTokenRequest {

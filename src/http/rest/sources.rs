@@ -33,7 +33,7 @@ pub(super) struct AddSource {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 64)]
     title: Option<String>,
-    /// True: begins again at the end of the input. By default true for a URL, because the end of a live
+    /// True if the input starts over when it ends. By default true for a URL, because the end of a live
     /// stream is usually an interruption, and false for a file.
     #[serde(default, rename = "loop")]
     repeats: Option<bool>,
@@ -58,14 +58,14 @@ pub(super) struct SourceBody {
     /// Name shown in the room.
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<String>,
-    /// True if the input begins again at its end.
+    /// True if the input starts over when it ends.
     #[serde(rename = "loop")]
     repeats: bool,
     /// True if a host has muted the source.
     muted: bool,
     /// `waiting`, `playing` or `ended`. A source plays while its room is on air or backstage.
     status: &'static str,
-    /// Reason why the last attempt to play failed; absent if none has failed since the source was heard.
+    /// Reason for the last failed attempt to play; absent if the source was heard after it, or never failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Time at which the source was added.

@@ -81,11 +81,11 @@ pub(super) struct UserBody {
     /// Id of the user in the listener channel of the room.
     #[schema(pattern = "^[0-9a-f]{16}$")]
     person_id: String,
-    /// Role in the room: the one that was given there, otherwise that of the connected user's token,
-    /// otherwise the one with which the user was created.
+    /// Role in the room: the role that was assigned in the room; otherwise the role in the connected user's
+    /// token; otherwise the role with which the user was created.
     #[schema(value_type = RoomRole)]
     role: Option<RoomRole>,
-    /// Time at which the user was created; absent if the user's token was not issued here.
+    /// Time at which the user was created; absent if the user was not created through the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
     /// Time since which no token of the user is valid for this room; absent if the user is not banned and was
@@ -164,7 +164,7 @@ pub(super) async fn create(
 
 /// Lists the users of a room.
 ///
-/// These are the users who were given a token here, the banned users, and all others who are in the room.
+/// These are the users who were invited to the room, the banned users, and all others who are in the room.
 #[utoipa::path(
     get, path = "/api/rooms/{id}/users", operation_id = "listUsers", tag = "users",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -224,7 +224,7 @@ pub(super) async fn person(api: Data<Api>, path: UserPath) -> Result<impl Respon
     Ok(Json(PersonAnswer { success: true, user_id: user.to_string(), person_id }))
 }
 
-/// Removes a user from a room: the same as a ban. A kick lets the user come back.
+/// Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
 #[utoipa::path(
     delete, path = "/api/rooms/{id}/users/{userId}", operation_id = "removeUser", tag = "users",
     params(
@@ -254,8 +254,8 @@ pub(super) struct SetRole {
 
 /// Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 ///
-/// The user must have been created here or be in the room. The role stays until it is changed again, or until
-/// the user is created again with another role. `listener` takes the user off the stage: no token of the user
+/// The user must have been invited or be in the room. The role stays until it is changed again, or until the
+/// user is created again with another role. `listener` takes the user off the stage: no token of the user
 /// is valid for speaking, until the user gets another role or is created or invited again.
 #[utoipa::path(
     put, path = "/api/rooms/{id}/users/{userId}/role", operation_id = "setUserRole", tag = "users",
@@ -289,7 +289,7 @@ pub(super) async fn set_role(
         }
     };
     let claimed = claimed.ok_or_else(|| {
-        ApiError::new(Code::PersonNotFound, "no user with this id was created here or is in the room")
+        ApiError::new(Code::PersonNotFound, "no user with this id was invited or is in the room")
     })?;
     let order = RoleOrder::Assign { to: Standing { user, claimed }, role: body.0.role, by: None };
     api.rooms.change_role(&room, &order).await?;

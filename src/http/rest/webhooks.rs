@@ -30,9 +30,9 @@ pub(super) struct Webhook {
     name: String,
     /// URL to which events are sent.
     url: String,
-    /// Types of events that it gets; empty: all.
+    /// Types of the events that it gets; empty: all.
     types: Vec<String>,
-    /// Ids of the rooms whose events it gets; a `*` at the end stands for any rest. Empty: all.
+    /// Ids of the rooms whose events it gets; a `*` at the end matches any suffix. Empty: all.
     rooms: Vec<String>,
     /// Every selected event up to here is delivered or given up, except those of the rooms in `waiting`.
     /// Absent until the leader has begun.
@@ -77,7 +77,7 @@ pub(super) struct UnavailableEndpoint {
     attempts: u32,
     /// Time of the next attempt.
     next: u64,
-    /// Reason of the latest failure.
+    /// Reason for the latest failure.
     error: String,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct DeadLetterBody {
     event: Value,
     /// Failed attempts; 0 if it only waited behind other events.
     attempts: u32,
-    /// Reason of the latest failure.
+    /// Reason for the latest failure.
     error: String,
     /// Time at which it was given up.
     at: u64,
@@ -149,7 +149,7 @@ pub(super) async fn list(api: Data<Api>) -> Result<impl Responder, ApiError> {
 
 /// Delivers events again, from a cursor.
 ///
-/// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+/// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
 #[utoipa::path(
     post, path = "/api/webhooks/{name}/replay", operation_id = "replayWebhook", tag = "webhooks",
     params(("name" = String, Path, description = "name of the endpoint", pattern = "^[A-Za-z0-9_-]{1,32}$")),
@@ -231,7 +231,7 @@ pub(super) async fn redeliver(
 
 fn known(api: &Api, name: &str) -> Result<Arc<Endpoint>, ApiError> {
     api.webhooks.endpoint(name).ok_or_else(|| {
-        ApiError::new(Code::WebhookNotFound, "webhooks.endpoints of this node has no endpoint of this name")
+        ApiError::new(Code::WebhookNotFound, "webhooks.endpoints of this node has no endpoint with this name")
     })
 }
 

@@ -100,7 +100,7 @@ fn has_type(schema: &Value, name: &str) -> bool {
     }
 }
 
-/// Returns values that the schema describes, including the limits and other notations such as `3.0`.
+/// Returns values that satisfy the schema, including its limits and alternative notations such as `3.0`.
 fn legal(schema: &Value) -> Vec<Value> {
     let mut values = Vec::new();
     if let Some(choices) = schema["enum"].as_array() {
