@@ -1,4 +1,4 @@
-//! Answers to the HTTP-01 challenges of ACME (RFC 8555 section 8.3), at the plain-http socket.
+//! Answers to the HTTP-01 challenges of ACME (RFC 8555 section 8.3), on the plain HTTP socket.
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpResponse, web};
@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use super::methods::only_get;
 use crate::acme::Challenges;
 
-/// Serves the answers. Register it before the redirect, which covers all paths. Errors of the store give 503,
+/// Serves the answers. Register it before the redirect, which covers all paths. Store errors result in 503,
 /// so that the authority repeats the request.
 pub(super) fn configure(config: &mut web::ServiceConfig, challenges: &Challenges) {
     let challenges = challenges.clone();

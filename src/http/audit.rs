@@ -65,7 +65,7 @@ impl Auditor {
     /// Writes an entry to the audit log, makes the change, and records the outcome in the entry.
     ///
     /// # Errors
-    /// The store does not answer, in which case nothing was changed, or the change failed.
+    /// The entry cannot be written, in which case nothing was changed, or the change failed.
     pub async fn carry_out<T, E: Into<ApiError>>(
         &self,
         author: Author,
@@ -88,7 +88,7 @@ impl Auditor {
         done
     }
 
-    /// Writes the entry of a change that is already made. Logs an error of the store.
+    /// Writes the entry of a change that has already been made. Logs a store error.
     pub async fn note(&self, author: Author, action: impl Into<AuditedAction>, outcome: AuditOutcome) {
         if let Err(error) = self.log.begin(self.entry(author, action.into(), outcome)).await {
             tracing::warn!(%error, "a change was not written to the audit log");

@@ -15,7 +15,7 @@ use actix_web::{Error, HttpRequest};
 
 use super::server::is_secure;
 
-/// Base of the URLs by which clients reach this server.
+/// Base of the URLs at which clients reach this server.
 #[derive(Debug, Clone, Default)]
 pub struct PublicBase {
     /// Scheme and host; `None`: those of the client's request.
@@ -27,7 +27,7 @@ pub struct PublicBase {
 }
 
 impl PublicBase {
-    /// Returns the base of the URL by which the client reaches this server, without a trailing slash. A
+    /// Returns the base of the URL at which the client reaches this server, without a trailing slash. A
     /// forged `Host` affects only the answer to its sender.
     pub fn of(&self, request: &HttpRequest) -> String {
         let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());

@@ -33,7 +33,7 @@ pub struct Origins {
 pub struct Hosts(Vec<String>);
 
 enum From {
-    /// The request comes from no browser, or from a page of this server.
+    /// The request does not come from a browser, or comes from a page of this server.
     Here,
     Allowed(HeaderValue),
 }
@@ -49,7 +49,7 @@ impl Origins {
         Self { hosts: Some(hosts), ..self }
     }
 
-    /// Checks that a request comes from no browser, from our own page, or from an allowed origin.
+    /// Checks that a request does not come from a page whose origin is neither ours nor allowed.
     ///
     /// # Errors
     /// `origin_not_allowed` or `host_not_allowed`.
@@ -84,7 +84,7 @@ impl Hosts {
     }
 
     /// Checks the `Host` header. A request without this header passes: every browser sends the header, so the
-    /// request comes from no browser.
+    /// request does not come from a browser.
     ///
     /// # Errors
     /// `host_not_allowed`.
@@ -92,7 +92,7 @@ impl Hosts {
         match headers.get(header::HOST) {
             Some(host) if !host.to_str().is_ok_and(|host| self.has(host)) => {
                 let message = "this server does not answer to this host name, because it trusts every caller \
-                    on its machine: call it by localhost or 127.0.0.1, or set auth.mode to keys";
+                    on its machine: use localhost or 127.0.0.1, or set auth.mode to keys";
                 Err(ApiError::new(Code::HostNotAllowed, message))
             }
             _ => Ok(()),

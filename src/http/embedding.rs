@@ -4,8 +4,8 @@
 //! Previews and oEmbed are public, like the listen page: they contain only information that needs no token,
 //! and do not reveal whether a room exists.
 //!
-//! Owns: the decision which sites may show a room in a frame, and the escaping of texts in HTML. Does not
-//! give out tokens. A page that embeds a room adds the token to the address of the frame (`#token=`).
+//! Owns: the decision about which sites may show a room in a frame, and the escaping of texts in HTML. Does
+//! not give out tokens. A page that embeds a room adds the token to the address of the frame (`#token=`).
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
@@ -29,11 +29,11 @@ pub struct Embedding {
     /// Origins of pages that may show a room in a frame, as sources of a content security policy; `*` allows
     /// all.
     pub origins: Vec<String>,
-    /// Base of the URLs by which clients reach this server.
+    /// Base of the URLs at which clients reach this server.
     pub base: PublicBase,
 }
 
-/// Query of oEmbed, section 2.2 of its specification. Other parameters are ignored.
+/// Query of an oEmbed request (section 2.2 of the specification). Other parameters are ignored.
 #[derive(Debug, Deserialize)]
 pub(super) struct OembedQuery {
     url: String,
@@ -42,7 +42,7 @@ pub(super) struct OembedQuery {
     format: Option<String>,
 }
 
-/// Answer of oEmbed, section 2.3.4 of its specification.
+/// Answer to an oEmbed request (section 2.3.4 of the specification).
 #[derive(Serialize)]
 struct Oembed {
     version: &'static str,
@@ -114,7 +114,7 @@ impl Embedding {
         }
         let base = self.base.of(request);
         let room = room_of(&query.url, &base)
-            .ok_or_else(|| ApiError::new(Code::NotFound, "url names no listen page of this server"))?;
+            .ok_or_else(|| ApiError::new(Code::NotFound, "url is not a listen page of this server"))?;
         let bounded = |wanted: Option<u32>, most: u32, least: u32| wanted.unwrap_or(most).clamp(least, most);
         let width = bounded(query.maxwidth, SIZE.0, LEAST_WIDTH);
         let height = bounded(query.maxheight, SIZE.1, LEAST_HEIGHT);

@@ -144,7 +144,7 @@ impl ResponseError for ApiError {
             }
             _ => {}
         }
-        // Requests for media do not pass the request id middleware, so their errors get an id here.
+        // Requests for media do not pass through the request id middleware, so their errors get an id here.
         let request_id = request_id::current().unwrap_or_else(|| {
             let id = request_id::fresh();
             response.insert_header((request_id::X_REQUEST_ID, id.as_str()));
@@ -229,7 +229,7 @@ impl From<InvalidName> for ApiError {
     }
 }
 
-/// Builds the refusal by a quota.
+/// Builds the refusal for an exceeded quota.
 pub(in crate::http) fn quota_refusal(code: Code, exceeded: &QuotaExceeded) -> ApiError {
     let details = json!({ "quota": exceeded.quota, "limit": exceeded.limit });
     ApiError::new(code, exceeded.to_string()).with_details(details)

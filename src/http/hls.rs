@@ -201,7 +201,7 @@ pub(super) fn token_of<'a>(request: &'a HttpRequest, in_query: Option<&'a str>) 
     bearer(request).or(in_query).or_else(|| cookie(request.headers(), TOKEN_COOKIE))
 }
 
-/// Returns true if the client of a playlist is counted already, or if the room's limit allows one more
+/// Returns true if the client of a playlist is already counted, or if the room's limit allows one more
 /// listener.
 fn has_place(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) -> bool {
     if !side.listeners.is_limited(room) {
@@ -243,7 +243,7 @@ pub(super) fn bearer(request: &HttpRequest) -> Option<&str> {
 }
 
 /// Returns true if `name` is one path segment of the form that the packager writes: without a leading dot,
-/// separators and control characters.
+/// separators or control characters.
 pub(super) fn is_file_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
         && !name.starts_with('.')

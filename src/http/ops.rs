@@ -178,8 +178,8 @@ async fn actors(source: web::Data<dyn OpsSource>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(source.actors())
 }
 
-/// Handles `{"path": "node/mixers/room:live"}`, for tests only: release builds do not have it. Accepts only
-/// JSON, which a page from another origin cannot send.
+/// Makes the actor at a path panic: `{"path": "node/mixers/room:live"}`. For tests only: release builds do
+/// not have it. Accepts only JSON, which a page from another origin cannot send.
 #[cfg(debug_assertions)]
 async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> HttpResponse {
     match asked["path"].as_str().is_some_and(|path| source.panic(path)) {

@@ -245,7 +245,7 @@ fn id_like(name: &DisplayName) -> Option<UserId> {
 }
 
 fn closed() -> ApiError {
-    let remedy = "pages give out tokens only with auth.mode: open; open the page by a link that carries one \
+    let remedy = "pages issue tokens only with auth.mode: open; open the page through a link that has one \
                   (inviteUrl of POST /api/rooms/{id}/users, or #token= with that of POST /api/token)";
     ApiError::new(Code::PagesClosed, remedy)
 }

@@ -14,13 +14,13 @@ use crate::acme::Challenges;
 pub struct Redirect {
     /// Origin to which requests are redirected.
     pub base: String,
-    /// Answers to the challenges of ACME; `None`: no certificate comes by ACME.
+    /// Answers to the challenges of ACME; `None` if ACME is not configured.
     pub challenges: Option<Challenges>,
 }
 
 /// Answers every path, except those of challenges, with a redirect to the same path below the base. A request
-/// with another method than GET gets 405: the client has already sent its body and credentials without
-/// encryption, and a redirect would make the client send them again.
+/// with a method other than GET or HEAD gets 405: the client has already sent its body and credentials
+/// without encryption, and a redirect would make the client send them again.
 pub fn configure(config: &mut web::ServiceConfig, redirect: &Redirect) {
     if let Some(challenges) = &redirect.challenges {
         acme_challenge::configure(config, challenges);

@@ -2,7 +2,7 @@
 //!
 //! File names are those of the listener side. Every request carries the relay token of its room, which is
 //! derived from a secret that all nodes share. A client without the token learns nothing, not even whether
-//! the room exists. Responses are encrypted media; listener nodes derive the keys themselves.
+//! the room exists. The media are encrypted; listener nodes derive the keys themselves.
 //!
 //! Owns: the token and the headers. Does not forward a request to another node.
 
@@ -95,7 +95,7 @@ fn listeners(request: &HttpRequest) -> Option<(ModuleId, usize)> {
     Some((ModuleId::new(by).ok()?, count.parse().ok()?))
 }
 
-/// Returns the broadcast whose playlist is requested.
+/// Returns the broadcast that the request names.
 fn live(request: &HttpRequest) -> Result<NonceHint, ApiError> {
     let live = request.headers().get(LIVE).and_then(|hint| hint.to_str().ok()?.parse().ok());
     live.ok_or_else(|| ApiError::new(Code::InvalidQuery, "the header that names the broadcast is missing"))

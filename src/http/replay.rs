@@ -1,10 +1,10 @@
 //! Recordings over HTTP: description, playlist, segments, keys and M4A file of a recording or of a clip of
 //! it; and podcast feeds of recordings.
 //!
-//! As with live rooms, playlist and segments are public and encrypted. Keys, description and file need a
-//! token for this recording: a live listener's token opens no recording, and a replay token opens no live
-//! room. A token for a clip opens the keys and the file of that clip only. While its broadcast is on
-//! air, a recording is not served, so that no key of a live room is given out here.
+//! As with live rooms, the playlist and the encrypted segments are public. Keys, description and file need a
+//! token for this recording: a live listener's token gives no access to recordings, and a replay token gives
+//! no access to live rooms. A token for a clip gives access to the keys and the file of that clip only. While
+//! its broadcast is on air, a recording is not served, so that no key of a live room is given out here.
 //!
 //! Owns: names, tokens and headers of requests. Does not know where a recording is stored;
 //! [`ReplayMedia`] does.
@@ -52,7 +52,7 @@ pub struct ReplaySide {
 struct Info {
     #[serde(flatten)]
     info: ReplayInfo,
-    /// Part of the recording that the token opens, in seconds; absent if it opens all of it.
+    /// Part of the recording to which the token gives access, in seconds; absent for the whole recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     clip: Option<Clip>,
     /// Time at which the token expires.
@@ -136,8 +136,8 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
 }
 
 impl ReplaySide {
-    /// Returns the recording to serve in place of the playlist of a room that is off air: the recording that
-    /// the replay token opens, if this recording can be played.
+    /// Returns the recording to serve in place of the playlist of a room that is off air: the recording to
+    /// which the replay token gives access, if this recording can be played.
     pub async fn instead_of(&self, room: &RoomId, token: &str) -> Option<RecordingId> {
         let recording = self.tokens.recording_of(token, room)?;
         self.media.playlist(&recording, Clip::WHOLE).await.is_ok().then_some(recording)
@@ -156,8 +156,9 @@ impl ReplaySide {
         asked.or_else(granted).unwrap_or(Clip::WHOLE)
     }
 
-    /// Checks the token of a request for the M4A file, and returns the part that the token opens. The token
-    /// of a feed opens the files of all recordings in the feed, so the URLs of the files do not change.
+    /// Checks the token of a request for the M4A file, and returns the part to which the token gives access.
+    /// The token of a feed gives access to the files of all recordings in the feed, so the URLs of the files
+    /// do not change.
     fn admit_file(
         &self,
         request: &HttpRequest,
@@ -189,7 +190,7 @@ impl ReplaySide {
         Ok(found("application/rss+xml; charset=utf-8", SECRET).body(feed.render(links, &items)))
     }
 
-    /// Checks the token of a request for data that are not encrypted. A client without a valid token learns
+    /// Checks the token of a request for data that is not encrypted. A client without a valid token learns
     /// nothing, not even which recordings exist.
     fn admit(
         &self,

@@ -111,7 +111,7 @@ fn tokens() -> [(&'static str, String); 4] {
     [("listener", listener), ("good", replay(ID, None)), ("other", replay(OTHER, None)), of_clip]
 }
 
-/// Replaces each kind in braces, such as `{good}`, by a token of this kind.
+/// Replaces each kind in braces, such as `{good}`, with a token of this kind.
 fn with_tokens(text: &str) -> String {
     tokens().iter().fold(text.to_owned(), |text, (kind, token)| text.replace(&format!("{{{kind}}}"), token))
 }
@@ -307,7 +307,7 @@ async fn feed_token_opens_feed_and_files() {
     let file = format!("/hls/recordings/{ID}/recording.m4a?token={token}");
     assert!(text.contains(&file), "{text}");
     assert_eq!(ask(file).await.0, 200);
-    // The token opens neither keys nor other recordings.
+    // The token gives access neither to keys nor to other recordings.
     assert_eq!(ask(format!("/hls/recordings/{ID}/info.json?token={token}")).await.0, 401);
     assert_eq!(ask(format!("/hls/recordings/{OTHER}/recording.m4a?token={token}")).await.0, 403);
     for (query, code) in [

@@ -40,7 +40,7 @@ pub fn ban(store: &FakeStore, room: &str, kind: &str) {
     store.put_now(&format!("/rooms/{room}/users/{kind}"), banned);
 }
 
-/// Replaces each kind in braces, such as `{good}`, by the token of this kind for a listener of the room.
+/// Replaces each kind in braces, such as `{good}`, with the token of this kind for a listener of the room.
 pub fn with_tokens(text: &str, room: &str) -> String {
     let room = RoomId::new(room).unwrap_or_else(|_| RoomId::new("demo").unwrap());
     KINDS.iter().fold(text.to_owned(), |text, kind| match text.contains(&format!("{{{kind}}}")) {

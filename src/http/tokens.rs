@@ -65,7 +65,7 @@ impl NodeTokens {
         self.tokens.verify_replay(token, recording, room, self.clock.wall())
     }
 
-    /// Returns the recording of this room that a valid replay token opens.
+    /// Returns the recording of this room to which a valid replay token gives access.
     pub fn recording_of(&self, token: &str, room: &RoomId) -> Option<RecordingId> {
         self.tokens.replay_grant(token, room, self.clock.wall()).ok().map(|grant| grant.recording)
     }

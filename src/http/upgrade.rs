@@ -39,7 +39,7 @@ pub fn handshake(request: &HttpRequest) -> Result<HttpResponseBuilder, ApiError>
         .map_err(|error| ApiError::new(Code::WebsocketExpected, error.to_string()))
 }
 
-/// Returns true if the client asks for a WebSocket, even by a wrong handshake.
+/// Returns true if the client asks for a WebSocket, even if its handshake is wrong.
 pub fn is_asked(request: &HttpRequest) -> bool {
     lists(request.head(), &UPGRADE, "websocket")
 }

@@ -127,7 +127,7 @@ async fn live(request: HttpRequest, dashboard: Data<Dashboard>) -> Result<HttpRe
     Ok(streamed(&request, Some(history), viewer))
 }
 
-/// Streams the event `actors`, which has the supervision tree of this node, every two seconds.
+/// Streams the event `actors`, which contains the supervision tree of this node, every two seconds.
 async fn actors(request: HttpRequest, dashboard: Data<Dashboard>) -> Result<HttpResponse, ApiError> {
     let render = || event("actors", &dashboard.node.actors());
     let viewer = dashboard.actors.view(render).ok_or_else(too_many)?;
@@ -147,7 +147,7 @@ fn streamed(request: &HttpRequest, first: Option<Bytes>, viewer: Viewer) -> Http
 }
 
 fn too_many() -> ApiError {
-    ApiError::new(Code::TooManyClients, "too many dashboards are open at this node")
+    ApiError::new(Code::TooManyClients, "too many dashboards are open on this node")
 }
 
 /// Encodes a server-sent event.

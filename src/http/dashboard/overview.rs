@@ -159,7 +159,7 @@ impl OverviewSources {
         }
     }
 
-    /// Returns the numbers of rooms on air and of listeners.
+    /// Returns the number of rooms that are on air or starting, and the number of listeners.
     pub(super) fn totals(&self) -> (usize, usize) {
         let on_air = [RoomStatus::OnAir, RoomStatus::Degraded, RoomStatus::Starting];
         let stats = self.rooms.stats();

@@ -97,7 +97,8 @@ fn part(whole: &Bytes, range: Range<usize>) -> io::Result<Bytes> {
     }
 }
 
-/// Returns the error that ends a response that has begun. The client can then request the rest of the file.
+/// Returns the error that ends a response already in progress. The client can then request the rest of the
+/// file.
 fn gone(refusal: MediaError) -> io::Error {
     io::Error::other(format!("{refusal:?}"))
 }

@@ -1,8 +1,8 @@
-//! Limit on the number of large responses that are built for one client and held until the client has read
-//! them.
+//! Limit on the number of large responses per listening socket that exist at the same time.
 //!
-//! Such a response is one allocation: megabytes for the list of actors of a large node. Media and pages are
-//! shared by their readers and need no limit.
+//! Such a response is built for one client, and is held until the client has read it. It is one allocation:
+//! megabytes for the list of actors of a large node. Media and pages are shared by their readers and need no
+//! limit.
 //!
 //! Owns: the turns of a listening socket. Does not limit small responses.
 
