@@ -1,8 +1,8 @@
-//! Obtains and renews the certificate of the listening sockets by ACME.
+//! Obtains and renews the certificate of the listening sockets through ACME.
 //!
 //! ```text
 //! attempting ──valid──▶ waiting for the renewal ──▶ attempting
-//!     ├──another node orders──▶ waiting 30 s ──▶ attempting
+//!     ├──another node orders or has failed──▶ waiting 30 s ──▶ attempting
 //!     └──failed──▶ waiting, longer after each failure ──▶ attempting
 //! ```
 //! The rules are in [`domain::acme`](crate::domain::acme), the steps of an attempt in [`acme`](crate::acme).
@@ -21,12 +21,12 @@ use crate::domain::restart::Backoff;
 pub struct CertificateActor {
     acme: Acme,
     clock: Clock,
-    /// Delays after errors of the store or of the file.
+    /// Delays after store and file errors.
     backoff: Backoff,
     busy: bool,
-    /// Failed orders in a row, those of other nodes included.
+    /// Failed orders in a row, including those of other nodes.
     failures: u32,
-    /// Errors of the store or of the file in a row.
+    /// Store and file errors in a row.
     errors: u32,
     validity: Option<Validity>,
     reason: Option<String>,
@@ -78,7 +78,7 @@ impl CertificateActor {
         let attempt = match result {
             Ok(attempt) => attempt,
             Err(error) => {
-                tracing::warn!(error, "certificate by ACME not examined; will retry");
+                tracing::warn!(error, "ACME certificate could not be checked; will retry");
                 self.reason = Some(error);
                 self.errors = self.errors.saturating_add(1);
                 return self.backoff.delay(self.errors, random_unit());
@@ -89,7 +89,7 @@ impl CertificateActor {
             Attempt::Valid { validity, obtained } => {
                 if obtained {
                     let names = self.acme.names().join(", ");
-                    tracing::info!(names, "certificate obtained by ACME");
+                    tracing::info!(names, "certificate obtained through ACME");
                 }
                 (self.failures, self.reason, self.validity) = (0, None, Some(validity));
                 validity.examined_in(SystemTime::now()).unwrap_or_default()
@@ -105,7 +105,7 @@ impl CertificateActor {
             Attempt::Failed { error, retry_in } => {
                 self.failures = self.failures.saturating_add(1);
                 let minutes = retry_in.as_secs() / 60;
-                tracing::error!(error, minutes, "no certificate by ACME; will retry after these minutes");
+                tracing::error!(error, minutes, "ACME order failed; will retry after these minutes");
                 self.reason = Some(error);
                 retry_in
             }

@@ -5,7 +5,7 @@
 //! NodeSupervisor
 //! ├─ StoreWatch*         one per prefix: applies the store's changes to the directory
 //! ├─ CopyWatch           follows the API keys
-//! ├─ CertificateActor    certificate by ACME, if it is configured
+//! ├─ CertificateActor    certificate through ACME, if configured
 //! ├─ Registration        shared store only: registers this process under the node's id
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! │ └─ SourceSupervisor ─ SourceActor*

@@ -38,7 +38,7 @@ use crate::webhooks::Webhooks;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time for which the actor of the certificate is not started after it has failed too often.
+/// Time for which the certificate actor is not started after it has failed too often.
 const CERTIFICATE_PARKED: Duration = Duration::from_secs(300);
 
 /// Roles of this node; an absent role is `None`. Each role has its own arbiter, so a blocked role does not
@@ -47,7 +47,7 @@ const CERTIFICATE_PARKED: Duration = Duration::from_secs(300);
 pub struct NodeSupervisor {
     pub context: Context,
     pub api_keys: Arc<ApiKeyRegistry>,
-    /// Certificate by ACME; `None` if there is none.
+    /// ACME client; `None` if ACME is not configured.
     pub acme: Option<Acme>,
     /// Record to register; `None` if the store is not shared.
     pub record: Option<Arc<NodeRecord>>,
@@ -120,12 +120,12 @@ impl Behaviour for NodeSupervisor {
 
     /// Starts the children in the order that startup needs. Shutdown runs in reverse: clients are notified
     /// first, mixers release their rooms while this node's Janus is still running, and the node's id is
-    /// released last.
+    /// released after all roles have stopped.
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.spawn_watches(cx);
         if let Some(acme) = self.acme.clone() {
             let context = self.context.clone();
-            // A node without a new certificate still serves with the present one.
+            // A node without a new certificate still serves with the current one.
             let spec =
                 ChildSpec { exhausted: ExhaustedAction::Park(CERTIFICATE_PARKED), ..ChildSpec::worker() };
             cx.spawn_child("certificate", spec, move || {

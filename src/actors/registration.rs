@@ -192,7 +192,7 @@ fn named(context: &Context, found: &FoundRecord) -> String {
                 started_at.0
             )
         }
-        None => format!("another node with the id {id} is registered, by a record that cannot be read"),
+        None => format!("another node with the id {id} is registered, in a record that cannot be read"),
     }
 }
 

@@ -250,7 +250,7 @@ impl NodeEffects {
                 RoomOrder::GoLive => service.go_live(room).await,
             };
             let failed = |error: RoomError| {
-                tracing::warn!(%room, %error, "change of a room by a host failed");
+                tracing::warn!(%room, %error, "room change by a host or co-host failed");
                 not_changed(&error)
             };
             Input::Finished(id, done.map(|()| Answer::Done).map_err(failed))

@@ -109,7 +109,7 @@ impl OutboundQueue {
     }
 
     /// Queues the close frame, which is the last one. Frames queued before are still written, unless the
-    /// connection is closed because the client does not read.
+    /// client does not read or is dead.
     pub fn close(&self, code: CloseCode) {
         let mut state = self.lock();
         if state.phase != Phase::Open {

@@ -54,9 +54,9 @@ impl JanusProcess {
                     Err(error) => format!("cannot wait for janus: {error}"),
                 }),
                 () = link.complaint() => {
-                    // The process is frozen, so INT would have no effect.
+                    // The process may be frozen, so that INT would have no effect.
                     let _ = janus.stop(Duration::ZERO).await;
-                    Msg::Ended("janus did not answer and was killed".into())
+                    Msg::Ended("janus did not answer or sent no audio, and was killed".into())
                 }
                 _ = stopped => {
                     if let Err(error) = janus.stop(STOP_GRACE).await {

@@ -1,7 +1,7 @@
 //! Runs one [`WebhookActor`] per endpoint of `webhooks.endpoints`, on the leader.
 //!
 //! After a reload of the configuration, the actors of removed and changed endpoints stop. A changed endpoint
-//! gets another actor, which continues from the progress in the store.
+//! gets a new actor, which continues from the progress in the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -32,7 +32,7 @@ pub struct OutputActor {
     parts: OutputParts,
     parent: ActorRef<supervisor::Msg>,
     run: OutputRun,
-    /// Broadcast of the present connection, or of the last one if there is none.
+    /// Broadcast of the current connection, or of the last one if there is none.
     nonce: Option<Nonce>,
     /// Target without its credentials, for logs and `/actors`.
     shown: String,

@@ -1,11 +1,11 @@
-//! Role `hls`: plain streams, one per room that has `/live` listeners on this node. The room may be mixed on
-//! any node.
+//! Roles `hls` and `mixer`: plain streams, one per room that has readers on this node: `/live` listeners, or
+//! outputs. The room may be mixed on any node.
 //!
 //! ```text
 //! PlainSupervisor
-//! └─ PlainRoomActor*   one per room with plain listeners: requests its parts, publishes their frames
+//! └─ PlainRoomActor*   one per room with readers: requests its parts, publishes their frames
 //! ```
-//! Requests of listeners never reach an actor: each listener reads the shared buffer of the room
+//! Requests of listeners never reach an actor: each reader reads the shared buffer of the room
 //! ([`PlainStream`](crate::delivery::PlainStream)).
 
 mod room;

@@ -1,4 +1,4 @@
-//! Supervisor of the plain streams: runs one actor per room with plain listeners on this node.
+//! Supervisor of the plain streams: runs one actor per room that has readers on this node.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct PlainSupervisor {
 }
 
 pub enum Msg {
-    /// There are rooms that have listeners but no actor.
+    /// There are rooms that have readers but no actor.
     Wanted,
     /// The stream has ended, or has no readers.
     Finished(RoomId, Arc<PlainStream>),
@@ -81,7 +81,7 @@ impl Behaviour for PlainSupervisor {
     }
 
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
-        // The room may have listeners again.
+        // The room may have readers again.
         if let ChildEnd::Gone(room) = self.rooms.ended(child) {
             self.produce(room, cx);
         }

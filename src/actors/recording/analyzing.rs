@@ -72,7 +72,7 @@ pub async fn analyze(
     Ok(Analysis { at: now, file_bytes: file.file.length(), lufs_tenths, range_tenths, waveform })
 }
 
-/// Writes the file to FFmpeg. If FFmpeg ends early, its exit status has the reason.
+/// Writes the file to FFmpeg. If FFmpeg ends early, its log and exit status contain the reason.
 async fn feed(
     media: &dyn ReplayMedia,
     id: &RecordingId,

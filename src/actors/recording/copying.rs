@@ -41,7 +41,7 @@ pub struct Copied {
 }
 
 impl Source {
-    /// Determines the position from which a stream is recorded. `last` is the newest segment on the disk,
+    /// Determines the position from which a stream is copied. `last` is the newest segment on the disk,
     /// written by an earlier process or incarnation.
     pub fn look(&mut self, since: UnixMs, last: Option<u64>) {
         // A stream that was over may continue after the actor of its room has failed.
@@ -78,7 +78,7 @@ impl Span {
 }
 
 /// Writes the closed segments of the stream, or waits for the next one; without a stream, waits for
-/// `opening`. A wait ends after `LOOK_AGAIN`, and when the node stops (`left`).
+/// `opening`. A wait lasts at most `LOOK_AGAIN`, and ends early when the actor is told to stop (`left`).
 pub async fn copy(
     writer: TakeWriter,
     (stream, next): (Option<Arc<LiveStream>>, Option<u64>),

@@ -59,7 +59,7 @@ pub struct RecorderActor {
     /// be closed.
     drained: bool,
     leaving: bool,
-    /// Ends the wait for the next segment when the node stops.
+    /// Notified when the actor is told to stop; ends the wait for the next segment.
     left: Arc<Notify>,
     retry: Retry,
     complained: Option<Duration>,
@@ -354,7 +354,7 @@ impl RecorderActor {
 
     fn not_erased(&mut self, error: &dyn std::error::Error) {
         let (now, backoff) = (self.context.clock.now(), self.context.backoff());
-        self.reason = format!("the data were not removed: {error}");
+        self.reason = format!("the data was not removed: {error}");
         self.retry.failed(self.reason.clone(), now, &backoff, random_unit());
         if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
             self.complained = Some(now);

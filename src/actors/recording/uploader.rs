@@ -196,7 +196,7 @@ impl UploaderActor {
     }
 
     /// Marks the copy as complete in the recording's key. If the recording was deleted meanwhile, changes
-    /// nothing: the recorder then removes the copies.
+    /// nothing: the recorder removes the copies together with its data.
     fn mark(&self, id: RecordingId, kind: CopyKind, (media, journal): (u64, u64), cx: &mut Cx<Self>) {
         let recordings = self.recordings.clone();
         let at = self.context.clock.wall();

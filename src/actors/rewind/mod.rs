@@ -1,4 +1,4 @@
-//! Rewind windows of this mixer: the past audio of each broadcast to which listeners can go back, on disk.
+//! Rewind windows of this mixer: for each broadcast, the past audio to which listeners can go back, on disk.
 //!
 //! ```text
 //! RewindSupervisor         erases the files of an earlier process

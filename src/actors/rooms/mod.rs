@@ -1,8 +1,8 @@
-//! Role `rooms`: rooms on air or being removed.
+//! Role `rooms`: rooms that are backstage, on air or being removed.
 //!
 //! ```text
 //! RoomSupervisor
-//! ├─ RoomActor*   one per room that is on air or being removed
+//! ├─ RoomActor*   one per room that is backstage, on air or being removed
 //! ├─ CopyWatch    this node's copy of the event ledger
 //! └─ Elector      leader election, in `actors/leader`
 //! ```

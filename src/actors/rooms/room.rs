@@ -1,4 +1,5 @@
-//! One room that is on air or being removed: shows the reason for each wait, and finishes its removal.
+//! One room that is backstage, on air or being removed: shows the reason for each wait, and finishes its
+//! removal.
 //!
 //! ```text
 //!  backstage ──▶ starting ──▶ onair ──▶ removing ──▶ (gone)

@@ -33,7 +33,7 @@ pub struct RoomSupervisor {
 
 pub enum Msg {
     StateChanged,
-    /// The room is neither on air nor being removed.
+    /// The room is neither backstage, nor on air, nor being removed.
     Finished(RoomId),
 }
 

@@ -89,9 +89,9 @@ impl SourceParts {
         let found = tokio::time::timeout(TIMEOUT, tokio::net::lookup_host((host.as_str(), port))).await;
         let found = found.map_err(|_| format!("the name {host} was not resolved in time"))?;
         let mut found = found.map_err(|error| format!("the name {host} cannot be resolved: {error}"))?;
-        found.find(|address| self.policy.permits(address.ip())).ok_or_else(|| {
-            format!("{host} has no public address, and none in the networks of sources.networks")
-        })
+        found
+            .find(|address| self.policy.permits(address.ip()))
+            .ok_or_else(|| format!("{host} has no public address, and none in sources.networks"))
     }
 
     async fn fetch(&self, mut url: SourceUrl) -> Result<Body, String> {
@@ -121,7 +121,7 @@ impl SourceParts {
                 continue;
             }
             if status != StatusCode::OK {
-                return Err(format!("the server answered {}", status.as_u16()));
+                return Err(format!("the server answered with {}", status.as_u16()));
             }
             return Ok(Box::pin(answer.map_err(|error| format!("the connection was lost: {error}"))));
         }
@@ -132,17 +132,18 @@ impl SourceParts {
 /// Returns the URL that an answer redirects to.
 ///
 /// # Errors
-/// The URL is not valid for a source, or is neither HTTP nor HTTPS.
+/// There is no URL, or it is not valid for a source, or it is neither HTTP nor HTTPS.
 fn redirected(from: &SourceUrl, to: Option<&str>) -> Result<SourceUrl, String> {
     let to = to.and_then(|to| from.url().join(to).ok()).and_then(|to| SourceUrl::new(to.as_str()).ok());
     let to = to.filter(|to| matches!(to.scheme(), Scheme::Http | Scheme::Https));
-    to.ok_or_else(|| "the server redirects to an address that is no HTTP URL".into())
+    to.ok_or_else(|| "the server redirects to an address that is not an HTTP URL".into())
 }
 
 fn rtmp(url: &SourceUrl, address: SocketAddr) -> SourceInput {
     let (host, port) = url.authority();
     let (path, query) = (url.url().path(), url.url().query().map(|query| format!("?{query}")));
-    // A server chooses the virtual host by `tc_url`, so it has the host name instead of the address.
+    // A server chooses the virtual host by `tc_url`, so `tc_url` contains the host name instead of the
+    // address.
     let application = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     SourceInput::Rtmp {
         url: format!("rtmp://{address}{path}{}", query.unwrap_or_default()),

@@ -65,8 +65,8 @@ async fn redirects_are_checked_again() {
     let parts = parts(&[Scheme::Http, Scheme::Rtmp], &["127.0.0.1/32"], None);
     for (path, says) in [
         ("/out", "no public address"),
-        ("/file", "no HTTP URL"),
-        ("/rtmp", "no HTTP URL"),
+        ("/file", "not an HTTP URL"),
+        ("/rtmp", "not an HTTP URL"),
         ("/loop", "more than 3 times"),
         ("/gone", "answered 410"),
         ("/absent", "answered 404"),

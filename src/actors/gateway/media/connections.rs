@@ -164,7 +164,7 @@ mod tests {
         let (outcomes, ()) = tokio::join!(waiting, silence);
         assert!(
             outcomes.iter().all(|o| matches!(o, Err(ConnectError::Unreachable(_)))),
-            "all are told of the failure"
+            "all waiters learn of the failure"
         );
         let another = tokio::time::timeout(Duration::ZERO, frozen.accept()).await;
         assert!(another.is_err(), "nobody made a second attempt");

@@ -8,7 +8,7 @@
 //! The code that serves a client calls [`MediaSessions::join`], sends requests through the returned
 //! [`MediaSessionHandle`], and reads the [`SessionEvent`]s. Dropping the handle reports the client as away.
 //! The session then waits for the client during the grace time and keeps its media. A later `join` with the
-//! resume token resumes the session, on this node or, after this node has ended, on another.
+//! resume token resumes the session, on this node or on another, whether or not this node still runs.
 //!
 //! Owns: the sessions, and the connections to the Janus instances of the rooms. Does not authenticate users
 //! or acquire the connection lock; the caller of `join` must have done both before.
@@ -60,8 +60,8 @@ pub struct AnchorParts {
 #[derive(Debug, Clone)]
 pub struct Join {
     pub room: RoomId,
-    /// Id of the user, unique in the room. The participant in Janus has this name, so that the node of a host
-    /// can find the user there.
+    /// Id of the user, unique in the room. The participant in Janus has this name, so that every node can
+    /// find the user there.
     pub user: UserId,
     /// PIN that the user sent. If present, it must equal the room's PIN.
     pub pin: Option<Pin>,
@@ -104,7 +104,7 @@ pub enum SessionEvent {
     Up,
     /// A user in the room, possibly the client itself, began or stopped talking, as detected by Janus.
     Talking { user: Arc<str>, talking: bool },
-    /// The client was muted or unmuted, by itself or by a host.
+    /// The client was muted or unmuted, by itself or by somebody else.
     Muted { muted: bool },
     /// Janus receives packets of the client (true), or has received none for a second.
     Receiving(bool),
@@ -160,7 +160,8 @@ impl MediaSessions {
         Ok(JoinedSession { resume_token, resume, muted, line, events: stream })
     }
 
-    /// Mutes or unmutes an anchor on behalf of a host. The anchor may be connected to another node.
+    /// Mutes or unmutes an anchor on behalf of a host or co-host. The anchor may be connected to another
+    /// node.
     ///
     /// # Errors
     /// `ModerationError::NoSuchAnchor` if the user is not in the room; other variants if the room has no

@@ -1,6 +1,6 @@
-//! Muting of an anchor on behalf of a host, through the Janus instance of the room.
+//! Muting of an anchor on behalf of a host or co-host, through the Janus instance of the room.
 //!
-//! Owns: the requests and their errors. Does not check the host's rights.
+//! Owns: the requests and their errors. Does not check rights.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::media_session::{JanusAssignment, JoinUnavailable};
 use crate::janus::{AudioBridge, JanusError, PluginError, Secret};
 
-/// Reason why an anchor could not be muted or unmuted by a host.
+/// Reason why an anchor could not be muted or unmuted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModerationError {
     #[error(transparent)]

@@ -1,9 +1,9 @@
 //! Actor of one anchor's media session: a shell around
 //! [`domain::media_session`](crate::domain::media_session).
 //!
-//! The steps of the state machine run one at a time. The calls of the client run at the same time as these
-//! steps and as each other. So a Janus that does not respond blocks neither steps nor calls. The actor is
-//! never restarted: if it fails, Janus ends the session because no keep-alive requests arrive.
+//! The steps of the state machine run one at a time. The client's calls run concurrently with these steps
+//! and with each other. So a call that Janus does not answer blocks neither steps nor other calls. The actor
+//! is never restarted: if it fails, Janus ends the session because no keep-alive requests arrive.
 //!
 //! | file | owns |
 //! |---|---|
@@ -312,8 +312,8 @@ impl Behaviour for MediaSessionActor {
                     Err(JanusError::Core(CoreError::NoSuchSession)) => {
                         self.machine.heard(JanusEvent::SessionOver, now);
                     }
-                    // Other errors need no action: the end of the events reports a silent or lost connection
-                    // to Janus.
+                    // Other errors need no action: a silent or lost connection to Janus ends the event
+                    // stream, which reports it.
                     _ => self.machine.kept_alive(now),
                 }
             }

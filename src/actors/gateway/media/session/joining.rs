@@ -65,7 +65,7 @@ impl MediaSessionActor {
         }
     }
 
-    /// Returns a resume token that is valid for the longest time a room may exist (`rooms.max_age`).
+    /// Returns a resume token that is valid for the longest duration of a broadcast (`rooms.max_age`).
     fn resume_token(&self) -> Option<ResumeToken> {
         let place = self.machine.place();
         let ids = self.session.as_ref()?.ids();
