@@ -68,8 +68,8 @@ async fn redirects_are_checked_again() {
         ("/file", "not an HTTP URL"),
         ("/rtmp", "not an HTTP URL"),
         ("/loop", "more than 3 times"),
-        ("/gone", "answered 410"),
-        ("/absent", "answered 404"),
+        ("/gone", "answered with 410"),
+        ("/absent", "answered with 404"),
     ] {
         let refusal = refusal(&parts, &format!("{base}{path}")).await;
         assert!(refusal.contains(says), "{path}: {refusal}");
