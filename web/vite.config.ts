@@ -18,8 +18,8 @@ export default defineConfig({
   // The server adds its path prefix to the addresses in the HTML; the scripts find each other without it.
   experimental: { renderBuiltUrl: (_file, { hostType }) => (hostType === 'js' ? { relative: true } : undefined) },
   plugins: [{ name: 'needed-browsers', transformIndexHtml: (html) => html.replaceAll('{{NEEDED}}', NEEDED) }],
-  // Listeners need no subtitles, alternative audio or DRM. The light build omits these and is a third smaller, which
-  // shortens the time to the first sound.
+  // Listeners need no subtitles, alternative audio or DRM. The light build omits these and is a third
+  // smaller, which shortens the time to the first sound.
   resolve: {
     alias: {
       'hls.js': 'hls.js/light',
@@ -27,8 +27,8 @@ export default defineConfig({
     },
   },
   build: {
-    // The build transpiles syntax and CSS for these browsers. `tests/browser/minimum.mjs` lists the APIs that they
-    // lack, for a test.
+    // The build transpiles syntax and CSS for these browsers. `tests/browser/minimum.mjs` lists the APIs that
+    // they lack, for a test.
     target: Object.entries(browsers).map(([name, version]) => name + version),
     outDir: 'dist',
     emptyOutDir: true,
@@ -37,8 +37,8 @@ export default defineConfig({
     rolldownOptions: {
       input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', replay: 'replay.html', dashboard: 'dashboard.html', reference: 'reference.html' },
       output: {
-        // Chunks with constant names: hls.js, the code that all pages share, the listener channel, and the code for
-        // speaking. The listen page loads the last one when its listener comes to the stage.
+        // Chunks with constant names: hls.js, the code that all pages share, the listener channel, and the
+        // code for speaking. The listen page loads the last one when its listener comes to the stage.
         codeSplitting: {
           groups: [
             { name: 'hls', test: /node_modules\/hls\.js\/|client\/src\/listening\/(failures|hls|loader)\.ts$/ },

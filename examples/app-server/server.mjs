@@ -1,5 +1,5 @@
-// A minimal application server in Node (18 or newer, no dependencies): it keeps the API key, decides who may speak,
-// and sends people to Stentor's pages.
+// A minimal application server in Node (18 or newer, no dependencies): it keeps the API key, decides who may
+// speak, and sends people to Stentor's pages.
 //
 //   STENTOR_API=http://127.0.0.1:3000 STENTOR_API_KEY=… node server.mjs
 //

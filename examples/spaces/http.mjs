@@ -39,8 +39,9 @@ export function pathOf({ url }) {
 }
 
 /**
- * Returns a text from a request without spaces at its ends, or refuses it; `what` is its name in the refusal. Control
- * and direction-changing characters are refused, except line breaks with `lines`; Stentor does not accept them either.
+ * Returns a text from a request without spaces at its ends, or refuses it; `what` is its name in the refusal.
+ * Control and direction-changing characters are refused, except line breaks with `lines`; Stentor does not
+ * accept them either.
  */
 export function text(value, what, least, most, { lines = false } = {}) {
   const trimmed = typeof value === 'string' ? value.trim() : '';

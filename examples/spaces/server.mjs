@@ -1,5 +1,6 @@
-// The application server. It keeps every secret, decides what a person may do, and keeps the list of spaces. A browser
-// gets only tokens, each for one room. `run.sh` starts it together with Stentor; `README.md` explains the parts.
+// The application server. It keeps every secret, decides what a person may do, and keeps the list of spaces.
+// A browser gets only tokens, each for one room. `run.sh` starts it together with Stentor; `README.md`
+// explains the parts.
 
 import { createServer } from 'node:http';
 import { randomBytes } from 'node:crypto';
@@ -35,7 +36,10 @@ const securityHeaders = {
   'x-content-type-options': 'nosniff',
 };
 
-/** Texts for people, by error code; all other codes get the last text. The log has the code and the request id. */
+/**
+ * Texts for people, by error code; all other codes get the last text. The log has the code and the request
+ * id.
+ */
 const REFUSALS = {
   no_capacity: 'All stages are taken right now. Try again in a few minutes.',
   user_removed: 'The host removed you from this space.',
@@ -43,9 +47,12 @@ const REFUSALS = {
   default: 'The audio server did not accept this. Try again in a moment.',
 };
 
-// --- Actions of people ------------------------------------------------------------------------------------------
+// --- Actions of people -------------------------------------------------------------------------------------
 
-/** Signs a user in. Replace it with the sign-in of your application, which must provide a stable id and a name. */
+/**
+ * Signs a user in. Replace it with the sign-in of your application, which must provide a stable id and a
+ * name.
+ */
 async function signIn({ request, response }) {
   const name = text((await body(request)).name, 'Your name', 1, 40);
   const user = { id: `user-${randomBytes(8).toString('hex')}`, name };
@@ -82,7 +89,10 @@ async function goLive(space) {
   await stentor.start(space.id);
 }
 
-/** Returns the data with which a browser takes part: for the host, a token to speak; for others, a token to listen. */
+/**
+ * Returns the data with which a browser takes part: for the host, a token to speak; for others, a token to
+ * listen.
+ */
 async function enter({ space, user }) {
   if (space.status !== 'live') throw new HttpError(409, 'This space is not live.');
   spaces.change(space.id, { people: { ...space.people, [user.id]: user.name } });
@@ -118,7 +128,7 @@ const hostOnly = (action) => (context) => {
 };
 const actions = { enter, replay, end: hostOnly(end), start: hostOnly(start) };
 
-// --- Reports from Stentor ---------------------------------------------------------------------------------------
+// --- Reports from Stentor ----------------------------------------------------------------------------------
 
 /** Receives a webhook. Stentor repeats it until the answer is 2xx, so an event may come more than once. */
 async function receive({ request }) {
@@ -142,7 +152,7 @@ async function receive({ request }) {
   }
 }
 
-// --- HTTP -------------------------------------------------------------------------------------------------------
+// --- HTTP --------------------------------------------------------------------------------------------------
 
 /** Sends the list of spaces, and sends it again after each change, as server-sent events. */
 function follow({ request, response, user }) {
@@ -182,8 +192,8 @@ function shown(
 async function route(context) {
   const { request, response, pathname } = context;
   const [, id, action] = /^\/api\/spaces\/([\w-]+)\/(\w+)$/.exec(pathname) ?? [];
-  // Browsers state which site sends a request. The cookie alone would also admit requests from pages on other ports of
-  // this host.
+  // Browsers state which site sends a request. The cookie alone would also admit requests from pages on other
+  // ports of this host.
   const site = request.headers['sec-fetch-site'] ?? 'same-origin';
   if (request.method === 'POST' && site !== 'same-origin')
     throw new HttpError(403, 'Another site sent this.');

@@ -1,4 +1,5 @@
-// The list of spaces. A real application has a database. Here it is a map, with a copy in a file for the next start.
+// The list of spaces. A real application has a database. Here it is a map, with a copy in a file for the next
+// start.
 
 import { randomBytes } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';

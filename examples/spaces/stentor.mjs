@@ -20,7 +20,9 @@ const MAX_SPEAKERS = 5;
 /** A space without anybody on the stage ends after this time, in seconds. */
 const EMPTY_TIMEOUT = 600;
 
-/** Handler for `catch`: returns `answer()` for the error with this code, and throws every other error again. */
+/**
+ * Handler for `catch`: returns `answer()` for the error with this code, and throws every other error again.
+ */
 const unless = (code, answer) => (error) => {
   if (error instanceof StentorError && error.code === code) return answer();
   throw error;
@@ -62,7 +64,10 @@ export class Stentor {
     return { token, wsUrl };
   }
 
-  /** Signs a token with which a person listens. No request is needed, so many new listeners cause no load on Stentor. */
+  /**
+   * Signs a token with which a person listens. No request is needed, so many new listeners cause no load on
+   * Stentor.
+   */
   listenerTicket({ id, roomCreatedAt }, user) {
     return { token: this.#signer.listener(id, { user: user.id, name: user.name, roomCreatedAt }) };
   }

@@ -1,4 +1,5 @@
-// The React and the Vue example. `plain.html` and `host.html` need no build; they are copied to the same folder.
+// The React and the Vue example. `plain.html` and `host.html` need no build; they are copied to the same
+// folder.
 import { cpSync } from 'node:fs';
 import vue from '@vitejs/plugin-vue';
 import { defineConfig } from 'vite';

@@ -114,8 +114,8 @@ const quantile = (values, q) => {
 };
 
 /**
- * Measures standstills of the machine: this process is nearly idle, so a late timer means that the machine stood
- * still.
+ * Measures standstills of the machine: this process is nearly idle, so a late timer means that the machine
+ * stood still.
  */
 function watchMachine() {
   let [last, longest] = [performance.now(), 0];

@@ -31,7 +31,9 @@ export async function missingInMinimum() {
   return names;
 }
 
-/** Returns whether one of these statements covers the version, without a flag and under the standard's name. */
+/**
+ * Returns whether one of these statements covers the version, without a flag and under the standard's name.
+ */
 function supports(statements, version) {
   return [statements ?? []].flat().some(({ flags, prefix, alternative_name, version_added, version_removed }) => {
     if (flags || prefix || alternative_name) return false;

@@ -1,5 +1,5 @@
-// Checks with an independent validator that standard input is a valid OpenAPI document. Prints {valid, version,
-// errors?}; nothing is fetched.
+// Checks with an independent validator that standard input is a valid OpenAPI document. Prints {valid,
+// version, errors?}; nothing is fetched.
 
 import { Validator } from '@seriousme/openapi-schema-validator';
 

@@ -108,7 +108,10 @@ async function openChromium(page) {
   return () => chrome.close();
 }
 
-/** Opens a page in WebKitGTK and presses its button, through WebDriver (W3C). Returns a function that closes the browser. */
+/**
+ * Opens a page in WebKitGTK and presses its button, through WebDriver (W3C). Returns a function that closes
+ * the browser.
+ */
 async function openWebKit(page) {
   const port = await freePort();
   // WebKitGTK's own HLS is off by default.

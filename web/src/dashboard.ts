@@ -1,4 +1,5 @@
-// Dashboard for operators: shows the live state of the installation, as this node knows it, and offers actions.
+// Dashboard for operators: shows the live state of the installation, as this node sees it, and offers
+// actions.
 
 import { BASE } from './base';
 import { byId, pill, write } from './dom';

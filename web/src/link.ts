@@ -1,5 +1,5 @@
-// Secrets of a page's link: token and pin. They arrive in the fragment, which no server sees, and are moved to this
-// tab's session storage, so that a copied address or a shared screen does not show them.
+// Secrets of a page's link: token and pin. They arrive in the fragment, which no server sees, and are moved
+// to this tab's session storage, so that a copied address or a shared screen does not show them.
 
 /** Storage that may be unavailable: a getter of `window` throws where cookies are blocked. */
 type Storage = Pick<globalThis.Storage, 'getItem' | 'setItem' | 'removeItem'>;

@@ -215,7 +215,7 @@ window.addEventListener('hashchange', () => location.reload());
 window.setInterval(showBehind, BEHIND_MS);
 listener.on('state', show);
 listener.play();
-// Without a token there is nothing to follow.
+// Without a token, the channel cannot be followed.
 if (token) {
   new RoomPanel(listener, room, () => void speakHere());
   upcoming = new Waiting(listener);

@@ -1,5 +1,5 @@
-// Level meter: shows the level of a stream as a bar, through a custom property. Owns its AudioContext. If a browser
-// does not let it run, the bar stays empty.
+// Level meter: shows the level of a stream as a bar, through a custom property. Owns its AudioContext. If a
+// browser does not let it run, the bar stays empty.
 
 /** Levels shown as silence and as full, in decibels relative to full scale. */
 const [FLOOR_DB, CEILING_DB] = [-60, -6];
@@ -29,7 +29,8 @@ export class Meter {
     this.show(0);
     this.peak = this.listenedMs = 0;
     if (!stream) return;
-    // Firefox refuses a microphone if its sample rate differs from that of the context; a new context may fit.
+    // Firefox refuses a microphone if its sample rate differs from that of the context; a new context may
+    // fit.
     const analyser = this.connect(stream) ?? this.connect(stream, true);
     if (!analyser) return;
     const wave = new Float32Array(analyser.fftSize);

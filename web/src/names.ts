@@ -7,8 +7,8 @@ const CONTROLS = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 export const plain = (name: string): string => name.replace(CONTROLS, '').trim();
 
 /**
- * Returns the name for use within a sentence: its direction does not spread (FIRST STRONG ISOLATE, POP DIRECTIONAL
- * ISOLATE).
+ * Returns the name for use within a sentence: its direction does not spread (FIRST STRONG ISOLATE, POP
+ * DIRECTIONAL ISOLATE).
  */
 export const isolated = (name: string): string => `\u2068${name}\u2069`;
 

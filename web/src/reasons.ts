@@ -1,4 +1,4 @@
-// Reasons why the server refused access, in words shared by all pages. Pure.
+// Reasons why the server refused access, as texts shared by all pages. Pure.
 
 import { Refusal } from './server';
 import { t, type Text, type Values } from './texts';
@@ -11,7 +11,7 @@ export interface Reason {
   passing: boolean;
 }
 
-/** Returns the reason of an error thrown by the functions of `server`: an error response, or no response. */
+/** Returns the reason for an error that a function of `server` threw: an error response, or no response. */
 export function reasonOf(thrown: unknown): Reason {
   if (!(thrown instanceof Refusal)) return passing('The server does not answer', 'Try again in a moment.');
   const { code, status, message } = thrown;

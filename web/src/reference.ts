@@ -203,7 +203,7 @@ function filter(text: string): void {
   }
 }
 
-/** Opens the table of contents where it has a column of its own. */
+/** Opens the table of contents if it has a column of its own, and otherwise closes it. */
 function arrange(wide: MediaQueryList | MediaQueryListEvent): void {
   byId<HTMLDetailsElement>('contents').open = wide.matches;
 }

@@ -190,7 +190,7 @@ function showRange(info: ReplayInfo, range: ReplayRange): void {
   draw(info, range);
   const part = range.from > 0 || range.to < info.duration;
   byId('part').hidden = !part;
-  // The token of a clip opens only the clip, so the button is useless while all of the clip is played.
+  // A clip's token gives access only to the clip, so the button is useless while all of the clip is played.
   byId('whole').hidden = info.clip !== undefined && range.from <= info.clip.from && range.to >= Math.min(info.clip.to, info.duration);
   write(byId('kind'), t(part ? 'Clip of a recording' : 'Recording'));
   const [from, to, all] = [range.from, range.to, info.duration].map(timeOf) as [string, string, string];

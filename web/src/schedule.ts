@@ -1,4 +1,4 @@
-// Words for the time until a room goes on air. Pure.
+// Texts for the time until a room goes on air. Pure.
 
 import { shownLocale, t } from './texts';
 
@@ -15,8 +15,8 @@ export function countdown(ms: number): string {
 }
 
 /**
- * Formats a time in the device's time zone. Includes the day if the time is at least twelve hours before or after
- * `now`.
+ * Formats a time in the device's time zone. Includes the day if the time is at least twelve hours before or
+ * after `now`.
  */
 export function localTime(at: number, now: number, locale: string | undefined = shownLocale): string {
   const near = Math.abs(at - now) < 12 * 60 * MINUTE;

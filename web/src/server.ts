@@ -5,7 +5,7 @@ import { BASE, withoutBase } from './base';
 export interface Config {
   /** True if rooms are listed and tokens given to anybody; otherwise people need an invite link. */
   open: boolean;
-  /** URL of the gateway; null if this server knows none: then nobody can speak. */
+  /** URL of the gateway; null if this server knows none, so that nobody can speak. */
   wsUrl: string | null;
 }
 
@@ -33,7 +33,7 @@ export function roomOfPage(): string {
   }
 }
 
-/** Returns the path of the room's playlist, from which the client library derives the others. */
+/** Returns the path of the room's playlist, from which the client library derives the other paths. */
 export const playlistOf = (room: string): string => `${BASE}/hls/rooms/${encodeURIComponent(room)}/index.m3u8`;
 
 export async function config(): Promise<Config> {
@@ -48,7 +48,9 @@ export interface RecordingNotice {
   consentRequired: boolean;
 }
 
-/** Returns the notice for users before they join or listen. A node of an earlier version has no such notice. */
+/**
+ * Returns the notice for users before they join or listen. A node of an earlier version has no such notice.
+ */
 export async function recordingNotice(room: string): Promise<RecordingNotice> {
   const told = ask<Partial<RecordingNotice>>(`/pages/rooms/${encodeURIComponent(room)}/recording`);
   const { recorded, consentRequired } = await told.catch((): Partial<RecordingNotice> => ({}));

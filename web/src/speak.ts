@@ -27,7 +27,7 @@ declare global {
 
 const STATS_MS = 2000;
 const DEAF_MS = 5000;
-/** If the system pauses audio again within this time, audio plays only after a press of the button. */
+/** If the system pauses audio again within this time, audio plays only after the user presses a button. */
 const INSISTS_MS = 2000;
 /** Meter level above the hiss of an idle microphone. */
 const HEARD_LEVEL = 0.25;
@@ -118,7 +118,7 @@ function deviceNews(news: DeviceNews): void {
   if (room || news === 'replaced') toast(device(news, devices.problem));
 }
 
-/** Shows whether the microphone delivers sound, because a user cannot otherwise notice a silent microphone. */
+/** Shows whether the microphone delivers sound: otherwise users would not notice a silent microphone. */
 function showWhetherHeard(): void {
   const heard = meter.peak > HEARD_LEVEL;
   const deaf = devices.stream !== null && !heard && meter.listenedMs > DEAF_MS;
@@ -166,7 +166,7 @@ async function join(): Promise<void> {
   if (mine === turn) await visit(name, pin);
 }
 
-/** Ends the visit and its preparations without a message. Returns the turn that begins. */
+/** Ends the visit and its preparations without a message. Returns the number of the new turn. */
 function abandon(): number {
   const former = room;
   room = null;
@@ -235,7 +235,7 @@ function clientId(): string {
 
 async function hear(): Promise<void> {
   heardAt = performance.now();
-  // Fails if the browser refuses, or if another stream has replaced this one. The other stream then plays instead.
+  // Fails if the browser refuses, or if another stream has replaced this one and plays instead.
   await audio.play().catch(() => undefined);
   byId('silenced').hidden = audio.srcObject === null || !audio.paused;
 }
@@ -307,7 +307,7 @@ function showMembers(): void {
   write(byId('room-count'), all.length === 1 ? t('You are the first one here') : t('{count} people here', { count: all.length }));
 }
 
-/** Shows the lock, and to hosts and co-hosts the actions on the whole room. */
+/** Shows the lock and, to hosts and co-hosts, the actions on the whole room. */
 function showLock(): void {
   const host = moderates({ role: room?.role ?? '' });
   const locked = room?.locked ?? false;
@@ -320,7 +320,7 @@ function showLock(): void {
   write(lock, t(locked ? 'Unlock room' : 'Lock room'));
 }
 
-/** Carries out a host's action, and shows its effect or the reason why it failed. */
+/** Carries out an action of a host or co-host, and shows its effect or the reason why it failed. */
 async function act(action: (visit: StentorRoom) => Promise<void>, done: Text): Promise<void> {
   if (!room) return;
   try {

@@ -13,7 +13,8 @@ const list = byId('rooms');
 const problem = byId('problem');
 
 /**
- * Returns the path (with the token's fragment, if there is one) of the page to open; null if the text names no room.
+ * Returns the path (with the token's fragment, if there is one) of the page to open; null if the text names
+ * no room.
  */
 function target(text: string): string | null {
   if (ROOM_ID.test(text)) return `${BASE}/listen/${text}`;

@@ -1,13 +1,13 @@
-// Texts of the pages for listeners and speakers, in the language of the reader. English texts are the keys of the
-// catalogue in `texts/`; other languages are loaded only where they are shown. The dashboard and the API reference are
-// for operators and developers; they are in English only.
+// Texts of the pages for listeners and speakers, in the reader's language. English texts are the keys of the
+// catalogue in `texts/`; other languages are loaded only if they are shown. The dashboard and the API
+// reference, for operators and developers, are in English only.
 
 import type { words as german } from './texts/de';
 
 /** A text of the catalogue, in English. */
 export type Text = keyof typeof german;
 
-/** Languages of the catalogue. */
+/** Languages in the catalogue. */
 export const LANGUAGES = ['en', 'de', 'fr'] as const;
 export type Language = (typeof LANGUAGES)[number];
 
@@ -15,8 +15,8 @@ export type Language = (typeof LANGUAGES)[number];
 export type Values = Readonly<Record<string, string | number>>;
 
 /**
- * Returns the language to show: `?lang=` of the address, otherwise the first one that the reader prefers and the catalogue
- * has. `preferred`: as `navigator.languages`.
+ * Returns the language to show: the one that `?lang=` in the address names, otherwise the first of the
+ * reader's preferred languages that the catalogue has. `preferred`: as `navigator.languages`.
  */
 export function languageFor(search: string, preferred: readonly string[]): Language {
   const wanted = [new URLSearchParams(search).get('lang') ?? '', ...preferred];
@@ -39,10 +39,10 @@ export const t = (text: Text, values: Values = {}): string => filled(words[text]
 export const filled = (text: string, values: Values): string =>
   text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
 
-/** Returns a number as it is written in the language of this page. */
+/** Formats a number in the language of this page. */
 export const numeral = (value: number): string => value.toLocaleString(language);
 
-/** Returns a number with one decimal as it is written in the language of this page. */
+/** Formats a number with one decimal in the language of this page. */
 export const decimal = (value: number): string =>
   value.toLocaleString(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
@@ -50,7 +50,7 @@ export const decimal = (value: number): string =>
 export const audience = (listeners: number): string =>
   listeners === 1 ? t('1 person listens') : t('{count} people listen', { count: numeral(listeners) });
 
-/** Locale of times: the reader's locale if it has the language of the page, otherwise that language. */
+/** Locale for times: the reader's locale if its language is the page's, otherwise the page's language. */
 export const shownLocale: string | undefined =
   globalThis.document && !navigator.language.startsWith(language) ? language : undefined;
 

@@ -17,8 +17,8 @@ function budget(row) {
 }
 
 /**
- * Bundles a module with this source. Returns compressed sizes in bytes: of the chunks loaded at the start,
- * and of all.
+ * Bundles a module with this source. Returns the compressed sizes in bytes of the chunks that are loaded at
+ * the start, and of all chunks.
  */
 async function sizes(source) {
   const entry = {

@@ -12,8 +12,8 @@ export async function parts() {
 }
 
 /**
- * Scripts the server's answers to these paths: a body, a status with a code, or an error thrown by fetch. Returns the
- * requests.
+ * Scripts the server's answers to these paths: a body, a status with a code, or an error thrown by fetch.
+ * Returns the requests.
  */
 export function answers(routes) {
   const asked = [];

@@ -62,7 +62,8 @@ test('no text of the pages is outside of the catalogue', () => {
     for (const [, , text] of code.matchAll(/(['"`])((?:\\.|(?!\1).)*)\1/g)) {
       const plain = text.replace(/\\'/g, "'");
       if (known.has(plain)) used.add(plain);
-      // A sentence or a label: it begins with a capital letter, and has a lower-case word after it.
+      // A sentence or a label: it begins with a capitalised word, and contains a space or ends with an
+      // ellipsis.
       const shown = /^[A-Z][a-z]+( |…|\.$|$)/.test(plain) && (plain.includes(' ') || /…$/.test(plain));
       if (shown && !file.startsWith('browsers')) assert.ok(known.has(plain), `${file}: ${plain}`);
     }

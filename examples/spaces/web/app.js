@@ -22,7 +22,10 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Returns a copy of a template's element, with a name and its picture. Texts of people are never inserted as HTML. */
+/**
+ * Returns a copy of a template's element, with a name and its picture. Texts of people are never inserted as
+ * HTML.
+ */
 export function clone(template, name) {
   const item = byId(`${template}-template`).content.firstElementChild.cloneNode(true);
   if (name === undefined) return item;
@@ -43,8 +46,8 @@ function draw(picture, name) {
 }
 
 /**
- * Returns a function that shows items in a list. Each has an `id`; items that stay keep their element, and with it the
- * focus. `create` makes an element, `update` is called for all of them.
+ * Returns a function that shows items in a list. Each has an `id`; items that stay keep their element, and
+ * with it the focus. `create` makes an element, `update` is called for all of them.
  */
 export function keyed(list, create, update = () => undefined) {
   const elements = new Map();

@@ -1,5 +1,6 @@
-// Participation in a live space, without its display. The host speaks with a `StentorRoom`. Everybody else listens with
-// `<stentor-player>` and comes to the stage when invited. All follow the room's channel: stage, hands, chat.
+// Participation in a live space, without its display. The host speaks with a `StentorRoom`. Everybody else
+// listens with `<stentor-player>` and comes to the stage when invited. All follow the room's channel: stage,
+// hands, chat.
 
 import { openMicrophone, RoomChannel, StentorRoom } from '/client/index.js';
 import { StentorPlayerElement } from '/client/elements/index.js';
@@ -133,7 +134,10 @@ export class Room {
   }
 }
 
-/** Returns a source of tokens for the client library: first this one, then a new one each time the server refuses one. */
+/**
+ * Returns a source of tokens for the client library: first this one, then a new one each time the server
+ * refuses one.
+ */
 function tokens(first, renew) {
   let next = first;
   return async () => {

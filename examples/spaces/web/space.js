@@ -1,4 +1,5 @@
-// The page of one space: waiting for its start, live, or ended. `room.js` has the part that communicates with Stentor.
+// The page of one space: waiting for its start, live, or ended. `room.js` has the part that communicates with
+// Stentor.
 
 import { placeOf, REACTIONS } from '/client/index.js';
 import {
@@ -29,7 +30,7 @@ let entered = false;
 
 const command = (path, body = {}) => api('POST', `spaces/${id}/${path}`, body);
 
-// --- The space --------------------------------------------------------------------------------------------------
+// --- The space ---------------------------------------------------------------------------------------------
 
 followSpaces((spaces) => {
   space = spaces.find((it) => it.id === id);
@@ -115,7 +116,7 @@ function tick() {
 }
 setInterval(tick, 1000);
 
-// --- The room ---------------------------------------------------------------------------------------------------
+// --- The room ----------------------------------------------------------------------------------------------
 
 function showRoom() {
   if (!room?.channel) return;
@@ -237,7 +238,7 @@ function rise(counts) {
   }
 }
 
-// --- Actions of the person --------------------------------------------------------------------------------------
+// --- Actions of the person ---------------------------------------------------------------------------------
 
 const on = (button, action) => byId(button).addEventListener('click', () => run(action));
 on('start', () => command('start'));

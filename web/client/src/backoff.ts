@@ -1,5 +1,5 @@
-// Delay before a retry: exponential with full jitter, so that clients which lost the same server at the same moment
-// do not all return at the same moment.
+// Delay before a retry: exponential with full jitter, so that clients that lost the same server at the same
+// moment do not all return at once.
 
 const FIRST_MS = 500;
 const MAX_MS = 8_000;

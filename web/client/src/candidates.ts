@@ -1,6 +1,6 @@
-// Selects the ICE candidates to send. The server accepts a limited number after each offer, and a machine with many
-// interfaces, VPNs or TURN servers gathers more. Each kind has reserved places, which other kinds cannot use before the
-// gathering ends. Pure.
+// Selects the ICE candidates to send. The server accepts a limited number after each offer, and a machine
+// with many interfaces, VPNs or TURN servers gathers more. Each kind has reserved places, which other kinds
+// cannot use until gathering ends. Pure.
 
 /** Number of places reserved for each kind. */
 const RESERVED = 3;
@@ -22,7 +22,9 @@ export class CandidateChoice {
   /** `limit`: number of candidates that the server accepts; at least the sum of all reserved places. */
   constructor(private readonly limit: number) {}
 
-  /** Returns true if this candidate must be sent now. Otherwise it is a duplicate, or waits for {@link end}. */
+  /**
+   * Returns true if this candidate must be sent now. Otherwise it is a duplicate, or waits for {@link end}.
+   */
   add(candidate: RTCIceCandidateInit): boolean {
     const { kind, key } = parse(candidate.candidate ?? '');
     if (this.seen.has(key)) return false;
@@ -35,7 +37,7 @@ export class CandidateChoice {
     return false;
   }
 
-  /** Ends the gathering. Returns the candidates that fill the remaining places, from each kind in turn. */
+  /** Ends gathering. Returns the candidates that fill the remaining places, from each kind in turn. */
   end(): RTCIceCandidateInit[] {
     const turns = new Map<Kind, number>();
     const queue = this.held.map((held) => {
@@ -62,8 +64,9 @@ export class CandidateChoice {
 }
 
 /**
- * Parses a candidate attribute (RFC 8839 section 5.1); `RTCIceCandidate` has the fields only in newer browsers.
- * `rest`: candidates for TCP or RTCP (component 2), which Janus does not use by default, and unknown attributes.
+ * Parses a candidate attribute (RFC 8839 section 5.1); `RTCIceCandidate` has the fields only in newer
+ * browsers. `rest`: candidates for TCP or RTCP (component 2), which Janus does not use by default, and
+ * unknown attributes.
  */
 function parse(attribute: string): { kind: Kind; key: string } {
   const [, component, transport = '', , address = '', port, , type] = attribute.split(' ');

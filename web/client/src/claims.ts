@@ -2,7 +2,7 @@
 
 import type { Role } from './protocol.js';
 
-/** Claims of an anchor's token that a page may show. */
+/** Claims of an anchor's or host's token that a page may show. */
 export interface Claims {
   userId: string;
   roomId: string;
@@ -11,7 +11,7 @@ export interface Claims {
   expiresAt: number;
 }
 
-/** Returns the claims, or `null` if the text is not an anchor's token. */
+/** Returns the claims, or `null` if the text is not an anchor's or host's token. */
 export function readClaims(token: string): Claims | null {
   try {
     const { sub, roomId, role, exp } = JSON.parse(decode(token.split('.')[1] ?? ''));

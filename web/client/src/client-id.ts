@@ -8,7 +8,9 @@ import { StentorError } from './errors.js';
  */
 const TAKEN = /^[!-~]{1,64}$/;
 
-/** Returns the application's id, or a random one. Throws if the server would refuse the id at every attempt. */
+/**
+ * Returns the application's id, or a random one. Throws if the server would refuse the id on every attempt.
+ */
 export function clientIdOf(chosen: string | null | undefined, random: () => number): string {
   // Storage without a value returns null.
   if (chosen === undefined || chosen === null) return part(random) + part(random);

@@ -1,4 +1,5 @@
-// One WebSocket to the gateway, from opening to end; never reopened. Owns: the socket, its calls, its keepalive.
+// One WebSocket to the gateway, from opening to end; never reopened. Owns: the socket, its calls, its
+// keepalive.
 
 import { problemOf, StentorError, type Problem } from './errors.js';
 import type { Environment } from './environment.js';
@@ -12,7 +13,7 @@ export interface ConnectionListener {
   ended(problem: Problem, opened: boolean): void;
 }
 
-/** Time limit of a keepalive that checks the connection after a probable change of the network. */
+/** Time limit for a keepalive that checks the connection after the network has probably changed. */
 const PROBE_TIMEOUT_MS = 3_000;
 /** Errors of a keepalive that mean that the session is gone: join again as soon as the room has a place. */
 const OUT: ReadonlySet<string> = new Set(['not_joined', 'room_full']);
@@ -56,7 +57,7 @@ export class Connection {
     this.rpc.notify(method, params);
   }
 
-  /** Sends keepalives from now on. Calls `answered` at each successful answer. */
+  /** Sends keepalives from now on. Calls `answered` after each successful one. */
   keepAlive(activity: () => Activity, answered: () => void): void {
     this.environment.clearTimeout(this.keepaliveTimer);
     this.keepaliveTimer = this.environment.setTimeout(() => {

@@ -4,7 +4,10 @@ import { Emitter } from './emitter.js';
 import type { Role } from './protocol.js';
 import type { RoomEvents } from './types.js';
 
-/** Actions of hosts and co-hosts, which `StentorRoom` inherits. Each rejects with a `StentorError` if it is refused. */
+/**
+ * Actions of hosts and co-hosts, which `StentorRoom` inherits. Each rejects with a `StentorError` if it is
+ * refused.
+ */
 export abstract class HostActions extends Emitter<RoomEvents> {
   /** Sends a call to the server. Rejects while this user is not in the room. */
   protected abstract call(method: string, params: object): Promise<void>;
@@ -15,7 +18,7 @@ export abstract class HostActions extends Emitter<RoomEvents> {
   }
 
   /**
-   * As host or co-host: reverts {@link HostActions.muteMember}. A user who closed the microphone themselves is
+   * As host or co-host: reverts {@link HostActions.muteMember}. A user who closed their own microphone is
    * only asked to open it.
    */
   async unmuteMember(userId: string): Promise<void> {
@@ -27,7 +30,7 @@ export abstract class HostActions extends Emitter<RoomEvents> {
     await this.call('setRole', { userId, role });
   }
 
-  /** As host: makes another user in the room the host. The previous host becomes a `co_host`. */
+  /** As host: makes another user in the room a host, and this user a `co_host`. */
   async transferHost(userId: string): Promise<void> {
     await this.call('transferHost', { userId });
   }
@@ -52,7 +55,10 @@ export abstract class HostActions extends Emitter<RoomEvents> {
     await this.call('goLive', {});
   }
 
-  /** As host or co-host: bans another user from the room. They can neither speak nor listen until the ban is lifted. */
+  /**
+   * As host or co-host: bans another user from the room. They can neither speak nor listen until the ban is
+   * lifted.
+   */
   async banMember(userId: string): Promise<void> {
     await this.call('ban', { userId });
   }
@@ -62,12 +68,18 @@ export abstract class HostActions extends Emitter<RoomEvents> {
     await this.call('unban', { userId });
   }
 
-  /** As host or co-host: disconnects another user, who may come back with the same token after about ten seconds. */
+  /**
+   * As host or co-host: disconnects another user, who may come back with the same token after about ten
+   * seconds.
+   */
   async kickMember(userId: string): Promise<void> {
     await this.call('kick', { userId });
   }
 
-  /** Same as {@link HostActions.banMember}, by its earlier name, which servers of every version know. */
+  /**
+   * Same as {@link HostActions.banMember}, under the earlier name of the call, which servers of every version
+   * know.
+   */
   async removeMember(userId: string): Promise<void> {
     await this.call('remove', { userId });
   }

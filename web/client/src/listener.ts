@@ -1,4 +1,5 @@
-// A listener of a room: the class for applications. Combines the player, the channel and the visit to the stage.
+// A listener of a room: the class for applications. Combines the player, the channel and the visit to the
+// stage.
 
 import { RoomChannel } from './channel/channel.js';
 import { audible, isInvited, TalkingClock, type ChannelState } from './channel/state.js';
@@ -53,7 +54,9 @@ export type StageState = 'listening' | 'entering' | 'speaking' | 'reconnecting';
 /** State of the visit to the stage, and the reason for its end. */
 export interface StageStatus {
   state: StageState;
-  /** Only with `listening`: why the last visit ended or never began; the code is `left` after `leaveStage`. */
+  /**
+   * Only with `listening`: why the last visit ended or never began; the code is `left` after `leaveStage`.
+   */
   problem?: Problem;
 }
 
@@ -65,9 +68,12 @@ export interface ListenerEvents {
   room: ChannelState;
   /** Sums of the reactions of about one second, from all listeners. */
   reactions: Record<string, number>;
-  /** Ids of the members whose voices are heard from now on: emitted when the delayed sound reaches that moment. */
+  /**
+   * Ids of the members whose voices are heard from now on: emitted when the delayed sound reaches that
+   * moment.
+   */
   talking: readonly string[];
-  /** A host invites this listener to the stage (true), or the invitation ended (false). */
+  /** A host or co-host invites this listener to the stage (true), or the invitation ended (false). */
   invited: boolean;
   /** Any change of `StentorListener.stageStatus`. */
   stage: StageStatus;
@@ -126,8 +132,8 @@ export class StentorListener extends Emitter<ListenerEvents> {
   }
 
   /**
-   * Seconds that the listener can go back now; 0 if the room does not offer it, this browser cannot, or the channel is not
-   * followed ({@link StentorListener.follow}).
+   * Seconds that the listener can go back now; 0 if the room does not offer it, the player cannot rewind, or
+   * the channel is not followed ({@link StentorListener.follow}).
    */
   get rewindSeconds(): number {
     if (!this.player.canRewind) return 0;
@@ -141,9 +147,9 @@ export class StentorListener extends Emitter<ListenerEvents> {
   }
 
   /**
-   * Moment of the room that is heard now, in milliseconds since the Unix epoch by the server's clock: that of the stream,
-   * about a second behind the room. On the stage, or without sound, the present time; `null` while unknown. Compare times
-   * of the room with it, such as the end of a floor.
+   * Moment of the room that is heard now, in milliseconds since the Unix epoch by the server's clock. The
+   * stream is about a second behind the room. On the stage, or without sound, this is the current time;
+   * `null` while unknown. Compare room times with it, such as the end of a floor.
    */
   get heardTime(): number | null {
     return (this.player.playing ? this.player.heardAt : null) ?? this.channel.serverTime;
@@ -154,7 +160,7 @@ export class StentorListener extends Emitter<ListenerEvents> {
     return this.player.firstSoundMs;
   }
 
-  /** The last failures of playback, including those that the player has repaired; for diagnosis. */
+  /** The last playback failures, including those that the player has repaired; for diagnosis. */
   get errors(): readonly PlaybackError[] {
     return this.player.errors;
   }
@@ -164,7 +170,7 @@ export class StentorListener extends Emitter<ListenerEvents> {
     return this.channel.state;
   }
 
-  /** True while an invitation of a host is open. */
+  /** True while an invitation to the stage is open. */
   get invited(): boolean {
     return isInvited(this.channel.state);
   }
@@ -180,8 +186,9 @@ export class StentorListener extends Emitter<ListenerEvents> {
   }
 
   /**
-   * Plays the room near live; starts by itself when the room comes on air. Call it in a handler of a click where the
-   * browser requires that; otherwise the state becomes `ready`, and another call after a click plays.
+   * Plays the room near live, and starts by itself when the room goes on air. If the browser allows sound
+   * only after a click, call this in a click handler. Otherwise the state becomes `ready`; call this again
+   * after a click.
    */
   play(): void {
     this.player.play();
@@ -213,9 +220,9 @@ export class StentorListener extends Emitter<ListenerEvents> {
   }
 
   /**
-   * Takes a host's invitation: opens the microphone, joins, and plays the voices of the others without delay instead of
-   * the stream. Resolves when the sound flows. Rejects with a {@link StentorError}: an error of the microphone,
-   * `not_invited`, or the reason why the visit ended.
+   * Takes an invitation: opens the microphone, joins, and plays the voices of the others without delay
+   * instead of the stream. Resolves when the sound flows. Rejects with a {@link StentorError}: a microphone
+   * error, `not_invited`, or the reason why the visit ended.
    */
   async takeStage(options: StageOptions = {}): Promise<StentorRoom> {
     if (this.closed || this.onStage.state !== 'listening') {
@@ -284,7 +291,8 @@ export class StentorListener extends Emitter<ListenerEvents> {
 
   private enterStage(status: StageStatus): void {
     this.onStage = status;
-    // Never play both: on the stage, the listener hears the others over WebRTC, without the delay of the stream.
+    // Never play both: on the stage, the listener hears the others over WebRTC, without the delay of the
+    // stream.
     if (status.state === 'speaking') this.player.pause();
     this.emit('stage', status);
   }

@@ -7,9 +7,10 @@
 //   waiting ◀───────────┴── any step failed, and may be tried again ◀─────────────┘
 //   closed  ◀── left, or failed for good (from anywhere)
 //
-// Invariants: the peer connection outlives the socket. It is given up only if the server resumed nothing, or if an
-// ICE restart did not restore it. A working socket is kept open, because it holds the user's connection lock: after a
-// failure that did not break the socket, the machine sends another `join`.
+// Invariants: the peer connection outlives the socket. It is given up only if the server resumed nothing, or
+// if an ICE restart or repeated attempts did not restore it. A working socket is kept open, because it holds
+// the user's connection lock: after a failure that did not break the socket, the machine sends another
+// `join`.
 
 import { backoff } from './backoff.js';
 import type { Problem } from './errors.js';
@@ -43,7 +44,7 @@ export type Effect =
   | 'offer'
   /** Send an offer that restarts ICE of the current peer connection. */
   | 'restart'
-  /** Check if the socket still works. */
+  /** Check whether the socket still works. */
   | 'probe'
   /** Do not resume anything with the next join. */
   | 'forget'
@@ -53,9 +54,9 @@ export type Effect =
   | 'end';
 
 const LINK_TIMEOUT_MS = 15_000;
-/** After a connection that lasted this long, the next failure counts as the first one. */
+/** If a connection lasted at least this long, the next failure counts as the first one. */
 const STEADY_MS = 10_000;
-/** Number of failures after which even a session that is resumed each time is given up. */
+/** Number of failures after which the session is given up, even if it can be resumed each time. */
 const STUBBORN = 3;
 
 const TIMED_OUT: Record<string, Problem> = {

@@ -5,11 +5,11 @@ import { StentorError } from './errors.js';
 /** A selectable device. */
 export interface Microphone {
   deviceId: string;
-  /** Name of the device; empty until a microphone was allowed once. */
+  /** Name of the device; empty until the user has allowed a microphone once. */
   label: string;
 }
 
-/** Options of a microphone for a call. */
+/** Options for opening a microphone for a call. */
 export interface MicrophoneOptions {
   /** Id from {@link listMicrophones}; default: the system's. If it cannot be opened, the system's is used. */
   deviceId?: string;
@@ -25,8 +25,8 @@ export async function listMicrophones(): Promise<Microphone[]> {
 }
 
 /**
- * Opens a microphone and asks the user for permission if needed. Rejects with a {@link StentorError} whose code is
- * `microphone_insecure` (the page is served without TLS), `microphone_denied`, `microphone_missing`,
+ * Opens a microphone and asks the user for permission if needed. Rejects with a {@link StentorError} whose
+ * code is `microphone_insecure` (the page is served without TLS), `microphone_denied`, `microphone_missing`,
  * `microphone_busy` (another program uses it) or `microphone_failed`.
  */
 export async function openMicrophone({ deviceId, raw = false }: MicrophoneOptions = {}): Promise<MediaStream> {

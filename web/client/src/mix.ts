@@ -8,7 +8,7 @@ import type { Environment } from './environment.js';
 const THRESHOLD_DB = -3;
 const RATIO = 20;
 /**
- * Amplification that Web Audio applies to a compressor's output: (1 / gain at full scale) ** 0.6 (Web Audio API,
+ * Gain that Web Audio applies to a compressor's output: (1 / gain at full scale) ** 0.6 (Web Audio API,
  * section "DynamicsCompressorNode, processing", "computing the makeup gain"). {@link Mix} reverts it.
  */
 const COMPRESSOR_MAKEUP_DB = -0.6 * THRESHOLD_DB * (1 - 1 / RATIO);

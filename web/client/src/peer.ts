@@ -1,5 +1,6 @@
-// One RTCPeerConnection to the room's media server: one audio line in both directions. The sent track may change
-// without negotiation. Owns: offer, answer, candidates, and the state of the link. Does not decide the next step.
+// One RTCPeerConnection to the room's media server: one audio line in both directions. The sent track may
+// change without negotiation. Owns: offer, answer, candidates, and the state of the link. Does not decide the
+// next step.
 
 import { CandidateChoice } from './candidates.js';
 import type { Environment } from './environment.js';
@@ -17,7 +18,7 @@ export interface PeerListener {
 const DISCONNECTED_MS = 4_000;
 
 export class Peer {
-  /** True if packets got through once. The server then has a session that can be resumed. */
+  /** True if packets got through at least once, so that the server has a session that can be resumed. */
   everLinked = false;
   private readonly pc: RTCPeerConnection;
   private readonly sender: RTCRtpSender;
@@ -54,7 +55,7 @@ export class Peer {
     return this.pc.localDescription?.sdp ?? '';
   }
 
-  /** Applies the answer, and sends or adds the candidates that came before it. */
+  /** Applies the answer, then sends the local and adds the remote candidates that came before it. */
   async accept(sdp: string): Promise<void> {
     await this.pc.setRemoteDescription({ type: 'answer', sdp });
     const [outbox, inbox] = [this.outbox ?? [], this.inbox ?? []];
@@ -63,7 +64,7 @@ export class Peer {
     inbox.forEach((candidate) => this.add(candidate));
   }
 
-  /** Adds a candidate of the server. */
+  /** Adds a candidate from the server. */
   add(candidate: RTCIceCandidateInit | null): void {
     if (this.inbox) this.inbox.push(candidate);
     // Ignore an unusable candidate: the others are sufficient.

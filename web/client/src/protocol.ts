@@ -2,8 +2,8 @@
 // docs/signalling.md describes the protocol. Owns: constants and types. Does not act.
 
 /**
- * Role of a user in a room. Hosts and co-hosts (`co_host`) can also mute and ban others; only hosts can change roles,
- * and ban hosts and co-hosts. Tokens claim `host` or `anchor`.
+ * Role of a user in a room. Hosts and co-hosts (`co_host`) can also mute and ban others; only hosts can
+ * change roles, and ban hosts and co-hosts. Tokens claim `host` or `anchor`.
  */
 export type Role = 'host' | 'co_host' | 'anchor';
 
@@ -19,8 +19,8 @@ export interface WireMember {
   status: Activity;
   muted: boolean;
   /**
-   * `whip`: the user publishes with WHIP. `url` and `file`: the server plays a stream or a file. Absent for clients with
-   * a WebSocket.
+   * `whip`: the user publishes with WHIP. `url` and `file`: the server plays a stream or a file. Absent for
+   * clients with a WebSocket.
    */
   source?: 'whip' | 'url' | 'file';
   displayName?: string;
@@ -38,7 +38,7 @@ export interface JoinResult {
   mixGainDb?: number;
 }
 
-/** Notifications of the server: method and parameters. */
+/** Notifications from the server: method and parameters. */
 export interface Notifications {
   /** `locked`, `backstage` and `startsAt` (RFC 3339): absent from servers of earlier versions. */
   roomStatus: { roomId: string; members: WireMember[]; locked?: boolean; backstage?: boolean; startsAt?: string };

@@ -4,8 +4,9 @@ import type { Problem } from './errors.js';
 import { CLOCK_DIFFERENCE_MS } from './protocol.js';
 
 /**
- * Returns the problem of an ended connection: `token_expired` if the token seems to have expired, otherwise `problem`.
- * `validMs`: remaining validity of the token, by the clock of this device; `renewable`: another token can be obtained.
+ * Returns the problem of an ended connection: `token_expired` if the token seems to have expired, otherwise
+ * `problem`. `validMs`: remaining validity of the token, by the clock of this device; `renewable`: another
+ * token can be obtained.
  */
 export function problemOfEnd(problem: Problem, opened: boolean, validMs: number, renewable: boolean): Problem {
   // Browsers do not report why an upgrade was refused.

@@ -1,5 +1,5 @@
-// A visit to a room: the class for applications. A shell around the pure parts: `machine` decides the next step,
-// `voice` the state of the microphone; this class runs sockets, peer connections and timers.
+// A visit to a room: the class for applications. A shell around the pure parts: `machine` decides the next
+// step, `voice` the state of the microphone; this class runs sockets, peer connections and timers.
 
 import { readClaims, type Claims } from './claims.js';
 import { clientIdOf } from './client-id.js';
@@ -20,7 +20,7 @@ import { Voice } from './voice.js';
 /** Delay before a failed report of this user's mute state is repeated. */
 const RETELL_MS = 1_000;
 
-/** A visit to a room: it stays in the room through network failures, and sends and receives audio. */
+/** Connection of one user to a room: sends and receives audio, and reconnects after network failures. */
 export class StentorRoom extends HostActions {
   private readonly machine = new Machine();
   private readonly voice: Voice;
@@ -74,7 +74,7 @@ export class StentorRoom extends HostActions {
     };
   }
 
-  /** State of {@link StentorRoom.status}. */
+  /** The `state` of {@link StentorRoom.status}. */
   get state(): RoomState {
     const { phase, everUp } = this.machine;
     if (phase === 'idle' || phase === 'closed') return phase;
@@ -87,7 +87,7 @@ export class StentorRoom extends HostActions {
     return this.claims;
   }
 
-  /** Role of this user in the room: the one that the server reports, at first that of the token. */
+  /** Role of this user in the room, as last reported by the server; until then, the role in the token. */
   get role(): Role | null {
     return this.roster.find(this.claims?.userId)?.role ?? this.claims?.role ?? null;
   }
@@ -102,7 +102,7 @@ export class StentorRoom extends HostActions {
     });
   }
 
-  /** True if the room is locked: no new users may join except hosts and co-hosts. */
+  /** True if the room is locked: no new user may join except hosts and co-hosts. */
   get locked(): boolean {
     return this.roster.locked;
   }
@@ -112,7 +112,7 @@ export class StentorRoom extends HostActions {
     return this.roster.schedule.backstage;
   }
 
-  /** Time at which the room goes on air by itself, in milliseconds since the Unix epoch; `null` without one. */
+  /** Time of the scheduled start, in milliseconds since the Unix epoch; `null` if none is set. */
   get startsAt(): number | null {
     return this.roster.schedule.startsAt;
   }
@@ -123,9 +123,9 @@ export class StentorRoom extends HostActions {
   }
 
   /**
-   * Enters the room. Resolves when audio flows; rejects with a {@link StentorError} when it is clear that audio
-   * will never flow. Temporary failures, such as a full room or an unavailable server, are retried until {@link
-   * StentorRoom.leave}.
+   * Enters the room. Resolves when audio flows; rejects with a {@link StentorError} when it is clear that
+   * audio will never flow. Temporary failures, such as a full room or an unavailable server, are retried
+   * until {@link StentorRoom.leave}.
    */
   join(): Promise<void> {
     if (this.state === 'closed') return Promise.reject(new StentorError(this.machine.problem ?? GONE));
@@ -144,8 +144,8 @@ export class StentorRoom extends HostActions {
   }
 
   /**
-   * Sends this audio from now on: a microphone, or the first audio track of any stream. May be called before {@link
-   * StentorRoom.join}, and again to change the device. `null` sends nothing.
+   * Sends this audio from now on: a microphone, or the first audio track of any stream. May be called before
+   * {@link StentorRoom.join}, and again to change the device. `null` sends nothing.
    */
   async publish(source: MediaStream | MediaStreamTrack | null): Promise<void> {
     const track = source && 'getAudioTracks' in source ? (source.getAudioTracks()[0] ?? null) : source;
@@ -161,7 +161,7 @@ export class StentorRoom extends HostActions {
     return this.setMuted(true);
   }
 
-  /** Opens the microphone, also after a host closed it. */
+  /** Opens the microphone, even after a host or co-host closed it. */
   unmute(): Promise<void> {
     return this.setMuted(false);
   }
@@ -266,10 +266,10 @@ export class StentorRoom extends HostActions {
     const round = ++this.round;
     const { pin, displayName, recordingConsent } = this.options;
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
-    // After the join the server reports who talks, perhaps before it answers the join. The server does not retract its
-    // reports from before the join, so they are cleared here.
+    // After the join the server reports who talks, perhaps before it answers the join. It does not retract
+    // its earlier reports, so clear them here.
     this.roster.talking.clear();
-    // Servers of earlier versions refuse unknown parameters, so this one is sent only if the application sets it.
+    // Earlier servers refuse unknown parameters, so send this one only if the application sets it.
     const consent = recordingConsent ? { recordingConsent } : {};
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}), ...consent };
     try {
@@ -399,7 +399,7 @@ export class StentorRoom extends HostActions {
     }
   }
 
-  /** Repeats a failed report. A refused one is not repeated, but a microphone closed here stays closed. */
+  /** Repeats a temporarily failed report. If `unmute` was refused for good, closes the microphone again. */
   private notTaken(muted: boolean, { code, retryable, retryAfterMs = 0 }: Problem): void {
     if (retryable) {
       this.environment.clearTimeout(this.retelling);

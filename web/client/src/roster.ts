@@ -1,9 +1,10 @@
-// The room as the server reports it: users, talking state, lock, schedule. Owns: these values. Does not emit events.
+// The room as the server reports it: users, talking state, lock, schedule. Owns: these values. Does not emit
+// events.
 
 import type { Notifications, WireMember } from './protocol.js';
 import type { RoomEvents } from './types.js';
 
-/** Last report of the server about a room. */
+/** The server's last report about a room. */
 export class Roster {
   users: WireMember[] = [];
   locked = false;

@@ -1,5 +1,5 @@
-// JSON-RPC 2.0 over any text channel: matches answers to calls, and passes on notifications. Owns: ids, timeouts,
-// correlation. Does not open or close the channel.
+// JSON-RPC 2.0 over any text channel: matches answers to calls, and passes on notifications. Owns: ids,
+// timeouts, correlation. Does not open or close the channel.
 
 import { StentorError } from './errors.js';
 import type { Timers } from './environment.js';
@@ -47,7 +47,9 @@ export class Rpc {
     if (!this.ended) this.send(JSON.stringify({ jsonrpc: '2.0', method, params }));
   }
 
-  /** Handles one text from the server: an answer, a notification, or a batch of them. Other texts are ignored. */
+  /**
+   * Handles one text from the server: an answer, a notification, or a batch of them. Other texts are ignored.
+   */
   receive(text: string): void {
     let message: unknown;
     try {

@@ -1,5 +1,6 @@
-// A listener on the stage: takes an invitation and joins the room with a microphone. The module is loaded only
-// when it is needed, because most listeners never speak. Owns: the visit, and a microphone that it opened itself.
+// A listener on the stage: takes an invitation and joins the room with a microphone. The module is loaded
+// only when it is needed, because most listeners never speak. Owns: the visit, and a microphone that it
+// opened itself.
 
 import type { RoomChannel } from './channel/channel.js';
 import { StentorError, type Problem } from './errors.js';
@@ -8,7 +9,10 @@ import { StentorRoom } from './room.js';
 
 /** Options for taking an invitation. */
 export interface StageOptions {
-  /** Microphone to send: a stream of the application, or how to open one. Default: the system's microphone. */
+  /**
+   * Microphone to send: a stream that the application opened, or options for opening one. Default: the
+   * system's microphone.
+   */
   microphone?: MediaStream | MicrophoneOptions;
   /** Name shown to others; default: the name in the room's channel. */
   displayName?: string;

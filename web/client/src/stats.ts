@@ -7,11 +7,11 @@ export interface FlowStats {
   bytes: number;
   /** Packets lost since the peer connection began; for the outbound direction, as reported by the server. */
   packetsLost: number;
-  /** Share of packets lost since the last call, 0 to 1; `null` if there were too few packets. */
+  /** Share of packets lost since the previous statistics, 0 to 1; `null` if there were too few packets. */
   lossRatio: number | null;
-  /** Variation of the packets' delay in milliseconds; `null` while unknown. */
+  /** Jitter of the packets in milliseconds; `null` while unknown. */
   jitterMs: number | null;
-  /** Bits per second since the last call; `null` at the first call. */
+  /** Bits per second since the previous statistics; `null` in the first statistics. */
   bitrate: number | null;
 }
 
@@ -31,12 +31,12 @@ export type Quality = 'good' | 'fair' | 'poor' | 'unknown';
 
 type Entry = Record<string, unknown> & { type: string };
 
-/** Minimum number of packets for a statement about loss: one fifth of a second. */
+/** Minimum number of packets for a loss ratio: one fifth of a second. */
 const TELLING_PACKETS = 10;
 
 /**
- * Computes the statistics. `before` is the previous result for the same peer connection, `elapsedMs` earlier; dates
- * are not used to measure time.
+ * Computes the statistics. `before` is the previous result for the same peer connection, `elapsedMs` earlier;
+ * dates are not used to measure time.
  */
 export function condense(entries: Iterable<Entry>, at: number, elapsedMs: number | null, before: RoomStats | null): RoomStats {
   const all = [...entries].filter((entry) => entry.kind === undefined || entry.kind === 'audio');

@@ -13,7 +13,7 @@ export class TokenSource {
     this.current = typeof source === 'string' ? source : null;
   }
 
-  /** Returns a token. Rejects with a {@link StentorError}: that of the function, or `no_token`. */
+  /** Returns a token. Rejects with the {@link StentorError} that the function threw, or with `no_token`. */
   async get(): Promise<string> {
     if (this.current !== null || typeof this.source === 'string') return this.current ?? '';
     try {
@@ -23,10 +23,13 @@ export class TokenSource {
     }
   }
 
-  /** Drops a token that the server refused. Returns true if the next {@link TokenSource.get} provides another one. */
+  /**
+   * Drops a token that the server refused. Returns true if the next {@link TokenSource.get} may provide a
+   * different one.
+   */
   refused(token: string): boolean {
     if (typeof this.source === 'string') return false;
-    // Player and channel share the source: one of them may have got a new token already.
+    // The player and the channel share the source, so one of them may already have got a new token.
     if (this.current === token) this.current = null;
     return true;
   }

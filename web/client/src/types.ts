@@ -5,7 +5,9 @@ import type { Role, WireMember } from './protocol.js';
 
 /** Options for entering a room. */
 export interface RoomOptions {
-  /** URL of the gateway, like `wss://live.example.org/ws`; `POST /api/rooms/{id}/users` returns it as `wsUrl`. */
+  /**
+   * URL of the gateway, like `wss://live.example.org/ws`; `POST /api/rooms/{id}/users` returns it as `wsUrl`.
+   */
   url: string;
   /** The user's token, or a function that provides one for each connection, since tokens expire. */
   token: string | (() => string | Promise<string>);
@@ -15,13 +17,13 @@ export interface RoomOptions {
   displayName?: string;
   /**
    * Id of this tab, 1 to 64 visible ASCII characters. A connection with the same id replaces the previous one
-   * immediately. Keep it in `sessionStorage` to return immediately after a reload. Default: random. The constructor
-   * refuses other values.
+   * immediately. Keep it in `sessionStorage` to return immediately after a reload. Default: random. The
+   * constructor refuses other values.
    */
   clientId?: string;
   /**
-   * True if the user agrees to being recorded. Where the server requires it (`recording.consent`), a room without it is
-   * closed with the problem `consent_required`.
+   * True if the user agrees to being recorded. Where the server requires it (`recording.consent`), a room
+   * without it is closed with the problem `consent_required`.
    */
   recordingConsent?: boolean;
   /** Enters with the microphone closed. */
@@ -51,8 +53,8 @@ export interface RoomStatus {
   /** Number of consecutive failed attempts. */
   failures: number;
   /**
-   * Time of the next attempt, in milliseconds since the Unix epoch; only while `step` is `waiting`. It changes when
-   * the system clock is set: for a countdown, read `status` at each tick.
+   * Time of the next attempt, in milliseconds since the Unix epoch; only while `step` is `waiting`. It
+   * changes when the system clock is set: for a countdown, read `status` at each tick.
    */
   retryAt?: number;
   /** True if audio still flows although signalling does not work. */
@@ -74,25 +76,28 @@ export interface RoomEvents {
   reconnecting: { problem: Problem; failures: number; retryInMs: number };
   /** End of the visit; no event follows. `left` is the code after `StentorRoom.leave`. */
   closed: Problem;
-  /** Users in the room; also at each change of mute and talking. */
+  /** Users in the room; also emitted on each change of mute and talking. */
   members: Member[];
   /** This user's role has changed. */
   role: { role: Role };
   /** The room was locked or unlocked. */
   locked: { locked: boolean };
-  /** The room went on air or backstage, or its time of start changed. `startsAt`: milliseconds since the Unix epoch. */
+  /**
+   * The room went on air or backstage, or its start time changed. `startsAt`: milliseconds since the Unix
+   * epoch.
+   */
   schedule: { backstage: boolean; startsAt: number | null };
-  /** Start or end of talking, by the level of the voice. */
+  /** Start or end of talking, detected from the audio level. */
   talking: { userId: string; talking: boolean };
   /**
-   * Mixed voices of all others, at their original level, to be played. Emitted again whenever the stream changes: after
-   * a reconnection that could not keep the media, and when the browser allows the library to amplify the mix, or stops
-   * allowing it.
+   * Mixed audio of all others, at its original level, to be played. Emitted again whenever the stream
+   * changes: after a reconnection that could not keep the media, and when the browser starts or stops letting
+   * the library amplify the mix.
    */
   stream: MediaStream;
-  /** This user's microphone was closed or opened, by the user or by a host. */
+  /** This user's microphone was closed or opened, by the user (`self`), or by a host or co-host (`host`). */
   muted: { muted: boolean; by: 'self' | 'host' };
-  /** A host asks this user, who closed the microphone themselves, to open it. Only the user can. */
+  /** A host or co-host asks this user, who closed their own microphone, to open it. Only the user can. */
   unmuteRequested: Record<string, never>;
   /** Packets are lost to or from the server. */
   slowLink: { uplink: boolean; lost: number };

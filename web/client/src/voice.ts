@@ -1,15 +1,18 @@
-// State of the microphone: open or closed, by whom, and the server's view of it. Pure. The user's own choice has
-// precedence over a host's: a host can close a microphone and revert that, but never open one that its owner closed.
+// State of the microphone: open or closed, by whom, and the server's view of it. Pure. The user's own choice
+// takes precedence: hosts and co-hosts can close a microphone and revert that, but never open one that its
+// owner closed.
 
-/** Meaning of a change of the server's list. */
+/** Meaning of a change in the server's list. */
 export type VoiceChange = 'none' | 'muted_by_host' | 'unmuted_by_host' | 'asked_to_unmute';
 
 export class Voice {
   /** True if closed by the user. */
   bySelf: boolean;
-  /** True if closed by a host. */
+  /** True if closed by a host or co-host. */
   byHost = false;
-  /** State at the server; `null` while the last report is unanswered or was not accepted. */
+  /**
+   * State at the server; `null` while the last report is unanswered, or after it failed and will be repeated.
+   */
   private there: boolean | null = false;
   private calls = 0;
   /** True while the list of members may be older than the last answer. */
@@ -57,7 +60,10 @@ export class Voice {
     this.listLags = true;
   }
 
-  /** Records that the server did not let the user open the microphone, because of a host's mute or otherwise. */
+  /**
+   * Records that the server refused to open the microphone. `by`: `host` if a host or co-host muted the user,
+   * otherwise `self`.
+   */
   refused(by: 'host' | 'self'): void {
     this.there = true;
     if (by === 'host') this.byHost = true;
@@ -69,7 +75,10 @@ export class Voice {
     this.listLags = false;
   }
 
-  /** Compares the list with the last answer. A difference is a host's action, unless the list is older. */
+  /**
+   * Compares the list with the last answer. A difference is an action of a host or co-host, unless the list
+   * is older than the answer.
+   */
   seen(muted: boolean): VoiceChange {
     if (this.there === null) return 'none';
     if (muted === this.there) this.listLags = false;

@@ -1,4 +1,5 @@
-// A simulated page for a listener: a media element, hls.js, a server with scripted answers, and timers on demand.
+// A simulated page for a listener: a media element, hls.js, a server with scripted answers, and timers on
+// demand.
 
 import { mock } from 'node:test';
 import { StentorListener } from '../dist/index.js';
@@ -120,7 +121,10 @@ export function events(...first) {
 
 export const refusal = (status, code) => Response.json({ success: false, error: 'no', code }, { status });
 
-/** Replaces timers, `fetch` and `XMLHttpRequest`. `answer(method, path, init)` returns the response to a request. */
+/**
+ * Replaces timers, `fetch` and `XMLHttpRequest`. `answer(method, path, init)` returns the response to a
+ * request.
+ */
 export function simulate(answer) {
   mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
   FakeHls.made = [];

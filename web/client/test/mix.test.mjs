@@ -50,7 +50,7 @@ test('a running context plays the amplified mix', () => {
   assert.deepEqual([flowing.size, context.closed], [0, 1]);
 });
 
-test('a suspended context plays the mix as it is', () => {
+test('a suspended context plays the mix as is', () => {
   const context = new FakeContext('suspended');
   const { mix, played } = mixOn(context);
   mix.receive('received', 20);

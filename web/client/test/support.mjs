@@ -1,5 +1,5 @@
-// A simulated browser: a clock that advances on demand, sockets and peer connections that record, and visits to a
-// room.
+// A simulated browser: a clock that advances on demand, sockets and peer connections that record, and visits
+// to a room.
 
 import { StentorRoom } from '../dist/index.js';
 
@@ -95,7 +95,7 @@ export class FakeSocket {
   tell(method, params) {
     this.onmessage?.({ data: JSON.stringify({ jsonrpc: '2.0', method, params }) });
   }
-  /** Returns the newest message of this method. */
+  /** Returns the newest message with this method. */
   said(method) {
     return this.sent.findLast((message) => message.method === method);
   }
@@ -156,7 +156,7 @@ class FakePeer {
   }
 }
 
-/** Returns a token as made by the server, but without a valid signature. */
+/** Returns a token like those from the server, but without a valid signature. */
 export function token({ sub = 'ann', roomId = 'demo', role = 'host', exp = 2_000_000_000 } = {}) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   return `${part({ alg: 'HS256' })}.${part({ sub, roomId, role, exp })}.x`;

@@ -1,4 +1,5 @@
-// The chat of a room: messages, the pinned message, and the input field. Hosts and co-hosts also delete and pin.
+// The chat of a room: messages, the pinned message, and the input field. Hosts and co-hosts also delete and
+// pin.
 
 import { moderates, StentorError, type ChannelState, type Message, type Person, type Problem, type RoomChannel } from '@stentor/client';
 import { byId, remembered, toast, write } from '../dom';
@@ -16,8 +17,9 @@ export class Chat {
   private readonly name = byId<HTMLInputElement>('say-name');
 
   /**
-   * `ownName`: the name that the user has already given on this page; without it, the form asks for one. `ban`:
-   * asks the host for confirmation, then bans the author of a message; without it, messages offer no ban.
+   * `ownName`: the name that the user has already given on this page; without it, the form asks for one.
+   * `ban`: asks the user for confirmation, then bans the author of a message; without it, messages have no
+   * button for that.
    */
   constructor(
     private readonly channel: () => RoomChannel | null,
@@ -55,7 +57,7 @@ export class Chat {
   }
 
   private showMessages(messages: Message[], host: boolean, me: string | undefined): void {
-    // Messages have other buttons for hosts and co-hosts, so draw all of them again.
+    // Hosts and co-hosts get different buttons, so draw all messages again.
     if (host !== this.host) {
       this.items.clear();
       this.list.replaceChildren();
@@ -151,7 +153,7 @@ const WORDS: Readonly<Record<string, Text>> = {
   gone: 'The server does not answer. Try again in a moment.',
 };
 
-/** Returns the words for a refused request of the channel. */
+/** Returns the text for a refused channel request. */
 export const refused = ({ code, message }: Problem): string => (WORDS[code] ? t(WORDS[code]) : t('That was refused: {message}.', { message }));
 
 export const nameOf = ({ person }: { person: { name?: string } }): string => plain(person.name ?? '') || t('Anonymous');

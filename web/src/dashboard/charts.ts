@@ -72,7 +72,7 @@ function build(): void {
   byId('charts-grid').replaceChildren(...plots.map(panel));
 }
 
-/** Returns the points of a chart. The first one has no value: it makes the axis an hour long. */
+/** Returns the points of a chart. The first point has no value; it only makes the axis an hour long. */
 function data({ value }: Chart): uPlot.AlignedData {
   const end = (samples.at(-1)?.at ?? Date.now()) / 1000;
   const first = end - (HOUR - 1) * STEP;

@@ -1,4 +1,4 @@
-// Data of the dashboard as the node sends them, and their texts.
+// Data of the dashboard as the node sends it, and the texts for it.
 
 export type Status = 'created' | 'backstage' | 'starting' | 'onair' | 'degraded' | 'removing';
 
@@ -92,10 +92,16 @@ const STATUS: Record<Status, { text: string; tone: Tone }> = {
   removing: { text: 'removing', tone: 'warn' },
 };
 
-/** Returns the text and the tone of a room's status. A newer node may send a status that this page does not know. */
+/**
+ * Returns the text and the tone of a room's status. A newer node may send a status that this page does not
+ * know.
+ */
 export const statusOf = (room: Room): { text: string; tone: Tone } => STATUS[room.status] ?? { text: room.status, tone: '' };
 
-/** Returns true if an operator should examine the room. A reason reported during a normal start does not count. */
+/**
+ * Returns true if an operator should examine the room. A reason reported during a normal start does not
+ * count.
+ */
 export function needsAttention({ status, reason, startedAt }: Room, at: number): boolean {
   if (status === 'degraded') return true;
   return reason !== null && status !== 'removing' && (startedAt === null || at - startedAt > START_MS);

@@ -5,10 +5,10 @@ import type { Tone } from './data';
 
 type Child = Node | string;
 
-/** Text of a value that is not known. */
+/** Text for an unknown value. */
 export const UNKNOWN = '–';
 
-/** Returns a new element with a class, if it has one, and children. */
+/** Returns a new element with children and, if `name` is not empty, a class. */
 export function make<K extends keyof HTMLElementTagNameMap>(tag: K, name = '', ...children: Child[]): HTMLElementTagNameMap[K] {
   const made = document.createElement(tag);
   if (name) made.className = name;
@@ -30,7 +30,9 @@ export function tone(target: HTMLElement, tone: Tone, text: string): void {
   write(target, text);
 }
 
-/** Two rows of a table: the cells, and details that a button opens. Updates reuse the elements, so the focus stays. */
+/**
+ * Two table rows: the cells, and details that a button opens. Updates reuse the elements, so the focus stays.
+ */
 export class Row {
   readonly main = make('tr');
   readonly more = make('tr', 'more');
@@ -78,13 +80,13 @@ export class Row {
   }
 }
 
-/** Rows of a table by key. */
+/** Table rows by key. */
 export class Rows<T> {
   private readonly known = new Map<string, T>();
 
   constructor(private readonly body: HTMLElement) {}
 
-  /** Draws these items in this order. Rows of the same key are reused. */
+  /** Draws these items in this order. Reuses rows with the same key. */
   draw<I>(items: I[], key: (item: I) => string, build: (item: I) => T, elements: (row: T) => Element[], fill: (row: T, item: I) => void): void {
     const order: Element[] = [];
     const seen = new Set<string>();

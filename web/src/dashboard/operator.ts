@@ -1,4 +1,4 @@
-// Login of operators, and actions with confirmation.
+// Operator login, and actions with confirmation.
 
 import { BASE } from '../base';
 import { byId, toast, write } from '../dom';
@@ -27,7 +27,7 @@ interface Answer {
 const confirm = byId<HTMLDialogElement>('confirm');
 const dialog = byId<HTMLDialogElement>('login-dialog');
 const key = byId<HTMLInputElement>('login-key');
-/** Action that continues after a login. */
+/** Function to call after a login. */
 let pending: (() => void) | null = null;
 
 async function post(path: string, body: object): Promise<Answer> {
@@ -66,7 +66,7 @@ export function act(action: Action, { title, text, yes, done, danger = false }: 
   confirm.showModal();
 }
 
-/** Opens the login form; after a successful login, `then` is called. */
+/** Opens the login form. Calls `then` after a successful login. */
 function login(then: (() => void) | null): void {
   pending = then;
   key.value = '';

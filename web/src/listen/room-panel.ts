@@ -18,7 +18,7 @@ export class RoomPanel {
   private readonly chat: Chat;
   private talking: ReadonlySet<string> = new Set();
 
-  /** `accept`: the listener takes the invitation. */
+  /** `accept`: called when the listener takes the invitation. */
   constructor(private readonly listener: StentorListener, private readonly roomId: string, accept: () => void) {
     this.channel = listener.channel;
     listener.on('room', (state) => this.show(state));

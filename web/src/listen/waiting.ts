@@ -29,7 +29,7 @@ export class Waiting {
     if (at === null) return;
     const left = at - this.listener.channel.serverTime!;
     write(byId('countdown'), left > 0 ? countdown(left) : t('a moment'));
-    // The clock of this device may be wrong, so the present time is that of the server: the start minus the time left.
+    // This device's clock may be wrong, so use the server's current time: the start minus the time left.
     write(byId('starts-at'), localTime(at, at - left));
     const pressed = navigator.userActivation?.hasBeenActive ?? false;
     write(byId('starts-how'), t(pressed ? 'The sound starts here by itself.' : 'Press play once, and the sound starts here by itself.'));

@@ -1,4 +1,4 @@
-// Words for the state of playback: its meaning for the listener, and the remedy. Pure.
+// Texts for the playback state: its meaning for the listener, and the remedy. Pure.
 
 import type { ListenerStatus } from '@stentor/client';
 import { needed } from '../needed';
@@ -10,7 +10,7 @@ const NO_ROOM: Text = 'There is no such room on air. It starts here by itself.';
 const LOST: Text = 'The connection was lost. Connecting again…';
 const NO_TOKEN: Text = 'This link has no valid token, or it has expired. Ask for a new link.';
 
-/** Returns the words for a state; `heard`: the room was heard before. */
+/** Returns the text for a playback state. `heard`: this page has already played sound of the room. */
 export function playback({ state, problem, pausedBy }: ListenerStatus, heard: boolean): string {
   switch (state) {
     case 'ready':
@@ -33,7 +33,7 @@ export function playback({ state, problem, pausedBy }: ListenerStatus, heard: bo
   }
 }
 
-/** Returns a time as on a clock: 0:05, 12:30, 1:02:03. */
+/** Formats a duration like a clock: 0:05, 12:30, 1:02:03. */
 export function timeOf(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];

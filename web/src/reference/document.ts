@@ -62,7 +62,9 @@ export function referenceOf(schema: Schema): string | undefined {
   return $ref?.split('/').pop() ?? (items && referenceOf(items));
 }
 
-/** Returns the fields of an object, including those that it takes from other schemas; none for other schemas. */
+/**
+ * Returns the fields of an object, including those that it takes from other schemas; none for other schemas.
+ */
 export function fieldsOf(document: OpenApi, schema: Schema): Fields {
   const { $ref, allOf = [], properties = {}, required = [] } = present(schema);
   const target = $ref === undefined ? undefined : document.components.schemas[$ref.split('/').pop()!];
@@ -73,7 +75,7 @@ export function fieldsOf(document: OpenApi, schema: Schema): Fields {
   };
 }
 
-/** Returns the values of an enum, also of one that the schema refers to. */
+/** Returns the values of an enum, including one that the schema refers to. */
 export function valuesOf(document: OpenApi, schema: Schema): unknown[] {
   const { $ref, enum: values = [] } = present(schema);
   return $ref === undefined ? values : (document.components.schemas[$ref.split('/').pop()!]?.enum ?? []);
@@ -98,7 +100,7 @@ export function limitsOf(document: OpenApi, schema: Schema): string[] {
     if (most !== undefined) return [`at most ${most}${what}`];
     return least !== undefined && least > 0 ? [`at least ${least}${what}`] : [];
   };
-  // A parameter has its values in its pattern.
+  // The pattern of a parameter lists its values.
   const [, listed] = /^\^\(([a-z_|]+)\)\$$/.exec(pattern ?? '') ?? [];
   const values = listed?.split('|') ?? valuesOf(document, schema);
   return [

@@ -6,8 +6,8 @@ import type { ReplayRange } from '@stentor/client';
 const LEAST = 0.04;
 
 /**
- * Returns the heights of `count` bars, from 0 to 1, for a part of the recording. `peaks`: the peaks of equal parts of the
- * whole recording, from 0 to 255.
+ * Returns the heights of `count` bars, from 0 to 1, for a part of the recording. `peaks`: the peaks of equal
+ * parts of the whole recording, from 0 to 255.
  */
 export function barsOf(peaks: readonly number[], duration: number, range: ReplayRange, count: number): number[] {
   const at = (bar: number): number => ((range.from + ((range.to - range.from) * bar) / count) / duration) * peaks.length;

@@ -1,4 +1,4 @@
-// Words and times of the replay page. Pure.
+// Texts and times of the replay page. Pure.
 
 import type { ReplayInfo, ReplayRange } from '@stentor/client';
 import { needed } from '../needed';
@@ -24,7 +24,7 @@ export function rangeIn(from: string, to: string, open: ReplayRange): ReplayRang
   return { from: Math.max(first, open.from), to: Math.min(last, open.to) };
 }
 
-/** Returns the title of a recording: that of the room, or its id. */
+/** Returns the title of a recording: the room's title, or the room id if it has none. */
 export const titleOf = ({ title, roomId }: Pick<ReplayInfo, 'title' | 'roomId'>): string => plain(title ?? '') || roomId;
 
 /** Returns day, time and duration of a recording. */
@@ -45,7 +45,7 @@ export function lengthOf(seconds: number): string {
 /** Returns a position for a screen reader. */
 export const spoken = (position: number, to: number): string => t('{position} of {all}', { position: timeOf(position), all: timeOf(to) });
 
-/** Returns the words for the code of a failure. */
+/** Returns the text for a failure code. */
 export function failure(code: string): string {
   if (code === 'unsupported_browser') return t('This browser cannot play the recording. It needs {browsers}.', { browsers: needed() });
   return t(FAILURES[code] ?? 'The recording cannot be played. Ask for a new link.');

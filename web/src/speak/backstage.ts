@@ -1,5 +1,5 @@
-// The backstage on the speak page: shows that listeners hear nothing yet and when that changes, and the
-// hosts' button.
+// The backstage on the speak page: shows that listeners hear nothing yet, when that changes, and the button
+// with which hosts and co-hosts go live.
 
 import { moderates, type StentorRoom } from '@stentor/client';
 import { byId, toast, write } from '../dom';
@@ -44,7 +44,7 @@ export class Backstage {
     write(byId('backstage-when'), when);
   }
 
-  /** Returns the words for a room that cannot be entered before its start; `null` without a schedule. */
+  /** Returns the text for a room that cannot be entered before its start; `null` without a schedule. */
   get entrance(): string | null {
     const at = this.room()?.startsAt ?? null;
     if (at === null) return null;

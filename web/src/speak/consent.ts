@@ -22,7 +22,7 @@ export class Consent {
     return this.box.checked;
   }
 
-  /** True if the server refuses the user without consent. */
+  /** True if the server would refuse the user, because consent is required and missing. */
   get missing(): boolean {
     return this.required && !this.given;
   }

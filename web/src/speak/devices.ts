@@ -5,9 +5,9 @@ import { remembered } from '../dom';
 import { t } from '../texts';
 
 /**
- * Changes that the user did not ask for. The microphone is gone, and another one (`replaced`) or none (`gone`) is in
- * use. A microphone appeared and is in use (`back`). The chosen microphone does not open (`refused`). The system took
- * the microphone away for a while, or returned it (`interruption`).
+ * Changes that the user did not ask for. The microphone is gone, and another one (`replaced`) or none
+ * (`gone`) is in use. A microphone appeared and is in use (`back`). The chosen microphone does not open
+ * (`refused`). The system took the microphone away for a while, or returned it (`interruption`).
  */
 export type DeviceNews = 'replaced' | 'gone' | 'back' | 'refused' | 'interruption';
 
@@ -37,7 +37,9 @@ export class Devices {
     return this.stream?.getAudioTracks()[0]?.muted ?? false;
   }
 
-  /** Returns true if the user has already allowed the microphone. The browser then opens it without asking. */
+  /**
+   * Returns true if the user has already allowed the microphone. The browser then opens it without asking.
+   */
   async allowedBefore(): Promise<boolean> {
     try {
       return (await navigator.permissions.query({ name: 'microphone' as PermissionName })).state === 'granted';
@@ -48,7 +50,8 @@ export class Devices {
   }
 
   /**
-   * Opens this microphone, or the one chosen last, or the system's. Returns false and sets `problem` if none opens.
+   * Opens this microphone, or the one chosen last, or the system's. Returns false and sets `problem` if none
+   * opens.
    */
   open(deviceId = remembered.get('microphone') ?? undefined): Promise<boolean> {
     this.latest = this.attempt(deviceId, ++this.turn);
@@ -128,7 +131,8 @@ export class Devices {
     for (const menu of this.menus) {
       const options = devices.map(({ deviceId, label }, i) => new Option(label || t('Microphone {number}', { number: i + 1 }), deviceId, false, deviceId === current));
       menu.disabled = options.length === 0;
-      // Without this entry, the menu would show the first device as selected, and the user could not choose it.
+      // Without this entry, the menu would show the first device as selected, and the user could not choose
+      // it.
       if (!this.stream) options.unshift(new Option(t(options.length > 0 ? 'Choose one' : this.problem ? 'None' : 'Not allowed yet'), '', false, true));
       menu.replaceChildren(...options);
     }

@@ -11,7 +11,7 @@ export class Hands {
 
   private readonly banned = new Map<string, HTMLElement>();
 
-  /** `ban`: asks the host for confirmation, then bans the person. */
+  /** `ban`: asks the user for confirmation, then bans the person. */
   constructor(
     private readonly channel: () => RoomChannel | null,
     private readonly ban: (person: Person) => void,

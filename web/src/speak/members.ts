@@ -9,9 +9,9 @@ import { t } from '../texts';
 /** Action of a host or co-host on another user. */
 export type Act = (what: 'mute' | 'unmute' | 'kick' | 'remove' | 'host' | 'co_host' | 'anchor' | 'listener' | 'transfer' | 'floor', member: Member) => void;
 
-/** With this number of people or more, the cards are small, and hosts open the actions on request. */
+/** With this number of people or more, the cards are small, and a button on each card opens the actions. */
 const CROWD = 7;
-/** Duration of the floor that a host gives to a user, in minutes. */
+/** Duration of the floor that a user gets, in minutes. */
 export const FLOOR_MINUTES = 2;
 /** Shortest speaking time that is shown, in milliseconds. */
 const SHOWN_MS = 1000;
@@ -25,7 +25,9 @@ export class Members {
     private readonly act: Act,
   ) {}
 
-  /** Shows who has the floor and, to hosts, the speaking times. `now`: current time of the server. */
+  /**
+   * Shows who has the floor and, to hosts and co-hosts, the speaking times. `now`: the server's current time.
+   */
   showStage(state: ChannelState, now: number | null, host: boolean): void {
     const floor = floorAt(state, now);
     for (const [userId, card] of this.cards) {
@@ -42,7 +44,10 @@ export class Members {
     }
   }
 
-  /** Updates the cards. Returns the users who came and went since the last call; none at the first. */
+  /**
+   * Updates the cards. Returns the users who came and went since the last call; no one if no users were
+   * known.
+   */
   show(members: Member[], mine: Role | null): { came: Member[]; went: Member[] } {
     const first = this.shown.size === 0;
     const now = new Map(members.map((member) => [member.userId, member]));
@@ -78,7 +83,7 @@ export class Members {
     card.classList.toggle('software', member.source === 'whip');
     card.classList.toggle('host', member.role !== 'anchor');
     write(card.querySelector('.tag.host')!, t(member.role === 'co_host' ? 'co-host' : 'host'));
-    // A co-host moderates, but bans only speakers; roles are changed by hosts.
+    // A co-host can ban only anchors; only hosts change roles.
     const moderator = !member.me && (mine === 'host' || mine === 'co_host');
     const above = mine === 'host' || (mine === 'co_host' && member.role === 'anchor');
     card.querySelector<HTMLElement>('.member-actions')!.hidden = !moderator;
@@ -102,7 +107,8 @@ export class Members {
     const { userId } = member;
     const card = clone('member-card');
     card.dataset.user = userId;
-    // Pages of listeners know people by `personId` only; so the colour is the same there.
+    // The listen page knows people only by `personId`. Using it here gives a person the same colour on both
+    // pages.
     card.querySelector<HTMLElement>('.avatar')!.style.setProperty('--hue', String(hue(member.personId ?? userId)));
     const more = card.querySelector('.more')!;
     more.addEventListener('click', () => more.setAttribute('aria-expanded', String(card.classList.toggle('open'))));
@@ -118,7 +124,7 @@ export class Members {
       const now = this.shown.get(userId);
       if (!now) return;
       const wanted = select.value as Role | 'listener' | 'transfer';
-      // Show the present role until the server reports the change.
+      // Show the current role until the server reports the change.
       select.value = now.role;
       this.act(wanted, now);
     });

@@ -66,7 +66,10 @@ export function underWay(status: RoomStatus, situation: Situation, now: number):
   return t('{why} Trying again in {seconds} s.', { why: said(status, situation), seconds });
 }
 
-/** Returns the text of {@link underWay} without the countdown, which a screen reader must not read out each second. */
+/**
+ * Returns the text of {@link underWay} without the countdown, which a screen reader must not read out each
+ * second.
+ */
 export function said(status: RoomStatus, situation: Situation): string {
   const { step, problem, mediaFlows } = status;
   const why = !problem ? '' : shutOut(status, situation) ? notAdmitted(situation) : hindrance(problem);
@@ -92,16 +95,16 @@ function doing({ step, state }: RoomStatus): string {
 }
 
 /**
- * Returns true if several attempts of a first connection have failed although the browser has a network. The gateway
- * may refuse the page, which browsers do not distinguish from a lost network.
+ * Returns true if several attempts of a first connection have failed although the browser has a network. The
+ * gateway may refuse the page, which browsers do not distinguish from a lost network.
  */
 function shutOut({ state, problem, failures }: RoomStatus, { online }: Situation): boolean {
   return online && state === 'connecting' && problem?.code === 'gone' && failures >= DOUBTFUL;
 }
 
 /**
- * Least number of failed attempts with which {@link shutOut} returns true: after fewer, the network may just be
- * returning.
+ * Minimum number of failed attempts for which {@link shutOut} returns true: after fewer, the network may just
+ * be returning.
  */
 const DOUBTFUL = 3;
 
@@ -151,7 +154,9 @@ export function microphone(code: string): { title: string; remedy: string } {
 
 const trouble = (title: Text, remedy: Text): { title: string; remedy: string } => ({ title: t(title), remedy: t(remedy) });
 
-/** Returns the text for a microphone that appeared or disappeared; `problem` is the reason why none is in use. */
+/**
+ * Returns the text for a microphone that appeared or disappeared; `problem` is the reason why none is in use.
+ */
 export function device(news: Exclude<DeviceNews, 'interruption'>, problem: string | null): string {
   if (news === 'replaced') return t('Your microphone is gone; another one is in use.');
   if (news === 'back') return t('Your microphone is in use.');
@@ -165,7 +170,7 @@ export const INTERRUPTED = t('Your microphone is interrupted, perhaps by a call.
 
 const QUALITIES: Record<RoomStats['quality'], Text> = { good: 'Good connection', fair: 'Fair connection', poor: 'Weak connection', unknown: 'Measuring…' };
 
-/** Returns the quality of the connection, in a word and its figures. */
+/** Returns the quality of the connection: a word and the figures. */
 export function quality({ quality, roundTripMs, sent, received }: RoomStats): string {
   const word = t(QUALITIES[quality]);
   // While nobody speaks, no packets are sent, so none can be lost.

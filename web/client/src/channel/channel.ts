@@ -1,5 +1,5 @@
-// Connection to a room's listener channel: follows the events, connects again, and sends requests. Owns the connection
-// and the state; never accesses the page. `docs/listeners.md` describes requests and events.
+// Connection to a room's listener channel: follows the events, connects again, and sends requests. Owns the
+// connection and the state; never accesses the page. `docs/listeners.md` describes requests and events.
 
 import { Emitter } from '../emitter.js';
 import { problemOf, StentorError, type Problem } from '../errors.js';
@@ -65,7 +65,10 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     this.tokens = tokens;
   }
 
-  /** Present time by the server's clock, in milliseconds since the Unix epoch; null before the first event. */
+  /**
+   * Current time by the server's clock, in milliseconds since the Unix epoch; null until a `snapshot` or
+   * `room` event has arrived.
+   */
   get serverTime(): number | null {
     return this.told && this.told.at + performance.now() - this.told.heardAt;
   }
@@ -131,7 +134,9 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('DELETE', `bans/${encodeURIComponent(person)}`);
   }
 
-  /** As host or co-host: disconnects a person, listener or anchor, who may come back after about ten seconds. */
+  /**
+   * As host or co-host: disconnects a person, listener or anchor, who may come back after about ten seconds.
+   */
   async kick(person: string): Promise<void> {
     await this.send('POST', `kicks/${encodeURIComponent(person)}`);
   }
@@ -147,8 +152,8 @@ export class RoomChannel extends Emitter<ChannelEvents> {
   }
 
   /**
-   * As host or co-host: gives a person the floor for 5 to 3,600 seconds. Everybody sees the remaining time; nobody is muted
-   * when it is over.
+   * As host or co-host: gives a person the floor for 5 to 3,600 seconds. Everybody sees the remaining time;
+   * nobody is muted when it is over.
    */
   async giveFloor(person: string, seconds: number): Promise<void> {
     await this.send('PUT', 'floor', { person, seconds });
@@ -175,8 +180,8 @@ export class RoomChannel extends Emitter<ChannelEvents> {
   }
 
   /**
-   * Sends any request of the channel; `path` is relative to the room. Rejects with a {@link StentorError} that has the
-   * server's code, or `gone` if the server cannot be reached.
+   * Sends any channel request; `path` is relative to the room. Rejects with a {@link StentorError} that has
+   * the server's code, or `gone` if the server cannot be reached.
    */
   async send<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T> {
     const headers: Record<string, string> = { authorization: `Bearer ${await this.tokens.get()}` };
@@ -202,7 +207,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     }
   }
 
-  /** Follows one response to its end; returns the problem if the server refused it. */
+  /** Follows one response to its end; returns the problem if the server refused the request. */
   private async follow(): Promise<Problem | null> {
     this.abort = new AbortController();
     this.reader.restart();
@@ -244,7 +249,8 @@ export class RoomChannel extends Emitter<ChannelEvents> {
       this.state = applied(this.state, event, parsed);
       this.emit('state', this.state);
     }
-    // Hosts and co-hosts get more data than others. After a change of the role, only a snapshot contains all of it.
+    // Hosts and co-hosts get more data than others. After a role change, only a snapshot contains all of this
+    // data.
     const sameRole = before === undefined || before === this.state.you?.role || this.reader.lastEventId === '';
     if (!sameRole) this.reader.lastEventId = '';
     return sameRole;

@@ -1,4 +1,5 @@
-// State of a room's listener channel, computed from its events. Pure; `docs/listeners.md` describes the events.
+// State of a room's listener channel, computed from its events. Pure; `docs/listeners.md` describes the
+// events.
 
 export interface Person {
   id: string;
@@ -39,14 +40,14 @@ export interface RoomLine {
   rewind?: number;
   /** True if no new anchor may join; absent otherwise. */
   locked?: boolean;
-  /** Time at which the room goes on air by itself, as in RFC 3339. */
+  /** Time at which the room goes on air by itself, in RFC 3339 format. */
   startsAt?: string;
   onAirSince?: number;
   /** Reason for the end of the latest broadcast; absent on air. */
   endReason?: string;
   title?: string;
   description?: string;
-  /** Language tag of BCP 47. */
+  /** BCP 47 language tag. */
   language?: string;
   tags?: string[];
   /** An https URL. */
@@ -65,11 +66,16 @@ export interface Settings {
   handsOpen: boolean;
   chatOpen: boolean;
   slowModeSeconds: number;
-  /** Order of raised hands: by the time they were raised (the default), or by speaking time, shortest first. */
+  /**
+   * Order of raised hands: by the time they were raised (the default), or by speaking time, shortest first.
+   */
   handOrder?: 'time' | 'least_spoken';
 }
 
-/** Floor: a host asked a person to speak from `since` until `until` (milliseconds since the Unix epoch). */
+/**
+ * Floor: a host or co-host asked a person to speak from `since` until `until` (milliseconds since the Unix
+ * epoch).
+ */
 export interface Floor {
   person: string;
   since: number;
@@ -95,7 +101,7 @@ export interface ChannelState {
   pinned: Message | null;
   announcement: string | null;
   settings: Settings;
-  /** Latest floor that a host gave; its time may be over. */
+  /** Latest floor; its time may be over. `null` if there was none, or if it was ended. */
   floor: Floor | null;
   /** Speaking time in milliseconds, by person id; some seconds old. */
   spoken: Record<string, number>;
@@ -190,20 +196,21 @@ const lineOf = ({ at: _, ...line }: RoomLine & { at: number }): RoomLine => line
 export function queueOf({ hands, settings, spoken }: ChannelState): Hand[] {
   if (settings.handOrder !== 'least_spoken') return hands;
   const time = ({ person }: Hand): number => spoken[person.id] ?? 0;
-  // The sort is stable, so people with equal speaking time stay in the order in which they raised their hands.
+  // The sort is stable, so people with equal speaking time stay in the order in which they raised their
+  // hands.
   return [...hands].sort((a, b) => time(a) - time(b));
 }
 
 /**
- * Returns the person who has the floor and the remaining seconds; null if nobody has it. `moment`: present time of the
- * stream that is heard, or of the server (milliseconds since the Unix epoch).
+ * Returns the person who has the floor and the remaining seconds; null if nobody has it. `moment`: time of
+ * the sound that is heard, or the server's current time (milliseconds since the Unix epoch).
  */
 export function floorAt({ floor }: ChannelState, moment: number | null): { person: string; seconds: number } | null {
   if (!floor || moment === null || moment >= floor.until) return null;
   return { person: floor.person, seconds: Math.ceil((floor.until - Math.max(moment, floor.since)) / 1000) };
 }
 
-/** Returns the place in the queue, from 1; null without a raised hand. */
+/** Returns the place in the queue, from 1; null if the person has not raised a hand. */
 export function placeOf(state: ChannelState, person: string | undefined): number | null {
   const index = queueOf(state).findIndex((hand) => hand.person.id === person);
   return index < 0 ? null : index + 1;
@@ -221,8 +228,8 @@ function raised(hands: Hand[], hand: Hand): Hand[] {
 }
 
 /**
- * Returns true if the room can be heard, or will be in a moment; null while this is unknown. `connected`: true if the
- * channel is open and would report a change.
+ * Returns true if the room can be heard, or will be in a moment; null while this is unknown. `connected`:
+ * true if the channel is open and would report a change.
  */
 export function audible({ known, closed, room }: ChannelState, connected: boolean): boolean | null {
   if (!known || closed || !connected) return null;
@@ -231,7 +238,10 @@ export function audible({ known, closed, room }: ChannelState, connected: boolea
 
 const AUDIBLE = new Set(['onair', 'degraded', 'starting']);
 
-/** Delays reports of who talks until the listener hears the voices: the sound is about a second behind the room. */
+/**
+ * Delays reports of who talks until the listener hears the voices: the sound is about a second behind the
+ * room.
+ */
 export class TalkingClock {
   private waiting: Talking[] = [];
   private shown: Talking = { at: 0, people: [] };

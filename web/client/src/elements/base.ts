@@ -1,11 +1,15 @@
-// Parts shared by the elements: a base class that also loads on a server, their style, and the creation of nodes.
+// Parts shared by the elements: a base class that also loads on a server, their style, and the creation of
+// nodes.
 
 /** `HTMLElement`, or an empty class on a server, where the module loads but no element can be created. */
 export const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
 
 type Attributes = Record<string, string | boolean | ((event: Event) => void)>;
 
-/** Creates an element. A function is added as an event listener; `true` is an empty attribute, `false` none. */
+/**
+ * Creates an element. A function is added as an event listener; `true` gives an empty attribute, `false`
+ * none.
+ */
 export function make<Tag extends keyof HTMLElementTagNameMap>(tag: Tag, attributes: Attributes, ...children: (Node | string)[]): HTMLElementTagNameMap[Tag] {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -36,7 +40,7 @@ export function shadow(host: HTMLElement, style: string): ShadowRoot {
   return root;
 }
 
-/** Items of a list, kept by their key, so that focus and animations survive changes. */
+/** List items, kept by key, so that focus and animations survive changes. */
 export class Items<Value> {
   private readonly items = new Map<string, HTMLElement>();
 

@@ -1,11 +1,11 @@
-// Controls of `<stentor-stage>` for hosts and co-hosts: raised hands, mute all, lock, floor, kick. Owns their nodes. Does
-// not decide who is a host; the server does.
+// Controls of `<stentor-stage>` for hosts and co-hosts: raised hands, mute all, lock, floor, kick. Owns their
+// DOM nodes. Does not decide who is a host; the server does.
 
 import type { RoomChannel } from '../channel/channel.js';
 import { queueOf, type ChannelMember, type ChannelState, type Hand } from '../channel/state.js';
 import { Items, make, write } from './base.js';
 
-/** Words of the controls for hosts and co-hosts. */
+/** Texts of the controls for hosts and co-hosts. */
 export interface HostWords {
   hands: string;
   noHands: string;
@@ -88,7 +88,7 @@ export class HostPanel {
   }
 }
 
-/** Adds the actions of a host to the item of a member. */
+/** Adds the actions of hosts and co-hosts to a member's item. */
 export function memberActions(item: HTMLElement, member: () => ChannelMember | undefined, ask: Ask, words: () => HostWords): void {
   const kick = button('kick', () => {
     const now = member();
@@ -102,7 +102,9 @@ export function memberActions(item: HTMLElement, member: () => ChannelMember | u
   item.append(make('span', { class: 'row', hidden: true }, floor, kick));
 }
 
-/** Updates the actions of a host. `shown`: this user moderates, and the member is another one. */
+/**
+ * Updates the actions of hosts and co-hosts. `shown`: this user moderates, and the member is somebody else.
+ */
 export function showMemberActions(item: HTMLElement, shown: boolean, hasFloor: boolean, name: string, words: HostWords): void {
   const row = item.lastElementChild as HTMLElement;
   const [floor, kick] = [...row.children] as [HTMLElement, HTMLElement];

@@ -8,7 +8,7 @@ import type { HlsClass, HlsLoader } from '../listening/hls.js';
 import type { Token } from '../tokens.js';
 import { Base, make, shadow, write } from './base.js';
 
-/** Words of the player, for translations. */
+/** Texts of the player, for translations. */
 export interface PlayerWords extends Record<PlaybackState, string> {
   play: string;
   pause: string;
@@ -31,9 +31,12 @@ const WORDS: PlayerWords = {
 
 /** Events of `<stentor-player>`. */
 export interface PlayerElementEvents {
-  /** Any change of the state of playback. */
+  /** Any change of the playback state. */
   statechange: CustomEvent<ListenerStatus>;
-  /** The element has another listener or none, because `url` or `token` was set or the element was removed. Bubbles. */
+  /**
+   * The element has a different listener or none, because `url` or `token` was set or the element was
+   * removed. Bubbles.
+   */
   listenerchange: CustomEvent<StentorListener | null>;
 }
 
@@ -42,9 +45,10 @@ const ICON = '<svg viewBox="0 0 24 24" width="28" height="28" fill="currentColor
 /**
  * Player of a room.
  *
- * Attributes: `url` (`hlsUrl` of the API), `token`, `autoplay`, `label` (name shown; default: the room's id), `theme`
- * (`light` or `dark`; default: that of the system). Parts: `player`, `play`, `label`, `state`, `mute`, `volume`,
- * `past`, `seek`, `live`. The seek bar needs the channel, which a `<stentor-stage>` or `listener.follow()` opens.
+ * Attributes: `url` (`hlsUrl` of the API), `token`, `autoplay`, `label` (name shown; default: the room's id),
+ * `theme` (`light` or `dark`; default: the system's). Parts: `player`, `play`, `label`, `state`, `mute`,
+ * `volume`, `past`, `seek`, `live`. The seek bar needs the channel, which a `<stentor-stage>` or
+ * `listener.follow()` opens.
  */
 export class StentorPlayerElement extends Base {
   static readonly observedAttributes = ['url', 'token', 'label'];
@@ -81,12 +85,12 @@ export class StentorPlayerElement extends Base {
     this.renew();
   }
 
-  /** Listener of the room, for use of the library beyond this element; `null` without a valid `url`. */
+  /** Listener of the room, for uses of the library beyond this element; `null` without a valid `url`. */
   get listener(): StentorListener | null {
     return this.current;
   }
 
-  /** Words of the player; the defaults apply to words that are not given. */
+  /** Texts of the player; the defaults apply to texts that are not given. */
   set words(words: Partial<PlayerWords>) {
     this.ownWords = { ...WORDS, ...words };
     this.show();

@@ -8,7 +8,7 @@ import { Base, Items, make, shadow, write } from './base.js';
 import { HOST_WORDS, HostPanel, memberActions, showMemberActions, type Ask, type HostWords } from './host.js';
 import { StentorPlayerElement } from './player.js';
 
-/** Words of the stage, for translations; `problem` is followed by the server's text. */
+/** Texts of the stage, for translations; `problem` is followed by the server's text. */
 export interface StageWords extends HostWords {
   onStage: string;
   nobody: string;
@@ -19,7 +19,7 @@ export interface StageWords extends HostWords {
   lower: string;
   /** `#` is replaced by the place in the queue. */
   place: string;
-  /** Name of the field for a note to the host. */
+  /** Label of the field for a note to the host. */
   note: string;
   pinned: string;
   invited: string;
@@ -60,10 +60,11 @@ const SECOND_MS = 1000;
 /**
  * Stage of a room.
  *
- * Attributes: `for` (id of the `<stentor-player>` of the same room), `name` (name of a listener whose token has none;
- * without it the element asks), `theme`. Parts: `stage`, `members`, `member`, `invitation`, `speaking`, `reactions`,
- * `reaction`, `hand`, `note`, `chat`, `pinned`, `messages`, `message`, `form`, `input`, `button`, `problem`; for hosts and
- * co-hosts also `host`, `hands`, `raised`, `invite`, `dismiss`, `mute-all`, `lock`, `floor`, `kick`.
+ * Attributes: `for` (id of the `<stentor-player>` of the same room), `name` (name of a listener whose token
+ * has none; without it, the element asks for one), `theme`. Parts: `stage`, `members`, `member`,
+ * `invitation`, `speaking`, `reactions`, `reaction`, `hand`, `note`, `chat`, `pinned`, `messages`, `message`,
+ * `form`, `input`, `button`, `problem`; for hosts and co-hosts also `host`, `hands`, `raised`, `invite`,
+ * `dismiss`, `mute-all`, `lock`, `floor`, `kick`.
  */
 export class StentorStageElement extends Base {
   static readonly observedAttributes = ['for', 'name'];
@@ -106,7 +107,7 @@ export class StentorStageElement extends Base {
     this.show();
   }
 
-  /** Words of the stage; the defaults apply to words that are not given. */
+  /** Texts of the stage; the defaults apply to texts that are not given. */
   set words(words: Partial<StageWords>) {
     this.ownWords = { ...WORDS, ...words };
     this.show();

@@ -14,7 +14,10 @@ export interface Addresses {
 
 const PLAYLIST = /^(.*)\/hls\/rooms\/([^/]+)\/index\.m3u8$/;
 
-/** Derives the URLs; `base` is that of the page. Throws `invalid_url` if `url` is not that of a room's playlist. */
+/**
+ * Derives the URLs; `base` is the page's URL. Throws `invalid_url` if `url` is not the URL of a room's
+ * playlist.
+ */
 export function addressesOf(url: string, base: string | undefined): Addresses {
   const known = parse(url, base);
   const [, prefix = '', segment = ''] = PLAYLIST.exec(known?.pathname ?? '') ?? [];

@@ -1,4 +1,4 @@
-// Failures of playback, and whether a retry can help. Pure, except for the time of a failure.
+// Playback failures, and whether a retry can help. Pure, except for the time of a failure.
 
 import type { ErrorData } from 'hls.js';
 import type { Problem } from '../errors.js';
@@ -36,7 +36,7 @@ export const BROKE_OFF = broken('media_broken', 'the sound broke off');
 export const UNREACHABLE = broken('gone', 'the connection to the server was lost');
 export const UNSUPPORTED = failed('unsupported_browser', 'this browser plays neither HLS nor AAC');
 
-/** Meaning of the server's codes for a listener, where the status is not enough. */
+/** Meaning of the server's codes for a listener, for cases in which the status is not enough. */
 const BY_CODE = new Map<string, Verdict>([
   ['invalid_room_id', failed('invalid_room_id', 'the room id is not valid')],
   // The token is the only query parameter that neither hls.js nor the server provides.
@@ -45,8 +45,9 @@ const BY_CODE = new Map<string, Verdict>([
   ['token_wrong_audience', failed('token_wrong_audience', 'the token is not for listening')],
   ['user_removed', failed('user_removed', 'a host banned this listener from the room')],
   ['room_not_on_air', OFF_AIR],
-  // The server sends these only if the token is valid. Then the room is over, or this node does not know of its start
-  // yet: a playlist is served for longer than its keys, and nodes learn of a start or an end at different times.
+  // The server sends these only if the token is valid. So the room is over, or this node does not know of its
+  // start yet: a playlist is served for longer than its keys, and nodes learn of a start or an end at
+  // different times.
   ['key_refused', OFF_AIR],
   ['key_not_found', OFF_AIR],
   ['listeners_full', waiting('listeners_full', 'the room has no place for another listener')],

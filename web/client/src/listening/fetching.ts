@@ -1,19 +1,21 @@
 // Detects that hls.js has stopped loading although there is more to load. Pure.
 //
-// hls.js 1.7.4 with parts: Chromium's buffer may end a microsecond before a segment does. hls.js allows for that with
-// the segment's `endDTS`, which is missing if the playlist listed the segment as complete before its last part was
-// parsed. hls.js then selects that segment as the next one to load, finds it loaded, and stays idle until its parts
-// leave the playlist, three target durations later. `setEnds` prevents that; `Fetching` ends the cases that it does
-// not prevent.
+// hls.js 1.7.4 with parts: Chromium's buffer may end a microsecond before a segment does. hls.js allows for
+// that with the segment's `endDTS`, which is missing if the playlist listed the segment as complete before
+// its last part was parsed. hls.js then selects that segment as the next one to load, finds it loaded, and
+// stays idle until its parts leave the playlist, three target durations later. `setEnds` prevents that;
+// `Fetching` ends the cases that it does not prevent.
 
-/** Sets the ends that hls.js has not measured yet to those of the playlist. */
+/** Sets the segment ends that hls.js has not measured yet to those in the playlist. */
 export function setEnds(fragments: { readonly end: number; endDTS?: number }[]): void {
   for (const fragment of fragments) fragment.endDTS ??= fragment.end;
 }
 
 /** Idle time longer than hls.js needs between two parts. */
 const IDLE_MS = 100;
-/** If the playlist ends this far after the buffer, more is missing than the part that is about to be loaded. */
+/**
+ * If the playlist ends this far after the buffer, more is missing than the part that is about to be loaded.
+ */
 const UNFETCHED_SECONDS = 0.3;
 /** If at least this much audio is buffered ahead of the playhead, hls.js may be idle on purpose. */
 const AHEAD_SECONDS = 5;

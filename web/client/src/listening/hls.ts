@@ -1,4 +1,5 @@
-// Connection to hls.js, which the application passes in: the library contains and imports none of it.
+// Connection to hls.js, which the application passes in. The library does not contain hls.js and imports only
+// its types.
 
 import type Hls from 'hls.js';
 import type { HlsConfig } from 'hls.js';
@@ -33,8 +34,8 @@ export async function loaded(hls: HlsClass | HlsLoader): Promise<typeof Hls | nu
 export const usable = (hls: HlsClass): typeof Hls | null => (hls.isSupported() ? (hls as unknown as typeof Hls) : null);
 
 /**
- * Returns the configuration of hls.js, for the playlist of the past if `past`. `authorize` adds the token to
- * a request.
+ * Returns the configuration of hls.js; with `past`, for the rewind playlist. `authorize` adds the token to a
+ * request.
  */
 export function configOf(
   hls: typeof Hls, past: boolean, authorize: (xhr: XMLHttpRequest, url: string) => void,
@@ -48,9 +49,9 @@ export function configOf(
     maxLiveSyncPlaybackRate: past ? 1 : 1.05,
     // The start position in the past is known only once the playlist has been loaded.
     autoStartLoad: !past,
-    // Playback stalls when FFmpeg dies, because up to 0.7 s of media are missing and the buffer of three parts holds
-    // 0.6 s. By default hls.js then stays a whole second further behind. Two more parts are enough to bridge the next
-    // gap.
+    // Playback stalls when FFmpeg dies, because up to 0.7 s of media are missing and the buffer of three
+    // parts holds 0.6 s. By default hls.js then stays a whole second further behind. Two more parts are
+    // enough to bridge the next gap.
     liveSyncOnStallIncrease: 0.4,
     maxBufferLength: 10,
     backBufferLength: 10,

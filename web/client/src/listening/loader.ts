@@ -18,10 +18,10 @@ type Loader = HlsConfig['loader'];
 type PlaylistLoader = NonNullable<HlsConfig['pLoader']>;
 
 /**
- * Returns the loader for this class of hls.js. The server answers a blocking reload with the next part, or with an
- * error, after at most three target durations. hls.js itself gives up after 0.8 target durations, and from then on
- * requests once per second without blocking. A part that is late, because FFmpeg was restarted or the machine is busy,
- * would then come another second later.
+ * Returns the loader class for hls.js. The server answers a blocking reload with the next part, or with an
+ * error, after at most three target durations. hls.js itself gives up after 0.8 target durations, and from
+ * then on requests once per second without blocking. A part that is late, because FFmpeg was restarted or the
+ * machine is busy, would then come another second later.
  */
 export const patient = (hls: typeof Hls): PlaylistLoader =>
   class extends (hls.DefaultConfig.loader as Loader) {

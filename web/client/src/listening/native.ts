@@ -1,4 +1,5 @@
-// Playback by the media element alone: the browser's own HLS, or the plain stream. Adds checks that the element lacks.
+// Playback by the media element alone: the browser's own HLS, or the plain stream. Adds checks that the
+// element lacks.
 
 import { describeAnswer, judgeAnswer, OFF_AIR, type PlaybackError, type Verdict } from './failures.js';
 
@@ -16,8 +17,8 @@ export function nativeLatency(audio: NativeHls): number | null {
 }
 
 /**
- * Requests the playlist before the media element does, because the element reports no HTTP status and would play a
- * finished broadcast again. If the result has no verdict, the room can be played.
+ * Requests the playlist before the media element does, because the element reports no HTTP status and would
+ * play a finished broadcast again. If the result has no verdict, the room can be played.
  */
 export async function askAhead(url: string): Promise<{ error?: PlaybackError; verdict?: Verdict }> {
   const answer = await fetch(url).catch(() => undefined);

@@ -1,4 +1,5 @@
-// Positions in the past of a room. Pure; all moments are milliseconds since the Unix epoch, on the server's clock.
+// Positions in the past of a room. Pure; all moments are milliseconds since the Unix epoch, on the server's
+// clock.
 
 /** Segment of a playlist with dates, as hls.js describes it. Positions are seconds of the media timeline. */
 export interface DatedSegment {
@@ -7,16 +8,19 @@ export interface DatedSegment {
   readonly programDateTime: number | null;
 }
 
-/** Distance from live below which going back has no effect, because this much audio is buffered anyway. */
+/**
+ * Shortest distance from live to which a listener can go back, because this much audio is buffered anyway.
+ */
 export const LEAST_BACK_SECONDS = 5;
 /**
- * Minimum distance of a position from the start of the playlist, which moves on while the segment is loaded.
+ * Minimum distance of a position from the start of the playlist, because that start moves on while the
+ * segment is being loaded.
  */
 const INSIDE_SECONDS = 6;
 
 /**
- * Returns the position of a moment, moved into the playlist and away from its start, because the oldest segments
- * are about to leave the playlist. Returns `null` for a playlist without dates.
+ * Returns the position of a moment, moved into the playlist and away from its start, because the oldest
+ * segments are about to leave the playlist. Returns `null` for a playlist without dates.
  */
 export function positionOf(segments: readonly DatedSegment[], moment: number): number | null {
   const dated = segments.filter(({ programDateTime }) => programDateTime !== null);

@@ -1,5 +1,5 @@
-// Player of one room: hls.js with Media Source, else the browser's own HLS, else the plain stream. Restarts by itself
-// after temporary failures. Owns the media element and the connection; never accesses the page.
+// Player of one room: hls.js with Media Source, else the browser's own HLS, else the plain stream. Retries by
+// itself. Owns the media element and the connection; never accesses the page.
 
 import type Hls from 'hls.js';
 import { problemOf, type Problem } from '../errors.js';
@@ -16,7 +16,7 @@ import { Playhead } from './playhead.js';
  * State of playback:
  * - `idle`: nothing is requested until the application calls `play`.
  * - `connecting`: connecting to the room, or connecting again after a failure.
- * - `ready`: connected, but the browser plays only after the user has interacted with the page: show a button.
+ * - `ready`: connected, but the browser plays only after the user interacts with the page: show a button.
  * - `playing`: the sound advances.
  * - `buffering`: the sound should advance and does not.
  * - `paused`: paused by the application or by the device.
@@ -25,7 +25,7 @@ import { Playhead } from './playhead.js';
  */
 export type PlaybackState = 'idle' | 'connecting' | 'ready' | 'playing' | 'buffering' | 'paused' | 'waiting' | 'failed';
 
-/** Transport of the sound: hls.js and the browser's own HLS play the same stream; the plain stream has more delay. */
+/** Transport: hls.js and the browser's own HLS play the same stream; the plain stream has more delay. */
 export type Transport = 'hls.js' | 'native' | 'plain';
 
 const MAX_RETRY_MS = 8000;
@@ -38,7 +38,7 @@ const MAX_WAITING_RETRY_MS = 2000;
 const MAX_TOLD_RETRY_MS = 60_000;
 /** When a room goes on air, its waiting listeners connect at random times within this period. */
 const SPREAD_MS = 300;
-/** Distance behind the target from which the player jumps: at 5 % more speed, catching up would take a minute. */
+/** Distance behind the target at which the player jumps: at 5 % more speed, catching up takes a minute. */
 const JUMP_BEHIND_SECONDS = 3;
 const KEPT_ERRORS = 100;
 const LOOK_MS = 500;
@@ -46,22 +46,24 @@ const LOOK_MS = 500;
 const MOTION_LOOK_MS = 100;
 /** Interval of checks from `playing` until the playhead moves, to measure the first sound. */
 const FIRST_LOOK_MS = 10;
-/** Buffered audio with which playback can continue. Chromium alone requires twice as much after a stall, up to 3 s. */
+/** Buffered audio that suffices to continue. After a stall, Chromium alone requires twice this, up to 3 s. */
 const ENOUGH_SECONDS = 0.5;
 /** Audio that a playlist must hold for a start without a stall. */
 const ENOUGH_TO_START_SECONDS = 1;
-/** If this many checks in a row find the playhead unmoved although enough is buffered, the player moves it. */
+/**
+ * After this many checks in a row with an unmoved playhead and enough buffered audio, the player moves it.
+ */
 const STUCK_LOOKS = 3;
 /** If the playlist is this far ahead of the buffer, hls.js counts as having stopped loading. */
 const UNFETCHED_SECONDS = 0.5;
 /**
- * If this many checks in a row find the playlist so far ahead, the player restarts loading. Until then, hls.js can
- * recover by itself.
+ * After this many checks in a row with the playlist so far ahead, the player restarts loading. Until then,
+ * hls.js can recover by itself.
  */
 const LOST_LOOKS = 12;
 /**
- * Distance between the end of the buffer and the position from which loading restarts. Without it, hls.js would load
- * the last buffered fragment again, because it ignores only fragments that end before its start position.
+ * Distance from the end of the buffer to the position at which loading restarts. Without it, hls.js would
+ * load the last buffered fragment again: it ignores only fragments that end before its start position.
  */
 const PAST_END_SECONDS = 0.001;
 
@@ -73,13 +75,13 @@ export interface PlayerOptions {
   addresses: Addresses;
   tokens: TokenSource;
   hls: HlsClass | HlsLoader | undefined;
-  /** Called at each change of the state and of its problem. */
+  /** Called on each change of the state or of its problem. */
   changed: () => void;
 }
 
 export class Player {
   state: PlaybackState = 'idle';
-  /** Reason for `connecting`, `waiting` and `failed`; `null` at the first attempt. */
+  /** Reason for `connecting`, `waiting` and `failed`; `null` during the first attempt. */
   problem: Problem | null = null;
   /** True if the device paused the sound, not the application. */
   pausedByDevice = false;
@@ -88,7 +90,7 @@ export class Player {
   firstSoundMs: number | null = null;
   readonly errors: PlaybackError[] = [];
   private hls: Hls | null = null;
-  /** Class of hls.js. `undefined`: not loaded yet. `null`: not provided, or it does not run in this browser. */
+  /** Class of hls.js. `undefined`: not loaded yet. `null`: not provided, or not usable in this browser. */
   private hlsClass: typeof Hls | null | undefined;
   private wanted = false;
   /** Position in the past, as a moment in milliseconds since the Unix epoch; null near live. */
@@ -157,7 +159,7 @@ export class Player {
     return Math.abs(byClock - byPlaylist) < (this.past ? 9 : 3) ? byClock : byPlaylist;
   }
 
-  /** Moment of the stream that is heard now, in milliseconds since the Unix epoch; null while that is unknown. */
+  /** Moment of the stream that is being heard, in milliseconds since the Unix epoch; null if unknown. */
   get heardAt(): number | null {
     return (this.playing && this.hls?.playingDate?.getTime()) || null;
   }
@@ -167,7 +169,7 @@ export class Player {
     return this.back !== null;
   }
 
-  /** True if this browser can go back: with hls.js. */
+  /** True if this player can rewind, which requires hls.js. */
   get canRewind(): boolean {
     return this.transport === 'hls.js';
   }
@@ -177,7 +179,7 @@ export class Player {
     return (this.past && this.hls?.latestLevelDetails?.totalduration) || null;
   }
 
-  /** Plays from a moment of the past on, in milliseconds since the Unix epoch. */
+  /** Plays from a past moment, given in milliseconds since the Unix epoch. */
   rewindTo(moment: number): void {
     if (this.ended.signal.aborted || !this.canRewind) return;
     this.back = moment;
@@ -294,7 +296,7 @@ export class Player {
       if (!details.live && (first || this.audio.paused)) return this.fell(OFF_AIR);
       if (first && past) hls.startLoad(positionOf(details.fragments, this.back ?? 0) ?? -1);
       if (first) this.begin();
-      // A lost mixer's window is lost too: hls.js would wait at the end of its buffer for media that never come.
+      // A lost mixer's window is lost too: hls.js would wait at the end of its buffer forever.
       const jumped = newest !== undefined && details.startSN > newest + 1;
       newest = details.endSN;
       if (!jumped) return;
@@ -392,7 +394,7 @@ export class Player {
     window.clearTimeout(this.retry);
     this.disconnect();
     if (this.back !== null && verdict.kind !== 'broken') {
-      // The past is not available. Try near live; if that is refused as well, the refusal has the reason.
+      // The past is not available. Try near live; if that is refused as well, the refusal gives the reason.
       this.back = null;
       return this.connectAgain();
     }
@@ -460,7 +462,8 @@ export class Player {
     this.lostFor = unfetched && !this.past ? this.lostFor + 1 : 0;
     const from = Math.max(start, audio.currentTime);
     if (end - from >= ENOUGH_SECONDS) {
-      // The seek skips a gap between two buffered ranges, and after a seek the browser needs less buffered audio.
+      // The seek skips a gap between buffered ranges. After a seek the browser also needs less buffered
+      // audio.
       audio.currentTime = Math.min(Math.max(from + 0.01, (!this.past && hls.liveSyncPosition) || 0), end - ENOUGH_SECONDS / 2);
       this.stoodFor = 0;
     } else if (this.lostFor >= LOST_LOOKS) {

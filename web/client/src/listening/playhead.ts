@@ -1,12 +1,16 @@
-// Detects from samples of a media element if its audio moves, because the element's events are unreliable. Pure.
+// Detects from samples of a media element whether its audio moves, because the element's events are
+// unreliable. Pure.
 
 /**
- * Time without movement after which a playhead counts as standing still. Samples are further apart than the resolution
- * of the position, so each sample of a moving playhead advances.
+ * Time without movement after which a playhead counts as standing still. Samples are further apart than the
+ * resolution of the position, so each sample of a moving playhead advances.
  */
 const STANDSTILL_MS = 500;
 
-/** Samples that must advance before a playhead counts as moving: after a seek, browsers correct the position once. */
+/**
+ * Samples that must advance before a playhead counts as moving: after a seek, browsers correct the position
+ * once.
+ */
 const ADVANCES = 2;
 
 export type Motion =
@@ -28,8 +32,8 @@ export class Playhead {
   }
 
   /**
-   * Takes a sample. `nowMs`: time of a clock that runs while a page is frozen. The first sample after a freeze
-   * therefore shows a standstill.
+   * Takes a sample. `nowMs`: time of a clock that runs while a page is frozen. The first sample after a
+   * freeze therefore shows a standstill.
    */
   look(position: number, nowMs: number): Motion {
     const before = this.position;

@@ -1,5 +1,5 @@
-// A seek bar: connects a range input and a button of the application with a listener. Owns the value that the user has
-// chosen until it is heard; never creates an element.
+// A seek bar: connects a range input and a button of the application with a listener. Until the chosen
+// position is heard, owns the user's choice; never creates an element.
 
 import type { StentorListener } from '../listener.js';
 import { behindInWords, LEAST_BACK_SECONDS } from './past.js';
@@ -14,10 +14,10 @@ export interface SeekBarParts {
   live: HTMLButtonElement;
 }
 
-/** Words of a seek bar for screen readers, for translations. */
+/** Texts of a seek bar for screen readers, for translations. */
 export interface SeekBarWords {
   live: string;
-  /** Returns the words for a position `seconds` before live; `seconds` is a whole number. */
+  /** Returns the text for a position `seconds` before live; `seconds` is a whole number. */
   behind: (seconds: number) => string;
 }
 
@@ -26,9 +26,9 @@ const WORDS: SeekBarWords = { live: 'live', behind: behindInWords };
 const STEP_SECONDS = 5;
 /** Interval of updates. */
 const LOOK_MS = 500;
-/** Time without a further key press until the chosen position is played. */
+/** Time without a further key press after which the chosen position is played. */
 const SETTLE_MS = 300;
-/** Time after a choice until the bar shows the heard position again, if something is heard. */
+/** Time after a choice after which the bar shows the heard position again, if something is heard. */
 const SHOW_CHOSEN_MS = 2000;
 
 /** A seek bar; follows the listener until {@link SeekBar.close}. */
@@ -63,8 +63,8 @@ export class SeekBar {
   }
 
   /**
-   * Moves the position by keys. A range's own steps are too small for hours: arrows move 5 seconds, Page Up
-   * and Page Down a minute.
+   * Moves the position with the keys. A range input's own steps are too small for hours: arrows move 5
+   * seconds, Page Up and Page Down a minute.
    */
   private key(event: KeyboardEvent): void {
     const { range } = this.parts;

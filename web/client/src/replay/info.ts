@@ -1,7 +1,7 @@
 // Description of a recording, as the server sends it, and its positions. Pure.
 //
-// A position is the time since the start of the recording, in seconds. The media that a browser plays begin with the
-// first segment of the playlist and have no gaps, so a time in the media differs from the position.
+// A position is the time since the start of the recording, in seconds. The media that a browser plays begin
+// with the first segment of the playlist and have no gaps, so a time in the media differs from the position.
 
 /** Part of a recording, in seconds. */
 export interface ReplayRange {
@@ -17,7 +17,7 @@ export interface ReplayInfo {
   title?: string;
   /** Time of the first recorded sample, in milliseconds since the Unix epoch. */
   startedAt: number;
-  /** Position of the end. */
+  /** Duration, which is also the position of the end. */
   duration: number;
   /** Anchors who were in the room, and when. */
   anchors: { displayName?: string; role: string; visits: ReplayRange[] }[];
@@ -31,7 +31,7 @@ export interface ReplayInfo {
   gaps: ReplayRange[];
   /** Position at which the playlist begins. */
   listedFrom: number;
-  /** Part that the token opens; absent if it opens all of the recording. */
+  /** Part to which the token gives access; absent if that is the whole recording. */
   clip?: ReplayRange;
   /** Expiry of the token, in milliseconds since the Unix epoch. */
   expiresAt: number;
@@ -42,7 +42,10 @@ type Listed = Pick<ReplayInfo, 'gaps' | 'listedFrom'>;
 /** Returns the gaps within the playlist. */
 const gapsOf = ({ gaps, listedFrom }: Listed): ReplayRange[] => gaps.filter(({ from }) => from >= listedFrom);
 
-/** Converts a position to a time in the media. A position in a gap is converted to the time at which the gap ends. */
+/**
+ * Converts a position to a time in the media. A position in a gap is converted to the time at which the gap
+ * ends.
+ */
 export function mediaTimeOf(info: Listed, position: number): number {
   const missing = gapsOf(info).map(({ from, to }) => Math.min(Math.max(position - from, 0), to - from));
   return Math.max(0, position - info.listedFrom - missing.reduce((sum, seconds) => sum + seconds, 0));
@@ -55,7 +58,10 @@ export function positionAt(info: Listed, mediaTime: number): number {
   return position;
 }
 
-/** Returns the part of the recording to play: the requested part, limited to the part that the token opens. */
+/**
+ * Returns the part of the recording to play: the requested part, limited to the part to which the token gives
+ * access.
+ */
 export function rangeOf({ duration, clip }: Pick<ReplayInfo, 'duration' | 'clip'>, asked: Partial<ReplayRange> = {}): ReplayRange {
   const open = { from: clip?.from ?? 0, to: Math.min(clip?.to ?? duration, duration) };
   const from = Math.max(asked.from ?? open.from, open.from);

@@ -1,5 +1,5 @@
-// Player of one recording: hls.js with Media Source, else the browser's own HLS. Recovers by itself from temporary
-// failures. Owns the media element and the connection; never accesses the page.
+// Player of one recording: hls.js with Media Source, else the browser's own HLS. Recovers by itself from
+// temporary failures. Owns the media element and the connection; never accesses the page.
 
 import type Hls from 'hls.js';
 import { Emitter } from '../emitter.js';
@@ -13,7 +13,7 @@ import { mediaTimeOf, positionAt, rangeOf, type ReplayInfo, type ReplayRange } f
  * State of a replay:
  * - `loading`: the description is being loaded.
  * - `ready`: it waits for `play`.
- * - `playing`: it plays, or will play once enough audio is buffered.
+ * - `playing`: it plays, or will play as soon as enough audio is buffered.
  * - `paused`: paused by the application, or by the device.
  * - `ended`: the end was reached; `play` starts from the beginning.
  * - `failed`: a retry cannot help; see `problem`.
@@ -26,11 +26,13 @@ export interface ReplayOptions {
   url: string;
   /** The replay token (`POST /api/recordings/{id}/token`). */
   token: string;
-  /** hls.js, as its class or as a function that loads it. Without it, the browser plays the recording itself. */
+  /**
+   * hls.js, as its class or as a function that loads it. Without it, the browser plays the recording itself.
+   */
   hls?: HlsClass | HlsLoader;
   /** Element that plays the sound; default: a new one that is not part of the page. */
   audio?: HTMLAudioElement;
-  /** Part to play; default: all that the token opens. */
+  /** Part to play; default: everything to which the token gives access. */
   range?: Partial<ReplayRange>;
 }
 
@@ -108,7 +110,7 @@ export class StentorReplay extends Emitter<ReplayEvents> {
     return info && this.placed && !audio.seeking ? positionAt(info, audio.currentTime) : this.target;
   }
 
-  /** Speed of playback; 1 is that of the recording. */
+  /** Playback speed; 1 is the speed of the recording. */
   get speed(): number {
     return this.audio.defaultPlaybackRate;
   }
@@ -145,7 +147,7 @@ export class StentorReplay extends Emitter<ReplayEvents> {
     this.emit('position', this.target);
   }
 
-  /** Limits playback to another part; without an argument, to all that the token opens. */
+  /** Limits playback to another part; without an argument, to everything to which the token gives access. */
   limit(range: Partial<ReplayRange> = {}): void {
     if (!this.info) return;
     this.range = rangeOf(this.info, range);
