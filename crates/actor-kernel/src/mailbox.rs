@@ -72,7 +72,7 @@ impl<M: Message> ActorRef<M> {
         self.0.tell_latest(slot, message)
     }
 
-    /// Returns true if messages are still accepted, also while the actor waits for its restart.
+    /// Returns true if messages are still accepted, even while the actor waits for its restart.
     pub fn is_alive(&self) -> bool {
         self.0.is_alive()
     }

@@ -67,7 +67,7 @@ pub fn delay_for_others() -> Duration {
 }
 
 /// Returns true for a name for which a certificate can be obtained through HTTP-01: a DNS name in lower case
-/// with at least two labels (RFC 1035), no wildcard (RFC 8555 section 7.1.3), and no IP address.
+/// with at least two labels (RFC 1035). Wildcards (RFC 8555 section 7.1.3) and IP addresses are excluded.
 pub fn is_certifiable(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())

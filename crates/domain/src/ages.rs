@@ -2,9 +2,9 @@
 //!
 //! Time stamps in the store come from the wall clocks of other nodes, which may differ from this node's clock
 //! by hours. They are therefore never compared with this node's wall clock. A stamp only sets the initial
-//! value of a clock, which then advances with this node's monotonic time from the moment when the node first
-//! saw the state. A restarted node starts each clock again. Every node with the role `rooms` runs these
-//! clocks, so that a new leader continues with clocks that it already has.
+//! value of a clock. The clock then advances with this node's monotonic time from the moment at which the
+//! node first saw the state. A restarted node starts each clock again. Every node with the role `rooms` runs
+//! these clocks, so that a new leader continues with clocks that it already has.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

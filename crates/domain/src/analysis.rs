@@ -55,7 +55,7 @@ pub struct Waveform(pub Vec<u8>);
 
 /// Error for a stored waveform that is not base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a waveform is base64")]
+#[error("a waveform must be base64")]
 pub struct InvalidWaveform;
 
 impl TryFrom<String> for Waveform {

@@ -20,7 +20,7 @@ impl TrustedProxies {
 
     /// Returns the address of the client whose request came from `peer`. `forwarded_for`: the entries of all
     /// `X-Forwarded-For` headers, in order; each proxy appends the address of its own peer. Only entries that
-    /// a trusted proxy added count, so a client cannot forge its address: the result is the last address that
+    /// a trusted proxy added count, so a client cannot forge its address. The result is the last address that
     /// does not belong to a trusted proxy.
     pub fn client<'a>(
         &self,
@@ -46,8 +46,8 @@ fn parsed(entry: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// Returns one common address for all addresses that a host may use: for an IPv6 address its /64 prefix (RFC
-/// 4291 section 2.5.1), for an IPv4 address the address itself.
+/// Returns one common address for all addresses that a host may use. For an IPv6 address, this is its /64
+/// prefix (RFC 4291 section 2.5.1); for an IPv4 address, the address itself.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),

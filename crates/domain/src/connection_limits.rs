@@ -125,14 +125,14 @@ impl ConnectionLimiter {
         }
         match method {
             Method::Offer(offer) if offer.sdp.sdp.len() > limits.sdp => {
-                let message = format!("an SDP holds at most {} bytes", limits.sdp);
+                let message = format!("an SDP may have at most {} bytes", limits.sdp);
                 return Err(RpcError::new(ErrorCode::SdpTooLarge, message));
             }
             Method::Offer(_) => self.candidates = 0,
             // The end of candidates is never refused: without it, Janus would wait for more.
             Method::IceCandidate(Trickle::Completed) => {}
             Method::IceCandidate(Trickle::Candidate(_)) if self.candidates >= limits.candidates => {
-                let message = format!("at most {} candidates after an offer", limits.candidates);
+                let message = format!("at most {} candidates are accepted after an offer", limits.candidates);
                 return Err(RpcError::new(ErrorCode::TooManyCandidates, message));
             }
             Method::IceCandidate(Trickle::Candidate(_)) => self.candidates += 1,
@@ -171,7 +171,7 @@ impl IdleTimer {
     }
 
     /// Returns true if the client has been idle for `limit`. Must be called at the interval `every`. If the
-    /// previous call was more than two intervals ago, this process was slow and messages of the client may
+    /// previous call was more than two intervals ago, this process was slow. Messages from the client may
     /// still be queued, so the excess does not count.
     pub fn lasts(&mut self, limit: Duration, every: Duration, now: Duration) -> bool {
         self.lasted += now.saturating_sub(self.looked).min(every * 2);

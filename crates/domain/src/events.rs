@@ -52,7 +52,8 @@ pub enum EventType {
     RoomEnded,
     /// The room was deleted.
     RoomDeleted,
-    /// A user was added to the room.
+    /// A user was added to the room, was given a different role, or may speak again after having been a
+    /// listener.
     AnchorInvited,
     /// An anchor has joined the room.
     AnchorJoined,
@@ -114,7 +115,7 @@ pub struct Cursor {
 
 /// Error for a text that is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a cursor is the value of an event's cursor, or 0")]
+#[error("a cursor must be the cursor of an event, or 0")]
 pub struct InvalidCursor;
 
 impl EventType {

@@ -86,7 +86,7 @@ pub struct FailoverPlan {
     pub moves: Vec<Reassignment>,
     /// Modules with the label `draining` that have no rooms left.
     pub drained: Vec<DrainedLabel>,
-    /// Reasons why rooms do not move: the store is unavailable, a waiting time is not over, no module takes a
+    /// Reasons why rooms do not move. The store is unavailable, a waiting time is not over, no module takes a
     /// room, or a key of the room cannot be read.
     pub waits: Vec<String>,
     /// Latest time of the next check (monotonic).
@@ -157,8 +157,8 @@ impl FailoverPolicy {
         }
     }
 
-    /// Plans the moves from the newest views. `steady_since`: time since which this node has followed the
-    /// store and received an answer to every request, without a break; `None` if this is not the case now.
+    /// Plans the moves from the newest views. `steady_since`: time from which this node has followed the
+    /// store and received an answer to every request, without a break. `None` if it is disturbed now.
     pub fn plan_moves(
         &mut self,
         rooms: &Rooms,

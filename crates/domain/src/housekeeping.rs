@@ -1,8 +1,9 @@
 //! Housekeeping: removal of rooms and keys that no other part of the system removes.
 //!
-//! A room that was never started is deleted. A broadcast that lasts too long or has no anchors is ended. An
-//! overdue removal is forced, keys without a room or an owner are deleted, and kicks are lifted when they are
-//! over. Unknown keys and unreadable values are never touched, because a newer node may have written them.
+//! A room that was never started is deleted. A broadcast that lasts too long or has no anchors is ended, and
+//! so is a backstage that lasts too long. An overdue removal is forced, keys without a room or an owner are
+//! deleted, and kicks are lifted when they are over. Unknown keys and unreadable values are never touched,
+//! because a newer node may have written them.
 //!
 //! Owns these rules, and the times from which rooms have had invalid keys, no anchors or kicked users. Never
 //! writes.
@@ -23,7 +24,7 @@ pub enum HousekeepingAction {
     Expire(Expiry),
     /// The modules of a stopped room have deleted their keys, or their grace period is over.
     FinishRemoval,
-    /// The room is on air but has no meta key.
+    /// The room is on air or backstage but has no meta key.
     EndStray,
     /// The room is not live, and the owners of these keys are gone.
     Sweep(OrphanedKeys),
@@ -58,8 +59,8 @@ pub struct HousekeepingPolicy {
     /// For each room on air without anchors: time of the round that first found it empty.
     empty_since: BTreeMap<RoomId, Duration>,
     /// For each kicked user and the revision of the user's record: time of the round that first saw the kick.
-    /// The duration of the kick is measured from that time and not by wall clocks, because a wrong clock
-    /// could end the kick before all nodes have seen it.
+    /// The duration of the kick is measured from that time and not by wall clocks. A wrong wall clock could
+    /// end the kick before all nodes have seen it.
     kicked_since: BTreeMap<(RoomId, UserId, i64), Duration>,
     /// Time at which the next room will be due, as of the last round.
     next_due: Option<Duration>,
@@ -222,7 +223,8 @@ pub fn is_timed(view: &RoomView) -> bool {
 fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(HousekeepingAction, String)> {
     if view.live.is_some() {
         let stray = view.is_open() && view.meta.is_none();
-        return stray.then(|| (HousekeepingAction::EndStray, "it is on air but has no meta".into()));
+        return stray
+            .then(|| (HousekeepingAction::EndStray, "it is on air or backstage but has no meta".into()));
     }
     let alive = |kind, id: &ModuleId| modules.get(&(kind, id.clone())).is_some_and(|m| m.is_present());
     let mut parts = Vec::new();

@@ -46,7 +46,7 @@ pub struct ClientId(std::sync::Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct Pin(String);
 
-/// Random value that is new at each start of a room. The content keys are derived from it. Never printed by
+/// Random value that is new on each start of a room. The content keys are derived from it. Never printed by
 /// `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -409,7 +409,7 @@ impl JanusRoom {
     }
 
     fn inspected(&mut self, found: Vec<FoundRoom>, now: Duration) {
-        // A room in the list does not settle an unanswered create: two creates may have used the number of
+        // A room in the list does not settle an unanswered create. Two creates may have used the number of
         // that room, and the second one may still be carried out.
         self.unsettled = self.unsettled.filter(|u| now < u.until);
         self.observed = KnownRooms::Known(found);

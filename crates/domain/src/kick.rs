@@ -24,8 +24,8 @@ pub struct ModerationTracker {
     janus_room_id: u32,
     /// Revision of the last order to mute everybody that was carried out.
     muted: i64,
-    /// Bans already carried out in this Janus room, with the revision of the record and the time of the
-    /// second check; `None`: the second check was made, too.
+    /// Users already removed from this Janus room, with the revision of their record and the time of the
+    /// second check. `None`: the second check was made, too.
     done: BTreeMap<UserId, (i64, Option<Duration>)>,
     retry: Retry,
 }

@@ -120,8 +120,8 @@ impl Leadership {
             me,
             incarnation,
             ttl,
-            // The delays are well below the TTL of the lease, so that the lease survives a short outage of
-            // the store.
+            // The delays are well below the TTL of the lease, so that the lease survives a short store
+            // outage.
             backoff: Backoff { first: Duration::from_millis(100), max: STORE_ASKED_WITHIN.min(ttl / 8) },
             lease: None,
             known: KnownLeader::Nothing,

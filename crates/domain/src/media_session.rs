@@ -305,7 +305,7 @@ impl MediaSession {
     }
 
     /// Records that the client is back. The next plan claims the session again, because another gateway may
-    /// have claimed it meanwhile: Janus sends the events of a session to the gateway that claimed it last.
+    /// have claimed it meanwhile. Janus sends the events of a session to the gateway that claimed it last.
     pub fn client_back(&mut self, now: Duration) {
         self.client = Client::Here;
         self.retry.succeeded();

@@ -10,11 +10,11 @@
 /// Largest `maxAnchors`.
 pub const MOST_ANCHORS: u8 = 20;
 
-/// Maximum number of participants, in addition to the anchors, for which the mix has a share: the plain-RTP
-/// tone of `stentor demo`, and earlier sessions of anchors that Janus has not ended yet. If `maxAnchors` is
-/// lower than this number, the mix has shares for `maxAnchors` others. A session whose client has disappeared
-/// sends no audio, so only a client with two open peer connections is in the mix twice. More than five such
-/// clients at full scale would distort the mix.
+/// Maximum number of participants, in addition to the anchors, for which the mix has a share. These are the
+/// plain-RTP tone of `stentor demo`, and earlier sessions of anchors that Janus has not ended yet. If
+/// `maxAnchors` is lower than this number, the mix has shares for `maxAnchors` others. A session whose client
+/// has disappeared sends no audio, so only a client with two open peer connections is in the mix twice. More
+/// than five such clients at full scale would distort the mix.
 const OTHERS: u32 = 5;
 
 /// Share of full scale that each participant of a room may fill.

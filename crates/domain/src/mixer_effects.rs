@@ -126,8 +126,7 @@ impl Reservation {
     ) -> Option<Self> {
         let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
         let (next, low) = reserved.map_or((stored, true), |r| (r.next, r.runs_low()));
-        // If numbers beyond the ceiling were used during a long outage of the store, count from the current
-        // ones.
+        // If numbers beyond the ceiling were used during a long store outage, count from the current ones.
         let ceiling = SequenceState {
             ceiling: stored.ceiling.max(next.ceiling) + SEQUENCE_BLOCK,
             discontinuity: stored.discontinuity.max(next.discontinuity) + DISCONTINUITY_BLOCK,

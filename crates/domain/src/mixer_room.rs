@@ -8,13 +8,12 @@
 //!   └─────────── Ending
 //! ```
 //!
-//! Two lanes of effects run side by side, so that an unresponsive store never delays a restart of FFmpeg: the
-//! *process lane* (FFmpeg, port, stream) and the *store lane* (this mixer's key and its reservation).
+//! Two lanes of effects run side by side: the *process lane* (FFmpeg, port, stream) and the *store lane*
+//! (this mixer's key and its reservation). So an unresponsive store never delays a restart of FFmpeg.
 //!
 //! Invariants: at most one process holds the port. A new epoch gets a new port; a restart within an epoch
 //! keeps the port as long as FFmpeg can still join the RTP stream on it (`JOINABLE_FOR`). Media sequence
-//! numbers never decrease, and stay below the ceiling reserved in the store except in a long outage of the
-//! store.
+//! numbers never decrease, and stay below the ceiling reserved in the store except in a long store outage.
 
 use std::time::Duration;
 

@@ -49,14 +49,15 @@ pub struct Meta {
     pub profile: Box<RoomProfile>,
 }
 
-/// Reason why a broadcast ended.
+/// Reason why a broadcast or backstage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// A request stopped the room.
     Stopped,
-    /// The broadcast reached the room's `maxDuration` or `rooms.max_age`.
+    /// The broadcast reached the room's `maxDuration` or `rooms.max_age`, or the backstage reached
+    /// `rooms.max_age`.
     MaxDuration,
     /// No anchor was in the room for the room's `emptyTimeout`.
     Empty,
@@ -199,16 +200,15 @@ fn is_zero(count: &u32) -> bool {
 }
 
 /// Value of the key `/rooms/{id}/sequence`: the first numbers that are not reserved. These and higher numbers
-/// have not been published, except possibly by the mixer that wrote this value, during an outage of the
-/// store.
+/// have not been published, except possibly by the mixer that wrote this value, during a store outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SequenceState {
     pub ceiling: u64,
     pub discontinuity: u64,
     /// Epoch of the assignment that reserved the numbers. Distinguishes a reservation from another one of the
-    /// same numbers, even after the room was deleted and recreated. 0: not reserved; the next mixer continues
-    /// from these numbers.
+    /// same numbers, even after the room was deleted and recreated. 0: not reserved. The next mixer then
+    /// continues from these numbers.
     #[serde(default)]
     pub epoch: Epoch,
     /// End of the media that was published with the numbers below these. Set only if a mixer gave the numbers
@@ -318,7 +318,7 @@ pub struct Heartbeat {
     /// Maximum number of rooms of this module; 0: the module takes no rooms.
     pub capacity: u32,
     pub started_at: UnixMs,
-    /// Random value, new at each process start. Distinguishes a restarted module from one that was only
+    /// Random value, new on each process start. Distinguishes a restarted module from one that was only
     /// disconnected.
     pub incarnation: String,
     pub version: String,

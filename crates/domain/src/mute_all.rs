@@ -1,8 +1,8 @@
 //! Muting of all anchors of a room at once.
 //!
 //! The order is a key of the room. The node that has the room's Janus carries it out and deletes the key. The
-//! order therefore reaches the anchors of every gateway, even of one that has died, but only those who are in
-//! the room at that time: an anchor may unmute afterwards, and an anchor who joins later is not muted.
+//! order therefore reaches the anchors of every gateway, even of one that has died. It reaches only those who
+//! are in the room at that time: an anchor may unmute afterwards, and an anchor who joins later is not muted.
 //!
 //! Owns these rules. Never writes, and never calls Janus.
 

@@ -402,8 +402,8 @@ impl Recording {
     }
 
     /// Returns true if the recording ended longer than `retention` ago. `may_write` tests whether a mixer may
-    /// still write its open take. The open take of any other mixer may never be closed: it ends at the latest
-    /// `longest`, the longest duration of a broadcast, after the start of the recording.
+    /// still write its open take. The open take of any other mixer might never be closed. It counts as ended
+    /// `longest` (the longest duration of a broadcast) after the start of the recording.
     pub fn has_expired(
         &self,
         (retention, longest): (Duration, Duration),

@@ -10,7 +10,7 @@
 //! ```
 //! There is one request at a time: a blocking reload for the next part. The epoch that is followed never
 //! decreases. Within one broadcast the position never decreases either. The store may report that a room went
-//! off the air before the mixer has produced the last part, so the requests continue until the playlist has
+//! off the air before the mixer has produced the last part. So the requests continue until the playlist has
 //! ended.
 
 use std::time::Duration;

@@ -26,7 +26,7 @@ use super::signalling::DisplayName;
 use super::view::RoomView;
 
 /// Value of the key `/rooms/{id}/anchors`: anchors who, according to the events of one broadcast, have joined
-/// and not left, and the largest number of listeners reported in this broadcast.
+/// and not left. Also contains the largest number of listeners reported in this broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportedAnchors {

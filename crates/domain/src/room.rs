@@ -15,7 +15,7 @@
 //!
 //! A request is accepted, ignored as already done, or denied with a typed reason, before anything is written.
 //! An accepted request results in a [`RoomWrite`]: one transaction that is committed only if the room is
-//! still as it was read, so it cannot restore anything that a concurrent write removed. The epoch only rises.
+//! still as it was read. So it cannot restore anything that a concurrent write removed. The epoch only rises.
 //!
 //! In the backstage, anchors meet before the broadcast: the room has its Janus and its mixer, but the mixer
 //! does not run. A start then keeps both, so it cannot fail for lack of capacity.
@@ -255,8 +255,8 @@ pub fn admit_backstage(
 }
 
 /// Returns the meta of a room that starts, with `last_epoch` raised if necessary. A create may be committed
-/// long after it read the revision of the store. Meanwhile the epochs of an earlier room with the same id may
-/// have exceeded that revision. The revision at which the create was committed is above all of them.
+/// long after it read the store's revision. Meanwhile the epochs of an earlier room with the same id may have
+/// exceeded that revision. The revision at which the create was committed is above all of them.
 fn landed(meta: &StoredValue<Meta>) -> Meta {
     let landed = Epoch(meta.mod_revision.unsigned_abs());
     Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() }

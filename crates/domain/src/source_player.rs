@@ -124,8 +124,8 @@ impl SourcePlayer {
         if view.is_off_stage(&self.id) {
             let without = || changed(sources, |all| drop(all.0.remove(&self.id)));
             return match self.run {
-                Some(_) => self.end("a host has removed the source"),
-                None => self.write(view, sources, without(), "a host has removed the source"),
+                Some(_) => self.end("the source may no longer speak"),
+                None => self.write(view, sources, without(), "the source may no longer speak"),
             };
         }
         let recorded = self.recorded(source);

@@ -1,4 +1,4 @@
-//! Order of the steps that upload a recording to object storage in parts, also after a crash. This module is
+//! Order of the steps that upload a recording to object storage in parts, even after a crash. This module is
 //! pure.
 //!
 //! ```text

@@ -32,7 +32,7 @@ use super::view::{RoomView, StoredValue};
 /// every node.
 pub const MAX_USERS: usize = 1000;
 /// Time for which a kicked user stays out. It is long enough for all nodes to see the record and to end the
-/// user's connections and streams, and for clients that reconnect automatically to be refused.
+/// user's connections and streams. Clients that reconnect automatically are refused meanwhile.
 pub const KICK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +76,7 @@ pub fn admit_user(
             User { role, assigned: None, uninvited: false, ..known.value.clone() }
         }
         Some(known) if known.role == role && !known.uninvited => return Ok(Admission::AlreadyDone),
-        // A role that was given in the room stays, unless the application requests another role.
+        // A role that was given in the room stays, unless the application requests a different role.
         Some(known) if known.role == role => User { uninvited: false, ..known.value.clone() },
         Some(known) => User { role, assigned: None, uninvited: false, ..known.value.clone() },
         None => User::invited(role, now),

@@ -28,7 +28,7 @@ pub struct ContentKeys {
 pub struct DecryptError;
 
 impl ContentKeys {
-    /// Creates the keys. `secret` is the secret of the server. Without it, no key can be computed from public
+    /// Creates the keys. `secret` is the server secret. Without it, no key can be computed from public
     /// values.
     pub fn new(secret: &[u8], room: &RoomId, nonce: &Nonce) -> Self {
         let mut mac: Hmac<Sha256> = match Hmac::new_from_slice(secret) {

@@ -131,7 +131,7 @@ impl Packager {
     }
 
     /// Creates a packager that continues the window of another mixer ([`LiveStream::window_snapshot`]).
-    /// Returns `None` if that window does not end directly before `start`.
+    /// Returns `None` if the snapshot is unusable, or its window does not end directly before `start`.
     pub fn behind(
         config: PackagerConfig,
         keys: ContentKeys,

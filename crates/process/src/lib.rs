@@ -5,7 +5,7 @@
 //! the thread of an arbiter. Never spawn from a thread of a blocking pool. `setpriv` arms the signal, denies
 //! the child new privileges (`PR_SET_NO_NEW_PRIVS`), and executes the program. The alternative, to run code
 //! of this process between fork and exec, would require a true fork. Such a fork copies the page tables while
-//! it holds the allocator's locks, so each start of a child would stop every thread of a busy node for about
+//! it holds the allocator's locks. So each start of a child would stop every thread of a busy node for about
 //! ten milliseconds.
 //!
 //! Janus and FFmpeg read data from clients, so they are started with [`confined`]: their memory can be

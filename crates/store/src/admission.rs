@@ -1,6 +1,6 @@
 //! Checks of requests that every backend makes before it reads its data. This module is pure.
 //!
-//! Owns: the limits of a transaction and of a lease. They are the limits of etcd, so that a request that one
+//! Owns: the limits of a transaction and of a lease. They are etcd's limits, so that a request that one
 //! backend accepts is also accepted by the other.
 
 use std::collections::HashSet;

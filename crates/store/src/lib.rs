@@ -1,9 +1,9 @@
 //! Key-value store with the contract of etcd v3: the trait [`Store`], and a backend in this process
 //! ([`embedded`]).
 //!
-//! The contract is etcd v3's: one revision counter for the whole store, prefix watches from a revision,
-//! transactions that compare modification revisions, leases whose keys are deleted when they end, and a
-//! compaction error for a watch that starts too far back. The conformance cases below `tests/embedded/` run
+//! The contract is etcd v3's. The whole store has one revision counter. Watches follow a prefix from a
+//! revision; one that starts too far back gets a compaction error. Transactions compare modification
+//! revisions. The keys of a lease are deleted when it ends. The conformance cases below `tests/embedded/` run
 //! on every backend.
 //!
 //! ```
@@ -24,7 +24,7 @@
 //! ```
 //!
 //! Typical speed, measured once (debug build, two shared cores, both backends on the same disk, p50): a put
-//! of 300 bytes takes 1.1 ms on either backend, the time of one fsync, and a watcher sees the change no later
+//! of 300 bytes takes 1.1 ms on either backend, the time of one fsync. A watcher sees the change no later
 //! than the writer. A get takes 0.3 µs embedded, 0.7 ms with etcd. Both backends commit all waiting writes
 //! together: 64 concurrent writers therefore reach 4,000-8,600 puts/s embedded, 2,200-2,800 with etcd.
 //!

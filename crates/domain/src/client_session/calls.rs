@@ -379,8 +379,8 @@ impl ClientSession {
         Ok(Standing { user: member.user_id, claimed: member.role })
     }
 
-    /// Returns the order to ban or kick a user. The ban or kick is a record in the store: every gateway that
-    /// sees the record closes the user's connection, the node that has the room's Janus removes the user from
+    /// Returns the order to ban or kick a user. The ban or kick is a record in the store. Every gateway that
+    /// sees the record closes the user's connection. The node that has the room's Janus removes the user from
     /// the mix, and listener nodes end the user's streams.
     fn ban(&self, user: UserId, members: Vec<PresenceEntry>, at: &Surroundings) -> Result<BanOrder, Refusal> {
         let room = self.must(Action::Ban(None), at)?;

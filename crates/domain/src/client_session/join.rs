@@ -169,7 +169,7 @@ impl ClientSession {
     }
 
     /// Writes the presence entry. A user who may resume a session keeps the previously shown state until the
-    /// outcome is known: otherwise others would see a change that the user did not make.
+    /// outcome is known. Otherwise, others would see a change that the user did not make.
     fn join_presence(&mut self, present: Option<PresenceEntry>, at: &Surroundings) {
         let (Some(join), Some(lock)) = (&self.calls.join, self.lock()) else { return };
         let resuming = join.params.jtoken.is_some();

@@ -163,7 +163,7 @@ pub enum Effect {
         token: FencingToken,
     },
     /// Reports to presence that the user leaves the room, that the lock is free, or both. Has no result. The
-    /// shell repeats the report until presence has recorded it, also after the connection has ended.
+    /// shell repeats the report until presence has recorded it, even after the connection has ended.
     Depart {
         token: FencingToken,
         leave: bool,

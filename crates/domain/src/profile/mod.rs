@@ -232,7 +232,7 @@ fn seconds(name: &'static str, value: &Value) -> Result<Option<u32>, ProfileErro
     number(name, value, ROOM_TIMES, "must be an integer from 1 to 604800, in seconds")
 }
 
-/// Reads an integer, also if written as `3.0`, which in JSON is the same as `3` (RFC 8259 section 6).
+/// Reads an integer, even if written as `3.0`, which in JSON is the same as `3` (RFC 8259 section 6).
 fn number(
     what: &'static str,
     value: &Value,

@@ -13,7 +13,8 @@ use crate::view::RoomView;
 pub enum Expiry {
     /// The room was created and never started. The whole room is deleted.
     NeverStarted,
-    /// The room has been on air for longer than allowed. The broadcast ends, and the room stays.
+    /// The room has been on air or backstage for longer than allowed. The broadcast or backstage ends, and
+    /// the room stays.
     TooOld,
     /// No anchor was in the room for its `emptyTimeout`. The broadcast ends, and the room stays.
     Empty,

@@ -6,8 +6,8 @@
 //!                       └──▶ Refusal
 //! ```
 //! [`Stage::decide`] checks a command against permissions and bounds and changes nothing. [`Stage::fold`]
-//! applies an event. Every node that folds the same events in the order of their versions has the same stage,
-//! so nodes that follow a stage need to receive only events. Every event raises the version by one.
+//! applies an event. Every node that folds the same events in the order of their versions has the same stage.
+//! So nodes that follow a stage need to receive only events. Every event raises the version by one.
 //!
 //! Owns: permissions, order, bounds, slow mode. Never reads a clock, and never limits the requests of one
 //! client, which [`limits`] does.

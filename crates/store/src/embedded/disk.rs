@@ -1,7 +1,7 @@
 //! The file: a redb database that is read at open and afterwards only written.
 //!
 //! Owns: the file, its lock and its format. Does not answer a read, and does not give up after a failed
-//! write: the next write opens the database again and makes the file equal to the state that readers saw.
+//! write. The next write opens the database again and makes the file equal to the state that readers saw.
 
 use std::fs::OpenOptions;
 use std::io;
