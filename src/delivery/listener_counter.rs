@@ -207,8 +207,8 @@ impl Listeners {
         self.directory.room(room).is_some_and(|view| listener_limit(&view).is_some())
     }
 
-    /// Returns true if the listener is already counted, if the room has no limit, or if the limit admits this
-    /// listener, who adds `adds` to the count. The count is as exact as that of [`of`](Self::of).
+    /// Returns true if the listener is already counted, the room has no limit, or the limit admits this
+    /// listener. `adds`: number that the listener adds to the count, which is as exact as [`of`](Self::of).
     pub fn has_place(&self, room: &RoomId, listener: impl Hash, adds: usize) -> bool {
         let Some(view) = self.directory.room(room) else { return true };
         let Some(limit) = listener_limit(&view) else { return true };

@@ -121,7 +121,7 @@ impl MixerClient {
                         Some(why) => {
                             let mixer = &what.from.mixer;
                             (
-                                Outcome::Failed(format!("the playlist of mixer {mixer} is refused: {why}")),
+                                Outcome::Failed(format!("the playlist of mixer {mixer} was refused: {why}")),
                                 None,
                             )
                         }

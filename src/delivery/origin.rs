@@ -137,7 +137,7 @@ impl OriginMedia {
             // The segment was erased meanwhile.
             io::ErrorKind::NotFound => MediaError::Gone,
             _ => {
-                tracing::warn!(%room, %file, %error, "a segment of the rewind window cannot be read");
+                tracing::warn!(%room, %file, %error, "cannot read a segment of the rewind window");
                 MediaError::Gone
             }
         })

@@ -168,7 +168,7 @@ impl Joined {
 }
 
 fn unreadable(recording: &RecordingId, error: &dyn std::fmt::Display) -> MediaError {
-    tracing::warn!(%recording, %error, "a recorded segment cannot be read");
+    tracing::warn!(%recording, %error, "cannot read a recorded segment");
     MediaError::RecordingUnavailable
 }
 

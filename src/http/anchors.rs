@@ -15,7 +15,7 @@ use crate::rooms::Directory;
 
 /// Maximum time that an answer waits for presence, no matter how many rooms it names.
 pub const PATIENCE: Duration = Duration::from_millis(500);
-/// Maximum number of concurrent queries.
+/// Maximum number of concurrent queries for one answer.
 const AT_ONCE: usize = 16;
 
 /// Source of the members of rooms.
@@ -26,8 +26,7 @@ pub trait PresenceQuery: Send + Sync + 'static {
 }
 
 /// Members that presence lists, without users who are not allowed to speak. Presence can still list such a
-/// user: if the user was disconnected at the time of the removal from the room, the entry is deleted only
-/// later.
+/// user: if a user is removed from the room while disconnected, the entry is deleted only later.
 pub struct PresentUsers {
     pub presence: Arc<dyn Presence>,
     pub directory: Arc<Directory>,

@@ -68,7 +68,7 @@ impl ApiError {
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         Self {
             cause: Some(cause.to_string()),
-            ..Self::new(Code::Internal, "internal error; the log line has this request id")
+            ..Self::new(Code::Internal, "internal error; the log line contains this request id")
         }
     }
 

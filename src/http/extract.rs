@@ -92,7 +92,7 @@ pub async fn read_body(
     mut payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     limit: usize,
 ) -> Result<Vec<u8>, ApiError> {
-    let too_large = || ApiError::new(Code::BodyTooLarge, format!("a body has at most {limit} bytes"));
+    let too_large = || ApiError::new(Code::BodyTooLarge, format!("the body may have at most {limit} bytes"));
     let announced = req.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > limit as u64) {
         return Err(too_large());

@@ -185,8 +185,8 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     let token =
         token_of(request, in_query.as_deref()).ok_or_else(|| token_missing("keys need a listener"))?;
     let grant = side.tokens.verify_listener(token, room)?;
-    // A request for a key does not add a listener: the player was counted when it fetched the playlist, by
-    // its token or, if that request had no token, by its address.
+    // A request for a key does not add a listener, because the request for the playlist has counted the
+    // player already. It was counted by its token or, if that request had no token, by its address.
     if !side.listeners.has_place(room, token, 0) {
         return Err(listeners_full());
     }

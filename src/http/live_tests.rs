@@ -119,8 +119,8 @@ async fn listeners_count_by_token() {
 async fn streams_end_with_token_or_ban() {
     let room = RoomId::new("expiring").unwrap();
     let tokens = node_tokens(Arc::default()).tokens;
-    // The token expires in 2.5 to 3.5 s: its expiry is in whole seconds, and even a slow machine must be able
-    // to open the stream before.
+    // The token expires in 2.5 to 3.5 s, because its expiry is in whole seconds. Even a slow machine must be
+    // able to open the stream before that.
     let signed_at = UnixMs(now().0 + 2_500);
     let short = tokens.issue(Role::Listener, "short", &room, None, Duration::from_secs(1), signed_at).token;
     for (token, length) in [(GOOD, 9), (&*short, 3)] {

@@ -132,7 +132,7 @@ pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
     config.service(only_get("/oembed", oembed).wrap(from_fn(request_id::middleware)));
 }
 
-/// Returns a policy that also allows connections to the gateway, which has an origin of its own, and allows
+/// Returns a policy that also allows connections to the gateway, which has an origin of its own. It allows
 /// the pages in `ancestors` to show this page in a frame.
 fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> HeaderValue {
     let gateway = ws_url.and_then(|url| Some(Url::parse(url).ok()?.origin().ascii_serialization()));

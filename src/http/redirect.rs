@@ -19,7 +19,7 @@ pub struct Redirect {
 }
 
 /// Answers every path, except those of challenges, with a redirect to the same path below the base. A request
-/// with a method other than GET or HEAD gets 405: the client has already sent its body and credentials
+/// with a method other than GET or HEAD gets 405. Its client has already sent the body and credentials
 /// without encryption, and a redirect would make the client send them again.
 pub fn configure(config: &mut web::ServiceConfig, redirect: &Redirect) {
     if let Some(challenges) = &redirect.challenges {

@@ -2,7 +2,7 @@
 //!
 //! File names are those of the listener side. Every request carries the relay token of its room, which is
 //! derived from a secret that all nodes share. A client without the token learns nothing, not even whether
-//! the room exists. The media are encrypted; listener nodes derive the keys themselves.
+//! the room exists. The media are encrypted, and listener nodes derive the keys themselves.
 //!
 //! Owns: the token and the headers. Does not forward a request to another node.
 

@@ -2,9 +2,9 @@
 //! it; and podcast feeds of recordings.
 //!
 //! As with live rooms, the playlist and the encrypted segments are public. Keys, description and file need a
-//! token for this recording: a live listener's token gives no access to recordings, and a replay token gives
-//! no access to live rooms. A token for a clip gives access to the keys and the file of that clip only. While
-//! its broadcast is on air, a recording is not served, so that no key of a live room is given out here.
+//! token for this recording. A live listener's token gives no access to recordings, and a replay token none
+//! to live rooms. A token for a clip gives access to the keys and the file of that clip only. While its
+//! broadcast is on air, a recording is not served, so that no key of a live room is given out here.
 //!
 //! Owns: names, tokens and headers of requests. Does not know where a recording is stored;
 //! [`ReplayMedia`] does.
@@ -100,8 +100,8 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
             let token = query.token()?;
             let clip = side.clip_of(request, &recording, token.as_deref(), query.clip()?);
             let text = side.media.playlist(&recording, clip).await?;
-            // The playlist must not be cached: the recording can be deleted, and it grows when another mixer
-            // that has a part of it becomes available again.
+            // The playlist must not be cached: the recording can be deleted, and it grows when a mixer with a
+            // part of it becomes available again.
             let body = token.map_or_else(|| text.clone(), |token| packager::with_token(&text, &token));
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }
@@ -136,8 +136,8 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
 }
 
 impl ReplaySide {
-    /// Returns the recording to serve in place of the playlist of a room that is off air: the recording to
-    /// which the replay token gives access, if this recording can be played.
+    /// Returns the recording to serve in place of the playlist of a room that is off air. It is the recording
+    /// to which the replay token gives access, if this recording can be played.
     pub async fn instead_of(&self, room: &RoomId, token: &str) -> Option<RecordingId> {
         let recording = self.tokens.recording_of(token, room)?;
         self.media.playlist(&recording, Clip::WHOLE).await.is_ok().then_some(recording)

@@ -95,7 +95,7 @@ fn check(head: &RequestHead) -> Result<(), ApiError> {
     match only(head, &SEC_WEBSOCKET_VERSION) {
         None => return expected("one Sec-WebSocket-Version header is needed"),
         Some(VERSION) => {}
-        Some(_) => return Err(ApiError::new(Code::WebsocketVersion, "the WebSocket version is 13")),
+        Some(_) => return Err(ApiError::new(Code::WebsocketVersion, "the WebSocket version must be 13")),
     }
     if only(head, &SEC_WEBSOCKET_KEY).is_none() || verify_handshake(head).is_err() {
         return expected("Sec-WebSocket-Key must be 16 bytes in base64");

@@ -2,7 +2,7 @@
 //!
 //! The store has one entry per API key that serializes these changes: every change also writes the entry, and
 //! compares the entry's revision. So the changes happen one after another, even on different nodes, and each
-//! of them counts all earlier ones: two nodes cannot both take the last place. The rules are in
+//! of them counts all earlier ones. Two nodes cannot both take the last place. The rules are in
 //! `domain::quotas`.
 
 use crate::domain::api_key::{ApiKeyId, KeyLookup};

@@ -5,8 +5,8 @@
 //! request may rely on the directory alone: "already done" and every denial are confirmed by a linearizable
 //! read.
 //!
-//! After a write the caller waits briefly until this node's directory shows it, so that a client that starts
-//! a room and then lists rooms finds it on air.
+//! After a write the caller waits briefly until this node's directory shows the change. So a client that
+//! starts a room and then lists the rooms finds it on air.
 
 use std::sync::Arc;
 use std::time::Duration;

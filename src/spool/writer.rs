@@ -151,7 +151,7 @@ impl Kind {
         match free < reserve {
             true => Err(io::Error::new(
                 io::ErrorKind::StorageFull,
-                format!("only {} MiB are free, and {} MiB are left for others", free >> 20, reserve >> 20),
+                format!("only {} MiB are free, and {} MiB must stay free", free >> 20, reserve >> 20),
             )),
             false => Ok(()),
         }

@@ -17,7 +17,7 @@ const KEPT: usize = 360;
 /// Readings of the node at one time. Totals count from the start of the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Readings {
-    /// Rooms on air in the whole installation.
+    /// Rooms on air or starting in the whole installation.
     pub rooms: usize,
     /// Listeners in the whole installation.
     pub listeners: usize,

@@ -2,7 +2,7 @@
 //! about who may join.
 //!
 //! The leader delivers, by the rules of [`domain::webhooks`](crate::domain::webhooks). The room API of every
-//! node reads the progress from the store, and changes it by compare and swap; the leader then continues from
+//! node reads the progress from the store, and changes it by compare and swap. The leader then continues from
 //! the changed progress.
 //!
 //! Owns: the endpoints with their secrets, the requests, and the keys of webhooks in the store. Does not

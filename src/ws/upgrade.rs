@@ -3,8 +3,8 @@
 //! A page from another origin is admitted only if `http.allowed_origins` lists this origin: browsers do not
 //! restrict WebSockets to the origin of the page. The token comes from `?token=`, from `Authorization:
 //! Bearer`, or, since browsers cannot set headers, from a subprotocol `bearer.<jwt>` offered together with
-//! `stentor`; `stentor` is the only subprotocol that the response selects. A client that offers `stentor` is
-//! treated as a page: it learns of a bad token from a close code (4401), because pages cannot see the HTTP
+//! `stentor`. `stentor` is the only subprotocol that the response selects. A client that offers `stentor` is
+//! treated as a page. It learns of a bad token from a close code (4401), because pages cannot see the HTTP
 //! status.
 
 use actix_web::http::header::CACHE_CONTROL;

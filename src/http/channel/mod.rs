@@ -169,7 +169,7 @@ impl From<CommandError> for ApiError {
             CommandError::Open(error) => error.into(),
             CommandError::Refused(refusal) => refusal.into(),
             CommandError::TooManyRequests { retry_after } => {
-                Self::new(Code::TooManyRequests, "too many requests of this token or address")
+                Self::new(Code::TooManyRequests, "too many requests with this token or from this address")
                     .retry_in(retry_after)
             }
             CommandError::Busy => Self::new(Code::Busy, "other requests keep changing the room; try again"),

@@ -134,7 +134,7 @@ impl Dashboard {
 fn check_origin(headers: &HeaderMap, ambient: bool) -> Result<(), ApiError> {
     Origins::default().check(headers)?;
     if ambient && !headers.contains_key(ORIGIN) {
-        let message = "a request with a session or a password must have an Origin";
+        let message = "a request with a session or a password must have an Origin header";
         return Err(ApiError::new(Code::OriginNotAllowed, message));
     }
     Ok(())
@@ -159,7 +159,7 @@ async fn login(
     let credentials =
         Credentials { authorization: Some(format!("Bearer {key}").into_bytes()), ambient: false };
     let operator = dashboard.operators.admit(&credentials).inspect_err(|error| {
-        tracing::warn!(code = ?error.code, "login of an operator refused");
+        tracing::warn!(code = ?error.code, "operator login refused");
     })?;
     tracing::info!(operator = operator.name, "operator logged in");
     let session = dashboard.operators.sessions.seal(key, now());

@@ -91,7 +91,7 @@ pub(super) async fn issue(
     let of = match (owner, tag) {
         (Some(owner), None) => FeedSelector::Owner(Owner::new(&owner)?),
         (None, Some(tag)) => FeedSelector::Tag(Tag::new(&tag)?),
-        _ => return Err(ApiError::new(Code::InvalidBody, "a feed has either owner or tag")),
+        _ => return Err(ApiError::new(Code::InvalidBody, "a feed must have either owner or tag")),
     };
     let feed = Feed {
         of,

@@ -274,7 +274,7 @@ pub(super) async fn token(
     let clip = match (body.0.from, body.0.to) {
         (None, None) => None,
         (Some(from), Some(to)) => Some(Clip::new(from, to).map_err(invalid)?),
-        _ => return Err(ApiError::new(Code::InvalidBody, "a part has both from and to")),
+        _ => return Err(ApiError::new(Code::InvalidBody, "a part must have both from and to")),
     };
     charge_token(&api, &caller)?;
     let issued = api.tokens.replay(&known.id, &known.recording.room, clip, now());

@@ -148,7 +148,7 @@ pub(super) async fn add(
     let input = match (url, file) {
         (Some(url), None) => Input::Url(SourceUrl::new(&url).map_err(|error| invalid(&error))?),
         (None, Some(file)) => Input::File(SourceFile::new(&file).map_err(|error| invalid(&error))?),
-        _ => return Err(invalid(&"a source has either url or file")),
+        _ => return Err(invalid(&"a source must have either url or file")),
     };
     let title = title.as_deref().map(DisplayName::new).transpose()?;
     let source = Source::new(input, title, repeats, now());

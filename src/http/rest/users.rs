@@ -88,8 +88,8 @@ pub(super) struct UserBody {
     /// Time at which the user was created; absent if the user was not created through the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
-    /// Time since which no token of the user is valid for this room; absent if the user is not banned and was
-    /// not kicked within the last seconds.
+    /// Time since which no token of the user is valid for this room. Absent unless the user is banned, or was
+    /// kicked within the last seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_at: Option<u64>,
     /// True if the user is in the room now; absent while presence is unavailable.
@@ -256,7 +256,7 @@ pub(super) struct SetRole {
 ///
 /// The user must have been invited or be in the room. The role stays until it is changed again, or until the
 /// user is created again with another role. `listener` takes the user off the stage: no token of the user
-/// is valid for speaking, until the user gets another role or is created or invited again.
+/// is valid for speaking until the user gets another role, or is created or invited again.
 #[utoipa::path(
     put, path = "/api/rooms/{id}/users/{userId}/role", operation_id = "setUserRole", tag = "users",
     params(

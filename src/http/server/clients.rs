@@ -50,8 +50,8 @@ impl Clients {
         self.0.connections
     }
 
-    /// Replaces the peer of a request with its client, and the host with the host that the client has
-    /// requested, if a trusted proxy names them. Returns true if the client used https to reach that proxy.
+    /// If a trusted proxy names the client and the host that the client requested, replaces the peer and the
+    /// host of the request with them. Returns true if the client used https to reach that proxy.
     pub(super) fn identify(&self, request: &mut ServiceRequest) -> bool {
         let Some(peer) = request.head().peer_addr else { return false };
         if !self.0.proxies.trusts(peer.ip()) {

@@ -4,7 +4,7 @@
 //! The crate's own `ConnectionManager` would answer the first call after an outage with the failure of an
 //! older attempt, and would keep a connection on which nothing arrives any more. Owns: one connection,
 //! deadlines, the mapping of Redis's errors. Does not repeat a call more than once. A repetition is safe for
-//! the scripts of locks and presence entries. The scripts of stages are not idempotent: a repetition can send
+//! the scripts of locks and presence entries. The scripts of stages are not idempotent. A repetition can send
 //! a notification twice, count speaking time twice, or report a conflict for a stage that was written.
 
 use std::time::Duration;
@@ -49,8 +49,8 @@ impl Link {
         Self { client, address, timeout, slot: Mutex::default() }
     }
 
-    /// Runs a script. If an old connection fails, the call is repeated once on a new one, so that callers do
-    /// not see a connection that broke while it was idle.
+    /// Runs a script. If an old connection fails, repeats the call once on a new one: callers do not see that
+    /// a connection broke while it was idle.
     ///
     /// # Errors
     /// [`Failure`] if Redis reports an error, or does not respond within the timeout.

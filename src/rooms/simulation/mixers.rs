@@ -31,8 +31,8 @@ pub struct MixerSide {
     pub beat: Beat,
     pub worlds: BTreeMap<RoomId, MixerWorld>,
     pub actors: BTreeMap<RoomId, MixerActor>,
-    /// Streams that have ended and are still served: nonce of the broadcast, next number, whether the
-    /// broadcast is over, and the time until which the stream is served.
+    /// Streams that have ended and are still served. Each has the nonce of the broadcast, the next number,
+    /// true if the broadcast is over, and the time until which the stream is served.
     pub ended: BTreeMap<RoomId, (Nonce, u64, bool, Duration)>,
     /// Time until which FFmpeg crashes on this node.
     pub crashing: Duration,

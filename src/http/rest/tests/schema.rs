@@ -237,7 +237,7 @@ async fn described_bodies_are_accepted() {
     let mut tried = 0;
     for operation in operations(&document) {
         let Some(schema) = operation.body() else { continue };
-        // These bodies have rules that a schema cannot express: a source has either a URL or a file, the URL
+        // These bodies have rules that a schema cannot express. A source has either a URL or a file, the URL
         // of an output has a special form, and a feed has either an owner or a tag.
         if ["/sources", "/outputs", "/feeds"].iter().any(|end| operation.path.ends_with(end)) {
             continue;
