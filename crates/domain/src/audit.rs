@@ -140,8 +140,8 @@ impl Operator {
     }
 }
 
-/// Returns the keys of the oldest entries, which must be deleted before another entry is written. `keys` must
-/// be sorted by time.
+/// Returns the keys of the oldest entries, which exceed [`MOST_ENTRIES`] once another entry is written.
+/// `keys` must be sorted by time.
 pub fn superfluous(keys: &[String]) -> &[String] {
     &keys[..(keys.len() + 1).saturating_sub(MOST_ENTRIES)]
 }

@@ -50,7 +50,7 @@ pub struct Holder {
 }
 
 /// Fencing token: rises with each acquisition of a lock. It is usually the time of the acquisition on the
-/// store's clock, in µs since the Unix epoch.
+/// presence backend's clock, in µs since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FencingToken(pub u64);
@@ -85,8 +85,8 @@ pub enum AcquireDecision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
     Ours,
-    /// The store lost the lock record, and no other connection has had the lock since. The holder keeps the
-    /// lock.
+    /// The presence backend lost the lock record, and no other connection has had the lock since. The holder
+    /// keeps the lock.
     Restored,
     Lost,
 }
@@ -118,8 +118,8 @@ pub enum JoinOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateOutcome {
     Ok,
-    /// The user has no presence entry: it timed out, the store lost it, or the user never joined. The client
-    /// must join again.
+    /// The user has no presence entry: it timed out, the presence backend lost it, or the user never joined.
+    /// The client must join again.
     Absent,
     Fenced,
 }
@@ -166,8 +166,8 @@ impl AcquireDecision {
 }
 
 impl FencingToken {
-    /// Returns a token above the mark. It is also above all marks that the store has forgotten, as long as
-    /// the clock moves forward.
+    /// Returns a token above the mark. It is also above all marks that the presence backend has forgotten, as
+    /// long as the clock moves forward.
     pub fn next(mark: Option<Self>, clock_us: u64) -> Self {
         Self(mark.map_or(0, |mark| mark.0 + 1).max(clock_us))
     }

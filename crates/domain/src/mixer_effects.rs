@@ -23,7 +23,7 @@ pub enum ProcessEffect {
         rtp: MediaAddr,
         nonce: Nonce,
     },
-    /// Sends TERM and then KILL if `gently`, otherwise only KILL. The exit is reported by
+    /// Sends INT, then KILL: after a grace time if `gently`, otherwise immediately. The exit is reported by
     /// [`super::mixer_room::MixerRoom::exited`].
     Kill {
         gently: bool,

@@ -113,7 +113,7 @@ impl Quotas {
         if starts { self.admit_start(usage) } else { Ok(()) }
     }
 
-    /// Checks that another room may go on air.
+    /// Checks that another room may go on air or open its backstage.
     ///
     /// # Errors
     /// The quota is used up.

@@ -45,7 +45,7 @@ pub enum RoomRole {
 pub enum Action {
     /// Mute, lock, put on air, lift bans, and moderate the listener channel.
     Moderate,
-    /// Ban a user with this role; `None`: a listener.
+    /// Ban or kick a user with this role; `None`: a listener.
     Ban(Option<RoomRole>),
     /// Change the role of another user.
     AssignRole,

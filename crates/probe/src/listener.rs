@@ -47,7 +47,7 @@ pub struct Target {
 pub enum ProbeError {
     #[error("no answer: {0}")]
     Unreachable(String),
-    #[error("{path} answered {status} ({})", code.as_deref().unwrap_or("no code"))]
+    #[error("{path} answered with {status} ({})", code.as_deref().unwrap_or("no code"))]
     Refused { path: String, status: u16, code: Option<String> },
     #[error(transparent)]
     NotAPlaylist(#[from] NotAPlaylist),
@@ -323,7 +323,7 @@ impl Listener {
             _ => match self.files.media(&listed.uri).await {
                 Ok(body) => body,
                 Err(ProbeError::Refused { status, .. }) if status == 404 || status == 410 => {
-                    self.breach(format!("{} is listed and answers {status}", listed.uri));
+                    self.breach(format!("{} is listed, but the server answers with {status}", listed.uri));
                     self.demuxed = None;
                     return Ok(None);
                 }

@@ -132,7 +132,8 @@ async fn rolling_restart_loses_nothing() {
     // In about one of nine runs the front answers 502 to a hinted part while its first listener node
     // restarts. The part is available once it is listed, so nothing is lost. Errors from our own nodes are
     // not tolerated.
-    let by_front = |v: &&String| v.contains("cannot fetch the hinted part") && v.contains("answered 502");
+    let by_front =
+        |v: &&String| v.contains("cannot fetch the hinted part") && v.contains("answered with 502");
     let ours: Vec<_> = heard.violations.iter().filter(|v| !by_front(v)).collect();
     assert_eq!((&heard.gaps, &ours), (&vec![], &vec![]), "no number is lost");
     let restarted = listener.playlist().segments.last().map(|s| s.discontinuity);

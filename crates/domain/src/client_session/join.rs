@@ -33,7 +33,7 @@ pub(super) struct JoinProgress {
     pub call: Option<CallId>,
     pub deadline: Duration,
     params: Join,
-    /// Room as it was when the join began.
+    /// Room as it was when the join began, or when the application admitted the user.
     room: Arc<RoomView>,
     step: Step,
 }

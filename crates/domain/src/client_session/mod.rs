@@ -19,8 +19,8 @@
 //! | `presence` | the writes of the presence entry, one at a time |
 //! | `values` | facts, inputs and effects |
 //!
-//! A connection holds its lock from its admission to its end. Every write to presence carries the fencing
-//! token of the lock, so a connection that lost the lock changes nothing.
+//! A connection acquires its lock when it opens and holds it until it ends. Every write to presence carries
+//! the fencing token of the lock, so a connection that lost the lock changes nothing.
 //!
 //! The presence entry and the media session are removed after `leave`, and after a close code that does not
 //! let the client come back. After a lost connection or a plain close, only the lock is released. The entry

@@ -32,7 +32,7 @@ macro_rules! close_codes {
 }
 
 close_codes! {
-    /// The client left.
+    /// The client closed the connection.
     Normal = 1000, "normal", false;
     /// The connection broke. This code is never sent.
     Gone = 1006, "gone", true;
