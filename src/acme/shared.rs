@@ -12,7 +12,7 @@ use crate::store::{LeaseId, Store, StoreError, Txn, TxnOutcome};
 #[derive(Clone)]
 pub(super) struct Shared {
     pub store: Arc<dyn Store>,
-    /// Id of the names of the certificate.
+    /// Id of the certificate's names.
     pub names: String,
     /// Id of this node.
     pub me: String,

@@ -5,7 +5,7 @@
 //!      ▲                        │ lease gone, store unavailable
 //!      └────────── retry ───────┘
 //! ```
-//! A mixer's listener counts are under the same lease, in a separate key: the counts change every few
+//! A mixer's listener counts are under the same lease, in a separate key. The counts change every few
 //! seconds, while the content of a heartbeat rarely changes. The heartbeat also contains the machine's load.
 //! A change of the load causes a new write only if it is five percentage points or more.
 //!

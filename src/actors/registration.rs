@@ -21,7 +21,7 @@ use crate::store::{KeyValue, LeaseId, Store, StoreError, Txn, TxnOutcome};
 /// Interval between two checks of another process's record.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// State of the registration of this process under its node id.
+/// State of this process's registration under its node id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum RegistrationState {
     /// Also the state of a node whose store is not shared.
@@ -91,7 +91,7 @@ impl Registration {
         let (key, ttl) = (keys::node(&self.context.me), self.context.config.rooms.heartbeat_ttl);
         let (registered, other, now) = (self.registered, self.other, self.context.clock.now());
         // If a process took the id from us, it waited until our lease had ended. So its record was not left
-        // behind by an earlier run, and this node must refuse to run without waiting.
+        // behind by an earlier run, and this node must end immediately.
         let was_ours = *self.context.standing.borrow() == RegistrationState::Registered;
         let work = async move {
             let lease = match lease {

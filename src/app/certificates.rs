@@ -15,8 +15,8 @@ use crate::domain::certificate::{WatchedFiles, expires_soon};
 use crate::telemetry::Metrics;
 use crate::tls::{Certificates, Identity};
 
-/// Interval of the checks of the files. After a check has found a change, the files are read only once a
-/// later check finds no further change, so that a write in progress is complete.
+/// Interval at which the files are checked. Changed files are read only once a later check finds no further
+/// change, so that a write in progress is complete.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Interval of the warnings before the certificate expires.
 const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);

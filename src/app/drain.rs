@@ -1,7 +1,7 @@
 //! Drain before an ordered shutdown: makes the leader move the rooms of this node to other nodes, if any can
 //! take them.
 //!
-//! The drain sets the same cordon label that an operator would set, so the moves, their order and their
+//! The drain sets the same cordon label that an operator would set. So the moves, their order and their
 //! limits are the same as after an operator's drain. The label is under a lease and is deleted at the end, so
 //! that the node accepts rooms as soon as it runs again.
 //!

@@ -2,8 +2,8 @@
 //! the ordered shutdown of a node.
 //!
 //! Start order: secrets and identity, store, actors, HTTP servers. Stop order: report not ready, drain the
-//! rooms, stop the servers that only answer requests, stop the actors (rooms, mixers, Janus, each closing in
-//! order), stop the remaining servers. Owns only this order.
+//! rooms, stop the servers that only answer requests, stop the actors, stop the remaining servers. Owns only
+//! this order.
 
 mod addresses;
 mod backends;
@@ -159,7 +159,7 @@ impl Node {
     /// later.
     ///
     /// # Errors
-    /// A program that this node needs to start child processes is missing or too old, or the data directory,
+    /// A program that this node needs to start child processes is missing or too old. Or the data directory,
     /// the secrets, the store, the presence backend or an address cannot be used.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let account = child_account(&config).map_err(anyhow::Error::msg)?;

@@ -19,8 +19,8 @@ pub fn speakers_origins(config: &Config) -> Vec<String> {
     origins
 }
 
-/// Returns the host names that sockets without authentication accept, in addition to `localhost`: those of
-/// the public URLs and of the allowed origins, which a reverse proxy may use.
+/// Returns the host names that sockets without authentication accept, in addition to `localhost`. They are
+/// those of the public URLs and of the allowed origins, which a reverse proxy may use.
 pub fn hosts(config: &Config) -> Hosts {
     let public = [&config.http.public_hls_url, &config.http.public_ws_url].into_iter().flatten();
     Hosts::of(public.chain(&config.http.allowed_origins).map(String::as_str))

@@ -35,8 +35,8 @@ pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
 
 /// Returns the settings that differ between two configurations: those that can be applied to a node running
 /// with `old`, and those that need a restart. API keys can be applied only if both configurations have
-/// `auth.mode: keys`, the certificate only if both have one, and webhooks only if both have the same
-/// `events.retention`.
+/// `auth.mode: keys`. The certificate can be applied only if both have one, and webhooks only if both have
+/// the same `events.retention`.
 pub fn changes(old: (&Config, &[Effective]), new: (&Config, &[Effective])) -> ReloadOutcome {
     let both = |test: fn(&Config) -> bool| test(old.0) && test(new.0);
     let has_keys = both(|config| config.auth.mode == AuthMode::Keys);

@@ -86,7 +86,7 @@ impl ServiceManager {
         self.send(Some(self.change(|state| state.stopping(deadline)))).await;
     }
 
-    /// Reports at each interval that the node runs, as long as all event loops in `loops` and the event loop
+    /// Reports once per interval that the node runs, as long as all event loops in `loops` and the event loop
     /// of the caller run. Never returns.
     pub async fn watch(&self, loops: &[ArbiterHandle], missing: impl Fn() -> Vec<String>) -> Infallible {
         if self.socket.is_none() {

@@ -1,7 +1,7 @@
 //! Resume token of an anchor (`jtoken`): the identity of its media session, sealed for one user and Janus
 //! room.
 //!
-//! The format is that of [`sealed`](super::sealed), under a key derived from the installation's secret, so
+//! The format is that of [`sealed`](super::sealed). The key is derived from the installation's secret, so
 //! every node of a cluster can open the tokens of all other nodes. AAD: user, room, Janus, Janus room. Does
 //! not interpret the content.
 

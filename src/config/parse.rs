@@ -224,7 +224,7 @@ pub(super) fn jwks_url(value: &Value) -> Parsed<String> {
     let url = url::Url::parse(&text).ok().filter(|url| url.scheme() == "https" && url.has_host());
     match url.filter(|url| url.username().is_empty() && url.password().is_none()) {
         Some(_) => Ok(text),
-        None => Err("must be an https URL without user and password".into()),
+        None => Err("must be an https URL without user or password".into()),
     }
 }
 
@@ -243,11 +243,11 @@ pub(super) fn base_url(value: &Value) -> Parsed<String> {
     let text = url(&["http", "https"])(value)?;
     match parts_of(&text) {
         ("/", false) => Ok(text),
-        _ => Err(
-            "must be a URL without path, query and fragment, like https://live.example.org; if pages and \
+        _ => {
+            Err("must be a URL without path, query or fragment, like https://live.example.org; if pages and \
             playlists are served below a path, set http.base_path to it"
-                .into(),
-        ),
+                .into())
+        }
     }
 }
 
@@ -256,7 +256,7 @@ pub(super) fn ws_url(value: &Value) -> Parsed<String> {
     let text = url(&["ws", "wss"])(value)?;
     match parts_of(&text) {
         (_, false) => Ok(text),
-        _ => Err("must be a URL without query and fragment, like wss://live.example.org/ws".into()),
+        _ => Err("must be a URL without query or fragment, like wss://live.example.org/ws".into()),
     }
 }
 
@@ -301,8 +301,8 @@ pub(super) fn origin(value: &Value) -> Parsed<String> {
     }
 }
 
-/// Parses a source of the directive `frame-ancestors` (CSP Level 3 section 2.3.1): an origin with a host that
-/// may begin with a wildcard, or `*` for any origin.
+/// Parses a source of the directive `frame-ancestors` (CSP Level 3 section 2.3.1): an origin or `*` for any
+/// origin. The host of the origin may begin with a wildcard.
 pub(super) fn frame_ancestor(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     // Excludes all characters that could end a directive or quote a keyword.
@@ -349,7 +349,7 @@ pub(super) fn api_keys(value: &Value) -> Parsed<Vec<Secret>> {
     list(|item| {
         let key = text(item)?;
         let ok = key.len() >= API_KEY_MIN && key.bytes().all(|b| b.is_ascii_graphic() && b != b',');
-        let allowed = "each key must be 16 or more printable ASCII characters without spaces and commas";
+        let allowed = "each key must be 16 or more printable ASCII characters without spaces or commas";
         if ok { Ok(Secret(key.into_bytes())) } else { Err(allowed.to_owned()) }
     })(value)
 }

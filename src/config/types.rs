@@ -375,9 +375,8 @@ pub(super) fn port_pairs((low, high): (u16, u16)) -> u32 {
     (u32::from(high) + 1).saturating_sub(first_even) / 2
 }
 
-/// Returns the number of rooms that a range of ports allows. One pair stays free: when the forwarder of a
-/// room is repaired, the room must get another port, because Janus starts a new forwarder only to another
-/// port.
+/// Returns the number of rooms that a range of ports allows. One pair stays free for repairs: a room whose
+/// forwarder is repaired must get another port, because Janus starts a new forwarder only to another port.
 pub(super) fn rooms_of_ports(range: (u16, u16)) -> u32 {
     let pairs = port_pairs(range);
     if pairs > 1 { pairs - 1 } else { pairs }

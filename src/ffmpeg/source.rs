@@ -112,7 +112,7 @@ impl SourceInput {
         }
     }
 
-    /// Returns the log text without the address of the input, which may hold a secret.
+    /// Returns the log text without the input's address, because the address may contain a secret.
     pub fn redact(&self, text: &str) -> String {
         match self {
             Self::Pipe => text.replace("pipe:0", "the input"),

@@ -2,8 +2,8 @@
 //! changed rooms.
 //!
 //! The actor follows the changes of presence and of the store. It reads the members of a room once for all
-//! connections of the room, and sends them only if they differ from the ones sent last. The session of each
-//! connection decides how to react to a change.
+//! connections of the room. It sends them only if they differ from those that were sent last. The session of
+//! each connection decides how to react to a change.
 //!
 //! Owns: the schedule of these tasks. Does not let presence, which may be unavailable, block other work.
 

@@ -111,8 +111,8 @@ impl SessionsShared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a connection. Called before the lock of the connection is acquired: once the lock is held,
-    /// another connection may replace this one at any time and must be able to find it.
+    /// Registers a connection. Called before the connection acquires its lock: from then on, another
+    /// connection may replace this one at any time and must be able to find it.
     pub(super) fn remember(&self, peer: &ConnectionInfo, actor: ActorRef<client::Msg>) {
         let connection = Connection { actor, out: peer.out.clone(), greeted: false };
         let mut connections = self.connections();
@@ -199,8 +199,8 @@ impl SessionsShared {
         pins.attempt(user, address, right, now)
     }
 
-    /// Writes a presence entry. If the room is full, first deletes the entries of users who lost the right to
-    /// speak while their gateway or their client was not available.
+    /// Writes a presence entry. If the room is full, first deletes the entries of users who are no longer
+    /// allowed to speak: they remain if the user's gateway or client was unavailable at that time.
     pub(super) async fn join(
         &self,
         room: &RoomId,

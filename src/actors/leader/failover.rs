@@ -39,8 +39,8 @@ pub struct FailoverActor {
     rules: FailoverPolicy,
     dirty: Option<DirtyRooms>,
     busy: bool,
-    /// Pause after a failed move, which was decided on outdated state: gives the watch time to show the
-    /// change. Also used after a cordon label was written.
+    /// Pause after a move that failed or was decided on outdated state, and after the write of a cordon
+    /// label. It gives the watch time to show the change.
     retry: Retry,
     waits: Vec<String>,
     moved: u64,

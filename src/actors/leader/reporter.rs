@@ -1,10 +1,10 @@
-//! Writes the events of changes that are not made by a request: anchors who join or leave, a larger number of
-//! listeners, and recordings that become ready. Runs on the leader only.
+//! Writes the events of changes that no request makes: anchors who join or leave, a new peak of listeners,
+//! and recordings that become ready. Runs on the leader only.
 //!
 //! The rules are in [`domain::reported_anchors`](crate::domain::reported_anchors) and
 //! [`domain::recording`](crate::domain::recording). Each step is a compare-and-swap. So an event is written
-//! only once, even if two leaders run at the same time, or if a new leader repeats a step because the answer
-//! of the store was lost. A failed step is tried again when its room is examined next.
+//! only once, even if two leaders run at the same time, or a new leader repeats a step whose answer was lost.
+//! A failed step is tried again when its room is examined next.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub struct Reporter {
     recordings: Arc<Recordings>,
     /// Rooms to examine.
     rooms: BTreeSet<RoomId>,
-    /// For each room, the time at which a number of its listeners was last reported as the largest so far.
+    /// For each room, the time at which its number of listeners was last reported as a new peak.
     peaks: HashMap<RoomId, Duration>,
     /// True if a recording may have become ready since the recordings were last examined.
     recordings_due: bool,

@@ -1,8 +1,8 @@
 //! Starts rooms at their `startsAt`. Runs on the leader only.
 //!
 //! The rules are in [`domain::schedule`](crate::domain::schedule). Each step is a compare-and-swap that also
-//! removes `startsAt`. So a room is started only once, even if two leaders run at the same time, or if a new
-//! leader repeats a step because the answer of the store was lost.
+//! removes `startsAt`. So a room is started only once, even if two leaders run at the same time, or a new
+//! leader repeats a step whose answer was lost.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Dec
 use crate::rooms::{LeaderGuard, Ledger};
 use crate::webhooks::{Endpoint, Webhooks};
 
-/// Prefix of the names of the children.
+/// Prefix of the children's names.
 const PREFIX: &str = "webhook:";
 
 type Endpoints = watch::Receiver<Vec<Arc<Endpoint>>>;

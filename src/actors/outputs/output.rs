@@ -1,7 +1,7 @@
 //! Output of a room to one target: the shell around [`OutputRun`].
 //!
-//! Owns the connection, which is one effect, and writes its state to the store whenever it changes. Ends when
-//! this node no longer has to push the output.
+//! Owns the connection, which is one effect. Writes the state of the output to the store whenever it changes.
+//! Ends when this node no longer has to push the output.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::output::{OutputId, duty};
 use crate::rooms::dirty_rooms::DirtyRooms;
 
-/// Prefix of the names of the actors of outputs; the room and the id follow. No room id contains a colon.
+/// Prefix of the names of output actors; the room and the id follow. No room id contains a colon.
 const PREFIX: &str = "output:";
 
 type Key = (RoomId, OutputId);

@@ -4,8 +4,8 @@
 //! RelaySupervisor
 //! └─ RelayRoomActor*   one per room that has listeners here and is mixed elsewhere
 //! ```
-//! Requests of listeners never reach an actor: they read the [`EdgeCache`](crate::delivery::EdgeCache), wait
-//! for it to change, and share one request per file that is not cached yet.
+//! Requests of listeners never reach an actor. They read the [`EdgeCache`](crate::delivery::EdgeCache) and
+//! wait for it to change. For a file that is not cached yet, they share one request.
 
 mod room;
 pub mod supervisor;

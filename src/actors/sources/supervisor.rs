@@ -13,7 +13,7 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::source_player::assigned_to;
 use crate::rooms::dirty_rooms::DirtyRooms;
 
-/// Prefix of the names of the actors of sources; the room and the id follow. No room id contains a colon.
+/// Prefix of the names of source actors; the room and the id follow. No room id contains a colon.
 const PREFIX: &str = "source:";
 
 type Key = (RoomId, UserId);

@@ -50,8 +50,8 @@ fn check_certificate(config: &Config, r: &mut Reader) {
     );
 }
 
-/// Checks that sockets with the same address agree on TLS, and that `listen.relay` has an address of its own
-/// and is set where mixers need it.
+/// Checks that sockets with the same address agree on TLS. Also checks that `listen.relay` has an address of
+/// its own, and is set where mixers need it.
 fn check_addresses(config: &Config, r: &mut Reader) {
     let (listen, secure) = (&config.listen, config.secure());
     let sockets =

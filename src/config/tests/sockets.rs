@@ -1,4 +1,4 @@
-//! Tests of the keys of the listening sockets: TLS, addresses, proxies.
+//! Tests of the listening socket keys: TLS, addresses, proxies.
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;

@@ -32,7 +32,7 @@ impl TlsConfig {
 pub struct AcmeConfig {
     /// DNS names of the certificate; empty: ACME is off.
     pub domains: Vec<String>,
-    /// URL of the directory of the certificate authority.
+    /// Directory URL of the certificate authority.
     pub directory: String,
 }
 
@@ -49,7 +49,7 @@ impl AcmeConfig {
         short_digest(&format!("{}\n{}", self.directory, names.join(",")))
     }
 
-    /// Returns the id of the authority: a digest of the URL of its directory.
+    /// Returns the id of the authority: a digest of its directory URL.
     pub fn authority_id(&self) -> String {
         short_digest(&self.directory)
     }
