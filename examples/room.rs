@@ -27,7 +27,7 @@ struct Api {
     key: Option<String>,
 }
 
-/// Error answer of the API. The code is stable, the text is for people.
+/// Error response of the API. The code is stable; the text is for people.
 #[derive(Debug, thiserror::Error)]
 #[error("{text} ({code})")]
 struct Refused {

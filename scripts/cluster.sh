@@ -219,7 +219,7 @@ while :; do
         if alive "$name" || [[ -n ${told[$name]:-} ]]; then continue; fi
         if wait "${pids[$name]}" && [[ $name == node-* ]]; then
             eval "start $name ${lines[$name]}"
-            say "$(date +%T) ${name#node-} has ended in order and is started again:"
+            say "$(date +%T) ${name#node-} was shut down properly and is started again:"
             where "${name#node-}"
         else
             told[$name]=yes

@@ -194,7 +194,7 @@ within 60 "the room is on air again" status_is check onair
 within 60 "a listener hears the room after the upgrade" listen check
 
 started=$SECONDS
-check "an ordered stop" inside systemctl stop stentor
+check "an orderly stop" inside systemctl stop stentor
 [ $((SECONDS - started)) -lt 60 ] || fail "the stop is ordered"
 check "the stop was a success" has_property Result success
 inside systemctl start stentor

@@ -1,4 +1,4 @@
-//! Fuzz tests of the node's parsers: valid configurations, tokens and playlists of other nodes, changed at
+//! Fuzz tests of the node's parsers: valid configurations, tokens and playlists of other nodes, changed in
 //! random places.
 
 use std::time::Duration;

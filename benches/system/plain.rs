@@ -1,5 +1,5 @@
 //! Number of listeners that one core serves with a plain stream, next to the number for the same room with
-//! low-latency HLS (the baseline). Both follow from the node's own processor time.
+//! low-latency HLS (the baseline). Both are computed from the node's own processor time.
 
 use std::io::Read;
 use std::time::{Duration, Instant};

@@ -1,8 +1,9 @@
-//! Time from `POST start` until Janus forwards, next to the unavoidable calls made directly.
+//! Time from `POST start` until Janus forwards, compared with the unavoidable calls made directly (the
+//! baseline).
 //!
 //! The baseline runs sequentially, on the same etcd (or an embedded store on the same disk) and the same
-//! Janus: three writes (livemeta, the mixer's key, Janus's key), the room, the forwarder. The baseline omits
-//! FFmpeg's spawn. A bare round and a start alternate, so that both run under the same conditions.
+//! Janus: three writes (livemeta, the mixer's key, Janus's key), the room, the forwarder. It does not spawn
+//! FFmpeg. Baseline rounds and starts alternate, so that both run under the same conditions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
-//! This program run as an FFmpeg stub that costs nothing, for thousands of rooms.
+//! This program, run as an FFmpeg stub that uses no processor time, for thousands of rooms.
 //!
-//! Owns: the arguments by which it is recognised. Writes one part's worth of frames, then sleeps for ever.
+//! Owns: the arguments by which it is recognised. Writes one part's worth of frames, then sleeps forever.
 
 use std::io::Write;
 use std::path::PathBuf;

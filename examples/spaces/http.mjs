@@ -1,4 +1,4 @@
-// The HTTP side without the application: bodies, sessions, files.
+// HTTP helpers that do not depend on the application: bodies, sessions, files.
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';

@@ -112,7 +112,7 @@ async function start({ space }) {
 
 async function end({ space }) {
   if (!space.hlsUrl) spaces.remove(space.id);
-  // The webhook `room_ended` causes the remaining steps, as for a space that ends in another way.
+  // The webhook `room_ended` triggers the remaining steps, as for a space that ends in any other way.
   else if (space.status !== 'ended') await stentor.close(space.id);
   return {};
 }
@@ -168,7 +168,7 @@ function follow({ request, response, user }) {
   send();
 }
 
-/** Returns the public data of a space. Ids of users stay on the server. */
+/** Returns the public data of a space. User ids stay on the server. */
 function shown(
   { id, title, description, status, startsAt, startedAt, endedAt, host, history, recordingId },
   user,

@@ -81,7 +81,7 @@ function main(record, start, url) {
       .catch(failed);
 }
 
-/** Returns a WAV header without a length, as for a stream (RIFF: the largest value). */
+/** Returns the header of a WAV stream of unknown length: both RIFF length fields have the largest value. */
 function header() {
   const bytes = Buffer.alloc(44);
   bytes.write('RIFF\xff\xff\xff\xffWAVEfmt ', 0, 'latin1');

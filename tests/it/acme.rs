@@ -1,4 +1,4 @@
-//! Certificates by ACME: obtained, renewed, shared in a cluster, and refused, with Pebble as the authority.
+//! ACME certificates: obtained, renewed, shared in a cluster, and refused, with Pebble as the authority.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
@@ -152,7 +152,7 @@ async fn nodes_with_same_names_order_once() {
 #[actix::test]
 async fn failed_orders_name_their_remedy() {
     let Some(authority) = Pebble::start(90 * DAY) else { return };
-    // The authority asks at another port, where nothing listens.
+    // The authority connects to a different port, where nothing listens.
     let elsewhere = format!("127.0.0.1:{}", free_ports::<1>()[0]);
     let node = start(prepare(&authority, &[("listen.redirect", &elsewhere)])).await;
     let actor = async || node.states_of("certificate").await.remove(0);

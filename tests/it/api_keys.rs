@@ -1,5 +1,5 @@
-//! API keys on nodes that share an etcd: scopes, revocation, quotas, an outage of the store, and the
-//! operations endpoints away from loopback.
+//! API keys on nodes that share an etcd: scopes, revocation, quotas, a store outage, and operations endpoints
+//! that are not on loopback.
 
 use futures::future::join_all;
 use serde_json::{Value, json};

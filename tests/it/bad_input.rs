@@ -214,7 +214,7 @@ async fn path_tricks_reach_no_file() {
         assert_eq!((answer.status, answer.code().as_str()), (*status, *code), "{target:?}: {shown}");
         assert!(!shown.contains("jwt") && !shown.contains("root:"), "{target:?}: {shown}");
     }
-    // Malformed targets. Most of them are not valid HTTP: the server then answers 400 or closes the
+    // Malformed targets. Most of them are not valid HTTP: the server then responds with 400 or closes the
     // connection.
     for target in
         [&b"/hls/rooms/live/\0"[..], b"/hls/rooms/live/a\nb", b"/hls/rooms/\xff\xfe/index.m3u8", b""]

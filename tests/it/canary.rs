@@ -111,7 +111,7 @@ async fn secrets_stay_out_of_everything_written() {
     canary.written("the log", node.output());
     assert!(node.output().contains("TRACE"), "the level is trace");
 
-    // The room id is no secret and is in the log. If it is found, the search works.
+    // The room id is not a secret and is in the log. If it is found, the search works.
     canary.secret("room id", ROOM);
     let found = canary.found();
     let (known, leaks): (Vec<&str>, Vec<&str>) =

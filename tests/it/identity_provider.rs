@@ -48,7 +48,7 @@ async fn provider_tokens_follow_its_keys() {
     until("the keys are fetched", async || is_accepted(&node, &listener).await).await;
     let gateway = node.ws.trim_start_matches("http://").parse().unwrap();
     drop(Client::connect_to(gateway, &first.token("host")).await);
-    assert!(!is_accepted(&node, &first.token("host")).await, "a host is no listener");
+    assert!(!is_accepted(&node, &first.token("host")).await, "a host is not a listener");
     for forged in [first.hmac(), Key::new("a").token("listener"), first.token("replay")] {
         assert!(!is_accepted(&node, &forged).await);
     }

@@ -356,7 +356,7 @@ async fn banned_listener_gets_no_sound() {
     assert_eq!(node.delete(&bans).await.status, 200);
     assert_eq!(key(&lena).await.status, 200, "the same token works again");
     let users = node.get(&format!("/api/rooms/{ROOM}/users")).await.json();
-    assert_eq!(users["users"], json!([]), "a listener who was banned once is no anchor");
+    assert_eq!(users["users"], json!([]), "a listener who was banned once is not an anchor");
     for name in ["%0A", "a%00b", "%FF", "%20a", "%E2%80%AEann", "auth0%7C1:2", &"x".repeat(256)] {
         let refused = node.put(&format!("/api/rooms/{ROOM}/bans/{name}"), Value::Null).await;
         assert_eq!((refused.status, refused.code().as_str()), (400, "invalid_user_id"), "{name}");

@@ -187,7 +187,7 @@ async fn openapi_is_valid_and_served() {
             let documented = &operation["responses"][answer.status.to_string()];
             assert!(documented.is_object(), "{method} {path}: {answer:?}");
             for code in codes(operation) {
-                assert!(known.contains(&json!(code)), "{method} {path}: {code} is no code");
+                assert!(known.contains(&json!(code)), "{method} {path}: {code} is not a known code");
             }
         }
     }

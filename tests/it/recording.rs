@@ -115,7 +115,7 @@ async fn recorded_room_can_be_replayed() {
     assert_eq!(replay(&node, &id, "index.m3u8", "").await.status, 200, "it outlives its room");
     assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.status, 200);
     assert_eq!(replay(&node, &id, "index.m3u8", "").await.code(), "recording_not_found");
-    until("the data are removed", async || !folder.exists()).await;
+    until("the data is removed", async || !folder.exists()).await;
     assert_eq!(node.get(&format!("/api/recordings/{id}")).await.code(), "recording_not_found");
 }
 
@@ -275,7 +275,8 @@ async fn replay_page_plays_chapters_and_clips() {
     shows(&mut pages, "desk", "#left", "−0:00").await;
     until_plays(&mut pages, "desk").await;
 
-    // With a link to a clip, playback stops at the end of the clip; a token for a clip opens nothing else.
+    // With a link to a clip, playback stops at the end of the clip; a token for a clip gives access to
+    // nothing else.
     pages.ask("desk", "go", json!({ "to": "about:blank" })).await;
     pages.ask("desk", "go", json!({ "to": format!("{url}&from=2&to=4") })).await;
     shows(&mut pages, "desk", "#part-text", "You hear 0:02 to 0:04").await;

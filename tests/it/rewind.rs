@@ -151,7 +151,7 @@ async fn full_disk_shrinks_rewind_only() {
     let actor = async || node.states_of("rewind").await.into_iter().next().unwrap_or_default();
     until("it is kept", async || actor().await["observed"]["seconds"].as_u64() > Some(8)).await;
 
-    // Less space is free than rewind leaves for recordings, but enough for the store.
+    // Less space is free than rewind must leave for recordings, but still enough for the store.
     let filler = disk.path().join("filler");
     std::fs::write(&filler, vec![1; 100 << 20]).unwrap();
     until("segments are lost", async || actor().await["observed"]["lost"].as_u64() > Some(2)).await;

@@ -253,7 +253,7 @@ async fn figure(ops: &str, name: &str) -> f64 {
 fn script(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("janus.sh");
     std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    // Janus may run as another user than the tests.
+    // Janus may run as a different user from the tests.
     for open in [folder, &path] {
         std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
     }

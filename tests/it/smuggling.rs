@@ -1,5 +1,5 @@
-//! Requests whose length is ambiguous (RFC 9112 section 11.2). Behind a proxy that reads the length in
-//! another way, the end of such a request would be taken for a request of another client.
+//! Requests whose length is ambiguous (RFC 9112 section 11.2). Behind a proxy that reads the length
+//! differently, the end of such a request would be taken for another client's request.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,7 +10,7 @@ use crate::support::node::Node;
 /// Request that an attacker hides in the body of another one.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// Headers, each with the body that they announce in one reading.
+/// Headers, each with a body that matches one of their possible readings.
 fn ambiguous() -> Vec<(&'static str, String)> {
     let chunked = || format!("0\r\n\r\n{HIDDEN}");
     let hidden = || HIDDEN.to_owned();

@@ -1,4 +1,4 @@
-//! Tests of the copies of recordings in a real S3 server. The server and the node fail during uploads.
+//! Tests of copies of recordings on a real S3 server. The server and the node fail during uploads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +88,7 @@ async fn recordings_are_copied_to_object_storage() {
     .await;
     assert!(folder.exists());
     moto.run().await;
-    until("the data are removed", async || !folder.exists()).await;
+    until("the data is removed", async || !folder.exists()).await;
     assert_eq!(moto.object(&name).await.status, 404);
 }
 

@@ -99,7 +99,7 @@ async fn dropped_recording_plays_from_storage() {
     assert!(folder.exists(), "nothing is removed before it is stored");
 
     moto.run().await;
-    until("the local data are removed", async || {
+    until("the local data is removed", async || {
         !folder.exists() && known(&node, &id).await["mixers"] == json!([])
     })
     .await;
@@ -177,5 +177,5 @@ async fn recording_of_dead_mixer_plays_on() {
     assert!(folder.exists());
     mixers[owner].run();
     mixers[owner].ready().await;
-    until("the data are removed", async || !folder.exists()).await;
+    until("the data is removed", async || !folder.exists()).await;
 }

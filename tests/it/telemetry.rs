@@ -12,7 +12,7 @@ use crate::support::node::{Node, request};
 use crate::support::{free_ports, report, until};
 
 const ROOM: &str = "live";
-/// Version of `opentelemetry-proto` at PyPI.
+/// Version of `opentelemetry-proto` on PyPI.
 const VERSION: &str = "1.45.2";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";

@@ -10,7 +10,7 @@ const HEADLESS: [&str; 9] = ["What", "Who", "Whoever", "Whom", "Whomever", "Whos
 /// Retired words for concepts that have another name today, in lower case.
 const RETIRED: [&str; 9] =
     ["attendance", "chore", "crowd", "dice", "expulsion", "guest", "heritage", "reassigner", "whoever"];
-/// Earlier names of types. None of them is a word of English.
+/// Earlier names of types. None of them is an English word.
 const RETIRED_TYPES: [&str; 12] = [
     "AnchorSupervisor",
     "FfmpegRoom",

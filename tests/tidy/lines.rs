@@ -46,7 +46,7 @@ pub fn sleep_in_test(source: &Source) -> Vec<String> {
         source,
         |line| line.is_test && calls_sleep(code(line.text)),
         speaks_of_it,
-        || "wait for the condition; if the sleep is no wait, say so in a comment: `// Sleep: why`".into(),
+        || "wait for the condition; if the sleep is not a wait, say so in a comment: `// Sleep: why`".into(),
     )
 }
 
@@ -111,9 +111,9 @@ fn unfinished_work_is_found() {
 fn an_unwrap_needs_its_reason_outside_tests() {
     let bad = |text: &str| unexplained_unwrap(&Source::new("src/a.rs", text)).len();
     assert_eq!(bad("a.unwrap();\nb.expect(\"x\");\n"), 2);
-    assert_eq!(bad("let a = 1; // unrelated\na.unwrap();\n"), 1, "a comment behind other code is none of it");
+    assert_eq!(bad("let a = 1; // unrelated\na.unwrap();\n"), 1, "a comment after other code does not count");
     assert_eq!(bad("// Cannot fail: because.\na.unwrap();\nb.unwrap(); // because\n"), 0);
-    assert_eq!(bad("get(\"http://a\").unwrap();\n"), 1, "a URL is no comment");
+    assert_eq!(bad("get(\"http://a\").unwrap();\n"), 1, "a URL is not a comment");
     assert_eq!(bad("parser.expect(\"TYPE\", \"PART\")?;\n"), 0);
     assert_eq!(bad("a.unwrap_or(1);\n// a.unwrap()\n"), 0);
     assert_eq!(bad("#[cfg(test)]\nmod tests {\n    a.unwrap();\n}\n"), 0);
@@ -128,5 +128,5 @@ fn a_sleep_in_a_test_is_found() {
         bad("tests/it/a.rs", "// Sleep between two looks.\nsleep(x).await;\nnever_sleep(x);\n\"sleep 1\"\n"),
         0
     );
-    assert_eq!(bad("src/a.rs", "tokio::time::sleep(x).await;\n"), 0, "a timer of the product is no wait");
+    assert_eq!(bad("src/a.rs", "tokio::time::sleep(x).await;\n"), 0, "a timer in product code is not a wait");
 }

@@ -23,7 +23,7 @@ export function write(element, text) {
 }
 
 /**
- * Returns a copy of a template's element, with a name and its picture. Texts of people are never inserted as
+ * Returns a copy of a template's element, with a name and its picture. Text from people is never inserted as
  * HTML.
  */
 export function clone(template, name) {

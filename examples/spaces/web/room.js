@@ -22,7 +22,7 @@ export class Room {
   #heard = [];
 
   /**
-   * `ticket` is the answer of the application server, `renew` asks for another one. `page` has callbacks:
+   * The first argument is the application server's answer; `renew` asks for a new one. `page` has callbacks:
    * `changed()`, `reacted(counts)`, `refused(problem)`, `left(problem)`, `askedToUnmute()`.
    */
   constructor({ host, url, wsUrl, token }, { renew, name, player, page }) {

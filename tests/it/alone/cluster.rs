@@ -129,9 +129,9 @@ async fn rolling_restart_loses_nothing() {
         heard
     };
     let (heard, (), ()) = futures::join!(listening, restarting, anchor.stay(&over));
-    // In about one of nine runs the front answers 502 to a hinted part while its first listener node
-    // restarts. The part is available once it is listed, so nothing is lost. Errors from our own nodes are
-    // not tolerated.
+    // In about one of nine runs the front answers a request for a hinted part with 502 while its first
+    // listener node restarts. The part is available once it is listed, so nothing is lost. Errors from our
+    // own nodes are not tolerated.
     let by_front =
         |v: &&String| v.contains("cannot fetch the hinted part") && v.contains("answered with 502");
     let ours: Vec<_> = heard.violations.iter().filter(|v| !by_front(v)).collect();

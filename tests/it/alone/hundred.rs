@@ -251,7 +251,7 @@ impl House {
     async fn on_janus(&self) -> BTreeMap<String, Vec<MediaAddr>> {
         let infos = self.client.list_rooms().await.unwrap();
         let asked = infos.iter().map(async |info| {
-            let room = OwnershipTag::parse(&info.description).expect("our mark").room.to_string();
+            let room = OwnershipTag::parse(&info.description).expect("our tag").room.to_string();
             match self.client.list_forwarders(info.id, &janus_secret(&self.secrets, &room)).await {
                 // The room was destroyed between the two requests.
                 Err(JanusError::Plugin(PluginError::NoSuchRoom)) => None,

@@ -13,8 +13,8 @@ use crate::support::staged::{ROOM, Stage, TOKEN, Take};
 use crate::support::studio::{Speaker, Studio};
 use crate::support::{pause_async, report};
 
-/// Upper bound of a silence. The staged room lacks no media, so on a busy machine a silence is a stall of the
-/// player.
+/// Longest tolerated silence. The staged room always has media, so a silence is a stall of the player. Short
+/// stalls are normal on a busy machine.
 const LONGEST_SILENCE: Duration = Duration::from_secs(4);
 
 #[actix::test]

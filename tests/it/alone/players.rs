@@ -1,4 +1,4 @@
-//! Tests of a live room in common players, by HLS and as a plain stream, across key changes and a killed
+//! Tests of a live room in common players, over HLS and as a plain stream, across key changes and a killed
 //! FFmpeg. Each player plays the right tone, is silent for at most half a second longer than the fault lasts,
 //! and does not stop. `docs/players.md` lists the results.
 

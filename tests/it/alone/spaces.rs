@@ -106,7 +106,7 @@ async fn spaces_app_works_end_to_end() {
     assert_eq!(folders_in(&temporary), 0);
 }
 
-/// A message that looks like markup is text. The host pins and deletes it.
+/// Sends a message that looks like markup, which is shown as text. The host pins and deletes it.
 async fn chat(pages: &mut Pages) {
     write(pages, "Eve", "#say-text", "<b>hello</b> & more").await;
     press(pages, "Eve", "#say button").await;

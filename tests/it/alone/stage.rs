@@ -33,7 +33,7 @@ async fn listener_speaks_on_invitation() {
     let opened = pages.ask("bob", "open", json!({ "url": bob, "wav": high })).await;
     assert_eq!(opened["fit"]["wide"], 0, "{opened}");
 
-    // A name that looks like markup is text.
+    // A name that looks like markup is shown as text.
     pages.ask("eve", "write", json!({ "target": "#say-name", "text": "<img src=x>" })).await;
     pages.ask("eve", "write", json!({ "target": "#say-text", "text": "<b>hello</b> & more" })).await;
     pages.ask("eve", "press", json!({ "target": "#say button" })).await;

@@ -50,7 +50,7 @@ async fn invited_listener_survives_node_deaths() {
     pages.ask("bob", "open", json!({ "url": listen_urls[0], "wav": high })).await;
     hears(&mut pages, "eve", true, false).await;
 
-    // The listener node dies that holds the channels of all pages. The hand stays raised.
+    // The listener node that serves the channels of all pages dies. The hand stays raised.
     pages.ask("bob", "press", json!({ "target": "#hand" })).await;
     pages.ask("bob", "press", json!({ "target": "#hand-send" })).await;
     until_text(&mut pages, "ann", ".hand .name", "Bob").await;

@@ -48,7 +48,7 @@ async fn both_transports_carry_one_channel() {
         last = by_socket[2]["id"].clone();
     }
 
-    // Both transports catch up from the same event, whichever has shown it.
+    // Both transports catch up from the same event id, whichever transport delivered it.
     let last = last.as_str().unwrap();
     let by_stream = stage_events(&mut Events::open(&node.hls, &ann, Some(last)).await).await;
     let by_socket = Channel::open(&node, &ann, &format!("&lastEventId={last}")).await.stage_events().await;

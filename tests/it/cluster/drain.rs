@@ -1,4 +1,4 @@
-//! Drains of modules: by a cordon label, and by the ordered shutdown of their node.
+//! Drains of modules: by a cordon label, and by the orderly shutdown of their node.
 
 use std::time::{Duration, Instant};
 

@@ -42,7 +42,7 @@ async fn invalid_values_change_no_other_room() {
         invalid.is_some_and(|count| count.trim() == values.len().to_string())
     })
     .await;
-    // New rooms go to the module that is known, and the present room goes on.
+    // New rooms go to the module that is known, and the existing room continues.
     node.room_on_air("after").await;
     let room = node.get(&format!("/api/rooms/{ROOM}")).await.json();
     assert_eq!(room["room"]["status"], "onair", "{room}");

@@ -51,7 +51,7 @@ async fn crashing_ffmpeg_moves_room() {
     let folder = tempfile::tempdir().unwrap();
     let crashing = folder.path().join("ffmpeg");
     std::fs::write(&crashing, "#!/bin/sh\n[ \"$1\" = -version ] && exec ffmpeg -version\nexit 3\n").unwrap();
-    // FFmpeg may run as another user than the tests.
+    // FFmpeg may run as a different user from the tests.
     for open in [folder.path(), &crashing] {
         std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
     }

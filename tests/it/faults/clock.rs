@@ -146,7 +146,7 @@ struct Clock {
 impl Clock {
     fn real() -> Self {
         let clock = Self { folder: tempfile::tempdir().unwrap() };
-        // Janus may run as another user than the tests.
+        // Janus may run as a different user from the tests.
         std::fs::set_permissions(clock.folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         clock.set("+0s");
         clock

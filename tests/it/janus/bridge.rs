@@ -56,7 +56,7 @@ async fn a_forwarder_sends_opus_while_nobody_speaks() {
     client
         .stop_forwarder(100_002, &secret(), stream_id)
         .await
-        .expect("an unknown stream is no error to Janus");
+        .expect("an unknown stream is not an error to Janus");
 }
 
 #[actix::test]

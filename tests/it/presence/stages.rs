@@ -1,4 +1,4 @@
-//! Conformance of the stores of stages: the same cases on the embedded one and on Redis.
+//! Conformance of the stage stores: the same cases on the embedded store and on Redis.
 
 use std::sync::Arc;
 

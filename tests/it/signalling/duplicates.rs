@@ -1,4 +1,4 @@
-//! One connection per user and room, on whichever gateway it is.
+//! One connection per user and room, across all gateways.
 
 use serde_json::json;
 

@@ -202,7 +202,7 @@ async fn redis_outage_keeps_connected_anchors() {
         ["anna", "bert"].iter().all(|user| members.iter().any(|m| m["userId"] == *user))
     };
     anna.note("roomStatus", names).await;
-    // By then all locks have been reacquired.
+    // Wait ten seconds: by then both locks have been reacquired, and a second connection must be refused.
     let sent = media.progress().sent;
     media.until("ten seconds have passed", |p| p.sent >= sent + 10 * SECOND).await;
     for (gateway, user) in [(0, "bert"), (1, "anna")] {

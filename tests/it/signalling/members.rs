@@ -43,7 +43,7 @@ async fn silent_member_is_removed_and_rejoins() {
     let gone = anna.call("keepalive", json!({ "status": "onair" })).await.unwrap_err();
     assert_eq!(gone["data"]["code"], "not_joined");
     let again = anna.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
-    assert_eq!(again["resume"], false, "whoever is no member is not in the mix");
+    assert_eq!(again["resume"], false, "a user who is not a member is not in the mix");
     watcher.members(1).await;
 }
 

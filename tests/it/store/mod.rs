@@ -1,4 +1,4 @@
-//! Tests of the store on etcd: conformance, network faults, and the copy that the reflector maintains.
+//! Tests of the etcd store: conformance, network faults, and the copy that the reflector maintains.
 
 #[path = "../../../crates/store/tests/embedded/conformance/mod.rs"]
 mod conformance;

@@ -89,7 +89,7 @@ impl Etcd {
         found.get()
     }
 
-    /// Kills all members; their data stay.
+    /// Kills all members; their data stays.
     pub fn stop(&mut self) {
         (0..self.members.len()).for_each(|member| self.stop_member(member));
     }

@@ -57,7 +57,7 @@ impl FakeFfmpeg {
         );
         let fake = Self(folder);
         std::fs::write(fake.path(), script).unwrap();
-        // FFmpeg may run as another user than the tests.
+        // FFmpeg may run as a different user from the tests.
         for open in [fake.path(), fake.0.path().to_owned()] {
             std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
         }

@@ -1,4 +1,4 @@
-//! moto, a server that speaks S3 and keeps everything in memory. It listens on a free port, and stops when
+//! moto, an S3-compatible server that keeps everything in memory. It listens on a free port, and stops when
 //! its [`Moto`] is dropped.
 
 use std::net::{SocketAddr, TcpStream};

@@ -234,7 +234,7 @@ impl Node {
         self.process.take().expect("the node runs").kill();
     }
 
-    /// Sends SIGTERM, then waits for the ordered shutdown.
+    /// Sends SIGTERM, then waits for the orderly shutdown.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.ended()

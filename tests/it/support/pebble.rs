@@ -1,4 +1,4 @@
-//! Pebble, a certificate authority for tests of ACME, with its DNS server: all names lead to 127.0.0.1. Both
+//! Pebble, a certificate authority for ACME tests, with its DNS server: all names lead to 127.0.0.1. Both
 //! listen on free ports, and stop when the [`Pebble`] is dropped.
 
 use std::fs::File;
@@ -19,7 +19,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub struct Pebble {
     folder: TempDir,
     port: u16,
-    /// Port at which Pebble checks the names by HTTP-01, instead of port 80.
+    /// Port that Pebble uses instead of port 80 for the HTTP-01 challenge.
     pub http_port: u16,
     _processes: [Kept; 2],
 }

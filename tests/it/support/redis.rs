@@ -59,7 +59,7 @@ impl Redis {
         format!("redis://{}", self.address())
     }
 
-    /// Kills the server; all its data are lost.
+    /// Kills the server; all its data is lost.
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.kill();

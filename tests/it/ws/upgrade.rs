@@ -170,7 +170,7 @@ async fn non_upgrade_requests_are_refused() {
     let odd = refused(&gateway, &format!("?token={}&clientId=a%20b", gateway.token("ann")), &[]).await;
     assert_eq!((odd.status, &odd.body["code"]), (400, &json!("invalid_query")));
     gateway.stop().await;
-    withstood("requests that are no valid upgrade (RFC 6455 section 4.2.1)", "400, 405, 426", "no access");
+    withstood("requests that are not a valid upgrade (RFC 6455 section 4.2.1)", "400, 405, 426", "no access");
 }
 
 fn signed(claims: &Value, algorithm: Algorithm) -> String {

@@ -53,7 +53,7 @@ test('the first look after a frozen hour finds a standstill', () => {
   assert.equal(playhead.look(5.1, 3_600_000), 'standing');
 });
 
-test('a position that is corrected once after a seek is no motion', () => {
+test('a position that is corrected once after a seek is not motion', () => {
   const playhead = new Playhead();
   [0, 100, 200].forEach((ms) => playhead.look(5 + ms / 1000, ms));
   playhead.jumped();
@@ -61,7 +61,7 @@ test('a position that is corrected once after a seek is no motion', () => {
   assert.equal(playhead.look(9.01, 900), 'standing');
 });
 
-test('a seek is no motion', () => {
+test('a seek is not motion', () => {
   const playhead = new Playhead();
   playhead.look(5, 0);
   playhead.look(5.1, 100);

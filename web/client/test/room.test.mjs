@@ -100,7 +100,7 @@ test('a wall clock that is set while the next try is waited for holds nothing up
     assert.equal(room.status.retryAt - environment.wallClock(), 250, 'the countdown goes on');
     environment.peer.become('connected');
     await environment.pass(249);
-    assert.deepEqual([environment.sockets.length, heard.length], [1, told], 'a date that changed is no news');
+    assert.deepEqual([environment.sockets.length, heard.length], [1, told], 'a changed date is not reported');
     await environment.pass(1);
     assert.equal(environment.sockets.length, 2);
   }

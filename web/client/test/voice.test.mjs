@@ -55,7 +55,7 @@ test('what the server shows while a wish of one\'s own is under way is not taken
   assert.equal(room.muted, false);
 });
 
-test('a list that is older than the answer is no host\'s act, however long it stays so', async () => {
+test('a list that is older than the answer does not count as a host\'s action, however long it stays so', async () => {
   const { environment, room, heard } = await enter();
   const told = (muted) => environment.socket.tell('roomStatus', { roomId: 'demo', members: [{ userId: 'ann', role: 'host', status: 'onair', muted }] });
   for (const muted of [true, false]) {

@@ -1,7 +1,7 @@
 //! Conformance cases for every backend of connection locks and presence, which run unchanged on each.
 //!
 //! `presence_conformance!(start)` makes one test per case. Owns: the contract of `stentor::presence` in
-//! executable form. Does not know which backend it runs on, or wait for real time.
+//! executable form. Does not know which backend it runs on, and does not wait for real time.
 
 mod locks;
 mod members;

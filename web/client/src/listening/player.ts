@@ -31,10 +31,7 @@ export type Transport = 'hls.js' | 'native' | 'plain';
 const MAX_RETRY_MS = 8000;
 /** Longest delay while a room is not on air. */
 const MAX_WAITING_RETRY_MS = 2000;
-/**
- * Longest delay while the channel reports that the room is not on air: the channel will report the change,
- * too.
- */
+/** Longest delay while the channel reports that the room is not on air: it will also report the change. */
 const MAX_TOLD_RETRY_MS = 60_000;
 /** When a room goes on air, its waiting listeners connect at random times within this period. */
 const SPREAD_MS = 300;
@@ -46,7 +43,7 @@ const LOOK_MS = 500;
 const MOTION_LOOK_MS = 100;
 /** Interval of checks from `playing` until the playhead moves, to measure the first sound. */
 const FIRST_LOOK_MS = 10;
-/** Buffered audio that suffices to continue. After a stall, Chromium alone requires twice this, up to 3 s. */
+/** Buffered audio that suffices to continue. After a stall, Chromium itself waits for more, up to 3 s. */
 const ENOUGH_SECONDS = 0.5;
 /** Audio that a playlist must hold for a start without a stall. */
 const ENOUGH_TO_START_SECONDS = 1;
@@ -462,8 +459,7 @@ export class Player {
     this.lostFor = unfetched && !this.past ? this.lostFor + 1 : 0;
     const from = Math.max(start, audio.currentTime);
     if (end - from >= ENOUGH_SECONDS) {
-      // The seek skips a gap between buffered ranges. After a seek the browser also needs less buffered
-      // audio.
+      // The seek skips a gap between buffered ranges, and the browser then resumes with less buffered audio.
       audio.currentTime = Math.min(Math.max(from + 0.01, (!this.past && hls.liveSyncPosition) || 0), end - ENOUGH_SECONDS / 2);
       this.stoodFor = 0;
     } else if (this.lostFor >= LOST_LOOKS) {
