@@ -91,7 +91,7 @@ pub enum CommandError {
     TooManyRequests {
         retry_after: Duration,
     },
-    /// Other commands kept changing the stage.
+    /// Other commands kept changing the stage, or earlier commands of this room did not end in time.
     Busy,
 }
 

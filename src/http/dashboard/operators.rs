@@ -1,11 +1,11 @@
-//! Actions of operators on the dashboard: login, authorisation, and the audit log.
+//! Actions of operators on the dashboard: login, authorization, and the audit log.
 //!
 //! An action needs an API key with the scope `operations`: in the header `Authorization`, or in a session
 //! that `POST /dashboard/login` opens. With `auth.mode: open`, no key is needed. Browsers attach session
 //! cookies and HTTP passwords automatically, even to requests that other sites cause. Requests with such
 //! credentials must therefore have an `Origin` header that names this server.
 //!
-//! Owns: the authorisation of operators. Does not change a room or a module itself;
+//! Owns: the authorization of operators. Does not change a room or a module itself;
 //! [`RoomService`](crate::rooms::RoomService) does.
 
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::rooms::{RoomError, now};
 
 const COOKIE: &str = "stentor_operator";
 
-/// Authorisation of operators, and the log of their actions.
+/// Authorization of operators, and the log of their actions.
 pub struct Operators {
     pub auth: Arc<LiveApiKeys>,
     pub sessions: OperatorSessions,

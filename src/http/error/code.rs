@@ -11,7 +11,7 @@ pub enum Code {
     InvalidJson,
     /// 400: the body is JSON but not of the expected form: a wrong type, a missing field or an unknown field.
     InvalidBody,
-    /// 400: the query has an unknown parameter or a value out of range.
+    /// 400: the query has an unknown parameter, or a value is missing, malformed or out of range.
     InvalidQuery,
     /// 400: the room id is not 3 to 32 characters of `A-Z a-z 0-9 _ -`.
     InvalidRoomId,
@@ -37,7 +37,8 @@ pub enum Code {
     SourceNotFound,
     /// 400: the module id is not 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
     InvalidModuleId,
-    /// 400: the lifetime of a cordon label or of an API key is out of range; the message states the range.
+    /// 400: the lifetime of a cordon label, an API key or a feed URL is out of range; the message states the
+    /// range.
     InvalidTtl,
     /// 400: this path only opens WebSockets.
     WebsocketExpected,
@@ -141,7 +142,7 @@ pub enum Code {
     /// 409: the user is banned from the room, until a host or the application lifts the ban. The code is also
     /// used for about ten seconds after a kick, and for publishing with the role `listener`.
     UserRemoved,
-    /// 409: the room cannot remember any more banned users; lift some bans.
+    /// 409: the room has the maximum number of banned users and assigned roles; lift some bans.
     TooManyUsers,
     /// 404: nobody with this id is in the room, has written, has a hand raised or was invited.
     PersonNotFound,
@@ -158,7 +159,7 @@ pub enum Code {
     Internal,
     /// 503: this node cannot read its configuration again: it is stopping, or is a demo.
     ReloadUnavailable,
-    /// 503, retryable: other requests kept changing the room at the same time.
+    /// 503, retryable: others kept changing the same data, or delivery to this webhook has not begun yet.
     Busy,
     /// 400: the text or note is empty, too long, or has characters that cannot be shown.
     InvalidText,
@@ -199,7 +200,7 @@ pub enum Code {
     IceRestartRefused,
     /// 409: the chat is closed in this room.
     ChatClosed,
-    /// 429: slow mode is on; `Retry-After` tells when the caller may send again.
+    /// 429, retryable: slow mode is on; `Retry-After` gives the time until the caller may send again.
     SlowMode,
     /// 503, retryable: the room has as many listeners as its `listenerLimit` allows.
     ListenersFull,
@@ -214,11 +215,12 @@ pub enum Code {
     NoJanusAvailable,
     /// 503, retryable: no mixer accepts a room; `details.considered` says why. Nothing was changed.
     NoMixerAvailable,
-    /// 503, retryable: the room is starting and has no segment yet.
+    /// 503, retryable: the room is starting and has no segment yet, or the requested media do not exist yet.
     MediaNotReady,
     /// 503: the requested media did not arrive in time.
     MediaTimeout,
-    /// 503, retryable: too many connections are open to this address of the server.
+    /// 503, retryable: too many connections are open to this address of the server, or too many event streams
+    /// or dashboards on this node.
     TooManyClients,
     /// 429, retryable: too many requests with this token, too many requests or connections from this client
     /// address, or too many messages in this room.
@@ -226,7 +228,8 @@ pub enum Code {
     /// 503, retryable: the node that mixes this room, the room's Janus, or the node that has this recording
     /// does not answer.
     MediaUnavailable,
-    /// 503, retryable: the store does not answer. A change may or may not have happened.
+    /// 503, retryable: the store or presence does not answer, or this node has not read the store yet. A
+    /// change may or may not have happened.
     StoreUnavailable,
 }
 
@@ -339,7 +342,7 @@ impl Code {
         }
     }
 
-    /// Returns the number of seconds after which to retry; `None` if the same request would fail again.
+    /// Returns the number of seconds after which to retry; `None` if a retry would not help.
     pub fn retry_after(self) -> Option<u32> {
         match self {
             Self::RoomRemoving

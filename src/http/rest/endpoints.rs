@@ -281,7 +281,7 @@ static DOCUMENT: LazyLock<serde_json::Result<String>> = LazyLock::new(|| serde_j
 /// Returns the OpenAPI document as JSON.
 ///
 /// # Errors
-/// The document cannot be serialised, which is a defect.
+/// The document cannot be serialized, which is a defect.
 pub fn document() -> Result<&'static str, ApiError> {
     DOCUMENT.as_deref().map_err(ApiError::internal)
 }
