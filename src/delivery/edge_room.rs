@@ -148,7 +148,7 @@ impl EdgeRoom {
         });
     }
 
-    /// Returns the playlist of this broadcast, or of a later one that replaced it meanwhile.
+    /// Returns the playlist of this broadcast, or of a later one that has replaced it.
     pub async fn playlist(
         &self,
         of: &Nonce,
@@ -171,7 +171,7 @@ impl EdgeRoom {
         self.shown.wait(|shown| answer(shown.playlist.as_ref()?, at, self.limits.advance)).await.ok()
     }
 
-    /// Returns the rewind window of this broadcast, or of a later one that replaced it meanwhile.
+    /// Returns the rewind window of this broadcast, or of a later one that has replaced it.
     pub async fn rewind(
         &self,
         of: &Nonce,

@@ -23,7 +23,7 @@ use crate::domain::rewind::RewindUpdate;
 use crate::packager::{ContentKeys, MediaFile, NonceHint, relayed};
 use crate::telemetry::Metrics;
 
-/// Time limit for fetching a window snapshot; listeners wait meanwhile.
+/// Time limit for fetching a window snapshot, for which listeners wait.
 const WINDOW_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(2);
 /// Time for transmission, in addition to the time a mixer may wait before it responds.

@@ -134,7 +134,7 @@ impl OriginMedia {
     async fn rewound(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
         let read = self.rewinds.segment(room, file).ok_or(MediaError::Gone)?;
         blocking(read).await.map_err(|error| match error.kind() {
-            // The segment was erased meanwhile.
+            // The segment was erased in the meantime.
             io::ErrorKind::NotFound => MediaError::Gone,
             _ => {
                 tracing::warn!(%room, %file, %error, "cannot read a segment of the rewind window");

@@ -107,7 +107,7 @@ impl MediaRouter {
     ) -> Result<PlaylistText, MediaError> {
         if self.here.has(room) {
             match self.here.playlist(room, None, at).await {
-                // The room has moved to another node meanwhile.
+                // The room has moved to another node in the meantime.
                 Err(MediaError::Unavailable) if !self.here.has(room) => {}
                 playlist => return playlist.map(|p| p.text),
             }

@@ -142,7 +142,7 @@ impl Directory {
     /// Returns the first rooms after `after` that pass the filter, at most `limit` of them.
     pub fn page(&self, after: Option<&RoomId>, limit: usize, filter: &RoomFilter) -> Page {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        // Snapshots are used because a filter may examine many rooms: a lock would delay changes meanwhile.
+        // Snapshots are used because a filter may examine many rooms: a lock would delay changes.
         let (known, modules) = (self.rooms(), self.modules());
         let fits = |id: &RoomId, view: &RoomView| {
             view.meta.as_ref().is_some_and(|meta| filter.fits(id, &meta.profile))

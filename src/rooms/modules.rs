@@ -1,4 +1,4 @@
-//! Modules as operators see them: cordon labels, load, and the reason why a module takes no rooms.
+//! Modules as operators see them: cordon labels, load, and the reason why a module accepts no rooms.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct ModuleInfo {
     pub load: u32,
     /// Number of rooms still to be moved, for a module that is being drained or has been drained.
     pub rooms_left: Option<u32>,
-    /// Reason why the module takes no rooms; `None`: it takes rooms.
+    /// Reason why the module accepts no rooms; `None`: it accepts rooms.
     pub refuses: Option<RejectReason>,
 }
 
@@ -113,7 +113,7 @@ impl RoomService {
         Ok(())
     }
 
-    /// Writes that the module has no rooms left. Returns false and writes nothing if its cordon label has
+    /// Labels a module without rooms as drained. Returns false and writes nothing if its cordon label has
     /// changed since the decision, or if this node is no longer the leader.
     pub async fn mark_drained(&self, guard: &LeaderGuard, module: &DrainedLabel) -> Result<bool, RoomError> {
         let txn = writes::drained(guard, module);

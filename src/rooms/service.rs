@@ -246,8 +246,8 @@ impl RoomService {
         }
     }
 
-    /// Puts a backstage on air. Unlike [`start`](Self::start), it does not start a room that was stopped
-    /// meanwhile.
+    /// Puts a backstage on air. Unlike [`start`](Self::start), it does not start a room that has been
+    /// stopped.
     ///
     /// # Errors
     /// [`RoomError::NotOnAir`] if the room has neither a backstage nor a broadcast.

@@ -92,8 +92,8 @@ pub fn moved(guard: &LeaderGuard, order: &Reassignment, view: &RoomView) -> Opti
     Some((txn, live))
 }
 
-/// Returns the transaction that writes that a module has no rooms left, if its cordon label is unchanged
-/// since the decision and this node is still the leader.
+/// Returns the transaction that labels a module as drained, if its cordon label is unchanged since the
+/// decision and this node is still the leader.
 pub fn drained(guard: &LeaderGuard, module: &DrainedLabel) -> Txn {
     let key = keys::module(module.kind, &module.id, ModulePart::Mark);
     let lease = module.mark.lease;

@@ -21,7 +21,7 @@ use crate::presence::{Presence, PresenceError};
 use crate::rooms::{Directory, Room, Scope, now};
 use crate::telemetry::Metrics;
 
-/// Rate limit for the commands of one token subject. The burst allows for quick clicks.
+/// Rate limit for the commands of one token subject in one room. The burst allows for quick clicks.
 const PER_SUBJECT: Rate = Rate { per_second: 4, burst: 12 };
 /// Rate limit for the commands from one address. High, because all listeners behind a proxy share an address.
 const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
@@ -158,7 +158,7 @@ impl StageHub {
             }
             let (hello, position) = {
                 let mut inner = channel.lock();
-                // The channel was closed meanwhile, for example because it was idle.
+                // The channel was closed in the meantime, for example because it was idle.
                 if inner.closed.is_some() {
                     continue;
                 }
@@ -423,7 +423,7 @@ impl StageHub {
         let channel = {
             let mut rooms = self.rooms();
             match rooms.get(room) {
-                // Another request has opened the channel meanwhile.
+                // Another request has opened the channel in the meantime.
                 Some(known) if known.key == key => return Ok(known.clone()),
                 Some(former) => former.publish(|inner| inner.close()),
                 None => {}

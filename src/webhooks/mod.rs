@@ -174,7 +174,7 @@ impl Webhooks {
         let (letter, entry) = found.ok_or(WebhookError::NoDeadLetter)?;
         match self.send(endpoint, id.as_str(), json(&letter.event)).await {
             Outcome::Delivered => {
-                // A conflict means that a newer dead letter is there now.
+                // A conflict means that a newer dead letter has replaced this one.
                 self.store.txn(Txn::new().when(&entry.key, entry.mod_revision).delete(&entry.key)).await?;
                 Ok(())
             }

@@ -1,7 +1,7 @@
 //! Reader of a client's messages for its actor; runs on the HTTP worker that serves the connection.
 //!
-//! Owns: the request's payload until the connection is over. Does not read more than [`AHEAD`] messages
-//! ahead of the actor, or wait for a call to complete.
+//! Owns: the request's payload until the connection is over. Does not forward a message while the actor still
+//! has [`AHEAD`] unhandled ones, or wait for a call to complete.
 
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 //! client ─ frames ─▶ read ─▶ Commands ─ answer ─┐
 //! client ◀─ Frames (response body) ◀────────────┴─ Subscription
 //! ```
-//! Commands are carried out one after the other, in the order of their messages. At most one answer waits for
-//! the client: while it waits, no further command is carried out.
+//! Commands are carried out one after the other, in the order of their messages. While two answers wait for
+//! the client, no further command is carried out.
 //!
 //! Owns: the connection, its limits and close codes. Does not decide on a command.
 

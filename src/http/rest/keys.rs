@@ -203,7 +203,7 @@ pub(super) async fn update(
 /// Revokes an API key. May be repeated.
 ///
 /// Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
-/// it stay. The key stays in the list until its place is needed.
+/// it stay. The key stays in the list until a new key needs its place.
 #[utoipa::path(
     delete, path = "/api/keys/{id}", operation_id = "revokeKey", tag = "keys",
     params(("id" = String, Path, description = "id of the key", pattern = "^[a-z0-9]{12}$")),

@@ -197,7 +197,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<RecordingQuery>) -> Resu
     listed(&api)?;
     let mut found = api.recordings.of_room(room.as_ref());
     if let Some(after) = after {
-        // If the recording in `after` was deleted meanwhile, the page is empty and has no next page. The
+        // If the recording in `after` has been deleted, the page is empty and has no next page. The
         // caller must begin with the first page again.
         let position = found.iter().position(|known| known.id == after).map_or(found.len(), |at| at + 1);
         found.drain(..position);

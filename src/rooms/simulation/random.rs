@@ -1,4 +1,4 @@
-//! Random generator of a history, its only source of randomness: the same seed gives the same numbers.
+//! Random number generator of a history, its only source of randomness. The same seed gives the same numbers.
 
 use std::ops::Range;
 use std::time::Duration;

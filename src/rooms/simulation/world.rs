@@ -357,7 +357,7 @@ impl World {
         (0..self.nodes.len()).for_each(|n| self.unreachable(n));
     }
 
-    /// Thaws the store. `harsh`: leases that expired meanwhile are gone before any node can renew them.
+    /// Thaws the store. `harsh`: leases that have expired are gone before any node can renew them.
     pub fn thaw_store(&mut self, harsh: bool) {
         if !std::mem::replace(&mut self.store_frozen, false) {
             return;
