@@ -20,7 +20,7 @@ pub struct ContentKeyPolicy {
 }
 
 impl ContentKeyPolicy {
-    /// Derives the key anew for every request, because a cached key could outlive the room. `media`
+    /// Returns a content key, derived for every request because a cached key could outlive the room. `media`
     /// determines which keys are in use.
     pub async fn key(
         &self,

@@ -113,7 +113,7 @@ fn heartbeats_outside_networks_are_refused() {
     assert_eq!(view(&m1).heartbeat.as_ref().unwrap().host, "10.0.0.7", "the last good one stays");
     assert!(view(&m2).heartbeat.is_none() && view(&m2).is_present());
     assert_eq!(fold.reported.len(), 2);
-    // A list treats it alike.
+    // A list is treated in the same way.
     fold.begin_init();
     fold.put("/mixers/m1/heartbeat", heartbeat("169.254.169.254").as_bytes(), 6);
     fold.end_init(8);

@@ -122,7 +122,7 @@ impl From<Failure> for PresenceError {
 }
 
 /// Returns true if the error is a response of Redis, so that the connection still works. Returns false for
-/// `READONLY`, from a server that is now a replica: the address may lead to another server by now.
+/// `READONLY`, from a server that is now a replica: the address may now lead to another server.
 fn is_answer(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::ReadOnly) => false,
