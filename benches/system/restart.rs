@@ -64,9 +64,9 @@ pub async fn measure() -> Vec<Row> {
         }
     );
     let beside = all.saturating_sub(rooms.max(processes));
-    recovered("1,000 rooms known at start, beside Janus and FFmpeg", "nothing", beside, REACH);
+    recovered("1,000 rooms known at start, besides Janus and FFmpeg", "nothing", beside, REACH);
     let floor = format!("Janus {}, FFmpeg {}", short(rooms), short(processes));
-    let goal = "≤ 2 s beside Janus/FFmpeg";
+    let goal = "≤ 2 s besides Janus and FFmpeg";
     vec![
         Row::new(
             "1,000 rooms: POST create+start of each -> all forwarding, etcd (floor: what the stubs of Janus \

@@ -15,16 +15,13 @@
 // | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: with the action of its button, the text of each card, and the texts of all toasts so far (`said`); of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, errors}`; `touched`: the browser has seen a user activation |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
 // | stats      |                                   | the client library's statistics: packets sent and received, round trip, … |
-// | mute       | user?, muted                      | presses the user's own mute button, or, as host, mutes
-// or unmutes `user`; `muted`: the wanted state |
+// | mute       | user?, muted                      | presses the user's own mute button, or, as host, mutes or unmutes `user`; `muted`: the wanted state |
 // | remove     | user                              | as host, with the confirmation |
 // | cut        | how: "reset" \| "freeze"          | ends the WebSocket's TCP connection and refuses new ones, or passes no more bytes and reports nothing; media are not affected |
 // | restore    |                                   | ends a `cut` |
 // | leave      |                                   | presses Leave |
 // | play       |                                   | presses Play |
-// | fit        |                                   | checks whether the page fits its screen: `{wide,
-// small}`, the CSS pixels by which it is too wide, and the controls that are too small to hit (WCAG 2.2,
-// 2.5.8) |
+// | fit        |                                   | checks whether the page fits its screen: `{wide, small}`, the CSS pixels by which it is too wide, and the controls that are too small to hit (WCAG 2.2, 2.5.8) |
 // | reload     |                                   | reloads the page, and joins again |
 // | go         | to                                | `back`, `forward`, or an address; answers `{address}` |
 // | disturb    | how                               | simulates an intervention by the system: `pause` of the media, `stall` (without an event) or `resume` |

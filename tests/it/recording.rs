@@ -28,7 +28,7 @@ async fn recorded_room_can_be_replayed() {
     let mut listener = tuned_in(&target, Mode::Parts, 440.0).await;
     let before = node.children("ffmpeg");
     let id = start(&node).await;
-    assert_eq!(start(&node).await, id, "a recorded room stays as it is");
+    assert_eq!(start(&node).await, id, "a room that is already recorded is unchanged");
     listener.hear(Duration::from_secs(4)).await.unwrap();
     assert_eq!(node.children("ffmpeg"), before, "recording restarts nothing");
     assert_eq!(replay(&node, &id, "index.m3u8", "").await.code(), "recording_not_ready");
@@ -76,7 +76,7 @@ async fn recorded_room_can_be_replayed() {
     let from_live = decoded_from(&format!("{live}{token}"));
     assert_eq!(from_live.pcm.len(), heard.pcm.len());
     let listener = request("GET", &format!("{live}{}", target.token), &[], None).await;
-    assert_ne!(listener.status, 307, "a listener token opens no recording");
+    assert_ne!(listener.status, 307, "a listener token gives no access to a recording");
 
     let file = m4a(&node, &id, &token, None).await;
     let played = decoded_from(&format!("{}?token={token}", m4a_url(&node, &id)));
@@ -291,7 +291,7 @@ async fn replay_page_plays_chapters_and_clips() {
     pages.ask("desk", "go", json!({ "to": issued["replayUrl"] })).await;
     shows(&mut pages, "desk", "#part-text", "You hear 0:01 to 0:03").await;
     let whole = pages.ask("desk", "text", json!({ "target": "#whole" })).await;
-    assert!(!whole.is_string(), "the token opens only the clip: {whole}");
+    assert!(!whole.is_string(), "the token gives access only to the clip: {whole}");
     pages.ask("desk", "press", json!({ "target": "#play" })).await;
     shows(&mut pages, "desk", "#pill-text", "At the end").await;
     shows(&mut pages, "desk", "#position", "0:03").await;

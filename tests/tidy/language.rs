@@ -65,7 +65,7 @@ pub fn document_words(path: &str, document: &str) -> Vec<String> {
 }
 
 fn advice(word: &str) -> String {
-    format!("\"{word}\" is a retired word; use the present name")
+    format!("\"{word}\" is a retired word; use the current name")
 }
 
 fn retired(text: &str) -> Option<&'static str> {

@@ -30,7 +30,7 @@ pub fn tree(module: &str) -> BTreeSet<String> {
     .collect()
 }
 
-/// Returns the names in backticks of the second column of the supervision table.
+/// Returns the backticked names in the second column of the supervision table.
 pub fn table(document: &str) -> BTreeSet<String> {
     let rows = document.lines().skip_while(|l| *l != "| path | actor | restarted | budget used up |");
     let cells = rows.take_while(|l| l.starts_with('|')).filter_map(|l| l.split('|').nth(2));

@@ -3,7 +3,7 @@
 /** Returns the element with this id, which the page's HTML contains. */
 export const byId = <T extends HTMLElement = HTMLElement>(id: string): T => document.getElementById(id) as T;
 
-/** Sets the text if it differs. A live region is read out at each write. */
+/** Sets the text if it differs. A live region is read out on each write. */
 export function write(target: Element, text: string): void {
   if (target.textContent !== text) target.textContent = text;
 }

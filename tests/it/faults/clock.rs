@@ -137,7 +137,7 @@ async fn key_with(node: &Node, token: &str) -> u16 {
     request("GET", &url, &[("authorization", &format!("Bearer {token}"))], None).await.status
 }
 
-/// A libfaketime clock, which programs read at each query of the wall clock; the machine's clock stays
+/// A libfaketime clock, which programs read on each query of the wall clock; the machine's clock stays
 /// unchanged.
 struct Clock {
     folder: tempfile::TempDir,

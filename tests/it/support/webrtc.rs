@@ -424,7 +424,7 @@ fn made_address() -> IpAddr {
     ip(&["addr", "add", "10.213.7.1/24", "dev", "stentor0"]);
     ip(&["link", "set", "stentor0", "up"]);
     ip(&["link", "set", "stentor1", "up"]);
-    own_address().expect("WebRTC needs an interface beside loopback; run as root, or bring one up")
+    own_address().expect("WebRTC needs an interface besides loopback; run as root, or bring one up")
 }
 
 fn ip(args: &[&str]) -> String {

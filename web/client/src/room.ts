@@ -483,7 +483,7 @@ export class StentorRoom extends HostActions {
 
   private announce(): void {
     const { status } = this;
-    // Compare the alarm instead of `retryAt`, whose wall-clock date differs at each evaluation.
+    // Compare the alarm instead of `retryAt`, whose wall-clock date differs on each evaluation.
     const text = JSON.stringify({ ...status, retryAt: status.retryAt && this.machine.alarmAt });
     if (text === this.told) return;
     this.told = text;

@@ -20,7 +20,7 @@ export function make<Tag extends keyof HTMLElementTagNameMap>(tag: Tag, attribut
   return element;
 }
 
-/** Sets the text if it differs. A live region is read out at each write. */
+/** Sets the text if it differs. A live region is read out on each write. */
 export function write(target: Element, text: string): void {
   if (target.textContent !== text) target.textContent = text;
 }
