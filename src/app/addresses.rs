@@ -4,8 +4,8 @@
 
 use std::net::SocketAddr;
 
-/// Bound addresses. They differ from the configured ones if a port is 0 (any free port). `None`: no role of
-/// the node needs the address.
+/// Bound addresses. They differ from the configured ones if a port is 0 (any free port). `None`: the node
+/// does not serve the address.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
     pub api: Option<SocketAddr>,

@@ -21,8 +21,8 @@ use crate::http::dashboard::{Dashboard, Operators, OverviewSources};
 use crate::http::ops;
 use crate::telemetry::Metrics;
 
-/// Minimum age at which an operator may restart an actor. Because of this limit, most of the actor's restart
-/// budget (5 in 30 s) remains for real failures.
+/// Minimum age at which an operator may restart an actor. Because of this limit, operators alone cannot use
+/// up an actor's restart budget (5 in 30 s).
 const RESTART_AGE: Duration = Duration::from_secs(10);
 
 pub struct Operations {

@@ -82,8 +82,7 @@ pub struct Services {
 /// Grace period for requests in progress when a server stops.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Sockets that are bound before anything else starts, so that the start fails immediately if a port is in
-/// use.
+/// Sockets that are bound before the actors start, so that the start fails immediately if a port is in use.
 pub struct Sockets {
     listeners: Vec<(SocketAddr, TcpListener, EnabledServices)>,
     addresses: Addresses,

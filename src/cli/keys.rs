@@ -35,9 +35,9 @@ pub enum KeyCommand {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Scope {
-    /// Create, change, start, stop, mute, record and delete rooms.
+    /// Create, change, start, stop, mute, record and delete rooms; add and remove sources and outputs.
     Rooms,
-    /// Issue tokens; invite, ban and remove users; change roles.
+    /// Issue tokens; invite, kick, ban and remove users; change roles.
     Users,
     /// Cordon labels, webhooks, API keys, and the operations endpoints.
     Operations,

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
-/// Names of the files of the certificate and its key.
+/// Names of the certificate file and of the key file.
 pub const SECRETS: [&str; 2] = ["certificate.pem", "key.pem"];
 
 pub struct Folder {

@@ -15,8 +15,9 @@ use std::time::Duration;
 use super::Secret;
 use crate::process::Account;
 
-/// Time after which Janus ends a session that gets no keep-alive or has lost its connection. Within this
-/// time, an anchor can return, to this node or another. Janus checks every 2 s.
+/// Default of `janus.session_timeout`. Janus ends a session that gets no keep-alive, or has lost its
+/// connection, for this time. Within it, an anchor can return, to this node or another. Janus checks every 2
+/// s.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 const UNUSED_PLUGINS: &[&str] = &[
@@ -58,7 +59,7 @@ pub struct ManagedOptions {
     pub webrtc_ports: (u16, u16),
     /// Port range for plain RTP, inclusive; must not overlap the mixers' ports.
     pub plain_rtp_ports: (u16, u16),
-    /// Janus's `session_timeout`, rounded down to whole seconds, the unit of Janus; see [`SESSION_TIMEOUT`].
+    /// Janus's `session_timeout`, rounded down to whole seconds, Janus's unit; see [`SESSION_TIMEOUT`].
     pub session_timeout: Duration,
     /// Account that Janus runs as; `None`: that of the node.
     pub account: Option<Account>,
