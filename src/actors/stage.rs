@@ -20,7 +20,8 @@ use crate::stage::{Due, StageHub};
 /// Maximum concurrent requests of one kind.
 const AT_ONCE: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
-/// Interval of reading the presence entries again, in seconds. Only a read shows that an entry has expired.
+/// Interval at which the presence entries are read again, in seconds. Only a read shows that an entry has
+/// expired.
 const MEMBERS_EVERY: u64 = 10;
 
 /// Actor that feeds the channels of this node.

@@ -24,7 +24,7 @@ use crate::store::StoreError;
 use crate::store::reflector::{ReflectorEvent, reflect};
 use crate::telemetry::events::{Event, StoreBack, StoreLost};
 
-/// Interval of repeated listings, in case the watch missed a change.
+/// Interval at which the prefix is listed again, in case the watch missed a change.
 const RELIST_EVERY: Duration = Duration::from_secs(60);
 
 /// Supervisors that are woken when rooms change.

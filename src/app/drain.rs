@@ -22,7 +22,7 @@ use crate::store::Txn;
 /// Time for which the lease of the cordon label continues after the longest wait. The label expires with the
 /// lease if the node does not delete it.
 const SPARE: Duration = Duration::from_secs(20);
-/// Interval of the checks whether rooms are left and whether other modules can take them.
+/// Interval between checks for remaining rooms, and for modules that can take them.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Number of target durations to wait at the end. A player reloads its playlist once per target duration and
 /// then loads the new segments (RFC 8216 section 6.3.4).

@@ -26,7 +26,7 @@ enum Source {
     Url(String, Arc<ClientConfig>),
 }
 
-/// Returns the identity provider of the configuration, and keeps its keys up to date while the node runs.
+/// Returns the configured identity provider, and keeps its keys up to date while the node runs.
 /// Call it inside an actix system. A JWK set in a file is read before this function returns, and a set at a
 /// URL soon afterwards.
 ///

@@ -1,4 +1,4 @@
-//! The options of Janus, from the configuration.
+//! Janus options, from the configuration.
 //!
 //! Owns: this conversion. Does not start Janus or connect to it.
 

@@ -1,4 +1,4 @@
-//! Limits of the process: at the start, the limit of open files is raised, and core files are disabled.
+//! Limits of the process: at startup, the limit of open files is raised, and core files are disabled.
 
 use crate::domain::descriptors::RECOMMENDED;
 

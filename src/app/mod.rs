@@ -106,7 +106,7 @@ pub struct Node {
     exporter: Option<Exporter>,
 }
 
-/// Implements `stentor serve`: runs a node until a signal, or until its supervision gives up. `keys` are the
+/// Implements `stentor serve`: runs a node until a signal arrives, or until the node fails. `keys` are the
 /// settings from which `config` was made; each reload calls `read`, which returns both again. `manager` has
 /// the values that the service manager passed.
 ///
@@ -372,7 +372,7 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
-    /// Moves the rooms of this node to other nodes, if there are other nodes, within the configured deadline.
+    /// Moves the rooms of this node to other nodes, if there are any, within the configured deadline.
     async fn drain(&self) -> DrainLabels {
         // Load balancers that check readiness must not send more clients to this node.
         self.readiness.stopping();

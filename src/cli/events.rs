@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::client::{Client, RefusedRequest};
 use super::output::{Table, age, cell, now, print, print_json};
 
-/// Interval of requests with `--follow`.
+/// Interval between requests with `--follow`.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]

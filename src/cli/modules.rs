@@ -34,7 +34,7 @@ pub enum ModuleCommand {
         #[command(flatten)]
         module: Module,
     },
-    /// Assign rooms to a module again.
+    /// Let a module get new rooms again.
     Ready {
         #[command(flatten)]
         module: Module,

@@ -21,7 +21,7 @@ use crate::probe::ToneSender;
 pub const TONE: u32 = 440;
 const DISPLAY: &str = "test tone";
 const RETRY: Duration = Duration::from_millis(500);
-/// Interval of the checks whether the sender has ended.
+/// Interval at which the sender is checked: it may have ended.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Sends the tone until the future is dropped. While there is no tone, `trouble` contains the reason.

@@ -138,7 +138,7 @@ impl ParticipantSession {
         SessionIds { session: self.session.id, handle: self.handle, participant: self.participant }
     }
 
-    /// Sends an SDP offer and returns the answer, which asks for frames of 20 ms. A later offer of the same
+    /// Sends an SDP offer and returns the answer, which asks for 20 ms frames. A later offer for the same
     /// peer connection restarts ICE.
     pub async fn offer(&self, sdp: String) -> Result<String, JanusError> {
         let configure = BridgeRequest::Configure { muted: None, volume: None };

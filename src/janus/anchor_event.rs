@@ -42,7 +42,7 @@ pub enum AnchorEvent {
         uplink: bool,
         lost: u64,
     },
-    /// Candidate of Janus (full trickle only); `None`: there are no more.
+    /// Candidate from Janus (full trickle only); `None`: there are no more.
     Candidate(Option<Candidate>),
     Talking {
         participant: u64,

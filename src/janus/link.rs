@@ -28,7 +28,7 @@ use super::wire::{Head, Request, event_data, transaction_in};
 /// Maximum number of commands queued for the task. If the queue is full, callers wait, at most for their
 /// timeout.
 const COMMAND_QUEUE: usize = 256;
-/// Interval of pings. The link is dead after [`UNANSWERED_PINGS`] pings without any message from Janus, so a
+/// Ping interval. The link is dead after [`UNANSWERED_PINGS`] pings without any message from Janus, so a
 /// stopped Janus is detected after 3 to 4 s. Counted in pings, not in time, so that a stall of our own
 /// arbiter does not count against Janus.
 const PING_EVERY: Duration = Duration::from_secs(1);

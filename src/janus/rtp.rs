@@ -88,7 +88,7 @@ impl JanusClient {
 }
 
 impl RtpParticipant {
-    /// Returns the next event of Janus: other participants join or leave, or the room is destroyed. `None`:
+    /// Returns the next event from Janus: other participants join or leave, or the room is destroyed. `None`:
     /// the handle no longer exists, or the reader fell too far behind.
     pub async fn next_event(&mut self) -> Option<HandleEvent> {
         self.handle.events.recv().await

@@ -299,7 +299,7 @@ pub(super) enum BridgeRequest<'a> {
 /// Settings of the audio that Janus sends to a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Quality {
-    /// Bit rate of the Opus that Janus sends, bits per second; `None`: the encoder's default.
+    /// Bit rate of the Opus that Janus sends, bits per second; `None`: the room's `default_bitrate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bitrate: Option<u32>,
     /// Complexity of the encoder, 1 to 10; `None`: AudioBridge's default, 4.

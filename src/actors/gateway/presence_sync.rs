@@ -30,7 +30,7 @@ use crate::presence::{
 };
 use crate::rooms::dirty_rooms;
 
-/// Interval of reading the members again. Only a read shows that the entry of a member has timed out.
+/// Interval at which the members are read again. Only a read shows that the entry of a member has timed out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Longest time between two ticks.
 const ROUND: Duration = Duration::from_secs(1);

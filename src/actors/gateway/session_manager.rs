@@ -60,7 +60,7 @@ pub struct SessionsShared {
     pub(super) gateway: GatewayIncarnation,
     pins: Mutex<PinAttempts>,
     connections: Mutex<Connections>,
-    /// Rooms whose members must be read again, and the callback that wakes the actor which reads them.
+    /// Rooms whose members must be read again, and the callback that wakes the actor that reads them.
     pub(super) stale: StaleRooms,
     /// Limits the concurrent renewals of locks.
     pub(super) renewals: Semaphore,
@@ -200,7 +200,8 @@ impl SessionsShared {
     }
 
     /// Writes a presence entry. If the room is full, first deletes the entries of users who are no longer
-    /// allowed to speak: they remain if the user's gateway or client was unavailable at that time.
+    /// allowed to speak. Such entries remain if the user's gateway or client was unavailable when the user
+    /// lost the right.
     pub(super) async fn join(
         &self,
         room: &RoomId,

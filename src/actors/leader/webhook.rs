@@ -42,7 +42,7 @@ pub struct WebhookActor {
     ledger: Arc<Ledger>,
     guard: LeaderGuard,
     machine: Delivery,
-    /// Key of the progress, as last read by the watch.
+    /// Progress key, as last read by the watch.
     seen: Option<KeyValue>,
     /// Revision up to which the watch has delivered all changes; `None` before the first list.
     seen_as_of: Option<Revision>,

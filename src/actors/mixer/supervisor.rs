@@ -22,9 +22,9 @@ use crate::domain::model::{Health, Heartbeat, ListenerCounts};
 use crate::ffmpeg::{FfmpegUnusable, ffmpeg_version};
 use crate::rooms::dirty_rooms::DirtyRooms;
 
-/// Interval of counting listeners and removing ended streams.
+/// Interval at which listeners are counted and ended streams are removed.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
-/// Interval of repeated checks while FFmpeg is not usable.
+/// Interval between checks while FFmpeg is not usable.
 const RECHECK: Duration = Duration::from_secs(5);
 
 /// Dependencies of the role `mixer`, besides the node's context.

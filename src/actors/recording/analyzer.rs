@@ -34,7 +34,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), max: Duration:
 /// Maximum number of attempts for one recording until the node restarts. A recording can be played without a
 /// waveform.
 const ATTEMPTS: u32 = 10;
-/// Interval of checks for recordings that became ready without a change of their key.
+/// Interval between checks for recordings that became ready without a change of their key.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 pub struct AnalyzerActor {

@@ -1,4 +1,5 @@
-//! Recordings: this node's copy of the store keys of recordings, and on a mixer one recorder per recording.
+//! Recordings: this node's copy of the recording keys in the store, and on a mixer one recorder per
+//! recording.
 //!
 //! ```text
 //! RecordingSupervisor      follows the keys of recordings

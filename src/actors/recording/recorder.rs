@@ -50,8 +50,7 @@ pub struct RecorderActor {
     writer: Option<TakeWriter>,
     written: Written,
     stream: Option<Source>,
-    /// Number of segments that left the window before they were written, since the take's key was last
-    /// closed.
+    /// Number of segments that left the window before they were written, since the take was last closed.
     lost: u64,
     busy: bool,
     /// Time until which the recorder waits for the last segments.

@@ -21,9 +21,9 @@ use crate::rooms::dirty_rooms::DirtyRooms;
 use crate::rooms::recordings::automatic_request;
 use crate::store::reflector::{ReflectorEvent, reflect};
 
-/// Interval of repeated listings, in case the watch missed a change.
+/// Interval at which the keys are listed again, in case the watch missed a change.
 const RELIST_EVERY: Duration = Duration::from_secs(60);
-/// Interval of the checks for recordings whose retention has passed.
+/// Interval between checks for recordings whose retention has passed.
 const ROUND_EVERY: Duration = Duration::from_secs(30);
 /// Prefix of the names of recorders.
 const PREFIX: &str = "recording:";

@@ -34,7 +34,7 @@ use crate::store::Revision;
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// Shortest time between two log lines about uploads that fail.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
-/// Interval of checks for recordings that became ready without a change of their key.
+/// Interval between checks for recordings that became ready without a change of their key.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 pub struct UploaderActor {

@@ -25,7 +25,7 @@ use crate::packager::PlaylistBody;
 /// retries.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) };
 
-/// Interval of counting listeners.
+/// Interval at which listeners are counted.
 const COUNTED_EVERY: Duration = Duration::from_secs(2);
 
 pub struct RelayRoomActor {

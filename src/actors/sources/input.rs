@@ -22,7 +22,7 @@ use crate::config::SourcesConfig;
 use crate::domain::sources::{Input, Scheme, Source, SourceFile, SourcePolicy, SourceUrl};
 use crate::ffmpeg::SourceInput;
 
-/// Time limit for resolving a name, for a connection, and for the head of an answer.
+/// Time limit for resolving a name, for a connection, and for the response header.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_REDIRECTS: usize = 3;
 

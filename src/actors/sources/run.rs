@@ -25,7 +25,7 @@ use crate::janus::{AnchorEvent, AudioBridge, RtpJoin};
 /// Time without packets from FFmpeg after which the input counts as dead. FFmpeg also sends packets for
 /// silence.
 const SILENT: Duration = Duration::from_secs(10);
-/// Size of the receive buffer in bytes; larger than any packet of FFmpeg.
+/// Size of the receive buffer in bytes; larger than any FFmpeg packet.
 const PACKET: usize = 1500;
 
 /// Parameters of a run.
@@ -138,7 +138,7 @@ async fn feed(body: Option<Body>, stdin: Option<ChildStdin>) -> String {
     std::future::pending().await
 }
 
-/// Sends the packets of FFmpeg to Janus from the address that Janus knows. Returns if FFmpeg sends none for
+/// Forwards FFmpeg's packets to Janus from the address that Janus knows. Returns if FFmpeg sends none for
 /// [`SILENT`].
 async fn send(made: &UdpSocket, ours: &UdpSocket, to: SocketAddr, tell: &impl Fn(Notice)) -> String {
     let (mut packet, mut is_first) = ([0; PACKET], true);

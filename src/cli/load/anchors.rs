@@ -25,7 +25,7 @@ const TONE: &[u8] = include_bytes!("tone.bin");
 /// Samples per frame at 48 kHz.
 const FRAME_SAMPLES: u64 = 960;
 const FRAME: Duration = Duration::from_millis(20);
-/// Audio level of speech, as a client reports it (RFC 6464), in -dBov.
+/// Audio level of speech, as a client reports it (RFC 6464), in dBov.
 const LEVEL: i8 = -20;
 /// Maximum time from the offer to the connection.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);

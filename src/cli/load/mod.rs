@@ -25,7 +25,7 @@ use super::progress::{countdown, spinner};
 use anchors::Invitation;
 use report::Report;
 
-/// Maximum time from the request to start a room to its first segment.
+/// Maximum time from the request to start a room to its first playlist.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// Maximum number of concurrent requests to the room API.
 const AT_ONCE: usize = 16;

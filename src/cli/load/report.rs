@@ -35,7 +35,7 @@ struct Side {
     gaps: u64,
     /// Number of listeners that ended early.
     failed: usize,
-    /// Reason of the first failure.
+    /// Reason for the first failure.
     failure: Option<String>,
 }
 

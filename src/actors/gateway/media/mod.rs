@@ -56,7 +56,7 @@ pub struct AnchorParts {
     pub quality: Quality,
 }
 
-/// Request of a user to join a room.
+/// A user's request to join a room.
 #[derive(Debug, Clone)]
 pub struct Join {
     pub room: RoomId,
@@ -106,7 +106,7 @@ pub enum SessionEvent {
     Talking { user: Arc<str>, talking: bool },
     /// The client was muted or unmuted, by itself or by somebody else.
     Muted { muted: bool },
-    /// Janus receives packets of the client (true), or has received none for a second.
+    /// Janus receives packets from the client (true), or has received none for a second (false).
     Receiving(bool),
     /// Packets are lost on the way to Janus (`uplink`) or from it.
     SlowLink { uplink: bool, lost: u64 },

@@ -198,7 +198,7 @@ impl MediaSessionActor {
             self.farewell(end);
         }
         if self.busy {
-            // Grace times continue while an answer of Janus is pending.
+            // Grace times keep running while an answer from Janus is pending.
             self.timer = self.machine.deadline().map(|due| cx.after(due.saturating_sub(now), Msg::Due));
             return;
         }

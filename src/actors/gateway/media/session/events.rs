@@ -18,7 +18,7 @@ use crate::presence::stage::{Passing, StageKey};
 /// Error codes from Janus's `apierror.h`. They mean, in this order: a mandatory element is missing, a
 /// candidate belongs to no stream, an element has the wrong type.
 const MALFORMED: [u32; 3] = [456, 466, 467];
-/// Minimum of unreported speaking time that is reported while the user still talks.
+/// Minimum unreported speaking time that is reported while the user is still talking.
 pub(super) const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 impl MediaSessionActor {
@@ -99,9 +99,9 @@ impl MediaSessionActor {
         cx.run(async move { drop(stages.pass(&room, &passing).await) }, |()| Msg::Called);
     }
 
-    /// Adds the time that this user has spoken to the room's speaking times, if it is at least `at_least`.
-    /// Does not wait for the answer, because this actor may end first. If the gateway crashes, the time that
-    /// it has not reported yet is lost.
+    /// Adds this user's speaking time to the room's speaking times, if it is at least `at_least`. Does not
+    /// wait for the answer, because this actor may end first. If the gateway crashes, the time that it has
+    /// not reported yet is lost.
     pub(super) fn report_speech(&mut self, at_least: Duration) {
         let clock = self.parts.context.clock;
         let Some(ms) = self.spoken.take(at_least, clock.now()) else { return };
@@ -157,7 +157,7 @@ pub(super) fn lost(error: &JanusError) -> Option<JanusEvent> {
     }
 }
 
-/// Maps an error of Janus to the client's error. A request is `Refused` only if it would fail again, for
+/// Maps a Janus error to the client's error. A request is `Refused` only if it would fail again, for
 /// example because its SDP or candidate is invalid.
 pub(super) fn call_error(error: &JanusError) -> CallError {
     match error {
