@@ -38,7 +38,7 @@ impl<M: Message> ActorRef<M> {
     }
 
     /// Creates a reference that passes every message to a function, for instance to wrap it for another
-    /// actor. Messages of `tell_latest` are passed on like any other.
+    /// actor. Messages sent with `tell_latest` are passed on like any other.
     pub fn from_fn(deliver: impl Fn(M) -> Result<(), TellError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(FnPort(deliver)))
     }
@@ -142,7 +142,7 @@ struct Queue<M> {
     entries: VecDeque<Entry<M>>,
     /// Sequence number of the front entry.
     front: u64,
-    /// Slots and sequence numbers of the waiting messages of `tell_latest`.
+    /// Slots and sequence numbers of the waiting messages that were sent with `tell_latest`.
     slots: Vec<(&'static str, u64)>,
     closed: bool,
 }

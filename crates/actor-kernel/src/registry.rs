@@ -105,7 +105,7 @@ impl Registry {
         self.top.children().first().map(|root| view(root))
     }
 
-    /// Makes the actor of this path fail in its next turn with `cause`, so that its parent restarts it if the
+    /// Makes the actor at this path fail in its next turn with `cause`, so that its parent restarts it if the
     /// spec permits that. Its children end with it. An actor that has not run for `min_age` is not restarted,
     /// because requests alone must not use up a restart budget.
     ///
@@ -127,7 +127,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes the actor of this path panic in its next turn, to test the effect on the rest of the system.
+    /// Makes the actor at this path panic in its next turn, to test the effect on the rest of the system.
     /// Returns true if the actor exists. This function does not exist in release builds.
     #[cfg(debug_assertions)]
     pub fn panic(&self, path: &str) -> bool {

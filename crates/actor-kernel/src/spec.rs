@@ -37,7 +37,7 @@ pub enum StopOrder {
     /// This child alone.
     InTurn,
     /// This child and the adjacent children with `Together`, at the same time (OTP's simple_one_for_one).
-    /// Meant for many equal children.
+    /// Meant for many children of the same kind.
     Together,
 }
 
@@ -52,7 +52,7 @@ pub struct ChildSpec {
     /// deadlines.
     pub stop_deadline: Duration,
     pub stop_order: StopOrder,
-    /// Maximum number of waiting messages; messages of `tell_latest` do not count.
+    /// Maximum number of waiting messages; messages sent with `tell_latest` do not count.
     pub mailbox: usize,
     /// Arbiter on which the child runs; `None` is the parent's arbiter.
     pub arbiter: Option<ArbiterHandle>,
@@ -80,9 +80,9 @@ impl ChildSpec {
         Self { mailbox: 4096, ..Self::worker() }
     }
 
-    /// Returns the spec of one of many equal actors (per room, per client). It is restarted only after
-    /// failures, and stopped together with its siblings. If it keeps failing, it is parked for 30 s, so that
-    /// its parent and its siblings do not fail with it.
+    /// Returns the spec of one of many actors of the same kind (per room, per client). It is restarted only
+    /// after failures, and stopped together with its siblings. If it keeps failing, it is parked for 30 s, so
+    /// that its parent and its siblings do not fail with it.
     pub fn member() -> Self {
         Self {
             restart: RestartPolicy::Transient,

@@ -20,7 +20,7 @@ const FINE: usize = RATE as usize / 10;
 /// Integrated loudness that FFmpeg reports for silence.
 const SILENT_TENTHS: i32 = -700;
 
-/// Result of the measurement. Integers, because the recording's key is compared as a whole.
+/// Result of the measurement. Integers only, because the recording's key is compared as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Analysis {
@@ -72,7 +72,7 @@ impl From<Waveform> for String {
     }
 }
 
-/// Collector of the peaks of a stream of samples. The length of the stream need not be known in advance.
+/// Collector of the peaks in a stream of samples. The length of the stream need not be known in advance.
 #[derive(Debug, Default)]
 pub struct PeakMeter {
     fine: Vec<u8>,

@@ -105,7 +105,7 @@ pub enum AuditOutcome {
     Begun,
     Done,
     Failed {
-        /// Message of the error, as the operator saw it.
+        /// Error message, as the operator saw it.
         error: String,
     },
 }

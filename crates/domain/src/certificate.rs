@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Period before the expiry of a certificate in which the node warns.
+/// Period before a certificate's expiry in which the node warns.
 pub const NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// State of watched files. `S` is the type of a stamp, a value that differs whenever the files may have

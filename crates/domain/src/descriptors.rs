@@ -4,13 +4,13 @@
 /// Descriptor limit below which the node logs a warning at start.
 pub const RECOMMENDED: u64 = 65_536;
 
-/// Largest number of descriptors reserved for the store, the rooms' pipes, Janus, Redis and `listen.ops`.
+/// Maximum number of descriptors reserved for the store, the rooms' pipes, Janus, Redis and `listen.ops`.
 const LARGEST_RESERVE: u64 = 8_192;
 /// Smallest number of reserved descriptors, if the limit allows it.
 const SMALLEST_RESERVE: u64 = 512;
-/// Maximum number of connections of `listen.ops`, taken from the reserve.
+/// Maximum number of connections to `listen.ops`, taken from the reserve.
 const OPERATIONS: u64 = 128;
-/// Largest number of connections per worker, independent of the limit: each connection needs about 20 kB of
+/// Maximum number of connections per worker, independent of the limit: each connection needs about 20 kB of
 /// memory.
 const PER_WORKER: u64 = 25_600;
 

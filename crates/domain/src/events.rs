@@ -1,9 +1,9 @@
 //! The event ledger: events of rooms, their order and their age.
 //!
 //! The event of a change in the store is written in the same transaction as the change, so neither exists
-//! without the other. The position of an event in the ledger is its [`Cursor`]: the store's revision of the
-//! transaction, and a number within the transaction. All nodes therefore see the events of all rooms in the
-//! same order.
+//! without the other. The position of an event in the ledger is its [`Cursor`]: the transaction's store
+//! revision, and a number within the transaction. All nodes therefore see the events of all rooms in the same
+//! order.
 //!
 //! Owns: the event types, the events of each change, and the retention. Never writes.
 
@@ -23,10 +23,10 @@ use super::roles::RoomRole;
 use super::room::RoomWrite;
 use super::view::RoomView;
 
-/// Largest number of events that are kept, whatever their age. This bounds the memory of the nodes and the
-/// size of the store: 100,000 events take about 60 MB.
+/// Maximum number of events kept, whatever their age. This bounds the memory of the nodes and the size of the
+/// store: 100,000 events take about 60 MB.
 pub const MOST_EVENTS: usize = 100_000;
-/// Largest number of events of one transaction: a single digit of an [`EventId`] numbers them.
+/// Maximum number of events in one transaction: a single digit of an [`EventId`] numbers them.
 pub const MOST_PER_WRITE: usize = 10;
 
 /// Type of an event.
@@ -105,7 +105,7 @@ pub struct EventRecord {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(String);
 
-/// Position in the ledger: the store's revision of the transaction, and a number within it.
+/// Position in the ledger: the transaction's store revision, and a number within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {
@@ -270,7 +270,7 @@ impl FromStr for Cursor {
     }
 }
 
-/// Returns the events of a write to a room, in order. `view`: the room before the write; `now`: time of the
+/// Returns the events for a write to a room, in order. `view`: the room before the write; `now`: time of the
 /// write.
 pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent> {
     let event = |kind, data| NewEvent { kind, data };
@@ -369,8 +369,8 @@ fn of_lock(view: &RoomView, meta: &Meta) -> Option<NewEvent> {
     Some(NewEvent { kind, data: json!({}) })
 }
 
-/// Returns the event of a change of the schedule. Must not be called for the start of a room, which also
-/// removes the start time.
+/// Returns the event for a schedule change. Must not be called for the start of a room, which also removes
+/// the start time.
 fn of_schedule(view: &RoomView, meta: &Meta, now: UnixMs) -> Option<NewEvent> {
     let event = |kind, data| Some(NewEvent { kind, data });
     match (view.starts_at(), meta.profile.starts_at) {
@@ -385,7 +385,7 @@ fn of_schedule(view: &RoomView, meta: &Meta, now: UnixMs) -> Option<NewEvent> {
     }
 }
 
-/// Returns the event of a write to user `id`. `by`: host or co-host who requested the write.
+/// Returns the event for a write to user `id`. `by`: host or co-host who requested the write.
 fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&UserId>) -> Vec<NewEvent> {
     let before = view.users.get(id).map(|user| &user.value);
     let is_kicked = |user: Option<&User>| user.is_some_and(|user| user.is_banned() && user.kicked);

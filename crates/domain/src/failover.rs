@@ -12,9 +12,9 @@
 //! unhealthy. A room also leaves a mixer that gave the room up, because FFmpeg crashed repeatedly or no audio
 //! arrived.
 //!
-//! After an outage of the store itself, every heartbeat may be missing although every module works. Therefore
-//! an absence counts only while this node follows the store and the store has been steady for a while. If a
-//! large part of the modules vanishes together, their rooms do not move immediately.
+//! After a store outage, every heartbeat may be missing although every module works. Therefore an absence
+//! counts only while this node follows the store and the store has been steady for a while. If many modules
+//! vanish together, their rooms do not move immediately.
 //!
 //! Owns the observed absences and these rules. Never writes.
 
@@ -291,7 +291,7 @@ impl FailoverPolicy {
     }
 
     /// Returns true if the mixer gave the room up and may itself be at fault. The mixer is not at fault if
-    /// nothing arrives because the Janus is lost.
+    /// nothing arrives because Janus is lost.
     fn blames_mixer(&self, view: &RoomView, live: &LiveMeta) -> bool {
         let janus = (ModuleKind::Janus, live.janus_id.clone());
         let lost = self.absent.contains_key(&janus) || self.unhealthy.contains_key(&janus);
@@ -447,8 +447,8 @@ fn sends_away(label: MarkLabel) -> bool {
     }
 }
 
-/// Returns the modules with the label `draining` that have no assigned room and are named in no key of a
-/// room.
+/// Returns the modules with the label `draining` that have no assigned room and are not named in any room
+/// key.
 fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<DrainedLabel> {
     let holds = |kind, id: &ModuleId| {
         let held = |view: &RoomView| match kind {

@@ -1,4 +1,4 @@
-//! Podcast feeds: RSS 2.0 with the recordings of an owner or with a tag. Pure.
+//! Podcast feeds: RSS 2.0 with the recordings that have a given owner or tag. Pure.
 //!
 //! Owns: which recordings belong to a feed, and the text. Does not check a token.
 
@@ -33,7 +33,7 @@ pub struct Feed {
     pub cover_url: Option<CoverUrl>,
 }
 
-/// Selection of the recordings of a feed.
+/// Selection of the recordings in a feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FeedSelector {
@@ -144,7 +144,7 @@ impl Feed {
     }
 }
 
-/// Returns the size of the M4A file; 0 before it is known.
+/// Returns the size of the M4A file; 0 until it is known.
 fn file_bytes(recording: &Recording) -> u64 {
     let measured = recording.analysis.as_ref().map(|analysis| analysis.file_bytes);
     recording.stored.map(|stored| stored.bytes).or(measured).unwrap_or(0)

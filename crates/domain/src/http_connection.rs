@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Lowest average rate of a transfer after `GRACE`, in bytes per second: 32 kbit/s, less than the audio
 /// needs.
 const SLOWEST: u32 = 4_096;
-/// Idle time after which a connection is closed while its socket is near its limit of connections.
+/// Idle time after which a connection is closed while its socket is near the connection limit.
 const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy)]
@@ -162,7 +162,7 @@ impl Lifecycle {
         self.writing.take().is_some()
     }
 
-    /// Returns when to close the connection, and why. `pressed`: the socket is near its limit of connections.
+    /// Returns when to close the connection, and why. `pressed`: the socket is near its connection limit.
     pub fn due(&self, patience: &RequestTimeouts, pressed: bool, now: Instant) -> DeadlineAction {
         let waiting = match self.phase {
             Phase::Serving => DeadlineAction::Never,
@@ -174,7 +174,7 @@ impl Lifecycle {
             }
             Phase::Waiting { since, heard: None } => {
                 match DeadlineAction::by(since + patience.idle, CloseCause::Idle, now) {
-                    // Check again soon: the socket may be near its limit of connections by then.
+                    // Check again soon: the socket may be near its connection limit by then.
                     DeadlineAction::At(end) => DeadlineAction::At(end.min(now + IDLE_UNDER_PRESSURE)),
                     due => due,
                 }

@@ -18,8 +18,7 @@
 //! - A Janus room that carries our ownership tag and is not wanted is destroyed, whichever process left it.
 //!
 //! Exception to the last invariant: a room whose secret is not ours (`hls.secret` was changed) cannot be
-//! destroyed. The machine skips it and names it in the reason of the plan, until the next connection to
-//! Janus.
+//! destroyed. The machine skips it and names it in the plan's reason, until the next connection to Janus.
 //!
 //! `silence` contains the repair of a room that is forwarded although nothing arrives at its mixer.
 
@@ -203,7 +202,7 @@ impl JanusRoom {
         }
     }
 
-    /// Adds locked rooms to the reason of a plan. This node cannot manage them, so it does not retry, but
+    /// Adds locked rooms to a plan's reason. This node cannot manage them, so it does not retry, but
     /// operators must see them.
     fn naming_locked(&self, plan: Plan<Effect>) -> Plan<Effect> {
         if self.locked.is_empty() {

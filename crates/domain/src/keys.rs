@@ -24,7 +24,7 @@ pub const AUDIT: &str = "/audit/";
 pub const RECORDINGS: &str = "/recordings/";
 /// Key of the leader, bound to its lease.
 pub const LEADER: &str = "/leaders/rooms";
-/// Prefix of the keys of ACME certificates, each below an id of its names.
+/// Prefix of the keys of ACME certificates, each under an id of its names and authority.
 const ACME: &str = "/acme/";
 /// Prefix of the answers to ACME challenges, one per token.
 const ACME_CHALLENGES: &str = "/acme-challenges/";
@@ -185,12 +185,13 @@ pub fn quota_order(id: &ApiKeyId) -> String {
     format!("{QUOTAS}{id}")
 }
 
-/// Returns the key of the lock under which a certificate is ordered. `names` is the id of its names.
+/// Returns the key of the lock under which a certificate is ordered. `names` is the id of its names and
+/// authority.
 pub fn acme_order(names: &str) -> String {
     format!("{ACME}{names}/order")
 }
 
-/// Returns the key of the sealed certificate. `names` is the id of its names.
+/// Returns the key of the sealed certificate. `names` is the id of its names and authority.
 pub fn acme_certificate(names: &str) -> String {
     format!("{ACME}{names}/certificate")
 }

@@ -2,9 +2,9 @@
 //! room, and muting of everybody.
 //!
 //! The gateway that serves an anchor ends their session itself. A gateway that has died cannot end the
-//! session, and Janus would keep the anchor in the mix until its timeout. Therefore the node that has the
-//! Janus room removes the user as well. It removes the user twice, because a join that was in progress at the
-//! first removal may be carried out after it.
+//! session, and Janus would keep the anchor in the mix until the session times out. Therefore the node that
+//! has the Janus room removes the user as well. It removes the user twice, because a join that was in
+//! progress at the first removal may be carried out after it.
 //!
 //! Owns the record of the removals, the times of the second checks, and the last order to mute. A failure
 //! never blocks other work on the room.

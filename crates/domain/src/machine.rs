@@ -69,8 +69,8 @@ impl LoadMeter {
 }
 
 impl MachineLoad {
-    /// Returns true if the machine should take no further room: its processors are busy, and rooms use a
-    /// large part of them. A machine that is busy only with other programs is not full.
+    /// Returns true if the machine should take no more rooms: its processors are busy, and rooms use a large
+    /// part of them. A machine that is busy only with other programs is not full.
     pub fn is_full(self) -> bool {
         self.busy_percent >= BUSY_PERCENT && self.media_percent >= ROOMS_PERCENT
     }

@@ -211,8 +211,7 @@ pub struct SequenceState {
     /// continues from these numbers.
     #[serde(default)]
     pub epoch: Epoch,
-    /// End of the media that was published with the numbers below these. Set only if a mixer gave the numbers
-    /// back.
+    /// End of the media published with the numbers below these. Set only if a mixer gave the numbers back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_end: Option<MediaEnd>,
 }
@@ -330,7 +329,7 @@ pub struct Heartbeat {
     pub machine_load: Option<MachineLoad>,
 }
 
-/// Average use of a machine's processors.
+/// Average processor usage of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]

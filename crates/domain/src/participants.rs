@@ -65,7 +65,7 @@ impl Participants {
         names.into_iter().map(|user| TalkingChanged { user, talking: true })
     }
 
-    /// Applies a change and returns its effect for the user. Two participants with one name are an old
+    /// Applies a change and returns its effect for the user. Two participants with the same name are an old
     /// session and its successor: the user is talking while either of them is.
     fn changed(
         &mut self,

@@ -29,7 +29,7 @@ pub struct Placement {
 /// Two random units, uniform in `0.0..1.0`.
 pub type RandomPair = [f64; 2];
 
-/// Reason why a module takes no further room.
+/// Reason why a module takes no more rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectReason {
     /// The lease of the module expired, or the module never started. Only its cordon label is known.
@@ -58,7 +58,7 @@ pub struct NotPickable {
 /// Returns one candidate of `kind`, by the power of two choices.
 ///
 /// # Errors
-/// No module of this kind takes a further room.
+/// No module of this kind takes another room.
 pub fn pick(
     kind: ModuleKind,
     modules: &Modules,
@@ -92,10 +92,10 @@ pub fn pick_if(
     two_choice(candidates, random).ok_or(NotPickable { considered })
 }
 
-/// Returns the capacity of the module, if it takes a further room in addition to its `load`.
+/// Returns the capacity of the module, if it takes another room in addition to its `load`.
 ///
 /// # Errors
-/// The reason why the module takes no further room.
+/// The reason why the module takes no more rooms.
 pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, RejectReason> {
     let matters = |part: &&ModulePart| **part != ModulePart::Listeners;
     if let Some(part) = module.unreadable.iter().find(matters) {

@@ -28,7 +28,7 @@ pub const SILENT_FRAMES: u64 = 9;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// Position of the first part that was not sent yet. `None`: request the newest parts.
+    /// Position of the first part that has not been sent yet. `None`: request the newest parts.
     pub from: Option<Position>,
     /// True to wait for the part at `from`; false to return the parts that exist.
     pub wait: bool,

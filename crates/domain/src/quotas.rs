@@ -18,7 +18,7 @@ use super::view::RoomView;
 
 /// Largest value of a quota.
 pub const LARGEST: u32 = 1_000_000;
-/// Time within which a key gets at most `tokensPerMinute` tokens. It begins with the first of these tokens.
+/// Window in which a key gets at most `tokensPerMinute` tokens. It begins with the first of these tokens.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Limits of an API key; absent or null: no limit.

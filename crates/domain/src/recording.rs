@@ -69,7 +69,7 @@ pub struct Recording {
     /// Copy in object storage; `None` until the copy is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
-    /// Loudness and waveform; `None` until they were measured.
+    /// Loudness and waveform; `None` until they have been measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Box<Analysis>>,
     /// Fields of the room when the recording became ready.

@@ -19,11 +19,11 @@ use super::roles::RoomRole;
 
 /// Time after the start of a chapter within which a change of the anchors does not begin a new chapter.
 pub const SHORTEST_CHAPTER: Duration = Duration::from_secs(30);
-/// Largest number of chapters. If there are more, [`SHORTEST_CHAPTER`] is doubled until they fit.
+/// Maximum number of chapters. If there are more, [`SHORTEST_CHAPTER`] is doubled until they fit.
 pub const MOST_CHAPTERS: usize = 100;
-/// Largest number of anchors; later ones are left out.
+/// Maximum number of anchors; later ones are left out.
 const MOST_ANCHORS: usize = 100;
-/// Largest number of visits per anchor; later ones are left out.
+/// Maximum number of visits per anchor; later ones are left out.
 const MOST_VISITS: usize = 50;
 /// Title of a chapter without anchors.
 const NOBODY: &str = "Nobody on stage";
@@ -51,8 +51,7 @@ pub struct RecordedAnchor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
     pub role: RoomRole,
-    /// True if the user agreed to being recorded at the join of each visit, as `recording.consent: required`
-    /// demands.
+    /// True if the user agreed to being recorded on every join, as `recording.consent: required` demands.
     #[serde(default)]
     pub recording_consent: bool,
     /// Times at which the user was in the room, in order.

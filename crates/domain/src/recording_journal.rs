@@ -1,4 +1,5 @@
-//! Journal of a recording: one line of JSON per segment, in the order of writing. This module is pure.
+//! Journal of a recording: one line of JSON per segment, in the order in which they were written. This module
+//! is pure.
 //!
 //! A line is written after its segment. A line that a crash left incomplete or unreadable is skipped, and the
 //! lines after it are still read. Unknown fields are ignored.

@@ -8,7 +8,7 @@ use super::connection_limits::TokenBucket;
 
 /// Size of the burst, in seconds at the full rate, so that many clients behind one address may start at once.
 const BURST_SECONDS: u32 = 2;
-/// Largest number of addresses that are counted, about 3 MB. Requests from further addresses are not limited.
+/// Maximum number of addresses that are counted, about 3 MB. Requests from further addresses are not limited.
 const MANY: usize = 1 << 15;
 /// Time after which the bucket of a silent address is full again.
 const FORGOTTEN: Duration = Duration::from_secs(BURST_SECONDS as u64);

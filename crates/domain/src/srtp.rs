@@ -1,7 +1,7 @@
 //! Master key of the SRTP stream from a Janus forwarder to one FFmpeg.
 //!
-//! Without this key, anybody who reaches FFmpeg's ports could inject audio, or end FFmpeg with an RTCP BYE of
-//! 12 bytes.
+//! Without this key, anybody who reaches FFmpeg's ports could inject audio, or end FFmpeg with a 12-byte RTCP
+//! BYE.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

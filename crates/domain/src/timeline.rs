@@ -47,7 +47,7 @@ pub struct MediaEnd {
 /// Relation of a mixer's first media to the media published before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Junction {
-    /// Nothing of this broadcast was published yet.
+    /// Nothing of this broadcast has been published yet.
     First(Timeline),
     /// Media on this timeline ended `ago` before now.
     After { timeline: Timeline, ago: Duration },

@@ -1,4 +1,4 @@
-//! Users of a room in the room API: invited by a token, kicked, or banned.
+//! Users of a room in the room API: invited with a token, kicked, or banned.
 //!
 //! ```text
 //!             create            ban

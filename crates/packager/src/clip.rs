@@ -24,7 +24,7 @@ pub struct Cut {
 }
 
 /// Returns the parts of a clip, in order; empty if the clip begins after the end of the recording. Both ends
-/// are rounded to whole frames of 21.3 ms, and a clip has at least one frame.
+/// are rounded to whole 21.3 ms frames, and a clip has at least one frame.
 pub fn cut(segments: &[&JournalEntry], clip: Clip) -> Vec<Cut> {
     let from = frames(clip.from);
     let to = frames(clip.to).max(from + 1);

@@ -14,7 +14,7 @@ use stentor_domain::ids::{Nonce, RoomId};
 /// AES-128 key as players receive it.
 pub type ContentKey = [u8; 16];
 
-/// Content keys of one broadcast. Another broadcast has another nonce and therefore other keys.
+/// Content keys of one broadcast. A different broadcast has a different nonce and therefore different keys.
 #[derive(Clone)]
 pub struct ContentKeys {
     /// MAC that already contains room and nonce. A key is the MAC of room, nonce and key index.

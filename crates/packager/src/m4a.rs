@@ -30,8 +30,8 @@ pub struct RecordedM4a {
     pub room: RoomId,
     /// Time at which the first frame was recorded.
     pub started: UnixMs,
-    /// `ETag` of this content of the file. Without a copy in object storage, it changes when a mixer that has
-    /// a part of the recording becomes available or unavailable.
+    /// `ETag` of the file's current content. Without a copy in object storage, it changes when a mixer that
+    /// has a part of the recording becomes available or unavailable.
     pub etag: String,
     /// False if a mixer with a part of the recording did not answer.
     pub complete: bool,
@@ -136,7 +136,7 @@ impl M4aBuilder {
         Ok(M4aFile { length: media + self.length, head: head.into(), chunks: self.chunks })
     }
 
-    /// Returns the index of a file whose media data begin at this position.
+    /// Returns the index of a file whose media data begins at this position.
     fn index(&self, started: UnixMs, media: u64) -> Moov {
         let created = started.0 / 1_000 + EPOCH;
         let duration = self.sizes.len() as u64 * u64::from(FRAME);

@@ -1,6 +1,6 @@
 //! Text of a playlist, plain and as gzip, shared by all requests.
 //!
-//! A listener loads a playlist of four kilobytes with every part of two kilobytes. Compression reduces the
+//! With every two-kilobyte part, a listener also loads a four-kilobyte playlist. Compression reduces the
 //! playlist to a sixth of its size. It is done once, on the first request that accepts gzip. A listener's own
 //! copy with a token is not compressed.
 

@@ -134,7 +134,7 @@ impl Segment {
         self.whole.get().cloned()
     }
 
-    /// Returns the ciphertext of the whole segment, made from its parts at the first request.
+    /// Returns the ciphertext of the whole segment, made from its parts on the first request.
     pub fn whole(&self, keys: &ContentKeys) -> Result<Bytes, DecryptError> {
         if let Some(bytes) = self.whole.get() {
             return Ok(bytes.clone());

@@ -67,7 +67,7 @@ pub struct Gap {
 }
 
 impl HeardAudio {
-    /// Returns the distinct media sequence numbers heard, rising.
+    /// Returns the distinct media sequence numbers heard, in ascending order.
     pub fn segments(&self) -> Vec<u64> {
         distinct(self.pieces.iter().map(|p| p.sequence))
     }
@@ -149,7 +149,7 @@ pub async fn decode(ffmpeg: &Path, stream: Vec<u8>) -> Result<Vec<f32>, ProbeErr
     Ok(samples.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
-/// Returns the amplitude (0 to 1) of the tone at `hz`, averaged over blocks of 50 ms.
+/// Returns the amplitude (0 to 1) of the tone at `hz`, averaged over 50 ms blocks.
 pub fn level(pcm: &[f32], hz: f64) -> f64 {
     let blocks = pcm.chunks_exact(BLOCK);
     let count = blocks.len().max(1) as f64;
@@ -172,8 +172,8 @@ pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
     near.map(|hz| (hz, goertzel(fine, hz))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(hz, _)| hz)
 }
 
-/// Returns the energy outside these bands relative to the energy inside them, in dB: the median over blocks
-/// of 85 ms, so that a lost packet does not count. Infinite if there is no whole block.
+/// Returns the energy outside these bands relative to the energy inside them, in dB: the median over 85 ms
+/// blocks, so that a lost packet does not count. Infinite if there is no whole block.
 pub fn beside(pcm: &[f32], bands: &[RangeInclusive<f64>]) -> f64 {
     let blocks = pcm.chunks_exact(spectrum::POINTS);
     let mut all: Vec<_> = blocks.map(|block| spectrum::beside(block, RATE, bands)).collect();

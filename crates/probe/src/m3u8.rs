@@ -270,7 +270,7 @@ fn seconds(text: &str) -> Result<f64, String> {
     if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(format!("{text:?} is out of range")) }
 }
 
-/// Returns the seconds since the Unix epoch of `2026-03-01T12:00:00.250Z`, `…+0100` or `…+01:00`.
+/// Converts a time such as `2026-03-01T12:00:00.250Z`, `…+0100` or `…+01:00` to seconds since the Unix epoch.
 fn date(text: &str) -> Option<f64> {
     let (day, time) = text.split_once('T')?;
     let mut ymd = day.splitn(3, '-').map(|n| n.parse::<i64>().ok());

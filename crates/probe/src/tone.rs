@@ -1,9 +1,9 @@
 //! Test tone as Opus over RTP: a participant that needs no browser.
 //!
-//! FFmpeg makes the packets and we forward them. Janus accepts packets of a plain-RTP participant only from
-//! the address given at the join: it connects its socket to that address. FFmpeg could get that port only if
-//! we released it first. Owns: the FFmpeg process and the socket. Dropping the sender releases both. Does not
-//! listen to a room.
+//! FFmpeg makes the packets and we forward them. Janus accepts a plain-RTP participant's packets only from
+//! the address given in the join request: it connects its socket to that address. FFmpeg could get that port
+//! only if we released it first. Owns: the FFmpeg process and the socket. Dropping the sender releases both.
+//! Does not listen to a room.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -46,7 +46,7 @@ impl ToneSender {
         Self::play(ffmpeg, ours, target, payload_type, &source)
     }
 
-    /// Sends a source of FFmpeg's lavfi as 48 kHz Opus in packets of 20 ms, in real time, from `ours` to
+    /// Sends a source of FFmpeg's lavfi as 48 kHz Opus in 20 ms packets, in real time, from `ours` to
     /// `target`. Discards packets that arrive at `ours`.
     ///
     /// # Errors

@@ -91,7 +91,7 @@ impl Account {
         Ok(())
     }
 
-    /// Runs a program of the system as the account, and returns true if it exits with 0.
+    /// Runs a system program as the account, and returns true if it exits with 0.
     fn succeeds(&self, command: &[&Path]) -> bool {
         let status = self.command(command).stdin(Stdio::null()).stdout(Stdio::null()).status();
         status.is_ok_and(|status| status.success())

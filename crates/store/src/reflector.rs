@@ -1,4 +1,4 @@
-//! Lists a prefix, then watches it without end, so that a consumer can keep an exact copy of it.
+//! Lists a prefix, then watches it indefinitely, so that a consumer can keep an exact copy of it.
 //!
 //! ```text
 //!            listed                  changed: Apply, Delete, Progress

@@ -1,5 +1,4 @@
-//! Steps of a `join`: pin, admission by the application, lock, list of the members, presence entry, media
-//! session.
+//! Steps of a `join`: pin, admission by the application, lock, member list, presence entry, media session.
 //!
 //! ```text
 //! Pin ─▶ Admission ─▶ Lock ─▶ Members ─▶ Presence ─▶ Media ─▶ Shown ─▶ answered

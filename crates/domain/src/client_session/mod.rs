@@ -27,8 +27,8 @@
 //! and the media session then remain until their timeouts, and a `join` with the resume token resumes them.
 //! The session ends when the results of its last effects have arrived.
 //!
-//! A client of WHIP (RFC 9725) has a connection without a WebSocket. It joins once and sends no `keepalive`:
-//! its media are its sign of life. Its connection closes when its media session is over.
+//! A WHIP client (RFC 9725) has a connection without a WebSocket. It joins once and sends no `keepalive`: its
+//! media are its sign of life. Its connection closes when its media session is over.
 //!
 //! Calls start in order of arrival and run concurrently, but `join` and `leave` run alone. A `join` continues
 //! after its call has timed out.

@@ -29,7 +29,7 @@ pub struct Peer {
     pub source: Source,
 }
 
-/// Time limits of all sessions of a gateway.
+/// Rules for all sessions of a gateway: time limits, and what a join requires.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Maximum duration of a call (`ws.call_timeout`).
@@ -72,7 +72,7 @@ pub enum Waiter {
     Call(CallId),
 }
 
-/// Error: a presence backend did not answer.
+/// Error: the presence backend did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 

@@ -22,7 +22,7 @@ use super::view::RoomView;
 pub use run::{OutputRun, Phase};
 pub use target::{InvalidTarget, OutputFormat, OutputKind, Target, failure};
 
-/// Id of an output: 16 characters of `a-z 0-9`.
+/// Id of an output: 16 characters from `a-z 0-9`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OutputId(std::sync::Arc<str>);
@@ -140,7 +140,7 @@ fn wanted(view: &RoomView) -> Outputs {
     view.outputs.as_ref().map(|outputs| outputs.value.clone()).unwrap_or_default()
 }
 
-/// Decides a request to add an output. `most`: largest number of outputs of a room.
+/// Decides a request to add an output. `most`: maximum number of outputs of a room.
 pub fn admit_add(
     view: &RoomView,
     id: &OutputId,

@@ -63,7 +63,7 @@ pub enum InvalidTarget {
 impl Target {
     /// Parses the URL of a target.
     pub fn parse(text: &str, format: OutputFormat) -> Result<Self, InvalidTarget> {
-        // FFmpeg parses the text after a blank in an RTMP URL as options.
+        // FFmpeg parses the text after a space in an RTMP URL as options.
         let is_plain = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"' | b'\''));
         if text.len() > MAX_URL || !is_plain {
             return Err(InvalidTarget::Url);
@@ -196,8 +196,8 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Returns a reason for the exit of FFmpeg that can be shown. `log`: lines of FFmpeg's log. The reason quotes
-/// none of them, because they may contain the URL.
+/// Returns a reason for FFmpeg's exit that can be shown. `log`: lines of FFmpeg's log. The reason quotes none
+/// of them, because they may contain the URL.
 pub fn failure<'a>(log: impl IntoIterator<Item = &'a str>, status: &str) -> String {
     const KNOWN: [(&[&str], &str); 10] = [
         (

@@ -27,7 +27,7 @@ pub struct ExpiryLimits {
     pub max_age: Duration,
 }
 
-/// Returns why the room has expired; `None`: it has not. `now` is the clock of a
+/// Returns why the room has expired; `None`: it has not. `now` is the clock of an
 /// [`Ages`](crate::ages::Ages), as for [`cleanup`](super::cleanup).
 pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
     let (_, expiry) = lifetime(view, limits)?;

@@ -1,10 +1,10 @@
 //! Completion of SDP answers: adds a limit that AudioBridge has but does not announce.
 
-/// Attributes for frames of 20 ms: AudioBridge mixes 20 ms at a time and garbles frames of any other
-/// duration. A sender uses the duration that `ptime` requests (RFC 8866 section 6.4).
+/// Attributes for 20 ms frames: AudioBridge mixes 20 ms at a time and garbles frames of any other duration. A
+/// sender uses the duration that `ptime` requests (RFC 8866 section 6.4).
 const FRAME_DURATION: &str = "a=ptime:20\r\na=maxptime:20\r\n";
 
-/// Returns the answer with a request for frames of 20 ms in its first audio section. An answer that states a
+/// Returns the answer with a request for 20 ms frames in its first audio section. An answer that states a
 /// duration, or has no audio section, is returned unchanged.
 pub fn with_frame_duration(sdp: String) -> String {
     let Some(start) = section_start(&sdp, "m=audio ") else { return sdp };

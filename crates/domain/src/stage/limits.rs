@@ -1,5 +1,5 @@
-//! Rate limits for many clients in bounded memory, by the generic cell rate algorithm (ITU-T I.371 annex A),
-//! which stores one time per client.
+//! Rate limits for many clients in bounded memory, using the generic cell rate algorithm (ITU-T I.371 annex
+//! A), which stores one time per client.
 
 use std::collections::HashMap;
 use std::time::Duration;

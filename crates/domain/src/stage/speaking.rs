@@ -28,7 +28,7 @@ pub struct TalkTimer {
     unreported: Duration,
 }
 
-/// Time that a host or co-host gives to one person for speaking.
+/// Speaking time that a host or co-host gives to one person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Floor {

@@ -66,7 +66,7 @@ pub enum Lowered {
     Accepted,
 }
 
-/// Number of a chat message, ascending in one room.
+/// Number of a chat message; ascending within a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(pub u64);

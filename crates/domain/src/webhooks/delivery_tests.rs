@@ -219,7 +219,7 @@ enum Mode {
     Busy(Duration),
     /// Refuses this event; `None`: refuses all events.
     Refuses(Option<Cursor>),
-    /// Never answers a request with this event.
+    /// Never answers a request that delivers this event.
     Hangs(Cursor),
 }
 

@@ -45,8 +45,8 @@ pub const LEAST_RETENTION: Duration = Duration::from_secs(96 * 3600);
 /// Maximum length of a stored error text, in characters.
 const MOST_ERROR_TEXT: usize = 200;
 
-/// Selection of the events that an endpoint gets. It depends on the event alone. Therefore it is the same
-/// whenever the event is read, even after the room was deleted.
+/// Selection of the events that an endpoint gets. It depends on the event alone, so it is the same whenever
+/// the event is read, even after the room has been deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WebhookFilter {
     /// Types of events, as text, because a newer node may write types that this node does not know. Empty:
@@ -152,7 +152,7 @@ pub struct AheadOfCursor {
 /// without waiting for the time of their next attempt.
 ///
 /// # Errors
-/// `after` is ahead of the state: events after it were not delivered yet.
+/// `after` is ahead of the state: events after it have not been delivered yet.
 pub fn replayed(state: &EndpointState, after: Cursor) -> Result<EndpointState, AheadOfCursor> {
     if after > state.cursor {
         return Err(AheadOfCursor { cursor: state.cursor });

@@ -4,7 +4,7 @@ use super::*;
 use crate::pin_attempts::Guess;
 
 /// Returns the session of an anchor who joins a locked room with these parameters. The session waits for the
-/// list of the members.
+/// member list.
 fn at_locked_door(params: Value) -> Rig {
     let mut rig = Rig::connected();
     rig.at.room = Some(room(LOCKED, &[]));
