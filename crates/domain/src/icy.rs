@@ -1,12 +1,12 @@
 //! In-band titles of Icecast streams (the `icy-metaint` convention): a metadata block follows every
-//! [`METADATA_INTERVAL`] bytes of audio. The first byte of a block is the length of its text in units of 16
-//! bytes; zero means that the title has not changed.
+//! [`METADATA_INTERVAL`] bytes of audio. The first byte of a block is the length of its text in 16-byte
+//! units; zero means that the title has not changed.
 
 use bytes::Bytes;
 
 /// Bytes of audio between two metadata blocks.
 pub const METADATA_INTERVAL: usize = 8192;
-/// Longest text of a block, in bytes: the length byte counts units of 16 bytes.
+/// Longest text of a block, in bytes: the length byte counts 16-byte units.
 const LONGEST: usize = 255 * 16;
 
 /// Inserter of metadata blocks into the audio of one listener.

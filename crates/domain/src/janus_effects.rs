@@ -86,7 +86,7 @@ pub enum Outcome {
         janus_room_id: u32,
         why: String,
     },
-    /// The room has our ownership tag but another secret, so this node cannot manage it.
+    /// The room has our ownership tag but a different secret, so this node cannot manage it.
     Locked {
         janus_room_id: u32,
     },

@@ -45,7 +45,8 @@ pub enum RewindDuty {
     },
     /// The broadcast is over: write its last segments and end the playlist.
     End,
-    /// Delete the window: it is no longer offered, or belongs to an earlier broadcast or another mixer's.
+    /// Delete the window: it is no longer offered, it belongs to an earlier broadcast, or another mixer has
+    /// the room.
     Erase,
     Nothing,
 }

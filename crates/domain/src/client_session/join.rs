@@ -78,7 +78,7 @@ impl ClientSession {
         }
     }
 
-    /// Asks the application if the user may join. Skips this step if no application is configured.
+    /// Asks the application whether the user may join. Skips this step if no application is configured.
     fn join_admission(&mut self, at: &Surroundings) {
         let Some(join) = &self.calls.join else { return };
         if let Err(unavailable) = JanusAssignment::of(Some(join.room.as_ref())) {

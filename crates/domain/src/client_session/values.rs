@@ -183,8 +183,8 @@ pub enum Effect {
     CheckPin {
         right: bool,
     },
-    /// Asks the application if the user may join. If the application names a role, the shell gives the user
-    /// this role.
+    /// Asks the application whether the user may join. If the application names a role, the shell gives the
+    /// user this role.
     AskAdmission {
         role: RoomRole,
         display_name: Option<DisplayName>,

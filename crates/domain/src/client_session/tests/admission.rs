@@ -1,4 +1,4 @@
-//! Tests of `join` if an application decides who may join.
+//! Tests of `join` when an application decides who may join.
 
 use super::*;
 use crate::pin_attempts::Guess;
