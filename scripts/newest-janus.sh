@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Unpacks the newest Janus of Debian (suite sid) below target/janus-sid and prints the path of a program that runs it.
-# Installs nothing. Needs apt, dpkg-deb and network access to the configured Debian mirror.
-# Exit 0: the program works; its path is the last line. 2: not available here; the reason is on standard error.
+# Unpacks Debian's newest Janus (suite sid) below target/janus-sid and prints the path of a program that runs
+# it. Installs nothing. Needs apt, dpkg-deb and network access to the configured Debian mirror. Exit 0: the
+# program works; its path is the last line. 2: not available here; the reason is on standard error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -31,7 +31,7 @@ PYTHON_CLIENT = ["openapi-python-client==0.29.1", "ruff==0.17.6"]
 OAPI_CODEGEN = "github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2"
 # Exit code of a test that cannot run here.
 NOT_AVAILABLE = 77
-# Schemas that no success answer uses, but the hand-written code needs.
+# Schemas that no successful response uses, but the hand-written code needs.
 ERRORS = ["ErrorBody"]
 
 

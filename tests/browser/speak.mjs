@@ -308,7 +308,10 @@ async function gateway(origin) {
   return { host: hostname, port: Number(port || (protocol === 'wss:' ? 443 : 80)) };
 }
 
-/** Firefox plays nothing without a sound card. This sound server has no loudspeaker, and ends with this driver. */
+/**
+ * Firefox plays nothing without a sound card. This sound server has no real output, and ends with this
+ * driver.
+ */
 let loudspeaker = null;
 
 async function soundServer() {

@@ -53,7 +53,7 @@ async fn provider_tokens_follow_its_keys() {
         assert!(!is_accepted(&node, &forged).await);
     }
 
-    // A new key is fetched when a token names it, and not for every such token.
+    // A new key is fetched when a token names it, but at most once per `LEAST_GAP`.
     provider.answer(set(&[&first, &second]));
     let (rotated, unknown) = (second.token("listener"), Key::new("c").token("listener"));
     until("the new key is fetched", async || {

@@ -88,7 +88,7 @@ async fn start_is_one_trace() {
     })
     .await;
     let spans = receiver.spans().await;
-    // Protobuf's JSON has the ids in Base64.
+    // Protobuf's JSON encodes the ids in Base64.
     let [trace, parent] = [TRACE, PARENT].map(|id| {
         use base64::Engine;
         let bytes: Vec<u8> =

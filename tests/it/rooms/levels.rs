@@ -198,7 +198,7 @@ async fn unlevelled_speech_keeps_its_loudness() {
         let source = voice(150, 2.3, amplitude);
         let spoken = opus::loudness(&opus::samples(&source)).0;
         let heard = speech(&node, &studio, (room, 3), amplitude).await.0;
-        // FFmpeg's mono from two equal channels is 3 dB louder than either, as it was before levelling
+        // FFmpeg's mono mix of two equal channels is 3 dB louder than either, as it was before levelling
         // existed.
         assert!((heard - spoken - 3.0).abs() < 1.0, "{room}: spoken at {spoken} LUFS, heard at {heard} LUFS");
     }

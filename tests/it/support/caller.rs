@@ -192,7 +192,7 @@ impl Caller {
                     return None;
                 }
                 Some(Ok(_)) => {
-                    // Flushing answers pings; an error shows with the next message.
+                    // Flushing answers pings. If it fails, the next read reports the error.
                     let _ = self.socket.flush().await;
                 }
                 Some(Err(_)) | None => {

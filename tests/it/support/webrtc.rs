@@ -325,7 +325,8 @@ impl Peer {
         }
     }
 
-    /// Processes output until the returned instant; `None` once the connection is over.
+    /// Processes all pending output. Returns the time at which the connection needs its next input; `None`
+    /// once it is over.
     async fn drain(&mut self) -> Option<Instant> {
         loop {
             match self.rtc.poll_output().ok()? {

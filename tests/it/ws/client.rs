@@ -126,7 +126,7 @@ impl Client {
             match next {
                 Some(Ok(Message::Ping(_))) => {
                     self.pings += 1;
-                    // An error shows with the next message.
+                    // If this fails, the next read reports the error.
                     let _ = self.socket.flush().await;
                 }
                 Some(Ok(message)) => return Some(message),
