@@ -59,7 +59,8 @@ pub struct HeardAudio {
     pub violations: Vec<String>,
 }
 
-/// Media sequence numbers that never arrived: from the first one up to, but not including, the second.
+/// Media sequence numbers whose media left the playlist before all of it was heard: from the first one up to,
+/// but not including, the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     pub from: u64,
@@ -156,7 +157,8 @@ pub fn level(pcm: &[f32], hz: f64) -> f64 {
     blocks.map(|block| goertzel(block, hz)).sum::<f64>() / count
 }
 
-/// Returns the loudest frequency between 20 Hz and 20 kHz, to 1 Hz; `None` in silence.
+/// Returns the loudest frequency between 20 Hz and 20 kHz, to 1 Hz; `None` in silence, or in less than 50 ms
+/// of audio.
 pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
     let quiet = pcm.iter().all(|s| s.abs() < 1e-3);
     if quiet || pcm.len() < BLOCK {

@@ -1,8 +1,9 @@
 //! HLS listener that follows the playlist exactly and records every violation.
 //!
 //! It has two modes: by parts, with blocking reloads and preload hints like a low-latency player, or by whole
-//! segments, ignoring every low-latency tag. Owns: the position in the stream. Does not repair an error.
-//! An HTTP failure ends the call, and the next call continues at the same position.
+//! segments, ignoring every low-latency tag. Owns: the position in the stream. Does not repair an error. An
+//! HTTP failure ends the call, and the next call continues at the same position. A listed file that the
+//! server does not have (404, 410) is a violation, and listening continues after it.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -201,8 +202,8 @@ impl Listener {
         &self.gaps
     }
 
-    /// Returns the next piece, without decoding it. `None` if a listed file was not available. The gap is
-    /// recorded, and listening continues after it.
+    /// Returns the next piece, without decoding it. `None` if the server does not have a listed file: this is
+    /// recorded as a violation, and listening continues after the file.
     pub async fn next_piece(&mut self) -> Result<Option<Piece>, ProbeError> {
         loop {
             if let Some(listed) = self.ready.pop_front() {
@@ -251,7 +252,8 @@ impl Listener {
         Ok(())
     }
 
-    /// Checks that the hinted part is the one listed later (section 4.4.5.3).
+    /// Keeps the hinted part if it is listed now. If it is listed but could not be fetched, records a
+    /// violation (section 4.4.5.3).
     fn take_hinted(&mut self, hinted: Option<(String, Result<Bytes, ProbeError>)>) {
         let Some((uri, answer)) = hinted else { return };
         let listed = self.playlist.segments.iter().any(|s| s.parts.iter().any(|p| p.uri == uri));

@@ -1,7 +1,7 @@
 //! Reader of media playlists (RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis).
 //!
-//! Owns: parsing text into [`Playlist`]. Every malformed or missing tag is an error. Unknown tags are
-//! ignored, as section 6.3.1 requires. Does not compare two playlists (`rules` does).
+//! Owns: parsing text into [`Playlist`]. A malformed tag and a missing required tag are errors. Unknown tags
+//! are ignored, as section 6.3.1 requires. Does not compare two playlists (`rules` does).
 
 use std::collections::HashMap;
 

@@ -67,7 +67,8 @@ impl Rules {
         }
     }
 
-    /// Checks that tags are only added at the end, and segments only removed at the start (section 6.2.1).
+    /// Checks that the URI, key, discontinuity number and parts listed for a segment have not changed
+    /// (section 6.2.1).
     fn check_unchanged(&mut self, segment: &Segment, broken: &mut Vec<String>) {
         let id = segment.sequence;
         if let Some(old) = self.published.get(&id) {
