@@ -67,12 +67,16 @@ def of_servers(document):
         if path.startswith("/api/") and path != "/api/openapi.json"
     }
     for item in document["paths"].values():
+        # A WebSocket is no request that a generated client can send.
+        for method in [method for method, operation in item.items() if "101" in operation["responses"]]:
+            del item[method]
         for operation in item.values():
             operation["parameters"] = [p for p in operation.get("parameters", []) if p["in"] != "header"]
             answers = operation["responses"]
             operation["responses"] = {status: a for status, a in answers.items() if status.startswith("2")}
             for answer in operation["responses"].values():
                 answer.get("content", {}).pop("text/event-stream", None)
+    document["paths"] = {path: item for path, item in document["paths"].items() if item}
     schemas = document["components"]["schemas"]
     used = reachable(schemas, [*references(document["paths"]), *ERRORS])
     document["components"]["schemas"] = {name: s for name, s in schemas.items() if name in used}

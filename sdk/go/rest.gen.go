@@ -86,6 +86,7 @@ const (
 	CodeProxyNotAllowed      Code = "proxy_not_allowed"
 	CodeQuotaExceeded        Code = "quota_exceeded"
 	CodeRangeNotSatisfiable  Code = "range_not_satisfiable"
+	CodeRecogniserConnected  Code = "recogniser_connected"
 	CodeRecordingActive      Code = "recording_active"
 	CodeRecordingNotFound    Code = "recording_not_found"
 	CodeRecordingNotReady    Code = "recording_not_ready"
@@ -260,6 +261,8 @@ func (e Code) Valid() bool {
 	case CodeQuotaExceeded:
 		return true
 	case CodeRangeNotSatisfiable:
+		return true
+	case CodeRecogniserConnected:
 		return true
 	case CodeRecordingActive:
 		return true
@@ -638,7 +641,7 @@ type AddSource struct {
 	// File Path of a file below `sources.folder`.
 	File nullable.Nullable[string] `json:"file,omitempty"`
 
-	// Loop True: begins again at the end of the input. By default true for a URL, because the end of a live
+	// Loop True if the input starts over when it ends. By default true for a URL, because the end of a live
 	// stream is usually an interruption, and false for a file.
 	Loop nullable.Nullable[bool] `json:"loop,omitempty"`
 
@@ -687,7 +690,7 @@ type AssignedMixer struct {
 	// Id Id of the mixer.
 	Id string `json:"id"`
 
-	// Listening True if the mixer is available and waits for the room's audio.
+	// Listening True if the mixer has taken the room, has not given it up, and is available.
 	Listening bool `json:"listening"`
 }
 
@@ -758,13 +761,14 @@ type CreateRoom struct {
 	// EmptyTimeout Time without anchors, in seconds, after which a broadcast ends.
 	EmptyTimeout nullable.Nullable[int32] `json:"emptyTimeout,omitempty"`
 
-	// Language Language of the broadcast, a language tag of BCP 47.
+	// Language Language of the broadcast, a BCP 47 language tag.
 	Language nullable.Nullable[string] `json:"language,omitempty"`
 
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
-	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
+	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts and co-hosts may
+	// join.
 	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
 
 	// MaxAnchors Maximum number of anchors in the room; 3 if absent or null.
@@ -851,7 +855,7 @@ type DeadLetter struct {
 	// Attempts Failed attempts; 0 if it only waited behind other events.
 	Attempts int32 `json:"attempts"`
 
-	// Error Reason of the latest failure.
+	// Error Reason for the latest failure.
 	Error string `json:"error"`
 
 	// Event Event of the ledger.
@@ -973,7 +977,7 @@ type KeyUsage struct {
 
 // KeysAnswer Answer with all API keys.
 type KeysAnswer struct {
-	// Keys Keys in the order of their creation, also revoked and expired ones.
+	// Keys Keys in the order of their creation, including revoked and expired ones.
 	Keys []ApiKey `json:"keys"`
 
 	// Success Always true.
@@ -994,7 +998,7 @@ type LedgerEntry struct {
 	// RoomId Id of the room.
 	RoomId string `json:"roomId"`
 
-	// Time Time of the change, RFC 3339 in UTC.
+	// Time Time of the change in RFC 3339 format, in UTC.
 	Time string `json:"time"`
 
 	// Type Type; new types may be added.
@@ -1040,7 +1044,7 @@ type Loudness struct {
 	RangeLu float64 `json:"rangeLu"`
 }
 
-// MachineLoad Average use of a machine's processors.
+// MachineLoad Average processor usage of a machine.
 type MachineLoad struct {
 	// BusyPercent Share of all processors in use, percent.
 	BusyPercent int32 `json:"busyPercent"`
@@ -1106,7 +1110,7 @@ type NewFeed struct {
 	// Description Description of the feed.
 	Description nullable.Nullable[string] `json:"description,omitempty"`
 
-	// Language Language of the recordings, a language tag of BCP 47.
+	// Language Language of the recordings, as a BCP 47 language tag.
 	Language nullable.Nullable[string] `json:"language,omitempty"`
 
 	// Owner Lists the recordings of rooms of this owner.
@@ -1136,7 +1140,7 @@ type NewKeyAnswer struct {
 
 // NewOutput Output to add to a room.
 type NewOutput struct {
-	// Format Coding of the audio; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
+	// Format Audio codec; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
 	Format *OutputFormat `json:"format,omitempty"`
 
 	// Url URL of the target with its credentials: `icecast://user:password@host:port/mount`,
@@ -1160,7 +1164,7 @@ type Output struct {
 	// OutputId Id of the output.
 	OutputId string `json:"outputId"`
 
-	// Reason Reason of the last failure; absent unless the state is `failing`.
+	// Reason Reason for the last failure; absent unless the state is `failing`.
 	Reason nullable.Nullable[string] `json:"reason,omitempty"`
 
 	// Since Time since which it has this state.
@@ -1230,8 +1234,7 @@ type RecordedAnchor struct {
 	// DisplayName Name of the user, if known.
 	DisplayName nullable.Nullable[string] `json:"displayName,omitempty"`
 
-	// RecordingConsent True if the user agreed to being recorded at the join of each visit, as `recording.consent: required`
-	// demands.
+	// RecordingConsent True if the user agreed to being recorded on every join, as `recording.consent: required` demands.
 	RecordingConsent *bool `json:"recordingConsent,omitempty"`
 
 	// Role Role of a user in the room.
@@ -1335,8 +1338,8 @@ type ReplayRequest struct {
 	After string `json:"after"`
 }
 
-// ReplayTokenRequest Part of a recording for which a replay token is requested. Without both positions, the token opens all
-// of the recording.
+// ReplayTokenRequest Part of a recording for which a replay token is requested. Without both positions, the token
+// gives access to the whole recording.
 type ReplayTokenRequest struct {
 	// From Position in seconds at which the part begins.
 	From nullable.Nullable[float64] `json:"from,omitempty"`
@@ -1377,7 +1380,7 @@ type Room struct {
 	HlsUrl string                           `json:"hlsUrl"`
 	Janus  nullable.Nullable[AssignedJanus] `json:"janus,omitempty"`
 
-	// Language Language of the broadcast, a language tag of BCP 47.
+	// Language Language of the broadcast, a BCP 47 language tag.
 	Language nullable.Nullable[string] `json:"language,omitempty"`
 
 	// ListenerLimit Maximum number of listeners at the same time.
@@ -1388,7 +1391,8 @@ type Room struct {
 	// seconds older.
 	Listeners int `json:"listeners"`
 
-	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
+	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts and co-hosts may
+	// join.
 	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
 
 	// MaxAnchors Maximum number of anchors in the room.
@@ -1410,7 +1414,7 @@ type Room struct {
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
 
-	// RewindUrl URL of the playlist for going back; absent if the room offers no rewind.
+	// RewindUrl URL of the rewind playlist; absent if the room offers no rewind.
 	RewindUrl nullable.Nullable[string] `json:"rewindUrl,omitempty"`
 
 	// RoomId Id of the room.
@@ -1454,13 +1458,14 @@ type RoomProfile struct {
 	// EmptyTimeout Time without anchors, in seconds, after which a broadcast ends.
 	EmptyTimeout nullable.Nullable[int32] `json:"emptyTimeout,omitempty"`
 
-	// Language Language of the broadcast, a language tag of BCP 47.
+	// Language Language of the broadcast, a BCP 47 language tag.
 	Language nullable.Nullable[string] `json:"language,omitempty"`
 
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
-	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
+	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts and co-hosts may
+	// join.
 	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
 
 	// MaxDuration Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
@@ -1525,13 +1530,13 @@ type Source struct {
 	// Kind `url` or `file`.
 	Kind string `json:"kind"`
 
-	// Loop True if the input begins again at its end.
+	// Loop True if the input starts over when it ends.
 	Loop bool `json:"loop"`
 
 	// Muted True if a host has muted the source.
 	Muted bool `json:"muted"`
 
-	// Reason Reason why the last attempt to play failed; absent if none has failed since the source was heard.
+	// Reason Reason for the last failed attempt to play; absent if the source was heard after it, or never failed.
 	Reason nullable.Nullable[string] `json:"reason,omitempty"`
 
 	// SourceId Id of the source: the user id under which it is a member of the room.
@@ -1617,7 +1622,7 @@ type UnavailableEndpoint struct {
 	// Attempts Failures since then.
 	Attempts int32 `json:"attempts"`
 
-	// Error Reason of the latest failure.
+	// Error Reason for the latest failure.
 	Error string `json:"error"`
 
 	// Next Time of the next attempt.
@@ -1650,13 +1655,14 @@ type UpdateRoom struct {
 	// EmptyTimeout Time without anchors, in seconds, after which a broadcast ends.
 	EmptyTimeout nullable.Nullable[int32] `json:"emptyTimeout,omitempty"`
 
-	// Language Language of the broadcast, a language tag of BCP 47.
+	// Language Language of the broadcast, a BCP 47 language tag.
 	Language nullable.Nullable[string] `json:"language,omitempty"`
 
 	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
-	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
+	// Locked True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts and co-hosts may
+	// join.
 	Locked nullable.Nullable[bool] `json:"locked,omitempty"`
 
 	// MaxDuration Maximum duration of a broadcast, in seconds. Overrides `rooms.max_age`.
@@ -1684,7 +1690,7 @@ type User struct {
 	// Connected True if the user is in the room now; absent while presence is unavailable.
 	Connected nullable.Nullable[bool] `json:"connected,omitempty"`
 
-	// CreatedAt Time at which the user was created; absent if the user's token was not issued here.
+	// CreatedAt Time at which the user was created; absent if the user was not created through the API.
 	CreatedAt nullable.Nullable[int64] `json:"createdAt,omitempty"`
 
 	// DisplayName Display name. Like `muted` and `status`, present only while the user is connected.
@@ -1696,12 +1702,12 @@ type User struct {
 	// PersonId Id of the user in the listener channel of the room.
 	PersonId string `json:"personId"`
 
-	// RemovedAt Time since which no token of the user is valid for this room; absent if the user is not banned and was
-	// not kicked within the last seconds.
+	// RemovedAt Time since which no token of the user is valid for this room. Absent unless the user is banned, or was
+	// kicked within the last seconds.
 	RemovedAt nullable.Nullable[int64] `json:"removedAt,omitempty"`
 
-	// Role Role in the room: the one that was given there, otherwise that of the connected user's token,
-	// otherwise the one with which the user was created.
+	// Role Role in the room: the role that was assigned in the room; otherwise the role in the connected user's
+	// token; otherwise the role with which the user was created.
 	Role RoomRole `json:"role"`
 
 	// Source `whip` if the user publishes with WHIP, `url` or `file` for a source; absent for clients with a
@@ -1731,7 +1737,7 @@ type UsersAnswer struct {
 	Users []User `json:"users"`
 }
 
-// Visit Time of an anchor in the room.
+// Visit Period that an anchor spent in the room.
 type Visit struct {
 	// JoinedAt Time at which the anchor joined; may be before the start of the recording.
 	JoinedAt int64 `json:"joinedAt"`
@@ -1773,10 +1779,10 @@ type Webhook struct {
 	// Name Name in `webhooks.endpoints`.
 	Name string `json:"name"`
 
-	// Rooms Ids of the rooms whose events it gets; a `*` at the end stands for any rest. Empty: all.
+	// Rooms Ids of the rooms whose events it gets; a `*` at the end matches any suffix. Empty: all.
 	Rooms []string `json:"rooms"`
 
-	// Types Types of events that it gets; empty: all.
+	// Types Types of the events that it gets; empty: all.
 	Types       []string                               `json:"types"`
 	Unavailable nullable.Nullable[UnavailableEndpoint] `json:"unavailable,omitempty"`
 
@@ -1986,8 +1992,8 @@ type ClientInterface interface {
 
 	// IssueFeedWithBody Issues the URL of a podcast feed.
 	//
-	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+	// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1996,8 +2002,8 @@ type ClientInterface interface {
 
 	// IssueFeed Issues the URL of a podcast feed.
 	//
-	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+	// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2013,7 +2019,7 @@ type ClientInterface interface {
 
 	// CreateKeyWithBody Creates an API key.
 	//
-	// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+	// It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2022,7 +2028,7 @@ type ClientInterface interface {
 
 	// CreateKey Creates an API key.
 	//
-	// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+	// It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2032,14 +2038,14 @@ type ClientInterface interface {
 	// RevokeKey Revokes an API key. May be repeated.
 	//
 	// Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
-	// it stay. The key stays in the list until its place is needed.
+	// it stay. The key stays in the list until a new key needs its place.
 	//
 	// Corresponds with DELETE /api/keys/{id} (the `RevokeKey` operationId).
 	RevokeKey(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// UpdateKeyWithBody Changes the name and the quotas of an API key.
 	//
-	// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+	// If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2048,7 +2054,7 @@ type ClientInterface interface {
 
 	// UpdateKey Changes the name and the quotas of an API key.
 	//
-	// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+	// If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2071,8 +2077,8 @@ type ClientInterface interface {
 
 	// SetMarkWithBody Sets the cordon label (`mark`) of a module.
 	//
-	// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
-	// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+	// A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+	// rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2081,8 +2087,8 @@ type ClientInterface interface {
 
 	// SetMark Sets the cordon label (`mark`) of a module.
 	//
-	// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
-	// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+	// A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+	// rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2301,7 +2307,7 @@ type ClientInterface interface {
 
 	// ListUsers Lists the users of a room.
 	//
-	// These are the users who were given a token here, the banned users, and all others who are in the room.
+	// These are the users who were invited to the room, the banned users, and all others who are in the room.
 	//
 	// Corresponds with GET /api/rooms/{id}/users (the `ListUsers` operationId).
 	ListUsers(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2326,7 +2332,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/rooms/{id}/users (the `CreateUser` operationId).
 	CreateUser(ctx context.Context, id string, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RemoveUser Removes a user from a room: the same as a ban. A kick lets the user come back.
+	// RemoveUser Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
 	//
 	// Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 	RemoveUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2349,9 +2355,9 @@ type ClientInterface interface {
 
 	// SetUserRoleWithBody Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 	//
-	// The user must have been created here or be in the room. The role stays until it is changed again, or until
-	// the user is created again with another role. `listener` takes the user off the stage: no token of the user
-	// is valid for speaking, until the user gets another role or is created or invited again.
+	// The user must have been invited or be in the room. The role stays until it is changed again, or until the
+	// user is created again with another role. `listener` takes the user off the stage: no token of the user
+	// is valid for speaking until the user gets another role, or is created or invited again.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2360,9 +2366,9 @@ type ClientInterface interface {
 
 	// SetUserRole Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 	//
-	// The user must have been created here or be in the room. The role stays until it is changed again, or until
-	// the user is created again with another role. `listener` takes the user off the stage: no token of the user
-	// is valid for speaking, until the user gets another role or is created or invited again.
+	// The user must have been invited or be in the room. The role stays until it is changed again, or until the
+	// user is created again with another role. `listener` takes the user off the stage: no token of the user
+	// is valid for speaking until the user gets another role, or is created or invited again.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2412,7 +2418,7 @@ type ClientInterface interface {
 
 	// ReplayWebhookWithBody Delivers events again, from a cursor.
 	//
-	// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+	// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2421,7 +2427,7 @@ type ClientInterface interface {
 
 	// ReplayWebhook Delivers events again, from a cursor.
 	//
-	// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+	// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2448,8 +2454,8 @@ func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEd
 
 // IssueFeedWithBody Issues the URL of a podcast feed.
 //
-// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2468,8 +2474,8 @@ func (c *Client) IssueFeedWithBody(ctx context.Context, contentType string, body
 
 // IssueFeed Issues the URL of a podcast feed.
 //
-// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2505,7 +2511,7 @@ func (c *Client) ListKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*
 
 // CreateKeyWithBody Creates an API key.
 //
-// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+// It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2524,7 +2530,7 @@ func (c *Client) CreateKeyWithBody(ctx context.Context, contentType string, body
 
 // CreateKey Creates an API key.
 //
-// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+// It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2544,7 +2550,7 @@ func (c *Client) CreateKey(ctx context.Context, body CreateKeyJSONRequestBody, r
 // RevokeKey Revokes an API key. May be repeated.
 //
 // Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
-// it stay. The key stays in the list until its place is needed.
+// it stay. The key stays in the list until a new key needs its place.
 //
 // Corresponds with DELETE /api/keys/{id} (the `RevokeKey` operationId).
 func (c *Client) RevokeKey(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2561,7 +2567,7 @@ func (c *Client) RevokeKey(ctx context.Context, id string, reqEditors ...Request
 
 // UpdateKeyWithBody Changes the name and the quotas of an API key.
 //
-// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+// If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2580,7 +2586,7 @@ func (c *Client) UpdateKeyWithBody(ctx context.Context, id string, contentType s
 
 // UpdateKey Changes the name and the quotas of an API key.
 //
-// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+// If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2633,8 +2639,8 @@ func (c *Client) ClearMark(ctx context.Context, kind string, id string, reqEdito
 
 // SetMarkWithBody Sets the cordon label (`mark`) of a module.
 //
-// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
-// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+// A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+// rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2653,8 +2659,8 @@ func (c *Client) SetMarkWithBody(ctx context.Context, kind string, id string, co
 
 // SetMark Sets the cordon label (`mark`) of a module.
 //
-// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
-// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+// A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+// rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3173,7 +3179,7 @@ func (c *Client) StopRoom(ctx context.Context, id string, reqEditors ...RequestE
 
 // ListUsers Lists the users of a room.
 //
-// These are the users who were given a token here, the banned users, and all others who are in the room.
+// These are the users who were invited to the room, the banned users, and all others who are in the room.
 //
 // Corresponds with GET /api/rooms/{id}/users (the `ListUsers` operationId).
 func (c *Client) ListUsers(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3228,7 +3234,7 @@ func (c *Client) CreateUser(ctx context.Context, id string, body CreateUserJSONR
 	return c.Client.Do(req)
 }
 
-// RemoveUser Removes a user from a room: the same as a ban. A kick lets the user come back.
+// RemoveUser Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
 //
 // Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 func (c *Client) RemoveUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3281,9 +3287,9 @@ func (c *Client) GetPerson(ctx context.Context, id string, userId string, reqEdi
 
 // SetUserRoleWithBody Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 //
-// The user must have been created here or be in the room. The role stays until it is changed again, or until
-// the user is created again with another role. `listener` takes the user off the stage: no token of the user
-// is valid for speaking, until the user gets another role or is created or invited again.
+// The user must have been invited or be in the room. The role stays until it is changed again, or until the
+// user is created again with another role. `listener` takes the user off the stage: no token of the user
+// is valid for speaking until the user gets another role, or is created or invited again.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3302,9 +3308,9 @@ func (c *Client) SetUserRoleWithBody(ctx context.Context, id string, userId stri
 
 // SetUserRole Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 //
-// The user must have been created here or be in the room. The role stays until it is changed again, or until
-// the user is created again with another role. `listener` takes the user off the stage: no token of the user
-// is valid for speaking, until the user gets another role or is created or invited again.
+// The user must have been invited or be in the room. The role stays until it is changed again, or until the
+// user is created again with another role. `listener` takes the user off the stage: no token of the user
+// is valid for speaking until the user gets another role, or is created or invited again.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3424,7 +3430,7 @@ func (c *Client) RedeliverDeadLetter(ctx context.Context, name string, event str
 
 // ReplayWebhookWithBody Delivers events again, from a cursor.
 //
-// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3443,7 +3449,7 @@ func (c *Client) ReplayWebhookWithBody(ctx context.Context, name string, content
 
 // ReplayWebhook Delivers events again, from a cursor.
 //
-// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5415,8 +5421,8 @@ type ClientWithResponsesInterface interface {
 
 	// IssueFeedWithBodyWithResponse Issues the URL of a podcast feed.
 	//
-	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+	// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5425,8 +5431,8 @@ type ClientWithResponsesInterface interface {
 
 	// IssueFeedWithResponse Issues the URL of a podcast feed.
 	//
-	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-	// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+	// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5444,7 +5450,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateKeyWithBodyWithResponse Creates an API key.
 	//
-	// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+	// It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5453,7 +5459,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateKeyWithResponse Creates an API key.
 	//
-	// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+	// It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5463,7 +5469,7 @@ type ClientWithResponsesInterface interface {
 	// RevokeKeyWithResponse Revokes an API key. May be repeated.
 	//
 	// Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
-	// it stay. The key stays in the list until its place is needed.
+	// it stay. The key stays in the list until a new key needs its place.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -5472,7 +5478,7 @@ type ClientWithResponsesInterface interface {
 
 	// UpdateKeyWithBodyWithResponse Changes the name and the quotas of an API key.
 	//
-	// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+	// If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5481,7 +5487,7 @@ type ClientWithResponsesInterface interface {
 
 	// UpdateKeyWithResponse Changes the name and the quotas of an API key.
 	//
-	// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+	// If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5508,8 +5514,8 @@ type ClientWithResponsesInterface interface {
 
 	// SetMarkWithBodyWithResponse Sets the cordon label (`mark`) of a module.
 	//
-	// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
-	// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+	// A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+	// rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5518,8 +5524,8 @@ type ClientWithResponsesInterface interface {
 
 	// SetMarkWithResponse Sets the cordon label (`mark`) of a module.
 	//
-	// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
-	// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+	// A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+	// rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5776,7 +5782,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListUsersWithResponse Lists the users of a room.
 	//
-	// These are the users who were given a token here, the banned users, and all others who are in the room.
+	// These are the users who were invited to the room, the banned users, and all others who are in the room.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -5803,7 +5809,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/rooms/{id}/users (the `CreateUser` operationId).
 	CreateUserWithResponse(ctx context.Context, id string, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
 
-	// RemoveUserWithResponse Removes a user from a room: the same as a ban. A kick lets the user come back.
+	// RemoveUserWithResponse Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -5832,9 +5838,9 @@ type ClientWithResponsesInterface interface {
 
 	// SetUserRoleWithBodyWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 	//
-	// The user must have been created here or be in the room. The role stays until it is changed again, or until
-	// the user is created again with another role. `listener` takes the user off the stage: no token of the user
-	// is valid for speaking, until the user gets another role or is created or invited again.
+	// The user must have been invited or be in the room. The role stays until it is changed again, or until the
+	// user is created again with another role. `listener` takes the user off the stage: no token of the user
+	// is valid for speaking until the user gets another role, or is created or invited again.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5843,9 +5849,9 @@ type ClientWithResponsesInterface interface {
 
 	// SetUserRoleWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 	//
-	// The user must have been created here or be in the room. The role stays until it is changed again, or until
-	// the user is created again with another role. `listener` takes the user off the stage: no token of the user
-	// is valid for speaking, until the user gets another role or is created or invited again.
+	// The user must have been invited or be in the room. The role stays until it is changed again, or until the
+	// user is created again with another role. `listener` takes the user off the stage: no token of the user
+	// is valid for speaking until the user gets another role, or is created or invited again.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5903,7 +5909,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReplayWebhookWithBodyWithResponse Delivers events again, from a cursor.
 	//
-	// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+	// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5912,7 +5918,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReplayWebhookWithResponse Delivers events again, from a cursor.
 	//
-	// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+	// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7782,8 +7788,8 @@ func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params
 
 // IssueFeedWithBodyWithResponse Issues the URL of a podcast feed.
 //
-// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7798,8 +7804,8 @@ func (c *ClientWithResponses) IssueFeedWithBodyWithResponse(ctx context.Context,
 
 // IssueFeedWithResponse Issues the URL of a podcast feed.
 //
-// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
-// made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7829,7 +7835,7 @@ func (c *ClientWithResponses) ListKeysWithResponse(ctx context.Context, reqEdito
 
 // CreateKeyWithBodyWithResponse Creates an API key.
 //
-// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+// It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7844,7 +7850,7 @@ func (c *ClientWithResponses) CreateKeyWithBodyWithResponse(ctx context.Context,
 
 // CreateKeyWithResponse Creates an API key.
 //
-// It works on all nodes within moments. The answer has the text of the key, which is not stored.
+// It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7860,7 +7866,7 @@ func (c *ClientWithResponses) CreateKeyWithResponse(ctx context.Context, body Cr
 // RevokeKeyWithResponse Revokes an API key. May be repeated.
 //
 // Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
-// it stay. The key stays in the list until its place is needed.
+// it stay. The key stays in the list until a new key needs its place.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -7875,7 +7881,7 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, id stri
 
 // UpdateKeyWithBodyWithResponse Changes the name and the quotas of an API key.
 //
-// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+// If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7890,7 +7896,7 @@ func (c *ClientWithResponses) UpdateKeyWithBodyWithResponse(ctx context.Context,
 
 // UpdateKeyWithResponse Changes the name and the quotas of an API key.
 //
-// If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+// If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7935,8 +7941,8 @@ func (c *ClientWithResponses) ClearMarkWithResponse(ctx context.Context, kind st
 
 // SetMarkWithBodyWithResponse Sets the cordon label (`mark`) of a module.
 //
-// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
-// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+// A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+// rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7951,8 +7957,8 @@ func (c *ClientWithResponses) SetMarkWithBodyWithResponse(ctx context.Context, k
 
 // SetMarkWithResponse Sets the cordon label (`mark`) of a module.
 //
-// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
-// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+// A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+// rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8389,7 +8395,7 @@ func (c *ClientWithResponses) StopRoomWithResponse(ctx context.Context, id strin
 
 // ListUsersWithResponse Lists the users of a room.
 //
-// These are the users who were given a token here, the banned users, and all others who are in the room.
+// These are the users who were invited to the room, the banned users, and all others who are in the room.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -8434,7 +8440,7 @@ func (c *ClientWithResponses) CreateUserWithResponse(ctx context.Context, id str
 	return ParseCreateUserResponse(rsp)
 }
 
-// RemoveUserWithResponse Removes a user from a room: the same as a ban. A kick lets the user come back.
+// RemoveUserWithResponse Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -8481,9 +8487,9 @@ func (c *ClientWithResponses) GetPersonWithResponse(ctx context.Context, id stri
 
 // SetUserRoleWithBodyWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 //
-// The user must have been created here or be in the room. The role stays until it is changed again, or until
-// the user is created again with another role. `listener` takes the user off the stage: no token of the user
-// is valid for speaking, until the user gets another role or is created or invited again.
+// The user must have been invited or be in the room. The role stays until it is changed again, or until the
+// user is created again with another role. `listener` takes the user off the stage: no token of the user
+// is valid for speaking until the user gets another role, or is created or invited again.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8498,9 +8504,9 @@ func (c *ClientWithResponses) SetUserRoleWithBodyWithResponse(ctx context.Contex
 
 // SetUserRoleWithResponse Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 //
-// The user must have been created here or be in the room. The role stays until it is changed again, or until
-// the user is created again with another role. `listener` takes the user off the stage: no token of the user
-// is valid for speaking, until the user gets another role or is created or invited again.
+// The user must have been invited or be in the room. The role stays until it is changed again, or until the
+// user is created again with another role. `listener` takes the user off the stage: no token of the user
+// is valid for speaking until the user gets another role, or is created or invited again.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8600,7 +8606,7 @@ func (c *ClientWithResponses) RedeliverDeadLetterWithResponse(ctx context.Contex
 
 // ReplayWebhookWithBodyWithResponse Delivers events again, from a cursor.
 //
-// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8615,7 +8621,7 @@ func (c *ClientWithResponses) ReplayWebhookWithBodyWithResponse(ctx context.Cont
 
 // ReplayWebhookWithResponse Delivers events again, from a cursor.
 //
-// Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

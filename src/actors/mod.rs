@@ -15,6 +15,7 @@
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ OutputSupervisor ─ OutputActor*
+//! ├─ CaptionSupervisor ─ CaptionRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
 //! ├─ RoomSupervisor ─ RoomActor*, CopyWatch, Elector ─ Housekeeper, FailoverActor, SchedulerActor, Reporter
 //! │ └─ Elector ─ WebhookSupervisor ─ WebhookActor*
@@ -26,6 +27,7 @@
 pub use stentor_actor_kernel as kernel;
 
 pub mod acme;
+pub mod captions;
 pub mod context;
 pub mod copy_watch;
 pub mod gateway;

@@ -4,6 +4,8 @@
 use actix::ArbiterHandle;
 
 use super::acme::CertificateActor;
+use super::captions::CaptionParts;
+use super::captions::supervisor::CaptionSupervisor;
 use super::context::Context;
 use super::copy_watch::CopyWatch;
 use super::gateway::acceptor::Acceptor;
@@ -64,6 +66,8 @@ pub struct NodeSupervisor {
     pub rewinds: Option<(RewindParts, ArbiterHandle)>,
     /// Dependencies of outputs; `None` without the role `mixer`.
     pub outputs: Option<(OutputParts, ArbiterHandle)>,
+    /// Dependencies of the feeds for recognisers; `None` without the role `rooms`.
+    pub captions: Option<(CaptionParts, ArbiterHandle)>,
 }
 
 /// Plain streams of the roles `hls` and `mixer`, and the source of their media.
@@ -199,6 +203,12 @@ impl NodeSupervisor {
             let context = context.clone();
             cx.spawn_child("outputs", spec(&arbiter), move || {
                 OutputSupervisor::new(context.clone(), parts.clone())
+            });
+        }
+        if let Some((parts, arbiter)) = self.captions.clone() {
+            let context = context.clone();
+            cx.spawn_child("captions", spec(&arbiter), move || {
+                CaptionSupervisor::new(context.clone(), parts.clone())
             });
         }
         if let Some((hub, arbiter)) = self.channels.clone() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::actors::captions::CaptionParts;
 use crate::actors::context::Context;
 use crate::actors::node::PlainParts;
 use anyhow::Context as _;
@@ -13,10 +14,11 @@ use crate::actors::rewind::RewindParts;
 use crate::auth::{OutputTargets, Secrets};
 use crate::config::Config;
 use crate::delivery::{
-    ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PlainListening, PlainStreams,
-    RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
+    ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PcmFeeds, PlainListening,
+    PlainStreams, RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
 };
-use crate::http::rest::OutputsSide;
+use crate::http::rest::{CaptionsSide, OutputsSide};
+use crate::rooms::captions::RecogniserClaims;
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
 use crate::storage::Storage;
@@ -28,6 +30,7 @@ pub struct Delivery {
     /// All rooms.
     pub media: Arc<MediaRouter>,
     pub plain: PlainParts,
+    pub feeds: Arc<PcmFeeds>,
 }
 
 /// Creates the client of the object storage for copies of recordings.
@@ -105,7 +108,12 @@ impl Delivery {
         let media = MediaRouter { here: here.clone(), elsewhere: relays, keys, default_rewind };
         let media = Arc::new(media);
         let source = Arc::new(RoomParts { media: media.clone(), secrets });
-        Self { here, media, plain: PlainParts { source, streams: Arc::<PlainStreams>::default() } }
+        Self {
+            here,
+            media,
+            plain: PlainParts { source, streams: Arc::<PlainStreams>::default() },
+            feeds: Arc::default(),
+        }
     }
 
     /// Returns this node's live streams and rewind windows, for the actors that write the windows.
@@ -116,6 +124,24 @@ impl Delivery {
     /// Returns the dependencies of outputs, which read plain streams.
     pub fn outputs(&self, secrets: &Secrets) -> OutputParts {
         OutputParts { streams: self.plain.streams.clone(), targets: OutputTargets::new(secrets) }
+    }
+
+    /// Returns the dependencies of the feeds for recognisers.
+    pub fn captions(&self) -> CaptionParts {
+        CaptionParts { source: self.plain.source.clone(), feeds: self.feeds.clone() }
+    }
+
+    /// Returns the dependencies of recognisers' connections.
+    pub fn captions_side(&self, context: &Context) -> CaptionsSide {
+        CaptionsSide {
+            feeds: self.feeds.clone(),
+            claims: RecogniserClaims {
+                store: context.store.clone(),
+                me: context.me.clone(),
+                ttl: context.config.rooms.heartbeat_ttl,
+            },
+            metrics: context.metrics.clone(),
+        }
     }
 
     pub fn plain_listening(&self) -> PlainListening {

@@ -14,6 +14,7 @@ mod data_dir_lock;
 mod delivery;
 pub mod doctor;
 mod drain;
+mod enabled_services;
 mod gateway;
 mod identity_provider;
 mod janus_options;
@@ -244,7 +245,7 @@ impl Node {
         let root = NodeSupervisor {
             plain: (roles.hls || roles.mixer).then(|| (delivery.plain.clone(), relaying.clone())),
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
-            relays: roles.hls.then_some((relays, relaying)),
+            relays: (roles.hls || roles.rooms).then_some((relays, relaying)),
             rooms: roles.rooms.then(|| {
                 let (webhooks, recordings) = (webhooks.clone(), recordings.clone());
                 (RoomsRole { service: service.clone(), presence, webhooks, recordings }, arbiter())
@@ -258,6 +259,7 @@ impl Node {
             )),
             rewinds: roles.mixer.then(|| (delivery.rewinds(), arbiter())),
             outputs: roles.mixer.then(|| (delivery.outputs(&secrets), arbiter())),
+            captions: roles.rooms.then(|| (delivery.captions(), arbiter())),
             acme: Acme::new(&context.config, &id, context.store.clone(), &secrets),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),

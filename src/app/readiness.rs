@@ -12,7 +12,7 @@ use crate::domain::keys::ModuleKind;
 use crate::domain::model::Health;
 use crate::http::ops;
 
-use super::servers::EnabledServices;
+use super::enabled_services::EnabledServices;
 
 /// Poll interval while a caller waits. Polling is needed because readiness has several sources, and not all
 /// of them signal their changes.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::Addresses;
 use super::certificates::LiveCertificates;
 use super::delivery::{Delivery, outputs_side};
+use super::enabled_services::EnabledServices;
 use super::measure::measure;
 use super::operations::{self, Operations};
 use super::origins::{hosts, speakers_origins};
@@ -24,9 +25,9 @@ use crate::actors::kernel::Registry;
 use crate::auth::{FeedTokens, IdentityProvider, Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
-use crate::delivery::{RecordingMedia, RelayMedia};
+use crate::delivery::{PcmFeeds, RecordingMedia, RelayMedia};
 use crate::domain::client_address::TrustedProxies;
-use crate::domain::descriptors::{Share, allot};
+use crate::domain::descriptors::allot;
 use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::audit::Auditor;
@@ -88,28 +89,10 @@ pub struct Sockets {
     addresses: Addresses,
 }
 
-/// Services that are mounted at one address.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct EnabledServices {
-    pub api: bool,
-    pub ws: bool,
-    pub hls: bool,
-    /// Endpoint at `listen.hls` from which listener nodes fetch the media of this node.
-    pub relay: bool,
-    /// The same endpoint at `listen.relay`.
-    pub own_relay: bool,
-    /// Redirect of plain http to https.
-    pub redirect: bool,
-    pub ops: bool,
-    /// True if the socket has TLS.
-    pub tls: bool,
-    /// True if trusted proxies begin each connection with a PROXY protocol header.
-    pub proxied: bool,
-}
-
 pub struct Servers {
     running: Vec<(EnabledServices, ServerHandle)>,
     hub: Arc<StageHub>,
+    feeds: Arc<PcmFeeds>,
     ledger: Arc<Ledger>,
     dashboard: Arc<Dashboard>,
 }
@@ -190,40 +173,6 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     Ok((Sockets { listeners, addresses }, config))
 }
 
-impl EnabledServices {
-    /// Returns true if only operations endpoints are mounted. They get only a few requests per minute. A
-    /// worker thread per processor would be too many, because each thread wakes six times per second.
-    fn is_ops_alone(self) -> bool {
-        let Self { api, ws, hls, relay, own_relay, redirect, ops, .. } = self;
-        ops && !(api || ws || hls || relay || own_relay || redirect)
-    }
-
-    fn key(self) -> &'static str {
-        match self {
-            Self { api: true, .. } => "listen.api",
-            Self { ws: true, .. } => "listen.ws",
-            Self { hls: true, .. } | Self { relay: true, .. } => "listen.hls",
-            Self { own_relay: true, .. } => "listen.relay",
-            Self { redirect: true, .. } => "listen.redirect",
-            _ => "listen.ops",
-        }
-    }
-
-    /// Returns the label of the socket in metrics: the configuration key without its section.
-    fn name(self) -> &'static str {
-        self.key().trim_start_matches("listen.")
-    }
-
-    /// Returns the share of the file descriptors for the socket. The socket of listeners gets the largest
-    /// share, because listeners are many and API clients are few.
-    fn share(self) -> Share {
-        let weights =
-            [(self.api || self.redirect, 1), (self.ws, 2), (self.own_relay, 2), (self.hls || self.relay, 4)];
-        let weight = weights.into_iter().filter_map(|(mounted, weight)| mounted.then_some(weight)).sum();
-        Share { weight, operations: self.is_ops_alone() }
-    }
-}
-
 impl Sockets {
     pub fn addresses(&self) -> Addresses {
         self.addresses
@@ -239,6 +188,7 @@ impl Sockets {
         let clients = server::Clients::new(proxies, requests, connections, &sides.context.metrics);
         let tls = sides.certificates.as_ref().map(|live| live.certificates().server_config()).transpose()?;
         let (hub, ledger) = (sides.hub.clone(), sides.service.ledger().clone());
+        let feeds = sides.delivery.feeds.clone();
         let sides = Mountable::new(sides);
         let dashboard = sides.dashboard.clone().into_inner();
         actix::spawn(dashboard.clone().run());
@@ -283,7 +233,7 @@ impl Sockets {
                 readiness.serving(mounted, false);
             });
         }
-        Ok(Servers { running: handles, hub, ledger, dashboard })
+        Ok(Servers { running: handles, hub, feeds, ledger, dashboard })
     }
 }
 
@@ -294,6 +244,7 @@ impl Servers {
     pub async fn stop_answering(&mut self) {
         // Close endless responses; otherwise the servers would wait for them.
         self.hub.close();
+        self.feeds.close();
         self.ledger.close();
         let (last, first) = self.running.drain(..).partition(|(mounted, _)| mounted.ws || mounted.ops);
         self.running = last;
@@ -408,6 +359,7 @@ impl Mountable {
             webhooks: sides.webhooks,
             audit,
             outputs: outputs_side(config, &sides.secrets),
+            captions: sides.delivery.captions_side(context),
             stages: sides.hub.store().clone(),
             sources: config.sources.policy(),
         };

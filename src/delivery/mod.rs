@@ -5,6 +5,7 @@
 //!                                └─▶ EdgeCache ──▶ (another node's) RelayMedia
 //! listener node ─▶ RelayMedia ─────▶ OriginMedia
 //! plain listener ─▶ PlainListening ─▶ PlainStreams ─▶ RoomParts ─▶ MediaRouter
+//! recogniser ────▶ PcmFeeds ─▶ RoomParts
 //! replay ────────▶ RecordingMedia ─▶ spool of this node, RelayMedia of other nodes, StoredCopies
 //! ```
 //! The actors write, the HTTP servers read, and no reader waits for an actor. [`MediaRouter`] alone decides
@@ -21,6 +22,7 @@ mod file_cache;
 pub mod listener_counter;
 mod mixer_client;
 mod origin;
+mod pcm_feeds;
 mod plain;
 mod plain_stream;
 mod plain_streams;
@@ -42,6 +44,7 @@ pub use edge_cache::{EdgeCache, IDLE};
 pub use edge_room::EdgeRoom;
 pub use mixer_client::MixerClient;
 pub use origin::OriginMedia;
+pub use pcm_feeds::{FeedEnd, FeedItem, PcmFeed, PcmFeeds, PcmReader, Reached, TooSlow};
 pub use plain::{NewParts, NoParts, PlainListening, PlainMedia, RoomParts};
 pub use plain_stream::{PlainReader, PlainStream};
 pub use plain_streams::PlainStreams;

@@ -1,6 +1,7 @@
 //! Plain streams of all rooms on air, made of the playlists and parts that HLS listeners get.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use super::{LiveMedia, PlainStreams, knows_rooms};
 use crate::auth::Secrets;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{Nonce, RoomId};
-use crate::domain::plain_room::{BURST, Fetch};
+use crate::domain::plain_room::Fetch;
 use crate::domain::relay_room::Position;
 use crate::packager::plain::{ListedPart, PartList, PlainPart};
 use crate::packager::{ContentKeys, MediaError};
@@ -40,8 +41,14 @@ pub struct RoomParts {
 }
 
 impl RoomParts {
-    /// Returns the newest parts of this broadcast, with a total duration of at most [`BURST`].
-    pub async fn parts(&self, room: &RoomId, live: &Nonce, fetch: &Fetch) -> Result<NewParts, NoParts> {
+    /// Returns the newest parts of this broadcast, with a total duration of at most `limit`.
+    pub async fn parts(
+        &self,
+        room: &RoomId,
+        live: &Nonce,
+        fetch: &Fetch,
+        limit: Duration,
+    ) -> Result<NewParts, NoParts> {
         let keys = ContentKeys::new(&self.secrets.hls.0, room, live);
         let at = fetch.from.filter(|_| fetch.wait).map(|(msn, part)| (msn, Some(part)));
         let playlist = self.media.playlist(room, at).await.map_err(no_parts)?;
@@ -51,7 +58,7 @@ impl RoomParts {
             return Err(NoParts::Over);
         }
         let mut parts = Vec::new();
-        for part in list.newest(fetch.from, BURST) {
+        for part in list.newest(fetch.from, limit) {
             match self.part(room, &list, part, &keys).await {
                 Ok(part) => parts.push(part),
                 // Skip this part: if it was lost with its mixer, the next part may still be available.

@@ -149,7 +149,7 @@ mod tests {
 
     /// Returns a part of nine frames whose only byte is its number.
     fn part(number: u8) -> PlainPart {
-        PlainPart { bytes: Bytes::copy_from_slice(&[number]), frames: 9 }
+        PlainPart { bytes: Bytes::copy_from_slice(&[number]), frames: 9, place: None }
     }
 
     fn publish(stream: &PlainStream, numbers: std::ops::Range<u8>) {

@@ -1,8 +1,9 @@
-//! FFmpeg of a room, of its outputs, and of sources in it: commands, processes and logs.
+//! FFmpeg of a room, of its outputs and recognisers, and of sources in it: commands, processes and logs.
 //!
 //! Owns: the arguments, the process, and the meaning of its exit and its log lines. Does not choose a port,
 //! decide on a restart, or package the audio (`stentor-packager` does).
 
+mod decoder;
 mod log;
 mod loudness;
 mod output;
@@ -10,6 +11,7 @@ mod process;
 mod program;
 mod source;
 
+pub use decoder::DecoderProcess;
 pub use log::{FfmpegLog, FfmpegLogLines, LogLevel};
 pub use loudness::{Loudness, MeterLine};
 pub use output::{OutputFfmpeg, OutputProcess, Progress};

@@ -33,6 +33,7 @@ pub enum Inbound {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutboundFrame {
     Text(Bytes),
+    Binary(Bytes),
     Ping,
     Pong(Bytes),
     Close(CloseCode),
@@ -42,15 +43,23 @@ impl OutboundFrame {
     /// Returns the number of bytes of the content. Pings and close frames count as empty.
     pub fn size(&self) -> usize {
         match self {
-            Self::Text(bytes) | Self::Pong(bytes) => bytes.len(),
+            Self::Text(bytes) | Self::Binary(bytes) | Self::Pong(bytes) => bytes.len(),
             Self::Ping | Self::Close(_) => 0,
         }
+    }
+
+    /// Returns the encoded frame.
+    pub fn encoded(self) -> Bytes {
+        let mut bytes = BytesMut::new();
+        self.write(&mut bytes);
+        bytes.freeze()
     }
 
     /// Appends the encoded frame.
     pub fn write(self, to: &mut BytesMut) {
         let (payload, opcode) = match self {
             Self::Text(text) => (text, OpCode::Text),
+            Self::Binary(bytes) => (bytes, OpCode::Binary),
             Self::Ping => (Bytes::new(), OpCode::Ping),
             Self::Pong(payload) => (payload, OpCode::Pong),
             Self::Close(code) => {

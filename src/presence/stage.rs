@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::{EventStream, PresenceError};
+use crate::domain::captions::Caption;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, SpeakingTimes, Stage};
 
@@ -54,6 +55,8 @@ pub enum Passing {
     Talking { at: UnixMs, person: PersonId, talking: bool },
     /// Total time that a person has spoken in the room, in milliseconds.
     Spoken { at: UnixMs, person: PersonId, total_ms: u64 },
+    /// Words of the anchors, as a speech recogniser understood them.
+    Caption(Caption),
 }
 
 /// Stages of rooms.

@@ -10,6 +10,7 @@
 mod anchors;
 mod api_keys;
 mod audit;
+pub mod captions;
 mod directory;
 pub mod dirty_rooms;
 #[cfg(test)]

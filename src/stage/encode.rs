@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::domain::captions::Caption;
 use crate::domain::ids::UnixMs;
 use crate::domain::model::EndReason;
 use crate::domain::profile::{CoverUrl, Description, Language, RoomProfile, Tags, Title};
@@ -199,6 +200,11 @@ pub fn spoken(times: &SpeakingTimes, at: UnixMs) -> Entry {
 
 pub fn reactions(counts: &BTreeMap<Reaction, u32>, at: UnixMs) -> Entry {
     Entry::same(text("reactions", None, json!({ "at": at, "counts": counts })))
+}
+
+/// Encodes a caption. Like every item that is shown with the audio, it has its time on the stream's clock.
+pub fn caption(caption: &Caption) -> Entry {
+    Entry::same(text("caption", None, stamped(caption, caption.from)))
 }
 
 /// Encodes the banned users. Listeners get a heartbeat instead.

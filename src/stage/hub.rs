@@ -260,6 +260,10 @@ impl StageHub {
                 inner.spoke |= changed;
                 false
             }
+            StageContent::Passing(Passing::Caption(caption)) => {
+                channel.publish(|inner| inner.push(encode::caption(caption), None));
+                false
+            }
             StageContent::Passing(Passing::Talking { .. }) if hidden => false,
             StageContent::Passing(Passing::Talking { at, person, talking }) => {
                 channel.publish(|inner| {

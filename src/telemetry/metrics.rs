@@ -12,6 +12,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use super::caption_metrics::CaptionMetrics;
 use super::logging;
 use super::output_metrics::OutputMetrics;
 use super::recording_metrics::RecordingMetrics;
@@ -60,6 +61,7 @@ struct Families {
     fragments: IntCounter,
     late_parts: IntCounter,
     mix_seconds: IntCounterVec,
+    captions: CaptionMetrics,
     recordings: RecordingMetrics,
     outputs: OutputMetrics,
     rewind: RewindMetrics,
@@ -143,6 +145,7 @@ impl Metrics {
                 "stentor_media_late_parts_total",
                 "HLS parts published more than half a part late.",
             ),
+            captions: CaptionMetrics::new(r),
             recordings: RecordingMetrics::new(r),
             outputs: OutputMetrics::new(r),
             rewind: RewindMetrics::new(r),
@@ -305,6 +308,10 @@ impl Metrics {
         GaugeGuard::of(&self.0.ffmpeg_running)
     }
 
+    pub fn captions(&self) -> &CaptionMetrics {
+        &self.0.captions
+    }
+
     pub fn recordings(&self) -> &RecordingMetrics {
         &self.0.recordings
     }
@@ -451,7 +458,7 @@ fn register_process(registry: &Registry, started_at: SystemTime) {
     registered(registry, start);
 }
 
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
     // Cannot fail: names and help texts are literals that a test renders. The same holds below.
     registered(registry, IntCounter::new(name, help).expect("valid"))
 }

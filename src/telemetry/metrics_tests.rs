@@ -48,6 +48,9 @@ fn used() -> Metrics {
     metrics.relay_request("file", "ok");
     metrics.chore_done("never_started");
     metrics.set_invalid_keys(1);
+    drop(metrics.captions().connected());
+    metrics.captions().result("final");
+    metrics.captions().decoder_failed();
     metrics.recordings().segments("written", 1);
     metrics.recordings().uploaded("stored");
     metrics.ffmpeg_started();

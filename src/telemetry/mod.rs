@@ -4,6 +4,7 @@
 //! token, secret or SDP. Names a room or user only in log lines about this room or user, and never in a
 //! label.
 
+mod caption_metrics;
 pub mod events;
 pub mod history;
 mod log_queue;

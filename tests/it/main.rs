@@ -13,6 +13,7 @@ mod backstage;
 mod bad_input;
 mod base_path;
 mod canary;
+mod captions;
 mod channel;
 mod cli;
 mod cluster;

@@ -129,6 +129,7 @@ impl House {
             recordings: None,
             rewinds: None,
             outputs: None,
+            captions: None,
         }
     }
 

@@ -42,7 +42,7 @@ pub struct KeyDigest(pub [u8; 32]);
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum KeyScope {
-    /// Create, change, start, stop, mute, record and delete rooms.
+    /// Create, change, start, stop, mute, record, caption and delete rooms.
     Rooms,
     /// Issue tokens; invite, ban and remove users; change roles.
     Users,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::api_key::ApiKeyId;
 use super::events::EventId;
 use super::ids::{ModuleId, RoomId, UnixMs, UserId};
+use super::profile::Language;
 use super::recording::RecordingId;
 
 pub const ROOMS: &str = "/rooms/";
@@ -26,6 +27,8 @@ pub const RECORDINGS: &str = "/recordings/";
 pub const LEADER: &str = "/leaders/rooms";
 /// Prefix of the keys of ACME certificates, each under an id of its names and authority.
 const ACME: &str = "/acme/";
+/// Prefix of the locks of recognisers, one per room and language.
+const RECOGNISERS: &str = "/captions/recognisers/";
 /// Prefix of the answers to ACME challenges, one per token.
 const ACME_CHALLENGES: &str = "/acme-challenges/";
 /// Prefix of the keys of running nodes, one per node.
@@ -162,6 +165,11 @@ pub fn recording(id: &RecordingId) -> String {
 /// Parses the key of a recording. `None`: the key is not one of ours.
 pub fn parse_recording(key: &str) -> Option<RecordingId> {
     RecordingId::new(key.strip_prefix(RECORDINGS)?).ok()
+}
+
+/// Returns the key of the lock of the recogniser of a room and language.
+pub fn recogniser(room: &RoomId, language: &Language) -> String {
+    format!("{RECOGNISERS}{room}/{}", language.as_str())
 }
 
 /// Returns the key of an entry of the audit log. Keys are in the order of their times.

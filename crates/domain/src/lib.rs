@@ -48,6 +48,7 @@ pub mod ages;
 pub mod analysis;
 pub mod api_key;
 pub mod audit;
+pub mod captions;
 pub mod certificate;
 pub mod civil_time;
 pub mod client_address;

@@ -50,6 +50,7 @@ mod media_error;
 mod names;
 mod pace;
 mod packager;
+pub mod pcm;
 pub mod plain;
 mod playlist;
 mod playlist_text;

@@ -12,6 +12,10 @@ use super::adts::{self, AdtsError, SILENCE};
 use super::crypto::{self, ContentKeys, DecryptError};
 use super::names::{MediaFile, NonceHint};
 use super::transport::{self, NotOurTransport};
+use stentor_domain::ids::UnixMs;
+use stentor_domain::relay_room::Position;
+use stentor_domain::schedule::StartTime;
+use stentor_domain::timeline::frames_last;
 
 /// Parts that a playlist lists.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct ListedPart {
     pub index: u32,
     pub key_index: u64,
     pub duration: Duration,
+    /// Position of its first sample on the stream's clock; `None` if the playlist does not say it.
+    pub at: Option<UnixMs>,
 }
 
 /// AAC frames with ADTS headers.
@@ -37,6 +43,16 @@ pub struct ListedPart {
 pub struct PlainPart {
     pub bytes: Bytes,
     pub frames: u64,
+    /// Place in the stream; `None` for silence and for whole segments.
+    pub place: Option<Place>,
+}
+
+/// Place of a part in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub position: Position,
+    /// Position of its first sample on the stream's clock.
+    pub at: UnixMs,
 }
 
 /// Error for a part that the packager did not make with these keys.
@@ -56,18 +72,27 @@ impl PartList {
     pub fn read(playlist: &[u8]) -> Option<Self> {
         let text = str::from_utf8(playlist).ok()?;
         let mut key_index = None;
+        // Start of the segment, and duration of its parts so far.
+        let mut started: Option<(UnixMs, Duration)> = None;
         let mut parts: Vec<ListedPart> = Vec::new();
         let (mut hint, mut hinted) = (None, None);
         for line in text.lines() {
             if let Some(key) = line.strip_prefix("#EXT-X-KEY:") {
                 let (_, index) = key.trim_end_matches('"').rsplit_once("k=")?;
                 key_index = Some(index.parse().ok()?);
+            } else if let Some(time) = line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:") {
+                started = StartTime::parse(time).ok().map(|StartTime(at)| (at, Duration::ZERO));
             } else if let Some(part) = line.strip_prefix("#EXT-X-PART:") {
                 let (of, msn, index) = named(part)?;
                 let (_, rest) = part.split_once("DURATION=")?;
                 let seconds: f64 = rest.split(',').next()?.parse().ok()?;
                 let duration = Duration::try_from_secs_f64(seconds).ok()?;
-                parts.push(ListedPart { msn, index, key_index: key_index?, duration });
+                let at = started.as_mut().map(|(at, before)| {
+                    let at = UnixMs(at.0 + rounded_ms(*before));
+                    *before = before.saturating_add(duration);
+                    at
+                });
+                parts.push(ListedPart { msn, index, key_index: key_index?, duration, at });
                 hint = Some(of);
             } else if let Some(next) = line.strip_prefix("#EXT-X-PRELOAD-HINT:") {
                 let (of, msn, index) = named(next)?;
@@ -104,7 +129,8 @@ impl ListedPart {
 
     /// Decrypts the part and returns its frames.
     pub fn open(&self, keys: &ContentKeys, bytes: &[u8]) -> Result<PlainPart, Unplayable> {
-        PlainPart::open(keys, self.key_index, self.msn, bytes)
+        let place = self.at.map(|at| Place { position: (self.msn, self.index), at });
+        Ok(PlainPart { place, ..PlainPart::open(keys, self.key_index, self.msn, bytes)? })
     }
 }
 
@@ -113,13 +139,22 @@ impl PlainPart {
     pub fn open(keys: &ContentKeys, key_index: u64, msn: u64, bytes: &[u8]) -> Result<PlainPart, Unplayable> {
         let part = crypto::decrypt(&keys.key(key_index), msn, bytes)?;
         let audio = transport::audio(&part)?;
-        Ok(PlainPart { frames: adts::count(&audio)?, bytes: audio.into() })
+        Ok(PlainPart { frames: adts::count(&audio)?, bytes: audio.into(), place: None })
+    }
+
+    pub fn duration(&self) -> Duration {
+        frames_last(self.frames)
     }
 
     /// Returns this many frames of silence.
     pub fn silence(frames: u64) -> Self {
-        Self { bytes: SILENCE.repeat(frames as usize).into(), frames }
+        Self { bytes: SILENCE.repeat(frames as usize).into(), frames, place: None }
     }
+}
+
+/// Returns whole milliseconds, rounded to the nearest.
+fn rounded_ms(duration: Duration) -> u64 {
+    u64::try_from((duration.as_micros() + 500) / 1000).unwrap_or(u64::MAX)
 }
 
 /// Reads the part that the attribute `URI` names.
@@ -135,7 +170,7 @@ fn named(attributes: &str) -> Option<(NonceHint, u64, u32)> {
 mod tests {
     use super::*;
     use crate::{LiveStream, Packager, PackagerConfig, SequenceStart, synth};
-    use stentor_domain::ids::{Nonce, RoomId, UnixMs};
+    use stentor_domain::ids::{Nonce, RoomId};
     use stentor_domain::timeline::{Junction, Moment, Timeline};
 
     fn keys() -> ContentKeys {
@@ -181,6 +216,8 @@ mod tests {
             let bytes = stream.file(&part.file(listed.hint)).await.unwrap();
             let plain = part.open(&keys(), &bytes).unwrap();
             assert_eq!(plain.frames, 9);
+            let at = UnixMs(192 * read.len() as u64);
+            assert_eq!(plain.place, Some(Place { position: (part.msn, part.index), at }));
             read.push(plain.bytes);
             assert!(part.open(&keys(), &bytes[1..]).is_err());
         }

@@ -13,7 +13,7 @@ use crate::actors::room_children::report_finished;
 use crate::clock::{Clock, random_unit};
 use crate::delivery::{NewParts, NoParts, PlainStream, RoomParts};
 use crate::domain::ids::RoomId;
-use crate::domain::plain_room::{Fetch, Outcome, PlainRoom, SILENT_FRAMES};
+use crate::domain::plain_room::{BURST, Fetch, Outcome, PlainRoom, SILENT_FRAMES};
 use crate::domain::plan::Plan;
 use crate::domain::restart::Backoff;
 use crate::packager::plain::PlainPart;
@@ -142,7 +142,7 @@ impl PlainRoomActor {
     fn fetch(&mut self, what: Fetch, cx: &mut Cx<Self>) {
         self.fetching = true;
         let (source, room, stream) = (self.source.clone(), self.room.clone(), self.stream.clone());
-        cx.run(async move { source.parts(&room, stream.live(), &what).await }, Msg::Fetched);
+        cx.run(async move { source.parts(&room, stream.live(), &what, BURST).await }, Msg::Fetched);
     }
 }
 

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{Error, HttpRequest, HttpResponse};
-use bytes::BytesMut;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
@@ -53,7 +52,7 @@ pub(super) async fn open(
             Some(code) => {
                 // Pages cannot see the status of a refused upgrade.
                 let frame = OutboundFrame::Close(code);
-                return Ok(response.streaming(futures::stream::iter([Ok::<_, Error>(encoded(frame))])));
+                return Ok(response.streaming(futures::stream::iter([Ok::<_, Error>(frame.encoded())])));
             }
         },
     };
@@ -111,12 +110,6 @@ impl From<Ended> for CloseCode {
     }
 }
 
-fn encoded(frame: OutboundFrame) -> Bytes {
-    let mut bytes = BytesMut::new();
-    frame.write(&mut bytes);
-    bytes.freeze()
-}
-
 /// Response body: the events, and between them the answers to commands.
 struct Frames {
     events: Subscription,
@@ -136,12 +129,12 @@ impl Stream for Frames {
         if let Poll::Ready(answer) = this.answers.poll_recv(task) {
             // A close frame is the last one. `None` means that the client is gone.
             this.closed = !matches!(answer, Some(OutboundFrame::Text(_) | OutboundFrame::Pong(_)));
-            return Poll::Ready(answer.map(|frame| Ok(encoded(frame))));
+            return Poll::Ready(answer.map(|frame| Ok(frame.encoded())));
         }
         let Some(bytes) = ready!(Pin::new(&mut this.events).poll_next(task)) else {
             this.closed = true;
             let code = this.events.ended().map_or(CloseCode::Internal, CloseCode::from);
-            return Poll::Ready(Some(Ok(encoded(OutboundFrame::Close(code)))));
+            return Poll::Ready(Some(Ok(OutboundFrame::Close(code).encoded())));
         };
         Poll::Ready(Some(Ok(bytes.unwrap_or_else(|never| match never {}))))
     }

@@ -96,6 +96,8 @@ pub enum Code {
     TooManyOutputs,
     /// 409: outputs are switched off; see `outputs.max_per_room`.
     OutputsOff,
+    /// 409: a recogniser of this language is connected to the room.
+    RecogniserConnected,
     /// 409, retryable: the recording is not complete yet, or its broadcast is still on air.
     RecordingNotReady,
     /// 409: the broadcast is being recorded; stop the recording first.
@@ -310,6 +312,7 @@ impl Code {
             | Self::RoomLocked
             | Self::RoomFull
             | Self::AlreadyConnected
+            | Self::RecogniserConnected
             | Self::RecordingNotReady
             | Self::RecordingActive
             | Self::RecordingOff

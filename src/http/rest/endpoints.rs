@@ -23,7 +23,7 @@ use crate::http::methods::other;
 use crate::http::server::large;
 
 use super::{
-    bans, events, feeds, keys, modules, outputs, recordings, rooms, sources, token, users, webhooks,
+    bans, captions, events, feeds, keys, modules, outputs, recordings, rooms, sources, token, users, webhooks,
 };
 use crate::http::channel::{bans as channel_bans, handlers as channel, host as channel_host};
 
@@ -72,6 +72,7 @@ fn all() -> Vec<Endpoint> {
         recordings::delete as __path_delete,
         outputs::add as __path_add,
         outputs::remove as __path_remove,
+        captions::open as __path_open,
     ];
     let users = endpoints![
         recordings::token as __path_token,

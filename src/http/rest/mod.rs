@@ -9,6 +9,7 @@
 
 mod bans;
 mod body;
+mod captions;
 mod endpoints;
 mod events;
 mod feeds;
@@ -53,6 +54,7 @@ use super::tokens::NodeTokens;
 use super::tracing;
 
 pub(in crate::http) use body::{Done, ModuleBody};
+pub use captions::CaptionsSide;
 pub use endpoints::{channel_command_resources, channel_events_resources, document, openapi};
 pub use outputs::OutputsSide;
 
@@ -85,6 +87,7 @@ pub struct Api {
     pub webhooks: Arc<Webhooks>,
     pub audit: Arc<Auditor>,
     pub outputs: OutputsSide,
+    pub captions: CaptionsSide,
     pub stages: Arc<dyn StageStore>,
     /// URLs and files that may be played in rooms.
     pub sources: SourcePolicy,

@@ -37,8 +37,8 @@ export const listEvents = <ThrowOnError extends boolean = true>(options?: Option
 /**
  * Issues the URL of a podcast feed.
  *
- * The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that are
- * made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+ * The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
+ * are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
  */
 export const issueFeed = <ThrowOnError extends boolean = true>(options: Options<IssueFeedData, ThrowOnError>): RequestResult<IssueFeedResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<IssueFeedResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -74,7 +74,7 @@ export const listKeys = <ThrowOnError extends boolean = true>(options?: Options<
 /**
  * Creates an API key.
  *
- * It works on all nodes within moments. The answer has the text of the key, which is not stored.
+ * It works on all nodes within moments. The answer contains the text of the key, which is not stored.
  */
 export const createKey = <ThrowOnError extends boolean = true>(options: Options<CreateKeyData, ThrowOnError>): RequestResult<CreateKeyResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<CreateKeyResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -95,7 +95,7 @@ export const createKey = <ThrowOnError extends boolean = true>(options: Options<
  * Revokes an API key. May be repeated.
  *
  * Every node that follows the store refuses the key within moments. Rooms and tokens that were created with
- * it stay. The key stays in the list until its place is needed.
+ * it stay. The key stays in the list until a new key needs its place.
  */
 export const revokeKey = <ThrowOnError extends boolean = true>(options: Options<RevokeKeyData, ThrowOnError>): RequestResult<RevokeKeyResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).delete<RevokeKeyResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -111,7 +111,7 @@ export const revokeKey = <ThrowOnError extends boolean = true>(options: Options<
 /**
  * Changes the name and the quotas of an API key.
  *
- * If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+ * If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
  */
 export const updateKey = <ThrowOnError extends boolean = true>(options: Options<UpdateKeyData, ThrowOnError>): RequestResult<UpdateKeyResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).patch<UpdateKeyResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -163,8 +163,8 @@ export const clearMark = <ThrowOnError extends boolean = true>(options: Options<
 /**
  * Sets the cordon label (`mark`) of a module.
  *
- * A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
- * `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+ * A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its existing
+ * rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
  */
 export const setMark = <ThrowOnError extends boolean = true>(options: Options<SetMarkData, ThrowOnError>): RequestResult<SetMarkResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).put<SetMarkResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -574,7 +574,7 @@ export const stopRoom = <ThrowOnError extends boolean = true>(options: Options<S
 /**
  * Lists the users of a room.
  *
- * These are the users who were given a token here, the banned users, and all others who are in the room.
+ * These are the users who were invited to the room, the banned users, and all others who are in the room.
  */
 export const listUsers = <ThrowOnError extends boolean = true>(options: Options<ListUsersData, ThrowOnError>): RequestResult<ListUsersResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<ListUsersResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -609,7 +609,7 @@ export const createUser = <ThrowOnError extends boolean = true>(options: Options
 });
 
 /**
- * Removes a user from a room: the same as a ban. A kick lets the user come back.
+ * Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
  */
 export const removeUser = <ThrowOnError extends boolean = true>(options: Options<RemoveUserData, ThrowOnError>): RequestResult<RemoveUserResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).delete<RemoveUserResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -659,9 +659,9 @@ export const getPerson = <ThrowOnError extends boolean = true>(options: Options<
 /**
  * Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
  *
- * The user must have been created here or be in the room. The role stays until it is changed again, or until
- * the user is created again with another role. `listener` takes the user off the stage: no token of the user
- * is valid for speaking, until the user gets another role or is created or invited again.
+ * The user must have been invited or be in the room. The role stays until it is changed again, or until the
+ * user is created again with another role. `listener` takes the user off the stage: no token of the user
+ * is valid for speaking until the user gets another role, or is created or invited again.
  */
 export const setUserRole = <ThrowOnError extends boolean = true>(options: Options<SetUserRoleData, ThrowOnError>): RequestResult<SetUserRoleResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).put<SetUserRoleResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -760,7 +760,7 @@ export const redeliverDeadLetter = <ThrowOnError extends boolean = true>(options
 /**
  * Delivers events again, from a cursor.
  *
- * Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing else.
+ * Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
  */
 export const replayWebhook = <ThrowOnError extends boolean = true>(options: Options<ReplayWebhookData, ThrowOnError>): RequestResult<ReplayWebhookResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<ReplayWebhookResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -21,7 +21,7 @@ export type AddSource = {
      */
     title?: string | null;
     /**
-     * True: begins again at the end of the input. By default true for a URL, because the end of a live
+     * True if the input starts over when it ends. By default true for a URL, because the end of a live
      * stream is usually an interruption, and false for a file.
      */
     loop?: boolean | null;
@@ -77,7 +77,7 @@ export type AssignedMixer = {
      */
     id: string;
     /**
-     * True if the mixer is available and waits for the room's audio.
+     * True if the mixer has taken the room, has not given it up, and is available.
      */
     listening: boolean;
 };
@@ -132,7 +132,7 @@ export type Chapter = {
 /**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_source' | 'source_not_permitted' | 'source_not_found' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'consent_required' | 'recording_not_found' | 'invalid_output' | 'output_not_found' | 'too_many_outputs' | 'outputs_off' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'admission_unavailable' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_source' | 'source_not_permitted' | 'source_not_found' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'consent_required' | 'recording_not_found' | 'invalid_output' | 'output_not_found' | 'too_many_outputs' | 'outputs_off' | 'recogniser_connected' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'admission_unavailable' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
 
 /**
  * API key to create.
@@ -190,7 +190,7 @@ export type CreateRoom = {
      */
     description?: string | null;
     /**
-     * Language of the broadcast, a language tag of BCP 47.
+     * Language of the broadcast, a BCP 47 language tag.
      */
     language?: string | null;
     /**
@@ -233,7 +233,8 @@ export type CreateRoom = {
      */
     rewind?: number | null;
     /**
-     * True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
+     * True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts and co-hosts may
+     * join.
      */
     locked?: boolean | null;
 };
@@ -304,7 +305,7 @@ export type DeadLetter = {
      */
     attempts: number;
     /**
-     * Reason of the latest failure.
+     * Reason for the latest failure.
      */
     error: string;
     /**
@@ -486,7 +487,7 @@ export type KeysAnswer = {
      */
     success: boolean;
     /**
-     * Keys in the order of their creation, also revoked and expired ones.
+     * Keys in the order of their creation, including revoked and expired ones.
      */
     keys: Array<ApiKey>;
 };
@@ -512,7 +513,7 @@ export type LedgerEntry = {
      */
     roomId: string;
     /**
-     * Time of the change, RFC 3339 in UTC.
+     * Time of the change in RFC 3339 format, in UTC.
      */
     time: string;
     /**
@@ -582,7 +583,7 @@ export type Loudness = {
 };
 
 /**
- * Average use of a machine's processors.
+ * Average processor usage of a machine.
  */
 export type MachineLoad = {
     /**
@@ -677,7 +678,7 @@ export type NewFeed = {
      */
     description?: string | null;
     /**
-     * Language of the recordings, a language tag of BCP 47.
+     * Language of the recordings, as a BCP 47 language tag.
      */
     language?: string | null;
     /**
@@ -720,7 +721,7 @@ export type NewOutput = {
      */
     url: string;
     /**
-     * Coding of the audio; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
+     * Audio codec; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
      */
     format?: OutputFormat;
 };
@@ -745,7 +746,7 @@ export type Output = {
      */
     since: number;
     /**
-     * Reason of the last failure; absent unless the state is `failing`.
+     * Reason for the last failure; absent unless the state is `failing`.
      */
     reason?: string | null;
     /**
@@ -846,8 +847,7 @@ export type RecordedAnchor = {
     displayName?: string | null;
     role: RoomRole;
     /**
-     * True if the user agreed to being recorded at the join of each visit, as `recording.consent: required`
-     * demands.
+     * True if the user agreed to being recorded on every join, as `recording.consent: required` demands.
      */
     recordingConsent?: boolean;
     /**
@@ -979,8 +979,8 @@ export type ReplayRequest = {
 };
 
 /**
- * Part of a recording for which a replay token is requested. Without both positions, the token opens all
- * of the recording.
+ * Part of a recording for which a replay token is requested. Without both positions, the token
+ * gives access to the whole recording.
  */
 export type ReplayTokenRequest = {
     /**
@@ -1010,7 +1010,7 @@ export type Room = RoomProfile & {
      */
     hlsUrl: string;
     /**
-     * URL of the playlist for going back; absent if the room offers no rewind.
+     * URL of the rewind playlist; absent if the room offers no rewind.
      */
     rewindUrl?: string | null;
     /**
@@ -1078,7 +1078,7 @@ export type RoomProfile = {
      */
     description?: string | null;
     /**
-     * Language of the broadcast, a language tag of BCP 47.
+     * Language of the broadcast, a BCP 47 language tag.
      */
     language?: string | null;
     /**
@@ -1121,7 +1121,8 @@ export type RoomProfile = {
      */
     rewind?: number | null;
     /**
-     * True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
+     * True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts and co-hosts may
+     * join.
      */
     locked?: boolean | null;
 };
@@ -1189,7 +1190,7 @@ export type Source = {
      */
     title?: string | null;
     /**
-     * True if the input begins again at its end.
+     * True if the input starts over when it ends.
      */
     loop: boolean;
     /**
@@ -1201,7 +1202,7 @@ export type Source = {
      */
     status: string;
     /**
-     * Reason why the last attempt to play failed; absent if none has failed since the source was heard.
+     * Reason for the last failed attempt to play; absent if the source was heard after it, or never failed.
      */
     reason?: string | null;
     /**
@@ -1311,7 +1312,7 @@ export type UnavailableEndpoint = {
      */
     next: number;
     /**
-     * Reason of the latest failure.
+     * Reason for the latest failure.
      */
     error: string;
 };
@@ -1343,7 +1344,7 @@ export type UpdateRoom = {
      */
     description?: string | null;
     /**
-     * Language of the broadcast, a language tag of BCP 47.
+     * Language of the broadcast, a BCP 47 language tag.
      */
     language?: string | null;
     /**
@@ -1386,7 +1387,8 @@ export type UpdateRoom = {
      */
     rewind?: number | null;
     /**
-     * True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts may join.
+     * True if no new anchor may join; absent otherwise. Anchors in the room stay, and hosts and co-hosts may
+     * join.
      */
     locked?: boolean | null;
 };
@@ -1404,17 +1406,17 @@ export type User = {
      */
     personId: string;
     /**
-     * Role in the room: the one that was given there, otherwise that of the connected user's token,
-     * otherwise the one with which the user was created.
+     * Role in the room: the role that was assigned in the room; otherwise the role in the connected user's
+     * token; otherwise the role with which the user was created.
      */
     role: RoomRole;
     /**
-     * Time at which the user was created; absent if the user's token was not issued here.
+     * Time at which the user was created; absent if the user was not created through the API.
      */
     createdAt?: number | null;
     /**
-     * Time since which no token of the user is valid for this room; absent if the user is not banned and was
-     * not kicked within the last seconds.
+     * Time since which no token of the user is valid for this room. Absent unless the user is banned, or was
+     * kicked within the last seconds.
      */
     removedAt?: number | null;
     /**
@@ -1465,7 +1467,7 @@ export type UsersAnswer = {
 };
 
 /**
- * Time of an anchor in the room.
+ * Period that an anchor spent in the room.
  */
 export type Visit = {
     /**
@@ -1521,11 +1523,11 @@ export type Webhook = {
      */
     url: string;
     /**
-     * Types of events that it gets; empty: all.
+     * Types of the events that it gets; empty: all.
      */
     types: Array<string>;
     /**
-     * Ids of the rooms whose events it gets; a `*` at the end stands for any rest. Empty: all.
+     * Ids of the rooms whose events it gets; a `*` at the end matches any suffix. Empty: all.
      */
     rooms: Array<string>;
     /**

@@ -28,10 +28,11 @@ use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::audit::Auditor;
 use crate::http::cors::Origins;
-use crate::http::rest::{Api, OutputsSide, configure, openapi};
+use crate::http::rest::{Api, CaptionsSide, OutputsSide, configure, openapi};
 use crate::http::test_tokens::node_tokens;
 use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::{PresenceEntry, Source};
+use crate::rooms::captions::RecogniserClaims;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{AuditLog, FakeStore, NewApiKey, RoomService, StoreCopy};
 use crate::store::Store;
@@ -98,6 +99,12 @@ fn webhooks(store: &Arc<FakeStore>, metrics: Metrics) -> Webhooks {
     Webhooks::new(store.clone(), &config, metrics).unwrap()
 }
 
+fn captions(store: &Arc<FakeStore>, metrics: Metrics) -> CaptionsSide {
+    let me = ModuleId::new("api").unwrap();
+    let claims = RecogniserClaims { store: store.clone(), me, ttl: Duration::from_secs(10) };
+    CaptionsSide { feeds: Arc::default(), claims, metrics }
+}
+
 pub async fn house() -> House {
     house_with(None, &[]).await
 }
@@ -146,9 +153,10 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         recordings: Arc::new(recordings(&store).await),
         recording: RecordingMode::OnRequest,
         rewind: Duration::ZERO,
-        webhooks: Arc::new(webhooks(&store, metrics)),
+        webhooks: Arc::new(webhooks(&store, metrics.clone())),
         audit: Arc::new(Auditor::new(AuditLog::new(store.clone()), ModuleId::new("api").unwrap())),
         outputs: outputs(),
+        captions: captions(&store, metrics.clone()),
         stages: EmbeddedStages::new(),
         sources: SourcePolicy { schemes: vec![Scheme::Http], networks: Vec::new(), files: true },
     });

@@ -303,6 +303,10 @@ async fn parameters_follow_the_document() {
     let house = house().await;
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     for operation in operations(&document) {
+        // A plain request opens no WebSocket, whatever its parameters are.
+        if operation.spec["responses"]["101"].is_object() {
+            continue;
+        }
         for parameter in operation.parameters("query") {
             let name = parameter["name"].as_str().unwrap();
             let schema = &parameter["schema"];

@@ -18,7 +18,7 @@ class AddSource:
         url (None | str | Unset): URL of a stream or a file, with a scheme that `sources.schemes` permits.
         file (None | str | Unset): Path of a file below `sources.folder`.
         title (None | str | Unset): Name shown in the room.
-        loop (bool | None | Unset): True: begins again at the end of the input. By default true for a URL, because the
+        loop (bool | None | Unset): True if the input starts over when it ends. By default true for a URL, because the
             end of a live
             stream is usually an interruption, and false for a file.
     """

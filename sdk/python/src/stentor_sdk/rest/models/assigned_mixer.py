@@ -15,7 +15,7 @@ class AssignedMixer:
 
     Attributes:
         id (str): Id of the mixer.
-        listening (bool): True if the mixer is available and waits for the room's audio.
+        listening (bool): True if the mixer has taken the room, has not given it up, and is available.
     """
 
     id: str

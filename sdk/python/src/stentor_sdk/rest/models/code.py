@@ -68,6 +68,7 @@ class Code(StrEnum):
     PROXY_NOT_ALLOWED = "proxy_not_allowed"
     QUOTA_EXCEEDED = "quota_exceeded"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
+    RECOGNISER_CONNECTED = "recogniser_connected"
     RECORDING_ACTIVE = "recording_active"
     RECORDING_NOT_FOUND = "recording_not_found"
     RECORDING_NOT_READY = "recording_not_ready"

@@ -29,7 +29,7 @@ class CreateRoom:
             Cannot be combined with `start`.
         title (None | str | Unset): Title: at most 100 visible characters.
         description (None | str | Unset): Description: at most 2,000 visible characters; may contain line breaks.
-        language (None | str | Unset): Language of the broadcast, a language tag of BCP 47.
+        language (None | str | Unset): Language of the broadcast, a BCP 47 language tag.
         tags (list[str] | None | Unset): Tags: at most 10 of at most 32 visible characters each, in lower case.
         cover_url (None | str | Unset): Image of the room: an https URL.
         owner (None | str | Unset): Owner: an id that the application chooses, at most 255 bytes.
@@ -44,7 +44,8 @@ class CreateRoom:
         rewind (int | None | Unset): Time that listeners can go back during a broadcast, in seconds; 0: not at all.
             Overrides `hls.rewind`.
         locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Anchors in the room stay, and
-            hosts may join.
+            hosts and co-hosts may
+            join.
     """
 
     room_id: None | str | Unset = UNSET

@@ -20,7 +20,7 @@ class DeadLetter:
     Attributes:
         event (LedgerEntry): Event of the ledger.
         attempts (int): Failed attempts; 0 if it only waited behind other events.
-        error (str): Reason of the latest failure.
+        error (str): Reason for the latest failure.
         at (int): Time at which it was given up.
     """
 

@@ -19,7 +19,7 @@ class KeysAnswer:
 
     Attributes:
         success (bool): Always true.
-        keys (list[ApiKey]): Keys in the order of their creation, also revoked and expired ones.
+        keys (list[ApiKey]): Keys in the order of their creation, including revoked and expired ones.
     """
 
     success: bool

@@ -25,7 +25,7 @@ class LedgerEntry:
             `anchor_joined`, `anchor_left`, `listener_peak`, `user_banned`, `user_unbanned`, `user_kicked`, `role_changed`,
             `room_muted`, `room_locked`, `room_unlocked`, `recording_ready`, `output_live`, `output_failed`
         room_id (str): Id of the room.
-        time (str): Time of the change, RFC 3339 in UTC.
+        time (str): Time of the change in RFC 3339 format, in UTC.
         data (LedgerEntryData): Details, by type; new fields may be added.
     """
 

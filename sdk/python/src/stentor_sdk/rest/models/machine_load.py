@@ -11,7 +11,7 @@ T = TypeVar("T", bound="MachineLoad")
 
 @_attrs_define
 class MachineLoad:
-    """Average use of a machine's processors.
+    """Average processor usage of a machine.
 
     Attributes:
         busy_percent (int): Share of all processors in use, percent.

@@ -19,7 +19,7 @@ class NewFeed:
         tag (None | str | Unset): Lists the recordings of rooms with this tag.
         title (None | str | Unset): Title of the feed.
         description (None | str | Unset): Description of the feed.
-        language (None | str | Unset): Language of the recordings, a language tag of BCP 47.
+        language (None | str | Unset): Language of the recordings, as a BCP 47 language tag.
         author (None | str | Unset): Name of the author.
         cover_url (None | str | Unset): Image of the feed: an https URL.
         ttl (int | None | Unset): Number of seconds for which the URL is valid; a year if absent or null.

@@ -25,7 +25,7 @@ class Output:
         since (int): Time since which it has this state.
         failures (int): Number of failures in a row.
         created_at (int): Time at which the output was added.
-        reason (None | str | Unset): Reason of the last failure; absent unless the state is `failing`.
+        reason (None | str | Unset): Reason for the last failure; absent unless the state is `failing`.
     """
 
     output_id: str

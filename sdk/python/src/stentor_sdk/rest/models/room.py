@@ -34,7 +34,7 @@ class Room:
             seconds older.
         title (None | str | Unset): Title: at most 100 visible characters.
         description (None | str | Unset): Description: at most 2,000 visible characters; may contain line breaks.
-        language (None | str | Unset): Language of the broadcast, a language tag of BCP 47.
+        language (None | str | Unset): Language of the broadcast, a BCP 47 language tag.
         tags (list[str] | None | Unset): Tags: at most 10 of at most 32 visible characters each, in lower case.
         cover_url (None | str | Unset): Image of the room: an https URL.
         owner (None | str | Unset): Owner: an id that the application chooses, at most 255 bytes.
@@ -49,8 +49,9 @@ class Room:
         rewind (int | None | Unset): Time that listeners can go back during a broadcast, in seconds; 0: not at all.
             Overrides `hls.rewind`.
         locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Anchors in the room stay, and
-            hosts may join.
-        rewind_url (None | str | Unset): URL of the playlist for going back; absent if the room offers no rewind.
+            hosts and co-hosts may
+            join.
+        rewind_url (None | str | Unset): URL of the rewind playlist; absent if the room offers no rewind.
         started_at (int | None | Unset): Time of the latest start; absent if the room was never started.
         end_reason (None | str | Unset): Reason why the latest broadcast or backstage ended: `stopped`, `max_duration`,
             `empty` or `other`.

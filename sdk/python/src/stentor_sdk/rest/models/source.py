@@ -18,15 +18,15 @@ class Source:
     Attributes:
         source_id (str): Id of the source: the user id under which it is a member of the room.
         kind (str): `url` or `file`.
-        loop (bool): True if the input begins again at its end.
+        loop (bool): True if the input starts over when it ends.
         muted (bool): True if a host has muted the source.
         status (str): `waiting`, `playing` or `ended`. A source plays while its room is on air or backstage.
         created_at (int): Time at which the source was added.
         url (None | str | Unset): URL without its query, which may hold a secret.
         file (None | str | Unset): Path below `sources.folder`.
         title (None | str | Unset): Name shown in the room.
-        reason (None | str | Unset): Reason why the last attempt to play failed; absent if none has failed since the
-            source was heard.
+        reason (None | str | Unset): Reason for the last failed attempt to play; absent if the source was heard after
+            it, or never failed.
     """
 
     source_id: str

@@ -17,7 +17,7 @@ class UnavailableEndpoint:
         since (int): Time of the first failure.
         attempts (int): Failures since then.
         next_ (int): Time of the next attempt.
-        error (str): Reason of the latest failure.
+        error (str): Reason for the latest failure.
     """
 
     since: int

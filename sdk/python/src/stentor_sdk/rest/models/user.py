@@ -19,11 +19,11 @@ class User:
         user_id (str): Id of the user.
         person_id (str): Id of the user in the listener channel of the room.
         role (str): Role of a user in the room. `host`, `co_host`, `anchor`, `listener`
-        created_at (int | None | Unset): Time at which the user was created; absent if the user's token was not issued
-            here.
-        removed_at (int | None | Unset): Time since which no token of the user is valid for this room; absent if the
-            user is not banned and was
-            not kicked within the last seconds.
+        created_at (int | None | Unset): Time at which the user was created; absent if the user was not created through
+            the API.
+        removed_at (int | None | Unset): Time since which no token of the user is valid for this room. Absent unless the
+            user is banned, or was
+            kicked within the last seconds.
         connected (bool | None | Unset): True if the user is in the room now; absent while presence is unavailable.
         display_name (None | str | Unset): Display name. Like `muted` and `status`, present only while the user is
             connected.

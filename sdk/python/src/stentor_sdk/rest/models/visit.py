@@ -11,7 +11,7 @@ T = TypeVar("T", bound="Visit")
 
 @_attrs_define
 class Visit:
-    """Time of an anchor in the room.
+    """Period that an anchor spent in the room.
 
     Attributes:
         joined_at (int): Time at which the anchor joined; may be before the start of the recording.

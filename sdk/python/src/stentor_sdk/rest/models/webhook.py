@@ -23,8 +23,8 @@ class Webhook:
     Attributes:
         name (str): Name in `webhooks.endpoints`.
         url (str): URL to which events are sent.
-        types (list[str]): Types of events that it gets; empty: all.
-        rooms (list[str]): Ids of the rooms whose events it gets; a `*` at the end stands for any rest. Empty: all.
+        types (list[str]): Types of the events that it gets; empty: all.
+        rooms (list[str]): Ids of the rooms whose events it gets; a `*` at the end matches any suffix. Empty: all.
         waiting (list[WaitingEvents]): Rooms with events that are not delivered yet, at most 100. Further events wait in
             the ledger.
         dead_letters (int): Number of events given up since the endpoint was first configured.

@@ -61,7 +61,7 @@ def sync_detailed(
 ) -> Response[NewKeyAnswer]:
     """Creates an API key.
 
-     It works on all nodes within moments. The answer has the text of the key, which is not stored.
+     It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 
     Args:
         body (CreateKey): API key to create.
@@ -92,7 +92,7 @@ def sync(
 ) -> NewKeyAnswer | None:
     """Creates an API key.
 
-     It works on all nodes within moments. The answer has the text of the key, which is not stored.
+     It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 
     Args:
         body (CreateKey): API key to create.
@@ -118,7 +118,7 @@ async def asyncio_detailed(
 ) -> Response[NewKeyAnswer]:
     """Creates an API key.
 
-     It works on all nodes within moments. The answer has the text of the key, which is not stored.
+     It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 
     Args:
         body (CreateKey): API key to create.
@@ -147,7 +147,7 @@ async def asyncio(
 ) -> NewKeyAnswer | None:
     """Creates an API key.
 
-     It works on all nodes within moments. The answer has the text of the key, which is not stored.
+     It works on all nodes within moments. The answer contains the text of the key, which is not stored.
 
     Args:
         body (CreateKey): API key to create.

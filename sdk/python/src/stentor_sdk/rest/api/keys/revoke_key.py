@@ -58,7 +58,7 @@ def sync_detailed(
 
      Every node that follows the store refuses the key within moments. Rooms and tokens that were created
     with
-    it stay. The key stays in the list until its place is needed.
+    it stay. The key stays in the list until a new key needs its place.
 
     Args:
         id (str):
@@ -91,7 +91,7 @@ def sync(
 
      Every node that follows the store refuses the key within moments. Rooms and tokens that were created
     with
-    it stay. The key stays in the list until its place is needed.
+    it stay. The key stays in the list until a new key needs its place.
 
     Args:
         id (str):
@@ -119,7 +119,7 @@ async def asyncio_detailed(
 
      Every node that follows the store refuses the key within moments. Rooms and tokens that were created
     with
-    it stay. The key stays in the list until its place is needed.
+    it stay. The key stays in the list until a new key needs its place.
 
     Args:
         id (str):
@@ -150,7 +150,7 @@ async def asyncio(
 
      Every node that follows the store refuses the key within moments. Rooms and tokens that were created
     with
-    it stay. The key stays in the list until its place is needed.
+    it stay. The key stays in the list until a new key needs its place.
 
     Args:
         id (str):

@@ -69,7 +69,7 @@ def sync_detailed(
 ) -> Response[KeyAnswer]:
     """Changes the name and the quotas of an API key.
 
-     If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+     If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 
     Args:
         id (str):
@@ -103,7 +103,7 @@ def sync(
 ) -> KeyAnswer | None:
     """Changes the name and the quotas of an API key.
 
-     If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+     If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 
     Args:
         id (str):
@@ -132,7 +132,7 @@ async def asyncio_detailed(
 ) -> Response[KeyAnswer]:
     """Changes the name and the quotas of an API key.
 
-     If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+     If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 
     Args:
         id (str):
@@ -164,7 +164,7 @@ async def asyncio(
 ) -> KeyAnswer | None:
     """Changes the name and the quotas of an API key.
 
-     If a quota is lower than the present use, nothing that exists ends; new requests are refused.
+     If a quota is lower than the current usage, nothing that exists ends, but new requests are refused.
 
     Args:
         id (str):

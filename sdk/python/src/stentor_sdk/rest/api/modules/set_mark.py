@@ -69,9 +69,9 @@ def sync_detailed(
 ) -> Response[Done]:
     """Sets the cordon label (`mark`) of a module.
 
-     A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay
-    with
-    `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+     A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its
+    existing
+    rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 
     Args:
         kind (str):
@@ -108,9 +108,9 @@ def sync(
 ) -> Done | None:
     """Sets the cordon label (`mark`) of a module.
 
-     A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay
-    with
-    `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+     A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its
+    existing
+    rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 
     Args:
         kind (str):
@@ -142,9 +142,9 @@ async def asyncio_detailed(
 ) -> Response[Done]:
     """Sets the cordon label (`mark`) of a module.
 
-     A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay
-    with
-    `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+     A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its
+    existing
+    rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 
     Args:
         kind (str):
@@ -179,9 +179,9 @@ async def asyncio(
 ) -> Done | None:
     """Sets the cordon label (`mark`) of a module.
 
-     A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay
-    with
-    `cordon`, and move to other modules with `draining`, `drained` and `unready`.
+     A module accepts new rooms only with the label `ready` or without a label. With `cordon`, its
+    existing
+    rooms stay; with `draining`, `drained` or `unready`, they move to other modules.
 
     Args:
         kind (str):

@@ -61,9 +61,10 @@ def sync_detailed(
 ) -> Response[FeedAnswer]:
     """Issues the URL of a podcast feed.
 
-     The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that
-    are
-    made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+     The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those
+    that
+    are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish
+    it.
 
     Args:
         body (NewFeed): Podcast feed. It has either `owner` or `tag`.
@@ -94,9 +95,10 @@ def sync(
 ) -> FeedAnswer | None:
     """Issues the URL of a podcast feed.
 
-     The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that
-    are
-    made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+     The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those
+    that
+    are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish
+    it.
 
     Args:
         body (NewFeed): Podcast feed. It has either `owner` or `tag`.
@@ -122,9 +124,10 @@ async def asyncio_detailed(
 ) -> Response[FeedAnswer]:
     """Issues the URL of a podcast feed.
 
-     The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that
-    are
-    made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+     The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those
+    that
+    are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish
+    it.
 
     Args:
         body (NewFeed): Podcast feed. It has either `owner` or `tag`.
@@ -153,9 +156,10 @@ async def asyncio(
 ) -> FeedAnswer | None:
     """Issues the URL of a podcast feed.
 
-     The feed is RSS 2.0 and lists the recordings that can be played, the newest first, also those that
-    are
-    made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+     The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those
+    that
+    are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish
+    it.
 
     Args:
         body (NewFeed): Podcast feed. It has either `owner` or `tag`.

@@ -56,7 +56,7 @@ def sync_detailed(
 ) -> Response[UsersAnswer]:
     """Lists the users of a room.
 
-     These are the users who were given a token here, the banned users, and all others who are in the
+     These are the users who were invited to the room, the banned users, and all others who are in the
     room.
 
     Args:
@@ -88,7 +88,7 @@ def sync(
 ) -> UsersAnswer | None:
     """Lists the users of a room.
 
-     These are the users who were given a token here, the banned users, and all others who are in the
+     These are the users who were invited to the room, the banned users, and all others who are in the
     room.
 
     Args:
@@ -115,7 +115,7 @@ async def asyncio_detailed(
 ) -> Response[UsersAnswer]:
     """Lists the users of a room.
 
-     These are the users who were given a token here, the banned users, and all others who are in the
+     These are the users who were invited to the room, the banned users, and all others who are in the
     room.
 
     Args:
@@ -145,7 +145,7 @@ async def asyncio(
 ) -> UsersAnswer | None:
     """Lists the users of a room.
 
-     These are the users who were given a token here, the banned users, and all others who are in the
+     These are the users who were invited to the room, the banned users, and all others who are in the
     room.
 
     Args:

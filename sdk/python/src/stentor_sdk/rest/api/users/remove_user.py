@@ -57,7 +57,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Removes a user from a room: the same as a ban. A kick lets the user come back.
+    """Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
 
     Args:
         id (str):
@@ -89,7 +89,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Removes a user from a room: the same as a ban. A kick lets the user come back.
+    """Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
 
     Args:
         id (str):
@@ -116,7 +116,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Removes a user from a room: the same as a ban. A kick lets the user come back.
+    """Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
 
     Args:
         id (str):
@@ -146,7 +146,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Removes a user from a room: the same as a ban. A kick lets the user come back.
+    """Removes a user from a room, which is the same as a ban. After a kick, the user may come back.
 
     Args:
         id (str):

@@ -69,11 +69,11 @@ def sync_detailed(
 ) -> Response[Done]:
     """Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 
-     The user must have been created here or be in the room. The role stays until it is changed again, or
-    until
-    the user is created again with another role. `listener` takes the user off the stage: no token of
-    the user
-    is valid for speaking, until the user gets another role or is created or invited again.
+     The user must have been invited or be in the room. The role stays until it is changed again, or
+    until the
+    user is created again with another role. `listener` takes the user off the stage: no token of the
+    user
+    is valid for speaking until the user gets another role, or is created or invited again.
 
     Args:
         id (str):
@@ -110,11 +110,11 @@ def sync(
 ) -> Done | None:
     """Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 
-     The user must have been created here or be in the room. The role stays until it is changed again, or
-    until
-    the user is created again with another role. `listener` takes the user off the stage: no token of
-    the user
-    is valid for speaking, until the user gets another role or is created or invited again.
+     The user must have been invited or be in the room. The role stays until it is changed again, or
+    until the
+    user is created again with another role. `listener` takes the user off the stage: no token of the
+    user
+    is valid for speaking until the user gets another role, or is created or invited again.
 
     Args:
         id (str):
@@ -146,11 +146,11 @@ async def asyncio_detailed(
 ) -> Response[Done]:
     """Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 
-     The user must have been created here or be in the room. The role stays until it is changed again, or
-    until
-    the user is created again with another role. `listener` takes the user off the stage: no token of
-    the user
-    is valid for speaking, until the user gets another role or is created or invited again.
+     The user must have been invited or be in the room. The role stays until it is changed again, or
+    until the
+    user is created again with another role. `listener` takes the user off the stage: no token of the
+    user
+    is valid for speaking until the user gets another role, or is created or invited again.
 
     Args:
         id (str):
@@ -185,11 +185,11 @@ async def asyncio(
 ) -> Done | None:
     """Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
 
-     The user must have been created here or be in the room. The role stays until it is changed again, or
-    until
-    the user is created again with another role. `listener` takes the user off the stage: no token of
-    the user
-    is valid for speaking, until the user gets another role or is created or invited again.
+     The user must have been invited or be in the room. The role stays until it is changed again, or
+    until the
+    user is created again with another role. `listener` takes the user off the stage: no token of the
+    user
+    is valid for speaking until the user gets another role, or is created or invited again.
 
     Args:
         id (str):

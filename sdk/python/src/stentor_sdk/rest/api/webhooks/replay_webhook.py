@@ -66,7 +66,7 @@ def sync_detailed(
 ) -> Response[WebhookAnswer]:
     """Delivers events again, from a cursor.
 
-     Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing
+     Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing
     else.
 
     Args:
@@ -101,7 +101,7 @@ def sync(
 ) -> WebhookAnswer | None:
     """Delivers events again, from a cursor.
 
-     Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing
+     Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing
     else.
 
     Args:
@@ -131,7 +131,7 @@ async def asyncio_detailed(
 ) -> Response[WebhookAnswer]:
     """Delivers events again, from a cursor.
 
-     Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing
+     Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing
     else.
 
     Args:
@@ -164,7 +164,7 @@ async def asyncio(
 ) -> WebhookAnswer | None:
     """Delivers events again, from a cursor.
 
-     Also ends the wait for the next attempt. With the present cursor of the webhook, it does nothing
+     Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing
     else.
 
     Args:

@@ -1,0 +1,24 @@
+//! Role `rooms`: decoded audio for speech recognisers, one feed per room that has recognisers on this node.
+//! The room may be mixed on any node.
+//!
+//! ```text
+//! CaptionSupervisor
+//! └─ CaptionRoomActor*   one per room with recognisers: fetches its parts, decodes them by FFmpeg
+//! ```
+//! The parts are those of HLS listeners, so the mixer is not touched. A recogniser reads the shared feed of
+//! the room ([`PcmFeed`](crate::delivery::PcmFeed)) and never reaches an actor.
+
+mod decoding;
+mod room;
+pub mod supervisor;
+
+use std::sync::Arc;
+
+use crate::delivery::{PcmFeeds, RoomParts};
+
+/// Dependencies of the feeds, besides the node's context.
+#[derive(Clone)]
+pub struct CaptionParts {
+    pub source: Arc<RoomParts>,
+    pub feeds: Arc<PcmFeeds>,
+}

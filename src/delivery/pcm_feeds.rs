@@ -1,0 +1,273 @@
+//! Decoded audio of rooms for speech recognisers: opened by recognisers, produced by one actor per room.
+//!
+//! All recognisers of a room share one feed and its buffer. A recogniser that falls behind the buffer loses
+//! its place, and nobody waits for it.
+//!
+//! Owns: the feeds, and the wake-ups for newly wanted rooms. Does not decode.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
+
+use crate::domain::ids::{Nonce, RoomId, UnixMs};
+use crate::domain::relay_room::Position;
+use crate::packager::pcm::PcmChunk;
+use crate::rooms::dirty_rooms::DirtyRooms;
+
+/// Number of chunks that are buffered for recognisers that are late: 10 s.
+const KEPT: usize = 100;
+
+/// Item of a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeedItem {
+    Audio(PcmChunk),
+    /// Nothing follows.
+    End(FeedEnd),
+}
+
+/// Reason why a feed has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedEnd {
+    /// The broadcast is over.
+    Over,
+    /// The node stops.
+    Stopping,
+}
+
+/// Error of a reader that was too slow for the buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooSlow;
+
+/// Decoded audio of one broadcast.
+#[derive(Debug)]
+pub struct PcmFeed {
+    live: Nonce,
+    items: broadcast::Sender<FeedItem>,
+    ended: AtomicBool,
+    readers: watch::Sender<usize>,
+    reached: Mutex<Reached>,
+}
+
+/// Progress of a feed, which outlives each decoder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Oldest part that was not published completely; `None` before the first.
+    pub next: Option<Position>,
+    /// Position after the last published sample.
+    pub until: UnixMs,
+}
+
+/// Reader of one feed, from the next chunk on.
+#[derive(Debug)]
+pub struct PcmReader {
+    feed: Arc<PcmFeed>,
+    items: broadcast::Receiver<FeedItem>,
+}
+
+/// Feeds of this node.
+#[derive(Default)]
+pub struct PcmFeeds {
+    rooms: Mutex<HashMap<RoomId, Arc<PcmFeed>>>,
+    /// Wakes the supervisor for rooms that are wanted.
+    wanted: Mutex<Option<DirtyRooms>>,
+    stopping: AtomicBool,
+}
+
+impl PcmFeed {
+    fn new(live: Nonce) -> Arc<Self> {
+        let (ended, reached) = (AtomicBool::new(false), Mutex::default());
+        let (items, readers) = (broadcast::Sender::new(KEPT), watch::Sender::new(0));
+        Arc::new(Self { live, items, ended, readers, reached })
+    }
+
+    pub fn live(&self) -> &Nonce {
+        &self.live
+    }
+
+    pub fn readers(&self) -> usize {
+        *self.readers.borrow()
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    pub fn reached(&self) -> Reached {
+        *self.lock()
+    }
+
+    /// Publishes chunks in their order. `next`: oldest part that is not published completely.
+    pub fn publish(&self, chunks: Vec<PcmChunk>, next: Option<Position>) {
+        {
+            let mut reached = self.lock();
+            reached.next = next.or(reached.next);
+            reached.until = chunks.last().map_or(reached.until, PcmChunk::end);
+        }
+        for chunk in chunks {
+            // An error means that there is no reader.
+            let _ = self.items.send(FeedItem::Audio(chunk));
+        }
+    }
+
+    /// Ends the feed; readers still get the chunks that were published before.
+    pub fn end(&self, why: FeedEnd) {
+        if !self.ended.swap(true, Relaxed) {
+            let _ = self.items.send(FeedItem::End(why));
+        }
+    }
+
+    /// Waits until the feed has no reader.
+    pub async fn unread(&self) {
+        // The sender exists as long as `self`, so this returns only when the condition holds.
+        let _ = self.readers.subscribe().wait_for(|readers| *readers == 0).await;
+    }
+
+    fn reader(self: &Arc<Self>) -> PcmReader {
+        self.readers.send_modify(|readers| *readers += 1);
+        PcmReader { feed: self.clone(), items: self.items.subscribe() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reached> {
+        // A poisoned lock is usable: each change is an assignment.
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PcmReader {
+    /// Returns the next item. After [`FeedItem::End`], it returns nothing else.
+    ///
+    /// # Errors
+    /// [`TooSlow`] if items left the buffer before this reader took them.
+    pub async fn next(&mut self) -> Result<FeedItem, TooSlow> {
+        match self.items.recv().await {
+            Ok(item) => Ok(item),
+            Err(RecvError::Lagged(_)) => Err(TooSlow),
+            Err(RecvError::Closed) => Ok(FeedItem::End(FeedEnd::Over)),
+        }
+    }
+}
+
+impl Drop for PcmReader {
+    fn drop(&mut self) {
+        self.feed.readers.send_modify(|readers| *readers -= 1);
+    }
+}
+
+impl PcmFeeds {
+    /// Returns a reader of the room's feed. Starts the production of the feed if there is none. `None` if the
+    /// node is stopping.
+    pub fn open(&self, room: &RoomId, live: &Nonce) -> Option<PcmReader> {
+        let mut rooms = self.rooms();
+        if self.stopping.load(Relaxed) {
+            return None;
+        }
+        if let Some(feed) = rooms.get(room).filter(|feed| feed.live == *live && !feed.is_ended()) {
+            return Some(feed.reader());
+        }
+        let feed = PcmFeed::new(live.clone());
+        let reader = feed.reader();
+        if let Some(earlier) = rooms.insert(room.clone(), feed) {
+            // A new broadcast has started, so the previous one is over.
+            earlier.end(FeedEnd::Over);
+        }
+        drop(rooms);
+        if let Some(dirty) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
+            dirty.changed([room.clone()]);
+        }
+        Some(reader)
+    }
+
+    pub fn get(&self, room: &RoomId) -> Option<Arc<PcmFeed>> {
+        self.rooms().get(room).cloned()
+    }
+
+    pub fn all(&self) -> Vec<RoomId> {
+        self.rooms().keys().cloned().collect()
+    }
+
+    pub fn attach(&self, dirty: DirtyRooms) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirty);
+    }
+
+    /// Removes the feed if it has ended or has no readers. Returns true if the feed need not be produced any
+    /// more: it was removed, or another feed has replaced it.
+    pub fn retire(&self, room: &RoomId, feed: &Arc<PcmFeed>) -> bool {
+        let mut rooms = self.rooms();
+        let is_current = rooms.get(room).is_some_and(|current| Arc::ptr_eq(current, feed));
+        let is_over = feed.is_ended() || feed.readers() == 0;
+        if is_current && is_over {
+            rooms.remove(room);
+        }
+        !is_current || is_over
+    }
+
+    /// Ends all feeds, because the node stops.
+    pub fn close(&self) {
+        let rooms = self.rooms();
+        self.stopping.store(true, Relaxed);
+        rooms.values().for_each(|feed| feed.end(FeedEnd::Stopping));
+    }
+
+    /// Locks the feeds. A poisoned lock is usable, because a panic leaves no change incomplete.
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<PcmFeed>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn chunk(at: u64) -> PcmChunk {
+        PcmChunk { at: UnixMs(at), samples: vec![0; 3200].into() }
+    }
+
+    fn room() -> RoomId {
+        RoomId::new("demo").unwrap()
+    }
+
+    #[test]
+    fn feeds_are_shared_and_retired() {
+        let (feeds, live) = (PcmFeeds::default(), Nonce("n".into()));
+        let mut one = feeds.open(&room(), &live).unwrap();
+        let feed = feeds.get(&room()).unwrap();
+        let mut two = feeds.open(&room(), &live).unwrap();
+        assert!(Arc::ptr_eq(&feed, &feeds.get(&room()).unwrap()));
+        feed.publish(vec![chunk(1000)], Some((3, 1)));
+        assert_eq!(feed.reached(), Reached { next: Some((3, 1)), until: UnixMs(1100) });
+        for reader in [&mut one, &mut two] {
+            assert_eq!(reader.next().now_or_never(), Some(Ok(FeedItem::Audio(chunk(1000)))));
+        }
+        drop(one);
+        assert!(!feeds.retire(&room(), &feed), "one reader is left");
+        assert_eq!(feed.unread().now_or_never(), None);
+        drop(two);
+        assert_eq!(feed.unread().now_or_never(), Some(()));
+        assert!(feeds.retire(&room(), &feed) && feeds.all().is_empty());
+    }
+
+    #[test]
+    fn slow_readers_lose_their_place() {
+        let feeds = PcmFeeds::default();
+        let mut reader = feeds.open(&room(), &Nonce("n".into())).unwrap();
+        let feed = feeds.get(&room()).unwrap();
+        (0..200).for_each(|at| feed.publish(vec![chunk(at * 100)], None));
+        assert_eq!(reader.next().now_or_never(), Some(Err(TooSlow)));
+    }
+
+    #[test]
+    fn new_broadcasts_and_stops_end_feeds() {
+        let feeds = PcmFeeds::default();
+        let mut first = feeds.open(&room(), &Nonce("1".into())).unwrap();
+        let mut second = feeds.open(&room(), &Nonce("2".into())).unwrap();
+        assert_eq!(first.next().now_or_never(), Some(Ok(FeedItem::End(FeedEnd::Over))));
+        feeds.close();
+        assert_eq!(second.next().now_or_never(), Some(Ok(FeedItem::End(FeedEnd::Stopping))));
+        assert!(feeds.open(&room(), &Nonce("2".into())).is_none());
+    }
+}

@@ -1,0 +1,103 @@
+//! `/api/rooms/{id}/captions`: WebSocket of a speech recogniser, which gets the room's audio and returns
+//! captions.
+
+mod socket;
+
+use std::sync::Arc;
+
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use utoipa::IntoParams;
+
+use crate::delivery::PcmFeeds;
+use crate::domain::profile::Language;
+use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::extract::{QueryOf, RoomPath};
+use crate::http::server::Connection;
+use crate::http::upgrade::handshake;
+use crate::rooms::captions::RecogniserClaims;
+use crate::telemetry::Metrics;
+
+use super::Api;
+use socket::Recogniser;
+
+/// Language of captions if neither the request nor the room names one (ISO 639-3: undetermined).
+const UNDETERMINED: &str = "und";
+/// Frames that are queued for a recogniser, besides those in the feed.
+const QUEUED: usize = 4;
+
+/// Dependencies of the connections of recognisers.
+pub struct CaptionsSide {
+    pub feeds: Arc<PcmFeeds>,
+    pub claims: RecogniserClaims,
+    pub metrics: Metrics,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CaptionsQuery {
+    /// Language of the captions, as a language tag of BCP 47. If absent, it is the language of the room, or
+    /// `und` if the room has none.
+    #[serde(default)]
+    #[param(max_length = 64)]
+    pub language: Option<String>,
+}
+
+/// Opens the WebSocket of a speech recogniser: the audio of the room downstream, captions upstream.
+///
+/// The room must be on air. It has at most one recogniser per language. `docs/captions.md` describes the
+/// messages.
+#[utoipa::path(
+    get, path = "/api/rooms/{id}/captions", operation_id = "captionRoom", tag = "rooms",
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"), CaptionsQuery),
+    responses(
+        (status = 101, description = "a WebSocket"),
+        (
+            status = 400, body = ErrorBody,
+            description = "invalid_query, invalid_room_id, invalid_room_field, websocket_expected"
+        ),
+        (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
+        (status = 409, body = ErrorBody, description = "recogniser_connected"),
+        (status = 426, body = ErrorBody, description = "websocket_version"),
+        (status = 503, body = ErrorBody, description = "store_unavailable, media_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn open(
+    request: HttpRequest,
+    payload: Payload,
+    api: Data<Api>,
+    id: RoomPath,
+    query: QueryOf<CaptionsQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let mut response = handshake(&request)?;
+    let named = query.0.language.as_deref().map(Language::new).transpose()?;
+    let room = api.rooms.get(&id.0).await?;
+    let live = room.view.live.as_ref().filter(|_| room.view.is_on_air());
+    let live = live.ok_or_else(|| ApiError::new(Code::RoomNotOnAir, "the room is not on air"))?;
+    let language = match named.or_else(|| room.meta.profile.language.clone()) {
+        Some(language) => language,
+        None => Language::new(UNDETERMINED)?,
+    };
+    let claim = api.captions.claims.claim(&room.id, &language).await?.ok_or_else(|| {
+        let message = format!("a recogniser of the language {} is connected", language.as_str());
+        ApiError::new(Code::RecogniserConnected, message)
+    })?;
+    let Some(audio) = api.captions.feeds.open(&room.id, &live.nonce) else {
+        claim.release().await;
+        return Err(ApiError::new(Code::MediaUnavailable, "this node is stopping; connect to another one"));
+    };
+    let connection = request.conn_data::<Connection>().cloned();
+    if let Some(connection) = &connection {
+        connection.upgraded();
+        connection.endless();
+    }
+    let (frames, queued) = mpsc::channel(QUEUED);
+    let recogniser = Recogniser { api, room: room.id, language, claim, frames };
+    actix_web::rt::spawn(recogniser.run(audio, payload, connection));
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    Ok(response.streaming(socket::body(queued)))
+}

@@ -1,0 +1,217 @@
+//! Captions on real nodes: a recogniser gets the room's audio with its positions, and its results reach
+//! listeners.
+
+mod recogniser;
+
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+use serde_json::json;
+use stentor::probe::{Listener, Mode};
+use tokio::net::TcpSocket;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::channel::{Events, ROOM, listener};
+use crate::rooms::tuned_in;
+use crate::support::node::{Node, request, signal};
+use crate::support::studio::Studio;
+use crate::support::until;
+use recogniser::{Recogniser, onsets};
+
+/// Tone of 0.3 s every 1.7 s.
+const BEEPS: &str = "aevalsrc='if(lt(mod(t,1.7),0.3),0.5*sin(2*PI*440*t),0)':s=48000";
+
+#[actix::test]
+async fn recogniser_hears_and_captions() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let studio = Studio::managed(&node).await;
+    let _speaker = studio.play(&node, ROOM, BEEPS).await;
+    let target = node.target(ROOM).await;
+    let mut heard = tuned_in(&target, Mode::Segments, 440.0).await;
+    let mixing = node.children("ffmpeg");
+    let mut events = Events::open(&node.hls, &listener(&node, "ann", None).await, None).await;
+    events.next("snapshot").await;
+
+    let mut recogniser = Recogniser::connect(&node, ROOM, "?language=en").await;
+    assert_eq!(
+        (&recogniser.start["sampleRate"], &recogniser.start["channels"], &recogniser.start["encoding"]),
+        (&json!(16_000), &json!(1), &json!("s16le"))
+    );
+    assert_eq!(node.children("ffmpeg").len(), mixing.len() + 1, "one decoder");
+    let (of_segments, ()) = futures::join!(onsets_of_segments(&mut heard), recogniser.listen(8));
+    assert_eq!(recogniser.longest_gap(), 0);
+    let of_recogniser = recogniser.onsets();
+    let mut compared = 0;
+    for onset in &of_recogniser {
+        if of_segments.first() <= Some(onset) && Some(onset) <= of_segments.last() {
+            let nearest = of_segments.iter().map(|other| other.abs_diff(*onset)).min();
+            assert!(nearest < Some(100), "{onset}: {of_segments:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 2, "{of_recogniser:?} {of_segments:?}");
+
+    let from = of_recogniser[0];
+    recogniser.say(from, from + 300, "a beep", false).await;
+    let shown = events.next("caption").await;
+    let mut expected = json!({
+        "at": from, "from": from, "to": from + 300, "text": "a beep", "final": false, "language": "en",
+    });
+    assert_eq!(shown, expected);
+    recogniser.say(from, from + 300, "A  beep.", true).await;
+    (expected["text"], expected["final"]) = (json!("A beep."), json!(true));
+    assert_eq!(events.next("caption").await, expected);
+
+    drop(recogniser);
+    until("the decoder has ended", async || node.children("ffmpeg") == mixing).await;
+    until("the language is free", async || Recogniser::open(&node, ROOM, "?language=en", &[]).await.is_ok())
+        .await;
+}
+
+/// Returns the positions at which a tone begins, as a listener of HLS computes them.
+async fn onsets_of_segments(listener: &mut Listener) -> Vec<u64> {
+    let heard = listener.hear_segments(4).await.unwrap();
+    let segments = &listener.playlist().segments;
+    let first = segments.iter().find(|segment| segment.sequence == heard.pieces[0].sequence).unwrap();
+    let began = (first.date.unwrap() * 1000.0).round() as u64;
+    let loud = |block: &[f32]| block.iter().any(|sample| sample.abs() > 0.02);
+    let blocks: Vec<_> = (0..).zip(heard.pcm.chunks(480)).map(|(n, b)| (began + n * 10, loud(b))).collect();
+    onsets(&blocks)
+}
+
+#[actix::test]
+async fn audio_survives_killed_processes() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let _speaker = Studio::managed(&node).await.speak(&node, ROOM, 440).await;
+    tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
+    let mixing = node.children("ffmpeg");
+    let mut recogniser = Recogniser::connect(&node, ROOM, "").await;
+    recogniser.listen(2).await;
+    let decoder = |node: &Node| node.children("ffmpeg").into_iter().find(|pid| !mixing.contains(pid));
+    let first = decoder(&node).expect("a decoder");
+    signal(first, Signal::KILL);
+    recogniser.listen(3).await;
+    let second = decoder(&node).expect("a decoder");
+    assert_ne!(first, second);
+    assert_eq!(recogniser.longest_gap(), 0, "the new decoder begins where the first has stopped");
+
+    // A stopped decoder is replaced, and its audio is not lost either.
+    signal(second, Signal::STOP);
+    recogniser.listen(3).await;
+    assert_ne!(decoder(&node), Some(second));
+    assert_eq!(recogniser.longest_gap(), 0);
+
+    signal(mixing[0], Signal::KILL);
+    recogniser.listen(6).await;
+    assert_eq!(recogniser.longest_gap(), 0, "the room's timeline continues");
+    let last: Vec<f32> = recogniser.chunks.iter().rev().take(10).flat_map(|(_, s)| s.clone()).collect();
+    assert!(last.iter().any(|sample| *sample > 0.02), "the tone is back");
+    until("failures are counted", async || {
+        let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
+        metrics.contains("stentor_caption_decoder_failures_total 2")
+            && metrics.contains("stentor_recognisers 1")
+    })
+    .await;
+}
+
+#[actix::test]
+async fn recognisers_are_refused_and_bounded() {
+    const KEY: &str = "a-key-of-the-tests-0123456789";
+    let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", KEY)]).await;
+    node.room_on_air(ROOM).await;
+    node.post("/api/rooms", json!({ "roomId": "other" })).await;
+    let body = json!({ "name": "reader", "scopes": ["read"] });
+    let reader = node.post("/api/keys", body).await.json()["secret"].as_str().unwrap().to_owned();
+    let bearer = |key: &str| format!("Bearer {key}");
+    let (good, wrong, reader) = (bearer(KEY), bearer("wrong"), bearer(&reader));
+    let with = |key| [("authorization", key)];
+    for (room, query, key, status, code) in [
+        (ROOM, "", wrong.as_str(), 401, "unauthorized"),
+        (ROOM, "", reader.as_str(), 403, "scope_missing"),
+        ("nowhere", "", good.as_str(), 404, "room_not_found"),
+        ("other", "", good.as_str(), 404, "room_not_on_air"),
+        (ROOM, "?language=x", good.as_str(), 400, "invalid_room_field"),
+        (ROOM, "?more=x", good.as_str(), 400, "invalid_query"),
+    ] {
+        let refused = Recogniser::open(&node, room, query, &with(key)).await.err().expect("a refusal");
+        assert_eq!((refused.status, &refused.body["code"]), (status, &json!(code)), "{refused:?}");
+    }
+    let plain = node.get(&format!("/api/rooms/{ROOM}/captions")).await;
+    assert_eq!((plain.status, plain.code().as_str()), (400, "websocket_expected"));
+
+    let mut first = Recogniser::open(&node, ROOM, "?language=en", &with(&good)).await.unwrap();
+    let second = Recogniser::open(&node, ROOM, "?language=EN", &with(&good)).await.err().unwrap();
+    assert_eq!((second.status, &second.body["code"]), (409, &json!("recogniser_connected")));
+    let _other = Recogniser::open(&node, ROOM, "?language=de", &with(&good)).await.unwrap();
+    first.until("audio", |this| !this.chunks.is_empty()).await;
+    let from = first.chunks[0].0;
+    let result = |from: u64, to: u64, text: &str| {
+        json!({ "from": from, "to": to, "text": text, "final": true }).to_string()
+    };
+    for garbage in [
+        "garbage".to_owned(),
+        "[]".to_owned(),
+        result(from, from, "empty span"),
+        result(from, from + 1_000, ""),
+        result(from, from + 1_000, &"x".repeat(501)),
+        result(from - 10_000, from, "before the audio"),
+        result(from + 3_600_000, from + 3_601_000, "in an hour"),
+    ] {
+        assert_eq!(first.refused(&garbage).await, "invalid_result", "{garbage}");
+    }
+    for (message, code) in [(Message::text("x".repeat(20_000)), 1009), (Message::binary(vec![1]), 1003)] {
+        let mut client = Recogniser::open(&node, ROOM, "?language=fr", &with(&good)).await.unwrap().client;
+        use futures::SinkExt;
+        client.socket.send(message).await.unwrap();
+        assert_eq!(closed(&mut client).await, code);
+        until("the language is free", async || {
+            let again = Recogniser::open(&node, ROOM, "?language=fr", &with(&good)).await;
+            match again {
+                Ok(mut again) => again.client.socket.close(None).await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await;
+    }
+
+    // This recogniser does not read. It loses its place, and the others get all audio.
+    let address: SocketAddr = node.api.trim_start_matches("http://").parse().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(address).await.unwrap();
+    let url = format!("ws://{address}/api/rooms/{ROOM}/captions?language=es");
+    let mut request = url.into_client_request().unwrap();
+    request.headers_mut().insert("authorization", good.parse().unwrap());
+    let deaf = client_async(request, stream).await.expect("an upgrade").0;
+    let (mut listening, freed) = (first, async {
+        until("the language is free", async || {
+            Recogniser::open(&node, ROOM, "?language=es", &with(&good)).await.is_ok()
+        })
+        .await;
+    });
+    futures::join!(freed, listening.listen(20));
+    assert_eq!(listening.longest_gap(), 0);
+    drop(deaf);
+
+    assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
+    assert_eq!(closed(&mut listening.client).await, 4410);
+}
+
+/// Waits for the close frame and returns its code; skips everything else.
+async fn closed(client: &mut crate::ws::client::Client) -> u16 {
+    use futures::StreamExt;
+    let close = async {
+        loop {
+            if let Message::Close(Some(frame)) =
+                client.socket.next().await.expect("a frame").expect("a frame")
+            {
+                return frame.code.into();
+            }
+        }
+    };
+    crate::support::in_time("a close frame", close).await
+}
