@@ -11,13 +11,13 @@ use crate::actors::outputs::OutputParts;
 use crate::actors::recording::uploading::UploadParts;
 use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::rewind::RewindParts;
-use crate::auth::{OutputTargets, Secrets};
+use crate::auth::{SealedUrls, Secrets};
 use crate::config::Config;
 use crate::delivery::{
     ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PcmFeeds, PlainListening,
     PlainStreams, RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
 };
-use crate::http::rest::{CaptionsSide, OutputsSide};
+use crate::http::rest::{CaptionsSide, OutputsSide, SourcesSide};
 use crate::rooms::captions::RecogniserClaims;
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
@@ -88,7 +88,12 @@ pub fn outputs_side(config: &Config, secrets: &Secrets) -> OutputsSide {
     let outputs = config.outputs.clone();
     let most = outputs.max_per_room;
     let allows = Box::new(move |ip| outputs.allows(ip));
-    OutputsSide { targets: OutputTargets::new(secrets), most, allows }
+    OutputsSide { targets: SealedUrls::of_outputs(secrets), most, allows }
+}
+
+/// Creates the settings of sources for the room API.
+pub fn sources_side(config: &Config, secrets: &Secrets) -> SourcesSide {
+    SourcesSide { policy: config.sources.policy(), urls: SealedUrls::of_sources(secrets) }
 }
 
 impl Delivery {
@@ -123,7 +128,7 @@ impl Delivery {
 
     /// Returns the dependencies of outputs, which read plain streams.
     pub fn outputs(&self, secrets: &Secrets) -> OutputParts {
-        OutputParts { streams: self.plain.streams.clone(), targets: OutputTargets::new(secrets) }
+        OutputParts { streams: self.plain.streams.clone(), targets: SealedUrls::of_outputs(secrets) }
     }
 
     /// Returns the dependencies of the feeds for recognisers.

@@ -473,7 +473,7 @@ fn janus(context: &Context, link: &JanusShared) -> anyhow::Result<JanusSuperviso
         options,
         managed,
         link: link.clone(),
-        sources: SourceParts::new(&context.config.sources).map_err(anyhow::Error::msg)?,
+        sources: SourceParts::new(&context.config.sources, &link.secrets()).map_err(anyhow::Error::msg)?,
     })
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::Addresses;
 use super::certificates::LiveCertificates;
-use super::delivery::{Delivery, outputs_side};
+use super::delivery::{Delivery, outputs_side, sources_side};
 use super::enabled_services::EnabledServices;
 use super::measure::measure;
 use super::operations::{self, Operations};
@@ -361,7 +361,7 @@ impl Mountable {
             outputs: outputs_side(config, &sides.secrets),
             captions: sides.delivery.captions_side(context),
             stages: sides.hub.store().clone(),
-            sources: config.sources.policy(),
+            sources: sources_side(config, &sides.secrets),
         };
         let (delivery, audience) = (sides.delivery, sides.audience.clone());
         let replay = web::Data::new(ReplaySide {

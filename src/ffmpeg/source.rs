@@ -112,13 +112,23 @@ impl SourceInput {
         }
     }
 
-    /// Returns the log text without the input's address, because the address may contain a secret.
-    pub fn redact(&self, text: &str) -> String {
-        match self {
-            Self::Pipe => text.replace("pipe:0", "the input"),
-            Self::File { path, .. } => text.replace(&*file_url(path).to_string_lossy(), "the file"),
-            Self::Rtmp { url, .. } | Self::Srt { url } => text.replace(url.as_str(), "the input"),
-        }
+    /// Returns the log text without the address of the input. Returns `None` if the text quotes a part of the
+    /// address that may be a secret: a stream key or a parameter.
+    pub fn redact(&self, text: &str) -> Option<String> {
+        let (url, shown) = match self {
+            Self::Pipe => return Some(text.replace("pipe:0", "the input")),
+            Self::File { path, .. } => {
+                return Some(text.replace(&*file_url(path).to_string_lossy(), "the file"));
+            }
+            Self::Rtmp { url, .. } | Self::Srt { url } => (url, text.replace(url.as_str(), "the input")),
+        };
+        let url = url::Url::parse(url).ok()?;
+        // The first part of the path is the application, which is no secret.
+        let path = url.path_segments().into_iter().flatten().skip(1).map(str::to_owned);
+        let parameters = url.query_pairs().map(|(_, value)| value.into_owned());
+        let mut secrets = path.chain(parameters).chain(url.query().map(str::to_owned));
+        let is_quoted = secrets.any(|secret| !secret.is_empty() && shown.contains(&secret));
+        (!is_quoted).then_some(shown)
     }
 }
 
@@ -157,8 +167,26 @@ mod tests {
                 |name: &str| args.iter().skip_while(|arg| *arg != name).nth(1).unwrap().to_str().unwrap();
             assert_eq!((after("-protocol_whitelist"), after("-i")), (protocols, last));
             assert_eq!(after("-format_whitelist"), FORMATS);
-            let shown = command.input.redact(&format!("[error] {last}: Connection refused"));
+            let shown = command.input.redact(&format!("[error] {last}: Connection refused")).unwrap();
             assert!(!shown.contains(last), "{shown}");
         }
+    }
+
+    #[test]
+    fn log_lines_with_secrets_are_dropped() {
+        let rtmp = "rtmp://1.2.3.4:1935/live/s3cret/key?token=t0ken".to_owned();
+        let rtmp = SourceInput::Rtmp { url: rtmp, tc_url: "rtmp://x/live".into() };
+        let srt = "srt://1.2.3.4:9?streamid=s3%2Ccret&passphrase=t0ken&mode=caller".to_owned();
+        let srt = SourceInput::Srt { url: srt };
+        for (input, line) in [
+            (&rtmp, "Server error: failed to play s3cret"),
+            (&rtmp, "Server error: no stream key"),
+            (&rtmp, "Server error: ?token=t0ken"),
+            (&srt, "no stream s3,cret"),
+            (&srt, "cannot set the option t0ken"),
+        ] {
+            assert_eq!(input.redact(line), None, "{line}");
+        }
+        assert_eq!(rtmp.redact("Server error: live is off").as_deref(), Some("Server error: live is off"));
     }
 }

@@ -4,7 +4,6 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::sources::{Source, SourceDenied, SourcePolicy, Sources, admit_removal, admit_source};
 
 use super::txn::{self, RoomRead};
-use super::users::random_user_id;
 use super::{RoomError, RoomService};
 
 impl From<SourceDenied> for RoomError {
@@ -18,22 +17,21 @@ impl From<SourceDenied> for RoomError {
 }
 
 impl RoomService {
-    /// Adds a source to a room and returns its id. `anchors`: number of anchors in the room that are not
-    /// sources, as far as known.
+    /// Adds a source to a room. `anchors`: number of anchors in the room that are not sources, as far as
+    /// known.
     ///
     /// # Errors
     /// [`RoomError::Source`] if the source is not permitted or the room is full.
     pub async fn add_source(
         &self,
         room: &RoomId,
+        id: &UserId,
         source: &Source,
         policy: &SourcePolicy,
         anchors: usize,
-    ) -> Result<UserId, RoomError> {
-        let id = random_user_id();
-        let decide = |read: &RoomRead| Ok(admit_source(&read.view, &id, source, policy, anchors)?);
-        self.change(room, decide).await?;
-        Ok(id)
+    ) -> Result<(), RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_source(&read.view, id, source, policy, anchors)?);
+        self.change(room, decide).await.map(|_| ())
     }
 
     /// Removes a source from a room.

@@ -71,8 +71,19 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Input {
+    /// URL in clear, as earlier versions stored it. It is read, but no longer written.
     Url(SourceUrl),
+    Sealed(SealedUrl),
     File(SourceFile),
+}
+
+/// URL of a source in the store. It is sealed, because it may contain a stream key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedUrl {
+    pub scheme: Scheme,
+    /// URL without its secrets; see [`SourceUrl::shown`].
+    pub shown: String,
+    pub sealed: String,
 }
 
 /// State of a source.
@@ -177,7 +188,8 @@ impl SourceUrl {
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
         let srt = scheme != Scheme::Srt
             || (url.port().is_some() && url.query_pairs().all(|(key, _)| SRT_PARAMETERS.contains(&&*key)));
-        let ok = text.len() <= MAX_URL && url.has_host() && plain && visible && srt;
+        // The parser may lengthen the text, because it encodes some characters.
+        let ok = text.len().max(url.as_str().len()) <= MAX_URL && url.has_host() && plain && visible && srt;
         if ok { Ok(Self(url)) } else { Err(rule) }
     }
 
@@ -203,12 +215,21 @@ impl SourceUrl {
         (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port)
     }
 
-    /// Returns the URL without its query, which may hold a secret.
+    /// Returns the URL as text, with its secrets.
+    pub fn reveal(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Returns scheme, host and port, and the application of an RTMP URL. The rest may contain a secret, such
+    /// as a stream key, and is replaced by `…`.
     pub fn shown(&self) -> String {
-        let mut url = self.0.clone();
-        url.set_query(None);
-        url.set_fragment(None);
-        url.into()
+        let host = &self.0[url::Position::BeforeScheme..url::Position::AfterPort];
+        let path = self.0.path().trim_start_matches('/');
+        match path.split_once('/').filter(|_| self.scheme() == Scheme::Rtmp) {
+            Some((application, _)) => format!("{host}/{application}/…"),
+            None if path.is_empty() && self.0.query().is_none() => host.to_owned(),
+            None => format!("{host}/…"),
+        }
     }
 }
 
@@ -268,14 +289,34 @@ impl Source {
     /// Creates a source in the state `New`. Without `repeats`, a URL is repeated at its end and a file is
     /// not, because the end of a live stream is usually an interruption.
     pub fn new(input: Input, title: Option<DisplayName>, repeats: Option<bool>, now: UnixMs) -> Self {
-        let repeats = repeats.unwrap_or(matches!(input, Input::Url(_)));
+        let repeats = repeats.unwrap_or(!matches!(input, Input::File(_)));
         Self { input, title, repeats, created_at: now, muted: false, state: SourceState::New }
     }
 
     pub fn kind(&self) -> ClientKind {
         match self.input {
-            Input::Url(_) => ClientKind::Url,
+            Input::Url(_) | Input::Sealed(_) => ClientKind::Url,
             Input::File(_) => ClientKind::File,
+        }
+    }
+}
+
+impl Input {
+    /// Returns the scheme of a URL; `None` for a file.
+    fn scheme(&self) -> Option<Scheme> {
+        match self {
+            Self::Url(url) => Some(url.scheme()),
+            Self::Sealed(url) => Some(url.scheme),
+            Self::File(_) => None,
+        }
+    }
+
+    /// Returns the URL without its secrets, or the path of the file.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Url(url) => url.shown(),
+            Self::Sealed(url) => url.shown.clone(),
+            Self::File(file) => file.as_str().to_owned(),
         }
     }
 }
@@ -292,11 +333,11 @@ impl SourcePolicy {
     /// # Errors
     /// The scheme of the URL is not permitted, or files are not.
     pub fn check(&self, input: &Input) -> Result<(), SourceDenied> {
-        match input {
-            Input::Url(url) if self.schemes.contains(&url.scheme()) => Ok(()),
-            Input::Url(url) => Err(SourceDenied::SchemeOff(url.scheme())),
-            Input::File(_) if self.files => Ok(()),
-            Input::File(_) => Err(SourceDenied::FilesOff),
+        match input.scheme() {
+            Some(scheme) if self.schemes.contains(&scheme) => Ok(()),
+            Some(scheme) => Err(SourceDenied::SchemeOff(scheme)),
+            None if self.files => Ok(()),
+            None => Err(SourceDenied::FilesOff),
         }
     }
 

@@ -43,9 +43,24 @@ fn source_urls_follow_the_rules() {
     }
     assert_eq!(SourceUrl::new("https://[2606:4700::1]/").unwrap().authority(), ("2606:4700::1".into(), 443));
     assert_eq!(SourceUrl::new("rtmp://a.example/x").unwrap().authority(), ("a.example".into(), 1935));
-    let secret = SourceUrl::new("https://a.example/x?token=geheim#y").unwrap();
-    assert_eq!(secret.shown(), "https://a.example/x");
-    assert!(!format!("{secret:?}").contains("geheim"));
+    let grows = format!("http://a.example/{}", "<".repeat(MAX_URL / 2));
+    assert!(SourceUrl::new(&grows).is_err(), "could not be read back");
+}
+
+#[test]
+fn shown_urls_have_no_secrets() {
+    for (url, shown) in [
+        ("https://a.example/geheim", "https://a.example/…"),
+        ("https://a.example:8443/?token=geheim#y", "https://a.example:8443/…"),
+        ("https://a.example/", "https://a.example"),
+        ("rtmp://a.example/live/geheim/geheim?geheim", "rtmp://a.example/live/…"),
+        ("rtmp://a.example/geheim", "rtmp://a.example/…"),
+        ("srt://[2606:4700::1]:9000?streamid=geheim", "srt://[2606:4700::1]:9000/…"),
+    ] {
+        let url = SourceUrl::new(url).unwrap();
+        assert_eq!(url.shown(), shown);
+        assert!(!format!("{url:?}").contains("geheim"));
+    }
 }
 
 #[test]
@@ -64,7 +79,11 @@ fn policy_decides_schemes_and_files() {
     let off = SourcePolicy::default();
     assert_eq!(off.check(&url), Err(SourceDenied::SchemeOff(Scheme::Http)));
     assert_eq!(off.check(&file("a.mp3")), Err(SourceDenied::FilesOff));
-    assert_eq!(SourcePolicy { schemes: vec![Scheme::Http], ..off }.check(&url), Ok(()));
+    let http = SourcePolicy { schemes: vec![Scheme::Http], ..off };
+    assert_eq!(http.check(&url), Ok(()));
+    let sealed = |scheme| Input::Sealed(SealedUrl { scheme, shown: String::new(), sealed: String::new() });
+    assert_eq!(http.check(&sealed(Scheme::Http)), Ok(()));
+    assert_eq!(http.check(&sealed(Scheme::Rtmp)), Err(SourceDenied::SchemeOff(Scheme::Rtmp)));
     assert_eq!(files().check(&file("a.mp3")), Ok(()));
 }
 
@@ -119,6 +138,10 @@ fn stored_sources_read_back() {
         let text = serde_json::to_vec(&all).unwrap();
         assert_eq!(serde_json::from_slice::<Sources>(&text).unwrap(), all);
     }
+    let clear =
+        r#"{"one": {"input": {"url": "rtmp://a.example/live/geheim"}, "loop": true, "createdAt": 1}}"#;
+    let read: Sources = serde_json::from_str(clear).unwrap();
+    assert_eq!(read.0[&id("one")].input.shown(), "rtmp://a.example/live/…");
     let newer = r#"{"one": {"input": {"file": "a.mp3"}, "loop": true, "createdAt": 1, "pitch": 2,
         "state": {"status": "fading"}}}"#;
     let read: Sources = serde_json::from_str(newer).unwrap();

@@ -13,12 +13,12 @@ pub mod supervisor;
 
 use std::sync::Arc;
 
-use crate::auth::OutputTargets;
+use crate::auth::SealedUrls;
 use crate::delivery::PlainStreams;
 
 /// Dependencies of outputs, besides the node's context.
 #[derive(Clone)]
 pub struct OutputParts {
     pub streams: Arc<PlainStreams>,
-    pub targets: OutputTargets,
+    pub targets: SealedUrls,
 }

@@ -139,7 +139,7 @@ impl OutputActor {
     }
 
     fn target(&self, output: &Output) -> Result<Target, String> {
-        let opened = self.parts.targets.open(&self.room, &self.id, &output.sealed, self.context.clock.wall());
+        let opened = self.parts.targets.open(&self.room, &self.id, &output.sealed);
         let changed = |_| "the URL was stored under another hls.secret; remove the output and add it again";
         let url = opened.map_err(changed)?;
         let format: OutputFormat = output.format;

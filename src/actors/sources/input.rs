@@ -18,7 +18,9 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use rustls::ClientConfig;
 
+use crate::auth::{SealedUrls, Secrets};
 use crate::config::SourcesConfig;
+use crate::domain::ids::{RoomId, UserId};
 use crate::domain::sources::{Input, Scheme, Source, SourceFile, SourcePolicy, SourceUrl};
 use crate::ffmpeg::SourceInput;
 
@@ -29,10 +31,11 @@ const MAX_REDIRECTS: usize = 3;
 /// Body of an HTTP answer. Errors are texts for operators.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, String>>>>;
 
-/// Permitted inputs, and the TLS settings of HTTPS requests.
+/// Permitted inputs, the key of their URLs, and the TLS settings of HTTPS requests.
 #[derive(Clone)]
 pub struct SourceParts {
     policy: Arc<SourcePolicy>,
+    urls: SealedUrls,
     folder: Option<Arc<Path>>,
     /// `None` if HTTPS is not permitted.
     tls: Option<Arc<ClientConfig>>,
@@ -43,27 +46,47 @@ impl SourceParts {
     ///
     /// # Errors
     /// The certificate authorities cannot be read; the text names the remedy.
-    pub fn new(config: &SourcesConfig) -> Result<Self, String> {
+    pub fn new(config: &SourcesConfig, secrets: &Secrets) -> Result<Self, String> {
         let tls = config.schemes.contains(&Scheme::Https).then(crate::tls::client_config).transpose()?;
         let folder = config.folder.as_deref().map(Arc::from);
-        Ok(Self { policy: Arc::new(config.policy()), folder, tls })
+        let urls = SealedUrls::of_sources(secrets);
+        Ok(Self { policy: Arc::new(config.policy()), urls, folder, tls })
     }
 
     /// Opens the input. For HTTP, the body is returned; the caller passes it to FFmpeg.
     ///
     /// # Errors
     /// The input is not permitted or cannot be opened; the text says why.
-    pub async fn open(&self, source: &Source) -> Result<(SourceInput, Option<Body>), String> {
-        // The configuration of this node may differ from that of the node that accepted the request.
-        self.policy.check(&source.input).map_err(|denied| denied.to_string())?;
-        match &source.input {
-            Input::File(file) => Ok((self.file(file, source.repeats).await?, None)),
-            Input::Url(url) => match url.scheme() {
-                Scheme::Http | Scheme::Https => Ok((SourceInput::Pipe, Some(self.fetch(url.clone()).await?))),
-                Scheme::Rtmp => Ok((rtmp(url, self.resolve(url).await?), None)),
-                Scheme::Srt => Ok((srt(url, self.resolve(url).await?), None)),
-            },
+    pub async fn open(
+        &self,
+        (room, id): (&RoomId, &UserId),
+        source: &Source,
+    ) -> Result<(SourceInput, Option<Body>), String> {
+        let url = match &source.input {
+            Input::File(file) => {
+                self.check(&source.input)?;
+                return Ok((self.file(file, source.repeats).await?, None));
+            }
+            Input::Url(url) => url.clone(),
+            Input::Sealed(url) => {
+                let opened = self.urls.open(room, id, &url.sealed);
+                let changed =
+                    |_| "the URL was stored under another hls.secret; remove the source and add it again";
+                SourceUrl::new(&opened.map_err(changed)?).map_err(|error| error.to_string())?
+            }
+        };
+        self.check(&Input::Url(url.clone()))?;
+        match url.scheme() {
+            Scheme::Http | Scheme::Https => Ok((SourceInput::Pipe, Some(self.fetch(url).await?))),
+            Scheme::Rtmp => Ok((rtmp(&url, self.resolve(&url).await?), None)),
+            Scheme::Srt => Ok((srt(&url, self.resolve(&url).await?), None)),
         }
+    }
+
+    /// Checks the input against this node's configuration, which may differ from that of the node that
+    /// accepted the request.
+    fn check(&self, input: &Input) -> Result<(), String> {
+        self.policy.check(input).map_err(|denied| denied.to_string())
     }
 
     async fn file(&self, file: &SourceFile, repeats: bool) -> Result<SourceInput, String> {
@@ -117,7 +140,7 @@ impl SourceParts {
             if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
                 let to = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok());
                 url = redirected(&url, to)?;
-                self.policy.check(&Input::Url(url.clone())).map_err(|denied| denied.to_string())?;
+                self.check(&Input::Url(url.clone()))?;
                 continue;
             }
             if status != StatusCode::OK {

@@ -4,7 +4,9 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use ipnet::IpNet;
 
 use super::*;
+use crate::config::Secret;
 use crate::domain::ids::UnixMs;
+use crate::domain::sources::SealedUrl;
 
 #[actix::test]
 async fn files_outside_folder_are_refused() {
@@ -16,10 +18,10 @@ async fn files_outside_folder_are_refused() {
     let parts = parts(&[], &[], Some(inside.path()));
     let root = inside.path().canonicalize().unwrap();
     let file = |name: &str| source(Input::File(SourceFile::new(name).unwrap()));
-    let Ok((opened, None)) = parts.open(&file("hello.mp3")).await else { panic!("a file of the folder") };
+    let Ok((opened, None)) = open(&parts, &file("hello.mp3")).await else { panic!("a file of the folder") };
     assert_eq!(opened, SourceInput::File { path: root.join("hello.mp3"), repeats: false });
     for refused in ["link.mp3", "folder", "absent.mp3"] {
-        assert!(parts.open(&file(refused)).await.is_err(), "{refused}");
+        assert!(open(&parts, &file(refused)).await.is_err(), "{refused}");
     }
 }
 
@@ -75,7 +77,7 @@ async fn redirects_are_checked_again() {
         assert!(refusal.contains(says), "{path}: {refusal}");
     }
     let media = source(Input::Url(SourceUrl::new(&format!("{base}/once")).unwrap()));
-    let Ok((SourceInput::Pipe, Some(body))) = parts.open(&media).await else { panic!("redirected once") };
+    let Ok((SourceInput::Pipe, Some(body))) = open(&parts, &media).await else { panic!("redirected once") };
     let body: Vec<Bytes> = body.try_collect().await.unwrap();
     assert_eq!(body.concat(), b"sound");
     handle.stop(false).await;
@@ -93,8 +95,31 @@ fn stream_urls_name_the_checked_address() {
     assert_eq!(url, "srt://203.0.113.7:1935?streamid=a%26mode%3Dlistener&mode=caller");
 }
 
+#[actix::test]
+async fn sealed_urls_open_for_their_source() {
+    let (room, now) = (RoomId::new("tea-room").unwrap(), UnixMs(1));
+    let sealed = |id: &str, url: &str| {
+        let sealed = SealedUrls::of_sources(&secrets()).seal(&room, &id, url, now);
+        source(Input::Sealed(SealedUrl { scheme: Scheme::Srt, shown: "srt://8.8.8.8:9000".into(), sealed }))
+    };
+    let parts = parts(&[Scheme::Srt], &[], None);
+    let url = "srt://8.8.8.8:9000?passphrase=geheim";
+    let Ok((SourceInput::Srt { url: opened }, None)) = open(&parts, &sealed("anna", url)).await else {
+        panic!("srt")
+    };
+    assert_eq!(opened, format!("{url}&mode=caller"));
+    let Err(moved) = open(&parts, &sealed("other", url)).await else { panic!("of another source") };
+    assert!(moved.contains("another hls.secret"), "{moved}");
+    let Err(other) = open(&parts, &sealed("anna", "http://8.8.8.8/")).await else { panic!("http") };
+    assert!(other.contains("does not permit http"), "{other}");
+}
+
+async fn open(parts: &SourceParts, source: &Source) -> Result<(SourceInput, Option<Body>), String> {
+    parts.open((&RoomId::new("tea-room").unwrap(), &UserId::new("anna").unwrap()), source).await
+}
+
 async fn refusal(parts: &SourceParts, url: &str) -> String {
-    match parts.open(&source(Input::Url(SourceUrl::new(url).unwrap()))).await {
+    match open(parts, &source(Input::Url(SourceUrl::new(url).unwrap()))).await {
         Ok(_) => panic!("{url} was opened"),
         Err(refusal) => refusal,
     }
@@ -107,5 +132,10 @@ fn source(input: Input) -> Source {
 fn parts(schemes: &[Scheme], networks: &[&str], folder: Option<&Path>) -> SourceParts {
     let networks: Vec<IpNet> = networks.iter().map(|network| network.parse().unwrap()).collect();
     let config = SourcesConfig { schemes: schemes.to_vec(), networks, folder: folder.map(Into::into) };
-    SourceParts::new(&config).unwrap()
+    SourceParts::new(&config, &secrets()).unwrap()
+}
+
+fn secrets() -> Secrets {
+    let secret = || Secret(vec![7; 32]);
+    Secrets { jwt: Vec::new(), hls: secret(), janus_room: secret() }
 }

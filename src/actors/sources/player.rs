@@ -17,7 +17,7 @@ use crate::clock::random_unit;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::plan::{Plan, WriteOutcome};
 use crate::domain::source_player::{Effect, RunEnd, SourcePlayer};
-use crate::domain::sources::{Input, Source};
+use crate::domain::sources::Source;
 use crate::domain::view::RoomView;
 use crate::rooms::writes;
 
@@ -149,6 +149,7 @@ impl SourceActor {
             parts: self.parts.clone(),
             bridge,
             source,
+            room: self.room.clone(),
             id: self.id.clone(),
             janus_room_id,
             pin: meta.pin.clone(),
@@ -218,10 +219,7 @@ impl Behaviour for SourceActor {
 
     fn observe(&self) -> ActorState {
         let source = self.source();
-        let input = source.map(|source| match &source.input {
-            Input::Url(url) => url.shown(),
-            Input::File(file) => file.as_str().to_owned(),
-        });
+        let input = source.map(|source| source.input.shown());
         ActorState {
             state: self.machine.state().into(),
             desired: json!({ "kind": source.map(Source::kind), "input": input }),

@@ -4,7 +4,6 @@
 //!
 //! Owns: the process, the participant and the packets between them. Does not repeat a run.
 
-use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::process::ChildStdin;
 
 use super::input::{Body, SourceParts};
-use crate::domain::ids::{MediaAddr, Pin, UserId};
+use crate::domain::ids::{MediaAddr, Pin, RoomId, UserId};
 use crate::domain::mix::MixShare;
 use crate::domain::source_player::RunEnd;
 use crate::domain::sources::Source;
@@ -33,6 +32,7 @@ pub struct Job {
     pub parts: SourceParts,
     pub bridge: Arc<dyn AudioBridge>,
     pub source: Source,
+    pub room: RoomId,
     pub id: UserId,
     pub janus_room_id: u32,
     pub pin: Pin,
@@ -55,7 +55,7 @@ pub async fn run(job: Job, tell: impl Fn(Notice)) -> RunEnd {
 }
 
 async fn play(job: &Job, tell: &impl Fn(Notice)) -> Result<RunEnd, String> {
-    let (input, body) = job.parts.open(&job.source).await?;
+    let (input, body) = job.parts.open((&job.room, &job.id), &job.source).await?;
     let udp = |ip: IpAddr| async move {
         UdpSocket::bind((ip, 0)).await.map_err(|error| format!("cannot open a port for RTP: {error}"))
     };
@@ -73,19 +73,12 @@ async fn play(job: &Job, tell: &impl Fn(Notice)) -> Result<RunEnd, String> {
     let mut participant = joined.map_err(|error| format!("Janus did not admit the source: {error}"))?;
     let (payload_type, me) = (participant.payload_type, participant.id);
     let command = SourceCommand { program: job.ffmpeg.clone(), input, to: port(&made)?, payload_type };
-    let SourceProcess { mut child, mut log } = command.spawn().map_err(|error| {
+    let SourceProcess { mut child, log } = command.spawn().map_err(|error| {
         format!(
             "{error}: {}",
             std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)
         )
     })?;
-    let last = RefCell::new(String::new());
-    let read_log = async {
-        while let Some(line) = log.next().await {
-            last.replace(line.text);
-        }
-        std::future::pending::<()>().await;
-    };
     let feed = feed(body, child.stdin.take());
     let send = send(&made, &ours, SocketAddr::new(participant.ip, participant.port), tell);
     let watch = async {
@@ -104,18 +97,18 @@ async fn play(job: &Job, tell: &impl Fn(Notice)) -> Result<RunEnd, String> {
         }
     };
     tokio::select! {
-        ended = child.wait() => match ended {
-            Ok(status) if status.success() => Ok(RunEnd::Finished),
-            Ok(status) => match command.input.redact(&last.borrow()) {
-                text if text.is_empty() => Err(format!("FFmpeg ended: {status}")),
-                text => Err(format!("FFmpeg: {text}")),
+        // The log is read to its end, because its last line has the reason.
+        ended = async { tokio::join!(child.wait(), log.last(1)) } => match ended {
+            (Ok(status), _) if status.success() => Ok(RunEnd::Finished),
+            (Ok(status), last) => match last.first().and_then(|text| command.input.redact(text)) {
+                Some(text) => Err(format!("FFmpeg: {text}")),
+                None => Err(format!("FFmpeg ended: {status}")),
             },
-            Err(error) => Err(format!("cannot wait for FFmpeg: {error}")),
+            (Err(error), _) => Err(format!("cannot wait for FFmpeg: {error}")),
         },
         why = feed => Err(why),
         why = send => Err(why),
         why = watch => Err(why),
-        () = read_log => Err("the log of FFmpeg ended".into()),
     }
 }
 

@@ -37,7 +37,6 @@ use serde_json::json;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{Caller, ScopeMissing};
 use crate::domain::recording::RecordingMode;
-use crate::domain::sources::SourcePolicy;
 use crate::presence::stage::StageStore;
 use crate::rooms::RoomService;
 use crate::rooms::recordings::Recordings;
@@ -57,6 +56,7 @@ pub(in crate::http) use body::{Done, ModuleBody};
 pub use captions::CaptionsSide;
 pub use endpoints::{channel_command_resources, channel_events_resources, document, openapi};
 pub use outputs::OutputsSide;
+pub use sources::SourcesSide;
 
 impl From<ScopeMissing> for ApiError {
     fn from(missing: ScopeMissing) -> Self {
@@ -89,8 +89,7 @@ pub struct Api {
     pub outputs: OutputsSide,
     pub captions: CaptionsSide,
     pub stages: Arc<dyn StageStore>,
-    /// URLs and files that may be played in rooms.
-    pub sources: SourcePolicy,
+    pub sources: SourcesSide,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

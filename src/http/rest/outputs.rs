@@ -8,7 +8,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::auth::OutputTargets;
+use crate::auth::SealedUrls;
 use crate::domain::output::{
     InvalidTarget, Output, OutputFormat, OutputId, OutputKind, OutputState, Outputs, Target, status,
 };
@@ -22,7 +22,7 @@ use super::body::Done;
 
 /// Settings of outputs.
 pub struct OutputsSide {
-    pub targets: OutputTargets,
+    pub targets: SealedUrls,
     /// `outputs.max_per_room`.
     pub most: usize,
     /// Tests whether a target may have this address.

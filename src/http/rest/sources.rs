@@ -5,23 +5,31 @@ use actix_web::{HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::auth::SealedUrls;
 use crate::domain::ids::UserId;
 use crate::domain::signalling::DisplayName;
-use crate::domain::sources::{Input, Source, SourceFile, SourceState, SourceUrl};
+use crate::domain::sources::{Input, SealedUrl, Source, SourceFile, SourcePolicy, SourceState, SourceUrl};
 use crate::http::anchors;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, RoomPath, UserPath};
 use crate::presence::Source as ClientKind;
-use crate::rooms::now;
+use crate::rooms::{now, random_user_id};
 
 use super::Api;
 use super::body::Done;
+
+/// Settings of sources.
+pub struct SourcesSide {
+    /// URLs and files that may be played in rooms.
+    pub policy: SourcePolicy,
+    pub urls: SealedUrls,
+}
 
 /// Source to add: either `url` or `file`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AddSource {
-    /// URL of a stream or a file, with a scheme that `sources.schemes` permits.
+    /// URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted.
     #[serde(default)]
     #[schema(max_length = 1024)]
     url: Option<String>,
@@ -49,7 +57,8 @@ pub(super) struct SourceBody {
     /// `url` or `file`.
     #[schema(value_type = String)]
     kind: ClientKind,
-    /// URL without its query, which may hold a secret.
+    /// Scheme, host and port of the URL, and the application of an RTMP URL. The rest may contain a secret
+    /// and is replaced by `…`.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     /// Path below `sources.folder`.
@@ -92,10 +101,8 @@ pub(super) struct SourcesAnswer {
 impl SourceBody {
     fn new(id: &UserId, source: Source) -> Self {
         let kind = source.kind();
-        let (url, file) = match &source.input {
-            Input::Url(url) => (Some(url.shown()), None),
-            Input::File(file) => (None, Some(file.as_str().to_owned())),
-        };
+        let shown = Some(source.input.shown());
+        let (url, file) = if kind == ClientKind::File { (None, shown) } else { (shown, None) };
         let (status, reason) = match source.state {
             SourceState::New => ("waiting", None),
             SourceState::Waiting { reason } => ("waiting", reason),
@@ -145,8 +152,13 @@ pub(super) async fn add(
 ) -> Result<impl Responder, ApiError> {
     let AddSource { url, file, title, repeats } = body.0;
     let invalid = |error: &dyn std::fmt::Display| ApiError::new(Code::InvalidSource, error.to_string());
+    let id = random_user_id();
     let input = match (url, file) {
-        (Some(url), None) => Input::Url(SourceUrl::new(&url).map_err(|error| invalid(&error))?),
+        (Some(url), None) => {
+            let url = SourceUrl::new(&url).map_err(|error| invalid(&error))?;
+            let sealed = api.sources.urls.seal(&room.0, &id, url.reveal(), now());
+            Input::Sealed(SealedUrl { scheme: url.scheme(), shown: url.shown(), sealed })
+        }
         (None, Some(file)) => Input::File(SourceFile::new(&file).map_err(|error| invalid(&error))?),
         _ => return Err(invalid(&"a source must have either url or file")),
     };
@@ -154,7 +166,7 @@ pub(super) async fn add(
     let source = Source::new(input, title, repeats, now());
     let members = anchors::members(api.anchors.as_deref(), &room.0).await.unwrap_or_default();
     let people = members.iter().filter(|member| !matches!(member.source, ClientKind::Url | ClientKind::File));
-    let id = api.rooms.add_source(&room.0, &source, &api.sources, people.count()).await?;
+    api.rooms.add_source(&room.0, &id, &source, &api.sources.policy, people.count()).await?;
     let source = SourceBody::new(&id, source);
     Ok(HttpResponse::Created().json(SourceAnswer { success: true, source }))
 }

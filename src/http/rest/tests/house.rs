@@ -12,7 +12,7 @@ use actix_web::{App, Error, test, web};
 use base64::Engine;
 use serde_json::{Value, json};
 
-use crate::auth::{ApiKeys, NewKey, OutputTargets, Secrets};
+use crate::auth::{ApiKeys, NewKey, SealedUrls, Secrets};
 use crate::config::{self, AuthConfig, AuthMode, Secret, WebhookEndpoint, WebhooksConfig};
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{KeyName, KeyScope};
@@ -28,7 +28,7 @@ use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::audit::Auditor;
 use crate::http::cors::Origins;
-use crate::http::rest::{Api, CaptionsSide, OutputsSide, configure, openapi};
+use crate::http::rest::{Api, CaptionsSide, OutputsSide, SourcesSide, configure, openapi};
 use crate::http::test_tokens::node_tokens;
 use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::{PresenceEntry, Source};
@@ -158,7 +158,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         outputs: outputs(),
         captions: captions(&store, metrics.clone()),
         stages: EmbeddedStages::new(),
-        sources: SourcePolicy { schemes: vec![Scheme::Http], networks: Vec::new(), files: true },
+        sources: sources(),
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));
@@ -292,10 +292,20 @@ pub fn json_request(method: Method, path: &str, body: &str) -> TestRequest {
         .set_payload(body.to_owned())
 }
 
+fn secrets() -> Secrets {
+    let secret = || Secret(vec![7; 32]);
+    Secrets { jwt: Vec::new(), hls: secret(), janus_room: secret() }
+}
+
 /// Returns settings of outputs that allow two per room.
 fn outputs() -> OutputsSide {
-    let secret = || Secret(vec![7; 32]);
-    let secrets = Secrets { jwt: Vec::new(), hls: secret(), janus_room: secret() };
     let allows = Box::new(|ip| crate::domain::outbound::may_connect(ip, &[]));
-    OutputsSide { targets: OutputTargets::new(&secrets), most: 2, allows }
+    OutputsSide { targets: SealedUrls::of_outputs(&secrets()), most: 2, allows }
+}
+
+/// Returns settings of sources that permit files, HTTP and RTMP.
+fn sources() -> SourcesSide {
+    let schemes = vec![Scheme::Http, Scheme::Rtmp];
+    let policy = SourcePolicy { schemes, networks: Vec::new(), files: true };
+    SourcesSide { policy, urls: SealedUrls::of_sources(&secrets()) }
 }

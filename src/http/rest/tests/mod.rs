@@ -7,6 +7,7 @@ mod outputs;
 mod recordings;
 mod rooms;
 mod schema;
+mod sources;
 mod surface;
 mod users;
 mod webhooks;

@@ -1,0 +1,26 @@
+//! Tests of the endpoints for sources.
+
+use actix_web::http::Method;
+use serde_json::json;
+
+use super::house::house;
+use crate::store::Store;
+
+#[actix::test]
+async fn source_urls_stay_secret() {
+    let house = house().await;
+    house.post("/api/rooms", json!({ "roomId": "tea-room" })).await;
+    let path = "/api/rooms/tea-room/sources";
+    for (url, shown) in [
+        ("rtmp://live.example.org/app/s3cret-key?token=s3cret", "rtmp://live.example.org/app/…"),
+        ("http://radio.example.org/s3cret/live.mp3", "http://radio.example.org/…"),
+    ] {
+        let added = house.post(path, json!({ "url": url })).await;
+        assert_eq!((added.status, &added.json["source"]["url"]), (201, &json!(shown)), "{}", added.text);
+        assert_eq!(added.json["source"]["kind"], "url");
+        let listed = house.send(Method::GET, path).await;
+        assert!(listed.text.contains(shown) && !listed.text.contains("s3cret"), "{}", listed.text);
+    }
+    let stored = house.store.get("/rooms/tea-room/sources").await.unwrap().unwrap();
+    assert!(!String::from_utf8_lossy(&stored.value).contains("s3cret"), "sealed in the store");
+}
