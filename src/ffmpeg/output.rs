@@ -1,4 +1,5 @@
-//! FFmpeg process of one output: reads AAC in ADTS from stdin, and sends it over the target's protocol.
+//! FFmpeg process of one output: reads AAC in ADTS from stdin, and sends it over the target's protocol,
+//! or writes it to stdout for an Icecast target.
 //!
 //! Owns: the arguments, the process, and the progress that it reports. Does not restart. Its log may quote
 //! the URL of the target with its credentials, so no line of it may be logged or shown.
@@ -13,14 +14,15 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use super::log::FfmpegLogLines;
 use super::program::FfmpegProgram;
-use crate::domain::output::Target;
+use crate::domain::output::{OutputKind, Target};
 use crate::process;
 
-/// FFmpeg process of one output, divided into its input, progress, log and handle. Each part can be moved to
+/// FFmpeg process of one output, divided into its input, output, log and handle. Each part can be moved to
 /// the code that uses it.
 pub struct OutputFfmpeg {
     pub stdin: ChildStdin,
-    pub progress: Progress,
+    /// Audio for an Icecast target, or the progress of FFmpeg for another one: see [`Progress`].
+    pub stdout: ChildStdout,
     pub log: FfmpegLogLines,
     pub process: OutputProcess,
 }
@@ -28,7 +30,7 @@ pub struct OutputFfmpeg {
 /// Process handle. Dropping it kills the process.
 pub struct OutputProcess(Child);
 
-/// Progress that FFmpeg reports twice a second on stdout.
+/// Progress that FFmpeg reports twice a second on stdout, if the target is not an Icecast server.
 pub struct Progress(Lines<BufReader<ChildStdout>>);
 
 impl OutputFfmpeg {
@@ -41,8 +43,7 @@ impl OutputFfmpeg {
         let stdin = child.stdin.take().ok_or_else(gone)?;
         let stdout = child.stdout.take().ok_or_else(gone)?;
         let stderr = child.stderr.take().ok_or_else(gone)?;
-        let progress = Progress(BufReader::new(stdout).lines());
-        Ok(Self { stdin, progress, log: FfmpegLogLines::new(stderr), process: OutputProcess(child) })
+        Ok(Self { stdin, stdout, log: FfmpegLogLines::new(stderr), process: OutputProcess(child) })
     }
 }
 
@@ -63,6 +64,10 @@ impl OutputProcess {
 }
 
 impl Progress {
+    pub fn new(stdout: ChildStdout) -> Self {
+        Self(BufReader::new(stdout).lines())
+    }
+
     /// Returns the number of bytes sent, at the next report; `None` at the end of the process.
     pub async fn next(&mut self) -> Option<u64> {
         loop {
@@ -76,14 +81,17 @@ impl Progress {
 }
 
 fn args(target: &Target, ip: IpAddr) -> Vec<String> {
+    let is_icecast = target.kind() == OutputKind::Icecast;
+    let progress: &[&str] = if is_icecast { &[] } else { &["-progress", "pipe:1"] };
     let input = [
-        &["-hide_banner", "-nostats", "-loglevel", "level+error", "-progress", "pipe:1"][..],
+        &["-hide_banner", "-nostats", "-loglevel", "level+error"],
+        progress,
         // A few frames are enough to detect the parameters of the stream.
         &["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "4096", "-f", "aac"],
         &["-i", "pipe:0", "-map", "0:a:0"],
     ];
     let mut args: Vec<String> = input.concat().into_iter().map(str::to_owned).collect();
-    if target.is_encrypted() {
+    if target.is_encrypted() && !is_icecast {
         args.extend(["-tls_verify".to_owned(), "1".to_owned()]);
         // FFmpeg has no certificate authorities of its own. Without a file it refuses every certificate.
         let authorities = openssl_probe::probe().cert_file;

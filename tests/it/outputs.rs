@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stentor::probe::{HeardAudio, Mode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::rooms::tuned_in;
+use crate::support::abuse_table::withstood;
 use crate::support::kept::Kept;
 use crate::support::node::{Node, request, signal};
 use crate::support::receiver::Receiver;
@@ -247,6 +249,65 @@ async fn rtmps_targets_need_valid_certificate() {
         let reason = output(&node, &id).await["reason"].as_str().unwrap().to_owned();
         assert_eq!(reason.contains("certificate"), !trusted, "{reason}");
     }
+}
+
+#[actix::test]
+async fn icecasts_targets_need_valid_certificate() {
+    let server = Receiver::start_with_tls().await;
+    let folder = tempfile::tempdir().unwrap();
+    let authority = folder.path().join("authority.pem");
+    std::fs::write(&authority, server.certificate.as_ref().unwrap()).unwrap();
+    server.answer(403);
+    let url = format!("icecasts://source:{PASSWORD}@localhost:{}/live.aac", server.address.port());
+    for (trusted, part) in [(false, "certificate"), (true, "forbids")] {
+        let mut node = Node::prepare(&[("outputs.networks", "127.0.0.1,::1")]);
+        if trusted {
+            node.environment(vec![("SSL_CERT_FILE".to_owned(), authority.display().to_string())]);
+        }
+        node.run();
+        node.ready().await;
+        node.room_on_air(ROOM).await;
+        let id = add(&node, json!({ "url": url })).await;
+        until("the output fails", async || output(&node, &id).await["state"] == "failing").await;
+        let reason = output(&node, &id).await["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains(part), "{reason}");
+        assert_no_secret(&node, &[PASSWORD]).await;
+    }
+    let requests = server.requests();
+    let user = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("source:{PASSWORD}"));
+    assert_eq!(requests[0].headers["authorization"], format!("Basic {user}"));
+}
+
+#[actix::test]
+async fn icecast_redirects_are_not_followed() {
+    let private = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    private.set_nonblocking(true).unwrap();
+    let elsewhere = private.local_addr().unwrap();
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    actix::spawn(async move {
+        while let Ok((mut socket, _)) = server.accept().await {
+            let _ = socket.read(&mut [0; 2048]).await;
+            let to =
+                format!("HTTP/1.1 307 Away\r\nLocation: http://{elsewhere}/x\r\nContent-Length: 0\r\n\r\n");
+            let _ = socket.write_all(to.as_bytes()).await;
+        }
+    });
+    let node = Node::start(&[("outputs.networks", "127.0.0.1")]).await;
+    node.room_on_air(ROOM).await;
+    let url = format!("icecast://source:{PASSWORD}@127.0.0.1:{port}/live.aac");
+    let id = add(&node, json!({ "url": url })).await;
+    until("it fails twice", async || output(&node, &id).await["failures"].as_u64() > Some(1)).await;
+    let reason = output(&node, &id).await["reason"].clone();
+    assert_eq!(reason, "the target redirects to another address, which is not followed");
+    let followed = private.accept().expect_err("no connection");
+    assert_eq!(followed.kind(), std::io::ErrorKind::WouldBlock);
+    withstood(
+        "outputs: an Icecast server that redirects to a private address",
+        "not followed, the output fails with the reason",
+        "the room is on air",
+    );
+    node.until_status(ROOM, "onair").await;
 }
 
 #[actix::test]

@@ -7,6 +7,7 @@
 //! An output reads the room's plain stream like a listener of `/live`, so the packager and the room's actor
 //! never wait for a target. A target that is too slow loses audio, and delays nothing else.
 
+mod icecast;
 mod output;
 mod sending;
 pub mod supervisor;

@@ -10,6 +10,7 @@ use tokio::process::ChildStdin;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::icecast::IcecastConnection;
 use crate::actors::context::Context;
 use crate::config::Config;
 use crate::delivery::PlainReader;
@@ -20,7 +21,8 @@ use crate::ffmpeg::{OutputFfmpeg, Progress};
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 /// Time without progress after which a connection counts as dead. A live target never waits that long: gaps
 /// in the stream are filled with silence.
-const STALLED_AFTER: Duration = Duration::from_secs(15);
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(15);
+pub(super) const NO_DATA: &str = "the target accepts no data";
 /// Time that FFmpeg has to end the stream at the target properly.
 const END_WITHIN: Duration = Duration::from_secs(2);
 /// Number of log lines kept to explain the exit.
@@ -35,8 +37,8 @@ pub enum Ended {
     Failed(String),
 }
 
-/// Pushes a stream until it ends, the target fails, or `left` is notified. Calls `live` once, when FFmpeg has
-/// sent the first data to the target.
+/// Pushes a stream until it ends, the target fails, or `left` is notified. Calls `live` once, when the first
+/// data was sent to the target.
 pub async fn send(
     context: Context,
     target: Target,
@@ -48,16 +50,32 @@ pub async fn send(
         Ok(ip) => ip,
         Err(reason) => return Ended::Failed(reason),
     };
+    let icecast = tokio::select! {
+        opened = IcecastConnection::open(&target, ip) => match opened {
+            Ok(connection) => connection,
+            Err(reason) => return Ended::Failed(reason),
+        },
+        () = left.notified() => return Ended::Stopped,
+    };
     let spawned = OutputFfmpeg::spawn(&context.ffmpeg(), &target, ip);
-    let OutputFfmpeg { stdin, progress, log, mut process } = match spawned {
+    let OutputFfmpeg { stdin, stdout, log, mut process } = match spawned {
         Ok(ffmpeg) => ffmpeg,
         Err(error) => return Ended::Failed(format!("FFmpeg could not be started: {error}")),
+    };
+    let fails = async {
+        match icecast {
+            Some(connection) => connection.push(stdout, &live).await,
+            None => {
+                stalled(Progress::new(stdout), &live).await;
+                NO_DATA.to_owned()
+            }
+        }
     };
     let work = async {
         tokio::select! {
             () = copy(reader, stdin) => Some(Ended::Stopped),
             () = left.notified() => Some(Ended::Stopped),
-            () = stalled(progress, &live) => Some(Ended::Failed("the target accepts no data".into())),
+            reason = fails => Some(Ended::Failed(reason)),
             // The reason is in the log, which ends with the process.
             _ = process.wait() => None,
         }

@@ -33,8 +33,8 @@ pub struct OutputsSide {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewOutput {
-    /// URL of the target with its credentials: `icecast://user:password@host:port/mount`,
-    /// `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
+    /// URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
+    /// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
     /// stored encrypted and never returned.
     #[schema(max_length = 1000)]
     url: String,

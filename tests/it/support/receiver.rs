@@ -153,7 +153,8 @@ async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Option<(BTreeMap<String,
         Some((name.to_ascii_lowercase(), value.trim().to_owned()))
     };
     let headers: BTreeMap<_, _> = head.lines().skip(1).filter_map(header).collect();
-    let length: usize = headers.get("content-length")?.parse().ok()?;
+    // A request of an Icecast source has no length.
+    let length: usize = headers.get("content-length").map_or(Ok(0), |length| length.parse()).ok()?;
     let mut body = bytes.split_off(end + 4);
     while body.len() < length {
         if socket.read_buf(&mut body).await.ok()? == 0 {

@@ -6,6 +6,7 @@
 //! ```
 //! Owns: the values of both keys, the limits, and the events. Does not connect to a target.
 
+mod icecast;
 mod run;
 mod target;
 
@@ -19,8 +20,9 @@ use super::ids::{InvalidName, ModuleId, Nonce, UnixMs};
 use super::room::{Admission, RoomWrite};
 use super::view::RoomView;
 
+pub use icecast::icecast_answer;
 pub use run::{OutputRun, Phase};
-pub use target::{InvalidTarget, OutputFormat, OutputKind, Target, failure};
+pub use target::{InvalidTarget, OutputFormat, OutputKind, Target, failure, known_failure};
 
 /// Id of an output: 16 characters from `a-z 0-9`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -46,8 +46,8 @@ pub struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTarget {
     #[error(
-        "url must be icecast://user:password@host:port/mount, rtmp://host/app/key, rtmps://host/app/key or \
-         srt://host:port?streamid=…, of at most {MAX_URL} bytes"
+        "url must be icecast://user:password@host:port/mount, icecasts://user:password@host:port/mount, \
+         rtmp://host/app/key, rtmps://host/app/key or srt://host:port?streamid=…, of at most {MAX_URL} bytes"
     )]
     Url,
     #[error("an icecast URL has a user, a password, a port and a mount such as /live.aac, and no query")]
@@ -70,7 +70,7 @@ impl Target {
         }
         let url = Url::parse(text).map_err(|_| InvalidTarget::Url)?;
         let kind = match url.scheme() {
-            "icecast" => OutputKind::Icecast,
+            "icecast" | "icecasts" => OutputKind::Icecast,
             "rtmp" | "rtmps" => OutputKind::Rtmp,
             "srt" => OutputKind::Srt,
             _ => return Err(InvalidTarget::Url),
@@ -116,6 +116,10 @@ impl Target {
         self.url.as_str()
     }
 
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// Returns the host without brackets, and the port.
     pub fn authority(&self) -> (String, u16) {
         let host = self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -143,7 +147,7 @@ impl Target {
 
     /// Returns true if the connection uses TLS. The certificate of the target must then be verified.
     pub fn is_encrypted(&self) -> bool {
-        self.url.scheme() == "rtmps"
+        matches!(self.url.scheme(), "rtmps" | "icecasts")
     }
 
     fn app(&self) -> &str {
@@ -151,7 +155,8 @@ impl Target {
     }
 
     /// Returns the arguments for FFmpeg that come after the input. `ip`: allowed address of the host. With
-    /// TLS, the URL keeps the host name, because the handshake needs it.
+    /// RTMP over TLS, the URL keeps the host name, because the handshake needs it. For Icecast, FFmpeg writes
+    /// to stdout, because it would follow redirects to any address.
     pub fn output_args(&self, ip: IpAddr) -> Vec<String> {
         let mut url = self.url.clone();
         // `set_ip_host` cannot fail, because the URL has a host.
@@ -163,11 +168,9 @@ impl Target {
         };
         args.extend(["-flush_packets".to_owned(), "1".to_owned()]);
         let more: &[&str] = match (self.kind, self.format) {
-            (OutputKind::Icecast, OutputFormat::Aac) => &["-content_type", "audio/aac", "-f", "adts"],
-            (OutputKind::Icecast, OutputFormat::Mp3) => &["-content_type", "audio/mpeg", "-f", "mp3"],
-            (OutputKind::Icecast, OutputFormat::Opus) => {
-                &["-content_type", "audio/ogg", "-page_duration", "200000", "-f", "ogg"]
-            }
+            (OutputKind::Icecast, OutputFormat::Aac) => &["-f", "adts"],
+            (OutputKind::Icecast, OutputFormat::Mp3) => &["-f", "mp3"],
+            (OutputKind::Icecast, OutputFormat::Opus) => &["-page_duration", "200000", "-f", "ogg"],
             (OutputKind::Rtmp, _) => {
                 &["-bsf:a", "aac_adtstoasc", "-flvflags", "no_duration_filesize", "-f", "flv"]
             }
@@ -185,7 +188,8 @@ impl Target {
             }
             OutputKind::Rtmp | OutputKind::Icecast => {}
         }
-        args.push(url.into());
+        let is_pushed_here = self.kind == OutputKind::Icecast;
+        args.push(if is_pushed_here { "pipe:1".to_owned() } else { url.into() });
         args
     }
 }
@@ -199,6 +203,11 @@ impl fmt::Debug for Target {
 /// Returns a reason for FFmpeg's exit that can be shown. `log`: lines of FFmpeg's log. The reason quotes none
 /// of them, because they may contain the URL.
 pub fn failure<'a>(log: impl IntoIterator<Item = &'a str>, status: &str) -> String {
+    known_failure(log).map_or_else(|| format!("FFmpeg ended: {status}"), str::to_owned)
+}
+
+/// Returns the reason that these lines of FFmpeg or of a library contain, if it is a known one.
+pub fn known_failure<'a>(log: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
     const KNOWN: [(&[&str], &str); 10] = [
         (
             &["certificate"],
@@ -216,8 +225,7 @@ pub fn failure<'a>(log: impl IntoIterator<Item = &'a str>, status: &str) -> Stri
     ];
     let lines: Vec<_> = log.into_iter().collect();
     let is_known = |words: &[&str]| lines.iter().any(|line| words.iter().any(|word| line.contains(word)));
-    let found = KNOWN.iter().find(|(words, _)| is_known(words));
-    found.map_or_else(|| format!("FFmpeg ended: {status}"), |(_, reason)| (*reason).to_owned())
+    KNOWN.iter().find(|(words, _)| is_known(words)).map(|(_, reason)| *reason)
 }
 
 #[cfg(test)]
@@ -236,6 +244,10 @@ mod tests {
             (
                 "icecast://source:hackme@radio.example.org:8000/live.aac",
                 "icecast://radio.example.org:8000/live.aac",
+            ),
+            (
+                "icecasts://source:hackme@radio.example.org:8443/live",
+                "icecasts://radio.example.org:8443/live",
             ),
             ("rtmp://live.example.org/app/s3cret-key", "rtmp://live.example.org:1935/app/…"),
             ("rtmps://live.example.org/app/s3cret/key?x=s3cret", "rtmps://live.example.org:443/app/…"),
@@ -274,7 +286,7 @@ mod tests {
         let ip: IpAddr = "203.0.113.7".parse().unwrap();
         let args = |url: &str, format| Target::parse(url, format).unwrap().output_args(ip).join(" ");
         let icecast = args("icecast://u:p@a.example.org:8000/x", OutputFormat::Mp3);
-        assert!(icecast.contains("libmp3lame") && icecast.ends_with(" icecast://u:p@203.0.113.7:8000/x"));
+        assert!(icecast.contains("libmp3lame") && icecast.ends_with(" -f mp3 pipe:1"), "{icecast}");
         let rtmp = args("rtmp://a.example.org/app/key", OutputFormat::Aac);
         assert!(rtmp.contains("-c:a copy") && rtmp.contains("aac_adtstoasc"), "{rtmp}");
         assert!(
