@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::sealed::{SealError, Sealer};
-use super::secrets::Secrets;
+use super::secrets::{Secrets, derive};
 use crate::domain::ids::{ModuleId, UnixMs};
 
 /// Lifetime of a session. Requests do not extend it.
@@ -18,11 +18,21 @@ const LABEL: &[u8] = b"stentor operator session";
 pub struct OperatorSessions {
     sealer: Sealer,
     node: ModuleId,
+    cookie: String,
 }
 
 impl OperatorSessions {
     pub fn new(secrets: &Secrets, node: ModuleId) -> Self {
-        Self { sealer: Sealer::new(secrets, LABEL), node }
+        let label = [b"stentor operator cookie", node.as_str().as_bytes()].join(&b' ');
+        let own = hex::encode(&derive(&secrets.hls, &label)[..4]);
+        Self { sealer: Sealer::new(secrets, LABEL), node, cookie: format!("stentor_operator_{own}") }
+    }
+
+    /// Returns the name of the session cookie. Browsers send a cookie to all ports of a host, so nodes on one
+    /// host need different names. If `secure`, the name has the prefix `__Host-`: only a page of this host
+    /// can then set the cookie, and only over https (RFC 6265bis section 4.1.3.2).
+    pub fn cookie(&self, secure: bool) -> String {
+        format!("{}{}", if secure { "__Host-" } else { "" }, self.cookie)
     }
 
     /// Returns the value of the session cookie for this API key.
@@ -57,5 +67,16 @@ mod tests {
         assert_eq!(of(7, "n2").open(&cookie, now), Err(SealError::Refused));
         assert_eq!(of(8, "n1").open(&cookie, now), Err(SealError::Refused));
         assert_eq!(sessions.open("", now), Err(SealError::Refused));
+    }
+
+    #[test]
+    fn nodes_have_different_cookies() {
+        let of = |byte, node| {
+            let secrets = Secrets { jwt: vec![], hls: Secret(vec![byte; 32]), janus_room: Secret(vec![]) };
+            OperatorSessions::new(&secrets, ModuleId::new(node).unwrap()).cookie(false)
+        };
+        assert_eq!(of(7, "n1"), of(7, "n1"));
+        assert_ne!(of(7, "n1"), of(7, "n2"));
+        assert_ne!(of(7, "n1"), of(8, "n1"), "another installation");
     }
 }

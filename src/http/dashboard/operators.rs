@@ -33,8 +33,6 @@ use crate::http::request_id;
 use crate::http::server::is_secure;
 use crate::rooms::{RoomError, now};
 
-const COOKIE: &str = "stentor_operator";
-
 /// Authorization of operators, and the log of their actions.
 pub struct Operators {
     pub auth: Arc<LiveApiKeys>,
@@ -84,26 +82,27 @@ impl Operators {
         Ok(Operator::of(&caller, credentials.authorization.is_some()))
     }
 
-    fn credentials(&self, headers: &HeaderMap) -> Credentials {
-        if let Some(offered) = headers.get(AUTHORIZATION).map(|value| value.as_bytes()) {
+    fn credentials(&self, request: &HttpRequest) -> Credentials {
+        if let Some(offered) = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes()) {
             let basic = bearer_of_basic(offered);
             let ambient = basic.is_some();
             return Credentials { authorization: basic.or_else(|| Some(offered.to_vec())), ambient };
         }
-        let authorization = self.session(headers);
+        let authorization = self.session(request);
         Credentials { ambient: authorization.is_some(), authorization }
     }
 
     /// Returns the value for `Authorization` with the key in the session cookie; `None` without a valid
     /// session.
-    fn session(&self, headers: &HeaderMap) -> Option<Vec<u8>> {
-        let session = cookie(headers, COOKIE).and_then(|text| self.sessions.open(text, now()).ok());
+    fn session(&self, request: &HttpRequest) -> Option<Vec<u8>> {
+        let name = self.sessions.cookie(is_secure(request));
+        let session = cookie(request.headers(), &name).and_then(|text| self.sessions.open(text, now()).ok());
         session.map(|key| format!("Bearer {key}").into_bytes())
     }
 
     /// Returns true if the session cookie is valid and its key is still accepted.
-    fn has_session(&self, headers: &HeaderMap) -> bool {
-        let session = Credentials { authorization: self.session(headers), ambient: true };
+    fn has_session(&self, request: &HttpRequest) -> bool {
+        let session = Credentials { authorization: self.session(request), ambient: true };
         session.authorization.is_some() && self.admit(&session).is_ok()
     }
 }
@@ -117,7 +116,7 @@ impl Dashboard {
     ) {
         let operators = &self.operators;
         let has_key = request.headers().contains_key(AUTHORIZATION);
-        let operator = has_key.then(|| operators.admit(&operators.credentials(request.headers())).ok());
+        let operator = has_key.then(|| operators.admit(&operators.credentials(request)).ok());
         let author = Author::of(request, operator.flatten().unwrap_or_else(Operator::local));
         let outcome = match outcome {
             Ok(_) => AuditOutcome::Done,
@@ -144,8 +143,8 @@ fn check_origin(headers: &HeaderMap, ambient: bool) -> Result<(), ApiError> {
 /// the request has a valid session cookie.
 async fn session(request: HttpRequest, dashboard: Data<Dashboard>) -> HttpResponse {
     let operators = &dashboard.operators;
-    let operator = operators.admit(&operators.credentials(request.headers())).ok();
-    let has_session = operators.has_session(request.headers());
+    let operator = operators.admit(&operators.credentials(&request)).ok();
+    let has_session = operators.has_session(&request);
     HttpResponse::Ok().json(json!({ "operator": operator, "session": has_session }))
 }
 
@@ -163,21 +162,27 @@ async fn login(
     })?;
     tracing::info!(operator = operator.name, "operator logged in");
     let session = dashboard.operators.sessions.seal(key, now());
-    let cookie = set_cookie(&session, SESSION_TTL.as_secs(), is_secure(&request));
+    let cookie = set_cookie(&dashboard.operators.sessions, &session, SESSION_TTL.as_secs(), &request);
     Ok(HttpResponse::Ok().insert_header((SET_COOKIE, cookie)).json(json!({ "operator": operator })))
 }
 
-async fn logout(request: HttpRequest, _: JsonBody<Logout>) -> Result<HttpResponse, ApiError> {
+async fn logout(
+    request: HttpRequest,
+    dashboard: Data<Dashboard>,
+    _: JsonBody<Logout>,
+) -> Result<HttpResponse, ApiError> {
     check_origin(request.headers(), false)?;
-    Ok(HttpResponse::Ok()
-        .insert_header((SET_COOKIE, set_cookie("", 0, is_secure(&request))))
-        .json(json!({ "success": true })))
+    let cookie = set_cookie(&dashboard.operators.sessions, "", 0, &request);
+    Ok(HttpResponse::Ok().insert_header((SET_COOKIE, cookie)).json(json!({ "success": true })))
 }
 
-/// Returns the header that sets the session cookie. If `secure`, browsers send the cookie over https only.
-fn set_cookie(value: &str, max_age: u64, secure: bool) -> String {
-    let secure = if secure { "; Secure" } else { "" };
-    format!("{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age}{secure}")
+/// Returns the header that sets the session cookie. If the request came over https, browsers send the cookie
+/// over https only. The path is `/`, because a proxy may add `http.base_path` and `__Host-` needs it. The
+/// name keeps the cookies of several nodes apart.
+fn set_cookie(sessions: &OperatorSessions, value: &str, max_age: u64, request: &HttpRequest) -> String {
+    let is_secure = is_secure(request);
+    let (name, secure) = (sessions.cookie(is_secure), if is_secure { "; Secure" } else { "" });
+    format!("{name}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age}{secure}")
 }
 
 async fn act(
@@ -185,7 +190,7 @@ async fn act(
     dashboard: Data<Dashboard>,
     body: JsonBody<OperatorAction>,
 ) -> Result<HttpResponse, ApiError> {
-    let credentials = dashboard.operators.credentials(request.headers());
+    let credentials = dashboard.operators.credentials(&request);
     check_origin(request.headers(), credentials.ambient)?;
     let (operator, action) = (dashboard.operators.admit(&credentials)?, body.0);
     let author = Author::of(&request, operator);

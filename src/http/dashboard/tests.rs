@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use actix_web::http::header;
-use actix_web::{App, test};
+use actix_web::{App, HttpMessage, test};
 use futures::future::BoxFuture;
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use crate::http::api_keys::LiveApiKeys;
 use crate::http::audit::Auditor;
 use crate::http::extract::BodyLimit;
 use crate::http::ops::{Readiness, ReloadError, ReloadOutcome, RestartError};
+use crate::http::server::OverTls;
 use crate::rooms::{AuditLog, FakeStore, NewApiKey, NewRoom, Opening, RoomService, StoreCopy};
 
 const HOST: &str = "127.0.0.1:9464";
@@ -60,12 +61,13 @@ async fn sessions_act_for_their_own_page_only() {
     assert!(cookie.contains("HttpOnly; SameSite=Strict; Path=/; Max-Age=3600"), "{cookie}");
     let cookie = cookie.split(';').next().unwrap();
     assert!(!cookie.contains(&house.operator), "the key is sealed");
+    let forged = format!("{}=forged", cookie.split('=').next().unwrap());
     let act = async |headers: &[(&str, &str)]| {
         house.post("/dashboard/actions", headers, &json!({ "action": "reconcile" })).await.status
     };
     assert_eq!(act(&[("cookie", cookie)]).await, 403, "no origin");
     assert_eq!(act(&[("cookie", cookie), ("origin", "https://evil.example")]).await, 403);
-    assert_eq!(act(&[("cookie", "stentor_operator=forged"), ("origin", ORIGIN)]).await, 401);
+    assert_eq!(act(&[("cookie", &forged), ("origin", ORIGIN)]).await, 401);
     assert_eq!(act(&[("cookie", cookie), ("origin", ORIGIN)]).await, 200);
     assert_eq!(house.node.reconciled.load(Relaxed), 1);
     // Browsers also attach HTTP Basic credentials automatically. These are `me:key` in Base64.
@@ -75,10 +77,28 @@ async fn sessions_act_for_their_own_page_only() {
         house.send(request, &[("cookie", cookie)]).await.body
     };
     assert_eq!(status(cookie).await["session"], true);
-    let forged = status("stentor_operator=forged").await;
+    let forged = status(&forged).await;
     assert_eq!((&forged["session"], &forged["operator"]), (&false.into(), &Value::Null));
     let ended = house.post("/dashboard/logout", &[("cookie", cookie), ("origin", ORIGIN)], &json!({})).await;
     assert!(ended.cookie.unwrap().contains("Max-Age=0"));
+}
+
+#[actix::test]
+async fn secure_session_needs_host_cookie() {
+    let house = House { is_secure: true, ..House::new().await };
+    let login = json!({ "key": house.operator });
+    let origin = ("origin", "https://127.0.0.1:9464");
+    let cookie = house.post("/dashboard/login", &[origin], &login).await.cookie.unwrap();
+    assert!(cookie.starts_with("__Host-stentor_operator_") && cookie.contains("; Path=/;"), "{cookie}");
+    assert!(cookie.ends_with("; Secure"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    let status = async |cookie: &str| {
+        let request = test::TestRequest::get().uri("/dashboard/session");
+        house.send(request, &[("cookie", cookie)]).await.body["session"].clone()
+    };
+    assert_eq!(status(cookie).await, true);
+    // Without the prefix, another port of the host could have set the cookie over http.
+    assert_eq!(status(cookie.trim_start_matches("__Host-")).await, false);
 }
 
 #[actix::test]
@@ -131,6 +151,8 @@ struct House {
     operator: String,
     /// API key with the scope `read`.
     reader: String,
+    /// True if requests arrive over TLS.
+    is_secure: bool,
 }
 
 #[derive(Debug)]
@@ -175,7 +197,7 @@ impl House {
         let operators = Operators { auth, sessions: OperatorSessions::new(&secrets, me), audit };
         let node = Arc::new(FakeNode::default());
         let dashboard = Data::new(Dashboard::new(sources, node.clone(), operators, metrics));
-        Self { store, rooms, node, dashboard, operator, reader }
+        Self { store, rooms, node, dashboard, operator, reader, is_secure: false }
     }
 
     async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
@@ -194,7 +216,11 @@ impl House {
         for header in headers {
             request = request.insert_header(*header);
         }
-        let answer = test::call_service(&app, request.to_request()).await;
+        let request = request.to_request();
+        if self.is_secure {
+            request.extensions_mut().insert(OverTls);
+        }
+        let answer = test::call_service(&app, request).await;
         let cookie = answer.headers().get(header::SET_COOKIE).map(|value| value.to_str().unwrap().to_owned());
         let (status, body) = (answer.status().as_u16(), test::read_body(answer).await);
         Reply { status, cookie, body: serde_json::from_slice(&body).unwrap_or_default() }

@@ -54,6 +54,8 @@ use gate::Gate;
 use stream::GuardedSocket;
 
 pub use clients::Clients;
+#[cfg(test)]
+pub(in crate::http) use exchange::OverTls;
 pub(in crate::http) use exchange::is_secure;
 pub use large::large;
 pub use stream::Connection;
