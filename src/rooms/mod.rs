@@ -16,6 +16,7 @@ pub mod dirty_rooms;
 #[cfg(test)]
 mod fake_store;
 mod ledger;
+mod moderation;
 mod modules;
 mod outputs;
 mod pending_starts;

@@ -15,11 +15,10 @@ use rand::RngExt;
 use rand::distr::{Alphanumeric, SampleString};
 use serde_json::{Map, Value};
 
-use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId, UnixMs, UserId};
+use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId, UnixMs};
 use crate::domain::keys;
 use crate::domain::mix::MOST_ANCHORS;
 use crate::domain::model::{EndReason, LiveStatus, Meta};
-use crate::domain::mute_all::admit_mute_all;
 use crate::domain::placement::Placement;
 use crate::domain::profile::RoomFilter;
 use crate::domain::room::{
@@ -181,15 +180,6 @@ impl RoomService {
     pub async fn patch(&self, id: &RoomId, patch: &Map<String, Value>) -> Result<Room, RoomError> {
         let decide = |read: &RoomRead| Ok(admit_patch(&read.view, patch, now())?);
         self.change(id, decide).await.and_then(|view| self.found(id, view))
-    }
-
-    /// Mutes everybody in the room but `by`, once. The room's Janus node carries this out shortly afterwards.
-    ///
-    /// # Errors
-    /// [`RoomError::NotOnAir`].
-    pub async fn mute_all(&self, id: &RoomId, by: Option<&UserId>) -> Result<(), RoomError> {
-        let decide = |read: &RoomRead| Ok(admit_mute_all(&read.view, by.cloned(), now())?);
-        self.change(id, decide).await.map(|_| ())
     }
 
     /// Opens the backstage: anchors may join, and listeners hear nothing until the start.

@@ -2,6 +2,7 @@
 
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::sources::{Source, SourceDenied, SourcePolicy, Sources, admit_removal, admit_source};
+use crate::domain::view::RoomView;
 
 use super::txn::{self, RoomRead};
 use super::{RoomError, RoomService};
@@ -41,6 +42,23 @@ impl RoomService {
     pub async fn remove_source(&self, room: &RoomId, id: &UserId) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_removal(&read.view, id)?);
         self.change(room, decide).await.map(|_| ())
+    }
+
+    /// Removes the source with this id, if `view` has it. The node that plays the source does the same, but
+    /// only while the room is open.
+    pub(super) async fn drop_source(
+        &self,
+        room: &RoomId,
+        view: &RoomView,
+        id: &UserId,
+    ) -> Result<(), RoomError> {
+        if !view.sources.as_ref().is_some_and(|sources| sources.0.contains_key(id)) {
+            return Ok(());
+        }
+        match self.remove_source(room, id).await {
+            Err(RoomError::Source(SourceDenied::NoSuchSource)) => Ok(()),
+            done => done,
+        }
     }
 
     /// Returns the sources of a room, from this node's directory like [`get`](Self::get).

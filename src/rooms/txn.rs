@@ -72,6 +72,7 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
     };
     let txn = match write {
         RoomWrite::Put { meta: m, live: l } => put(put(unchanged, &meta, m), &live, l),
+        RoomWrite::Lock { meta: locked, .. } => unchanged.put(meta, json(locked)),
         RoomWrite::ClearLive => {
             let_go(unchanged).delete(live).delete(key(RoomPart::Janus)).delete(key(RoomPart::Mixer))
         }

@@ -62,23 +62,26 @@ impl RoomService {
         Ok(InvitedUser { id, user, room })
     }
 
-    /// Bans a user (anchor or listener), invited or not. May be repeated.
+    /// Bans a user (anchor or listener), invited or not. A banned source is removed from the room. May be
+    /// repeated.
     ///
     /// # Errors
     /// [`RoomError::User`] if the room holds too many bans.
     pub async fn ban_user(&self, room: &RoomId, order: &BanOrder) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_ban(&read.view, order, now())?);
-        self.change(room, decide).await.map(|_| ())
+        let view = self.change(room, decide).await?;
+        self.drop_source(room, &view, &order.user).await
     }
 
     /// Kicks a user (anchor or listener), invited or not. A kick is a ban that the leader lifts after
-    /// [`KICK`](crate::domain::users::KICK). May be repeated.
+    /// [`KICK`](crate::domain::users::KICK). A kicked source is removed from the room. May be repeated.
     ///
     /// # Errors
     /// Same as [`ban_user`](Self::ban_user).
     pub async fn kick_user(&self, room: &RoomId, order: &BanOrder) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_kick(&read.view, order, now())?);
-        self.change(room, decide).await.map(|_| ())
+        let view = self.change(room, decide).await?;
+        self.drop_source(room, &view, &order.user).await
     }
 
     /// Ends a kick. Returns false if the user is not kicked any more.

@@ -184,6 +184,14 @@ async fn channel_refuses_bad_requests() {
         (host, "PUT", "floor", json!({ "person": person, "seconds": 4 }), 400, "invalid_body"),
         (host, "PUT", "floor", json!({ "person": person, "seconds": 3601 }), 400, "invalid_body"),
         (host, "PUT", "floor", json!({ "person": person }), 400, "invalid_body"),
+        (
+            host,
+            "PUT",
+            "floor",
+            json!({ "person": "0123456789abcdef", "seconds": 60 }),
+            404,
+            "person_not_found",
+        ),
         (host, "POST", "mute", Value::Null, 404, "room_not_on_air"),
         (host, "POST", "pinned", json!({}), 405, "method_not_allowed"),
     ] {

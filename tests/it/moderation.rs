@@ -167,7 +167,7 @@ async fn hosts_mute_all_and_lock() {
     let ledger = events_of(&stage.one, &["room_muted", "room_locked", "room_unlocked"]).await;
     assert_eq!(
         ledger,
-        ["room_muted - by hera", "room_muted - by -", "room_locked - by -", "room_unlocked - by -"]
+        ["room_muted - by hera", "room_muted - by -", "room_locked - by hera", "room_unlocked - by -"]
     );
 }
 

@@ -280,7 +280,7 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
             let created =
                 new_room.map(|meta| event(EventType::RoomCreated, json!({ "maxAnchors": meta.max_anchors })));
             let changed = live.as_ref().and_then(|live| of_broadcast(view, live, meta.as_ref(), now));
-            let lock = meta.as_ref().and_then(|meta| of_lock(view, meta));
+            let lock = meta.as_ref().and_then(|meta| of_lock(view, meta, None));
             let schedule = meta.as_ref().filter(|_| live.is_none() || view.meta.is_none());
             let schedule = schedule.and_then(|meta| of_schedule(view, meta, now));
             created.into_iter().chain(lock).chain(schedule).chain(changed).collect()
@@ -297,10 +297,8 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
             });
             changed.collect()
         }
-        RoomWrite::MuteAll(order) => {
-            let data = order.by.as_ref().map_or(json!({}), |by| json!({ "by": by }));
-            vec![event(EventType::RoomMuted, data)]
-        }
+        RoomWrite::MuteAll(order) => vec![event(EventType::RoomMuted, authored(order.by.as_ref()))],
+        RoomWrite::Lock { meta, by } => of_lock(view, meta, by.as_ref()).into_iter().collect(),
         RoomWrite::ClearAll
         | RoomWrite::ClearLive
         | RoomWrite::Recording(_)
@@ -360,13 +358,18 @@ fn of_anchors(
     left.chain(joined).chain(peak).collect()
 }
 
-fn of_lock(view: &RoomView, meta: &Meta) -> Option<NewEvent> {
+/// Returns the data of an event that has only an author. `by`: host; `None`: the room API.
+fn authored(by: Option<&UserId>) -> serde_json::Value {
+    by.map_or(json!({}), |by| json!({ "by": by }))
+}
+
+fn of_lock(view: &RoomView, meta: &Meta, by: Option<&UserId>) -> Option<NewEvent> {
     let kind = match (view.is_locked(), meta.profile.locked) {
         (false, true) => EventType::RoomLocked,
         (true, false) => EventType::RoomUnlocked,
         _ => return None,
     };
-    Some(NewEvent { kind, data: json!({}) })
+    Some(NewEvent { kind, data: authored(by) })
 }
 
 /// Returns the event for a schedule change. Must not be called for the start of a room, which also removes

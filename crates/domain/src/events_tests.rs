@@ -5,6 +5,7 @@ use crate::ids::{Epoch, ModuleId, Nonce, Pin, UserId};
 use crate::model::{EndReason, Meta, User, UserRole};
 use crate::placement::Placement;
 use crate::room::{Admission, admit_delete, admit_stop, assignment, cleanup, reassignment};
+use crate::room_lock::admit_lock;
 
 const GRACE: Duration = Duration::from_secs(60);
 const START: UnixMs = UnixMs(1_000_000);
@@ -189,6 +190,13 @@ fn lock_and_mute_are_reported() {
         assert_eq!(patch(&room, locked), Admission::AlreadyDone);
     }
     let by = UserId::new("ann").ok();
+    for (locked, kind) in [(true, "room_locked"), (false, "room_unlocked")] {
+        let lock = |room: &Room| admit_lock(&room.view, locked, by.clone()).unwrap();
+        let write = accepted(lock(&room));
+        assert_eq!(room.write(write, START.0), [(kind, json!({ "by": "ann" }))]);
+        assert_eq!(lock(&room), Admission::AlreadyDone);
+        assert_eq!(room.view.is_locked(), locked);
+    }
     let write = accepted(crate::mute_all::admit_mute_all(&room.view, by, START).unwrap());
     assert_eq!(room.write(write, START.0), [("room_muted", json!({ "by": "ann" }))]);
 }

@@ -89,6 +89,8 @@ pub enum RoomWrite {
     Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
     /// Writes the order to mute everybody. The rest of the room is unchanged.
     MuteAll(MuteOrder),
+    /// Writes meta after a change of the lock. `by`: host who requested the change.
+    Lock { meta: Meta, by: Option<UserId> },
     /// Writes the anchors who are reported as present. The rest of the room is unchanged. `joined`: anchors
     /// who are newly reported.
     Anchors { reported: ReportedAnchors, joined: Vec<PresentAnchor> },
@@ -410,14 +412,8 @@ impl RoomWrite {
         match self {
             Self::ClearAll => RoomView::default(),
             Self::ClearLive => RoomView { live: None, janus: None, mixer: None, ..view.clone() },
-            Self::Recording(request) => {
-                let recording = Some(StoredValue { value: request.clone(), mod_revision: revision });
-                RoomView { recording, ..view.clone() }
-            }
-            Self::Outputs(outputs) => {
-                let outputs = Some(StoredValue { value: outputs.clone(), mod_revision: revision });
-                RoomView { outputs, ..view.clone() }
-            }
+            Self::Recording(request) => RoomView { recording: stored(revision, request), ..view.clone() },
+            Self::Outputs(outputs) => RoomView { outputs: stored(revision, outputs), ..view.clone() },
             Self::Roles { users, .. } => {
                 let mut view = view.clone();
                 let known = Arc::make_mut(&mut view.users);
@@ -426,28 +422,22 @@ impl RoomWrite {
                 }
                 view
             }
-            Self::MuteAll(order) => {
-                let mute = Some(StoredValue { value: order.clone(), mod_revision: revision });
-                RoomView { mute, ..view.clone() }
-            }
+            Self::MuteAll(order) => RoomView { mute: stored(revision, order), ..view.clone() },
             Self::Anchors { reported, .. } => {
-                let anchors = Some(StoredValue { value: reported.clone(), mod_revision: revision });
-                RoomView { anchors, ..view.clone() }
+                RoomView { anchors: stored(revision, reported), ..view.clone() }
             }
-            Self::Sources(sources) => {
-                let sources = Some(StoredValue { value: sources.clone(), mod_revision: revision });
-                RoomView { sources, ..view.clone() }
-            }
+            Self::Lock { meta, .. } => RoomView { meta: stored(revision, meta), ..view.clone() },
+            Self::Sources(sources) => RoomView { sources: stored(revision, sources), ..view.clone() },
             Self::Put { meta, live } => RoomView {
-                meta: at(revision, meta).or_else(|| view.meta.clone()),
-                live: at(revision, live).or_else(|| view.live.clone()),
+                meta: meta.as_ref().map_or(view.meta.clone(), |meta| stored(revision, meta)),
+                live: live.as_ref().map_or(view.live.clone(), |live| stored(revision, live)),
                 ..view.clone()
             },
             Self::User { id, user, forgotten, .. } => {
                 let mut view = view.clone();
                 let users = Arc::make_mut(&mut view.users);
                 forgotten.as_ref().map(|forgotten| users.remove(forgotten));
-                match at(revision, user) {
+                match user.as_ref().and_then(|user| stored(revision, user)) {
                     Some(user) => users.insert(id.clone(), user),
                     None => users.remove(id),
                 };
@@ -489,8 +479,8 @@ fn keys_left(view: &RoomView) -> Vec<ModuleKind> {
     janus.into_iter().chain(mixer).collect()
 }
 
-fn at<T: Clone>(mod_revision: i64, value: &Option<T>) -> Option<StoredValue<T>> {
-    value.clone().map(|value| StoredValue { value, mod_revision })
+fn stored<T: Clone>(mod_revision: i64, value: &T) -> Option<StoredValue<T>> {
+    Some(StoredValue { value: value.clone(), mod_revision })
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! Lock of a room: no new anchor may join. Anchors who are in the room stay and may resume their sessions,
 //! and hosts and co-hosts may join.
 //!
-//! Owns this rule. Does not know where the lock or the presence entries are stored.
+//! Owns this rule. Does not write to the store, or read the presence entries.
+
+use super::ids::UserId;
+use super::room::{Admission, PatchDenied, RoomWrite};
+use super::view::RoomView;
 
 /// Decision about a join, as far as the lock is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,27 @@ impl Entry {
     pub fn admits(self, resumed: bool) -> bool {
         self == Self::Open || (self == Self::IfResumed && resumed)
     }
+}
+
+/// Decides a change of the lock that host `by` requests. May be repeated.
+///
+/// # Errors
+/// There is no such room, or it is being removed.
+pub fn admit_lock(
+    view: &RoomView,
+    locked: bool,
+    by: Option<UserId>,
+) -> Result<Admission<RoomWrite>, PatchDenied> {
+    let meta = view.meta.as_ref().ok_or(PatchDenied::NotFound)?;
+    if meta.deleted_at.is_some() {
+        return Err(PatchDenied::Removing);
+    }
+    if meta.profile.locked == locked {
+        return Ok(Admission::AlreadyDone);
+    }
+    let mut meta = meta.value.clone();
+    meta.profile.locked = locked;
+    Ok(Admission::Accepted(RoomWrite::Lock { meta, by }))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::{BoxStream, once};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -243,10 +243,7 @@ impl NodeEffects {
                 RoomOrder::Kick(order) => service.kick_user(room, &order).await,
                 RoomOrder::Unban(user) => service.unban_user(room, &user, by).await,
                 RoomOrder::MuteAll => service.mute_all(room, by).await,
-                RoomOrder::SetLocked(locked) => {
-                    let patch = Map::from_iter([("locked".to_owned(), Value::Bool(locked))]);
-                    service.patch(room, &patch).await.map(|_| ())
-                }
+                RoomOrder::SetLocked(locked) => service.set_locked(room, locked, by).await,
                 RoomOrder::GoLive => service.go_live(room).await,
             };
             let failed = |error: RoomError| {

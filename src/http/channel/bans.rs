@@ -7,7 +7,7 @@ use super::ChannelSide;
 use super::handlers::{person, room};
 use crate::domain::ids::RoomId;
 use crate::domain::roles::Action;
-use crate::domain::stage::{Person, Refusal};
+use crate::domain::stage::{Person, PersonId, Refusal};
 use crate::domain::users::BanOrder;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::rest::Done;
@@ -76,11 +76,7 @@ pub async fn kick(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl 
 /// Returns the room, and the order to ban or kick the person whom the path names.
 async fn ban_order(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId, BanOrder), ApiError> {
     let (room, caller) = moderator(request, side)?;
-    let found = side.hub.find(&room, &person(request)?).await?;
-    let FoundPerson { user, name, role } = found.ok_or_else(|| {
-        let message = "nobody with this id is in the room, has written, has a hand raised or was invited";
-        ApiError::new(Code::PersonNotFound, message)
-    })?;
+    let FoundPerson { user, name, role } = find(side, &room, &person(request)?).await?;
     let may = caller.role.in_room().is_some_and(|by| by.may(Action::Ban(role)));
     if !may || caller.subject.as_ref() == Some(&user) {
         return Err(ApiError::new(
@@ -116,6 +112,22 @@ pub async fn unban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
         side.rooms.unban_user(&room, &user, caller.subject.as_ref()).await?;
     }
     Ok(Json(Done::YES))
+}
+
+/// Returns the user who is this person.
+///
+/// # Errors
+/// `person_not_found`, or the stage cannot be read.
+pub(super) async fn find(
+    side: &ChannelSide,
+    room: &RoomId,
+    person: &PersonId,
+) -> Result<FoundPerson, ApiError> {
+    let found = side.hub.find(room, person).await?;
+    found.ok_or_else(|| {
+        let message = "nobody with this id is in the room, has written, has a hand raised or was invited";
+        ApiError::new(Code::PersonNotFound, message)
+    })
 }
 
 /// Returns the room and the calling host or co-host.

@@ -2,10 +2,9 @@
 
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, Responder};
-use serde_json::{Map, Value};
 
 use super::ChannelSide;
-use super::bans::moderator;
+use super::bans::{find, moderator};
 use super::body::GiveFloor;
 use super::handlers::act;
 use crate::domain::stage::{Command, FloorSeconds, PersonId};
@@ -15,6 +14,7 @@ use crate::http::rest::Done;
 
 /// Gives a person the floor for some time, in place of the person who has it; for hosts and co-hosts.
 ///
+/// The person must be in the room, have written in the chat, have a hand raised, or have been invited.
 /// Everybody in the room sees the remaining time. Nobody is muted when it is over.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/floor", operation_id = "giveFloor", tag = "channel",
@@ -28,7 +28,7 @@ use crate::http::rest::Done;
         ),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
-        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 404, body = ErrorBody, description = "room_not_found, person_not_found"),
         (status = 409, body = ErrorBody, description = "user_removed"),
         (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 413, body = ErrorBody, description = "body_too_large"),
@@ -44,7 +44,12 @@ pub async fn give_floor(
     body: JsonBody<GiveFloor>,
 ) -> Result<impl Responder, ApiError> {
     let (person, seconds) = (PersonId::new(&body.0.person)?, FloorSeconds::new(body.0.seconds)?);
-    act(&request, &side, None, Command::GiveFloor(person, seconds)).await
+    let (room, caller) = moderator(&request, &side)?;
+    if person != caller.id {
+        find(&side, &room, &person).await?;
+    }
+    side.hub.command(&room, &caller, Command::GiveFloor(person, seconds)).await?;
+    Ok(Json(Done::YES))
 }
 
 /// Ends the floor early; for the person who has it, hosts and co-hosts. May be repeated.
@@ -135,8 +140,7 @@ pub async fn unlock(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
 }
 
 async fn set_locked(request: &HttpRequest, side: &ChannelSide, locked: bool) -> Result<Json<Done>, ApiError> {
-    let (room, _) = moderator(request, side)?;
-    let patch = Map::from_iter([("locked".to_owned(), Value::Bool(locked))]);
-    side.rooms.patch(&room, &patch).await?;
+    let (room, caller) = moderator(request, side)?;
+    side.rooms.set_locked(&room, locked, caller.subject.as_ref()).await?;
     Ok(Json(Done::YES))
 }

@@ -1,7 +1,7 @@
 //! Tests of the endpoints for sources.
 
 use actix_web::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::house::house;
 use crate::store::Store;
@@ -23,4 +23,22 @@ async fn source_urls_stay_secret() {
     }
     let stored = house.store.get("/rooms/tea-room/sources").await.unwrap().unwrap();
     assert!(!String::from_utf8_lossy(&stored.value).contains("s3cret"), "sealed in the store");
+}
+
+#[actix::test]
+async fn excluded_sources_leave_closed_room() {
+    let house = house().await;
+    house.post("/api/rooms", json!({ "roomId": "tea-room" })).await;
+    let path = "/api/rooms/tea-room";
+    for by_kick in [true, false] {
+        let added = house.post(&format!("{path}/sources"), json!({ "file": "a.mp3" })).await;
+        let id = added.json["source"]["sourceId"].as_str().unwrap().to_owned();
+        let done = match by_kick {
+            true => house.post(&format!("{path}/users/{id}/kick"), Value::Null).await,
+            false => house.send(Method::PUT, &format!("{path}/bans/{id}")).await,
+        };
+        assert_eq!(done.status, 200, "{}", done.text);
+        let listed = house.send(Method::GET, &format!("{path}/sources")).await.json;
+        assert_eq!(listed["sources"], json!([]));
+    }
 }

@@ -89,10 +89,11 @@ export class HostPanel {
 }
 
 /** Adds the actions of hosts and co-hosts to a member's item. */
-export function memberActions(item: HTMLElement, member: () => ChannelMember | undefined, ask: Ask, words: () => HostWords): void {
+export function memberActions(item: HTMLElement, member: () => ChannelMember | undefined, ask: Ask, words: () => HostWords & { anonymous: string }): void {
   const kick = button('kick', () => {
-    const now = member();
-    if (now && confirm(words().kickAsk.replace('#', now.name ?? ''))) ask((channel) => channel.kick(now.id));
+    const [now, { kickAsk, anonymous }] = [member(), words()];
+    // A function, because `$` in a name would have a meaning.
+    if (now && confirm(kickAsk.replace('#', () => now.name || anonymous))) ask((channel) => channel.kick(now.id));
   });
   const floor = button('floor', () => {
     const now = member();

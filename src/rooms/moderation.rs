@@ -1,0 +1,29 @@
+//! Actions of hosts on a whole room: muting of everybody, and the lock. The rules are in `domain::mute_all`
+//! and `domain::room_lock`.
+
+use crate::domain::ids::{RoomId, UserId};
+use crate::domain::mute_all::admit_mute_all;
+use crate::domain::room_lock::admit_lock;
+
+use super::txn::RoomRead;
+use super::{RoomError, RoomService, now};
+
+impl RoomService {
+    /// Mutes everybody in the room but `by`, once. The room's Janus node carries this out shortly afterwards.
+    ///
+    /// # Errors
+    /// [`RoomError::NotOnAir`].
+    pub async fn mute_all(&self, id: &RoomId, by: Option<&UserId>) -> Result<(), RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_mute_all(&read.view, by.cloned(), now())?);
+        self.change(id, decide).await.map(|_| ())
+    }
+
+    /// Locks or unlocks the room as host `by`. May be repeated.
+    ///
+    /// # Errors
+    /// [`RoomError::NotFound`] or [`RoomError::Removing`], or an error of the store.
+    pub async fn set_locked(&self, id: &RoomId, locked: bool, by: Option<&UserId>) -> Result<(), RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_lock(&read.view, locked, by.cloned())?);
+        self.change(id, decide).await.map(|_| ())
+    }
+}
