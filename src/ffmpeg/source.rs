@@ -83,7 +83,9 @@ impl SourceCommand {
         args.extend(self.input.args());
         let payload_type = self.payload_type.to_string();
         let encode = ["-map", "0:a:0", "-ac", "1", "-ar", "48000", "-c:a", "libopus", "-b:a", BITRATE];
-        let packets = ["-frame_duration", "20", "-payload_type", &payload_type, "-f", "rtp"];
+        // RTCP would go to the next port, which may be that of another source.
+        let packets = ["-frame_duration", "20", "-payload_type", &payload_type];
+        let packets = packets.into_iter().chain(["-rtpflags", "skip_rtcp", "-f", "rtp"]);
         args.extend(encode.into_iter().chain(packets).map(OsString::from));
         args.push(format!("rtp://{}?pkt_size=1200", self.to).into());
         args

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use stentor::ffmpeg::{FfmpegProgram, SourceCommand, SourceInput};
 use stentor::probe::{Listener, Mode};
 
 use crate::support::abuse_table::withstood;
@@ -225,6 +226,33 @@ async fn stream_protocols_are_played() {
     let actor = node.state_of("source").await;
     assert_eq!(actor["desired"]["input"], shown);
     assert!(!actor.to_string().contains("geheim") && !node.output().contains("geheim"), "{actor}");
+}
+
+/// RTCP would go to the next port, which may be that of another source, and count as its sound.
+#[actix::test]
+async fn sources_send_to_their_port_only() {
+    let folder = tempfile::tempdir().unwrap();
+    tone(&folder, "short.wav", 440, 2);
+    let bind = |port: u16| std::net::UdpSocket::bind(("127.0.0.1", port));
+    let pair = || {
+        let own = bind(0).ok()?;
+        let next = bind(own.local_addr().ok()?.port().checked_add(1)?).ok()?;
+        Some((own, next))
+    };
+    let (own, next) = std::iter::repeat_with(pair).take(1_000).flatten().next().expect("two free ports");
+    let command = SourceCommand {
+        program: FfmpegProgram { binary: "ffmpeg".into(), account: None },
+        input: SourceInput::File { path: folder.path().join("short.wav"), repeats: false },
+        to: own.local_addr().unwrap(),
+        payload_type: 100,
+    };
+    let mut playing = command.spawn().unwrap();
+    assert!(playing.child.wait().await.unwrap().success());
+    let received = |socket: &std::net::UdpSocket| {
+        socket.set_nonblocking(true).unwrap();
+        socket.recv(&mut [0; 1500]).is_ok()
+    };
+    assert_eq!((received(&own), received(&next)), (true, false));
 }
 
 #[actix::test]

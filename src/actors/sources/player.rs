@@ -159,11 +159,11 @@ impl SourceActor {
         });
         let me = cx.me();
         let tell = move |notice| {
-            // Ignore a full mailbox: the sound is not affected. The state that is shown stays out of date
-            // until the next notice.
+            // A full mailbox keeps the newest notice of each kind. Ignore the error: an actor that has ended
+            // needs no notice.
             let _ = match notice {
-                Notice::Playing => me.tell(Msg::Playing),
-                Notice::Muted(muted) => me.tell(Msg::Muted(muted)),
+                Notice::Playing => me.tell_latest("playing", Msg::Playing),
+                Notice::Muted(muted) => me.tell_latest("muted", Msg::Muted(muted)),
             };
         };
         let run = async move {
