@@ -9,13 +9,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
 use sha2::{Digest, Sha256};
-use tokio::sync::OnceCell;
 
+use super::layouts::Layouts;
 use super::replay_info::ReplayInfo;
 use super::segment_archive::{SegmentArchive, journal_of};
 use super::stored_copies::{self, StoredCopies};
@@ -41,8 +42,9 @@ use crate::spool::{Extent, Spool};
 
 /// Number of recordings whose joined journals are cached. An hour has 1,900 entries of 100 bytes each.
 const KEPT: usize = 32;
-/// Number of recordings and clips whose M4A layout is cached. The layout of an hour takes 700 kB.
-const LAYOUTS: usize = 8;
+/// Time for which an incomplete list is used. Then the mixers are asked again. Without it, each segment of a
+/// download would ask them.
+const INCOMPLETE_FOR: Duration = Duration::from_secs(5);
 /// Duration of an AAC frame, in thirds of a millisecond.
 const FRAME_THIRDS: u64 = 64;
 /// Maximum number of segments that are read at the same time for a layout.
@@ -101,17 +103,9 @@ pub struct RecordingMedia {
     pub secrets: Arc<Secrets>,
     /// `None`: no object storage is configured.
     pub copies: Option<StoredCopies>,
-    /// Joined journals, the newest last.
-    pub joined: Mutex<VecDeque<Arc<Joined>>>,
-    /// M4A layouts, the newest last.
-    pub layouts: Mutex<VecDeque<Layout>>,
-}
-
-/// M4A layout of a recording or clip. Made once, regardless of the number of requests for it.
-pub struct Layout {
-    of: Arc<Joined>,
-    clip: Clip,
-    made: Arc<OnceCell<Arc<RecordedM4a>>>,
+    /// Joined journals with the time at which they were read, the newest last.
+    pub joined: Mutex<VecDeque<(Arc<Joined>, Instant)>>,
+    pub layouts: Layouts,
 }
 
 /// Location of a segment.
@@ -123,6 +117,7 @@ enum Place {
 }
 
 /// Segments of a recording with their places, as of one revision of its key.
+#[derive(PartialEq, Eq)]
 pub struct Joined {
     id: RecordingId,
     revision: i64,
@@ -228,10 +223,7 @@ impl RecordingMedia {
         }
         let (id, segments) = (id.clone(), join(read));
         let joined = Arc::new(Joined { id, revision, complete, stored: false, segments });
-        // Keep complete lists only. After an incomplete one, the next request asks all mixers again.
-        if complete {
-            self.keep(&joined);
-        }
+        self.keep(&joined);
         Ok(joined)
     }
 
@@ -256,14 +248,16 @@ impl RecordingMedia {
     }
 
     fn known_list(&self, id: &RecordingId, revision: i64, stored: bool) -> Option<Arc<Joined>> {
-        let is_it = |kept: &&Arc<Joined>| (&kept.id, kept.revision, kept.stored) == (id, revision, stored);
-        self.kept().iter().find(is_it).cloned()
+        let mut kept = self.kept();
+        kept.retain(|(kept, read)| kept.complete || read.elapsed() < INCOMPLETE_FOR);
+        let found = kept.iter().map(|(kept, _)| kept);
+        found.filter(|kept| (&kept.id, kept.revision, kept.stored) == (id, revision, stored)).next().cloned()
     }
 
     fn keep(&self, joined: &Arc<Joined>) {
         let mut kept = self.kept();
-        kept.retain(|kept| kept.id != joined.id || kept.stored != joined.stored);
-        kept.push_back(joined.clone());
+        kept.retain(|(kept, _)| kept.id != joined.id || kept.stored != joined.stored);
+        kept.push_back((joined.clone(), Instant::now()));
         if kept.len() > KEPT {
             kept.pop_front();
         }
@@ -313,22 +307,6 @@ impl RecordingMedia {
         let (place, entry) = copied.segment(sequence).ok_or(MediaError::RecordingUnavailable)?;
         let media = self.media(place, id, known, entry.into()).await;
         media.ok_or(MediaError::RecordingUnavailable)
-    }
-
-    /// Returns the cell for the layout of this clip; adds an empty cell if there is none.
-    fn layout_of(&self, joined: &Arc<Joined>, clip: Clip) -> Arc<OnceCell<Arc<RecordedM4a>>> {
-        // A poisoned lock is usable: each change leaves a complete list.
-        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |layout: &&Layout| Arc::ptr_eq(&layout.of, joined) && layout.clip == clip;
-        if let Some(known) = layouts.iter().find(is_it) {
-            return known.made.clone();
-        }
-        let made = Arc::new(OnceCell::new());
-        layouts.push_back(Layout { of: joined.clone(), clip, made: made.clone() });
-        if layouts.len() > LAYOUTS {
-            layouts.pop_front();
-        }
-        made
     }
 
     /// Reads the segments of a clip and makes the layout of its M4A file.
@@ -387,7 +365,7 @@ impl RecordingMedia {
         ContentKeys::new(&self.secrets.hls.0, &known.room, &known.nonce)
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Joined>>> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, VecDeque<(Arc<Joined>, Instant)>> {
         // A poisoned lock is usable: every change leaves the list consistent.
         self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -442,7 +420,7 @@ impl ReplayMedia for RecordingMedia {
     async fn m4a(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<RecordedM4a>, MediaError> {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
-        let layout = self.layout_of(&joined, clip);
+        let layout = self.layouts.of(&joined, clip);
         layout.get_or_try_init(|| self.lay_out(recording, &known, &joined, clip)).await.cloned()
     }
 
@@ -489,4 +467,4 @@ impl ReplayMedia for RecordingMedia {
 
 #[cfg(test)]
 #[path = "recordings_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-#[test]
-fn clip_has_segments_of_its_range() {
+/// Returns a recording with these segments, all on one mixer.
+pub(in crate::delivery) fn joined(sequences: std::ops::Range<u64>) -> Joined {
     let entry = |sequence: u64| JournalEntry {
         sequence,
         duration_us: 1_920_000,
@@ -15,9 +15,14 @@ fn clip_has_segments_of_its_range() {
         offset: 0,
     };
     let place = Place::Mixer(ModuleId::new("m1").unwrap());
-    let segments = (10..20).map(|sequence| (place.clone(), entry(sequence))).collect();
-    let id = RecordingId::random(1);
-    let joined = Joined { id, revision: 7, complete: true, stored: false, segments };
+    let segments = sequences.map(|sequence| (place.clone(), entry(sequence))).collect();
+    let id = RecordingId::new("0123456789abcdef").unwrap();
+    Joined { id, revision: 7, complete: true, stored: false, segments }
+}
+
+#[test]
+fn clip_has_segments_of_its_range() {
+    let joined = joined(10..20);
     let listed = |from: f64, to: f64| {
         let clip = Clip::new(from, to).unwrap();
         joined.of_clip(clip).unwrap().iter().map(|entry| entry.sequence).collect::<Vec<_>>()

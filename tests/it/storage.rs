@@ -141,6 +141,21 @@ async fn upload_goes_on_after_failures() {
     std::fs::remove_file(scratch.path().join(id.as_str()).join("upload.json")).unwrap();
     assert_eq!(advance(&process(30), &id, CopyKind::M4a).await.unwrap(), stored);
 
+    // Another object of the same size is not taken for the copy.
+    for state in ["lost", "kept"] {
+        let other = vec![b'x'; usize::try_from(length).unwrap()];
+        moto.put(&format!("radio/{object}"), other).await;
+        if state == "lost" {
+            std::fs::remove_file(scratch.path().join(id.as_str()).join("upload.json")).unwrap();
+        } else {
+            let differs = advance(&process(30), &id, CopyKind::M4a).await;
+            assert!(matches!(differs, Err(UploadError::Differs { .. })), "{differs:?}");
+        }
+        assert_eq!(finish(&process(30), &id).await, stored);
+        let copy = moto.object(&format!("radio/{object}")).await;
+        assert!(copy.body == whole(&second, &id).await, "{state}: the copy differs from the file");
+    }
+
     // A file that has changed, because a mixer returned with its part, is uploaded again from the start.
     let changed = process(31);
     let longer = finish(&changed, &id).await;

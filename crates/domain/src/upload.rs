@@ -2,9 +2,9 @@
 //! pure.
 //!
 //! ```text
-//!  Begin ─▶ Part 0 ─▶ … ─▶ Part n ─▶ Complete        every step may be repeated
-//!    ▲                                  │
-//!    └── the storage has forgotten it ──┘
+//!  Begin ─▶ Part 0 ─▶ … ─▶ Part n ─▶ Complete ─▶ Verify        every step may be repeated
+//!    ▲                                  │           │
+//!    └── the storage has forgotten it ──┴───────────┘ the object is another one
 //! ```
 //! The state is stored next to the recording after every step. After a crash, the upload continues with the
 //! first part that the stored state does not contain. Owns these rules. Does not access the storage.
@@ -34,6 +34,9 @@ pub struct Upload {
     /// Ids that the storage has given to the parts, in order.
     #[serde(default)]
     pub parts: Vec<String>,
+    /// ETag of the verified object; `None` before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
 }
 
 /// Next step of an upload.
@@ -47,6 +50,10 @@ pub enum Step {
     },
     /// The storage has all parts: combine them into the object.
     Complete,
+    /// The object was complete: check that it is still the same.
+    Verify {
+        etag: String,
+    },
 }
 
 /// Copy of a recording in object storage.
@@ -93,7 +100,7 @@ pub enum StorageJob {
 
 impl Upload {
     pub fn new(object: String, length: u64) -> Self {
-        Self { object, length, id: None, parts: Vec::new() }
+        Self { object, length, id: None, parts: Vec::new(), etag: None }
     }
 
     /// Returns true if this is the upload of a file of this length to this object. A file that has changed is
@@ -105,6 +112,9 @@ impl Upload {
     pub fn next(&self) -> Step {
         if self.id.is_none() {
             return Step::Begin;
+        }
+        if let Some(etag) = self.etag.clone() {
+            return Step::Verify { etag };
         }
         let from = self.parts.len() as u64 * PART_SIZE;
         if from >= self.length && !self.parts.is_empty() {
@@ -124,10 +134,16 @@ impl Upload {
         self.parts.push(id);
     }
 
-    /// Records that the storage no longer knows the upload.
+    /// Records that the storage has the object, with this ETag.
+    pub fn completed(&mut self, etag: Option<String>) {
+        self.etag = etag;
+    }
+
+    /// Records that the storage no longer knows the upload, or has another object.
     pub fn forgotten(&mut self) {
         self.id = None;
         self.parts.clear();
+        self.etag = None;
     }
 }
 
@@ -278,6 +294,8 @@ mod tests {
         assert_eq!(upload.next(), Step::Part { index: 1, range: PART_SIZE..PART_SIZE + 1 });
         upload.part_stored("p1".into());
         assert_eq!(upload.next(), Step::Complete);
+        upload.completed(Some("e".into()));
+        assert_eq!(upload.next(), Step::Verify { etag: "e".into() });
         upload.forgotten();
         assert_eq!((upload.next(), upload.parts.len()), (Step::Begin, 0));
         assert!(upload.is_of("demo/a.m4a", PART_SIZE + 1) && !upload.is_of("demo/a.m4a", PART_SIZE));
@@ -304,6 +322,7 @@ mod tests {
                         upload.part_stored(format!("p{index}"));
                     }
                     Step::Complete => break,
+                    Step::Verify { .. } => prop_assert!(false, "not complete yet"),
                 }
             }
             prop_assert_eq!(at, length);

@@ -11,7 +11,7 @@ use crate::delivery::{ReplayMedia, SegmentArchive};
 use crate::domain::clip::Clip;
 use crate::domain::ids::RoomId;
 use crate::domain::recording::RecordingId;
-use crate::domain::upload::{CopyKind, Step, Upload, object_name};
+use crate::domain::upload::{CopyKind, PART_SIZE, Step, Upload, object_name};
 use crate::packager::{MediaError, Piece, RecordedM4a, Source};
 use crate::spool::Spool;
 use crate::storage::{Storage, StorageError};
@@ -22,9 +22,11 @@ pub struct UploadParts {
     pub storage: Arc<Storage>,
     pub spool: Spool,
     pub media: Arc<dyn ReplayMedia>,
-    /// Held during a step of an upload, and during the removal of copies. Otherwise a step in progress could
-    /// complete an object after the removal, and the object would stay forever.
-    pub turn: Arc<Mutex<()>>,
+    /// Locked during a step of an upload, and during the removal of copies. Otherwise a step in progress
+    /// could complete an object after the removal, and the object would stay forever. Contains the layout of
+    /// the upload in progress, which keeps it in the cache of `media`: to make it again, all segments are
+    /// read.
+    pub turn: Arc<Mutex<Option<Arc<RecordedM4a>>>>,
 }
 
 /// Result of a step.
@@ -49,6 +51,13 @@ impl Whole {
         match kind {
             CopyKind::M4a => parts.media.m4a(id, Clip::WHOLE).await.map(Self::M4a).map_err(unreadable),
             CopyKind::Segments => parts.media.archive(id).await.map(Self::Segments).map_err(unreadable),
+        }
+    }
+
+    fn layout(&self) -> Option<Arc<RecordedM4a>> {
+        match self {
+            Self::M4a(m4a) => Some(m4a.clone()),
+            Self::Segments(_) => None,
         }
     }
 
@@ -121,7 +130,7 @@ pub enum UploadError {
     Spool(#[from] std::io::Error),
     #[error(transparent)]
     Storage(#[from] StorageError),
-    #[error("the object {}, but the file has {length} bytes", size(*found))]
+    #[error("the object {}, and is not the file of {length} bytes that was uploaded", size(*found))]
     Differs { found: Option<u64>, length: u64 },
 }
 
@@ -134,10 +143,11 @@ fn size(object: Option<u64>) -> String {
 /// # Errors
 /// The step has to be repeated; see [`UploadError`].
 pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> Result<Advanced, UploadError> {
-    let _turn = parts.turn.lock().await;
+    let mut turn = parts.turn.lock().await;
     // Fails if the recording was deleted meanwhile.
     require_complete(parts, id).await?;
     let file = Whole::of(parts, id, kind).await?;
+    *turn = file.layout();
     if !file.is_complete() {
         return Err(UploadError::Incomplete);
     }
@@ -152,8 +162,10 @@ pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> R
     };
     let kept_id = upload.id.clone();
     let done = step(parts, id, &file, &mut upload).await;
-    if let Err(UploadError::Storage(StorageError::Unknown) | UploadError::Differs { .. }) = &done {
-        upload.forgotten();
+    match &done {
+        Err(UploadError::Storage(StorageError::Unknown) | UploadError::Differs { .. }) => upload.forgotten(),
+        Ok(Advanced::Stored { .. }) => *turn = None,
+        _ => {}
     }
     if let Err(error) = keep(parts, id, &upload).await {
         // The next attempt does not know an upload that has just begun, so nothing else would abort it.
@@ -186,7 +198,9 @@ async fn step(
     match upload.next() {
         Step::Begin => {
             // An earlier process may have completed the object, but ended before it received the answer.
-            if storage.object(&object).await?.is_some_and(|found| found.bytes == length) {
+            if storage.object(&object).await?.is_some_and(|found| found.bytes == length)
+                && has_content(parts, id, file, &object).await?
+            {
                 return Ok(Advanced::Stored { parts: file.parts() });
             }
             upload.begun(storage.begin(&object).await?);
@@ -200,14 +214,41 @@ async fn step(
         }
         Step::Complete => {
             let etag = storage.complete(&object, &begun, &upload.parts).await?;
-            let found = storage.object(&object).await?;
-            let is_it = found.as_ref().is_some_and(|found| found.bytes == length && found.etag == etag);
-            if !is_it {
-                return Err(UploadError::Differs { found: found.map(|found| found.bytes), length });
-            }
+            verify(storage, &object, length, etag.as_deref()).await?;
+            upload.completed(etag);
+            Ok(Advanced::Stored { parts: file.parts() })
+        }
+        Step::Verify { etag } => {
+            verify(storage, &object, length, Some(&etag)).await?;
             Ok(Advanced::Stored { parts: file.parts() })
         }
     }
+}
+
+/// Checks size and ETag of the object.
+async fn verify(storage: &Storage, object: &str, length: u64, etag: Option<&str>) -> Result<(), UploadError> {
+    let found = storage.object(object).await?;
+    match found.as_ref().is_some_and(|found| found.bytes == length && found.etag.as_deref() == etag) {
+        true => Ok(()),
+        false => Err(UploadError::Differs { found: found.map(|found| found.bytes), length }),
+    }
+}
+
+/// Returns true if the object has the bytes of the file, which has the same length.
+async fn has_content(
+    parts: &UploadParts,
+    id: &RecordingId,
+    file: &Whole,
+    object: &str,
+) -> Result<bool, UploadError> {
+    let length = file.length();
+    for from in (0..length).step_by(PART_SIZE as usize) {
+        let range = from..(from + PART_SIZE).min(length);
+        if parts.storage.read(object, range.clone()).await? != file.read(parts, id, range).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Removes a recording from the storage: aborts an upload in progress, and deletes all copies.

@@ -62,6 +62,12 @@ impl Moto {
         request("GET", &self.url(name), &[], None).await
     }
 
+    /// Writes an object, like another program.
+    pub async fn put(&self, name: &str, content: Vec<u8>) {
+        let answer = awc::Client::default().put(self.url(name)).send_body(content).await;
+        assert_eq!(answer.expect("an answer").status(), 200);
+    }
+
     fn url(&self, name: &str) -> String {
         format!("http://{}/{BUCKET}/{name}", self.address())
     }
