@@ -1,11 +1,13 @@
 //! The command line as an operator uses it: its output and exit codes.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::node::Node;
+use crate::support::node::{Node, signal};
+use crate::support::until;
 
 const KEY: &str = "sixteen-letters-1";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -226,6 +228,30 @@ async fn load_reports_percentiles_and_cleans_up() {
     assert_eq!((lines.len(), lines[0].as_str()), (3, "AGO OPERATOR ADDRESS ACTION NODE OUTCOME"), "{text}");
     let deleted = "key of the configuration 127.0.0.1 delete_room load-";
     assert!(lines[1..].iter().all(|line| line.contains(deleted) && line.ends_with(" done")), "{text}");
+}
+
+#[actix::test]
+async fn ended_load_deletes_its_rooms() {
+    let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", KEY)]).await;
+    let rooms = async |status: &str| {
+        let rooms = node.get("/api/rooms").await.json()["rooms"].as_array().cloned().unwrap_or_default();
+        rooms.iter().filter(|room| room["status"] == status).count()
+    };
+    for ends in [Signal::TERM, Signal::HUP] {
+        let mut load = tokio::process::Command::new(env!("CARGO_BIN_EXE_stentor"))
+            .args(["load", "--seconds", "600", "--listeners", "1"])
+            .env("STENTOR_API", &node.api)
+            .env("STENTOR_API_KEY", KEY)
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        until("the room is on air", async || rooms("onair").await == 1).await;
+        signal(i32::try_from(load.id().unwrap()).unwrap(), ends);
+        let status = tokio::time::timeout(crate::support::PATIENCE, load.wait()).await;
+        assert_eq!(status.expect("it ends").unwrap().code(), Some(1), "{ends:?}");
+        assert_eq!(rooms("onair").await, 0, "{ends:?}");
+    }
 }
 
 #[actix::test]

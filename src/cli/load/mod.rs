@@ -18,6 +18,7 @@ use serde_json::json;
 use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::Client;
 use super::output::{cell, print, print_json};
@@ -60,7 +61,7 @@ struct Room {
     start: Duration,
 }
 
-/// Runs the load and prints the report. Deletes the rooms in every case, even after an error or Ctrl-C.
+/// Runs the load and prints the report. Deletes the rooms in every case, even after an error or a signal.
 pub async fn load(client: &Client, json: bool, args: LoadArgs) -> anyhow::Result<()> {
     // Each listener needs two or three connections, and each connection a file descriptor.
     stentor::process::raise_descriptor_limit();
@@ -68,9 +69,15 @@ pub async fn load(client: &Client, json: bool, args: LoadArgs) -> anyhow::Result
     anyhow::ensure!(args.anchors <= most, "--anchors must be at most {most}, {ANCHORS_PER_ROOM} per room");
     let run = format!("{:06x}", rand::random::<u32>() & 0x00ff_ffff);
     let ids: Vec<_> = (1..=args.rooms).map(|n| format!("load-{run}-{n}")).collect();
+    // A closed terminal sends HUP.
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let (mut interrupt, mut terminate, mut hangup) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     let outcome = tokio::select! {
         outcome = perform(client, &ids, &args) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+        _ = interrupt.recv() => Err(anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow!("terminated")),
+        _ = hangup.recv() => Err(anyhow!("the terminal was closed")),
     };
     remove(client, &ids).await;
     let report = outcome?;

@@ -66,8 +66,10 @@ fn buckets(metric: &proto::Metric, times: Times) -> Buckets {
     }
 }
 
+/// Returns the labels. In Prometheus, a label with an empty value is the same as no label.
 fn attributes(metric: &proto::Metric) -> Vec<KeyValue> {
-    metric.get_label().iter().map(|label| KeyValue::new(label.name(), label.value())).collect()
+    let labels = metric.get_label().iter().filter(|label| !label.value().is_empty());
+    labels.map(|label| KeyValue::new(label.name(), label.value())).collect()
 }
 
 #[cfg(test)]
@@ -81,14 +83,14 @@ mod tests {
         let counter = IntCounter::new("starts_total", "Starts.").unwrap();
         let gauge = IntGauge::new("rooms", "Rooms.").unwrap();
         let options = HistogramOpts::new("seconds", "Durations.").buckets(vec![0.1, 1.0]);
-        let histogram = HistogramVec::new(options, &["op"]).unwrap();
+        let histogram = HistogramVec::new(options, &["op", "cause"]).unwrap();
         registry.register(Box::new(counter.clone())).unwrap();
         registry.register(Box::new(gauge.clone())).unwrap();
         registry.register(Box::new(histogram.clone())).unwrap();
         counter.inc_by(3);
         gauge.set(-2);
         for value in [0.05, 0.5, 0.6, 7.0] {
-            histogram.with_label_values(&["put"]).observe(value);
+            histogram.with_label_values(&["put", ""]).observe(value);
         }
         let metrics = metrics(&registry.gather(), Times { start: 1, now: 9 });
         let of =
