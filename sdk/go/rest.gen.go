@@ -648,7 +648,7 @@ type AddSource struct {
 	// Title Name shown in the room.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
 
-	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits.
+	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted.
 	Url nullable.Nullable[string] `json:"url,omitempty"`
 }
 
@@ -1143,8 +1143,8 @@ type NewOutput struct {
 	// Format Audio codec; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
 	Format *OutputFormat `json:"format,omitempty"`
 
-	// Url URL of the target with its credentials: `icecast://user:password@host:port/mount`,
-	// `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
+	// Url URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
+	// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
 	// stored encrypted and never returned.
 	Url string `json:"url"`
 }
@@ -1548,7 +1548,8 @@ type Source struct {
 	// Title Name shown in the room.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
 
-	// Url URL without its query, which may hold a secret.
+	// Url Scheme, host and port of the URL, and the application of an RTMP URL. The rest may contain a secret
+	// and is replaced by `…`.
 	Url nullable.Nullable[string] `json:"url,omitempty"`
 }
 

@@ -9,7 +9,7 @@ export type ClientOptions = {
  */
 export type AddSource = {
     /**
-     * URL of a stream or a file, with a scheme that `sources.schemes` permits.
+     * URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted.
      */
     url?: string | null;
     /**
@@ -715,8 +715,8 @@ export type NewKeyAnswer = {
  */
 export type NewOutput = {
     /**
-     * URL of the target with its credentials: `icecast://user:password@host:port/mount`,
-     * `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
+     * URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
+     * `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
      * stored encrypted and never returned.
      */
     url: string;
@@ -1178,7 +1178,8 @@ export type Source = {
      */
     kind: string;
     /**
-     * URL without its query, which may hold a secret.
+     * Scheme, host and port of the URL, and the application of an RTMP URL. The rest may contain a secret
+     * and is replaced by `…`.
      */
     url?: string | null;
     /**

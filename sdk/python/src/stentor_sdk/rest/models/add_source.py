@@ -15,7 +15,8 @@ class AddSource:
     """Source to add: either `url` or `file`.
 
     Attributes:
-        url (None | str | Unset): URL of a stream or a file, with a scheme that `sources.schemes` permits.
+        url (None | str | Unset): URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored
+            encrypted.
         file (None | str | Unset): Path of a file below `sources.folder`.
         title (None | str | Unset): Name shown in the room.
         loop (bool | None | Unset): True if the input starts over when it ends. By default true for a URL, because the

@@ -16,8 +16,9 @@ class NewOutput:
     """Output to add to a room.
 
     Attributes:
-        url (str): URL of the target with its credentials: `icecast://user:password@host:port/mount`,
-            `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
+        url (str): URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
+            `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It
+            is
             stored encrypted and never returned.
         format_ (OutputFormat | Unset): Codec of the audio that is sent. AAC is not encoded again: the target gets the
             same frames as listeners.

@@ -22,7 +22,9 @@ class Source:
         muted (bool): True if a host has muted the source.
         status (str): `waiting`, `playing` or `ended`. A source plays while its room is on air or backstage.
         created_at (int): Time at which the source was added.
-        url (None | str | Unset): URL without its query, which may hold a secret.
+        url (None | str | Unset): Scheme, host and port of the URL, and the application of an RTMP URL. The rest may
+            contain a secret
+            and is replaced by `…`.
         file (None | str | Unset): Path below `sources.folder`.
         title (None | str | Unset): Name shown in the room.
         reason (None | str | Unset): Reason for the last failed attempt to play; absent if the source was heard after
