@@ -3,12 +3,8 @@
 //! Baselines: the same join directly on a Janus; the response to the client that makes the change; a server
 //! of bare actix-web-actors connections, in a separate process.
 
-use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, StreamHandler};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use actix_web_actors::ws;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use stentor::auth::Role;
@@ -16,6 +12,7 @@ use stentor::domain::mix::MixShare;
 use stentor::janus::{AnchorJoin, AudioBridge, Quality};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use super::bare::Bare;
 use super::house::{Backend, Gateway, House, new_room};
 use super::support::caller::Caller;
 use super::support::node::Node;
@@ -32,7 +29,6 @@ const CHANGES: usize = 200;
 const IDLE: usize = 5000;
 /// Number of clients that connect at the same time.
 const AT_ONCE: usize = 50;
-const BARE: &str = "bare-websockets";
 
 type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
@@ -121,7 +117,7 @@ async fn news() -> Row {
 
 async fn idle() -> Row {
     let bare = Bare::start();
-    let floor = per_connection(bare.pid(), |_| bare.url.clone()).await;
+    let floor = per_connection(bare.pid(), |_| bare.url("ws", "/ws")).await;
     let house = House::open(Backend::Embedded, &[("auth.jwt_secrets", &jwt_secrets())]).await;
     house.node.room_on_air(ROOM).await;
     let base = house.node.ws.replacen("http", "ws", 1);
@@ -159,66 +155,4 @@ async fn speaker(node: &Node, room: &str, user: &str) -> String {
     let body = json!({ "userId": user, "role": "anchor" });
     let invited: Value = node.post(&format!("/api/rooms/{room}/users"), body).await.json();
     invited["token"].as_str().expect("a token").to_owned()
-}
-
-/// This program, run as a server of connections that do nothing.
-struct Bare {
-    process: std::process::Child,
-    url: String,
-}
-
-impl Bare {
-    fn start() -> Self {
-        let own = std::env::current_exe().expect("our own path");
-        let mut process =
-            Command::new(own).arg(BARE).stdout(Stdio::piped()).spawn().expect("this program runs");
-        let mut address = String::new();
-        let mut out = std::io::BufReader::new(process.stdout.take().expect("its output is ours"));
-        std::io::BufRead::read_line(&mut out, &mut address).expect("its address");
-        Self { process, url: format!("ws://{}/ws", address.trim()) }
-    }
-
-    fn pid(&self) -> i32 {
-        self.process.id() as i32
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        // It may have ended on its own.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-struct Idle;
-
-impl Actor for Idle {
-    type Context = ws::WebsocketContext<Self>;
-
-    fn started(&mut self, context: &mut Self::Context) {
-        context.text("{}");
-    }
-}
-
-impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Idle {
-    fn handle(&mut self, _: Result<ws::Message, ws::ProtocolError>, _: &mut Self::Context) {}
-}
-
-async fn bare(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, actix_web::Error> {
-    ws::start(Idle, &request, payload)
-}
-
-/// Runs the bare server if the arguments request it.
-pub fn run_if_asked() -> Option<ExitCode> {
-    if std::env::args().nth(1).as_deref() != Some(BARE) {
-        return None;
-    }
-    let served = actix::System::new().block_on(async {
-        let server = HttpServer::new(|| App::new().route("/ws", web::get().to(bare)));
-        let server = server.workers(1).bind("127.0.0.1:0")?;
-        println!("{}", server.addrs()[0]);
-        server.run().await
-    });
-    Some(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

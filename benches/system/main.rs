@@ -10,7 +10,9 @@
 #![allow(clippy::unwrap_used, clippy::unused_async)]
 
 mod anchors;
+mod bare;
 mod bridge;
+mod channel;
 mod crowd;
 mod hls;
 mod house;
@@ -43,7 +45,7 @@ use table::{Row, Table};
 
 type Part = (&'static str, fn() -> LocalBoxFuture<'static, Vec<Row>>);
 
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
     ("watch", || watch::measure().boxed_local()),
     ("start", || start::measure().boxed_local()),
     ("segment", || segment::measure().boxed_local()),
@@ -52,6 +54,7 @@ const PARTS: [Part; 13] = [
     ("plain", || plain::measure().boxed_local()),
     ("upkeep", || upkeep::measure().boxed_local()),
     ("anchors", || anchors::measure().boxed_local()),
+    ("channel", || channel::measure().boxed_local()),
     ("restart", || restart::measure().boxed_local()),
     ("speakers", || speakers::measure().boxed_local()),
     ("stages", || stages::measure().boxed_local()),
@@ -60,7 +63,7 @@ const PARTS: [Part; 13] = [
 ];
 
 fn main() -> ExitCode {
-    if let Some(code) = stub::run_if_asked().or_else(anchors::run_if_asked).or_else(upkeep::run_if_asked) {
+    if let Some(code) = stub::run_if_asked().or_else(bare::run_if_asked).or_else(upkeep::run_if_asked) {
         return code;
     }
     // Cargo adds its own flags, such as `--bench`.

@@ -45,6 +45,7 @@ use crate::http::pages_api::{self, PagesSide};
 use crate::http::redirect::{self, Redirect};
 use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
+use crate::http::server::EndlessResponses;
 use crate::http::tokens::NodeTokens;
 use crate::http::{base_path, error, ops, proxied, relay, server};
 use crate::rooms::recordings::Recordings;
@@ -89,8 +90,14 @@ pub struct Sockets {
     addresses: Addresses,
 }
 
+struct RunningServer {
+    mounted: EnabledServices,
+    handle: ServerHandle,
+    endless: EndlessResponses,
+}
+
 pub struct Servers {
-    running: Vec<(EnabledServices, ServerHandle)>,
+    running: Vec<RunningServer>,
     hub: Arc<StageHub>,
     feeds: Arc<PcmFeeds>,
     ledger: Arc<Ledger>,
@@ -194,7 +201,7 @@ impl Sockets {
         actix::spawn(dashboard.clone().run());
         let shares: Vec<_> = self.listeners.iter().map(|(_, _, mounted)| mounted.share()).collect();
         let allotments = allot(descriptors, server::processors() as u64, &shares);
-        let mut handles = Vec::new();
+        let mut running = Vec::new();
         for ((_, listener, mounted), allotment) in self.listeners.into_iter().zip(allotments) {
             let options = server::Options {
                 name: mounted.name(),
@@ -223,8 +230,8 @@ impl Sockets {
                         async move { base_path::strip(&prefix, request, next).await }
                     }))
             };
-            let server = server::serve(listener, options, &metrics, app)?;
-            handles.push((mounted, server.handle()));
+            let (server, endless) = server::serve(listener, options, &metrics, app)?;
+            running.push(RunningServer { mounted, handle: server.handle(), endless });
             readiness.serving(mounted, true);
             actix::spawn(async move {
                 // The server ends when it is stopped, or when it cannot accept connections any more. In both
@@ -233,7 +240,7 @@ impl Sockets {
                 readiness.serving(mounted, false);
             });
         }
-        Ok(Servers { running: handles, hub, feeds, ledger, dashboard })
+        Ok(Servers { running, hub, feeds, ledger, dashboard })
     }
 }
 
@@ -246,7 +253,8 @@ impl Servers {
         self.hub.close();
         self.feeds.close();
         self.ledger.close();
-        let (last, first) = self.running.drain(..).partition(|(mounted, _)| mounted.ws || mounted.ops);
+        let (last, first) =
+            self.running.drain(..).partition(|server| server.mounted.ws || server.mounted.ops);
         self.running = last;
         stop(first).await;
     }
@@ -257,8 +265,12 @@ impl Servers {
     }
 }
 
-async fn stop(running: Vec<(EnabledServices, ServerHandle)>) {
-    futures::future::join_all(running.iter().map(|(_, server)| server.stop(true))).await;
+async fn stop(running: Vec<RunningServer>) {
+    futures::future::join_all(running.iter().map(|server| async {
+        server.endless.ended(SHUTDOWN).await;
+        server.handle.stop(true).await;
+    }))
+    .await;
 }
 
 /// Services that every worker mounts.

@@ -133,6 +133,11 @@ impl Lifecycle {
         self.endless = true;
     }
 
+    /// Returns true while the response in progress has no end.
+    pub fn is_endless(&self) -> bool {
+        self.endless
+    }
+
     /// Records that the socket accepts no more bytes.
     pub fn blocked(&mut self, now: Instant) {
         self.writing.get_or_insert(Transfer::new(now));

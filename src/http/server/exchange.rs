@@ -64,7 +64,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     if omitted {
         request.head_mut().method = Method::GET;
     }
-    if let Some(connection) = connection {
+    if let Some(connection) = connection.clone() {
         let payload = match request.take_payload() {
             payload @ Payload::H1 { .. } => {
                 let timed: BoxedPayloadStream = Box::pin(TimedBody::new(payload, connection));
@@ -80,14 +80,25 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     if let Some(hsts) = hsts {
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     }
-    if is_old && response.response().body().size() == BodySize::Stream {
-        // The dispatcher would send chunks, which HTTP/1.0 does not have: the end of the connection is the
-        // end of the body (RFC 9112 section 6.3).
+    let is_stream = response.response().body().size() == BodySize::Stream;
+    let detached = connection.filter(|connection| is_stream && !omitted && connection.can_detach());
+    if is_stream && (is_old || detached.is_some()) {
+        // The dispatcher encodes no chunks here: HTTP/1.0 has none, so that the end of the connection is the
+        // end of the body (RFC 9112 section 6.3), and those of a detached body are encoded later.
         let head = response.response_mut().head_mut();
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
+        if !is_old {
+            head.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
-    Ok(response.map_body(|_, body| SlicedBody { body, omitted, rest: Bytes::new(), in_progress }))
+    Ok(response.map_body(|_, body| match (detached, in_progress) {
+        (Some(connection), Some(in_progress)) => {
+            connection.detach(body.boxed(), !is_old, in_progress);
+            SlicedBody { body: None, omitted, rest: Bytes::new(), in_progress: None }
+        }
+        (_, in_progress) => SlicedBody { body: Some(body), omitted, rest: Bytes::new(), in_progress },
+    }))
 }
 
 /// Returns the response for an error that no handler or middleware has answered.
@@ -111,8 +122,9 @@ pin_project! {
     /// Response body in pieces of at most [`SLICE`] bytes, because the dispatcher copies each piece as a
     /// whole.
     pub struct SlicedBody<B> {
+        // `None`: sent without the dispatcher.
         #[pin]
-        body: B,
+        body: Option<B>,
         omitted: bool,
         rest: Bytes,
         in_progress: Option<RequestInProgress>,
@@ -123,16 +135,16 @@ impl<B: MessageBody> MessageBody for SlicedBody<B> {
     type Error = B::Error;
 
     fn size(&self) -> BodySize {
-        self.body.size()
+        self.body.as_ref().map_or(BodySize::Stream, B::size)
     }
 
     fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.project();
-        if *this.omitted {
+        let Some(body) = this.body.as_pin_mut().filter(|_| !*this.omitted) else {
             return Poll::Ready(None);
-        }
+        };
         if this.rest.is_empty() {
-            match this.body.poll_next(task) {
+            match body.poll_next(task) {
                 Poll::Ready(Some(Ok(bytes))) => *this.rest = bytes,
                 other => return other,
             }

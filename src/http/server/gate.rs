@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::detached::{CountedResponse, EndlessResponses};
 use super::large::Turns;
 use crate::domain::client_address::limited;
 use crate::domain::descriptors::Allotment;
@@ -32,6 +33,7 @@ pub(super) struct Gate {
     addresses: Mutex<HashMap<IpAddr, usize>>,
     /// Maximum number of connections from one address.
     per_address: usize,
+    endless: EndlessResponses,
     metrics: Metrics,
 }
 
@@ -62,6 +64,7 @@ impl Gate {
             addresses: Mutex::default(),
             turns: Turns::new(),
             per_address: per_address.min(allotment.served.div_ceil(2)),
+            endless: EndlessResponses::default(),
             metrics,
         }
     }
@@ -77,6 +80,11 @@ impl Gate {
         }
         self.open.fetch_sub(1, Relaxed);
         Err(self.refusal(Code::TooManyClients))
+    }
+
+    /// Returns the count of the endless responses that are sent without the dispatcher.
+    pub fn endless(&self) -> &EndlessResponses {
+        &self.endless
     }
 
     fn refusal(self: &Arc<Self>, why: Code) -> Refusal {
@@ -114,6 +122,11 @@ impl ConnectionSlot {
         drop(addresses);
         self.address = Some(address);
         Ok(self)
+    }
+
+    /// Counts an endless response until the returned value is dropped.
+    pub fn endless_response(&self) -> CountedResponse {
+        self.gate.endless.enter()
     }
 
     /// Returns true if more than three quarters of the slots are taken.

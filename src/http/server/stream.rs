@@ -12,11 +12,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use actix_web::body::BoxBody;
 use bytes::Bytes;
 use futures::ready;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::detached::{DetachedBody, DetachedResponse};
 use super::gate::ConnectionSlot;
 use super::large::{Turn, Turns};
 use super::wire::Stream;
@@ -59,6 +61,8 @@ struct State {
     hung_up: Cell<bool>,
     /// Right to send the response in progress, if it is large.
     turn: Cell<Option<Turn>>,
+    /// Body that follows the response head without the dispatcher.
+    detached: Cell<Option<DetachedBody>>,
     dispatcher: RefCell<Option<Waker>>,
 }
 
@@ -128,6 +132,13 @@ impl GuardedSocket {
             self.watch(task)?;
         }
         read
+    }
+}
+
+impl Drop for GuardedSocket {
+    fn drop(&mut self) {
+        // A detached body that was never sent may hold this connection.
+        self.connection.0.detached.take();
     }
 }
 
@@ -222,8 +233,22 @@ impl AsyncWrite for GuardedSocket {
         flush
     }
 
+    /// Closes the stream, or begins to send the detached body. The dispatcher calls this once the response
+    /// head is sent.
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(task)
+        let Some(rest) = self.connection.0.detached.take() else {
+            let shutdown = Pin::new(&mut self.stream).poll_shutdown(task);
+            if shutdown.is_pending() {
+                self.watch(task)?;
+            }
+            return shutdown;
+        };
+        // From here on, bytes of the client belong to no request.
+        self.connection.upgraded();
+        let stream = std::mem::replace(&mut self.stream, Stream::Detached);
+        let socket = Self::new(stream, self.connection.clone());
+        actix_web::rt::spawn(DetachedResponse::new(socket, rest));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -255,6 +280,7 @@ impl Connection {
             reading_paused: Cell::new(false),
             hung_up: Cell::new(false),
             turn: Cell::new(None),
+            detached: Cell::new(None),
             dispatcher: RefCell::new(None),
         }))
     }
@@ -297,13 +323,26 @@ impl Connection {
     }
 
     /// Marks the response in progress as endless. Its source sets its rate, so only a client that reads
-    /// nothing is too slow.
+    /// nothing is too slow. The end of the connection ends X
     pub fn endless(&self) {
         self.0.lifecycle.borrow_mut().endless();
     }
 
     pub(super) fn is_upgraded(&self) -> bool {
         self.0.upgraded.get()
+    }
+
+    /// Returns true if the response in progress is endless, and the server need not read requests meanwhile.
+    pub(super) fn can_detach(&self) -> bool {
+        self.lifecycle().is_endless() && !self.is_upgraded()
+    }
+
+    /// Sends `body` after the response head, without the dispatcher. The response must have an empty body and
+    /// must close the connection. `chunked`: its head announces chunks.
+    pub(super) fn detach(&self, body: BoxBody, chunked: bool, in_progress: RequestInProgress) {
+        let counted = self.0.place.endless_response();
+        let rest = DetachedBody { body, chunked, _in_progress: in_progress, _counted: counted };
+        self.0.detached.set(Some(rest));
     }
 
     pub(super) fn begin(&self) -> RequestInProgress {

@@ -23,6 +23,7 @@ struct TestServer {
     address: SocketAddr,
     metrics: Metrics,
     handle: actix_web::dev::ServerHandle,
+    endless: EndlessResponses,
 }
 
 impl TestServer {
@@ -61,14 +62,16 @@ impl TestServer {
                 .service(only_get("/large", async || HttpResponse::Ok().body(LARGE)))
                 .service(only_get("/never", async || std::future::pending::<&str>().await))
                 .service(only_get("/endless", endless))
+                .service(only_get("/ending", ending))
+                .service(only_get("/silent", silent))
                 .service(web::resource("/error").to(async || Err::<&str, _>(ApiError::internal("a cause"))))
                 .route("/echo", web::post().to(async |body: String| body))
                 .default_service(web::to(not_found))
         };
-        let server = serve(listener, options, &metrics, app).unwrap();
+        let (server, endless) = serve(listener, options, &metrics, app).unwrap();
         let handle = server.handle();
         actix::spawn(server);
-        Self { address, metrics, handle }
+        Self { address, metrics, handle, endless }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -102,6 +105,19 @@ async fn endless(request: HttpRequest) -> HttpResponse {
         Some((Ok::<_, Error>(bytes::Bytes::from_static(&LARGE[..3000])), ()))
     });
     HttpResponse::Ok().force_close().streaming(pieces)
+}
+
+/// An endless response that ends after all.
+async fn ending(request: HttpRequest) -> HttpResponse {
+    request.conn_data::<Connection>().unwrap().endless();
+    let pieces = [&LARGE[..100_000], b"", b"middle", &LARGE[..1], b"end"].map(bytes::Bytes::from_static);
+    HttpResponse::Ok().streaming(futures::stream::iter(pieces.map(Ok::<_, Error>)))
+}
+
+/// An endless response that sends nothing.
+async fn silent(request: HttpRequest) -> HttpResponse {
+    request.conn_data::<Connection>().unwrap().endless();
+    HttpResponse::Ok().streaming(futures::stream::pending::<Result<bytes::Bytes, Error>>())
 }
 
 async fn read(client: &mut (impl AsyncRead + Unpin)) -> String {
@@ -339,5 +355,53 @@ async fn stalled_readers_of_endless_bodies_are_cut() {
     }
     let _ = tokio::time::timeout(Duration::from_secs(20), read(&mut stalled)).await.expect("it is closed");
     assert!(reader.read(&mut buffer).await.unwrap() > 0);
+    served.handle.stop(false).await;
+}
+
+#[actix::test]
+async fn ended_endless_bodies_are_complete() {
+    let served = TestServer::start(10);
+    let mut client = served.connect().await;
+    // The second request is never answered: the first response ends the connection.
+    let requests = "GET /ending HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2);
+    client.write_all(requests.as_bytes()).await.unwrap();
+    let answer = read(&mut client).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("\r\nconnection: close"), "{head}");
+    assert_eq!(head.matches("transfer-encoding: chunked").count(), 1, "{head}");
+    let (mut rest, mut whole) = (body, String::new());
+    while let Some((size, following)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole += &following[..size];
+        assert!(following[size..].starts_with("\r\n"), "{}", &following[size..]);
+        rest = &following[size + 2..];
+        assert!(size > 0 || rest.is_empty(), "bytes after the last chunk");
+    }
+    assert!(rest.is_empty() && body.ends_with("\r\n0\r\n\r\n"), "no last chunk");
+    assert_eq!(whole.len(), 100_000 + "middlexend".len());
+    assert!(whole.ends_with("xmiddlexend"), "{}", &whole[99_990..]);
+    served.until_open(0).await;
+    served.endless.ended(Duration::from_secs(20)).await;
+    served.handle.stop(false).await;
+}
+
+#[actix::test]
+async fn endless_bodies_end_with_their_connection() {
+    let served = TestServer::start(10);
+    let (mut gone, mut half_closed) = (served.connect().await, served.connect().await);
+    for (client, path) in [(&mut gone, "/silent"), (&mut half_closed, "/endless")] {
+        client.write_all(request("GET", path).as_bytes()).await.unwrap();
+        assert_eq!(&head(client).await, b"HTTP/1.1 200");
+    }
+    gone.set_zero_linger().unwrap();
+    drop(gone);
+    served.until_open(1).await;
+    // A client that closes its own direction may continue to read.
+    half_closed.shutdown().await.unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    half_closed.read_exact(&mut bytes).await.unwrap();
+    half_closed.set_zero_linger().unwrap();
+    drop(half_closed);
+    served.until_open(0).await;
     served.handle.stop(false).await;
 }

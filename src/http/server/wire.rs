@@ -25,6 +25,8 @@ pub(super) enum Stream {
     Plain(Wire),
     /// Boxed: it is far larger than the other variant.
     Tls(Box<TlsStream<Wire>>),
+    /// The stream now belongs to a detached response.
+    Detached,
 }
 
 impl Wire {
@@ -38,7 +40,7 @@ impl Stream {
     pub fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(wire) => wire.socket.poll_read_ready(task),
-            Self::Tls(_) => Poll::Ready(Ok(())),
+            Self::Tls(_) | Self::Detached => Poll::Ready(Ok(())),
         }
     }
 }
@@ -87,6 +89,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(wire) => Pin::new(wire).poll_read(task, buffer),
             Self::Tls(tls) => Pin::new(tls).poll_read(task, buffer),
+            Self::Detached => Poll::Ready(Ok(())),
         }
     }
 }
@@ -96,6 +99,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(wire) => Pin::new(wire).poll_write(task, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(task, bytes),
+            Self::Detached => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -103,6 +107,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(wire) => Pin::new(wire).poll_flush(task),
             Self::Tls(tls) => Pin::new(tls).poll_flush(task),
+            Self::Detached => Poll::Ready(Ok(())),
         }
     }
 
@@ -110,6 +115,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(wire) => Pin::new(wire).poll_shutdown(task),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(task),
+            Self::Detached => Poll::Ready(Ok(())),
         }
     }
 }

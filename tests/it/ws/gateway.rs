@@ -111,7 +111,7 @@ impl Gateway {
             shutdown_timeout: Duration::from_secs(5),
         };
         let app = move || App::new().configure(|c| ws::configure(c, side.clone()));
-        let server = server::serve(listener, options, &metrics, app).unwrap();
+        let (server, _) = server::serve(listener, options, &metrics, app).unwrap();
         let handle = server.handle();
         actix::spawn(server);
         Self { address, tokens, script, metrics, clock, system, server: handle, arbiter }

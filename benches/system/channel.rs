@@ -1,0 +1,126 @@
+//! The listener channel with many listeners, as server-sent events: memory per listener, and the time until an
+//! event has reached all of them.
+//!
+//! Baseline of the memory: a bare actix-web server with the same number of endless responses.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use serde_json::json;
+use stentor::auth::Role;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::bare::Bare;
+use super::house::{Backend, House};
+use super::support::stage::{ROOM, jwt_secrets, token};
+use super::table::{Row, Times, short};
+use super::usage;
+
+const LISTENERS: usize = 10_000;
+/// Number of listeners that connect at the same time.
+const AT_ONCE: usize = 50;
+const ANNOUNCEMENTS: usize = 10;
+/// Beginning of each announcement, by which listeners recognise it.
+const MARK: &str = "measured-";
+
+pub async fn measure() -> Vec<Row> {
+    let bare = Bare::start();
+    let (floor, idle) = per_listener(bare.pid(), |_| bare.url("http", "/events")).await;
+    drop(idle);
+    let house = House::open(Backend::Embedded, &[("auth.jwt_secrets", &jwt_secrets())]).await;
+    house.node.room_on_air(ROOM).await;
+    let base = house.node.hls.clone();
+    let url = |n| {
+        let token = token(&format!("listener-{n}"), Role::Listener);
+        format!("{base}/hls/rooms/{ROOM}/events?token={token}")
+    };
+    let (ours, listeners) = per_listener(house.node.pid(), url).await;
+    let reached = reach(&house, listeners).await;
+    vec![
+        Row::new(
+            format!("memory per listener of the channel, {LISTENERS} of them (floor: bare actix-web)"),
+            format!("{floor:.1} kB"),
+            format!("{ours:.1} kB"),
+            "≤ 12 kB",
+        ),
+        Row::new(
+            format!("an announcement reaches each of {LISTENERS} listeners, p50 / p99"),
+            "",
+            reached.to_string(),
+            format!("p99 ≤ {}", short(Duration::from_millis(500))),
+        ),
+    ]
+}
+
+/// Returns the private memory of the process, in kB per listener, and the listeners.
+async fn per_listener(pid: i32, url: impl Fn(usize) -> String) -> (f64, Vec<TcpStream>) {
+    // Make one-time allocations happen before the measurement.
+    drop(open(&url, 0..AT_ONCE).await);
+    let before = usage::private_bytes(pid);
+    let listeners = open(&url, AT_ONCE..AT_ONCE + LISTENERS).await;
+    let grown = usage::private_bytes(pid).saturating_sub(before);
+    (grown as f64 / LISTENERS as f64 / 1e3, listeners)
+}
+
+/// Opens event streams. A stream counts as open once its first bytes have arrived.
+async fn open(url: impl Fn(usize) -> String, which: std::ops::Range<usize>) -> Vec<TcpStream> {
+    let opened = futures::stream::iter(which.map(url)).map(|url| async move {
+        let (address, path) = url["http://".len()..].split_once('/').expect("a path");
+        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.expect("a request");
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        socket
+    });
+    opened.buffer_unordered(AT_ONCE).collect().await
+}
+
+/// Measures the time from the request that changes the announcement until each listener has it.
+async fn reach(house: &House, listeners: Vec<TcpStream>) -> Times {
+    let (heard, mut arrivals) = mpsc::unbounded_channel();
+    for listener in listeners {
+        tokio::task::spawn_local(listen(listener, heard.clone()));
+    }
+    let host = token("host", Role::Host);
+    let url = format!("{}/hls/rooms/{ROOM}/announcement", house.node.hls);
+    let mut times = Times::default();
+    for n in 0..ANNOUNCEMENTS {
+        let begin = Instant::now();
+        let request = house.http.put(&url).bearer_auth(&host);
+        let answer = request.send_json(&json!({ "text": format!("{MARK}{n:04}") })).await;
+        assert!(answer.expect("an answer").status().is_success());
+        for _ in 0..LISTENERS {
+            let (number, at): (usize, Instant) = arrivals.recv().await.expect("an arrival");
+            assert_eq!(number, n);
+            times.add(at - begin);
+        }
+    }
+    times
+}
+
+/// Reports each announcement that the listener receives.
+async fn listen(mut socket: TcpStream, heard: mpsc::UnboundedSender<(usize, Instant)>) {
+    let mut text = String::new();
+    let mut buffer = vec![0; 4096];
+    loop {
+        let Ok(read @ 1..) = socket.read(&mut buffer).await else { return };
+        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        while let Some(at) = text.find(MARK) {
+            let Some(number) = text[at + MARK.len()..].get(..4) else { break };
+            let number = number.parse().expect("a number");
+            text.drain(..at + MARK.len() + 4);
+            if heard.send((number, Instant::now())).is_err() {
+                return;
+            }
+        }
+        // Keep what may be the beginning of a mark.
+        let keep = text.len().saturating_sub(MARK.len() + 4);
+        if !text.contains(MARK) {
+            text.drain(..text.floor_char_boundary(keep));
+        }
+    }
+}
