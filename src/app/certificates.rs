@@ -16,7 +16,7 @@ use crate::telemetry::Metrics;
 use crate::tls::{Certificates, Identity};
 
 /// Interval at which the files are checked. Changed files are read only once a later check finds no further
-/// change, so that a write in progress is complete.
+/// change, so that a write in progress is complete. Files that cannot be used are read at each check.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Interval of the warnings before the certificate expires.
 const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);
@@ -86,24 +86,30 @@ impl LiveCertificates {
         }
     }
 
-    /// Reads the files again when they change, and warns before the expiry, until dropped.
+    /// Reads the files again when they change, and warns before the expiry, until dropped. The first check
+    /// also reads them, because they may have changed during the start, or could not be read then.
     pub async fn watch(self) {
-        let mut files = WatchedFiles::new(stamp(self.paths.load_full()).await);
+        let mut files = WatchedFiles::new();
         let mut warned = None;
         loop {
             self.warn(&mut warned);
             tokio::time::sleep(LOOK_EVERY).await;
             let paths = self.paths.load_full();
-            if files.must_read(stamp(paths.clone()).await) {
-                match read(paths).await {
-                    Ok(identity) => self.replace(identity),
-                    Err(error) => {
-                        tracing::error!(
-                            error,
-                            "changed certificate rejected; the previous one remains active"
-                        );
-                    }
+            let stamp = stamp(paths.clone()).await;
+            // A node has no file until its first ACME certificate is issued.
+            let is_awaited = paths.by_acme && stamp.1 == [None, None];
+            if is_awaited || !files.must_read(stamp) {
+                continue;
+            }
+            match read(paths).await {
+                Ok(identity) => {
+                    files.read(true);
+                    self.replace(identity);
                 }
+                Err(error) if files.read(false) => {
+                    tracing::error!(error, "certificate rejected; the one in use remains active");
+                }
+                Err(_) => {}
             }
         }
     }
@@ -132,8 +138,8 @@ fn configured(config: &Config) -> Option<(Paths, Result<Identity, String>)> {
     Some((paths, Identity::new(chain, key)))
 }
 
-/// Returns the paths of the ACME certificate, and the certificate. `None`: there is none yet, or it has
-/// expired; the certificate actor then obtains one.
+/// Returns the paths of the ACME certificate, and the certificate. `None`: there is none yet, or it cannot be
+/// used. The certificate actor then obtains one, and [`watch`](LiveCertificates::watch) loads it.
 fn by_acme(config: &Config) -> (Paths, Option<Identity>) {
     let file = config.acme_certificate();
     let identity = Identity::read(&file, &file, SystemTime::now()).ok();

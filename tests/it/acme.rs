@@ -1,5 +1,6 @@
 //! ACME certificates: obtained, renewed, shared in a cluster, and refused, with Pebble as the authority.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -165,4 +166,33 @@ async fn failed_orders_name_their_remedy() {
     // The node serves all the same, with its own certificate.
     assert!(!shown(&node).await.1.contains("Pebble"));
     assert_eq!(authority.issued(), 0);
+}
+
+#[actix::test]
+async fn unreadable_certificates_are_loaded_later() {
+    // Nothing listens at the authority's address, so the certificate can only come from the file.
+    let directory = format!("https://127.0.0.1:{}/dir", free_ports::<1>()[0]);
+    let own = [("tls.acme.domains", NAME), ("tls.acme.directory", &directory), ("node.roles", "hls")];
+    let mut node = Node::prepare(&[&own[..], &[("listen.redirect", "127.0.0.1:0")]].concat());
+    let file = node.config().acme_certificate();
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let pem = format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem());
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, pem).unwrap();
+    // An ordinary user, because root may read everything.
+    let user = 1;
+    node.run_as(user, user);
+    for path in [file.parent().unwrap(), &file] {
+        std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+    }
+    let permit = |mode| std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+    permit(0o000);
+    let node = start(node).await;
+    let rejected = |node: &Node| node.output().matches("certificate rejected").count();
+    until("the error is logged", async || rejected(&node) > 0).await;
+    assert!(shown(&node).await.0 != made.cert.der().to_vec());
+    // Neither the time of modification nor the content changes.
+    permit(0o600);
+    until("the certificate is loaded", async || shown(&node).await.0 == made.cert.der().to_vec()).await;
+    assert_eq!(rejected(&node), 1, "the repeated attempts log nothing");
 }

@@ -7,30 +7,47 @@ use std::time::{Duration, SystemTime};
 pub const NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// State of watched files. `S` is the type of a stamp, a value that differs whenever the files may have
-/// changed.
+/// changed. In a new state nothing counts as read.
 #[derive(Debug)]
 pub struct WatchedFiles<S> {
-    read: S,
-    seen: S,
+    read: Option<S>,
+    seen: Option<S>,
+    failed: Option<S>,
 }
 
 impl<S: PartialEq + Clone> WatchedFiles<S> {
-    /// Creates the state of files that were read while their stamp was `stamp`.
-    pub fn new(stamp: S) -> Self {
-        Self { seen: stamp.clone(), read: stamp }
+    pub fn new() -> Self {
+        Self { read: None, seen: None, failed: None }
     }
 
-    /// Returns true if the files must be read: they have changed since they were last read, but not since the
-    /// previous call. The second condition is needed because a certificate and its key are replaced one after
-    /// the other. Returns true only once for each state of the files, even if they cannot be read.
+    /// Returns true if the files must be read: this state of them was not read successfully, and they have
+    /// not changed since the previous call. The second condition is needed because a certificate and its key
+    /// are replaced one after the other. The stamp must be older than the read. Record the result with
+    /// [`read`](Self::read); after an error, the next call returns true again, because the cause may pass
+    /// without a change of the files.
     pub fn must_read(&mut self, stamp: S) -> bool {
+        let stamp = Some(stamp);
         let settled = self.seen == stamp;
         self.seen = stamp;
-        let due = settled && self.read != self.seen;
-        if due {
+        settled && self.read != self.seen
+    }
+
+    /// Records the result of a read. Returns true for the first error in this state of the files, which the
+    /// caller logs.
+    pub fn read(&mut self, is_ok: bool) -> bool {
+        if is_ok {
             self.read = self.seen.clone();
+            return false;
         }
-        due
+        let is_first = self.failed != self.seen;
+        self.failed = self.seen.clone();
+        is_first
+    }
+}
+
+impl<S: PartialEq + Clone> Default for WatchedFiles<S> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -47,18 +64,31 @@ mod tests {
 
     #[test]
     fn changed_files_are_read_when_settled() {
-        let mut files = WatchedFiles::new((1, 1));
-        assert!(!files.must_read((1, 1)), "unchanged");
+        let mut files = WatchedFiles::new();
+        assert!(!files.must_read((1, 1)), "just seen");
+        assert!(files.must_read((1, 1)), "nothing was read yet");
+        assert!(!files.read(true) && !files.must_read((1, 1)), "unchanged");
         assert!(!files.must_read((2, 1)), "the key is still the old one");
         assert!(!files.must_read((2, 2)), "just changed");
         assert!(files.must_read((2, 2)));
-        assert!(!files.must_read((2, 2)), "once only");
+        assert!(!files.read(true) && !files.must_read((2, 2)), "once only");
     }
 
     #[test]
     fn restored_files_are_not_read() {
-        let mut files = WatchedFiles::new(1);
+        let mut files = WatchedFiles::new();
+        assert!(!files.must_read(1) && files.must_read(1) && !files.read(true));
         assert!(!files.must_read(2) && !files.must_read(1) && !files.must_read(1));
+    }
+
+    #[test]
+    fn failed_reads_are_repeated() {
+        let mut files = WatchedFiles::new();
+        assert!(!files.must_read(1) && files.must_read(1));
+        assert!(files.read(false), "the first error is logged");
+        assert!(files.must_read(1) && !files.read(false), "the second one is not");
+        assert!(files.must_read(1) && !files.read(true) && !files.must_read(1));
+        assert!(!files.must_read(2) && files.must_read(2) && files.read(false), "a new state");
     }
 
     #[test]
