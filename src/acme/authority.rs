@@ -22,6 +22,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const MAX_RESPONSE: usize = 1 << 20;
 /// Time limit for the authority to check the names, and again to issue the certificate.
 const CHECKED_WITHIN: Duration = Duration::from_secs(90);
+/// Type of the problem of a request for an account that the authority does not have (RFC 8555 section 6.7).
+const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
 /// Requests the directory of an authority.
 ///
@@ -51,10 +53,16 @@ pub(super) async fn order(
     shared: &Shared,
     lock: &Lock,
 ) -> Result<String, String> {
-    let account = account(config, files).await?;
     let names: Vec<_> = config.domains.iter().cloned().map(Identifier::Dns).collect();
-    let refused = |error| told("the authority refused the order", &error);
-    let mut order = account.new_order(&NewOrder::new(&names)).await.map_err(refused)?;
+    let wanted = NewOrder::new(&names);
+    let ordered = match account(config, files).await?.new_order(&wanted).await {
+        Err(Error::Api(problem)) if problem.r#type.as_deref() == Some(NO_ACCOUNT) => {
+            tracing::warn!("the authority has deleted the account; a new one is created");
+            create_account(config, files).await?.new_order(&wanted).await
+        }
+        ordered => ordered,
+    };
+    let mut order = ordered.map_err(|error| told("the authority refused the order", &error))?;
     answer(&mut order, shared, lock).await?;
     let patience = RetryPolicy::new().timeout(CHECKED_WITHIN);
     let ready = order.poll_ready(&patience).await;
@@ -77,23 +85,29 @@ pub(super) async fn order(
 /// Loads the account, or creates it.
 async fn account(config: &AcmeConfig, files: &Files) -> Result<Account, String> {
     let authority = config.authority_id();
+    let Some(text) = files.account(&authority).await? else { return create_account(config, files).await };
+    let damaged = |_| {
+        let path = files.account_path(&authority);
+        format!("{} is damaged; remove it to create a new account", path.display())
+    };
+    let credentials: AccountCredentials = serde_json::from_str(&text).map_err(damaged)?;
     let builder = Account::builder_with_http(Box::new(Client::new()?));
-    let unreachable =
-        |error| told(&format!("{} (tls.acme.directory) cannot be used", config.directory), &error);
-    if let Some(text) = files.account(&authority).await? {
-        let damaged = |_| {
-            let path = files.account_path(&authority);
-            format!("{} is damaged; remove it to create a new account", path.display())
-        };
-        let credentials: AccountCredentials = serde_json::from_str(&text).map_err(damaged)?;
-        return builder.from_credentials(credentials).await.map_err(unreachable);
-    }
+    builder.from_credentials(credentials).await.map_err(|error| unusable(config, &error))
+}
+
+/// Creates an account. Its file replaces that of an earlier one.
+async fn create_account(config: &AcmeConfig, files: &Files) -> Result<Account, String> {
     let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+    let builder = Account::builder_with_http(Box::new(Client::new()?));
     let created = builder.create(&new, config.directory.clone(), None).await;
-    let (account, credentials) = created.map_err(unreachable)?;
+    let (account, credentials) = created.map_err(|error| unusable(config, &error))?;
     let text = serde_json::to_string(&credentials).map_err(|error| error.to_string())?;
-    files.write_account(&authority, text).await?;
+    files.write_account(&config.authority_id(), text).await?;
     Ok(account)
+}
+
+fn unusable(config: &AcmeConfig, error: &Error) -> String {
+    told(&format!("{} (tls.acme.directory) cannot be used", config.directory), error)
 }
 
 /// Publishes the answers to the HTTP-01 challenges of all names, and tells the authority to check them.

@@ -2,16 +2,19 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use serde_json::Value;
+use stentor::probe::local_tls;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::canary::Canary;
 use crate::rooms::on_etcd;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Node, request};
@@ -38,56 +41,15 @@ async fn start(mut node: Node) -> Node {
     node
 }
 
-/// Accepts every certificate, and remembers it.
-#[derive(Debug, Default)]
-struct Shown(Mutex<Vec<u8>>);
-
-impl ServerCertVerifier for Shown {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        *self.0.lock().unwrap() = certificate.to_vec();
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519]
-    }
-}
-
 /// Returns the certificate that a node presents, in DER, and the name of its issuer.
 async fn shown(node: &Node) -> (Vec<u8>, String) {
-    let shown = Arc::new(Shown::default());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.dangerous().with_custom_certificate_verifier(shown.clone()).with_no_client_auth();
-    let socket = TcpStream::connect(node.hls.split_once("://").unwrap().1).await.unwrap();
+    let (_, address) = node.hls.split_once("://").unwrap();
+    let url = format!("https://{address}").parse().unwrap();
+    let config = local_tls::config(&url).expect("a node on this machine");
+    let socket = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(NAME).unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
-    let certificate = shown.0.lock().unwrap().clone();
+    let client = TlsConnector::from(config).connect(name, socket).await.unwrap();
+    let certificate = client.get_ref().1.peer_certificates().unwrap()[0].to_vec();
     let issuer = X509Certificate::from_der(&certificate).unwrap().1.issuer().to_string();
     (certificate, issuer)
 }
@@ -148,6 +110,68 @@ async fn nodes_with_same_names_order_once() {
     let two = start(two).await;
     assert_eq!(until_issued(&one).await, until_issued(&two).await);
     assert_eq!(authority.issued(), 1);
+}
+
+#[actix::test]
+async fn deleted_accounts_are_replaced() {
+    let Some(authority) = Pebble::start(90 * DAY) else { return };
+    let one = start(prepare(&authority, &[])).await;
+    until_issued(&one).await;
+    let file = |node: &Node| {
+        let folder = std::fs::read_dir(node.data_dir().join("acme")).unwrap();
+        let mut files = folder.map(|file| file.unwrap().path());
+        files.find(|path| path.to_str().unwrap().contains("account-")).expect("an account")
+    };
+    let known = file(&one);
+    let mut account: Value = serde_json::from_slice(&std::fs::read(&known).unwrap()).unwrap();
+    let id = format!("{}0", account["id"].as_str().unwrap());
+    account["id"] = id.as_str().into();
+    drop(one);
+
+    // The second node has an account that the authority does not know.
+    let two = prepare(&authority, &[]);
+    let folder = two.data_dir().join("acme");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(known.file_name().unwrap()), account.to_string()).unwrap();
+    let two = start(two).await;
+    until_issued(&two).await;
+    assert!(two.output().contains("the authority has deleted the account"));
+    let replaced = std::fs::read_to_string(file(&two)).unwrap();
+    assert!(!replaced.contains(&id), "the new account is kept");
+}
+
+/// Searches for the private keys of the account and of the certificate in everything that the node writes.
+#[actix::test]
+async fn acme_keys_are_not_logged() {
+    let Some(authority) = Pebble::start(90 * DAY) else { return };
+    let mut node = start(prepare(&authority, &[("log.filter", "trace")])).await;
+    until_issued(&node).await;
+    let mut canary = Canary::default();
+    for file in std::fs::read_dir(node.data_dir().join("acme")).unwrap().map(|file| file.unwrap().path()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        match serde_json::from_str::<Value>(&text) {
+            Ok(account) => {
+                let key = account["key_pkcs8"].as_str().expect("the key of the account");
+                canary.bytes("account key", &BASE64_URL_SAFE_NO_PAD.decode(key).unwrap());
+            }
+            Err(_) => {
+                let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).unwrap();
+                canary.bytes("certificate key", key.secret_der());
+                canary.secret("certificate key", text.lines().nth(1).unwrap());
+            }
+        }
+    }
+    for path in ["metrics", "actors"] {
+        canary.written(
+            &format!("/{path}"),
+            request("GET", &format!("{}/{path}", node.ops), &[], None).await.text(),
+        );
+    }
+    node.stop();
+    canary.written("the log", node.output());
+    assert!(node.output().contains("TRACE"), "the level is trace");
+    let found = canary.found();
+    assert!(found.is_empty(), "{found}");
 }
 
 #[actix::test]

@@ -23,19 +23,19 @@ const WEBHOOK: &str = "canary-of-the-webhooks-01234567";
 
 /// Secrets with their names, and texts that the node wrote, with the place of each.
 #[derive(Default)]
-struct Canary {
+pub struct Canary {
     secrets: Vec<(String, String)>,
     written: Vec<(String, String)>,
 }
 
 impl Canary {
-    fn secret(&mut self, name: &str, value: &str) {
+    pub fn secret(&mut self, name: &str, value: &str) {
         assert!(value.len() >= 6, "{name} is too short to search for: {value:?}");
         self.secrets.push((name.to_owned(), value.to_owned()));
     }
 
     /// Adds a binary secret in the forms in which a program might print it.
-    fn bytes(&mut self, name: &str, value: &[u8]) {
+    pub fn bytes(&mut self, name: &str, value: &[u8]) {
         self.secret(name, &hex::encode(value));
         self.secret(name, &hex::encode_upper(value));
         self.secret(name, BASE64_STANDARD.encode(value).trim_end_matches('='));
@@ -65,12 +65,12 @@ impl Canary {
         }
     }
 
-    fn written(&mut self, place: &str, text: String) {
+    pub fn written(&mut self, place: &str, text: String) {
         self.written.push((place.to_owned(), text));
     }
 
     /// Returns one line for each secret and each place that contains it.
-    fn found(&self) -> String {
+    pub fn found(&self) -> String {
         let mut found = String::new();
         for (place, text) in &self.written {
             for (name, secret) in &self.secrets {

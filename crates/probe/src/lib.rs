@@ -20,7 +20,7 @@
 pub mod fetch;
 pub mod hearing;
 pub mod listener;
-mod local_tls;
+pub mod local_tls;
 pub mod m3u8;
 mod rules;
 mod spectrum;

@@ -13,7 +13,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use url::{Host, Url};
 
 /// Returns the TLS configuration for `url`; `None` if it is not `https` on this machine.
-pub(super) fn config(url: &Url) -> Option<Arc<ClientConfig>> {
+pub fn config(url: &Url) -> Option<Arc<ClientConfig>> {
     let local = url.scheme() == "https" && url.host().is_some_and(is_local);
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone());
