@@ -69,7 +69,7 @@ faults: ## Faults on real processes: what was lost, how long the recovery took, 
 
 ABUSE_TESTS := abuse:: bad_input:: smuggling:: flood:: open_mode:: channel:: ws::limits ws::upgrade signalling::lifetimes \
 	signalling::duplicates whip:: faults::rtp secure::pins cluster::listening cluster::leader cluster::registration cluster::invalid_values \
-	janus::link service::an_unread
+	janus::link janus::replies service::an_unread sources::node_refuses outputs::icecast_redirects
 abuse: ## Attacks on a node: how it responds, and what others notice
 	@scripts/setup.sh test
 	@rm -f target/abuse.tsv

@@ -1,5 +1,9 @@
-//! Signalling clients that repeatedly break every rule, on a real node. Each connection is closed with the
-//! code of its violation, the node's memory stays flat, and an anchor on air is not affected.
+//! Attacks on a real node. Here: signalling clients that repeatedly break every rule. Each connection is
+//! closed with the code of its violation, the node's memory stays flat, and an anchor on air is not affected.
+
+mod floods;
+mod media;
+mod tokens;
 
 use std::net::SocketAddr;
 

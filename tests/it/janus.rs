@@ -3,3 +3,4 @@
 mod bridge;
 mod link;
 mod managed;
+mod replies;
