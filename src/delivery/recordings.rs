@@ -250,8 +250,8 @@ impl RecordingMedia {
     fn known_list(&self, id: &RecordingId, revision: i64, stored: bool) -> Option<Arc<Joined>> {
         let mut kept = self.kept();
         kept.retain(|(kept, read)| kept.complete || read.elapsed() < INCOMPLETE_FOR);
-        let found = kept.iter().map(|(kept, _)| kept);
-        found.filter(|kept| (&kept.id, kept.revision, kept.stored) == (id, revision, stored)).next().cloned()
+        let mut lists = kept.iter().map(|(kept, _)| kept);
+        lists.find(|kept| (&kept.id, kept.revision, kept.stored) == (id, revision, stored)).cloned()
     }
 
     fn keep(&self, joined: &Arc<Joined>) {

@@ -239,7 +239,7 @@ async fn sources_send_to_their_port_only() {
         let next = bind(own.local_addr().ok()?.port().checked_add(1)?).ok()?;
         Some((own, next))
     };
-    let (own, next) = std::iter::repeat_with(pair).take(1_000).flatten().next().expect("two free ports");
+    let (own, next) = (0..1_000).find_map(|_| pair()).expect("two free ports");
     let command = SourceCommand {
         program: FfmpegProgram { binary: "ffmpeg".into(), account: None },
         input: SourceInput::File { path: folder.path().join("short.wav"), repeats: false },
