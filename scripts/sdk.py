@@ -75,7 +75,11 @@ def of_servers(document):
             answers = operation["responses"]
             operation["responses"] = {status: a for status, a in answers.items() if status.startswith("2")}
             for answer in operation["responses"].values():
-                answer.get("content", {}).pop("text/event-stream", None)
+                content = answer.get("content", {})
+                content.pop("text/event-stream", None)
+                # The generators know JSON and text, but not lines of JSON.
+                if "application/x-ndjson" in content:
+                    content["text/plain"] = content.pop("application/x-ndjson")
     document["paths"] = {path: item for path, item in document["paths"].items() if item}
     schemas = document["components"]["schemas"]
     used = reachable(schemas, [*references(document["paths"]), *ERRORS])

@@ -2127,6 +2127,14 @@ type ClientInterface interface {
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayToken(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetTranscript Returns the final captions of a recording, one JSON object per line, in the order of their starts.
+	//
+	// Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
+	// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+	//
+	// Corresponds with GET /api/recordings/{id}/transcript (the `GetTranscript` operationId).
+	GetTranscript(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListRooms Lists the rooms that meet all conditions, ordered by id.
 	//
 	// Corresponds with GET /api/rooms (the `ListRooms` operationId).
@@ -2749,6 +2757,24 @@ func (c *Client) IssueReplayTokenWithBody(ctx context.Context, id string, conten
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 func (c *Client) IssueReplayToken(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewIssueReplayTokenRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetTranscript Returns the final captions of a recording, one JSON object per line, in the order of their starts.
+//
+// Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
+// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+//
+// Corresponds with GET /api/recordings/{id}/transcript (the `GetTranscript` operationId).
+func (c *Client) GetTranscript(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetTranscriptRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -4056,6 +4082,40 @@ func NewIssueReplayTokenRequestWithBody(server string, id string, contentType st
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetTranscriptRequest constructs an http.Request for the GetTranscript method
+func NewGetTranscriptRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/recordings/%s/transcript", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -5570,6 +5630,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayTokenWithResponse(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error)
 
+	// GetTranscriptWithResponse Returns the final captions of a recording, one JSON object per line, in the order of their starts.
+	//
+	// Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
+	// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/recordings/{id}/transcript (the `GetTranscript` operationId).
+	GetTranscriptWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetTranscriptResponse, error)
+
 	// ListRoomsWithResponse Lists the rooms that meet all conditions, ordered by id.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -6454,6 +6524,40 @@ func (r IssueReplayTokenResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r IssueReplayTokenResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetTranscriptResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+}
+
+// GetBody returns the raw response body bytes
+func (r GetTranscriptResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetTranscriptResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetTranscriptResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetTranscriptResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8039,6 +8143,22 @@ func (c *ClientWithResponses) IssueReplayTokenWithResponse(ctx context.Context, 
 	return ParseIssueReplayTokenResponse(rsp)
 }
 
+// GetTranscriptWithResponse Returns the final captions of a recording, one JSON object per line, in the order of their starts.
+//
+// Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
+// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/recordings/{id}/transcript (the `GetTranscript` operationId).
+func (c *ClientWithResponses) GetTranscriptWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetTranscriptResponse, error) {
+	rsp, err := c.GetTranscript(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetTranscriptResponse(rsp)
+}
+
 // ListRoomsWithResponse Lists the rooms that meet all conditions, ordered by id.
 //
 // Returns a wrapper object for the known response body format(s).
@@ -8968,6 +9088,22 @@ func ParseIssueReplayTokenResponse(rsp *http.Response) (*IssueReplayTokenRespons
 		}
 		response.JSON200 = &dest
 
+	}
+
+	return response, nil
+}
+
+// ParseGetTranscriptResponse parses an HTTP response from a GetTranscriptWithResponse call
+func ParseGetTranscriptResponse(rsp *http.Response) (*GetTranscriptResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetTranscriptResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
 	}
 
 	return response, nil

@@ -30,6 +30,7 @@ mod plain_streams;
 mod recordings;
 mod relay;
 mod replay_info;
+mod replay_media;
 mod rewinds;
 mod router;
 #[cfg(test)]
@@ -49,9 +50,10 @@ pub use pcm_feeds::{FeedEnd, FeedItem, PcmFeed, PcmFeeds, PcmReader, Reached, To
 pub use plain::{NewParts, NoParts, PlainListening, PlainMedia, RoomParts};
 pub use plain_stream::{PlainReader, PlainStream};
 pub use plain_streams::PlainStreams;
-pub use recordings::{RecordingMedia, ReplayMedia};
+pub use recordings::RecordingMedia;
 pub use relay::{RelayMedia, RelaySource};
 pub use replay_info::ReplayInfo;
+pub use replay_media::ReplayMedia;
 pub use rewinds::{KeptRewind, Rewinds};
 pub use router::{LiveMedia, MediaRouter};
 pub use segment_archive::SegmentArchive;

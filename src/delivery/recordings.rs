@@ -18,14 +18,17 @@ use sha2::{Digest, Sha256};
 
 use super::layouts::Layouts;
 use super::replay_info::ReplayInfo;
+use super::replay_media::ReplayMedia;
 use super::segment_archive::{SegmentArchive, journal_of};
 use super::stored_copies::{self, StoredCopies};
 use super::{MixerClient, blocking};
 use crate::auth::Secrets;
+use crate::domain::captions::captions_of;
 use crate::domain::clip::Clip;
 use crate::domain::feed::{self, Feed, FeedItem};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::ModuleKind;
+use crate::domain::profile::Language;
 use crate::domain::recording::{Recording, RecordingId, RecordingState};
 use crate::domain::recording_journal::{JournalEntry, join, parse};
 use crate::domain::relay_protocol::JOURNAL;
@@ -49,50 +52,6 @@ const INCOMPLETE_FOR: Duration = Duration::from_secs(5);
 const FRAME_THIRDS: u64 = 64;
 /// Maximum number of segments that are read at the same time for a layout.
 const READS: usize = 8;
-
-/// Recordings that can be played, wherever they are.
-#[async_trait]
-pub trait ReplayMedia: Send + Sync {
-    /// Returns the recorded room.
-    fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError>;
-
-    /// Returns the recordings of a feed that can be played, the newest first.
-    fn feed(&self, feed: &Feed) -> Result<Vec<FeedItem>, MediaError>;
-
-    /// Returns true if the recording exists and belongs to the feed.
-    fn is_in_feed(&self, recording: &RecordingId, feed: &Feed) -> bool;
-
-    /// Describes a recording for a listener of this clip.
-    async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError>;
-
-    /// Returns the playlist of the segments that overlap the clip.
-    async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError>;
-
-    /// Returns an encrypted segment.
-    async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, MediaError>;
-
-    /// Returns a clip as one file, exact to a frame.
-    async fn m4a(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<RecordedM4a>, MediaError>;
-
-    /// Returns the frames of one segment as the M4A file contains them, without ADTS headers.
-    async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
-
-    /// Returns the layout of the object that is the recording's copy in object storage.
-    async fn archive(&self, recording: &RecordingId) -> Result<Arc<SegmentArchive>, MediaError>;
-
-    /// Returns one segment as it was recorded, encrypted.
-    async fn encrypted(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
-
-    /// Returns a key of recorded segments that overlap the clip. `hint` and `index` are `n` and `k` of the
-    /// key URI.
-    async fn key(
-        &self,
-        recording: &RecordingId,
-        clip: Clip,
-        hint: NonceHint,
-        index: u64,
-    ) -> Result<[u8; 16], MediaError>;
-}
 
 pub struct RecordingMedia {
     pub me: ModuleId,
@@ -399,6 +358,21 @@ impl ReplayMedia for RecordingMedia {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
         Ok(ReplayInfo::of(recording, &known, &joined.entries(), clip))
+    }
+
+    async fn captions(
+        &self,
+        recording: &RecordingId,
+        clip: Clip,
+        language: Option<&Language>,
+    ) -> Result<String, MediaError> {
+        let known = self.ready(recording)?;
+        let joined = self.joined(recording, &known).await?;
+        let lines = self.recordings.transcript(recording).await.map_err(|error| {
+            tracing::warn!(%recording, %error, "the captions of a recording were not read");
+            MediaError::RecordingUnavailable
+        })?;
+        Ok(captions_of(&lines, &joined.entries(), clip, language))
     }
 
     async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError> {

@@ -25,6 +25,7 @@ use crate::delivery::{ReplayInfo, ReplayMedia};
 use crate::domain::clip::Clip;
 use crate::domain::feed::FeedLinks;
 use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::profile::Language;
 use crate::domain::recording::RecordingId;
 use crate::packager::{self, MediaError, MediaFile};
 use download::download;
@@ -33,6 +34,8 @@ mod download;
 
 /// Name of a recording as one file.
 const M4A_NAME: &str = "recording.m4a";
+/// Name of the captions of a recording.
+const CAPTIONS_NAME: &str = "captions.vtt";
 /// Name of the description of a recording.
 const INFO_NAME: &str = "info.json";
 
@@ -119,6 +122,12 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
             let info = side.media.info(&recording, grant.clip).await?;
             let clip = Some(grant.clip).filter(|clip| *clip != Clip::WHOLE);
             Ok(found("application/json", SECRET).json(Info { info, clip, expires_at: grant.expires_at }))
+        }
+        CAPTIONS_NAME => {
+            let grant = side.admit(request, &recording, query.token()?.as_deref())?;
+            let language = query.text("language").map(|tag| Language::new(&tag)).transpose()?;
+            let text = side.media.captions(&recording, grant.clip, language.as_ref()).await?;
+            Ok(found("text/vtt; charset=utf-8", SECRET).body(text))
         }
         KEY_NAME => {
             let grant = side.admit(request, &recording, query.token()?.as_deref())?;

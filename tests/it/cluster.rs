@@ -1,6 +1,7 @@
 //! Several nodes on one etcd: modules lost, frozen and drained under a room on air, and leader election.
 
 mod anchors;
+mod captions;
 mod drain;
 mod housekeeping;
 mod invalid_values;

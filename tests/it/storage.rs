@@ -12,6 +12,7 @@ use stentor::delivery::{ReplayInfo, ReplayMedia, SegmentArchive};
 use stentor::domain::clip::Clip;
 use stentor::domain::feed::{Feed, FeedItem};
 use stentor::domain::ids::{RoomId, UnixMs};
+use stentor::domain::profile::Language;
 use stentor::domain::recording::RecordingId;
 use stentor::domain::upload::{CopyKind, PART_SIZE, object_name};
 use stentor::packager::{
@@ -231,6 +232,10 @@ fn adts(sequence: u64) -> Vec<u8> {
 impl ReplayMedia for Generated {
     fn room(&self, _: &RecordingId) -> Result<RoomId, MediaError> {
         Ok(RoomId::new(ROOM).unwrap())
+    }
+
+    async fn captions(&self, _: &RecordingId, _: Clip, _: Option<&Language>) -> Result<String, MediaError> {
+        Err(MediaError::NoSuchRecording)
     }
 
     async fn m4a(&self, recording: &RecordingId, _: Clip) -> Result<Arc<RecordedM4a>, MediaError> {

@@ -4,6 +4,7 @@ import { SeekBar, StentorListener, type PlaybackError, type PlaybackState, type 
 import Hls from 'hls.js';
 import { withoutBase } from './base';
 import { byId, pill, remembered, write } from './dom';
+import { Captions } from './listen/captions';
 import type { OnStage } from './listen/on-stage';
 import { RoomPanel } from './listen/room-panel';
 import { Waiting } from './listen/waiting';
@@ -219,6 +220,7 @@ listener.play();
 if (token) {
   new RoomPanel(listener, room, () => void speakHere());
   upcoming = new Waiting(listener);
+  new Captions(listener);
   listener.on('room', show);
 }
 show();

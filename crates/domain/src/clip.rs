@@ -107,11 +107,29 @@ pub fn positions<'a>(segments: impl IntoIterator<Item = &'a JournalEntry>) -> (V
 /// epoch. A time before the recording has the position of the start, and a time after the recording has the
 /// position of the end.
 pub fn position_of(segments: &[&JournalEntry], moment_ms: u64) -> Duration {
-    let (starts, end) = positions(segments.iter().copied());
-    let later = segments.partition_point(|entry| entry.started_at.0 <= moment_ms);
-    let Some(index) = later.checked_sub(1) else { return Duration::ZERO };
-    let since = Duration::from_millis(moment_ms - segments[index].started_at.0);
-    (starts[index] + since).min(starts.get(later).copied().unwrap_or(end))
+    Positions::new(segments).of(moment_ms)
+}
+
+/// Positions of many wall-clock times in one recording.
+pub struct Positions<'a> {
+    segments: &'a [&'a JournalEntry],
+    starts: Vec<Duration>,
+    end: Duration,
+}
+
+impl<'a> Positions<'a> {
+    pub fn new(segments: &'a [&'a JournalEntry]) -> Self {
+        let (starts, end) = positions(segments.iter().copied());
+        Self { segments, starts, end }
+    }
+
+    /// Returns the position of one time, like [`position_of`].
+    pub fn of(&self, moment_ms: u64) -> Duration {
+        let later = self.segments.partition_point(|entry| entry.started_at.0 <= moment_ms);
+        let Some(index) = later.checked_sub(1) else { return Duration::ZERO };
+        let since = Duration::from_millis(moment_ms - self.segments[index].started_at.0);
+        (self.starts[index] + since).min(self.starts.get(later).copied().unwrap_or(self.end))
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub const RECORDINGS: &str = "/recordings/";
 pub const LEADER: &str = "/leaders/rooms";
 /// Prefix of the keys of ACME certificates, each under an id of its names and authority.
 const ACME: &str = "/acme/";
+/// Prefix of the captions of recordings, each below the id of its recording.
+const CAPTIONS: &str = "/captions/recordings/";
 /// Prefix of the locks of recognisers, one per room and language.
 const RECOGNISERS: &str = "/captions/recognisers/";
 /// Prefix of the answers to ACME challenges, one per token.
@@ -167,6 +169,22 @@ pub fn parse_recording(key: &str) -> Option<RecordingId> {
     RecordingId::new(key.strip_prefix(RECORDINGS)?).ok()
 }
 
+/// Returns the prefix of the captions of a recording.
+pub fn captions(recording: &RecordingId) -> String {
+    format!("{CAPTIONS}{recording}/")
+}
+
+/// Returns the key of a chunk of captions. The keys of a language are in the order of their times.
+pub fn caption_chunk(recording: &RecordingId, language: &Language, number: u64) -> String {
+    format!("{}{}/{number:010}", captions(recording), language.as_str())
+}
+
+/// Parses the key of a chunk of captions of this recording. `None`: the key is not one of ours.
+pub fn parse_caption_chunk(key: &str, recording: &RecordingId) -> Option<Language> {
+    let (language, _) = key.strip_prefix(captions(recording).as_str())?.split_once('/')?;
+    Language::new(language).ok()
+}
+
 /// Returns the key of the lock of the recogniser of a room and language.
 pub fn recogniser(room: &RoomId, language: &Language) -> String {
     format!("{RECOGNISERS}{room}/{}", language.as_str())
@@ -275,6 +293,10 @@ mod tests {
         let ann = UserId::new("ann.b-1").unwrap();
         assert_eq!(user(&id, &ann), "/rooms/demo/users/ann.b-1");
         assert_eq!(parse_room(&user(&id, &ann)), Some((id.clone(), RoomKey::User(ann))));
+        let (tape, en) = (RecordingId::random(7), Language::new("en-GB").unwrap());
+        let chunk = caption_chunk(&tape, &en, 12);
+        assert_eq!(chunk, "/captions/recordings/0000000000000007/en-GB/0000000012");
+        assert_eq!(parse_caption_chunk(&chunk, &tape), Some(en));
         let odd = UserId::new("auth0|a/b c@ü").unwrap();
         assert_eq!(user(&id, &odd), "/rooms/demo/users/auth0%7Ca%2Fb%20c%40%C3%BC");
         assert_eq!(parse_room(&user(&id, &odd)), Some((id.clone(), RoomKey::User(odd))));

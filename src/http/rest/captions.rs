@@ -96,7 +96,8 @@ pub(super) async fn open(
         connection.endless();
     }
     let (frames, queued) = mpsc::channel(QUEUED);
-    let recogniser = Recogniser { api, room: room.id, language, claim, frames };
+    let nonce = live.nonce.clone();
+    let recogniser = Recogniser { api, room: room.id, nonce, language, claim, frames };
     actix_web::rt::spawn(recogniser.run(audio, payload, connection));
     response.insert_header((CACHE_CONTROL, "no-store"));
     Ok(response.streaming(socket::body(queued)))

@@ -100,6 +100,7 @@ fn all() -> Vec<Endpoint> {
         rooms::get as __path_get,
         recordings::list as __path_list,
         recordings::get as __path_get,
+        recordings::transcript as __path_transcript,
         outputs::list as __path_list,
         users::list as __path_list,
         users::person as __path_person,

@@ -1,11 +1,13 @@
 //! `/api/rooms/{id}/recording` and `/api/recordings`: start, stop, list, read and delete recordings.
 
-use actix_web::Responder;
 use actix_web::web::{Data, Json, ReqData};
+use actix_web::{HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::api_key::Caller;
+use crate::domain::captions::{StoredCaption, TranscriptLine};
 use crate::domain::clip::{Clip, InvalidClip};
 use crate::domain::ids::RoomId;
 use crate::domain::profile::{Owner, Tag};
@@ -223,6 +225,31 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<RecordingQuery>) -> Resu
 pub(super) async fn get(api: Data<Api>, id: RecordingPath) -> Result<impl Responder, ApiError> {
     let known = api.recordings.with_details(known(&api, id.0)?).await?;
     Ok(Json(RecordingAnswer { success: true, recording: body(&api, &known) }))
+}
+
+/// Returns the final captions of a recording, one JSON object per line, in the order of their starts.
+///
+/// Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
+/// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+#[utoipa::path(
+    get, path = "/api/recordings/{id}/transcript", operation_id = "getTranscript", tag = "recordings",
+    params(("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$")),
+    responses(
+        (status = 200, body = String, content_type = "application/x-ndjson", description = "the captions"),
+        (status = 400, body = ErrorBody, description = "invalid_recording_id"),
+        (status = 404, body = ErrorBody, description = "recording_not_found"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn transcript(api: Data<Api>, id: RecordingPath) -> Result<impl Responder, ApiError> {
+    let known = known(&api, id.0)?;
+    let lines = api.recordings.transcript(&known.id).await?;
+    let lines = lines.iter().map(|TranscriptLine { language, caption }| {
+        let StoredCaption { from, to, text } = caption;
+        let line = json!({ "from": from, "to": to, "text": text, "language": language, "speaker": null });
+        format!("{line}\n")
+    });
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(lines.collect::<String>()))
 }
 
 /// Deletes a recording.

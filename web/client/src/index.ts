@@ -17,6 +17,7 @@ export { chapterAt } from './replay/info.js';
 export type { ReplayInfo, ReplayRange } from './replay/info.js';
 export { REACTIONS, RoomChannel } from './channel/channel.js';
 export type { ChannelEvents, ChannelOptions, Named } from './channel/channel.js';
+export type { Caption } from './channel/captions.js';
 export { floorAt, moderates, placeOf, queueOf } from './channel/state.js';
 export type {
   BannedPerson, ChannelMember, ChannelState, Floor, Hand, Message, Person, RoomLine, Settings, Talking,

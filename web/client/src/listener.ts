@@ -1,6 +1,7 @@
 // A listener of a room: the class for applications. Combines the player, the channel and the visit to the
 // stage.
 
+import { CaptionClock, type Caption } from './channel/captions.js';
 import { RoomChannel } from './channel/channel.js';
 import { audible, isInvited, TalkingClock, type ChannelState } from './channel/state.js';
 import { Emitter } from './emitter.js';
@@ -14,7 +15,7 @@ import type { StentorRoom } from './room.js';
 import type { StageOptions } from './stage.js';
 import { TokenSource, type Token } from './tokens.js';
 
-/** Interval between checks of who talks at the playback position. */
+/** Interval between checks of who talks, and of the caption, at the playback position. */
 const TALKING_LOOK_MS = 100;
 
 /** Options of a listener. */
@@ -73,6 +74,11 @@ export interface ListenerEvents {
    * moment.
    */
   talking: readonly string[];
+  /**
+   * Caption to show now, with the words that are heard; `null`: none. Captions come from a speech recogniser
+   * that is connected to the room.
+   */
+  caption: Caption | null;
   /** A host or co-host invites this listener to the stage (true), or the invitation ended (false). */
   invited: boolean;
   /** Any change of `StentorListener.stageStatus`. */
@@ -89,6 +95,8 @@ export class StentorListener extends Emitter<ListenerEvents> {
   readonly channel: RoomChannel;
   private readonly player: Player;
   private readonly clock = new TalkingClock();
+  private readonly captions = new CaptionClock();
+  private shownCaption: Caption | null = null;
   private heardTalking: readonly string[] = [];
   private wasInvited = false;
   private visit: StentorRoom | null = null;
@@ -109,6 +117,7 @@ export class StentorListener extends Emitter<ListenerEvents> {
     this.player = new Player({ audio: this.audio, addresses, tokens, hls: options.hls, changed });
     this.channel.on('state', (state) => this.roomChanged(state));
     this.channel.on('reactions', (counts) => this.emit('reactions', counts));
+    this.channel.on('caption', (caption) => this.captions.heard(caption, this.captionTime));
   }
 
   /** State of playback: `playing` only while the sound actually advances. */
@@ -153,6 +162,15 @@ export class StentorListener extends Emitter<ListenerEvents> {
    */
   get heardTime(): number | null {
     return (this.player.playing ? this.player.heardAt : null) ?? this.channel.serverTime;
+  }
+
+  /** Preferred language of captions (BCP 47); other languages are shown if there are none in this one. */
+  get captionLanguage(): string {
+    return this.captions.language;
+  }
+
+  set captionLanguage(language: string) {
+    this.captions.language = language;
   }
 
   /** Milliseconds from the start of the page to the first sound; `null` before it. */
@@ -216,7 +234,10 @@ export class StentorListener extends Emitter<ListenerEvents> {
   /** Follows the room: its state, reactions and chat, until {@link StentorListener.close}. */
   follow(): void {
     this.channel.open();
-    this.talkingTimer ??= window.setInterval(() => this.lookTalking(), TALKING_LOOK_MS);
+    this.talkingTimer ??= window.setInterval(() => {
+      this.lookTalking();
+      this.lookCaption();
+    }, TALKING_LOOK_MS);
   }
 
   /**
@@ -280,6 +301,18 @@ export class StentorListener extends Emitter<ListenerEvents> {
     if (talking.length === known.length && talking.every((id, at) => id === known[at])) return;
     this.heardTalking = talking;
     this.emit('talking', talking);
+  }
+
+  /** Moment whose captions are shown; null while the sound is paused. */
+  private get captionTime(): number | null {
+    return this.player.playing || this.visit ? this.heardTime : null;
+  }
+
+  private lookCaption(): void {
+    const caption = this.captions.at(this.captionTime);
+    if (caption === this.shownCaption) return;
+    this.shownCaption = caption;
+    this.emit('caption', caption);
   }
 
   private playVoices(stream: MediaStream): void {

@@ -55,6 +55,7 @@ export const words = {
   'This room may be recorded. Do you agree that your voice is recorded?': 'Dieser Raum wird möglicherweise aufgezeichnet. Sind Sie einverstanden, dass Ihre Stimme aufgezeichnet wird?',
   'Without your consent you cannot come to the stage.': 'Ohne Ihre Einwilligung können Sie nicht auf die Bühne kommen.',
   'This room may be recorded.': 'Dieser Raum wird möglicherweise aufgezeichnet.',
+  'Captions': 'Untertitel',
   'Mute': 'Stummschalten',
   'Unmute': 'Ton einschalten',
   'Volume': 'Lautstärke',

@@ -56,6 +56,7 @@ export const words: Record<Text, string> = {
   'This room may be recorded. Do you agree that your voice is recorded?': 'Cette salle peut être enregistrée. Acceptez-vous que votre voix soit enregistrée ?',
   'Without your consent you cannot come to the stage.': 'Sans votre accord, vous ne pouvez pas monter sur scène.',
   'This room may be recorded.': 'Cette salle peut être enregistrée.',
+  'Captions': 'Sous-titres',
   'Mute': 'Couper le son',
   'Unmute': 'Rétablir le son',
   'Volume': 'Volume',

@@ -2,6 +2,9 @@
 //!
 //! All positions are on the stream's clock, the clock of `EXT-X-PROGRAM-DATE-TIME`. This module is pure.
 
+mod stored;
+mod webvtt;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::ids::UnixMs;
 use crate::profile::Language;
 use crate::text::{self, bounded, text_values};
+
+pub use stored::{CaptionChunk, ChunkFull, StoredCaption, TranscriptLine, captions_of, contains};
+pub use webvtt::{Cue, webvtt};
 
 /// Maximum size of a message of a recogniser, in bytes.
 pub const MAX_MESSAGE: usize = 16 * 1024;

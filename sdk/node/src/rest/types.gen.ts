@@ -1857,6 +1857,27 @@ export type IssueReplayTokenResponses = {
 
 export type IssueReplayTokenResponse = IssueReplayTokenResponses[keyof IssueReplayTokenResponses];
 
+export type GetTranscriptData = {
+    body?: never;
+    path: {
+        /**
+         * recording id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/recordings/{id}/transcript';
+};
+
+export type GetTranscriptResponses = {
+    /**
+     * the captions
+     */
+    200: string;
+};
+
+export type GetTranscriptResponse = GetTranscriptResponses[keyof GetTranscriptResponses];
+
 export type ListRoomsData = {
     body?: never;
     path?: never;

@@ -17,7 +17,7 @@ use crate::delivery::{FeedEnd, FeedItem, PcmReader, TooSlow};
 use crate::domain::captions::{Caption, Heard, InvalidResult, MAX_MESSAGE, MESSAGE_BURST, MESSAGE_RATE};
 use crate::domain::civil_time::Rfc3339;
 use crate::domain::connection_limits::TokenBucket;
-use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::profile::Language;
 use crate::domain::signalling::CloseCode;
 use crate::frames::{FrameDecoder, Inbound, OutboundFrame};
@@ -26,17 +26,20 @@ use crate::http::server::Connection;
 use crate::http::upgrade::hang_up;
 use crate::packager::pcm::{PCM_RATE, PcmChunk};
 use crate::presence::stage::Passing;
-use crate::rooms::captions::RecogniserClaim;
+use crate::rooms::captions::{NotKept, RecogniserClaim};
 
 /// Longest time that a frame waits for the recogniser to read. With the buffer of the feed, a recogniser may
 /// pause for about this time.
 const SLOW: Duration = Duration::from_secs(10);
+/// Time after the end of the audio in which results are taken.
+const LAST_RESULTS: Duration = Duration::from_secs(5);
 /// Time that a recogniser has to take the close frame.
 const LINGER: Duration = Duration::from_secs(1);
 
 pub(super) struct Recogniser {
     pub api: Data<Api>,
     pub room: RoomId,
+    pub nonce: Nonce,
     pub language: Language,
     pub claim: RecogniserClaim,
     /// Encoded frames for the recogniser.
@@ -89,7 +92,7 @@ impl Recogniser {
         loop {
             let chunk = match audio.next().await {
                 Ok(FeedItem::Audio(chunk)) => chunk,
-                Ok(FeedItem::End(FeedEnd::Over)) => return End::Close(CloseCode::RoomClosed),
+                Ok(FeedItem::End(FeedEnd::Over)) => return self.finish().await,
                 Ok(FeedItem::End(FeedEnd::Stopping)) => return End::Close(CloseCode::Draining),
                 Err(TooSlow) => return End::Close(CloseCode::TooSlow),
             };
@@ -104,6 +107,17 @@ impl Recogniser {
                 return end;
             }
         }
+    }
+
+    /// Announces the end of the audio, and waits for the results of the last words.
+    async fn finish(&self) -> End {
+        let end = json!({ "type": "end" }).to_string();
+        if let Err(end) = self.queue(OutboundFrame::Text(end.into())).await {
+            return end;
+        }
+        // Sleep: the recogniser sends its last results, or closes, within this time.
+        tokio::time::sleep(LAST_RESULTS).await;
+        End::Close(CloseCode::RoomClosed)
     }
 
     /// Reads results until a message is the last one.
@@ -155,11 +169,28 @@ impl Recogniser {
             invalid_result(&invalid)
         })?;
         let outcome = if caption.is_final { "final" } else { "partial" };
-        let passed = self.api.stages.pass(&self.room, &Passing::Caption(caption)).await;
-        captions.metrics.captions().result(if passed.is_ok() { outcome } else { "failed" });
-        passed.map_err(|error| {
+        let passed = self.api.stages.pass(&self.room, &Passing::Caption(caption.clone())).await;
+        let passed = passed.map_err(|error| {
             tracing::debug!(room = %self.room, %error, "a caption was not shown");
             refusal("channel_unavailable", "the listener channel does not answer; the result was not shown")
+        });
+        let kept = if caption.is_final { self.keep(&caption).await } else { Ok(()) };
+        let done = passed.and(kept);
+        captions.metrics.captions().result(if done.is_ok() { outcome } else { "failed" });
+        done
+    }
+
+    /// Stores a final caption in the recordings of the broadcast.
+    async fn keep(&self, caption: &Caption) -> Result<(), Value> {
+        let kept = self.api.recordings.keep_caption(&self.room, &self.nonce, caption).await;
+        kept.map_err(|error| {
+            tracing::debug!(room = %self.room, %error, "a caption was not stored");
+            match error {
+                NotKept::Full(full) => refusal("transcript_full", &full.to_string()),
+                NotKept::Store(_) => {
+                    refusal("store_unavailable", "the store does not answer; the result was not stored")
+                }
+            }
         })
     }
 }

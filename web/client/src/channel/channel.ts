@@ -5,6 +5,7 @@ import { Emitter } from '../emitter.js';
 import { problemOf, StentorError, type Problem } from '../errors.js';
 import { addressesOf } from '../listening/addresses.js';
 import { TokenSource, type Token } from '../tokens.js';
+import type { Caption } from './captions.js';
 import { SseReader } from './sse.js';
 import { applied, initial, type ChannelState, type Settings } from './state.js';
 
@@ -24,6 +25,8 @@ export interface ChannelEvents {
   state: ChannelState;
   /** Sums of the reactions of about one second, from all listeners. */
   reactions: Record<string, number>;
+  /** Words of the anchors, as a speech recogniser understood them; usually before they are heard. */
+  caption: Caption;
   /** The server refuses the channel for good; no event follows. */
   refused: Problem;
 }
@@ -245,6 +248,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     }
     const before = this.state.you?.role;
     if (event === 'reactions') this.emit('reactions', parsed.counts);
+    else if (event === 'caption') this.emit('caption', parsed);
     else {
       this.state = applied(this.state, event, parsed);
       this.emit('state', this.state);

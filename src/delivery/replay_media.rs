@@ -1,0 +1,68 @@
+//! Access to recordings for those who serve them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::replay_info::ReplayInfo;
+use super::segment_archive::SegmentArchive;
+use crate::domain::clip::Clip;
+use crate::domain::feed::{Feed, FeedItem};
+use crate::domain::ids::RoomId;
+use crate::domain::profile::Language;
+use crate::domain::recording::RecordingId;
+use crate::packager::{MediaError, MediaFile, NonceHint, RecordedM4a};
+
+/// Recordings that can be played, wherever they are.
+#[async_trait]
+pub trait ReplayMedia: Send + Sync {
+    /// Returns the recorded room.
+    fn room(&self, recording: &RecordingId) -> Result<RoomId, MediaError>;
+
+    /// Returns the recordings of a feed that can be played, the newest first.
+    fn feed(&self, feed: &Feed) -> Result<Vec<FeedItem>, MediaError>;
+
+    /// Returns true if the recording exists and belongs to the feed.
+    fn is_in_feed(&self, recording: &RecordingId, feed: &Feed) -> bool;
+
+    /// Describes a recording for a listener of this clip.
+    async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError>;
+
+    /// Returns the captions within the clip as WebVTT, with positions in the recording. Without a language,
+    /// it is that of the first caption.
+    async fn captions(
+        &self,
+        recording: &RecordingId,
+        clip: Clip,
+        language: Option<&Language>,
+    ) -> Result<String, MediaError>;
+
+    /// Returns the playlist of the segments that overlap the clip.
+    async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError>;
+
+    /// Returns an encrypted segment.
+    async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, MediaError>;
+
+    /// Returns a clip as one file, exact to a frame.
+    async fn m4a(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<RecordedM4a>, MediaError>;
+
+    /// Returns the frames of one segment as the M4A file contains them, without ADTS headers.
+    async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
+
+    /// Returns the layout of the object that is the recording's copy in object storage.
+    async fn archive(&self, recording: &RecordingId) -> Result<Arc<SegmentArchive>, MediaError>;
+
+    /// Returns one segment as it was recorded, encrypted.
+    async fn encrypted(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
+
+    /// Returns a key of recorded segments that overlap the clip. `hint` and `index` are `n` and `k` of the
+    /// key URI.
+    async fn key(
+        &self,
+        recording: &RecordingId,
+        clip: Clip,
+        hint: NonceHint,
+        index: u64,
+    ) -> Result<[u8; 16], MediaError>;
+}

@@ -1,0 +1,58 @@
+// Captions that are shown in time with the sound. Pure; `docs/captions.md` describes where captions come from.
+
+/** Words of the anchors, as a speech recogniser understood them. */
+export interface Caption {
+  /** Moments at which the words begin and end, in milliseconds since the Unix epoch. */
+  from: number;
+  to: number;
+  text: string;
+  /** False if a later caption of the same words replaces this one. */
+  final: boolean;
+  /** BCP 47 language tag; `und` if it is not known. */
+  language: string;
+}
+
+/** Caption with the moments between which it is shown. */
+interface Shown {
+  caption: Caption;
+  from: number;
+  to: number;
+}
+
+/** Shortest time for which a caption is shown, unless another one follows. */
+const LEAST_MS = 1500;
+/** Time for which a caption stays after its words. */
+const STAYS_MS = 1000;
+/** Most captions that wait for the sound: those of some minutes. */
+const MOST = 200;
+
+const primary = (tag: string): string => tag.toLowerCase().split('-')[0]!;
+
+/** Captions that were received and not shown to their end, by language. */
+export class CaptionClock {
+  /** Preferred language; others are shown if there are no captions in it. */
+  language = '';
+  private readonly waiting = new Map<string, Shown[]>();
+
+  /** Takes a caption. `heard`: moment of the room that is heard now; null while unknown. */
+  heard(caption: Caption, heard: number | null): void {
+    const { from, to, language } = caption;
+    const replaced = ({ caption: known }: Shown): boolean =>
+      (known.from === from || !known.final) && known.from < to && known.to > from;
+    const known = (this.waiting.get(language) ?? []).filter((shown) => !replaced(shown));
+    // A caption that comes after its words is shown immediately.
+    const begins = Math.max(from, heard ?? from);
+    known.push({ caption, from: begins, to: Math.max(to, begins + LEAST_MS) + STAYS_MS });
+    known.sort((a, b) => a.caption.from - b.caption.from);
+    this.waiting.set(language, known.slice(-MOST));
+  }
+
+  /** Returns the caption of the words that are heard at `moment`; `null` if there is none. */
+  at(moment: number | null): Caption | null {
+    if (moment === null) return null;
+    for (const [language, known] of this.waiting) this.waiting.set(language, known.filter(({ to }) => to > moment));
+    const languages = [...this.waiting.keys()];
+    const chosen = languages.find((tag) => primary(tag) === primary(this.language)) ?? languages[0] ?? '';
+    return this.waiting.get(chosen)?.filter(({ from }) => from <= moment).at(-1)?.caption ?? null;
+  }
+}
