@@ -1,5 +1,5 @@
-//! The listener channel with many listeners, as server-sent events: memory per listener, and the time until an
-//! event has reached all of them.
+//! The listener channel with many listeners, as server-sent events: memory per listener, and the time until
+//! an event has reached all of them.
 //!
 //! Baseline of the memory: a bare actix-web server with the same number of endless responses.
 

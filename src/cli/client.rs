@@ -67,7 +67,8 @@ impl Client {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read the API key in {}", path.display()))?;
-                let first = text.lines().map(str::trim).find(|line| !line.is_empty());
+                let first =
+                    text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
                 Some(first.with_context(|| format!("{} holds no API key", path.display()))?.to_owned())
             }
             None => std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()),

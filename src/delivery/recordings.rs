@@ -34,6 +34,7 @@ use crate::domain::recording_journal::{JournalEntry, join, parse};
 use crate::domain::relay_protocol::JOURNAL;
 use crate::domain::upload::{CopyKind, StoredSegments, object_name};
 use crate::domain::view::StoredValue;
+use crate::domain::vouched::url_refusal;
 use crate::packager::plain::PlainPart;
 use crate::packager::{
     ContentKeys, M4aBuilder, MediaError, MediaFile, NonceHint, RecordedM4a, cut, recorded_playlist,
@@ -314,10 +315,12 @@ impl RecordingMedia {
         Ok(Arc::new(RecordedM4a { room: known.room.clone(), started, etag, complete: joined.complete, file }))
     }
 
-    /// Returns the URL that a mixer's heartbeat announces.
+    /// Returns the URL that a mixer's heartbeat announces; `None` if it must not be used.
     fn url(&self, mixer: &ModuleId) -> Option<String> {
-        let module = self.directory.module(ModuleKind::Mixer, mixer)?;
-        module.heartbeat.as_ref().map(|heartbeat| heartbeat.url.clone())
+        let modules = self.directory.modules();
+        let module = modules.get(&(ModuleKind::Mixer, mixer.clone()))?;
+        let url = module.heartbeat.as_ref().map(|heartbeat| heartbeat.url.clone())?;
+        url_refusal(mixer, &url, &modules).is_none().then_some(url)
     }
 
     fn keys(&self, known: &Recording) -> ContentKeys {

@@ -79,12 +79,7 @@ impl Api {
         let mut answer = sent.map_err(|e| unanswered(&e))?;
         let value: Value = answer.json().await.map_err(|e| unanswered(&e))?;
         if !answer.status().is_success() {
-            bail!(
-                "{method} {url} answered with {}: {} ({})",
-                answer.status(),
-                value["message"],
-                value["code"]
-            );
+            bail!("{method} {url} answered with {}: {} ({})", answer.status(), value["error"], value["code"]);
         }
         Ok(value)
     }

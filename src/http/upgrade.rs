@@ -10,7 +10,8 @@ use actix_http::RequestHead;
 use actix_http::ws::verify_handshake;
 use actix_web::http::Version;
 use actix_web::http::header::{
-    CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponseBuilder};
@@ -89,8 +90,13 @@ fn check(head: &RequestHead) -> Result<(), ApiError> {
     if only(head, &HOST).is_none() {
         return expected("one Host header is needed");
     }
-    if !lists(head, &UPGRADE, "websocket") || !lists(head, &CONNECTION, "upgrade") {
-        return expected("Upgrade: websocket and Connection: Upgrade are needed");
+    let upgrades = only(head, &UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+    if !upgrades || !lists(head, &CONNECTION, "upgrade") {
+        return expected("Upgrade: websocket, with no other protocol, and Connection: Upgrade are needed");
+    }
+    // The HTTP library would decode the frames as chunks.
+    if head.headers().contains_key(TRANSFER_ENCODING) {
+        return expected("the request must have no body");
     }
     match only(head, &SEC_WEBSOCKET_VERSION) {
         None => return expected("one Sec-WebSocket-Version header is needed"),
@@ -142,7 +148,7 @@ mod tests {
     #[test]
     fn complete_handshakes_pass() {
         assert_eq!(checked(|request| request), None);
-        assert_eq!(with("upgrade", "h2c, websocket"), None);
+        assert_eq!(with("content-length", "0"), None);
     }
 
     #[test]
@@ -157,10 +163,11 @@ mod tests {
         for version in ["8", "7", "14", "13, 8"] {
             assert_eq!(with("sec-websocket-version", version), Some(Code::WebsocketVersion), "{version}");
         }
-        for upgrade in ["", "h2c", "not-websocket", "websocket2"] {
+        for upgrade in ["", "h2c", "not-websocket", "websocket2", "h2c, websocket"] {
             assert_eq!(with("upgrade", upgrade), Some(Code::WebsocketExpected), "{upgrade:?}");
         }
         assert_eq!(with("connection", "close"), Some(Code::WebsocketExpected));
+        assert_eq!(with("transfer-encoding", "chunked"), Some(Code::WebsocketExpected));
         let old = checked(|request| request.version(Version::HTTP_10));
         assert_eq!(old, Some(Code::WebsocketExpected));
     }

@@ -52,7 +52,7 @@ export interface RecordingNotice {
  * Returns the notice for users before they join or listen. A node of an earlier version has no such notice.
  */
 export async function recordingNotice(room: string): Promise<RecordingNotice> {
-  const told = ask<Partial<RecordingNotice>>(`/pages/rooms/${encodeURIComponent(room)}/recording`);
+  const told = ask<Partial<RecordingNotice>>(`${BASE}/pages/rooms/${encodeURIComponent(room)}/recording`);
   const { recorded, consentRequired } = await told.catch((): Partial<RecordingNotice> => ({}));
   return { recorded: recorded === true, consentRequired: consentRequired === true };
 }

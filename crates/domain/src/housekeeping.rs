@@ -15,7 +15,10 @@ use std::time::Duration;
 use super::ages::Ages;
 use super::ids::{ModuleId, RoomId, UnixMs, UserId};
 use super::keys::{ModuleKind, RoomPart};
-use super::room::{Cleanup, Expiry, ExpiryLimits, cleanup, empty_timeout, expiry, max_duration, time_left};
+use super::room::{
+    Cleanup, Expiry, ExpiryLimits, RoomStatus, cleanup, empty_timeout, expiry, max_duration, status,
+    time_left,
+};
 use super::users::KICK;
 use super::view::{Modules, RoomView, Rooms};
 
@@ -191,7 +194,11 @@ impl HousekeepingPolicy {
                     format!("it was not started within {:?}", self.limits.never_started_after)
                 }
                 Expiry::TooOld => {
-                    format!("it has been on air for longer than {:?}", max_duration(view, &self.limits))
+                    let (state, limit) = match status(view) {
+                        Some(RoomStatus::Backstage) => ("backstage", self.limits.max_age),
+                        _ => ("on air", max_duration(view, &self.limits)),
+                    };
+                    format!("it has been {state} for longer than {limit:?}")
                 }
                 Expiry::Empty => "no anchor was in it for its emptyTimeout".into(),
             };

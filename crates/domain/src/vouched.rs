@@ -16,10 +16,11 @@ use super::view::Modules;
 /// started.
 pub fn rtp_refusal(mixer: &MixerState, modules: &Modules) -> Option<String> {
     let Some(heartbeat) = heartbeat(&mixer.id, modules) else { return Some(no_heartbeat(&mixer.id)) };
-    // A mixer of an earlier version announces no RTP addresses.
-    let announced = heartbeat
-        .rtp
-        .is_none_or(|rtp| rtp.ip == mixer.rtp.ip && (rtp.first..=rtp.last).contains(&mixer.rtp.port));
+    let announced = match heartbeat.rtp {
+        Some(rtp) => rtp.ip == mixer.rtp.ip && (rtp.first..=rtp.last).contains(&mixer.rtp.port),
+        // A mixer of an earlier version announces no RTP addresses.
+        None => heartbeat.host == mixer.rtp.ip.to_string(),
+    };
     (!announced)
         .then(|| format!("{} is not an RTP address in the heartbeat of mixer {}", mixer.rtp, mixer.id))
 }
@@ -38,14 +39,16 @@ pub fn heartbeat_refusal(heartbeat: &Heartbeat, networks: &[IpNet]) -> Option<St
     if let Some(rtp) = heartbeat.rtp.filter(|rtp| !may_be_node(rtp.ip, networks)) {
         return Some(format!("the RTP address {} is not in node.networks", rtp.ip));
     }
-    let url = &heartbeat.url;
-    // Nothing connects to other texts: the managed Janus of another node has no URL.
-    let is_used = url.starts_with("http") || url.starts_with("ws");
+    // Schemes are not case-sensitive (RFC 3986 section 3.1).
+    let url = heartbeat.url.to_ascii_lowercase();
     host_refusal(&heartbeat.host, networks).or_else(|| {
-        match Url::parse(url).ok().as_ref().and_then(Url::host_str) {
-            _ if !is_used => None,
+        match Url::parse(&url).ok().as_ref().and_then(Url::host_str) {
             Some(host) => host_refusal(host, networks),
-            None => Some("the URL is not valid".to_owned()),
+            None if url.starts_with("http") || url.starts_with("ws") => {
+                Some("the URL is not valid".to_owned())
+            }
+            // Nothing connects to other texts: the managed Janus of another node has no URL.
+            None => None,
         }
     })
 }
@@ -123,7 +126,10 @@ mod tests {
             ("169.254.169.254", "http://169.254.169.254:80", "10.0.0.7", false, false),
             ("10.0.0.7", "http://[fe80::1]:80", "10.0.0.7", false, false),
             ("10.0.0.7", "http://10.0.0.7:8080", "169.254.1.1", false, false),
+            ("10.0.0.7", "HTTP://169.254.169.254:80", "10.0.0.7", false, false),
+            ("10.0.0.7", "ftp://8.8.8.8", "10.0.0.7", true, false),
             ("10.0.0.7", "ws:no url", "10.0.0.7", false, false),
+            ("10.0.0.7", "WS:no url", "10.0.0.7", false, false),
             ("10.0.0.7", "managed", "10.0.0.7", true, true),
         ] {
             let heartbeat = heartbeat(host, url, rtp);
@@ -134,7 +140,9 @@ mod tests {
 
     #[test]
     fn earlier_versions_announce_no_rtp() {
-        assert_eq!(rtp_refusal(&key("m", "10.0.0.9", 27000), &modules("")), None);
+        assert_eq!(rtp_refusal(&key("m", "10.0.0.7", 27000), &modules("")), None);
+        // Otherwise a forged heartbeat could leave them out.
+        assert!(rtp_refusal(&key("m", "10.0.0.9", 27000), &modules("")).is_some());
     }
 
     #[test]

@@ -128,15 +128,22 @@ impl ChannelSide {
         transport: Transport,
     ) -> Result<Subscription, ApiError> {
         let room = handlers::room(request)?;
-        let identity = self.identify(token, &room)?;
         let in_header = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
         let in_query = Query(request.query_string()).text("lastEventId");
-        let valid = Duration::from_millis(identity.expires_at.0.saturating_sub(now().0));
-        // The limit is needed because a token can expire later than an `Instant` can represent. No connection
-        // lasts a year.
-        let until = Instant::now() + valid.min(Duration::from_secs(365 * 24 * 60 * 60));
         let last = in_header.or(in_query.as_deref());
-        Ok(self.hub.subscribe(&room, &identity.person, transport, last, until).await?)
+        loop {
+            let identity = self.identify(token, &room)?;
+            let valid = Duration::from_millis(identity.expires_at.0.saturating_sub(now().0));
+            // The limit is needed because a token can expire later than an `Instant` can represent. No
+            // connection lasts a year.
+            let until = Instant::now() + valid.min(Duration::from_secs(365 * 24 * 60 * 60));
+            let subscription = self.hub.subscribe(&room, &identity.person, transport, last, until).await?;
+            // A role that changes later ends the subscription; one that changed before it began must be read
+            // again.
+            if self.identify(token, &room)?.person.role == identity.person.role {
+                return Ok(subscription);
+            }
+        }
     }
 
     fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, ApiError> {

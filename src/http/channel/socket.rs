@@ -4,7 +4,7 @@
 //! client ─ frames ─▶ read ─▶ Commands ─ answer ─┐
 //! client ◀─ Frames (response body) ◀────────────┴─ Subscription
 //! ```
-//! Commands are carried out one after the other, in the order of their messages. While two answers wait for
+//! Commands are carried out one after the other, in the order of their messages. While an answer waits for
 //! the client, no further command is carried out.
 //!
 //! Owns: the connection, its limits and close codes. Does not decide on a command.
@@ -184,6 +184,7 @@ impl Client {
                     () = tokio::time::sleep(wait) => {}
                 }
             }
+            let Ok(answers) = self.answers.reserve().await else { return };
             let answer = match inbound {
                 Inbound::Text(text) => {
                     OutboundFrame::Text(self.commands.answer(&self.caller, &text).await.into())
@@ -195,7 +196,8 @@ impl Client {
                 Inbound::Gone => return,
             };
             let is_last = matches!(answer, OutboundFrame::Close(_));
-            if self.answers.send(answer).await.is_err() || is_last {
+            answers.send(answer);
+            if is_last {
                 return;
             }
         }

@@ -271,6 +271,13 @@ fn add_common_refusals(operation: &mut Operation, scheme: &str) {
     for (status, codes) in common {
         operation.responses.responses.entry(status.to_owned()).or_insert_with(|| refusal(codes).into());
     }
+    match operation.responses.responses.entry("429".to_owned()).or_insert_with(|| refusal("").into()) {
+        RefOr::T(response) if response.description.is_empty() => {
+            response.description = "too_many_requests (retryable)".to_owned();
+        }
+        RefOr::T(response) => response.description.push_str(", too_many_requests (retryable)"),
+        RefOr::Ref(_) => {}
+    }
 }
 
 fn refusal(codes: &str) -> Response {

@@ -1,8 +1,8 @@
 //! Endless responses, sent without the HTTP dispatcher.
 //!
 //! The dispatcher holds two buffers of 8 KiB and its own state for as long as a response takes. An endless
-//! response needs none of them: once its head is sent, a small task of its own sends the body, and then closes
-//! the connection.
+//! response needs none of them: once its head is sent, a small task of its own sends the body, and then
+//! closes the connection.
 //!
 //! Owns: the task, and the count of such responses. Does not know what they contain.
 

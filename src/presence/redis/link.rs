@@ -3,9 +3,7 @@
 //!
 //! The crate's own `ConnectionManager` would answer the first call after an outage with the failure of an
 //! older attempt, and would keep a connection on which nothing arrives any more. Owns: one connection,
-//! deadlines, the mapping of Redis's errors. Does not repeat a call more than once. A repetition is safe for
-//! the scripts of locks and presence entries. The scripts of stages are not idempotent. A repetition can send
-//! a notification twice, count speaking time twice, or report a conflict for a stage that was written.
+//! deadlines, the mapping of Redis's errors. Does not repeat a call more than once.
 
 use std::time::Duration;
 
@@ -49,14 +47,29 @@ impl Link {
         Self { client, address, timeout, slot: Mutex::default() }
     }
 
-    /// Runs a script. If an old connection fails, repeats the call once on a new one: callers do not see that
-    /// a connection broke while it was idle.
+    /// Runs a script that may run twice. If an old connection fails, repeats the call once on a new one:
+    /// callers do not see that a connection broke while it was idle.
     ///
     /// # Errors
     /// [`Failure`] if Redis reports an error, or does not respond within the timeout.
     pub async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Failure> {
+        self.run_within(call, true).await
+    }
+
+    /// Runs a script that must not run twice, and never repeats it.
+    ///
+    /// # Errors
+    /// [`Failure`] if Redis reports an error, does not respond within the timeout, or an old connection fails.
+    pub async fn run_once<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Failure> {
+        self.run_within(call, false).await
+    }
+
+    async fn run_within<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+        mut may_repeat: bool,
+    ) -> Result<T, Failure> {
         let deadline = Instant::now() + self.timeout;
-        let mut may_be_stale = true;
         loop {
             let connected = timeout_at(deadline, self.connection()).await;
             let (count, is_new, mut connection) = match connected {
@@ -76,10 +89,10 @@ impl Link {
                 return Err(self.failure(&error, true));
             }
             self.drop_connection(count).await;
-            if is_new || !may_be_stale {
+            if is_new || !may_repeat {
                 return Err(self.failure(&error, true));
             }
-            may_be_stale = false;
+            may_repeat = false;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Stages of rooms in Redis, shared by all listener nodes.
 //!
-//! A stage is one hash of revision and JSON value. One script compares the revision, writes and publishes.
+//! A stage is one hash of revision and JSON value. One script compares the revision, writes and publishes. If
+//! the stage is already the one to be written, an earlier call has written it and its answer was lost.
 
 use std::time::Duration;
 
@@ -32,8 +33,11 @@ impl Scripts {
         Self {
             read: Script::new("return redis.call('HGET', KEYS[1], 'value')"),
             write: Script::new(
-                "local revision = redis.call('HGET', KEYS[1], 'revision') or ''
-                if revision ~= ARGV[1] then
+                "local stored = redis.call('HMGET', KEYS[1], 'revision', 'value')
+                if stored[1] == ARGV[2] and stored[2] == ARGV[3] then
+                    return 1
+                end
+                if (stored[1] or '') ~= ARGV[1] then
                     return 0
                 end
                 redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'value', ARGV[3])
@@ -85,7 +89,7 @@ impl StageStore for RedisPresence {
         let content = StageContent::Passing(passing.clone());
         let mut call = self.inner.stages.pass.prepare_invoke();
         call.arg(keys::STAGES).arg(json(&StageMessage { room: room.clone(), content })?);
-        self.inner.link.run::<u64>(&call).await?;
+        self.inner.link.run_once::<u64>(&call).await?;
         Ok(())
     }
 
@@ -99,7 +103,7 @@ impl StageStore for RedisPresence {
         let mut call = self.inner.stages.add_speech.prepare_invoke();
         call.key(keys::speech(key)).arg(String::from(person.clone())).arg(ms);
         call.arg(u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
-        let total_ms = self.inner.link.run(&call).await?;
+        let total_ms = self.inner.link.run_once(&call).await?;
         // Totals may arrive out of order. This has no effect, because nodes keep the highest one.
         self.pass(&key.room, &Passing::Spoken { at, person: person.clone(), total_ms }).await
     }

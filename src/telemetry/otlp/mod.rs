@@ -100,7 +100,7 @@ pub fn start(
 }
 
 impl Exporter {
-    /// Sends a last batch of spans and the metrics. Returns after at most two seconds.
+    /// Sends the metrics and the spans that wait. Returns after at most two seconds.
     pub fn stop(mut self) {
         drop(self.stop.take());
         let _ = self.ended.recv_timeout(2 * LAST_WITHIN);
@@ -128,11 +128,14 @@ impl Task {
         }
         let last = async {
             // Do not wait for later spans: LINGER alone would use up the time limit.
-            let waiting = waiting(&mut self.spans);
-            if !waiting.is_empty() {
+            self.send_metrics().await;
+            loop {
+                let waiting = waiting(&mut self.spans);
+                if waiting.is_empty() {
+                    break;
+                }
                 self.send_spans(waiting).await;
             }
-            self.send_metrics().await;
         };
         let _ = tokio::time::timeout(LAST_WITHIN, last).await;
     }
