@@ -59,7 +59,8 @@ impl Link {
     /// Runs a script that must not run twice, and never repeats it.
     ///
     /// # Errors
-    /// [`Failure`] if Redis reports an error, does not respond within the timeout, or an old connection fails.
+    /// [`Failure`] if Redis reports an error or does not respond within the timeout, or if an old connection
+    /// fails.
     pub async fn run_once<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Failure> {
         self.run_within(call, false).await
     }
