@@ -365,7 +365,14 @@ async fn ended_endless_bodies_are_complete() {
     // The second request is never answered: the first response ends the connection.
     let requests = "GET /ending HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2);
     client.write_all(requests.as_bytes()).await.unwrap();
-    let answer = read(&mut client).await;
+    assert_whole_ending(&read(&mut client).await);
+    served.until_open(0).await;
+    served.endless.ended(Duration::from_secs(20)).await;
+    served.handle.stop(false).await;
+}
+
+/// Checks a response of [`ending`]: its head, its chunks and its end.
+fn assert_whole_ending(answer: &str) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("\r\nconnection: close"), "{head}");
     assert_eq!(head.matches("transfer-encoding: chunked").count(), 1, "{head}");
@@ -380,9 +387,6 @@ async fn ended_endless_bodies_are_complete() {
     assert!(rest.is_empty() && body.ends_with("\r\n0\r\n\r\n"), "no last chunk");
     assert_eq!(whole.len(), 100_000 + "middlexend".len());
     assert!(whole.ends_with("xmiddlexend"), "{}", &whole[99_990..]);
-    served.until_open(0).await;
-    served.endless.ended(Duration::from_secs(20)).await;
-    served.handle.stop(false).await;
 }
 
 #[actix::test]

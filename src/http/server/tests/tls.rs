@@ -71,6 +71,14 @@ impl Secured {
 }
 
 #[actix::test]
+async fn endless_bodies_are_complete_over_tls() {
+    let secured = Secured::start(10);
+    assert_whole_ending(&secured.ask(&request("GET", "/ending")).await);
+    secured.served.until_open(0).await;
+    secured.served.handle.stop(false).await;
+}
+
+#[actix::test]
 async fn tls_serves_http_1_1_with_hsts() {
     let secured = Secured::start(10);
     let client = secured.connect_by(&secured.connector).await.unwrap();
