@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a whole Stentor cluster on this machine, for experiments: three etcd, Redis, two Janus instances with
-# a node each, two mixers, two gateways, two API nodes, two listener nodes, and nginx as their common address.
+# Runs a whole Stentor cluster on this machine, for experiments: three etcd members, Redis, two Janus nodes,
+# two mixers, two gateways, two API nodes, two listener nodes, and nginx as their common address.
 # Everything listens on loopback, from port $CLUSTER_PORT (19100) on. Ctrl-C ends it and removes everything.
 #   cluster.sh [path of the stentor binary]
 set -euo pipefail

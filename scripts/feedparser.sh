@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs a version of feedparser, a parser of RSS, from PyPI into target/ and prints the path of a Python that has it:
+# Installs a version of feedparser, an RSS parser, from PyPI into target/. Prints the path of a Python that
+# can import it:
 #   feedparser.sh VERSION
 # Fails, and prints the reason, if Python or PyPI is not available.
 set -euo pipefail

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs a version of moto, an S3-compatible server, from PyPI into target/ and prints the path of its
-#   program: moto.sh VERSION Fails, and prints the reason, if Python or PyPI is not available.
+# program:
+#   moto.sh VERSION
+# Fails, and prints the reason, if Python or PyPI is not available.
 set -euo pipefail
 
 version=${1:?usage: moto.sh VERSION}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds a version of Pebble, a certificate authority for ACME tests, and its DNS server from the Go module
-# proxy into target/, and prints the path of their folder: pebble.sh VERSION Fails, and prints the reason, if
-# Go is missing or too old, or the proxy is not available.
+# proxy into target/, and prints the path of their folder:
+#   pebble.sh VERSION
+# Fails, and prints the reason, if Go is missing or too old, or the proxy is not available.
 set -euo pipefail
 
 version=${1:?usage: pebble.sh VERSION}

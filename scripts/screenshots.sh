@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes the screenshots of docs/operations.md from a running installation: a node with rooms and listeners on this machine.
+# Writes the screenshots of docs/operations.md from a running installation: a node with rooms and listeners
+# on this machine.
 #
 #   scripts/screenshots.sh [MINUTES]
 #

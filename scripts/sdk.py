@@ -67,7 +67,7 @@ def of_servers(document):
         if path.startswith("/api/") and path != "/api/openapi.json"
     }
     for item in document["paths"].values():
-        # A WebSocket is no request that a generated client can send.
+        # A generated client cannot open a WebSocket.
         for method in [method for method, operation in item.items() if "101" in operation["responses"]]:
             del item[method]
         for operation in item.values():

@@ -1,4 +1,5 @@
-//! Time until a thousand rooms known at a restart are on air again, with stubs for Janus and FFmpeg.
+//! Time until a thousand new rooms are on air, and until they are on air again after a restart. Janus and
+//! FFmpeg are stubs.
 //!
 //! The node and its Janus are killed, so everything must be rebuilt. The baseline is the same work done
 //! directly: a thousand rooms with their forwarders, and a thousand processes up to their first bytes.

@@ -149,7 +149,8 @@ fn row(what: &str, floor: Cost, cost: Cost, goal: Option<f64>) -> Row {
     )
 }
 
-/// Rooms with three speakers each on a Janus of their own, forwarded to bare FFmpeg processes.
+/// Rooms with three talking anchors each. All rooms share one separate Janus instance, which forwards each
+/// room to a bare FFmpeg process.
 struct Bare {
     bridge: Bridge,
     gateway: Gateway,

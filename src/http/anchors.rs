@@ -21,7 +21,7 @@ const AT_ONCE: usize = 16;
 /// Source of the members of rooms.
 #[async_trait]
 pub trait PresenceQuery: Send + Sync + 'static {
-    /// Returns the members of the room on all gateways; `None` if they are not known now.
+    /// Returns the members of the room, across all gateways; `None` if they are not known now.
     async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>>;
 }
 

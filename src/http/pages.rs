@@ -218,8 +218,8 @@ fn serve(config: &mut web::ServiceConfig, path: &str, page: Served) {
 }
 
 impl Page {
-    /// Returns the file as a node with the `http.base_path` `base` serves it. In a page, the prefix is added
-    /// to all paths, and to an element from which the scripts read it.
+    /// Returns the file as a node with the `http.base_path` `base` serves it. In a page, all paths in `href`
+    /// and `src` get the prefix, and a `meta` element is inserted, from which the scripts read the prefix.
     fn at(&self, base: &str) -> Served {
         let (content_type, etag) = (self.content_type, self.etag.as_str());
         if base.is_empty() || !content_type.starts_with("text/html") {

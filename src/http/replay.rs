@@ -32,7 +32,7 @@ use download::download;
 
 mod download;
 
-/// Name of a recording as one file.
+/// Name of the M4A file of a recording.
 const M4A_NAME: &str = "recording.m4a";
 /// Name of the captions of a recording.
 const CAPTIONS_NAME: &str = "captions.vtt";

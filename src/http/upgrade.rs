@@ -1,5 +1,5 @@
-//! The opening handshake of WebSockets (RFC 6455 section 4.2.1) and the end of their connections. Signalling
-//! and the listener channel share them.
+//! The opening handshake of WebSockets (RFC 6455 section 4.2.1) and the end of their connections. Shared by
+//! signalling, the listener channel and the connections of speech recognisers.
 //!
 //! Browsers cannot set headers, so a page offers its token as the subprotocol `bearer.<jwt>`, together with
 //! `stentor`. `stentor` is the only subprotocol that the response selects.

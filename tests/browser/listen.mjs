@@ -15,7 +15,7 @@ if (!url || !(seconds > 0)) {
   process.exit(2);
 }
 
-/** Interval of checks that the machine is running. */
+/** Interval between checks that the machine is running. */
 const LOOK_MS = 50;
 /** Delays shorter than this are normal jitter of timers. */
 const STANDSTILL_MS = 250;

@@ -140,7 +140,7 @@ async fn deleted_accounts_are_replaced() {
     assert!(!replaced.contains(&id), "the new account is kept");
 }
 
-/// Searches for the private keys of the account and of the certificate in everything that the node writes.
+/// Searches for the private keys of the account and of the certificate in the log, the metrics and `/actors`.
 #[actix::test]
 async fn acme_keys_are_not_logged() {
     let Some(authority) = Pebble::start(90 * DAY) else { return };

@@ -38,7 +38,7 @@ const HZ: f64 = 440.0;
 /// Time limit of waits, far above any goal.
 const LONG: Duration = Duration::from_secs(90);
 
-/// A node for API and Janus, and some mixer nodes `m1`, `m2`, …
+/// A node for the API and Janus, and mixer nodes `m1`, `m2`, …
 struct Cluster {
     desk: Node,
     mixers: Vec<Node>,

@@ -65,7 +65,7 @@ async fn ambiguous_lengths_hide_no_request() {
                 answered.push(format!("{line} {headers:?} {body:?}: {received:?}"));
             }
         }
-        // The extension of a chunk is legal, and says nothing about the length (RFC 9112 section 7.1.1).
+        // A chunk extension is legal and does not change the length (RFC 9112 section 7.1.1).
         let head = format!("{line} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
         let legal = format!("{head}0;a=\"b\"\r\n\r\n{HIDDEN}");
         let received = exchange(base, legal.as_bytes()).await;

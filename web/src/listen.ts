@@ -72,7 +72,7 @@ async function speakHere(): Promise<void> {
   await stage.enter();
 }
 
-/** Interval of updates of the distance behind live. */
+/** Interval between updates of the distance behind live. */
 const BEHIND_MS = 500;
 /** Tone and text of the pill. */
 type Tone = [Parameters<typeof pill>[0], Text];

@@ -8,7 +8,7 @@ const REFRESH_MS = 50;
 export class Meter {
   /** Highest level since the last {@link Meter.watch}, 0 to 1. */
   peak = 0;
-  /** Time in milliseconds for which the meter has actually measured since then. */
+  /** Time in milliseconds for which the meter has actually measured since the last {@link Meter.watch}. */
   listenedMs = 0;
   private context: AudioContext | null = null;
   private source: MediaStreamAudioSourceNode | null = null;

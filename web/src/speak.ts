@@ -261,7 +261,7 @@ function showState(status: RoomStatus): void {
   tick();
 }
 
-/** Follows the listeners of the room, with the token of this visit. */
+/** Opens the listener channel of the room, with the token of this visit. */
 function follow(): void {
   channel?.close();
   channel = new RoomChannel({ url: playlistOf(roomId), token });
@@ -388,7 +388,7 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
   }
 }
 
-/** Bans a listener. */
+/** Bans a person (listener or anchor), after confirmation. */
 async function ban(person: Person): Promise<void> {
   if (await confirmedBan(isolated(listenerName({ person })))) await sent(() => channel?.ban(person.id));
 }

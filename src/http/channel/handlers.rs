@@ -299,7 +299,7 @@ pub async fn say(
     Ok(Json(MessageAnswer { success: true, message }))
 }
 
-/// Deletes a message; for its author, hosts and co-hosts.
+/// Deletes a message; for its author, and for hosts and co-hosts.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/chat/{message}", operation_id = "deleteMessage", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),

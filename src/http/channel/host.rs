@@ -52,7 +52,7 @@ pub async fn give_floor(
     Ok(Json(Done::YES))
 }
 
-/// Ends the floor early; for the person who has it, hosts and co-hosts. May be repeated.
+/// Ends the floor early; for the person who has it, and for hosts and co-hosts. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/floor", operation_id = "endFloor", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),

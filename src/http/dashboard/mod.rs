@@ -38,7 +38,7 @@ use feed::{Feed, Viewer};
 pub use operators::Operators;
 pub use overview::OverviewSources;
 
-/// Interval of the snapshots.
+/// Interval between snapshots.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
 /// Number of snapshots per sample of the history.
 const SAMPLE_EVERY: u64 = history::INTERVAL.as_secs() / SNAPSHOT_EVERY.as_secs();

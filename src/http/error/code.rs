@@ -141,8 +141,8 @@ pub enum Code {
     RoomExists,
     /// 409, retryable: the room is being removed, which takes only moments.
     RoomRemoving,
-    /// 409: the user is banned from the room, until a host or the application lifts the ban. The code is also
-    /// used for about ten seconds after a kick, and for publishing with the role `listener`.
+    /// 409: the user is banned from the room, until a host, a co-host or the application lifts the ban. The
+    /// code is also used for about ten seconds after a kick, and for publishing with the role `listener`.
     UserRemoved,
     /// 409: the room has the maximum number of banned users and assigned roles; lift some bans.
     TooManyUsers,
@@ -183,9 +183,9 @@ pub enum Code {
     HandsFull,
     /// 409: the caller has no invitation to the stage.
     NotInvited,
-    /// 409: the room is locked; a host must unlock it.
+    /// 409: the room is locked; a host or co-host must unlock it.
     RoomLocked,
-    /// 409, retryable: the room already has `maxAnchors`.
+    /// 409, retryable: the room already has as many anchors as its `maxAnchors` allows.
     RoomFull,
     /// 409: the user is connected from another client, and `ws.duplicate` is `reject`.
     AlreadyConnected,

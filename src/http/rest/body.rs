@@ -114,7 +114,7 @@ pub(super) struct RoomBody {
     /// Id of the recording of the current broadcast; absent while it is not recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<String>,
-    /// Number of anchors in the room now, on all gateways; absent while presence is unavailable.
+    /// Number of anchors in the room now, across all gateways; absent while presence is unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     anchors: Option<usize>,
     /// Number of listeners: those that requested the room's playlist from any node within the last ten
@@ -129,7 +129,7 @@ pub(super) struct Crowd {
     pub listeners: usize,
 }
 
-/// Janus to which a room is assigned.
+/// Janus instance to which a room is assigned.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedJanus {
     /// Id of the Janus instance.

@@ -25,7 +25,7 @@ use super::Api;
 const PAGE: usize = 100;
 /// Maximum number of events per write of a stream.
 const CHUNK: usize = 100;
-/// Interval of comments in a stream without events. They reveal a broken connection.
+/// Interval between comments in a stream without events. They reveal a broken connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 #[derive(Deserialize, IntoParams)]

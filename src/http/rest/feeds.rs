@@ -61,7 +61,8 @@ pub(super) struct NewFeed {
 pub(super) struct FeedAnswer {
     /// Always true.
     success: bool,
-    /// URL of the feed, with its token. Everybody who has it can read the feed and download its recordings.
+    /// URL of the feed, with its token. Everybody who has the URL can read the feed and download its
+    /// recordings.
     feed_url: String,
     /// Time at which the URL expires.
     expires_at: u64,

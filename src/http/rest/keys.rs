@@ -84,7 +84,8 @@ pub(super) struct ApiKeyBody {
 pub(super) struct KeyUsage {
     /// Number of existing rooms that the key has created.
     rooms: u32,
-    /// Number of these rooms that are on air, or that their Janus and mixer have not released yet.
+    /// Number of these rooms that are on air or backstage, or that their Janus and mixer have not released
+    /// yet.
     rooms_on_air: u32,
 }
 

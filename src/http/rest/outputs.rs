@@ -34,8 +34,8 @@ pub struct OutputsSide {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewOutput {
     /// URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
-    /// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
-    /// stored encrypted and never returned.
+    /// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
+    /// `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
     #[schema(max_length = 1000)]
     url: String,
     /// Audio codec; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
@@ -55,7 +55,7 @@ pub(super) struct OutputBody {
     /// Target without its credentials.
     target: String,
     state: OutputState,
-    /// Time since which it has this state.
+    /// Time since which the output has this state.
     since: u64,
     /// Reason for the last failure; absent unless the state is `failing`.
     #[serde(skip_serializing_if = "Option::is_none")]

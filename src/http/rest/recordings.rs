@@ -316,7 +316,7 @@ fn known(api: &Api, id: RecordingId) -> Result<KnownRecording, ApiError> {
     recording.map(|recording| KnownRecording { id, recording }).ok_or_else(not_found)
 }
 
-/// Checks that the recordings were listed once. Before that, every recording would seem to be absent.
+/// Checks that the recordings have been listed. Before that, every recording would seem to be absent.
 fn listed(api: &Api) -> Result<(), ApiError> {
     let message = "this node has not listed the recordings yet";
     api.recordings.is_complete().then_some(()).ok_or_else(|| ApiError::new(Code::StoreUnavailable, message))

@@ -198,7 +198,7 @@ pub(super) async fn delete(api: Data<Api>, id: RoomPath, author: Author) -> Resu
     Ok(Json(DeleteAnswer::of(room)))
 }
 
-/// Mutes all anchors of a room on air, once.
+/// Mutes all anchors of a room that is on air or backstage, once.
 ///
 /// Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 #[utoipa::path(

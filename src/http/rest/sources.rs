@@ -70,7 +70,7 @@ pub(super) struct SourceBody {
     /// True if the input starts over when it ends.
     #[serde(rename = "loop")]
     repeats: bool,
-    /// True if a host has muted the source.
+    /// True if the source is muted.
     muted: bool,
     /// `waiting`, `playing` or `ended`. A source plays while its room is on air or backstage.
     status: &'static str,
@@ -127,9 +127,9 @@ impl SourceBody {
 /// Plays a URL or a file in a room.
 ///
 /// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
-/// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
-/// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-/// played.
+/// and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+/// and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+/// may be played.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/sources", operation_id = "addSource", tag = "users",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),

@@ -131,7 +131,7 @@ pub(super) struct ReplayRequest {
     pub after: String,
 }
 
-/// Lists the endpoints of webhooks and their progress.
+/// Lists the webhook endpoints and their progress.
 #[utoipa::path(
     get, path = "/api/webhooks", operation_id = "listWebhooks", tag = "webhooks",
     responses(
@@ -149,7 +149,8 @@ pub(super) async fn list(api: Data<Api>) -> Result<impl Responder, ApiError> {
 
 /// Delivers events again, from a cursor.
 ///
-/// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+/// Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+/// else.
 #[utoipa::path(
     post, path = "/api/webhooks/{name}/replay", operation_id = "replayWebhook", tag = "webhooks",
     params(("name" = String, Path, description = "name of the endpoint", pattern = "^[A-Za-z0-9_-]{1,32}$")),
@@ -200,8 +201,8 @@ pub(super) async fn dead(api: Data<Api>, name: WebhookPath) -> Result<impl Respo
 
 /// Tries again to deliver an event that was given up.
 ///
-/// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
-/// happened later.
+/// If the endpoint accepts the event, the event is removed from the list. The endpoint then has it after
+/// events that happened later.
 #[utoipa::path(
     post, path = "/api/webhooks/{name}/dead/{event}", operation_id = "redeliverDeadLetter", tag = "webhooks",
     params(

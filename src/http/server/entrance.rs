@@ -26,7 +26,7 @@ use crate::domain::http_connection::{CloseCause, RequestTimeouts};
 pub(super) struct Entrance {
     pub gate: Arc<Gate>,
     pub clients: Clients,
-    /// True if trusted proxies begin with a PROXY protocol header.
+    /// True if connections from trusted proxies begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// `None`: plain HTTP.
     pub tls: Option<TlsAcceptor>,

@@ -323,7 +323,7 @@ impl Connection {
     }
 
     /// Marks the response in progress as endless. Its source sets its rate, so only a client that reads
-    /// nothing is too slow. The end of the connection ends X
+    /// nothing is too slow. Unless the connection is upgraded, the response is sent without the dispatcher.
     pub fn endless(&self) {
         self.0.lifecycle.borrow_mut().endless();
     }

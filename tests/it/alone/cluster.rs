@@ -30,7 +30,7 @@ const ROOM: &str = "demo";
 const HZ: f64 = 440.0;
 /// Longer than the `fail_timeout` of the front proxy.
 const FRONT_FORGETS: Duration = Duration::from_millis(1500);
-/// Interval of calls, at a rate below `ws.rate`.
+/// Interval between calls, at a rate below `ws.rate`.
 const BETWEEN_CALLS: Duration = Duration::from_millis(100);
 
 #[actix::test]

@@ -49,7 +49,7 @@ async fn browsers_hear_each_other_and_listeners_both() {
     pages.ask("bob", "reload", json!({})).await;
     let again = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
     assert_eq!(again["problem"]["code"], "removed", "{again}");
-    // The reload took the token from the tab, not from the address.
+    // The reload read the token from the tab's session storage; the address does not contain it.
     assert_eq!(again["address"], format!("{}/speak/{ROOM}", node.hls));
     for name in ["ann", "bob"] {
         assert_eq!(pages.ask(name, "state", json!({})).await["errors"], json!([]));

@@ -91,7 +91,7 @@ async fn invited_listener_survives_node_deaths() {
     hears(&mut pages, "eve", true, true).await;
     recovered("kill -9 mixer of the stage (browser)", "media until then", since.elapsed(), STEP_GOAL);
 
-    // The anchors go to the other Janus by themselves.
+    // The anchors go to the other Janus instance by themselves.
     let since = Instant::now();
     let lost = house.kill_janus(desk).await;
     until("the room has another Janus", async || house.room(desk).await["janus"]["id"] != lost).await;

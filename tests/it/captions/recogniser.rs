@@ -82,7 +82,7 @@ impl Recogniser {
         }
     }
 
-    /// Takes messages until `seconds` of audio have arrived since now.
+    /// Takes messages until `seconds` more of audio have arrived.
     pub async fn listen(&mut self, seconds: u64) {
         self.until("audio", |this| !this.chunks.is_empty()).await;
         let to = self.end() + seconds * 1000;
@@ -113,7 +113,8 @@ impl Recogniser {
         message["code"].as_str().expect("a code").to_owned()
     }
 
-    /// Asserts that no chunk overlaps the one before, and returns the longest gap in milliseconds.
+    /// Asserts that no chunk overlaps the one before by more than 3 ms. Returns the longest gap in
+    /// milliseconds.
     pub fn longest_gap(&self) -> u64 {
         let mut longest = 0;
         for pair in self.chunks.windows(2) {

@@ -89,7 +89,7 @@ async fn stage_survives_a_death_at_each_step() {
     assert!(audience.playlist().edge().0 > edge);
     recovered("kill -9 mixer of an invited listener", "media until then", since.elapsed(), STEP_GOAL);
 
-    // Janus and its node die; Bob speaks on the other one.
+    // The room's Janus instance and its node die; Bob speaks through the other instance.
     let since = Instant::now();
     house.kill_janus(desk).await;
     speaker.caller.note("reconnect", |_| true).await;
@@ -168,7 +168,7 @@ impl House {
         mixer
     }
 
-    /// Kills the room's Janus and the node that controls it. Returns the id of both.
+    /// Kills the room's Janus and the node that controls it. Returns the id that they share.
     pub async fn kill_janus(&mut self, manager: usize) -> Value {
         let janus = self.room(manager).await["janus"]["id"].clone();
         let lost = usize::from(janus == "j2");

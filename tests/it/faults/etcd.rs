@@ -1,5 +1,5 @@
-//! An etcd of three members that loses its leader, is gone for a minute, and is frozen for longer than the
-//! lease of heartbeats. The timers are those of production.
+//! A three-member etcd cluster that loses its leader, is gone for a minute, and is frozen for longer than the
+//! heartbeat lease. The tests use production timers.
 
 use std::time::{Duration, Instant};
 

@@ -20,8 +20,8 @@ const ROOM: &str = "live";
 const OTHERS: usize = 199;
 /// Length of a call's id. An answer repeats the id, so each answer is almost as large as a frame may be.
 const ID: usize = 60_000;
-/// Interval of calls, at a rate below `ws.rate`, so that the server can close the client only because it does
-/// not read.
+/// Interval between calls. Their rate is below `ws.rate`, so the server can close the client only because the
+/// client does not read.
 const BETWEEN: Duration = Duration::from_millis(60);
 
 #[actix::test]

@@ -46,7 +46,7 @@ impl Netns {
         self.address(1)
     }
 
-    /// Returns the address inside the namespace on the other link.
+    /// Returns the namespace's own address on the link that is not the store link.
     pub fn node(&self) -> IpAddr {
         self.address(6)
     }
@@ -60,7 +60,7 @@ impl Netns {
         ip(&["link", "set", &self.store_end, "up"]);
     }
 
-    /// Returns this machine's address on the other link.
+    /// Returns this machine's address on the link that is not the store link.
     pub fn here(&self) -> IpAddr {
         self.address(5)
     }

@@ -46,7 +46,7 @@ export interface ListenerStatus {
 /**
  * State of the visit to the stage:
  * - `listening`: not on the stage.
- * - `entering`: opening the microphone, then joining; `StentorListener.stage` is set from then on.
+ * - `entering`: opening the microphone, then joining; `StentorListener.stage` is set once joining starts.
  * - `speaking`: on the stage, and the sound flows.
  * - `reconnecting`: returning to the stage after a failure.
  */
@@ -164,7 +164,10 @@ export class StentorListener extends Emitter<ListenerEvents> {
     return (this.player.playing ? this.player.heardAt : null) ?? this.channel.serverTime;
   }
 
-  /** Preferred language of captions (BCP 47); other languages are shown if there are none in this one. */
+  /**
+   * Preferred language of captions (BCP 47). Another one is shown until a caption in this language has
+   * arrived.
+   */
   get captionLanguage(): string {
     return this.captions.language;
   }

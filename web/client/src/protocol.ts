@@ -74,7 +74,7 @@ export const OPEN_TIMEOUT_MS = 10_000;
 export const CALL_TIMEOUT_MS = 20_000;
 /** Time limit of a keepalive, after which the network counts as lost. */
 export const SILENCE_MS = 5_000;
-/** Interval of keepalives. The server removes a silent member after 30 s. */
+/** Interval between keepalives. The server removes a silent member after 30 s. */
 export const KEEPALIVE_MS = 10_000;
 /** Number of candidates that the server accepts after one offer; the end of candidates does not count. */
 export const MAX_CANDIDATES = 32;

@@ -1,5 +1,6 @@
-// A visit to a room: the class for applications. A shell around the pure parts: `machine` decides the next
-// step, `voice` the state of the microphone; this class runs sockets, peer connections and timers.
+// A visit to a room: one user's stay as an anchor, from `join` until it ends, over any number of connections.
+// The class for applications. It is a shell around the pure parts: `machine` decides the next step, and
+// `voice` the state of the microphone. The class runs sockets, peer connections and timers.
 
 import { readClaims, type Claims } from './claims.js';
 import { clientIdOf } from './client-id.js';

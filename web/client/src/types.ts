@@ -22,8 +22,8 @@ export interface RoomOptions {
    */
   clientId?: string;
   /**
-   * True if the user agrees to being recorded. Where the server requires it (`recording.consent`), a room
-   * without it is closed with the problem `consent_required`.
+   * True if the user agrees to being recorded. Where the server requires this (`recording.consent`), a visit
+   * without it ends with the problem `consent_required`.
    */
   recordingConsent?: boolean;
   /** Enters with the microphone closed. */
@@ -31,7 +31,7 @@ export interface RoomOptions {
 }
 
 /**
- * State of a visit:
+ * State of a visit, which is one user's stay in a room as an anchor, from `join` until it ends:
  * - `idle`: not joined yet.
  * - `connecting`: entering for the first time.
  * - `connected`: in the room, and audio flows.

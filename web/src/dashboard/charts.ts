@@ -14,7 +14,7 @@ const HEIGHT = 160;
 interface Chart {
   title: string;
   value: (sample: Sample) => number | null;
-  /** Unit of the newest value in the heading. */
+  /** Unit of the newest value, which the heading shows. */
   unit: string;
   /** True if all values are whole numbers. */
   whole: boolean;

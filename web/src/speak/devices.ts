@@ -19,7 +19,7 @@ export class Devices {
   private turn = 0;
   /** The newest attempt, which supersedes earlier ones. */
   private latest = Promise.resolve(false);
-  /** True if the last attempt failed and a microphone is still wanted. */
+  /** True if the last attempt left no microphone open. Cleared by the next attempt and by `stop`. */
   private missing = false;
 
   constructor(

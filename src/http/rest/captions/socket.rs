@@ -28,8 +28,8 @@ use crate::packager::pcm::{PCM_RATE, PcmChunk};
 use crate::presence::stage::Passing;
 use crate::rooms::captions::{NotKept, RecogniserClaim};
 
-/// Longest time that a frame waits for the recogniser to read. With the buffer of the feed, a recogniser may
-/// pause for about this time.
+/// Longest time that a frame waits for the recogniser to read. The feed buffers the audio meanwhile, so a
+/// recogniser may pause for about this time.
 const SLOW: Duration = Duration::from_secs(10);
 /// Time after the end of the audio in which results are taken.
 const LAST_RESULTS: Duration = Duration::from_secs(5);
@@ -87,7 +87,7 @@ impl Recogniser {
         hang_up(payload, connection).await;
     }
 
-    /// Sends the audio. `heard`: audio that was sent so far.
+    /// Sends the audio until it ends or the connection fails. `heard`: range of the audio sent so far.
     async fn send(&self, mut audio: PcmReader, heard: &Cell<Option<Heard>>) -> End {
         loop {
             let chunk = match audio.next().await {
@@ -120,7 +120,7 @@ impl Recogniser {
         End::Close(CloseCode::RoomClosed)
     }
 
-    /// Reads results until a message is the last one.
+    /// Reads results until the connection ends. Returns the reason.
     async fn receive(&self, payload: &mut Payload, heard: &Cell<Option<Heard>>) -> End {
         let mut frames = FrameDecoder::new(MAX_MESSAGE);
         let began = Instant::now();

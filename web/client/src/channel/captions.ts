@@ -6,7 +6,7 @@ export interface Caption {
   from: number;
   to: number;
   text: string;
-  /** False if a later caption of the same words replaces this one. */
+  /** False for a preliminary caption, which later captions of the same words replace. */
   final: boolean;
   /** BCP 47 language tag; `und` if it is not known. */
   language: string;
@@ -19,18 +19,18 @@ interface Shown {
   to: number;
 }
 
-/** Shortest time for which a caption is shown, unless another one follows. */
+/** Shortest duration of the words of a caption, for the time for which it is shown. */
 const LEAST_MS = 1500;
-/** Time for which a caption stays after its words. */
+/** Time for which a caption stays after its words, unless another one follows. */
 const STAYS_MS = 1000;
-/** Most captions that wait for the sound: those of some minutes. */
+/** Maximum number of captions that are kept per language: those of some minutes. */
 const MOST = 200;
 
 const primary = (tag: string): string => tag.toLowerCase().split('-')[0]!;
 
 /** Captions that were received and not shown to their end, by language. */
 export class CaptionClock {
-  /** Preferred language; others are shown if there are no captions in it. */
+  /** Preferred language; another one is shown until a caption in this language has arrived. */
   language = '';
   private readonly waiting = new Map<string, Shown[]>();
 

@@ -92,7 +92,7 @@ export class HostPanel {
 export function memberActions(item: HTMLElement, member: () => ChannelMember | undefined, ask: Ask, words: () => HostWords & { anonymous: string }): void {
   const kick = button('kick', () => {
     const [now, { kickAsk, anonymous }] = [member(), words()];
-    // A function, because `$` in a name would have a meaning.
+    // Pass a function: in a replacement text, `$` in the name would have a special meaning.
     if (now && confirm(kickAsk.replace('#', () => now.name || anonymous))) ask((channel) => channel.kick(now.id));
   });
   const floor = button('floor', () => {

@@ -120,7 +120,7 @@ export class StentorPlayerElement extends Base {
     else if (before !== after) this.renew();
   }
 
-  /** Opens a listener for the current URL and token, once after all changes of one task. */
+  /** Opens a listener for the current URL and token: one listener for all changes made in one task. */
   private renew(): void {
     if (!this.settled) return;
     this.settled = false;

@@ -330,7 +330,7 @@ export class StentorStageElement extends Base {
 
   private stage({ state }: StageStatus): void {
     const room = this.current?.stage;
-    // `stage` is set once per visit, together with this state.
+    // The listener sets its `stage` once per visit, and then emits this state, so each room gets one handler.
     if (state === 'entering' && room) room.on('muted', () => this.show());
     this.show();
   }

@@ -58,7 +58,10 @@ export function describe(data: ErrorData): PlaybackError {
   return described(data.details, data.fatal, data.response?.code, serverCode(data.networkDetails));
 }
 
-/** Describes a response that hls.js did not request; without a status, the server could not be reached. */
+/**
+ * Describes the response to a request that hls.js did not send; without a status, the server could not be
+ * reached.
+ */
 export function describeAnswer(detail: string, status?: number, body = ''): PlaybackError {
   return described(detail, true, status, codeIn(body));
 }

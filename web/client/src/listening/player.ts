@@ -39,9 +39,9 @@ const SPREAD_MS = 300;
 const JUMP_BEHIND_SECONDS = 3;
 const KEPT_ERRORS = 100;
 const LOOK_MS = 500;
-/** Interval of checks of the playhead. */
+/** Interval between checks of the playhead. */
 const MOTION_LOOK_MS = 100;
-/** Interval of checks from `playing` until the playhead moves, to measure the first sound. */
+/** Interval between checks from `playing` until the playhead moves, to measure the first sound. */
 const FIRST_LOOK_MS = 10;
 /** Buffered audio that suffices to continue. After a stall, Chromium itself waits for more, up to 3 s. */
 const ENOUGH_SECONDS = 0.5;
@@ -116,7 +116,7 @@ export class Player {
     else if ('isSupported' in hls) this.hlsClass = usable(hls);
     audio.addEventListener('playing', () => this.lookOften(), { signal });
     audio.addEventListener('seeking', () => this.playhead.jumped(), { signal });
-    // Elements report `waiting` also while nothing is attached: only an interruption of playback counts.
+    // Elements report `waiting` even while nothing is attached: only an interruption of playback counts.
     audio.addEventListener('waiting', () => this.playing && this.enter('buffering'), { signal });
     audio.addEventListener('pause', () => this.paused(), { signal });
     this.timers = [

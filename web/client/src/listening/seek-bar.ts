@@ -24,7 +24,7 @@ export interface SeekBarWords {
 const WORDS: SeekBarWords = { live: 'live', behind: behindInWords };
 /** Step of the arrow keys, in seconds. */
 const STEP_SECONDS = 5;
-/** Interval of updates. */
+/** Interval between updates. */
 const LOOK_MS = 500;
 /** Time without a further key press after which the chosen position is played. */
 const SETTLE_MS = 300;
