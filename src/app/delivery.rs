@@ -56,7 +56,7 @@ pub fn replay(
         fetcher,
         secrets: secrets.clone(),
         copies: storage.map(|storage| StoredCopies::new(storage)),
-        joined: Default::default(),
+        lists: Default::default(),
         layouts: Default::default(),
     })
 }

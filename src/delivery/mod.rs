@@ -19,6 +19,7 @@ mod edge_cache;
 mod edge_rewind;
 mod edge_room;
 mod file_cache;
+mod joined_lists;
 mod layouts;
 pub mod listener_counter;
 mod mixer_client;

@@ -7,15 +7,15 @@
 //! Owns: the choice of disk, mixer or copy, and the joined journals of recordings in use. Does not check
 //! tokens or write recordings.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
 use sha2::{Digest, Sha256};
 
+use super::joined_lists::JoinedLists;
 use super::layouts::Layouts;
 use super::replay_info::ReplayInfo;
 use super::replay_media::ReplayMedia;
@@ -44,11 +44,6 @@ use crate::rooms::Directory;
 use crate::rooms::recordings::{KnownRecording, Recordings};
 use crate::spool::{Extent, Spool};
 
-/// Number of recordings whose joined journals are cached. An hour has 1,900 entries of 100 bytes each.
-const KEPT: usize = 32;
-/// Time for which an incomplete list is used. Then the mixers are asked again. Without it, each segment of a
-/// download would ask them.
-const INCOMPLETE_FOR: Duration = Duration::from_secs(5);
 /// Duration of an AAC frame, in thirds of a millisecond.
 const FRAME_THIRDS: u64 = 64;
 /// Maximum number of segments that are read at the same time for a layout.
@@ -63,8 +58,7 @@ pub struct RecordingMedia {
     pub secrets: Arc<Secrets>,
     /// `None`: no object storage is configured.
     pub copies: Option<StoredCopies>,
-    /// Joined journals with the time at which they were read, the newest last.
-    pub joined: Mutex<VecDeque<(Arc<Joined>, Instant)>>,
+    pub lists: JoinedLists,
     pub layouts: Layouts,
 }
 
@@ -79,12 +73,12 @@ enum Place {
 /// Segments of a recording with their places, as of one revision of its key.
 #[derive(PartialEq, Eq)]
 pub struct Joined {
-    id: RecordingId,
-    revision: i64,
+    pub(super) id: RecordingId,
+    pub(super) revision: i64,
     /// False if a mixer did not answer.
-    complete: bool,
+    pub(super) complete: bool,
     /// True if all segments are read from the copy in object storage.
-    stored: bool,
+    pub(super) stored: bool,
     segments: Vec<(Place, JournalEntry)>,
 }
 
@@ -158,7 +152,7 @@ impl RecordingMedia {
 
     async fn joined(&self, id: &RecordingId, known: &Known) -> Result<Arc<Joined>, MediaError> {
         let revision = known.mod_revision;
-        if let Some(found) = self.known_list(id, revision, false) {
+        if let Some(found) = self.lists.find(id, revision, false, Instant::now()) {
             return Ok(found);
         }
         let copy = self.copies.as_ref().and(known.stored).and_then(|stored| stored.segments);
@@ -183,7 +177,7 @@ impl RecordingMedia {
         }
         let (id, segments) = (id.clone(), join(read));
         let joined = Arc::new(Joined { id, revision, complete, stored: false, segments });
-        self.keep(&joined);
+        self.lists.keep(&joined, Instant::now());
         Ok(joined)
     }
 
@@ -195,7 +189,7 @@ impl RecordingMedia {
         stored: StoredSegments,
     ) -> Result<Arc<Joined>, MediaError> {
         let revision = known.mod_revision;
-        if let Some(found) = self.known_list(id, revision, true) {
+        if let Some(found) = self.lists.find(id, revision, true, Instant::now()) {
             return Ok(found);
         }
         let copies = self.copies.as_ref().ok_or(MediaError::RecordingUnavailable)?;
@@ -203,24 +197,8 @@ impl RecordingMedia {
         let entries = parse(&journal.ok_or(MediaError::RecordingUnavailable)?);
         let segments = join([(Place::Storage, entries)]);
         let joined = Arc::new(Joined { id: id.clone(), revision, complete: true, stored: true, segments });
-        self.keep(&joined);
+        self.lists.keep(&joined, Instant::now());
         Ok(joined)
-    }
-
-    fn known_list(&self, id: &RecordingId, revision: i64, stored: bool) -> Option<Arc<Joined>> {
-        let mut kept = self.kept();
-        kept.retain(|(kept, read)| kept.complete || read.elapsed() < INCOMPLETE_FOR);
-        let mut lists = kept.iter().map(|(kept, _)| kept);
-        lists.find(|kept| (&kept.id, kept.revision, kept.stored) == (id, revision, stored)).cloned()
-    }
-
-    fn keep(&self, joined: &Arc<Joined>) {
-        let mut kept = self.kept();
-        kept.retain(|(kept, _)| kept.id != joined.id || kept.stored != joined.stored);
-        kept.push_back((joined.clone(), Instant::now()));
-        if kept.len() > KEPT {
-            kept.pop_front();
-        }
     }
 
     async fn journal(&self, mixer: &ModuleId, id: &RecordingId, room: &RoomId) -> Option<Vec<JournalEntry>> {
@@ -325,11 +303,6 @@ impl RecordingMedia {
 
     fn keys(&self, known: &Recording) -> ContentKeys {
         ContentKeys::new(&self.secrets.hls.0, &known.room, &known.nonce)
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, VecDeque<(Arc<Joined>, Instant)>> {
-        // A poisoned lock is usable: every change leaves the list consistent.
-        self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
