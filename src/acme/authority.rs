@@ -22,7 +22,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const MAX_RESPONSE: usize = 1 << 20;
 /// Time limit for the authority to check the names, and again to issue the certificate.
 const CHECKED_WITHIN: Duration = Duration::from_secs(90);
-/// Type of the problem of a request for an account that the authority does not have (RFC 8555 section 6.7).
+/// Problem type of a request whose account the authority does not know (RFC 8555 section 6.7).
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
 /// Requests the directory of an authority.
@@ -133,6 +133,7 @@ async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), S
 }
 
 /// Returns an error text: the first name that the authority could not check, the reason, and the remedy.
+/// `None` if no challenge has failed, or if the authorizations cannot be read.
 async fn failed_challenge(order: &mut Order) -> Option<String> {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {

@@ -33,7 +33,7 @@ impl Lock {
 
 impl Shared {
     /// Returns the private key and chain that a node has published. `None`: nothing is published, or this
-    /// node's secrets cannot open it; in both cases a new order replaces it.
+    /// node's secrets cannot open it; in both cases a new certificate is ordered.
     pub async fn certificate(&self) -> Result<Option<String>, StoreError> {
         let found = self.store.get(&keys::acme_certificate(&self.names)).await?;
         let text = found.and_then(|found| String::from_utf8(found.value.to_vec()).ok());
@@ -79,8 +79,8 @@ impl Shared {
         self.store.revoke(lock.lease).await
     }
 
-    /// Replaces the lock with the record of the failed order, which stays for `retry_in`, and deletes the
-    /// answers.
+    /// Replaces the lock with the record of the failed order, and deletes the answers. The record stays for
+    /// `retry_in`.
     pub async fn failed(
         &self,
         lock: Lock,

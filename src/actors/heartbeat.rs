@@ -26,8 +26,8 @@ use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::process::usage::{self, Usage};
 use crate::store::{LeaseId, StoreError, Txn};
 
-/// Receiver of the module's current heartbeat. The other actors of the module change the heartbeat; this
-/// actor publishes it.
+/// Receiver of the module's current heartbeat. The other actors of the module change the heartbeat;
+/// [`HeartbeatActor`] publishes it.
 pub type HeartbeatReceiver = watch::Receiver<Heartbeat>;
 
 pub struct HeartbeatActor {

@@ -24,7 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// expired.
 const MEMBERS_EVERY: u64 = 10;
 
-/// Actor that feeds the channels of this node.
+/// Actor that feeds the listener channels of this node.
 pub struct StageFeed {
     hub: Arc<StageHub>,
     /// Rooms whose stage must be read again, collected while a read is in progress.

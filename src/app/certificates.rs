@@ -18,7 +18,7 @@ use crate::tls::{Certificates, Identity};
 /// Interval at which the files are checked. Changed files are read only once a later check finds no further
 /// change, so that a write in progress is complete. Files that cannot be used are read at each check.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Interval of the warnings before the certificate expires.
+/// Interval between the warnings before the certificate expires.
 const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);
 
 /// Paths of the certificate file and the key file. With ACME, one file holds both.
@@ -43,7 +43,7 @@ pub struct LiveCertificates {
 
 impl LiveCertificates {
     /// Reads the configured certificate, or the one obtained through ACME. Until there is one, a node with
-    /// ACME serves with a self-signed certificate. Returns `None` if the node has no TLS.
+    /// ACME serves a self-signed certificate. Returns `None` if the node has no TLS.
     ///
     /// # Errors
     /// The key does not belong to the certificate, or no self-signed certificate can be created.
@@ -86,8 +86,8 @@ impl LiveCertificates {
         }
     }
 
-    /// Reads the files again when they change, and warns before the expiry, until dropped. The first check
-    /// also reads them, because they may have changed during the start, or could not be read then.
+    /// Reads the files again when they change, and warns before the expiry, until dropped. Also reads them
+    /// once after the start, because they may have changed or been unreadable while the node started.
     pub async fn watch(self) {
         let mut files = WatchedFiles::new();
         let mut warned = None;

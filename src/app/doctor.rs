@@ -1,7 +1,7 @@
 //! Examination of a machine before or while a node runs on it: programs, backends, sockets, limits, clock.
 //!
 //! Owns: the checks, and a remedy for each failure. Does not change anything, except that it starts its own
-//! Janus in a temporary folder, and ends this Janus.
+//! Janus instance in a temporary folder, and ends this instance.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -28,9 +28,9 @@ use crate::tls::Chain;
 
 /// Time for Janus to end by itself.
 const STOP_GRACE: Duration = Duration::from_secs(1);
-/// Duration of a store request above which starts of rooms are slow.
+/// If a store request takes longer than this, rooms start slowly.
 const SLOW_STORE: Duration = Duration::from_millis(50);
-/// Difference of wall clock and monotonic clock during the examination that counts as a step.
+/// If wall clock and monotonic clock diverge by more than this during the examination, the clock was stepped.
 const CLOCK_STEP: Duration = Duration::from_millis(50);
 const LIVEZ_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -314,7 +314,8 @@ async fn ran(binary: &Path, args: &[&str]) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Checks that the kernel does not use the ports of the mixers for outgoing connections of other programs.
+/// Warns if the mixers' ports overlap the kernel's range of ports for outgoing traffic. Does not read
+/// `ip_local_reserved_ports`, so ports that are reserved there are reported too.
 fn ports(config: &Config) -> Finding {
     let (low, high) = config.mixer.rtp_ports;
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
@@ -368,7 +369,7 @@ async fn redis(config: &Config) -> Result<String, String> {
     Ok("answers".into())
 }
 
-/// Both clocks at one moment.
+/// Readings of both clocks at one moment.
 struct Clocks {
     wall: SystemTime,
     monotonic: Instant,

@@ -32,8 +32,9 @@ const LINGER_TARGETS: u32 = 2;
 #[derive(Default)]
 pub struct DrainLabels(Vec<ModuleKind>);
 
-/// Waits until this node has no rooms, until no other module can take its rooms, or until the deadline has
-/// passed.
+/// Labels the modules of this node as draining. Waits until this node has no rooms, until no other module can
+/// take its rooms, or until the deadline has passed. Does nothing without a leader, or if
+/// the deadline is zero.
 pub async fn drain(context: &Context, service: &RoomService) -> DrainLabels {
     let deadline = context.config.supervision.drain_deadline;
     let mut marked = DrainLabels::default();

@@ -17,7 +17,7 @@ pub struct EnabledServices {
     pub ops: bool,
     /// True if the socket has TLS.
     pub tls: bool,
-    /// True if trusted proxies begin each connection with a PROXY protocol header.
+    /// True if each connection from a trusted proxy begins with a PROXY protocol header.
     pub proxied: bool,
 }
 

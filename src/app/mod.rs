@@ -374,7 +374,7 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
-    /// Moves the rooms of this node to other nodes, if there are any, within the configured deadline.
+    /// Has this node's rooms moved to other nodes that can take them. Waits until the deadline at most.
     async fn drain(&self) -> DrainLabels {
         // Load balancers that check readiness must not send more clients to this node.
         self.readiness.stopping();

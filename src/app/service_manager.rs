@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::domain::service_state::ServiceState;
 
-/// Interval of the reports if the manager has no watchdog.
+/// Interval between the reports if the manager has no watchdog.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Time limit for one report. A service manager that does not read must not block the node.
 const SEND_WITHIN: Duration = Duration::from_secs(1);

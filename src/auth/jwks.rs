@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::tokens::{Head, OneOrMany, Role, TokenError, signature_only};
 use crate::config::JwksConfig;
 
-/// Largest number of keys in a set; further ones are ignored.
+/// Largest number of usable keys in a set; further ones are ignored.
 const MOST_KEYS: usize = 100;
 /// Shortest modulus of an RSA key, in Base64 digits: 2048 bits (RFC 7518 section 3.3).
 const SHORTEST_MODULUS: usize = 342;

@@ -2,8 +2,8 @@
 //! room.
 //!
 //! The format is that of [`sealed`](super::sealed). The key is derived from the installation's secret, so
-//! every node of a cluster can open the tokens of all other nodes. AAD: user, room, Janus, Janus room. Does
-//! not interpret the content.
+//! every node of a cluster can open the tokens of all other nodes. AAD: user, room, Janus instance, Janus
+//! room. Does not interpret the content.
 
 use std::time::Duration;
 

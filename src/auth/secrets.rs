@@ -19,7 +19,7 @@ const SECRETS_FILE: &str = "secrets.json";
 const NODE_ID_FILE: &str = "node-id";
 const SECRET_LEN: usize = 32;
 
-/// All secrets with which this installation signs, encrypts and protects rooms.
+/// All secrets of this installation, for signing, encryption, and the protection of rooms.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     /// JWT secrets, never empty. The first secret signs tokens. All secrets verify tokens.
@@ -60,8 +60,8 @@ impl Secrets {
         Ok(Self { jwt, hls, janus_room })
     }
 
-    /// Returns the `secret` of one Janus room, required to destroy or edit it. It is the same on every node
-    /// and after every restart, so that the node that takes over the room can remove it.
+    /// Returns the `secret` with which Janus lets us edit or destroy one Janus room. It is the same on every
+    /// node and after every restart, so that the node that takes over the room can remove the Janus room.
     pub fn of_janus_room(&self, room: &RoomId) -> String {
         hex::encode(derive(&self.janus_room, room.as_str().as_bytes()))
     }

@@ -376,8 +376,8 @@ impl Tokens {
         Ok(Claims { sub, room_id, role, name, grant, recording, clip })
     }
 
-    /// Returns the claims of a token that one of our secrets has signed; these claims are not checked yet.
-    /// For a token of the identity provider, returns its claims under our names.
+    /// Verifies the signature of a token and returns its claims, which are not checked yet. The claims of a
+    /// token from the identity provider are returned under our names.
     fn genuine(&self, token: &str) -> Result<Value, TokenError> {
         let head = head(token)?;
         if head.alg != "HS256" {

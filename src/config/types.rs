@@ -286,7 +286,7 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Sockets at which trusted proxies begin with a PROXY protocol header.
+    /// Sockets at which connections from trusted proxies begin with a PROXY protocol header.
     pub proxy_protocol: Sockets,
     /// Maximum number of requests per second from one client address.
     pub requests_per_address: u32,
@@ -349,7 +349,7 @@ pub struct LoudnessConfig {
     pub enabled: bool,
     /// Integrated loudness of speech, in LUFS (EBU R 128).
     pub target: i32,
-    /// Limit of the true peak, in dBTP.
+    /// Limit of the true peak, in dBTP; if `enabled` is false, limit of the samples.
     pub limit: i32,
 }
 
@@ -375,8 +375,9 @@ pub(super) fn port_pairs((low, high): (u16, u16)) -> u32 {
     (u32::from(high) + 1).saturating_sub(first_even) / 2
 }
 
-/// Returns the number of rooms that a range of ports allows. One pair stays free for repairs: a room whose
-/// forwarder is repaired must get another port, because Janus starts a new forwarder only to another port.
+/// Returns the number of rooms that a range of ports allows. If there are several pairs, one stays free for
+/// repairs: a room whose forwarder is repaired must get another port, because Janus starts a new forwarder
+/// only to another port.
 pub(super) fn rooms_of_ports(range: (u16, u16)) -> u32 {
     let pairs = port_pairs(range);
     if pairs > 1 { pairs - 1 } else { pairs }

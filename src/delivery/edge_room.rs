@@ -215,8 +215,9 @@ impl EdgeState {
 }
 
 /// Fetches a file from the current mixer, or from the previous mixer if the file was listed before a move. A
-/// mixer that hands the room over may have announced a part that only its successor makes. After a jump of
-/// the sequence numbers no mixer makes that part, and the mixer answers a second request with "gone".
+/// mixer that hands the room over may have announced a part that only its successor makes. In that case, this
+/// function waits for the successor. After a jump of the sequence numbers no mixer makes that part: once the
+/// playlist has passed the part, a second request is answered with "gone".
 async fn fetched(
     mixers: impl MixerFiles,
     mut shown: watch::Receiver<Arc<EdgeState>>,

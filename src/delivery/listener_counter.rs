@@ -113,7 +113,7 @@ impl ListenerCounter {
         self.shard(room).here(room, now)
     }
 
-    /// Returns the number of listeners on all nodes, for a room that is mixed here.
+    /// Returns the number of listeners across all nodes, for a room that is mixed here.
     pub fn everywhere(&self, room: &RoomId, now: Instant) -> usize {
         let now = self.millis(now);
         let shard = self.shard(room);

@@ -1,7 +1,7 @@
 //! Decoded audio of rooms for speech recognisers: opened by recognisers, produced by one actor per room.
 //!
-//! All recognisers of a room share one feed and its buffer. A recogniser that falls behind the buffer loses
-//! its place, and nobody waits for it.
+//! All recognisers of a room share one feed and its buffer. A recogniser that falls behind the buffer is
+//! disconnected, and nobody waits for it.
 //!
 //! Owns: the feeds, and the wake-ups for newly wanted rooms. Does not decode.
 

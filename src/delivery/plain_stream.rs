@@ -115,7 +115,7 @@ impl Buffer {
         self.parts.get(usize::try_from(number - self.first).ok()?)
     }
 
-    /// Returns the number of parts, counted from the newest, that last at most this long; at least one.
+    /// Returns how many of the newest parts last at most `limit` together; at least one.
     fn newest(&self, limit: Duration) -> usize {
         let mut total = Duration::ZERO;
         let fits = |part: &&PlainPart| {

@@ -30,7 +30,7 @@ pub trait ReplayMedia: Send + Sync {
     async fn info(&self, recording: &RecordingId, clip: Clip) -> Result<ReplayInfo, MediaError>;
 
     /// Returns the captions within the clip as WebVTT, with positions in the recording. Without a language,
-    /// it is that of the first caption.
+    /// returns those in the language of the first caption.
     async fn captions(
         &self,
         recording: &RecordingId,

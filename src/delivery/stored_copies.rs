@@ -18,7 +18,7 @@ use crate::storage::{Storage, StorageError};
 
 /// Size of a block in bytes.
 const BLOCK: u64 = 1 << 20;
-/// Number of blocks that are kept, over all recordings.
+/// Number of blocks that are kept, across all recordings.
 const KEPT: usize = 16;
 
 /// Source of the bytes of objects.

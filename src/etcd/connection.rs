@@ -1,7 +1,8 @@
 //! Client of etcd with a deadline for every call. When etcd no longer responds on its connection, the client
 //! is replaced.
 //!
-//! Owns: deadlines, repeats, the mapping of etcd's errors. Does not repeat a write that may have arrived.
+//! Owns: deadlines, repeats, the mapping of etcd's errors. Does not repeat a request that may have
+//! arrived, unless a repeat does no harm.
 
 use std::error::Error as _;
 use std::future::Future;
@@ -15,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::EtcdOptions;
 use crate::store::StoreError;
 
-/// Interval of HTTP/2 pings. etcd disconnects a client that pings more often than every 5 s
+/// Interval between HTTP/2 pings. etcd disconnects a client that pings more often than every 5 s
 /// (`--grpc-keepalive-min-time`).
 const PING_EVERY: Duration = Duration::from_secs(7);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);

@@ -21,7 +21,7 @@ use crate::process;
 /// the code that uses it.
 pub struct OutputFfmpeg {
     pub stdin: ChildStdin,
-    /// Audio for an Icecast target, or the progress of FFmpeg for another one: see [`Progress`].
+    /// Audio for an Icecast target, or the progress of FFmpeg for any other target: see [`Progress`].
     pub stdout: ChildStdout,
     pub log: FfmpegLogLines,
     pub process: OutputProcess,

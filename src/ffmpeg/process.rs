@@ -43,7 +43,7 @@ pub struct SpawnError {
     pub source: io::Error,
 }
 
-/// Running FFmpeg in three parts, so that each can be moved to its user.
+/// Running FFmpeg in three parts, so that each can be moved to the code that uses it.
 #[derive(Debug)]
 pub struct Ffmpeg {
     pub stdout: ChildStdout,

@@ -13,7 +13,7 @@ use crate::process::{self, Account, Confinement};
 /// threads.
 const DATA_LIMIT: u64 = 2 << 30;
 
-/// FFmpeg program with the restrictions of its processes.
+/// FFmpeg executable, and the restrictions on the processes that run it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FfmpegProgram {
     pub binary: PathBuf,

@@ -125,7 +125,7 @@ impl SourceInput {
             Self::Rtmp { url, .. } | Self::Srt { url } => (url, text.replace(url.as_str(), "the input")),
         };
         let url = url::Url::parse(url).ok()?;
-        // The first part of the path is the application, which is no secret.
+        // The first part of the path is the application, which is not a secret.
         let path = url.path_segments().into_iter().flatten().skip(1).map(str::to_owned);
         let parameters = url.query_pairs().map(|(_, value)| value.into_owned());
         let mut secrets = path.chain(parameters).chain(url.query().map(str::to_owned));

@@ -45,7 +45,7 @@ pub struct ConnectOptions {
     pub admin_key: Option<Secret>,
     /// Timeout of the handshake and of each request.
     pub request_timeout: Duration,
-    /// Interval of keep-alives for the room-management session. Must be less than half of Janus's
+    /// Interval between keep-alives for the room-management session. Must be less than half of Janus's
     /// `session_timeout`.
     pub keep_alive: Duration,
 }

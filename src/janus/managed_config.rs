@@ -16,8 +16,8 @@ use super::Secret;
 use crate::process::Account;
 
 /// Default of `janus.session_timeout`. Janus ends a session that gets no keep-alive, or has lost its
-/// connection, for this time. Within it, an anchor can return, to this node or another. Janus checks every 2
-/// s.
+/// connection, for this time. Within this time, an anchor can return, to this node or another. Janus checks
+/// every two seconds.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 const UNUSED_PLUGINS: &[&str] = &[

@@ -246,8 +246,8 @@ pub(super) enum BridgeRequest<'a> {
         room: u32,
         secret: &'a Secret,
         stream_id: u64,
-        /// With `lock_rtp_forward`, Janus requires this key also here, although its documentation does not
-        /// say so.
+        /// With `lock_rtp_forward`, Janus requires this key here, too, although its documentation does
+        /// not say so.
         #[serde(skip_serializing_if = "Option::is_none")]
         admin_key: Option<&'a Secret>,
     },

@@ -162,7 +162,7 @@ pub trait Presence: Send + Sync + 'static {
     async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError>;
 
     /// Returns notifications about rooms whose presence entries changed, on any gateway. The expiry of an
-    /// entry is noticed at the next call for its room. Call it within a tokio runtime.
+    /// entry is noticed at the next call for its room at the latest. Call it within a tokio runtime.
     fn subscribe(&self) -> EventStream<MembersChanged>;
 }
 

@@ -21,7 +21,7 @@ use crate::store::{LeaseId, Store, StoreError, Txn, TxnOutcome};
 pub struct RecogniserClaims {
     pub store: Arc<dyn Store>,
     pub me: ModuleId,
-    /// Time after which a lock ends that is not kept.
+    /// Time after which a lock ends if it is not kept alive.
     pub ttl: Duration,
 }
 
@@ -36,7 +36,7 @@ impl RecogniserClaims {
     /// Takes the lock of a room and language; `None` if another recogniser has it.
     ///
     /// # Errors
-    /// An error of the store.
+    /// A store error.
     pub async fn claim(
         &self,
         room: &RoomId,
@@ -126,7 +126,7 @@ impl Recordings {
     /// Reads the captions of a recording, in the order of their starts.
     ///
     /// # Errors
-    /// An error of the store, or [`RoomError::Corrupt`].
+    /// A store error, or [`RoomError::Corrupt`].
     pub async fn transcript(&self, id: &RecordingId) -> Result<Vec<TranscriptLine>, RoomError> {
         let mut lines = Vec::new();
         for kv in self.store.list(&keys::captions(id)).await?.entries {

@@ -1,5 +1,5 @@
-//! Actions of hosts on a whole room: muting of everybody, and the lock. The rules are in `domain::mute_all`
-//! and `domain::room_lock`.
+//! Actions of hosts and co-hosts on a whole room: muting everybody, and locking the room. The rules are in
+//! `domain::mute_all` and `domain::room_lock`.
 
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::mute_all::admit_mute_all;
@@ -21,7 +21,7 @@ impl RoomService {
     /// Locks or unlocks the room as host `by`. May be repeated.
     ///
     /// # Errors
-    /// [`RoomError::NotFound`] or [`RoomError::Removing`], or an error of the store.
+    /// [`RoomError::NotFound`] or [`RoomError::Removing`], or a store error.
     pub async fn set_locked(&self, id: &RoomId, locked: bool, by: Option<&UserId>) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_lock(&read.view, locked, by.cloned())?);
         self.change(id, decide).await.map(|_| ())

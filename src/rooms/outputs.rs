@@ -29,7 +29,7 @@ impl RoomService {
         self.change(room, |read: &RoomRead| Ok(admit_add(&read.view, id, output, most)?)).await
     }
 
-    /// Removes an output. Its mixer then ends the connection.
+    /// Removes an output. The room's mixer then ends the connection to the target.
     ///
     /// # Errors
     /// [`RoomError::Output`], or a store error.

@@ -255,7 +255,7 @@ impl Recordings {
         self.seen.subscribe()
     }
 
-    /// Waits until the copy shows a change, for a limited time. A timeout is no failure: the change is
+    /// Waits until the copy shows a change, for a limited time. A timeout is not a failure: the change is
     /// committed, and the copy will show it later.
     async fn caught_up(&self, revision: Revision) {
         let mut seen = self.seen.subscribe();

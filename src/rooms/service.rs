@@ -205,8 +205,8 @@ impl RoomService {
         self.open(id, admit).await.and_then(|view| self.found(id, view))
     }
 
-    /// Makes a change that may assign modules to the room. Such a change counts against the quota of
-    /// the key that has created the room, unless the room has them already.
+    /// Makes a change that may assign modules to the room. Such a change counts against the `roomsOnAir`
+    /// quota of the key that created the room, unless the room is already on air or backstage.
     async fn open(
         &self,
         id: &RoomId,
@@ -415,7 +415,7 @@ impl RoomService {
             TxnOutcome::Conflict => Ok(None),
             TxnOutcome::Committed(revision) => {
                 self.tell(id, write);
-                // A timeout is no failure: the change is committed, and the directory will show it later.
+                // A timeout is not a failure: the change is committed, and the directory will show it later.
                 self.directory.seen(Scope::Rooms, revision, READ_YOUR_WRITES).await;
                 Ok(Some(write.applied_to(view, revision)))
             }

@@ -11,7 +11,7 @@ pub trait StoreCopy: Send + Sync + 'static {
     /// Kind of the actor that keeps the copy, in `/actors` and metrics.
     const WATCH: &'static str;
     const PREFIX: &'static str;
-    /// Interval of repeated lists, in case the watch missed a change.
+    /// Interval between repeated lists, in case the watch missed a change.
     const RELIST_EVERY: Duration;
 
     /// Begins a list. Drops the entries of an unfinished list.

@@ -113,9 +113,9 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
     with_events(txn, room, events::of_write(view, write, now()))
 }
 
-/// Builds the transaction of a user's write. Compares `meta`, which a delete changes or removes, so that no
-/// user outlives the room. Does not compare `livemeta`, because invitations and bans do not depend on being
-/// on air.
+/// Builds the transaction that writes or deletes a user's record. Compares `meta`, which the deletion of the
+/// room changes or removes, so that no record outlives the room. Does not compare `livemeta`, because
+/// invitations and bans do not depend on being on air.
 fn put_user(
     room: &RoomId,
     view: &RoomView,

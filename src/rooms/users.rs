@@ -30,8 +30,8 @@ impl RoomService {
     /// changes.
     ///
     /// # Errors
-    /// [`RoomError::User`] if the user is banned, or if the room holds too many bans. [`RoomError::Quota`] if
-    /// the quota of the key that has created the room is used up.
+    /// [`RoomError::User`] if the user is banned, or if the room remembers too many bans and assigned roles.
+    /// [`RoomError::Quota`] if the quota of the key that created the room is used up.
     pub async fn create_user(
         &self,
         room: &RoomId,

@@ -28,7 +28,7 @@ const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
 /// Maximum number of attempts of a command. After that, the command is refused, because other nodes keep
 /// changing the stage.
 const ATTEMPTS: usize = 16;
-/// Interval of comments on every channel, which keep proxies from closing an idle connection.
+/// Interval between comments on every channel. They keep proxies from closing an idle connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Time without a subscriber after which a channel is dropped.
 const IDLE: Duration = Duration::from_secs(30);
@@ -369,12 +369,12 @@ impl StageHub {
     }
 
     pub(super) fn talking(&self) -> MutexGuard<'_, HashMap<RoomId, BTreeSet<PersonId>>> {
-        // A poisoned lock is used as it is: the map is changed by single insertions and removals.
+        // A poisoned lock is usable: the map is changed by single insertions and removals.
         self.talking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn written(&self) -> MutexGuard<'_, HashSet<StageKey>> {
-        // A poisoned lock is used as it is: the set is changed by single insertions and removals.
+        // A poisoned lock is usable: the set is changed by single insertions and removals.
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -474,7 +474,7 @@ impl StageHub {
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Channel>>> {
-        // A poisoned lock is used as it is: the map is changed by single insertions and removals.
+        // A poisoned lock is usable: the map is changed by single insertions and removals.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

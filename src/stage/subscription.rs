@@ -45,8 +45,7 @@ pub enum Ended {
     Closed,
 }
 
-/// Events of one client, encoded. Ends when the client is too slow, banned or given another role, its token
-/// expires, or the room is gone.
+/// Events of one client, encoded. Ends for one of the reasons in [`Ended`].
 pub struct Subscription {
     channel: Arc<Channel>,
     /// First bytes, until they are sent.

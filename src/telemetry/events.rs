@@ -123,7 +123,7 @@ pub enum FfmpegExit {
     Stopped,
     /// The process ended by itself, for a reason that is not listed here.
     Crashed,
-    /// The process finished its output by itself, with exit code 0.
+    /// The process finished its output by itself, with exit code 0 or 255.
     Finished,
     /// The process found its port in use.
     BindFailed,

@@ -106,7 +106,7 @@ impl Metrics {
             room_moves: counters(
                 r,
                 "stentor_room_moves_total",
-                "Rooms on air moved by this node to another Janus or mixer, counted per module.",
+                "Rooms on air moved by this node to another Janus instance or mixer, counted per module.",
                 &["cause"],
             ),
             leader: gauge(r, "stentor_leader", "1 while this node is the leader, else 0."),
@@ -303,7 +303,7 @@ impl Metrics {
         self.0.ffmpeg_starts.inc();
     }
 
-    /// Counts an FFmpeg as running until the returned guard is dropped, also by a panic.
+    /// Counts an FFmpeg as running until the returned guard is dropped, even by a panic.
     pub fn ffmpeg_alive(&self) -> GaugeGuard {
         GaugeGuard::of(&self.0.ffmpeg_running)
     }

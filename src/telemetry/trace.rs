@@ -153,7 +153,7 @@ impl Span {
         }
     }
 
-    /// Runs a future within the span, which ends with it.
+    /// Runs a future within the span. The span ends with the future.
     pub async fn run<T>(self, future: impl Future<Output = T>) -> T {
         match self.context() {
             Some(context) => CURRENT.scope(context, future).await,

@@ -171,7 +171,7 @@ impl Identity {
         let certified =
             CertifiedKey::from_der(vec![signed.cert.der().clone()], der, &ring::default_provider());
         let certified = certified.map_err(|error| error.to_string())?;
-        // rcgen's certificates expire in the year 4096. The next certificate replaces it long before.
+        // rcgen's certificates expire in the year 4096. A certificate from the authority replaces this one.
         Ok(Self { certified: Arc::new(certified), not_after: time(SELF_SIGNED_UNTIL) })
     }
 

@@ -62,7 +62,7 @@ pub enum WebhookError {
     NotDelivered(String),
     #[error("the leader kept changing the state at the same time")]
     Busy,
-    #[error("cannot parse the value of {key}: restore or delete the key; without it, delivery begins anew")]
+    #[error("cannot parse the value of {key}: restore or delete the key; without it, delivery starts over")]
     Corrupt { key: String },
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -37,15 +37,15 @@ const LAST_LINES: usize = 4;
 /// Reason why a run has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// The broadcast is over, and all of it was decoded.
+    /// The broadcast is over. Its last audio was decoded, or was lost after `END_WITHIN`.
     Over,
-    /// No recogniser reads the feed.
+    /// No recogniser reads the feed, or the actor was told to stop.
     Unread,
     /// The decoder failed.
     Failed(String),
 }
 
-/// State that both directions share.
+/// State that `Run::write` and `Run::read` share.
 struct Progress {
     clock: PcmClock,
     /// Part that is fetched next.
@@ -127,7 +127,7 @@ impl Run {
                 }
             };
             if new.parts.is_empty() && !new.ended && wait | from.is_none() {
-                // Request the parts that exist then, because the numbers may have jumped.
+                // The next request does not wait for a part number, because the numbers may have jumped.
                 wait = false;
                 // Sleep: a source without parts is asked again, at a bounded rate.
                 tokio::time::sleep(FETCH_AGAIN).await;
@@ -135,7 +135,7 @@ impl Run {
             }
             for part in &new.parts {
                 if self.is_new(part, &mut end) && stdin.write_all(&part.bytes).await.is_err() {
-                    // The process has ended, which `read` reports.
+                    // The decoder has closed its input. Wait: `read` reports its end.
                     pending::<()>().await;
                 }
             }
@@ -156,7 +156,7 @@ impl Run {
         true
     }
 
-    /// Publishes the output of the decoder. Returns the reason when there is no more.
+    /// Publishes the output of the decoder until it ends or the decoder stalls. Returns the reason.
     async fn read(&self, mut stdout: ChildStdout) -> &'static str {
         let mut buffer = vec![0; 8 * 1024];
         loop {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! CaptionSupervisor
-//! └─ CaptionRoomActor*   one per room with recognisers: fetches its parts, decodes them by FFmpeg
+//! └─ CaptionRoomActor*   one per room with recognisers: fetches the parts, decodes them with FFmpeg
 //! ```
 //! The parts are those of HLS listeners, so the mixer is not touched. A recogniser reads the shared feed of
 //! the room ([`PcmFeed`](crate::delivery::PcmFeed)) and never reaches an actor.

@@ -195,8 +195,8 @@ impl From<&Notification> for EncodedNotification {
     }
 }
 
-/// Handle of a session on the outbound queue of its client. Its methods have no effect after the connection
-/// has ended.
+/// Handle through which a session writes to its client's outbound queue. The methods have no effect after the
+/// connection has ended.
 #[derive(Clone)]
 pub struct Outbound(Arc<OutboundQueue>);
 

@@ -111,8 +111,8 @@ impl SessionsShared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a connection. Called before the connection acquires its lock: from then on, another
-    /// connection may replace this one at any time and must be able to find it.
+    /// Registers a connection. Called before the connection acquires its lock: once it has the lock, another
+    /// connection may replace it at any time and must be able to find it.
     pub(super) fn remember(&self, peer: &ConnectionInfo, actor: ActorRef<client::Msg>) {
         let connection = Connection { actor, out: peer.out.clone(), greeted: false };
         let mut connections = self.connections();

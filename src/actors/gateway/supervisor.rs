@@ -85,7 +85,7 @@ impl Behaviour for GatewaySupervisor {
     }
 }
 
-/// Closes the acceptor, also after a failure: no client is admitted until the next incarnation opens the
+/// Closes the acceptor, even after a failure: no client is admitted until the next incarnation opens the
 /// acceptor.
 impl Drop for GatewaySupervisor {
     fn drop(&mut self) {

@@ -60,7 +60,7 @@ pub struct JanusConnection {
     timer: Option<Timer>,
     /// Room of the latest canary.
     canary: Option<RoomId>,
-    /// True if no mixer receives audio from this Janus. A restart of the Janus has then been requested.
+    /// True if no mixer receives audio from this Janus instance. Its restart has then been requested.
     silent: bool,
 }
 
@@ -390,7 +390,7 @@ impl Behaviour for JanusConnection {
                 self.canary_said(&room, number, there, cx);
             }
             Msg::UrlChanged => {
-                // The URL belongs to another Janus, so the failures of the previous one do not count.
+                // The URL belongs to another Janus instance: failures of the previous one do not count.
                 self.attempt = 0;
                 self.listen_for_url(cx);
                 self.connect(cx);

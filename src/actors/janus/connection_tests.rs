@@ -1,4 +1,4 @@
-//! Tests that a new incarnation of the connection corrects the heartbeat that the last one left behind.
+//! Tests that a new incarnation of the connection corrects the heartbeat of the previous one.
 
 use std::net::TcpListener;
 use std::time::{Instant, SystemTime};

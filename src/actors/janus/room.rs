@@ -151,7 +151,7 @@ impl JanusRoomActor {
                         let outcome = on_bridge.run(effect).await;
                         if let Outcome::MutedAll { key_revision } = outcome {
                             // If this write fails, the key remains. The key has no further effect on this
-                            // node, but if another Janus takes over the room, the anchors are muted once
+                            // node, but if another instance takes over the room, the anchors are muted once
                             // more.
                             let _ = context.write(writes::mute_done(&room, key_revision)).await;
                         }

@@ -51,7 +51,7 @@ pub struct Housekeeper {
     done: VecDeque<TaskResult>,
     last_error: Option<String>,
     timer: Option<Timer>,
-    /// `None` on a node without presence: then no broadcast is ended because its room has no anchors.
+    /// `None` on a node without presence. Such a node never ends a broadcast because its room has no anchors.
     presence: Option<Arc<dyn Presence>>,
     /// Changed rooms.
     dirty: Option<DirtyRooms>,

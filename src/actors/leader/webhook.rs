@@ -48,7 +48,7 @@ pub struct WebhookActor {
     seen_as_of: Option<Revision>,
     /// Dead letters that the write in progress contains.
     letters: Vec<DeadLetter>,
-    /// Reason why the progress cannot be followed.
+    /// Reason why the progress key cannot be watched or read.
     problem: Option<String>,
     reason: String,
     timer: Option<Timer>,

@@ -66,7 +66,8 @@ impl IcecastConnection {
     }
 
     /// Sends the output of FFmpeg until the target fails, and returns the reason. Calls `live` once, after
-    /// the first data was sent. Never returns if FFmpeg ends, which the caller detects.
+    /// the first data was sent. If FFmpeg ends first, returns only when the target closes the connection;
+    /// the caller detects the end of FFmpeg.
     pub async fn push(self, audio: ChildStdout, live: &impl Fn()) -> String {
         let (read, write) = tokio::io::split(self.0);
         tokio::select! {
@@ -119,7 +120,8 @@ async fn send(mut audio: ChildStdout, mut write: impl AsyncWrite + Unpin, live: 
     }
 }
 
-/// Returns when the target closes the connection, or refuses the audio after it has accepted the request.
+/// Waits until the target closes the connection, or refuses the audio although it accepted the request.
+/// Returns the reason.
 async fn refused(mut read: impl AsyncRead + Unpin) -> String {
     let mut received = Vec::new();
     loop {

@@ -32,7 +32,7 @@ pub struct OutputActor {
     parts: OutputParts,
     parent: ActorRef<supervisor::Msg>,
     run: OutputRun,
-    /// Broadcast of the current connection, or of the last one if there is none.
+    /// Broadcast of the current connection, or of the previous connection while there is no current one.
     nonce: Option<Nonce>,
     /// Target without its credentials, for logs and `/actors`.
     shown: String,
@@ -129,8 +129,8 @@ impl OutputActor {
                 let reader = self.parts.streams.open(&self.room, nonce);
                 let (context, left, me) = (self.context.clone(), self.left.clone(), cx.me());
                 let live = move || {
-                    // A full mailbox keeps it. Ignore the error: if the actor has ended, its connection ends,
-                    // too.
+                    // A full mailbox keeps the notice. Ignore the error: if the actor has ended, its
+                    // connection ends, too.
                     let _ = me.tell_latest("live", Msg::Live);
                 };
                 cx.run(send(context, target, reader, left, live), Msg::Ended);

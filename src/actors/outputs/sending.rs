@@ -37,8 +37,8 @@ pub enum Ended {
     Failed(String),
 }
 
-/// Pushes a stream until it ends, the target fails, or `left` is notified. Calls `live` once, when the first
-/// data was sent to the target.
+/// Pushes a stream until it ends, the target or FFmpeg fails, or `left` is notified. Calls `live` once, when
+/// the first data was sent to the target.
 pub async fn send(
     context: Context,
     target: Target,
@@ -117,7 +117,7 @@ async fn allowed_address(config: &Config, target: &Target) -> Result<IpAddr, Str
 async fn copy(mut reader: PlainReader, mut stdin: ChildStdin) {
     while let Some(part) = reader.next().await {
         if stdin.write_all(&part).await.is_err() {
-            // The process has ended. Its exit follows and states the reason.
+            // FFmpeg has closed its input. Wait: `send` handles its exit and reports the reason.
             std::future::pending::<()>().await;
         }
     }

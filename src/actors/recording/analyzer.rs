@@ -4,7 +4,7 @@
 //! ```text
 //!  Waiting ─▶ Measuring ─▶ Marking ─▶ Waiting
 //!                │ ▲
-//!                └─┘ failed: other recordings first; a retry after a growing delay, at most ATTEMPTS times
+//!                └─┘ failed: other recordings first; a retry after a growing delay, at most ATTEMPTS in all
 //! ```
 //! Owns the order. Runs one effect at a time.
 

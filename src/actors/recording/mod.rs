@@ -1,5 +1,5 @@
 //! Recordings: this node's copy of the recording keys in the store, and on a mixer one recorder per
-//! recording.
+//! unfinished recording.
 //!
 //! ```text
 //! RecordingSupervisor      follows the keys of recordings

@@ -6,8 +6,8 @@
 //!                    └─┘ disk failed: tries again, from the oldest segment that is still in the window
 //! ```
 //! The live window serves as the queue. If the disk is too slow, segments leave the window and are lost, but
-//! nothing waits for the disk. Owns the open files. Runs one effect at a time, and no effect on the actor's
-//! thread.
+//! nothing waits for the disk. Owns the open files. Runs one effect at a time, and all disk work on other
+//! threads.
 
 use std::io;
 use std::sync::Arc;
@@ -307,7 +307,7 @@ impl RecorderActor {
     fn opened(&mut self, writer: TakeWriter) {
         self.written = writer.written();
         if let (Some(source), Some(last)) = (&mut self.stream, self.written.last) {
-            // The failed attempt may have written some of its segments.
+            // The files may already contain segments: from a failed write, or from before a restart.
             source.next = source.next.map(|next| next.max(last + 1));
         }
         self.writer = Some(writer);

@@ -6,7 +6,7 @@
 //!  └──┘ disk full: the oldest media file is erased; another failure: tried again while the live window has
 //!       the segments
 //! ```
-//! Owns the open files of the window. Runs one effect at a time, and no effect on the actor's thread.
+//! Owns the open files of the window. Runs one effect at a time, and all disk work on other threads.
 
 use std::io;
 use std::sync::Arc;
@@ -303,7 +303,8 @@ impl RewindActor {
                 self.writer = Some(writer);
                 let last = self.kept.as_ref().and_then(|kept| kept.rewind.last());
                 if let (Some(source), Some(last)) = (&mut self.stream, last) {
-                    // A failed attempt may have written some of its segments.
+                    // The files may already contain segments: from a failed write, or from an earlier
+                    // incarnation.
                     source.next = source.next.map(|next| next.max(last + 1));
                 }
             }

@@ -1,4 +1,4 @@
-//! Sources of rooms: URLs and files that this node plays into the rooms on its Janus.
+//! Sources of rooms: URLs and files that this node plays into the rooms on its Janus instance.
 //!
 //! ```text
 //! SourceSupervisor ─ SourceActor*      one per source; each runs at most one FFmpeg process

@@ -103,7 +103,7 @@ impl SourceActor {
     }
 
     fn step(&mut self, cx: &mut Cx<Self>) {
-        // One write at a time. `step` runs again after its outcome.
+        // One write at a time. `step` runs again after the outcome of the write.
         while !self.writing {
             let now = self.context.clock.now();
             self.timer = None;

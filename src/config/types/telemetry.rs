@@ -1,4 +1,4 @@
-//! Types of the log, and of the export of traces and metrics.
+//! Configuration types for logging, and for the export of traces and metrics.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use tokio::time::{interval, sleep, timeout};
 use crate::domain::restart::Backoff;
 use crate::presence::{EVENTS_KEPT, EventStream, PresenceEvent, events};
 
-/// Interval of pings, which distinguish an idle connection from a dead one.
+/// Interval between pings, which distinguish an idle connection from a dead one.
 const PING_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
 

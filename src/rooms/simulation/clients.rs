@@ -136,7 +136,8 @@ impl World {
         }
     }
 
-    /// Returns the number of open connections that have their lock, and of those that follow a media session.
+    /// Returns the number of open connections that have their lock, and the number of open connections that
+    /// follow a media session.
     pub fn connected(&self) -> (usize, usize) {
         let open = || self.connections().filter(|(.., of)| !of.is_closed);
         let has_lock = open().filter(|(.., of)| of.token.is_some());

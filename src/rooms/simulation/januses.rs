@@ -255,7 +255,7 @@ impl World {
         self.feel(n, ModuleKind::Janus, Health::Healthy);
     }
 
-    /// Lets the actor panic: its knowledge of Janus is lost.
+    /// Makes the actor panic, so that its knowledge of Janus is lost.
     pub fn janus_actor_panics(&mut self, n: usize, room: &RoomId) {
         let side = self.nodes[n].janus.as_ref();
         if side.is_some_and(|side| side.up && side.actors.contains_key(room)) {

@@ -32,7 +32,7 @@ pub enum Vital {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
     pub janus: bool,
-    /// The Janus outlives the node's process.
+    /// True if the Janus instance outlives the node's process.
     pub external: bool,
     pub mixer: bool,
     pub rooms: bool,

@@ -362,7 +362,7 @@ impl World {
         if !std::mem::replace(&mut self.store_frozen, false) {
             return;
         }
-        self.note(|_| format!("store: thaws, leases {}", if harsh { "run out" } else { "begin anew" }));
+        self.note(|_| format!("store: thaws, leases {}", if harsh { "run out" } else { "start over" }));
         if self.now >= self.froze + TTL {
             self.shaken = Some(self.now);
         }

@@ -23,11 +23,11 @@ use crate::config::{OtlpConfig, Secret};
 
 /// Maximum number of spans in a request.
 const BATCH: usize = 512;
-/// Time for which a span waits for others.
+/// Time for which a span waits for others, so that one request exports them together.
 const LINGER: Duration = Duration::from_secs(1);
 /// Maximum time of a request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Maximum time for the last request before the process ends.
+/// Maximum time for the last requests together, before the process ends.
 const LAST_WITHIN: Duration = Duration::from_secs(1);
 
 /// Running exporter.

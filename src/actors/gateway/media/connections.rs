@@ -21,14 +21,14 @@ pub struct Januses(Arc<Inner>);
 
 struct Inner {
     directory: Arc<Directory>,
-    /// This node's own Janus. A managed Janus listens on loopback, so its address is only in this field.
+    /// This node's own Janus instance. A managed one listens on loopback, so only this field has its address.
     local: Option<LocalJanus>,
     /// Secrets and timeouts for the other instances; each instance has its own URL.
     options: ConnectOptions,
     slots: Mutex<BTreeMap<ModuleId, Slot>>,
 }
 
-/// This node's own Janus.
+/// This node's own Janus instance.
 pub struct LocalJanus {
     pub id: ModuleId,
     pub link: JanusShared,
@@ -69,11 +69,12 @@ impl Januses {
         Self(Arc::new(Inner { directory, local, options, slots: Mutex::default() }))
     }
 
-    /// Returns the connection to a Janus; connects first if there is none. Must be called on an actix
-    /// arbiter, which then runs the connection.
+    /// Returns the connection to a Janus instance; connects first if there is none. Must be called on an
+    /// actix arbiter, which then runs the connection.
     ///
     /// # Errors
-    /// The Janus has no address in the store, or the attempt failed. All waiting callers share one attempt.
+    /// The instance has no address in the store, or the attempt failed. All waiting callers share one
+    /// attempt.
     pub async fn client(&self, janus: &ModuleId) -> Result<JanusClient, ConnectError> {
         let options = self.options(janus).ok_or_else(|| ConnectError::NoAddress(janus.clone()))?;
         let mut outcome = match self.slots().entry(janus.clone()).or_default() {
