@@ -140,7 +140,7 @@ pub struct Failure {
 #[derive(Default, Clone)]
 pub(super) struct ActorSnapshot {
     pub seen: ActorState,
-    /// Kernel time at which `seen` was made.
+    /// Kernel time at which `seen` was published.
     pub seen_at: Duration,
     pub transitions: VecDeque<Transition>,
     pub restarts: BTreeMap<&'static str, u64>,
@@ -294,7 +294,7 @@ impl ActorCell {
         locked(&self.children).remove(&child);
     }
 
-    /// Returns the children in the order of their start.
+    /// Returns the children, ordered by their first start.
     pub fn children(&self) -> Vec<Arc<ActorCell>> {
         locked(&self.children).values().cloned().collect()
     }

@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(order, [1, 19, 119, 2]);
         assert_eq!(mailbox.cell.mail.coalesced.load(Relaxed), 18);
         actor.tell_latest("a", N(5)).unwrap();
-        assert_eq!(mailbox.take(), Some(N(5)), "a slot that was delivered starts anew");
+        assert_eq!(mailbox.take(), Some(N(5)), "a slot is free after its delivery");
     }
 
     #[test]

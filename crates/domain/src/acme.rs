@@ -56,7 +56,8 @@ impl Validity {
     }
 }
 
-/// Returns the delay after `failures` failed orders in a row, at least 1. `random` is uniform in `0.0..1.0`.
+/// Returns the delay after `failures` failed orders in a row. `failures` is at least 1. `random` is uniform
+/// in `0.0..1.0`.
 pub fn delay_after(failures: u32, random: f64) -> Duration {
     AFTER_FAILURE.delay(failures, random)
 }

@@ -11,7 +11,7 @@ use super::ids::{ModuleId, UnixMs};
 use super::recording::{Recording, RecordingState};
 use super::upload::is_last_mixer;
 
-/// Sample rate of the decoded audio, in Hz. A waveform does not need frequencies above half of it.
+/// Sample rate of the decoded audio, in Hz. A waveform does not need frequencies above half this rate.
 pub const RATE: u32 = 8_000;
 /// Maximum number of values in a waveform.
 pub const MOST_VALUES: usize = 1_000;

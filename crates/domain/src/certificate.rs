@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 pub const NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// State of watched files. `S` is the type of a stamp, a value that differs whenever the files may have
-/// changed. In a new state nothing counts as read.
+/// changed. Initially, nothing counts as read.
 #[derive(Debug)]
 pub struct WatchedFiles<S> {
     read: Option<S>,
@@ -22,9 +22,9 @@ impl<S: PartialEq + Clone> WatchedFiles<S> {
 
     /// Returns true if the files must be read: this state of them was not read successfully, and they have
     /// not changed since the previous call. The second condition is needed because a certificate and its key
-    /// are replaced one after the other. The stamp must be older than the read. Record the result with
-    /// [`read`](Self::read); after an error, the next call returns true again, because the cause may pass
-    /// without a change of the files.
+    /// are replaced one after the other. Take the stamp before the files are read. Record the result with
+    /// [`read`](Self::read). After an error, the next call for unchanged files returns true again, because
+    /// the cause may pass without a change of the files.
     pub fn must_read(&mut self, stamp: S) -> bool {
         let stamp = Some(stamp);
         let settled = self.seen == stamp;

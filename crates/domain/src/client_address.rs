@@ -20,8 +20,9 @@ impl TrustedProxies {
 
     /// Returns the address of the client whose request came from `peer`. `forwarded_for`: the entries of all
     /// `X-Forwarded-For` headers, in order; each proxy appends the address of its own peer. Only entries that
-    /// a trusted proxy added count, so a client cannot forge its address. The result is the last address that
-    /// does not belong to a trusted proxy.
+    /// a trusted proxy added count, so a client cannot forge its address. Read backwards from `peer`, the
+    /// result is the first address that does not belong to a trusted proxy. If there is none, or an entry is
+    /// not an address, it is the last address read.
     pub fn client<'a>(
         &self,
         peer: IpAddr,

@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(code(guard.begin(&LIMITS, &candidate)), Err(ErrorCode::TooManyCandidates));
         let offer = call("offer", json!({"sdp": {"type": "offer", "sdp": "v=0"}}));
         assert_eq!(guard.begin(&LIMITS, &offer), Ok(()));
-        assert_eq!(guard.begin(&LIMITS, &candidate), Ok(()), "an offer begins anew");
+        assert_eq!(guard.begin(&LIMITS, &candidate), Ok(()), "an offer resets the count");
         let leave = call("leave", json!({}));
         (0..30).for_each(|_| assert_eq!(guard.begin(&LIMITS, &leave), Ok(())));
         assert_eq!(code(guard.begin(&LIMITS, &leave)), Err(ErrorCode::TooManyCalls));

@@ -145,7 +145,8 @@ impl EventType {
         Self::OutputFailed,
     ];
 
-    /// Returns true for the events that end a broadcast or a backstage. They end the visits of all anchors.
+    /// Returns true for the events that end a broadcast or a backstage. All anchors leave the room with them,
+    /// without an event for each anchor.
     pub fn ends_broadcast(self) -> bool {
         matches!(self, Self::RoomEnded | Self::BackstageClosed | Self::RoomDeleted)
     }
@@ -358,7 +359,7 @@ fn of_anchors(
     left.chain(joined).chain(peak).collect()
 }
 
-/// Returns the data of an event that has only an author. `by`: host; `None`: the room API.
+/// Returns the data of an event that has only an author. `by`: host or co-host; `None`: the room API.
 fn authored(by: Option<&UserId>) -> serde_json::Value {
     by.map_or(json!({}), |by| json!({ "by": by }))
 }
@@ -453,7 +454,7 @@ fn of_broadcast(view: &RoomView, live: &LiveMeta, meta: Option<&Meta>, now: Unix
 fn end_reason(meta: Option<&Meta>) -> Value {
     match meta {
         Some(meta) if meta.deleted_at.is_some() => json!("deleted"),
-        // Livemeta without meta results only from a manual change in the store.
+        // Livemeta without meta results only from a manual write to the store.
         meta => json!(meta.and_then(|meta| meta.last_end).unwrap_or(EndReason::Other)),
     }
 }

@@ -1,4 +1,4 @@
-//! Failover: decides which open rooms get another Janus or mixer, and why.
+//! Failover: decides which open rooms get another Janus instance or mixer, and why.
 //!
 //! ```text
 //!            heartbeat gone      grace over, store steady
@@ -47,7 +47,8 @@ pub struct FailoverTimers {
 const FEW: f64 = 0.3;
 /// Time for which a room avoids a mixer that gave it up, if there is another mixer.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
-/// Longest time until the next check after a move, or while no module takes a room.
+/// Longest time until the next check after a move, while a room cannot move, or while the store is
+/// unavailable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Reason why a room leaves a module.
@@ -86,7 +87,7 @@ pub struct FailoverPlan {
     pub moves: Vec<Reassignment>,
     /// Modules with the label `draining` that have no rooms left.
     pub drained: Vec<DrainedLabel>,
-    /// Reasons why rooms do not move. The store is unavailable, a waiting time is not over, no module takes a
+    /// Reasons why rooms do not move: the store is unavailable, a waiting time is not over, no module takes a
     /// room, or a key of the room cannot be read.
     pub waits: Vec<String>,
     /// Latest time of the next check (monotonic).
@@ -158,7 +159,7 @@ impl FailoverPolicy {
     }
 
     /// Plans the moves from the newest views. `steady_since`: time from which this node has followed the
-    /// store and received an answer to every request, without a break. `None` if it is disturbed now.
+    /// store and received an answer to every request, without a break. `None`: the store is disturbed now.
     pub fn plan_moves(
         &mut self,
         rooms: &Rooms,

@@ -29,7 +29,7 @@ pub enum HousekeepingAction {
     FinishRemoval,
     /// The room is on air or backstage but has no meta key.
     EndStray,
-    /// The room is not live, and the owners of these keys are gone.
+    /// The room has no livemeta, and the owners of these keys are gone.
     Sweep(OrphanedKeys),
     /// The kick of a user is over.
     EndKick(UserId),
@@ -103,9 +103,9 @@ impl HousekeepingPolicy {
         self.next_due
     }
 
-    /// Returns the tasks of one round. `ages`: the clocks of this node, which also ran before it became the
-    /// leader. `anchors`: number of anchors in each room that [`counts_anchors`] selects. Rooms for which
-    /// presence did not answer are missing. `now` is monotonic.
+    /// Returns the tasks of one round. `ages`: the clocks of this node, which also ran before this node
+    /// became the leader. `anchors`: number of anchors in each room that [`counts_anchors`] selects, without
+    /// the rooms for which presence did not answer. `now` is monotonic.
     pub fn round(
         &mut self,
         rooms: &Rooms,

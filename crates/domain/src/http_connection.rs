@@ -179,7 +179,7 @@ impl Lifecycle {
             }
             Phase::Waiting { since, heard: None } => {
                 match DeadlineAction::by(since + patience.idle, CloseCause::Idle, now) {
-                    // Check again soon: the socket may be near its connection limit by then.
+                    // Check again soon: meanwhile, the socket may come near its connection limit.
                     DeadlineAction::At(end) => DeadlineAction::At(end.min(now + IDLE_UNDER_PRESSURE)),
                     due => due,
                 }
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(
             cut(&lifecycle, false, start + s(60)),
             Some((10, CloseCause::SlowReader)),
-            "measured anew"
+            "the measurement starts over"
         );
     }
 

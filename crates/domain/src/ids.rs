@@ -46,8 +46,8 @@ pub struct ClientId(std::sync::Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct Pin(String);
 
-/// Random value that is new on each start of a room. The content keys are derived from it. Never printed by
-/// `Debug`.
+/// Random value of one broadcast. A backstage already has the nonce of the broadcast that follows it. The
+/// content keys are derived from the nonce. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nonce(pub String);

@@ -64,7 +64,7 @@ pub enum RoomPart {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RoomKey {
     Part(RoomPart),
-    /// One user of the room, as recorded by the room API.
+    /// Record of one user of the room.
     User(UserId),
 }
 
@@ -174,7 +174,7 @@ pub fn captions(recording: &RecordingId) -> String {
     format!("{CAPTIONS}{recording}/")
 }
 
-/// Returns the key of a chunk of captions. The keys of a language are in the order of their times.
+/// Returns the key of a chunk of captions. The keys of a language sort by time.
 pub fn caption_chunk(recording: &RecordingId, language: &Language, number: u64) -> String {
     format!("{}{}/{number:010}", captions(recording), language.as_str())
 }
@@ -190,7 +190,7 @@ pub fn recogniser(room: &RoomId, language: &Language) -> String {
     format!("{RECOGNISERS}{room}/{}", language.as_str())
 }
 
-/// Returns the key of an entry of the audit log. Keys are in the order of their times.
+/// Returns the key of an entry of the audit log. These keys sort by time.
 pub fn audit(at: UnixMs, random: u64) -> String {
     format!("{AUDIT}{:013}-{random:016x}", at.0)
 }

@@ -25,7 +25,7 @@ pub struct ModerationTracker {
     /// Revision of the last order to mute everybody that was carried out.
     muted: i64,
     /// Users already removed from this Janus room, with the revision of their record and the time of the
-    /// second check. `None`: the second check was made, too.
+    /// second check. `None`: the second check is done.
     done: BTreeMap<UserId, (i64, Option<Duration>)>,
     retry: Retry,
 }

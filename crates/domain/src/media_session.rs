@@ -69,7 +69,7 @@ pub enum End {
     /// The user was banned, kicked or made a listener.
     Removed,
     RoomClosed,
-    /// The room is on another Janus, or was created again on the same one.
+    /// The room is on another Janus instance, or was created again on the same one.
     JanusMoved,
     /// The peer connection has ended, so Janus has removed the participant from the room.
     MediaOver,
@@ -178,8 +178,8 @@ impl JanusAssignment {
         Ok(Self { janus: key.id.clone(), janus_room_id: key.janus_room_id, epoch: key.epoch })
     }
 
-    /// Returns whether the assignment still holds. A move of the mixer does not change the assignment,
-    /// although the move raises the epoch.
+    /// Returns how the room's state changes the assignment. A move of the mixer does not change it, although
+    /// the move raises the epoch.
     pub fn fate(&self, view: Option<&RoomView>) -> AssignmentChange {
         let Some((view, live)) = view.filter(|v| v.is_open()).and_then(|v| Some((v, v.live.as_ref()?)))
         else {

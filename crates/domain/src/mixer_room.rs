@@ -283,7 +283,8 @@ impl MixerRoom {
         let ended = std::mem::replace(&mut self.process, Process::Idle);
         let backoff = self.policy.backoff;
         if exit == Exit::BindFailed {
-            // Another process holds the port pair, whatever the reason for this exit was.
+            // Another process holds the port pair, even if this process was already being ended for another
+            // reason.
             self.port = None;
         }
         match ended {

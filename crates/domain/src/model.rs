@@ -87,8 +87,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveStatus {
-    /// Anchors are in the room; the mixer does not run and listeners hear nothing. Nodes of versions that do
-    /// not know this value cannot read the key, so none of them puts the room on air by mistake.
+    /// Anchors may be in the room; the mixer does not run FFmpeg, and listeners hear nothing. Nodes of
+    /// versions that do not know this value cannot read the key, so none of them puts the room on air by
+    /// mistake.
     Backstage,
     #[serde(rename = "onair")]
     OnAir,
@@ -251,7 +252,8 @@ pub enum UserRole {
     Anchor,
 }
 
-/// Value of the key `/rooms/{id}/users/{userId}`: a user who was invited to the room or banned from it.
+/// Value of the key `/rooms/{id}/users/{userId}`: a user who was invited to the room, banned from it, or
+/// given a role in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {

@@ -72,7 +72,7 @@ mod tests {
         let elsewhere = IpAddr::from([127, 0, 0, 2]);
         assert_eq!(attempts.attempt(&ann, elsewhere, true, at(10)), Guess::Right);
         assert_eq!(attempts.attempt(&ann, here, true, at(60)), Guess::Right);
-        assert_eq!(attempts.attempt(&ann, here, false, at(60)), Guess::Wrong, "counted anew");
+        assert_eq!(attempts.attempt(&ann, here, false, at(60)), Guess::Wrong, "the count starts over");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct PresenceEntry {
     pub muted: bool,
     #[serde(default, skip_serializing_if = "Source::is_signalling")]
     pub source: Source,
-    /// True if the user agreed to being recorded when joining.
+    /// True if, when joining, the user agreed to be recorded.
     #[serde(default, rename = "recordingConsent", skip_serializing_if = "std::ops::Not::not")]
     pub consent: bool,
     /// Fencing token of the connection lock under which the entry was written.

@@ -26,7 +26,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Quotas {
-    /// Rooms that the key has created and that exist.
+    /// Rooms that the key created and that exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 0, maximum = 1_000_000))]
     pub rooms: Option<u32>,

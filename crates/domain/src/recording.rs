@@ -6,7 +6,8 @@
 //!                                               deletedAt ──▶ Erase
 //! ```
 //! A request belongs to one broadcast. Each mixer that publishes the broadcast writes its own take of the
-//! recording; the takes are joined by their sequence numbers. Owns these rules. Does not touch a disk.
+//! recording; the takes are joined by the sequence numbers of their segments. Owns these rules. Does not
+//! touch a disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -104,7 +105,7 @@ pub struct RecordedProfile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Take {
-    /// Time at which the mixer closed the take; `None`: the take may still grow.
+    /// Time at which the mixer closed the take; `None`: the take is open, or its mixer was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<UnixMs>,
     #[serde(default)]
@@ -127,7 +128,8 @@ pub struct Take {
 pub enum RecordingState {
     /// The broadcast is being recorded.
     Recording,
-    /// Complete, but not playable: its broadcast is still on air, or a mixer has not closed its take yet.
+    /// No longer being recorded, but not playable yet: the broadcast is still on air, or a mixer has not
+    /// closed its take.
     Pending,
     /// Can be played.
     Ready,
@@ -264,8 +266,8 @@ fn profile_of(view: &RoomView) -> RecordedProfile {
     RecordedProfile { owner, tags, description, cover_url }
 }
 
-/// Returns true if the room is assigned to this mixer, or this mixer publishes it until its successor
-/// produces.
+/// Returns true if the room is on air and assigned to this mixer, or if this mixer publishes it until its
+/// successor produces.
 pub fn is_mixed_by(view: &RoomView, me: &ModuleId) -> bool {
     let live = view.live.as_ref().filter(|_| view.is_on_air());
     live.is_some_and(|live| live.mixer_id == *me)
@@ -385,14 +387,14 @@ impl Recording {
         Self { unreported: false, title, profile, details, ..self }
     }
 
-    /// Returns the time at which the last take was closed; `None` while a take may still grow.
+    /// Returns the time at which the last take was closed; `None` if a take is open, or if there are none.
     pub fn ended_at(&self) -> Option<UnixMs> {
         let ends: Option<Vec<UnixMs>> = self.takes.values().map(|take| take.ended_at).collect();
         ends?.into_iter().max()
     }
 
-    /// Returns the end of a recording that is ready. A take that is still open belongs to a mixer that is
-    /// gone; its end is the end of the broadcast.
+    /// Returns the end of a recording that is ready. A take that is still open belongs to a lost mixer and
+    /// counts until the end of the broadcast.
     fn end_of_ready(&self, events: &[RoomEvent]) -> UnixMs {
         let open = self.takes.values().any(|take| take.ended_at.is_none());
         let over = events.iter().find(|event| event.time >= self.started_at && event.kind.ends_broadcast());
@@ -401,9 +403,10 @@ impl Recording {
         ends.max().unwrap_or(self.started_at)
     }
 
-    /// Returns true if the recording ended longer than `retention` ago. `may_write` tests whether a mixer may
-    /// still write its open take. The open take of any other mixer might never be closed. It counts as ended
-    /// `longest` (the longest duration of a broadcast) after the start of the recording.
+    /// Returns true if the recording ended longer than `retention` ago and is not deleted yet. `may_write`
+    /// tests whether a mixer may still write its open take. The open take of any other mixer might never be
+    /// closed. It counts as ended `longest` (the longest duration of a broadcast) after the start of the
+    /// recording.
     pub fn has_expired(
         &self,
         (retention, longest): (Duration, Duration),

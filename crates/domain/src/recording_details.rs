@@ -2,11 +2,11 @@
 //! module is pure.
 //!
 //! Anchors and chapters are derived from the events of the room. They are written to the recording's key when
-//! it becomes ready, because events are deleted after their retention.
+//! the recording becomes ready, because events are deleted after their retention.
 //!
 //! A chapter begins at the start of the recording, and whenever the anchors in the room change. Changes
-//! within [`SHORTEST_CHAPTER`] after the start of a chapter belong to that chapter. The title of a chapter is
-//! the list of its anchors.
+//! within [`SHORTEST_CHAPTER`] after the start of a chapter belong to that chapter. While no anchor is in the
+//! room, the previous chapter continues. The title of a chapter is the list of its anchors.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const NOBODY: &str = "Nobody on stage";
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordingDetails {
-    /// Anchors who were in the room during the recording, in the order of their first visit.
+    /// Anchors who were in the room during the recording, ordered by when they first joined the room.
     #[serde(default)]
     pub anchors: Vec<RecordedAnchor>,
     #[serde(default)]
@@ -51,7 +51,7 @@ pub struct RecordedAnchor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
     pub role: RoomRole,
-    /// True if the user agreed to being recorded on every join, as `recording.consent: required` demands.
+    /// True if, on every join, the user agreed to be recorded, as `recording.consent: required` demands.
     #[serde(default)]
     pub recording_consent: bool,
     /// Times at which the user was in the room, in order.
@@ -106,7 +106,8 @@ impl RecordingDetails {
     }
 }
 
-/// Returns all anchors with their visits up to `ended`. Only visits after `started` count for the consent.
+/// Returns all anchors with their visits up to `ended`. Only visits that end after `started` count for the
+/// consent.
 fn visits(events: &[RoomEvent], started: UnixMs, ended: UnixMs) -> Vec<RecordedAnchor> {
     let mut anchors: Vec<RecordedAnchor> = Vec::new();
     let open = UnixMs(u64::MAX);

@@ -5,9 +5,9 @@
 //!  on the disk   [ expired │ available │        listed        ]
 //!                          └── GRACE ──┘                       newest
 //! ```
-//! A mixer keeps the window of each broadcast that it publishes. The sequence numbers of a window are
-//! consecutive: after a gap, a new window begins. Owns these rules. Never accesses a disk, and never renders
-//! playlists.
+//! If a room offers rewind, a mixer keeps the window of each broadcast that it publishes. The sequence
+//! numbers of a window are consecutive: after a gap, a new window begins. Owns these rules. Never accesses a
+//! disk, and never renders playlists.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub enum RewindDuty {
     Nothing,
 }
 
-/// Returns the task of mixer `me`. `kept`: broadcast whose window it has.
+/// Returns the task of mixer `me`. `kept`: broadcast whose window the mixer has.
 pub fn duty(view: &RoomView, me: &ModuleId, default: Duration, kept: Option<&Nonce>) -> RewindDuty {
     let live = view.live.as_ref().filter(|_| view.is_on_air());
     let wanted = live.filter(|_| is_mixed_by(view, me)).zip(offered(view, default));
@@ -65,7 +65,7 @@ pub fn duty(view: &RoomView, me: &ModuleId, default: Duration, kept: Option<&Non
     }
 }
 
-/// Segments of one broadcast, in the order of their consecutive sequence numbers.
+/// Segments of one broadcast with consecutive sequence numbers, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RewindWindow {
     entries: VecDeque<JournalEntry>,

@@ -17,8 +17,8 @@
 //! An accepted request results in a [`RoomWrite`]: one transaction that is committed only if the room is
 //! still as it was read. So it cannot restore anything that a concurrent write removed. The epoch only rises.
 //!
-//! In the backstage, anchors meet before the broadcast: the room has its Janus and its mixer, but the mixer
-//! does not run. A start then keeps both, so it cannot fail for lack of capacity.
+//! In the backstage, anchors meet before the broadcast. A Janus instance and a mixer are assigned to the
+//! room, but the mixer does not run FFmpeg. A start keeps both, so it cannot fail for lack of capacity.
 //!
 //! Owns these rules. Never writes.
 
@@ -50,7 +50,7 @@ pub use lifetime::{Expiry, ExpiryLimits, empty_timeout, expiry, max_duration, ti
 pub enum RoomStatus {
     /// Exists, and is neither on air nor backstage.
     Created,
-    /// Anchors are in the room, and listeners hear nothing yet.
+    /// Anchors may be in the room, and listeners hear nothing yet.
     Backstage,
     /// Assigned to a Janus instance and a mixer that are not both ready yet.
     Starting,
@@ -89,7 +89,7 @@ pub enum RoomWrite {
     Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
     /// Writes the order to mute everybody. The rest of the room is unchanged.
     MuteAll(MuteOrder),
-    /// Writes meta after a change of the lock. `by`: host who requested the change.
+    /// Writes meta after a change of the lock. `by`: host or co-host who requested the change.
     Lock { meta: Meta, by: Option<UserId> },
     /// Writes the anchors who are reported as present. The rest of the room is unchanged. `joined`: anchors
     /// who are newly reported.
@@ -194,7 +194,8 @@ pub fn status(view: &RoomView) -> Option<RoomStatus> {
     let janus = view.janus.as_ref().filter(|j| j.epoch == live.epoch).map(|j| j.status);
     let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch).map(|m| m.rtp);
     let target = view.janus.as_ref().and_then(|j| j.forwarder).map(|f| f.target);
-    // A stop leaves no key behind, so a key of an older epoch means that the room was moved while on air.
+    // A stop leaves no key behind, so a key of an older epoch means that the room was moved while on air or
+    // backstage.
     let moved = view.janus.as_ref().is_some_and(|j| j.epoch < live.epoch)
         || view.mixer.as_ref().is_some_and(|m| m.epoch < live.epoch);
     Some(match (janus, mixer) {
@@ -363,7 +364,7 @@ pub fn admit_patch(
     Ok(Admission::Accepted(RoomWrite::Put { meta, live: None }))
 }
 
-/// Decides a delete request, which ends the room. A room that is not live is deleted immediately.
+/// Decides a delete request, which ends the room. A room without livemeta is deleted immediately.
 pub fn admit_delete(
     view: &RoomView,
     now: UnixMs,
@@ -371,7 +372,7 @@ pub fn admit_delete(
 ) -> Result<Admission<RoomWrite>, NoSuchRoom> {
     status(view).ok_or(NoSuchRoom)?;
     let Some(live) = &view.live else { return Ok(Admission::Accepted(RoomWrite::ClearAll)) };
-    // Livemeta without meta results only from a manual write in the store. Cleanup then removes all keys.
+    // Livemeta without meta results only from a manual write to the store. Cleanup then removes all keys.
     let meta = view.meta.as_ref().filter(|m| m.deleted_at.is_none());
     let meta = meta.map(|m| Meta { deleted_at: Some(now), ..m.value.clone() });
     let live = view.is_open().then(|| removing(live, now, grace));

@@ -34,7 +34,7 @@ impl Entry {
     }
 }
 
-/// Decides a change of the lock that host `by` requests. May be repeated.
+/// Decides a change of the lock. `by`: host or co-host who requests it. May be repeated.
 ///
 /// # Errors
 /// There is no such room, or it is being removed.

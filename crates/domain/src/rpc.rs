@@ -176,8 +176,8 @@ impl<T> PendingTexts<T> {
     }
 
     /// Adds the calls of one text message, including the refused ones. Returns the calls to run, with their
-    /// numbers. If there are none, all calls of the message are answered; in that case, also returns its
-    /// response.
+    /// numbers. If all calls were refused, none is left to run, and the response to the message is returned
+    /// as well.
     pub fn begin<M>(
         &mut self,
         entries: Vec<(Option<Id>, Result<M, RpcError>)>,

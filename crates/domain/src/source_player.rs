@@ -18,7 +18,7 @@ use super::restart::Backoff;
 use super::sources::{Source, SourceState, Sources};
 use super::view::{RoomView, StoredValue};
 
-/// Time after which a run counts as a success, so that the next delay is short again.
+/// Time after the first sound from which a run counts as a success, so that the next delay is short again.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Interval between checks of the connection to Janus.
 const LINK_CHECK: Duration = Duration::from_millis(500);
@@ -213,7 +213,7 @@ impl SourcePlayer {
         }
     }
 
-    /// Records that Janus reports the participant as muted or not.
+    /// Records that Janus reports the participant as muted or unmuted.
     pub fn muted(&mut self, muted: bool) {
         self.muted = Some(muted);
     }

@@ -9,9 +9,9 @@
 //!     └──────────────────────── remove, ban, kick ◀────────────────────────
 //! ```
 //!
-//! The wanted sources of a room are one key of the store. The node that has the room's Janus plays them
-//! ([`source_player`](super::source_player)) and writes their states into the same key. So they follow the
-//! room to another Janus.
+//! The wanted sources of a room are one key of the store. The node that has the room's Janus plays the
+//! sources ([`source_player`](super::source_player)) and writes their states into the same key. So the
+//! sources follow the room to another Janus instance.
 //!
 //! A source counts against `maxAnchors` until it has ended. Its id is a user id, so hosts and co-hosts mute
 //! and ban it like an anchor.
@@ -39,7 +39,7 @@ use super::view::RoomView;
 const MAX_URL: usize = 1024;
 /// Maximum length of a file's path, in bytes.
 const MAX_PATH: usize = 512;
-/// Parameters of an `srt` URL that are passed to FFmpeg. Others could make it listen, or read files.
+/// Parameters of an `srt` URL that are passed to FFmpeg. Others could make FFmpeg listen, or read files.
 const SRT_PARAMETERS: [&str; 4] = ["streamid", "passphrase", "pbkeylen", "latency"];
 
 /// `/rooms/{id}/sources`: sources of a room, by their ids.
@@ -66,8 +66,8 @@ pub struct Source {
     pub state: SourceState,
 }
 
-/// Input of a source. A kind that only a newer version knows makes the room's key unreadable, so that no
-/// older node plays or removes it.
+/// Input of a source. If one source has a kind that only newer versions know, older nodes cannot read the
+/// sources of the room, and neither play nor remove them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Input {
@@ -90,7 +90,8 @@ pub struct SealedUrl {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum SourceState {
-    /// Not playing. `reason`: cause of the last failure; `None` if there is none.
+    /// Not playing. `reason`: cause of the last failure; `None` if no attempt has failed since the last
+    /// sound.
     Waiting {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,

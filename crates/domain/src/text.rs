@@ -173,8 +173,9 @@ fn is_visible(c: char) -> bool {
     [Letter, Number, Punctuation, Symbol].contains(&c.general_category_group())
 }
 
-/// Returns true for blank characters of categories other than Format: Default_Ignorable_Code_Point of
-/// Unicode, the blank Braille pattern, and the two replacement characters.
+/// Returns true for characters that an id or name must not contain although their category may permit them:
+/// the assigned ones of Unicode's Default_Ignorable_Code_Point (apart from most Format characters, which
+/// callers exclude by category), the blank Braille pattern, and the two replacement characters.
 fn is_ignorable(c: char) -> bool {
     matches!(c,
         '\u{34F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}' | '\u{2800}'

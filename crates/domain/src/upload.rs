@@ -34,7 +34,7 @@ pub struct Upload {
     /// Ids that the storage has given to the parts, in order.
     #[serde(default)]
     pub parts: Vec<String>,
-    /// ETag of the verified object; `None` before that.
+    /// ETag of the complete object; `None` until the object is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
 }
@@ -192,6 +192,7 @@ pub fn storage_job(
 }
 
 /// Returns true if the take of mixer `me` was closed last. That mixer uploads and measures the recording.
+/// Takes without segments do not count.
 pub fn is_last_mixer(recording: &Recording, me: &ModuleId) -> bool {
     let with_media = recording.takes.iter().filter(|(_, take)| take.segments > 0);
     let last = with_media.max_by_key(|(mixer, take)| (take.ended_at, *mixer));
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn local_data_are_dropped_after_time() {
+    fn local_data_is_dropped_after_time() {
         let two = recording(&[("m1", Some(9)), ("m2", Some(7))]).stored(stored(Some(1_000)));
         let job = |recording: &Recording, me: &str, keep: Option<u64>, now| {
             let keep = keep.map(Duration::from_millis);
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn forgotten_upload_begins_anew() {
+    fn forgotten_upload_starts_over() {
         let mut upload = Upload::new("demo/a.m4a".into(), PART_SIZE + 1);
         assert_eq!(upload.next(), Step::Begin);
         upload.begun("u1".into());

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn earlier_versions_announce_no_rtp() {
         assert_eq!(rtp_refusal(&key("m", "10.0.0.7", 27000), &modules("")), None);
-        // Otherwise a forged heartbeat could leave them out.
+        // If any address were accepted, a forged heartbeat could simply omit the RTP addresses.
         assert!(rtp_refusal(&key("m", "10.0.0.9", 27000), &modules("")).is_some());
     }
 

@@ -50,7 +50,7 @@ impl ClosedSegment {
         self.segment.duration
     }
 
-    /// Returns the segment as listeners get it.
+    /// Returns the encrypted segment, as listeners get it.
     ///
     /// # Errors
     /// Cannot fail for a segment that was encrypted with the keys of its stream.

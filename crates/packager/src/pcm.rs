@@ -78,7 +78,8 @@ impl PcmClock {
         self.parts.push_back(Decoding { position, at, first, end: self.written });
     }
 
-    /// Returns the oldest part that was not returned completely. A new decoder begins with this part.
+    /// Returns the position of the oldest part that the decoder has not returned completely. A new decoder
+    /// begins with this part.
     pub fn pending(&self) -> Option<Position> {
         self.parts.front().map(|part| part.position)
     }

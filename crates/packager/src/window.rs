@@ -308,6 +308,6 @@ mod tests {
         assert!(window.held().all(|s| s.part_count == 1 && s.weight() == 16), "never both");
         let newest = window.held().last().unwrap();
         assert_eq!(newest.whole(&keys()).unwrap(), newest.parts[0].bytes, "of one part, the same");
-        assert_eq!(newest.weight(), 32, "made for who asks, and kept for the next");
+        assert_eq!(newest.weight(), 32, "made on the first request, and kept");
     }
 }

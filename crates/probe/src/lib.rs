@@ -1,8 +1,8 @@
 //! Independent listener and tone sender, used by the demo and the tests to verify that a room can be heard.
 //!
 //! It shares no code with the packager: it has its own parsers and decryption, and decodes with FFmpeg.
-//! Therefore it reveals errors that a reader with shared code would have in common with the packager. Owns:
-//! listening and the analysis of the audio. Does not serve or change a room.
+//! So it also finds errors that would go unnoticed if the reader shared the faulty code with the packager.
+//! Owns: listening and the analysis of the audio. Does not serve or change a room.
 //!
 //! ```
 //! use stentor_probe::m3u8::Playlist;

@@ -149,7 +149,7 @@ fn section(begins: bool, payload: &[u8]) -> Result<&[u8], String> {
     if checksum(section) != 0 { Err("a wrong checksum".into()) } else { Ok(&section[..length - 4]) }
 }
 
-/// Returns the PID of the map of the only program.
+/// Returns the PID of the only program's map table (PMT).
 fn association(section: &[u8]) -> Result<u16, String> {
     match section[8..] {
         [program, number, high, low] if section[0] == 0 && (program, number) != (0, 0) => {

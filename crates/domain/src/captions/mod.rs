@@ -25,7 +25,7 @@ pub const MESSAGE_RATE: u32 = 10;
 pub const MESSAGE_BURST: u32 = 40;
 /// Longest duration of one result.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Time that a result may end after the audio that the recogniser got. Recognisers round.
+/// Time by which a result may end later than the audio that the recogniser got, because recognisers round.
 const AHEAD: Duration = Duration::from_secs(1);
 
 /// Text of a caption: 1 to 500 visible characters, in one line.
@@ -51,7 +51,7 @@ pub struct Caption {
     /// Position at which they end, later than `from`.
     pub to: UnixMs,
     pub text: CaptionText,
-    /// False if a later result of the same words replaces this one.
+    /// False if a later result for the same words may replace this one.
     #[serde(rename = "final")]
     pub is_final: bool,
     pub language: Language,

@@ -26,7 +26,7 @@ pub struct StoredCaption {
     pub text: CaptionText,
 }
 
-/// Value of the store key of a chunk: captions in the order of their starts.
+/// Value of a chunk's store key: captions, ordered by start.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CaptionChunk(pub Vec<StoredCaption>);
@@ -75,7 +75,7 @@ pub fn contains(recording: &Recording, room: &RoomId, nonce: &Nonce, caption: &C
 }
 
 /// Returns the captions within the clip as WebVTT, with positions in the recording that has these segments.
-/// Without a language, it is that of the first caption.
+/// If `language` is `None`, the language of the first caption is used.
 pub fn captions_of(
     lines: &[TranscriptLine],
     segments: &[&JournalEntry],

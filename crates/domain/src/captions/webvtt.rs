@@ -15,8 +15,8 @@ pub struct Cue<'a> {
     pub text: &'a str,
 }
 
-/// Returns a file with these cues, which are in the order of their starts. `header`: further lines of the
-/// header, each with a line feed.
+/// Returns a file with these cues, which must be ordered by start. `header`: further lines of the header,
+/// each with a line feed.
 pub fn webvtt<'a>(header: &str, cues: impl IntoIterator<Item = Cue<'a>>) -> String {
     let mut text = format!("WEBVTT\n{header}");
     for Cue { from, to, text: words } in cues {

@@ -167,8 +167,9 @@ impl ClientSession {
         }
     }
 
-    /// Writes the presence entry. A user who may resume a session keeps the previously shown state until the
-    /// outcome is known. Otherwise, others would see a change that the user did not make.
+    /// Writes the presence entry. A user who may resume a session keeps the previously shown state until it
+    /// is known whether the session is resumed. Otherwise, others would see a change that the user did not
+    /// make.
     fn join_presence(&mut self, present: Option<PresenceEntry>, at: &Surroundings) {
         let (Some(join), Some(lock)) = (&self.calls.join, self.lock()) else { return };
         let resuming = join.params.jtoken.is_some();
@@ -243,7 +244,7 @@ impl ClientSession {
         let changed = join.params.jtoken.is_some() || muted;
         let status = if resume { ActivityStatus::OnAir } else { ActivityStatus::Idle };
         let show = |entry: &mut PresenceEntry| (entry.muted, entry.status) = (muted, status);
-        // A failure is corrected by the next keepalive.
+        // If this write fails, the write of the next keepalive corrects the entry.
         if !changed || !self.presence.update(Some(Waiter::Join), show) {
             self.join_shown();
         }

@@ -177,7 +177,7 @@ impl ClientSession {
         }
     }
 
-    /// Drops the media session, which has ended.
+    /// Drops the media session: it has ended, is lost, or is released so that a `join` can resume it.
     pub(super) fn forget_media(&mut self, at: &Surroundings) {
         if self.take_media(at) {
             self.effects.push(Effect::DropMedia);

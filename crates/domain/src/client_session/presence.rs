@@ -9,7 +9,7 @@ use crate::presence_entry::PresenceEntry;
 /// Presence entry of a session, with the write in progress and those that wait.
 #[derive(Debug, Default)]
 pub(super) struct EntryWriter {
-    /// Desired entry; `None` if the user should not be in the room.
+    /// Desired entry; `None`: the room should have no entry of the user.
     entry: Option<PresenceEntry>,
     writing: Option<Write>,
     /// The entry is to be removed after the write in progress.
@@ -41,7 +41,7 @@ impl EntryWriter {
         self.enter = Some(Enter { entry, max_anchors, waiters: vec![waiter] });
     }
 
-    /// Adds the entry again. Returns false if the user should not be in the room.
+    /// Adds the entry again. Returns false if there is no desired entry, or it is to be removed.
     pub fn enter_again(&mut self, max_anchors: usize, waiter: Waiter) -> bool {
         let Some(entry) = self.entry.clone().filter(|_| !self.leaving) else { return false };
         match &mut self.enter {
@@ -59,7 +59,7 @@ impl EntryWriter {
         }
     }
 
-    /// Changes the entry and writes it. Returns false if the user should not be in the room.
+    /// Changes the entry and writes it. Returns false if there is no desired entry, or it is to be removed.
     pub fn update(&mut self, waiter: Option<Waiter>, change: impl FnOnce(&mut PresenceEntry)) -> bool {
         let Some(entry) = self.entry.as_mut().filter(|_| !self.leaving) else { return false };
         change(entry);

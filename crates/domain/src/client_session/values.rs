@@ -42,7 +42,7 @@ pub struct Rules {
     pub silence: Duration,
     /// True if the application decides who may join (`admission.url`).
     pub admission: bool,
-    /// True if anchors must agree to being recorded before they join (`recording.consent`).
+    /// True if an anchor can join only after agreeing to be recorded (`recording.consent`).
     pub consent: bool,
     /// Interval between two checks for a silent client, and delay before a failed renewal is repeated.
     pub check_every: Duration,

@@ -158,7 +158,7 @@ impl MixerRoom {
                     self.key.wrote(revision, Some(state));
                 }
                 if let Some(Reservation { from, ceiling, .. }) = numbers {
-                    // `None`: the reservation was lost while the write was in progress.
+                    // `next` is `None` if the reservation was lost while the write was in progress.
                     let next = self.reserved.map(|r| r.next).or(from);
                     self.reserved = next.map(|next| ReservedNumbers { next, ceiling });
                     self.sequence.wrote(revision, Some(ceiling));

@@ -51,7 +51,7 @@ pub struct Outputs(pub BTreeMap<OutputId, Output>);
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutputState {
-    /// The room is not on air, or its mixer has not begun yet.
+    /// The room is not on air, or its mixer has not started the output yet.
     Waiting,
     Connecting,
     /// The target receives the broadcast.
@@ -199,8 +199,8 @@ impl OutputStates {
         let outputs = wanted(view);
         states.states.retain(|id, _| outputs.0.contains_key(id));
         let before = states.states.insert(id.clone(), status.clone()).map(|before| before.state);
-        // Report only the first success and the first failure, not each attempt. Compare the states and not
-        // the number of failures, because a state that could not be written in time is never seen here.
+        // Report each change to success or failure, not each attempt. Compare the states and not the number
+        // of failures, because a state that could not be written in time is never seen here.
         let kind = match status.state {
             state if before == Some(state) => None,
             OutputState::Live => Some(EventType::OutputLive),

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn late_data_of_ended_process_are_ignored() {
+    fn late_data_of_ended_process_is_ignored() {
         let mut run = OutputRun::new(BACKOFF, WALL);
         run.connecting(WALL);
         run.failed("refused", at(1), WALL, 0.0);

@@ -127,7 +127,7 @@ impl Target {
         (host.to_owned(), self.url.port().unwrap_or(usual))
     }
 
-    /// Returns the address if the host is one.
+    /// Returns the host if it is an IP address.
     pub fn address(&self) -> Option<IpAddr> {
         self.authority().0.parse().ok()
     }

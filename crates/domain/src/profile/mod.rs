@@ -1,4 +1,5 @@
-//! Profile of a room: fields that the application sets at creation and can change at any time, even on air.
+//! Profile of a room: fields that the application sets at creation and can change at any time, even on air
+//! (except the start time).
 //!
 //! ```text
 //! profile + JSON merge patch (RFC 7396) ── merged ──▶ profile | ProfileError naming the field

@@ -23,7 +23,7 @@ pub enum Expiry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpiryLimits {
     pub never_started_after: Duration,
-    /// Longest duration of a broadcast, from its start, if the room has no `maxDuration`.
+    /// Longest duration of a backstage, and of a broadcast if the room has no `maxDuration`.
     pub max_age: Duration,
 }
 

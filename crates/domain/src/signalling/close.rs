@@ -69,7 +69,7 @@ close_codes! {
     AlreadyConnected = 4423, "already_connected", true;
     /// The client continued to exceed `ws.rate` by far with calls, pings, pongs or fragments.
     Flooding = 4429, "flooding", false;
-    /// This node shuts down or drains; another one takes over.
+    /// This node shuts down or drains; another node takes over.
     Draining = 4503, "draining", true;
     /// A service that the connection needs does not answer.
     Unavailable = 4504, "unavailable", true;

@@ -72,7 +72,7 @@ codes! {
     WrongPin = -32007, "wrong_pin", false, "the pin is wrong";
     /// Too many wrong pins from this user and address.
     TooManyPins = -32008, "too_many_pins", true, "too many wrong pins; wait";
-    /// The room already has `maxAnchors`.
+    /// The room already has as many anchors as its `maxAnchors` allows.
     RoomFull = -32009, "room_full", true, "the room is full";
     /// The room is neither on air nor backstage, or cannot be joined yet.
     NotOnAir = -32010, "not_on_air", true, "the room is not on air";
@@ -92,13 +92,13 @@ codes! {
     /// The room is over or gone, the user is banned from it, or the token has expired; the close code states
     /// which of these applies.
     RoomOver = -32017, "room_over", false, "the room has ended, or you no longer have access to it";
-    /// The room has reached the number of banned users that it can remember.
+    /// The room has reached the number of bans and assigned roles that it can remember.
     TooManyUsers = -32018, "too_many_users", false, "the room can remember no more banned users";
     /// The room is locked; a host or co-host must unlock it.
     RoomLocked = -32019, "room_locked", true, "the room is locked";
     /// The application does not admit the user; the message is its reason.
     NotAdmitted = -32020, "not_admitted", false, "the application does not admit this user";
-    /// The server admits only anchors who agree to being recorded.
+    /// The server admits only anchors who agree to be recorded.
     ConsentRequired = -32021, "consent_required", false,
         "this room may be recorded: join with recordingConsent: true if the user agrees";
     /// The application that admits users does not answer, and `admission.on_failure` is `deny`.
@@ -112,7 +112,7 @@ pub struct RpcError {
     pub code: ErrorCode,
     /// Text for humans; may change. Contains no secret and no text of an inner error.
     pub message: Cow<'static, str>,
-    /// Value of `error.data.retryAfterMs`: an earlier retry fails.
+    /// Value of `error.data.retryAfterMs`: time to wait before a retry.
     pub retry_after: Option<Duration>,
 }
 

@@ -51,7 +51,7 @@ pub fn has_candidates(sdp: &str) -> bool {
     sdp.lines().any(|line| line.starts_with("a=candidate:"))
 }
 
-/// Returns `answer` with these candidates appended to its audio section.
+/// Returns `answer` with these candidates and the end of candidates appended to its audio section.
 pub fn with_candidates(answer: &str, candidates: &[String]) -> String {
     let mut lines: Vec<&str> = answer.lines().collect();
     let audio = lines.iter().position(|line| line.starts_with("m=audio ")).unwrap_or(lines.len());

@@ -61,7 +61,7 @@ pub struct Join {
     pub display_name: Option<DisplayName>,
     /// Resume token of an earlier `join`: resumes the session with its media.
     pub jtoken: Option<ResumeToken>,
-    /// True if the user agrees to being recorded.
+    /// True if the user agrees to be recorded.
     #[serde(default)]
     pub recording_consent: bool,
 }

@@ -59,7 +59,7 @@ pub enum Command {
     Announce(Option<ChatText>),
     /// Gives a person the floor for some time. Replaces the current floor, if any.
     GiveFloor(PersonId, FloorSeconds),
-    /// Ends the floor before its time is over.
+    /// Takes the floor back, or gives it up, before its time is over.
     EndFloor,
     Configure(Settings),
 }
@@ -161,7 +161,8 @@ pub struct Stage {
     pub pinned: Option<Message>,
     pub announcement: Option<ChatText>,
     pub settings: Settings,
-    /// Latest floor. No event reports its end: clients compare `until` with the clock of the stream.
+    /// Latest floor, unless it was ended early. No event reports that its time is over: clients compare
+    /// `until` with the clock of the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Floor>,
     next_message: MessageId,

@@ -1,4 +1,4 @@
-//! Time spoken by each person of a room, and the floor: the time that a host or co-host gives to one speaker.
+//! Time spoken by each person of a room, and the floor: the time that a host or co-host gives to one person.
 //!
 //! A gateway measures how long its users talk ([`TalkTimer`]) and adds the time to the room's total in
 //! portions. Listener nodes fold the totals ([`SpeakingTimes`]). Totals only grow, so a total that arrives

@@ -327,8 +327,8 @@ impl Delivery {
             }
             Outcome::Unavailable { error, retry_after } => {
                 queue.failed(&error, wall, now);
-                // Other events were answered since the latest attempt, so this event itself is the cause of
-                // the failure.
+                // This is the first attempt without an answer, or other events were answered since the last
+                // one. In the second case, this event itself is the cause of the failure.
                 if queue.unanswered_at != Some(self.answers) {
                     queue.counted(now, random);
                 }
