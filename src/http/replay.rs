@@ -1,10 +1,11 @@
-//! Recordings over HTTP: description, playlist, segments, keys and M4A file of a recording or of a clip of
-//! it; and podcast feeds of recordings.
+//! Recordings over HTTP: description, playlist, segments, keys, captions and M4A file of a recording or of a
+//! clip of it; and podcast feeds of recordings.
 //!
-//! As with live rooms, the playlist and the encrypted segments are public. Keys, description and file need a
-//! token for this recording. A live listener's token gives no access to recordings, and a replay token none
-//! to live rooms. A token for a clip gives access to the keys and the file of that clip only. While its
-//! broadcast is on air, a recording is not served, so that no key of a live room is given out here.
+//! As with live rooms, the playlist and the encrypted segments are public. Keys, description, captions and
+//! file need a token for this recording. A live listener's token gives no access to recordings, and a replay
+//! token none to live rooms. A token for a clip gives access to the keys, the captions and the file of that
+//! clip only. While its broadcast is on air, a recording is not served, so that no key of a live room is given
+//! out here.
 //!
 //! Owns: names, tokens and headers of requests. Does not know where a recording is stored;
 //! [`ReplayMedia`] does.
@@ -199,7 +200,7 @@ impl ReplaySide {
         Ok(found("application/rss+xml; charset=utf-8", SECRET).body(feed.render(links, &items)))
     }
 
-    /// Checks the token of a request for data that is not encrypted. A client without a valid token learns
+    /// Checks the token of a request for keys, description, captions or the M4A file. A client without a valid token learns
     /// nothing, not even which recordings exist.
     fn admit(
         &self,
@@ -208,8 +209,9 @@ impl ReplaySide {
         in_query: Option<&str>,
     ) -> Result<ReplayGrant, ApiError> {
         let token = token_of(request, in_query);
-        let token =
-            token.ok_or_else(|| token_missing("keys, description and file of a recording need a replay"))?;
+        let token = token.ok_or_else(|| {
+            token_missing("keys, description, captions and file of a recording need a replay")
+        })?;
         let room = self.media.room(recording).map_err(|_| ApiError::from(TokenError::WrongRecording))?;
         Ok(self.tokens.verify_replay(token, recording, &room)?)
     }

@@ -1,4 +1,4 @@
-// Page for speaking in a room: lobby, room, end. Owns the display; the visit itself is a StentorRoom.
+// Page for speaking in a room: lobby, room, end. Owns the display; the user's visit itself is a StentorRoom.
 
 import { floorAt, moderates, RoomChannel, StentorError, StentorRoom, type Person, type Problem, type Role, type RoomEvents, type RoomStatus } from '@stentor/client';
 import { Chat, nameOf as listenerName, sent } from './channel/chat';

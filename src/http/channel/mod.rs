@@ -138,8 +138,8 @@ impl ChannelSide {
             // connection lasts a year.
             let until = Instant::now() + valid.min(Duration::from_secs(365 * 24 * 60 * 60));
             let subscription = self.hub.subscribe(&room, &identity.person, transport, last, until).await?;
-            // A role that changes later ends the subscription; one that changed before it began must be read
-            // again.
+            // The hub ends the subscription if the role changes later. If the role changed before the
+            // subscription began, subscribe again with the new role.
             if self.identify(token, &room)?.person.role == identity.person.role {
                 return Ok(subscription);
             }

@@ -56,7 +56,7 @@ pub(super) struct DetachedBody {
     /// True if the head announces chunks (RFC 9112 section 7.1). Otherwise the end of the connection is the
     /// end of the body.
     pub chunked: bool,
-    /// Held until the body ends.
+    /// Held until the response ends.
     pub _in_progress: RequestInProgress,
     pub _counted: CountedResponse,
 }
@@ -90,7 +90,7 @@ impl DetachedResponse {
         }
     }
 
-    /// Reads and discards what the client sends, which shows a closed connection.
+    /// Reads and discards what the client sends, to notice a closed connection.
     ///
     /// # Errors
     /// The connection is broken, or a deadline has expired.
@@ -106,7 +106,8 @@ impl DetachedResponse {
         Ok(())
     }
 
-    /// Sends the body for as long as the socket accepts it. `Err`: the connection is closed or too slow.
+    /// Sends the body for as long as the socket accepts it. `Ok`: the body has ended, and the connection is shut
+    /// down. `Err`: the connection is broken, or the client is too slow.
     fn poll_send(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if !self.encoded.is_empty() {

@@ -83,8 +83,8 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     let is_stream = response.response().body().size() == BodySize::Stream;
     let detached = connection.filter(|connection| is_stream && !omitted && connection.can_detach());
     if is_stream && (is_old || detached.is_some()) {
-        // The dispatcher encodes no chunks here: HTTP/1.0 has none, so that the end of the connection is the
-        // end of the body (RFC 9112 section 6.3), and those of a detached body are encoded later.
+        // The dispatcher encodes no chunks here. HTTP/1.0 has none: the end of the connection is the end of
+        // the body (RFC 9112 section 6.3). The chunks of a detached body are encoded later.
         let head = response.response_mut().head_mut();
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);

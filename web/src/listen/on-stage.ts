@@ -1,4 +1,4 @@
-// The bar of a listener on the stage: state, mute, leave. `StentorListener` owns the stage session itself.
+// The bar of a listener on the stage: state, mute, leave. `StentorListener` owns the visit to the stage.
 
 import type { Problem, StageStatus, StentorListener, StentorRoom } from '@stentor/client';
 import { nameOf, refused } from '../channel/chat';

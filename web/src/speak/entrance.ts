@@ -1,5 +1,5 @@
-// Requirements of a visit: a gateway, and a token for it. Owns: the requests to the server. Does not change
-// the page.
+// Requirements of a visit to the room: a gateway, and a token for the room. Owns: the requests to the server.
+// Does not change the page.
 
 import { StentorError } from '@stentor/client';
 import { config, token, type Config } from '../server';
