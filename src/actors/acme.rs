@@ -1,7 +1,7 @@
 //! Obtains and renews the certificate of the listening sockets through ACME.
 //!
 //! ```text
-//! attempting ──valid──▶ waiting for the renewal ──▶ attempting
+//! attempting ──valid──▶ waiting for the renewal, at most 1 h ──▶ attempting
 //!     ├──another node orders or has failed──▶ waiting 30 s ──▶ attempting
 //!     └──failed──▶ waiting, longer after each failure ──▶ attempting
 //! ```

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  Leaseless ──grant + put──▶ Beating ──keep-alive every ttl/3──▶ Beating
-//!      ▲                        │ lease gone, store unavailable
+//!      ▲                        │ lease gone
 //!      └────────── retry ───────┘
 //! ```
+//! While the store is unavailable, this actor keeps its lease and tries again.
+//!
 //! A mixer's listener counts are under the same lease, in a separate key. The counts change every few
 //! seconds, while the content of a heartbeat rarely changes. The heartbeat also contains the machine's load.
 //! A change of the load causes a new write only if it is five percentage points or more.

@@ -11,7 +11,7 @@ use crate::domain::recording::RecordingId;
 
 /// Number of lists that are kept. An hour has 1,900 entries of 100 bytes each.
 const KEPT: usize = 32;
-/// Time for which an incomplete list is used. Then the mixers are asked again. Without this time, each
+/// Time for which an incomplete list is used before the mixers are asked again. If it were not cached, each
 /// segment of a download would ask them.
 const INCOMPLETE_FOR: Duration = Duration::from_secs(5);
 
@@ -34,7 +34,8 @@ impl JoinedLists {
         lists.find(|list| (&list.id, list.revision, list.stored) == (id, revision, stored)).cloned()
     }
 
-    /// Keeps a list that was read at `now`, instead of an earlier one of the recording.
+    /// Caches a list that was read at `now`. Replaces an earlier list of the recording from the same source
+    /// (mixers or copy).
     pub(super) fn keep(&self, joined: &Arc<Joined>, now: Instant) {
         let mut lists = self.locked();
         lists.retain(|(list, _)| list.id != joined.id || list.stored != joined.stored);

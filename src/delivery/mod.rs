@@ -8,8 +8,8 @@
 //! recogniser ────▶ PcmFeeds ─▶ RoomParts
 //! replay ────────▶ RecordingMedia ─▶ spool of this node, RelayMedia of other nodes, StoredCopies
 //! ```
-//! The actors write, the HTTP servers read, and no reader waits for an actor. [`MediaRouter`] alone decides
-//! which resources of a room listeners may fetch, and every refusal is a [`MediaError`].
+//! The actors write, the HTTP servers read, and no reader waits for an answer of an actor. [`MediaRouter`]
+//! alone decides which resources of a room listeners may fetch, and every refusal is a [`MediaError`].
 //!
 //! Owns: the media that this node can serve, the routing of requests, and the time limit of their waits.
 //! Does not serve HTTP, check the signature of a token, or start a process.

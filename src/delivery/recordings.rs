@@ -4,8 +4,8 @@
 //! The copy is used if a mixer does not answer or has removed its data. Without a copy, a mixer that does
 //! not answer contributes nothing; the recording can be played without its part.
 //!
-//! Owns: the choice of disk, mixer or copy, and the joined journals of recordings in use. Does not check
-//! tokens or write recordings.
+//! Owns: the choice of disk, mixer or copy, and the joining of the journals. Does not check tokens or write
+//! recordings.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -12,7 +12,7 @@ impl RoomService {
     /// Mutes everybody in the room but `by`, once. The room's Janus node carries this out shortly afterwards.
     ///
     /// # Errors
-    /// [`RoomError::NotOnAir`].
+    /// [`RoomError::NotOnAir`], or a store error.
     pub async fn mute_all(&self, id: &RoomId, by: Option<&UserId>) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_mute_all(&read.view, by.cloned(), now())?);
         self.change(id, decide).await.map(|_| ())

@@ -96,7 +96,7 @@ impl RoomService {
     /// Creates a room and, if requested, puts it on air or opens its backstage, in one transaction.
     ///
     /// # Errors
-    /// [`RoomError::Quota`] if a quota of the key that creates the room is used up.
+    /// For example, [`RoomError::Quota`] if a quota of the key that creates the room is used up.
     pub async fn create(&self, new: NewRoom) -> Result<Room, RoomError> {
         let max_anchors = checked_anchors(new.max_anchors)?;
         if let Some(starts_at) = new.profile.starts_at {
@@ -176,7 +176,7 @@ impl RoomService {
     /// Changes the room's profile by a JSON merge patch (RFC 7396), on air or not.
     ///
     /// # Errors
-    /// [`RoomError::Profile`] if a field is unknown, invalid or cannot be changed.
+    /// For example, [`RoomError::Profile`] if a field is unknown, invalid or cannot be changed.
     pub async fn patch(&self, id: &RoomId, patch: &Map<String, Value>) -> Result<Room, RoomError> {
         let decide = |read: &RoomRead| Ok(admit_patch(&read.view, patch, now())?);
         self.change(id, decide).await.and_then(|view| self.found(id, view))
@@ -185,8 +185,8 @@ impl RoomService {
     /// Opens the backstage: anchors may join, and listeners hear nothing until the start.
     ///
     /// # Errors
-    /// [`RoomError::OnAir`]. [`RoomError::Quota`] as for [`start`](Self::start): a backstage counts like a
-    /// broadcast.
+    /// For example, [`RoomError::OnAir`], or [`RoomError::Quota`] as for [`start`](Self::start): a backstage
+    /// counts like a broadcast.
     pub async fn backstage(&self, id: &RoomId) -> Result<Room, RoomError> {
         let admit = |read: &RoomRead, hold: &mut PendingStart<'_>| {
             Ok(admit_backstage(&read.view, || self.place(hold), random_nonce(), now())?)
@@ -197,7 +197,7 @@ impl RoomService {
     /// Puts the room on air. A room that is already on air is unchanged.
     ///
     /// # Errors
-    /// [`RoomError::Quota`] if the quota of the key that has created the room is used up.
+    /// For example, [`RoomError::Quota`] if the quota of the key that created the room is used up.
     pub async fn start(&self, id: &RoomId) -> Result<Room, RoomError> {
         let admit = |read: &RoomRead, hold: &mut PendingStart<'_>| {
             Ok(admit_start(&read.view, || self.place(hold), random_nonce(), now())?)
@@ -240,7 +240,7 @@ impl RoomService {
     /// stopped.
     ///
     /// # Errors
-    /// [`RoomError::NotOnAir`] if the room has neither a backstage nor a broadcast.
+    /// [`RoomError::NotOnAir`] if the room has neither a backstage nor a broadcast, or a store error.
     pub async fn go_live(&self, id: &RoomId) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| match status(&read.view) {
             Some(RoomStatus::Created) => Err(RoomError::NotOnAir),

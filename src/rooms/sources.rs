@@ -22,7 +22,7 @@ impl RoomService {
     /// known.
     ///
     /// # Errors
-    /// [`RoomError::Source`] if the source is not permitted or the room is full.
+    /// [`RoomError::Source`] if the source is not permitted or the room is full, or a store error.
     pub async fn add_source(
         &self,
         room: &RoomId,
@@ -38,7 +38,7 @@ impl RoomService {
     /// Removes a source from a room.
     ///
     /// # Errors
-    /// [`RoomError::Source`] if there is no such source.
+    /// [`RoomError::Source`] if there is no such source, or a store error.
     pub async fn remove_source(&self, room: &RoomId, id: &UserId) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_removal(&read.view, id)?);
         self.change(room, decide).await.map(|_| ())

@@ -31,7 +31,7 @@ impl RoomService {
     ///
     /// # Errors
     /// [`RoomError::User`] if the user is banned, or if the room remembers too many bans and assigned roles.
-    /// [`RoomError::Quota`] if the quota of the key that created the room is used up.
+    /// [`RoomError::Quota`] if the quota of the key that created the room is used up; or a store error.
     pub async fn create_user(
         &self,
         room: &RoomId,
@@ -66,7 +66,7 @@ impl RoomService {
     /// repeated.
     ///
     /// # Errors
-    /// [`RoomError::User`] if the room holds too many bans.
+    /// [`RoomError::User`] if the room remembers too many bans and assigned roles, or a store error.
     pub async fn ban_user(&self, room: &RoomId, order: &BanOrder) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_ban(&read.view, order, now())?);
         let view = self.change(room, decide).await?;
@@ -116,7 +116,7 @@ impl RoomService {
     /// Changes roles. May be repeated.
     ///
     /// # Errors
-    /// [`RoomError::Role`] if the change is not permitted.
+    /// [`RoomError::Role`] if the change is not permitted, or a store error.
     pub async fn change_role(&self, room: &RoomId, order: &RoleOrder) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_role(&read.view, order, now())?);
         self.change(room, decide).await.map(|_| ())

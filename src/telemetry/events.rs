@@ -150,7 +150,7 @@ pub struct JanusLost<'a> {
     pub reason: &'a str,
 }
 
-/// Outage of the store. Media continue, but nothing is written.
+/// Outage of the store. Broadcasts continue, but nothing is written to the store.
 pub struct StoreLost<'a> {
     pub reason: &'a str,
 }
