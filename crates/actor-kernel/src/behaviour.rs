@@ -50,7 +50,8 @@ pub trait Behaviour: Sized + 'static {
         StopAnswer::Now
     }
 
-    /// Returns the state shown in `/actors`. Called after every message, so it must be cheap.
+    /// Returns the state shown in `/actors`. Called after every message for which [`Cx::quiet`] was not
+    /// called, so it must be cheap.
     fn observe(&self) -> ActorState;
 }
 

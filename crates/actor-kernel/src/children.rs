@@ -150,7 +150,7 @@ impl Children {
         self.names.contains_key(name)
     }
 
-    /// Returns the names in the order of their start.
+    /// Returns the names, ordered by first start.
     pub fn names(&self) -> Vec<Arc<str>> {
         self.rows.values().map(|row| row.cell.name.clone()).collect()
     }

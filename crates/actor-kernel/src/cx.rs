@@ -160,8 +160,8 @@ impl<B: Behaviour> Cx<B> {
         self.children.stop(name)
     }
 
-    /// Returns the names of the children in the order of their start, including those that wait for a restart
-    /// or are stopping.
+    /// Returns the names of the children, ordered by first start, including those that wait for a restart or
+    /// are stopping.
     pub fn children(&self) -> Vec<Arc<str>> {
         self.children.names()
     }

@@ -63,8 +63,8 @@ impl KindStats {
         *locked(&self.restarts).entry(reason).or_default() += 1;
     }
 
-    /// Returns the statistics of a message kind. Each actor calls this once per message kind and stores the
-    /// result.
+    /// Returns the statistics of a message kind. Each incarnation of an actor calls this once per message
+    /// kind and stores the result.
     pub fn message(&self, kind: &'static str) -> Arc<MessageStats> {
         locked(&self.messages).entry(kind).or_default().clone()
     }

@@ -93,8 +93,8 @@ impl<M: Message> SystemHandle<M> {
         ShutdownReport { abandoned }
     }
 
-    /// Resolves with the reason when the root has used up its budget: the process must then exit with a
-    /// failure. Never resolves after a shutdown.
+    /// Resolves with the reason when the root actor has ended and is not restarted, for example because its
+    /// budget is used up. The process must then exit with a failure. Never resolves after a shutdown.
     pub async fn failed(&self) -> String {
         let mut outcome = self.outcome.clone();
         let failed = outcome.wait_for(|exit| exit.as_ref().is_some_and(Exit::is_abnormal)).await;

@@ -61,7 +61,7 @@ impl ClosedSegment {
 
 impl LiveStream {
     /// Returns the closed segments after `last`. If there are none and the stream is live, waits for the next
-    /// one.
+    /// one, or for the end of the stream.
     pub async fn closed_after(&self, last: Option<u64>) -> ClosedSegments {
         let mut changes = self.state.subscribe();
         loop {

@@ -17,7 +17,7 @@ use stentor_probe::transport::Demuxer;
 /// Wall-clock time at which the monotonic clock is zero, in milliseconds.
 pub(super) const EPOCH: u64 = 1_700_000_000_000;
 
-/// Number of frames in a burst: more than any gap before it, so the packager must refuse some of them.
+/// Number of frames in a burst: more than fit into any gap before it, so the packager must refuse the burst.
 const BURST: u32 = 3000;
 
 #[derive(Debug, Clone)]
@@ -139,7 +139,7 @@ impl Room {
         }
         self.look();
         let most = 3 * self.part_frames();
-        assert!(self.packager.missing(self.now) as u64 <= most, "the media are more than two parts late");
+        assert!(self.packager.missing(self.now) as u64 <= most, "the media are more than three parts late");
     }
 
     fn part_frames(&self) -> u64 {

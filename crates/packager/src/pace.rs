@@ -150,7 +150,7 @@ mod tests {
                 }
             })
             .count();
-        assert_eq!(late, 27, "all but those that bring the edge to the clock, and the silence's own number");
+        assert_eq!(late, 27, "as many frames as the silence replaced");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Positions of decoded audio: which position on the stream's clock each sample has.
 //!
-//! A decoder of AAC returns 1,024 samples per frame, in order and without timestamps. So the position of a
-//! sample follows from the position of the part that contains its frame. This module is pure.
+//! An AAC frame has 1,024 samples. The decoder returns them in order and without timestamps, resampled to
+//! [`PCM_RATE`]. So the position of a sample follows from the position of the part that contains its frame.
+//! This module is pure.
 //!
 //! Owns: the parts that the decoder has not returned yet, and the cut into chunks. Does not decode.
 
@@ -89,7 +90,7 @@ impl PcmClock {
         (self.written / RATIO).saturating_sub(self.read) / PER_MS
     }
 
-    /// Takes output of the decoder, and returns the chunks that it completes.
+    /// Takes output of the decoder and returns the chunks that this output completes.
     pub fn decoded(&mut self, output: &[u8]) -> Vec<PcmChunk> {
         self.held.extend_from_slice(output);
         let mut chunks = Vec::new();
@@ -108,7 +109,8 @@ impl PcmClock {
         chunks
     }
 
-    /// Takes at most `most` samples, up to the next gap. Returns none for samples before `until`.
+    /// Takes at most `most` samples, up to the next gap. Leaves out samples before `until`; returns `None` if
+    /// no others remain.
     fn take(&mut self, most: usize) -> Option<PcmChunk> {
         let at = self.position();
         let count = self.continuous().map_or(most, |samples| most.min(samples.max(1)));

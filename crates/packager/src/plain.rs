@@ -181,7 +181,8 @@ mod tests {
         Moment { now: Duration::from_millis(ms), wall: UnixMs(ms) }
     }
 
-    /// Returns a packager of parts of nine frames and segments of three parts, the first of one part.
+    /// Returns a packager with parts of nine frames and segments of three parts; the first segment has one
+    /// part.
     fn packager() -> (Packager, std::sync::Arc<LiveStream>) {
         let config = PackagerConfig {
             part: Duration::from_millis(192),

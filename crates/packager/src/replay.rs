@@ -11,7 +11,7 @@ use super::playlist::{KEY_TAG, seconds};
 use stentor_domain::civil_time::Rfc3339;
 use stentor_domain::recording_journal::JournalEntry;
 
-/// Renders the playlist of these segments, in the order of their numbers.
+/// Renders the playlist of these segments, which must be ordered by number.
 pub fn recorded_playlist(hint: NonceHint, segments: &[&JournalEntry]) -> Bytes {
     let mut out = String::with_capacity(160 * segments.len() + 256);
     match write(&mut out, hint, segments) {

@@ -269,7 +269,7 @@ mod tests {
     use stentor_domain::ids::{Nonce, RoomId};
     use stentor_domain::timeline::{Junction, Moment, Timeline};
 
-    /// Stream with segments of three parts, the first of one part, numbered from 10.
+    /// Stream with segments of three parts, numbered from 10; the first segment has one part.
     struct Room {
         packager: Packager,
         stream: Arc<LiveStream>,
@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(room.packager.fill(moment(671)).parts, 0);
         assert_eq!(room.packager.fill(moment(672)).parts, 1);
         assert!(waiting.await.is_ok());
-        assert_eq!(stream.stats().last_part_at, Some(UnixMs(192)), "silence is no sign of life");
+        assert_eq!(stream.stats().last_part_at, Some(UnixMs(192)), "silence does not count");
     }
 
     #[tokio::test]
@@ -445,7 +445,7 @@ mod tests {
         for (msn, index) in [(10, 0), (11, 0), (11, 1)] {
             parts += room.stream.part(msn, index).await.unwrap().len();
         }
-        assert_eq!(before.bytes, parts, "a whole segment is made for who asks");
+        assert_eq!(before.bytes, parts, "a whole segment is made only on request");
         let stats = room.stream.stats();
         assert_eq!((stats.last_sequence, stats.segments), (Some(10), 1));
         assert_eq!(stats.last_part_at, Some(UnixMs(2 * 192)));

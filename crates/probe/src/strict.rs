@@ -44,7 +44,7 @@ impl Playlist {
     /// Parses a playlist of the packager.
     ///
     /// # Errors
-    /// The first line that the packager would not write there, or a contradiction between values.
+    /// The first line that the packager would not write at its position, or a contradiction between values.
     pub fn parse_strictly(text: &str) -> Result<Self, NotAPlaylist> {
         let mut place = Place::Header(0);
         for (line, content) in (1..).zip(text.lines()) {

@@ -46,7 +46,8 @@ pub enum ReflectorEvent {
     Progress {
         revision: Revision,
     },
-    /// The copy may be out of date until the next `InitDone`. Sent once for each failed attempt.
+    /// The copy may be out of date until the next `InitDone`. Sent once for each failed attempt, but not
+    /// after a compaction.
     Lost(StoreError),
 }
 
