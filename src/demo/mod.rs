@@ -35,7 +35,7 @@ pub struct Demo {
 
 impl Demo {
     /// Loads the configuration of `input`, but with embedded stores in a separate folder and a managed Janus.
-    /// `tls`: pages and signalling are served over https on the network, with a certificate of their own.
+    /// `tls`: pages and signalling are served over https on the network, with a newly created certificate.
     ///
     /// # Errors
     /// The configuration is invalid, a flag sets a key that the demo sets itself, or the machine has no

@@ -29,8 +29,7 @@ pub struct EmbeddedPresence {
     tables: Mutex<Tables>,
     lifetimes: Lifetimes,
     clock: MonotonicClock,
-    /// Wall-clock time at the clock's zero, so that fencing tokens have the same scale as in the other
-    /// backend.
+    /// Wall-clock time at the clock's zero, so that fencing tokens have the same scale as in Redis.
     zero: Duration,
     changed: broadcast::Sender<PresenceEvent<MembersChanged>>,
     replaced: broadcast::Sender<PresenceEvent<(GatewayIncarnation, LockReplaced)>>,

@@ -94,7 +94,7 @@ impl ApiKeyRegistry {
         }
     }
 
-    /// Returns all keys, including revoked and expired ones, in the order of their creation.
+    /// Returns all keys, including revoked and expired ones, the oldest first.
     pub fn all(&self) -> Vec<KnownApiKey> {
         let known = self.read();
         let keys = known.keys.iter().map(|(id, (_, key))| KnownApiKey { id: id.clone(), key: key.clone() });

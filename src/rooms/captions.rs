@@ -123,7 +123,7 @@ impl Recordings {
         Err(RoomError::Busy.into())
     }
 
-    /// Reads the captions of a recording, in the order of their starts.
+    /// Reads the captions of a recording, ordered by their start.
     ///
     /// # Errors
     /// A store error, or [`RoomError::Corrupt`].

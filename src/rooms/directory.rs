@@ -206,7 +206,7 @@ impl Directory {
         };
     }
 
-    /// Sets a room. An empty view removes it. Returns false if nothing changed.
+    /// Sets a room; an empty view removes the room. Returns false if nothing changed.
     pub(crate) fn set_room(&self, id: &RoomId, view: RoomView) -> bool {
         self.write().set_room(id, view)
     }

@@ -108,7 +108,7 @@ pub struct Room {
     pub view: Arc<RoomView>,
 }
 
-/// Rooms in the order of their ids.
+/// Rooms, ordered by id.
 #[derive(Debug, Clone)]
 pub struct Page {
     pub rooms: Vec<Room>,

@@ -167,8 +167,8 @@ impl RoomService {
         self.found(id, read.view)
     }
 
-    /// Returns rooms after `after` that pass the filter, in the order of their ids, from this node's
-    /// directory.
+    /// Returns the first rooms after `after` that pass the filter, at most `limit` of them, ordered by id, as
+    /// this node's directory shows them.
     pub fn list(&self, after: Option<&RoomId>, limit: usize, filter: &RoomFilter) -> Page {
         self.directory.page(after, limit, filter)
     }

@@ -78,7 +78,7 @@ impl SocketMetrics {
         self.handshakes.with_label_values(&[outcome]).inc();
     }
 
-    /// Sets the end of the validity of the listening sockets' certificate.
+    /// Sets the expiry of the listening sockets' certificate.
     pub fn set_certificate_expiry(&self, not_after: SystemTime) {
         let seconds = not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.certificate_expiry

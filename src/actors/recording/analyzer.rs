@@ -31,8 +31,8 @@ use crate::store::Revision;
 
 /// Delays between attempts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), max: Duration::from_secs(600) };
-/// Maximum number of attempts for one recording until the node restarts. A recording can be played without a
-/// waveform.
+/// Maximum number of attempts for one recording by one incarnation of this actor. A recording can be played
+/// without a waveform.
 const ATTEMPTS: u32 = 10;
 /// Interval between checks for recordings that became ready without a change of their key.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

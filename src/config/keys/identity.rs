@@ -1,4 +1,4 @@
-//! Keys of an identity provider whose tokens are accepted.
+//! Keys of `auth.jwks`: an identity provider whose tokens are accepted.
 
 use crate::config::parse::*;
 use crate::config::reader::Reader;

@@ -1,4 +1,4 @@
-//! Keys of signalling: connections, presence, ICE.
+//! Keys of the sections `ws`, `presence` and `ice`.
 
 use serde_json::json;
 

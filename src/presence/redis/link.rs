@@ -59,8 +59,8 @@ impl Link {
     /// Runs a script that must not run twice, and never repeats it.
     ///
     /// # Errors
-    /// [`Failure`] if Redis cannot be reached, reports an error, or does not respond within the timeout, or if
-    /// the connection fails.
+    /// [`Failure`] if Redis cannot be reached, reports an error, or does not respond within the timeout, or
+    /// if the connection fails.
     pub async fn run_once<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Failure> {
         self.run_within(call, false).await
     }

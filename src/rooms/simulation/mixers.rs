@@ -317,7 +317,7 @@ impl World {
         self.step_mixer(n, room);
     }
 
-    /// Lets the room's actor panic. FFmpeg ends with the actor; ports and stream go to the actor's next
+    /// Makes the room's actor panic. FFmpeg ends with the actor; ports and stream go to the actor's next
     /// incarnation.
     pub fn mixer_actor_panics(&mut self, n: usize, room: &RoomId) {
         let (number, incarnation, me) =
