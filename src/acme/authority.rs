@@ -50,12 +50,13 @@ pub async fn reach(directory: &str) -> Result<(), String> {
 pub(super) async fn order(
     config: &AcmeConfig,
     files: &Files,
+    account: &Account,
     shared: &Shared,
     lock: &Lock,
 ) -> Result<String, String> {
     let names: Vec<_> = config.domains.iter().cloned().map(Identifier::Dns).collect();
     let wanted = NewOrder::new(&names);
-    let ordered = match account(config, files).await?.new_order(&wanted).await {
+    let ordered = match account.new_order(&wanted).await {
         Err(Error::Api(problem)) if problem.r#type.as_deref() == Some(NO_ACCOUNT) => {
             tracing::warn!("the authority has deleted the account; a new one is created");
             create_account(config, files).await?.new_order(&wanted).await
@@ -82,8 +83,8 @@ pub(super) async fn order(
     Ok(format!("{key}{chain}"))
 }
 
-/// Loads the account, or creates it.
-async fn account(config: &AcmeConfig, files: &Files) -> Result<Account, String> {
+/// Loads the account, or creates it. Contacts the authority in both cases, but places no order.
+pub(super) async fn account(config: &AcmeConfig, files: &Files) -> Result<Account, String> {
     let authority = config.authority_id();
     let Some(text) = files.account(&authority).await? else { return create_account(config, files).await };
     let damaged = |_| {

@@ -19,6 +19,7 @@ mod files;
 mod shared;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use crate::auth::{CertificateSeal, Secrets};
@@ -39,6 +40,7 @@ pub struct Acme {
     config: AcmeConfig,
     files: Files,
     shared: Shared,
+    started: Arc<AtomicBool>,
 }
 
 /// Result of one attempt.
@@ -46,10 +48,29 @@ pub struct Acme {
 pub enum Attempt {
     /// The file has a certificate that need not be renewed yet. `obtained`: this attempt wrote the file.
     Valid { validity: Validity, obtained: bool },
-    /// Another node is ordering, or its order has failed and the next one is not due yet.
+    /// A node is ordering, or its order has failed and the next one is not due yet.
     Waits(OrderRecord),
-    /// The order of this node has failed. The next one is due after `retry_in`.
+    /// There is no certificate yet, and the caller permitted no order.
+    NotDue,
+    /// The order of this node has failed. This node may order again after `retry_in`.
     Failed { error: String, retry_in: Duration },
+}
+
+/// Permission of an attempt to order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    No,
+    Yes,
+    /// An operator wants the order now: an earlier failed order of this node does not delay it.
+    AtOnce,
+}
+
+/// Reason why an order has failed.
+enum Failure {
+    /// The order was not placed. Another node may succeed at once.
+    NotPlaced(String),
+    /// The authority counts the order against its rate limits.
+    Placed(String),
 }
 
 impl Acme {
@@ -62,7 +83,12 @@ impl Acme {
         let files = Files { certificate: config.acme_certificate(), folder: config.acme_dir() };
         let seal = CertificateSeal::new(secrets);
         let shared = Shared { store, names: acme.names_id(), me: me.to_string(), seal };
-        Some(Self { config: acme, files, shared })
+        Some(Self { config: acme, files, shared, started: Arc::default() })
+    }
+
+    /// Returns true for the first call in this process. Later ones come from actors that were restarted.
+    pub fn is_first_start(&self) -> bool {
+        !self.started.swap(true, Relaxed)
     }
 
     /// Returns the names of the certificate.
@@ -71,11 +97,17 @@ impl Acme {
     }
 
     /// Obtains or renews the certificate if that is due. `failures` is the number of failed orders in a row,
-    /// `random` is uniform in `0.0..1.0`.
+    /// `random` is uniform in `0.0..1.0`. Without permission to order, only looks for the certificate that
+    /// another node has obtained.
     ///
     /// # Errors
     /// The store or the file cannot be used. A failed order is not an error, but [`Attempt::Failed`].
-    pub async fn attempt(&self, failures: u32, random: f64) -> Result<Attempt, String> {
+    pub async fn attempt(
+        &self,
+        failures: u32,
+        random: f64,
+        permission: Permission,
+    ) -> Result<Attempt, String> {
         let now = SystemTime::now();
         if let Ok(validity) = self.usable(self.files.read(now).await, now) {
             return Ok(Attempt::Valid { validity, obtained: false });
@@ -87,7 +119,11 @@ impl Acme {
             self.files.write(&pem).await?;
             return Ok(Attempt::Valid { validity, obtained: true });
         }
-        let lock = match self.shared.lock(failures).await.map_err(store)? {
+        if permission == Permission::No {
+            return Ok(Attempt::NotDue);
+        }
+        let at_once = permission == Permission::AtOnce;
+        let lock = match self.shared.lock(failures, at_once).await.map_err(store)? {
             Ok(lock) => lock,
             Err(record) => return Ok(Attempt::Waits(record)),
         };
@@ -96,21 +132,36 @@ impl Acme {
                 self.shared.unlock(lock).await.map_err(store)?;
                 Ok(Attempt::Valid { validity, obtained: true })
             }
-            Err(error) => {
+            Err(failure) => {
                 let failures = failures.saturating_add(1);
                 let retry_in = acme::delay_after(failures, random);
-                let record = OrderRecord { failures, error: Some(error.clone()), ..lock.record() };
-                self.shared.failed(lock, &record, retry_in).await.map_err(store)?;
-                Ok(Attempt::Failed { error, retry_in })
+                match failure {
+                    Failure::NotPlaced(error) => {
+                        self.shared.unlock(lock).await.map_err(store)?;
+                        Ok(Attempt::Failed { error, retry_in })
+                    }
+                    Failure::Placed(error) => {
+                        let failed = self.shared.failed(lock, failures, error.clone(), retry_in);
+                        failed.await.map_err(store)?;
+                        Ok(Attempt::Failed { error, retry_in: acme::own_delay(retry_in) })
+                    }
+                }
             }
         }
     }
 
-    async fn order(&self, lock: &Lock) -> Result<Validity, String> {
-        let late = || format!("the order took longer than {} s", ORDER_WITHIN.as_secs());
-        let ordered = authority::order(&self.config, &self.files, &self.shared, lock);
-        let pem = tokio::time::timeout(ORDER_WITHIN, ordered).await.map_err(|_| late())??;
-        let now = SystemTime::now();
+    async fn order(&self, lock: &Lock) -> Result<Validity, Failure> {
+        let until = tokio::time::Instant::now() + ORDER_WITHIN;
+        let late = |_| format!("the order took longer than {} s", ORDER_WITHIN.as_secs());
+        let account = tokio::time::timeout_at(until, authority::account(&self.config, &self.files)).await;
+        let account = account.map_err(late).flatten().map_err(Failure::NotPlaced)?;
+        let ordered = authority::order(&self.config, &self.files, &account, &self.shared, lock);
+        let pem = tokio::time::timeout_at(until, ordered).await.map_err(late).flatten();
+        self.keep(pem).await.map_err(Failure::Placed)
+    }
+
+    async fn keep(&self, ordered: Result<String, String>) -> Result<Validity, String> {
+        let (pem, now) = (ordered?, SystemTime::now());
         let chain = self.files.check(&pem, now).await?;
         let validity = self.usable(Ok(chain), now).map_err(|why| format!("the new certificate {why}"))?;
         self.files.write(&pem).await?;

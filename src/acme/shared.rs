@@ -7,7 +7,7 @@ use crate::auth::CertificateSeal;
 use crate::domain::acme::{ORDER_LOCK_TTL, OrderRecord};
 use crate::domain::ids::UnixMs;
 use crate::domain::keys;
-use crate::store::{LeaseId, Store, StoreError, Txn, TxnOutcome};
+use crate::store::{LeaseId, Revision, Store, StoreError, Txn, TxnOutcome};
 
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -22,13 +22,8 @@ pub(super) struct Shared {
 /// Lock for an order of this node. It ends with its lease.
 pub(super) struct Lock {
     lease: LeaseId,
+    revision: Revision,
     record: OrderRecord,
-}
-
-impl Lock {
-    pub fn record(&self) -> OrderRecord {
-        self.record.clone()
-    }
 }
 
 impl Shared {
@@ -45,25 +40,24 @@ impl Shared {
         self.store.put(&keys::acme_certificate(&self.names), sealed.into()).await.map(|_| ())
     }
 
-    /// Takes the lock of the order, or returns the record of the node that has it. Replaces a lock or record
-    /// of this node itself: either its process was restarted, or its failed order is due again.
-    pub async fn lock(&self, failures: u32) -> Result<Result<Lock, OrderRecord>, StoreError> {
+    /// Takes the lock of the order, or returns the record that [blocks](OrderRecord::blocks) it.
+    pub async fn lock(&self, failures: u32, at_once: bool) -> Result<Result<Lock, OrderRecord>, StoreError> {
         let key = keys::acme_order(&self.names);
         let found = self.store.get(&key).await?;
         let held = found.as_ref().and_then(|found| serde_json::from_slice::<OrderRecord>(&found.value).ok());
-        if let Some(record) = held.filter(|record| record.node != self.me) {
+        if let Some(record) = held.filter(|record| record.blocks(&self.me, at_once, now())) {
             return Ok(Err(record));
         }
-        let record = OrderRecord { node: self.me.clone(), failures, error: None };
+        let record = OrderRecord { node: self.me.clone(), failures, error: None, retry_at: UnixMs(0) };
         let lease = self.store.grant(ORDER_LOCK_TTL).await?;
         let revision = found.map_or(0, |found| found.mod_revision);
         let txn = Txn::new().when(key.clone(), revision).put_leased(key, json(&record)?, lease);
         match self.store.txn(txn).await? {
-            TxnOutcome::Committed(_) => Ok(Ok(Lock { lease, record })),
+            TxnOutcome::Committed(revision) => Ok(Ok(Lock { lease, revision, record })),
             // Another node was faster. The next attempt reads its record.
             TxnOutcome::Conflict => {
                 self.store.revoke(lease).await?;
-                Ok(Err(OrderRecord { node: "another node".into(), failures, error: None }))
+                Ok(Err(OrderRecord { node: "another node".into(), ..record }))
             }
         }
     }
@@ -79,17 +73,19 @@ impl Shared {
         self.store.revoke(lock.lease).await
     }
 
-    /// Replaces the lock with the record of the failed order, and deletes the answers. The record stays for
-    /// `retry_in`.
+    /// Replaces the lock with the record of the failed order, which blocks other orders for `retry_in`, and
+    /// deletes the answers. Writes no record if another node has the lock meanwhile.
     pub async fn failed(
         &self,
         lock: Lock,
-        record: &OrderRecord,
+        failures: u32,
+        error: String,
         retry_in: Duration,
     ) -> Result<(), StoreError> {
-        let lease = self.store.grant(retry_in).await?;
-        let txn = Txn::new().put_leased(keys::acme_order(&self.names), json(record)?, lease);
-        self.store.txn(txn).await?;
+        let retry_at = UnixMs(now().0.saturating_add(retry_in.as_millis() as u64));
+        let record = OrderRecord { failures, error: Some(error), retry_at, ..lock.record };
+        let key = keys::acme_order(&self.names);
+        self.store.txn(Txn::new().when(key.clone(), lock.revision).put(key, json(&record)?)).await?;
         self.store.revoke(lock.lease).await
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! attempting ──valid──▶ waiting for the renewal, at most 1 h ──▶ attempting
 //!     ├──another node orders or has failed──▶ waiting 30 s ──▶ attempting
-//!     └──failed──▶ waiting, longer after each failure ──▶ attempting
+//!     └──failed──▶ looking for a certificate of another node every 30 s
+//!                  until the next order, later after each failure ──▶ attempting
 //! ```
 //! The rules are in [`domain::acme`](crate::domain::acme), the steps of an attempt in [`acme`](crate::acme).
 
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::kernel::{ActorState, Behaviour, Cx, Message, Timer};
-use crate::acme::{Acme, Attempt};
+use crate::acme::{Acme, Attempt, Permission};
 use crate::clock::{Clock, random_unit};
 use crate::domain::acme::{Validity, delay_for_others};
 use crate::domain::restart::Backoff;
@@ -30,7 +31,11 @@ pub struct CertificateActor {
     errors: u32,
     validity: Option<Validity>,
     reason: Option<String>,
+    /// Error of this node's latest order; `None` after a success.
+    failed: Option<String>,
     due: Duration,
+    /// Time from which this node may order again.
+    orders_from: Duration,
     timer: Option<Timer>,
 }
 
@@ -59,17 +64,19 @@ impl CertificateActor {
             errors: 0,
             validity: None,
             reason: None,
+            failed: None,
             due: Duration::ZERO,
+            orders_from: Duration::ZERO,
             timer: None,
         }
     }
 
-    fn attempt(&mut self, cx: &mut Cx<Self>) {
+    fn attempt(&mut self, permission: Permission, cx: &mut Cx<Self>) {
         if std::mem::replace(&mut self.busy, true) {
             return;
         }
         let (acme, failures) = (self.acme.clone(), self.failures);
-        cx.run(async move { acme.attempt(failures, random_unit()).await }, Msg::Attempted);
+        cx.run(async move { acme.attempt(failures, random_unit(), permission).await }, Msg::Attempted);
     }
 
     /// Records the result of an attempt. Returns the time until the next one.
@@ -92,22 +99,28 @@ impl CertificateActor {
                     tracing::info!(names, "certificate obtained through ACME");
                 }
                 (self.failures, self.reason, self.validity) = (0, None, Some(validity));
+                (self.failed, self.orders_from) = (None, Duration::ZERO);
                 validity.examined_in(SystemTime::now()).unwrap_or_default()
             }
             Attempt::Waits(record) => {
-                self.failures = record.failures;
+                self.failures = self.failures.max(record.failures);
                 self.reason = Some(match record.error {
                     Some(error) => format!("the order of {} has failed: {error}", record.node),
                     None => format!("{} orders the certificate", record.node),
                 });
                 delay_for_others()
             }
+            Attempt::NotDue => {
+                self.reason = self.failed.clone();
+                delay_for_others()
+            }
             Attempt::Failed { error, retry_in } => {
                 self.failures = self.failures.saturating_add(1);
                 let minutes = retry_in.as_secs() / 60;
                 tracing::error!(error, minutes, "ACME order failed; will retry after these minutes");
-                self.reason = Some(error);
-                retry_in
+                (self.reason, self.failed) = (Some(error.clone()), Some(error));
+                self.orders_from = self.clock.now() + retry_in;
+                delay_for_others()
             }
         }
     }
@@ -118,12 +131,16 @@ impl Behaviour for CertificateActor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        self.attempt(cx);
+        let permission = if self.acme.is_first_start() { Permission::Yes } else { Permission::AtOnce };
+        self.attempt(permission, cx);
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::Due => self.attempt(cx),
+            Msg::Due => {
+                let may_order = self.clock.now() >= self.orders_from;
+                self.attempt(if may_order { Permission::Yes } else { Permission::No }, cx);
+            }
             Msg::Attempted(result) => {
                 let delay = self.attempted(result);
                 self.due = self.clock.now() + delay;
@@ -139,6 +156,7 @@ impl Behaviour for CertificateActor {
             (false, Some(_), None) => "valid",
             (false, ..) => "waiting",
         };
+        let next = self.due.max(self.orders_from);
         ActorState {
             desired: json!({ "names": self.acme.names() }),
             observed: json!({
@@ -147,7 +165,7 @@ impl Behaviour for CertificateActor {
                 "failures": self.failures,
             }),
             reason: self.reason.clone(),
-            next_retry_in: (!self.busy).then(|| self.due.saturating_sub(self.clock.now())),
+            next_retry_in: (!self.busy).then(|| next.saturating_sub(self.clock.now())),
             ..ActorState::state(state)
         }
     }

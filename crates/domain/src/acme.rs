@@ -5,12 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::ids::UnixMs;
 use super::restart::Backoff;
 
 /// Longest time until a certificate is examined again, so that a clock step has no lasting effect.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3600);
-/// Interval at which a node looks for the result of another node's order.
+/// Interval at which a node that needs a certificate looks for the result of another node's order.
 const LOOK_FOR_OTHERS: Duration = Duration::from_secs(30);
+/// Time for which the other nodes of a cluster may order first after a failed order. Each of them looks at
+/// least once in this time, even if the clocks differ by some seconds.
+const OTHERS_FIRST: Duration = Duration::from_secs(60);
 /// Delays after failed orders. Let's Encrypt permits five failed validations of a name per hour. With these
 /// delays, at most five orders start in the first hour.
 const AFTER_FAILURE: Backoff =
@@ -29,8 +33,8 @@ pub struct Validity {
     pub until: SystemTime,
 }
 
-/// Value of an order's lock: the node that is ordering, or the node whose order failed. A record of a failed
-/// order stays until the next order may start.
+/// Value of an order's lock: the node that is ordering, or the node whose order failed. The record of a
+/// failed order has no lease, because the embedded store drops keys with a lease when the process ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRecord {
     pub node: String,
@@ -39,6 +43,25 @@ pub struct OrderRecord {
     /// Reason for the last failure; `None` while the order runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
+    /// Time from which other nodes may order after the failure.
+    #[serde(rename = "retryAt", default)]
+    pub retry_at: UnixMs,
+}
+
+impl OrderRecord {
+    /// Returns true if the node `me` must not order at `now`. An order of its own that still runs was
+    /// interrupted, so it is no obstacle. After a failed order, the other nodes may order first: a node whose
+    /// orders always fail then keeps no other node from ordering. `at_once` ignores an own failed order.
+    pub fn blocks(&self, me: &str, at_once: bool, now: UnixMs) -> bool {
+        let is_own = self.node == me;
+        if self.error.is_none() || is_own && at_once {
+            return !is_own;
+        }
+        let [retry_at, now] = [self.retry_at, now].map(|time| Duration::from_millis(time.0));
+        let left = if is_own { own_delay(retry_at) } else { retry_at }.saturating_sub(now);
+        // A longer time comes from a clock that was wrong.
+        !left.is_zero() && left <= own_delay(AFTER_FAILURE.max)
+    }
 }
 
 impl Validity {
@@ -60,6 +83,11 @@ impl Validity {
 /// in `0.0..1.0`.
 pub fn delay_after(failures: u32, random: f64) -> Duration {
     AFTER_FAILURE.delay(failures, random)
+}
+
+/// Returns the delay until the node whose order has failed may order again. Other nodes may after `delay`.
+pub fn own_delay(delay: Duration) -> Duration {
+    delay + OTHERS_FIRST
 }
 
 /// Returns the time after which a node examines another node's order again.
@@ -118,6 +146,28 @@ mod tests {
         assert!(orders <= 5, "{orders}");
         assert!(delay_after(100, 1.0) <= Duration::from_secs(12 * 3600));
         assert!(ORDER_LOCK_TTL > ORDER_WITHIN);
+    }
+
+    #[test]
+    fn failed_nodes_let_others_order() {
+        let (now, second) = (UnixMs(1_000_000_000), 1000);
+        let retry_at = UnixMs(now.0 + 60 * second);
+        let failed = OrderRecord { node: "bad".into(), failures: 3, error: Some("refused".into()), retry_at };
+        let at = |seconds: u64| UnixMs(now.0 + seconds * second);
+        assert!(failed.blocks("good", false, at(59)) && failed.blocks("good", true, at(59)));
+        assert!(!failed.blocks("good", false, at(60)));
+        assert!(failed.blocks("bad", false, at(119)), "the others look every 30 s");
+        assert!(!failed.blocks("bad", false, at(120)) && !failed.blocks("bad", true, at(0)));
+        assert!(own_delay(Duration::from_secs(60)) >= Duration::from_secs(60) + 2 * delay_for_others());
+        assert!(!failed.blocks("good", false, UnixMs(0)), "written with a wrong clock");
+    }
+
+    #[test]
+    fn only_own_orders_are_interrupted() {
+        let running = OrderRecord { node: "a".into(), failures: 0, error: None, retry_at: UnixMs::default() };
+        for at_once in [false, true] {
+            assert!(running.blocks("b", at_once, UnixMs(5)) && !running.blocks("a", at_once, UnixMs(5)));
+        }
     }
 
     #[test]

@@ -99,7 +99,15 @@ impl Pebble {
 
     /// Returns the number of certificates that were issued.
     pub fn issued(&self) -> usize {
-        let log = std::fs::read_to_string(self.folder.path().join("log")).expect("the log");
-        log.matches("Issued certificate").count()
+        self.log().matches("Issued certificate").count()
+    }
+
+    /// Returns the number of orders that were placed.
+    pub fn orders(&self) -> usize {
+        self.log().matches("Added order").count()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).expect("the log")
     }
 }
