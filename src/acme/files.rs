@@ -1,13 +1,17 @@
 //! ACME files in the data directory: the account, and the certificate with its private key. Each file has
 //! mode 0600, in a folder with mode 0700, and is replaced as a whole.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use crate::tls::{Chain, Identity};
+/// Start of the names of temporary files.
+const TEMPORARY: &str = ".new-";
+/// Size of a certificate with its key and intermediate certificates, in bytes, rounded up.
+const SPACE: usize = 16 << 10;
 
 #[derive(Clone)]
 pub(super) struct Files {
@@ -17,21 +21,30 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads the certificate from its file, and checks that it is valid at `now` and matches the key in the
-    /// file.
-    pub async fn read(&self, now: SystemTime) -> Result<Chain, String> {
-        let path = self.certificate.clone();
-        blocking(move || checked(&path, now)).await
+    /// Deletes the temporary files that an interrupted process has left: they may have a private key.
+    pub fn delete_temporary(&self) {
+        let Ok(files) = std::fs::read_dir(&self.folder) else { return };
+        for file in files.flatten().filter(|file| is_temporary(&file.file_name())) {
+            if let Err(error) = std::fs::remove_file(file.path()) {
+                tracing::warn!(%error, path = %file.path().display(), "a temporary file was not deleted");
+            }
+        }
     }
 
-    /// Checks that a private key matches its chain, and that the certificate is valid at `now`.
-    pub async fn check(&self, pem: &str, now: SystemTime) -> Result<Chain, String> {
-        let (folder, pem) = (self.folder.clone(), pem.to_owned());
+    /// Checks that files can be written.
+    pub async fn check(&self) -> Result<(), String> {
+        let folder = self.folder.clone();
         blocking(move || {
-            let file = temporary(&folder, &pem).map_err(|error| unwritable(&folder, &error))?;
-            checked(file.path(), now)
+            let written = temporary(&folder, &" ".repeat(SPACE)).and_then(|file| file.as_file().sync_all());
+            written.map_err(|error| unwritable(&folder, &error))
         })
         .await
+    }
+
+    /// Returns the private key and the chain of the certificate file.
+    pub async fn read(&self) -> Result<String, String> {
+        let text = tokio::fs::read_to_string(&self.certificate).await;
+        text.map_err(|error| format!("{} cannot be read: {error}", self.certificate.display()))
     }
 
     pub async fn write(&self, pem: &str) -> Result<(), String> {
@@ -71,17 +84,15 @@ impl Files {
     }
 }
 
-/// Reads a file with a private key and its chain.
-fn checked(path: &Path, now: SystemTime) -> Result<Chain, String> {
-    Identity::read(path, path, now)?;
-    Chain::read(path, now)
+fn is_temporary(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(TEMPORARY.as_bytes())
 }
 
 /// Writes a temporary file with mode 0600 in the folder, which is created if needed.
 fn temporary(folder: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut file = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(TEMPORARY)
         .make_in(folder, |path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))?;
     file.write_all(text.as_bytes())?;
     Ok(tempfile::NamedTempFile::from_parts(file.as_file().try_clone()?, file.into_temp_path()))
@@ -116,14 +127,26 @@ mod tests {
         }
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder), mode(&files.account_path("x"))), (0o700, 0o600));
-        let own = rcgen::generate_simple_self_signed(["live.example.org".to_owned()]).unwrap();
-        let pem = format!("{}{}", own.signing_key.serialize_pem(), own.cert.pem());
-        files.write(&pem).await.unwrap();
-        assert!(files.read(SystemTime::now()).await.unwrap().names("live.example.org"));
-        let other = rcgen::generate_simple_self_signed(["live.example.org".to_owned()]).unwrap();
-        let mixed = format!("{}{}", other.signing_key.serialize_pem(), own.cert.pem());
-        let error = files.check(&mixed, SystemTime::now()).await.unwrap_err();
-        assert!(error.contains("does not belong"), "{error}");
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "no temporary file is left");
+        assert!(files.read().await.unwrap_err().contains("a.pem cannot be read"));
+        files.write("key and chain").await.unwrap();
+        assert_eq!(files.read().await, Ok("key and chain".into()));
+        files.check().await.unwrap();
+        let count = || std::fs::read_dir(&folder).unwrap().count();
+        assert_eq!(count(), 2, "no temporary file is left");
+        let interrupted = temporary(&folder, "key").unwrap().into_temp_path().keep().unwrap();
+        assert!(interrupted.exists());
+        files.delete_temporary();
+        assert_eq!(count(), 2);
+    }
+
+    #[tokio::test]
+    async fn unwritable_folders_name_their_remedy() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("acme");
+        std::fs::write(&folder, "a file").unwrap();
+        let files = Files { certificate: folder.join("a.pem"), folder };
+        files.delete_temporary();
+        let error = files.check().await.unwrap_err();
+        assert!(error.contains("check node.data_dir"), "{error}");
     }
 }

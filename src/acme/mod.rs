@@ -1,11 +1,12 @@
 //! Certificates through ACME (RFC 8555): the order of a certificate, its file, and the answers to challenges.
 //!
 //! ```text
-//! valid file ─────────────────────────────────────────▶ nothing to do until the renewal
+//! valid file ─────────────────────────────────────────▶ store, if it has none
 //! no file, or a third of its lifetime left:
 //!   certificate of another node in the store ─────────▶ file
 //!   lock of another node's order in the store ────────▶ look again later
-//!   own lock ─▶ account ─▶ order ─▶ answer challenges ─▶ certificate ─▶ store, file
+//!   own lock, and still no certificate in the store:
+//!     folder is writable ─▶ account ─▶ order ─▶ answer challenges ─▶ certificate ─▶ store, file
 //! ```
 //! The store holds the lock, the answers to challenges, and the sealed certificate. So the nodes of a cluster
 //! that share names place a single order, and each of them can answer the authority.
@@ -27,7 +28,7 @@ use crate::config::{AcmeConfig, Config};
 use crate::domain::acme::{self, ORDER_WITHIN, OrderRecord, Validity};
 use crate::domain::ids::ModuleId;
 use crate::store::{Store, StoreError};
-use crate::tls::Chain;
+use crate::tls::{Chain, Identity, Key};
 
 pub use authority::reach;
 pub use challenges::Challenges;
@@ -50,7 +51,7 @@ pub enum Attempt {
     Valid { validity: Validity, obtained: bool },
     /// A node is ordering, or its order has failed and the next one is not due yet.
     Waits(OrderRecord),
-    /// There is no certificate yet, and the caller permitted no order.
+    /// No node has obtained a certificate, and the caller permitted no order.
     NotDue,
     /// The order of this node has failed. This node may order again after `retry_in`.
     Failed { error: String, retry_in: Duration },
@@ -71,16 +72,19 @@ enum Failure {
     NotPlaced(String),
     /// The authority counts the order against its rate limits.
     Placed(String),
+    /// The certificate is in the store, but could not be written to the file.
+    NotKept(String),
 }
 
 impl Acme {
-    /// Returns `None` if ACME is not configured. Reads and sends nothing.
+    /// Returns `None` if ACME is not configured. Deletes temporary files, and sends nothing.
     pub fn new(config: &Config, me: &ModuleId, store: Arc<dyn Store>, secrets: &Secrets) -> Option<Self> {
         let acme = config.tls.acme.clone();
         if !acme.is_on() {
             return None;
         }
         let files = Files { certificate: config.acme_certificate(), folder: config.acme_dir() };
+        files.delete_temporary();
         let seal = CertificateSeal::new(secrets);
         let shared = Shared { store, names: acme.names_id(), me: me.to_string(), seal };
         Some(Self { config: acme, files, shared, started: Arc::default() })
@@ -108,75 +112,113 @@ impl Acme {
         random: f64,
         permission: Permission,
     ) -> Result<Attempt, String> {
-        let now = SystemTime::now();
-        if let Ok(validity) = self.usable(self.files.read(now).await, now) {
+        let file = self.files.read().await;
+        if let Ok(pem) = &file
+            && let Ok(validity) = self.usable(pem)
+        {
+            self.share(pem).await;
             return Ok(Attempt::Valid { validity, obtained: false });
         }
-        let store = |error: StoreError| format!("the store cannot be used: {error}");
-        if let Some(pem) = self.shared.certificate().await.map_err(store)?
-            && let Ok(validity) = self.usable(self.files.check(&pem, now).await, now)
-        {
-            self.files.write(&pem).await?;
+        if let Some(validity) = self.take_shared().await? {
             return Ok(Attempt::Valid { validity, obtained: true });
         }
         if permission == Permission::No {
             return Ok(Attempt::NotDue);
         }
         let at_once = permission == Permission::AtOnce;
-        let lock = match self.shared.lock(failures, at_once).await.map_err(store)? {
+        let lock = match self.shared.lock(failures, at_once).await.map_err(unusable_store)? {
             Ok(lock) => lock,
             Err(record) => return Ok(Attempt::Waits(record)),
         };
-        match self.order(&lock).await {
+        let obtained = match self.take_shared().await {
+            Ok(Some(validity)) => Ok(validity),
+            // No other node has finished its order between the two looks.
+            Ok(None) => self.order(&lock).await,
+            Err(error) => Err(Failure::NotKept(error)),
+        };
+        let failure = match obtained {
             Ok(validity) => {
-                self.shared.unlock(lock).await.map_err(store)?;
-                Ok(Attempt::Valid { validity, obtained: true })
+                self.shared.unlock(lock).await;
+                return Ok(Attempt::Valid { validity, obtained: true });
             }
-            Err(failure) => {
-                let failures = failures.saturating_add(1);
-                let retry_in = acme::delay_after(failures, random);
-                match failure {
-                    Failure::NotPlaced(error) => {
-                        self.shared.unlock(lock).await.map_err(store)?;
-                        Ok(Attempt::Failed { error, retry_in })
-                    }
-                    Failure::Placed(error) => {
-                        let failed = self.shared.failed(lock, failures, error.clone(), retry_in);
-                        failed.await.map_err(store)?;
-                        Ok(Attempt::Failed { error, retry_in: acme::own_delay(retry_in) })
-                    }
-                }
+            Err(failure) => failure,
+        };
+        let failures = failures.saturating_add(1);
+        let retry_in = acme::delay_after(failures, random);
+        match failure {
+            Failure::NotPlaced(error) => {
+                self.shared.unlock(lock).await;
+                Ok(Attempt::Failed { error, retry_in })
+            }
+            Failure::Placed(error) => {
+                self.shared.failed(lock, failures, error.clone(), retry_in).await;
+                Ok(Attempt::Failed { error, retry_in: acme::own_delay(retry_in) })
+            }
+            Failure::NotKept(error) => {
+                self.shared.unlock(lock).await;
+                Err(error)
             }
         }
     }
 
+    /// Writes the certificate of the store to the file. Returns `None` if the store has none that is usable.
+    async fn take_shared(&self) -> Result<Option<Validity>, String> {
+        let Some(pem) = self.shared.certificate().await.map_err(unusable_store)? else { return Ok(None) };
+        let Ok(validity) = self.usable(&pem) else { return Ok(None) };
+        self.files.write(&pem).await?;
+        Ok(Some(validity))
+    }
+
+    /// Publishes the certificate of the file if the store has none that is usable.
+    async fn share(&self, pem: &str) {
+        let shared = match self.shared.certificate().await {
+            Ok(Some(shared)) if self.usable(&shared).is_ok() => Ok(()),
+            Ok(_) => self.shared.publish(pem).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = shared {
+            tracing::warn!(%error, "the certificate was not shared with the other nodes; will retry");
+        }
+    }
+
+    /// Orders a certificate, and keeps it in the store and in the file. The authority limits the number of
+    /// certificates, so what can fail on this machine is checked before the order.
     async fn order(&self, lock: &Lock) -> Result<Validity, Failure> {
+        self.files.check().await.map_err(Failure::NotPlaced)?;
         let until = tokio::time::Instant::now() + ORDER_WITHIN;
         let late = |_| format!("the order took longer than {} s", ORDER_WITHIN.as_secs());
         let account = tokio::time::timeout_at(until, authority::account(&self.config, &self.files)).await;
         let account = account.map_err(late).flatten().map_err(Failure::NotPlaced)?;
         let ordered = authority::order(&self.config, &self.files, &account, &self.shared, lock);
-        let pem = tokio::time::timeout_at(until, ordered).await.map_err(late).flatten();
-        self.keep(pem).await.map_err(Failure::Placed)
-    }
-
-    async fn keep(&self, ordered: Result<String, String>) -> Result<Validity, String> {
-        let (pem, now) = (ordered?, SystemTime::now());
-        let chain = self.files.check(&pem, now).await?;
-        let validity = self.usable(Ok(chain), now).map_err(|why| format!("the new certificate {why}"))?;
-        self.files.write(&pem).await?;
+        let ordered = tokio::time::timeout_at(until, ordered).await;
+        let pem = ordered.map_err(late).flatten().map_err(Failure::Placed)?;
+        let validity = self.usable(&pem);
+        let validity = validity.map_err(|why| Failure::Placed(format!("the new certificate {why}")))?;
         let published = self.shared.publish(&pem).await;
-        published.map_err(|error| format!("the certificate was not shared with the other nodes: {error}"))?;
-        Ok(validity)
+        match (self.files.write(&pem).await, published) {
+            // The next look at the valid file publishes it.
+            (Ok(()), _) => Ok(validity),
+            // The next attempt takes it from the store.
+            (Err(error), Ok(())) => Err(Failure::NotKept(error)),
+            (Err(error), Err(other)) => Err(Failure::Placed(format!("{error}; {}", unusable_store(other)))),
+        }
     }
 
-    /// Returns the validity of a certificate that has all names and need not be renewed yet.
-    fn usable(&self, chain: Result<Chain, String>, now: SystemTime) -> Result<Validity, String> {
-        let chain = chain?;
+    /// Returns the validity of a certificate that matches its key, has all names, and need not be renewed
+    /// yet. It may not be valid yet, if this machine's clock is slow: the sockets then use it later.
+    fn usable(&self, pem: &str) -> Result<Validity, String> {
+        let (path, pem) = (&self.files.certificate, pem.as_bytes());
+        let chain = Chain::parse(path, pem)?;
+        Identity::new(&chain, &Key::parse(path, pem)?)?;
         if let Some(name) = self.config.domains.iter().find(|name| !chain.names(name)) {
             return Err(format!("does not have the name {name}"));
         }
         let validity = chain.validity();
-        validity.examined_in(now).map(|_| validity).ok_or_else(|| "must be renewed already".to_owned())
+        let examined = validity.examined_in(SystemTime::now());
+        examined.map(|_| validity).ok_or_else(|| "must be renewed already".to_owned())
     }
+}
+
+fn unusable_store(error: StoreError) -> String {
+    format!("the store cannot be used: {error}")
 }

@@ -68,25 +68,26 @@ impl Shared {
         self.store.txn(txn).await.map(|_| ())
     }
 
-    /// Deletes the lock and the answers.
-    pub async fn unlock(&self, lock: Lock) -> Result<(), StoreError> {
-        self.store.revoke(lock.lease).await
+    /// Deletes the lock and the answers. If that fails, they end with their lease.
+    pub async fn unlock(&self, lock: Lock) {
+        if let Err(error) = self.store.revoke(lock.lease).await {
+            tracing::warn!(%error, "the lock of the ACME order was not released; it ends by itself");
+        }
     }
 
     /// Replaces the lock with the record of the failed order, which blocks other orders for `retry_in`, and
     /// deletes the answers. Writes no record if another node has the lock meanwhile.
-    pub async fn failed(
-        &self,
-        lock: Lock,
-        failures: u32,
-        error: String,
-        retry_in: Duration,
-    ) -> Result<(), StoreError> {
+    pub async fn failed(&self, lock: Lock, failures: u32, error: String, retry_in: Duration) {
         let retry_at = UnixMs(now().0.saturating_add(retry_in.as_millis() as u64));
         let record = OrderRecord { failures, error: Some(error), retry_at, ..lock.record };
         let key = keys::acme_order(&self.names);
-        self.store.txn(Txn::new().when(key.clone(), lock.revision).put(key, json(&record)?)).await?;
-        self.store.revoke(lock.lease).await
+        let recorded = async {
+            self.store.txn(Txn::new().when(key.clone(), lock.revision).put(key, json(&record)?)).await?;
+            self.store.revoke(lock.lease).await
+        };
+        if let Err(error) = recorded.await {
+            tracing::warn!(%error, "the failure of the ACME order was not recorded; the lock ends by itself");
+        }
     }
 }
 

@@ -98,9 +98,14 @@ impl CertificateActor {
                     let names = self.acme.names().join(", ");
                     tracing::info!(names, "certificate obtained through ACME");
                 }
-                (self.failures, self.reason, self.validity) = (0, None, Some(validity));
+                let now = SystemTime::now();
+                (self.failures, self.validity) = (0, Some(validity));
                 (self.failed, self.orders_from) = (None, Duration::ZERO);
-                validity.examined_in(SystemTime::now()).unwrap_or_default()
+                self.reason = validity.begins_in(now).map(|left| {
+                    let seconds = left.as_secs();
+                    format!("the certificate becomes valid in {seconds} s; check the clock of this machine")
+                });
+                validity.examined_in(now).unwrap_or_default()
             }
             Attempt::Waits(record) => {
                 self.failures = self.failures.max(record.failures);

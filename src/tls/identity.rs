@@ -11,7 +11,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
-use x509_parser::certificate::X509Certificate;
+use x509_parser::certificate::{Validity as Period, X509Certificate};
 use x509_parser::prelude::FromDer;
 
 use crate::domain::acme::Validity;
@@ -24,8 +24,7 @@ const SELF_SIGNED_UNTIL: i64 = 67_090_118_400;
 pub struct Chain {
     path: PathBuf,
     certificates: Vec<CertificateDer<'static>>,
-    not_before: SystemTime,
-    not_after: SystemTime,
+    validity: Period,
 }
 
 /// Private key.
@@ -48,8 +47,25 @@ impl Chain {
     /// The file cannot be read, holds no certificate, or the server's certificate is not valid at `now`. The
     /// text is for the operator.
     pub fn read(path: &Path, now: SystemTime) -> Result<Self, String> {
-        let text = read(path)?;
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let chain = Self::parse(path, &read(path)?)?;
+        let (Period { not_before, not_after }, validity) = (&chain.validity, chain.validity());
+        if validity.until <= now {
+            return Err(format!("the certificate has expired on {not_after}; renew it"));
+        }
+        if validity.from > now {
+            let why = "check the clock of this machine, or wait";
+            return Err(format!("the certificate is not valid before {not_before}; {why}"));
+        }
+        Ok(chain)
+    }
+
+    /// Parses a chain in PEM, whatever its period of validity. `path` is its file, for error texts.
+    ///
+    /// # Errors
+    /// The text has no certificate, or the server's certificate cannot be parsed. The text is for the
+    /// operator.
+    pub fn parse(path: &Path, pem: &[u8]) -> Result<Self, String> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let certificates = certificates.map_err(|error| format!("the file is not valid PEM: {error}"))?;
         let Some(first) = certificates.first() else {
             return Err("the file has no certificate (-----BEGIN CERTIFICATE-----); give the chain in PEM, \
@@ -58,16 +74,8 @@ impl Chain {
         };
         let (_, parsed) = X509Certificate::from_der(first)
             .map_err(|error| format!("the first certificate of the file cannot be parsed: {error}"))?;
-        let validity = parsed.validity();
-        let (from, to) = (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
-        if to <= now {
-            return Err(format!("the certificate has expired on {}; renew it", validity.not_after));
-        }
-        if from > now {
-            let why = "check the clock of this machine, or wait";
-            return Err(format!("the certificate is not valid before {}; {why}", validity.not_before));
-        }
-        Ok(Self { path: path.to_owned(), certificates, not_before: from, not_after: to })
+        let validity = parsed.validity().clone();
+        Ok(Self { path: path.to_owned(), certificates, validity })
     }
 
     pub fn path(&self) -> &Path {
@@ -76,12 +84,13 @@ impl Chain {
 
     /// Returns the time at which the server's certificate expires.
     pub fn not_after(&self) -> SystemTime {
-        self.not_after
+        self.validity().until
     }
 
     /// Returns the period of validity of the server's certificate.
     pub fn validity(&self) -> Validity {
-        Validity { from: self.not_before, until: self.not_after }
+        let Period { not_before, not_after } = &self.validity;
+        Validity { from: time(not_before.timestamp()), until: time(not_after.timestamp()) }
     }
 
     /// Returns true if the server's certificate is valid for a host name or an IP address.
@@ -99,7 +108,15 @@ impl Key {
     /// # Errors
     /// The file cannot be read, or holds no private key that can be used. The text is for the operator.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let der = PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
+        Self::parse(path, &read(path)?)
+    }
+
+    /// Parses the first private key of a text in PEM. `path` is its file, for error texts.
+    ///
+    /// # Errors
+    /// The text has no private key that can be used. The text is for the operator.
+    pub fn parse(path: &Path, pem: &[u8]) -> Result<Self, String> {
+        let der = PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
             pem::Error::NoItemsFound => {
                 "the file has no private key (-----BEGIN PRIVATE KEY-----); give the certificate's key in \
                  PEM, without a passphrase"
@@ -146,7 +163,7 @@ impl Identity {
             ),
             other => format!("the certificate in {} cannot be used: {other}", chain.path.display()),
         })?;
-        Ok(Self { certified: Arc::new(certified), not_after: chain.not_after })
+        Ok(Self { certified: Arc::new(certified), not_after: chain.not_after() })
     }
 
     /// Reads both files and joins them.

@@ -9,7 +9,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use serde_json::Value;
+use stentor::etcd::EtcdStore;
 use stentor::probe::local_tls;
+use stentor::store::Store;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -19,7 +21,7 @@ use crate::rooms::on_etcd;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Node, request};
 use crate::support::pebble::Pebble;
-use crate::support::{free_ports, until};
+use crate::support::{PATIENCE, free_ports, until};
 
 const NAME: &str = "live.example.org";
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -194,6 +196,39 @@ async fn failing_nodes_do_not_delay_others() {
     assert_eq!(until_issued(&bad).await, issued);
     assert_eq!(authority.issued(), 1);
     assert_eq!(failures().await, 0);
+}
+
+#[actix::test]
+async fn unwritable_folders_cost_no_certificates() {
+    let Some(authority) = Pebble::start(90 * DAY) else { return };
+    let mut node = prepare(&authority, &[("node.roles", "rooms,hls")]);
+    let folder = node.config().acme_dir();
+    std::fs::write(&folder, "not a folder").unwrap();
+    node = start(node).await;
+    let reason = async || node.states_of("certificate").await.remove(0)["reason"].to_string();
+    until("the order fails", async || reason().await.contains("check node.data_dir")).await;
+    assert_eq!((authority.orders(), authority.issued()), (0, 0));
+}
+
+#[actix::test]
+async fn valid_files_are_shared_again() {
+    let Some(authority) = Pebble::start(90 * DAY) else { return };
+    let etcd = Etcd::start();
+    let endpoint = etcd.endpoint();
+    let roles = ("node.roles", "rooms,hls");
+    let mut one = start(prepare(&authority, &on_etcd(&endpoint, &[("node.id", "one"), roles]))).await;
+    let issued = until_issued(&one).await;
+    assert!(one.stop().success());
+    // As if the certificate had not reached the store.
+    let store = EtcdStore::connect(&[etcd.endpoint()], PATIENCE).await.unwrap();
+    store.delete_prefix("/acme/").await.unwrap();
+    let one = start(one).await;
+    let other = format!("127.0.0.1:{}", free_ports::<1>()[0]);
+    let more = [("node.id", "two"), ("listen.redirect", &other), roles];
+    until("the first node is done", async || one.states_of("certificate").await[0]["state"] == "valid").await;
+    let two = start(prepare(&authority, &on_etcd(&endpoint, &more))).await;
+    assert_eq!(until_issued(&two).await, issued);
+    assert_eq!(authority.issued(), 1);
 }
 
 #[actix::test]

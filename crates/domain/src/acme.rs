@@ -72,10 +72,15 @@ impl Validity {
         self.until - lifetime / 3
     }
 
+    /// Returns the time until the certificate becomes valid; `None` if it is valid already.
+    pub fn begins_in(self, now: SystemTime) -> Option<Duration> {
+        self.from.duration_since(now).ok().filter(|left| !left.is_zero())
+    }
+
     /// Returns the time until the certificate is examined again; `None` if it must be renewed now.
     pub fn examined_in(self, now: SystemTime) -> Option<Duration> {
         let left = self.renewed_from().duration_since(now).ok().filter(|left| !left.is_zero())?;
-        Some(left.min(LOOK_AT_LEAST_EVERY))
+        Some(self.begins_in(now).unwrap_or(left).min(left).min(LOOK_AT_LEAST_EVERY))
     }
 }
 
@@ -132,6 +137,8 @@ mod tests {
         for due in [60 * DAY, 89 * DAY, 100 * DAY] {
             assert_eq!(validity.examined_in(from + due), None);
         }
+        assert_eq!((validity.begins_in(from - minute), validity.begins_in(from)), (Some(minute), None));
+        assert_eq!(validity.examined_in(from - minute), Some(minute), "the clock may be slow");
         let reversed = Validity { from: from + DAY, until: from };
         assert_eq!(reversed.examined_in(from), None);
     }
