@@ -14,6 +14,7 @@ use instant_acme::{
 use super::files::Files;
 use super::shared::{Lock, Shared};
 use crate::config::AcmeConfig;
+use crate::domain::acme::ANSWERS_KNOWN_AFTER;
 use crate::tls;
 
 /// Time limit of one request.
@@ -111,8 +112,10 @@ fn unusable(config: &AcmeConfig, error: &Error) -> String {
     told(&format!("{} (tls.acme.directory) cannot be used", config.directory), error)
 }
 
-/// Publishes the answers to the HTTP-01 challenges of all names, and tells the authority to check them.
+/// Publishes the answers to the HTTP-01 challenges of all names, and tells the authority to check them once
+/// every node knows the answers.
 async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), String> {
+    let mut is_any_open = false;
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(|error| told("the order cannot be read", &error))?;
@@ -121,14 +124,26 @@ async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), S
             AuthorizationStatus::Pending => {}
             other => return Err(format!("the authorization of a name is {other:?}")),
         }
-        let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
+        let Some(challenge) = authorization.challenge(ChallengeType::Http01) else {
             return Err("the authority offers no HTTP-01 challenge for a name".into());
         };
         let (token, text) = (challenge.token.clone(), challenge.key_authorization().as_str().to_owned());
         let published = shared.answer(lock, &token, text).await;
         published.map_err(|error| format!("the answer to a challenge was not stored: {error}"))?;
-        let ready = challenge.set_ready().await;
-        ready.map_err(|error| told("the authority refused the answer to a challenge", &error))?;
+        is_any_open = true;
+    }
+    if is_any_open {
+        tokio::time::sleep(ANSWERS_KNOWN_AFTER).await;
+    }
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization.map_err(|error| told("the order cannot be read", &error))?;
+        // Without a challenge, the name was authorized earlier: see above.
+        let pending = authorization.status == AuthorizationStatus::Pending;
+        if let Some(mut challenge) = authorization.challenge(ChallengeType::Http01).filter(|_| pending) {
+            let ready = challenge.set_ready().await;
+            ready.map_err(|error| told("the authority refused the answer to a challenge", &error))?;
+        }
     }
     Ok(())
 }

@@ -1,18 +1,36 @@
 //! Answers to HTTP-01 challenges (RFC 8555 section 8.3), read from the store.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
 use crate::config::Config;
-use crate::domain::{acme, keys};
+use crate::domain::acme::{self, ANSWERS_CACHED};
+use crate::domain::keys;
 use crate::store::{Store, StoreError};
 
 /// Reader of the answers. Every node of the cluster can answer, because the authority may reach any of them.
+/// Anybody may send such requests, so they are answered from a cache: the store is read about once per
+/// [`ANSWERS_CACHED`] at most. Clones share the cache.
 #[derive(Clone)]
-pub struct Challenges(Arc<dyn Store>);
+pub struct Challenges {
+    store: Arc<dyn Store>,
+    latest: Arc<Mutex<Option<Looked>>>,
+}
+
+/// Result of one look at the store.
+struct Looked {
+    /// Time at which the look began.
+    at: Instant,
+    /// Key authorizations by token.
+    found: Result<HashMap<String, String>, StoreError>,
+}
 
 impl Challenges {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self(store)
+        Self { store, latest: Arc::default() }
     }
 
     /// Returns `None` if ACME is not configured.
@@ -28,11 +46,33 @@ impl Challenges {
         if !acme::is_token(token) {
             return Ok(None);
         }
-        let found = self.0.get(&keys::acme_challenge(token)).await?;
-        // Another writer of the store could set any text. Only the text of a key authorization is served.
-        let text = found.and_then(|found| String::from_utf8(found.value.to_vec()).ok());
-        Ok(text.filter(|text| {
-            text.split_once('.').is_some_and(|(t, thumb)| t == token && acme::is_token(thumb))
-        }))
+        let arrived = Instant::now();
+        // Requests wait here for a running look, and use its result.
+        let mut latest = self.latest.clone().lock_owned().await;
+        if latest.as_ref().is_none_or(|looked| looked.at + ANSWERS_CACHED <= arrived) {
+            let store = self.store.clone();
+            // In a task of its own, because clients that disconnect would otherwise interrupt each look.
+            let looked = tokio::spawn(async move {
+                *latest = Some(Looked { at: Instant::now(), found: look(&*store).await });
+                latest
+            });
+            latest = looked.await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        }
+        match latest.as_ref().map(|looked| &looked.found) {
+            Some(Ok(answers)) => Ok(answers.get(token).cloned()),
+            Some(Err(error)) => Err(error.clone()),
+            None => Ok(None),
+        }
     }
+}
+
+async fn look(store: &dyn Store) -> Result<HashMap<String, String>, StoreError> {
+    let listing = store.list(keys::ACME_CHALLENGES).await?;
+    let answers = listing.entries.into_iter().filter_map(|found| {
+        let token = found.key.strip_prefix(keys::ACME_CHALLENGES)?.to_owned();
+        let text = String::from_utf8(found.value.to_vec()).ok()?;
+        // Another writer of the store could set any text. Only key authorizations are served.
+        acme::is_key_authorization(&text, &token).then_some((token, text))
+    });
+    Ok(answers.collect())
 }

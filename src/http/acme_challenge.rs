@@ -6,8 +6,8 @@ use actix_web::{HttpResponse, web};
 use super::methods::only_get;
 use crate::acme::Challenges;
 
-/// Serves the answers. Register it before the redirect, which covers all paths. Store errors result in 503,
-/// so that the authority repeats the request.
+/// Serves the answers. Register it before the redirect, which covers all paths. Store errors result in 503.
+/// The authority then regards the challenge as failed, as with every status but 200.
 pub(super) fn configure(config: &mut web::ServiceConfig, challenges: &Challenges) {
     let challenges = challenges.clone();
     config.service(only_get("/.well-known/acme-challenge/{token}", move |token: web::Path<String>| {
@@ -27,13 +27,44 @@ pub(super) fn configure(config: &mut web::ServiceConfig, challenges: &Challenges
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use actix_web::{App, test};
+    use futures::future::join_all;
 
     use super::*;
     use crate::domain::keys;
     use crate::http::redirect::{self, Redirect};
     use crate::rooms::FakeStore;
     use crate::store::Store;
+
+    #[actix::test]
+    async fn many_requests_share_store_reads() {
+        let store = FakeStore::new();
+        let challenges = Challenges::new(store.clone());
+        let before = store.requests();
+        let tokens: Vec<_> = (0..1000).map(|n| format!("{n:043}")).collect();
+        let answers = join_all(tokens.iter().map(|token| challenges.answer(token))).await;
+        assert!(answers.into_iter().all(|answer| matches!(answer, Ok(None))));
+        // One look per second: the machine may be slow.
+        assert!(store.requests() - before < 20, "{}", store.requests());
+        // Neither an unknown answer nor an error stays.
+        let (token, text) = (&tokens[7], format!("{}.{}", tokens[7], "d".repeat(43)));
+        store.set_down(true);
+        until(async || challenges.answer(token).await.is_err()).await;
+        store.set_down(false);
+        store.put(&keys::acme_challenge(token), text.clone().into()).await.unwrap();
+        until(async || challenges.answer(token).await.is_ok_and(|answer| answer.as_ref() == Some(&text)))
+            .await;
+    }
+
+    async fn until(condition: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !condition().await {
+            assert!(Instant::now() < deadline);
+            tokio::task::yield_now().await;
+        }
+    }
 
     #[actix::test]
     async fn only_open_challenges_are_answered() {

@@ -35,6 +35,7 @@ struct Inner {
     watching: bool,
     down: bool,
     faults: VecDeque<Fault>,
+    requests: usize,
 }
 
 impl FakeStore {
@@ -49,6 +50,7 @@ impl FakeStore {
             watching: true,
             down: false,
             faults: VecDeque::new(),
+            requests: 0,
         };
         let store = Arc::new(Self { inner: Mutex::new(inner), directory });
         store.relist();
@@ -61,6 +63,11 @@ impl FakeStore {
 
     pub fn fail_next(&self, fault: Fault) {
         self.inner.lock().unwrap().faults.push_back(fault);
+    }
+
+    /// Returns the number of requests so far.
+    pub fn requests(&self) -> usize {
+        self.inner.lock().unwrap().requests
     }
 
     /// Makes every request fail while `down`.
@@ -143,7 +150,9 @@ impl FakeStore {
     /// Yields to other tasks, like a store on the network. Fails while the store is down.
     async fn answer(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
-        match self.inner.lock().unwrap().down {
+        let mut inner = self.inner.lock().unwrap();
+        inner.requests += 1;
+        match inner.down {
             true => Err(unavailable()),
             false => Ok(()),
         }

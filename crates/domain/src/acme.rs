@@ -26,6 +26,12 @@ pub const ORDER_WITHIN: Duration = Duration::from_secs(300);
 /// meanwhile.
 pub const ORDER_LOCK_TTL: Duration = Duration::from_secs(600);
 
+/// Time for which a node uses the answers to challenges that it has read from the store.
+pub const ANSWERS_CACHED: Duration = Duration::from_secs(1);
+/// Delay between the publication of the answers and the request to check them. Longer than
+/// [`ANSWERS_CACHED`], so that every node knows the answers then.
+pub const ANSWERS_KNOWN_AFTER: Duration = Duration::from_secs(2);
+
 /// Period of validity of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
@@ -114,6 +120,12 @@ pub fn is_certifiable(name: &str) -> bool {
     name.len() <= 253 && name.contains('.') && !is_number && name.split('.').all(is_label)
 }
 
+/// Returns true if a text can be the key authorization of a token: the token, a dot, and the digest of the
+/// account's key (RFC 8555 section 8.1).
+pub fn is_key_authorization(text: &str, token: &str) -> bool {
+    is_token(token) && text.split_once('.').is_some_and(|(first, digest)| first == token && is_token(digest))
+}
+
 /// Returns true if a text can be the token of a challenge: base64url without padding (RFC 8555 section 8.3).
 pub fn is_token(text: &str) -> bool {
     (22..=128).contains(&text.len())
@@ -152,7 +164,7 @@ mod tests {
         }
         assert!(orders <= 5, "{orders}");
         assert!(delay_after(100, 1.0) <= Duration::from_secs(12 * 3600));
-        assert!(ORDER_LOCK_TTL > ORDER_WITHIN);
+        assert!(ORDER_LOCK_TTL > ORDER_WITHIN && ANSWERS_KNOWN_AFTER > ANSWERS_CACHED);
     }
 
     #[test]
@@ -195,6 +207,11 @@ mod tests {
         for text in ["", "short", "evaGxfADs6pSRb2LAv9IZ/17Dt3", "evaGxfADs6pSRb2LAv9IZ..", &"a".repeat(129)]
         {
             assert!(!is_token(text), "{text}");
+        }
+        let (token, digest) = ("t".repeat(43), "d".repeat(43));
+        assert!(is_key_authorization(&format!("{token}.{digest}"), &token));
+        for text in [format!("{digest}.{token}"), format!("{token}.<b>"), token.clone(), "<script>".into()] {
+            assert!(!is_key_authorization(&text, &token), "{text}");
         }
     }
 }

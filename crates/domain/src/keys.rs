@@ -32,7 +32,7 @@ const CAPTIONS: &str = "/captions/recordings/";
 /// Prefix of the locks of recognisers, one per room and language.
 const RECOGNISERS: &str = "/captions/recognisers/";
 /// Prefix of the answers to ACME challenges, one per token.
-const ACME_CHALLENGES: &str = "/acme-challenges/";
+pub const ACME_CHALLENGES: &str = "/acme-challenges/";
 /// Prefix of the keys of running nodes, one per node.
 const NODES: &str = "/nodes/";
 /// Separator between a room's id and a user's id.
