@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
-use crate::domain::certificate::{WatchedFiles, expires_soon};
+use crate::domain::certificate::{WatchedFiles, expires_soon, replaced_by};
 use crate::telemetry::Metrics;
 use crate::tls::{Certificates, Identity};
 
@@ -20,6 +20,8 @@ use crate::tls::{Certificates, Identity};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Interval between the warnings before the certificate expires.
 const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);
+/// Time after the start from which a node warns that it still serves its own certificate.
+const OWN_FOR: Duration = Duration::from_secs(600);
 
 /// Paths of the certificate file and the key file. With ACME, one file holds both.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +55,9 @@ impl LiveCertificates {
             None if config.tls.acme.is_on() => by_acme(config),
             None => return Ok(None),
         };
-        if let Some(identity) = &identity {
-            metrics.sockets().set_certificate_expiry(identity.not_after());
-        }
         let own = || Identity::self_signed(&config.tls.acme.domains).map_err(anyhow::Error::msg);
         let identity = identity.map_or_else(own, Ok)?;
+        measure(metrics, &identity);
         let certificates = Certificates::new(identity);
         let paths = Arc::new(ArcSwap::from_pointee(paths));
         Ok(Some(Self { certificates, paths, metrics: metrics.clone() }))
@@ -78,9 +78,9 @@ impl LiveCertificates {
     }
 
     fn replace(&self, identity: Identity) {
-        let not_after = identity.not_after();
+        let not_after = identity.validity().until;
         if self.certificates.replace(identity) {
-            self.metrics.sockets().set_certificate_expiry(not_after);
+            measure(&self.metrics, &self.certificates.current());
             let days = not_after.duration_since(SystemTime::now()).unwrap_or_default().as_secs() / DAY;
             tracing::info!(days, "certificate replaced; new connections use it");
         }
@@ -90,9 +90,12 @@ impl LiveCertificates {
     /// once after the start, because they may have changed or been unreadable while the node started.
     pub async fn watch(self) {
         let mut files = WatchedFiles::new();
-        let mut warned = None;
+        let mut warns_from = Instant::now();
+        if self.left() == Some(Duration::ZERO) {
+            warns_from += OWN_FOR;
+        }
         loop {
-            self.warn(&mut warned);
+            self.warn(&mut warns_from);
             tokio::time::sleep(LOOK_EVERY).await;
             let paths = self.paths.load_full();
             let stamp = stamp(paths.clone()).await;
@@ -114,23 +117,36 @@ impl LiveCertificates {
         }
     }
 
-    fn warn(&self, warned: &mut Option<Instant>) {
-        let left = expires_soon(self.certificates.current().not_after(), SystemTime::now());
-        let Some(left) = left.filter(|_| warned.is_none_or(|at| at.elapsed() >= WARN_EVERY)) else { return };
-        *warned = Some(Instant::now());
-        let remedy = match self.paths.load().by_acme {
-            true => "the actor `certificate` in /actors shows why ACME has not renewed it",
-            false => "replace tls.certificate_file and tls.key_file",
+    /// Returns the time until the expiry if it is near; zero if clients refuse the certificate.
+    fn left(&self) -> Option<Duration> {
+        expires_soon(self.certificates.current().validity(), SystemTime::now())
+    }
+
+    fn warn(&self, from: &mut Instant) {
+        let now = Instant::now();
+        let Some(left) = self.left().filter(|_| now >= *from) else { return };
+        *from = now + WARN_EVERY;
+        let (remedy, refused) = match self.paths.load().by_acme {
+            true => (
+                "the actor `certificate` in /actors shows why ACME has not renewed it",
+                "has expired, or was signed by this node itself",
+            ),
+            false => ("replace tls.certificate_file and tls.key_file", "has expired"),
         };
-        let days = left.as_secs() / DAY;
+        let hours = left.as_secs() / 3600;
         match left.is_zero() {
-            true => tracing::error!("the certificate has expired: clients refuse it; {remedy}"),
-            false => tracing::warn!(days, "the certificate expires soon; {remedy}"),
+            true => tracing::error!("the certificate {refused}: clients refuse it; {remedy}"),
+            false => tracing::warn!(hours, "the certificate expires soon; {remedy}"),
         }
     }
 }
 
 const DAY: u64 = 24 * 3600;
+
+fn measure(metrics: &Metrics, identity: &Identity) {
+    let validity = identity.validity();
+    metrics.sockets().set_certificate(validity.until, replaced_by(validity));
+}
 
 fn configured(config: &Config) -> Option<(Paths, Result<Identity, String>)> {
     let (chain, key) = (config.tls.certificate.as_ref()?, config.tls.key.as_ref()?);

@@ -177,10 +177,11 @@ async fn sockets(config: &Config) -> Vec<Finding> {
 
 fn certificate(chain: &Chain) -> Finding {
     let now = SystemTime::now();
-    let days = chain.not_after().duration_since(now).unwrap_or_default().as_secs() / (24 * 3600);
-    match expires_soon(chain.not_after(), now) {
-        None => Finding::of("certificate", Ok(format!("valid for {days} days"))),
-        Some(_) => Finding::warning("certificate", format!("expires in {days} days; renew it")),
+    let hours = chain.not_after().duration_since(now).unwrap_or_default().as_secs() / 3600;
+    let left = if hours < 48 { format!("{hours} hours") } else { format!("{} days", hours / 24) };
+    match expires_soon(chain.validity(), now) {
+        None => Finding::of("certificate", Ok(format!("valid for {left}"))),
+        Some(_) => Finding::warning("certificate", format!("expires in {left}; renew it")),
     }
 }
 

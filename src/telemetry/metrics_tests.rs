@@ -76,7 +76,7 @@ fn used() -> Metrics {
     metrics.webhooks().gave_up("app");
     metrics.webhooks().set_oldest("app", took);
     metrics.sockets().handshake("ok");
-    metrics.sockets().set_certificate_expiry(SystemTime::UNIX_EPOCH);
+    metrics.sockets().set_certificate(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
     metrics.heartbeat(false);
     metrics.set_ws_connections(3);
     metrics.ws_call("join", "ok", Some(took));

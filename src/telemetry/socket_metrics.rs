@@ -14,6 +14,7 @@ pub struct SocketMetrics {
     limited: IntCounterVec,
     handshakes: IntCounterVec,
     certificate_expiry: IntGaugeVec,
+    certificate_replaced_by: IntGaugeVec,
 }
 
 impl SocketMetrics {
@@ -50,6 +51,12 @@ impl SocketMetrics {
                 "End of the validity of the certificate in force, Unix time in seconds.",
                 &["certificate"],
             ),
+            certificate_replaced_by: gauges(
+                r,
+                "stentor_tls_certificate_replace_by_seconds",
+                "Time by which the certificate in force should have been replaced, Unix time in seconds.",
+                &["certificate"],
+            ),
         }
     }
 
@@ -78,11 +85,13 @@ impl SocketMetrics {
         self.handshakes.with_label_values(&[outcome]).inc();
     }
 
-    /// Sets the expiry of the listening sockets' certificate.
-    pub fn set_certificate_expiry(&self, not_after: SystemTime) {
-        let seconds = not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.certificate_expiry
-            .with_label_values(&["listen"])
-            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    /// Sets the end of the validity of the listening sockets' certificate, and the time by which it should
+    /// have been replaced.
+    pub fn set_certificate(&self, not_after: SystemTime, replaced_by: SystemTime) {
+        let gauges = [(&self.certificate_expiry, not_after), (&self.certificate_replaced_by, replaced_by)];
+        for (gauge, time) in gauges {
+            let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            gauge.with_label_values(&["listen"]).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        }
     }
 }

@@ -16,9 +16,6 @@ use x509_parser::prelude::FromDer;
 
 use crate::domain::acme::Validity;
 
-/// Expiry of self-signed certificates: the year 4096, as Unix time.
-const SELF_SIGNED_UNTIL: i64 = 67_090_118_400;
-
 /// Certificate chain: the server's certificate first, then the intermediate ones.
 #[derive(Debug, Clone)]
 pub struct Chain {
@@ -37,7 +34,7 @@ pub struct Key {
 #[derive(Debug)]
 pub struct Identity {
     certified: Arc<CertifiedKey>,
-    not_after: SystemTime,
+    validity: Validity,
 }
 
 impl Chain {
@@ -163,7 +160,7 @@ impl Identity {
             ),
             other => format!("the certificate in {} cannot be used: {other}", chain.path.display()),
         })?;
-        Ok(Self { certified: Arc::new(certified), not_after: chain.not_after() })
+        Ok(Self { certified: Arc::new(certified), validity: chain.validity() })
     }
 
     /// Reads both files and joins them.
@@ -177,8 +174,8 @@ impl Identity {
         Self::new(&chain, &key).map_err(|error| of(key.path(), error))
     }
 
-    /// Creates a self-signed certificate for `names`. Clients refuse it. A node serves it until its first
-    /// ACME certificate is issued.
+    /// Creates a self-signed certificate for `names`. A node serves it until its first ACME certificate is
+    /// issued. It counts as expired from the beginning, because clients refuse it.
     ///
     /// # Errors
     /// A name cannot be in a certificate, or the key cannot be created.
@@ -188,13 +185,13 @@ impl Identity {
         let certified =
             CertifiedKey::from_der(vec![signed.cert.der().clone()], der, &ring::default_provider());
         let certified = certified.map_err(|error| error.to_string())?;
-        // rcgen's certificates expire in the year 4096. A certificate from the authority replaces this one.
-        Ok(Self { certified: Arc::new(certified), not_after: time(SELF_SIGNED_UNTIL) })
+        let now = SystemTime::now();
+        Ok(Self { certified: Arc::new(certified), validity: Validity { from: now, until: now } })
     }
 
-    /// Returns the time at which the certificate expires.
-    pub fn not_after(&self) -> SystemTime {
-        self.not_after
+    /// Returns the period in which clients accept the certificate.
+    pub fn validity(&self) -> Validity {
+        self.validity
     }
 
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {

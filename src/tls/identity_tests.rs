@@ -28,7 +28,7 @@ fn pairs_are_read_and_compared() {
     let folder = TempDir::new().unwrap();
     let (certificate, key) = pair(&folder, "a", 2040);
     let identity = Identity::read(&certificate, &key, at(2026)).unwrap();
-    assert_eq!(identity.not_after(), UNIX_EPOCH + Duration::from_secs(2_208_988_800));
+    assert_eq!(identity.validity().until, UNIX_EPOCH + Duration::from_secs(2_208_988_800));
     assert!(identity == Identity::read(&certificate, &key, at(2026)).unwrap());
     let (other, other_key) = pair(&folder, "b", 2040);
     assert!(identity != Identity::read(&other, &other_key, at(2026)).unwrap());

@@ -3,8 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Period before a certificate's expiry in which the node warns.
-pub const NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
+use super::acme::Validity;
+
+/// Longest period before a certificate's expiry in which the node warns.
+const NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// State of watched files. `S` is the type of a stamp, a value that differs whenever the files may have
 /// changed. Initially, nothing counts as read.
@@ -51,11 +53,17 @@ impl<S: PartialEq + Clone> Default for WatchedFiles<S> {
     }
 }
 
-/// Returns the time until the expiry if that is at most [`NOTICE`], and zero after the expiry; otherwise
-/// `None`.
-pub fn expires_soon(not_after: SystemTime, now: SystemTime) -> Option<Duration> {
-    let left = not_after.duration_since(now).unwrap_or_default();
-    (left <= NOTICE).then_some(left)
+/// Returns the time by which a certificate should have been replaced: 14 days before its expiry, or a sixth
+/// of its lifetime if that is shorter. ACME replaces it a sixth of the lifetime earlier.
+pub fn replaced_by(validity: Validity) -> SystemTime {
+    let lifetime = validity.until.duration_since(validity.from).unwrap_or_default();
+    validity.until - NOTICE.min(lifetime / 6)
+}
+
+/// Returns the time until the expiry of a certificate that should have been replaced already, zero after the
+/// expiry; `None` for other certificates.
+pub fn expires_soon(validity: Validity, now: SystemTime) -> Option<Duration> {
+    (now >= replaced_by(validity)).then(|| validity.until.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -93,9 +101,23 @@ mod tests {
 
     #[test]
     fn expiry_is_near_for_14_days() {
-        let (now, day) = (SystemTime::UNIX_EPOCH, Duration::from_secs(24 * 3600));
-        assert_eq!(expires_soon(now + 15 * day, now), None);
-        assert_eq!(expires_soon(now + 14 * day, now), Some(14 * day));
-        assert_eq!(expires_soon(now, now + day), Some(Duration::ZERO));
+        let (from, day) = (SystemTime::UNIX_EPOCH, Duration::from_secs(24 * 3600));
+        let year = Validity { from, until: from + 365 * day };
+        assert_eq!(expires_soon(year, from + 350 * day), None);
+        assert_eq!(expires_soon(year, from + 351 * day), Some(14 * day));
+        assert_eq!(expires_soon(year, from + 366 * day), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn short_lived_certificates_warn_late() {
+        let (from, hour) = (SystemTime::UNIX_EPOCH, Duration::from_secs(3600));
+        for hours in [1, 24, 45 * 24, 90 * 24] {
+            let validity = Validity { from, until: from + hours * hour };
+            let renewed = validity.renewed_from();
+            assert_eq!(expires_soon(validity, renewed + hours * hour / 10), None, "{hours}");
+            assert!(expires_soon(validity, renewed + hours * hour / 5).is_some(), "{hours}");
+        }
+        let own = Validity { from, until: from };
+        assert_eq!(expires_soon(own, from), Some(Duration::ZERO));
     }
 }
