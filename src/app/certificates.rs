@@ -67,9 +67,12 @@ impl LiveCertificates {
         &self.certificates
     }
 
-    /// Applies the certificate of a configuration that was read again. A configuration without a certificate
-    /// changes nothing: only a restart turns TLS off.
+    /// Applies the certificate of a configuration that was read again, if the node was started with one. A
+    /// configuration without a certificate changes nothing: only a restart turns TLS off, or ACME on or off.
     pub fn reload(&self, config: &Config) {
+        if self.paths.load().by_acme {
+            return;
+        }
         // An error is impossible: the configuration was validated.
         if let Some((paths, Ok(identity))) = configured(config) {
             self.paths.store(Arc::new(paths));
@@ -175,4 +178,40 @@ async fn stamp(paths: Arc<Paths>) -> Stamp {
     };
     let files = [of(&paths.certificate).await, of(&paths.key).await];
     (paths, files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadInput, load};
+
+    fn config(flags: &[(&str, &str)]) -> Config {
+        let flags = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        load(LoadInput { flags, ..LoadInput::default() }).unwrap()
+    }
+
+    #[test]
+    fn reload_keeps_acme_until_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(path("chain"), own.cert.pem()).unwrap();
+        std::fs::write(path("key"), own.signing_key.serialize_pem()).unwrap();
+        let with_files = config(&[("tls.certificate_file", &path("chain")), ("tls.key_file", &path("key"))]);
+        let data = path("data");
+        let with_acme = config(&[
+            ("tls.acme.domains", "live.example.org"),
+            ("listen.redirect", "127.0.0.1:0"),
+            ("node.data_dir", &data),
+        ]);
+        let metrics = Metrics::new(SystemTime::now());
+        let live = |config: &Config| LiveCertificates::new(config, &metrics).unwrap().unwrap();
+        let (files, acme) = (live(&with_files), live(&with_acme));
+        let before = acme.certificates().current();
+        acme.reload(&with_files);
+        assert!(*acme.certificates().current() == *before);
+        assert!(acme.paths.load().by_acme);
+        files.reload(&with_acme);
+        assert!(!files.paths.load().by_acme);
+    }
 }
