@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -76,9 +76,9 @@ async fn certificates_are_obtained_and_kept() {
     }
     // The challenge is closed, and the socket redirects everything else.
     let plain = format!("http://127.0.0.1:{}", authority.http_port);
-    let token = "x".repeat(43);
-    let closed = request("GET", &format!("{plain}/.well-known/acme-challenge/{token}"), &[], None).await;
-    assert_eq!(closed.status, 404);
+    let token = authority.tokens().remove(0);
+    let challenge = format!("{plain}/.well-known/acme-challenge/{token}");
+    until("it is closed", async || request("GET", &challenge, &[], None).await.status == 404).await;
     assert_eq!(request("GET", &format!("{plain}/listen/a"), &[], None).await.status, 308);
     // The node uses the certificate again after a restart, at once and without a new order.
     assert!(node.stop().success());
@@ -89,10 +89,14 @@ async fn certificates_are_obtained_and_kept() {
 
 #[actix::test]
 async fn certificates_are_renewed_before_expiry() {
-    let Some(authority) = Pebble::start(Duration::from_secs(45)) else { return };
+    let Some(authority) = Pebble::start(Duration::from_secs(84)) else { return };
     let node = start(prepare(&authority, &[])).await;
     let first = until_issued(&node).await;
+    until("the renewal begins", async || authority.orders() == 2).await;
     until("the certificate is renewed", async || shown(&node).await.0 != first).await;
+    let expiry = X509Certificate::from_der(&first).unwrap().1.validity().not_after.timestamp();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    assert!(expiry > now.cast_signed(), "the first one has expired before");
     assert!(shown(&node).await.1.contains("Pebble"));
 }
 
@@ -261,6 +265,15 @@ async fn failed_orders_name_their_remedy() {
     // The node serves all the same, with its own certificate.
     assert!(!shown(&node).await.1.contains("Pebble"));
     assert_eq!(authority.issued(), 0);
+    // For the metrics, its certificate has expired: the alerts fire.
+    let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await;
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    for name in ["expiry", "replace_by"] {
+        let line = format!("stentor_tls_certificate_{name}_seconds{{certificate=\"listen\"}} ");
+        let value = metrics.lines().find_map(|found| found.strip_prefix(&line)).unwrap();
+        assert!((1..=now).contains(&value.parse().unwrap()), "{name} {value}");
+    }
 }
 
 #[actix::test]

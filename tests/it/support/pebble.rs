@@ -107,6 +107,13 @@ impl Pebble {
         self.log().matches("Added order").count()
     }
 
+    /// Returns the tokens of the HTTP-01 challenges that were checked.
+    pub fn tokens(&self) -> Vec<String> {
+        let token =
+            |rest: &str| rest.split(|c: char| c.is_whitespace() || c == '"').next().map(str::to_owned);
+        self.log().split("/.well-known/acme-challenge/").skip(1).filter_map(token).collect()
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).expect("the log")
     }
