@@ -71,8 +71,8 @@ impl OrderRecord {
 }
 
 impl Validity {
-    /// Returns the time from which the certificate is renewed: when a third of its lifetime is left, as Let's
-    /// Encrypt recommends.
+    /// Returns the time from which the certificate is renewed: when a third of its lifetime is left. Let's
+    /// Encrypt recommends this for certificates that are valid for more than ten days.
     pub fn renewed_from(self) -> SystemTime {
         let lifetime = self.until.duration_since(self.from).unwrap_or_default();
         self.until - lifetime / 3
