@@ -4,8 +4,8 @@
 //! As with live rooms, the playlist and the encrypted segments are public. Keys, description, captions and
 //! file need a token for this recording. A live listener's token gives no access to recordings, and a replay
 //! token none to live rooms. A token for a clip gives access to the keys, the captions and the file of that
-//! clip only. While its broadcast is on air, a recording is not served, so that no key of a live room is given
-//! out here.
+//! clip only. While its broadcast is on air, a recording is not served, so that no key of a live room is
+//! given out here.
 //!
 //! Owns: names, tokens and headers of requests. Does not know where a recording is stored;
 //! [`ReplayMedia`] does.
@@ -200,8 +200,8 @@ impl ReplaySide {
         Ok(found("application/rss+xml; charset=utf-8", SECRET).body(feed.render(links, &items)))
     }
 
-    /// Checks the token of a request for keys, description, captions or the M4A file. A client without a valid token learns
-    /// nothing, not even which recordings exist.
+    /// Checks the token of a request for keys, description, captions or the M4A file. A client without a
+    /// valid token learns nothing, not even which recordings exist.
     fn admit(
         &self,
         request: &HttpRequest,

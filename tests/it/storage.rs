@@ -164,7 +164,8 @@ async fn upload_goes_on_after_failures() {
     assert!(bytes > length);
     assert_eq!(moto.object(&format!("radio/{object}")).await.body.len() as u64, bytes);
 
-    // The removal waits for the step in progress, which could otherwise complete the object after it.
+    // The removal waits for the step in progress, which could otherwise complete the object after the
+    // removal.
     let step = changed.turn.lock().await;
     let removal = remove(&changed, &id, &room);
     let others = async {

@@ -106,8 +106,8 @@ impl DetachedResponse {
         Ok(())
     }
 
-    /// Sends the body for as long as the socket accepts it. `Ok`: the body has ended, and the connection is shut
-    /// down. `Err`: the connection is broken, or the client is too slow.
+    /// Sends the body for as long as the socket accepts it. `Ok`: the body has ended, and the connection is
+    /// shut down. `Err`: the connection is broken, or the client is too slow.
     fn poll_send(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if !self.encoded.is_empty() {

@@ -1,4 +1,4 @@
-//! Malformed media: Opus that no encoder makes, by WebRTC, and datagrams to the ports of Janus.
+//! Malformed media: Opus that no encoder makes, over WebRTC, and datagrams to the ports of Janus.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ async fn datagrams_to_janus_change_nothing() {
             *first = 0x80 | (*first & 0x3f);
         }
         for port in &ports {
-            // An error belongs to an earlier packet.
+            // An error reports an earlier packet.
             let _ = socket.send_to(&packet, port);
         }
     }

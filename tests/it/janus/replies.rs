@@ -64,7 +64,7 @@ async fn requests(socket: &mut Socket, count: usize) -> Vec<Value> {
     all
 }
 
-/// Returns the reply to a request whether a room exists.
+/// Returns the reply to a request that asks whether a room exists.
 fn exists(request: &Value) -> Value {
     let even = request["body"]["room"].as_u64().unwrap().is_multiple_of(2);
     let data = json!({ "audiobridge": "success", "room": request["body"]["room"], "exists": even });
