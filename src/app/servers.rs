@@ -390,6 +390,7 @@ impl Mountable {
             media: delivery.media.clone(),
             tokens,
             replay: Some(replay.clone()),
+            captions: sides.hub.captions.clone(),
             listeners,
             cors: Cors::new(config.http.allowed_origins.clone()),
         });

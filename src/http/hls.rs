@@ -26,8 +26,12 @@ use crate::domain::client_address::network;
 use crate::domain::clip::Clip;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
+use crate::packager::subtitles::SubtitleFile;
 use crate::packager::{self, MediaError, PlaylistText};
 use crate::rooms::now;
+use crate::stage::LiveCaptions;
+
+mod subtitles;
 
 /// Name of the cookie that may hold a listener token.
 pub const TOKEN_COOKIE: &str = "stentor_listener";
@@ -49,6 +53,8 @@ pub struct HlsSide {
     /// Listener counter and the listener limits of the rooms. Every served playlist updates the counter.
     pub listeners: Listeners,
     pub cors: Cors,
+    /// Recent captions of the rooms.
+    pub captions: Arc<LiveCaptions>,
 }
 
 /// Registers the media files of rooms: all names with a dot. Call it before [`channel::configure`], because
@@ -93,6 +99,9 @@ async fn nothing_here() -> HttpResponse {
 async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, ApiError> {
     let names = request.match_info();
     let room = RoomId::new(names.query("room"))?;
+    if let Some(file) = SubtitleFile::parse(names.query("name")) {
+        return subtitles::serve(request, side, &room, file).await;
+    }
     match names.query("name") {
         PLAYLIST_NAME => {
             if let Some(recording) = recorded(request, side, &room).await? {

@@ -322,7 +322,14 @@ fn side() -> web::Data<HlsSide> {
     let cors = Cors::new(vec!["https://app.example".into()]);
     let listeners =
         Listeners { me: ModuleId::new("one").unwrap(), audience: Arc::default(), directory: Arc::default() };
-    web::Data::new(HlsSide { media: Arc::new(Fake), tokens, replay: None, listeners, cors })
+    web::Data::new(HlsSide {
+        media: Arc::new(Fake),
+        tokens,
+        replay: None,
+        listeners,
+        cors,
+        captions: Default::default(),
+    })
 }
 
 struct Answer {

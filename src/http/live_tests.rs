@@ -214,7 +214,14 @@ fn side_on(store: &FakeStore, public_url: Option<String>) -> (Arc<LiveSide>, Arc
         audience: audience.clone(),
         directory: Arc::default(),
     };
-    let hls = HlsSide { media, tokens, replay: None, listeners, cors: Cors::default() };
+    let hls = HlsSide {
+        media,
+        tokens,
+        replay: None,
+        listeners,
+        cors: Cors::default(),
+        captions: Default::default(),
+    };
     let base = PublicBase { url: public_url, ..PublicBase::default() };
     (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, base }), audience)
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::captions::LiveCaptions;
 use super::channel::{Applied, Channel, Inner};
 use super::encode::{self, RoomLine, Surroundings, Transport};
 use super::subscription::{Ended, Subscription, Viewer};
@@ -53,6 +54,7 @@ pub struct StageHub {
     rooms: Mutex<HashMap<RoomId, Arc<Channel>>>,
     /// Users who talk, in all rooms: a channel that is opened later begins with those who already talk.
     talking: Mutex<HashMap<RoomId, BTreeSet<PersonId>>>,
+    pub captions: Arc<LiveCaptions>,
     /// Stages that this node has written and that may have to be removed.
     written: Mutex<HashSet<StageKey>>,
     limits: Mutex<[RateLimiter; 2]>,
@@ -101,6 +103,7 @@ impl StageHub {
             parts,
             rooms: Mutex::default(),
             talking: Mutex::default(),
+            captions: Arc::default(),
             written: Mutex::default(),
             limits: Mutex::new([RateLimiter::new(PER_SUBJECT), RateLimiter::new(PER_ADDRESS)]),
             hashes: RandomState::new(),
@@ -238,6 +241,9 @@ impl StageHub {
                 true => people.insert(person.clone()),
                 false => people.remove(person),
             };
+        }
+        if let StageContent::Passing(Passing::Caption(caption)) = &message.content {
+            self.captions.heard(&message.room, caption);
         }
         let Some(channel) = self.known(&message.room) else { return false };
         let view = self.parts.directory.room(&message.room);

@@ -15,6 +15,7 @@
 //! decide on a command; that is the task of `domain::stage`.
 
 mod bans;
+mod captions;
 mod channel;
 mod encode;
 mod hub;
@@ -22,6 +23,7 @@ mod members;
 mod subscription;
 
 pub use bans::FoundPerson;
+pub use captions::LiveCaptions;
 pub use encode::{MemberLine, RoomLine, Transport};
 pub use hub::{CommandError, Dependencies, Due, OpenError, StageHub};
 pub use subscription::{Ended, Subscription, Viewer};

@@ -119,6 +119,68 @@ async fn onsets_of_segments(listener: &mut Listener) -> Vec<u64> {
 }
 
 #[actix::test]
+async fn live_captions_are_a_rendition() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let _speaker = Studio::managed(&node).await.play(&node, ROOM, BEEPS).await;
+    let target = node.target(ROOM).await;
+    let mut heard = tuned_in(&target, Mode::Segments, 440.0).await;
+    let mut recogniser = Recogniser::connect(&node, ROOM, "?language=en").await;
+    recogniser.listen(4).await;
+    let beep = *recogniser.onsets().last().expect("a beep");
+    recogniser.say(beep, beep + 300, "A beep.", true).await;
+    let url = |name: &str| format!("{}/hls/rooms/{ROOM}/{name}?token={}", node.hls, target.token);
+    let get = async |name: &str| request("GET", &url(name), &[], None).await.text();
+    let find = async {
+        let (mut file, mut text) = (String::new(), String::new());
+        until("a file has the caption", async || {
+            let list = get("captions.en.m3u8").await;
+            for line in list.lines().filter(|line| line.starts_with("captions.en.")) {
+                let name = line.split('?').next().unwrap();
+                let found = get(name).await;
+                if found.contains("\nA beep.\n") {
+                    return true;
+                }
+            }
+            false
+        })
+        .await;
+        for line in get("captions.en.m3u8").await.lines().filter(|line| line.starts_with("captions.en.")) {
+            let name = line.split('?').next().unwrap();
+            let found = get(name).await;
+            if found.contains("\nA beep.\n") {
+                (file, text) = (name.to_owned(), found);
+            }
+        }
+        (file, text)
+    };
+    let ((file, text), heard) = futures::join!(find, heard.hear_segments(6));
+    let msn: u64 = file.split('.').nth(2).unwrap().parse().unwrap();
+
+    // The file has the timestamp of its segment, and the caption is where the beep is.
+    let list = get("captions.en.m3u8").await;
+    let before = list.split(&file).next().unwrap();
+    let started = before.rsplit("#EXT-X-PROGRAM-DATE-TIME:").next().unwrap().lines().next().unwrap();
+    let started = stentor::domain::schedule::StartTime::parse(started).unwrap().0.0;
+    let segment = heard.unwrap().pieces.into_iter().find(|piece| piece.sequence == msn);
+    let pts = segment.expect("the listener has the segment").audio.pts;
+    assert!(text.contains(&format!("X-TIMESTAMP-MAP=MPEGTS:{pts},LOCAL:01:00:00.000\n")), "{pts}: {text}");
+    let cues = subtitles(&url(&file));
+    assert_eq!(cues, [(3_600_000 + beep - started, "A beep.".to_owned())]);
+
+    let multivariant = get("captions.m3u8").await;
+    assert!(multivariant.contains("TYPE=SUBTITLES,GROUP-ID=\"captions\",LANGUAGE=\"en\""), "{multivariant}");
+    let args = ["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", &url("captions.m3u8")];
+    let probed = Command::new("ffprobe").args(args).output().expect("ffprobe");
+    assert!(String::from_utf8_lossy(&probed.stdout).contains("aac"), "{probed:?}");
+    assert!(!get("index.m3u8").await.contains("captions"), "players without captions lose nothing");
+    let open = request("GET", &format!("{}/hls/rooms/{ROOM}/{file}", node.hls), &[], None).await;
+    assert_eq!((open.status, open.code().as_str()), (401, "token_missing"));
+    let later = request("GET", &url("captions.en.99999999.vtt"), &[], None).await;
+    assert_eq!(later.status, 404);
+}
+
+#[actix::test]
 async fn recordings_have_transcripts() {
     let node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;

@@ -68,6 +68,25 @@ pub(super) fn audio(part: &[u8]) -> Result<Vec<u8>, NotOurTransport> {
     if rest.is_empty() && !frames.is_empty() { Ok(frames) } else { Err(NotOurTransport) }
 }
 
+/// Returns the timestamp of the first sample of a part or segment, in ticks of 90 kHz (section 2.4.3.7).
+pub fn first_timestamp(part: &[u8]) -> Option<u64> {
+    let (packets, _) = part.as_chunks::<PACKET>();
+    let begins_audio = |packet: &&[u8; PACKET]| {
+        packet[1] & 0x40 != 0 && u16::from_be_bytes([packet[1] & 0x1f, packet[2]]) == AUDIO_PID
+    };
+    let packet = packets.iter().find(begins_audio)?;
+    let begin = if packet[3] & 0x20 != 0 { 5 + usize::from(packet[4]) } else { 4 };
+    let pts = packet.get(begin + 9..begin + 14)?;
+    let bits = |at: usize, mask: u8| u64::from(pts[at] & mask);
+    Some(
+        bits(0, 0x0e) << 29
+            | bits(1, 0xff) << 22
+            | bits(2, 0xfe) << 14
+            | bits(3, 0xff) << 7
+            | bits(4, 0xfe) >> 1,
+    )
+}
+
 /// Writes a transport packet header (section 2.4.3.2).
 fn write_header(out: &mut Vec<u8>, pid: u16, begins_unit: bool, has_adaptation: bool, counter: u8) {
     let [high, low] = pid.to_be_bytes();
@@ -140,6 +159,7 @@ mod tests {
     #[test]
     fn parts_are_whole_packets_with_running_counters() {
         let mut at = Timeline { pts: (1 << 33) - 1920, tables: 15, audio: 14 };
+        assert_eq!(first_timestamp(&part(at, &synth::frames(9, 0), 9).0), Some(at.pts));
         for (count, size) in [(9, 160), (1, 8), (47, 775), (3, 59)] {
             let frames = vec![7; count * size];
             let (bytes, next) = part(at, &frames, count as u64);

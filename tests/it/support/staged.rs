@@ -78,6 +78,7 @@ impl Stage {
                 directory: Arc::default(),
             },
             cors: Cors::default(),
+            captions: Default::default(),
         });
         let app = move || {
             let data = data.clone();
