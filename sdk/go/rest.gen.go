@@ -675,7 +675,7 @@ type ApiKey struct {
 	Usage KeyUsage `json:"usage"`
 }
 
-// AssignedJanus Janus to which a room is assigned.
+// AssignedJanus Janus instance to which a room is assigned.
 type AssignedJanus struct {
 	// Id Id of the Janus instance.
 	Id string `json:"id"`
@@ -929,7 +929,8 @@ type FeedAnswer struct {
 	// ExpiresAt Time at which the URL expires.
 	ExpiresAt int64 `json:"expiresAt"`
 
-	// FeedUrl URL of the feed, with its token. Everybody who has it can read the feed and download its recordings.
+	// FeedUrl URL of the feed, with its token. Everybody who has the URL can read the feed and download its
+	// recordings.
 	FeedUrl string `json:"feedUrl"`
 
 	// Success Always true.
@@ -971,7 +972,8 @@ type KeyUsage struct {
 	// Rooms Number of existing rooms that the key has created.
 	Rooms int32 `json:"rooms"`
 
-	// RoomsOnAir Number of these rooms that are on air, or that their Janus and mixer have not released yet.
+	// RoomsOnAir Number of these rooms that are on air or backstage, or that their Janus and mixer have not released
+	// yet.
 	RoomsOnAir int32 `json:"roomsOnAir"`
 }
 
@@ -1144,8 +1146,8 @@ type NewOutput struct {
 	Format *OutputFormat `json:"format,omitempty"`
 
 	// Url URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
-	// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
-	// stored encrypted and never returned.
+	// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
+	// `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
 	Url string `json:"url"`
 }
 
@@ -1167,7 +1169,7 @@ type Output struct {
 	// Reason Reason for the last failure; absent unless the state is `failing`.
 	Reason nullable.Nullable[string] `json:"reason,omitempty"`
 
-	// Since Time since which it has this state.
+	// Since Time since which the output has this state.
 	Since int64       `json:"since"`
 	State OutputState `json:"state"`
 
@@ -1350,7 +1352,7 @@ type ReplayTokenRequest struct {
 
 // Room State of a room.
 type Room struct {
-	// Anchors Number of anchors in the room now, on all gateways; absent while presence is unavailable.
+	// Anchors Number of anchors in the room now, across all gateways; absent while presence is unavailable.
 	Anchors nullable.Nullable[int] `json:"anchors,omitempty"`
 
 	// CoverUrl Image of the room: an https URL.
@@ -1533,7 +1535,7 @@ type Source struct {
 	// Loop True if the input starts over when it ends.
 	Loop bool `json:"loop"`
 
-	// Muted True if a host has muted the source.
+	// Muted True if the source is muted.
 	Muted bool `json:"muted"`
 
 	// Reason Reason for the last failed attempt to play; absent if the source was heard after it, or never failed.
@@ -2213,7 +2215,7 @@ type ClientInterface interface {
 	// Corresponds with PUT /api/rooms/{id}/bans/{userId} (the `BanUser` operationId).
 	BanUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// MuteRoom Mutes all anchors of a room on air, once.
+	// MuteRoom Mutes all anchors of a room that is on air or backstage, once.
 	//
 	// Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 	//
@@ -2274,9 +2276,9 @@ type ClientInterface interface {
 	// AddSourceWithBody Plays a URL or a file in a room.
 	//
 	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
-	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
-	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-	// played.
+	// and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+	// and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+	// may be played.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2286,9 +2288,9 @@ type ClientInterface interface {
 	// AddSource Plays a URL or a file in a room.
 	//
 	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
-	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
-	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-	// played.
+	// and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+	// and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+	// may be played.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2407,7 +2409,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/token (the `IssueListenerToken` operationId).
 	IssueListenerToken(ctx context.Context, body IssueListenerTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListWebhooks Lists the endpoints of webhooks and their progress.
+	// ListWebhooks Lists the webhook endpoints and their progress.
 	//
 	// Corresponds with GET /api/webhooks (the `ListWebhooks` operationId).
 	ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2419,15 +2421,16 @@ type ClientInterface interface {
 
 	// RedeliverDeadLetter Tries again to deliver an event that was given up.
 	//
-	// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
-	// happened later.
+	// If the endpoint accepts the event, the event is removed from the list. The endpoint then has it after
+	// events that happened later.
 	//
 	// Corresponds with POST /api/webhooks/{name}/dead/{event} (the `RedeliverDeadLetter` operationId).
 	RedeliverDeadLetter(ctx context.Context, name string, event string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReplayWebhookWithBody Delivers events again, from a cursor.
 	//
-	// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+	// Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+	// else.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2436,7 +2439,8 @@ type ClientInterface interface {
 
 	// ReplayWebhook Delivers events again, from a cursor.
 	//
-	// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+	// Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+	// else.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2973,7 +2977,7 @@ func (c *Client) BanUser(ctx context.Context, id string, userId string, reqEdito
 	return c.Client.Do(req)
 }
 
-// MuteRoom Mutes all anchors of a room on air, once.
+// MuteRoom Mutes all anchors of a room that is on air or backstage, once.
 //
 // Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 //
@@ -3114,9 +3118,9 @@ func (c *Client) ListSources(ctx context.Context, id string, reqEditors ...Reque
 // AddSourceWithBody Plays a URL or a file in a room.
 //
 // The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
-// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
-// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-// played.
+// and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+// and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+// may be played.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3136,9 +3140,9 @@ func (c *Client) AddSourceWithBody(ctx context.Context, id string, contentType s
 // AddSource Plays a URL or a file in a room.
 //
 // The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
-// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
-// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-// played.
+// and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+// and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+// may be played.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3407,7 +3411,7 @@ func (c *Client) IssueListenerToken(ctx context.Context, body IssueListenerToken
 	return c.Client.Do(req)
 }
 
-// ListWebhooks Lists the endpoints of webhooks and their progress.
+// ListWebhooks Lists the webhook endpoints and their progress.
 //
 // Corresponds with GET /api/webhooks (the `ListWebhooks` operationId).
 func (c *Client) ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3439,8 +3443,8 @@ func (c *Client) ListDeadLetters(ctx context.Context, name string, reqEditors ..
 
 // RedeliverDeadLetter Tries again to deliver an event that was given up.
 //
-// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
-// happened later.
+// If the endpoint accepts the event, the event is removed from the list. The endpoint then has it after
+// events that happened later.
 //
 // Corresponds with POST /api/webhooks/{name}/dead/{event} (the `RedeliverDeadLetter` operationId).
 func (c *Client) RedeliverDeadLetter(ctx context.Context, name string, event string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3457,7 +3461,8 @@ func (c *Client) RedeliverDeadLetter(ctx context.Context, name string, event str
 
 // ReplayWebhookWithBody Delivers events again, from a cursor.
 //
-// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+// Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+// else.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3476,7 +3481,8 @@ func (c *Client) ReplayWebhookWithBody(ctx context.Context, name string, content
 
 // ReplayWebhook Delivers events again, from a cursor.
 //
-// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+// Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+// else.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5732,7 +5738,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /api/rooms/{id}/bans/{userId} (the `BanUser` operationId).
 	BanUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*BanUserResponse, error)
 
-	// MuteRoomWithResponse Mutes all anchors of a room on air, once.
+	// MuteRoomWithResponse Mutes all anchors of a room that is on air or backstage, once.
 	//
 	// Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 	//
@@ -5805,9 +5811,9 @@ type ClientWithResponsesInterface interface {
 	// AddSourceWithBodyWithResponse Plays a URL or a file in a room.
 	//
 	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
-	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
-	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-	// played.
+	// and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+	// and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+	// may be played.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5817,9 +5823,9 @@ type ClientWithResponsesInterface interface {
 	// AddSourceWithResponse Plays a URL or a file in a room.
 	//
 	// The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
-	// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
-	// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-	// played.
+	// and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+	// and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+	// may be played.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5954,7 +5960,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/token (the `IssueListenerToken` operationId).
 	IssueListenerTokenWithResponse(ctx context.Context, body IssueListenerTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueListenerTokenResponse, error)
 
-	// ListWebhooksWithResponse Lists the endpoints of webhooks and their progress.
+	// ListWebhooksWithResponse Lists the webhook endpoints and their progress.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -5970,8 +5976,8 @@ type ClientWithResponsesInterface interface {
 
 	// RedeliverDeadLetterWithResponse Tries again to deliver an event that was given up.
 	//
-	// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
-	// happened later.
+	// If the endpoint accepts the event, the event is removed from the list. The endpoint then has it after
+	// events that happened later.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -5980,7 +5986,8 @@ type ClientWithResponsesInterface interface {
 
 	// ReplayWebhookWithBodyWithResponse Delivers events again, from a cursor.
 	//
-	// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+	// Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+	// else.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5989,7 +5996,8 @@ type ClientWithResponsesInterface interface {
 
 	// ReplayWebhookWithResponse Delivers events again, from a cursor.
 	//
-	// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+	// Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+	// else.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8317,7 +8325,7 @@ func (c *ClientWithResponses) BanUserWithResponse(ctx context.Context, id string
 	return ParseBanUserResponse(rsp)
 }
 
-// MuteRoomWithResponse Mutes all anchors of a room on air, once.
+// MuteRoomWithResponse Mutes all anchors of a room that is on air or backstage, once.
 //
 // Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 //
@@ -8438,9 +8446,9 @@ func (c *ClientWithResponses) ListSourcesWithResponse(ctx context.Context, id st
 // AddSourceWithBodyWithResponse Plays a URL or a file in a room.
 //
 // The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
-// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
-// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-// played.
+// and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+// and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+// may be played.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8456,9 +8464,9 @@ func (c *ClientWithResponses) AddSourceWithBodyWithResponse(ctx context.Context,
 // AddSourceWithResponse Plays a URL or a file in a room.
 //
 // The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
-// and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
-// again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-// played.
+// and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+// and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+// may be played.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8683,7 +8691,7 @@ func (c *ClientWithResponses) IssueListenerTokenWithResponse(ctx context.Context
 	return ParseIssueListenerTokenResponse(rsp)
 }
 
-// ListWebhooksWithResponse Lists the endpoints of webhooks and their progress.
+// ListWebhooksWithResponse Lists the webhook endpoints and their progress.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -8711,8 +8719,8 @@ func (c *ClientWithResponses) ListDeadLettersWithResponse(ctx context.Context, n
 
 // RedeliverDeadLetterWithResponse Tries again to deliver an event that was given up.
 //
-// If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
-// happened later.
+// If the endpoint accepts the event, the event is removed from the list. The endpoint then has it after
+// events that happened later.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -8727,7 +8735,8 @@ func (c *ClientWithResponses) RedeliverDeadLetterWithResponse(ctx context.Contex
 
 // ReplayWebhookWithBodyWithResponse Delivers events again, from a cursor.
 //
-// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+// Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+// else.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8742,7 +8751,8 @@ func (c *ClientWithResponses) ReplayWebhookWithBodyWithResponse(ctx context.Cont
 
 // ReplayWebhookWithResponse Delivers events again, from a cursor.
 //
-// Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+// Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+// else.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -408,7 +408,7 @@ export const banUser = <ThrowOnError extends boolean = true>(options: Options<Ba
 });
 
 /**
- * Mutes all anchors of a room on air, once.
+ * Mutes all anchors of a room that is on air or backstage, once.
  *
  * Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
  */
@@ -523,9 +523,9 @@ export const listSources = <ThrowOnError extends boolean = true>(options: Option
  * Plays a URL or a file in a room.
  *
  * The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted, kicked
- * and banned. The node that has the room's Janus plays it while the room is on air or backstage, and tries
- * again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
- * played.
+ * and banned. The node that runs the room's Janus instance plays it while the room is on air or backstage,
+ * and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what
+ * may be played.
  */
 export const addSource = <ThrowOnError extends boolean = true>(options: Options<AddSourceData, ThrowOnError>): RequestResult<AddSourceResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<AddSourceResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -730,7 +730,7 @@ export const issueListenerToken = <ThrowOnError extends boolean = true>(options:
 });
 
 /**
- * Lists the endpoints of webhooks and their progress.
+ * Lists the webhook endpoints and their progress.
  */
 export const listWebhooks = <ThrowOnError extends boolean = true>(options?: Options<ListWebhooksData, ThrowOnError>): RequestResult<ListWebhooksResponses, unknown, ThrowOnError, 'data'> => (options?.client ?? client).get<ListWebhooksResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -760,8 +760,8 @@ export const listDeadLetters = <ThrowOnError extends boolean = true>(options: Op
 /**
  * Tries again to deliver an event that was given up.
  *
- * If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events that
- * happened later.
+ * If the endpoint accepts the event, the event is removed from the list. The endpoint then has it after
+ * events that happened later.
  */
 export const redeliverDeadLetter = <ThrowOnError extends boolean = true>(options: Options<RedeliverDeadLetterData, ThrowOnError>): RequestResult<RedeliverDeadLetterResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<RedeliverDeadLetterResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -777,7 +777,8 @@ export const redeliverDeadLetter = <ThrowOnError extends boolean = true>(options
 /**
  * Delivers events again, from a cursor.
  *
- * Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing else.
+ * Also ends the wait for the next attempt. With the current cursor of the webhook, the call does nothing
+ * else.
  */
 export const replayWebhook = <ThrowOnError extends boolean = true>(options: Options<ReplayWebhookData, ThrowOnError>): RequestResult<ReplayWebhookResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<ReplayWebhookResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -54,7 +54,7 @@ export type ApiKey = {
 };
 
 /**
- * Janus to which a room is assigned.
+ * Janus instance to which a room is assigned.
  */
 export type AssignedJanus = {
     /**
@@ -413,7 +413,8 @@ export type FeedAnswer = {
      */
     success: boolean;
     /**
-     * URL of the feed, with its token. Everybody who has it can read the feed and download its recordings.
+     * URL of the feed, with its token. Everybody who has the URL can read the feed and download its
+     * recordings.
      */
     feedUrl: string;
     /**
@@ -473,7 +474,8 @@ export type KeyUsage = {
      */
     rooms: number;
     /**
-     * Number of these rooms that are on air, or that their Janus and mixer have not released yet.
+     * Number of these rooms that are on air or backstage, or that their Janus and mixer have not released
+     * yet.
      */
     roomsOnAir: number;
 };
@@ -716,8 +718,8 @@ export type NewKeyAnswer = {
 export type NewOutput = {
     /**
      * URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
-     * `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It is
-     * stored encrypted and never returned.
+     * `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
+     * `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
      */
     url: string;
     /**
@@ -742,7 +744,7 @@ export type Output = {
     target: string;
     state: OutputState;
     /**
-     * Time since which it has this state.
+     * Time since which the output has this state.
      */
     since: number;
     /**
@@ -1043,7 +1045,7 @@ export type Room = RoomProfile & {
      */
     recording?: string | null;
     /**
-     * Number of anchors in the room now, on all gateways; absent while presence is unavailable.
+     * Number of anchors in the room now, across all gateways; absent while presence is unavailable.
      */
     anchors?: number | null;
     /**
@@ -1195,7 +1197,7 @@ export type Source = {
      */
     loop: boolean;
     /**
-     * True if a host has muted the source.
+     * True if the source is muted.
      */
     muted: boolean;
     /**

@@ -13,7 +13,7 @@ T = TypeVar("T", bound="AssignedJanus")
 
 @_attrs_define
 class AssignedJanus:
-    """Janus to which a room is assigned.
+    """Janus instance to which a room is assigned.
 
     Attributes:
         id (str): Id of the Janus instance.

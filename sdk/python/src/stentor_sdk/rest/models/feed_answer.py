@@ -15,7 +15,7 @@ class FeedAnswer:
 
     Attributes:
         success (bool): Always true.
-        feed_url (str): URL of the feed, with its token. Everybody who has it can read the feed and download its
+        feed_url (str): URL of the feed, with its token. Everybody who has the URL can read the feed and download its
             recordings.
         expires_at (int): Time at which the URL expires.
     """

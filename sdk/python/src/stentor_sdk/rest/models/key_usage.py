@@ -15,7 +15,9 @@ class KeyUsage:
 
     Attributes:
         rooms (int): Number of existing rooms that the key has created.
-        rooms_on_air (int): Number of these rooms that are on air, or that their Janus and mixer have not released yet.
+        rooms_on_air (int): Number of these rooms that are on air or backstage, or that their Janus and mixer have not
+            released
+            yet.
     """
 
     rooms: int

@@ -17,9 +17,8 @@ class NewOutput:
 
     Attributes:
         url (str): URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
-            `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or `srt://host:port?streamid=…&passphrase=…`. It
-            is
-            stored encrypted and never returned.
+            `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
+            `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
         format_ (OutputFormat | Unset): Codec of the audio that is sent. AAC is not encoded again: the target gets the
             same frames as listeners.
     """

@@ -22,7 +22,7 @@ class Output:
             listeners. `aac`, `mp3`, `opus`
         target (str): Target without its credentials.
         state (str):  `waiting`, `connecting`, `live`, `failing`
-        since (int): Time since which it has this state.
+        since (int): Time since which the output has this state.
         failures (int): Number of failures in a row.
         created_at (int): Time at which the output was added.
         reason (None | str | Unset): Reason for the last failure; absent unless the state is `failing`.

@@ -62,7 +62,7 @@ class Room:
         janus (AssignedJanus | None | Unset):
         mixer (AssignedMixer | None | Unset):
         recording (None | str | Unset): Id of the recording of the current broadcast; absent while it is not recorded.
-        anchors (int | None | Unset): Number of anchors in the room now, on all gateways; absent while presence is
+        anchors (int | None | Unset): Number of anchors in the room now, across all gateways; absent while presence is
             unavailable.
     """
 

@@ -19,7 +19,7 @@ class Source:
         source_id (str): Id of the source: the user id under which it is a member of the room.
         kind (str): `url` or `file`.
         loop (bool): True if the input starts over when it ends.
-        muted (bool): True if a host has muted the source.
+        muted (bool): True if the source is muted.
         status (str): `waiting`, `playing` or `ended`. A source plays while its room is on air or backstage.
         created_at (int): Time at which the source was added.
         url (None | str | Unset): Scheme, host and port of the URL, and the application of an RTMP URL. The rest may

@@ -54,7 +54,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Mutes all anchors of a room on air, once.
+    """Mutes all anchors of a room that is on air or backstage, once.
 
      Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 
@@ -85,7 +85,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Mutes all anchors of a room on air, once.
+    """Mutes all anchors of a room that is on air or backstage, once.
 
      Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 
@@ -111,7 +111,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Mutes all anchors of a room on air, once.
+    """Mutes all anchors of a room that is on air or backstage, once.
 
      Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 
@@ -140,7 +140,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Mutes all anchors of a room on air, once.
+    """Mutes all anchors of a room that is on air or backstage, once.
 
      Everybody who is in the room is muted shortly afterwards, as if by a host, and may unmute again.
 

@@ -68,10 +68,11 @@ def sync_detailed(
 
      The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted,
     kicked
-    and banned. The node that has the room's Janus plays it while the room is on air or backstage, and
-    tries
-    again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-    played.
+    and banned. The node that runs the room's Janus instance plays it while the room is on air or
+    backstage,
+    and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say
+    what
+    may be played.
 
     Args:
         id (str):
@@ -107,10 +108,11 @@ def sync(
 
      The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted,
     kicked
-    and banned. The node that has the room's Janus plays it while the room is on air or backstage, and
-    tries
-    again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-    played.
+    and banned. The node that runs the room's Janus instance plays it while the room is on air or
+    backstage,
+    and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say
+    what
+    may be played.
 
     Args:
         id (str):
@@ -141,10 +143,11 @@ async def asyncio_detailed(
 
      The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted,
     kicked
-    and banned. The node that has the room's Janus plays it while the room is on air or backstage, and
-    tries
-    again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-    played.
+    and banned. The node that runs the room's Janus instance plays it while the room is on air or
+    backstage,
+    and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say
+    what
+    may be played.
 
     Args:
         id (str):
@@ -178,10 +181,11 @@ async def asyncio(
 
      The source is an anchor: it counts against `maxAnchors`, is a member of the room, and can be muted,
     kicked
-    and banned. The node that has the room's Janus plays it while the room is on air or backstage, and
-    tries
-    again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say what may be
-    played.
+    and banned. The node that runs the room's Janus instance plays it while the room is on air or
+    backstage,
+    and tries again if the input fails. `sources.schemes`, `sources.networks` and `sources.folder` say
+    what
+    may be played.
 
     Args:
         id (str):

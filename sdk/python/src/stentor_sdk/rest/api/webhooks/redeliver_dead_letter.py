@@ -59,9 +59,9 @@ def sync_detailed(
 ) -> Response[Done]:
     """Tries again to deliver an event that was given up.
 
-     If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events
-    that
-    happened later.
+     If the endpoint accepts the event, the event is removed from the list. The endpoint then has it
+    after
+    events that happened later.
 
     Args:
         name (str):
@@ -95,9 +95,9 @@ def sync(
 ) -> Done | None:
     """Tries again to deliver an event that was given up.
 
-     If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events
-    that
-    happened later.
+     If the endpoint accepts the event, the event is removed from the list. The endpoint then has it
+    after
+    events that happened later.
 
     Args:
         name (str):
@@ -126,9 +126,9 @@ async def asyncio_detailed(
 ) -> Response[Done]:
     """Tries again to deliver an event that was given up.
 
-     If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events
-    that
-    happened later.
+     If the endpoint accepts the event, the event is removed from the list. The endpoint then has it
+    after
+    events that happened later.
 
     Args:
         name (str):
@@ -160,9 +160,9 @@ async def asyncio(
 ) -> Done | None:
     """Tries again to deliver an event that was given up.
 
-     If the endpoint accepts the event, it is removed from the list. The endpoint gets it after events
-    that
-    happened later.
+     If the endpoint accepts the event, the event is removed from the list. The endpoint then has it
+    after
+    events that happened later.
 
     Args:
         name (str):

@@ -66,7 +66,8 @@ def sync_detailed(
 ) -> Response[WebhookAnswer]:
     """Delivers events again, from a cursor.
 
-     Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing
+     Also ends the wait for the next attempt. With the current cursor of the webhook, the call does
+    nothing
     else.
 
     Args:
@@ -101,7 +102,8 @@ def sync(
 ) -> WebhookAnswer | None:
     """Delivers events again, from a cursor.
 
-     Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing
+     Also ends the wait for the next attempt. With the current cursor of the webhook, the call does
+    nothing
     else.
 
     Args:
@@ -131,7 +133,8 @@ async def asyncio_detailed(
 ) -> Response[WebhookAnswer]:
     """Delivers events again, from a cursor.
 
-     Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing
+     Also ends the wait for the next attempt. With the current cursor of the webhook, the call does
+    nothing
     else.
 
     Args:
@@ -164,7 +167,8 @@ async def asyncio(
 ) -> WebhookAnswer | None:
     """Delivers events again, from a cursor.
 
-     Also ends the wait for the next attempt. With the current cursor of the webhook, it does nothing
+     Also ends the wait for the next attempt. With the current cursor of the webhook, the call does
+    nothing
     else.
 
     Args:
