@@ -45,7 +45,7 @@ fn module_back_within_grace_keeps_rooms() {
     house.mixers.insert("b".into(), gone);
     assert_eq!(house.at(20_700), FailoverPlan::default());
     house.mixers.remove("b");
-    assert!(house.at(20_800).moves.is_empty(), "its grace begins anew");
+    assert!(house.at(20_800).moves.is_empty(), "its grace starts over");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn kick_ends_after_ten_seconds() {
     assert_eq!(house.round(110), ["idle end_kick"]);
     assert_eq!(house.round(111), ["idle end_kick"], "until it is done");
     house.housekeeping = House::default().housekeeping;
-    assert_eq!(house.round(112), NOTHING, "a new leader counts anew");
+    assert_eq!(house.round(112), NOTHING, "a new leader starts the count over");
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn canary_rotates_over_expected_rooms() {
         let view = on_air(janus, &here, n as u32 + 100_000);
         rooms.insert(RoomId::new(name).unwrap(), Arc::new(view));
     }
-    // `ddd` is assigned here, but another Janus wrote its key. `eee` is not on air.
+    // `ddd` is assigned here, but another Janus instance wrote its key. `eee` is not on air.
     rooms.insert(RoomId::new("ddd").unwrap(), Arc::new(on_air(&here, &there, 100_003)));
     let mut leaving = on_air(&here, &here, 100_004);
     leaving.live.as_mut().unwrap().value.status = LiveStatus::Removing;
@@ -329,7 +329,7 @@ fn all_silent_needs_every_room_starved() {
         starved.iter().enumerate().map(room).collect()
     };
     assert!(!all_silent(&rooms(&[]), &here));
-    assert!(!all_silent(&rooms(&[3]), &here), "its Janus room is being made anew");
+    assert!(!all_silent(&rooms(&[3]), &here), "its Janus room is being recreated");
     assert!(all_silent(&rooms(&[4, 5]), &here));
     assert!(!all_silent(&rooms(&[4, 0]), &here), "the other room is heard");
     assert!(!all_silent(&rooms(&[4]), &ModuleId::new("there").unwrap()));

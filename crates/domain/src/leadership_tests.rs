@@ -110,7 +110,7 @@ fn slow_answers_reset_store_stability() {
     world.now += TTL;
     assert_eq!(world.nodes[0].steady().since(world.now), None, "it was frozen, or we were");
     world.step(0);
-    assert_eq!(world.nodes[0].steady().since(world.now), Some(world.now), "counts anew");
+    assert_eq!(world.nodes[0].steady().since(world.now), Some(world.now), "the count starts over");
 }
 
 #[derive(Debug, Clone)]

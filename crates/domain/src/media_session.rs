@@ -186,10 +186,10 @@ impl JanusAssignment {
             return AssignmentChange::Closed;
         };
         let elsewhere = live.janus_id != self.janus;
-        let anew = |key: &super::model::JanusState| {
+        let recreated = |key: &super::model::JanusState| {
             key.id == self.janus && key.janus_room_id != self.janus_room_id && key.epoch >= self.epoch
         };
-        if elsewhere || view.janus.as_ref().is_some_and(|key| anew(key)) {
+        if elsewhere || view.janus.as_ref().is_some_and(|key| recreated(key)) {
             AssignmentChange::Moved
         } else {
             AssignmentChange::Stays

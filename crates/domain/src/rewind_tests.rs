@@ -54,7 +54,7 @@ fn files_outlive_list_by_grace() {
 }
 
 #[test]
-fn window_begins_anew_after_gap() {
+fn window_starts_over_after_gap() {
     let mut window = window(399);
     window.push(entry(405, 40, true), 30);
     assert_eq!(numbers(window.listed()), [405]);

@@ -55,7 +55,7 @@ fn due_rooms_start_in_order() {
 }
 
 #[test]
-fn failed_starts_are_repeated_until_missed() {
+fn failed_starts_are_retried_until_missed() {
     let mut leader = Leader::default();
     leader.put("tea", &scheduled(AT));
     assert_eq!(leader.round(AT), [("tea", ScheduleStep::Start)]);

@@ -1,5 +1,5 @@
-//! Simulation of the state machines against a model: a store with delayed watches, Janus instances that fail
-//! or report wrong outcomes, and FFmpeg processes that exit.
+//! Simulation of the state machines against a model: a store with delayed watches, Janus instances that
+//! refuse requests, do not answer or act late, and FFmpeg processes that exit.
 //!
 //! Each case runs a random history and then a quiet period. After the quiet period, the model must be in
 //! exactly the state that the store requires.

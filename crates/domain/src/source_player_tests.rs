@@ -10,7 +10,7 @@ use crate::sources::{Input, SourceFile};
 
 const JANUS_ROOM: u32 = 123_456;
 
-/// Simulated environment of a player: the store, this node's copy of it, and the run in progress.
+/// Simulated environment of a player: the store, as this node sees it, and the run in progress.
 struct World {
     player: SourcePlayer,
     view: RoomView,

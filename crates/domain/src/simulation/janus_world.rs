@@ -67,7 +67,7 @@ impl JanusWorld {
         }
     }
 
-    /// Carries out the creates that are due at `now`. Janus refuses a number that it already has.
+    /// Carries out the create requests that are due at `now`. Janus refuses a number that it already has.
     pub fn land(&mut self, now: Duration) {
         for (_, number, epoch) in self.late.extract_if(.., |(due, ..)| *due <= now) {
             self.rooms.entry(number).or_insert((epoch, Vec::new()));

@@ -166,7 +166,7 @@ impl World {
         self.put(RoomPart::LiveMeta, &live);
     }
 
-    /// Hands the room over: the mixer that listeners hear continues until the other one produces.
+    /// Hands the room over: the mixer that listeners hear continues until the other one produces media.
     fn hand_over(&mut self, mixer: usize) {
         let (view, epoch) = (self.view(), Epoch(self.epoch + 1));
         let (Some(live), Some(handover)) = (view.live.clone(), handover::begin(&view)) else { return };

@@ -99,7 +99,7 @@ fn event_without_answer_becomes_dead_letter() {
 }
 
 #[test]
-fn events_leave_as_dead_letters() {
+fn expired_events_become_dead_letters() {
     let mut world = World::started();
     world.mode = Mode::Down;
     for _ in 0..60 {
@@ -233,7 +233,7 @@ struct World {
     state: Option<(EndpointState, i64)>,
     dead: BTreeMap<u64, DeadLetter>,
     machine: Option<Delivery>,
-    /// Effects in progress, in the order of their start.
+    /// Effects in progress, ordered by start.
     running: Vec<Effect>,
     now: Duration,
     wall_at_zero: u64,
@@ -243,7 +243,7 @@ struct World {
     repeats: usize,
     /// Number of crashes, lost answers and replays: each may repeat events.
     losses: usize,
-    /// Events up to here may come again, because of a replay.
+    /// Events up to here may arrive again, because of a replay.
     replayed: Cursor,
 }
 

@@ -402,7 +402,8 @@ pub async fn next(watch: &mut WatchStream) -> Result<WatchBatch, StoreError> {
     timeout(DEADLINE, watch.next()).await.expect("the watch is silent").expect("the watch just ended")
 }
 
-/// Returns all events up to and including those of `revision`, which must have some under the watch's prefix.
+/// Returns all events up to and including those of `revision`. At least one of these must be under the
+/// watch's prefix.
 ///
 /// The revision of a listing must not be passed: another test may have made the last change, under another
 /// prefix of the same store.
