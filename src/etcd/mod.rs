@@ -141,7 +141,8 @@ impl Store for EtcdStore {
         keeper.await.map(drop)
     }
 
-    /// Compacts all of etcd. Returns when the space is free for reuse; the file itself does not shrink.
+    /// Compacts the history of all keys in etcd up to `revision`. Returns when the space is free for
+    /// reuse; the file itself does not shrink.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         let options = CompactionOptions::new().with_physical();
         let compacted = self.connection.call(Repeat::Safe, |client| {

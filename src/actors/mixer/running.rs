@@ -42,7 +42,7 @@ pub struct Reasons {
 pub struct StartPermit {
     pub _permit: OwnedSemaphorePermit,
     pub _until: Timer,
-    /// Span of the start. Dropping the permit ends it.
+    /// Span of the start. Dropping the permit ends the span.
     pub _span: Span,
 }
 

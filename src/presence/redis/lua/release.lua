@@ -1,7 +1,7 @@
 -- Implements the table of `ReleaseOutcome::of`.
 -- KEYS  lock, high-water mark
 -- ARGV  fence, high-water mark after the release, mark_ms
--- Returns 1 if the lock was released, 0 if the caller does not hold it.
+-- Returns 1 if the lock was released, or had expired without a newer holder; 0 if another caller took it.
 local held = redis.call('HGET', KEYS[1], 'fence')
 local mark = redis.call('GET', KEYS[2])
 if held and held ~= ARGV[1] then

@@ -1,7 +1,7 @@
 -- Implements the table of `Renewal::of`.
 -- KEYS  lock, high-water mark, gateway of the holder
 -- ARGV  fence, gateway, connection, client, lock_ms, mark_ms, gateway_ms
--- Returns 1 if the holder still has the lock, 0 if not.
+-- Returns 1 if the holder has the lock afterwards, 0 if not.
 if redis.call('PEXPIRE', KEYS[3], ARGV[7]) == 0 then
   redis.call('SET', KEYS[3], '', 'PX', ARGV[7])
 end

@@ -6,7 +6,7 @@ local function tell()
 end
 
 -- Returns the users whose entries have not expired. Removes the others from the set, and publishes a change
--- if there are any.
+-- if it has removed any.
 local function members()
   local living, gone = {}, false
   for _, user in ipairs(redis.call('SMEMBERS', KEYS[1])) do
