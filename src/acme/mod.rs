@@ -62,7 +62,8 @@ pub enum Attempt {
 pub enum Permission {
     No,
     Yes,
-    /// An operator wants the order now: an earlier failed order of this node does not delay it.
+    /// The actor was restarted, for example by an operator: an earlier failed order of this node does not
+    /// delay the next one.
     AtOnce,
 }
 
@@ -72,7 +73,7 @@ enum Failure {
     NotPlaced(String),
     /// The authority counts the order against its rate limits.
     Placed(String),
-    /// The certificate is in the store, but could not be written to the file.
+    /// The store could not be read, or its certificate could not be written to the file.
     NotKept(String),
 }
 

@@ -46,9 +46,9 @@ mod tests {
         let tokens: Vec<_> = (0..1000).map(|n| format!("{n:043}")).collect();
         let answers = join_all(tokens.iter().map(|token| challenges.answer(token))).await;
         assert!(answers.into_iter().all(|answer| matches!(answer, Ok(None))));
-        // One look per second: the machine may be slow.
+        // The store is read once per second at most. The limit allows for a slow machine.
         assert!(store.requests() - before < 20, "{}", store.requests());
-        // Neither an unknown answer nor an error stays.
+        // Neither the lack of an answer nor an error is kept for long.
         let (token, text) = (&tokens[7], format!("{}.{}", tokens[7], "d".repeat(43)));
         store.set_down(true);
         until(async || challenges.answer(token).await.is_err()).await;

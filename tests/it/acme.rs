@@ -96,7 +96,7 @@ async fn certificates_are_renewed_before_expiry() {
     until("the certificate is renewed", async || shown(&node).await.0 != first).await;
     let expiry = X509Certificate::from_der(&first).unwrap().1.validity().not_after.timestamp();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    assert!(expiry > now.cast_signed(), "the first one has expired before");
+    assert!(expiry > now.cast_signed(), "the first one expired before the renewal");
     assert!(shown(&node).await.1.contains("Pebble"));
 }
 

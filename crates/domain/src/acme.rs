@@ -55,9 +55,10 @@ pub struct OrderRecord {
 }
 
 impl OrderRecord {
-    /// Returns true if the node `me` must not order at `now`. An order of its own that still runs was
-    /// interrupted, so it is no obstacle. After a failed order, the other nodes may order first: a node whose
-    /// orders always fail then keeps no other node from ordering. `at_once` ignores an own failed order.
+    /// Returns true if the node `me` must not order at `now`. The record of a running order of `me` is left
+    /// from an interrupted attempt, so it is no obstacle. After a failed order, the other nodes may order
+    /// first: a node whose orders always fail then keeps no other node from ordering. With `at_once`, a
+    /// failed order of `me` is no obstacle either.
     pub fn blocks(&self, me: &str, at_once: bool, now: UnixMs) -> bool {
         let is_own = self.node == me;
         if self.error.is_none() || is_own && at_once {
