@@ -112,8 +112,8 @@ fn unusable(config: &AcmeConfig, error: &Error) -> String {
     told(&format!("{} (tls.acme.directory) cannot be used", config.directory), error)
 }
 
-/// Publishes the answers to the HTTP-01 challenges of all names, and tells the authority to check them once
-/// every node knows the answers.
+/// Publishes the answers to the HTTP-01 challenges of the names that are not authorized yet. Once every node
+/// knows the answers, tells the authority to check them.
 async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), String> {
     let mut is_any_open = false;
     let mut authorizations = order.authorizations();
@@ -138,7 +138,7 @@ async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), S
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(|error| told("the order cannot be read", &error))?;
-        // Without a challenge, the name was authorized earlier: see above.
+        // A pending name has this challenge: the first loop returns an error otherwise.
         let pending = authorization.status == AuthorizationStatus::Pending;
         if let Some(mut challenge) = authorization.challenge(ChallengeType::Http01).filter(|_| pending) {
             let ready = challenge.set_ready().await;

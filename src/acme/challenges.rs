@@ -12,8 +12,8 @@ use crate::domain::keys;
 use crate::store::{Store, StoreError};
 
 /// Reader of the answers. Every node of the cluster can answer, because the authority may reach any of them.
-/// Anybody may send such requests, so they are answered from a cache: the store is read about once per
-/// [`ANSWERS_CACHED`] at most. Clones share the cache.
+/// Anybody may send such requests, so they are answered from a cache: each node reads the store about once
+/// per [`ANSWERS_CACHED`] at most. Clones share the cache.
 #[derive(Clone)]
 pub struct Challenges {
     store: Arc<dyn Store>,
@@ -38,7 +38,8 @@ impl Challenges {
         config.tls.acme.is_on().then(|| Self::new(store.clone()))
     }
 
-    /// Returns the key authorization of a token; `None` if no challenge with this token is open.
+    /// Returns the key authorization of a token; `None` if no challenge with this token is open, or if its
+    /// answer was published less than [`ANSWERS_CACHED`] ago and the cache lacks it.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -51,7 +52,7 @@ impl Challenges {
         let mut latest = self.latest.clone().lock_owned().await;
         if latest.as_ref().is_none_or(|looked| looked.at + ANSWERS_CACHED <= arrived) {
             let store = self.store.clone();
-            // In a task of its own, because clients that disconnect would otherwise interrupt each look.
+            // In a task of its own, because a client that disconnects would otherwise interrupt the look.
             let looked = tokio::spawn(async move {
                 *latest = Some(Looked { at: Instant::now(), found: look(&*store).await });
                 latest

@@ -31,7 +31,7 @@ impl Files {
         }
     }
 
-    /// Checks that files can be written.
+    /// Checks that a file with the size of a certificate can be written.
     pub async fn check(&self) -> Result<(), String> {
         let folder = self.folder.clone();
         blocking(move || {

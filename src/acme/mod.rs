@@ -1,8 +1,8 @@
 //! Certificates through ACME (RFC 8555): the order of a certificate, its file, and the answers to challenges.
 //!
 //! ```text
-//! valid file ─────────────────────────────────────────▶ store, if it has none
-//! no file, or a third of its lifetime left:
+//! usable file ────────────────────────────────────────▶ store, if that has no usable certificate
+//! no usable file, or at most a third of its lifetime left:
 //!   certificate of another node in the store ─────────▶ file
 //!   lock of another node's order in the store ────────▶ look again later
 //!   own lock, and still no certificate in the store:
@@ -51,13 +51,13 @@ pub enum Attempt {
     Valid { validity: Validity, obtained: bool },
     /// A node is ordering, or its order has failed and the next one is not due yet.
     Waits(OrderRecord),
-    /// No node has obtained a certificate, and the caller permitted no order.
+    /// Neither the file nor the store has a usable certificate, and the caller permitted no order.
     NotDue,
     /// The order of this node has failed. This node may order again after `retry_in`.
     Failed { error: String, retry_in: Duration },
 }
 
-/// Permission of an attempt to order.
+/// Right of an attempt to order a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
     No,
@@ -69,9 +69,9 @@ pub enum Permission {
 
 /// Reason why an order has failed.
 enum Failure {
-    /// The order was not placed. Another node may succeed at once.
+    /// The order was not placed. Other nodes may order at once.
     NotPlaced(String),
-    /// The authority counts the order against its rate limits.
+    /// The authority may count the order against its rate limits.
     Placed(String),
     /// The store could not be read, or its certificate could not be written to the file.
     NotKept(String),
@@ -197,9 +197,9 @@ impl Acme {
         let validity = validity.map_err(|why| Failure::Placed(format!("the new certificate {why}")))?;
         let published = self.shared.publish(&pem).await;
         match (self.files.write(&pem).await, published) {
-            // The next look at the valid file publishes it.
+            // If the certificate was not published, the next attempt publishes it.
             (Ok(()), _) => Ok(validity),
-            // The next attempt takes it from the store.
+            // The next attempt takes the certificate from the store.
             (Err(error), Ok(())) => Err(Failure::NotKept(error)),
             (Err(error), Err(other)) => Err(Failure::Placed(format!("{error}; {}", unusable_store(other)))),
         }

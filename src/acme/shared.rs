@@ -40,7 +40,8 @@ impl Shared {
         self.store.put(&keys::acme_certificate(&self.names), sealed.into()).await.map(|_| ())
     }
 
-    /// Takes the lock of the order, or returns the record that [blocks](OrderRecord::blocks) it.
+    /// Takes the lock of the order, or returns the record that [blocks](OrderRecord::blocks) the order. If
+    /// another node took the lock first, the record's `node` is "another node", not that node's id.
     pub async fn lock(&self, failures: u32, at_once: bool) -> Result<Result<Lock, OrderRecord>, StoreError> {
         let key = keys::acme_order(&self.names);
         let found = self.store.get(&key).await?;
@@ -75,8 +76,9 @@ impl Shared {
         }
     }
 
-    /// Replaces the lock with the record of the failed order, which blocks other orders for `retry_in`, and
-    /// deletes the answers. Writes no record if another node has the lock meanwhile.
+    /// Replaces the lock with the record of the failed order, and deletes the answers. The record blocks
+    /// orders of other nodes for `retry_in`, and of this node a little longer. Writes no record if this node
+    /// no longer has the lock.
     pub async fn failed(&self, lock: Lock, failures: u32, error: String, retry_in: Duration) {
         let retry_at = UnixMs(now().0.saturating_add(retry_in.as_millis() as u64));
         let record = OrderRecord { failures, error: Some(error), retry_at, ..lock.record };

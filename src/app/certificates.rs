@@ -18,9 +18,10 @@ use crate::tls::{Certificates, Identity};
 /// Interval at which the files are checked. Changed files are read only once a later check finds no further
 /// change, so that a write in progress is complete. Files that cannot be used are read at each check.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Interval between the warnings before the certificate expires.
+/// Interval between the warnings of a certificate that expires soon, or that clients refuse.
 const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);
-/// Time after the start from which a node warns that it still serves its own certificate.
+/// Time after the start before a node first warns of a certificate that clients refuse: its self-signed one,
+/// or an expired one.
 const OWN_FOR: Duration = Duration::from_secs(600);
 
 /// Paths of the certificate file and the key file. With ACME, one file holds both.
@@ -67,8 +68,9 @@ impl LiveCertificates {
         &self.certificates
     }
 
-    /// Applies the certificate of a configuration that was read again, if the node was started with one. A
-    /// configuration without a certificate changes nothing: only a restart turns TLS off, or ACME on or off.
+    /// Applies the certificate of a configuration that was read again. Changes nothing if ACME obtains this
+    /// node's certificate, or if the configuration has no certificate: only a restart turns TLS off, or ACME
+    /// on or off.
     pub fn reload(&self, config: &Config) {
         if self.paths.load().by_acme {
             return;

@@ -1,7 +1,7 @@
 //! Recent final captions of rooms on this node, for the subtitle rendition of HLS.
 //!
-//! They come with the messages of the listener channel, so every listener node has them. A node that has just
-//! started lacks those from before its start.
+//! The captions come with the messages of the listener channel, so every listener node has them. A node that
+//! has just started lacks the captions from before its start.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,16 +10,17 @@ use crate::domain::captions::Caption;
 use crate::domain::ids::RoomId;
 use crate::domain::profile::Language;
 
-/// Time, in milliseconds, for which captions are kept: longer than any live window.
+/// Time, in milliseconds, for which captions are kept. A live window of more than two minutes lacks the
+/// captions of its oldest segments.
 const KEPT_MS: u64 = 120_000;
-/// Maximum number of captions of a room.
+/// Maximum number of captions that are kept of a room.
 const MOST: usize = 500;
 
 #[derive(Default)]
 pub struct LiveCaptions(Mutex<HashMap<RoomId, VecDeque<Caption>>>);
 
 impl LiveCaptions {
-    /// Keeps a caption, if it is final.
+    /// Keeps a caption if it is final, in place of an earlier one with the same start and language.
     pub fn heard(&self, room: &RoomId, caption: &Caption) {
         if !caption.is_final {
             return;
@@ -37,7 +38,7 @@ impl LiveCaptions {
         }
     }
 
-    /// Returns the languages of a room's captions.
+    /// Returns the languages of the captions that are kept of a room.
     pub fn languages(&self, room: &RoomId) -> Vec<Language> {
         let mut languages: Vec<Language> = Vec::new();
         for caption in self.rooms().get(room).into_iter().flatten() {
@@ -49,7 +50,7 @@ impl LiveCaptions {
         languages
     }
 
-    /// Returns the captions of a room in one language, in the order of their starts.
+    /// Returns the kept captions of a room in one language, in the order of their starts.
     pub fn of(&self, room: &RoomId, language: &Language) -> Vec<Caption> {
         let rooms = self.rooms();
         let captions = rooms.get(room).into_iter().flatten();
