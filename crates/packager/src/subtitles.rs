@@ -18,7 +18,8 @@ use super::playlist::seconds;
 
 /// Time after the end of a segment at which its captions are listed.
 pub const HOLD: Duration = Duration::from_secs(4);
-/// Local time of the start of each segment: captions that begin earlier have positive times, too.
+/// Start of a segment in the local time of its WebVTT file. Not zero, so that captions that begin before the
+/// segment have positive times, too.
 const LOCAL: Duration = Duration::from_secs(3600);
 /// Bit rate of the audio that the multivariant playlist declares, in bit/s.
 const BANDWIDTH: u32 = 96_000;
@@ -48,7 +49,7 @@ pub struct LiveSegment {
 /// Closed segments of a live playlist, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveSegments {
-    /// Lines of the header that both playlists have.
+    /// Lines of the header that are repeated in the subtitle playlists.
     header: String,
     pub segments: Vec<LiveSegment>,
     ended: bool,
@@ -92,7 +93,8 @@ impl LiveSegment {
 }
 
 impl LiveSegments {
-    /// Reads a playlist in the form that [`playlist`](super::playlist) writes.
+    /// Reads a playlist in the form that [`playlist`](super::playlist) writes. `None`: it has another form,
+    /// or no closed segment.
     pub fn read(playlist: &[u8]) -> Option<Self> {
         let text = str::from_utf8(playlist).ok()?;
         let (mut header, mut segments) = (String::new(), Vec::new());
@@ -125,7 +127,7 @@ impl LiveSegments {
         (!segments.is_empty()).then_some(Self { header, segments, ended })
     }
 
-    /// Returns a segment whose captions are listed at `now`.
+    /// Returns the segment `msn` if its captions are listed at `now`.
     pub fn listed(&self, msn: u64, now: UnixMs) -> Option<&LiveSegment> {
         self.due(now).iter().find(|segment| segment.msn == msn)
     }

@@ -3,8 +3,8 @@
 //! The playlists are public, like that of the room. The captions need a token that opens the key of their
 //! segment, so that only listeners who may hear the words can read them.
 //!
-//! Owns: tokens and headers of requests. Does not place captions; [`subtitles`](crate::packager::subtitles)
-//! does.
+//! Owns: tokens and headers of requests. Does not assign captions to segments;
+//! [`subtitles`](crate::packager::subtitles) does.
 
 use actix_web::{HttpRequest, HttpResponse};
 
