@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::bare::Bare;
 use super::house::{Backend, House};
+use super::support::free_ports;
 use super::support::stage::{ROOM, jwt_secrets, token};
 use super::table::{Row, Times, short};
 use super::usage;
@@ -29,7 +30,12 @@ pub async fn measure() -> Vec<Row> {
     let bare = Bare::start();
     let (floor, idle) = per_listener(bare.pid(), |_| bare.url("http", "/events")).await;
     drop(idle);
-    let house = House::open(Backend::Embedded, &[("auth.jwt_secrets", &jwt_secrets())]).await;
+    // One socket for all services gets enough descriptors with a limit of 20,000.
+    let ([port], secrets) = (free_ports(), jwt_secrets());
+    let all = format!("127.0.0.1:{port}");
+    let mut settings = vec![("auth.jwt_secrets", secrets.as_str())];
+    settings.extend(["listen.api", "listen.ws", "listen.hls"].map(|key| (key, all.as_str())));
+    let house = House::open(Backend::Embedded, &settings).await;
     house.node.room_on_air(ROOM).await;
     let base = house.node.hls.clone();
     let url = |n| {

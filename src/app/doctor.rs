@@ -20,6 +20,7 @@ use crate::domain::descriptors::RECOMMENDED;
 use crate::domain::ids::RoomId;
 use crate::domain::keys;
 use crate::domain::mix::MixShare;
+use crate::domain::ports::are_ephemeral;
 use crate::ffmpeg::{Loudness, ffmpeg_version};
 use crate::janus::{ConnectOptions, JanusClient, ManagedJanus, Secret};
 use crate::process;
@@ -319,21 +320,19 @@ async fn ran(binary: &Path, args: &[&str]) -> Result<String, String> {
 /// `ip_local_reserved_ports`, so ports that are reserved there are reported too.
 fn ports(config: &Config) -> Finding {
     let (low, high) = config.mixer.rtp_ports;
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let ephemeral: Vec<u16> = range.split_whitespace().filter_map(|port| port.parse().ok()).collect();
-    match ephemeral[..] {
-        [first, last] if first <= high && low <= last => Finding::warning(
+    let kernel = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    let range = kernel("ip_local_port_range");
+    if are_ephemeral((low, high), &range, &kernel("ip_local_reserved_ports")) {
+        let range = range.split_whitespace().collect::<Vec<_>>().join("-");
+        return Finding::warning(
             "ports",
             format!(
-                "mixer.rtp_ports {low}-{high} are also given to outgoing traffic ({first}-{last}): change \
-                 mixer.rtp_ports, or net.ipv4.ip_local_reserved_ports"
+                "mixer.rtp_ports {low}-{high} are also given to outgoing traffic ({range}): change \
+                 mixer.rtp_ports, or reserve them in net.ipv4.ip_local_reserved_ports"
             ),
-        ),
-        _ => Finding::of(
-            "ports",
-            Ok(format!("mixer.rtp_ports {low}-{high}: enough for {} rooms", (high - low) / 2)),
-        ),
+        );
     }
+    Finding::of("ports", Ok(format!("mixer.rtp_ports {low}-{high}: enough for {} rooms", (high - low) / 2)))
 }
 
 async fn etcd(config: &Config) -> Finding {

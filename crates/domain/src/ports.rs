@@ -13,6 +13,24 @@ pub const WEBRTC_PORTS: (u16, u16) = (20_000, 24_999);
 /// Default UDP ports of plain-RTP participants, inclusive.
 pub const PLAIN_RTP_PORTS: (u16, u16) = (25_000, 26_999);
 
+/// Returns true if the kernel may give a port of `first..=last` to an outgoing connection. `ephemeral` and
+/// `reserved` are the contents of `ip_local_port_range` and `ip_local_reserved_ports` in
+/// `/proc/sys/net/ipv4` (kernel documentation, "IP Sysctl").
+pub fn are_ephemeral((first, last): (u16, u16), ephemeral: &str, reserved: &str) -> bool {
+    let mut bounds = ephemeral.split_whitespace().filter_map(|port| port.parse::<u16>().ok());
+    let (Some(low), Some(high)) = (bounds.next(), bounds.next()) else { return false };
+    let reserved: Vec<(u16, u16)> = reserved
+        .trim()
+        .split(',')
+        .filter_map(|range| {
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            Some((from.trim().parse().ok()?, to.trim().parse().ok()?))
+        })
+        .collect();
+    let is_reserved = |port: &u16| reserved.iter().any(|(from, to)| (from..=to).contains(&port));
+    !(first.max(low)..=last.min(high)).all(|port| is_reserved(&port))
+}
+
 #[derive(Debug, Clone)]
 pub struct PortPool {
     /// Free ports, oldest release first, so that a port rests before it is used again.
@@ -114,6 +132,23 @@ mod tests {
                 prop_assert_eq!(pool.taken(), held.len());
             }
         }
+    }
+
+    #[test]
+    fn reserved_ports_are_not_ephemeral() {
+        let range = "32768\t60999\n";
+        for (ports, reserved, ephemeral) in [
+            ((27_000, 28_999), "", false),
+            ((27_000, 32_768), "", true),
+            ((27_000, 32_768), "32768\n", false),
+            ((40_000, 40_009), "22,40000-40004,40005-40009\n", false),
+            ((40_000, 40_009), "40000-40008", true),
+            ((60_999, 65_535), "60999", false),
+            ((1, 65_535), "32768-60998", true),
+        ] {
+            assert_eq!(are_ephemeral(ports, range, reserved), ephemeral, "{ports:?} {reserved:?}");
+        }
+        assert!(!are_ephemeral((1, 65_535), "", ""), "a kernel that says nothing");
     }
 
     #[test]

@@ -52,9 +52,9 @@ pub async fn large<B: MessageBody>(
         None => None,
     };
     let response = next.call(request).await?;
-    if let (Some(connection), BodySize::Sized(SMALL..) | BodySize::Stream) =
-        (connection, response.response().body().size())
-    {
+    let is_large = matches!(response.response().body().size(), BodySize::Sized(SMALL..) | BodySize::Stream);
+    // An endless response is built piece by piece, and would keep its turn for ever.
+    if let Some(connection) = connection.filter(|connection| is_large && !connection.is_endless()) {
         connection.keep_until_sent(turn);
     }
     Ok(response)

@@ -323,9 +323,13 @@ impl Connection {
     }
 
     /// Marks the response in progress as endless. Its source sets its rate, so only a client that reads
-    /// nothing is too slow. Unless the connection is upgraded, the response is sent without the dispatcher.
+    /// nothing is too slow. It is the last response of its connection.
     pub fn endless(&self) {
         self.0.lifecycle.borrow_mut().endless();
+    }
+
+    pub(super) fn is_endless(&self) -> bool {
+        self.lifecycle().is_endless()
     }
 
     pub(super) fn is_upgraded(&self) -> bool {
@@ -334,7 +338,7 @@ impl Connection {
 
     /// Returns true if the response in progress is endless, and the server need not read requests meanwhile.
     pub(super) fn can_detach(&self) -> bool {
-        self.lifecycle().is_endless() && !self.is_upgraded()
+        self.is_endless() && !self.is_upgraded()
     }
 
     /// Sends `body` after the response head, without the dispatcher. The response must have an empty body and

@@ -64,6 +64,7 @@ impl TestServer {
                 .service(only_get("/endless", endless))
                 .service(only_get("/ending", ending))
                 .service(only_get("/silent", silent))
+                .service(only_get("/feed", silent).wrap(from_fn(large)))
                 .service(web::resource("/error").to(async || Err::<&str, _>(ApiError::internal("a cause"))))
                 .route("/echo", web::post().to(async |body: String| body))
                 .default_service(web::to(not_found))
@@ -313,6 +314,21 @@ async fn few_large_responses_are_held() {
     assert!(!metrics.contains("stentor_connections_cut_total{reason=\"slow_reader\"} 0\n"), "nobody was cut");
     // A small response does not wait.
     assert!(served.ask(&request("GET", "/small")).await.ends_with("small"));
+    served.handle.stop(false).await;
+}
+
+#[actix::test]
+async fn endless_responses_are_not_large() {
+    let served = TestServer::start(100);
+    let mut feeds = Vec::new();
+    for _ in 0..10 {
+        let mut feed = served.connect().await;
+        feed.write_all(request("GET", "/feed").as_bytes()).await.unwrap();
+        assert_eq!(&head(&mut feed).await, b"HTTP/1.1 200");
+        feeds.push(feed);
+    }
+    let list = served.ask(&request("GET", "/list")).await;
+    assert_eq!(list.split_once("\r\n\r\n").unwrap().1.len(), LARGE.len());
     served.handle.stop(false).await;
 }
 
