@@ -110,23 +110,20 @@ async fn reach(house: &House, listeners: Vec<TcpStream>) -> Times {
 
 /// Reports each announcement that the listener receives.
 async fn listen(mut socket: TcpStream, heard: mpsc::UnboundedSender<(usize, Instant)>) {
-    let mut text = String::new();
-    let mut buffer = vec![0; 4096];
+    let (mut unread, mut buffer) = (Vec::new(), vec![0; 4096]);
     loop {
         let Ok(read @ 1..) = socket.read(&mut buffer).await else { return };
-        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
-        while let Some(at) = text.find(MARK) {
-            let Some(number) = text[at + MARK.len()..].get(..4) else { break };
-            let number = number.parse().expect("a number");
-            text.drain(..at + MARK.len() + 4);
+        unread.extend_from_slice(&buffer[..read]);
+        while let Some(at) = memchr::memmem::find(&unread, MARK.as_bytes()) {
+            let digits = at + MARK.len()..at + MARK.len() + 4;
+            let Some(number) = unread.get(digits.clone()) else { break };
+            let number = std::str::from_utf8(number).expect("digits").parse().expect("a number");
+            unread.drain(..digits.end);
             if heard.send((number, Instant::now())).is_err() {
                 return;
             }
         }
-        // Keep what may be the beginning of a mark.
-        let keep = text.len().saturating_sub(MARK.len() + 4);
-        if !text.contains(MARK) {
-            text.drain(..text.floor_char_boundary(keep));
-        }
+        // Keep what may be the beginning of a mark and its number.
+        unread.drain(..unread.len().saturating_sub(MARK.len() + 4));
     }
 }
