@@ -33,8 +33,8 @@ const LINGER_TARGETS: u32 = 2;
 pub struct DrainLabels(Vec<ModuleKind>);
 
 /// Labels the modules of this node as draining. Waits until this node has no rooms, until no other module can
-/// take its rooms, or until the deadline has passed. Does nothing without a leader, or if
-/// the deadline is zero.
+/// take its rooms, or until the deadline has passed. Does nothing without a leader, or if the deadline is
+/// zero.
 pub async fn drain(context: &Context, service: &RoomService) -> DrainLabels {
     let deadline = context.config.supervision.drain_deadline;
     let mut marked = DrainLabels::default();
@@ -76,9 +76,9 @@ impl DrainLabels {
         for kind in self.0 {
             let key = keys::module(kind, &context.me, ModulePart::Mark);
             let mark = context.store.get(&key).await.ok().flatten();
-            let Some(mark) = mark else { continue };
-            // A label that an operator has set in the meantime stays. A label that cannot be deleted expires
-            // with its lease.
+            // Only the drain's label has a lease: one that an operator has set in the meantime stays. A label
+            // that cannot be deleted expires with its lease.
+            let Some(mark) = mark.filter(|mark| mark.lease.is_some()) else { continue };
             let _ = context.store.txn(Txn::new().when(&key, mark.mod_revision).delete(&key)).await;
         }
     }
