@@ -1,6 +1,7 @@
 //! Heartbeat of a module, as `actors::heartbeat` maintains it.
 
 use super::TTL;
+use super::mixers::rtp_range;
 use super::node::{Answer, Requester, StoreRequest, TimedPart};
 use super::world::World;
 use crate::domain::ids::UnixMs;
@@ -47,7 +48,7 @@ impl World {
                     started_at: UnixMs(0),
                     incarnation,
                     version: String::new(),
-                    rtp: None,
+                    rtp: (kind == ModuleKind::Mixer).then(|| rtp_range(n, self.rooms.len())),
                     machine_load: None,
                 };
                 let key = keys::module(kind, &id, ModulePart::Heartbeat);

@@ -1,6 +1,7 @@
 //! Mixer node, as `actors::mixer` runs it: a machine per room, its FFmpeg, its ports, its stream.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::domain::ids::{Epoch, MediaAddr, Nonce, RoomId};
 use crate::domain::mixer_room::{
     Exit, MixerPolicy, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect, concerns,
 };
-use crate::domain::model::Health;
+use crate::domain::model::{Health, RtpRange};
 use crate::domain::plan::{Failure, Plan};
 use crate::domain::ports::PortPool;
 use crate::domain::restart::Budget;
@@ -53,7 +54,7 @@ pub struct MixerActor {
 impl MixerSide {
     pub fn new(node: usize, life: u32, rooms: &[RoomId]) -> Self {
         let worlds = rooms.iter().enumerate().map(|(r, room)| {
-            let first = 10_000 + 2 * PORTS * (node * rooms.len() + r) as u16;
+            let first = rtp_range(node, rooms.len()).first + 2 * PORTS * r as u16;
             // Begin at a different port from the last process: late packets may still arrive at its ports.
             let begin = f64::from(life * 7 % u32::from(PORTS)) / f64::from(PORTS);
             (room.clone(), MixerWorld::new(PortPool::new(first, first + 2 * PORTS, begin)))
@@ -68,6 +69,12 @@ impl MixerSide {
             leaving: false,
         }
     }
+}
+
+/// Returns the RTP addresses of a mixer, if there are this many rooms.
+pub fn rtp_range(node: usize, rooms: usize) -> RtpRange {
+    let first = 10_000 + 2 * PORTS * (node * rooms) as u16;
+    RtpRange { ip: Ipv4Addr::LOCALHOST.into(), first, last: first + 2 * PORTS * rooms as u16 }
 }
 
 pub fn hls_base(node: usize) -> String {
