@@ -18,12 +18,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::sending::{NO_DATA, STALLED_AFTER};
-use crate::domain::output::{Target, icecast_answer, known_failure};
+use crate::domain::output::{Target, icecast_answer, known_failure, second_icecast_answer};
 
 /// Time limit for the connection, the handshake and the answer together.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 const AGENT: &str = concat!("stentor/", env!("CARGO_PKG_VERSION"));
 const CLOSED: &str = "the target has closed the connection";
+const NO_AUDIO: &str = "FFmpeg writes no audio";
 /// Size of the buffer between FFmpeg and the socket, bytes.
 const BUFFER: usize = 16 * 1024;
 
@@ -33,7 +34,11 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// Connection to a target that has accepted the request.
-pub struct IcecastConnection(Box<dyn Stream>);
+pub struct IcecastConnection {
+    stream: Box<dyn Stream>,
+    /// Data that came with the first answer: a second answer, perhaps not complete.
+    received: Vec<u8>,
+}
 
 impl IcecastConnection {
     /// Connects to `ip`, an allowed address of the target, and sends the request. Returns `None` if the
@@ -54,7 +59,10 @@ impl IcecastConnection {
             let mut received = Vec::new();
             loop {
                 match icecast_answer(&received) {
-                    Some(answer) => return answer.map(|()| Some(Self(stream))),
+                    Some(answer) => {
+                        let received = second_icecast_answer(&received).to_vec();
+                        return answer.map(|()| Some(Self { stream, received }));
+                    }
                     None if stream.read_buf(&mut received).await.unwrap_or(0) == 0 => {
                         return Err(CLOSED.to_owned());
                     }
@@ -69,10 +77,10 @@ impl IcecastConnection {
     /// the first data was sent. If FFmpeg ends first, returns only when the target closes the connection;
     /// the caller detects the end of FFmpeg.
     pub async fn push(self, audio: ChildStdout, live: &impl Fn()) -> String {
-        let (read, write) = tokio::io::split(self.0);
+        let (read, write) = tokio::io::split(self.stream);
         tokio::select! {
-            why = send(audio, write, live) => why,
-            why = refused(read) => why,
+            why = send(audio, write, live, STALLED_AFTER) => why,
+            why = refused(read, self.received) => why,
         }
     }
 }
@@ -98,10 +106,20 @@ async fn connect(target: &Target, ip: IpAddr) -> Result<Box<dyn Stream>, String>
     Ok(Box::new(stream))
 }
 
-async fn send(mut audio: ChildStdout, mut write: impl AsyncWrite + Unpin, live: &impl Fn()) -> String {
+/// Sends audio until it fails, and returns the reason. `patience`: longest wait for FFmpeg or the target.
+async fn send(
+    mut audio: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    live: &impl Fn(),
+    patience: Duration,
+) -> String {
     let (mut buffer, mut is_first) = (vec![0; BUFFER], true);
     loop {
-        let size = audio.read(&mut buffer).await.unwrap_or(0);
+        // FFmpeg always has audio to send: gaps in the stream are filled with silence.
+        let Ok(read) = timeout(patience, audio.read(&mut buffer)).await else {
+            return NO_AUDIO.to_owned();
+        };
+        let size = read.unwrap_or(0);
         if size == 0 {
             // End the connection properly. Ignore the error: the target may have closed it.
             let _ = write.shutdown().await;
@@ -111,7 +129,7 @@ async fn send(mut audio: ChildStdout, mut write: impl AsyncWrite + Unpin, live: 
             write.write_all(&buffer[..size]).await?;
             write.flush().await
         };
-        match timeout(STALLED_AFTER, sent).await {
+        match timeout(patience, sent).await {
             Ok(Ok(())) if std::mem::take(&mut is_first) => live(),
             Ok(Ok(())) => {}
             Ok(Err(_)) => return CLOSED.to_owned(),
@@ -120,19 +138,37 @@ async fn send(mut audio: ChildStdout, mut write: impl AsyncWrite + Unpin, live: 
     }
 }
 
-/// Waits until the target closes the connection, or refuses the audio although it accepted the request.
-/// Returns the reason.
-async fn refused(mut read: impl AsyncRead + Unpin) -> String {
-    let mut received = Vec::new();
+/// Returns when the target closes the connection, or refuses the audio after it has accepted the request.
+/// `received`: data that was read before.
+async fn refused(mut read: impl AsyncRead + Unpin, mut received: Vec<u8>) -> String {
     loop {
-        match read.read_buf(&mut received).await {
-            Ok(0) | Err(_) => return CLOSED.to_owned(),
-            Ok(_) => {}
-        }
         if let Some(Err(why)) = icecast_answer(&received) {
             return why;
         }
         // Only the first answer matters. The rest is read to notice the end of the connection.
         received.truncate(BUFFER);
+        if read.read_buf(&mut received).await.unwrap_or(0) == 0 {
+            return CLOSED.to_owned();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn hung_encoders_are_noticed() {
+        let (_encoder, audio) = tokio::io::duplex(64);
+        let (target, _far) = tokio::io::duplex(64);
+        let why = send(audio, target, &|| {}, Duration::from_millis(50)).await;
+        assert_eq!(why, NO_AUDIO);
+    }
+
+    #[tokio::test]
+    async fn answers_received_before_count() {
+        let (read, _target) = tokio::io::duplex(64);
+        let why = refused(read, b"HTTP/1.0 403 Mountpoint in use\r\n\r\n".to_vec()).await;
+        assert!(why.contains("in use"), "{why}");
     }
 }

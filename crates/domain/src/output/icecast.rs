@@ -61,11 +61,27 @@ pub fn icecast_answer(received: &[u8]) -> Option<Result<(), String>> {
     })
 }
 
+/// Returns the data after the first answer in `received`, if it is another answer: Icecast may refuse the
+/// audio after `100 Continue`.
+pub fn second_icecast_answer(received: &[u8]) -> &[u8] {
+    let end = received.windows(4).position(|window| window == b"\r\n\r\n");
+    let rest = end.map_or(&[][..], |end| &received[end + 4..]);
+    if rest.starts_with(b"HTTP/1.") { rest } else { &[] }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn second_answers_follow_the_first() {
+        let (first, second) = ("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.0 403 Mountpoint in use\r\n\r\n");
+        let rest = |text: &str| String::from_utf8(second_icecast_answer(text.as_bytes()).to_vec()).unwrap();
+        assert_eq!(rest(&format!("{first}{second}")), second);
+        assert_eq!([rest(first), rest("HTTP/1.1 100"), rest(&format!("{first}<html>"))], [""; 3]);
+    }
 
     #[test]
     fn icecast_request_has_plain_credentials() {

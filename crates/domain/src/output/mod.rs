@@ -20,7 +20,7 @@ use super::ids::{InvalidName, ModuleId, Nonce, UnixMs};
 use super::room::{Admission, RoomWrite};
 use super::view::RoomView;
 
-pub use icecast::icecast_answer;
+pub use icecast::{icecast_answer, second_icecast_answer};
 pub use run::{OutputRun, Phase};
 pub use target::{InvalidTarget, OutputFormat, OutputKind, Target, failure, known_failure};
 
