@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::error::{ApiError, Code};
 use crate::auth::{ApiKeyError, ApiKeys};
-use crate::domain::api_key::Caller;
+use crate::domain::api_key::{Caller, KeyScope};
 use crate::rooms::{ApiKeyRegistry, now};
 
 /// API keys in force on this node.
@@ -34,6 +34,15 @@ impl LiveApiKeys {
     /// The caller is not authorized.
     pub fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, ApiKeyError> {
         self.configured.load().check(authorization, |id| self.stored.lookup(id), now())
+    }
+
+    /// Returns false if the caller of a request that was permitted would now be refused: its key was revoked,
+    /// has expired, or was replaced.
+    pub fn still_permits(&self, authorization: Option<&[u8]>, scope: KeyScope) -> bool {
+        match self.check(authorization) {
+            Ok(caller) => caller.require(scope).is_ok(),
+            Err(error) => error == ApiKeyError::NotListed,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::ACCEPT;
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use futures::{Stream, stream};
@@ -13,8 +13,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::domain::api_key::KeyScope;
 use crate::domain::events::{Cursor, EventType};
 use crate::domain::ids::RoomId;
+use crate::http::api_keys::LiveApiKeys;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::event_stream;
 use crate::http::extract::QueryOf;
@@ -97,7 +99,8 @@ pub(super) struct EventsAnswer {
 
 /// Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 ///
-/// A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+/// A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+/// `Last-Event-ID`.
 #[utoipa::path(
     get, path = "/api/events", operation_id = "listEvents", tag = "events",
     params(
@@ -136,7 +139,7 @@ pub(super) async fn list(
             .get(event_stream::LAST_EVENT_ID)
             .map(|id| cursor(id.to_str().unwrap_or_default()));
         let from = last.transpose()?.or(after).unwrap_or_else(|| ledger.end());
-        return streamed(&request, ledger.clone(), from, filter);
+        return streamed(&request, &api, from, filter);
     }
     let page = ledger.after(after.unwrap_or_default(), &filter, limit);
     let raw = |event: &Arc<LedgerEvent>| serde_json::from_slice(&event.json).map_err(ApiError::internal);
@@ -171,15 +174,17 @@ fn wants_stream(request: &HttpRequest) -> bool {
 
 fn streamed(
     request: &HttpRequest,
-    ledger: Arc<Ledger>,
+    api: &Data<Api>,
     from: Cursor,
     filter: EventFilter,
 ) -> Result<HttpResponse, ApiError> {
+    let ledger = api.rooms.ledger().clone();
+    let key = (api.auth.clone(), request.headers().get(AUTHORIZATION).cloned());
     let reader = ledger
         .reader()
         .ok_or_else(|| ApiError::new(Code::TooManyClients, "too many event streams are open on this node"))?;
     let state = ledger.state();
-    let events = EventStream { ledger, state, filter, at: from, begun: false, _reader: reader };
+    let events = EventStream { ledger, state, filter, key, at: from, begun: false, _reader: reader };
     Ok(event_stream::answer(request, events.into_stream()))
 }
 
@@ -188,6 +193,8 @@ struct EventStream {
     ledger: Arc<Ledger>,
     state: watch::Receiver<LedgerState>,
     filter: EventFilter,
+    /// API key of the reader, as the header of its request.
+    key: (Arc<LiveApiKeys>, Option<HeaderValue>),
     at: Cursor,
     begun: bool,
     _reader: tokio::sync::OwnedSemaphorePermit,
@@ -201,14 +208,16 @@ impl EventStream {
         })
     }
 
-    /// Returns the next bytes; `None` when the node stops.
+    /// Returns the next bytes; `None` when the node stops or the API key is not valid any more.
     async fn next(&mut self) -> Option<Bytes> {
         // Send a comment immediately, so that the client receives the headers.
         if !std::mem::replace(&mut self.begun, true) {
             return Some(Bytes::from_static(b":\n\n"));
         }
         loop {
-            if self.state.borrow_and_update().closed {
+            let (keys, offered) = &self.key;
+            let permitted = keys.still_permits(offered.as_ref().map(HeaderValue::as_bytes), KeyScope::Read);
+            if !permitted || self.state.borrow_and_update().closed {
                 return None;
             }
             let page = self.ledger.after(self.at, &self.filter, CHUNK);

@@ -3,6 +3,8 @@
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
+use crate::domain::api_key::KeyScope;
+
 use super::house::{Answer, House, house_with, json_request};
 
 const KEYS: &str = "/api/keys";
@@ -29,11 +31,15 @@ async fn created_key_works_until_revoked() {
     assert!(!listed.text.contains(secret_part) && !listed.text.contains("digest"), "{}", listed.text);
     let kept = house.store.keys().into_iter().filter(|key| key.starts_with("/apikeys/")).collect::<Vec<_>>();
     assert_eq!(kept, [format!("/apikeys/{id}")]);
+    let header = format!("Bearer {secret}");
+    let permits = |scope| house.api.auth.still_permits(Some(header.as_bytes()), scope);
+    assert!(permits(KeyScope::Rooms) && !permits(KeyScope::Operations));
     let revoked = house.with_key(ROOT, Method::DELETE, &format!("{KEYS}/{id}"), Value::Null).await;
     assert!(revoked.status == 200 && revoked.json["key"]["revokedAt"].is_u64(), "{}", revoked.text);
     let refused = house.with_key(secret, Method::GET, "/api/rooms", Value::Null).await;
     refused.refused(401, "unauthorized");
     assert!(refused.json["error"].as_str().unwrap().contains("revoked"));
+    assert!(!permits(KeyScope::Rooms), "open connections end, too");
     let rooms = house.with_key(ROOT, Method::GET, "/api/rooms/tea", Value::Null).await;
     assert_eq!(rooms.status, 200, "its room stays");
 }
