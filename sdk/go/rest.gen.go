@@ -1988,7 +1988,8 @@ type ClientInterface interface {
 
 	// ListEvents Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 	//
-	// A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+	// A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+	// `Last-Event-ID`.
 	//
 	// Corresponds with GET /api/events (the `ListEvents` operationId).
 	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2450,7 +2451,8 @@ type ClientInterface interface {
 
 // ListEvents Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 //
-// A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+// A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+// `Last-Event-ID`.
 //
 // Corresponds with GET /api/events (the `ListEvents` operationId).
 func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -5479,7 +5481,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListEventsWithResponse Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 	//
-	// A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+	// A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+	// `Last-Event-ID`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7886,7 +7889,8 @@ func (r ReplayWebhookResponse) ContentType() string {
 
 // ListEventsWithResponse Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 //
-// A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+// A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+// `Last-Event-ID`.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -47,7 +47,7 @@ pub use edge_cache::{EdgeCache, IDLE};
 pub use edge_room::EdgeRoom;
 pub use mixer_client::MixerClient;
 pub use origin::OriginMedia;
-pub use pcm_feeds::{FeedEnd, FeedItem, PcmFeed, PcmFeeds, PcmReader, Reached, TooSlow};
+pub use pcm_feeds::{FeedEnd, FeedItem, NoFeed, PcmFeed, PcmFeeds, PcmReader, Reached, TooSlow};
 pub use plain::{NewParts, NoParts, PlainListening, PlainMedia, RoomParts};
 pub use plain_stream::{PlainReader, PlainStream};
 pub use plain_streams::PlainStreams;

@@ -20,6 +20,9 @@ use crate::rooms::dirty_rooms::DirtyRooms;
 /// Number of chunks that are buffered for recognisers that are late: 10 s.
 const KEPT: usize = 100;
 
+/// Maximum number of feeds of a node. Each has a decoder that takes about 50 MB.
+const MAX_FEEDS: usize = 64;
+
 /// Item of a feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedItem {
@@ -35,6 +38,14 @@ pub enum FeedEnd {
     Over,
     /// The node stops.
     Stopping,
+}
+
+/// Reason why a recogniser gets no feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoFeed {
+    Stopping,
+    /// The node has [`MAX_FEEDS`] for other rooms.
+    Full,
 }
 
 /// Error of a reader that was too slow for the buffer.
@@ -157,15 +168,28 @@ impl Drop for PcmReader {
 }
 
 impl PcmFeeds {
-    /// Returns a reader of the room's feed. Starts the production of the feed if there is none. `None` if the
-    /// node is stopping.
-    pub fn open(&self, room: &RoomId, live: &Nonce) -> Option<PcmReader> {
+    /// Returns a reader of the room's feed. Starts the production of the feed if nobody reads it.
+    ///
+    /// # Errors
+    /// See [`NoFeed`].
+    pub fn open(&self, room: &RoomId, live: &Nonce) -> Result<PcmReader, NoFeed> {
         let mut rooms = self.rooms();
         if self.stopping.load(Relaxed) {
-            return None;
+            return Err(NoFeed::Stopping);
         }
-        if let Some(feed) = rooms.get(room).filter(|feed| feed.live == *live && !feed.is_ended()) {
-            return Some(feed.reader());
+        let known = rooms.get(room).filter(|feed| feed.live == *live && !feed.is_ended()).cloned();
+        if let Some(feed) = known {
+            let was_read = feed.readers() > 0;
+            let reader = feed.reader();
+            drop(rooms);
+            if !was_read {
+                // The actor of the feed may have nothing to do, because it was to be stopped.
+                self.wake(room);
+            }
+            return Ok(reader);
+        }
+        if rooms.len() >= MAX_FEEDS && !rooms.contains_key(room) {
+            return Err(NoFeed::Full);
         }
         let feed = PcmFeed::new(live.clone());
         let reader = feed.reader();
@@ -174,10 +198,14 @@ impl PcmFeeds {
             earlier.end(FeedEnd::Over);
         }
         drop(rooms);
+        self.wake(room);
+        Ok(reader)
+    }
+
+    fn wake(&self, room: &RoomId) {
         if let Some(dirty) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
             dirty.changed([room.clone()]);
         }
-        Some(reader)
     }
 
     pub fn get(&self, room: &RoomId) -> Option<Arc<PcmFeed>> {
@@ -268,6 +296,33 @@ mod tests {
         assert_eq!(first.next().now_or_never(), Some(Ok(FeedItem::End(FeedEnd::Over))));
         feeds.close();
         assert_eq!(second.next().now_or_never(), Some(Ok(FeedItem::End(FeedEnd::Stopping))));
-        assert!(feeds.open(&room(), &Nonce("2".into())).is_none());
+        assert_eq!(feeds.open(&room(), &Nonce("2".into())).err(), Some(NoFeed::Stopping));
+    }
+
+    #[test]
+    fn feeds_wake_their_actor_again() {
+        let (feeds, live) = (PcmFeeds::default(), Nonce("n".into()));
+        let dirty = DirtyRooms::new(|| {});
+        feeds.attach(dirty.clone());
+        let woken = || dirty.take().rooms.len();
+        drop(feeds.open(&room(), &live).unwrap());
+        assert_eq!(woken(), 1);
+        // The actor has reported the end, and the feed is not retired yet.
+        let feed = feeds.get(&room()).unwrap();
+        let _reader = feeds.open(&room(), &live).unwrap();
+        assert!(!feeds.retire(&room(), &feed));
+        assert_eq!(woken(), 1);
+        let _other = feeds.open(&room(), &live).unwrap();
+        assert_eq!(woken(), 0, "the feed is being read");
+    }
+
+    #[test]
+    fn nodes_have_few_feeds() {
+        let (feeds, live) = (PcmFeeds::default(), Nonce("n".into()));
+        let id = |n: usize| RoomId::new(&format!("room-{n}")).unwrap();
+        let readers: Vec<_> = (0..MAX_FEEDS).map(|n| feeds.open(&id(n), &live).unwrap()).collect();
+        assert_eq!(feeds.open(&id(MAX_FEEDS), &live).err(), Some(NoFeed::Full));
+        assert!(feeds.open(&id(0), &live).is_ok() && feeds.open(&id(0), &Nonce("2".into())).is_ok());
+        assert_eq!(readers.len(), MAX_FEEDS);
     }
 }

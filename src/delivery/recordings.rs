@@ -7,6 +7,7 @@
 //! Owns: the choice of disk, mixer or copy, and the joining of the journals. Does not check tokens or write
 //! recordings.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -119,6 +120,13 @@ impl Joined {
 fn unreadable(recording: &RecordingId, error: &dyn std::fmt::Display) -> MediaError {
     tracing::warn!(%recording, %error, "cannot read a recorded segment");
     MediaError::RecordingUnavailable
+}
+
+/// Returns the first and the last moment of segments.
+fn time_of(segments: &[&JournalEntry]) -> RangeInclusive<UnixMs> {
+    let begins = segments.first().map_or(UnixMs(0), |first| first.started_at);
+    let end = |last: &&JournalEntry| UnixMs(last.started_at.0 + last.duration_us / 1000);
+    begins..=segments.last().map_or(begins, end)
 }
 
 /// Returns the object with the segments of a recording.
@@ -344,11 +352,13 @@ impl ReplayMedia for RecordingMedia {
     ) -> Result<String, MediaError> {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
-        let lines = self.recordings.transcript(recording).await.map_err(|error| {
+        let entries = joined.entries();
+        let span = time_of(&joined.of_clip(clip)?);
+        let lines = self.recordings.captions_within(recording, language, span).await.map_err(|error| {
             tracing::warn!(%recording, %error, "the captions of a recording were not read");
             MediaError::RecordingUnavailable
         })?;
-        Ok(captions_of(&lines, &joined.entries(), clip, language))
+        Ok(captions_of(&lines, &entries, clip, language))
     }
 
     async fn playlist(&self, recording: &RecordingId, clip: Clip) -> Result<Bytes, MediaError> {

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::Serialize;
 
@@ -20,6 +21,7 @@ use super::error::ApiError;
 use super::hls::{KEY_NAME, PLAYLIST_NAME, PLAYLIST_TYPE, Query, token_missing, token_of};
 use super::hls_answer::{Cors, MEDIA, SECRET, found};
 use super::methods::other;
+use super::server::large;
 use super::tokens::NodeTokens;
 use crate::auth::{FeedTokens, ReplayGrant, SealError, TokenError};
 use crate::delivery::{ReplayInfo, ReplayMedia};
@@ -70,6 +72,12 @@ pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ReplaySide>) {
         .route(web::get().to(feed))
         .default_service(other(&[Method::GET]));
     config.service(feed);
+    let captions = web::resource("/hls/recordings/{recording}/{name:captions\\.vtt}")
+        .app_data(side.clone())
+        .route(web::get().to(get).wrap(from_fn(large)))
+        .route(web::method(Method::OPTIONS).to(preflight))
+        .default_service(other(&[Method::GET]));
+    config.service(captions);
     let file = web::resource("/hls/recordings/{recording}/{name}")
         .app_data(side)
         .route(web::get().to(get))

@@ -115,9 +115,13 @@ impl FakeStore {
 
     /// Ends every lease.
     pub fn let_leases_expire(&self) {
+        self.end_leases(|_| true);
+    }
+
+    fn end_leases(&self, ends: impl Fn(LeaseId) -> bool) {
         let keys: Vec<String> = {
             let inner = self.inner.lock().unwrap();
-            let leased = inner.data.values().filter(|(_, lease)| lease.is_some());
+            let leased = inner.data.values().filter(|(_, lease)| lease.is_some_and(&ends));
             leased.map(|(entry, _)| entry.key.clone()).collect()
         };
         keys.iter().for_each(|key| self.delete_now(key));
@@ -236,7 +240,8 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    async fn revoke(&self, _: LeaseId) -> Result<(), StoreError> {
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.end_leases(|known| known == lease);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use rand::RngExt;
 use tokio::sync::watch;
 
 use crate::domain::events;
-use crate::domain::ids::{ModuleId, RoomId, UnixMs};
+use crate::domain::ids::{ModuleId, Nonce, RoomId, UnixMs};
 use crate::domain::keys::{self, ModuleKind, RoomPart};
 use crate::domain::recording::{
     Recording, RecordingDenied, RecordingId, RecordingMode, RecordingState, RecordingWrite, admit_start,
@@ -22,6 +22,7 @@ use crate::domain::upload::{self, StorageJob};
 use crate::domain::view::{RoomView, StoredValue};
 use crate::store::{KeyValue, Revision, Store, Txn, TxnOutcome};
 
+use super::captions::Languages;
 use super::ledger::Ledger;
 use super::txn::{self, RoomRead};
 use super::{Directory, READ_YOUR_WRITES, Room, RoomError, RoomService, now};
@@ -39,10 +40,11 @@ pub struct KnownRecording {
 /// Copy of all recordings.
 pub struct Recordings {
     pub(super) store: Arc<dyn Store>,
-    directory: Arc<Directory>,
+    pub(super) directory: Arc<Directory>,
     known: RwLock<Copied>,
     /// Revision that the copy has reached; `None` before the first complete list.
     seen: watch::Sender<Option<Revision>>,
+    pub(super) languages: Languages,
 }
 
 #[derive(Default)]
@@ -56,7 +58,8 @@ struct Copied {
 
 impl Recordings {
     pub fn new(store: Arc<dyn Store>, directory: Arc<Directory>) -> Self {
-        Self { store, directory, known: RwLock::default(), seen: watch::Sender::new(None) }
+        let (known, seen) = (RwLock::default(), watch::Sender::new(None));
+        Self { store, directory, known, seen, languages: Languages::default() }
     }
 
     /// Returns a recording, even if it is being removed.
@@ -98,6 +101,15 @@ impl Recordings {
         });
         found.sort_by_key(|known| std::cmp::Reverse((known.recording.started_at, known.id.clone())));
         found
+    }
+
+    /// Returns the recordings of one broadcast that are not being removed.
+    pub(super) fn of_broadcast(&self, room: &RoomId, nonce: &Nonce) -> Vec<KnownRecording> {
+        let known = self.read();
+        let found = known.recordings.iter().filter(|(_, recording)| {
+            recording.room == *room && recording.nonce == *nonce && recording.deleted_at.is_none()
+        });
+        found.map(|(id, recording)| KnownRecording { id: id.clone(), recording: recording.clone() }).collect()
     }
 
     /// Returns true once all recordings were listed, so that an absent one does not exist.
@@ -192,6 +204,10 @@ impl Recordings {
             let Some(write) = decide(known.as_ref()) else { return Ok(()) };
             let txn = Txn::new().when(&key, read.map_or(0, |kv| kv.mod_revision));
             let txn = match &write {
+                // The captions do not wait for the mixers, one of which may never be available again.
+                RecordingWrite::Put(recording) if recording.deleted_at.is_some() => {
+                    txn.put(&key, txn::json(recording)).delete_prefix(keys::captions(id))
+                }
                 RecordingWrite::Put(recording) => txn.put(&key, txn::json(recording)),
                 RecordingWrite::Remove => txn.delete(&key).delete_prefix(keys::captions(id)),
             };

@@ -33,7 +33,7 @@ impl CaptionMetrics {
         GaugeGuard::of(&self.recognisers)
     }
 
-    /// Counts a result. `outcome`: `final`, `partial`, `invalid` or `failed`.
+    /// Counts a result. `outcome`: `final`, `partial`, `invalid`, `failed`, `not_stored` or `full`.
     pub fn result(&self, outcome: &'static str) {
         self.results.with_label_values(&[outcome]).inc();
     }

@@ -174,9 +174,14 @@ pub fn captions(recording: &RecordingId) -> String {
     format!("{CAPTIONS}{recording}/")
 }
 
+/// Returns the prefix of the captions of a recording in one language.
+pub fn captions_in(recording: &RecordingId, language: &Language) -> String {
+    format!("{}{}/", captions(recording), language.as_str())
+}
+
 /// Returns the key of a chunk of captions. The keys of a language sort by time.
 pub fn caption_chunk(recording: &RecordingId, language: &Language, number: u64) -> String {
-    format!("{}{}/{number:010}", captions(recording), language.as_str())
+    format!("{}{number:010}", captions_in(recording, language))
 }
 
 /// Parses the key of a chunk of captions of this recording. `None`: the key is not one of ours.
@@ -185,9 +190,14 @@ pub fn parse_caption_chunk(key: &str, recording: &RecordingId) -> Option<Languag
     Language::new(language).ok()
 }
 
+/// Returns the prefix of the locks of a room's recognisers.
+pub fn recognisers(room: &RoomId) -> String {
+    format!("{RECOGNISERS}{room}/")
+}
+
 /// Returns the key of the lock of the recogniser of a room and language.
 pub fn recogniser(room: &RoomId, language: &Language) -> String {
-    format!("{RECOGNISERS}{room}/{}", language.as_str())
+    format!("{}{}", recognisers(room), language.as_str())
 }
 
 /// Returns the key of an entry of the audit log. These keys sort by time.

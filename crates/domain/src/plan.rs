@@ -73,6 +73,11 @@ impl Retry {
         Some(Plan::Wait { reason: format!("tries again after: {why}").into(), until: Some(*due) })
     }
 
+    /// Returns the reason of the last failure; `None` after a success.
+    pub fn failure(&self) -> Option<&str> {
+        self.waiting.as_ref().map(|(_, why)| why.as_str())
+    }
+
     pub fn due(&self) -> Option<Duration> {
         self.waiting.as_ref().map(|(due, _)| *due)
     }

@@ -22,6 +22,9 @@ use crate::domain::restart::Backoff;
 /// Delays before a failed decoder is started again.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
 
+/// Duration of a run after which its failure counts as the first one.
+const GOOD_RUN: Duration = Duration::from_secs(30);
+
 pub struct CaptionRoomActor {
     room: RoomId,
     context: Context,
@@ -29,6 +32,8 @@ pub struct CaptionRoomActor {
     feed: Arc<PcmFeed>,
     parent: ActorRef<super::supervisor::Msg>,
     running: bool,
+    /// Time at which the last run began.
+    began: Duration,
     retry: Retry,
     leaving: bool,
     /// Notified to end the run.
@@ -66,6 +71,7 @@ impl CaptionRoomActor {
             feed,
             parent,
             running: false,
+            began: Duration::ZERO,
             retry: Retry::default(),
             leaving: false,
             left: Arc::default(),
@@ -96,7 +102,7 @@ impl CaptionRoomActor {
     }
 
     fn run(&mut self, cx: &mut Cx<Self>) {
-        self.running = true;
+        (self.running, self.began) = (true, self.context.clock.now());
         let (program, room) = (self.context.ffmpeg(), self.room.clone());
         let (source, feed, left) = (self.parts.source.clone(), self.feed.clone(), self.left.clone());
         let run = async move {
@@ -114,14 +120,23 @@ impl CaptionRoomActor {
             Ended::Over => self.feed.end(FeedEnd::Over),
             Ended::Unread => self.retry.succeeded(),
             Ended::Failed(reason) => {
-                if self.retry.attempt() == 0 {
+                let now = self.context.clock.now();
+                if is_first(&mut self.retry, now.saturating_sub(self.began)) {
                     tracing::warn!(room = %self.room, reason, "decoder for recognisers failed; starts again");
                 }
                 self.context.metrics.captions().decoder_failed();
-                self.retry.failed(reason, self.context.clock.now(), &BACKOFF, random_unit());
+                self.retry.failed(reason, now, &BACKOFF, random_unit());
             }
         }
     }
+}
+
+/// Returns true if a failure is the first one since the last good run. `ran`: duration of the failed run.
+fn is_first(retry: &mut Retry, ran: Duration) -> bool {
+    if ran >= GOOD_RUN {
+        retry.succeeded();
+    }
+    retry.attempt() == 0
 }
 
 impl Behaviour for CaptionRoomActor {
@@ -160,8 +175,28 @@ impl Behaviour for CaptionRoomActor {
             observed: json!({
                 "recognisers": self.feed.readers(), "next": reached.next, "until": reached.until,
             }),
+            reason: self.retry.failure().map(str::to_owned),
             attempt: self.retry.attempt(),
+            next_retry_in: self.retry.due().and_then(|due| due.checked_sub(self.context.clock.now())),
             ..ActorState::state(state)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_runs_reset_the_backoff() {
+        let mut retry = Retry::default();
+        let mut fails_after = |seconds| {
+            let first = is_first(&mut retry, Duration::from_secs(seconds));
+            retry.failed("killed", Duration::from_secs(100), &BACKOFF, 0.5);
+            (first, retry.attempt(), retry.failure() == Some("killed"))
+        };
+        assert_eq!(fails_after(1), (true, 1, true));
+        assert_eq!(fails_after(29), (false, 2, true));
+        assert_eq!(fails_after(30), (true, 1, true));
     }
 }

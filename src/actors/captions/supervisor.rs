@@ -43,6 +43,11 @@ impl CaptionSupervisor {
 
     fn produce(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         let Some(feed) = self.parts.feeds.get(&room) else { return };
+        if let Some(child) = self.rooms.get(&room) {
+            // Its feed had no readers. Ignore a refusal: an actor with a full mailbox is not idle.
+            let _ = child.tell(room::Msg::Due);
+            return;
+        }
         let (context, parts, me, id) = (self.context.clone(), self.parts.clone(), cx.me(), room.clone());
         self.rooms.start(&room, cx, move || {
             CaptionRoomActor::new(id.clone(), context.clone(), parts.clone(), feed.clone(), me.clone())

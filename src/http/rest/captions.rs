@@ -5,20 +5,21 @@ mod socket;
 
 use std::sync::Arc;
 
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use utoipa::IntoParams;
 
-use crate::delivery::PcmFeeds;
+use crate::delivery::{NoFeed, PcmFeeds};
+use crate::domain::captions::MAX_RECOGNISERS;
 use crate::domain::profile::Language;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{QueryOf, RoomPath};
 use crate::http::server::Connection;
 use crate::http::upgrade::handshake;
-use crate::rooms::captions::RecogniserClaims;
+use crate::rooms::captions::{ClaimRefused, RecogniserClaims};
 use crate::telemetry::Metrics;
 
 use super::Api;
@@ -49,8 +50,8 @@ pub(super) struct CaptionsQuery {
 
 /// Opens the WebSocket of a speech recogniser: the audio of the room downstream, captions upstream.
 ///
-/// The room must be on air. It has at most one recogniser per language. `docs/captions.md` describes the
-/// messages.
+/// The room must be on air. It has at most one recogniser per language, and 8 in all. `docs/captions.md`
+/// describes the messages.
 #[utoipa::path(
     get, path = "/api/rooms/{id}/captions", operation_id = "captionRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"), CaptionsQuery),
@@ -63,7 +64,10 @@ pub(super) struct CaptionsQuery {
         (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
         (status = 409, body = ErrorBody, description = "recogniser_connected"),
         (status = 426, body = ErrorBody, description = "websocket_version"),
-        (status = 503, body = ErrorBody, description = "store_unavailable, media_unavailable (retryable)"),
+        (
+            status = 503, body = ErrorBody,
+            description = "store_unavailable, media_unavailable, too_many_clients (retryable)"
+        ),
     )
 )]
 pub(super) async fn open(
@@ -82,13 +86,37 @@ pub(super) async fn open(
         Some(language) => language,
         None => Language::new(UNDETERMINED)?,
     };
-    let claim = api.captions.claims.claim(&room.id, &language).await?.ok_or_else(|| {
-        let message = format!("a recogniser of the language {} is connected", language.as_str());
-        ApiError::new(Code::RecogniserConnected, message)
+    let claimed = api.captions.claims.claim(&room.id, &language).await?;
+    let claim = claimed.map_err(|refused| match refused {
+        ClaimRefused::Connected => {
+            let message = format!("a recogniser of the language {} is connected", language.as_str());
+            ApiError::new(Code::RecogniserConnected, message)
+        }
+        ClaimRefused::TooMany => {
+            let message = format!("the room has {MAX_RECOGNISERS} recognisers, of other languages");
+            ApiError::new(Code::TooManyClients, message)
+        }
     })?;
-    let Some(audio) = api.captions.feeds.open(&room.id, &live.nonce) else {
-        claim.release().await;
-        return Err(ApiError::new(Code::MediaUnavailable, "this node is stopping; connect to another one"));
+    // Another broadcast may have begun since. Its feed must not be replaced by one of this broadcast.
+    let now = api.rooms.directory().room(&room.id).unwrap_or_default();
+    let opened = match now.live.as_ref().is_some_and(|now| now.nonce == live.nonce) && now.is_on_air() {
+        true => api.captions.feeds.open(&room.id, &live.nonce).map_err(|none| match none {
+            NoFeed::Stopping => {
+                ApiError::new(Code::MediaUnavailable, "this node is stopping; connect to another one")
+            }
+            NoFeed::Full => {
+                let message = "this node decodes as many rooms as it may; connect to another one";
+                ApiError::new(Code::TooManyClients, message)
+            }
+        }),
+        false => Err(ApiError::new(Code::RoomNotOnAir, "the broadcast has just ended")),
+    };
+    let audio = match opened {
+        Ok(audio) => audio,
+        Err(refused) => {
+            claim.release().await;
+            return Err(refused);
+        }
     };
     let connection = request.conn_data::<Connection>().cloned();
     if let Some(connection) = &connection {
@@ -97,7 +125,8 @@ pub(super) async fn open(
     }
     let (frames, queued) = mpsc::channel(QUEUED);
     let nonce = live.nonce.clone();
-    let recogniser = Recogniser { api, room: room.id, nonce, language, claim, frames };
+    let authorization = request.headers().get(AUTHORIZATION).cloned();
+    let recogniser = Recogniser { api, room: room.id, nonce, language, claim, frames, authorization };
     actix_web::rt::spawn(recogniser.run(audio, payload, connection));
     response.insert_header((CACHE_CONTROL, "no-store"));
     Ok(response.streaming(socket::body(queued)))

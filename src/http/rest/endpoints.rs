@@ -169,9 +169,10 @@ impl Endpoint {
     }
 
     fn route(self) -> Route {
-        let is_list = self.operation.operation_id.is_some_and(|id| id.starts_with("list"));
+        let id = self.operation.operation_id.as_deref().unwrap_or_default();
+        let is_large = id.starts_with("list") || id == "getTranscript";
         let route = (self.handle)(web::method(self.method));
-        let route = if is_list { route.wrap(from_fn(large)) } else { route };
+        let route = if is_large { route.wrap(from_fn(large)) } else { route };
         match self.scope {
             Some(scope) => route.wrap(from_fn(move |req, next| require(scope, req, next))),
             None => route,

@@ -14,7 +14,7 @@ use crate::ids::UnixMs;
 use crate::profile::Language;
 use crate::text::{self, bounded, text_values};
 
-pub use stored::{CaptionChunk, ChunkFull, StoredCaption, TranscriptLine, captions_of, contains};
+pub use stored::{CaptionChunk, ChunkFull, StoredCaption, TranscriptLine, captions_of, recorded};
 pub use webvtt::{Cue, webvtt};
 
 /// Maximum size of a message of a recogniser, in bytes.
@@ -23,6 +23,13 @@ pub const MAX_MESSAGE: usize = 16 * 1024;
 pub const MESSAGE_RATE: u32 = 10;
 /// Messages that are read at once after a pause.
 pub const MESSAGE_BURST: u32 = 40;
+/// Final results per second that are read from one recogniser. Each is written to the store if the broadcast
+/// is recorded. People speak one sentence in about two seconds.
+pub const FINAL_RATE: u32 = 2;
+/// Final results that are read at once after a pause.
+pub const FINAL_BURST: u32 = 20;
+/// Recognisers of a room, each of another language.
+pub const MAX_RECOGNISERS: usize = 8;
 /// Longest duration of one result.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Time by which a result may end later than the audio that the recogniser got, because recognisers round.

@@ -1,15 +1,17 @@
 //! Final captions as they are stored: in chunks, one store key per recording, language and ten minutes.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Caption, CaptionText, Cue, webvtt};
+use super::{Caption, CaptionText, Cue, LONGEST, webvtt};
 use crate::clip::{Clip, Positions};
 use crate::ids::{Nonce, RoomId, UnixMs};
 use crate::profile::Language;
-use crate::recording::Recording;
+use crate::recording::{Recording, RecordingId};
 use crate::recording_journal::JournalEntry;
+use crate::view::RoomView;
 
 /// Duration of the audio of one chunk.
 const CHUNK: Duration = Duration::from_secs(600);
@@ -49,6 +51,12 @@ impl CaptionChunk {
         caption.from.0 / CHUNK.as_millis() as u64
     }
 
+    /// Returns the numbers of the chunks with all captions whose words were spoken within this time.
+    pub fn numbers(span: &RangeInclusive<UnixMs>) -> RangeInclusive<u64> {
+        let (chunk, longest) = (CHUNK.as_millis() as u64, LONGEST.as_millis() as u64);
+        span.start().0.saturating_sub(longest) / chunk..=span.end().0 / chunk
+    }
+
     /// Adds a caption. Replaces one with the same start, which a recogniser has corrected.
     ///
     /// # Errors
@@ -65,13 +73,26 @@ impl CaptionChunk {
     }
 }
 
-/// Returns true if the recording contains the words of a caption of this broadcast.
-pub fn contains(recording: &Recording, room: &RoomId, nonce: &Nonce, caption: &Caption) -> bool {
-    recording.room == *room
-        && recording.nonce == *nonce
-        && recording.deleted_at.is_none()
-        && caption.to > recording.started_at
-        && recording.ended_at().is_none_or(|end| caption.from < end)
+/// Returns a caption of this broadcast as the recording stores it; `None` if the recording does not contain
+/// its words. `view`: the recorded room, on air or not. A caption during which the recording was stopped ends
+/// there.
+pub fn recorded(
+    (id, recording): (&RecordingId, &Recording),
+    view: &RoomView,
+    (room, nonce): (&RoomId, &Nonce),
+    caption: &Caption,
+) -> Option<Caption> {
+    let same = recording.room == *room && recording.nonce == *nonce && recording.deleted_at.is_none();
+    let request = view.recording.as_ref().filter(|request| request.nonce == *nonce);
+    let stopped = match request {
+        // The broadcast has a newer recording. The room does not tell any more when this one was stopped.
+        Some(request) if request.id != *id => return None,
+        request => request.and_then(|request| request.stopped_at),
+    };
+    let end = [stopped, recording.ended_at()].into_iter().flatten().min();
+    let is_within = caption.to > recording.started_at && end.is_none_or(|end| caption.from < end);
+    let to = end.map_or(caption.to, |end| caption.to.min(end));
+    (same && is_within).then(|| Caption { to, ..caption.clone() })
 }
 
 /// Returns the captions within the clip as WebVTT, with positions in the recording that has these segments.
@@ -101,6 +122,8 @@ pub fn captions_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recording::RecordingRequest;
+    use crate::view::StoredValue;
 
     fn caption(from: u64, text: &str) -> Caption {
         let (text, language) = (CaptionText::new(text).unwrap(), Language::new("en").unwrap());
@@ -127,6 +150,9 @@ mod tests {
             (CaptionChunk::number(&caption(599_999, "a")), CaptionChunk::number(&caption(600_000, "a"))),
             (0, 1)
         );
+        let numbers = |from, to| CaptionChunk::numbers(&(UnixMs(from)..=UnixMs(to)));
+        assert_eq!((numbers(0, 599_999), numbers(659_999, 1_200_000)), (0..=0, 0..=2));
+        assert_eq!(numbers(660_000, 660_001), 1..=1, "a caption lasts a minute at most");
     }
 
     #[test]
@@ -170,9 +196,9 @@ mod tests {
             serde_json::from_str(&text).unwrap()
         };
         let (open, closed) = (recording(r#""m":{}"#), recording(r#""m":{"endedAt":9000}"#));
-        let room = RoomId::new("demo").unwrap();
-        let has = |recording: &Recording, nonce: &str, from| {
-            contains(recording, &room, &Nonce(nonce.into()), &caption(from, "a"))
+        let (id, room, view) = (RecordingId::random(7), RoomId::new("demo").unwrap(), RoomView::default());
+        let has = |known: &Recording, nonce: &str, from| {
+            recorded((&id, known), &view, (&room, &Nonce(nonce.into())), &caption(from, "a")).is_some()
         };
         assert_eq!([3_000, 4_500, 8_999, 9_000].map(|from| has(&open, "n", from)), [false, true, true, true]);
         assert_eq!(
@@ -182,5 +208,34 @@ mod tests {
         assert!(!has(&open, "other", 6_000));
         let deleted = Recording { deleted_at: Some(UnixMs(1)), ..open };
         assert!(!has(&deleted, "n", 6_000));
+    }
+
+    #[test]
+    fn stopped_recordings_get_no_more() {
+        let text = r#"{"room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":5000,
+            "takes":{"lost":{},"m":{"endedAt":12000}}}"#;
+        let recording: Recording = serde_json::from_str(text).unwrap();
+        let (id, room, nonce) = (RecordingId::random(7), RoomId::new("demo").unwrap(), Nonce("n".into()));
+        let ends = |request: Option<(&RecordingId, &str, Option<u64>)>, from| {
+            let value = |(id, nonce, stopped): (&RecordingId, &str, Option<u64>)| RecordingRequest {
+                id: id.clone(),
+                nonce: Nonce(nonce.into()),
+                since: UnixMs(5_000),
+                stopped_at: stopped.map(UnixMs),
+            };
+            let stored = |value| StoredValue { value, mod_revision: 1 };
+            let view = RoomView { recording: request.map(value).map(stored), ..RoomView::default() };
+            let caption = recorded((&id, &recording), &view, (&room, &nonce), &caption(from, "a"));
+            caption.map(|caption| caption.to.0)
+        };
+        // A take is open: its mixer is lost.
+        assert_eq!(ends(Some((&id, "n", None)), 20_000), Some(21_000));
+        let stopped = Some((&id, "n", Some(9_500)));
+        assert_eq!([8_000, 9_000, 9_500].map(|from| ends(stopped, from)), [Some(9_000), Some(9_500), None]);
+        // The broadcast is being recorded again.
+        assert_eq!(ends(Some((&RecordingId::random(8), "n", None)), 8_000), None);
+        // The room has a later broadcast, or none.
+        assert_eq!(ends(Some((&RecordingId::random(8), "later", None)), 8_000), Some(9_000));
+        assert_eq!(ends(None, 8_000), Some(9_000));
     }
 }

@@ -21,7 +21,8 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
 /**
  * Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
  *
- * A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+ * A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+ * `Last-Event-ID`.
  */
 export const listEvents = <ThrowOnError extends boolean = true>(options?: Options<ListEventsData, ThrowOnError>): RequestResult<ListEventsResponses, unknown, ThrowOnError, 'data'> => (options?.client ?? client).get<ListEventsResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use actix_web::Error;
+use actix_web::http::header::HeaderValue;
 use actix_web::web::{Bytes, Data, Payload};
 use bytes::{BufMut, BytesMut};
 use futures::{Stream, StreamExt, stream};
@@ -14,7 +15,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::delivery::{FeedEnd, FeedItem, PcmReader, TooSlow};
-use crate::domain::captions::{Caption, Heard, InvalidResult, MAX_MESSAGE, MESSAGE_BURST, MESSAGE_RATE};
+use crate::domain::api_key::KeyScope;
+use crate::domain::captions::{
+    Caption, FINAL_BURST, FINAL_RATE, Heard, InvalidResult, MAX_MESSAGE, MESSAGE_BURST, MESSAGE_RATE,
+};
 use crate::domain::civil_time::Rfc3339;
 use crate::domain::connection_limits::TokenBucket;
 use crate::domain::ids::{Nonce, RoomId, UnixMs};
@@ -33,6 +37,8 @@ use crate::rooms::captions::{NotKept, RecogniserClaim};
 const SLOW: Duration = Duration::from_secs(10);
 /// Time after the end of the audio in which results are taken.
 const LAST_RESULTS: Duration = Duration::from_secs(5);
+/// Interval at which the API key of a connection is checked.
+const CHECK_KEY: Duration = Duration::from_secs(5);
 /// Time that a recogniser has to take the close frame.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -44,6 +50,8 @@ pub(super) struct Recogniser {
     pub claim: RecogniserClaim,
     /// Encoded frames for the recogniser.
     pub frames: mpsc::Sender<Bytes>,
+    /// Header of the request, with the API key.
+    pub authorization: Option<HeaderValue>,
 }
 
 /// Reason why nothing more is sent.
@@ -71,6 +79,7 @@ impl Recogniser {
             end = self.send(audio, &heard) => end,
             end = self.receive(&mut payload, &heard) => end,
             () = self.claim.lost() => End::Close(CloseCode::Unavailable),
+            () = self.revoked() => End::Close(CloseCode::TokenInvalid),
             () = self.frames.closed() => End::Gone,
         };
         let reason = match end {
@@ -85,6 +94,15 @@ impl Recogniser {
         self.claim.release().await;
         drop((self, connected));
         hang_up(payload, connection).await;
+    }
+
+    /// Returns when the API key of the connection is not valid any more.
+    async fn revoked(&self) {
+        let key = self.authorization.as_ref().map(HeaderValue::as_bytes);
+        while self.api.auth.still_permits(key, KeyScope::Rooms) {
+            // Sleep: a key is checked at intervals.
+            tokio::time::sleep(CHECK_KEY).await;
+        }
     }
 
     /// Sends the audio until it ends or the connection fails. `heard`: range of the audio sent so far.
@@ -123,31 +141,38 @@ impl Recogniser {
     /// Reads results until the connection ends. Returns the reason.
     async fn receive(&self, payload: &mut Payload, heard: &Cell<Option<Heard>>) -> End {
         let mut frames = FrameDecoder::new(MAX_MESSAGE);
-        let began = Instant::now();
-        let mut bucket = TokenBucket::full(MESSAGE_BURST, Duration::ZERO);
+        let (mut messages, mut finals) =
+            (Pace::new(MESSAGE_RATE, MESSAGE_BURST), Pace::new(FINAL_RATE, FINAL_BURST));
         loop {
             let Some(inbound) = frames.next_message() else {
                 let Some(Ok(bytes)) = payload.next().await else { return End::Gone };
                 frames.feed(bytes);
                 continue;
             };
-            while let Err(wait) = bucket.take(MESSAGE_RATE, MESSAGE_BURST, began.elapsed()) {
-                // Sleep: the recogniser may send its next message only after this time.
-                tokio::time::sleep(wait).await;
-            }
-            let answer = match inbound {
-                Inbound::Text(text) => match self.show(&text, heard.get()).await {
-                    Ok(()) => continue,
-                    Err(error) => OutboundFrame::Text(error.to_string().into()),
-                },
-                Inbound::Ping(payload) => OutboundFrame::Pong(payload),
+            messages.wait().await;
+            let answers = match inbound {
+                Inbound::Text(text) => {
+                    let refused = match self.result(&text, heard.get()) {
+                        Ok(caption) => {
+                            if caption.is_final {
+                                finals.wait().await;
+                            }
+                            self.show(&caption).await
+                        }
+                        Err(refused) => vec![refused],
+                    };
+                    refused.into_iter().map(|error| OutboundFrame::Text(error.to_string().into())).collect()
+                }
+                Inbound::Ping(payload) => vec![OutboundFrame::Pong(payload)],
                 Inbound::Pong | Inbound::Fragments => continue,
                 Inbound::Close => return End::Close(CloseCode::Normal),
                 Inbound::Bad(code) => return End::Close(code),
                 Inbound::Gone => return End::Gone,
             };
-            if let Err(end) = self.queue(answer).await {
-                return end;
+            for answer in answers {
+                if let Err(end) = self.queue(answer).await {
+                    return end;
+                }
             }
         }
     }
@@ -160,38 +185,73 @@ impl Recogniser {
         }
     }
 
-    /// Shows the caption in a message. Returns the message that says why it was not shown.
-    async fn show(&self, message: &str, heard: Option<Heard>) -> Result<(), Value> {
-        let captions = &self.api.captions;
-        let shown = Caption::of_result(message, &self.language, heard);
-        let caption = shown.map_err(|invalid| {
-            captions.metrics.captions().result("invalid");
+    /// Returns the caption in a message, or the message that says why it is invalid.
+    fn result(&self, message: &str, heard: Option<Heard>) -> Result<Caption, Value> {
+        Caption::of_result(message, &self.language, heard).map_err(|invalid| {
+            self.api.captions.metrics.captions().result("invalid");
             invalid_result(&invalid)
-        })?;
-        let outcome = if caption.is_final { "final" } else { "partial" };
-        let passed = self.api.stages.pass(&self.room, &Passing::Caption(caption.clone())).await;
-        let passed = passed.map_err(|error| {
-            tracing::debug!(room = %self.room, %error, "a caption was not shown");
-            refusal("channel_unavailable", "the listener channel does not answer; the result was not shown")
-        });
-        let kept = if caption.is_final { self.keep(&caption).await } else { Ok(()) };
-        let done = passed.and(kept);
-        captions.metrics.captions().result(if done.is_ok() { outcome } else { "failed" });
-        done
+        })
     }
 
-    /// Stores a final caption in the recordings of the broadcast.
-    async fn keep(&self, caption: &Caption) -> Result<(), Value> {
-        let kept = self.api.recordings.keep_caption(&self.room, &self.nonce, caption).await;
-        kept.map_err(|error| {
+    /// Shows a caption, and stores it if it is final. Returns a message for each of the two that failed.
+    async fn show(&self, caption: &Caption) -> Vec<Value> {
+        let passed = self.api.stages.pass(&self.room, &Passing::Caption(caption.clone())).await;
+        if let Err(error) = &passed {
+            tracing::debug!(room = %self.room, %error, "a caption was not shown");
+        }
+        let kept = match caption.is_final {
+            true => self.api.recordings.keep_caption(&self.room, &self.nonce, caption).await,
+            false => Ok(()),
+        };
+        if let Err(error) = &kept {
             tracing::debug!(room = %self.room, %error, "a caption was not stored");
-            match error {
-                NotKept::Full(full) => refusal("transcript_full", &full.to_string()),
-                NotKept::Store(_) => {
-                    refusal("store_unavailable", "the store does not answer; the result was not stored")
-                }
-            }
-        })
+        }
+        self.api.captions.metrics.captions().result(outcome(caption.is_final, passed.is_ok(), &kept));
+        let not_shown = passed.err().map(|_| {
+            refusal("channel_unavailable", "the listener channel does not answer; the result was not shown")
+        });
+        not_shown.into_iter().chain(kept.err().map(|error| not_stored(&error))).collect()
+    }
+}
+
+/// Limit on how often something is read: further ones wait.
+struct Pace {
+    bucket: TokenBucket,
+    began: Instant,
+    rate: u32,
+    burst: u32,
+}
+
+impl Pace {
+    fn new(rate: u32, burst: u32) -> Self {
+        Self { bucket: TokenBucket::full(burst, Duration::ZERO), began: Instant::now(), rate, burst }
+    }
+
+    async fn wait(&mut self) {
+        while let Err(wait) = self.bucket.take(self.rate, self.burst, self.began.elapsed()) {
+            // Sleep: the recogniser may send its next message only after this time.
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// Returns the label of a valid result in the metrics.
+fn outcome(is_final: bool, passed: bool, kept: &Result<(), NotKept>) -> &'static str {
+    match (passed, kept) {
+        (false, _) => "failed",
+        (true, Err(NotKept::Full(_))) => "full",
+        (true, Err(NotKept::Store(_))) => "not_stored",
+        (true, Ok(())) if is_final => "final",
+        (true, Ok(())) => "partial",
+    }
+}
+
+fn not_stored(error: &NotKept) -> Value {
+    match error {
+        NotKept::Full(full) => refusal("transcript_full", &full.to_string()),
+        NotKept::Store(_) => {
+            refusal("store_unavailable", "the store does not answer; the result was not stored")
+        }
     }
 }
 
@@ -220,4 +280,19 @@ fn positioned(chunk: &PcmChunk) -> Bytes {
     bytes.put_u64(chunk.at.0);
     bytes.extend_from_slice(&chunk.samples);
     bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::captions::ChunkFull;
+    use crate::rooms::RoomError;
+
+    #[test]
+    fn outcomes_name_what_failed() {
+        let (full, store) = (|| Err(NotKept::Full(ChunkFull)), || Err(NotKept::Store(RoomError::Busy)));
+        assert_eq!([outcome(true, true, &Ok(())), outcome(false, true, &Ok(()))], ["final", "partial"]);
+        assert_eq!([outcome(true, true, &full()), outcome(true, true, &store())], ["full", "not_stored"]);
+        assert_eq!([outcome(true, false, &store()), outcome(false, false, &Ok(()))], ["failed", "failed"]);
+    }
 }

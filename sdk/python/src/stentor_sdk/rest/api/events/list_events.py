@@ -73,7 +73,8 @@ def sync_detailed(
 ) -> Response[EventsAnswer]:
     """Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 
-     A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+     A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+    `Last-Event-ID`.
 
     Args:
         after (str | Unset):
@@ -113,7 +114,8 @@ def sync(
 ) -> EventsAnswer | None:
     """Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 
-     A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+     A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+    `Last-Event-ID`.
 
     Args:
         after (str | Unset):
@@ -148,7 +150,8 @@ async def asyncio_detailed(
 ) -> Response[EventsAnswer]:
     """Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 
-     A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+     A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+    `Last-Event-ID`.
 
     Args:
         after (str | Unset):
@@ -186,7 +189,8 @@ async def asyncio(
 ) -> EventsAnswer | None:
     """Returns a page of the event ledger or, with `Accept: text/event-stream`, a stream of the events.
 
-     A stream ends only with its node; clients reconnect with `Last-Event-ID`.
+     A stream ends with its node, or when its API key is not valid any more; clients reconnect with
+    `Last-Event-ID`.
 
     Args:
         after (str | Unset):
