@@ -1218,7 +1218,7 @@ type PersonAnswer struct {
 
 // Quotas Limits of an API key; absent or null: no limit.
 type Quotas struct {
-	// Rooms Rooms that the key has created and that exist.
+	// Rooms Rooms that the key created and that exist.
 	Rooms nullable.Nullable[int32] `json:"rooms,omitempty"`
 
 	// RoomsOnAir Rooms of the key that are on air or backstage.
@@ -1236,7 +1236,7 @@ type RecordedAnchor struct {
 	// DisplayName Name of the user, if known.
 	DisplayName nullable.Nullable[string] `json:"displayName,omitempty"`
 
-	// RecordingConsent True if the user agreed to being recorded on every join, as `recording.consent: required` demands.
+	// RecordingConsent True if, on every join, the user agreed to be recorded, as `recording.consent: required` demands.
 	RecordingConsent *bool `json:"recordingConsent,omitempty"`
 
 	// Role Role of a user in the room.

@@ -818,7 +818,7 @@ export type PersonAnswer = {
  */
 export type Quotas = {
     /**
-     * Rooms that the key has created and that exist.
+     * Rooms that the key created and that exist.
      */
     rooms?: number | null;
     /**
@@ -849,7 +849,7 @@ export type RecordedAnchor = {
     displayName?: string | null;
     role: RoomRole;
     /**
-     * True if the user agreed to being recorded on every join, as `recording.consent: required` demands.
+     * True if, on every join, the user agreed to be recorded, as `recording.consent: required` demands.
      */
     recordingConsent?: boolean;
     /**

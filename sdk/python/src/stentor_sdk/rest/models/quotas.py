@@ -16,7 +16,7 @@ class Quotas:
     """Limits of an API key; absent or null: no limit.
 
     Attributes:
-        rooms (int | None | Unset): Rooms that the key has created and that exist.
+        rooms (int | None | Unset): Rooms that the key created and that exist.
         rooms_on_air (int | None | Unset): Rooms of the key that are on air or backstage.
         users_per_room (int | None | Unset): Invited users in each room of the key, without those who are banned.
         tokens_per_minute (int | None | Unset): Tokens that each node issues to the key within a minute.

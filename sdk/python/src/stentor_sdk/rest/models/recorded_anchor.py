@@ -24,8 +24,8 @@ class RecordedAnchor:
         role (str): Role of a user in the room. `host`, `co_host`, `anchor`, `listener`
         visits (list[Visit]): Times at which the user was in the room, in order.
         display_name (None | str | Unset): Name of the user, if known.
-        recording_consent (bool | Unset): True if the user agreed to being recorded on every join, as
-            `recording.consent: required` demands.
+        recording_consent (bool | Unset): True if, on every join, the user agreed to be recorded, as `recording.consent:
+            required` demands.
     """
 
     user_id: str
