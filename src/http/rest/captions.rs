@@ -77,9 +77,9 @@ pub(super) async fn open(
     id: RoomPath,
     query: QueryOf<CaptionsQuery>,
 ) -> Result<HttpResponse, ApiError> {
+    let room = api.rooms.get(&id.0).await?;
     let mut response = handshake(&request)?;
     let named = query.0.language.as_deref().map(Language::new).transpose()?;
-    let room = api.rooms.get(&id.0).await?;
     let live = room.view.live.as_ref().filter(|_| room.view.is_on_air());
     let live = live.ok_or_else(|| ApiError::new(Code::RoomNotOnAir, "the room is not on air"))?;
     let language = match named.or_else(|| room.meta.profile.language.clone()) {
