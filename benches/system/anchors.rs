@@ -82,6 +82,7 @@ async fn direct_joins() -> Times {
             muted: false,
             share: MixShare::of(3),
             quality: Quality::default(),
+            file: None,
         };
         let (room, events) = gateway.client.join(&join).await.expect("a join");
         let media = WebRtcClient::new(super::support::opus::tone(440)).await;

@@ -119,6 +119,7 @@ const (
 	CodeTooManyOutputs       Code = "too_many_outputs"
 	CodeTooManyRequests      Code = "too_many_requests"
 	CodeTooManyUsers         Code = "too_many_users"
+	CodeTrackNotFound        Code = "track_not_found"
 	CodeUnauthorized         Code = "unauthorized"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeUserRemoved          Code = "user_removed"
@@ -327,6 +328,8 @@ func (e Code) Valid() bool {
 	case CodeTooManyRequests:
 		return true
 	case CodeTooManyUsers:
+		return true
+	case CodeTrackNotFound:
 		return true
 	case CodeUnauthorized:
 		return true
@@ -1308,6 +1311,10 @@ type Recording struct {
 
 	// Title Title of the room; absent if it had none.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
+
+	// Tracks Tracks, one per anchor who was recorded. Empty unless `recording.tracks` is set, and until they were
+	// made, shortly after the recording became ready.
+	Tracks []Track `json:"tracks"`
 }
 
 // RecordingAnswer Answer with one recording.
@@ -1618,6 +1625,24 @@ type TokenRequest struct {
 	// UserId Id of the listener: the subject of the token. If absent or null, a random id is generated. A listener
 	// who comes to the stage speaks as the user with this id.
 	UserId nullable.Nullable[string] `json:"userId,omitempty"`
+}
+
+// Track Track of a recording: the sound of one anchor, as long as the recording.
+type Track struct {
+	// Bytes Size of the file, in bytes.
+	Bytes int64 `json:"bytes"`
+
+	// DisplayName Name of the user, if known.
+	DisplayName nullable.Nullable[string] `json:"displayName,omitempty"`
+
+	// Node Node that has the file.
+	Node string `json:"node"`
+
+	// Number Number of the track in the recording.
+	Number int32 `json:"number"`
+
+	// UserId Id of the anchor's user.
+	UserId string `json:"userId"`
 }
 
 // UnavailableEndpoint Period in which an endpoint is not available.
@@ -2129,6 +2154,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayToken(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DownloadTrack Downloads a track of a recording.
+	//
+	// The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+	//
+	// Corresponds with GET /api/recordings/{id}/tracks/{number} (the `DownloadTrack` operationId).
+	DownloadTrack(ctx context.Context, id string, number string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetTranscript Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 	//
@@ -2763,6 +2795,23 @@ func (c *Client) IssueReplayTokenWithBody(ctx context.Context, id string, conten
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 func (c *Client) IssueReplayToken(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewIssueReplayTokenRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DownloadTrack Downloads a track of a recording.
+//
+// The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+//
+// Corresponds with GET /api/recordings/{id}/tracks/{number} (the `DownloadTrack` operationId).
+func (c *Client) DownloadTrack(ctx context.Context, id string, number string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDownloadTrackRequest(c.Server, id, number)
 	if err != nil {
 		return nil, err
 	}
@@ -4090,6 +4139,47 @@ func NewIssueReplayTokenRequestWithBody(server string, id string, contentType st
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDownloadTrackRequest constructs an http.Request for the DownloadTrack method
+func NewDownloadTrackRequest(server string, id string, number string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "number", number, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/recordings/%s/tracks/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -5639,6 +5729,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayTokenWithResponse(ctx context.Context, id string, body IssueReplayTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error)
 
+	// DownloadTrackWithResponse Downloads a track of a recording.
+	//
+	// The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/recordings/{id}/tracks/{number} (the `DownloadTrack` operationId).
+	DownloadTrackWithResponse(ctx context.Context, id string, number string, reqEditors ...RequestEditorFn) (*DownloadTrackResponse, error)
+
 	// GetTranscriptWithResponse Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 	//
 	// Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
@@ -6535,6 +6634,40 @@ func (r IssueReplayTokenResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r IssueReplayTokenResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DownloadTrackResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+}
+
+// GetBody returns the raw response body bytes
+func (r DownloadTrackResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DownloadTrackResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DownloadTrackResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DownloadTrackResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8155,6 +8288,21 @@ func (c *ClientWithResponses) IssueReplayTokenWithResponse(ctx context.Context, 
 	return ParseIssueReplayTokenResponse(rsp)
 }
 
+// DownloadTrackWithResponse Downloads a track of a recording.
+//
+// The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/recordings/{id}/tracks/{number} (the `DownloadTrack` operationId).
+func (c *ClientWithResponses) DownloadTrackWithResponse(ctx context.Context, id string, number string, reqEditors ...RequestEditorFn) (*DownloadTrackResponse, error) {
+	rsp, err := c.DownloadTrack(ctx, id, number, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDownloadTrackResponse(rsp)
+}
+
 // GetTranscriptWithResponse Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 //
 // Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
@@ -9102,6 +9250,22 @@ func ParseIssueReplayTokenResponse(rsp *http.Response) (*IssueReplayTokenRespons
 		}
 		response.JSON200 = &dest
 
+	}
+
+	return response, nil
+}
+
+// ParseDownloadTrackResponse parses an HTTP response from a DownloadTrackWithResponse call
+func ParseDownloadTrackResponse(rsp *http.Response) (*DownloadTrackResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DownloadTrackResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
 	}
 
 	return response, nil

@@ -10,7 +10,7 @@
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! │ └─ SourceSupervisor ─ SourceActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
-//! ├─ RecordingSupervisor ─ UploaderActor, AnalyzerActor, RecorderActor*
+//! ├─ RecordingSupervisor ─ UploaderActor, AnalyzerActor, TrackActor, RecorderActor*
 //! ├─ RewindSupervisor ─ RewindActor*
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*

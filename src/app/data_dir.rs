@@ -1,10 +1,14 @@
-//! The data directory. It holds secrets, so only its owner may read it.
+//! The data directory. It holds secrets, so only its owner may read it. One group may be allowed to pass
+//! through it.
 
 use std::fs::{DirBuilder, Permissions, set_permissions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+
+use crate::config::Config;
+use crate::process::Account;
 
 /// Files that nodes keep in the data directory.
 const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
@@ -21,7 +25,7 @@ pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("cannot create the data directory {shown}; set node.data_dir"))?;
     let unreadable = || format!("cannot read the data directory {shown}; set node.data_dir");
     let mode = dir.metadata().with_context(unreadable)?.mode() & 0o7777;
-    if mode & 0o077 == 0 {
+    if mode & 0o067 == 0 {
         return Ok(());
     }
     let is_ours = OURS.iter().any(|name| dir.join(name).exists());
@@ -36,6 +40,20 @@ pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     })?;
     tracing::warn!(dir = %shown, "restricted the data directory from mode {mode:04o} to 0700");
     Ok(())
+}
+
+/// Lets the group of Janus's account pass through the directory, if Janus records tracks: Janus resolves the
+/// path of each file that it creates. It cannot list the directory, or read another file in it.
+///
+/// # Errors
+/// The group or the mode of the directory cannot be changed.
+pub fn let_pass(config: &Config, account: Option<&Account>) -> anyhow::Result<()> {
+    let Some(account) = account.filter(|_| config.makes_tracks()) else { return Ok(()) };
+    let dir = &config.node.data_dir;
+    let shared = chown(dir, None, Some(account.gid()));
+    let shared = shared.and_then(|()| set_permissions(dir, Permissions::from_mode(0o710)));
+    let dir = dir.display();
+    shared.with_context(|| format!("cannot let the group of {} pass through {dir}", account.name()))
 }
 
 #[cfg(test)]

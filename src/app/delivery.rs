@@ -12,15 +12,17 @@ use crate::actors::recording::uploading::UploadParts;
 use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::rewind::RewindParts;
 use crate::auth::{SealedUrls, Secrets};
-use crate::config::Config;
+use crate::config::{Config, JanusMode};
 use crate::delivery::{
     ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PcmFeeds, PlainListening,
     PlainStreams, RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
 };
 use crate::http::rest::{CaptionsSide, OutputsSide, SourcesSide};
+use crate::janus::{OPEN, TRACKS};
 use crate::rooms::captions::RecogniserClaims;
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
+use crate::spool::tracks::TrackSpool;
 use crate::storage::Storage;
 
 #[derive(Clone)]
@@ -53,6 +55,7 @@ pub fn replay(
         directory: context.directory.clone(),
         recordings: recordings.clone(),
         spool: Spool::new(context.config.recordings_dir()),
+        tracks: track_spool(&context.config),
         fetcher,
         secrets: secrets.clone(),
         copies: storage.map(|storage| StoredCopies::new(storage)),
@@ -78,9 +81,17 @@ pub fn recording_parts(
         turn: Default::default(),
     };
     let uploads = storage.map(parts);
-    let (streams, media) = (streams.clone(), media.clone());
-    let mixer = config.node.roles.mixer.then(|| RecorderParts { streams, spool, uploads, media });
-    RecordingParts { recordings: recordings.clone(), mixer }
+    let (streams, all) = (streams.clone(), media.clone());
+    let mixer = config.node.roles.mixer.then(|| RecorderParts { streams, spool, uploads, media: all });
+    let tracks = media.tracks.is_recorded().then(|| media.clone());
+    RecordingParts { recordings: recordings.clone(), mixer, tracks }
+}
+
+/// Creates the access to the tracks on this node's disk.
+fn track_spool(config: &Config) -> TrackSpool {
+    let managed = config.node.roles.janus && config.janus.mode == JanusMode::Managed;
+    let recorded = managed.then(|| config.janus_dir().join(TRACKS));
+    TrackSpool::new(recorded, &config.recordings_dir(), OPEN)
 }
 
 /// Creates the settings of outputs for the room API.

@@ -453,8 +453,8 @@ fn janus(context: &Context, link: &JanusShared) -> anyhow::Result<JanusSuperviso
         JanusMode::Managed => {
             let secret = || Secret(hex::encode(rand::random::<[u8; 16]>()));
             let (api_secret, admin_key) = (secret(), secret());
-            let folder = context.config.node.data_dir.join("janus");
-            let account = context.account.clone();
+            let (folder, account) = (context.config.janus_dir(), context.account.clone());
+            data_dir::let_pass(&context.config, account.as_ref())?;
             let options = managed(&context.config, folder, api_secret.clone(), admin_key.clone(), account);
             let connect = ConnectOptions {
                 url: link.url().unwrap_or_default(),

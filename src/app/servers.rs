@@ -50,7 +50,6 @@ use crate::http::tokens::NodeTokens;
 use crate::http::{base_path, error, ops, proxied, relay, server};
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{AuditLog, Ledger, RoomService};
-use crate::spool::Spool;
 use crate::stage::StageHub;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
@@ -374,6 +373,7 @@ impl Mountable {
             captions: sides.delivery.captions_side(context),
             stages: sides.hub.store().clone(),
             sources: sources_side(config, &sides.secrets),
+            tracks: sides.replay.clone(),
         };
         let (delivery, audience) = (sides.delivery, sides.audience.clone());
         let replay = web::Data::new(ReplaySide {
@@ -383,9 +383,9 @@ impl Mountable {
             base: config.hls_base_url(),
             cors: Cors::new(config.http.allowed_origins.clone()),
         });
-        let spool = Spool::new(config.recordings_dir());
+        let (here, recordings) = (delivery.here.clone(), sides.replay);
         let relay: relay::RelaySide =
-            Arc::new(RelayMedia { here: delivery.here.clone(), secrets: sides.secrets, audience, spool });
+            Arc::new(RelayMedia { here, secrets: sides.secrets, audience, recordings });
         let hls = web::Data::new(HlsSide {
             media: delivery.media.clone(),
             tokens,

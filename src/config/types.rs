@@ -97,6 +97,11 @@ impl Config {
         self.recording.dir.clone().unwrap_or_else(|| self.node.data_dir.join("recordings"))
     }
 
+    /// Returns the folder of a managed Janus: its configuration, and what it records for tracks.
+    pub fn janus_dir(&self) -> PathBuf {
+        self.node.data_dir.join("janus")
+    }
+
     /// Returns the folder of the ACME account and certificates.
     pub fn acme_dir(&self) -> PathBuf {
         self.node.data_dir.join("acme")

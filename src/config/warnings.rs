@@ -8,7 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::checks::is_on_this_machine;
-use super::types::{AuthMode, Config, PresenceKind, StoreKind};
+use super::types::{AuthMode, Config, JanusMode, PresenceKind, StoreKind};
+use crate::domain::recording::RecordingMode;
 
 impl Config {
     /// Returns a text for each suspicious setting. Each text names the remedy.
@@ -19,6 +20,8 @@ impl Config {
         let advertised = format!("http://{}", self.node.advertise);
         let (pages, gateway) = (self.hls_base_url(), self.ws_url());
         let mixed = pages.starts_with("https:") && gateway.as_ref().is_some_and(|url| url.starts_with("ws:"));
+        let tracks = roles.janus && self.recording.tracks && self.recording.mode != RecordingMode::Off;
+        let external = self.janus.mode == JanusMode::External;
         let warnings = [
             (auth.mode == AuthMode::Open, OPEN_MODE),
             (auth.mode == AuthMode::Keys && !self.listen.ops.ip().is_loopback(), REMOTE_OPERATIONS),
@@ -31,6 +34,8 @@ impl Config {
             (self.certificate_names_other_hosts(&pages, gateway.as_deref()), OTHER_NAMES),
             (spread && roles.mixer && is_on_this_machine(&advertised), LOOPBACK_ADVERTISED),
             (spread && roles.mixer && self.listen.media.is_loopback(), LOOPBACK_MEDIA),
+            (tracks && external, NO_TRACKS),
+            (tracks && !external && !roles.mixer, LOCAL_TRACKS),
             (etcd && self.store.request_timeout >= self.rooms.heartbeat_ttl, SLOW_STORE),
         ];
         warnings.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect()
@@ -83,6 +88,11 @@ const LOOPBACK_ADVERTISED: &str = "node.advertise is a loopback address and etcd
     other nodes cannot fetch from this mixer; set node.advertise to an address they can reach";
 const LOOPBACK_MEDIA: &str = "listen.media is loopback and etcd is on another machine: only a Janus on this \
     machine can send to this mixer; set listen.media to an address that every Janus of the cluster can reach";
+const NO_TRACKS: &str = "recording.tracks is true and janus.mode external: recordings have no tracks of \
+    anchors who speak through this Janus; set janus.mode: managed, or recording.tracks: false";
+const LOCAL_TRACKS: &str = "recording.tracks is true on a node with the role janus but not mixer: other \
+    nodes cannot fetch the tracks that it makes; download them from this node's own room API, or give it the \
+    role mixer";
 const SLOW_STORE: &str = "store.request_timeout is not below rooms.heartbeat_ttl: after one request \
     without an answer, the heartbeats of this node expire and its rooms move; set store.request_timeout to a \
     third of rooms.heartbeat_ttl";

@@ -159,8 +159,8 @@ impl MixerClient {
         got.map(|got| got.body)
     }
 
-    /// Returns the journal or a segment of a recording that the mixer at this URL has. `None`: the mixer does
-    /// not answer, or does not have it.
+    /// Returns the journal, a segment, or a part of a track of a recording that the node at this URL has.
+    /// `None`: the node does not answer, or does not have it.
     pub async fn recorded(
         &self,
         url: &str,

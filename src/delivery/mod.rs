@@ -6,7 +6,7 @@
 //! listener node ─▶ RelayMedia ─────▶ OriginMedia
 //! plain listener ─▶ PlainListening ─▶ PlainStreams ─▶ RoomParts ─▶ MediaRouter
 //! recogniser ────▶ PcmFeeds ─▶ RoomParts
-//! replay ────────▶ RecordingMedia ─▶ spool of this node, RelayMedia of other nodes, StoredCopies
+//! replay, API ───▶ RecordingMedia ─▶ spool of this node, RelayMedia of other nodes, StoredCopies
 //! ```
 //! The actors write, the HTTP servers read, and no reader waits for an answer of an actor. [`MediaRouter`]
 //! alone decides which resources of a room listeners may fetch, and every refusal is a [`MediaError`].
@@ -39,6 +39,7 @@ pub(crate) mod samples;
 mod segment_archive;
 mod stored_copies;
 mod streams;
+mod tracks;
 
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub use router::{LiveMedia, MediaRouter};
 pub use segment_archive::SegmentArchive;
 pub use stored_copies::StoredCopies;
 pub use streams::{RETAIN, Streams};
+pub use tracks::{TRACK_PART, TrackMedia};
 
 use crate::packager::{MediaError, MediaFile};
 use crate::rooms::{Directory, Scope};

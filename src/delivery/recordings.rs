@@ -43,6 +43,7 @@ use crate::packager::{
 };
 use crate::rooms::Directory;
 use crate::rooms::recordings::{KnownRecording, Recordings};
+use crate::spool::tracks::TrackSpool;
 use crate::spool::{Extent, Spool};
 
 /// Duration of an AAC frame, in thirds of a millisecond.
@@ -55,6 +56,7 @@ pub struct RecordingMedia {
     pub directory: Arc<Directory>,
     pub recordings: Arc<Recordings>,
     pub spool: Spool,
+    pub tracks: TrackSpool,
     pub fetcher: MixerClient,
     pub secrets: Arc<Secrets>,
     /// `None`: no object storage is configured.
@@ -106,7 +108,7 @@ impl Joined {
     }
 
     /// Returns the segments that overlap the clip.
-    fn of_clip(&self, clip: Clip) -> Result<Vec<&JournalEntry>, MediaError> {
+    pub(super) fn of_clip(&self, clip: Clip) -> Result<Vec<&JournalEntry>, MediaError> {
         let entries = self.entries();
         if clip == Clip::WHOLE {
             return Ok(entries);
@@ -142,7 +144,7 @@ type Known = Arc<StoredValue<Recording>>;
 
 impl RecordingMedia {
     /// Returns a recording that can be played.
-    fn ready(&self, id: &RecordingId) -> Result<Known, MediaError> {
+    pub(super) fn ready(&self, id: &RecordingId) -> Result<Known, MediaError> {
         let known = self.known(id)?;
         match self.recordings.state(id, &known) {
             RecordingState::Ready => Ok(known),
@@ -158,7 +160,7 @@ impl RecordingMedia {
         known.ok_or(MediaError::NoSuchRecording)
     }
 
-    async fn joined(&self, id: &RecordingId, known: &Known) -> Result<Arc<Joined>, MediaError> {
+    pub(super) async fn joined(&self, id: &RecordingId, known: &Known) -> Result<Arc<Joined>, MediaError> {
         let revision = known.mod_revision;
         if let Some(found) = self.lists.find(id, revision, false, Instant::now()) {
             return Ok(found);
@@ -302,14 +304,14 @@ impl RecordingMedia {
     }
 
     /// Returns the URL that a mixer's heartbeat announces; `None` if it must not be used.
-    fn url(&self, mixer: &ModuleId) -> Option<String> {
+    pub(super) fn url(&self, mixer: &ModuleId) -> Option<String> {
         let modules = self.directory.modules();
         let module = modules.get(&(ModuleKind::Mixer, mixer.clone()))?;
         let url = module.heartbeat.as_ref().map(|heartbeat| heartbeat.url.clone())?;
         url_refusal(mixer, &url, &modules).is_none().then_some(url)
     }
 
-    fn keys(&self, known: &Recording) -> ContentKeys {
+    pub(super) fn keys(&self, known: &Recording) -> ContentKeys {
         ContentKeys::new(&self.secrets.hls.0, &known.room, &known.nonce)
     }
 }

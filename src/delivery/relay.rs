@@ -7,16 +7,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::listener_counter::ListenerCounter;
-use super::{OriginMedia, blocking, named};
+use super::{OriginMedia, RecordingMedia, blocking, named};
 use crate::auth::Secrets;
 use crate::clock::Clock;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::recording_journal::JournalEntry;
-use crate::domain::relay_protocol::JOURNAL;
+use crate::domain::relay_protocol::{JOURNAL, TRACK};
 use crate::domain::rewind::RewindUpdate;
 use crate::packager::{MediaError, MediaFile, NonceHint, PlaylistBody};
-use crate::spool::Spool;
 
 /// Rooms mixed by this node, for other nodes of the installation.
 #[async_trait]
@@ -40,7 +39,7 @@ pub trait RelaySource: Send + Sync {
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError>;
 
-    /// Returns the journal or a segment of a recording of the room.
+    /// Returns the journal, a segment, or a part of a track of a recording of the room.
     async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes>;
 
     /// Returns the window snapshot with which the next mixer of the room continues.
@@ -51,7 +50,7 @@ pub struct RelayMedia {
     pub here: Arc<OriginMedia>,
     pub secrets: Arc<Secrets>,
     pub audience: Arc<ListenerCounter>,
-    pub spool: Spool,
+    pub recordings: Arc<RecordingMedia>,
 }
 
 #[async_trait]
@@ -94,7 +93,10 @@ impl RelaySource for RelayMedia {
     }
 
     async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes> {
-        let spool = self.spool.clone();
+        if name.starts_with(TRACK) {
+            return self.recordings.sealed(&recording, &name).await;
+        }
+        let spool = self.recordings.spool.clone();
         let read = move || match name.as_str() {
             JOURNAL => {
                 let lines = spool.entries(&recording)?.iter().map(JournalEntry::line).collect::<String>();

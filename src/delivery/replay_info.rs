@@ -106,6 +106,7 @@ mod tests {
             bytes: 9,
             file: 1,
             offset: 0,
+            lag_us: None,
         }
     }
 

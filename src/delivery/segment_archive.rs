@@ -95,6 +95,7 @@ mod tests {
             bytes: 10 + sequence,
             file: 7,
             offset: 99,
+            lag_us: None,
         }
     }
 

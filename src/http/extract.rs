@@ -38,6 +38,9 @@ pub(in crate::http) struct ModulePath(pub ModuleKind, pub ModuleId);
 /// `{id}` of a recording.
 pub(in crate::http) struct RecordingPath(pub RecordingId);
 
+/// `{id}` of a recording and `{number}` of a track.
+pub(in crate::http) struct TrackPath(pub RecordingId, pub u32);
+
 /// `{id}` of a room and `{outputId}` of an output.
 pub(in crate::http) struct OutputPath(pub RoomId, pub OutputId);
 
@@ -206,6 +209,19 @@ impl FromRequest for RecordingPath {
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
         ready(RecordingId::new(&id.unwrap_or_default()).map(Self).map_err(ApiError::from))
+    }
+}
+
+impl FromRequest for TrackPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let path = web::Path::<(String, String)>::extract(req).into_inner();
+        let (recording, number) = path.map(|path| path.into_inner()).unwrap_or_default();
+        let absent = |_| ApiError::new(Code::TrackNotFound, "there is no such track");
+        let both = || Ok(Self(RecordingId::new(&recording)?, number.parse().map_err(absent)?));
+        ready(both())
     }
 }
 

@@ -36,6 +36,8 @@ pub struct AnchorJoin {
     pub muted: bool,
     pub share: MixShare,
     pub quality: Quality,
+    /// Name of the files in which Janus records the anchor while the room is recorded.
+    pub file: Option<String>,
 }
 
 /// Result of an anchor's join: the session and the participants of the room.
@@ -70,6 +72,7 @@ impl JanusClient {
             muted: Some(join.muted),
             volume: join.share.volume(),
             quality: join.quality,
+            filename: join.file.as_deref(),
             rtp: None,
         };
         let JoinReply { id, participants, .. } = opening.session.message(handle, request).await?;

@@ -121,6 +121,9 @@ pub trait AudioBridge: Send + Sync {
     async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError>;
     /// Lists the participants of a room.
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError>;
+    /// Records each participant's RTP into a new file in `folder`, also of those who join later; `None`: ends
+    /// the recording.
+    async fn record_tracks(&self, id: u32, secret: &Secret, folder: Option<&str>) -> Result<(), JanusError>;
     /// Mutes a participant, which may unmute itself. Fails with `NoSuchParticipant` if it is not in the room.
     async fn mute(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
     /// Removes a participant from the room; it may join again. Fails with `NoSuchParticipant` if it is not in
@@ -219,6 +222,12 @@ impl AudioBridge for JanusClient {
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError> {
         let listed: Participants = self.bridge(BridgeRequest::ListParticipants { room: id }).await?;
         Ok(listed.participants.into_iter().map(ParticipantInfo::from).collect())
+    }
+
+    async fn record_tracks(&self, id: u32, secret: &Secret, folder: Option<&str>) -> Result<(), JanusError> {
+        let (mjrs, mjrs_dir) = (folder.is_some(), folder);
+        let record = BridgeRequest::EnableMjrs { room: id, secret, mjrs, mjrs_dir };
+        self.bridge::<DoneReply>(record).await.map(|_| ())
     }
 
     async fn mute(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {

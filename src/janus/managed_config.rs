@@ -36,6 +36,12 @@ const UNUSED_PLUGINS: &[&str] = &[
 const UNUSED_TRANSPORTS: &[&str] = &["http", "mqtt", "nanomsg", "pfunix", "rabbitmq"];
 const UNUSED_LOGGERS: &[&str] = &["jsonlog"];
 
+/// Folder for recordings of participants, in the configuration folder. The account of Janus has no access to
+/// any other folder.
+pub const TRACKS: &str = "tracks";
+/// Extension of a recording that Janus has not closed.
+pub const OPEN: &str = "open";
+
 /// Log level of Janus (1 fatal, 2 error, 3 warning). Higher levels print session ids, and still higher ones
 /// SDP.
 const DEBUG_LEVEL: u8 = 3;
@@ -80,7 +86,12 @@ pub(super) fn write(options: &ManagedOptions, server_name: &str, port: u16) -> i
     for (name, text) in files {
         write_private(&dir.join(name), &text, group)?;
     }
-    group.map_or(Ok(()), |group| give_to_group(dir, group, 0o750))
+    let tracks = dir.join(TRACKS);
+    DirBuilder::new().recursive(true).mode(0o700).create(&tracks)?;
+    group.map_or(Ok(()), |group| {
+        give_to_group(&tracks, group, 0o770)?;
+        give_to_group(dir, group, 0o750)
+    })
 }
 
 fn give_to_group(path: &Path, group: u32, mode: u32) -> io::Result<()> {
@@ -110,7 +121,7 @@ fn core(options: &ManagedOptions, server_name: &str) -> String {
         "general: {{\n  debug_level = {DEBUG_LEVEL};\n  debug_colors = false;\n  \
          server_name = {server_name};\n  \
          api_secret = {api_secret};\n  session_timeout = {timeout};\n  \
-         reclaim_session_timeout = {timeout};\n}}\n\
+         reclaim_session_timeout = {timeout};\n  recordings_tmp_ext = \"{OPEN}\";\n}}\n\
          media: {{ ipv6 = true; rtp_port_range = \"{low}-{high}\"; }}\n\
          nat: {{ {}{}}}\n\
          plugins: {{ disable = {}; }}\n\
@@ -183,6 +194,11 @@ mod tests {
         }
     }
 
+    fn files(dir: &Path) -> Vec<PathBuf> {
+        let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_file()).collect()
+    }
+
     #[test]
     fn a_secret_cannot_leave_its_quotes() {
         assert_eq!(quoted("a\"; ws = true; \\\n"), r#""a\"; ws = true; \\\x0a""#);
@@ -197,9 +213,9 @@ mod tests {
         std::fs::write(dir.join("janus.jcfg"), "left from an older start, readable by all").unwrap();
         write(&options(dir.clone()), "name", 1234).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&dir), 0o700);
-        for entry in std::fs::read_dir(&dir).unwrap() {
-            assert_eq!(mode(&entry.unwrap().path()), 0o600);
+        assert_eq!((mode(&dir), mode(&dir.join(TRACKS))), (0o700, 0o700));
+        for file in files(&dir) {
+            assert_eq!(mode(&file), 0o600);
         }
     }
 
@@ -216,8 +232,9 @@ mod tests {
             (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
         };
         assert_eq!(owner(&dir), (0, group, 0o750));
-        for entry in std::fs::read_dir(&dir).unwrap() {
-            assert_eq!(owner(&entry.unwrap().path()), (0, group, 0o640));
+        assert_eq!(owner(&dir.join(TRACKS)), (0, group, 0o770));
+        for file in files(&dir) {
+            assert_eq!(owner(&file), (0, group, 0o640));
         }
     }
 

@@ -39,7 +39,7 @@ pub use description::OwnershipTag;
 pub use error::{CoreError, JanusError, PluginError};
 pub use link::{ConnectOptions, DownReason, HandleEvent, LinkEvent};
 pub use managed::{ManagedError, ManagedJanus};
-pub use managed_config::{ManagedOptions, SESSION_TIMEOUT};
+pub use managed_config::{ManagedOptions, OPEN, SESSION_TIMEOUT, TRACKS};
 pub use rtp::{RtpJoin, RtpParticipant};
 pub use wire::Quality;
 

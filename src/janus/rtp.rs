@@ -68,6 +68,7 @@ impl JanusClient {
             muted: join.muted.then_some(true),
             volume: join.share.volume(),
             quality: Quality::default(),
+            filename: None,
             rtp: Some(rtp),
         };
         match handle.message::<JoinReply>(join).await {

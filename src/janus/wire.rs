@@ -260,6 +260,15 @@ pub(super) enum BridgeRequest<'a> {
     ListParticipants {
         room: u32,
     },
+    /// Starts or stops the recording of each participant's RTP.
+    EnableMjrs {
+        room: u32,
+        secret: &'a Secret,
+        mjrs: bool,
+        /// Folder of the files; created by Janus if it does not exist.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mjrs_dir: Option<&'a str>,
+    },
     Mute {
         room: u32,
         secret: &'a Secret,
@@ -285,6 +294,9 @@ pub(super) enum BridgeRequest<'a> {
         volume: u32,
         #[serde(flatten)]
         quality: Quality,
+        /// Name of the participant's files, without `-audio.mjr`, while its room is recorded.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        filename: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         rtp: Option<RtpEndpoint>,
     },
@@ -329,6 +341,7 @@ impl BridgeRequest<'_> {
             Self::StopRtpForward { .. } => "stop_rtp_forward",
             Self::ListForwarders { .. } => "listforwarders",
             Self::ListParticipants { .. } => "listparticipants",
+            Self::EnableMjrs { .. } => "enable_mjrs",
             Self::Mute { .. } => "mute",
             Self::Unmute { .. } => "unmute",
             Self::Kick { .. } => "kick",

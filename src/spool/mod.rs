@@ -4,12 +4,14 @@
 //! {dir}/{recording}/journal.jsonl     one line per segment, written after the segment
 //! {dir}/{recording}/media-00001.ts    encrypted segments, concatenated
 //! {dir}/{recording}/upload.json       state of its upload to object storage
+//! {dir}/tracks/{recording}/           tracks of its anchors (`tracks`)
 //! ```
 //! Opening a recording starts a new media file, so a file that a crash truncated is never continued. Keys are
 //! not stored: they are derived from the server's secret. All functions of this module block.
 //!
 //! Owns: the files. Does not retry, or decide what is recorded or who may read it.
 
+pub mod tracks;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -99,6 +99,7 @@ impl TakeWriter {
             bytes: size,
             file: media.number,
             offset: media.size,
+            lag_us: segment.lag_us(),
         };
         media.size += size;
         self.journal.write_all(entry.line().as_bytes())?;
@@ -146,14 +147,19 @@ impl Kind {
 
     /// Checks the free space of the disk.
     fn leave_reserve(self, folder: &Path) -> io::Result<()> {
-        let disk = rustix::fs::statvfs(folder)?;
-        let (free, reserve) = (disk.f_bavail.saturating_mul(disk.f_frsize), self.reserve());
-        match free < reserve {
-            true => Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                format!("only {} MiB are free, and {} MiB must stay free", free >> 20, reserve >> 20),
-            )),
-            false => Ok(()),
-        }
+        leave(self.reserve(), folder)
+    }
+}
+
+/// Checks that this number of bytes is free on the disk.
+pub(super) fn leave(reserve: u64, folder: &Path) -> io::Result<()> {
+    let disk = rustix::fs::statvfs(folder)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    match free < reserve {
+        true => Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("only {} MiB are free, and {} MiB must stay free", free >> 20, reserve >> 20),
+        )),
+        false => Ok(()),
     }
 }

@@ -163,6 +163,7 @@ async fn claim_sets_the_volume_again() {
         muted: false,
         share: MixShare::of(1),
         quality,
+        file: None,
     };
     let (anna, _anna_events) = first.join(&join).await.unwrap();
     let tone = opus::tone(440);

@@ -53,6 +53,7 @@ mod store;
 mod stored_replay;
 mod support;
 mod telemetry;
+mod tracks;
 mod webhooks;
 mod whip;
 mod ws;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::ids::{Epoch, MediaAddr, Nonce, Pin, UserId};
 use super::model::{ForwarderState, JanusState};
 use super::plan::{Failure, WriteOutcome};
+use super::recording::RecordingId;
 
 /// Room in Janus with our ownership tag for this room id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,13 @@ pub enum Effect {
         but: Option<UserId>,
         key_revision: i64,
     },
+    /// Record each participant into files of this recording, or nothing. Fails if the disk is nearly full.
+    RecordTracks {
+        janus_room_id: u32,
+        recording: Option<RecordingId>,
+    },
+    /// Check that the disk has room for more of the tracks.
+    CheckTrackDisk,
     /// Put our key if livemeta is still at `live_revision` and the key at `key_revision` (0: absent).
     WriteKey {
         state: JanusState,
@@ -119,6 +127,16 @@ pub enum Outcome {
     },
     /// Some of the users may still be in the room, or may not be muted.
     NotModerated(String),
+    TracksSwitched {
+        janus_room_id: u32,
+        recording: Option<RecordingId>,
+    },
+    TrackDiskChecked,
+    /// The tracks are not recorded, or not stopped. `full`: because the disk is nearly full.
+    NoTracks {
+        why: String,
+        full: bool,
+    },
     Key {
         value: Option<JanusState>,
         outcome: WriteOutcome,

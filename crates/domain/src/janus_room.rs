@@ -20,7 +20,8 @@
 //! Exception to the last invariant: a room whose secret is not ours (`hls.secret` was changed) cannot be
 //! destroyed. The machine skips it and names it in the plan's reason, until the next connection to Janus.
 //!
-//! `silence` contains the repair of a room that is forwarded although nothing arrives at its mixer.
+//! `silence` contains the repair of a room that is forwarded although nothing arrives at its mixer; `tracks`,
+//! the recording of each participant.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -37,11 +38,13 @@ use super::view::{RoomView, StoredValue, UNREADABLE};
 
 mod canary;
 mod silence;
+mod tracks;
 mod unsettled;
 
 pub use canary::{canary, concerns, must_have};
 use silence::Upkeep;
 pub use silence::all_silent;
+use tracks::TrackSwitch;
 use unsettled::UnsettledCreate;
 
 /// Message about a Janus room, appended to its number. It contains the remedy.
@@ -82,6 +85,7 @@ pub struct JanusRoom {
     locked: BTreeSet<u32>,
     moderation: ModerationTracker,
     upkeep: Upkeep,
+    tracks: TrackSwitch,
     key: ReadYourWrites<JanusState>,
     as_of: i64,
     linked: bool,
@@ -102,6 +106,7 @@ impl JanusRoom {
             locked: BTreeSet::new(),
             moderation: ModerationTracker::default(),
             upkeep: Upkeep::default(),
+            tracks: TrackSwitch::default(),
             key: ReadYourWrites::default(),
             as_of: 0,
             linked: false,
@@ -132,6 +137,7 @@ impl JanusRoom {
             self.unsettled = None;
             self.locked.clear();
             self.moderation.reset();
+            self.tracks.reset();
         }
         self.observed = found.map_or(KnownRooms::Unknown, KnownRooms::Known);
         self.retry.succeeded();
@@ -188,7 +194,8 @@ impl JanusRoom {
                 let ours = self.choose(rooms, &build.key, epoch).map(|room| room.janus_room_id);
                 match (self.build(build), ours) {
                     (Plan::Wait { reason, until }, Some(ours)) => {
-                        self.moderation.or_wait(reason, until, view, ours, now)
+                        let plan = self.moderation.or_wait(reason, until, view, ours, now);
+                        self.tracks.or(plan, view, ours, now)
                     }
                     (plan, _) => plan,
                 }
@@ -380,6 +387,7 @@ impl JanusRoom {
                 self.unsettled = self.unsettled.filter(|u| u.janus_room_id == janus_room_id);
                 let made = FoundRoom { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };
                 self.made(now);
+                self.tracks.created(janus_room_id);
                 self.change(|rooms| rooms.push(made));
             }
             Outcome::Gone { janus_room_id } => {
@@ -394,6 +402,11 @@ impl JanusRoom {
             }
             Outcome::MutedAll { key_revision } => return self.moderation.muted(key_revision),
             Outcome::NotModerated(why) => return self.moderation.failed(why, now, &self.backoff, random),
+            Outcome::TracksSwitched { janus_room_id, recording } => {
+                return self.tracks.switched(janus_room_id, recording, now);
+            }
+            Outcome::TrackDiskChecked => return self.tracks.checked(now),
+            Outcome::NoTracks { why, full } => return self.tracks.failed(why, full, now, random),
             Outcome::Started { janus_room_id, forwarder, epoch } => {
                 self.started(forwarder, epoch);
                 self.change_room(janus_room_id, |room| {

@@ -118,6 +118,7 @@ pub mod stage;
 pub mod text;
 pub mod timeline;
 pub mod trace_context;
+pub mod tracks;
 pub mod upload;
 pub mod users;
 pub mod view;

@@ -20,6 +20,7 @@ use super::ids::{InvalidName, ModuleId, Nonce, RoomId, UnixMs};
 use super::profile::{CoverUrl, Description, Owner, RoomProfile, Tags, Title};
 use super::recording_details::{RecordingDetails, RoomEvent};
 use super::room::{Admission, RoomWrite};
+use super::tracks::{self, Track, TrackFile};
 use super::upload::Stored;
 use super::view::RoomView;
 
@@ -73,6 +74,9 @@ pub struct Recording {
     /// Loudness and waveform; `None` until they have been measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Box<Analysis>>,
+    /// Tracks of the anchors; empty until a node has made them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tracks: Vec<Track>,
     /// Fields of the room when the recording became ready.
     #[serde(default)]
     pub profile: RecordedProfile,
@@ -302,6 +306,7 @@ impl Recording {
             title: title_of(view),
             profile: profile_of(view),
             analysis: None,
+            tracks: Vec::new(),
             details: RecordingDetails::default(),
             stored: None,
             deleted_at: None,
@@ -325,6 +330,11 @@ impl Recording {
     /// Returns the recording with a record of its copy in object storage.
     pub fn stored(self, stored: Stored) -> Self {
         Self { stored: Some(stored), ..self }
+    }
+
+    /// Returns the recording with these tracks of a node, instead of those that the node had before.
+    pub fn with_tracks(self, node: &ModuleId, files: &[TrackFile]) -> Self {
+        Self { tracks: tracks::replaced(self.tracks, node, files), ..self }
     }
 
     /// Returns the recording after `mixer` has removed its local data. The copy in object storage remains.

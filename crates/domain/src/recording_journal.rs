@@ -29,6 +29,10 @@ pub struct JournalEntry {
     pub file: u32,
     /// Position in that file, in bytes.
     pub offset: u64,
+    /// Least time in microseconds by which a part arrived from FFmpeg later than its end, by `started_at`. It
+    /// may be negative. `None`: the segment is silence, or was made elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_us: Option<i64>,
 }
 
 impl JournalEntry {
@@ -79,6 +83,7 @@ mod tests {
             bytes: 17_008,
             file: 1,
             offset: sequence * 17_008,
+            lag_us: None,
         }
     }
 

@@ -18,6 +18,8 @@ pub const ENDED: &str = "x-stentor-ended";
 /// Name of the list of a recording's segments, one line of JSON each. A segment is named
 /// `{file}-{offset}-{bytes}`.
 pub const JOURNAL: &str = "journal";
+/// Start of the name of a part of a track, `track-{number}-{offset}`. The part is encrypted.
+pub const TRACK: &str = "track-";
 /// Name of the window snapshot that a mixer passes to its successor.
 pub const WINDOW: &str = "window";
 /// Earlier name of [`WINDOW`], for nodes of the previous version.

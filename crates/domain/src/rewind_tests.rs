@@ -18,6 +18,7 @@ fn entry(sequence: u64, file: u32, discontinuity: bool) -> JournalEntry {
         bytes: 17_008,
         file,
         offset: 0,
+        lag_us: None,
     }
 }
 

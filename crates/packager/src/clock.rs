@@ -52,11 +52,16 @@ impl MediaClock {
         UnixMs(self.next / 1000)
     }
 
-    /// Advances by a part that was published at `wall`.
-    pub fn advance(&mut self, wall: UnixMs, duration: Duration) {
-        let late = Self::start(wall, duration).saturating_sub(self.next);
+    /// Advances by a part that was published at `wall`. Returns the time in microseconds by which this is
+    /// later than the end of the part; it may be negative.
+    pub fn advance(&mut self, wall: UnixMs, duration: Duration) -> i64 {
+        let start = Self::start(wall, duration);
+        let late = start.saturating_sub(self.next);
+        // Both are far below 2^63.
+        let lag = start as i64 - self.next as i64;
         self.lateness = Some(self.lateness.map_or(late, |least| least.min(late)));
         self.next += duration.as_micros() as u64;
+        lag
     }
 
     fn start(wall: UnixMs, duration: Duration) -> u64 {
@@ -73,7 +78,7 @@ mod tests {
     /// Advances by five parts that arrive at these times. Returns the start time of the segment.
     fn segment(clock: &mut MediaClock, walls: [u64; 5]) -> u64 {
         let stamp = clock.begin_segment().0;
-        walls.iter().for_each(|wall| clock.advance(UnixMs(*wall), PART));
+        walls.iter().for_each(|wall| _ = clock.advance(UnixMs(*wall), PART));
         stamp
     }
 

@@ -46,6 +46,11 @@ impl ClosedSegment {
         self.segment.head.started
     }
 
+    /// Returns the least time in microseconds by which a part arrived later than its end; `None` for silence.
+    pub fn lag_us(&self) -> Option<i64> {
+        self.segment.head.lag
+    }
+
     pub fn duration(&self) -> std::time::Duration {
         self.segment.duration
     }

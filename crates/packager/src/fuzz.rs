@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use stentor_domain::ids::UnixMs;
+use stentor_domain::recording_journal::JournalEntry;
 use stentor_domain::timeline::{Junction, Moment, Timeline};
 use stentor_fuzz::{Corpus, Mutations};
 
@@ -12,6 +14,8 @@ use super::histories::{keys, moment, runtime};
 use super::packager::{Packager, PackagerConfig, SequenceStart};
 use super::plain::PartList;
 use super::synth;
+use super::track::samples::{mjr, opus_packets};
+use super::track::{MjrReader, TimeAxis, write_track};
 
 fn ms(ms: u64) -> Moment {
     moment(Duration::from_millis(ms))
@@ -54,6 +58,34 @@ fn fuzz_window_snapshots_of_nodes() {
             stream.window_snapshot(ms(700).wall);
             runtime().block_on(stream.playlist(None)).unwrap();
         }
+    });
+}
+
+#[test]
+fn fuzz_recorded_rtp_of_janus() {
+    let payloads: Vec<_> = (0..40u8).map(|n| [0xf8, n]).collect();
+    let packets: Vec<_> =
+        payloads.iter().zip(0u16..).map(|(payload, n)| (20 * u32::from(n), n, &payload[..])).collect();
+    let corpus = Corpus::new([mjr(1_000_000, &packets), mjr(1_500_000, &packets[3..9])]);
+    let segment = JournalEntry {
+        sequence: 1,
+        duration_us: 1_000_000,
+        started_at: UnixMs(1_000),
+        discontinuity: false,
+        key_index: 0,
+        bytes: 9,
+        file: 1,
+        offset: 0,
+        lag_us: None,
+    };
+    let axis = TimeAxis::new([&segment]).unwrap();
+    bolero::check!().with_type().for_each(|mutations: &Mutations| {
+        let file = corpus.input(mutations);
+        let readers = MjrReader::open(&file[..]).unwrap();
+        let readers = readers.into_iter().map(|reader| (reader, UnixMs(0))).collect();
+        let (ogg, _) = write_track(&axis, readers, Vec::new()).unwrap();
+        let (packets, granule) = opus_packets(&ogg);
+        assert_eq!((packets.len(), granule), (51, 48_312), "a track is as long as its recording");
     });
 }
 

@@ -61,6 +61,7 @@ mod segmenter;
 mod standby_buffer;
 mod stream;
 pub mod subtitles;
+pub mod track;
 mod transport;
 mod window;
 mod window_snapshot;

@@ -73,6 +73,7 @@ mod tests {
             bytes: 9,
             file,
             offset,
+            lag_us: None,
         }
     }
 

@@ -110,9 +110,11 @@ impl Segmenter {
         self.timeline = next;
         let duration = frames_last(frames);
         self.add_part(&plain, duration);
-        self.clock.advance(wall, duration);
+        let lag = self.clock.advance(wall, duration);
         if heard {
             self.last_part_at = Some(wall);
+            let least = self.open.as_mut().map(|open| &mut open.head.lag);
+            least.into_iter().for_each(|least| *least = Some(least.map_or(lag, |least| least.min(lag))));
         }
         progress.parts += 1;
     }
@@ -125,6 +127,7 @@ impl Segmenter {
                 discontinuity: std::mem::take(&mut self.discontinuity),
                 key_index: msn / self.key_rotation,
                 started: self.clock.begin_segment(),
+                lag: None,
             };
             OpenSegment { head, parts: Vec::new(), duration: Duration::ZERO }
         });

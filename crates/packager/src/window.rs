@@ -76,7 +76,7 @@ pub fn advance_part_limit(part: Duration) -> u32 {
     (3.0 / part_target(part).1.as_secs_f64()).ceil().max(3.0) as u32
 }
 
-/// Properties of a segment that are known when its first part arrives.
+/// Properties of a segment that are known when its first part arrives, except `lag`.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub msn: u64,
@@ -85,6 +85,8 @@ pub(super) struct Head {
     pub discontinuity: bool,
     pub key_index: u64,
     pub started: UnixMs,
+    /// Least time in microseconds by which a part arrived later than its end, by the media clock.
+    pub lag: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -244,7 +246,7 @@ mod tests {
     use stentor_domain::ids::{Nonce, RoomId};
 
     fn segment(msn: u64, millis: u64, discontinuity: bool) -> Segment {
-        let head = Head { msn, discontinuity, key_index: 0, started: UnixMs(0) };
+        let head = Head { msn, discontinuity, key_index: 0, started: UnixMs(0), lag: None };
         let duration = Duration::from_millis(millis);
         let bytes = crypto::encrypt(&keys().key(0), msn, b"media").into();
         Segment::new(OpenSegment { head, parts: vec![Part { bytes, duration }], duration })

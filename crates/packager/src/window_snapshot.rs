@@ -121,6 +121,7 @@ pub(super) fn from_bytes(mut bytes: Bytes, hint: NonceHint) -> Option<(Window, J
             discontinuity: made.discontinuity,
             key_index: made.key_index,
             started: UnixMs(made.started),
+            lag: None,
         };
         held.push_back(Arc::new(Segment::left(head, made.duration, made.part_count, parts, whole)));
     }

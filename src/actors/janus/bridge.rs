@@ -2,17 +2,22 @@
 //! machine.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::actors::recording::copying::blocking;
 use crate::auth::secrets::Secrets;
 use crate::domain::ids::{Epoch, MediaAddr, Nonce, Pin, RoomId, UserId};
 use crate::domain::janus_room::{Effect, FoundRoom, Outcome};
 use crate::domain::model::ForwarderState;
 use crate::domain::plan::Failure;
+use crate::domain::recording::RecordingId;
 use crate::janus::{
     AudioBridge, ForwarderInfo, JanusError, NewRoom, OwnershipTag, ParticipantInfo, PluginError, RoomInfo,
-    Secret,
+    Secret, TRACKS,
 };
+use crate::rooms::now;
+use crate::spool::tracks::check_disk;
 
 /// Maximum attempts to find a free room number; among 900,000 numbers one attempt is nearly always enough.
 const NUMBER_TRIES: usize = 10;
@@ -22,6 +27,8 @@ pub struct RoomOnBridge {
     pub room: RoomId,
     pub cluster: String,
     pub secrets: Arc<Secrets>,
+    /// Folder of a managed Janus.
+    pub folder: PathBuf,
 }
 
 impl RoomOnBridge {
@@ -48,6 +55,12 @@ impl RoomOnBridge {
                     |error| Outcome::NotModerated(error.to_string()),
                     |()| Outcome::MutedAll { key_revision },
                 );
+            }
+            Effect::RecordTracks { janus_room_id, recording } => {
+                return self.record_tracks(janus_room_id, recording).await;
+            }
+            Effect::CheckTrackDisk => {
+                return self.check_disk().await.map_or_else(|full| full, |()| Outcome::TrackDiskChecked);
             }
             Effect::WriteKey { .. } | Effect::DeleteKey { .. } => return refused("not an effect of Janus"),
         };
@@ -128,6 +141,27 @@ impl RoomOnBridge {
     async fn stop(&self, janus_room_id: u32, stream_id: u64) -> Result<Outcome, JanusError> {
         self.bridge.stop_forwarder(janus_room_id, &self.secret(), stream_id).await?;
         Ok(Outcome::Stopped { janus_room_id, stream_id })
+    }
+
+    /// Records into a new folder, so that no file of an earlier attempt is replaced.
+    async fn record_tracks(&self, janus_room_id: u32, recording: Option<RecordingId>) -> Outcome {
+        if recording.is_some()
+            && let Err(full) = self.check_disk().await
+        {
+            return full;
+        }
+        // Janus runs in its configuration folder, and may have no access to the folders above it.
+        let folder = recording.as_ref().map(|id| format!("{TRACKS}/{id}/{}", now().0));
+        match self.bridge.record_tracks(janus_room_id, &self.secret(), folder.as_deref()).await {
+            Ok(()) => Outcome::TracksSwitched { janus_room_id, recording },
+            Err(error) => Outcome::NoTracks { why: error.to_string(), full: false },
+        }
+    }
+
+    async fn check_disk(&self) -> Result<(), Outcome> {
+        let folder = self.folder.join(TRACKS);
+        let checked = blocking(move || check_disk(&folder)).await;
+        checked.map_err(|error| Outcome::NoTracks { why: error.to_string(), full: true })
     }
 
     async fn mute_all(&self, janus_room_id: u32, but: Option<&UserId>) -> Result<(), JanusError> {

@@ -76,6 +76,10 @@ impl<B: AudioBridge> AudioBridge for MeteredBridge<B> {
         self.timed("listparticipants", self.inner.participants(id)).await
     }
 
+    async fn record_tracks(&self, id: u32, secret: &Secret, folder: Option<&str>) -> Result<(), JanusError> {
+        self.timed("enable_mjrs", self.inner.record_tracks(id, secret, folder)).await
+    }
+
     async fn mute(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {
         self.timed("mute", self.inner.mute(id, secret, participant)).await
     }

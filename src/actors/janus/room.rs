@@ -3,6 +3,7 @@
 //! At most one call is in flight per room, so a call that hangs blocks only this room.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -20,6 +21,9 @@ use crate::domain::vouched::rtp_refusal;
 use crate::rooms::writes;
 use crate::telemetry::trace::Span;
 
+/// Shortest time between two log lines about tracks that are not recorded.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
 pub struct JanusRoomActor {
     room: RoomId,
     context: Context,
@@ -29,6 +33,8 @@ pub struct JanusRoomActor {
     view: Arc<RoomView>,
     busy: bool,
     reason: String,
+    /// Time of the last log line about tracks that are not recorded.
+    complained: Option<Duration>,
     timer: Option<Timer>,
 }
 
@@ -62,7 +68,9 @@ impl JanusRoomActor {
         link: JanusShared,
         parent: ActorRef<super::connection::Msg>,
     ) -> Self {
-        let machine = JanusRoom::new(context.me.clone(), context.incarnation.to_string(), context.backoff());
+        let mut machine =
+            JanusRoom::new(context.me.clone(), context.incarnation.to_string(), context.backoff());
+        machine.record_tracks(context.config.makes_tracks());
         Self {
             room,
             context,
@@ -72,6 +80,7 @@ impl JanusRoomActor {
             view: Arc::default(),
             busy: false,
             reason: String::new(),
+            complained: None,
             timer: None,
         }
     }
@@ -112,12 +121,19 @@ impl JanusRoomActor {
         }
     }
 
-    fn report(&self, outcome: &Outcome) {
+    fn report(&mut self, outcome: &Outcome) {
         let (room, doing) = (&self.room, &self.reason);
         match outcome {
             Outcome::Failed(failure) => tracing::warn!(%room, %failure, doing, "step of a Janus room failed"),
             Outcome::Unanswered { why, .. } => {
                 tracing::warn!(%room, failure = why, doing, "step of a Janus room failed")
+            }
+            Outcome::NoTracks { why, .. } => {
+                let now = self.context.clock.now();
+                if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
+                    self.complained = Some(now);
+                    tracing::warn!(%room, failure = why, "tracks are not recorded; will retry");
+                }
             }
             Outcome::NotModerated(failure) => {
                 tracing::warn!(%room, failure, doing, "step of a Janus room failed")
@@ -134,6 +150,7 @@ impl JanusRoomActor {
             room: self.room.clone(),
             cluster: self.context.config.node.cluster.clone(),
             secrets: self.link.secrets(),
+            folder: self.context.config.janus_dir(),
         });
         let (room, span) = (self.room.clone(), self.span(&effect));
         span.run(async move {
@@ -217,7 +234,10 @@ impl Behaviour for JanusRoomActor {
                 "janus": live.map(|l| &l.janus_id),
                 "target": self.view.mixer.as_ref().map(|m| m.rtp.to_string()),
             }),
-            observed: json!({ "key": self.view.janus.as_ref().map(|k| &k.value) }),
+            observed: json!({
+                "key": self.view.janus.as_ref().map(|k| &k.value),
+                "tracks": self.machine.recorded(),
+            }),
             reason: Some(self.reason.clone()),
             attempt: self.machine.attempt(),
             next_retry_in: self.machine.retry_due().and_then(|due| due.checked_sub(self.context.clock.now())),

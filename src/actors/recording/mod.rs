@@ -5,6 +5,7 @@
 //! RecordingSupervisor      follows the keys of recordings
 //! ├─ UploaderActor         uploads finished recordings of this mixer, if object storage is configured
 //! ├─ AnalyzerActor         measures loudness and waveform of finished recordings of this mixer
+//! ├─ TrackActor            makes the tracks of the anchors whom this node's managed Janus has recorded
 //! └─ RecorderActor*        one per recording of this mixer that is not finished
 //! ```
 //! A recorder reads the window that the packager publishes for listeners. Neither the packager nor the actor
@@ -15,6 +16,7 @@ mod analyzing;
 pub mod copying;
 mod recorder;
 pub mod supervisor;
+mod tracks;
 mod uploader;
 pub mod uploading;
 
@@ -22,7 +24,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::delivery::{ReplayMedia, Streams};
+use crate::delivery::{RecordingMedia, ReplayMedia, Streams};
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
 use crate::store::Revision;
@@ -34,6 +36,8 @@ pub struct RecordingParts {
     pub recordings: Arc<Recordings>,
     /// `None`: the node mixes no rooms, so it records nothing.
     pub mixer: Option<RecorderParts>,
+    /// `None`: the node has no managed Janus, so it has no tracks.
+    pub tracks: Option<Arc<RecordingMedia>>,
 }
 
 /// Source and target of this mixer's recordings.

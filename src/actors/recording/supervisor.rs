@@ -10,6 +10,7 @@ use serde_json::json;
 use super::RecordingParts;
 use super::analyzer::AnalyzerActor;
 use super::recorder::{self, RecorderActor};
+use super::tracks::TrackActor;
 use super::uploader::UploaderActor;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
@@ -29,6 +30,7 @@ const ROUND_EVERY: Duration = Duration::from_secs(30);
 const PREFIX: &str = "recording:";
 const UPLOADER: &str = "uploader";
 const ANALYZER: &str = "analyzer";
+const TRACKS: &str = "tracks";
 
 type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 
@@ -245,6 +247,12 @@ impl Behaviour for RecordingSupervisor {
         let store = self.context.store.clone();
         let changes = reflect(store, RECORDINGS.to_owned(), self.context.backoff(), RELIST_EVERY);
         self.read_on(Box::pin(changes), cx);
+        if let Some(tracks) = self.parts.tracks.clone() {
+            let (context, recordings) = (self.context.clone(), self.parts.recordings.clone());
+            cx.spawn_child(TRACKS, ChildSpec::worker(), move || {
+                TrackActor::new(context.clone(), recordings.clone(), tracks.clone())
+            });
+        }
         if let Some(mixer) = &self.parts.mixer {
             self.round(cx);
             if self.context.config.recording.waveform {

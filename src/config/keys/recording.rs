@@ -33,6 +33,12 @@ pub(super) fn recording(r: &mut Reader) -> RecordingConfig {
             "Measures loudness and waveform after a recording: 9 s of processor time per hour of audio.",
             switch,
         ),
+        tracks: r.read(
+            "recording.tracks",
+            false,
+            "Also records each anchor, as one Ogg Opus file per anchor; not with janus.mode external.",
+            switch,
+        ),
         dir: r.optional(
             "recording.dir",
             "Folder of this mixer's recordings, mode 0700; null: recordings in data_dir.",

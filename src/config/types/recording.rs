@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Secret;
+use super::{Config, JanusMode, Secret};
 use crate::domain::recording::RecordingMode;
 
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct RecordingConfig {
     pub consent: bool,
     /// True if the loudness and the waveform of each recording are measured.
     pub waveform: bool,
+    /// True if a recording has one track per anchor, besides the mix.
+    pub tracks: bool,
     /// Folder of the recordings; `None`: `recordings` in the data directory.
     pub dir: Option<PathBuf>,
     /// Time after the end of a recording for which it is stored; `None`: until it is deleted.
@@ -25,6 +27,13 @@ impl RecordingConfig {
     /// Returns true if anchors must consent to being recorded before they join, and recording is not off.
     pub fn asks_consent(&self) -> bool {
         self.consent && self.mode != RecordingMode::Off
+    }
+}
+
+impl Config {
+    /// Returns true if the Janus of this node records a track of each anchor.
+    pub fn makes_tracks(&self) -> bool {
+        self.recording.tracks && self.node.roles.janus && self.janus.mode == JanusMode::Managed
     }
 }
 

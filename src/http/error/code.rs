@@ -88,6 +88,8 @@ pub enum Code {
     ConsentRequired,
     /// 404: there is no such recording, or it was deleted.
     RecordingNotFound,
+    /// 404: the recording has no track with this number.
+    TrackNotFound,
     /// 400: the URL or the format of an output is not valid, or the address of its target is not allowed.
     InvalidOutput,
     /// 404: the room has no such output.
@@ -285,6 +287,7 @@ impl Code {
             | Self::MessageNotFound
             | Self::PersonNotFound
             | Self::RecordingNotFound
+            | Self::TrackNotFound
             | Self::OutputNotFound
             | Self::WebhookNotFound
             | Self::DeadLetterNotFound

@@ -32,21 +32,33 @@ pub(super) fn download(
     let length = m4a.file.length();
     let etag = EntityTag::new_strong(m4a.etag.clone());
     let mut answer = found(M4aFile::CONTENT_TYPE, SECRET);
-    let range = match requested(request, &etag) {
-        None => 0..length,
-        Some(spec) => {
-            let Some((first, last)) = spec.to_satisfiable_range(length) else { return out_of_range(length) };
-            let part = ContentRangeSpec::Bytes { range: Some((first, last)), instance_length: Some(length) };
-            answer.status(StatusCode::PARTIAL_CONTENT);
-            answer.insert_header(ContentRange(part));
-            first..last + 1
-        }
+    let range = match ranged(request, length, &etag, &mut answer) {
+        Ok(range) => range,
+        Err(refusal) => return refusal,
     };
     named(&mut answer, m4a);
     answer.insert_header(ETag(etag));
     answer.insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes")));
     let size = range.end - range.start;
     answer.body(SizedStream::new(size, body(media, recording, m4a.file.pieces(range))))
+}
+
+/// Returns the bytes to send of a file of this length, and adds their range to the answer.
+///
+/// # Errors
+/// The refusal of a range that the file does not have.
+pub(in crate::http) fn ranged(
+    request: &HttpRequest,
+    length: u64,
+    etag: &EntityTag,
+    answer: &mut HttpResponseBuilder,
+) -> Result<Range<u64>, HttpResponse> {
+    let Some(spec) = requested(request, etag) else { return Ok(0..length) };
+    let (first, last) = spec.to_satisfiable_range(length).ok_or_else(|| out_of_range(length))?;
+    let part = ContentRangeSpec::Bytes { range: Some((first, last)), instance_length: Some(length) };
+    answer.status(StatusCode::PARTIAL_CONTENT);
+    answer.insert_header(ContentRange(part));
+    Ok(first..last + 1)
 }
 
 /// Returns the one range that is requested, in bytes.

@@ -23,7 +23,8 @@ use crate::http::methods::other;
 use crate::http::server::large;
 
 use super::{
-    bans, captions, events, feeds, keys, modules, outputs, recordings, rooms, sources, token, users, webhooks,
+    bans, captions, events, feeds, keys, modules, outputs, recordings, rooms, sources, token, tracks, users,
+    webhooks,
 };
 use crate::http::channel::{bans as channel_bans, handlers as channel, host as channel_host};
 
@@ -101,6 +102,7 @@ fn all() -> Vec<Endpoint> {
         recordings::list as __path_list,
         recordings::get as __path_get,
         recordings::transcript as __path_transcript,
+        tracks::download as __path_download,
         outputs::list as __path_list,
         users::list as __path_list,
         users::person as __path_person,

@@ -21,6 +21,7 @@ mod room_fields;
 mod rooms;
 mod sources;
 mod token;
+mod tracks;
 mod users;
 mod webhooks;
 
@@ -34,6 +35,7 @@ use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use serde_json::json;
 
+use crate::delivery::TrackMedia;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{Caller, ScopeMissing};
 use crate::domain::recording::RecordingMode;
@@ -90,6 +92,7 @@ pub struct Api {
     pub captions: CaptionsSide,
     pub stages: Arc<dyn StageStore>,
     pub sources: SourcesSide,
+    pub tracks: Arc<dyn TrackMedia>,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

@@ -20,6 +20,7 @@ use crate::rooms::recordings::KnownRecording;
 
 use super::body::{Done, RoomAnswer, TokenAnswer};
 use super::rooms::{page, shown};
+use super::tracks::TrackBody;
 use super::{Api, charge_token};
 
 const PAGE: usize = 100;
@@ -72,6 +73,9 @@ pub(super) struct RecordingBody {
     /// Anchors who were in the room during the recording, in the order of their first visit: at most 100,
     /// with at most 50 visits each. Empty until the event `recording_ready`.
     anchors: Vec<RecordedAnchor>,
+    /// Tracks, one per anchor who was recorded. Empty unless `recording.tracks` is set, and until they were
+    /// made, shortly after the recording became ready.
+    tracks: Vec<TrackBody>,
     /// Chapters, in order. One begins at the start of the recording, and whenever the anchors in the room
     /// change. Empty until the event `recording_ready`.
     chapters: Vec<Chapter>,
@@ -310,7 +314,7 @@ pub(super) async fn token(
     Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at, replay_url }))
 }
 
-fn known(api: &Api, id: RecordingId) -> Result<KnownRecording, ApiError> {
+pub(super) fn known(api: &Api, id: RecordingId) -> Result<KnownRecording, ApiError> {
     listed(api)?;
     let recording = api.recordings.get(&id).filter(|recording| recording.deleted_at.is_none());
     recording.map(|recording| KnownRecording { id, recording }).ok_or_else(not_found)
@@ -350,6 +354,7 @@ fn body(api: &Api, known: &KnownRecording) -> RecordingBody {
         lost_segments: sum(|take| take.lost),
         mixers: with_data.map(|(mixer, _)| mixer.to_string()).collect(),
         anchors: recording.details.anchors.clone(),
+        tracks: TrackBody::of(recording),
         chapters: recording.details.chapters.clone(),
         stored_at: recording.stored.map(|stored| stored.at.0),
         loudness: recording.analysis.as_ref().map(|analysis| Loudness {

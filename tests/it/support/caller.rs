@@ -130,6 +130,11 @@ impl Caller {
     /// Joins and publishes these Opus frames.
     pub async fn play(&mut self, frames: Vec<Arc<[u8]>>) -> WebRtcClient {
         self.call("join", json!({})).await.expect("a join");
+        self.publish(frames).await
+    }
+
+    /// Publishes these Opus frames, after a join.
+    pub async fn publish(&mut self, frames: Vec<Arc<[u8]>>) -> WebRtcClient {
         self.try_play(frames).await.expect("an answer")
     }
 

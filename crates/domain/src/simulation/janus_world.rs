@@ -55,6 +55,10 @@ impl JanusWorld {
             }
             Effect::MuteAll { key_revision, .. } => Outcome::MutedAll { key_revision },
             Effect::Expel { janus_room_id, users } => Outcome::Expelled { janus_room_id, users },
+            Effect::RecordTracks { janus_room_id, recording } => {
+                Outcome::TracksSwitched { janus_room_id, recording }
+            }
+            Effect::CheckTrackDisk => Outcome::TrackDiskChecked,
             Effect::WriteKey { .. } | Effect::DeleteKey { .. } => unreachable!("an effect of the store"),
         }
     }

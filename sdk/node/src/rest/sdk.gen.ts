@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { AddOutputData, AddOutputResponses, AddSourceData, AddSourceResponses, BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateKeyData, CreateKeyResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetPersonData, GetPersonResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, GetTranscriptData, GetTranscriptResponses, IssueFeedData, IssueFeedResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, KickUserData, KickUserResponses, ListBansData, ListBansResponses, ListDeadLettersData, ListDeadLettersResponses, ListEventsData, ListEventsResponses, ListKeysData, ListKeysResponses, ListModulesData, ListModulesResponses, ListOutputsData, ListOutputsResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListSourcesData, ListSourcesResponses, ListUsersData, ListUsersResponses, ListWebhooksData, ListWebhooksResponses, MuteRoomData, MuteRoomResponses, OpenBackstageData, OpenBackstageResponses, RedeliverDeadLetterData, RedeliverDeadLetterResponses, RemoveOutputData, RemoveOutputResponses, RemoveSourceData, RemoveSourceResponses, RemoveUserData, RemoveUserResponses, ReplayWebhookData, ReplayWebhookResponses, RevokeKeyData, RevokeKeyResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateKeyData, UpdateKeyResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
+import type { AddOutputData, AddOutputResponses, AddSourceData, AddSourceResponses, BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateKeyData, CreateKeyResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, DownloadTrackData, DownloadTrackResponses, GetPersonData, GetPersonResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, GetTranscriptData, GetTranscriptResponses, IssueFeedData, IssueFeedResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, KickUserData, KickUserResponses, ListBansData, ListBansResponses, ListDeadLettersData, ListDeadLettersResponses, ListEventsData, ListEventsResponses, ListKeysData, ListKeysResponses, ListModulesData, ListModulesResponses, ListOutputsData, ListOutputsResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListSourcesData, ListSourcesResponses, ListUsersData, ListUsersResponses, ListWebhooksData, ListWebhooksResponses, MuteRoomData, MuteRoomResponses, OpenBackstageData, OpenBackstageResponses, RedeliverDeadLetterData, RedeliverDeadLetterResponses, RemoveOutputData, RemoveOutputResponses, RemoveSourceData, RemoveSourceResponses, RemoveUserData, RemoveUserResponses, ReplayWebhookData, ReplayWebhookResponses, RevokeKeyData, RevokeKeyResponses, SetMarkData, SetMarkResponses, SetUserRoleData, SetUserRoleResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateKeyData, UpdateKeyResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -242,6 +242,22 @@ export const issueReplayToken = <ThrowOnError extends boolean = true>(options: O
         'Content-Type': 'application/json',
         ...options.headers
     }
+});
+
+/**
+ * Downloads a track of a recording.
+ *
+ * The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+ */
+export const downloadTrack = <ThrowOnError extends boolean = true>(options: Options<DownloadTrackData, ThrowOnError>): RequestResult<DownloadTrackResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<DownloadTrackResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/recordings/{id}/tracks/{number}',
+    ...options
 });
 
 /**

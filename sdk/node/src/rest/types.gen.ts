@@ -132,7 +132,7 @@ export type Chapter = {
 /**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_source' | 'source_not_permitted' | 'source_not_found' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'consent_required' | 'recording_not_found' | 'invalid_output' | 'output_not_found' | 'too_many_outputs' | 'outputs_off' | 'recogniser_connected' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'admission_unavailable' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_source' | 'source_not_permitted' | 'source_not_found' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'scope_missing' | 'quota_exceeded' | 'token_quota_exceeded' | 'api_key_not_found' | 'too_many_api_keys' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'consent_required' | 'recording_not_found' | 'track_not_found' | 'invalid_output' | 'output_not_found' | 'too_many_outputs' | 'outputs_off' | 'recogniser_connected' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'webhook_not_found' | 'dead_letter_not_found' | 'not_delivered' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'room_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'rewind_off' | 'module_not_found' | 'actor_not_found' | 'actor_not_restarted' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'range_not_satisfiable' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'room_locked' | 'room_full' | 'already_connected' | 'not_admitted' | 'admission_unavailable' | 'offer_refused' | 'session_not_found' | 'ice_restart_refused' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
 
 /**
  * API key to create.
@@ -906,6 +906,11 @@ export type Recording = {
      */
     anchors: Array<RecordedAnchor>;
     /**
+     * Tracks, one per anchor who was recorded. Empty unless `recording.tracks` is set, and until they were
+     * made, shortly after the recording became ready.
+     */
+    tracks: Array<Track>;
+    /**
      * Chapters, in order. One begins at the start of the recording, and whenever the anchors in the room
      * change. Empty until the event `recording_ready`.
      */
@@ -1296,6 +1301,32 @@ export type TokenRequest = {
      * null, the listener is anonymous.
      */
     name?: string | null;
+};
+
+/**
+ * Track of a recording: the sound of one anchor, as long as the recording.
+ */
+export type Track = {
+    /**
+     * Number of the track in the recording.
+     */
+    number: number;
+    /**
+     * Id of the anchor's user.
+     */
+    userId: string;
+    /**
+     * Name of the user, if known.
+     */
+    displayName?: string | null;
+    /**
+     * Node that has the file.
+     */
+    node: string;
+    /**
+     * Size of the file, in bytes.
+     */
+    bytes: number;
 };
 
 /**
@@ -1858,6 +1889,33 @@ export type IssueReplayTokenResponses = {
 };
 
 export type IssueReplayTokenResponse = IssueReplayTokenResponses[keyof IssueReplayTokenResponses];
+
+export type DownloadTrackData = {
+    body?: never;
+    path: {
+        /**
+         * recording id
+         */
+        id: string;
+        /**
+         * number of the track
+         */
+        number: string;
+    };
+    query?: never;
+    url: '/api/recordings/{id}/tracks/{number}';
+};
+
+export type DownloadTrackResponses = {
+    /**
+     * the file, as audio/ogg
+     */
+    200: unknown;
+    /**
+     * the requested bytes of the file
+     */
+    206: unknown;
+};
 
 export type GetTranscriptData = {
     body?: never;

@@ -10,19 +10,22 @@ use actix_web::http::header::HeaderMap;
 use actix_web::test::TestRequest;
 use actix_web::{App, Error, test, web};
 use base64::Engine;
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::auth::{ApiKeys, NewKey, SealedUrls, Secrets};
 use crate::config::{self, AuthConfig, AuthMode, Secret, WebhookEndpoint, WebhooksConfig};
 use crate::delivery::listener_counter::Listeners;
+use crate::delivery::{TRACK_PART, TrackMedia};
 use crate::domain::api_key::{KeyName, KeyScope};
 use crate::domain::connection::FencingToken;
 use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::quotas::Quotas;
-use crate::domain::recording::RecordingMode;
+use crate::domain::recording::{Recording, RecordingId, RecordingMode};
 use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::sources::{Scheme, SourcePolicy};
+use crate::domain::tracks::Track;
 use crate::domain::webhooks::WebhookFilter;
 use crate::http::anchors::PresenceQuery;
 use crate::http::api_keys::LiveApiKeys;
@@ -67,7 +70,9 @@ async fn recordings(store: &Arc<FakeStore>) -> Recordings {
     recordings.begin_list();
     let recording = r#"{
         "room":"abc","nonce":"n","roomCreatedAt":1,"startedAt":2,
-        "takes":{"one":{"endedAt":9,"segments":3,"durationMs":5760,"bytes":17008,"lost":1}}
+        "takes":{"one":{"endedAt":9,"segments":3,"durationMs":5760,"bytes":17008,"lost":1}},
+        "tracks":[{"number":1,"userId":"ann","node":"one","bytes":300000},
+            {"number":3,"userId":"bob","node":"gone","bytes":9}]
     }"#;
     store.put_now("/recordings/0123456789abcdef", recording);
     let kept = store.get("/recordings/0123456789abcdef").await.unwrap().unwrap();
@@ -159,6 +164,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         captions: captions(&store, metrics.clone()),
         stages: EmbeddedStages::new(),
         sources: sources(),
+        tracks: Arc::new(CountingTracks),
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));
@@ -263,6 +269,17 @@ impl Answer {
 pub fn claims(token: &Value) -> Value {
     let claims = token.as_str().unwrap().split('.').nth(1).unwrap();
     serde_json::from_slice(&base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+}
+
+/// Tracks whose bytes are the alphabet, repeated.
+struct CountingTracks;
+
+#[async_trait::async_trait]
+impl TrackMedia for CountingTracks {
+    async fn part(&self, _: (&RecordingId, &Recording), track: &Track, offset: u64) -> Option<Bytes> {
+        let end = track.bytes.min(offset + TRACK_PART);
+        (track.node.as_str() == "one").then(|| (offset..end).map(|n| b'a' + (n % 26) as u8).collect())
+    }
 }
 
 /// Presence in which Ann is in every room, with a token that was not issued here.

@@ -1,9 +1,11 @@
 //! Tests of the endpoints for recordings.
 
 use actix_web::http::Method;
+use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 
-use super::house::{claims, house};
+use super::house::{claims, house, house_of};
+use crate::domain::api_key::KeyScope;
 use crate::store::Store;
 
 /// Id of the recording that the test setup creates.
@@ -28,6 +30,28 @@ async fn recordings_are_listed_newest_first() {
     assert_eq!(one["recording"], *recording);
     house.send(Method::GET, "/api/recordings/aaaaaaaaaaaaaaaa").await.refused(404, "recording_not_found");
     house.send(Method::GET, "/api/recordings/A").await.refused(400, "invalid_recording_id");
+}
+
+#[actix::test]
+async fn tracks_are_listed_and_downloaded() {
+    let house = house_of(&[KeyScope::Read]).await;
+    let one = house.send(Method::GET, &format!("/api/recordings/{ID}")).await.json;
+    let tracks = json!([{ "number": 1, "userId": "ann", "node": "one", "bytes": 300_000 },
+        { "number": 3, "userId": "bob", "node": "gone", "bytes": 9 }]);
+    assert_eq!(one["recording"]["tracks"], tracks);
+    let path = |track: &str| format!("/api/recordings/{ID}/tracks/{track}");
+    let whole = house.send(Method::GET, &path("1")).await;
+    assert_eq!((whole.status, whole.text.len(), whole.header("content-type")), (200, 300_000, "audio/ogg"));
+    assert!(whole.text.ends_with("wxyzabcdefghijkl"), "{}", &whole.text[299_980..]);
+    let range = TestRequest::default().uri(&path("1")).insert_header(("range", "bytes=262140-262149"));
+    let part = house.call(range).await;
+    assert_eq!((part.status, part.text), (206, whole.text[262_140..262_150].to_owned()));
+    house.send(Method::GET, &path("3")).await.refused(503, "media_unavailable");
+    for absent in ["2", "0", "ann"] {
+        house.send(Method::GET, &path(absent)).await.refused(404, "track_not_found");
+    }
+    let other = house_of(&[KeyScope::Users]).await;
+    other.send(Method::GET, &path("1")).await.refused(403, "scope_missing");
 }
 
 #[actix::test]

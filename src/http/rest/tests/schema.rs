@@ -121,6 +121,7 @@ fn legal(schema: &Value) -> Vec<Value> {
             Some("^(created|backstage|starting|onair|degraded|removing)$") => {
                 vec![json!("created"), json!("onair")]
             }
+            Some("^[1-9][0-9]{0,8}$") => vec![json!("1")],
             Some("^(januses|mixers)$") => vec![json!("januses"), json!("mixers")],
             None => vec![json!("ann"), json!("x".repeat(length(schema, "minLength", 1)))],
             Some(unknown) => panic!("no example of {unknown}"),

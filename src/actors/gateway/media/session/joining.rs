@@ -13,6 +13,7 @@ use crate::clock::random_unit;
 use crate::domain::client_session::JoinedMedia;
 use crate::domain::media_session::{ClaimFailure, End, JanusEvent, SessionIds};
 use crate::domain::signalling::methods::ResumeToken;
+use crate::domain::tracks::recorded_name;
 use crate::janus::AnchorJoin;
 
 impl MediaSessionActor {
@@ -131,6 +132,7 @@ impl MediaSessionActor {
             muted: self.voice.muted,
             share: self.share,
             quality: self.parts.quality,
+            file: recorded_name(&self.user, self.parts.context.clock.wall(), rand::random()),
         }
     }
 }

@@ -69,6 +69,7 @@ from .sources_answer import SourcesAnswer
 from .stats_answer import StatsAnswer
 from .token_answer import TokenAnswer
 from .token_request import TokenRequest
+from .track import Track
 from .unavailable_endpoint import UnavailableEndpoint
 from .update_key import UpdateKey
 from .update_room import UpdateRoom
@@ -152,6 +153,7 @@ __all__ = (
     "StatsAnswer",
     "TokenAnswer",
     "TokenRequest",
+    "Track",
     "UnavailableEndpoint",
     "UpdateKey",
     "UpdateRoom",

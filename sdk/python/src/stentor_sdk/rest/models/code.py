@@ -101,6 +101,7 @@ class Code(StrEnum):
     TOO_MANY_OUTPUTS = "too_many_outputs"
     TOO_MANY_REQUESTS = "too_many_requests"
     TOO_MANY_USERS = "too_many_users"
+    TRACK_NOT_FOUND = "track_not_found"
     UNAUTHORIZED = "unauthorized"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     USER_REMOVED = "user_removed"

@@ -29,19 +29,19 @@ class ErrorBody:
             `request_timeout`, `unauthorized`, `scope_missing`, `quota_exceeded`, `token_quota_exceeded`,
             `api_key_not_found`, `too_many_api_keys`, `token_missing`, `token_invalid`, `token_expired`, `token_wrong_room`,
             `token_wrong_audience`, `key_refused`, `origin_not_allowed`, `host_not_allowed`, `proxy_not_allowed`,
-            `pages_closed`, `invalid_recording_id`, `consent_required`, `recording_not_found`, `invalid_output`,
-            `output_not_found`, `too_many_outputs`, `outputs_off`, `recogniser_connected`, `recording_not_ready`,
-            `recording_active`, `recording_off`, `webhook_not_found`, `dead_letter_not_found`, `not_delivered`, `not_found`,
-            `room_not_found`, `key_out_of_window`, `room_not_on_air`, `room_on_air`, `key_not_found`, `too_far_ahead`,
-            `media_gone`, `rewind_off`, `module_not_found`, `actor_not_found`, `actor_not_restarted`, `method_not_allowed`,
-            `room_exists`, `room_removing`, `user_removed`, `too_many_users`, `person_not_found`, `body_too_large`,
-            `range_not_satisfiable`, `unsupported_media_type`, `invalid_config`, `internal`, `reload_unavailable`, `busy`,
-            `invalid_text`, `invalid_person_id`, `name_required`, `host_only`, `hand_not_raised`, `message_not_found`,
-            `on_stage`, `hands_closed`, `hands_full`, `not_invited`, `room_locked`, `room_full`, `already_connected`,
-            `not_admitted`, `admission_unavailable`, `offer_refused`, `session_not_found`, `ice_restart_refused`,
-            `chat_closed`, `slow_mode`, `listeners_full`, `channel_unavailable`, `gateway_unavailable`, `no_capacity`,
-            `no_janus_available`, `no_mixer_available`, `media_not_ready`, `media_timeout`, `too_many_clients`,
-            `too_many_requests`, `media_unavailable`, `store_unavailable`
+            `pages_closed`, `invalid_recording_id`, `consent_required`, `recording_not_found`, `track_not_found`,
+            `invalid_output`, `output_not_found`, `too_many_outputs`, `outputs_off`, `recogniser_connected`,
+            `recording_not_ready`, `recording_active`, `recording_off`, `webhook_not_found`, `dead_letter_not_found`,
+            `not_delivered`, `not_found`, `room_not_found`, `key_out_of_window`, `room_not_on_air`, `room_on_air`,
+            `key_not_found`, `too_far_ahead`, `media_gone`, `rewind_off`, `module_not_found`, `actor_not_found`,
+            `actor_not_restarted`, `method_not_allowed`, `room_exists`, `room_removing`, `user_removed`, `too_many_users`,
+            `person_not_found`, `body_too_large`, `range_not_satisfiable`, `unsupported_media_type`, `invalid_config`,
+            `internal`, `reload_unavailable`, `busy`, `invalid_text`, `invalid_person_id`, `name_required`, `host_only`,
+            `hand_not_raised`, `message_not_found`, `on_stage`, `hands_closed`, `hands_full`, `not_invited`, `room_locked`,
+            `room_full`, `already_connected`, `not_admitted`, `admission_unavailable`, `offer_refused`, `session_not_found`,
+            `ice_restart_refused`, `chat_closed`, `slow_mode`, `listeners_full`, `channel_unavailable`,
+            `gateway_unavailable`, `no_capacity`, `no_janus_available`, `no_mixer_available`, `media_not_ready`,
+            `media_timeout`, `too_many_clients`, `too_many_requests`, `media_unavailable`, `store_unavailable`
         request_id (str): Id of the request, also in the header `X-Request-Id`.
         details (ErrorBodyDetailsType0 | None | Unset):
     """

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..models.chapter import Chapter
     from ..models.loudness import Loudness
     from ..models.recorded_anchor import RecordedAnchor
+    from ..models.track import Track
 
 
 T = TypeVar("T", bound="Recording")
@@ -35,6 +36,9 @@ class Recording:
         anchors (list[RecordedAnchor]): Anchors who were in the room during the recording, in the order of their first
             visit: at most 100,
             with at most 50 visits each. Empty until the event `recording_ready`.
+        tracks (list[Track]): Tracks, one per anchor who was recorded. Empty unless `recording.tracks` is set, and until
+            they were
+            made, shortly after the recording became ready.
         chapters (list[Chapter]): Chapters, in order. One begins at the start of the recording, and whenever the anchors
             in the room
             change. Empty until the event `recording_ready`.
@@ -61,6 +65,7 @@ class Recording:
     lost_segments: int
     mixers: list[str]
     anchors: list[RecordedAnchor]
+    tracks: list[Track]
     chapters: list[Chapter]
     tags: list[str]
     replay_url: str
@@ -96,6 +101,11 @@ class Recording:
         for anchors_item_data in self.anchors:
             anchors_item = anchors_item_data.to_dict()
             anchors.append(anchors_item)
+
+        tracks = []
+        for tracks_item_data in self.tracks:
+            tracks_item = tracks_item_data.to_dict()
+            tracks.append(tracks_item)
 
         chapters = []
         for chapters_item_data in self.chapters:
@@ -155,6 +165,7 @@ class Recording:
                 "lostSegments": lost_segments,
                 "mixers": mixers,
                 "anchors": anchors,
+                "tracks": tracks,
                 "chapters": chapters,
                 "tags": tags,
                 "replayUrl": replay_url,
@@ -180,6 +191,7 @@ class Recording:
         from ..models.chapter import Chapter
         from ..models.loudness import Loudness
         from ..models.recorded_anchor import RecordedAnchor
+        from ..models.track import Track
 
         d = dict(src_dict)
         recording_id = d.pop("recordingId")
@@ -204,6 +216,13 @@ class Recording:
             anchors_item = RecordedAnchor.from_dict(anchors_item_data)
 
             anchors.append(anchors_item)
+
+        tracks = []
+        _tracks = d.pop("tracks")
+        for tracks_item_data in _tracks:
+            tracks_item = Track.from_dict(tracks_item_data)
+
+            tracks.append(tracks_item)
 
         chapters = []
         _chapters = d.pop("chapters")
@@ -283,6 +302,7 @@ class Recording:
             lost_segments=lost_segments,
             mixers=mixers,
             anchors=anchors,
+            tracks=tracks,
             chapters=chapters,
             tags=tags,
             replay_url=replay_url,

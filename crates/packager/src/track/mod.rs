@@ -1,0 +1,273 @@
+//! Tracks: one Ogg Opus file per anchor, made from what Janus recorded of the anchor, in sync with the mix.
+//! No sound is decoded or encoded.
+//!
+//! ```text
+//! MJR files (mjr) -> queue as in AudioBridge (playout) -> one packet per 20 ms of the recording -> ogg
+//! ```
+//! Owns: the time of each packet in the file. Does not open a file.
+
+mod mjr;
+mod ogg;
+mod playout;
+#[cfg(test)]
+pub mod samples;
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use stentor_domain::clip::positions;
+use stentor_domain::ids::UnixMs;
+use stentor_domain::recording_journal::JournalEntry;
+
+pub use mjr::{MjrReader, Packet};
+use ogg::{OpusFile, SAMPLES};
+use playout::{Playout, Start};
+
+/// Duration of a packet in microseconds.
+const TICK: u64 = 20_000;
+/// Microseconds from the moment at which AudioBridge mixes a packet to its position in the recording, by the
+/// arrival of parts: 44 ms of the codecs and of the limiter's look-ahead, and the time until FFmpeg's output
+/// is read. Measured.
+const LATENCY: u64 = 39_000;
+/// Deviation in microseconds of a segment's time from that of earlier ones that counts as a jump, for example
+/// after a restart of FFmpeg. A smaller one is jitter.
+const JUMP: u64 = 5_000;
+
+/// Longest time from the moment at which a gateway begins a join until Janus creates the file. The file of a
+/// participant who was there before is created when the recording begins.
+const JOINS_WITHIN: Duration = Duration::from_secs(5);
+/// Longest time until the first packet of a participant who speaks.
+const SPEAKS_WITHIN: Duration = Duration::from_millis(100);
+
+/// Wall-clock time of each position in a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeAxis {
+    /// Position at which each stretch begins, and the time that is to be added to its positions, in
+    /// microseconds and in order.
+    stretches: Vec<(u64, i64)>,
+    /// Duration of the recording in microseconds.
+    end: u64,
+}
+
+/// Recorded packets of one stay of an anchor.
+struct Stay<R> {
+    reader: MjrReader<R>,
+    next: Option<Packet>,
+    playout: Playout,
+}
+
+impl TimeAxis {
+    /// Returns the axis of a recording with these segments; `None` if there are none.
+    pub fn new<'a>(segments: impl IntoIterator<Item = &'a JournalEntry>) -> Option<Self> {
+        let segments: Vec<_> = segments.into_iter().collect();
+        let (starts, end) = positions(segments.iter().copied());
+        // The least distance between time and position: parts may arrive late, but not early.
+        let mut stretches: Vec<(u64, i64)> = Vec::new();
+        let mut lag = segments.iter().find_map(|segment| segment.lag_us).unwrap_or(0);
+        for (segment, start) in segments.iter().zip(starts) {
+            lag = segment.lag_us.unwrap_or(lag);
+            let start = micros(start);
+            let wall = segment.started_at.0.saturating_mul(1000).saturating_add_signed(lag);
+            let ahead = i64::try_from(wall).unwrap_or(i64::MAX).saturating_sub_unsigned(start);
+            match stretches.last_mut() {
+                Some((_, least)) if ahead.abs_diff(*least) <= JUMP => *least = ahead.min(*least),
+                _ => stretches.push((start, ahead)),
+            }
+        }
+        (!stretches.is_empty()).then(|| Self { stretches, end: micros(end) })
+    }
+
+    pub fn duration(&self) -> Duration {
+        Duration::from_micros(self.end)
+    }
+
+    /// Returns the time at which AudioBridge mixed the sound at this position, both in microseconds.
+    fn mixed_at(&self, position: u64) -> u64 {
+        let next = self.stretches.partition_point(|(start, _)| *start <= position);
+        // The first stretch begins at 0.
+        let (_, ahead) = self.stretches[next.saturating_sub(1)];
+        position.saturating_add_signed(ahead).saturating_sub(LATENCY)
+    }
+}
+
+impl<R: Read> Stay<R> {
+    /// Takes the packets that arrive until `now`, and returns the packet that is mixed then.
+    fn tick(&mut self, now: u64) -> io::Result<Option<Vec<u8>>> {
+        while let Some(packet) = self.next.take_if(|packet| packet.at <= now) {
+            self.playout.arrived(packet.sequence, packet.opus);
+            self.next = self.reader.next_packet()?;
+        }
+        Ok(self.playout.tick())
+    }
+
+    fn is_over(&self) -> bool {
+        self.next.is_none() && self.playout.is_empty()
+    }
+}
+
+/// Writes the track of an anchor. `recorded`: the anchor's MJR files, each with the time at which its
+/// participant joined. Returns the output and its size.
+///
+/// # Errors
+/// An input cannot be read, or the output cannot be written.
+pub fn write_track<R: Read, W: Write>(
+    axis: &TimeAxis,
+    recorded: Vec<(MjrReader<R>, UnixMs)>,
+    output: W,
+) -> io::Result<(W, u64)> {
+    let first = recorded.iter().map(|(reader, _)| reader.first_at()).min();
+    let mut stays = Vec::with_capacity(recorded.len());
+    for (mut reader, joined) in recorded {
+        let playout = Playout::new(start_of(&reader, joined));
+        let next = reader.next_packet()?;
+        stays.push(Stay { reader, next, playout });
+    }
+    let mut tick = |now: u64| -> io::Result<Option<Vec<u8>>> {
+        let mut mixed = None;
+        for stay in &mut stays {
+            mixed = stay.tick(now)?.or(mixed);
+        }
+        stays.retain(|stay| !stay.is_over());
+        Ok(mixed)
+    };
+    let samples = axis.end * 48 / 1000;
+    let mut file = OpusFile::create(output, samples)?;
+    let begin = axis.mixed_at(0);
+    // The anchor may have been recorded for some time before the recording's first segment.
+    let before = begin.saturating_sub(first.unwrap_or(begin)).div_ceil(TICK);
+    let mut now = begin.saturating_sub(before * TICK);
+    for packet in 0..OpusFile::<W>::packets_of(samples) {
+        let due = axis.mixed_at(packet * TICK);
+        while now + TICK / 2 < due {
+            tick(now)?;
+            now += TICK;
+        }
+        if now > due + TICK / 2 {
+            // The time of the recording went back. The sound at this time is already in the file.
+            file.packet(None)?;
+            continue;
+        }
+        file.packet(tick(due)?.as_deref())?;
+        now = due + TICK;
+    }
+    file.finish()
+}
+
+/// Returns the state of a participant when its recording began.
+fn start_of<R: Read>(reader: &MjrReader<R>, joined: UnixMs) -> Start {
+    let since = |earlier: u64, later: u64| Duration::from_micros(later.saturating_sub(earlier));
+    if since(joined.0.saturating_mul(1000), reader.created_at()) < JOINS_WITHIN {
+        Start::Join
+    } else if since(reader.created_at(), reader.first_at()) < SPEAKS_WITHIN {
+        Start::Speaking
+    } else {
+        Start::Silent
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+const _: () = assert!(TICK * 48 / 1000 == SAMPLES);
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{mjr, opus_packets};
+    use super::*;
+
+    /// Time of the first segment in milliseconds.
+    const START: u64 = 1_000_000;
+
+    fn segment(sequence: u64, started: u64) -> JournalEntry {
+        JournalEntry {
+            sequence,
+            duration_us: 1_920_000,
+            started_at: UnixMs(START + started),
+            discontinuity: false,
+            key_index: 0,
+            bytes: 9,
+            file: 1,
+            offset: 0,
+            lag_us: None,
+        }
+    }
+
+    /// Returns an MJR file of packets that arrive every `every` microseconds from `from` milliseconds after
+    /// the start on. Each has its number.
+    fn talk(from: i64, every: u64, count: u16) -> Vec<u8> {
+        let payloads: Vec<_> = (0..count).map(|n| [0xf8, (n >> 8) as u8, n as u8]).collect();
+        let packets: Vec<_> = payloads
+            .iter()
+            .zip(0u16..)
+            .map(|(payload, n)| ((u64::from(n) * every / 1000) as u32, n, &payload[..]))
+            .collect();
+        let at = i64::try_from(START).unwrap() + from;
+        mjr(at as u64 * 1000 - LATENCY, &packets)
+    }
+
+    /// Returns the numbers of the packets of a track; `None` for silence.
+    fn track(axis: &TimeAxis, files: &[Vec<u8>]) -> Vec<Option<u16>> {
+        let readers = files.iter().filter_map(|file| MjrReader::open(&file[..]).unwrap());
+        let readers = readers.map(|reader| (reader, UnixMs(0))).collect();
+        let (ogg, _) = write_track(axis, readers, Vec::new()).unwrap();
+        let (packets, _) = opus_packets(&ogg);
+        let number = |opus: &Vec<u8>| (opus[1] != 0xff).then(|| u16::from_be_bytes([opus[1], opus[2]]));
+        packets.iter().map(number).collect()
+    }
+
+    fn axis(segments: &[JournalEntry]) -> TimeAxis {
+        TimeAxis::new(segments).unwrap()
+    }
+
+    #[test]
+    fn track_is_as_long_as_recording() {
+        let axis = axis(&[segment(1, 0), segment(2, 1_920)]);
+        assert_eq!(axis.duration(), Duration::from_millis(3_840));
+        let (ogg, length) = write_track::<&[u8], _>(&axis, Vec::new(), Vec::new()).unwrap();
+        assert_eq!(ogg.len() as u64, length);
+        let (packets, granule) = opus_packets(&ogg);
+        assert_eq!((packets.len(), granule), (193, 3_840 * 48 + u64::from(ogg::PRE_SKIP)));
+        assert_eq!(TimeAxis::new(&[]), None);
+    }
+
+    #[test]
+    fn stays_are_placed_by_arrival() {
+        let axis = axis(&[segment(1, 0), segment(2, 1_920)]);
+        let track = track(&axis, &[talk(-500, 20_000, 40), talk(1_000, 20_000, 20)]);
+        // Packet 0 is mixed when packet 6 arrives.
+        assert_eq!(track[0], Some(19), "500 ms before the start, delayed by 120 ms");
+        assert_eq!((track[20], track[21]), (Some(39), None));
+        let second = track.iter().rposition(|number| *number == Some(0)).unwrap();
+        assert_eq!((second, track[second + 19], track[second + 20]), (56, Some(19), None));
+    }
+
+    #[test]
+    fn drifting_clocks_are_followed() {
+        let segments: Vec<_> = (0..100).map(|n| segment(n, n * 1_920)).collect();
+        let axis = axis(&segments);
+        // Clocks that are 0.1 % slow and fast.
+        for every in [20_020, 19_980] {
+            let track = track(&axis, &[talk(0, every, 9_000)]);
+            let late = |(place, number): (usize, &Option<u16>)| {
+                Some(place as i64 * 20 - i64::from((*number)?) * every as i64 / 1000)
+            };
+            let late: Vec<_> = track.iter().enumerate().filter_map(late).collect();
+            let (least, most) = (late.iter().min().unwrap(), late.iter().max().unwrap());
+            assert!(*least >= 0 && *most <= 240, "{least} to {most} ms, as in AudioBridge");
+            let silent = track[..8_900].iter().filter(|number| number.is_none()).count();
+            assert!(silent < 20, "{silent}");
+        }
+    }
+
+    #[test]
+    fn jumps_of_recorded_time_are_followed() {
+        let axis = axis(&[segment(1, 0), segment(2, 1_920), segment(3, 4_840)]);
+        let track = track(&axis, &[talk(0, 20_000, 400)]);
+        assert_eq!((track[191], track[192]), (Some(185), Some(236)), "1 s is missing in the mix");
+        let back = TimeAxis::new(&[segment(1, 0), segment(2, 920)]).unwrap();
+        let track = self::track(&back, &[talk(0, 20_000, 400)]);
+        assert_eq!(track[96..146], [None; 50]);
+        assert_eq!((track[95], track[146]), (Some(89), Some(90)));
+    }
+}

@@ -1,0 +1,187 @@
+//! Writer of Ogg Opus files (RFC 3533, RFC 7845): mono, one logical stream, packets of 20 ms.
+
+use std::io::{self, Write};
+
+/// Samples per packet at 48 kHz.
+pub(super) const SAMPLES: u64 = 960;
+/// Samples that a decoder drops at the start: the look-ahead of libopus.
+pub(super) const PRE_SKIP: u16 = 312;
+/// Silence of 20 ms: CELT, fullband, mono, with a frame that codes no sound.
+const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+/// Packets per page: one second.
+const PAGE_PACKETS: usize = 50;
+/// Largest number of segments of a page.
+const PAGE_SEGMENTS: usize = 255;
+/// Serial number of the only stream.
+const SERIAL: u32 = 1;
+
+/// Writer of one file.
+#[derive(Debug)]
+pub struct OpusFile<W> {
+    output: W,
+    page: u32,
+    lacing: Vec<u8>,
+    body: Vec<u8>,
+    packets: usize,
+    /// Samples of the packets so far.
+    samples: u64,
+    /// Samples at the end of the file, including those that a decoder drops.
+    end: u64,
+    bytes: u64,
+}
+
+impl<W: Write> OpusFile<W> {
+    /// Writes the headers of a file of this many samples at 48 kHz.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn create(output: W, samples: u64) -> io::Result<Self> {
+        let end = samples + u64::from(PRE_SKIP);
+        let (lacing, body) = (Vec::new(), Vec::new());
+        let mut file = Self { output, page: 0, lacing, body, packets: 0, samples: 0, end, bytes: 0 };
+        // Version 1, one channel, input at 48 kHz, no gain, channel mapping 0.
+        let [low, high] = PRE_SKIP.to_le_bytes();
+        let head = [&b"OpusHead\x01\x01"[..], &[low, high, 0x80, 0xbb, 0, 0, 0, 0, 0]].concat();
+        file.append(&head);
+        file.flush(0x02, 0)?;
+        file.append(b"OpusTags\x07\0\0\0Stentor\0\0\0\0");
+        file.flush(0, 0)?;
+        Ok(file)
+    }
+
+    /// Returns the number of packets that a file of this many samples has.
+    pub fn packets_of(samples: u64) -> u64 {
+        (samples + u64::from(PRE_SKIP)).div_ceil(SAMPLES)
+    }
+
+    /// Writes a packet of 20 ms. A packet of another duration, and `None`, become silence.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn packet(&mut self, opus: Option<&[u8]>) -> io::Result<()> {
+        let opus = opus.filter(|opus| lasts_20_ms(opus) && opus.len() / 255 < PAGE_SEGMENTS);
+        let opus = opus.unwrap_or(&SILENCE);
+        if self.packets >= PAGE_PACKETS || self.lacing.len() + opus.len() / 255 + 1 > PAGE_SEGMENTS {
+            self.flush(0, self.samples)?;
+        }
+        self.append(opus);
+        self.samples += SAMPLES;
+        Ok(())
+    }
+
+    /// Writes the last page and returns the size of the file.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn finish(mut self) -> io::Result<(W, u64)> {
+        // A last page that ends before its packets trims the end of the file (RFC 7845 section 4.4).
+        self.flush(0x04, self.end.min(self.samples))?;
+        self.output.flush()?;
+        Ok((self.output, self.bytes))
+    }
+
+    fn append(&mut self, packet: &[u8]) {
+        self.lacing.extend(std::iter::repeat_n(255, packet.len() / 255));
+        self.lacing.push((packet.len() % 255) as u8);
+        self.body.extend(packet);
+        self.packets += 1;
+    }
+
+    /// Writes the collected packets as a page with these flags.
+    fn flush(&mut self, flags: u8, granule: u64) -> io::Result<()> {
+        let mut page = Vec::with_capacity(27 + self.lacing.len() + self.body.len());
+        page.extend(b"OggS\0");
+        page.push(flags);
+        page.extend(granule.to_le_bytes());
+        page.extend(SERIAL.to_le_bytes());
+        page.extend(self.page.to_le_bytes());
+        page.extend([0; 4]);
+        // At most `PAGE_SEGMENTS`.
+        page.push(self.lacing.len() as u8);
+        page.append(&mut self.lacing);
+        page.append(&mut self.body);
+        let checksum = checksum(&page).to_le_bytes();
+        page[22..26].copy_from_slice(&checksum);
+        self.output.write_all(&page)?;
+        (self.page, self.packets, self.bytes) = (self.page + 1, 0, self.bytes + page.len() as u64);
+        Ok(())
+    }
+}
+
+/// Returns true if an Opus packet has a duration of 20 ms (RFC 6716 section 3.1).
+fn lasts_20_ms(opus: &[u8]) -> bool {
+    let Some(&toc) = opus.first() else { return false };
+    // Duration of a frame in units of 2.5 ms.
+    let frame = match toc >> 3 {
+        silk @ 0..=11 => [4, 8, 16, 24][usize::from(silk & 3)],
+        hybrid @ 12..=15 => [4, 8][usize::from(hybrid & 1)],
+        celt => 1 << (celt & 3),
+    };
+    let frames = match toc & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => opus.get(1).map_or(0, |count| count & 0x3f),
+    };
+    u32::from(frames) * frame == 8
+}
+
+/// Returns the checksum of a page whose checksum field is zero (RFC 3533 section 6).
+fn checksum(page: &[u8]) -> u32 {
+    page.iter().fold(0, |crc, byte| (crc << 8) ^ TABLE[usize::from((crc >> 24) as u8 ^ byte)])
+}
+
+static TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut n = 0;
+    while n < 256 {
+        let (mut crc, mut bit) = ((n as u32) << 24, 0);
+        while bit < 8 {
+            crc = if crc >> 31 == 1 { (crc << 1) ^ 0x04c1_1db7 } else { crc << 1 };
+            bit += 1;
+        }
+        table[n] = crc;
+        n += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::opus_packets;
+    use super::*;
+
+    #[test]
+    fn opus_file_has_exact_length() {
+        let samples = 48_000 * 2 + 100;
+        let mut file = OpusFile::create(Vec::new(), samples).unwrap();
+        let count = OpusFile::<Vec<u8>>::packets_of(samples);
+        assert_eq!(count, 101);
+        for n in 0..count {
+            let packet = [&[0xf8][..], &vec![n as u8; 300]].concat();
+            file.packet(Some(&packet)).unwrap();
+        }
+        let (bytes, length) = file.finish().unwrap();
+        assert_eq!(bytes.len() as u64, length);
+        let (packets, granule) = opus_packets(&bytes);
+        assert_eq!((packets.len(), granule), (101, samples + u64::from(PRE_SKIP)));
+        assert_eq!((packets[100][0], packets[100].len()), (0xf8, 301));
+    }
+
+    #[test]
+    fn other_durations_become_silence() {
+        let mut file = OpusFile::create(Vec::new(), 9_000).unwrap();
+        // 10 ms of SILK, two frames of 20 ms, no frame, and two frames of 10 ms.
+        for opus in [Some(&[0u8, 1][..]), Some(&[0xf9, 1]), None, Some(&[]), Some(&[0xf1, 1, 1])] {
+            file.packet(opus).unwrap();
+        }
+        let (packets, _) = opus_packets(&file.finish().unwrap().0);
+        assert_eq!(packets[..4], vec![SILENCE.to_vec(); 4]);
+        assert_eq!(packets[4], [0xf1, 1, 1]);
+    }
+
+    #[test]
+    fn checksum_is_that_of_ogg() {
+        // An empty last page that FFmpeg has written.
+        assert_eq!(checksum(b"123456789"), 0x89a1_897f);
+    }
+}
