@@ -38,7 +38,7 @@ pub struct PcmChunk {
 impl PcmChunk {
     /// Returns the position after the last sample.
     pub fn end(&self) -> UnixMs {
-        UnixMs(self.at.0 + (self.samples.len() / SAMPLE) as u64 / PER_MS)
+        UnixMs(self.at.0.saturating_add((self.samples.len() / SAMPLE) as u64 / PER_MS))
     }
 }
 
@@ -130,13 +130,13 @@ impl PcmClock {
     fn position(&self) -> Option<UnixMs> {
         let part = self.parts.front()?;
         let into = (self.read * RATIO).saturating_sub(part.first);
-        Some(UnixMs(part.at.0 + into / RATIO / PER_MS))
+        Some(UnixMs(part.at.0.saturating_add(into / RATIO / PER_MS)))
     }
 
     /// Returns the number of decoded samples up to the next gap; `None` if none is known.
     fn continuous(&self) -> Option<usize> {
         let follows = |(before, after): (&Decoding, &Decoding)| {
-            let expected = before.at.0 + (before.end - before.first) * 1000 / SAMPLE_RATE;
+            let expected = before.at.0.saturating_add((before.end - before.first) * 1000 / SAMPLE_RATE);
             (expected.abs_diff(after.at.0) > TOLERANCE).then_some(before.end)
         };
         let end = self.parts.iter().zip(self.parts.iter().skip(1)).find_map(follows)?;

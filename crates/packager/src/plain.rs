@@ -88,7 +88,7 @@ impl PartList {
                 let seconds: f64 = rest.split(',').next()?.parse().ok()?;
                 let duration = Duration::try_from_secs_f64(seconds).ok()?;
                 let at = started.as_mut().map(|(at, before)| {
-                    let at = UnixMs(at.0 + rounded_ms(*before));
+                    let at = UnixMs(at.0.saturating_add(rounded_ms(*before)));
                     *before = before.saturating_add(duration);
                     at
                 });
@@ -242,6 +242,24 @@ mod tests {
         assert_eq!(newest(Some((13, 2)), 600), []);
         assert_eq!(newest(None, 1), [(13, 1)], "one at least");
         assert_eq!(newest(Some((1000, 0)), 1), [(13, 1)], "numbers of another start");
+    }
+
+    #[tokio::test]
+    async fn enormous_durations_are_read() {
+        let (mut packager, stream) = packager();
+        for part in 0..9 {
+            packager.push(&synth::frames(9, 0), moment(192 * (1 + part))).unwrap();
+        }
+        let playlist = stream.playlist(None).await.unwrap();
+        let text = std::str::from_utf8(playlist.text.plain()).unwrap().replace("DURATION=", "DURATION=18e18");
+        let digits_and_point = |c: char| c.is_ascii_digit() || c == '.';
+        let mut enormous = String::new();
+        for piece in text.split_inclusive("DURATION=18e18") {
+            enormous +=
+                if enormous.ends_with("18e18") { piece.trim_start_matches(digits_and_point) } else { piece };
+        }
+        let listed = PartList::read(enormous.as_bytes()).unwrap();
+        assert!(listed.parts.iter().any(|part| part.at == Some(UnixMs(u64::MAX))), "{listed:?}");
     }
 
     #[tokio::test]

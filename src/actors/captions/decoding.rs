@@ -15,7 +15,7 @@ use crate::domain::plain_room::{BURST, Fetch};
 use crate::domain::relay_room::Position;
 use crate::ffmpeg::{DecoderProcess, FfmpegProgram};
 use crate::packager::pcm::{PCM_RATE, PcmClock};
-use crate::packager::plain::PlainPart;
+use crate::packager::plain::{Place, PlainPart};
 use crate::process;
 
 /// Longest audio that is fetched at once, after a time without parts.
@@ -150,8 +150,9 @@ impl Run {
     /// Records a part that the decoder gets next. Returns false for a part that it must not get: silence in
     /// place of audio, or audio that it got already. `end`: position after the last part.
     fn is_new(&self, part: &PlainPart, end: &mut UnixMs) -> bool {
-        let Some(place) = part.place.filter(|place| place.at.0 + OVERLAP >= end.0) else { return false };
-        *end = UnixMs(place.at.0 + part.duration().as_millis() as u64);
+        let is_new = |place: &Place| place.at.0.saturating_add(OVERLAP) >= end.0;
+        let Some(place) = part.place.filter(is_new) else { return false };
+        *end = UnixMs(place.at.0.saturating_add(part.duration().as_millis() as u64));
         self.progress().clock.written(place.position, place.at, part.frames);
         true
     }
