@@ -66,7 +66,8 @@ async fn writes_compare_versions((one, two): Pair) {
     assert_eq!(one.write(&first, Some((&history, 0)), &stage, &events).await.unwrap(), StageWrite::Conflict);
     assert_eq!(one.write(&first, None, &stage, &events).await.unwrap(), StageWrite::Written);
     assert_eq!(two.read(&first).await.unwrap().as_ref(), Some(&stage));
-    assert_eq!(two.write(&first, None, &stage, &events).await.unwrap(), StageWrite::Conflict);
+    let (other, others) = said(&Stage::new(HistoryId("h".into())), "other");
+    assert_eq!(two.write(&first, None, &other, &others).await.unwrap(), StageWrite::Conflict);
     let (next, events) = said(&stage, "again");
     for wrong in [(&history, 0), (&history, 2), (&HistoryId("other".into()), 1)] {
         assert_eq!(two.write(&first, Some(wrong), &next, &events).await.unwrap(), StageWrite::Conflict);
