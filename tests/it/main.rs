@@ -53,7 +53,6 @@ mod store;
 mod stored_replay;
 mod support;
 mod telemetry;
-mod tracks;
 mod webhooks;
 mod whip;
 mod ws;

@@ -14,3 +14,4 @@ mod spaces;
 mod speakers;
 mod stage;
 mod stage_deaths;
+mod tracks;
