@@ -114,7 +114,7 @@ async fn listen(mut socket: TcpStream, heard: mpsc::UnboundedSender<(usize, Inst
     loop {
         let Ok(read @ 1..) = socket.read(&mut buffer).await else { return };
         unread.extend_from_slice(&buffer[..read]);
-        while let Some(at) = memchr::memmem::find(&unread, MARK.as_bytes()) {
+        while let Some(at) = unread.windows(MARK.len()).position(|bytes| bytes == MARK.as_bytes()) {
             let digits = at + MARK.len()..at + MARK.len() + 4;
             let Some(number) = unread.get(digits.clone()) else { break };
             let number = std::str::from_utf8(number).expect("digits").parse().expect("a number");

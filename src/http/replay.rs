@@ -32,7 +32,7 @@ use crate::domain::profile::Language;
 use crate::domain::recording::RecordingId;
 use crate::packager::{self, MediaError, MediaFile};
 use download::download;
-pub(super) use download::ranged;
+pub(super) use download::{out_of_range, ranged};
 
 mod download;
 

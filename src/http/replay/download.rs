@@ -32,10 +32,7 @@ pub(super) fn download(
     let length = m4a.file.length();
     let etag = EntityTag::new_strong(m4a.etag.clone());
     let mut answer = found(M4aFile::CONTENT_TYPE, SECRET);
-    let range = match ranged(request, length, &etag, &mut answer) {
-        Ok(range) => range,
-        Err(refusal) => return refusal,
-    };
+    let Some(range) = ranged(request, length, &etag, &mut answer) else { return out_of_range(length) };
     named(&mut answer, m4a);
     answer.insert_header(ETag(etag));
     answer.insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes")));
@@ -43,22 +40,20 @@ pub(super) fn download(
     answer.body(SizedStream::new(size, body(media, recording, m4a.file.pieces(range))))
 }
 
-/// Returns the bytes to send of a file of this length, and adds their range to the answer.
-///
-/// # Errors
-/// The refusal of a range that the file does not have.
+/// Returns the bytes to send of a file of this length, and adds their range to the answer. `None`: the file
+/// does not have the requested range ([`out_of_range`]).
 pub(in crate::http) fn ranged(
     request: &HttpRequest,
     length: u64,
     etag: &EntityTag,
     answer: &mut HttpResponseBuilder,
-) -> Result<Range<u64>, HttpResponse> {
-    let Some(spec) = requested(request, etag) else { return Ok(0..length) };
-    let (first, last) = spec.to_satisfiable_range(length).ok_or_else(|| out_of_range(length))?;
+) -> Option<Range<u64>> {
+    let Some(spec) = requested(request, etag) else { return Some(0..length) };
+    let (first, last) = spec.to_satisfiable_range(length)?;
     let part = ContentRangeSpec::Bytes { range: Some((first, last)), instance_length: Some(length) };
     answer.status(StatusCode::PARTIAL_CONTENT);
     answer.insert_header(ContentRange(part));
-    Ok(first..last + 1)
+    Some(first..last + 1)
 }
 
 /// Returns the one range that is requested, in bytes.
@@ -115,7 +110,8 @@ fn gone(refusal: MediaError) -> io::Error {
     io::Error::other(format!("{refusal:?}"))
 }
 
-fn out_of_range(length: u64) -> HttpResponse {
+/// Returns the refusal of a range that a file of this length does not have.
+pub(in crate::http) fn out_of_range(length: u64) -> HttpResponse {
     let error = ApiError::new(Code::RangeNotSatisfiable, format!("the file has {length} bytes"));
     let mut answer = error.error_response();
     let size = ContentRangeSpec::Bytes { range: None, instance_length: Some(length) };

@@ -20,7 +20,7 @@ use crate::domain::recording::{Recording, RecordingId};
 use crate::domain::tracks::Track;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::TrackPath;
-use crate::http::replay::ranged;
+use crate::http::replay::{out_of_range, ranged};
 use crate::rooms::recordings::KnownRecording;
 
 /// Track of a recording: the sound of one anchor, as long as the recording.
@@ -88,9 +88,8 @@ pub(super) async fn download(
     let track = track.ok_or_else(|| ApiError::new(Code::TrackNotFound, "there is no such track"))?;
     let etag = EntityTag::new_strong(format!("{}-{}", track.number, track.bytes));
     let mut answer = HttpResponse::Ok();
-    let range = match ranged(&request, track.bytes, &etag, &mut answer) {
-        Ok(range) => range,
-        Err(refusal) => return Ok(refusal),
+    let Some(range) = ranged(&request, track.bytes, &etag, &mut answer) else {
+        return Ok(out_of_range(track.bytes));
     };
     let file = TrackReader { tracks: api.tracks.clone(), recording: recording.value.clone(), id, track };
     // The answer begins only if the node that has the track answers.
