@@ -213,9 +213,12 @@ pub fn known_failure<'a>(log: impl IntoIterator<Item = &'a str>) -> Option<&'sta
             &["certificate"],
             "the certificate of the target is for another name, has expired, or is from an unknown authority",
         ),
-        (&["401", "Unauthorized"], "the target refuses the credentials"),
-        (&["403", "Forbidden"], "the target forbids it; the mount or stream may be in use"),
-        (&["404", "Not Found"], "the target does not know the path"),
+        (&["error 401", "returned 401", "Unauthorized"], "the target refuses the credentials"),
+        (
+            &["error 403", "returned 403", "Forbidden"],
+            "the target forbids it; the mount or stream may be in use",
+        ),
+        (&["error 404", "returned 404", "Not Found"], "the target does not know the path"),
         (&["Connection refused"], "the target refuses connections"),
         (&["timed out"], "the target does not answer"),
         (&["Name or service not known", "Failed to resolve"], "the host name is unknown"),
@@ -305,6 +308,8 @@ mod tests {
         assert_eq!(failure([line], "exit status: 1"), "the target refuses connections");
         let unknown = failure(["icecast://source:hackme@a/x: odd"], "exit status: 1");
         assert_eq!(unknown, "FFmpeg ended: exit status: 1");
+        let digits = "[tcp @ 0x5403401] Connection to tcp://127.0.0.1:40404 failed: Connection refused";
+        assert_eq!(failure([digits], "exit status: 1"), "the target refuses connections");
         let http = failure(["[http @ 0x1] HTTP error 401 Unauthorized"], "exit status: 1");
         assert_eq!(http, "the target refuses the credentials");
         let tls = failure(["[tls @ 0x1] Peer certificate failed verification"], "exit status: 1");
