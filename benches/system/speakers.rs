@@ -101,7 +101,8 @@ async fn product() -> Vec<Row> {
     rows
 }
 
-/// Returns the cost of the house's rooms, of the node per room, and of the bare rooms, over the same time.
+/// Returns the processor time per room, measured over the same time: of Janus and FFmpeg for the node's
+/// rooms, of the node itself, and of Janus and FFmpeg for the bare rooms.
 async fn beside(house: &House, bare: &Bare) -> (Cost, f64, Cost) {
     // Sleep: buffers fill, encoders adapt.
     tokio::time::sleep(SETTLES).await;
@@ -109,7 +110,7 @@ async fn beside(house: &House, bare: &Bare) -> (Cost, f64, Cost) {
     let (ffmpegs, node) = (house.node.children("ffmpeg"), house.node.pid());
     let all = || [usage::cpu(&[janus]), usage::cpu(&ffmpegs), usage::cpu(&[node])];
     let (begin, before, bare_before) = (Instant::now(), all(), bare.used());
-    // Sleep: the time over which the kernel counts.
+    // Sleep: the interval over which processor time is measured.
     tokio::time::sleep(WATCHED).await;
     let (after, bare_after, passed) = (all(), bare.used(), begin.elapsed());
     let [janus, ffmpeg, node] = std::array::from_fn(|n| share(after[n] - before[n], passed));
@@ -121,7 +122,7 @@ async fn watch(bare: &[Bare; 2]) -> [Cost; 2] {
     // Sleep: buffers fill, encoders adapt.
     tokio::time::sleep(SETTLES).await;
     let (begin, before) = (Instant::now(), [bare[0].used(), bare[1].used()]);
-    // Sleep: the time over which the kernel counts.
+    // Sleep: the interval over which processor time is measured.
     tokio::time::sleep(WATCHED).await;
     let (after, passed) = ([bare[0].used(), bare[1].used()], begin.elapsed());
     std::array::from_fn(|n| cost(before[n], after[n], passed))

@@ -54,7 +54,7 @@ async fn janus(house: &House) -> f64 {
     tokio::time::sleep(SETTLES).await;
     let janus = house.gateway.janus.pid().map(|pid| pid as i32).expect("Janus runs");
     let (begin, before) = (Instant::now(), usage::cpu(&[janus]));
-    // Sleep: the time over which the kernel counts.
+    // Sleep: the interval over which processor time is measured.
     tokio::time::sleep(WATCHED).await;
     (usage::cpu(&[janus]) - before).as_secs_f64() / begin.elapsed().as_secs_f64()
 }

@@ -73,7 +73,7 @@ pub async fn measure() -> Vec<Row> {
 /// Returns the process's CPU time as a share of one core.
 async fn cpu_share(pid: i32) -> f64 {
     let (begin, before) = (Instant::now(), usage::cpu(&[pid]));
-    // Sleep: the time over which the kernel counts.
+    // Sleep: the interval over which processor time is measured.
     tokio::time::sleep(WATCHED).await;
     (usage::cpu(&[pid]) - before).as_secs_f64() / begin.elapsed().as_secs_f64()
 }

@@ -29,7 +29,8 @@ const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
 /// Maximum number of attempts of a command. After that, the command is refused, because other nodes keep
 /// changing the stage.
 const ATTEMPTS: usize = 16;
-/// Interval between comments on every channel. They keep proxies from closing an idle connection.
+/// Interval between heartbeats on every channel: comments for server-sent events, pings for WebSockets. They
+/// keep proxies from closing an idle connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Time without a subscriber after which a channel is dropped.
 const IDLE: Duration = Duration::from_secs(30);

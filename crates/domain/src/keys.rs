@@ -25,7 +25,8 @@ pub const AUDIT: &str = "/audit/";
 pub const RECORDINGS: &str = "/recordings/";
 /// Key of the leader, bound to its lease.
 pub const LEADER: &str = "/leaders/rooms";
-/// Prefix of the keys of ACME certificates, each under an id of its names and authority.
+/// Prefix of the ACME certificates and the locks of their orders, each below an id of its names and
+/// authority.
 const ACME: &str = "/acme/";
 /// Prefix of the captions of recordings, each below the id of its recording.
 const CAPTIONS: &str = "/captions/recordings/";

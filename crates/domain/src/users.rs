@@ -57,9 +57,9 @@ pub struct BanOrder {
     pub by: Option<UserId>,
 }
 
-/// Records the user with this role. For a known user, only the role can change; the new role then replaces a
-/// role that was given in the room. The role of a listener is always replaced, so that the user may speak
-/// again. A kicked user stays out until the kick is over.
+/// Records the user with this role. For a known user, only the role can change. A role that was assigned in
+/// the room ends if it is `listener`, so that the user may speak again, or if `role` differs from the
+/// recorded role. A kicked user stays out until the kick is over.
 ///
 /// # Errors
 /// There is no such room or it is being removed, the user is banned, or the room can remember no more users.

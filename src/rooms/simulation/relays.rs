@@ -1,4 +1,5 @@
-//! Listener node, as `actors::relay` runs it: follows rooms that are mixed elsewhere, for its listeners.
+//! Listener nodes of the simulation. They run the machines of rooms that are mixed elsewhere, as
+//! `actors::relay` does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -188,7 +188,7 @@ pub struct Buckets {
     pub count: u64,
     #[prost(double, optional, tag = "5")]
     pub sum: Option<f64>,
-    /// Number of values in each bucket, not cumulative; one more than the bounds.
+    /// Number of values in each bucket, not cumulative. Has one entry more than `bounds`.
     #[prost(fixed64, repeated, tag = "6")]
     pub counts: Vec<u64>,
     #[prost(double, repeated, tag = "7")]

@@ -32,7 +32,7 @@ const STEP_GOAL: Duration = Duration::from_secs(20);
 async fn clock_steps_change_only_token_expiry() {
     let clock = Clock::real();
     let settings = [("auth.listener_token_ttl", "30m"), ("auth.anchor_token_ttl", "6h"), CHILD_USER];
-    // This Janus has its own clock; its clock steps are tested below.
+    // This Janus uses the real clock. The next test steps the clock of a Janus.
     let janus = TestJanus::start().await;
     let mut node = on_janus(&janus, janus.janus.url(), &settings);
     node.environment(clock.environment());

@@ -47,7 +47,8 @@ pub struct Take {
     pub segments: usize,
 }
 
-/// A server with one room that has just been on air for 5.76 s. Stops when dropped.
+/// A server with one room, which has already been on air for 5.76 s when the server starts. Stops when
+/// dropped.
 pub struct Stage {
     pub address: SocketAddr,
     handle: ServerHandle,

@@ -1,5 +1,5 @@
-// A seek bar: connects a range input and a button of the application with a listener. Until the chosen
-// position is heard, owns the user's choice; never creates an element.
+// A seek bar: connects a range input and a button of the application with a listener. Keeps the position that
+// the user chose until it is heard. Creates no elements.
 
 import type { StentorListener } from '../listener.js';
 import { behindInWords, LEAST_BACK_SECONDS } from './past.js';
