@@ -60,7 +60,8 @@ pub async fn measure() -> Vec<Row> {
     ]
 }
 
-/// Returns the private memory of the process, in kB per listener, and the listeners.
+/// Opens listeners. Returns how much the private memory of the process grows, in kB per listener, and their
+/// connections.
 async fn per_listener(pid: i32, url: impl Fn(usize) -> String) -> (f64, Vec<TcpStream>) {
     // Make one-time allocations happen before the measurement.
     drop(open(&url, 0..AT_ONCE).await);

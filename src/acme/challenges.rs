@@ -20,9 +20,9 @@ pub struct Challenges {
     latest: Arc<Mutex<Option<Looked>>>,
 }
 
-/// Result of one look at the store.
+/// Result of one read of the store.
 struct Looked {
-    /// Time at which the look began.
+    /// Time at which the read began.
     at: Instant,
     /// Key authorizations by token.
     found: Result<HashMap<String, String>, StoreError>,
@@ -48,11 +48,11 @@ impl Challenges {
             return Ok(None);
         }
         let arrived = Instant::now();
-        // Requests wait here for a running look, and use its result.
+        // A request waits here while an earlier one reads the store, and uses its result.
         let mut latest = self.latest.clone().lock_owned().await;
         if latest.as_ref().is_none_or(|looked| looked.at + ANSWERS_CACHED <= arrived) {
             let store = self.store.clone();
-            // In a task of its own, because a client that disconnects would otherwise interrupt the look.
+            // In a task of its own, because a client that disconnects would otherwise interrupt the read.
             let looked = tokio::spawn(async move {
                 *latest = Some(Looked { at: Instant::now(), found: look(&*store).await });
                 latest

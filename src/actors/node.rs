@@ -43,8 +43,8 @@ use std::time::Duration;
 /// Time for which the certificate actor is not started after it has failed too often.
 const CERTIFICATE_PARKED: Duration = Duration::from_secs(300);
 
-/// Dependencies of this node's roles, each with its arbiter; `None`: the node does not need the part. A
-/// blocked part blocks only the parts on the same arbiter.
+/// Root actor of a node. Contains the dependencies of the node's parts, each with its arbiter; `None`: the
+/// node does not need the part. A blocked part blocks only the parts on the same arbiter.
 #[derive(Clone)]
 pub struct NodeSupervisor {
     pub context: Context,

@@ -73,7 +73,8 @@ pub struct Due {
     pub gone: Vec<StageKey>,
     /// Raised hands of banned people.
     pub banned: Vec<(RoomId, PersonId)>,
-    /// Rooms whose members may have other roles, or are shown from now on.
+    /// Rooms whose members must be read again: their roles may have changed, or a backstage no longer hides
+    /// them.
     pub members: Vec<RoomId>,
 }
 

@@ -85,7 +85,7 @@ pub fn test_names(source: &Source) -> Vec<String> {
         let text = code(line.text).trim();
         if let Some(name) = function_name(text) {
             let count = name.split('_').filter(|word| !word.is_empty()).count();
-            // A macro gives its test the name.
+            // In a macro, the name is a parameter.
             let is_given = name.starts_with('$');
             if after_test && !is_given && !(3..=7).contains(&count) {
                 found.push(source.at(line.number, &format!("`{name}` has {count} words; use 3 to 7")));

@@ -1,10 +1,10 @@
 //! Time for which a room has been in its current state, as one node observes it.
 //!
-//! Time stamps in the store come from the wall clocks of other nodes, which may differ from this node's clock
-//! by hours. They are therefore never compared with this node's wall clock. A stamp only sets the initial
-//! value of a clock. The clock then advances with this node's monotonic time from the moment at which the
-//! node first saw the state. A restarted node starts each clock again. Every node with the role `rooms` runs
-//! these clocks, so that a new leader continues with clocks that it already has.
+//! Timestamps in the store come from the wall clocks of other nodes, which may differ from this node's clock
+//! by hours. They are therefore never compared with this node's wall clock. A timestamp only sets the
+//! initial value of a clock. The clock then advances with this node's monotonic time from the moment at which
+//! the node first saw the state. A restarted node starts each clock again. Every node with the role `rooms`
+//! runs these clocks, so that a new leader continues with clocks that it already has.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ struct Sighting {
     since: Duration,
 }
 
-/// State of a room, identified by its time stamp.
+/// State of a room, identified by its timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Created(UnixMs),
@@ -39,7 +39,7 @@ enum State {
 }
 
 impl Ages {
-    /// Returns the clock of the room, with which the time stamps in `view` are to be compared. Must also be
+    /// Returns the time on the room's own clock; compare the timestamps in `view` with it. Must also be
     /// called whenever a room changes, because the clock of a state starts at the first call. `now` is
     /// monotonic. `grace` is the time from the stop of a room to its `discardAt`.
     pub fn clock(&mut self, room: &RoomId, view: &RoomView, now: Duration, grace: Duration) -> UnixMs {

@@ -110,7 +110,7 @@ fn started_rooms_are_never_due() {
     assert_eq!((house.round(100), house.next_due()), (Vec::new(), None));
 }
 
-/// Expiry does not depend on the wall clocks of the nodes that wrote the time stamps.
+/// Expiry does not depend on the wall clocks of the nodes that wrote the timestamps.
 #[test]
 fn skewed_clocks_expire_nothing_early() {
     for skew in [0u64, 1, 5_000, 1_000_000_000_000, 4_000_000_000_000] {

@@ -107,7 +107,7 @@ pub struct MixerRoom {
     /// Epoch under which FFmpeg crashed too often. Written to the mixer key as `gave_up`.
     gave_up: Option<Epoch>,
     starvation: Starvation,
-    /// Epoch of the handover to this mixer, and the time from which FFmpeg has produced under it.
+    /// Epoch of the handover to this mixer, and the time from which FFmpeg has produced audio under it.
     ready: Option<(Epoch, Duration)>,
     retry: Retry,
     store_retry: Retry,

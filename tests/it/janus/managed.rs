@@ -180,7 +180,8 @@ fn tcp_listeners(pid: u32) -> Vec<(u32, u16)> {
     addresses.collect()
 }
 
-/// Returns the local addresses, in hexadecimal, of the table's listening sockets that are among `sockets`.
+/// Returns the local addresses, in hexadecimal, of those listening sockets in `table` (a file like
+/// `/proc/net/tcp`) that are among `sockets`.
 fn listening<'a>(table: &str, sockets: &'a HashSet<String>) -> impl Iterator<Item = String> + 'a {
     const LISTEN: &str = "0A";
     let lines: Vec<String> =

@@ -107,8 +107,8 @@ impl MixerRoom {
         })
     }
 
-    /// Returns true if a handover made this mixer the successor and FFmpeg has produced since then. Stays
-    /// true for the rest of the epoch, because the room never returns to the outgoing mixer.
+    /// Returns true if a handover made this mixer the successor and FFmpeg has produced audio since then.
+    /// Stays true for the rest of the epoch, because the room never returns to the outgoing mixer.
     fn is_ready(&self, wanted: &WantedPart, view: &RoomView) -> bool {
         let said = view.mixer.as_ref().is_some_and(|m| m.ready && m.epoch == wanted.epoch && m.id == self.me);
         let is = self.ready.is_some_and(|(epoch, _)| epoch == wanted.epoch);

@@ -341,7 +341,7 @@ impl Stage {
         Ok(vec![Event::MessageSent { message }])
     }
 
-    /// Returns the milliseconds until this person may send again; `None`: now. A message with a time stamp
+    /// Returns the milliseconds until this person may send again; `None`: now. A message with a timestamp
     /// after `now` comes from a node whose clock is ahead, and does not count.
     fn slow_mode_wait(&self, person: &PersonId, now: UnixMs) -> Option<u64> {
         let interval = u64::from(self.settings.slow_mode_seconds) * 1000;

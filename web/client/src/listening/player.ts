@@ -150,7 +150,7 @@ export class Player {
     if (!this.hls.latestLevelDetails) return null;
     const byPlaylist = this.hls.latency;
     const heard = this.hls.playingDate;
-    // The playlist's dates include encoding and delivery, but depend on this device's clock.
+    // The delay by the clock includes encoding and delivery, but is wrong if this device's clock is wrong.
     const byClock = heard ? (Date.now() - heard.getTime()) / 1000 : NaN;
     // The playlist of the past ends with a whole segment, so it is further behind.
     return Math.abs(byClock - byPlaylist) < (this.past ? 9 : 3) ? byClock : byPlaylist;
