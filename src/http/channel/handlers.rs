@@ -199,7 +199,8 @@ pub async fn revoke(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
         ),
         (status = 429, body = ErrorBody, description = "too_many_requests"),
         (status = 500, body = ErrorBody, description = "internal"),
-        (status = 503, body = ErrorBody, description = "channel_unavailable, busy (retryable)"),
+        (status = 503, body = ErrorBody, description = "channel_unavailable, busy, store_unavailable \
+            (retryable)"),
     )
 )]
 pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {

@@ -247,8 +247,8 @@ pub fn openapi() -> OpenApi {
         InfoBuilder::new().title("Stentor room API").version(env!("CARGO_PKG_VERSION")).description(Some(
             "Rooms, their anchors and listeners, and modules. The security of an operation names the \
              scope that an API key needs for it; without one, any key will do. Times are milliseconds \
-             since the Unix epoch. Paths below /api are served at listen.api; paths below /hls, the \
-             listener channel, at the address of hlsUrl.",
+             since the Unix epoch unless their description names another format. Paths below /api are \
+             served at listen.api; paths below /hls, the listener channel, at the address of hlsUrl.",
         ));
     let components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
