@@ -1,6 +1,7 @@
 //! Queries for the anchors of a room, with a time limit.
 //!
-//! Owns: the time limit of a query. If presence is unavailable, answers omit the anchors and are not delayed.
+//! Owns: the time limit of a query. If presence does not answer within [`PATIENCE`], answers omit the
+//! anchors.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -31,13 +31,13 @@ impl LiveApiKeys {
     /// Checks the value of the `Authorization` header.
     ///
     /// # Errors
-    /// The caller is not authorized.
+    /// The caller is not authorized, or this node has not listed the keys of the store yet.
     pub fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, ApiKeyError> {
         self.configured.load().check(authorization, |id| self.stored.lookup(id), now())
     }
 
     /// Returns false if the caller of a request that was permitted would now be refused: its key was revoked,
-    /// has expired, or was replaced.
+    /// has expired, or was replaced. Returns true while this node has not listed the keys of the store.
     pub fn still_permits(&self, authorization: Option<&[u8]>, scope: KeyScope) -> bool {
         match self.check(authorization) {
             Ok(caller) => caller.require(scope).is_ok(),

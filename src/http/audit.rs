@@ -1,7 +1,7 @@
 //! Audit of the changes that operators and applications make: author, action, outcome.
 //!
-//! Owns: the order of entry and change. A change begins only after its entry is in the store. Does not check
-//! permissions.
+//! Owns: the order of entry and change. A change begins only after its entry is in the store, except a reload
+//! ([`Auditor::note`]). Does not check permissions.
 
 use std::future::Future;
 use std::net::IpAddr;

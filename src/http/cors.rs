@@ -33,7 +33,7 @@ pub struct Origins {
 pub struct Hosts(Vec<String>);
 
 enum From {
-    /// The request does not come from a browser, or comes from a page of this server.
+    /// The request has no `Origin`, or comes from a page of this server.
     Here,
     Allowed(HeaderValue),
 }

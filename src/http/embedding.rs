@@ -113,8 +113,9 @@ impl Embedding {
             return Err(ApiError::new(Code::NotFound, message));
         }
         let base = self.base.of(request);
-        let room = room_of(&query.url, &base)
-            .ok_or_else(|| ApiError::new(Code::NotFound, "url is not a listen page of this server"))?;
+        let room = room_of(&query.url, &base).ok_or_else(|| {
+            ApiError::new(Code::NotFound, "url is not a listen or embed page of this server")
+        })?;
         let bounded = |wanted: Option<u32>, most: u32, least: u32| wanted.unwrap_or(most).clamp(least, most);
         let width = bounded(query.maxwidth, SIZE.0, LEAST_WIDTH);
         let height = bounded(query.maxheight, SIZE.1, LEAST_HEIGHT);

@@ -1,4 +1,4 @@
-//! Extractors that turn requests into values. Every invalid input is refused here, with its code.
+//! Extractors that turn requests into values, and refuse invalid input with its code.
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;

@@ -102,8 +102,8 @@ pub enum OpsAccess {
 struct WithoutKey;
 
 /// Registers `/metrics`, `/actors`, `/livez`, `/readyz`, `/reload`, `/audit` and the dashboard at `/`. Must
-/// be registered last, because it takes every path. Without `dashboard` the page has no data. `base` is
-/// `http.base_path`.
+/// be registered last, because it takes every path. Without `dashboard`, there is no `/audit`, and the page
+/// has no data. `base` is `http.base_path`.
 pub fn configure(
     config: &mut web::ServiceConfig,
     source: Arc<dyn OpsSource>,

@@ -233,8 +233,8 @@ impl PagesSide {
     }
 }
 
-/// Returns a user id made from a name: `Änne Lee` becomes `nne-lee-4fT0aB`, which is recognisable in a list
-/// and never another user's id. Returns `None` if no character of the name can be in an id.
+/// Returns a user id made from a name, with a random suffix that keeps it apart from the ids of other users:
+/// `Änne Lee` becomes `nne-lee-4fT0aB`. Returns `None` if the name has no ASCII letters or digits.
 fn id_like(name: &DisplayName) -> Option<UserId> {
     let letters = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
     let text: String = name.as_str().chars().map(letters).collect();

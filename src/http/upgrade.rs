@@ -70,8 +70,8 @@ pub async fn hang_up(mut payload: Payload, connection: Option<Connection>) {
     }
 }
 
-/// Reads and discards what the client still sends. If bytes were left unread, the close frame would be lost
-/// (RFC 9293 section 3.10.7.4).
+/// Reads and discards what the client still sends. If bytes were left unread, the close would become a reset,
+/// and the close frame could be lost (RFC 9293 section 3.6.1).
 pub async fn discard(payload: &mut Payload) {
     while let Some(Ok(_)) = payload.next().await {}
 }

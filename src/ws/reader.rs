@@ -32,8 +32,8 @@ pub async fn read(
     tokio::select! {
         () = ended() => {}
         () = forward(&mut payload, frame_limit, &actor) => {
-            // Read and discard the rest: if bytes were left unread, the close frame would be lost (RFC 9293
-            // section 3.10.7.4).
+            // Read and discard the rest: if bytes were left unread, the close would become a reset, and the
+            // close frame could be lost (RFC 9293 section 3.6.1).
             tokio::select! {
                 () = ended() => {}
                 () = async { discard(&mut payload).await; std::future::pending().await } => {}

@@ -212,8 +212,8 @@ pub enum Code {
     ChannelUnavailable,
     /// 503, retryable: this node accepts no signalling connections, because it is starting or stopping.
     GatewayUnavailable,
-    /// 503, retryable: the modules that could take the room are full; `details.considered` names them.
-    /// Nothing was changed.
+    /// 503, retryable: no module takes the room, and at least one of them is full or overloaded;
+    /// `details.considered` gives the reason of each. Nothing was changed.
     NoCapacity,
     /// 503, retryable: no Janus accepts a room; `details.considered` says why. Nothing was changed.
     NoJanusAvailable,

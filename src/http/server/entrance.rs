@@ -30,7 +30,7 @@ pub(super) struct Entrance {
     pub proxy_protocol: bool,
     /// `None`: plain HTTP.
     pub tls: Option<TlsAcceptor>,
-    /// Time limit of the PROXY protocol header, and of the TLS handshake.
+    /// Time limit of the PROXY protocol header and of the TLS handshake, each.
     pub handshake: Duration,
     pub patience: RequestTimeouts,
 }
@@ -39,7 +39,8 @@ impl Entrance {
     /// Admits a connection.
     ///
     /// # Errors
-    /// No connection slot is free, or the PROXY protocol header or the TLS handshake was wrong or late.
+    /// No connection slot is free, the address has too many connections, or the PROXY protocol header or the
+    /// TLS handshake was wrong or late.
     pub async fn admit(
         self,
         mut socket: TcpStream,

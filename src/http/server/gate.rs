@@ -167,8 +167,8 @@ impl Drop for RefusalGuard {
 
 impl Refusal {
     /// Sends the refusal, unless too many are being sent already, and waits until the client has closed:
-    /// closing a socket with unread bytes would discard what was sent (RFC 9293 section 3.10.4). `stream`
-    /// returns the connection, after its TLS handshake if it has TLS.
+    /// closing a socket with unread bytes sends a reset, which may discard what was sent before (RFC 9293
+    /// section 3.6.1). `stream` returns the connection, after its TLS handshake if it has TLS.
     pub async fn tell<S: AsyncRead + AsyncWrite + Unpin>(self, stream: impl Future<Output = io::Result<S>>) {
         let Some(_refusing) = self.refusing else { return };
         let told = async {

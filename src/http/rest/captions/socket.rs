@@ -35,11 +35,11 @@ use crate::rooms::captions::{NotKept, RecogniserClaim};
 /// Longest time that a frame waits for the recogniser to read. The feed buffers the audio meanwhile, so a
 /// recogniser may pause for about this time.
 const SLOW: Duration = Duration::from_secs(10);
-/// Time after the end of the audio in which results are taken.
+/// Time after the end of the audio during which results are accepted.
 const LAST_RESULTS: Duration = Duration::from_secs(5);
 /// Interval at which the API key of a connection is checked.
 const CHECK_KEY: Duration = Duration::from_secs(5);
-/// Time that a recogniser has to take the close frame.
+/// Time limit for a recogniser to read the close frame.
 const LINGER: Duration = Duration::from_secs(1);
 
 pub(super) struct Recogniser {
@@ -214,7 +214,7 @@ impl Recogniser {
     }
 }
 
-/// Limit on how often something is read: further ones wait.
+/// Rate limit for items, such as messages: an item above the rate waits.
 struct Pace {
     bucket: TokenBucket,
     began: Instant,
