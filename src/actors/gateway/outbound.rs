@@ -171,6 +171,17 @@ impl OutboundQueue {
     }
 }
 
+/// Ends the queue when it is dropped, unless the client's actor has closed the connection. Held by what makes
+/// the actor, because an actor that is stopped before its start is never made.
+pub struct EndedOnDrop(pub Arc<OutboundQueue>);
+
+impl Drop for EndedOnDrop {
+    fn drop(&mut self) {
+        self.0.close(CloseCode::Draining);
+        self.0.end();
+    }
+}
+
 fn wake(waker: Option<Waker>, state: MutexGuard<'_, State>) {
     drop(state);
     if let Some(waker) = waker {

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::GatewayParts;
 use super::acceptor::{Acceptor, NewConnection};
 use super::client::WsClient;
+use super::outbound::EndedOnDrop;
 use crate::actors::kernel::{
     ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message, RestartPolicy, StopAnswer,
 };
@@ -41,9 +42,10 @@ impl GatewaySupervisor {
         let NewConnection { peer, queue, admitted } = arrival;
         let peer = Arc::new(peer);
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
-        let (name, parts, of_client) = (peer.connection.0.clone(), self.parts.clone(), queue.clone());
-        let client =
-            cx.spawn_child(name, spec, move || WsClient::new(parts.clone(), peer.clone(), of_client.clone()));
+        let (name, parts) = (peer.connection.0.clone(), self.parts.clone());
+        let of_client = EndedOnDrop(queue.clone());
+        let make = move || WsClient::new(parts.clone(), peer.clone(), of_client.0.clone());
+        let client = cx.spawn_child(name, spec, make);
         queue.attach(client.clone());
         self.count(self.clients + 1);
         // If the caller is gone, it has dropped the writer of the queue, which ends the client.

@@ -1,17 +1,18 @@
 //! A gateway on a free port, with a script in place of presence, Janus and the store.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use actix::Arbiter;
+use actix::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, web};
 use serde_json::{Value, json};
 use stentor::actors::gateway::acceptor::Acceptor;
 use stentor::actors::gateway::client;
 use stentor::actors::gateway::effects::{Running, SessionEffects};
+use stentor::actors::gateway::outbound::{Outbound, OutboundQueue};
 use stentor::actors::gateway::supervisor::{self, GatewaySupervisor};
 use stentor::actors::gateway::{ConnectionInfo, EncodedNotification, GatewayParts, Signalling};
 use stentor::actors::kernel::{ActorRef, ActorSystem, RootOptions, SystemHandle};
@@ -22,11 +23,12 @@ use stentor::domain::client_address::TrustedProxies;
 use stentor::domain::client_session::{
     Answer, Effect, Input, JoinedMedia, LockOutcome, MediaCall, Surroundings,
 };
-use stentor::domain::connection::{FencingToken, JoinOutcome, RenewOutcome, UpdateOutcome};
+use stentor::domain::connection::{ConnectionId, FencingToken, JoinOutcome, RenewOutcome, UpdateOutcome};
 use stentor::domain::descriptors::Allotment;
-use stentor::domain::ids::RoomId;
+use stentor::domain::grant::Grant;
+use stentor::domain::ids::{RoomId, UnixMs, UserId};
 use stentor::domain::keys::parse_room;
-use stentor::domain::presence_entry::PresenceEntry;
+use stentor::domain::presence_entry::{PresenceEntry, Source};
 use stentor::domain::signalling::CloseCode;
 use stentor::domain::signalling::methods::ResumeToken;
 use stentor::domain::signalling::notifications::Notification;
@@ -83,11 +85,9 @@ impl Gateway {
         settings(&mut config.ws);
         let (script, metrics, clock) =
             (Arc::new(Script::default()), Metrics::new(SystemTime::now()), Clock::start());
-        let acceptor = Arc::new(Acceptor::default());
-        let parts =
-            GatewayParts::new(Arc::new(Scripted(script.clone(), clock)), &config, clock, metrics.clone());
-        let (system, arbiter) = Self::actors(Arc::new(parts), acceptor.clone());
-        until("the gateway accepts connections", async || acceptor.is_open()).await;
+        let arbiter = Arbiter::new();
+        let parts = parts(script.clone(), &config, clock, &metrics);
+        let (system, acceptor) = actors(parts, Some(arbiter.handle())).await;
         let tokens = tokens("k1", 1);
         let side = web::Data::new(WsSide {
             tokens: tokens.clone(),
@@ -115,15 +115,6 @@ impl Gateway {
         let handle = server.handle();
         actix::spawn(server);
         Self { address, tokens, script, metrics, clock, system, server: handle, arbiter }
-    }
-
-    /// Starts only the gateway's actors, on a separate arbiter as in a node.
-    fn actors(parts: Arc<GatewayParts>, acceptor: Arc<Acceptor>) -> (SystemHandle<supervisor::Msg>, Arbiter) {
-        let arbiter = Arbiter::new();
-        let mut options = RootOptions::default();
-        options.spec.arbiter = Some(arbiter.handle());
-        let make = move || GatewaySupervisor::new(parts.clone(), acceptor.clone());
-        (ActorSystem::start(make, options), arbiter)
     }
 
     pub fn token(&self, user: &str) -> String {
@@ -167,6 +158,51 @@ impl Gateway {
             pause_async().await;
         }
     }
+}
+
+fn parts(script: Arc<Script>, config: &Config, clock: Clock, metrics: &Metrics) -> Arc<GatewayParts> {
+    Arc::new(GatewayParts::new(Arc::new(Scripted(script, clock)), config, clock, metrics.clone()))
+}
+
+/// Starts only the gateway's actors. `None`: on the arbiter of the test.
+async fn actors(
+    parts: Arc<GatewayParts>,
+    arbiter: Option<ArbiterHandle>,
+) -> (SystemHandle<supervisor::Msg>, Arc<Acceptor>) {
+    let acceptor = Arc::new(Acceptor::default());
+    let mut options = RootOptions::default();
+    options.spec.arbiter = arbiter;
+    let entrance = acceptor.clone();
+    let system = ActorSystem::start(move || GatewaySupervisor::new(parts.clone(), entrance.clone()), options);
+    until("the gateway accepts connections", async || acceptor.is_open()).await;
+    (system, acceptor)
+}
+
+/// Starts a gateway, and stops it while a client arrives, before the client's actor runs. Returns the queue of
+/// the client and the number of actors that were made.
+pub async fn stopped_on_arrival() -> (Arc<OutboundQueue>, usize) {
+    let (script, metrics) = (Arc::new(Script::default()), Metrics::new(SystemTime::now()));
+    let parts = parts(script.clone(), &defaults(), Clock::start(), &metrics);
+    let (system, acceptor) = actors(parts, None).await;
+    let queue = OutboundQueue::new(1000);
+    let peer = ConnectionInfo {
+        user: UserId::new("early").unwrap(),
+        room: RoomId::new("demo").unwrap(),
+        role: Role::Anchor,
+        grant: Grant { issued_at: UnixMs(0), expires_at: UnixMs(u64::MAX), room_created_at: None },
+        connection: ConnectionId("early".to_owned()),
+        client_id: None,
+        source: Source::Signalling,
+        address: Ipv4Addr::LOCALHOST.into(),
+        out: Outbound::new(queue.clone()),
+    };
+    // On one thread, the steps of both futures alternate: the supervisor is stopped right after it has taken
+    // the client.
+    let (_, report) =
+        tokio::join!(acceptor.enter(peer, queue.clone()), system.shutdown(Duration::from_secs(10)));
+    assert!(report.abandoned.is_empty(), "{report:?}");
+    let made = script.connected.lock().unwrap().len();
+    (queue, made)
 }
 
 /// Returns tokens signed with a secret of `byte`s.

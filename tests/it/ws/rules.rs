@@ -2,11 +2,13 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use stentor::domain::signalling::CloseCode;
+use stentor::frames::OutboundFrame;
 
 use super::client::Client;
-use super::gateway::Gateway;
+use super::gateway::{Gateway, stopped_on_arrival};
 use crate::support::{in_time, pause_async};
 
 #[actix::test]
@@ -176,6 +178,15 @@ async fn stopping_node_closes_clients_as_draining() {
     let refused = refused.map(|_| ()).expect_err("the gateway is closed");
     assert_eq!((refused.status, &refused.body["code"]), (503, &json!("gateway_unavailable")));
     gateway.stop().await;
+}
+
+#[actix::test]
+async fn stop_before_actor_starts_closes_client() {
+    let (queue, made) = stopped_on_arrival().await;
+    assert_eq!(made, 0, "the client's actor was stopped before its start");
+    let frames = stream::poll_fn(|task| queue.poll_next(task)).collect::<Vec<_>>();
+    let frames = in_time("the end of the queue", frames).await;
+    assert_eq!(frames, [OutboundFrame::Close(CloseCode::Draining)]);
 }
 
 fn offer(len: usize) -> String {
