@@ -47,7 +47,7 @@ test-janus: ## The tests of rooms and anchors again, on the newest Janus in Debi
 
 test-quick: ## The tests that need no browser and no external process
 	@scripts/setup.sh build
-	cargo test --lib --test tidy --test fuzz
+	cargo test --lib --test tidy --test fuzz -- --test-threads=8
 	cargo test --doc
 
 fuzz: ## The fuzz tests of all parsers, eight seconds each; `cargo test` runs each with 1,000 inputs
