@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! attempting ──valid──▶ waiting for the renewal, at most 1 h ──▶ attempting
+//!     ├──store or file error──▶ waiting, longer after each error ──▶ attempting
 //!     ├──another node orders or has failed──▶ waiting 30 s ──▶ attempting
 //!     └──failed──▶ looking for a certificate of another node every 30 s
 //!                  until the next order, later after each failure ──▶ attempting

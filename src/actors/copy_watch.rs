@@ -13,7 +13,7 @@ use crate::store::reflector::{ReflectorEvent, reflect};
 pub struct CopyWatch<C> {
     context: Context,
     copy: Arc<C>,
-    /// Number of keys without a valid value, counted since the last list.
+    /// Number of invalid values that were read since the last list began.
     invalid: usize,
     state: &'static str,
     reason: Option<String>,

@@ -74,7 +74,7 @@ const READ_YOUR_WRITES: Duration = Duration::from_secs(1);
 /// State in which a creation leaves the new room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Opening {
-    /// Nothing: the room is started later.
+    /// Off air: the room is started later.
     #[default]
     Later,
     Backstage,

@@ -61,7 +61,8 @@ pub(super) fn with_events(txn: Txn, room: &RoomId, events: Vec<NewEvent>) -> Txn
     })
 }
 
-/// Builds the transaction of a write, with its events. It commits only if the room is unchanged since `view`.
+/// Builds the transaction of a write, with its events. It commits only if the keys that the decision is based
+/// on are unchanged since `view`.
 pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
     let key = |part| keys::room(room, part);
     let (meta, live) = (key(RoomPart::Meta), key(RoomPart::LiveMeta));

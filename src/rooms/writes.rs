@@ -48,7 +48,8 @@ pub fn sources(room: &RoomId, sources: &Sources, live_revision: i64, key_revisio
     unchanged.when(&key, key_revision).put(key, json(sources))
 }
 
-/// Returns the transaction that writes a mixer node's key and sequence numbers.
+/// Returns the transaction of a mixer node's store effect: it writes or deletes the mixer's key, or writes
+/// sequence numbers, if the revisions that the node acted on are unchanged.
 pub fn mixer(room: &RoomId, effect: &StoreEffect) -> Txn {
     let key = |part| keys::room(room, part);
     match effect {

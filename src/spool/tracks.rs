@@ -45,8 +45,8 @@ impl TrackSpool {
         self.recorded.is_some()
     }
 
-    /// Returns the recordings of which this node has something, and true for those of which Janus has
-    /// recorded something that is not made into tracks yet.
+    /// Returns the recordings of which this node has files, and true for those with files of Janus that are
+    /// not made into tracks yet.
     ///
     /// # Errors
     /// A folder cannot be read.

@@ -38,7 +38,7 @@ pub trait Behaviour: Sized + 'static {
     /// Handles one message. Must not block: long-running work goes through [`Cx::run`].
     fn handle(&mut self, msg: Self::Msg, cx: &mut Cx<Self>);
 
-    /// Reports that a child ended. The kernel has already decided what happens next, see
+    /// Handles the end of an incarnation of a child. The kernel has already decided what happens next, see
     /// [`ChildDown::decision`].
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
         let _ = (child, cx);
@@ -50,8 +50,8 @@ pub trait Behaviour: Sized + 'static {
         StopAnswer::Now
     }
 
-    /// Returns the state shown in `/actors`. Called after every message for which [`Cx::quiet`] was not
-    /// called, so it must be cheap.
+    /// Returns the state shown in `/actors`. Called after every other call into the behaviour, except those
+    /// that called [`Cx::quiet`], so it must be cheap.
     fn observe(&self) -> ActorState;
 }
 

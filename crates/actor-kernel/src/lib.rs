@@ -70,7 +70,8 @@
 //! });
 //! ```
 //!
-//! Lifecycle of one child; every arrow is recorded as a transition:
+//! Lifecycle of one child. Restarts and parking are recorded as transitions, like the changes of the state
+//! that the actor itself publishes:
 //! ```text
 //!            factory, started()            stop
 //! Starting ───────────────────────▶ Alive ───────▶ Stopping ─▶ gone

@@ -1,6 +1,6 @@
 //! Metrics per actor kind, in the Prometheus format.
 //!
-//! Counting costs one relaxed atomic operation per event; the sums are computed when the metrics are read.
+//! Counting a message costs two relaxed atomic operations; the sums are computed when the metrics are read.
 //! Labels contain only actor kinds, message kinds and restart reasons, never a room, a user or an actor's
 //! name.
 

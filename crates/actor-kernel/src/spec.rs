@@ -48,8 +48,8 @@ pub struct ChildSpec {
     pub budget: Budget,
     pub backoff: Backoff,
     pub exhausted: ExhaustedAction,
-    /// Maximum time from the request to stop until the child is abandoned. Its own children have their own
-    /// deadlines.
+    /// Time within which the child must end after the request to stop; otherwise it is abandoned. The time is
+    /// extended while the child waits for the end of its own children, which have their own deadlines.
     pub stop_deadline: Duration,
     pub stop_order: StopOrder,
     /// Maximum number of waiting messages; messages sent with `tell_latest` do not count.

@@ -1,10 +1,10 @@
 //! Key-value store with the contract of etcd v3: the trait [`Store`], and a backend in this process
 //! ([`embedded`]).
 //!
-//! The contract is etcd v3's. The whole store has one revision counter. Watches follow a prefix from a
-//! revision; one that starts too far back gets a compaction error. Transactions compare modification
-//! revisions. The keys of a lease are deleted when it ends. The conformance cases under `tests/embedded/` run
-//! on every backend.
+//! The contract in short: the whole store has one revision counter. Watches follow a prefix from a revision;
+//! one that starts too far back gets a compaction error. Transactions compare modification revisions. The
+//! keys of a lease are deleted when it ends. The conformance cases under `tests/embedded/` run on every
+//! backend.
 //!
 //! ```
 //! use stentor_store::embedded::EmbeddedStore;
@@ -158,6 +158,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Grants a lease. It ends if it is not kept alive for `ttl` (rounded up to whole seconds), and then its
     /// keys are deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] if `ttl` is zero.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
 
     /// Renews a lease for its full duration.
@@ -167,6 +170,9 @@ pub trait Store: Send + Sync + 'static {
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
 
     /// Deletes the lease and its keys immediately.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseNotFound`] if it has ended.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
     /// Deletes the history before `revision`. No key is lost. A watch that has not yet delivered that history

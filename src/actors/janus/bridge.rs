@@ -143,7 +143,8 @@ impl RoomOnBridge {
         Ok(Outcome::Stopped { janus_room_id, stream_id })
     }
 
-    /// Records into a new folder, so that no file of an earlier attempt is replaced.
+    /// Records into a new folder, so that no file of an earlier attempt is replaced. `None` ends the
+    /// recording.
     async fn record_tracks(&self, janus_room_id: u32, recording: Option<RecordingId>) -> Outcome {
         if recording.is_some()
             && let Err(full) = self.check_disk().await

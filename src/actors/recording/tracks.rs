@@ -6,7 +6,7 @@
 //!                           │ ▲
 //!                           └─┘ failed: other recordings first; a retry after a growing delay, without limit
 //! ```
-//! What Janus recorded is removed last, so an interrupted attempt is repeated. Owns the order. Runs one
+//! The files of Janus are removed last, so an interrupted attempt is repeated. Owns the order. Runs one
 //! effect at a time.
 
 use std::collections::BTreeMap;
@@ -73,9 +73,9 @@ pub struct TrackActor {
     context: Context,
     recordings: Arc<Recordings>,
     media: Arc<RecordingMedia>,
-    /// Recordings of which this node has something; true: to be made into tracks.
+    /// Recordings of which this node has files; true if files of Janus still have to be made into tracks.
     found: BTreeMap<RecordingId, bool>,
-    /// Time at which each recorded recording was first seen to be ready.
+    /// Time at which each recording with files of Janus was first seen to be ready.
     ready: BTreeMap<RecordingId, Duration>,
     busy: bool,
     current: Option<RecordingId>,
@@ -156,7 +156,7 @@ impl TrackActor {
         cx.run(async move { run(job, &id, &media, &recordings, &me).await }, Msg::Done);
     }
 
-    /// Returns the job for a recording of which this node has something.
+    /// Returns the job for a recording of which this node has files. `recorded`: there are files of Janus.
     fn job(&mut self, id: &RecordingId, recorded: bool, now: Duration) -> Option<Job> {
         if !self.recordings.is_complete() {
             return None;

@@ -24,8 +24,8 @@ pub struct UploadParts {
     pub media: Arc<dyn ReplayMedia>,
     /// Locked during a step of an upload, and during the removal of copies. Otherwise a step in progress
     /// could complete an object after the removal, and the object would stay forever. Contains the layout of
-    /// the upload in progress, which keeps it in the cache of `media`: to make it again, all segments are
-    /// read.
+    /// the upload in progress, so that it stays in the cache of `media`: making it again would read all
+    /// segments.
     pub turn: Arc<Mutex<Option<Arc<RecordedM4a>>>>,
 }
 

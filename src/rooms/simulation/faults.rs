@@ -256,7 +256,7 @@ impl World {
         let forged =
             self.random.pick(&["garbage", r#"{"id":"nobody","incarnation":"x","lease":0,"since":0}"#]);
         self.store.commit(&Txn::new().put(LEADER, forged.unwrap_or_default()));
-        self.note(|_| "another hand writes the leader key".into());
+        self.note(|_| "an operator writes the leader key without a lease".into());
         self.spread(from);
     }
 
@@ -351,7 +351,7 @@ impl World {
 
     /// Ends all faults. Starts the nodes that are down, but occasionally leaves one down.
     pub fn heal(&mut self) {
-        self.note(|_| "from here on nothing goes wrong".into());
+        self.note(|_| "all faults have ended".into());
         self.calm = true;
         self.thaw_store(false);
         self.presence.is_away = false;

@@ -74,7 +74,7 @@ impl World {
         if leads != house.team.as_ref().map(|team| team.guard.revision) {
             house.team = leads.map(Team::new);
             self.note(|w| {
-                format!("{} {}", w.nodes[n].id, if leads.is_some() { "leads" } else { "leads no more" })
+                format!("{} {}", w.nodes[n].id, if leads.is_some() { "leads" } else { "no longer leads" })
             });
             if leads.is_some() {
                 self.step_team(n);
@@ -83,7 +83,7 @@ impl World {
         }
         let Some(house) = &mut self.nodes[n].house else { return };
         if house.busy {
-            // The lease may lapse while its renewal is under way.
+            // The lease may expire while its renewal is in flight.
             return self.wake(n, TimedPart::Elector, now + TTL / 20);
         }
         match house.leadership.plan(now, wall) {

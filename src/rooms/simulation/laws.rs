@@ -94,7 +94,7 @@ impl World {
 
     fn judge_guard(&self, me: &ModuleId, txn: &Txn) {
         let leader: Leader = serde_json::from_slice(self.store.get(LEADER).unwrap()).unwrap();
-        assert_eq!(leader.id, *me, "one moves rooms who does not keep house");
+        assert_eq!(leader.id, *me, "a node that is not the leader moves rooms");
         assert!(txn.compares.iter().any(|compare| compare.key == LEADER), "a move without a leader guard");
     }
 

@@ -349,7 +349,7 @@ impl World {
 
     /// Starts the orderly shutdown of a node.
     pub fn leave(&mut self, n: usize) {
-        self.note(|w| format!("{} goes down in order", w.nodes[n].id));
+        self.note(|w| format!("{} shuts down in order", w.nodes[n].id));
         self.input_after(Duration::from_secs(5), n, Input::Left);
         self.drain_gateway(n);
         let Some(side) = &mut self.nodes[n].mixer else { return };

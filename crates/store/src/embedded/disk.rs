@@ -121,7 +121,8 @@ impl Disk {
     }
 }
 
-/// Opens or creates the file, readable by its owner only, because the store holds PINs.
+/// Opens the file. Creates it if there is none; then only its owner can read it, because the store holds
+/// PINs.
 fn open_database(path: &Path) -> Result<Database, redb::Error> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;

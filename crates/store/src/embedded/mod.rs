@@ -265,8 +265,8 @@ impl StoreShared {
     /// Checks that the disk keeps up.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the write in progress has taken longer than `limit`, because the state
-    /// that this node shows may then never become durable.
+    /// [`StoreError::Unavailable`] if the write in progress has taken longer than `limit`. Reads then fail,
+    /// too, although their data is in memory, so that the node treats the store as lost.
     fn check(&self, limit: Duration) -> Result<(), StoreError> {
         let since = *self.writing_since.lock().unwrap_or_else(PoisonError::into_inner);
         if since.is_some_and(|since| since.elapsed() > limit) { Err(slow_disk(limit)) } else { Ok(()) }
