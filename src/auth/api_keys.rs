@@ -16,7 +16,7 @@ use crate::domain::ids::UnixMs;
 /// Prefix of a configured key that is given as its SHA-256 digest.
 const DIGEST_PREFIX: &[u8] = b"sha256:";
 
-/// API keys that the REST API accepts.
+/// API keys of the configuration.
 #[derive(Clone)]
 pub enum ApiKeys {
     /// No key is required. The configuration allows this on loopback only.

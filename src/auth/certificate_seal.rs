@@ -21,8 +21,8 @@ impl CertificateSeal {
         Self(Sealer::new(secrets, LABEL).up_to(MAX_LEN))
     }
 
-    /// Seals a private key and its chain in PEM. `names` is the id of their names. The result does not
-    /// expire: the certificate in it does.
+    /// Seals a private key and its chain in PEM. `names` is the id of the certificate's names and its
+    /// authority. The result does not expire: the certificate in it does.
     pub fn seal(&self, names: &str, pem: &str, now: UnixMs) -> String {
         self.0.seal(pem, names.as_bytes(), now, Duration::MAX)
     }

@@ -17,8 +17,8 @@ use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 
 const LABEL: &[u8] = b"stentor resume token";
 
-/// Identities that a token is bound to: the user, the room and the Janus room. The epoch is not included: a
-/// move of the mixer raises it and leaves the media sessions unchanged.
+/// Identities that a token is bound to: the user, the room, the Janus instance and the Janus room. The epoch
+/// is not included: a move of the mixer raises it and leaves the media sessions unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealBinding {
     pub user: String,

@@ -1,4 +1,4 @@
-//! Sealed texts, such as resume tokens: they expire, and only this installation can read them.
+//! Sealed texts, such as resume tokens: only this installation can read them, and only until they expire.
 //!
 //! Owns: the format, and the check that a text has not expired. Does not read a clock, or interpret the
 //! content.

@@ -11,7 +11,7 @@ use crate::domain::ids::{RoomId, UnixMs};
 
 const OUTPUTS: &[u8] = b"stentor output target";
 const SOURCES: &[u8] = b"stentor source url";
-/// Maximum length of a sealed URL, bytes. A URL has at most 1,024 bytes, which JSON may double and base64
+/// Maximum length of a sealed URL, in bytes. A URL has at most 1,024 bytes, which JSON may double and base64
 /// extends by a third.
 const MAX_LEN: usize = 3072;
 
@@ -38,7 +38,7 @@ impl SealedUrls {
     /// # Errors
     /// The URL was sealed under another secret, or for another id.
     pub fn open(&self, room: &RoomId, id: &impl Display, sealed: &str) -> Result<String, SealError> {
-        // A URL does not expire, so every time is early enough.
+        // A sealed URL does not expire, so the time does not matter.
         self.0.open(sealed, &bound(room, id), UnixMs(0))
     }
 }

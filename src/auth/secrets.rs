@@ -76,8 +76,8 @@ impl Secrets {
         SrtpKey::new(key_and_salt)
     }
 
-    /// Returns the token that a listener node presents to the mixer node from which it fetches this room.
-    /// It is the same on every node, and gives access to encrypted media only.
+    /// Returns the token that a listener node presents to the mixer node from which it fetches this room. It
+    /// is the same on every node, and gives access to no content key.
     pub fn relay_token(&self, room: &RoomId) -> String {
         let relay = Secret(derive(&self.hls, b"stentor relay token").to_vec());
         hex::encode(derive(&relay, room.as_str().as_bytes()))

@@ -183,7 +183,8 @@ impl EdgeRoom {
         rewind.fresh(&self.room, from, mixers, now).await
     }
 
-    /// Returns the rewind window of the broadcast that was on air last, if listeners requested it.
+    /// Returns the rewind window of the broadcast that was on air last: from its mixer or, if that mixer does
+    /// not answer, the copy.
     pub async fn last_rewind(&self, mixers: &impl MixerFiles, now: Duration) -> Option<Arc<Rewind>> {
         let (rewind, from) = self.shown.newest().rewind_source()?;
         let known = rewind.known().last().map(|_| rewind.known().clone());

@@ -20,7 +20,8 @@ const INCOMPLETE_FOR: Duration = Duration::from_secs(5);
 pub struct JoinedLists(Mutex<VecDeque<(Arc<Joined>, Instant)>>);
 
 impl JoinedLists {
-    /// Returns the list of this revision. `stored`: that of the copy in object storage.
+    /// Returns the list of this revision. `stored`: true for the list of the copy in object storage, false
+    /// for that of the mixers.
     pub(super) fn find(
         &self,
         id: &RecordingId,

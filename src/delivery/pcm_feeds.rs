@@ -148,7 +148,7 @@ impl PcmFeed {
 }
 
 impl PcmReader {
-    /// Returns the next item. After [`FeedItem::End`], it returns nothing else.
+    /// Returns the next item. [`FeedItem::End`] is the last one: a further call waits forever.
     ///
     /// # Errors
     /// [`TooSlow`] if items left the buffer before this reader took them.
@@ -183,7 +183,7 @@ impl PcmFeeds {
             let reader = feed.reader();
             drop(rooms);
             if !was_read {
-                // The actor of the feed may have nothing to do, because it was to be stopped.
+                // Without readers, the actor of the feed may be idle already and wait to be stopped.
                 self.wake(room);
             }
             return Ok(reader);

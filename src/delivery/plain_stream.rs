@@ -115,7 +115,7 @@ impl Buffer {
         self.parts.get(usize::try_from(number - self.first).ok()?)
     }
 
-    /// Returns how many of the newest parts last at most `limit` together; at least one.
+    /// Returns how many of the newest parts last at most `limit` together; at least one if there are any.
     fn newest(&self, limit: Duration) -> usize {
         let mut total = Duration::ZERO;
         let fits = |part: &&PlainPart| {

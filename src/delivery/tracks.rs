@@ -14,7 +14,7 @@ use crate::domain::tracks::Track;
 use crate::packager::track::TimeAxis;
 use crate::packager::{ContentKey, MediaError, decrypt, encrypt};
 
-/// Bytes of a track that are read at once, and sent between nodes in one answer.
+/// Number of bytes of a track that are read at once, and sent between nodes in one answer.
 pub const TRACK_PART: u64 = 256 << 10;
 
 /// Tracks, wherever they are.
