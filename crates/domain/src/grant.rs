@@ -2,8 +2,8 @@
 //! pure.
 //!
 //! A room id can be used again after a delete. A token is bound to the room that existed when it was issued.
-//! Every token that Stentor issues carries the claim `roomCreatedAt`; if an application's token lacks it,
-//! `iat` must not be earlier than the creation of the room.
+//! Every token that Stentor issues carries the claim `roomCreatedAt`. If an application's token lacks it,
+//! `iat` may be at most `CLOCK_DIFFERENCE_MS` earlier than the creation of the room.
 
 use super::ids::{UnixMs, UserId};
 use super::model::Meta;

@@ -41,7 +41,8 @@ pub struct UserId(std::sync::Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct ClientId(std::sync::Arc<str>);
 
-/// Pin that an anchor may have to enter: six ASCII letters or digits. Never printed by `Debug`.
+/// Pin of a room: six ASCII letters or digits. An application may require it from anchors; the server itself
+/// checks only a pin that is sent. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pin(String);

@@ -56,7 +56,8 @@ pub enum Effect {
         but: Option<UserId>,
         key_revision: i64,
     },
-    /// Record each participant into files of this recording, or nothing. Fails if the disk is nearly full.
+    /// Record each participant into files of this recording; fails if the disk is nearly full. `None`: stop
+    /// recording participants.
     RecordTracks {
         janus_room_id: u32,
         recording: Option<RecordingId>,

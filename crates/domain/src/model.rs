@@ -187,7 +187,7 @@ pub struct MixerState {
     /// True if FFmpeg produces after a handover to this mixer: the outgoing mixer may stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
-    /// Number of consecutive FFmpeg processes killed because no audio arrived although Janus forwards, at
+    /// Number of consecutive FFmpeg processes that ended because no audio arrived although Janus forwards, at
     /// most `mixer_room::GIVE_UP_AT`. 0 while there is audio.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub starved: u32,
@@ -380,7 +380,8 @@ impl MarkLabel {
     }
 }
 
-/// Value of the key `/{januses|mixers}/{id}/mark`: cordon label that an operator has set on a module.
+/// Value of the key `/{januses|mixers}/{id}/mark`: cordon label of a module. An operator sets it; the leader
+/// only replaces `draining` by `drained`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub label: MarkLabel,

@@ -15,7 +15,7 @@ const MANY: usize = 1024;
 pub enum Guess {
     Right,
     Wrong,
-    /// Rejected without comparing the pin.
+    /// Rejected, whether the pin is right or wrong.
     TooMany {
         retry_after: Duration,
     },

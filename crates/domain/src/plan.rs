@@ -1,8 +1,9 @@
-//! Plan: the next step of a state machine and its reason, as returned by every `plan` function in this crate.
+//! Plan: the next step of a state machine and its reason.
 //!
 //! Machines are level-triggered. The shell asks for a plan whenever something changed and no effect is in
 //! progress. It runs the one effect that the plan names, and reports the outcome. Execution therefore makes
-//! no decisions, a room has at most one effect in progress, and anything missed or failed is planned again.
+//! no decisions, and anything missed or failed is planned again. A machine has at most one effect in
+//! progress, or one in each lane if it has lanes.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -87,7 +87,7 @@ pub struct Recording {
     /// True until the event `recording_ready` is written. False for recordings made by earlier versions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreported: bool,
-    /// Takes, keyed by the mixer that has them on its disk.
+    /// Takes, keyed by the mixer that wrote them.
     pub takes: BTreeMap<ModuleId, Take>,
 }
 

@@ -29,8 +29,9 @@ pub struct JournalEntry {
     pub file: u32,
     /// Position in that file, in bytes.
     pub offset: u64,
-    /// Least time in microseconds by which a part arrived from FFmpeg later than its end, by `started_at`. It
-    /// may be negative. `None`: the segment is silence, or was made elsewhere.
+    /// Smallest delay of a part of the segment, in microseconds: from the end of its audio, according to
+    /// `started_at`, to its arrival from FFmpeg. May be negative. `None`: the segment is silence, or was made
+    /// elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_us: Option<i64>,
 }

@@ -35,7 +35,7 @@ impl ServiceState {
         self.pass(Self::Reloading, Self::Ready, "READY=1")
     }
 
-    /// Reports an ordered shutdown that takes at most `deadline`.
+    /// Reports an orderly shutdown that takes at most `deadline`.
     pub fn stopping(&mut self, deadline: Duration) -> String {
         *self = Self::Stopping;
         let extension = (deadline + STOP_MARGIN).as_micros();

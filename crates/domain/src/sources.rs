@@ -13,8 +13,8 @@
 //! sources ([`source_player`](super::source_player)) and writes their states into the same key. So the
 //! sources follow the room to another Janus instance.
 //!
-//! A source counts against `maxAnchors` until it has ended. Its id is a user id, so hosts and co-hosts mute
-//! and ban it like an anchor.
+//! A source counts against `maxAnchors` until it has ended. Its id is a user id, so hosts and co-hosts mute,
+//! kick and ban it like an anchor.
 //!
 //! Owns: the stored values, and the rules for sources and their inputs. Does not write to the store or open
 //! an input.

@@ -80,20 +80,20 @@ codes! {
     Forbidden = -32011, "forbidden", false, "the role of the user does not allow this";
     /// The room has no such member.
     NoSuchMember = -32012, "no_such_member", false, "there is no such member in the room";
-    /// Janus refused the offer or the candidate.
+    /// The offer cannot work, or Janus refused it or the candidate.
     MediaRefused = -32013, "media_refused", false, "the media server refused this";
     /// The room's Janus does not answer.
     MediaUnavailable = -32014, "media_unavailable", true, "the media server does not answer";
     /// The store or presence does not answer.
     Unavailable = -32015, "unavailable", true, "a part of the server does not answer";
-    /// Another client of the same user is connected, and `ws.duplicate` is `reject`; the connection is closed
-    /// with 4423.
+    /// Another client of the same user is connected. The connection is closed: with 4423 if `ws.duplicate` is
+    /// `reject`, with 4409 if the other client took over.
     AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
     /// The room is over or gone, the user is banned from it, or the token has expired; the close code states
     /// which of these applies.
     RoomOver = -32017, "room_over", false, "the room has ended, or you no longer have access to it";
     /// The room has reached the number of bans and assigned roles that it can remember.
-    TooManyUsers = -32018, "too_many_users", false, "the room can remember no more banned users";
+    TooManyUsers = -32018, "too_many_users", false, "the room can remember no more bans and assigned roles";
     /// The room is locked; a host or co-host must unlock it.
     RoomLocked = -32019, "room_locked", true, "the room is locked";
     /// The application does not admit the user; the message is its reason.

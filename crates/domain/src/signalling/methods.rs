@@ -24,7 +24,7 @@ pub enum Method {
     Join(Join),
     Offer(Offer),
     IceCandidate(Trickle),
-    /// Keeps session, lock and presence entry alive.
+    /// Keeps the media session and the presence entry alive.
     Keepalive(Activity),
     /// Same as `Keepalive`; sent when the status changes.
     Status(Activity),

@@ -40,8 +40,9 @@ pub enum Notification {
         uplink: bool,
         lost: u64,
     },
-    /// The media session is lost or must move: the client must connect, join and offer again after this
-    /// delay.
+    /// The media session is lost or must move. After this delay the client must join again, over a new
+    /// connection if this one is closed. If `join` does not resume the session, the client must also offer
+    /// again.
     Reconnect {
         reason: String,
         retry_after_ms: u64,
