@@ -1,4 +1,5 @@
-//! Project rules that a compiler does not check: allowed imports, and required parts of every file.
+//! Project rules that a compiler does not check: allowed imports, required parts of every file, language,
+//! test names, and statements of documents that can be compared with the code.
 //!
 //! Owns: reading the sources as text. Does not link the crate, so that `make check` is quick. The import
 //! rules are read from the table at the top of `src/lib.rs`, the only place where they are written.

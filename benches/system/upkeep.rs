@@ -25,7 +25,7 @@ use super::{synth, usage};
 const FLOOR: &str = "upkeep-floor";
 const ROOMS: usize = 20;
 const WATCHED: Duration = Duration::from_secs(20);
-/// Segments held when the window has its full length, unlisted ones included.
+/// Closed segments in a playlist of full length: the default of `hls.window`.
 const FULL: usize = 6;
 const PART: Duration = Duration::from_millis(192);
 
