@@ -28,7 +28,7 @@ const MAX_ANSWER: usize = 4096;
 /// Maximum length of a reason, in characters.
 const MAX_REASON: usize = 200;
 
-/// HTTP client of the application that decides. Requests run on the thread that calls [`ask`](Self::ask).
+/// HTTP client for the application that decides. Requests run on the thread that calls [`ask`](Self::ask).
 pub struct Admission {
     url: String,
     secrets: Vec<Secret>,

@@ -57,7 +57,7 @@ impl Client {
     /// answer's body in bytes. If `read` is 0, the body is not read.
     ///
     /// # Errors
-    /// There was no answer in time, or its body was too large; the text says which.
+    /// The connection failed, there was no answer in time, or its body was too large; the text says which.
     pub async fn post(
         &self,
         url: &str,

@@ -5,8 +5,8 @@
 //! bytes -> adts (frames) -> packager (pace, parts, segments, keys) -> stream (read by listeners)
 //!                               transport (MPEG-TS)
 //! ```
-//! Everything except the wait for a playlist is pure: bytes and times are arguments. Owns: the media of a
-//! room on this node. Does not start a process, decide to restart, speak HTTP, or touch a disk.
+//! Everything except the waits of readers is pure: bytes and times are arguments. Owns: the media of a room
+//! on this node. Does not start a process, decide to restart, speak HTTP, or touch a disk.
 //!
 //! ```
 //! use std::time::Duration;

@@ -56,9 +56,10 @@ pub struct Piece {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Bytes held in memory: the index or silence.
+    /// Bytes held in memory, such as an index or silence.
     Known(Bytes),
-    /// Frames of the segment with this media sequence number, without ADTS headers.
+    /// Segment with this media sequence number. An M4A file contains its frames without ADTS headers; a copy
+    /// in object storage contains the encrypted segment.
     Segment(u64),
 }
 

@@ -94,7 +94,7 @@ impl Playlist {
     }
 }
 
-/// State collected from the lines before a URI line.
+/// State collected from the lines read so far.
 #[derive(Default)]
 struct Reader {
     version: Option<u32>,

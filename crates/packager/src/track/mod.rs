@@ -25,9 +25,9 @@ use playout::{Playout, Start};
 
 /// Duration of a packet in microseconds.
 const TICK: u64 = 20_000;
-/// Microseconds from the moment at which AudioBridge mixes a packet to its position in the recording, by the
-/// arrival of parts: 44 ms of the codecs and of the limiter's look-ahead, and the time until FFmpeg's output
-/// is read. Measured.
+/// Time in microseconds from the moment at which AudioBridge mixes a packet to the time of its position in
+/// the recording, as the arrival of parts gives it. Measured; it contains the delays of the codecs, of the
+/// limiter's look-ahead and of the reading of FFmpeg's output.
 const LATENCY: u64 = 39_000;
 /// Deviation in microseconds of a segment's time from that of earlier ones that counts as a jump, for example
 /// after a restart of FFmpeg. A smaller one is jitter.

@@ -9,10 +9,10 @@
 
 use std::collections::VecDeque;
 
-/// Number of packets that AudioBridge collects before the first one is mixed, and those it keeps of a queue
-/// that has twice as many.
+/// Length of the queue, in packets, above which AudioBridge mixes the first packet. It cuts a queue of twice
+/// this length to this length.
 const PREBUFFER: usize = 6;
-/// Largest distance of a late packet. A larger distance is a restart of the numbers.
+/// Largest distance of a late packet from the expected one. A larger distance is a restart of the numbers.
 const MISORDER: u16 = 50;
 
 /// Number of packets that AudioBridge drops when a participant has joined.
