@@ -316,8 +316,8 @@ async fn ran(binary: &Path, args: &[&str]) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Warns if the mixers' ports overlap the kernel's range of ports for outgoing traffic. Does not read
-/// `ip_local_reserved_ports`, so ports that are reserved there are reported too.
+/// Warns if the mixers' ports overlap the kernel's range of ports for outgoing traffic. Ports that are
+/// reserved in `ip_local_reserved_ports` do not count.
 fn ports(config: &Config) -> Finding {
     let (low, high) = config.mixer.rtp_ports;
     let kernel = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();

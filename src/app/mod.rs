@@ -374,7 +374,7 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
-    /// Has this node's rooms moved to other nodes that can take them. Waits until the deadline at most.
+    /// Makes the leader move this node's rooms to other nodes. Waits for this until the deadline at most.
     async fn drain(&self) -> DrainLabels {
         // Load balancers that check readiness must not send more clients to this node.
         self.readiness.stopping();

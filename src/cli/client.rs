@@ -40,8 +40,9 @@ pub struct NodeArgs {
     )]
     #[arg(value_parser = base_url)]
     ops: Url,
-    /// File whose first line is the API key, for example that of auth.api_keys_file. Without it, the key is
-    /// read from the environment variable STENTOR_API_KEY.
+    /// File with the API key, for example that of auth.api_keys_file. The key is the first line that is
+    /// neither empty nor a comment. Without this option, the key is read from the environment variable
+    /// STENTOR_API_KEY.
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Print JSON instead of tables.

@@ -47,7 +47,7 @@ pub enum WebhookCommand {
     Dead {
         /// Name of the endpoint.
         name: String,
-        /// Send each of them once, the oldest first; those that are accepted leave the list.
+        /// Send them again, the oldest first, until one is not accepted. Accepted events leave the list.
         #[arg(long)]
         redeliver: bool,
     },

@@ -314,7 +314,7 @@ fn show_room(room: &Value, json: bool) -> anyhow::Result<()> {
     ]))
 }
 
-/// Prints a line for each room whose status, modules or counts change.
+/// Prints a line for each room that has changed, with the changes of its status, modules and counts.
 async fn watch(client: &Client, json: bool, only: Option<String>) -> anyhow::Result<()> {
     let mut before = BTreeMap::new();
     loop {

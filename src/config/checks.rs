@@ -280,7 +280,7 @@ fn check_mixer(config: &Config, r: &mut Reader) {
         &["mixer.watchdog", "hls.part_ms"],
         mixer.watchdog >= 2 * part,
         format!(
-            "must be at least two parts, {} ms: FFmpeg writes one fragment per part",
+            "must be at least two parts, {} ms: the node reads FFmpeg's output once per part",
             2 * part.as_millis()
         ),
     );

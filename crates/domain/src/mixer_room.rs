@@ -1,7 +1,7 @@
 //! State machine of one room on one mixer: its FFmpeg process, RTP port, stream and keys.
 //!
 //! ```text
-//!      port, spawn             first fragment
+//!      port, spawn               first audio
 //!  Idle ───────▶ Running ──────────────────────▶ Running (producing)
 //!   ▲               │ exit, starved, RTP source or epoch changed, not wanted
 //!   │   exited      ▼
@@ -379,11 +379,11 @@ impl MixerRoom {
         if due <= now {
             return kill(STARVED);
         }
-        let reason = if r.last_fragment.is_some() { "producing" } else { "waits for the first fragment" };
+        let reason = if r.last_fragment.is_some() { "producing" } else { "waits for the first audio" };
         Plan::Wait { reason: reason.into(), until: Some(due) }
     }
 
-    /// Returns how long a process may run without a fragment. A start is slow on a busy machine, and a second
+    /// Returns how long a process may run without audio. A start is slow on a busy machine, and a second
     /// start makes the machine busier. Therefore each failed start extends the limit of the next start.
     fn patience(&self, r: &RunningProcess) -> Duration {
         let starts = if r.last_fragment.is_none() { 1 + self.retry.attempt() } else { 1 };

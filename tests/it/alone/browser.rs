@@ -59,7 +59,7 @@ async fn page_plays_across_killed_ffmpegs() {
     assert!(listened.longest_silence() < LONGEST_SILENCE, "{listened:?}");
     plays_on(&listened);
     let restarts = restarts_ms(&node).await;
-    report(format!("from FFmpeg's death to the first fragment of the next: {restarts:?} ms"));
+    report(format!("from FFmpeg's death to the first audio of the next: {restarts:?} ms"));
     assert_eq!(restarts.len(), 3);
     assert!(node.stop().success());
 }

@@ -57,7 +57,7 @@ async fn hundred_rooms_start_despite_held_room() {
 }
 
 /// Two FFmpeg processes may start at once. Four rooms wait for Janus. Without RTP, their FFmpeg processes
-/// would never write a fragment and would keep both slots.
+/// would never write audio and would keep both slots.
 #[actix::test]
 async fn held_rooms_leave_ffmpeg_start_slots() {
     let janus = TestJanus::start().await;

@@ -1,7 +1,7 @@
 //! The RTP port of a mixer's room, and the starvations on it.
 //!
-//! A starvation is one FFmpeg process that wrote no fragment although Janus forwards to its port. Consecutive
-//! starvations are counted in the mixer key; the first fragment resets the count. The count selects the
+//! A starvation is one FFmpeg process that wrote no audio although Janus forwards to its port. Consecutive
+//! starvations are counted in the mixer key; the first audio resets the count. The count selects the
 //! repair, cheapest first:
 //!
 //! ```text
@@ -75,7 +75,7 @@ impl MixerRoom {
         self.retry.failed(why, now, &self.policy.backoff, random);
     }
 
-    /// Records a fragment: audio arrives.
+    /// Records that audio arrives.
     pub(super) fn heard(&mut self) {
         self.retry.succeeded();
         self.starvation.count = 0;
