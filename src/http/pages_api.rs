@@ -1,7 +1,7 @@
 //! Endpoints for the web pages: the WebSocket URL, the rooms on air, tokens, and the notice about recordings.
 //!
-//! API keys never reach a browser, so pages use these endpoints instead of the room API. Rooms and
-//! tokens are given out only with `auth.mode: open`, when every listening socket of the node is on loopback.
+//! These pages must not get an API key, so they use these endpoints instead of the room API. Rooms and tokens
+//! are given out only with `auth.mode: open`, when every listening socket of the node is on loopback.
 //! Otherwise users open a link that carries their token in its fragment.
 //!
 //! Owns: the format of requests and answers. Does not admit a user whom the API would refuse.
