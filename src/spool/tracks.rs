@@ -115,7 +115,7 @@ impl TrackSpool {
         Ok(part.into())
     }
 
-    /// Deletes what Janus has recorded of a recording. Succeeds if there is nothing.
+    /// Deletes the files of Janus for a recording. Succeeds if there are none.
     ///
     /// # Errors
     /// A file cannot be removed.
@@ -123,7 +123,7 @@ impl TrackSpool {
         self.recorded.iter().try_for_each(|folder| remove(&folder.join(id.as_str())))
     }
 
-    /// Deletes everything of a recording. Succeeds if there is nothing.
+    /// Deletes all files of a recording, its tracks included. Succeeds if there are none.
     ///
     /// # Errors
     /// A file cannot be removed.

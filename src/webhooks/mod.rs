@@ -259,7 +259,7 @@ mod tests {
         webhooks.reload(&changed).unwrap();
         let after = webhooks.endpoints();
         assert!(changes.has_changed().unwrap() && after.len() == 3);
-        assert!(Arc::ptr_eq(&after[1], &before[0]), "nothing of it has changed");
+        assert!(Arc::ptr_eq(&after[1], &before[0]), "the endpoint has not changed");
         assert!(!Arc::ptr_eq(&after[2], &before[1]), "it has another secret");
         assert!(webhooks.endpoint("c").is_none() && webhooks.endpoint("d").is_some());
     }

@@ -113,7 +113,7 @@ async fn disconnected_client_resumes_its_media() {
 
     let mut back = gateway.join("anna", Some(token.clone())).await.unwrap();
     assert!(back.resume && back.line.status().await.unwrap().state == "up");
-    assert_eq!(rig.participants().await.len(), 2, "nobody joined anew");
+    assert_eq!(rig.participants().await.len(), 2, "nobody joined again");
     back.line.set_muted(true).await.unwrap();
     event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
     // The media continue on the same peer connection.

@@ -16,7 +16,7 @@ fn silent_room_leaves_mixer_then_janus() {
     house.give_up_starved("room", 5);
     let second = house.at(50_000);
     let [Eviction { kind: ModuleKind::Janus, cause: Cause::Silent, .. }] = &second.moves[0].leaves[..] else {
-        panic!("two mixers hear nothing of it: {second:?}")
+        panic!("two mixers get no audio from Janus a: {second:?}")
     };
     assert_ne!(second.moves[0].to.janus_id, id("a"));
     assert_eq!(second.moves[0].to.mixer_id, first.moves[0].to.mixer_id);

@@ -327,7 +327,7 @@ mod tests {
         view.mixer.as_mut().unwrap().value.ready = true;
         assert!(
             room.look(&view, &mixers()),
-            "the start of this broadcast was missed: nothing of it came from a"
+            "the start of this broadcast was missed: none of its media came from a"
         );
         assert_eq!(fetch(&room, &view).from.mixer.as_str(), "b");
     }

@@ -131,7 +131,7 @@ impl RoomView {
     }
 
     /// Returns the first key of the room that cannot be read; keys of users do not count. While there is one,
-    /// nothing of the room may be treated as unwanted.
+    /// no part of the room may be treated as unwanted.
     pub fn unreadable_part(&self) -> Option<RoomPart> {
         self.unreadable.iter().find_map(|key| match key {
             RoomKey::Part(part) => Some(*part),

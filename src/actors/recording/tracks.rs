@@ -1,5 +1,5 @@
 //! Makes the tracks of recordings whose anchors this node's Janus has recorded, one recording after the
-//! other. Removes everything of recordings that are deleted, or are not in the store.
+//! other. Removes all files of recordings that are deleted, or are not in the store.
 //!
 //! ```text
 //!  Waiting ─▶ Listing ─▶ Making ─▶ Waiting         or Erasing

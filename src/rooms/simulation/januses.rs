@@ -65,8 +65,8 @@ impl World {
                 }
                 self.step_janus(n, room);
             }
-            // The room was not in the list of the last connection and was not created since, so Janus has
-            // nothing of it.
+            // The room was not in the list of the last connection and was not created since, so Janus does
+            // not have it.
             None if side.up && wanted => self.ensure_janus(n, room, Some(Vec::new())),
             None => {}
         }

@@ -38,7 +38,7 @@ async fn ice_restart_survives_network_change() {
     anna.trickle(&at_anna).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
 
-    assert_eq!(stage.participants().await, before, "nobody joined anew");
+    assert_eq!(stage.participants().await, before, "nobody joined again");
     assert_eq!(anna.noted("reconnect"), None);
 
     // A phone that loses its network also loses the WebSocket, and may return through another gateway.
@@ -50,7 +50,7 @@ async fn ice_restart_survives_network_change() {
     at_bert.until_hears(&[], &[440.0]).await;
     anna.negotiate(&at_anna, at_anna.offer()).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
-    assert_eq!(stage.participants().await, before, "nor now");
+    assert_eq!(stage.participants().await, before, "nobody joined again");
 }
 
 #[actix::test]

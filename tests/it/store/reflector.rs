@@ -45,7 +45,7 @@ async fn reflector_copy_is_correct_after_cut() {
     proxy.heal();
     let since = Instant::now();
     copy.until(|copy| copy.revision >= last).await;
-    recovered("etcd compacted, watch cut: listed anew", "nothing", since.elapsed(), Duration::from_secs(1));
+    recovered("etcd compacted, watch cut: listed again", "nothing", since.elapsed(), Duration::from_secs(1));
     assert_eq!(copy.keys, truth(&*direct).await);
 
     let last = direct.put("/copy/after", "new".into()).await.unwrap();

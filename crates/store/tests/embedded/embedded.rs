@@ -238,7 +238,7 @@ async fn a_full_disk_is_reported_and_survived() {
     let refused = store.put("/big", vec![0; 1_000_000].into()).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable(text) if text.contains("No space left")), "{refused}");
     let now = store.list("/").await.unwrap();
-    assert_eq!((now.revision, now.entries.len()), (kept, 1), "nothing of it is visible");
+    assert_eq!((now.revision, now.entries.len()), (kept, 1), "the refused write is not visible");
     store.put("/big", vec![0; 1_000_000].into()).await.unwrap_err();
 
     std::fs::remove_file(&filler).unwrap();
