@@ -131,8 +131,8 @@ pub async fn webhooks(client: &Client, json: bool, command: WebhookCommand) -> a
     }
 }
 
-/// Sends every dead letter once. Stops at the first one that is not accepted, so that the events stay in
-/// order.
+/// Sends the dead letters, the oldest first. Stops at the first one that is not accepted, so that the events
+/// stay in order.
 async fn redeliver(client: &Client, json: bool, name: &str) -> anyhow::Result<()> {
     let listed = client.get(&["webhooks", name, "dead"]).await?;
     for letter in listed["deadLetters"].as_array().into_iter().flatten() {

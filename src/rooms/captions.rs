@@ -176,7 +176,7 @@ impl Recordings {
     }
 
     /// Reads the captions of a part of a recording in one language: at least those whose words were spoken
-    /// within `span`. Without a language, it is that of the recording's first caption.
+    /// within `span`. `None` stands for the language of the recording's first caption.
     ///
     /// # Errors
     /// An error of the store, or [`RoomError::Corrupt`].

@@ -157,7 +157,7 @@ impl Run {
         true
     }
 
-    /// Publishes the output of the decoder until it ends or the decoder stalls. Returns the reason.
+    /// Publishes the output of the decoder until the decoder ends or stalls. Returns the reason.
     async fn read(&self, mut stdout: ChildStdout) -> &'static str {
         let mut buffer = vec![0; 8 * 1024];
         loop {
