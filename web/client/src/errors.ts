@@ -3,12 +3,15 @@
 /** A failure, and whether a retry can help. */
 export interface Problem {
   /**
-   * Stable code. A signalling error's `data.code` (`wrong_pin`, `room_full`, …), the name of a close code
-   * (`removed`, `room_closed`, …), or a code of the client: `left`, `timeout`, `token_expired`,
-   * `token_invalid` (also for text that cannot be sent as a token), `no_token` (the function that provides
-   * one failed), `invalid_url` (the gateway's address is invalid, or a page served over https may not call
-   * it), `invalid_client_id` (thrown by the constructor), `unsupported_browser` (it has no WebRTC),
-   * `media_lost`, `media_timeout`, `media_failed`, `not_connected`.
+   * Stable code: a signalling error's `data.code` (`wrong_pin`, `room_full`, …), the name of a close code
+   * (`removed`, `room_closed`, …), the code of an HTTP refusal (`not_invited`, `listeners_full`, …), a
+   * microphone error (`microphone_denied`, …; see `openMicrophone`), or another code of the client:
+   * `left`, `timeout`, `token_expired`, `token_invalid` (also for text that cannot be sent as a token),
+   * `no_token` (the function that provides one failed), `invalid_url` (the address is invalid, or a page
+   * served over https may not call it), `invalid_client_id` (thrown by the constructor),
+   * `unsupported_browser` (it has no WebRTC, or cannot play the stream), `gone` (the server cannot be reached,
+   * or the connection broke), `media_lost`, `media_timeout`, `media_failed`, `not_connected`, `no_gateway`,
+   * `already_on_stage`, `internal`.
    */
   code: string;
   /** Text for people; may change. */

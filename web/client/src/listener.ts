@@ -246,7 +246,8 @@ export class StentorListener extends Emitter<ListenerEvents> {
   /**
    * Takes an invitation: opens the microphone, joins, and plays the voices of the others without delay
    * instead of the stream. Resolves when the sound flows. Rejects with a {@link StentorError}: a microphone
-   * error, `not_invited`, or the reason why the visit ended.
+   * error, the server's refusal such as `not_invited` or `room_locked`, the reason why the visit ended, or
+   * `already_on_stage`.
    */
   async takeStage(options: StageOptions = {}): Promise<StentorRoom> {
     if (this.closed || this.onStage.state !== 'listening') {

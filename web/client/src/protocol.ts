@@ -2,8 +2,8 @@
 // docs/signalling.md describes the protocol. Owns: constants and types. Does not act.
 
 /**
- * Role of a user in a room. Hosts and co-hosts (`co_host`) can also mute and ban others; only hosts can
- * change roles, and ban hosts and co-hosts. Tokens claim `host` or `anchor`.
+ * Role of a user in a room. Hosts and co-hosts (`co_host`) can also mute, kick and ban others, among other
+ * things. Only hosts can change roles, and kick or ban hosts and co-hosts. Tokens claim `host` or `anchor`.
  */
 export type Role = 'host' | 'co_host' | 'anchor';
 
@@ -100,7 +100,7 @@ const CLOSE_CODES: Readonly<Record<number, CloseMeaning>> = {
   1009: terminal('too_big', 'a message was too big for the server'),
   1011: passing('internal', 'something went wrong on the server'),
   4401: terminal('token_invalid', 'the token is not valid, or no longer'),
-  4403: terminal('removed', 'you were kicked out of the room, or are banned from it'),
+  4403: terminal('removed', 'you were kicked out of the room, are banned from it, or may only listen'),
   4404: terminal('room_gone', 'there is no such room'),
   4407: passing('not_joined', 'the connection was not in the room for too long'),
   4408: passing('peer_dead', 'the server heard nothing from here for too long'),

@@ -83,7 +83,7 @@ export class Members {
     card.classList.toggle('software', member.source === 'whip');
     card.classList.toggle('host', member.role !== 'anchor');
     write(card.querySelector('.tag.host')!, t(member.role === 'co_host' ? 'co-host' : 'host'));
-    // A co-host can ban only anchors; only hosts change roles.
+    // Of the users in the room, a co-host can kick and ban only anchors. Only hosts can change roles.
     const moderator = !member.me && (mine === 'host' || mine === 'co_host');
     const above = mine === 'host' || (mine === 'co_host' && member.role === 'anchor');
     card.querySelector<HTMLElement>('.member-actions')!.hidden = !moderator;

@@ -13,7 +13,7 @@ const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 15_000;
 /** Time without data after which the connection counts as lost. The server sends a comment every 15 s. */
 const SILENCE_MS = 40_000;
-/** HTTP statuses of refusals for which a retry cannot help. */
+/** HTTP statuses of refusals for which a retry with the same token cannot help. */
 const FINAL = new Set([400, 401, 403, 404, 409]);
 
 /** Reactions that can be sent, and their emojis. */
