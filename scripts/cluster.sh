@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs a whole Stentor cluster on this machine, for experiments: three etcd members, Redis, two Janus nodes,
 # two mixers, two gateways, two API nodes, two listener nodes, and nginx as their common address.
-# Everything listens on loopback, from port $CLUSTER_PORT (19100) on. Ctrl-C ends it and removes everything.
+# All addresses are on loopback, with TCP ports from $CLUSTER_PORT (19100) on and UDP ports 25000-28999. Only the ports
+# of the two Januses for WebRTC, UDP 20000-24999, are on all interfaces. Ctrl-C ends it and removes everything.
 #   cluster.sh [path of the stentor binary]
 set -euo pipefail
 
@@ -36,7 +37,7 @@ nodes_alive() {
     return 1
 }
 
-# until_true SECONDS WHAT COMMAND…: waits until the command succeeds; otherwise ends the script.
+# until_true SECONDS WHAT COMMAND…: waits until the command succeeds; after SECONDS, ends the script.
 until_true() {
     local end=$((SECONDS + $1)) what=$2
     shift 2

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks the files of packaging/ and ops/ and the workflows, with linters and schemas from PyPI and npm and with promtool
-# from Debian, which it installs below target/lint. Uses Caddy if it is installed.
+# Checks the files of packaging/ and ops/ and the workflows, with linters and schemas from PyPI and npm, and with
+# promtool. Installs the linters, and Debian's promtool if none is in the path, below target/lint. Uses Caddy if it is
+# installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,5 @@
 #!/bin/sh
-# Writes the screenshots of docs/operations.md from a running installation: a node with rooms and listeners
-# on this machine.
+# Runs a node with rooms and listeners on this machine, and writes the screenshots of docs/operations.md from it.
 #
 #   scripts/screenshots.sh [MINUTES]
 #
