@@ -45,7 +45,7 @@ function maySpeak(name) {
 
 async function speak(form) {
   const userId = maySpeak(form.get('name') ?? '');
-  if (!userId) return { status: 403, text: 'Use a name of 1 to 64 letters, digits, dots or dashes.\n' };
+  if (!userId) return { status: 403, text: 'Use a name of 1 to 64 letters, digits, dots, dashes or underscores.\n' };
   const { inviteUrl } = await stentor('POST', `rooms/${room}/users`, { role: 'anchor', userId });
   return { status: 303, location: inviteUrl };
 }

@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         form = parse_qs(self.rfile.read(length).decode("utf-8", "replace"))
         user = may_speak(form.get("name", [""])[0])
         if user is None:
-            self.answer(403, "Use a name of 1 to 64 letters, digits, dots or dashes.\n")
+            self.answer(403, "Use a name of 1 to 64 letters, digits, dots, dashes or underscores.\n")
             return
         invited = stentor("POST", f"rooms/{ROOM}/users", {"role": "anchor", "userId": user})
         self.redirect(invited["inviteUrl"])

@@ -16,7 +16,7 @@ import pocketsphinx
 import websockets
 
 SAMPLE_BYTES = 2
-# Time between two preliminary results, in milliseconds.
+# Shortest time between two preliminary results, in milliseconds.
 PARTIAL_EVERY = 1000
 
 
@@ -28,7 +28,7 @@ class Positions:
         self.seconds = 0.0
 
     def add(self, position, pcm, rate):
-        """Records a message of the server. Its audio follows that of the message before it."""
+        """Records a message of the server. The recogniser gets its audio right after that of the message before."""
         self.known.append((self.seconds, position))
         self.seconds += len(pcm) / SAMPLE_BYTES / rate
         del self.known[:-6000]
@@ -102,7 +102,7 @@ async def caption(url, key):
         async for message in server:
             if isinstance(message, bytes):
                 positions.add(int.from_bytes(message[:8], "big"), message[8:], recognition.endpointer.sample_rate)
-                # Recognition takes time: pings are answered by another thread's results in between.
+                # Recognition takes time. It runs in another thread, so that pings are answered meanwhile.
                 await send(await asyncio.to_thread(lambda pcm=message[8:]: list(recognition.process(pcm))))
                 continue
             told = json.loads(message)

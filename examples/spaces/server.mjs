@@ -130,7 +130,7 @@ const actions = { enter, replay, end: hostOnly(end), start: hostOnly(start) };
 
 // --- Reports from Stentor ----------------------------------------------------------------------------------
 
-/** Receives a webhook. Stentor repeats it until the answer is 2xx, so an event may come more than once. */
+/** Receives a webhook. Stentor sends an event again if the answer is not 2xx, so it may come more than once. */
 async function receive({ request }) {
   const event = stentor.verify(await body(request, { raw: true }), request.headers);
   const space = spaces.get(event.roomId);

@@ -6,7 +6,7 @@ import { defineConfig } from 'vite';
 
 const isCustomElement = (tag) => tag.startsWith('stentor-');
 
-/** Copies the files that the page without a bundler loads. */
+/** Copies the pages without a bundler, and the files that they load. */
 const plain = {
   name: 'plain',
   closeBundle() {
