@@ -1,4 +1,4 @@
-// Secrets of a page's link: token and pin. They arrive in the fragment, which no server sees, and are moved
+// Secrets of a page's link: token and pin. They arrive in the fragment, which no server sees. They are moved
 // to this tab's session storage, so that a copied address or a shared screen does not show them.
 
 /** Storage that may be unavailable: a getter of `window` throws where cookies are blocked. */

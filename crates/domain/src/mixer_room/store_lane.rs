@@ -70,9 +70,9 @@ impl MixerRoom {
         Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
     }
 
-    /// Returns the time from which numbers may be reserved. After a handover, they may be reserved as soon as
-    /// the outgoing mixer has given its numbers back, and at the latest `GIVEN_BACK_WITHIN` after this mixer
-    /// became ready. `None`: wait until the view changes.
+    /// Returns the time from which numbers may be reserved. `None`: wait until the view changes. After a
+    /// handover, this mixer waits until the outgoing mixer has given its numbers back, but at most
+    /// `GIVEN_BACK_WITHIN` after this mixer became ready.
     fn numbers_from(
         &self,
         wanted: &WantedPart,
