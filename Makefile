@@ -25,14 +25,18 @@ cluster: ## A small cluster on this machine with a room on air, for experiments 
 
 # A test on real components spends most of its time waiting, so more tests run at once than there are processors.
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
+SKIPPED := $(CURDIR)/target/skipped-tests.txt
+test: export SKIPPED_TESTS = $(SKIPPED)
 test: ## Installs and starts what the tests need, and runs them all
 	@scripts/setup.sh test
+	@rm -f $(SKIPPED)
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	@# The tests run `make demo`; build its binary first, where the output is visible.
 	cargo build
 	cargo test -- --skip alone:: --test-threads=$(TEST_THREADS)
 	cargo test --test it -- --test-threads=1 alone::
 	@$(MAKE) --no-print-directory test-janus JANUS_TESTS="janus:: anchors::"
+	@if [ -s $(SKIPPED) ]; then echo "test: could not run on this machine:"; sort -u $(SKIPPED); fi
 
 # Janus 1.4 warns when a plain-RTP participant starts, so this target leaves out the test that a room logs no
 # warning from its start to its end.

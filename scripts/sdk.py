@@ -6,7 +6,7 @@ check     compares the committed files with their digests in sdk/generated.sha25
           a generator that is not installed is skipped
 test      builds one SDK and runs its tests; those that need a node have its addresses from the environment
 
-Exit 0: all is well. 1: something is wrong. 77: the language or a package is not available here.
+Exit 0: all is well. 1: something is wrong. 77: a package is not available here.
 """
 
 import copy
@@ -224,10 +224,9 @@ def check():
 
 
 def available(*command, folder=ROOT):
-    """Returns true if the command succeeds; otherwise prints its output."""
+    """Returns true if the command succeeds; otherwise prints its output. Exits if the program is not installed."""
     if shutil.which(command[0]) is None:
-        print(f"sdk: {command[0]} is not installed", file=sys.stderr)
-        return False
+        sys.exit(f"sdk: {command[0]} is not installed; run scripts/setup.sh test")
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         print(f"sdk: {' '.join(command)}: {done.stdout.decode()}", file=sys.stderr)
@@ -250,7 +249,7 @@ def test_python():
     # Only /usr/bin/python3 finds the modules of Debian's packages; another Python may be first in the path.
     pythons = [p for p in (sys.executable, "/usr/bin/python3") if available(p, "-c", "import attrs, httpx")]
     if not pythons:
-        return NOT_AVAILABLE
+        sys.exit("sdk: this Python needs the modules attrs and httpx; run scripts/setup.sh test")
     command = [pythons[0], "-m", "unittest", "discover", "-s", "tests"]
     environment = {**os.environ, "PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, cwd=SDK / "python", env=environment).returncode

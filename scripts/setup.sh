@@ -51,8 +51,8 @@ faketime|has faketime
 bsdextrautils|has column
 python3|has python3
 python3-venv|has_python ensurepip
-python3-httpx|has_python httpx
-python3-attr|has_python attrs
+python3-httpx|has_python attrs,httpx
+python3-attr|has_python attrs,httpx
 golang-go|has go
 mpv|has mpv
 vlc-bin|has vlc
@@ -63,6 +63,7 @@ gstreamer1.0-plugins-good|has_package gstreamer1.0-plugins-good
 gstreamer1.0-plugins-bad|has_package gstreamer1.0-plugins-bad
 gstreamer1.0-libav|has_package gstreamer1.0-libav
 curl|has curl
+icecast2|has icecast2
 LIST
     [ "$1" = test ] && return
     cat <<'LIST'
@@ -74,7 +75,8 @@ LIST
 
 has_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
 
-# Only /usr/bin/python3 finds the modules of Debian's packages; another Python may be first in the path.
+# Only /usr/bin/python3 finds the modules of Debian's packages; another Python may be first in the path. One Python
+# must have all of the modules.
 has_python() { python3 -c "import $1" 2>/dev/null || /usr/bin/python3 -c "import $1" 2>/dev/null; }
 
 has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
@@ -123,7 +125,8 @@ stop_new_services() {
         case "$file" in
             *@.service) ;;
             *.service) stop_unit "$name" ;;
-            /etc/init.d/*) stop_script "$name" ;;
+            # systemd generates a unit for a script without one.
+            /etc/init.d/*) stop_unit "$name" && stop_script "$name" ;;
         esac
     done
 }

@@ -9,10 +9,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use stentor::config::{self, ConfigFile, LoadInput};
-use which::which;
 
 use crate::support::node::{Node, request};
-use crate::support::pause_async;
+use crate::support::{pause_async, skipped};
 
 const UNIT: &str = "packaging/stentor.service";
 /// Exit code of `package.sh` where it cannot work.
@@ -40,16 +39,13 @@ fn package_installs_upgrades_and_purges() {
     let (old, new) = (build(&["0.0.1"]), build(&[]));
     let tried = Command::new("tests/it/support/package.sh").arg(&packages).args([old, new]).output().unwrap();
     if tried.status.code() == Some(NOT_POSSIBLE) {
-        return eprintln!("skipped: needs root, namespaces and overlay mounts");
+        return skipped("needs root, namespaces and overlay mounts");
     }
     succeeded(tried);
 }
 
 #[test]
 fn systemd_accepts_the_unit() {
-    if which("systemd-analyze").is_err() {
-        return eprintln!("skipped: there is no systemd-analyze here");
-    }
     // The program of the unit is not installed here.
     let folder = tempfile::tempdir().unwrap();
     let unit = folder.path().join("stentor.service");

@@ -9,7 +9,7 @@ use stentor::probe::Mode;
 use crate::rooms::tuned_in;
 use crate::support::node::{Node, request};
 use crate::support::studio::Studio;
-use crate::support::{report, until};
+use crate::support::{skipped, until};
 
 const ROOM: &str = "podcast";
 const FEEDPARSER: &str = "6.0.14";
@@ -30,7 +30,7 @@ fn parsed(text: &[u8]) -> Option<Value> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/feedparser.sh");
     let installed = Command::new(script).arg(FEEDPARSER).output().unwrap();
     if !installed.status.success() {
-        report("skipped: feedparser cannot be installed from PyPI here");
+        skipped("feedparser cannot be installed from PyPI here");
         return None;
     }
     let python = String::from_utf8(installed.stdout).unwrap();

@@ -252,7 +252,7 @@ async fn listener_nodes_fetch_beside_tls() {
 async fn demo_with_tls_lets_browsers_speak() {
     let route = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.connect(("192.0.2.1", 9)));
     if route.is_err() {
-        return crate::support::report("demo --tls: skipped, this machine has no network");
+        return crate::support::skipped("this machine has no network");
     }
     let folder = tempfile::tempdir().unwrap();
     let told = folder.path().join("told");

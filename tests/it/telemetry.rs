@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::kept::Kept;
 use crate::support::node::{Node, request};
-use crate::support::{free_ports, report, until};
+use crate::support::{free_ports, skipped, until};
 
 const ROOM: &str = "live";
 /// Version of `opentelemetry-proto` on PyPI.
@@ -29,7 +29,7 @@ impl Receiver {
         let install = Command::new(format!("{scripts}.sh")).arg(VERSION).stderr(Stdio::inherit()).output();
         let installed = install.expect("the script runs");
         if !installed.status.success() {
-            report("skipped: opentelemetry-proto cannot be installed from PyPI here");
+            skipped("opentelemetry-proto cannot be installed from PyPI here");
             return None;
         }
         let python = String::from_utf8(installed.stdout).unwrap();

@@ -12,9 +12,8 @@ use stentor::probe::hearing::strongest_hz;
 
 use crate::support::kept::Kept;
 use crate::support::node::{Node, request, signal};
-use crate::support::report;
 use crate::support::studio::Studio;
-use crate::support::{until, wait_until};
+use crate::support::{report, skipped, until, wait_until};
 
 const ROOM: &str = "live";
 const HZ: u32 = 440;
@@ -79,7 +78,7 @@ async fn players_play_across_keys_and_restarts() {
         .filter_map(|(n, (name, url, command))| {
             let file = folder.path().join(format!("{n}.wav"));
             let Some(command) = command(url, &file, seconds) else {
-                report(format!("{name}: skipped, it is not available here"));
+                skipped(format!("{name} is not available here"));
                 return None;
             };
             Some((name, start(command), file))

@@ -19,7 +19,7 @@ const SECOND: u64 = 50;
 #[actix::test]
 async fn anchors_connect_over_ipv6_alone() {
     if !Path::new("/proc/sys/net/ipv6").exists() {
-        return crate::support::report("skipped: the kernel has no IPv6");
+        return crate::support::skipped("the kernel has no IPv6");
     }
     let netns = Netns::make();
     let (interface, [_, anchor]) = netns.ipv6_only();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::kept::Kept;
 use super::node::{Answer, request};
-use super::{free_ports, report, wait_until};
+use super::{free_ports, skipped, wait_until};
 
 const VERSION: &str = "5.2.5";
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ impl Moto {
         let installed = Command::new(script).arg(VERSION).stderr(Stdio::inherit()).output();
         let installed = installed.expect("the script runs");
         if !installed.status.success() {
-            report("skipped: moto cannot be installed from PyPI here");
+            skipped("moto cannot be installed from PyPI here");
             return None;
         }
         let program = String::from_utf8(installed.stdout).expect("a path").trim().to_owned();

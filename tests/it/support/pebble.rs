@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::kept::Kept;
-use super::{free_ports, report, wait_until};
+use super::{free_ports, skipped, wait_until};
 
 const VERSION: &str = "2.10.3";
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ impl Pebble {
         let built = Command::new(script).arg(VERSION).stderr(Stdio::inherit()).output();
         let built = built.expect("the script runs");
         if !built.status.success() {
-            report("skipped: Pebble cannot be built here, it needs Go 1.25 and the Go module proxy");
+            skipped("Pebble cannot be built here, it needs Go 1.25 and the Go module proxy");
             return None;
         }
         let programs = String::from_utf8(built.stdout).expect("a path").trim().to_owned();
