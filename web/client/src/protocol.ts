@@ -106,6 +106,7 @@ const CLOSE_CODES: Readonly<Record<number, CloseMeaning>> = {
   4408: passing('peer_dead', 'the server heard nothing from here for too long'),
   4409: terminal('replaced', 'the same user connected from elsewhere'),
   4410: terminal('room_closed', 'the room is over'),
+  4412: passing('role_changed', 'you have another role in the room now'),
   4413: passing('too_slow', 'this connection is too slow for what is sent to it'),
   4423: passing('already_connected', 'the same user is connected from elsewhere'),
   4429: terminal('flooding', 'too many calls were made'),

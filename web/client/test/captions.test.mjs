@@ -38,3 +38,21 @@ test('the preferred language is shown if there is one', () => {
   clock.heard(caption(1000, 3000, 'eins', { language: 'de-AT' }), 1000);
   assert.deepEqual(texts(clock, 1000), ['eins']);
 });
+
+test('a preferred language that is silent for long gives way', () => {
+  const clock = new CaptionClock();
+  clock.language = 'de';
+  clock.heard(caption(1000, 3000, 'eins', { language: 'de' }), 1000);
+  for (const at of [1000, 10_000, 20_000, 40_000]) clock.heard(caption(at, at + 9000, `at ${at}`), 1000);
+  assert.deepEqual(texts(clock, 1000, 4000, 18_999, 19_000, 20_000), ['eins', null, null, 'at 10000', 'at 20000']);
+  clock.heard(caption(41_000, 43_000, 'zwei', { language: 'de' }), 20_000);
+  assert.deepEqual(texts(clock, 40_000, 41_000, 44_000), ['at 40000', 'zwei', null], 'it returns when its words are heard');
+});
+
+test('a silent first language gives way without a preference', () => {
+  const clock = new CaptionClock();
+  clock.heard(caption(1000, 3000, 'one'), 1000);
+  assert.deepEqual(texts(clock, 4000), [null]);
+  clock.heard(caption(30_000, 33_000, 'deux', { language: 'fr' }), 30_000);
+  assert.deepEqual(texts(clock, 30_000), ['deux']);
+});

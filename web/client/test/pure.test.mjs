@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { backoff } from '../dist/backoff.js';
 import { readClaims } from '../dist/claims.js';
@@ -67,6 +68,16 @@ test('a client has a name that the server takes, or hears at once that it has no
 test('what is closed for good is told from what passes', () => {
   assert.deepEqual([4403, 4409, 4410, 4429].map((code) => closeMeaning(code).retryable), [false, false, false, false]);
   assert.deepEqual([1001, 1006, 4503, 4999].map((code) => closeMeaning(code).retryable), [true, true, true, true]);
+});
+
+test('every documented close code has its meaning', () => {
+  const text = readFileSync(new URL('../../../docs/signalling.md', import.meta.url), 'utf8');
+  const rows = [...text.matchAll(/^\| (\d{4}) \| `(\w+)` \| (yes|no) \|/gm)];
+  assert.ok(rows.length > 15);
+  for (const [, number, code, retryable] of rows) {
+    const meaning = closeMeaning(Number(number));
+    assert.deepEqual([meaning.code, meaning.retryable], [code, retryable === 'yes'], number);
+  }
 });
 
 test('a host closes a microphone, and opens only what a host closed', () => {

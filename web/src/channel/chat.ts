@@ -148,7 +148,7 @@ const WORDS: Readonly<Record<string, Text>> = {
   not_invited: 'The invitation is no longer open.',
   user_removed: 'A host removed you from this room.',
   person_not_found: 'This person is no longer known here.',
-  too_many_users: 'This room can remember no more bans. Lift some of them first.',
+  too_many_users: 'This room can remember no more bans and assigned roles. Lift some bans first.',
   token_expired: 'Your link has expired. Ask for a new one.',
   gone: 'The server does not answer. Try again in a moment.',
 };

@@ -129,7 +129,7 @@ export const words = {
   'The room is locked. Your invitation stays open until a host unlocks it.': 'Der Raum ist gesperrt. Ihre Einladung gilt weiter, bis ein Gastgeber ihn öffnet.',
   'The invitation is no longer open.': 'Die Einladung gilt nicht mehr.',
   'This person is no longer known here.': 'Diese Person ist hier nicht mehr bekannt.',
-  'This room can remember no more bans. Lift some of them first.': 'Dieser Raum kann sich keine weiteren Ausschlüsse merken. Heben Sie erst einige auf.',
+  'This room can remember no more bans and assigned roles. Lift some bans first.': 'Dieser Raum kann sich keine weiteren Ausschlüsse und Rollen merken. Heben Sie erst einige Ausschlüsse auf.',
   'Your link has expired. Ask for a new one.': 'Ihr Link ist abgelaufen. Bitten Sie um einen neuen.',
   'The server does not answer. Try again in a moment.': 'Der Server antwortet nicht. Versuchen Sie es gleich noch einmal.',
   'That was refused: {message}.': 'Das wurde abgelehnt: {message}.',

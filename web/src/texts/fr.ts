@@ -130,7 +130,7 @@ export const words: Record<Text, string> = {
   'The room is locked. Your invitation stays open until a host unlocks it.': 'La salle est verrouillée. Votre invitation reste valable jusqu’à ce qu’un hôte l’ouvre.',
   'The invitation is no longer open.': 'L’invitation n’est plus valable.',
   'This person is no longer known here.': 'Cette personne n’est plus connue ici.',
-  'This room can remember no more bans. Lift some of them first.': 'Cette salle ne peut plus retenir d’exclusions. Levez-en d’abord quelques-unes.',
+  'This room can remember no more bans and assigned roles. Lift some bans first.': 'Cette salle ne peut plus retenir d’exclusions ni de rôles. Levez d’abord quelques exclusions.',
   'Your link has expired. Ask for a new one.': 'Votre lien a expiré. Demandez-en un nouveau.',
   'The server does not answer. Try again in a moment.': 'Le serveur ne répond pas. Réessayez dans un instant.',
   'That was refused: {message}.': 'C’est refusé : {message}.',

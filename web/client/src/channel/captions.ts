@@ -23,14 +23,19 @@ interface Shown {
 const LEAST_MS = 1500;
 /** Time for which a caption stays after its words, unless another one follows. */
 const STAYS_MS = 1000;
+/** Time after its last caption for which a language is shown in preference to others. */
+const SILENT_MS = 15_000;
 /** Maximum number of captions that are kept per language: those of some minutes. */
 const MOST = 200;
 
 const primary = (tag: string): string => tag.toLowerCase().split('-')[0]!;
 
-/** Captions that were received and not shown to their end, by language. */
+/** Captions that were received and are not over for long, by language. */
 export class CaptionClock {
-  /** Preferred language; another one is shown until a caption in this language has arrived. */
+  /**
+   * Preferred language. Another one is shown until words in it are heard, and after `SILENT_MS` without a
+   * caption in it.
+   */
   language = '';
   private readonly waiting = new Map<string, Shown[]>();
 
@@ -50,9 +55,14 @@ export class CaptionClock {
   /** Returns the caption of the words that are heard at `moment`; `null` if there is none. */
   at(moment: number | null): Caption | null {
     if (moment === null) return null;
-    for (const [language, known] of this.waiting) this.waiting.set(language, known.filter(({ to }) => to > moment));
-    const languages = [...this.waiting.keys()];
-    const chosen = languages.find((tag) => primary(tag) === primary(this.language)) ?? languages[0] ?? '';
-    return this.waiting.get(chosen)?.filter(({ from }) => from <= moment).at(-1)?.caption ?? null;
+    // Captions that were shown to their end are kept for a while, as a sign of their language.
+    for (const [language, known] of this.waiting) {
+      this.waiting.set(language, known.filter(({ to }) => to + SILENT_MS > moment));
+    }
+    const begun = [...this.waiting.values()]
+      .map((known) => known.filter(({ from }) => from <= moment))
+      .filter((known) => known.length > 0);
+    const chosen = begun.find(([shown]) => primary(shown!.caption.language) === primary(this.language)) ?? begun[0];
+    return chosen?.filter(({ to }) => to > moment).at(-1)?.caption ?? null;
   }
 }

@@ -43,7 +43,7 @@ const BY_CODE = new Map<string, Verdict>([
   ['invalid_query', failed('token_invalid', 'the token is not valid')],
   ['token_wrong_room', failed('token_wrong_room', 'the token is for another room')],
   ['token_wrong_audience', failed('token_wrong_audience', 'the token is not for listening')],
-  ['user_removed', failed('user_removed', 'a host banned this listener from the room')],
+  ['user_removed', failed('user_removed', 'you were kicked out of the room, or are banned from it')],
   ['room_not_on_air', OFF_AIR],
   // The server sends these only if the token is valid. So the room is over, or this node does not know of its
   // start yet: a playlist is served for longer than its keys, and nodes learn of a start or an end at
