@@ -7,7 +7,7 @@ import type { UserRole } from './rest/types.gen.js';
 const SECRET_MIN = 32;
 
 export interface TokenOptions {
-  /** Seconds from now for which the token is valid. */
+  /** Seconds from now for which the token is valid; a number. */
   ttl?: number;
   /**
    * `createdAt` of the room. It makes the token useless for a later room with the same id. Without it, the room must
@@ -39,9 +39,11 @@ export class TokenSigner {
    * @param issuer `auth.issuer` of the nodes
    */
   constructor(secret: string, issuer = 'stentor') {
-    const colon = secret.indexOf(':');
-    this.#kid = secret.slice(0, Math.max(colon, 0));
-    this.#secret = secret.slice(colon + 1);
+    // JavaScript callers pass undefined if the environment variable is missing.
+    const text = typeof secret === 'string' ? secret : '';
+    const colon = text.indexOf(':');
+    this.#kid = text.slice(0, Math.max(colon, 0));
+    this.#secret = text.slice(colon + 1);
     this.#issuer = issuer;
     if (this.#kid === '' || Buffer.byteLength(this.#secret) < SECRET_MIN) {
       throw new TypeError(`the secret must be kid:secret, as in auth.jwt_secrets, with ${SECRET_MIN} bytes or more`);
@@ -68,6 +70,7 @@ export class TokenSigner {
     { ttl = defaultTtl, roomCreatedAt }: TokenOptions,
     more: Record<string, unknown> = {},
   ): string {
+    if (!Number.isFinite(ttl)) throw new TypeError('ttl must be a number of seconds');
     const iat = Math.floor(Date.now() / 1000);
     const bound = roomCreatedAt === undefined ? {} : { roomCreatedAt };
     const claims = { exp: iat + ttl, iat, aud, iss: this.#issuer, sub, roomId, role, jti: randomUUID(), ...more, ...bound };

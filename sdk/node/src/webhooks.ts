@@ -8,7 +8,7 @@ const TOLERANCE = 300;
 /** Headers as a `Headers` object, or as Node's `request.headers`. */
 export type WebhookHeaders = Headers | Record<string, string | string[] | undefined>;
 
-/** Refusal of a webhook: answer with status 401 or 400, and do not use its content. */
+/** Refusal of a webhook: answer with status 401, and do not use its content. */
 export class WebhookError extends Error {
   override readonly name = 'WebhookError';
 }
@@ -20,7 +20,8 @@ export class WebhookVerifier {
   /** @param secrets `whsec_…`; several while a secret is being replaced */
   constructor(...secrets: string[]) {
     this.#keys = secrets.map((secret) => {
-      const encoded = secret.replace(/^whsec_/, '');
+      // JavaScript callers pass undefined if the environment variable is missing.
+      const encoded = typeof secret === 'string' ? secret.replace(/^whsec_/, '') : '';
       const key = Buffer.from(encoded, 'base64');
       if (key.length === 0 || key.toString('base64').replace(/=+$/, '') !== encoded.replace(/=+$/, '')) {
         throw new TypeError('a webhook secret must be whsec_ and base64');
@@ -38,8 +39,12 @@ export class WebhookVerifier {
    * @param body the body as it arrived, not parsed and serialised again
    * @param now time in seconds since 1970
    * @throws {WebhookError} if the webhook is refused
+   * @throws {TypeError} if the body is neither text nor bytes, for example because a framework has parsed it
    */
   verify<T = unknown>(body: string | Uint8Array, headers: WebhookHeaders, now = Date.now() / 1000): T {
+    if (typeof body !== 'string' && !(body instanceof Uint8Array)) {
+      throw new TypeError('verify needs the body as it arrived, as text or bytes: switch off the parser of the framework');
+    }
     const id = header(headers, 'webhook-id');
     const timestamp = header(headers, 'webhook-timestamp');
     const signatures = header(headers, 'webhook-signature');

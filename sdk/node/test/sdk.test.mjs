@@ -24,12 +24,17 @@ test('webhooks are verified', () => {
   }
   assert.throws(() => new stentor.WebhookVerifier(), TypeError);
   assert.throws(() => new stentor.WebhookVerifier('whsec_???'), TypeError);
+  assert.throws(() => new stentor.WebhookVerifier(undefined), /must be whsec_/);
+  const [{ secrets }] = vectors.cases;
+  assert.throws(() => new stentor.WebhookVerifier(...secrets).verify({ type: 'room_created' }, {}), /as it arrived/);
 });
 
 test('bad token secrets are refused', () => {
-  for (const bad of ['', 'k1', 'k1:short', `:${'x'.repeat(40)}`]) {
-    assert.throws(() => new stentor.TokenSigner(bad), TypeError);
+  for (const bad of ['', 'k1', 'k1:short', `:${'x'.repeat(40)}`, undefined]) {
+    assert.throws(() => new stentor.TokenSigner(bad), /kid:secret/);
   }
+  const signer = new stentor.TokenSigner(`k1:${'x'.repeat(40)}`);
+  assert.throws(() => signer.anchor('demo', 'ann', { ttl: '3600' }), /number of seconds/);
 });
 
 test('a lost stream is continued', { timeout: 120_000 }, async () => {
