@@ -15,7 +15,7 @@ import (
 // Largest accepted difference between the time of a webhook and the clock here.
 const webhookTolerance = 5 * time.Minute
 
-// ErrWebhook is wrapped by every refusal of a webhook: answer with status 401 or 400, and do not use its content.
+// ErrWebhook is wrapped by every refusal of a webhook: answer with status 401, and do not use its content.
 var ErrWebhook = errors.New("stentor: webhook refused")
 
 // WebhookVerifier verifies webhooks with the secrets of one endpoint, by the Standard Webhooks specification

@@ -16,7 +16,7 @@ _TOLERANCE = 300
 
 
 class WebhookError(Exception):
-    """Refusal of a webhook: answer with status 401 or 400, and do not use its content."""
+    """Refusal of a webhook: answer with status 401, and do not use its content."""
 
 
 class WebhookVerifier:
