@@ -36,6 +36,7 @@ pub mod janus;
 pub mod leader;
 pub mod mixer;
 pub mod node;
+pub mod on_demand;
 pub mod outputs;
 pub mod plain;
 pub mod recording;

@@ -4,8 +4,7 @@
 use actix::ArbiterHandle;
 
 use super::acme::CertificateActor;
-use super::captions::CaptionParts;
-use super::captions::supervisor::CaptionSupervisor;
+use super::captions::CaptionSupervisor;
 use super::context::Context;
 use super::copy_watch::CopyWatch;
 use super::gateway::acceptor::Acceptor;
@@ -16,9 +15,10 @@ use super::gateway::{GatewayParts, PresenceSync, SessionManager};
 use super::janus::supervisor::JanusSupervisor;
 use super::kernel::{ActorState, Behaviour, ChildSpec, Cx, ExhaustedAction, Message};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
+use super::on_demand::OnDemandParts;
 use super::outputs::OutputParts;
 use super::outputs::supervisor::OutputSupervisor;
-use super::plain::supervisor::PlainSupervisor;
+use super::plain::PlainSupervisor;
 use super::recording::RecordingParts;
 use super::recording::supervisor::RecordingSupervisor;
 use super::registration::{Registration, RegistrationState};
@@ -30,7 +30,7 @@ use super::rooms::supervisor::RoomSupervisor;
 use super::stage::StageFeed;
 use super::store_watch::StoreWatch;
 use crate::acme::Acme;
-use crate::delivery::{EdgeCache, PlainStreams, RoomParts};
+use crate::delivery::{EdgeCache, PcmFeed, PlainStream};
 use crate::domain::registration::NodeRecord;
 use crate::presence::Presence;
 use crate::rooms::recordings::Recordings;
@@ -57,7 +57,8 @@ pub struct NodeSupervisor {
     pub mixer: Option<(MixerParts, ArbiterHandle)>,
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
     pub relays: Option<(Arc<EdgeCache>, ArbiterHandle)>,
-    pub plain: Option<(PlainParts, ArbiterHandle)>,
+    /// Plain streams of the roles `hls` and `mixer`.
+    pub plain: Option<(OnDemandParts<PlainStream>, ArbiterHandle)>,
     /// Listener channels; `None` without the role `hls`.
     pub channels: Option<(Arc<StageHub>, ArbiterHandle)>,
     pub gateway: Option<(GatewayRole, ArbiterHandle)>,
@@ -66,15 +67,8 @@ pub struct NodeSupervisor {
     pub rewinds: Option<(RewindParts, ArbiterHandle)>,
     /// Dependencies of outputs; `None` without the role `mixer`.
     pub outputs: Option<(OutputParts, ArbiterHandle)>,
-    /// Dependencies of the feeds for recognisers; `None` without the role `rooms`.
-    pub captions: Option<(CaptionParts, ArbiterHandle)>,
-}
-
-/// Plain streams of the roles `hls` and `mixer`, and the source of their media.
-#[derive(Clone)]
-pub struct PlainParts {
-    pub source: Arc<RoomParts>,
-    pub streams: Arc<PlainStreams>,
+    /// Feeds for recognisers; `None` without the role `rooms`.
+    pub captions: Option<(OnDemandParts<PcmFeed>, ArbiterHandle)>,
 }
 
 /// Dependencies of the role `rooms`.
@@ -193,10 +187,10 @@ impl NodeSupervisor {
                 RelaySupervisor::new(context.clone(), relays.clone())
             });
         }
-        if let Some((PlainParts { source, streams }, arbiter)) = self.plain.clone() {
+        if let Some((OnDemandParts { source, streams }, arbiter)) = self.plain.clone() {
             let clock = context.clock;
             cx.spawn_child("plain", spec(&arbiter), move || {
-                PlainSupervisor::new(clock, source.clone(), streams.clone())
+                PlainSupervisor::new((clock, source.clone()), streams.clone())
             });
         }
         if let Some((parts, arbiter)) = self.outputs.clone() {
@@ -205,10 +199,10 @@ impl NodeSupervisor {
                 OutputSupervisor::new(context.clone(), parts.clone())
             });
         }
-        if let Some((parts, arbiter)) = self.captions.clone() {
+        if let Some((OnDemandParts { source, streams }, arbiter)) = self.captions.clone() {
             let context = context.clone();
             cx.spawn_child("captions", spec(&arbiter), move || {
-                CaptionSupervisor::new(context.clone(), parts.clone())
+                CaptionSupervisor::new((context.clone(), source.clone()), streams.clone())
             });
         }
         if let Some((hub, arbiter)) = self.channels.clone() {

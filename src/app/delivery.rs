@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::actors::captions::CaptionParts;
 use crate::actors::context::Context;
-use crate::actors::node::PlainParts;
+use crate::actors::on_demand::OnDemandParts;
 use anyhow::Context as _;
 
 use crate::actors::outputs::OutputParts;
@@ -14,8 +13,8 @@ use crate::actors::rewind::RewindParts;
 use crate::auth::{SealedUrls, Secrets};
 use crate::config::{Config, JanusMode};
 use crate::delivery::{
-    ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PcmFeeds, PlainListening,
-    PlainStreams, RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
+    ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PcmFeed, PcmFeeds, PlainListening,
+    PlainStream, RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
 };
 use crate::http::rest::{CaptionsSide, OutputsSide, SourcesSide};
 use crate::janus::{OPEN, TRACKS};
@@ -31,7 +30,7 @@ pub struct Delivery {
     pub here: Arc<OriginMedia>,
     /// All rooms.
     pub media: Arc<MediaRouter>,
-    pub plain: PlainParts,
+    pub plain: OnDemandParts<PlainStream>,
     pub feeds: Arc<PcmFeeds>,
 }
 
@@ -124,12 +123,7 @@ impl Delivery {
         let media = MediaRouter { here: here.clone(), elsewhere: relays, keys, default_rewind };
         let media = Arc::new(media);
         let source = Arc::new(RoomParts { media: media.clone(), secrets });
-        Self {
-            here,
-            media,
-            plain: PlainParts { source, streams: Arc::<PlainStreams>::default() },
-            feeds: Arc::default(),
-        }
+        Self { here, media, plain: OnDemandParts { source, streams: Arc::default() }, feeds: Arc::default() }
     }
 
     /// Returns this node's live streams and rewind windows, for the actors that write the windows.
@@ -143,8 +137,8 @@ impl Delivery {
     }
 
     /// Returns the dependencies of the feeds for recognisers.
-    pub fn captions(&self) -> CaptionParts {
-        CaptionParts { source: self.plain.source.clone(), feeds: self.feeds.clone() }
+    pub fn captions(&self) -> OnDemandParts<PcmFeed> {
+        OnDemandParts { source: self.plain.source.clone(), streams: self.feeds.streams().clone() }
     }
 
     /// Returns the dependencies of recognisers' connections.

@@ -3,19 +3,18 @@
 //! All recognisers of a room share one feed and its buffer. A recogniser that falls behind the buffer is
 //! disconnected, and nobody waits for it.
 //!
-//! Owns: the feeds, and the wake-ups for newly wanted rooms. Does not decode.
+//! Owns: the feeds, and their maximum number. Does not decode.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 
+use super::on_demand::{OnDemandStream, OnDemandStreams};
 use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::relay_room::Position;
 use crate::packager::pcm::PcmChunk;
-use crate::rooms::dirty_rooms::DirtyRooms;
 
 /// Number of chunks that are buffered for recognisers that are late: 10 s.
 const KEPT: usize = 100;
@@ -81,31 +80,15 @@ pub struct PcmReader {
 /// Feeds of this node.
 #[derive(Default)]
 pub struct PcmFeeds {
-    rooms: Mutex<HashMap<RoomId, Arc<PcmFeed>>>,
-    /// Wakes the supervisor for rooms that are wanted.
-    wanted: Mutex<Option<DirtyRooms>>,
-    stopping: AtomicBool,
+    streams: Arc<OnDemandStreams<PcmFeed>>,
+    /// True if the node stops. Locked while a feed is opened, so that no feed is opened after [`close`] and
+    /// none beyond the maximum.
+    ///
+    /// [`close`]: Self::close
+    stopping: Mutex<bool>,
 }
 
 impl PcmFeed {
-    fn new(live: Nonce) -> Arc<Self> {
-        let (ended, reached) = (AtomicBool::new(false), Mutex::default());
-        let (items, readers) = (broadcast::Sender::new(KEPT), watch::Sender::new(0));
-        Arc::new(Self { live, items, ended, readers, reached })
-    }
-
-    pub fn live(&self) -> &Nonce {
-        &self.live
-    }
-
-    pub fn readers(&self) -> usize {
-        *self.readers.borrow()
-    }
-
-    pub fn is_ended(&self) -> bool {
-        self.ended.load(Relaxed)
-    }
-
     pub fn reached(&self) -> Reached {
         *self.lock()
     }
@@ -136,14 +119,40 @@ impl PcmFeed {
         let _ = self.readers.subscribe().wait_for(|readers| *readers == 0).await;
     }
 
+    fn lock(&self) -> MutexGuard<'_, Reached> {
+        // A poisoned lock is usable: each change is an assignment.
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OnDemandStream for PcmFeed {
+    type Reader = PcmReader;
+
+    fn new(live: Nonce) -> Self {
+        let (ended, reached) = (AtomicBool::new(false), Mutex::default());
+        let (items, readers) = (broadcast::Sender::new(KEPT), watch::Sender::new(0));
+        Self { live, items, ended, readers, reached }
+    }
+
+    fn live(&self) -> &Nonce {
+        &self.live
+    }
+
+    fn is_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    fn readers(&self) -> usize {
+        *self.readers.borrow()
+    }
+
     fn reader(self: &Arc<Self>) -> PcmReader {
         self.readers.send_modify(|readers| *readers += 1);
         PcmReader { feed: self.clone(), items: self.items.subscribe() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Reached> {
-        // A poisoned lock is usable: each change is an assignment.
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    fn over(&self) {
+        self.end(FeedEnd::Over);
     }
 }
 
@@ -173,75 +182,30 @@ impl PcmFeeds {
     /// # Errors
     /// See [`NoFeed`].
     pub fn open(&self, room: &RoomId, live: &Nonce) -> Result<PcmReader, NoFeed> {
-        let mut rooms = self.rooms();
-        if self.stopping.load(Relaxed) {
+        let stopping = self.lock();
+        if *stopping {
             return Err(NoFeed::Stopping);
         }
-        let known = rooms.get(room).filter(|feed| feed.live == *live && !feed.is_ended()).cloned();
-        if let Some(feed) = known {
-            let was_read = feed.readers() > 0;
-            let reader = feed.reader();
-            drop(rooms);
-            if !was_read {
-                // Without readers, the actor of the feed may be idle already and wait to be stopped.
-                self.wake(room);
-            }
-            return Ok(reader);
-        }
-        if rooms.len() >= MAX_FEEDS && !rooms.contains_key(room) {
+        if self.streams.len() >= MAX_FEEDS && self.streams.get(room).is_none() {
             return Err(NoFeed::Full);
         }
-        let feed = PcmFeed::new(live.clone());
-        let reader = feed.reader();
-        if let Some(earlier) = rooms.insert(room.clone(), feed) {
-            // A new broadcast has started, so the previous one is over.
-            earlier.end(FeedEnd::Over);
-        }
-        drop(rooms);
-        self.wake(room);
-        Ok(reader)
+        Ok(self.streams.open(room, live))
     }
 
-    fn wake(&self, room: &RoomId) {
-        if let Some(dirty) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
-            dirty.changed([room.clone()]);
-        }
-    }
-
-    pub fn get(&self, room: &RoomId) -> Option<Arc<PcmFeed>> {
-        self.rooms().get(room).cloned()
-    }
-
-    pub fn all(&self) -> Vec<RoomId> {
-        self.rooms().keys().cloned().collect()
-    }
-
-    pub fn attach(&self, dirty: DirtyRooms) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirty);
-    }
-
-    /// Removes the feed if it has ended or has no readers. Returns true if the feed need not be produced any
-    /// more: it was removed, or another feed has replaced it.
-    pub fn retire(&self, room: &RoomId, feed: &Arc<PcmFeed>) -> bool {
-        let mut rooms = self.rooms();
-        let is_current = rooms.get(room).is_some_and(|current| Arc::ptr_eq(current, feed));
-        let is_over = feed.is_ended() || feed.readers() == 0;
-        if is_current && is_over {
-            rooms.remove(room);
-        }
-        !is_current || is_over
+    /// Returns the feeds for the actors that produce them.
+    pub fn streams(&self) -> &Arc<OnDemandStreams<PcmFeed>> {
+        &self.streams
     }
 
     /// Ends all feeds, because the node stops.
     pub fn close(&self) {
-        let rooms = self.rooms();
-        self.stopping.store(true, Relaxed);
-        rooms.values().for_each(|feed| feed.end(FeedEnd::Stopping));
+        *self.lock() = true;
+        self.streams.all().iter().for_each(|(_, feed)| feed.end(FeedEnd::Stopping));
     }
 
-    /// Locks the feeds. A poisoned lock is usable, because a panic leaves no change incomplete.
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<PcmFeed>>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        // A poisoned lock is usable: the change is an assignment.
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -263,27 +227,27 @@ mod tests {
     fn feeds_are_shared_and_retired() {
         let (feeds, live) = (PcmFeeds::default(), Nonce("n".into()));
         let mut one = feeds.open(&room(), &live).unwrap();
-        let feed = feeds.get(&room()).unwrap();
+        let feed = feeds.streams.get(&room()).unwrap();
         let mut two = feeds.open(&room(), &live).unwrap();
-        assert!(Arc::ptr_eq(&feed, &feeds.get(&room()).unwrap()));
+        assert!(Arc::ptr_eq(&feed, &feeds.streams.get(&room()).unwrap()));
         feed.publish(vec![chunk(1000)], Some((3, 1)));
         assert_eq!(feed.reached(), Reached { next: Some((3, 1)), until: UnixMs(1100) });
         for reader in [&mut one, &mut two] {
             assert_eq!(reader.next().now_or_never(), Some(Ok(FeedItem::Audio(chunk(1000)))));
         }
         drop(one);
-        assert!(!feeds.retire(&room(), &feed), "one reader is left");
+        assert!(!feeds.streams.retire(&room(), &feed), "one reader is left");
         assert_eq!(feed.unread().now_or_never(), None);
         drop(two);
         assert_eq!(feed.unread().now_or_never(), Some(()));
-        assert!(feeds.retire(&room(), &feed) && feeds.all().is_empty());
+        assert!(feeds.streams.retire(&room(), &feed) && feeds.streams.all().is_empty());
     }
 
     #[test]
     fn slow_readers_lose_their_place() {
         let feeds = PcmFeeds::default();
         let mut reader = feeds.open(&room(), &Nonce("n".into())).unwrap();
-        let feed = feeds.get(&room()).unwrap();
+        let feed = feeds.streams.get(&room()).unwrap();
         (0..200).for_each(|at| feed.publish(vec![chunk(at * 100)], None));
         assert_eq!(reader.next().now_or_never(), Some(Err(TooSlow)));
     }
@@ -297,23 +261,6 @@ mod tests {
         feeds.close();
         assert_eq!(second.next().now_or_never(), Some(Ok(FeedItem::End(FeedEnd::Stopping))));
         assert_eq!(feeds.open(&room(), &Nonce("2".into())).err(), Some(NoFeed::Stopping));
-    }
-
-    #[test]
-    fn feeds_wake_their_actor_again() {
-        let (feeds, live) = (PcmFeeds::default(), Nonce("n".into()));
-        let dirty = DirtyRooms::new(|| {});
-        feeds.attach(dirty.clone());
-        let woken = || dirty.take().rooms.len();
-        drop(feeds.open(&room(), &live).unwrap());
-        assert_eq!(woken(), 1);
-        // The actor has reported the end, and the feed is not retired yet.
-        let feed = feeds.get(&room()).unwrap();
-        let _reader = feeds.open(&room(), &live).unwrap();
-        assert!(!feeds.retire(&room(), &feed));
-        assert_eq!(woken(), 1);
-        let _other = feeds.open(&room(), &live).unwrap();
-        assert_eq!(woken(), 0, "the feed is being read");
     }
 
     #[test]

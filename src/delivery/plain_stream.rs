@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::on_demand::{OnDemandStream, OnDemandStreams};
 use crate::domain::ids::Nonce;
 use crate::domain::plain_room::BURST;
 use crate::domain::relay_room::Position;
@@ -20,6 +21,9 @@ use crate::packager::plain::PlainPart;
 
 /// Duration of the audio that is buffered for readers that are late.
 const KEPT: Duration = Duration::from_secs(2);
+
+/// Plain streams of this node by room: opened by listeners and outputs.
+pub type PlainStreams = OnDemandStreams<PlainStream>;
 
 /// Plain stream of one broadcast, shared by the room's actor and the readers.
 #[derive(Debug)]
@@ -47,33 +51,9 @@ pub struct PlainReader {
 }
 
 impl PlainStream {
-    pub fn new(live: Nonce) -> Self {
-        Self { live, state: watch::Sender::default() }
-    }
-
-    pub fn live(&self) -> &Nonce {
-        &self.live
-    }
-
-    pub fn is_of(&self, live: &Nonce) -> bool {
-        self.live == *live
-    }
-
-    pub fn is_ended(&self) -> bool {
-        self.state.borrow().ended
-    }
-
-    pub fn readers(&self) -> usize {
-        self.state.receiver_count()
-    }
-
     /// Returns the position after the last published part.
     pub fn next(&self) -> Option<Position> {
         self.state.borrow().next
-    }
-
-    pub fn reader(&self) -> PlainReader {
-        PlainReader { state: self.state.subscribe(), next: None }
     }
 
     /// Publishes parts; `next` is the position after them.
@@ -89,6 +69,34 @@ impl PlainStream {
     pub fn end(&self) {
         let buffer = Buffer { ended: true, ..Buffer::clone(&self.state.borrow()) };
         self.state.send_replace(Arc::new(buffer));
+    }
+}
+
+impl OnDemandStream for PlainStream {
+    type Reader = PlainReader;
+
+    fn new(live: Nonce) -> Self {
+        Self { live, state: watch::Sender::default() }
+    }
+
+    fn live(&self) -> &Nonce {
+        &self.live
+    }
+
+    fn is_ended(&self) -> bool {
+        self.state.borrow().ended
+    }
+
+    fn readers(&self) -> usize {
+        self.state.receiver_count()
+    }
+
+    fn reader(self: &Arc<Self>) -> PlainReader {
+        PlainReader { state: self.state.subscribe(), next: None }
+    }
+
+    fn over(&self) {
+        self.end();
     }
 }
 
@@ -143,8 +151,8 @@ mod tests {
 
     use super::*;
 
-    fn stream() -> PlainStream {
-        PlainStream::new(Nonce("n".into()))
+    fn stream() -> Arc<PlainStream> {
+        Arc::new(PlainStream::new(Nonce("n".into())))
     }
 
     /// Returns a part of nine frames whose only byte is its number.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
-use crate::delivery::{NewParts, NoParts, PcmFeed, RoomParts};
+use crate::delivery::{NewParts, NoParts, OnDemandStream, PcmFeed, RoomParts};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::plain_room::{BURST, Fetch};
 use crate::domain::relay_room::Position;

@@ -10,15 +10,9 @@
 
 mod decoding;
 mod room;
-pub mod supervisor;
 
-use std::sync::Arc;
+use self::room::CaptionRoomActor;
+use super::on_demand::OnDemandSupervisor;
 
-use crate::delivery::{PcmFeeds, RoomParts};
-
-/// Dependencies of the feeds, besides the node's context.
-#[derive(Clone)]
-pub struct CaptionParts {
-    pub source: Arc<RoomParts>,
-    pub feeds: Arc<PcmFeeds>,
-}
+/// Supervisor of the feeds for recognisers.
+pub type CaptionSupervisor = OnDemandSupervisor<CaptionRoomActor>;

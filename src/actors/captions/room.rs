@@ -8,13 +8,13 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::CaptionParts;
 use super::decoding::{Ended, decode};
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
+use crate::actors::on_demand::{self, StreamProducer};
 use crate::actors::room_children::report_finished;
 use crate::clock::random_unit;
-use crate::delivery::{FeedEnd, PcmFeed};
+use crate::delivery::{FeedEnd, OnDemandStream, PcmFeed, RoomParts};
 use crate::domain::ids::RoomId;
 use crate::domain::plan::Retry;
 use crate::domain::restart::Backoff;
@@ -28,9 +28,9 @@ const GOOD_RUN: Duration = Duration::from_secs(30);
 pub struct CaptionRoomActor {
     room: RoomId,
     context: Context,
-    parts: CaptionParts,
+    source: Arc<RoomParts>,
     feed: Arc<PcmFeed>,
-    parent: ActorRef<super::supervisor::Msg>,
+    parent: ActorRef<on_demand::Msg<PcmFeed>>,
     running: bool,
     /// Time at which the last run began.
     began: Duration,
@@ -57,28 +57,6 @@ impl Message for Msg {
 }
 
 impl CaptionRoomActor {
-    pub fn new(
-        room: RoomId,
-        context: Context,
-        parts: CaptionParts,
-        feed: Arc<PcmFeed>,
-        parent: ActorRef<super::supervisor::Msg>,
-    ) -> Self {
-        Self {
-            room,
-            context,
-            parts,
-            feed,
-            parent,
-            running: false,
-            began: Duration::ZERO,
-            retry: Retry::default(),
-            leaving: false,
-            left: Arc::default(),
-            timer: None,
-        }
-    }
-
     fn step(&mut self, cx: &mut Cx<Self>) {
         self.timer = None;
         if self.running {
@@ -91,7 +69,7 @@ impl CaptionRoomActor {
         let mut due = None;
         if self.feed.is_ended() || self.feed.readers() == 0 {
             // The actor continues until the supervisor stops it, because a recogniser may come before that.
-            let report = super::supervisor::Msg::Finished(self.room.clone(), self.feed.clone());
+            let report = on_demand::Msg::Finished(self.room.clone(), self.feed.clone());
             due = report_finished(&self.parent, report, now);
         } else if let Some(later) = self.retry.due().filter(|due| *due > now) {
             due = Some(later);
@@ -104,7 +82,7 @@ impl CaptionRoomActor {
     fn run(&mut self, cx: &mut Cx<Self>) {
         (self.running, self.began) = (true, self.context.clock.now());
         let (program, room) = (self.context.ffmpeg(), self.room.clone());
-        let (source, feed, left) = (self.parts.source.clone(), self.feed.clone(), self.left.clone());
+        let (source, feed, left) = (self.source.clone(), self.feed.clone(), self.left.clone());
         let run = async move {
             tokio::select! {
                 ended = decode(program, room, source, feed) => ended,
@@ -137,6 +115,37 @@ fn is_first(retry: &mut Retry, ran: Duration) -> bool {
         retry.succeeded();
     }
     retry.attempt() == 0
+}
+
+impl StreamProducer for CaptionRoomActor {
+    const SUPERVISOR: &'static str = "caption_supervisor";
+    type Parts = (Context, Arc<RoomParts>);
+    type Stream = PcmFeed;
+
+    fn new(
+        room: RoomId,
+        (context, source): Self::Parts,
+        feed: Arc<PcmFeed>,
+        parent: ActorRef<on_demand::Msg<PcmFeed>>,
+    ) -> Self {
+        Self {
+            room,
+            context,
+            source,
+            feed,
+            parent,
+            running: false,
+            began: Duration::ZERO,
+            retry: Retry::default(),
+            leaving: false,
+            left: Arc::default(),
+            timer: None,
+        }
+    }
+
+    fn check() -> Msg {
+        Msg::Due
+    }
 }
 
 impl Behaviour for CaptionRoomActor {

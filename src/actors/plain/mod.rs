@@ -9,4 +9,9 @@
 //! ([`PlainStream`](crate::delivery::PlainStream)).
 
 mod room;
-pub mod supervisor;
+
+use self::room::PlainRoomActor;
+use super::on_demand::OnDemandSupervisor;
+
+/// Supervisor of the plain streams.
+pub type PlainSupervisor = OnDemandSupervisor<PlainRoomActor>;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
+use crate::actors::on_demand::{self, StreamProducer};
 use crate::actors::room_children::report_finished;
 use crate::clock::{Clock, random_unit};
-use crate::delivery::{NewParts, NoParts, PlainStream, RoomParts};
+use crate::delivery::{NewParts, NoParts, OnDemandStream, PlainStream, RoomParts};
 use crate::domain::ids::RoomId;
 use crate::domain::plain_room::{BURST, Fetch, Outcome, PlainRoom, SILENT_FRAMES};
 use crate::domain::plan::Plan;
@@ -26,7 +27,7 @@ pub struct PlainRoomActor {
     clock: Clock,
     source: Arc<RoomParts>,
     stream: Arc<PlainStream>,
-    parent: ActorRef<super::supervisor::Msg>,
+    parent: ActorRef<on_demand::Msg<PlainStream>>,
     machine: PlainRoom,
     /// True while a request is in progress.
     fetching: bool,
@@ -52,27 +53,6 @@ impl Message for Msg {
 }
 
 impl PlainRoomActor {
-    pub fn new(
-        room: RoomId,
-        clock: Clock,
-        source: Arc<RoomParts>,
-        stream: Arc<PlainStream>,
-        parent: ActorRef<super::supervisor::Msg>,
-    ) -> Self {
-        Self {
-            machine: PlainRoom::new(stream.next(), BACKOFF),
-            room,
-            clock,
-            source,
-            stream,
-            parent,
-            fetching: false,
-            silence: PlainPart::silence(SILENT_FRAMES),
-            reason: String::new(),
-            timer: None,
-        }
-    }
-
     fn fetched(&mut self, fetched: Result<NewParts, NoParts>) {
         self.fetching = false;
         let (outcome, mut parts) = match fetched {
@@ -120,7 +100,7 @@ impl PlainRoomActor {
         // broadcast. The actor continues until the supervisor stops it, because a reader may arrive before
         // that.
         if self.stream.is_ended() || self.stream.readers() == 0 {
-            let report = super::supervisor::Msg::Finished(self.room.clone(), self.stream.clone());
+            let report = on_demand::Msg::Finished(self.room.clone(), self.stream.clone());
             due = due.into_iter().chain(report_finished(&self.parent, report, now)).min();
         }
         if !self.fetching {
@@ -143,6 +123,36 @@ impl PlainRoomActor {
         self.fetching = true;
         let (source, room, stream) = (self.source.clone(), self.room.clone(), self.stream.clone());
         cx.run(async move { source.parts(&room, stream.live(), &what, BURST).await }, Msg::Fetched);
+    }
+}
+
+impl StreamProducer for PlainRoomActor {
+    const SUPERVISOR: &'static str = "plain_supervisor";
+    type Parts = (Clock, Arc<RoomParts>);
+    type Stream = PlainStream;
+
+    fn new(
+        room: RoomId,
+        (clock, source): Self::Parts,
+        stream: Arc<PlainStream>,
+        parent: ActorRef<on_demand::Msg<PlainStream>>,
+    ) -> Self {
+        Self {
+            machine: PlainRoom::new(stream.next(), BACKOFF),
+            room,
+            clock,
+            source,
+            stream,
+            parent,
+            fetching: false,
+            silence: PlainPart::silence(SILENT_FRAMES),
+            reason: String::new(),
+            timer: None,
+        }
+    }
+
+    fn check() -> Msg {
+        Msg::Due
     }
 }
 
