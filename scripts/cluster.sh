@@ -151,8 +151,8 @@ node g1 gateway presence.kind=redis "presence.redis.url=redis://127.0.0.1:$redis
 node g2 gateway presence.kind=redis "presence.redis.url=redis://127.0.0.1:$redis"
 node r1 rooms presence.kind=redis "presence.redis.url=redis://127.0.0.1:$redis"
 node r2 rooms presence.kind=redis "presence.redis.url=redis://127.0.0.1:$redis"
-node l1 hls
-node l2 hls
+node l1 hls presence.kind=redis "presence.redis.url=redis://127.0.0.1:$redis"
+node l2 hls presence.kind=redis "presence.redis.url=redis://127.0.0.1:$redis"
 nodes="j1 j2 m1 m2 g1 g2 r1 r2 l1 l2"
 for name in $nodes; do until_true 60 "node $name" curl -fs "http://127.0.0.1:${ops[$name]}/readyz"; done
 say "ten nodes are ready"
@@ -182,6 +182,7 @@ http {
     location /ws   { proxy_pass http://gateway; proxy_set_header Host \$http_host;
                      proxy_set_header Upgrade \$http_upgrade; proxy_set_header Connection \$connection_upgrade;
                      proxy_read_timeout 1h; }
+    location /whip/ { proxy_pass http://gateway; }
     # A blocking playlist reload waits up to three target durations.
     location /     { proxy_pass http://listen; proxy_set_header Host \$http_host;
                      proxy_set_header Connection ""; proxy_read_timeout 15s; }
