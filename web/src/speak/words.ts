@@ -27,7 +27,7 @@ const end = (title: Text, text: Text, way: Way = 'none', values: Values = {}): E
 
 const ENDINGS: Record<string, Ending> = {
   left: end('You left the room', 'The others no longer hear you. Your invite still works.', 'again'),
-  removed: end('You were removed', 'A host removed you from this room. Wait a few seconds and open the link again. If you were banned, it does not work until a host lets you in again.'),
+  removed: end('You were removed', 'A host removed you from this room, or made you a listener. Wait a few seconds and open the link again. It works once a host lets you in or lets you speak again.'),
   room_closed: end('The room is over', 'Thank you for speaking. If it goes on air again, the same link opens it.', 'again'),
   room_gone: end('There is no such room', 'It has ended or never was. Ask for a new invite.'),
   room_over: end('The room is over', 'It has ended, or your invite was withdrawn. Ask for a new one.'),

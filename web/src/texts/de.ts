@@ -251,7 +251,7 @@ export const words = {
   'You left the room': 'Sie haben den Raum verlassen',
   'The others no longer hear you. Your invite still works.': 'Die anderen hören Sie nicht mehr. Ihre Einladung gilt weiter.',
   'You were removed': 'Sie wurden entfernt',
-  'A host removed you from this room. Wait a few seconds and open the link again. If you were banned, it does not work until a host lets you in again.': 'Ein Gastgeber hat Sie aus diesem Raum entfernt. Warten Sie einige Sekunden und öffnen Sie den Link erneut. Wurden Sie ausgeschlossen, gilt er erst wieder, wenn ein Gastgeber Sie einlässt.',
+  'A host removed you from this room, or made you a listener. Wait a few seconds and open the link again. It works once a host lets you in or lets you speak again.': 'Ein Gastgeber hat Sie aus diesem Raum entfernt oder zum Zuhörer gemacht. Warten Sie einige Sekunden und öffnen Sie den Link erneut. Er funktioniert, sobald ein Gastgeber Sie wieder einlässt oder sprechen lässt.',
   'The room is over': 'Der Raum ist beendet',
   'Thank you for speaking. If it goes on air again, the same link opens it.': 'Danke fürs Sprechen. Geht er wieder auf Sendung, öffnet ihn derselbe Link.',
   'There is no such room': 'Diesen Raum gibt es nicht',

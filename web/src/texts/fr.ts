@@ -252,7 +252,7 @@ export const words: Record<Text, string> = {
   'You left the room': 'Vous avez quitté la salle',
   'The others no longer hear you. Your invite still works.': 'Les autres ne vous entendent plus. Votre invitation reste valable.',
   'You were removed': 'Vous avez été retiré',
-  'A host removed you from this room. Wait a few seconds and open the link again. If you were banned, it does not work until a host lets you in again.': 'Un hôte vous a retiré de cette salle. Attendez quelques secondes et rouvrez le lien. Si vous êtes exclu, il ne marche pas avant qu’un hôte vous laisse revenir.',
+  'A host removed you from this room, or made you a listener. Wait a few seconds and open the link again. It works once a host lets you in or lets you speak again.': 'Un hôte vous a retiré de cette salle ou a fait de vous un auditeur. Attendez quelques secondes et ouvrez de nouveau le lien. Il fonctionne dès qu’un hôte vous laisse de nouveau entrer ou parler.',
   'The room is over': 'La salle est terminée',
   'Thank you for speaking. If it goes on air again, the same link opens it.': 'Merci d’avoir parlé. Si elle revient à l’antenne, le même lien l’ouvre.',
   'There is no such room': 'Cette salle n’existe pas',
