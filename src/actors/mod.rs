@@ -13,9 +13,9 @@
 //! ├─ RecordingSupervisor ─ UploaderActor, AnalyzerActor, TrackActor, RecorderActor*
 //! ├─ RewindSupervisor ─ RewindActor*
 //! ├─ RelaySupervisor ─ RelayRoomActor*
-//! ├─ PlainSupervisor ─ PlainRoomActor*
+//! ├─ OnDemandSupervisor ─ PlainRoomActor*
 //! ├─ OutputSupervisor ─ OutputActor*
-//! ├─ CaptionSupervisor ─ CaptionRoomActor*
+//! ├─ OnDemandSupervisor ─ CaptionRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
 //! ├─ RoomSupervisor ─ RoomActor*, CopyWatch, Elector ─ Housekeeper, FailoverActor, SchedulerActor, Reporter
 //! │ └─ Elector ─ WebhookSupervisor ─ WebhookActor*

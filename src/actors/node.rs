@@ -4,7 +4,7 @@
 use actix::ArbiterHandle;
 
 use super::acme::CertificateActor;
-use super::captions::CaptionSupervisor;
+use super::captions::CaptionRoomActor;
 use super::context::Context;
 use super::copy_watch::CopyWatch;
 use super::gateway::acceptor::Acceptor;
@@ -15,10 +15,10 @@ use super::gateway::{GatewayParts, PresenceSync, SessionManager};
 use super::janus::supervisor::JanusSupervisor;
 use super::kernel::{ActorState, Behaviour, ChildSpec, Cx, ExhaustedAction, Message};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
-use super::on_demand::OnDemandParts;
+use super::on_demand::{OnDemandParts, OnDemandSupervisor};
 use super::outputs::OutputParts;
 use super::outputs::supervisor::OutputSupervisor;
-use super::plain::PlainSupervisor;
+use super::plain::PlainRoomActor;
 use super::recording::RecordingParts;
 use super::recording::supervisor::RecordingSupervisor;
 use super::registration::{Registration, RegistrationState};
@@ -190,7 +190,7 @@ impl NodeSupervisor {
         if let Some((OnDemandParts { source, streams }, arbiter)) = self.plain.clone() {
             let clock = context.clock;
             cx.spawn_child("plain", spec(&arbiter), move || {
-                PlainSupervisor::new((clock, source.clone()), streams.clone())
+                OnDemandSupervisor::<PlainRoomActor>::new((clock, source.clone()), streams.clone())
             });
         }
         if let Some((parts, arbiter)) = self.outputs.clone() {
@@ -202,7 +202,10 @@ impl NodeSupervisor {
         if let Some((OnDemandParts { source, streams }, arbiter)) = self.captions.clone() {
             let context = context.clone();
             cx.spawn_child("captions", spec(&arbiter), move || {
-                CaptionSupervisor::new((context.clone(), source.clone()), streams.clone())
+                OnDemandSupervisor::<CaptionRoomActor>::new(
+                    (context.clone(), source.clone()),
+                    streams.clone(),
+                )
             });
         }
         if let Some((hub, arbiter)) = self.channels.clone() {

@@ -247,7 +247,7 @@ impl SequenceState {
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UserRole {
-    /// Anchor who may also mute and ban others.
+    /// Anchor who may also moderate the room, ban others and assign roles.
     Host,
     Anchor,
 }

@@ -2,7 +2,7 @@
 //! The room may be mixed on any node.
 //!
 //! ```text
-//! CaptionSupervisor
+//! OnDemandSupervisor
 //! └─ CaptionRoomActor*   one per room with recognisers: fetches the parts, decodes them with FFmpeg
 //! ```
 //! The parts are those of HLS listeners, so the mixer is not touched. A recogniser reads the shared feed of
@@ -11,8 +11,4 @@
 mod decoding;
 mod room;
 
-use self::room::CaptionRoomActor;
-use super::on_demand::OnDemandSupervisor;
-
-/// Supervisor of the feeds for recognisers.
-pub type CaptionSupervisor = OnDemandSupervisor<CaptionRoomActor>;
+pub use room::CaptionRoomActor;

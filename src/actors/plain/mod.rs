@@ -2,7 +2,7 @@
 //! outputs. The room may be mixed on any node.
 //!
 //! ```text
-//! PlainSupervisor
+//! OnDemandSupervisor
 //! └─ PlainRoomActor*   one per room with readers: requests its parts, publishes their frames
 //! ```
 //! Requests of listeners never reach an actor: each reader reads the shared buffer of the room
@@ -10,8 +10,4 @@
 
 mod room;
 
-use self::room::PlainRoomActor;
-use super::on_demand::OnDemandSupervisor;
-
-/// Supervisor of the plain streams.
-pub type PlainSupervisor = OnDemandSupervisor<PlainRoomActor>;
+pub use room::PlainRoomActor;

@@ -86,8 +86,8 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
         allowed_origins: r.read(
             "http.allowed_origins",
             json!([]),
-            "Origins of other pages and apps that may use API, HLS and WebSocket, as browsers send them; \
-             *: any.",
+            "Origins of other pages and apps that may use the API, signalling and the listener's cookie, as \
+             browsers send them; *: any.",
             list(origin),
         ),
         embed_origins: r.read(

@@ -46,8 +46,8 @@ pub fn report(line: impl Display) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Reports that the running test, or a part of it, cannot run on this machine. `make test` lists these tests at
-/// its end. A program that `scripts/setup.sh test` installs is no reason: without it, a test fails.
+/// Reports that the running test, or a part of it, cannot run on this machine. `make test` lists these tests
+/// at its end. A program that `scripts/setup.sh test` installs is no reason: without it, a test fails.
 pub fn skipped(why: impl Display) {
     let thread = std::thread::current();
     let line = format!("{}: {why}", thread.name().unwrap_or("a test"));

@@ -27,7 +27,7 @@ pub const MOST_WAITING_ROOMS: usize = 100;
 /// Maximum number of dead letters per endpoint; the newest are kept.
 pub const MOST_DEAD_LETTERS: u64 = 1000;
 /// Delays between the attempts for an event that the endpoint refuses: those that the Standard Webhooks
-/// specification recommends, about 76 hours in total.
+/// specification recommends, about 76 hours in total before jitter is added.
 pub const RETRY_DELAYS: [Duration; 9] = [
     Duration::from_secs(5),
     Duration::from_secs(5 * 60),
