@@ -1,7 +1,8 @@
-//! The listener channel with many listeners, as server-sent events: memory per listener, and the time until
-//! an event has reached all of them.
+//! The listener channel with many listeners, as server-sent events and as WebSockets: memory per listener,
+//! and the time until an event has reached all of them.
 //!
-//! Baseline of the memory: a bare actix-web server with the same number of endless responses.
+//! Baseline of the memory: a bare server with the same number of endless responses (actix-web) or WebSockets
+//! (actix-web-actors).
 
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,55 @@ const ANNOUNCEMENTS: usize = 10;
 /// Beginning of each announcement, by which listeners recognise it.
 const MARK: &str = "measured-";
 
+/// Transport of the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Events,
+    WebSocket,
+}
+
+impl Transport {
+    /// Returns the name in the table.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Events => "server-sent events",
+            Self::WebSocket => "WebSockets",
+        }
+    }
+
+    /// Returns the path at the bare server.
+    fn bare_path(self) -> &'static str {
+        match self {
+            Self::Events => "/events",
+            Self::WebSocket => "/ws",
+        }
+    }
+
+    /// Returns the lines of the request head that ask for this transport, and the beginning of the response.
+    fn handshake(self) -> (&'static str, &'static [u8; 12]) {
+        match self {
+            Self::Events => ("", b"HTTP/1.1 200"),
+            Self::WebSocket => (
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+                b"HTTP/1.1 101",
+            ),
+        }
+    }
+}
+
 pub async fn measure() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for transport in [Transport::Events, Transport::WebSocket] {
+        rows.extend(measure_one(transport).await);
+    }
+    rows
+}
+
+async fn measure_one(transport: Transport) -> [Row; 2] {
     let bare = Bare::start();
-    let (floor, idle) = per_listener(bare.pid(), |_| bare.url("http", "/events")).await;
+    let bare_url = |_| bare.url("http", transport.bare_path());
+    let (floor, idle) = per_listener(bare.pid(), transport, bare_url).await;
     drop(idle);
     // One socket for all services gets enough descriptors with a limit of 20,000.
     let ([port], secrets) = (free_ports(), jwt_secrets());
@@ -42,17 +89,20 @@ pub async fn measure() -> Vec<Row> {
         let token = token(&format!("listener-{n}"), Role::Listener);
         format!("{base}/hls/rooms/{ROOM}/events?token={token}")
     };
-    let (ours, listeners) = per_listener(house.node.pid(), url).await;
+    let (ours, listeners) = per_listener(house.node.pid(), transport, url).await;
     let reached = reach(&house, listeners).await;
-    vec![
+    let name = transport.name();
+    [
         Row::new(
-            format!("memory per listener of the channel, {LISTENERS} of them (floor: bare actix-web)"),
+            format!(
+                "memory per listener of the channel ({name}), {LISTENERS} of them (floor: bare actix-web)"
+            ),
             format!("{floor:.1} kB"),
             format!("{ours:.1} kB"),
             "≤ 12 kB",
         ),
         Row::new(
-            format!("an announcement reaches each of {LISTENERS} listeners, p50 / p99"),
+            format!("an announcement reaches each of {LISTENERS} listeners ({name}), p50 / p99"),
             "",
             reached.to_string(),
             format!("p99 ≤ {}", short(Duration::from_millis(500))),
@@ -62,25 +112,34 @@ pub async fn measure() -> Vec<Row> {
 
 /// Opens listeners. Returns how much the private memory of the process grows, in kB per listener, and their
 /// connections.
-async fn per_listener(pid: i32, url: impl Fn(usize) -> String) -> (f64, Vec<TcpStream>) {
+async fn per_listener(
+    pid: i32,
+    transport: Transport,
+    url: impl Fn(usize) -> String,
+) -> (f64, Vec<TcpStream>) {
     // Make one-time allocations happen before the measurement.
-    drop(open(&url, 0..AT_ONCE).await);
+    drop(open(transport, &url, 0..AT_ONCE).await);
     let before = usage::private_bytes(pid);
-    let listeners = open(&url, AT_ONCE..AT_ONCE + LISTENERS).await;
+    let listeners = open(transport, &url, AT_ONCE..AT_ONCE + LISTENERS).await;
     let grown = usage::private_bytes(pid).saturating_sub(before);
     (grown as f64 / LISTENERS as f64 / 1e3, listeners)
 }
 
-/// Opens event streams. A stream counts as open once its first bytes have arrived.
-async fn open(url: impl Fn(usize) -> String, which: std::ops::Range<usize>) -> Vec<TcpStream> {
+/// Connects listeners. A listener counts as connected once the first bytes of the response have arrived.
+async fn open(
+    transport: Transport,
+    url: impl Fn(usize) -> String,
+    which: std::ops::Range<usize>,
+) -> Vec<TcpStream> {
+    let (lines, expected) = transport.handshake();
     let opened = futures::stream::iter(which.map(url)).map(|url| async move {
         let (address, path) = url["http://".len()..].split_once('/').expect("a path");
         let mut socket = TcpStream::connect(address).await.expect("a connection");
-        let request = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\n{lines}\r\n");
         socket.write_all(request.as_bytes()).await.expect("a request");
         let mut answer = [0; 12];
         socket.read_exact(&mut answer).await.expect("an answer");
-        assert_eq!(&answer, b"HTTP/1.1 200");
+        assert_eq!(&answer, expected);
         socket
     });
     opened.buffer_unordered(AT_ONCE).collect().await
@@ -109,7 +168,8 @@ async fn reach(house: &House, listeners: Vec<TcpStream>) -> Times {
     times
 }
 
-/// Reports each announcement that the listener receives.
+/// Reports each announcement that the listener receives. The text of a frame is not masked (RFC 6455 section
+/// 5.1), so both transports are read alike.
 async fn listen(mut socket: TcpStream, heard: mpsc::UnboundedSender<(usize, Instant)>) {
     let (mut unread, mut buffer) = (Vec::new(), vec![0; 4096]);
     loop {
