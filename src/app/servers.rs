@@ -45,7 +45,7 @@ use crate::http::pages_api::{self, PagesSide};
 use crate::http::redirect::{self, Redirect};
 use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
-use crate::http::server::EndlessResponses;
+use crate::http::server::DetachedConnections;
 use crate::http::tokens::NodeTokens;
 use crate::http::{base_path, error, ops, proxied, relay, server};
 use crate::rooms::recordings::Recordings;
@@ -92,7 +92,7 @@ pub struct Sockets {
 struct RunningServer {
     mounted: EnabledServices,
     handle: ServerHandle,
-    endless: EndlessResponses,
+    detached: DetachedConnections,
 }
 
 pub struct Servers {
@@ -229,8 +229,8 @@ impl Sockets {
                         async move { base_path::strip(&prefix, request, next).await }
                     }))
             };
-            let (server, endless) = server::serve(listener, options, &metrics, app)?;
-            running.push(RunningServer { mounted, handle: server.handle(), endless });
+            let (server, detached) = server::serve(listener, options, &metrics, app)?;
+            running.push(RunningServer { mounted, handle: server.handle(), detached });
             readiness.serving(mounted, true);
             actix::spawn(async move {
                 // The server ends when it is stopped, or when it cannot accept connections any more. In both
@@ -248,7 +248,7 @@ impl Servers {
     /// go to another node, because the actors of this node stop next. The signalling server runs until its
     /// clients are notified, and the operations server until the end.
     pub async fn stop_answering(&mut self) {
-        // Close endless responses; otherwise the servers would wait for them.
+        // Close endless responses and the WebSockets of listeners; otherwise the servers would wait for them.
         self.hub.close();
         self.feeds.close();
         self.ledger.close();
@@ -266,7 +266,7 @@ impl Servers {
 
 async fn stop(running: Vec<RunningServer>) {
     futures::future::join_all(running.iter().map(|server| async {
-        server.endless.ended(SHUTDOWN).await;
+        server.detached.ended(SHUTDOWN).await;
         server.handle.stop(true).await;
     }))
     .await;

@@ -1,25 +1,25 @@
-//! The opening handshake of WebSockets (RFC 6455 section 4.2.1) and the end of their connections. Shared by
-//! signalling, the listener channel and the connections of speech recognisers.
+//! The opening handshake of WebSockets (RFC 6455 section 4.2.1). Shared by signalling, the listener channel
+//! and the connections of speech recognisers.
 //!
 //! Browsers cannot set headers, so a page offers its token as the subprotocol `bearer.<jwt>`, together with
 //! `stentor`. `stentor` is the only subprotocol that the response selects.
-
-use std::time::Duration;
 
 use actix_http::RequestHead;
 use actix_http::ws::verify_handshake;
 use actix_web::http::Version;
 use actix_web::http::header::{
-    CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
+    CACHE_CONTROL, CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use actix_web::web::Payload;
-use actix_web::{HttpRequest, HttpResponseBuilder};
+use actix_web::{Error, HttpRequest, HttpResponse, HttpResponseBuilder};
 use actix_web_actors::ws::handshake_with_protocols;
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::{Stream, stream};
 
 use super::error::{ApiError, Code};
-use super::server::Connection;
+use super::server::{ClientBytes, Connection};
+use crate::domain::signalling::CloseCode;
+use crate::frames::OutboundFrame;
 
 /// Only version of the WebSocket protocol.
 const VERSION: &str = "13";
@@ -27,10 +27,8 @@ const VERSION: &str = "13";
 const PROTOCOL: &str = "stentor";
 /// Prefix of the subprotocol that carries a token.
 const BEARER: &str = "bearer.";
-/// Time a client has to read our last frames before it is disconnected.
-const LINGER: Duration = Duration::from_secs(1);
 
-/// Returns the response that opens the WebSocket.
+/// Returns the head of the response that opens the WebSocket.
 ///
 /// # Errors
 /// `websocket_expected`, or `websocket_version` if only the version is wrong.
@@ -61,19 +59,37 @@ fn protocols(request: &HttpRequest) -> impl Iterator<Item = &str> {
     headers.filter_map(|h| h.to_str().ok()).flat_map(|h| h.split(',')).map(str::trim)
 }
 
-/// Closes the connection after the last frame was written. A client that does not close it within
-/// [`LINGER`] is disconnected.
-pub async fn hang_up(mut payload: Payload, connection: Option<Connection>) {
-    let _ = tokio::time::timeout(LINGER, discard(&mut payload)).await;
-    if let Some(connection) = connection {
-        connection.hang_up();
-    }
+/// Returns the response that completes the handshake. `frames` are the encoded frames for the client; `read`
+/// gets the bytes that the client sends. The connection ends soon after either of the two has ended. If the
+/// client never gets the response, both are dropped, and `read` has not run.
+///
+/// # Errors
+/// `internal`: the request has no connection of its own.
+pub fn open<F: Future<Output = ()> + 'static>(
+    request: &HttpRequest,
+    mut handshake: HttpResponseBuilder,
+    frames: impl Stream<Item = Result<Bytes, Error>> + 'static,
+    read: impl FnOnce(ClientBytes) -> F,
+) -> Result<HttpResponse, ApiError> {
+    let connection = request.conn_data::<Connection>();
+    let connection = connection.ok_or_else(|| ApiError::internal("a WebSocket needs a connection"))?;
+    connection.upgrade(read);
+    Ok(handshake.insert_header((CACHE_CONTROL, "no-store")).streaming(frames))
 }
 
-/// Reads and discards what the client still sends. If bytes were left unread, the close would become a reset,
-/// and the close frame could be lost (RFC 9293 section 3.6.1).
-pub async fn discard(payload: &mut Payload) {
-    while let Some(Ok(_)) = payload.next().await {}
+/// Opens the WebSocket and closes it immediately, with a reason. If the upgrade were refused, a page would
+/// see no reason, not even the status.
+///
+/// # Errors
+/// As [`open`].
+pub fn refuse(
+    request: &HttpRequest,
+    handshake: HttpResponseBuilder,
+    code: CloseCode,
+) -> Result<HttpResponse, ApiError> {
+    let frame = OutboundFrame::Close(code).encoded();
+    let frames = stream::once(std::future::ready(Ok(frame)));
+    open(request, handshake, frames, async |bytes| drop(bytes))
 }
 
 /// Checks the opening handshake of a request.

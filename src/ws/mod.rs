@@ -3,7 +3,8 @@
 //! actix-web-actors does the handshake and actix-http the frames; actors depend on neither. The
 //! `WebsocketContext` of actix-web-actors is not used. With it, the actor *is* the response body, so a client
 //! that does not read freezes the actor, its timers and its limits. Here the body is only the [`writer`]; the
-//! actor keeps running and can close such a client.
+//! actor keeps running and can close such a client. Once the response head is sent, one small task of the
+//! HTTP worker polls the writer and the [`reader`]; the HTTP dispatcher is not involved any more.
 //!
 //! The listener channel has WebSockets too: `http::upgrade` has the opening handshake for both, and `frames`
 //! the frames.

@@ -7,7 +7,6 @@
 //! treated as a page. It learns of a bad token from a close code (4401), because pages cannot see the HTTP
 //! status.
 
-use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
@@ -21,8 +20,7 @@ use crate::domain::ids::ClientId;
 use crate::domain::presence_entry::Source;
 use crate::domain::signalling::CloseCode;
 use crate::http::error::{ApiError, Code};
-use crate::http::server::Connection;
-use crate::http::upgrade::{handshake, offered_token, offers_protocol};
+use crate::http::upgrade::{self, handshake, offered_token, offers_protocol};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -32,11 +30,7 @@ struct Query {
 }
 
 /// Handles `GET /ws`.
-pub async fn upgrade(
-    req: HttpRequest,
-    payload: web::Payload,
-    side: web::Data<WsSide>,
-) -> Result<HttpResponse, ApiError> {
+pub async fn upgrade(req: HttpRequest, side: web::Data<WsSide>) -> Result<HttpResponse, ApiError> {
     side.origins.check(req.headers())?;
     let query = web::Query::<Query>::from_query(req.query_string())
         .map_err(|_| ApiError::new(Code::InvalidQuery, "clientId must be 1 to 64 visible ASCII characters"))?
@@ -47,10 +41,10 @@ pub async fn upgrade(
     });
     let verified = token.and_then(|token| verify(&side, &token));
     if verified.is_err() && offers_protocol(&req) {
-        return refuse_page(&req);
+        return upgrade::refuse(&req, handshake(&req)?, CloseCode::TokenInvalid);
     }
     let (claims, user) = verified?;
-    let mut response = handshake(&req)?;
+    let response = handshake(&req)?;
     let queue = OutboundQueue::new(side.queue_limit);
     // From here on, dropping this future also drops the writer, which asks the actor to close the connection.
     let writer = Writer::new(queue.clone());
@@ -66,18 +60,6 @@ pub async fn upgrade(
         out: Outbound::new(queue.clone()),
     };
     let actor = side.acceptor.enter(peer, queue.clone()).await.map_err(not_open)?;
-    let connection = req.conn_data::<Connection>().cloned();
-    connection.iter().for_each(Connection::upgraded);
-    actix_web::rt::spawn(reader::read(payload, side.frame_limit, queue, actor, connection));
-    Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(writer))
-}
-
-/// Opens a WebSocket and closes it immediately with the reason. If the upgrade were refused, a page would see
-/// no reason, not even the status.
-fn refuse_page(req: &HttpRequest) -> Result<HttpResponse, ApiError> {
-    let mut response = handshake(req)?;
-    let queue = OutboundQueue::new(0);
-    queue.close(CloseCode::TokenInvalid);
-    queue.end();
-    Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(Writer::new(queue)))
+    let limit = side.frame_limit;
+    upgrade::open(&req, response, writer, |bytes| reader::read(bytes, limit, queue, actor))
 }

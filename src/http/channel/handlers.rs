@@ -1,7 +1,7 @@
 //! Handlers of the channel's paths.
 
 use actix_web::http::header;
-use actix_web::web::{Data, Json, Payload};
+use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 
 use super::body::{
@@ -45,13 +45,9 @@ use crate::stage::Transport;
         (status = 503, body = ErrorBody, description = "channel_unavailable, busy (retryable)"),
     )
 )]
-pub async fn events(
-    request: HttpRequest,
-    payload: Payload,
-    side: Data<ChannelSide>,
-) -> Result<HttpResponse, ApiError> {
+pub async fn events(request: HttpRequest, side: Data<ChannelSide>) -> Result<HttpResponse, ApiError> {
     if upgrade::is_asked(&request) {
-        return socket::open(&request, payload, &side).await;
+        return socket::open(&request, &side).await;
     }
     let in_query = Query(request.query_string()).token()?;
     let token = token_of(&request, in_query.as_deref()).ok_or_else(token_missing)?;

@@ -14,10 +14,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::http::header::HeaderValue;
+use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpRequest, HttpResponse};
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use tokio::sync::mpsc;
 
 use super::commands::{Caller, Commands, LazyCommands};
@@ -27,8 +27,8 @@ use crate::domain::signalling::CloseCode;
 use crate::frames::{FrameDecoder, Inbound, OutboundFrame};
 use crate::http::error::{ApiError, Code};
 use crate::http::hls::{Query, bearer};
-use crate::http::server::Connection;
-use crate::http::upgrade::{discard, handshake, hang_up, offered_token, offers_protocol};
+use crate::http::server::ClientBytes;
+use crate::http::upgrade::{self, handshake, offered_token, offers_protocol};
 use crate::stage::{Ended, Subscription, Transport};
 
 /// Messages per second that are read from one client. Commands have lower limits of their own; this one also
@@ -38,36 +38,22 @@ const RATE: u32 = 20;
 const BURST: u32 = 40;
 
 /// Opens the channel as a WebSocket.
-pub(super) async fn open(
-    request: &HttpRequest,
-    payload: Payload,
-    side: &Data<ChannelSide>,
-) -> Result<HttpResponse, ApiError> {
-    let mut response = handshake(request)?;
-    response.insert_header((CACHE_CONTROL, "no-store"));
+pub(super) async fn open(request: &HttpRequest, side: &Data<ChannelSide>) -> Result<HttpResponse, ApiError> {
+    let response = handshake(request)?;
     let (caller, events) = match admit(request, side).await {
         Ok(admitted) => admitted,
         Err(refused) => match close_code(refused.code).filter(|_| offers_protocol(request)) {
             None => return Err(refused),
-            Some(code) => {
-                // Pages cannot see the status of a refused upgrade.
-                let frame = OutboundFrame::Close(code);
-                return Ok(response.streaming(futures::stream::iter([Ok::<_, Error>(frame.encoded())])));
-            }
+            Some(code) => return upgrade::refuse(request, response, code),
         },
     };
     let commands = request.app_data::<LazyCommands>().cloned();
     let commands = commands.ok_or_else(|| ApiError::internal("the channel is not configured"))?;
     let commands = commands.get(side).await?;
-    let connection = request.conn_data::<Connection>().cloned();
-    if let Some(connection) = &connection {
-        connection.upgraded();
-        connection.endless();
-    }
     let (answers, taken) = mpsc::channel(1);
     let client = Client { caller, commands, limit: side.body_limit, answers };
-    actix_web::rt::spawn(client.run(payload, connection));
-    Ok(response.streaming(Frames { events, answers: taken, closed: false }))
+    let frames = Frames { events, answers: taken, closed: false };
+    upgrade::open(request, response, frames, |bytes| client.read(bytes))
 }
 
 async fn admit(request: &HttpRequest, side: &ChannelSide) -> Result<(Caller, Subscription), ApiError> {
@@ -150,30 +136,19 @@ struct Client {
 }
 
 impl Client {
-    /// Reads until the client or the response is gone, then closes the connection.
-    async fn run(self, mut payload: Payload, connection: Option<Connection>) {
-        self.read(&mut payload).await;
-        let ended = self.answers.closed();
-        tokio::select! {
-            () = ended => {}
-            () = async { discard(&mut payload).await; } => {}
-        }
-        drop(self);
-        hang_up(payload, connection).await;
-    }
-
-    /// Carries out the client's commands until the client closes, breaks the protocol, or is gone.
-    async fn read(&self, payload: &mut Payload) {
+    /// Carries out the client's commands until the client closes, breaks the protocol, or is gone, or until
+    /// the response has ended.
+    async fn read(self, mut received: ClientBytes) {
         let mut frames = FrameDecoder::new(self.limit);
         let began = Instant::now();
         let mut bucket = TokenBucket::full(BURST, Duration::ZERO);
         loop {
             let Some(inbound) = frames.next_message() else {
-                let received = tokio::select! {
+                let bytes = tokio::select! {
                     () = self.answers.closed() => None,
-                    received = payload.next() => received,
+                    bytes = received.next() => bytes,
                 };
-                let Some(Ok(bytes)) = received else { return };
+                let Some(bytes) = bytes else { return };
                 frames.feed(bytes);
                 continue;
             };

@@ -5,8 +5,8 @@ mod socket;
 
 use std::sync::Arc;
 
-use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
-use actix_web::web::{Data, Payload};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -17,8 +17,7 @@ use crate::domain::captions::MAX_RECOGNISERS;
 use crate::domain::profile::Language;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{QueryOf, RoomPath};
-use crate::http::server::Connection;
-use crate::http::upgrade::handshake;
+use crate::http::upgrade::{self, handshake};
 use crate::rooms::captions::{ClaimRefused, RecogniserClaims};
 use crate::telemetry::Metrics;
 
@@ -72,13 +71,12 @@ pub(super) struct CaptionsQuery {
 )]
 pub(super) async fn open(
     request: HttpRequest,
-    payload: Payload,
     api: Data<Api>,
     id: RoomPath,
     query: QueryOf<CaptionsQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let room = api.rooms.get(&id.0).await?;
-    let mut response = handshake(&request)?;
+    let response = handshake(&request)?;
     let named = query.0.language.as_deref().map(Language::new).transpose()?;
     let live = room.view.live.as_ref().filter(|_| room.view.is_on_air());
     let live = live.ok_or_else(|| ApiError::new(Code::RoomNotOnAir, "the room is not on air"))?;
@@ -118,16 +116,9 @@ pub(super) async fn open(
             return Err(refused);
         }
     };
-    let connection = request.conn_data::<Connection>().cloned();
-    if let Some(connection) = &connection {
-        connection.upgraded();
-        connection.endless();
-    }
     let (frames, queued) = mpsc::channel(QUEUED);
     let nonce = live.nonce.clone();
     let authorization = request.headers().get(AUTHORIZATION).cloned();
     let recogniser = Recogniser { api, room: room.id, nonce, language, claim, frames, authorization };
-    actix_web::rt::spawn(recogniser.run(audio, payload, connection));
-    response.insert_header((CACHE_CONTROL, "no-store"));
-    Ok(response.streaming(socket::body(queued)))
+    upgrade::open(&request, response, socket::body(queued), |received| recogniser.run(audio, received))
 }

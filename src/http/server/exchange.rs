@@ -12,7 +12,7 @@ use actix_http::{BoxedPayloadStream, ConnectionType};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::http::{Method, Version};
+use actix_web::http::{Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -65,6 +65,9 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
         request.head_mut().method = Method::GET;
     }
     if let Some(connection) = connection.clone() {
+        if request.headers().contains_key(header::UPGRADE) {
+            connection.expect_upgrade();
+        }
         let payload = match request.take_payload() {
             payload @ Payload::H1 { .. } => {
                 let timed: BoxedPayloadStream = Box::pin(TimedBody::new(payload, connection));
@@ -81,20 +84,22 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     }
     let is_stream = response.response().body().size() == BodySize::Stream;
-    let detached = connection.filter(|connection| is_stream && !omitted && connection.can_detach());
-    if is_stream && (is_old || detached.is_some()) {
+    let detached = connection.filter(|connection| is_stream && !omitted && connection.is_endless());
+    let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let chunked = detached.is_some() && !is_old && !is_upgrade;
+    if is_stream && !is_upgrade && (is_old || chunked) {
         // The dispatcher encodes no chunks here. HTTP/1.0 has none: the end of the connection is the end of
         // the body (RFC 9112 section 6.3). The chunks of a detached body are encoded later.
         let head = response.response_mut().head_mut();
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
-        if !is_old {
+        if chunked {
             head.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
     Ok(response.map_body(|_, body| match (detached, in_progress) {
         (Some(connection), Some(in_progress)) => {
-            connection.detach(body.boxed(), !is_old, in_progress);
+            connection.detach(body.boxed(), chunked, in_progress);
             SlicedBody { body: None, omitted, rest: Bytes::new(), in_progress: None }
         }
         (_, in_progress) => SlicedBody { body: Some(body), omitted, rest: Bytes::new(), in_progress },
@@ -167,9 +172,6 @@ impl TimedBody {
     }
 
     fn poll_late(&mut self, task: &mut Context<'_>) -> Poll<()> {
-        if self.connection.is_upgraded() {
-            return Poll::Pending;
-        }
         let deadline = tokio::time::Instant::from_std(self.transfer.deadline());
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if alarm.deadline() != deadline {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::detached::{CountedResponse, EndlessResponses};
+use super::detached::{CountedConnection, DetachedConnections};
 use super::large::Turns;
 use crate::domain::client_address::limited;
 use crate::domain::descriptors::Allotment;
@@ -33,7 +33,7 @@ pub(super) struct Gate {
     addresses: Mutex<HashMap<IpAddr, usize>>,
     /// Maximum number of connections from one address.
     per_address: usize,
-    endless: EndlessResponses,
+    detached: DetachedConnections,
     metrics: Metrics,
 }
 
@@ -64,7 +64,7 @@ impl Gate {
             addresses: Mutex::default(),
             turns: Turns::new(),
             per_address: per_address.min(allotment.served.div_ceil(2)),
-            endless: EndlessResponses::default(),
+            detached: DetachedConnections::default(),
             metrics,
         }
     }
@@ -82,9 +82,9 @@ impl Gate {
         Err(self.refusal(Code::TooManyClients))
     }
 
-    /// Returns the count of the endless responses that are sent without the dispatcher.
-    pub fn endless(&self) -> &EndlessResponses {
-        &self.endless
+    /// Returns the count of the connections that are served without the dispatcher.
+    pub fn detached(&self) -> &DetachedConnections {
+        &self.detached
     }
 
     fn refusal(self: &Arc<Self>, why: Code) -> Refusal {
@@ -124,9 +124,9 @@ impl ConnectionSlot {
         Ok(self)
     }
 
-    /// Counts an endless response until the returned value is dropped.
-    pub fn endless_response(&self) -> CountedResponse {
-        self.gate.endless.enter()
+    /// Counts the connection as detached until the returned value is dropped.
+    pub fn count_detached(&self) -> CountedConnection {
+        self.gate.detached.enter()
     }
 
     /// Returns true if more than three quarters of the slots are taken.

@@ -13,7 +13,7 @@
 //! | `wire` | the socket, which records the bytes that pass, and TLS above it |
 //! | `stream` | the stream with its deadlines; [`Connection`], a request's handle on it |
 //! | `exchange` | middleware around every request: HEAD, body deadline, small writes, `nosniff`, HSTS |
-//! | `detached` | endless responses, which are sent without the dispatcher |
+//! | `detached` | connections without the dispatcher: endless responses and WebSockets |
 //! | `large` | middleware for resources with large responses: few at a time |
 //!
 //! Owns: sockets and their limits. Does not know what is served.
@@ -56,7 +56,7 @@ use gate::Gate;
 use stream::GuardedSocket;
 
 pub use clients::Clients;
-pub use detached::EndlessResponses;
+pub use detached::{ClientBytes, DetachedConnections};
 #[cfg(test)]
 pub(in crate::http) use exchange::OverTls;
 pub(in crate::http) use exchange::is_secure;
@@ -115,8 +115,8 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, NonZeroUsize::get)
 }
 
-/// Serves `app` at `listener` until the returned server is stopped. Also returns the count of its endless
-/// responses: the server does not wait for them when it stops.
+/// Serves `app` at `listener` until the returned server is stopped. Also returns the count of its
+/// detached connections: the server does not wait for them when it stops.
 ///
 /// # Errors
 /// The socket's options cannot be set.
@@ -125,7 +125,7 @@ pub fn serve<F, T, B>(
     options: Options,
     metrics: &Metrics,
     app: F,
-) -> io::Result<(Server, EndlessResponses)>
+) -> io::Result<(Server, DetachedConnections)>
 where
     F: Fn() -> App<T> + Send + Clone + 'static,
     T: ServiceFactory<
@@ -142,7 +142,7 @@ where
     let clients = options.clients;
     let per_address = clients.connections();
     let gate = Arc::new(Gate::new(options.name, options.allotment, per_address, metrics.clone()));
-    let endless = gate.endless().clone();
+    let detached = gate.detached().clone();
     let patience =
         RequestTimeouts { head: options.header_timeout + HEAD_MARGIN, idle: KEEP_ALIVE + IDLE_MARGIN };
     let entrance = Entrance {
@@ -181,7 +181,7 @@ where
         let entrance = entrance.clone();
         fn_service(move |socket: TcpStream| entrance.clone().admit(socket)).and_then(http.finish(app))
     };
-    Ok((builder.listen(options.name, listener, service)?.run(), endless))
+    Ok((builder.listen(options.name, listener, service)?.run(), detached))
 }
 
 /// Binds a listening socket. `[::]` accepts IPv4 connections too, whatever the system's default is.

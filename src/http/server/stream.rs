@@ -18,7 +18,7 @@ use futures::ready;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::detached::{DetachedBody, DetachedResponse};
+use super::detached::{ClientBytes, DetachedBody, DetachedConnection, Reader};
 use super::gate::ConnectionSlot;
 use super::large::{Turn, Turns};
 use super::wire::Stream;
@@ -32,9 +32,12 @@ use crate::domain::http_connection::{CloseCause, DeadlineAction, HeadEnds, Lifec
 pub(super) struct GuardedSocket {
     stream: Stream,
     connection: Connection,
-    /// Timer that wakes the dispatcher at the next deadline or earlier.
+    /// Timer that wakes the task at the next deadline or earlier.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were read but not passed to the dispatcher yet. Empty unless the client pipelines requests.
+    /// False once the connection is detached: its bytes then belong to no request.
+    has_requests: bool,
+    /// Bytes that were read but not passed on yet. Empty unless the client pipelines requests, or sends its
+    /// first frames before it has the response to its upgrade.
     held: Bytes,
     /// State of the search for the end of a request head, as of the last byte that was passed to the
     /// dispatcher.
@@ -53,16 +56,19 @@ struct State {
     place: ConnectionSlot,
     /// True if the client uses TLS.
     secure: bool,
-    upgraded: Cell<bool>,
+    /// True while a request is in progress that asks for an upgrade. The bytes after its head may belong to
+    /// no request.
+    upgrading: Cell<bool>,
     /// True while the handler waits for more of the request body.
     wants_body: Cell<bool>,
     /// True while the dispatcher is told that nothing has arrived, so that it does not read.
     reading_paused: Cell<bool>,
-    hung_up: Cell<bool>,
     /// Right to send the response in progress, if it is large.
     turn: Cell<Option<Turn>>,
+    /// Reader of the bytes that follow the request in progress, if this request upgrades the connection.
+    reader: Cell<Option<Reader>>,
     /// Body that follows the response head without the dispatcher.
-    detached: Cell<Option<DetachedBody>>,
+    detached: RefCell<Option<DetachedBody>>,
     dispatcher: RefCell<Option<Waker>>,
 }
 
@@ -72,20 +78,17 @@ pub(super) struct RequestInProgress(Connection);
 impl GuardedSocket {
     pub fn new(stream: Stream, connection: Connection) -> Self {
         let heads = HeadEnds::default();
-        Self { stream, connection, alarm: None, held: Bytes::new(), heads, head_given: false }
+        let (alarm, held) = (None, Bytes::new());
+        Self { stream, connection, alarm, has_requests: true, held, heads, head_given: false }
     }
 
     pub fn connection(&self) -> Connection {
         self.connection.clone()
     }
 
-    /// Fails if a deadline has expired or the connection was hung up. Otherwise arranges to wake the task for
-    /// the next deadline.
+    /// Fails if a deadline has expired. Otherwise arranges to wake the task for the next deadline.
     fn watch(&mut self, task: &mut Context<'_>) -> io::Result<()> {
         let state = &self.connection.0;
-        if state.hung_up.get() {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
         loop {
             let now = Instant::now();
             let at = match state.lifecycle.borrow().due(&state.patience, state.place.pressed(), now) {
@@ -163,10 +166,13 @@ impl AsyncRead for GuardedSocket {
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let state = self.connection.0.clone();
-        if state.upgraded.get() {
-            // The actor of a WebSocket must see its frames, and has limits of its own.
+        if !self.has_requests {
             return self.poll_read_any(task, buffer);
+        }
+        let state = self.connection.0.clone();
+        if state.detached.borrow().is_some() {
+            // The dispatcher reads nothing more: after the response head, it shuts the stream down.
+            return Poll::Ready(Ok(()));
         }
         if std::mem::take(&mut self.head_given) {
             // If the dispatcher continued to read, it would read all further requests before it serves this
@@ -187,7 +193,8 @@ impl AsyncRead for GuardedSocket {
         let piece = &buffer.filled()[before..];
         let head = heads.find(piece);
         // The socket is read even during a request, because this reveals a closed connection.
-        let given = if head.is_some() && state.is_occupied() { 0 } else { head.unwrap_or(piece.len()) };
+        let is_held = state.is_occupied() && (head.is_some() || state.upgrading.get());
+        let given = if is_held { 0 } else { head.unwrap_or(piece.len()) };
         if given < piece.len() {
             // If `held` is not empty, `piece` came from it and filled the buffer.
             self.held = [&piece[given..], &self.held[..]].concat().into();
@@ -233,8 +240,7 @@ impl AsyncWrite for GuardedSocket {
         flush
     }
 
-    /// Closes the stream, or begins to send the detached body. The dispatcher calls this once the response
-    /// head is sent.
+    /// Closes the stream, or detaches it. The dispatcher calls this once the response head is sent.
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(rest) = self.connection.0.detached.take() else {
             let shutdown = Pin::new(&mut self.stream).poll_shutdown(task);
@@ -243,11 +249,11 @@ impl AsyncWrite for GuardedSocket {
             }
             return shutdown;
         };
-        // From here on, bytes of the client belong to no request.
-        self.connection.upgraded();
         let stream = std::mem::replace(&mut self.stream, Stream::Detached);
-        let socket = Self::new(stream, self.connection.clone());
-        actix_web::rt::spawn(DetachedResponse::new(socket, rest));
+        let mut socket = Self::new(stream, self.connection.clone());
+        socket.has_requests = false;
+        socket.held = std::mem::take(&mut self.held);
+        actix_web::rt::spawn(DetachedConnection::new(socket, rest));
         Poll::Ready(Ok(()))
     }
 }
@@ -275,12 +281,12 @@ impl Connection {
             patience,
             place,
             secure,
-            upgraded: Cell::new(false),
+            upgrading: Cell::new(false),
             wants_body: Cell::new(false),
             reading_paused: Cell::new(false),
-            hung_up: Cell::new(false),
             turn: Cell::new(None),
-            detached: Cell::new(None),
+            reader: Cell::new(None),
+            detached: RefCell::new(None),
             dispatcher: RefCell::new(None),
         }))
     }
@@ -299,19 +305,18 @@ impl Connection {
         self.0.secure
     }
 
-    /// Closes the connection, even if data waits for its client.
-    pub fn hang_up(&self) {
-        self.0.hung_up.set(true);
-        if let Some(dispatcher) = self.0.dispatcher.borrow_mut().take() {
-            dispatcher.wake();
-        }
+    /// Hands the connection over after the head of the response in progress, whose body must be a stream: the
+    /// body is sent without the dispatcher, and what the client sends goes to `read`. The connection ends
+    /// soon after `read` or the body has ended. If the client never gets the head, `read` is dropped without
+    /// having run.
+    pub fn upgrade<F: Future<Output = ()> + 'static>(&self, read: impl FnOnce(ClientBytes) -> F) {
+        self.0.reader.set(Some(Reader::new(read)));
+        self.endless();
     }
 
-    /// Marks the connection as upgraded. Its bytes then belong to no request body, so the deadline of a body
-    /// does not apply.
-    pub fn upgraded(&self) {
-        self.0.upgraded.set(true);
-        self.0.resume_reading();
+    /// Holds back the bytes after the head of the request in progress, which asks for an upgrade.
+    pub(super) fn expect_upgrade(&self) {
+        self.0.upgrading.set(true);
     }
 
     /// Records whether the handler waits for more of the request body.
@@ -332,21 +337,12 @@ impl Connection {
         self.lifecycle().is_endless()
     }
 
-    pub(super) fn is_upgraded(&self) -> bool {
-        self.0.upgraded.get()
-    }
-
-    /// Returns true if the response in progress is endless, and the server need not read requests meanwhile.
-    pub(super) fn can_detach(&self) -> bool {
-        self.is_endless() && !self.is_upgraded()
-    }
-
     /// Sends `body` after the response head, without the dispatcher. The response must have an empty body and
-    /// must close the connection. `chunked`: its head announces chunks.
+    /// must close or upgrade the connection. `chunked`: its head announces chunks.
     pub(super) fn detach(&self, body: BoxBody, chunked: bool, in_progress: RequestInProgress) {
-        let counted = self.0.place.endless_response();
-        let rest = DetachedBody { body, chunked, _in_progress: in_progress, _counted: counted };
-        self.0.detached.set(Some(rest));
+        let (reader, guards) = (self.0.reader.take(), (in_progress, self.0.place.count_detached()));
+        let rest = DetachedBody { body, chunked, reader, guards };
+        self.0.detached.replace(Some(rest));
     }
 
     pub(super) fn begin(&self) -> RequestInProgress {
@@ -372,7 +368,9 @@ impl Drop for RequestInProgress {
     fn drop(&mut self) {
         let state = &self.0.0;
         state.wants_body.set(false);
+        state.upgrading.set(false);
         state.turn.set(None);
+        state.reader.set(None);
         state.lifecycle.borrow_mut().ended(Instant::now());
         state.resume_reading();
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
@@ -16,6 +16,7 @@ use crate::http::methods::only_get;
 
 mod proxied;
 mod tls;
+mod upgrades;
 
 const LARGE: &[u8] = &[b'x'; 4 << 20];
 
@@ -23,7 +24,7 @@ struct TestServer {
     address: SocketAddr,
     metrics: Metrics,
     handle: actix_web::dev::ServerHandle,
-    endless: EndlessResponses,
+    detached: DetachedConnections,
 }
 
 impl TestServer {
@@ -65,14 +66,17 @@ impl TestServer {
                 .service(only_get("/ending", ending))
                 .service(only_get("/silent", silent))
                 .service(only_get("/feed", silent).wrap(from_fn(large)))
+                .service(only_get("/upgrade", upgrades::echo))
+                .service(only_get("/goodbye", upgrades::goodbye))
+                .service(only_get("/idle", upgrades::idle))
                 .service(web::resource("/error").to(async || Err::<&str, _>(ApiError::internal("a cause"))))
                 .route("/echo", web::post().to(async |body: String| body))
                 .default_service(web::to(not_found))
         };
-        let (server, endless) = serve(listener, options, &metrics, app).unwrap();
+        let (server, detached) = serve(listener, options, &metrics, app).unwrap();
         let handle = server.handle();
         actix::spawn(server);
-        Self { address, metrics, handle, endless }
+        Self { address, metrics, handle, detached }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -383,7 +387,7 @@ async fn ended_endless_bodies_are_complete() {
     client.write_all(requests.as_bytes()).await.unwrap();
     assert_whole_ending(&read(&mut client).await);
     served.until_open(0).await;
-    served.endless.ended(Duration::from_secs(20)).await;
+    served.detached.ended(Duration::from_secs(20)).await;
     served.handle.stop(false).await;
 }
 

@@ -25,7 +25,7 @@ pub(super) enum Stream {
     Plain(Wire),
     /// Boxed: it is far larger than the other variant.
     Tls(Box<TlsStream<Wire>>),
-    /// The stream now belongs to a detached response.
+    /// The stream now belongs to a detached connection.
     Detached,
 }
 

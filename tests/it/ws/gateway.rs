@@ -131,8 +131,13 @@ impl Gateway {
     /// Stops everything. Times out unless every connection has been freed.
     pub async fn stop(self) {
         self.shut_down().await;
+        let none = "stentor_connections{listener=\"ws\"} 0\n";
+        self.until("the server closes its connections", || {
+            self.metrics.render().contains(none).then_some(())
+        })
+        .await;
         let stopped = tokio::time::timeout(Duration::from_secs(30), self.server.stop(true)).await;
-        stopped.expect("the server lets go of its connections");
+        stopped.expect("the server stops");
         self.arbiter.stop();
     }
 

@@ -8,10 +8,13 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use stentor::auth::Role;
 use stentor::domain::ids::RoomId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::client::{Client, Refused};
 use super::gateway::{Gateway, tokens};
 use crate::support::abuse_table::withstood;
+use crate::support::in_time;
 use crate::support::node::request;
 
 async fn refused(gateway: &Gateway, query: &str, headers: &[(&'static str, &str)]) -> Refused {
@@ -41,6 +44,34 @@ async fn token_is_accepted_in_three_ways() {
     assert_eq!((peer.room.as_str(), peer.role), ("demo", Role::Anchor));
     assert_eq!(peer.client_id.clone().map(String::from), Some("tab-1".into()));
     assert!(peer.address.is_loopback());
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn frames_sent_with_handshake_are_read() {
+    let gateway = Gateway::start().await;
+    let call = br#"{"jsonrpc":"2.0","id":1,"method":"join"}"#;
+    let request = format!(
+        "GET /ws?token={} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        gateway.token("ann")
+    );
+    // The call as a text frame, masked with zeros.
+    let frame = [&[0x81, 0x80 | call.len() as u8, 0, 0, 0, 0], &call[..]].concat();
+    let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+    socket.write_all(&[request.as_bytes(), &frame].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    in_time("the answer to the call", async {
+        while !String::from_utf8_lossy(&answer).contains(r#""result":{"user":"ann"}"#) {
+            assert!(socket.read_buf(&mut answer).await.unwrap() > 0);
+        }
+    })
+    .await;
+    assert!(answer.starts_with(b"HTTP/1.1 101 "));
+    // An empty close frame.
+    socket.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+    in_time("the end of the connection", socket.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.ends_with(b"\x03\xe8normal"), "close code 1000");
     gateway.stop().await;
 }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use actix_web::Error;
 use actix_web::http::header::HeaderValue;
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::web::{Bytes, Data};
 use bytes::{BufMut, BytesMut};
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, stream};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -26,8 +26,7 @@ use crate::domain::profile::Language;
 use crate::domain::signalling::CloseCode;
 use crate::frames::{FrameDecoder, Inbound, OutboundFrame};
 use crate::http::rest::Api;
-use crate::http::server::Connection;
-use crate::http::upgrade::hang_up;
+use crate::http::server::ClientBytes;
 use crate::packager::pcm::{PCM_RATE, PcmChunk};
 use crate::presence::stage::Passing;
 use crate::rooms::captions::{NotKept, RecogniserClaim};
@@ -70,14 +69,14 @@ pub(super) fn body(queued: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<B
 
 impl Recogniser {
     /// Serves the recogniser until either side closes, then releases its lock.
-    pub async fn run(self, audio: PcmReader, mut payload: Payload, connection: Option<Connection>) {
+    pub async fn run(self, audio: PcmReader, received: ClientBytes) {
         let connected = self.api.captions.metrics.captions().connected();
         let (room, language) = (&self.room, self.language.as_str());
         tracing::info!(%room, language, "recogniser connected");
         let heard = Cell::new(None);
         let end = tokio::select! {
             end = self.send(audio, &heard) => end,
-            end = self.receive(&mut payload, &heard) => end,
+            end = self.receive(received, &heard) => end,
             () = self.claim.lost() => End::Close(CloseCode::Unavailable),
             () = self.revoked() => End::Close(CloseCode::TokenInvalid),
             () = self.frames.closed() => End::Gone,
@@ -93,7 +92,6 @@ impl Recogniser {
         tracing::info!(%room, language, reason, "recogniser disconnected");
         self.claim.release().await;
         drop((self, connected));
-        hang_up(payload, connection).await;
     }
 
     /// Returns when the API key of the connection is not valid any more.
@@ -139,13 +137,13 @@ impl Recogniser {
     }
 
     /// Reads results until the connection ends. Returns the reason.
-    async fn receive(&self, payload: &mut Payload, heard: &Cell<Option<Heard>>) -> End {
+    async fn receive(&self, mut received: ClientBytes, heard: &Cell<Option<Heard>>) -> End {
         let mut frames = FrameDecoder::new(MAX_MESSAGE);
         let (mut messages, mut finals) =
             (Pace::new(MESSAGE_RATE, MESSAGE_BURST), Pace::new(FINAL_RATE, FINAL_BURST));
         loop {
             let Some(inbound) = frames.next_message() else {
-                let Some(Ok(bytes)) = payload.next().await else { return End::Gone };
+                let Some(bytes) = received.next().await else { return End::Gone };
                 frames.feed(bytes);
                 continue;
             };

@@ -79,6 +79,15 @@ async fn endless_bodies_are_complete_over_tls() {
 }
 
 #[actix::test]
+async fn upgrades_keep_early_bytes_over_tls() {
+    let secured = Secured::start(10);
+    let mut client = secured.connect_by(&secured.connector).await.unwrap();
+    upgrades::check_echo(&mut client).await;
+    secured.served.until_open(0).await;
+    secured.served.handle.stop(false).await;
+}
+
+#[actix::test]
 async fn tls_serves_http_1_1_with_hsts() {
     let secured = Secured::start(10);
     let client = secured.connect_by(&secured.connector).await.unwrap();
