@@ -135,7 +135,7 @@ async function join(): Promise<void> {
   const pin = pinInput.value.trim();
   complain('name', name ? null : 'The others want to know who is talking.');
   complain('consent', consent.missing ? 'Without your consent you cannot speak here. You can listen instead.' : null);
-  complain('pin', pin === '' || PIN.test(pin) ? null : 'A pin has six letters or digits.');
+  complain('pin', pin === '' || PIN.test(pin) ? null : 'A PIN has six letters or digits.');
   const wrong = document.querySelector<HTMLInputElement>('#form [aria-invalid=true]');
   if (wrong) {
     view('lobby');
@@ -417,7 +417,7 @@ function finish(problem: Problem): void {
   room = null;
   if (problem.code === 'wrong_pin') {
     view('lobby');
-    complain('pin', 'This pin is wrong. Ask for the right one.');
+    complain('pin', 'This PIN is wrong. Ask for the right one.');
     return pinInput.focus();
   }
   // A user who only cancelled the wait returns to the lobby.

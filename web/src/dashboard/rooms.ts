@@ -6,6 +6,8 @@ import { duration, needsAttention, statusOf, type Overview, type Room, type Room
 import { Row, Rows, UNKNOWN, button, make, tone } from './elements';
 import { act } from './operator';
 
+const seconds = (count: number): string => (count < 60 ? `${count} s` : duration(count * 1000));
+
 const COLUMNS = ['Room', 'Status', 'Janus', 'Mixer', 'Anchors', 'Listeners', 'Behind', 'Silent', 'Clipped', 'Duration'] as const;
 
 /** A room's row, with the anchors and events that are loaded while it is open. */
@@ -39,8 +41,8 @@ class RoomRow extends Row {
     this.text(4, room.talking > 0 ? `${room.anchors} · ${room.talking} talk` : String(room.anchors));
     this.text(5, String(room.listeners));
     this.text(6, room.mediaAgeMs === null ? UNKNOWN : duration(room.mediaAgeMs));
-    this.text(7, room.mix ? `${room.mix.silentSeconds} s` : UNKNOWN);
-    this.text(8, room.mix ? `${room.mix.clippedSeconds} s` : UNKNOWN);
+    this.text(7, room.mix ? seconds(room.mix.silentSeconds) : UNKNOWN);
+    this.text(8, room.mix ? seconds(room.mix.clippedSeconds) : UNKNOWN);
     this.text(9, room.startedAt === null ? UNKNOWN : duration(at - room.startedAt));
     this.stop.hidden = room.startedAt === null || room.status === 'removing';
     if (this.isOpen) void this.load();
