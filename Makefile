@@ -113,16 +113,15 @@ build: ## The release binary, target/release/stentor
 	cargo build --release
 
 DIST := target/dist-packages
-dist: ## The tarball and the Debian package of this machine's architecture, in target/dist-packages
-	@scripts/setup.sh build
-	cargo build --locked --profile dist
-	@packaging/build.sh tarball target/dist/stentor $(DIST)
-	@packaging/build.sh deb target/dist/stentor $(DIST)
+dist: ## Tarballs and Debian packages for this machine's architecture and arm64; ARCH=amd64 or ARCH=arm64: only that
+	@packaging/dist.sh $(DIST) $(ARCH)
 
-test-dist: dist ## The package on a Debian 12 with systemd: install, start, reload, upgrade, remove, purge; needs root
+test-dist: ## The package on a Debian 12 with systemd: install, start, reload, upgrade, remove, purge; needs root
+	@packaging/dist.sh $(DIST) $$(dpkg --print-architecture)
 	@scripts/test-packages.sh target/dist/stentor
 
-test-image: dist ## The steps of the Dockerfile in a chroot, and a room in it; needs root
+test-image: ## The steps of the Dockerfile in a chroot, and a room in it; needs root
+	@packaging/dist.sh $(DIST) $$(dpkg --print-architecture)
 	@scripts/test-image.py target/dist/stentor
 
 lint-dist: ## Dockerfile, Compose, Kubernetes, workflow and alert files against their schemas and tests

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a tarball or a Debian package of a built program: build.sh tarball|deb BINARY FOLDER [VERSION]
 # Prints its path. Needs dpkg-deb, binutils and coreutils; runs as any user. SOURCE_DATE_EPOCH dates
-# all files, by default with the last commit, so that equal sources give equal packages.
+# all files, by default with the last commit, so that equal sources give equal packages. EMULATOR is the command that
+# runs a program for another machine; the program prints its completions and manual pages itself.
 set -euo pipefail
 
 usage() { echo "usage: $0 tarball|deb BINARY FOLDER [VERSION]" >&2; exit 2; }
@@ -24,6 +25,9 @@ glibc=$(LC_ALL=C readelf -W --version-info "$binary" | grep -o 'GLIBC_[0-9.]*' |
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+
+# shellcheck disable=SC2086 # The emulator has arguments.
+run() { ${EMULATOR-} "$binary" "$@"; }
 
 documents=(README.md CHANGELOG.md SECURITY.md LICENSE config.yaml docs examples ops)
 copy_documents() {
@@ -61,15 +65,12 @@ package() {
     cp packaging/config.yaml "$root/etc/stentor/"
     copy_documents "$doc"
     mv "$doc/LICENSE" "$doc/copyright"
-    # A program for another machine cannot print its completions and manual pages.
-    if "$binary" --version >/dev/null 2>&1; then
-        mkdir -p "$root"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
-        "$binary" completions bash >"$root/usr/share/bash-completion/completions/stentor"
-        "$binary" completions zsh >"$root/usr/share/zsh/vendor-completions/_stentor"
-        "$binary" completions fish >"$root/usr/share/fish/vendor_completions.d/stentor.fish"
-        "$binary" man "$root/usr/share/man/man1"
-        gzip -9n "$root"/usr/share/man/man1/*
-    fi
+    mkdir -p "$root"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
+    run completions bash >"$root/usr/share/bash-completion/completions/stentor"
+    run completions zsh >"$root/usr/share/zsh/vendor-completions/_stentor"
+    run completions fish >"$root/usr/share/fish/vendor_completions.d/stentor.fish"
+    run man "$root/usr/share/man/man1"
+    gzip -9n "$root"/usr/share/man/man1/*
     echo /etc/stentor/config.yaml >"$root/DEBIAN/conffiles"
     cp packaging/deb/{postinst,prerm,postrm} "$root/DEBIAN/"
     (cd "$root" && find etc usr -type f -exec md5sum {} + | sort -k 2) >"$root/DEBIAN/md5sums"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs only packages that are missing: setup.sh build|demo|spaces|test|players
-#   build    packages for compiling       demo  build, and packages that a node needs
-#   spaces   demo, and Node for the app   test  spaces, and packages for the tests
-#   players  test, and WebKitGTK
+# Installs only packages that are missing: setup.sh build|demo|spaces|test|players|arm64
+#   build    packages for compiling       demo   build, and packages that a node needs
+#   spaces   demo, and Node for the app   test   spaces, and packages for the tests
+#   players  test, and WebKitGTK          arm64  build, and packages for cross-building
 # Safe to repeat. Services that Debian starts for a package installed here are stopped; no others are.
 set -euo pipefail
 
@@ -24,6 +24,14 @@ protobuf-compiler|has protoc
 libprotobuf-dev|has_header google/protobuf/descriptor.proto
 LIST
     [ "$1" = build ] && return
+    if [ "$1" = arm64 ]; then
+        cat <<'LIST'
+gcc-aarch64-linux-gnu|has aarch64-linux-gnu-gcc
+libc6-dev-arm64-cross|has_package libc6-dev-arm64-cross
+qemu-user-static|has qemu-aarch64-static
+LIST
+        return
+    fi
     cat <<'LIST'
 janus|has janus
 ffmpeg|has ffmpeg
@@ -147,8 +155,8 @@ stop_script() {
 main() {
     local profile=${1:-} before packages
     case "$profile" in
-        build | demo | spaces | test | players) ;;
-        *) fail "usage: $0 build|demo|spaces|test|players" ;;
+        build | demo | spaces | test | players | arm64) ;;
+        *) fail "usage: $0 build|demo|spaces|test|players|arm64" ;;
     esac
     has cargo || fail "cargo is missing: install a Rust toolchain first, see https://rustup.rs"
 
