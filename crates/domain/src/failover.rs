@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use super::handover::outgoing_mixer;
+use super::handover::{StaleKeys, outgoing_mixer};
 use super::ids::{ModuleId, RoomId};
 use super::keys::{ModuleKind, ModulePart};
 use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
@@ -30,7 +30,7 @@ use super::placement::{Load, Placement, assigned, load_on, pick_if};
 use super::view::{ModuleView, Modules, RoomView, Rooms, StoredValue};
 
 /// Waiting times before rooms leave a module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FailoverTimers {
     /// Time to wait for a module without a heartbeat to come back.
     pub grace: Duration,
@@ -104,7 +104,7 @@ pub struct DrainedLabel {
 
 type Key = (ModuleKind, ModuleId);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FailoverPolicy {
     patience: FailoverTimers,
     present: BTreeSet<Key>,
@@ -112,6 +112,7 @@ pub struct FailoverPolicy {
     unhealthy: BTreeMap<Key, Duration>,
     /// For each room: the mixers that gave it up, and the time at which each of them did so.
     given_up: BTreeMap<RoomId, BTreeMap<ModuleId, Duration>>,
+    stale_keys: StaleKeys,
 }
 
 /// Reason why rooms leave a module, and the time from which they may leave it.
@@ -139,23 +140,20 @@ impl Reassignment {
     /// Returns true if only the mixer changes, and only because it is being drained. That mixer can continue
     /// until its successor produces.
     pub fn is_in_good_order(&self) -> bool {
-        let emptied = |d: &Eviction| {
-            let wanted = matches!(d.cause, Cause::Marked(MarkLabel::Draining | MarkLabel::Drained));
-            d.kind == ModuleKind::Mixer && wanted
-        };
-        self.leaves.iter().all(emptied)
+        self.leaves.iter().all(Eviction::is_handover)
+    }
+}
+
+impl Eviction {
+    fn is_handover(&self) -> bool {
+        self.kind == ModuleKind::Mixer
+            && matches!(self.cause, Cause::Marked(MarkLabel::Draining | MarkLabel::Drained))
     }
 }
 
 impl FailoverPolicy {
     pub fn new(patience: FailoverTimers) -> Self {
-        Self {
-            patience,
-            present: BTreeSet::new(),
-            absent: BTreeMap::new(),
-            unhealthy: BTreeMap::new(),
-            given_up: BTreeMap::new(),
-        }
+        Self { patience, ..Self::default() }
     }
 
     /// Plans the moves from the newest views. `steady_since`: time from which this node has followed the
@@ -198,6 +196,7 @@ impl FailoverPolicy {
         }
         self.present = there.into_keys().collect();
         self.note_given_up(rooms, now);
+        self.stale_keys.look(rooms, now);
     }
 
     fn note_given_up(&mut self, rooms: &Rooms, now: Duration) {
@@ -230,10 +229,12 @@ impl FailoverPolicy {
         };
         verdict.drained = drained(rooms, modules, &load);
         let against = self.against(modules, steady_since);
-        let mut placing = PlacementRound { me: self, modules, load };
-        let mut waiting: BTreeMap<Key, usize> = BTreeMap::new();
+        let (mut placing, mut waiting) = (PlacementRound { me: self, modules, load }, BTreeMap::new());
         for (room, view, live) in on_air(rooms) {
-            let due = self.departures(view, live, &against, now, &mut waiting);
+            let mut due = self.departures(view, live, &against, now, &mut waiting);
+            if self.stale_keys.must_wait(room, now) && due.extract_if(.., |d| d.is_handover()).count() > 0 {
+                verdict.waits.push(format!("{room}: leaves its mixer after that mixer has written its key"));
+            }
             if due.is_empty() {
                 continue;
             }

@@ -328,6 +328,21 @@ proptest! {
 
 type Fleet = BTreeMap<String, (Health, Option<MarkLabel>)>;
 
+#[test]
+fn drained_mixer_writes_key_before_handover() {
+    let mut house = House::new(&["a", "b"]);
+    let room = RoomId::new("room").unwrap();
+    house.room("room", "a", "a");
+    house.give_up("room");
+    house.change(&room, |view| view.live.as_mut().unwrap().value.epoch = Epoch(2));
+    house.mixers.get_mut("a").unwrap().1 = Some(MarkLabel::Draining);
+    let early = house.at(20_000);
+    assert!(early.moves.is_empty() && early.waits[0].contains("has written its key"), "{early:?}");
+    assert_eq!(house.at(25_000).moves.len(), 1, "it does not wait forever");
+    house.change(&room, |view| view.mixer.as_mut().unwrap().value.epoch = Epoch(2));
+    assert_eq!(house.at(25_100).moves.len(), 1);
+}
+
 /// Model of the store, and a leader that observes it. Times are in milliseconds.
 struct House {
     failover: FailoverPolicy,

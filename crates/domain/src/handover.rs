@@ -6,9 +6,40 @@
 //!  new mixer   starts FFmpeg, fed by Janus too ─▶ ready ────────▶ takes the numbers, publishes
 //! ```
 
-use super::ids::ModuleId;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::ids::{Epoch, ModuleId, RoomId};
 use super::model::Handover;
-use super::view::RoomView;
+use super::view::{RoomView, Rooms};
+
+/// Longest time for which a room on a draining mixer waits for the mixer's key before it moves without a
+/// handover.
+const KEY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Rooms whose mixer key has an earlier epoch than the room, each with the room's epoch and the time at which
+/// this was first seen (monotonic). After a change of the Janus instance, this lasts until the mixer has
+/// written its key again. A handover cannot [`begin`] meanwhile.
+#[derive(Debug, Default)]
+pub struct StaleKeys(BTreeMap<RoomId, (Epoch, Duration)>);
+
+impl StaleKeys {
+    /// Updates the list from the newest views.
+    pub fn look(&mut self, rooms: &Rooms, now: Duration) {
+        let stale = rooms.iter().filter_map(|(room, view)| {
+            let live = view.live.as_ref().filter(|_| view.is_on_air() && outgoing_mixer(view).is_none())?;
+            let key = view.mixer.as_ref().filter(|m| m.id == live.mixer_id && m.epoch < live.epoch);
+            let seen = self.0.get(room).filter(|(epoch, _)| *epoch == live.epoch);
+            key.map(|_| (room.clone(), seen.copied().unwrap_or((live.epoch, now))))
+        });
+        self.0 = stale.collect();
+    }
+
+    /// Returns true if the room should stay on its draining mixer for now.
+    pub fn must_wait(&self, room: &RoomId, now: Duration) -> bool {
+        self.0.get(room).is_some_and(|(_, since)| now < *since + KEY_WITHIN)
+    }
+}
 
 /// Returns the outgoing mixer of a handover; `None` once its successor reports that it produces.
 pub fn outgoing_mixer(view: &RoomView) -> Option<&Handover> {
