@@ -24,6 +24,10 @@ use super::model::Leader;
 use super::plan::{Plan, Retry};
 use super::restart::{Backoff, STORE_ASKED_WITHIN};
 
+/// Reason why no node leads after the store has lost data.
+pub const OLDER_STORE: &str = "the store shows an older state than this node has seen: if its data was lost \
+    or restored, restart all nodes with the role rooms; until then, no node leads and no room is moved";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     Grant,
@@ -98,6 +102,8 @@ pub struct Leadership {
     ours: Option<i64>,
     /// Revision below which a view of the key is outdated and ignored.
     as_of: i64,
+    /// Revision of an outdated view, while no newer one has arrived since.
+    outdated: Option<i64>,
     steady: StoreStability,
     retry: Retry,
 }
@@ -127,6 +133,7 @@ impl Leadership {
             known: KnownLeader::Nothing,
             ours: None,
             as_of: 0,
+            outdated: None,
             steady: StoreStability::default(),
             retry: Retry::default(),
         }
@@ -134,7 +141,8 @@ impl Leadership {
 
     /// Applies the state of the leader key at revision `as_of`.
     pub fn observe(&mut self, held: Option<LeaderRecord>, as_of: i64) {
-        if as_of < self.as_of {
+        self.outdated = Some(as_of).filter(|_| as_of < self.as_of);
+        if self.outdated.is_some() {
             return;
         }
         self.as_of = as_of;
@@ -171,6 +179,13 @@ impl Leadership {
     pub fn resign(&mut self) -> Option<i64> {
         self.ours = None;
         self.lease.take().map(|lease| lease.id)
+    }
+
+    /// Returns the outdated revision that the store shows, and the newest one that this node has seen, while
+    /// the leader is therefore unknown. This lasts if the store has lost data or was restored.
+    pub fn sees_older_store(&self) -> Option<(i64, i64)> {
+        let unknown = self.known == KnownLeader::Nothing;
+        self.outdated.filter(|_| unknown).map(|outdated| (outdated, self.as_of))
     }
 
     /// Returns the leader, if it is known.
@@ -228,6 +243,7 @@ impl Leadership {
             }
             (KnownLeader::Held(LeaderRecord { by: Some(by), .. }), _) => format!("{} leads", by.id),
             (KnownLeader::Held(_), _) => "waits for the lease of a leader key that cannot be read".into(),
+            (KnownLeader::Nothing, _) if self.outdated.is_some() => OLDER_STORE.into(),
             (KnownLeader::Nothing, _) => "waits to see the leader's key".into(),
         };
         Plan::Wait { reason: reason.into(), until: self.ends(now).into_iter().chain([due]).min() }

@@ -24,6 +24,20 @@ fn first_leader_renews_each_third() {
 }
 
 #[test]
+fn older_store_is_the_reason_to_wait() {
+    let mut node = Leadership::new(name(0), "i".into(), TTL);
+    node.done(Outcome::Granted { lease: 1 }, Duration::ZERO, Duration::ZERO, 0.5);
+    node.observe(None, 9);
+    node.lost_sight();
+    node.observe(None, 3);
+    assert_eq!(node.sees_older_store(), Some((3, 9)));
+    let plan = node.plan(Duration::ZERO, UnixMs(0));
+    assert!(matches!(&plan, Plan::Wait { reason, .. } if *reason == OLDER_STORE), "{plan:?}");
+    node.observe(None, 9);
+    assert_eq!(node.sees_older_store(), None);
+}
+
+#[test]
 fn dead_leader_is_replaced_at_lease_end() {
     let mut world = World::new();
     world.elect_first();

@@ -33,7 +33,7 @@ use crate::actors::kernel::{StopAnswer, Timer};
 use crate::actors::rooms::SharedAges;
 use crate::clock::random_unit;
 use crate::domain::keys::LEADER;
-use crate::domain::leadership::{Effect, LeaderRecord, Leadership, Outcome, StoreStability};
+use crate::domain::leadership::{Effect, LeaderRecord, Leadership, OLDER_STORE, Outcome, StoreStability};
 use crate::domain::model::Leader;
 use crate::domain::plan::Plan;
 use crate::presence::Presence;
@@ -214,6 +214,9 @@ impl Elector {
             ReflectorEvent::InitApply(entry) | ReflectorEvent::Apply(entry) => self.seen = Some(held(&entry)),
             ReflectorEvent::InitDone { revision } | ReflectorEvent::Progress { revision } => {
                 self.machine.observe(self.seen.clone(), revision);
+                if let Some((shown, seen)) = self.machine.sees_older_store() {
+                    tracing::error!(shown, seen, "{OLDER_STORE}");
+                }
             }
             ReflectorEvent::Lost(_) => self.machine.lost_sight(),
         }
