@@ -16,6 +16,8 @@ pub enum Source {
     /// Name of the environment variable.
     Env(String),
     Flag,
+    /// Command line: the name of the configuration file.
+    Argument,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,7 @@ impl fmt::Display for Source {
             Self::File { name, line } => write!(f, "{name} line {line}"),
             Self::Env(name) => write!(f, "environment {name}"),
             Self::Flag => f.write_str("flag --set"),
+            Self::Argument => f.write_str("command line"),
         }
     }
 }

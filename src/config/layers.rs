@@ -53,7 +53,7 @@ impl ConfigFile {
             Err(e) => Err(ConfigErrors(vec![ConfigError {
                 key: "--config".into(),
                 value: Some(name),
-                source: Source::Flag,
+                source: Source::Argument,
                 problem: format!("cannot be read: {e}"),
             }])),
         }
@@ -100,9 +100,14 @@ fn add_file(layers: &mut Layers, file: &ConfigFile) {
             key: "--config".into(),
             value: Some(file.name.clone()),
             source: Source::File { name: file.name.clone(), line: e.location().map_or(1, |l| l.line()) },
-            problem: format!("is not valid YAML: {e}"),
+            problem: format!("is not valid YAML: {}", without_library_hint(&e.to_string())),
         }),
     }
+}
+
+/// Returns an error text of the YAML library without its advice to programmers.
+fn without_library_hint(text: &str) -> String {
+    text.replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 fn flatten(layers: &mut Layers, file: &str, key: &str, node: Spanned<Node>) {

@@ -339,6 +339,15 @@ fn port_range(text: &str) -> Option<(u16, u16)> {
 
 pub(super) fn log_filter(value: &Value) -> Parsed<String> {
     let filter = text(value)?;
+    // A single word is the name of a module for the library, and a misspelt level would switch the log off.
+    let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let mut words = filter.split(',').map(str::trim).filter(|part| !part.contains(['=', '[', ']', ':']));
+    if let Some(word) = words.find(|word| !word.is_empty() && !is_level(word)) {
+        return Err(format!(
+            "{word:?} is not a level; levels are off, error, warn, info, debug and trace; a level of one \
+             module is written like stentor=debug"
+        ));
+    }
     match tracing_subscriber::EnvFilter::builder().parse(&filter) {
         Ok(_) => Ok(filter),
         Err(e) => Err(format!("must be a filter like info or info,stentor=debug ({e})")),

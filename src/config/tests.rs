@@ -235,6 +235,7 @@ fn bad_values_are_refused() {
         ("store.etcd.endpoints", "a:2379"),
         ("auth.api_keys", "short"),
         ("log.filter", "stentor=loud"),
+        ("log.filter", "info,debgu"),
         ("hls.window", "2"),
         ("rooms.heartbeat_ttl", "0s"),
         ("rooms.max_age", "99999999999999999999h"),
@@ -364,6 +365,8 @@ fn cluster_gateway_without_redis_warns() {
     for fine in [redis, cluster("hls,mixer"), keyed(LoadInput::default())] {
         assert_eq!(load(fine).unwrap().warnings(), Vec::<&str>::new());
     }
+    let remarks = load(cluster("janus,mixer")).unwrap().warnings();
+    assert!(matches!(remarks[..], [one] if one.contains("set janus.mode: external")), "{remarks:?}");
     for (key, value, told) in [
         ("listen.media", "127.0.0.1", "set listen.media to an address"),
         ("node.advertise", "localhost", "set node.advertise to an address"),
@@ -439,6 +442,12 @@ fn hls_patience_covers_three_target_durations() {
         let hls = load(LoadInput::default().flag("hls.segment_ms", &millis.to_string())).unwrap().hls;
         assert_eq!((hls.target_duration().as_secs(), hls.patience().as_secs()), (target, patience));
     }
+}
+
+#[test]
+fn duplicate_keys_are_named() {
+    let text = errors(file("hls:\n  window: 6\n  window: 7\n"));
+    assert!(text.contains("duplicate mapping key: window at line 3"), "{text}");
 }
 
 #[test]
