@@ -23,23 +23,38 @@ pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let shown = dir.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.with_context(|| format!("cannot create the data directory {shown}; set node.data_dir"))?;
-    let unreadable = || format!("cannot read the data directory {shown}; set node.data_dir");
-    let mode = dir.metadata().with_context(unreadable)?.mode() & 0o7777;
-    if mode & 0o067 == 0 {
-        return Ok(());
-    }
-    let is_ours = OURS.iter().any(|name| dir.join(name).exists());
-    let is_empty = dir.read_dir().with_context(unreadable)?.next().is_none();
-    let remedy =
-        format!("run: chmod 700 {shown}, or set node.data_dir to a folder of its own, such as one below it");
-    if !(is_ours || is_empty) {
-        bail!("others can read {shown} (mode {mode:04o}), which must hold secrets; {remedy}");
-    }
+    let Some(mode) = mode_to_restrict(dir)? else { return Ok(()) };
     set_permissions(dir, Permissions::from_mode(0o700)).with_context(|| {
+        let remedy = remedy(dir);
         format!("others can read {shown} (mode {mode:04o}), which holds secrets; {remedy}")
     })?;
     tracing::warn!(dir = %shown, "restricted the data directory from mode {mode:04o} to 0700");
     Ok(())
+}
+
+/// Returns the mode of an existing data directory if others can read it; `None` if they cannot. Does not
+/// change the mode.
+///
+/// # Errors
+/// The directory cannot be read, or [`prepare`] would refuse it because of its mode.
+pub fn mode_to_restrict(dir: &Path) -> anyhow::Result<Option<u32>> {
+    let shown = dir.display();
+    let unreadable = || format!("cannot read the data directory {shown}; set node.data_dir");
+    let mode = dir.metadata().with_context(unreadable)?.mode() & 0o7777;
+    if mode & 0o067 == 0 {
+        return Ok(None);
+    }
+    let is_ours = OURS.iter().any(|name| dir.join(name).exists());
+    let is_empty = dir.read_dir().with_context(unreadable)?.next().is_none();
+    if !(is_ours || is_empty) {
+        bail!("others can read {shown} (mode {mode:04o}), which must hold secrets; {}", remedy(dir));
+    }
+    Ok(Some(mode))
+}
+
+fn remedy(dir: &Path) -> String {
+    let dir = dir.display();
+    format!("run: chmod 700 {dir}, or set node.data_dir to a folder of its own, such as one below it")
 }
 
 /// Lets the group of Janus's account pass through the directory, if Janus records tracks: Janus resolves the

@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 
 use super::child_account::child_account;
 use super::janus_options::{external, managed};
-use super::{backends, gateway};
+use super::{backends, data_dir, gateway};
 use crate::acme;
+use crate::auth::{Secrets, node_id};
 use crate::config::{Config, JanusMode, PresenceKind, StoreKind};
 use crate::domain::certificate::expires_soon;
 use crate::domain::descriptors::RECOMMENDED;
@@ -31,6 +32,8 @@ use crate::tls::Chain;
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// If a store request takes longer than this, rooms start slowly.
 const SLOW_STORE: Duration = Duration::from_millis(50);
+/// Free space below which recordings and rewind windows may soon stop.
+const LITTLE_SPACE: u64 = 1 << 30;
 /// If wall clock and monotonic clock diverge by more than this during the examination, the clock was stepped.
 const CLOCK_STEP: Duration = Duration::from_millis(50);
 const LIVEZ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -77,7 +80,11 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::of("configuration", Ok("no errors, no warnings".into())));
     }
-    findings.push(data_dir(&config.node.data_dir));
+    findings.push(Finding::of("data directory", data_directory(config)));
+    if roles.mixer {
+        findings.extend(disk_space(&config.node.data_dir));
+        findings.extend(config.recording.dir.as_deref().and_then(disk_space));
+    }
     findings.push(descriptors());
     findings.extend(sockets(config).await);
     findings.extend(config.tls.certificate.as_ref().map(certificate));
@@ -113,12 +120,13 @@ fn child_processes(config: &Config) -> Result<String, String> {
     Ok(format!("can be started{user}"))
 }
 
-fn data_dir(dir: &Path) -> Finding {
+fn data_directory(config: &Config) -> Result<String, String> {
+    let dir = &config.node.data_dir;
     let shown = dir.display();
-    let result = match dir.metadata() {
+    match dir.metadata() {
         Ok(metadata) if !metadata.is_dir() => Err(format!("{shown} is not a folder; set node.data_dir")),
-        Ok(_) => match rustix::fs::access(dir, rustix::fs::Access::WRITE_OK) {
-            Ok(()) => Ok(format!("{shown} is writable")),
+        Ok(_) => match rustix::fs::access(dir.as_path(), rustix::fs::Access::WRITE_OK) {
+            Ok(()) => data_files(config).map(|()| format!("{shown} is writable")),
             Err(error) => {
                 Err(format!("{shown} is not writable ({error}): change its owner, or node.data_dir"))
             }
@@ -127,8 +135,35 @@ fn data_dir(dir: &Path) -> Finding {
             Ok(format!("{shown} is created at the first start"))
         }
         Err(error) => Err(format!("{shown}: {error}; set node.data_dir")),
-    };
-    Finding::of("data directory", result)
+    }
+}
+
+/// Checks the mode of an existing data directory, and its small files, as a start does. Does not check the
+/// store, because a running node keeps it open.
+fn data_files(config: &Config) -> Result<(), String> {
+    let dir = &config.node.data_dir;
+    data_dir::mode_to_restrict(dir).map_err(|error| format!("{error:#}"))?;
+    // A file that is missing would be created.
+    if dir.join("secrets.json").exists() {
+        Secrets::load_or_create(config).map_err(|error| error.to_string())?;
+    }
+    if dir.join("node-id").exists() {
+        node_id(config).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Returns a warning if the disk of this folder, which may not exist yet, is nearly full.
+fn disk_space(folder: &Path) -> Option<Finding> {
+    let folder = std::path::absolute(folder).ok()?;
+    let disk = rustix::fs::statvfs(folder.ancestors().find(|folder| folder.is_dir())?).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let text = format!(
+        "only {} MiB are free for {}; a recording or rewind window needs about 34 MB per hour: free space",
+        free >> 20,
+        folder.display()
+    );
+    (free < LITTLE_SPACE).then(|| Finding::warning("disk", text))
 }
 
 fn descriptors() -> Finding {
@@ -414,6 +449,27 @@ mod tests {
         for stepped in [start.wall, start.wall - second, start.wall + 60 * second] {
             assert_eq!(start.finding(at(stepped)).verdict, Verdict::Warning);
         }
+    }
+
+    #[test]
+    fn unusable_data_directories_are_failures() {
+        use std::os::unix::fs::PermissionsExt;
+
+        use crate::config::{LoadInput, load};
+
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("data");
+        let flags = vec![("node.data_dir".to_owned(), dir.to_str().unwrap().to_owned())];
+        let config = load(LoadInput { flags, ..LoadInput::default() }).unwrap();
+        data_dir::prepare(&dir).unwrap();
+        assert!(data_directory(&config).is_ok());
+        std::fs::write(dir.join("notes"), "of another program").unwrap();
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(data_directory(&config).unwrap_err().contains("chmod 700"));
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(data_directory(&config).is_ok());
+        std::fs::write(dir.join("secrets.json"), "{").unwrap();
+        assert!(data_directory(&config).unwrap_err().contains("secrets.json"));
     }
 
     #[test]
