@@ -4,6 +4,8 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use stentor::domain::civil_time::Rfc3339;
+use stentor::domain::ids::UnixMs;
 
 use super::client::Client;
 use super::output::{Table, age, cell, now, print, print_json};
@@ -70,12 +72,13 @@ pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()
     let room = client.get(&["rooms", id]).await?["room"].take();
     let modules = client.get(&["modules"]).await?;
     let mut actors = flat(client.actors().await?);
+    let lost_store = lost_store(&actors);
     let name = format!("room:{id}");
     actors.retain(|actor| actor["name"] == *name);
     if json {
         return print_json(&json!({ "room": room, "modules": modules, "actors": actors }));
     }
-    let mut text = summary(id, &room);
+    let mut text = summary(id, &room, &Rfc3339(UnixMs(now())).to_string()) + lost_store;
     for (kind, side) in [("januses", "janus"), ("mixers", "mixer")] {
         text += &placement(side, &cell(&room[side]["id"]), &modules[kind]);
     }
@@ -92,8 +95,22 @@ pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()
     print(text)
 }
 
-fn summary(id: &str, room: &Value) -> String {
+/// Returns a sentence for `explain` if the node of these actors does not follow the store.
+fn lost_store(actors: &[Value]) -> &'static str {
+    let mut watches = actors.iter().filter(|actor| actor["kind"] == "store_watch");
+    match watches.any(|watch| watch["state"] != "following") {
+        true => "The node at --ops does not follow the store: until it does, no room is started or moved.\n",
+        false => "",
+    }
+}
+
+fn summary(id: &str, room: &Value, now: &str) -> String {
     let meaning = match room["status"].as_str() {
+        // Times in RFC 3339 format, in UTC with milliseconds, are ordered like their texts.
+        Some("created") if room["startsAt"].as_str().is_some_and(|time| time <= now) => {
+            let time = cell(&room["startsAt"]);
+            return format!("{id} is off air: it was due at {time}; the start is tried for 15 minutes.\n");
+        }
         Some("created") if room["startsAt"].is_string() => {
             return format!("{id} is off air: it starts at {}.\n", cell(&room["startsAt"]));
         }
@@ -199,6 +216,20 @@ mod tests {
                         j3: 2 of 60 rooms\n  j2: 9 of 60 rooms\n  j1: takes no room, full\n";
         assert_eq!(text, expected);
         assert!(placement("mixer", "m9", &json!([])).contains("m9, which has no heartbeat"));
+    }
+
+    #[test]
+    fn summary_says_if_start_is_late() {
+        let room = json!({ "status": "created", "startsAt": "2027-01-31T18:00:00.000Z" });
+        assert!(summary("tea", &room, "2027-01-31T17:59:59.999Z").contains("it starts at 2027"));
+        assert!(summary("tea", &room, "2027-01-31T18:00:00.001Z").contains("it was due at 2027"));
+    }
+
+    #[test]
+    fn lost_store_is_named() {
+        let watch = |state: &str| [json!({ "kind": "store_watch", "state": state })];
+        assert_eq!(lost_store(&watch("following")), "");
+        assert!(lost_store(&watch("lost")).contains("does not follow the store"));
     }
 
     #[test]

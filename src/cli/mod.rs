@@ -243,8 +243,7 @@ impl ConfigArgs {
         let before = Self { config: Some(old.to_owned()), ..self.clone() };
         let ((old, old_keys), (new, new_keys)) = (before.read()?, self.read()?);
         let outcome = reload::changes((&old, &old_keys), (&new, &new_keys));
-        print_differences(&old_keys, &new_keys, &outcome);
-        Ok(ExitCode::SUCCESS)
+        Ok(ended(print_differences(&old_keys, &new_keys, &outcome), complain))
     }
 
     fn input(self) -> Result<LoadInput, ConfigErrors> {
@@ -258,15 +257,17 @@ impl ConfigArgs {
 }
 
 /// Prints the settings that differ.
-fn print_differences(old: &[Effective], new: &[Effective], outcome: &ReloadOutcome) {
+fn print_differences(old: &[Effective], new: &[Effective], outcome: &ReloadOutcome) -> anyhow::Result<()> {
+    let mut text = String::new();
     let effects = [(&outcome.applied, "applied by reload"), (&outcome.need_restart, "needs a restart")];
     for (keys, effect) in effects {
         for key in keys {
             let value = |list: &[Effective]| list.iter().find(|k| k.key == *key).map(|k| k.value.clone());
             let [old, new] = [value(old), value(new)].map(Option::unwrap_or_default);
-            println!("{key}: {old} -> {new}  ({effect})");
+            text += &format!("{key}: {old} -> {new}  ({effect})\n");
         }
     }
+    output::print(text)
 }
 
 fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode {
@@ -301,25 +302,29 @@ fn check_config(input: LoadInput) -> Result<ExitCode, ConfigErrors> {
     let (config, keys) = config::explain(input)?;
     let width = |text: fn(&Effective) -> &str| keys.iter().map(|k| text(k).len()).max().unwrap_or(0);
     let (key_width, value_width) = (width(|k| &k.key), width(|k| &k.value));
-    for Effective { key, value, source, .. } in &keys {
-        println!("{key:key_width$}  {value:value_width$}  {source}");
-    }
+    let line = |Effective { key, value, source, .. }: &Effective| {
+        format!("{key:key_width$}  {value:value_width$}  {source}\n")
+    };
     for remark in config.warnings() {
         eprintln!("{remark}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ended(output::print(keys.iter().map(line).collect::<String>()), complain))
 }
 
 fn doctor(config: &Config) -> ExitCode {
     let findings = actix::System::new().block_on(doctor::examine(config));
     let width = findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
+    let mut text = String::new();
     for finding in &findings {
         let verdict = match finding.verdict {
             Verdict::Good => "ok",
             Verdict::Warning => "WARN",
             Verdict::Failure => "FAIL",
         };
-        println!("{verdict:4}  {:width$}  {}", finding.subject, finding.text);
+        text += &format!("{verdict:4}  {:width$}  {}\n", finding.subject, finding.text);
+    }
+    if let Err(error) = output::print(text) {
+        complain(&format!("{error:#}"));
     }
     match findings.iter().any(|finding| finding.verdict == Verdict::Failure) {
         true => ExitCode::FAILURE,

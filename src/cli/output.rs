@@ -43,14 +43,15 @@ impl fmt::Display for Table {
     }
 }
 
-/// Writes `text` to standard output.
+/// Writes `text` to standard output. Ends the program successfully if the reader has closed the pipe, as
+/// `head` does, because nobody reads the rest.
 ///
 /// # Errors
-/// Standard output cannot be written to. It is not an error if a reader such as `head` has closed the pipe.
+/// Standard output cannot be written to.
 pub fn print(text: impl fmt::Display) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => Ok(written?),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: their arguments and output. Does not decide anything; the room API has all the rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use awc::http::Method;
@@ -314,7 +314,7 @@ fn show_room(room: &Value, json: bool) -> anyhow::Result<()> {
     ]))
 }
 
-/// Prints a line for each room that has changed, with the changes of its status, modules and counts.
+/// Prints a line for each room that has changed, with the changes.
 async fn watch(client: &Client, json: bool, only: Option<String>) -> anyhow::Result<()> {
     let mut before = BTreeMap::new();
     loop {
@@ -325,7 +325,8 @@ async fn watch(client: &Client, json: bool, only: Option<String>) -> anyhow::Res
         let now: BTreeMap<String, Value> =
             rooms.into_iter().map(|room| (cell(&room["roomId"]), room)).collect();
         for (id, room) in now.iter().filter(|(id, room)| before.get(*id) != Some(*room)) {
-            print(if json { format!("{room}\n") } else { change(id, before.get(id), room) })?;
+            let line = if json { Some(room.to_string()) } else { change(id, before.get(id), room) };
+            line.map_or(Ok(()), |line| print(line + "\n"))?;
         }
         for id in before.keys().filter(|id| !now.contains_key(*id)) {
             let gone = json!({ "roomId": id, "status": "deleted" });
@@ -336,8 +337,8 @@ async fn watch(client: &Client, json: bool, only: Option<String>) -> anyhow::Res
     }
 }
 
-/// Returns the changed fields of a room in one line.
-fn change(id: &str, before: Option<&Value>, room: &Value) -> String {
+/// Returns the changed fields of a room in one line. `None` if only fields changed that follow from a start.
+fn change(id: &str, before: Option<&Value>, room: &Value) -> Option<String> {
     let fields = [
         ("status", "/status"),
         ("janus", "/janus/id"),
@@ -346,16 +347,44 @@ fn change(id: &str, before: Option<&Value>, room: &Value) -> String {
         ("listeners", "/listeners"),
     ];
     let text = |room: &Value, pointer| room.pointer(pointer).map(cell).unwrap_or_default();
-    let changed = fields.into_iter().filter_map(|(name, pointer)| {
-        let (old, new) = (before.map(|room| text(room, pointer)), text(room, pointer));
-        match old {
-            None if new.is_empty() => None,
-            None => Some(format!("{name} {new}")),
-            Some(old) if old == new => None,
-            Some(old) => Some(format!("{name} {} -> {}", or_none(&old), or_none(&new))),
-        }
-    });
-    format!("{id}: {}\n", changed.collect::<Vec<_>>().join(", "))
+    let mut changed: Vec<_> = fields
+        .into_iter()
+        .filter_map(|(name, pointer)| {
+            let (old, new) = (before.map(|room| text(room, pointer)), text(room, pointer));
+            match old {
+                None if new.is_empty() => None,
+                None => Some(format!("{name} {new}")),
+                Some(old) if old == new => None,
+                Some(old) => Some(format!("{name} {} -> {}", or_none(&old), or_none(&new))),
+            }
+        })
+        .collect();
+    if let Some(before) = before {
+        changed.extend(other_changes(before, room));
+    }
+    (!changed.is_empty()).then(|| format!("{id}: {}", changed.join(", ")))
+}
+
+/// Returns the changes of the other fields, such as the title, without those that follow from a start.
+fn other_changes(before: &Value, room: &Value) -> Vec<String> {
+    let shown_or_implied =
+        ["status", "janus", "mixer", "anchors", "listeners", "startedAt", "epoch", "hlsUrl"];
+    let names: BTreeSet<&String> =
+        [before, room].into_iter().filter_map(Value::as_object).flat_map(|o| o.keys()).collect();
+    let others = names.iter().filter(|name| !shown_or_implied.contains(&name.as_str()));
+    let changed = others.filter(|name| before[name.as_str()] != room[name.as_str()]);
+    changed
+        .map(|name| format!("{name} {} -> {}", value(&before[name.as_str()]), value(&room[name.as_str()])))
+        .collect()
+}
+
+/// Returns the text of a value in one line.
+fn value(value: &Value) -> String {
+    match value {
+        Value::String(text) if !text.contains(['\n', '\r']) => text.clone(),
+        Value::Null => "none".to_owned(),
+        value => value.to_string(),
+    }
 }
 
 fn or_none(text: &str) -> &str {
@@ -385,8 +414,22 @@ mod tests {
         let starting = json!({ "status": "starting", "janus": { "id": "j1" }, "anchors": 0 });
         let on_air =
             json!({ "status": "onair", "janus": { "id": "j1" }, "mixer": { "id": "m1" }, "anchors": 0 });
-        assert_eq!(change("tea", None, &starting), "tea: status starting, janus j1, anchors 0\n");
-        let text = change("tea", Some(&starting), &on_air);
-        assert_eq!(text, "tea: status starting -> onair, mixer none -> m1\n");
+        assert_eq!(change("tea", None, &starting).unwrap(), "tea: status starting, janus j1, anchors 0");
+        let text = change("tea", Some(&starting), &on_air).unwrap();
+        assert_eq!(text, "tea: status starting -> onair, mixer none -> m1");
+    }
+
+    #[test]
+    fn watch_prints_title_and_tags() {
+        let plain = json!({ "status": "onair", "epoch": 1 });
+        let titled = json!({ "status": "onair", "epoch": 1, "title": "Tea", "tags": ["a"] });
+        let text = change("tea", Some(&plain), &titled).unwrap();
+        assert_eq!(text, r#"tea: tags none -> ["a"], title none -> Tea"#);
+        assert_eq!(
+            change("tea", Some(&titled), &plain).unwrap(),
+            r#"tea: tags ["a"] -> none, title Tea -> none"#
+        );
+        let moved = json!({ "status": "onair", "epoch": 2 });
+        assert_eq!(change("tea", Some(&plain), &moved), None);
     }
 }

@@ -66,7 +66,7 @@ pub async fn load(client: &Client, json: bool, args: LoadArgs) -> anyhow::Result
     // Each listener needs two or three connections, and each connection a file descriptor.
     stentor::process::raise_descriptor_limit();
     let most = args.rooms * ANCHORS_PER_ROOM;
-    anyhow::ensure!(args.anchors <= most, "--anchors must be at most {most}, {ANCHORS_PER_ROOM} per room");
+    anyhow::ensure!(args.anchors <= most, "--anchors must be at most {most}: {ANCHORS_PER_ROOM} per room");
     let run = format!("{:06x}", rand::random::<u32>() & 0x00ff_ffff);
     let ids: Vec<_> = (1..=args.rooms).map(|n| format!("load-{run}-{n}")).collect();
     // A closed terminal sends HUP.
@@ -144,11 +144,15 @@ async fn invitation(client: &Client, room: &Room, number: usize) -> anyhow::Resu
     Ok(Invitation { whip_url: cell(&answer["whipUrl"]), token: cell(&answer["token"]) })
 }
 
-/// Deletes the rooms. If the run was interrupted, some of them may not exist.
+/// Deletes the rooms. If the run was interrupted, or if the key may not create rooms, some of them do not
+/// exist.
 async fn remove(client: &Client, ids: &[String]) {
     let deletions = stream::iter(ids).map(|id| async move {
         let deleted = client.call(Method::DELETE, &["rooms", id], None).await;
-        deleted.err().filter(|error| !error.to_string().contains("room_not_found")).map(|error| (id, error))
+        let absent = ["(room_not_found)", "(scope_missing)"];
+        let failed =
+            deleted.err().filter(|error| !absent.iter().any(|code| error.to_string().contains(code)));
+        failed.map(|error| (id, error))
     });
     let failed: Vec<_> = deletions.buffer_unordered(AT_ONCE).collect().await;
     for (id, error) in failed.into_iter().flatten() {
