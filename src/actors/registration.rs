@@ -13,6 +13,7 @@ use serde_json::json;
 use super::context::Context;
 use super::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::clock::random_unit;
+use crate::domain::civil_time::Rfc3339;
 use crate::domain::keys;
 use crate::domain::registration::{Decision, FoundRecord, NodeRecord, decide};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
@@ -187,10 +188,8 @@ fn named(context: &Context, found: &FoundRecord) -> String {
     let id = &context.me;
     match &found.record {
         Some(NodeRecord { host, started_at, .. }) => {
-            format!(
-                "another node with the id {id} is registered (host {host}, started at {} ms)",
-                started_at.0
-            )
+            let started_at = Rfc3339(*started_at);
+            format!("another node with the id {id} is registered (host {host}, started at {started_at})")
         }
         None => format!("another node with the id {id} is registered, in a record that cannot be read"),
     }

@@ -129,7 +129,8 @@ impl MixerClient {
                 }
                 (StatusCode::SERVICE_UNAVAILABLE, _) => (Outcome::NotYet, None),
                 (status, _) => {
-                    (Outcome::Failed(format!("mixer {} responded with {status}", what.from.mixer)), None)
+                    let why = format!("mixer {} responded with {status}{}", what.from.mixer, remedy(status));
+                    (Outcome::Failed(why), None)
                 }
             },
         };
@@ -199,7 +200,11 @@ impl MixerFiles for MixerClient {
             Ok(MixerResponse { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
                 Err(FetchError::Gone)
             }
-            Ok(got) => Err(FetchError::Failed(format!("the mixer responded with {}", got.status))),
+            Ok(got) => Err(FetchError::Failed(format!(
+                "the mixer responded with {}{}",
+                got.status,
+                remedy(got.status)
+            ))),
             Err(why) => Err(FetchError::Failed(why)),
         };
         self.metrics.relay_request("file", outcome(&answer));
@@ -220,11 +225,25 @@ impl MixerFiles for MixerClient {
                 serde_json::from_slice(&body).map_err(|error| FetchError::Failed(error.to_string()))
             }
             Ok(MixerResponse { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => Err(FetchError::NotYet),
-            Ok(got) => Err(FetchError::Failed(format!("the mixer responded with {}", got.status))),
+            Ok(got) => Err(FetchError::Failed(format!(
+                "the mixer responded with {}{}",
+                got.status,
+                remedy(got.status)
+            ))),
             Err(why) => Err(FetchError::Failed(why)),
         };
         self.metrics.relay_request("rewind", outcome(&answer));
         answer
+    }
+}
+
+/// Returns the remedy for a refusal of a mixer; empty if there is none.
+fn remedy(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            ": it refuses this node's token; hls.secret must be the same on all nodes, and the clocks correct"
+        }
+        _ => "",
     }
 }
 

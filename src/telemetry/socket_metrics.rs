@@ -35,7 +35,7 @@ impl SocketMetrics {
             cut: counters(
                 r,
                 "stentor_connections_cut_total",
-                "Connections closed because the client was too slow.",
+                "Connections that the node closed, by reason.",
                 &["reason"],
             ),
             limited: counters(
