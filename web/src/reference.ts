@@ -14,6 +14,7 @@ const TITLES: Record<string, string> = {
   users: 'Users',
   listeners: 'Listeners',
   recordings: 'Recordings',
+  outputs: 'Outputs',
   events: 'Events',
   webhooks: 'Webhooks',
   keys: 'API keys',
