@@ -210,7 +210,8 @@ impl ReplaySide {
     }
 
     /// Checks the token of a request for keys, description, captions or the M4A file. A client without a
-    /// valid token learns nothing, not even which recordings exist.
+    /// valid token learns nothing, not even which recordings exist. Only the holder of a token for this
+    /// recording learns that it was deleted, or is not known yet.
     fn admit(
         &self,
         request: &HttpRequest,
@@ -221,7 +222,11 @@ impl ReplaySide {
         let token = token.ok_or_else(|| {
             token_missing("keys, description, captions and file of a recording need a replay")
         })?;
-        let room = self.media.room(recording).map_err(|_| ApiError::from(TokenError::WrongRecording))?;
+        let room =
+            self.media.room(recording).map_err(|missing| match self.tokens.names(token, recording) {
+                true => ApiError::from(missing),
+                false => TokenError::WrongRecording.into(),
+            })?;
         Ok(self.tokens.verify_replay(token, recording, &room)?)
     }
 }

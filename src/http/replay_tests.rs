@@ -176,6 +176,8 @@ async fn replay_keys_need_replay_token() {
     assert_eq!((status, body.len(), caching.as_str()), (200, 16, "no-store"));
     let (status, body, _) = ask(&key("aaaaaaaaaaaaaaaa", "n=0123456789ab&k=1&token={good}")).await;
     assert!(status == 403 && body.contains("token_wrong_room"), "tells nothing: {body}");
+    let (status, body, _) = ask(&key(OTHER, "n=0123456789ab&k=1&token={other}")).await;
+    assert!(status == 404 && body.contains("recording_not_found"), "tells the holder of its token: {body}");
 }
 
 #[actix::test]

@@ -65,6 +65,12 @@ impl NodeTokens {
         self.tokens.verify_replay(token, recording, room, self.clock.wall())
     }
 
+    /// Returns true for a valid replay token of this recording, whose room need not be known.
+    pub fn names(&self, token: &str, recording: &RecordingId) -> bool {
+        let claims = self.tokens.verify_role(Role::Replay, token, self.clock.wall());
+        claims.is_ok_and(|claims| claims.recording.as_deref() == Some(recording.as_str()))
+    }
+
     /// Returns the recording of this room to which a valid replay token gives access.
     pub fn recording_of(&self, token: &str, room: &RoomId) -> Option<RecordingId> {
         self.tokens.replay_grant(token, room, self.clock.wall()).ok().map(|grant| grant.recording)

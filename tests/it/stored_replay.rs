@@ -120,7 +120,7 @@ async fn dropped_recording_plays_from_storage() {
 
     assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.status, 200);
     let gone = Replay { node: &node, id: &id, token: &token }.get("recording.m4a", &[]).await;
-    assert_eq!(gone.code(), "token_wrong_room", "a deleted recording is refused at once");
+    assert_eq!(gone.code(), "recording_not_found", "a deleted recording is refused at once");
     for kind in ["m4a", "segments"] {
         let name = format!("radio/{ROOM}/{id}.{kind}");
         until("the copy is removed", async || moto.object(&name).await.status == 404).await;
