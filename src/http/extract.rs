@@ -1,7 +1,7 @@
 //! Extractors that turn requests into values, and refuse invalid input with its code.
 
 use actix_web::dev::Payload;
-use actix_web::error::PayloadError;
+use actix_web::error::{PayloadError, QueryPayloadError};
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::domain::api_key::ApiKeyId;
 use crate::domain::ids::{ModuleId, RoomId, UserId};
+use crate::domain::json;
 use crate::domain::keys::ModuleKind;
 use crate::domain::output::OutputId;
 use crate::domain::recording::RecordingId;
@@ -177,18 +178,18 @@ pub(in crate::http) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Re
 /// Parses a body. First checks that it is JSON at all, so that the choice between `invalid_json` and
 /// `invalid_body` does not depend on where the parser fails.
 pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let invalid = |code| move |error: serde_json::Error| ApiError::new(code, error.to_string());
     // JSON is UTF-8 (RFC 8259 section 8.1); the parser checks this only in the parts that it keeps.
     let text = std::str::from_utf8(bytes)
         .map_err(|_| ApiError::new(Code::InvalidJson, "the body must be JSON, in UTF-8"))?;
     // A byte order mark may be ignored, and some editors write one (RFC 8259 section 8.1).
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    serde_json::from_str::<IgnoredAny>(text).map_err(invalid(Code::InvalidJson))?;
+    serde_json::from_str::<IgnoredAny>(text)
+        .map_err(|error| ApiError::new(Code::InvalidJson, error.to_string()))?;
     // serde would accept an array for a struct, field by field.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(ApiError::new(Code::InvalidBody, "the body must be a JSON object"));
     }
-    serde_json::from_str(text).map_err(invalid(Code::InvalidBody))
+    json::read_text(text).map_err(|reason| ApiError::new(Code::InvalidBody, reason))
 }
 
 impl FromRequest for RoomPath {
@@ -310,8 +311,13 @@ impl<T: DeserializeOwned> FromRequest for QueryOf<T> {
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let query = web::Query::<T>::from_query(req.query_string());
-        let invalid =
-            |error: actix_web::error::QueryPayloadError| ApiError::new(Code::InvalidQuery, error.to_string());
+        let invalid = |error: QueryPayloadError| {
+            let reason = match &error {
+                QueryPayloadError::Deserialize(reason) => reason.to_string(),
+                _ => error.to_string(),
+            };
+            ApiError::new(Code::InvalidQuery, reason)
+        };
         ready(query.map(|query| Self(query.into_inner())).map_err(invalid))
     }
 }

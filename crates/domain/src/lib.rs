@@ -70,6 +70,7 @@ pub mod icy;
 pub mod ids;
 pub mod janus_effects;
 pub mod janus_room;
+pub mod json;
 pub mod key_window;
 pub mod keys;
 pub mod kick;

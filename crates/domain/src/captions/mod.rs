@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UnixMs;
+use crate::json;
 use crate::profile::Language;
 use crate::text::{self, bounded, text_values};
 
@@ -113,7 +114,7 @@ impl Caption {
         if !message.trim_ascii_start().starts_with('{') {
             return Err(InvalidResult::Form("it must be a JSON object".into()));
         }
-        let read = serde_json::from_str(message).map_err(|error| InvalidResult::Form(error.to_string()));
+        let read = json::read_text(message).map_err(InvalidResult::Form);
         let Message { from, to, text, is_final, language: named } = read?;
         if let Some(named) = named
             && Language::new(&named)? != *language

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::error::{ErrorCode, RpcError};
 use super::names::DisplayName;
 use crate::ids::{ClientId, Pin, UserId};
+use crate::json;
 use crate::roles::RoomRole;
 
 const MAX_CANDIDATE: usize = 512;
@@ -222,7 +223,7 @@ fn read<T: DeserializeOwned>(params: Option<Value>) -> Result<T, RpcError> {
         Some(Value::Array(_)) => return Err(invalid("parameters are given by name")),
         Some(object) => object,
     };
-    serde_json::from_value(params).map_err(|problem| invalid(problem.to_string()))
+    json::read(params).map_err(invalid)
 }
 
 fn offer(params: Option<Value>) -> Result<Offer, RpcError> {
