@@ -165,7 +165,9 @@ pub enum TokenError {
     OutsideClip,
     #[error("the token is for an earlier room of this id: get a new one")]
     EarlierRoom,
-    #[error("the token's user is banned from the room, until a host or the application lifts the ban")]
+    #[error(
+        "the token's user is banned from the room, or was kicked and may come back after about ten seconds"
+    )]
     Banned,
     #[error("the token's signature is wrong")]
     BadSignature,

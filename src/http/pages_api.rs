@@ -179,7 +179,7 @@ async fn token(
     if !side.open {
         return Err(closed());
     }
-    let name = body.0.name.as_deref().map(DisplayName::new).transpose()?;
+    let name = body.0.name.as_deref().map(|name| DisplayName::of_field("name", name)).transpose()?;
     let (issued, user_id) = match body.0.role {
         RequestedRole::Listener => (side.listener(&room.0, name).await?, None),
         RequestedRole::Anchor => side.speaker(&room.0, UserRole::Anchor, name).await?,

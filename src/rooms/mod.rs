@@ -133,7 +133,7 @@ pub enum RoomError {
     Exists,
     #[error("there is no such room")]
     NotFound,
-    #[error("the room is still being removed")]
+    #[error("Janus and mixer are still releasing the room after its stop or deletion: try again in a moment")]
     Removing,
     /// No Janus instance or no mixer can take the room. Nothing was written.
     #[error(transparent)]

@@ -115,7 +115,7 @@ pub struct Cursor {
 
 /// Error for a text that is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a cursor must be the cursor of an event, or 0")]
+#[error("must be the cursor of an event, or 0")]
 pub struct InvalidCursor;
 
 impl EventType {

@@ -112,7 +112,7 @@ pub enum CreateDenied {
 pub enum StartDenied {
     #[error("there is no such room")]
     NotFound,
-    #[error("the room is still being removed")]
+    #[error("Janus and mixer are still releasing the room after its stop or deletion: try again in a moment")]
     Removing,
     #[error("the room is on air already")]
     OnAir,

@@ -151,7 +151,10 @@ pub enum SourceDenied {
     SchemeOff(Scheme),
     #[error("sources.folder is not set, so no file can be played")]
     FilesOff,
-    #[error("the room already has maxAnchors")]
+    #[error(
+        "the room has as many anchors and sources as its maxAnchors allows: remove a source, or wait until \
+             somebody leaves"
+    )]
     Full,
 }
 

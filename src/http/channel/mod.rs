@@ -113,7 +113,7 @@ impl ChannelSide {
         let token = super::hls::bearer(request).ok_or_else(token_missing)?;
         let mut identity = self.identify(token, room)?;
         if identity.person.name.is_none() {
-            identity.person.name = name.map(DisplayName::new).transpose()?;
+            identity.person.name = name.map(|name| DisplayName::of_field("name", name)).transpose()?;
         }
         let address = request.peer_addr().map(|peer| network(peer.ip()));
         self.hub.admit(room, &identity.person, address)?;

@@ -141,7 +141,8 @@ pub enum Code {
     MethodNotAllowed,
     /// 409: a room with this id exists.
     RoomExists,
-    /// 409, retryable: the room is being removed, which takes only moments.
+    /// 409, retryable: Janus and mixer are releasing the room after its stop or deletion, which takes only
+    /// moments.
     RoomRemoving,
     /// 409: the user is banned from the room, until a host, a co-host or the application lifts the ban. The
     /// code is also used for about ten seconds after a kick, and for publishing with the role `listener`.

@@ -155,7 +155,7 @@ pub(super) async fn list(
 }
 
 fn cursor(text: &str) -> Result<Cursor, ApiError> {
-    text.parse().map_err(|error| ApiError::new(Code::InvalidQuery, format!("after: {error}")))
+    text.parse().map_err(|error| ApiError::new(Code::InvalidQuery, format!("after {error}")))
 }
 
 fn event_type(text: &str) -> Result<EventType, ApiError> {

@@ -162,7 +162,8 @@ pub(super) async fn add(
         (None, Some(file)) => Input::File(SourceFile::new(&file).map_err(|error| invalid(&error))?),
         _ => return Err(invalid(&"a source must have either url or file")),
     };
-    let title = title.as_deref().map(DisplayName::new).transpose()?;
+    let title = title.as_deref().map(|title| DisplayName::of_field("title", title)).transpose();
+    let title = title.map_err(|error| ApiError::new(Code::InvalidName, error.to_string()))?;
     let source = Source::new(input, title, repeats, now());
     let members = anchors::members(api.anchors.as_deref(), &room.0).await.unwrap_or_default();
     let people = members.iter().filter(|member| !matches!(member.source, ClientKind::Url | ClientKind::File));

@@ -42,7 +42,7 @@ pub(super) async fn issue(
 ) -> Result<impl Responder, ApiError> {
     let id = RoomId::new(&body.0.room_id)?;
     let user = body.0.user_id.as_deref().map(UserId::new).transpose()?.unwrap_or_else(random_user_id);
-    let name = body.0.name.as_deref().map(DisplayName::new).transpose()?;
+    let name = body.0.name.as_deref().map(|name| DisplayName::of_field("name", name)).transpose()?;
     let room = api.rooms.get(&id).await?;
     if room.status == RoomStatus::Removing {
         return Err(RoomError::Removing.into());

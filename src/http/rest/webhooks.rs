@@ -169,7 +169,7 @@ pub(super) async fn replay(
     body: JsonBody<ReplayRequest>,
 ) -> Result<impl Responder, ApiError> {
     let after: Result<Cursor, _> = body.0.after.parse();
-    let after = after.map_err(|error| ApiError::new(Code::InvalidBody, format!("after: {error}")))?;
+    let after = after.map_err(|error| ApiError::new(Code::InvalidBody, format!("after {error}")))?;
     let endpoint = known(&api, &name.0)?;
     let action = ApiAction::ReplayWebhook { webhook: name.0, after: after.to_string() };
     let state = api.audit.carry_out(author, action, api.webhooks.replay(&endpoint, after)).await?;

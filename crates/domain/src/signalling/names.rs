@@ -14,9 +14,14 @@ pub struct DisplayName(Arc<str>);
 
 impl DisplayName {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
+        Self::of_field("displayName", text)
+    }
+
+    /// Reads a name from a field with another name than `displayName`. Errors name that field.
+    pub fn of_field(what: &'static str, text: &str) -> Result<Self, InvalidName> {
         let rule = "must be 1 to 64 visible characters, without control or direction-changing characters";
         let name = bounded(text.trim(), 64, text::nickname);
-        name.map(Self).ok_or(InvalidName { what: "displayName", rule })
+        name.map(Self).ok_or(InvalidName { what, rule })
     }
 }
 text_values!(DisplayName);

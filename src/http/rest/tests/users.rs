@@ -190,3 +190,25 @@ async fn room_responses_list_present_users() {
     assert_eq!(listed, live);
     assert_eq!(house.send(Method::GET, "/api/stats").await.json["listeners"], 2);
 }
+
+#[actix::test]
+async fn refusals_name_the_field() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    for (path, body, wanted) in [
+        ("token", json!({"roomId": "demo", "name": ""}), "name must be"),
+        ("rooms/demo/sources", json!({"url": "https://a.example/b", "title": ""}), "title must be"),
+        (
+            "rooms/demo/users",
+            json!({"role": "host", "userId": 7}),
+            "userId: invalid type: integer `7`, expected a string",
+        ),
+        ("rooms/demo/users", json!({"role": "boss"}), "role: unknown variant `boss`"),
+    ] {
+        let answer = house.post(&format!("/api/{path}"), body).await;
+        let told = answer.json["error"].as_str().unwrap();
+        assert!(answer.status == 400 && told.starts_with(wanted) && !told.contains(" line "), "{told}");
+    }
+    let query = house.send(Method::GET, "/api/rooms?foo=1").await;
+    assert!(query.json["error"].as_str().unwrap().starts_with("unknown field `foo`"), "{}", query.json);
+}
