@@ -14,6 +14,7 @@ pub(in crate::delivery) fn joined(sequences: std::ops::Range<u64>) -> Joined {
         file: 1,
         offset: 0,
         lag_us: None,
+        tick_us: None,
     };
     let place = Place::Mixer(ModuleId::new("m1").unwrap());
     let segments = sequences.map(|sequence| (place.clone(), entry(sequence))).collect();

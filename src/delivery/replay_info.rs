@@ -107,6 +107,7 @@ mod tests {
             file: 1,
             offset: 0,
             lag_us: None,
+            tick_us: None,
         }
     }
 

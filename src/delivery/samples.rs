@@ -22,6 +22,7 @@ pub fn sample_rewind(sequences: Range<u64>) -> Rewind {
         file: 1,
         offset: 0,
         lag_us: None,
+        tick_us: None,
     };
     let hint: NonceHint = "070707070707".parse().unwrap();
     let rewind = Rewind::new(hint, Duration::from_secs(2));

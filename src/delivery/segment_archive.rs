@@ -96,6 +96,7 @@ mod tests {
             file: 7,
             offset: 99,
             lag_us: None,
+            tick_us: None,
         }
     }
 

@@ -197,6 +197,7 @@ mod tests {
             file: 1,
             offset: 0,
             lag_us: None,
+            tick_us: None,
         };
         TimeAxis::new([&entry]).unwrap()
     }

@@ -100,6 +100,7 @@ impl TakeWriter {
             file: media.number,
             offset: media.size,
             lag_us: segment.lag_us(),
+            tick_us: segment.tick_us(),
         };
         media.size += size;
         self.journal.write_all(entry.line().as_bytes())?;

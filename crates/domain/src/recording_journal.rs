@@ -34,6 +34,10 @@ pub struct JournalEntry {
     /// elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_us: Option<i64>,
+    /// Time at which the frames arrived from FFmpeg, in microseconds since the Unix epoch modulo 20 ms, on
+    /// average. `None`: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick_us: Option<u32>,
 }
 
 impl JournalEntry {
@@ -85,6 +89,7 @@ mod tests {
             file: 1,
             offset: sequence * 17_008,
             lag_us: None,
+            tick_us: None,
         }
     }
 

@@ -19,6 +19,7 @@ fn entry(sequence: u64, file: u32, discontinuity: bool) -> JournalEntry {
         file,
         offset: 0,
         lag_us: None,
+        tick_us: None,
     }
 }
 

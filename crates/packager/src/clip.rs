@@ -74,6 +74,7 @@ mod tests {
             file: 1,
             offset: 0,
             lag_us: None,
+            tick_us: None,
         };
         vec![entry(1, 0), entry(2, 1_920), entry(5, 4_840)]
     }

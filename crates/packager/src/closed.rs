@@ -51,6 +51,11 @@ impl ClosedSegment {
         self.segment.head.lag
     }
 
+    /// Returns the time within 20 ms, in microseconds, at which the frames arrived; `None` if it is unknown.
+    pub fn tick_us(&self) -> Option<u32> {
+        self.segment.head.ticks.get()
+    }
+
     pub fn duration(&self) -> std::time::Duration {
         self.segment.duration
     }

@@ -77,6 +77,7 @@ fn fuzz_recorded_rtp_of_janus() {
         file: 1,
         offset: 0,
         lag_us: None,
+        tick_us: None,
     };
     let axis = TimeAxis::new([&segment]).unwrap();
     bolero::check!().with_type().for_each(|mutations: &Mutations| {

@@ -61,6 +61,7 @@ mod segmenter;
 mod standby_buffer;
 mod stream;
 pub mod subtitles;
+mod ticks;
 pub mod track;
 mod transport;
 mod window;

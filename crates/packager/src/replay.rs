@@ -74,6 +74,7 @@ mod tests {
             file,
             offset,
             lag_us: None,
+            tick_us: None,
         }
     }
 

@@ -8,6 +8,7 @@ use super::clock::MediaClock;
 use super::crypto::{self, ContentKeys};
 use super::packager::{Progress, SequenceStart};
 use super::stream::Snapshot;
+use super::ticks::TickPhase;
 use super::transport;
 use super::window::{Head, Limits, OpenSegment, Part, Segment, Window};
 use stentor_domain::ids::UnixMs;
@@ -38,6 +39,8 @@ struct PendingPart {
     frames: u64,
     /// True unless all frames are silence.
     heard: bool,
+    /// Times at which the frames arrived.
+    ticks: TickPhase,
 }
 
 impl Segmenter {
@@ -79,6 +82,13 @@ impl Segmenter {
         self.pending.bytes.extend_from_slice(frame);
         self.pending.frames += 1;
         self.pending.heard |= heard;
+        if heard {
+            self.pending.ticks.add(wall.0.saturating_mul(1000));
+        } else {
+            // The frames after the interruption may come from another source.
+            self.pending.ticks = TickPhase::default();
+            self.open.iter_mut().for_each(|open| open.head.ticks = TickPhase::default());
+        }
         if self.lacking() == 0 {
             self.flush(wall, progress);
             // The very first segment closes at its first part, so that a listener need not wait for a whole
@@ -102,7 +112,7 @@ impl Segmenter {
 
     /// Makes a part of the pending frames.
     fn flush(&mut self, wall: UnixMs, progress: &mut Progress) {
-        let PendingPart { bytes, frames, heard } = std::mem::take(&mut self.pending);
+        let PendingPart { bytes, frames, heard, ticks } = std::mem::take(&mut self.pending);
         if frames == 0 {
             return;
         }
@@ -116,6 +126,7 @@ impl Segmenter {
             let least = self.open.as_mut().map(|open| &mut open.head.lag);
             least.into_iter().for_each(|least| *least = Some(least.map_or(lag, |least| least.min(lag))));
         }
+        self.open.iter_mut().for_each(|open| open.head.ticks.join(ticks));
         progress.parts += 1;
     }
 
@@ -128,6 +139,7 @@ impl Segmenter {
                 key_index: msn / self.key_rotation,
                 started: self.clock.begin_segment(),
                 lag: None,
+                ticks: TickPhase::default(),
             };
             OpenSegment { head, parts: Vec::new(), duration: Duration::ZERO }
         });

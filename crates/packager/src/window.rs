@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::crypto::{self, ContentKeys, DecryptError};
+use super::ticks::TickPhase;
 use stentor_domain::hls;
 use stentor_domain::ids::UnixMs;
 use stentor_domain::timeline::{FRAME_SAMPLES, SAMPLE_RATE};
@@ -76,7 +77,7 @@ pub fn advance_part_limit(part: Duration) -> u32 {
     (3.0 / part_target(part).1.as_secs_f64()).ceil().max(3.0) as u32
 }
 
-/// Properties of a segment that are known when its first part arrives, except `lag`.
+/// Properties of a segment that are known when its first part arrives, except `lag` and `ticks`.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub msn: u64,
@@ -87,6 +88,8 @@ pub(super) struct Head {
     pub started: UnixMs,
     /// Least time in microseconds by which a part arrived later than its end, by the media clock.
     pub lag: Option<i64>,
+    /// Times at which the frames arrived since the source was last interrupted.
+    pub ticks: TickPhase,
 }
 
 #[derive(Debug, Clone)]
@@ -246,7 +249,14 @@ mod tests {
     use stentor_domain::ids::{Nonce, RoomId};
 
     fn segment(msn: u64, millis: u64, discontinuity: bool) -> Segment {
-        let head = Head { msn, discontinuity, key_index: 0, started: UnixMs(0), lag: None };
+        let head = Head {
+            msn,
+            discontinuity,
+            key_index: 0,
+            started: UnixMs(0),
+            lag: None,
+            ticks: TickPhase::default(),
+        };
         let duration = Duration::from_millis(millis);
         let bytes = crypto::encrypt(&keys().key(0), msn, b"media").into();
         Segment::new(OpenSegment { head, parts: vec![Part { bytes, duration }], duration })

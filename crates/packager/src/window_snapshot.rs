@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::names::NonceHint;
 use super::packager::Place;
 use super::stream::Snapshot;
+use super::ticks::TickPhase;
 use super::window::{Head, Part, Segment, Window};
 use stentor_domain::ids::UnixMs;
 use stentor_domain::timeline::{Junction, Timeline};
@@ -122,6 +123,7 @@ pub(super) fn from_bytes(mut bytes: Bytes, hint: NonceHint) -> Option<(Window, J
             key_index: made.key_index,
             started: UnixMs(made.started),
             lag: None,
+            ticks: TickPhase::default(),
         };
         held.push_back(Arc::new(Segment::left(head, made.duration, made.part_count, parts, whole)));
     }

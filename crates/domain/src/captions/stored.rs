@@ -167,6 +167,7 @@ mod tests {
             file: 1,
             offset: 0,
             lag_us: None,
+            tick_us: None,
         };
         let segments = [entry(1, 100_000), entry(2, 102_000), entry(9, 110_000)];
         let segments: Vec<_> = segments.iter().collect();

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! MJR files (mjr) -> queue as in AudioBridge (playout) -> one packet per 20 ms of the recording -> ogg
+//!                    at the times at which AudioBridge mixes (`crate::ticks`)
 //! ```
 //! Owns: the time of each packet in the file. Does not open a file.
 
@@ -19,16 +20,20 @@ use stentor_domain::clip::positions;
 use stentor_domain::ids::UnixMs;
 use stentor_domain::recording_journal::JournalEntry;
 
+use crate::ticks::{TICK, TickPhases, nearest};
 pub use mjr::{MjrReader, Packet};
 use ogg::{OpusFile, SAMPLES};
-use playout::{Playout, Start};
+use playout::{Mixed, Playout, Start};
 
-/// Duration of a packet in microseconds.
-const TICK: u64 = 20_000;
 /// Time in microseconds from the moment at which AudioBridge mixes a packet to the time of its position in
 /// the recording, as the arrival of parts gives it. Measured; it contains the delays of the codecs, of the
 /// limiter's look-ahead and of the reading of FFmpeg's output.
-const LATENCY: u64 = 39_000;
+const LATENCY: u64 = 43_000;
+/// Time in microseconds from the moment at which AudioBridge mixes until FFmpeg's output is read. Estimated.
+const ARRIVAL: u64 = 3_000;
+/// Distance in microseconds between the time of a packet and its place in the file from which on it gets
+/// another place. It is more than half a tick, so that jitter does not move packets back and forth.
+const MOVES: u64 = 12_000;
 /// Deviation in microseconds of a segment's time from that of earlier ones that counts as a jump, for example
 /// after a restart of FFmpeg. A smaller one is jitter.
 const JUMP: u64 = 5_000;
@@ -45,6 +50,7 @@ pub struct TimeAxis {
     /// Position at which each stretch begins, and the time that is to be added to its positions, in
     /// microseconds and in order.
     stretches: Vec<(u64, i64)>,
+    ticks: TickPhases,
     /// Duration of the recording in microseconds.
     end: u64,
 }
@@ -64,6 +70,8 @@ impl TimeAxis {
         // The least distance between time and position: parts may arrive late, but not early.
         let mut stretches: Vec<(u64, i64)> = Vec::new();
         let mut lag = segments.iter().find_map(|segment| segment.lag_us).unwrap_or(0);
+        let ticks = starts.iter().zip(&segments).map(|(start, segment)| (micros(*start), segment.tick_us));
+        let ticks = TickPhases::new(ticks);
         for (segment, start) in segments.iter().zip(starts) {
             lag = segment.lag_us.unwrap_or(lag);
             let start = micros(start);
@@ -74,7 +82,7 @@ impl TimeAxis {
                 _ => stretches.push((start, ahead)),
             }
         }
-        (!stretches.is_empty()).then(|| Self { stretches, end: micros(end) })
+        (!stretches.is_empty()).then(|| Self { stretches, ticks, end: micros(end) })
     }
 
     pub fn duration(&self) -> Duration {
@@ -90,9 +98,16 @@ impl TimeAxis {
     }
 }
 
+impl TimeAxis {
+    /// Returns the time within 20 ms at which AudioBridge mixes at this position; `None` if it is unknown.
+    fn phase_at(&self, position: u64) -> Option<u64> {
+        self.ticks.at(position).map(|arrival| (arrival + TICK - ARRIVAL) % TICK)
+    }
+}
+
 impl<R: Read> Stay<R> {
-    /// Takes the packets that arrive until `now`, and returns the packet that is mixed then.
-    fn tick(&mut self, now: u64) -> io::Result<Option<Vec<u8>>> {
+    /// Takes the packets that arrive until `now`, and returns the sound that is mixed then.
+    fn tick(&mut self, now: u64) -> io::Result<Mixed> {
         while let Some(packet) = self.next.take_if(|packet| packet.at <= now) {
             self.playout.arrived(packet.sequence, packet.opus);
             self.next = self.reader.next_packet()?;
@@ -122,32 +137,42 @@ pub fn write_track<R: Read, W: Write>(
         let next = reader.next_packet()?;
         stays.push(Stay { reader, next, playout });
     }
-    let mut tick = |now: u64| -> io::Result<Option<Vec<u8>>> {
-        let mut mixed = None;
+    let mut tick = |now: u64| -> io::Result<Mixed> {
+        let mut mixed = Mixed::Silence;
         for stay in &mut stays {
-            mixed = stay.tick(now)?.or(mixed);
+            let sound = stay.tick(now)?;
+            if sound != Mixed::Silence {
+                mixed = sound;
+            }
         }
         stays.retain(|stay| !stay.is_over());
         Ok(mixed)
     };
-    let samples = axis.end * 48 / 1000;
-    let mut file = OpusFile::create(output, samples)?;
     let begin = axis.mixed_at(0);
+    // The packets before the start of the file are skipped, so that the others are in time with the ticks.
+    let skipped = axis.phase_at(0).map_or(0, |phase| (begin + TICK - phase) % TICK);
+    let mut file = OpusFile::create(output, axis.end * 48 / 1000, (skipped * 48 / 1000) as u16)?;
     // The anchor may have been recorded for some time before the recording's first segment.
     let before = begin.saturating_sub(first.unwrap_or(begin)).div_ceil(TICK);
-    let mut now = begin.saturating_sub(before * TICK);
-    for packet in 0..OpusFile::<W>::packets_of(samples) {
-        let due = axis.mixed_at(packet * TICK);
+    let mut now = begin.saturating_sub(skipped + before * TICK);
+    for packet in 0..file.packets() {
+        let position = (packet * TICK).saturating_sub(skipped);
+        let mixed = axis.mixed_at(position);
+        let due = match axis.phase_at(position) {
+            Some(phase) if now.abs_diff(mixed) <= MOVES => nearest(now, phase),
+            Some(phase) => nearest(mixed, phase),
+            None => mixed,
+        };
         while now + TICK / 2 < due {
             tick(now)?;
             now += TICK;
         }
         if now > due + TICK / 2 {
             // The time of the recording went back. The sound at this time is already in the file.
-            file.packet(None)?;
+            file.sound(&Mixed::Silence)?;
             continue;
         }
-        file.packet(tick(due)?.as_deref())?;
+        file.sound(&tick(due)?)?;
         now = due + TICK;
     }
     file.finish()
@@ -190,6 +215,7 @@ mod tests {
             file: 1,
             offset: 0,
             lag_us: None,
+            tick_us: None,
         }
     }
 
@@ -240,6 +266,27 @@ mod tests {
         assert_eq!((track[20], track[21]), (Some(39), None));
         let second = track.iter().rposition(|number| *number == Some(0)).unwrap();
         assert_eq!((second, track[second + 19], track[second + 20]), (56, Some(19), None));
+    }
+
+    #[test]
+    fn packets_follow_ticks_of_janus() {
+        // AudioBridge mixes 13 ms after each multiple of 20 ms of the recording.
+        let tick = (START * 1000 + 13_000 + ARRIVAL - LATENCY) % TICK;
+        let ticking = |n| JournalEntry { tick_us: Some(tick as u32), ..segment(n, n * 1_920) };
+        let axis = axis(&(0..4).map(ticking).collect::<Vec<_>>());
+        for from in (100..120).filter(|from| from % 20 != 13) {
+            let file = talk(from, 20_000, 40);
+            let reader = MjrReader::open(&file[..]).unwrap().unwrap();
+            let (ogg, _) = write_track(&axis, vec![(reader, UnixMs(0))], Vec::new()).unwrap();
+            let (packets, _) = opus_packets(&ogg);
+            let place = packets.iter().position(|opus| opus[..] == [0xf8, 0, 0]).unwrap();
+            // The header (RFC 7845 section 5.1) follows a page header of 28 bytes.
+            let skipped = u16::from_le_bytes([ogg[38], ogg[39]]) - ogg::PRE_SKIP;
+            let mixed = place as i64 * 20 - i64::from(skipped) / 48;
+            // The playout begins when packet 6 has arrived.
+            let expected = (from + 120 - 13).div_euclid(20) * 20 + 20 + 13;
+            assert_eq!((skipped, mixed), (7 * 48, expected), "{from}");
+        }
     }
 
     #[test]

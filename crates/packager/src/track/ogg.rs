@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use super::playout::Mixed;
+
 /// Samples per packet at 48 kHz.
 pub(super) const SAMPLES: u64 = 960;
 /// Samples that a decoder drops at the start: the look-ahead of libopus.
@@ -25,22 +27,27 @@ pub struct OpusFile<W> {
     packets: usize,
     /// Samples of the packets so far.
     samples: u64,
+    /// Packet without sound that has the configuration of the previous packet; `None` after silence.
+    concealed: Option<Vec<u8>>,
     /// Samples at the end of the file, including those that a decoder drops.
     end: u64,
     bytes: u64,
 }
 
 impl<W: Write> OpusFile<W> {
-    /// Writes the headers of a file of this many samples at 48 kHz.
+    /// Writes the headers of a file of this many samples at 48 kHz. `skipped`: samples of the first packet
+    /// that are before the start of the file.
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn create(output: W, samples: u64) -> io::Result<Self> {
-        let end = samples + u64::from(PRE_SKIP);
+    pub fn create(output: W, samples: u64, skipped: u16) -> io::Result<Self> {
+        let pre_skip = PRE_SKIP + skipped;
+        let end = samples + u64::from(pre_skip);
         let (lacing, body) = (Vec::new(), Vec::new());
-        let mut file = Self { output, page: 0, lacing, body, packets: 0, samples: 0, end, bytes: 0 };
+        let mut file =
+            Self { output, page: 0, lacing, body, packets: 0, samples: 0, concealed: None, end, bytes: 0 };
         // Version 1, one channel, input at 48 kHz, no gain, channel mapping 0.
-        let [low, high] = PRE_SKIP.to_le_bytes();
+        let [low, high] = pre_skip.to_le_bytes();
         let head = [&b"OpusHead\x01\x01"[..], &[low, high, 0x80, 0xbb, 0, 0, 0, 0, 0]].concat();
         file.append(&head);
         file.flush(0x02, 0)?;
@@ -49,18 +56,35 @@ impl<W: Write> OpusFile<W> {
         Ok(file)
     }
 
-    /// Returns the number of packets that a file of this many samples has.
-    pub fn packets_of(samples: u64) -> u64 {
-        (samples + u64::from(PRE_SKIP)).div_ceil(SAMPLES)
+    /// Returns the number of packets that the file needs.
+    pub fn packets(&self) -> u64 {
+        self.end.div_ceil(SAMPLES)
     }
 
-    /// Writes a packet of 20 ms. A packet of another duration, and `None`, become silence.
+    /// Writes 20 ms of sound. A packet of another duration becomes silence. For a concealed packet, the file
+    /// asks its decoder to conceal it, too (RFC 7845 section 4.1). Silence in its place would also damage the
+    /// sound of the following packets, because Opus predicts each frame from the previous one.
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn packet(&mut self, opus: Option<&[u8]>) -> io::Result<()> {
-        let opus = opus.filter(|opus| lasts_20_ms(opus) && opus.len() / 255 < PAGE_SEGMENTS);
-        let opus = opus.unwrap_or(&SILENCE);
+    pub fn sound(&mut self, mixed: &Mixed) -> io::Result<()> {
+        match mixed {
+            Mixed::Packet(opus) if lasts_20_ms(opus) && opus.len() / 255 < PAGE_SEGMENTS => {
+                self.concealed = Some(without_sound(opus));
+                self.packet(opus)
+            }
+            Mixed::Concealed if self.concealed.is_some() => {
+                let concealed = self.concealed.clone().unwrap_or_default();
+                self.packet(&concealed)
+            }
+            _ => {
+                self.concealed = None;
+                self.packet(&SILENCE)
+            }
+        }
+    }
+
+    fn packet(&mut self, opus: &[u8]) -> io::Result<()> {
         if self.packets >= PAGE_PACKETS || self.lacing.len() + opus.len() / 255 + 1 > PAGE_SEGMENTS {
             self.flush(0, self.samples)?;
         }
@@ -105,6 +129,19 @@ impl<W: Write> OpusFile<W> {
         self.output.write_all(&page)?;
         (self.page, self.packets, self.bytes) = (self.page + 1, 0, self.bytes + page.len() as u64);
         Ok(())
+    }
+}
+
+/// Returns a packet with the configuration and duration of `opus` whose frames are empty (RFC 6716
+/// section 3.2).
+fn without_sound(opus: &[u8]) -> Vec<u8> {
+    match opus {
+        // Code 3: frames of equal size, without padding.
+        [toc, count, ..] if toc & 3 == 3 => vec![*toc, count & 0x3f],
+        // Code 2 has the size of its first frame; code 1 has none.
+        [toc, ..] if toc & 3 == 2 => vec![toc & !3 | 1],
+        [toc, ..] => vec![*toc],
+        [] => Vec::new(),
     }
 }
 
@@ -153,12 +190,12 @@ mod tests {
     #[test]
     fn opus_file_has_exact_length() {
         let samples = 48_000 * 2 + 100;
-        let mut file = OpusFile::create(Vec::new(), samples).unwrap();
-        let count = OpusFile::<Vec<u8>>::packets_of(samples);
+        let mut file = OpusFile::create(Vec::new(), samples, 0).unwrap();
+        let count = file.packets();
         assert_eq!(count, 101);
         for n in 0..count {
             let packet = [&[0xf8][..], &vec![n as u8; 300]].concat();
-            file.packet(Some(&packet)).unwrap();
+            file.sound(&Mixed::Packet(packet)).unwrap();
         }
         let (bytes, length) = file.finish().unwrap();
         assert_eq!(bytes.len() as u64, length);
@@ -169,14 +206,39 @@ mod tests {
 
     #[test]
     fn other_durations_become_silence() {
-        let mut file = OpusFile::create(Vec::new(), 9_000).unwrap();
-        // 10 ms of SILK, two frames of 20 ms, no frame, and two frames of 10 ms.
-        for opus in [Some(&[0u8, 1][..]), Some(&[0xf9, 1]), None, Some(&[]), Some(&[0xf1, 1, 1])] {
-            file.packet(opus).unwrap();
+        let mut file = OpusFile::create(Vec::new(), 9_000, 0).unwrap();
+        // 10 ms of SILK, two frames of 20 ms, twice no frame, and two frames of 10 ms.
+        for opus in [&[0u8, 1][..], &[0xf9, 1], &[0xfb], &[], &[0xf1, 1, 1]] {
+            file.sound(&Mixed::Packet(opus.to_vec())).unwrap();
         }
         let (packets, _) = opus_packets(&file.finish().unwrap().0);
         assert_eq!(packets[..4], vec![SILENCE.to_vec(); 4]);
         assert_eq!(packets[4], [0xf1, 1, 1]);
+    }
+
+    #[test]
+    fn lost_packets_are_left_to_decoder() {
+        let mut file = OpusFile::create(Vec::new(), 20_000, 0).unwrap();
+        let packet = |opus: &[u8]| Mixed::Packet(opus.to_vec());
+        // One frame, two of different sizes, four of 5 ms, silence.
+        let sounds = [
+            Mixed::Concealed,
+            packet(&[0xf8, 1]),
+            Mixed::Concealed,
+            Mixed::Concealed,
+            packet(&[0xf2, 1, 1, 2, 2]),
+            Mixed::Concealed,
+            packet(&[0xeb, 0x84, 1, 2, 3, 4, 5]),
+            Mixed::Concealed,
+            Mixed::Silence,
+            Mixed::Concealed,
+        ];
+        sounds.iter().for_each(|mixed| file.sound(mixed).unwrap());
+        let (packets, _) = opus_packets(&file.finish().unwrap().0);
+        let lost = [0, 2, 3, 5, 7, 8, 9].map(|n| packets[n].clone());
+        let silence = SILENCE.to_vec();
+        let expected = [&silence, &vec![0xf8], &vec![0xf8], &vec![0xf1], &vec![0xeb, 4], &silence, &silence];
+        assert_eq!(lost.each_ref(), expected);
     }
 
     #[test]
