@@ -1,7 +1,7 @@
 # Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo spaces cluster test test-quick test-janus fuzz players faults abuse check bench build
-.PHONY: dist test-dist test-image lint-dist sdk docs
+.PHONY: help demo spaces cluster test test-quick test-janus fuzz players faults recording-hour abuse check bench
+.PHONY: build dist test-dist test-image lint-dist sdk docs
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
@@ -70,6 +70,10 @@ faults: ## Faults on real processes: what was lost, how long the recovery took, 
 		faults:: failures:: janus_loses cluster:: alone::mixers ports_run_out store::reflector::reflector_copy_is_correct
 	FAULT_TABLE=$(CURDIR)/target/faults.tsv cargo bench --bench system -- restart
 	@printf 'FAULT\tLOST\tTOOK\tGOAL\n' | cat - target/faults.tsv | column -t -s "$$(printf '\t')"
+
+recording-hour: ## A recording of an hour across all kinds of faults, compared with the sent audio
+	@scripts/setup.sh test
+	STENTOR_TEST_RECORD_SECONDS=3600 cargo test --test it -- --nocapture --test-threads=1 alone::recording_hour
 
 ABUSE_TESTS := abuse:: bad_input:: smuggling:: flood:: open_mode:: channel:: ws::limits ws::upgrade signalling::lifetimes \
 	signalling::duplicates whip:: faults::rtp secure::pins cluster::listening cluster::leader cluster::registration cluster::invalid_values \

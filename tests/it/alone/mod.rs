@@ -10,6 +10,7 @@ mod minimum;
 mod mixers;
 mod page;
 mod players;
+mod recording_hour;
 mod spaces;
 mod speakers;
 mod stage;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::webrtc::WebRtcClient;
@@ -27,11 +27,16 @@ pub struct Caller {
 impl Caller {
     /// Connects. `base`: `http://host:port` of the gateway; `query`: more parameters, like `&clientId=a`.
     pub async fn connect(base: &str, token: &str, query: &str) -> Self {
+        Self::try_connect(base, token, query).await.unwrap_or_else(|error| panic!("no upgrade: {error}"))
+    }
+
+    /// Connects like [`connect`](Self::connect). Returns an error if the gateway refuses or is away.
+    pub async fn try_connect(base: &str, token: &str, query: &str) -> Result<Self, WsError> {
         let url = format!("{}/ws?token={token}{query}", base.replacen("http", "ws", 1));
         let request = url.into_client_request().expect("a request");
         let opened = tokio::time::timeout(PATIENCE, connect_async(request)).await.expect("an answer in time");
-        let (socket, _) = opened.expect("an upgrade");
-        Self { socket, notes: VecDeque::new(), closed: None, next_id: 0, mix_gain_db: 0.0 }
+        let (socket, _) = opened?;
+        Ok(Self { socket, notes: VecDeque::new(), closed: None, next_id: 0, mix_gain_db: 0.0 })
     }
 
     /// Reconnects like an app that got a request to reconnect: connects as the client `a` and joins with its
@@ -151,7 +156,8 @@ impl Caller {
         self.try_negotiate(media, sdp).await.expect("an answer")
     }
 
-    async fn try_negotiate(&mut self, media: &WebRtcClient, sdp: String) -> Result<String, Value> {
+    /// Sends the offer like [`negotiate`](Self::negotiate). Returns an error if the session has ended.
+    pub async fn try_negotiate(&mut self, media: &WebRtcClient, sdp: String) -> Result<String, Value> {
         let offer = json!({ "sdp": { "type": "offer", "sdp": sdp } });
         let answer = self.call("offer", offer).await?;
         let sdp = answer["sdp"]["sdp"].as_str().expect("an SDP");

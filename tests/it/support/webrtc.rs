@@ -90,6 +90,8 @@ struct Peer {
     /// Local candidate to add once the answer has replaced the previous candidates.
     moved: Option<Candidate>,
     uplink: Uplink,
+    /// Time at which frame 0 is due; `None`: when the connection is established.
+    since: Option<Instant>,
     /// Audio packets that left the client, lost ones included.
     packets: u64,
     /// Packet that arrives after the next one.
@@ -115,7 +117,14 @@ impl WebRtcClient {
     /// Creates a client with this uplink at [`media_ip`].
     pub async fn over(uplink: Uplink, tone: Vec<Arc<[u8]>>) -> Self {
         let socket = UdpSocket::bind((media_ip(), 0)).await.expect("a free port");
-        Self::create(socket, uplink, tone)
+        Self::create(socket, uplink, tone, None)
+    }
+
+    /// Creates a client with this uplink that sends, whenever it is connected, the frame that is due: frame
+    /// `n` is due `n` frame durations after `since`.
+    pub async fn in_step(uplink: Uplink, tone: Vec<Arc<[u8]>>, since: Instant) -> Self {
+        let socket = UdpSocket::bind((media_ip(), 0)).await.expect("a free port");
+        Self::create(socket, uplink, tone, Some(since))
     }
 
     /// Creates a client at this address of this machine.
@@ -125,10 +134,10 @@ impl WebRtcClient {
 
     /// Creates a client on a bound socket, which may belong to another network namespace.
     pub fn on(socket: UdpSocket, tone: Vec<Arc<[u8]>>) -> Self {
-        Self::create(socket, Uplink::default(), tone)
+        Self::create(socket, Uplink::default(), tone, None)
     }
 
-    fn create(socket: UdpSocket, uplink: Uplink, tone: Vec<Arc<[u8]>>) -> Self {
+    fn create(socket: UdpSocket, uplink: Uplink, tone: Vec<Arc<[u8]>>, since: Option<Instant>) -> Self {
         let address = socket.local_addr().expect("a bound socket");
         let mut rtc = Rtc::builder().clear_codecs().enable_opus(true, false).build(Instant::now());
         let candidate = Candidate::host(address, "udp").expect("a host candidate");
@@ -149,6 +158,7 @@ impl WebRtcClient {
             unanswered: Some(pending),
             moved: None,
             uplink,
+            since,
             packets: 0,
             late: None,
         };
@@ -272,7 +282,7 @@ impl Peer {
         let frame = Duration::from_micros(self.uplink.frame_samples * 1_000 / 48);
         let mut ticks = tokio::time::interval(frame);
         let mut packet = vec![0; 2000];
-        let mut next = 0;
+        let mut next = None;
         while let Some(due) = self.drain().await {
             tokio::select! {
                 received = self.socket.recv_from(&mut packet) => match received {
@@ -291,8 +301,12 @@ impl Peer {
                 },
                 _ = ticks.tick(), if !self.tone.is_empty() => {
                     if self.progress.borrow().connected {
-                        self.speak(next);
-                        next += 1;
+                        let number = next.unwrap_or_else(|| {
+                            let elapsed = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+                            elapsed.div_duration_f64(frame) as u64
+                        });
+                        self.speak(number);
+                        next = Some(number + 1);
                     }
                 }
             }
