@@ -11,7 +11,7 @@
 //! | `config` | raw keys to a validated [`config::Config`] | `domain`, `process`, `tls` |
 //! | `etcd` | the store of a cluster, in etcd | `store` |
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
-//! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
+//! | `janus` | AudioBridge client, managed Janus | `frames`, `domain`, `process` |
 //! | `ffmpeg` | FFmpeg of a room: command, process, log | `domain`, `process` |
 //! | `spool` | recordings and rewind windows on this node's disk | `domain`, `packager` |
 //! | `storage` | object storage for copies of recordings | `domain`, `tls`, `config` |

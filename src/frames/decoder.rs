@@ -46,7 +46,7 @@ impl FrameDecoder {
     /// Returns the next complete message. [`Inbound::Bad`] is the last one.
     pub fn next_message(&mut self) -> Option<Inbound> {
         loop {
-            if announced(&self.buffer).is_some_and(|length| length > self.limit as u64) {
+            if announced_length(&self.buffer).is_some_and(|length| length > self.limit as u64) {
                 return Some(Inbound::Bad(CloseCode::TooBig));
             }
             match self.codec.decode(&mut self.buffer) {
@@ -101,7 +101,7 @@ fn text(bytes: Vec<u8>) -> Result<Inbound, CloseCode> {
 }
 
 /// Returns the payload length from the header of the first frame, once it has arrived (RFC 6455 section 5.2).
-fn announced(buffer: &[u8]) -> Option<u64> {
+pub fn announced_length(buffer: &[u8]) -> Option<u64> {
     match buffer.get(1)? & 0x7f {
         126 => Some(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?).into()),
         127 => Some(u64::from_be_bytes(buffer.get(2..10)?.try_into().ok()?)),

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::domain::signalling::CloseCode;
 
-pub use decoder::FrameDecoder;
+pub use decoder::{FrameDecoder, announced_length};
 
 /// Input from a client, as read by the transport.
 #[derive(Debug, PartialEq, Eq)]

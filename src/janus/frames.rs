@@ -1,10 +1,14 @@
 //! Assembles WebSocket frames into whole messages. Janus sends a long reply as continuation frames (RFC 6455,
 //! section 5.4).
 //!
-//! A message over the limit is dropped except for its beginning, which identifies the request.
+//! A message over the limit is dropped except for its beginning, which identifies the request. A single frame
+//! over the limit ends the connection as soon as its header has arrived ([`SizedCodec`]).
 
-use actix_http::ws::{Frame, Item};
+use actix_codec::{Decoder, Encoder};
+use actix_http::ws::{Codec, Frame, Item, Message, ProtocolError};
 use bytes::{Bytes, BytesMut};
+
+use crate::frames::announced_length;
 
 /// Longest accepted message from Janus, bytes. A room in `list` takes about 250.
 pub(super) const MAX_MESSAGE: usize = 1 << 20;
@@ -21,6 +25,32 @@ pub(super) enum IncomingFrame {
     Close,
     /// The frame needs no action.
     Nothing,
+}
+
+/// Codec of the connection that refuses a frame by the length in its header. The codec of actix-http waits
+/// for the whole frame first.
+pub(super) struct SizedCodec(pub Codec);
+
+impl Decoder for SizedCodec {
+    type Item = Frame;
+    type Error = ProtocolError;
+
+    /// # Errors
+    /// [`ProtocolError::Overflow`] if the frame is longer than [`MAX_MESSAGE`], and the errors of the codec.
+    fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
+        if announced_length(bytes).is_some_and(|length| length > MAX_MESSAGE as u64) {
+            return Err(ProtocolError::Overflow);
+        }
+        self.0.decode(bytes)
+    }
+}
+
+impl Encoder<Message> for SizedCodec {
+    type Error = ProtocolError;
+
+    fn encode(&mut self, message: Message, bytes: &mut BytesMut) -> Result<(), ProtocolError> {
+        self.0.encode(message, bytes)
+    }
 }
 
 #[derive(Default)]
@@ -112,6 +142,21 @@ mod tests {
         };
         assert!(beginning.starts_with(b"{\"transaction\":\"7\"") && beginning.len() <= BEGINNING);
         assert_eq!(frames.push(Frame::Text("next".into())), IncomingFrame::Message("next".into()));
+    }
+
+    #[test]
+    fn oversized_frames_are_refused_at_header() {
+        let decoded = |bytes: &[u8]| {
+            SizedCodec(Codec::new().client_mode().max_size(MAX_MESSAGE)).decode(&mut bytes.into())
+        };
+        for length in [1 << 62, u64::MAX, MAX_MESSAGE as u64 + 1] {
+            let header = [&[0x81, 127][..], &length.to_be_bytes()].concat();
+            assert!(matches!(decoded(&header), Err(ProtocolError::Overflow)), "{length}");
+            assert!(matches!(decoded(&header[..9]), Ok(None)), "the header is incomplete");
+        }
+        let largest = [&[0x81, 127][..], &(MAX_MESSAGE as u64).to_be_bytes()].concat();
+        assert!(matches!(decoded(&largest), Ok(None)));
+        assert!(matches!(decoded(b"\x81\x02ok"), Ok(Some(Frame::Text(text))) if text == "ok"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Secret;
 use super::error::JanusError;
-use super::frames::{IncomingFrame, MAX_MESSAGE, Reassembler};
+use super::frames::{IncomingFrame, MAX_MESSAGE, Reassembler, SizedCodec};
 use super::wire::{Head, Request, event_data, transaction_in};
 
 /// Maximum number of commands queued for the task. If the queue is full, callers wait, at most for their
@@ -131,6 +131,7 @@ impl Link {
             .connect()
             .await
             .map_err(|e| JanusError::Unreachable { url: options.url.clone(), reason: e.to_string() })?;
+        let socket = socket.into_map_codec(SizedCodec);
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
         let switchboard = Switchboard::new(options.api_secret.clone());
         actix::spawn(async move {
