@@ -344,13 +344,16 @@ async fn recognisers_are_refused_and_bounded() {
     ] {
         assert_eq!(first.refused(&garbage).await, "invalid_result", "{garbage}");
     }
-    for (message, code) in [(Message::text("x".repeat(20_000)), 1009), (Message::binary(vec![1]), 1003)] {
-        let mut client = Recogniser::open(&node, ROOM, "?language=fr", &with(&good)).await.unwrap().client;
+    for (language, message, code) in
+        [("fr", Message::text("x".repeat(20_000)), 1009), ("it", Message::binary(vec![1]), 1003)]
+    {
+        let query = format!("?language={language}");
+        let mut client = Recogniser::open(&node, ROOM, &query, &with(&good)).await.unwrap().client;
         use futures::SinkExt;
         client.socket.send(message).await.unwrap();
         assert_eq!(closed(&mut client).await, code);
         until("the language is free", async || {
-            let again = Recogniser::open(&node, ROOM, "?language=fr", &with(&good)).await;
+            let again = Recogniser::open(&node, ROOM, &query, &with(&good)).await;
             match again {
                 Ok(mut again) => again.client.socket.close(None).await.is_ok(),
                 Err(_) => false,
