@@ -100,6 +100,7 @@ pub enum RoomRole {
     /// Mutes and bans others, and changes roles.
     Host,
     /// Mutes others, and bans anchors and listeners.
+    #[value(alias = "co_host")]
     CoHost,
     /// Speaks.
     Anchor,
@@ -157,7 +158,7 @@ pub async fn room(client: &Client, json: bool, command: RoomCommand) -> anyhow::
                     cell(&room["listeners"]),
                     cell(&room["janus"]["id"]),
                     cell(&room["mixer"]["id"]),
-                    age(&room["startedAt"], now),
+                    on_air_for(room, now),
                     cell(&room["startsAt"]),
                 ]);
             }
@@ -292,6 +293,15 @@ async fn deleted(client: &Client, room: &str) -> anyhow::Result<()> {
     .await
 }
 
+/// Returns the duration of the broadcast; empty if the room is not on air. `startedAt` stays after the end of
+/// a broadcast.
+fn on_air_for(room: &Value, now: u64) -> String {
+    match room["status"].as_str() {
+        Some("starting" | "onair" | "degraded") => age(&room["startedAt"], now),
+        _ => String::new(),
+    }
+}
+
 fn show_room(room: &Value, json: bool) -> anyhow::Result<()> {
     if json {
         return print_json(room);
@@ -306,7 +316,7 @@ fn show_room(room: &Value, json: bool) -> anyhow::Result<()> {
         ("PIN", cell(&room["pin"])),
         ("anchors", format!("{} of {}", cell(&room["anchors"]), cell(&room["maxAnchors"]))),
         ("listeners", cell(&room["listeners"])),
-        ("on air for", age(&room["startedAt"], now())),
+        ("on air for", on_air_for(room, now())),
         ("starts at", cell(&room["startsAt"])),
         ("janus", side(&room["janus"])),
         ("mixer", side(&room["mixer"])),
@@ -431,5 +441,15 @@ mod tests {
         );
         let moved = json!({ "status": "onair", "epoch": 2 });
         assert_eq!(change("tea", Some(&plain), &moved), None);
+    }
+
+    #[test]
+    fn stopped_rooms_have_no_duration() {
+        for (status, wanted) in
+            [("onair", "1m 05s"), ("degraded", "1m 05s"), ("created", ""), ("backstage", "")]
+        {
+            let room = json!({ "status": status, "startedAt": 10_000 });
+            assert_eq!(on_air_for(&room, 75_000), wanted, "{status}");
+        }
     }
 }

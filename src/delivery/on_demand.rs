@@ -64,7 +64,7 @@ impl<S: OnDemandStream> OnDemandStreams<S> {
         self.rooms().iter().map(|(room, stream)| (room.clone(), stream.clone())).collect()
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rooms().len()
     }
 

@@ -186,7 +186,7 @@ impl PcmFeeds {
         if *stopping {
             return Err(NoFeed::Stopping);
         }
-        if self.streams.len() >= MAX_FEEDS && self.streams.get(room).is_none() {
+        if self.streams.count() >= MAX_FEEDS && self.streams.get(room).is_none() {
             return Err(NoFeed::Full);
         }
         Ok(self.streams.open(room, live))
