@@ -62,14 +62,31 @@ pub fn parse(text: &[u8]) -> Vec<JournalEntry> {
 /// Joins the named takes of a recording into one list of segments, ordered by sequence number. After a
 /// handover, two mixers may have the same segment: the segment of the take that comes first in `takes` is
 /// used.
-pub fn join<T: Clone>(takes: impl IntoIterator<Item = (T, Vec<JournalEntry>)>) -> Vec<(T, JournalEntry)> {
-    let mut joined: BTreeMap<u64, (T, JournalEntry)> = BTreeMap::new();
+///
+/// A mixer that has lost the store goes on recording, as silence, what its successor records. Its successor
+/// numbers segments from further on. So a segment is left out if at least its second half is at a time that
+/// a higher number of another take has.
+pub fn join<T: Clone + PartialEq>(
+    takes: impl IntoIterator<Item = (T, Vec<JournalEntry>)>,
+) -> Vec<(T, JournalEntry)> {
+    let mut numbered: BTreeMap<u64, (T, JournalEntry)> = BTreeMap::new();
     for (name, entries) in takes {
         for entry in entries {
-            joined.entry(entry.sequence).or_insert_with(|| (name.clone(), entry));
+            numbered.entry(entry.sequence).or_insert_with(|| (name.clone(), entry));
         }
     }
-    joined.into_values().collect()
+    let mut joined: Vec<(T, JournalEntry)> = Vec::with_capacity(numbered.len());
+    for (name, entry) in numbered.into_values().rev() {
+        let middle = Duration::from_millis(entry.started_at.0) + entry.duration() / 2;
+        let starts = |later: &JournalEntry| Duration::from_millis(later.started_at.0);
+        // The last of `joined` has the next higher number.
+        let is_repeated = joined.last().is_some_and(|(next, later)| *next != name && starts(later) <= middle);
+        if !is_repeated {
+            joined.push((name, entry));
+        }
+    }
+    joined.reverse();
+    joined
 }
 
 #[cfg(test)]
@@ -82,7 +99,7 @@ mod tests {
         JournalEntry {
             sequence,
             duration_us: 1_920_000,
-            started_at: UnixMs(1_700_000_000_000),
+            started_at: UnixMs(1_700_000_000_000 + sequence * 1_920),
             discontinuity: sequence == 7,
             key_index: sequence / 30,
             bytes: 17_008,
@@ -120,5 +137,22 @@ mod tests {
         let names: Vec<_> = joined.iter().map(|(name, entry)| (*name, entry.sequence)).collect();
         assert_eq!(names.len(), 8);
         assert_eq!((names[4], names[5]), (("old", 4), ("new", 5)));
+    }
+
+    #[test]
+    fn time_recorded_twice_is_taken_once() {
+        // Three segments after the successor's start, at 5, the mixer without the store notices its loss.
+        let successor = |n| JournalEntry { sequence: n + 1_000, discontinuity: n == 5, ..entry(n) };
+        let (cut_off, new): (Vec<_>, Vec<_>) = ((0..8).map(entry).collect(), (5..9).map(successor).collect());
+        let numbers = |takes: [(&str, Vec<JournalEntry>); 2]| -> Vec<_> {
+            join(takes).iter().map(|(_, entry)| entry.sequence).collect()
+        };
+        let wanted = [0, 1, 2, 3, 4, 1_005, 1_006, 1_007, 1_008];
+        assert_eq!(numbers([("old", cut_off.clone()), ("new", new.clone())]), wanted);
+        assert_eq!(numbers([("new", new), ("old", cut_off.clone())]), wanted);
+        // The clock of one mixer may step back: none of its own segments is left out.
+        let mut stepped = cut_off;
+        stepped[7].started_at = stepped[2].started_at;
+        assert_eq!(join([("old", stepped)]).len(), 8);
     }
 }
