@@ -76,7 +76,7 @@ recording-hour: ## A recording of an hour across all kinds of faults, compared w
 	STENTOR_TEST_RECORD_SECONDS=3600 cargo test --test it -- --nocapture --test-threads=1 alone::recording_hour
 
 ABUSE_TESTS := abuse:: bad_input:: smuggling:: flood:: open_mode:: channel:: ws::limits ws::upgrade signalling::lifetimes \
-	signalling::duplicates whip:: faults::rtp secure::pins cluster::listening cluster::leader cluster::registration cluster::invalid_values \
+	signalling::duplicates whip:: faults::rtp secure::pins secure::http2 cluster::listening cluster::leader cluster::registration cluster::invalid_values \
 	janus::link janus::replies service::an_unread sources::node_refuses outputs::icecast_redirects
 abuse: ## Attacks on a node: how it responds, and what others notice
 	@scripts/setup.sh test

@@ -23,7 +23,7 @@ where
     S: Stream<Item = Result<Bytes, E>> + 'static,
     E: Into<Box<dyn Error>> + 'static,
 {
-    if let Some(connection) = request.conn_data::<Connection>() {
+    if let Some(connection) = Connection::of(request) {
         connection.endless();
     }
     HttpResponse::Ok()

@@ -98,7 +98,7 @@ async fn stream(
         return Err(listeners_full());
     }
     let parts = side.media.open(&room, &grant).await?;
-    if let Some(connection) = request.conn_data::<Connection>() {
+    if let Some(connection) = Connection::of(request) {
         connection.endless();
     }
     let wants_titles = request.headers().get("icy-metadata").is_some_and(|value| value == "1");

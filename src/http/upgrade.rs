@@ -100,7 +100,7 @@ fn check(head: &RequestHead) -> Result<(), ApiError> {
     let expected = |what: &str| {
         Err(ApiError::new(Code::WebsocketExpected, format!("this path only opens WebSockets: {what}")))
     };
-    if head.version < Version::HTTP_11 {
+    if head.version != Version::HTTP_11 {
         return expected("HTTP/1.1 is needed");
     }
     if only(head, &HOST).is_none() {

@@ -20,10 +20,6 @@ use rustls::sign::CertifiedKey;
 pub use client::client_config;
 pub use identity::{Chain, Identity, Key};
 
-/// Only protocol offered by ALPN (RFC 7301). HTTP/2 is not offered: actix-http limits neither its concurrent
-/// streams nor its header lists, so one connection could exceed every limit of the HTTP/1.1 path.
-const PROTOCOL: &[u8] = b"http/1.1";
-
 /// Current certificate of all listening sockets.
 pub struct Certificates(ArcSwap<Identity>);
 
@@ -47,7 +43,7 @@ impl Certificates {
     }
 
     /// Returns the TLS configuration of a listening socket: TLS 1.2 and 1.3, and session tickets for
-    /// resumption. The keys of the tickets exist in this process only.
+    /// resumption. The keys of the tickets exist in this process only. Offers no protocol (ALPN).
     ///
     /// # Errors
     /// The random number generator of the system failed.
@@ -56,7 +52,6 @@ impl Certificates {
         let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
         let mut config = builder.with_no_client_auth().with_cert_resolver(self.clone());
         config.ticketer = ring::Ticketer::new().map_err(io::Error::other)?;
-        config.alpn_protocols = vec![PROTOCOL.to_vec()];
         // One ticket per handshake is enough for a client that keeps its connection.
         config.send_tls13_tickets = 1;
         Ok(Arc::new(config))

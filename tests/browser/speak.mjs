@@ -12,7 +12,7 @@
 // |------------|-----------------------------------|-------------------|
 // | open       | url, wav? \| firefoxHz?, displayName?, pin?, consent?, hands?, minimum?, without?, selfSigned? | opens the page; its microphone hears the file `wav` in a loop. With `firefoxHz`, opens Firefox, whose microphone hears that tone; only `mouse` works there, and `cut` does not. A speak page is filled in and joined by its buttons; `consent`: agrees to being recorded. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing plays before a tap. `minimum`: without the APIs that a minimum browser lacks (`minimum.mjs`). `without`: without these names. `selfSigned`: any certificate is accepted. Answers as `state`, with the `fit` of the page before it is used |
 // | wait       | state?, timeoutMs?, view?, code?, pill?, notStarted?, cards?, names?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), a listen page shows `pill`, the page says that its script does not run (`notStarted`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of users say this (`{"bob": "Muted"}`), the cards have these `names`, and a toast has the text `says`; answers as `state` |
-// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: with the action of its button, the text of each card, and the texts of all toasts so far (`said`); of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, errors}`; `touched`: the browser has seen a user activation |
+// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: with the action of its button, the text of each card, and the texts of all toasts so far (`said`); of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, protocols, errors}`; `touched`: the browser has seen a user activation; `protocols`: of its requests |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
 // | stats      |                                   | the client library's statistics: packets sent and received, round trip, … |
 // | mute       | user?, muted                      | presses the user's own mute button, or, as host, mutes or unmutes `user`; `muted`: the wanted state |
@@ -256,9 +256,9 @@ function look() {
   const player = window.stentorPlayer;
   if (player) {
     const { state, playing, behindLiveSeconds, firstSoundMs, errors } = player;
-    const touched = navigator.userActivation?.hasBeenActive ?? null;
     const words = text('#problem:not([hidden])') ?? text('#state');
-    const shown = { pill: text('#pill-text'), words, address: location.href, touched };
+    const protocols = [...new Set(performance.getEntriesByType('resource').map((it) => it.nextHopProtocol))];
+    const shown = { pill: text('#pill-text'), words, address: location.href, touched: navigator.userActivation?.hasBeenActive ?? null, protocols };
     return { state, playing, behindLiveSeconds, firstSoundMs, errors: [...errors], ...shown };
   }
   const room = window.stentorRoom;

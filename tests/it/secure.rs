@@ -1,6 +1,9 @@
 //! TLS and proxies: a room over https and wss, renewed certificates, the redirect, a cluster, clients behind
 //! a proxy.
 
+mod frames;
+mod http2;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;

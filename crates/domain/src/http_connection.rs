@@ -7,7 +7,7 @@
 //! In addition, a transfer has a minimum rate while the server waits for the client. The minimum rate applies
 //! to the response while the socket accepts no more bytes, and to the request body while the handler waits
 //! for it. An endless response has no minimum rate: its client is too slow only if it reads nothing for
-//! `GRACE`.
+//! `GRACE`. The responses in progress on one HTTP/2 connection share the minimum rate.
 
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub enum CloseCause {
     Idle,
     /// A trusted proxy sent no valid PROXY protocol header in time.
     ProxyHeader,
+    /// An HTTP/2 client sent too many frames without content, or canceled too many requests.
+    Flood,
 }
 
 impl CloseCause {
@@ -50,6 +52,7 @@ impl CloseCause {
             Self::SlowReader => "slow_reader",
             Self::Idle => "idle",
             Self::ProxyHeader => "proxy_header",
+            Self::Flood => "flood",
         }
     }
 }
@@ -69,6 +72,8 @@ pub struct Lifecycle {
     writing: Option<Transfer>,
     /// The response has no end.
     endless: bool,
+    /// Number of responses that share the minimum rate.
+    sharing: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,15 +104,20 @@ impl Transfer {
 
     /// Returns the time from which the transfer counts as too slow, unless more bytes are moved before then.
     pub fn deadline(&self) -> Instant {
+        self.shared_deadline(1)
+    }
+
+    fn shared_deadline(&self, sharing: u32) -> Instant {
         let bytes = u32::try_from(self.bytes).unwrap_or(u32::MAX);
-        self.since + GRACE + Duration::from_secs(1) * bytes / SLOWEST
+        self.since + GRACE + Duration::from_secs(1) * bytes / (SLOWEST / sharing).max(1)
     }
 }
 
 impl Lifecycle {
     /// Creates the state of a new connection. The time limit for the first request head begins immediately.
     pub fn new(now: Instant) -> Self {
-        Self { phase: Phase::Waiting { since: now, heard: Some(now) }, writing: None, endless: false }
+        let phase = Phase::Waiting { since: now, heard: Some(now) };
+        Self { phase, writing: None, endless: false, sharing: 1 }
     }
 
     /// Records that bytes arrived.
@@ -136,6 +146,11 @@ impl Lifecycle {
     /// Returns true while the response in progress has no end.
     pub fn is_endless(&self) -> bool {
         self.endless
+    }
+
+    /// Sets the number of responses that share the minimum rate, this one included.
+    pub fn share(&mut self, responses: u32) {
+        self.sharing = responses.max(1);
     }
 
     /// Records that the socket accepts no more bytes.
@@ -186,7 +201,7 @@ impl Lifecycle {
             }
         };
         let writing = self.writing.map_or(DeadlineAction::Never, |transfer| {
-            DeadlineAction::by(transfer.deadline(), CloseCause::SlowReader, now)
+            DeadlineAction::by(transfer.shared_deadline(self.sharing), CloseCause::SlowReader, now)
         });
         waiting.earlier(writing)
     }
@@ -308,6 +323,20 @@ mod tests {
             Some((10, CloseCause::SlowReader)),
             "the measurement starts over"
         );
+    }
+
+    #[test]
+    fn responses_share_the_minimum_rate() {
+        let start = Instant::now();
+        let mut lifecycle = Lifecycle::new(start);
+        lifecycle.began();
+        lifecycle.share(4);
+        lifecycle.blocked(start);
+        assert_eq!(cut(&lifecycle, false, start), Some((10, CloseCause::SlowReader)), "nothing read");
+        lifecycle.wrote(20 * 1024, start);
+        assert_eq!(cut(&lifecycle, false, start), Some((30, CloseCause::SlowReader)), "8 kbit/s for 20 s");
+        lifecycle.share(1);
+        assert_eq!(cut(&lifecycle, false, start), Some((15, CloseCause::SlowReader)), "the others ended");
     }
 
     /// Returns, for each piece, the number of bytes up to the end of a request head in it.

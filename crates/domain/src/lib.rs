@@ -65,6 +65,7 @@ pub mod grant;
 pub mod handover;
 pub mod hls;
 pub mod housekeeping;
+pub mod http2_limits;
 pub mod http_connection;
 pub mod icy;
 pub mod ids;

@@ -32,7 +32,8 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::SLICE;
-use super::stream::{GuardedSocket, RequestInProgress};
+use super::connection::RequestInProgress;
+use super::stream::GuardedSocket;
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// Maximum number of bytes that the reader gets at once.

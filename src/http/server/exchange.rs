@@ -22,7 +22,7 @@ use tokio::time::Sleep;
 
 use super::SLICE;
 use super::clients::Clients;
-use super::stream::{Connection, RequestInProgress};
+use super::connection::{Connection, RequestInProgress};
 use crate::domain::http_connection::{CloseCause, Transfer};
 
 /// Rules of one listening socket.
@@ -49,7 +49,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<SlicedBody<B>>, Error> {
-    let connection = request.conn_data::<Connection>().cloned();
+    let connection = Connection::of(request.request());
     let in_progress = connection.as_ref().map(Connection::begin);
     let forwarded_securely = rules.clients.identify(&mut request);
     rules.clients.admit(request.head().peer_addr.map(|client| client.ip()), rules.listener)?;
@@ -69,7 +69,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
             connection.expect_upgrade();
         }
         let payload = match request.take_payload() {
-            payload @ Payload::H1 { .. } => {
+            payload @ (Payload::H1 { .. } | Payload::Stream { .. }) => {
                 let timed: BoxedPayloadStream = Box::pin(TimedBody::new(payload, connection));
                 Payload::Stream { payload: timed }
             }
@@ -77,14 +77,17 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
         };
         request.set_payload(payload);
     }
-    let is_old = request.version() < Version::HTTP_11;
+    let (is_old, copies) = (request.version() < Version::HTTP_11, request.version() == Version::HTTP_2);
     let mut response = next.call(request).await?;
     forbid_sniffing(response.headers_mut());
     if let Some(hsts) = hsts {
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     }
     let is_stream = response.response().body().size() == BodySize::Stream;
-    let detached = connection.filter(|connection| is_stream && !omitted && connection.is_endless());
+    if let Some(connection) = connection.as_ref().filter(|_| is_stream && !omitted) {
+        connection.occupy()?;
+    }
+    let detached = connection.filter(|connection| is_stream && !omitted && connection.can_detach());
     let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let chunked = detached.is_some() && !is_old && !is_upgrade;
     if is_stream && !is_upgrade && (is_old || chunked) {
@@ -100,9 +103,11 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     Ok(response.map_body(|_, body| match (detached, in_progress) {
         (Some(connection), Some(in_progress)) => {
             connection.detach(body.boxed(), chunked, in_progress);
-            SlicedBody { body: None, omitted, rest: Bytes::new(), in_progress: None }
+            SlicedBody { body: None, omitted, rest: Bytes::new(), copies, copied: false, in_progress: None }
         }
-        (_, in_progress) => SlicedBody { body: Some(body), omitted, rest: Bytes::new(), in_progress },
+        (_, in_progress) => {
+            SlicedBody { body: Some(body), omitted, rest: Bytes::new(), copies, copied: false, in_progress }
+        }
     }))
 }
 
@@ -132,6 +137,10 @@ pin_project! {
         body: Option<B>,
         omitted: bool,
         rest: Bytes,
+        // Copy the slices of larger pieces: HTTP/2 holds the last slices after the body has ended, and they
+        // would hold the whole piece.
+        copies: bool,
+        copied: bool,
         in_progress: Option<RequestInProgress>,
     }
 }
@@ -150,11 +159,15 @@ impl<B: MessageBody> MessageBody for SlicedBody<B> {
         };
         if this.rest.is_empty() {
             match body.poll_next(task) {
-                Poll::Ready(Some(Ok(bytes))) => *this.rest = bytes,
+                Poll::Ready(Some(Ok(bytes))) => {
+                    *this.copied = *this.copies && bytes.len() > SLICE;
+                    *this.rest = bytes;
+                }
                 other => return other,
             }
         }
-        Poll::Ready(Some(Ok(this.rest.split_to(SLICE.min(this.rest.len())))))
+        let slice = this.rest.split_to(SLICE.min(this.rest.len()));
+        Poll::Ready(Some(Ok(if *this.copied { Bytes::copy_from_slice(&slice) } else { slice })))
     }
 }
 

@@ -124,6 +124,19 @@ impl ConnectionSlot {
         Ok(self)
     }
 
+    /// Takes a further slot, which counts for the same address.
+    ///
+    /// # Errors
+    /// No slot is free, or the address has too many connections.
+    pub fn another(&self) -> Result<Self, ApiError> {
+        let slot = self.gate.enter();
+        let slot = match self.address {
+            Some(address) => slot.and_then(|slot| slot.of(address)),
+            None => slot,
+        };
+        slot.map_err(|refusal| error(refusal.why))
+    }
+
     /// Counts the connection as detached until the returned value is dropped.
     pub fn count_detached(&self) -> CountedConnection {
         self.gate.detached.enter()
@@ -184,18 +197,18 @@ impl Refusal {
     }
 }
 
+fn error(why: Code) -> ApiError {
+    let message = match why {
+        Code::TooManyRequests => "too many connections from this address (http.connections_per_address)",
+        _ => "this listening socket has too many open connections; try again later",
+    };
+    ApiError::new(why, message)
+}
+
 /// Builds the response by hand: the HTTP dispatcher would need a connection slot.
 fn refusal(why: Code) -> Vec<u8> {
-    let (status, message) = match why {
-        Code::TooManyRequests => {
-            ("429 Too Many Requests", "too many connections from this address (http.connections_per_address)")
-        }
-        _ => (
-            "503 Service Unavailable",
-            "this listening socket has too many open connections; try again later",
-        ),
-    };
-    let error = ApiError::new(why, message);
+    let error = error(why);
+    let status = error.code.status();
     let retry_after = error.code.retry_after().unwrap_or_default();
     let body = serde_json::to_string(&error.body(request_id::fresh())).unwrap_or_default();
     let length = body.len();

@@ -14,7 +14,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::stream::Connection;
+use super::connection::Connection;
 
 /// Maximum number of large responses per listening socket that are being built or read.
 const LARGE_AT_ONCE: usize = 4;
@@ -46,7 +46,7 @@ pub async fn large<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     // In a test without a socket there is no connection.
-    let connection = request.conn_data::<Connection>().cloned();
+    let connection = Connection::of(request.request());
     let turn = match &connection {
         Some(connection) => connection.turns().take().await,
         None => None,

@@ -11,18 +11,22 @@
 //! | `clients` | the client behind each request, and the limit on requests from one address |
 //! | `gate` | the number of open connections, in total and per address, and the refusal of further ones |
 //! | `wire` | the socket, which records the bytes that pass, and TLS above it |
-//! | `stream` | the stream with its deadlines; [`Connection`], a request's handle on it |
+//! | `stream` | the stream with its deadlines |
+//! | `connection` | [`Connection`], a request's handle on its connection: deadlines, slot, response in progress |
 //! | `exchange` | middleware around every request: HEAD, body deadline, small writes, `nosniff`, HSTS |
 //! | `detached` | connections without the dispatcher: endless responses and WebSockets |
+//! | `http2` | connections of HTTP/2: their limits, and their requests, which are served at the same time |
 //! | `large` | middleware for resources with large responses: few at a time |
 //!
 //! Owns: sockets and their limits. Does not know what is served.
 
 mod clients;
+mod connection;
 mod detached;
 mod entrance;
 mod exchange;
 mod gate;
+mod http2;
 mod large;
 mod proxy_protocol;
 mod stream;
@@ -31,37 +35,40 @@ mod wire;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
-use actix_server::Server;
-use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, Error};
+use futures::FutureExt;
+use futures::future::{Either, ready};
 use rustls::ServerConfig;
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio_rustls::TlsAcceptor;
 
 use crate::domain::descriptors::Allotment;
 use crate::domain::http_connection::RequestTimeouts;
 use crate::telemetry::Metrics;
 
-use entrance::Entrance;
+use entrance::{Acceptors, Entrance};
 use exchange::Rules;
 use gate::Gate;
 use stream::GuardedSocket;
 
 pub use clients::Clients;
+pub use connection::Connection;
 pub use detached::{ClientBytes, DetachedConnections};
 #[cfg(test)]
 pub(in crate::http) use exchange::OverTls;
 pub(in crate::http) use exchange::is_secure;
 pub use large::large;
-pub use stream::Connection;
 
 /// Maximum number of connections that the kernel completes before they are accepted. A thousand listeners may
 /// reload a page at once.
@@ -149,7 +156,7 @@ where
         gate,
         clients: clients.clone(),
         proxy_protocol: options.proxy_protocol,
-        tls: options.tls.map(TlsAcceptor::from),
+        tls: options.tls.as_deref().map(Acceptors::new),
         handshake: options.header_timeout,
         patience,
     };
@@ -161,27 +168,65 @@ where
         .shutdown_timeout(options.shutdown_timeout.as_secs());
     let stopping = builder.graceful_shutdown_signal();
     let service = move || {
-        let (stopping, rules) = (stopping.clone(), rules.clone());
-        let http = HttpService::build()
-            // Same as `HttpServer`: idle connections are closed at once when the server stops.
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(options.header_timeout)
-            .client_disconnect_timeout(Duration::from_secs(1))
-            .h1_write_buffer_size(SLICE)
-            .on_connect_ext(|stream: &GuardedSocket, data| {
-                data.insert(stream.connection());
-            });
-        let app = app().wrap(from_fn(move |request, next| exchange::exchange(rules.clone(), request, next)));
-        let app = actix_service::IntoServiceFactory::into_factory(app);
-        let app = map_config(app.map_err(exchange::refuse), |()| AppConfig::default());
+        let (stopping, rules, app) = (stopping.clone(), rules.clone(), app.clone());
+        let protocols = fn_factory(move || {
+            protocols(options.header_timeout, stopping.clone(), rules.clone(), app.clone())
+        });
         let entrance = entrance.clone();
-        fn_service(move |socket: TcpStream| entrance.clone().admit(socket)).and_then(http.finish(app))
+        fn_service(move |socket: TcpStream| entrance.clone().admit(socket)).and_then(protocols)
     };
     Ok((builder.listen(options.name, listener, service)?.run(), detached))
+}
+
+/// Connection after its handshake, its protocol, and the address of its client.
+type Admitted = (GuardedSocket, Protocol, Option<SocketAddr>);
+
+/// Creates the service of one worker, which serves `app` with both protocols.
+async fn protocols<F, T, B>(
+    header_timeout: Duration,
+    stopping: GracefulShutdownSignal,
+    rules: Rules,
+    app: F,
+) -> Result<impl Service<Admitted, Response = (), Error = DispatchError>, ()>
+where
+    F: Fn() -> App<T>,
+    T: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<B>,
+            Error = Error,
+            InitError = (),
+        > + 'static,
+    B: MessageBody + 'static,
+{
+    let app = app().wrap(from_fn(move |request, next| exchange::exchange(rules.clone(), request, next)));
+    let app = actix_service::IntoServiceFactory::into_factory(app);
+    let app = map_config(app.map_err(exchange::refuse), |()| AppConfig::default());
+    let app = Rc::new(app.new_service(()).await?);
+    let (shared, http2) = (app.clone(), http2::app(app));
+    let signal = stopping.clone();
+    let http1 = HttpService::build()
+        // Same as `HttpServer`: idle connections are closed at once when the server stops.
+        .graceful_shutdown_signal(move || {
+            let signal = signal.clone();
+            async move { signal.notified().await }
+        })
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(header_timeout)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .h1_write_buffer_size(SLICE)
+        .on_connect_ext(|stream: &GuardedSocket, data| {
+            data.insert(stream.connection());
+        });
+    let http1 = http1.finish(fn_factory(move || ready(Ok::<_, ()>(shared.clone()))));
+    let http1 = Rc::new(http1.new_service(()).await?);
+    Ok(fn_service(move |(socket, protocol, peer): Admitted| match protocol {
+        Protocol::Http2 => {
+            let served = http2::serve(socket, peer, http2.clone(), stopping.clone());
+            Either::Left(served.map(Ok).boxed_local())
+        }
+        _ => Either::Right(http1.call((socket, protocol, peer))),
+    }))
 }
 
 /// Binds a listening socket. `[::]` accepts IPv4 connections too, whatever the system's default is.

@@ -4,25 +4,22 @@
 //! I/O error; the dispatcher then closes the connection.
 //!
 //! Owns: the stream and its one timer. Does not decide on a deadline; [`Lifecycle`] does.
+//!
+//! [`Lifecycle`]: crate::domain::http_connection::Lifecycle
 
-use std::cell::{Cell, RefCell, RefMut};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use actix_web::body::BoxBody;
 use bytes::Bytes;
 use futures::ready;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
-use super::detached::{ClientBytes, DetachedBody, DetachedConnection, Reader};
-use super::gate::ConnectionSlot;
-use super::large::{Turn, Turns};
+use super::connection::{Alarm, Connection};
+use super::detached::DetachedConnection;
 use super::wire::Stream;
-use crate::domain::http_connection::{CloseCause, DeadlineAction, HeadEnds, Lifecycle, RequestTimeouts};
+use crate::domain::http_connection::HeadEnds;
 
 /// Stream with deadlines.
 ///
@@ -32,8 +29,7 @@ use crate::domain::http_connection::{CloseCause, DeadlineAction, HeadEnds, Lifec
 pub(super) struct GuardedSocket {
     stream: Stream,
     connection: Connection,
-    /// Timer that wakes the task at the next deadline or earlier.
-    alarm: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
     /// False once the connection is detached: its bytes then belong to no request.
     has_requests: bool,
     /// Bytes that were read but not passed on yet. Empty unless the client pipelines requests, or sends its
@@ -46,35 +42,6 @@ pub(super) struct GuardedSocket {
     head_given: bool,
 }
 
-/// Connection as its requests see it (`HttpRequest::conn_data`). Bound to the worker thread.
-#[derive(Clone)]
-pub struct Connection(Rc<State>);
-
-struct State {
-    lifecycle: RefCell<Lifecycle>,
-    patience: RequestTimeouts,
-    place: ConnectionSlot,
-    /// True if the client uses TLS.
-    secure: bool,
-    /// True while a request is in progress that asks for an upgrade. The bytes after its head may belong to
-    /// no request.
-    upgrading: Cell<bool>,
-    /// True while the handler waits for more of the request body.
-    wants_body: Cell<bool>,
-    /// True while the dispatcher is told that nothing has arrived, so that it does not read.
-    reading_paused: Cell<bool>,
-    /// Right to send the response in progress, if it is large.
-    turn: Cell<Option<Turn>>,
-    /// Reader of the bytes that follow the request in progress, if this request upgrades the connection.
-    reader: Cell<Option<Reader>>,
-    /// Body that follows the response head without the dispatcher.
-    detached: RefCell<Option<DetachedBody>>,
-    dispatcher: RefCell<Option<Waker>>,
-}
-
-/// Request in progress. After it is dropped, the connection waits for the next one.
-pub(super) struct RequestInProgress(Connection);
-
 impl GuardedSocket {
     pub fn new(stream: Stream, connection: Connection) -> Self {
         let heads = HeadEnds::default();
@@ -86,40 +53,13 @@ impl GuardedSocket {
         self.connection.clone()
     }
 
-    /// Fails if a deadline has expired. Otherwise arranges to wake the task for the next deadline.
     fn watch(&mut self, task: &mut Context<'_>) -> io::Result<()> {
-        let state = &self.connection.0;
-        loop {
-            let now = Instant::now();
-            let at = match state.lifecycle.borrow().due(&state.patience, state.place.pressed(), now) {
-                DeadlineAction::Never => break,
-                DeadlineAction::At(at) => tokio::time::Instant::from_std(at),
-                DeadlineAction::Now(cut) => {
-                    state.place.cut(cut);
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-            };
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-            // A timer that is due earlier stays: resetting it for every request would cost more than a few
-            // unneeded wake-ups.
-            if alarm.is_elapsed() || alarm.deadline() > at {
-                alarm.as_mut().reset(at);
-            }
-            if alarm.as_mut().poll(task).is_pending() {
-                break;
-            }
-        }
-        let mut dispatcher = state.dispatcher.borrow_mut();
-        match dispatcher.as_mut() {
-            Some(known) => known.clone_from(task.waker()),
-            None => *dispatcher = Some(task.waker().clone()),
-        }
-        Ok(())
+        self.connection.watch(&mut self.alarm, task)
     }
 
     /// Reports that nothing has arrived. [`State::resume_reading`] wakes the dispatcher.
     fn pause(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.0.reading_paused.set(true);
+        self.connection.pause_reading();
         self.watch(task)?;
         Poll::Pending
     }
@@ -141,22 +81,7 @@ impl GuardedSocket {
 impl Drop for GuardedSocket {
     fn drop(&mut self) {
         // A detached body that was never sent may hold this connection.
-        self.connection.0.detached.take();
-    }
-}
-
-impl State {
-    /// Returns true if a request is in progress and its handler does not wait for more of the body.
-    fn is_occupied(&self) -> bool {
-        self.lifecycle.borrow().is_serving() && !self.wants_body.get()
-    }
-
-    fn resume_reading(&self) {
-        if self.reading_paused.replace(false)
-            && let Some(dispatcher) = &*self.dispatcher.borrow()
-        {
-            dispatcher.wake_by_ref();
-        }
+        drop(self.connection.take_detached());
     }
 }
 
@@ -169,10 +94,15 @@ impl AsyncRead for GuardedSocket {
         if !self.has_requests {
             return self.poll_read_any(task, buffer);
         }
-        let state = self.connection.0.clone();
-        if state.detached.borrow().is_some() {
+        let connection = self.connection.clone();
+        if connection.is_detached() {
             // The dispatcher reads nothing more: after the response head, it shuts the stream down.
             return Poll::Ready(Ok(()));
+        }
+        if connection.is_http2() {
+            let before = buffer.filled().len();
+            ready!(self.poll_read_any(task, buffer))?;
+            return Poll::Ready(connection.count_frames(buffer.filled().len() - before));
         }
         if std::mem::take(&mut self.head_given) {
             // If the dispatcher continued to read, it would read all further requests before it serves this
@@ -184,7 +114,7 @@ impl AsyncRead for GuardedSocket {
             return Poll::Pending;
         }
         // While a client does not keep up with its response, nothing more is read from it.
-        if state.lifecycle.borrow().is_blocked() || (!self.held.is_empty() && state.is_occupied()) {
+        if connection.lifecycle().is_blocked() || (!self.held.is_empty() && connection.is_occupied()) {
             return self.pause(task);
         }
         let before = buffer.filled().len();
@@ -193,7 +123,7 @@ impl AsyncRead for GuardedSocket {
         let piece = &buffer.filled()[before..];
         let head = heads.find(piece);
         // The socket is read even during a request, because this reveals a closed connection.
-        let is_held = state.is_occupied() && (head.is_some() || state.upgrading.get());
+        let is_held = connection.is_occupied() && (head.is_some() || connection.expects_upgrade());
         let given = if is_held { 0 } else { head.unwrap_or(piece.len()) };
         if given < piece.len() {
             // If `held` is not empty, `piece` came from it and filled the buffer.
@@ -204,7 +134,7 @@ impl AsyncRead for GuardedSocket {
             }
         }
         if given > 0 {
-            state.lifecycle.borrow_mut().received(Instant::now());
+            connection.lifecycle().received(Instant::now());
         }
         (self.heads, self.head_given) = (heads, head.is_some());
         Poll::Ready(Ok(()))
@@ -213,7 +143,7 @@ impl AsyncRead for GuardedSocket {
 
 impl AsyncWrite for GuardedSocket {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let amended = amended(bytes);
+        let amended = if self.connection.is_http2() { None } else { amended(bytes) };
         let write = Pin::new(&mut self.stream).poll_write(task, amended.as_deref().unwrap_or(bytes));
         match (write, amended) {
             (Poll::Ready(Ok(written)), Some(amended)) => {
@@ -230,11 +160,28 @@ impl AsyncWrite for GuardedSocket {
         }
     }
 
+    /// Writes the head of an HTTP/2 frame and its content at once, so that TLS makes one record of them.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.stream).poll_write_vectored(task, pieces);
+        if write.is_pending() {
+            self.watch(task)?;
+        }
+        write
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_http2()
+    }
+
     /// Flushes the stream. Called once the stream has accepted all bytes; TLS may still hold some of them.
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flush = Pin::new(&mut self.stream).poll_flush(task);
         if flush.is_ready() && self.connection.lifecycle().flushed() {
-            self.connection.0.resume_reading();
+            self.connection.resume_reading();
         }
         self.watch(task)?;
         flush
@@ -242,7 +189,7 @@ impl AsyncWrite for GuardedSocket {
 
     /// Closes the stream, or detaches it. The dispatcher calls this once the response head is sent.
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(rest) = self.connection.0.detached.take() else {
+        let Some(rest) = self.connection.take_detached() else {
             let shutdown = Pin::new(&mut self.stream).poll_shutdown(task);
             if shutdown.is_pending() {
                 self.watch(task)?;
@@ -271,107 +218,5 @@ fn amended(bytes: &[u8]) -> Option<Vec<u8>> {
     match found(EMPTY).is_some() && found(HEADER).is_none() {
         true => Some([&bytes[..line], HEADER, &bytes[line..]].concat()),
         false => None,
-    }
-}
-
-impl Connection {
-    pub(super) fn new(place: ConnectionSlot, patience: RequestTimeouts, secure: bool) -> Self {
-        Self(Rc::new(State {
-            lifecycle: RefCell::new(Lifecycle::new(Instant::now())),
-            patience,
-            place,
-            secure,
-            upgrading: Cell::new(false),
-            wants_body: Cell::new(false),
-            reading_paused: Cell::new(false),
-            turn: Cell::new(None),
-            reader: Cell::new(None),
-            detached: RefCell::new(None),
-            dispatcher: RefCell::new(None),
-        }))
-    }
-
-    /// Restarts the deadline for the first request.
-    pub(super) fn restart(&self, now: Instant) {
-        *self.lifecycle() = Lifecycle::new(now);
-    }
-
-    pub(super) fn lifecycle(&self) -> RefMut<'_, Lifecycle> {
-        self.0.lifecycle.borrow_mut()
-    }
-
-    /// Returns true if the client uses TLS.
-    pub(super) fn is_secure(&self) -> bool {
-        self.0.secure
-    }
-
-    /// Hands the connection over after the head of the response in progress, whose body must be a stream: the
-    /// body is sent without the dispatcher, and what the client sends goes to `read`. The connection ends
-    /// soon after `read` or the body has ended. If the client never gets the head, `read` is dropped without
-    /// having run.
-    pub fn upgrade<F: Future<Output = ()> + 'static>(&self, read: impl FnOnce(ClientBytes) -> F) {
-        self.0.reader.set(Some(Reader::new(read)));
-        self.endless();
-    }
-
-    /// Holds back the bytes after the head of the request in progress, which asks for an upgrade.
-    pub(super) fn expect_upgrade(&self) {
-        self.0.upgrading.set(true);
-    }
-
-    /// Records whether the handler waits for more of the request body.
-    pub(super) fn want_body(&self, wants: bool) {
-        self.0.wants_body.set(wants);
-        if wants {
-            self.0.resume_reading();
-        }
-    }
-
-    /// Marks the response in progress as endless. Its source sets its rate, so only a client that reads
-    /// nothing is too slow. It is the last response of its connection.
-    pub fn endless(&self) {
-        self.0.lifecycle.borrow_mut().endless();
-    }
-
-    pub(super) fn is_endless(&self) -> bool {
-        self.lifecycle().is_endless()
-    }
-
-    /// Sends `body` after the response head, without the dispatcher. The response must have an empty body and
-    /// must close or upgrade the connection. `chunked`: its head announces chunks.
-    pub(super) fn detach(&self, body: BoxBody, chunked: bool, in_progress: RequestInProgress) {
-        let (reader, guards) = (self.0.reader.take(), (in_progress, self.0.place.count_detached()));
-        let rest = DetachedBody { body, chunked, reader, guards };
-        self.0.detached.replace(Some(rest));
-    }
-
-    pub(super) fn begin(&self) -> RequestInProgress {
-        self.lifecycle().began();
-        RequestInProgress(self.clone())
-    }
-
-    pub(super) fn turns(&self) -> &Turns {
-        self.0.place.turns()
-    }
-
-    /// Keeps the turn until the response in progress has been passed to the kernel or dropped.
-    pub(super) fn keep_until_sent(&self, turn: Option<Turn>) {
-        self.0.turn.set(turn);
-    }
-
-    pub(super) fn cut(&self, cut: CloseCause) {
-        self.0.place.cut(cut);
-    }
-}
-
-impl Drop for RequestInProgress {
-    fn drop(&mut self) {
-        let state = &self.0.0;
-        state.wants_body.set(false);
-        state.upgrading.set(false);
-        state.turn.set(None);
-        state.reader.set(None);
-        state.lifecycle.borrow_mut().ended(Instant::now());
-        state.resume_reading();
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::descriptors::Allotment;
 use crate::http::error::{ApiError, not_found};
 use crate::http::methods::only_get;
 
+mod http2;
 mod proxied;
 mod tls;
 mod upgrades;
@@ -103,7 +104,7 @@ impl TestServer {
 }
 
 async fn endless(request: HttpRequest) -> HttpResponse {
-    request.conn_data::<Connection>().unwrap().endless();
+    Connection::of(&request).unwrap().endless();
     let pieces = futures::stream::unfold((), async |()| {
         // Sleep: the pace of a live source.
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -114,14 +115,14 @@ async fn endless(request: HttpRequest) -> HttpResponse {
 
 /// An endless response that ends after all.
 async fn ending(request: HttpRequest) -> HttpResponse {
-    request.conn_data::<Connection>().unwrap().endless();
+    Connection::of(&request).unwrap().endless();
     let pieces = [&LARGE[..100_000], b"", b"middle", &LARGE[..1], b"end"].map(bytes::Bytes::from_static);
     HttpResponse::Ok().streaming(futures::stream::iter(pieces.map(Ok::<_, Error>)))
 }
 
 /// An endless response that sends nothing.
 async fn silent(request: HttpRequest) -> HttpResponse {
-    request.conn_data::<Connection>().unwrap().endless();
+    Connection::of(&request).unwrap().endless();
     HttpResponse::Ok().streaming(futures::stream::pending::<Result<bytes::Bytes, Error>>())
 }
 

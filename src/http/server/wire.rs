@@ -3,22 +3,27 @@
 //!
 //! Bytes are counted below TLS, because TLS accepts bytes that the client has not read yet.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use actix_http::Protocol;
 use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::stream::Connection;
+use super::connection::Connection;
 
 /// TCP socket. Reports to its connection the bytes that arrive and the bytes that the kernel takes.
 pub(super) struct Wire {
     socket: TcpStream,
     connection: Connection,
 }
+
+/// Protocols offered over TLS (ALPN, RFC 7301), the preferred one first.
+pub(super) const HTTP2: &[u8] = b"h2";
+pub(super) const HTTP1: &[u8] = b"http/1.1";
 
 /// Stream of HTTP bytes.
 pub(super) enum Stream {
@@ -36,6 +41,14 @@ impl Wire {
 }
 
 impl Stream {
+    /// Returns the protocol that the client chose (ALPN, RFC 7301).
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Self::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(HTTP2) => Protocol::Http2,
+            _ => Protocol::Http1,
+        }
+    }
+
     /// Returns ready if a read may return bytes. TLS is always ready, because it may hold decrypted bytes.
     pub fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -54,7 +67,7 @@ impl AsyncRead for Wire {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(task, buffer);
         if buffer.filled().len() > before {
-            self.connection.lifecycle().received(Instant::now());
+            self.connection.received(Instant::now());
         }
         read
     }
@@ -99,6 +112,18 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(wire) => Pin::new(wire).poll_write(task, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(task, bytes),
+            Self::Detached => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(wire) => Pin::new(wire).poll_write_vectored(task, pieces),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(task, pieces),
             Self::Detached => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }

@@ -8,6 +8,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::wire::{HTTP1, HTTP2};
 use super::*;
 use crate::tls::{Certificates, Identity};
 
@@ -22,45 +23,56 @@ fn identity() -> (Identity, CertificateDer<'static>) {
     (Identity::read(&chain, &private, SystemTime::now()).unwrap(), certificate.der().clone())
 }
 
-fn connector(trusted: &CertificateDer<'static>) -> TlsConnector {
+fn connector(trusted: &CertificateDer<'static>, protocols: &[&[u8]]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     TlsConnector::from(Arc::new(config))
 }
 
-/// Server with TLS, and the connector for its clients.
-struct Secured {
-    served: TestServer,
+/// Server with TLS, and the connectors for its clients.
+pub(super) struct Secured {
+    pub served: TestServer,
     certificates: Arc<Certificates>,
-    connector: TlsConnector,
+    /// Offers both protocols.
+    pub connector: TlsConnector,
+    /// Offers HTTP/1.1 only.
+    old: TlsConnector,
 }
 
 impl Secured {
-    fn start(served: usize) -> Self {
+    pub fn start(served: usize) -> Self {
+        Self::start_with(served, |_| ())
+    }
+
+    pub fn start_with(served: usize, amend: impl FnOnce(&mut Options)) -> Self {
         let (identity, certificate) = identity();
         let certificates = Certificates::new(identity);
         let config = certificates.server_config().unwrap();
-        let served = TestServer::start_with(served, |options| options.tls = Some(config));
-        Self { served, certificates, connector: connector(&certificate) }
+        let served = TestServer::start_with(served, |options| {
+            options.tls = Some(config);
+            amend(options);
+        });
+        let (connector, old) = (connector(&certificate, &[HTTP2, HTTP1]), connector(&certificate, &[HTTP1]));
+        Self { served, certificates, connector, old }
     }
 
-    async fn connect_by(&self, connector: &TlsConnector) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn connect_by(&self, connector: &TlsConnector) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").unwrap();
         connector.connect(name, self.served.connect().await).await
     }
 
     async fn ask(&self, request: &str) -> String {
-        let mut client = self.connect_by(&self.connector).await.unwrap();
+        let mut client = self.connect_by(&self.old).await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         read(&mut client).await
     }
 
-    async fn until_metric(&self, wanted: &str) {
+    pub async fn until_metric(&self, wanted: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut looks = tokio::time::interval(Duration::from_millis(20));
         while !self.served.metrics.render().contains(wanted) {
@@ -81,7 +93,7 @@ async fn endless_bodies_are_complete_over_tls() {
 #[actix::test]
 async fn upgrades_keep_early_bytes_over_tls() {
     let secured = Secured::start(10);
-    let mut client = secured.connect_by(&secured.connector).await.unwrap();
+    let mut client = secured.connect_by(&secured.old).await.unwrap();
     upgrades::check_echo(&mut client).await;
     secured.served.until_open(0).await;
     secured.served.handle.stop(false).await;
@@ -90,7 +102,7 @@ async fn upgrades_keep_early_bytes_over_tls() {
 #[actix::test]
 async fn tls_serves_http_1_1_with_hsts() {
     let secured = Secured::start(10);
-    let client = secured.connect_by(&secured.connector).await.unwrap();
+    let client = secured.connect_by(&secured.old).await.unwrap();
     assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     let answer = secured.ask(&request("GET", "/large")).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -136,7 +148,7 @@ async fn requests_over_tls_have_deadlines() {
     let secured = Secured::start(10);
     let answer = secured.ask("GET / HTTP/1.1\r\nunfinished").await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("nosniff"), "{answer}");
-    let mut stalled = secured.connect_by(&secured.connector).await.unwrap();
+    let mut stalled = secured.connect_by(&secured.old).await.unwrap();
     stalled.write_all(request("GET", "/large").as_bytes()).await.unwrap();
     // From here on, the test reads nothing.
     secured.until_metric("stentor_connections_cut_total{reason=\"slow_reader\"} 1\n").await;
@@ -146,7 +158,7 @@ async fn requests_over_tls_have_deadlines() {
 #[actix::test]
 async fn surplus_tls_connections_get_503() {
     let secured = Secured::start(1);
-    let _held = secured.connect_by(&secured.connector).await.unwrap();
+    let _held = secured.connect_by(&secured.old).await.unwrap();
     let refused = secured.ask(&request("GET", "/small")).await;
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 5\r\n"), "{refused}");
     secured.served.handle.stop(false).await;
@@ -155,12 +167,12 @@ async fn surplus_tls_connections_get_503() {
 #[actix::test]
 async fn certificates_are_replaced_while_serving() {
     let secured = Secured::start(10);
-    let mut early = secured.connect_by(&secured.connector).await.unwrap();
+    let mut early = secured.connect_by(&secured.old).await.unwrap();
     let (identity, certificate) = identity();
     assert!(secured.certificates.replace(identity));
     early.write_all(request("GET", "/small").as_bytes()).await.unwrap();
     assert!(read(&mut early).await.ends_with("small"), "connections of before go on");
-    let (untrusting, trusting) = (secured.connector.clone(), connector(&certificate));
+    let (untrusting, trusting) = (secured.old.clone(), connector(&certificate, &[HTTP1]));
     let mut late = secured.connect_by(&trusting).await.unwrap();
     late.write_all(request("GET", "/small").as_bytes()).await.unwrap();
     assert!(read(&mut late).await.ends_with("small"));

@@ -14,7 +14,7 @@ pub(super) async fn echo(request: HttpRequest) -> HttpResponse {
     // Sleep: stands for the checks of a real handler, during which bytes arrive.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let (echoed, mut taken) = mpsc::channel(1);
-    request.conn_data::<Connection>().unwrap().upgrade(async move |mut received: ClientBytes| {
+    Connection::of(&request).unwrap().upgrade(async move |mut received: ClientBytes| {
         while let Some(bytes) = received.next().await {
             let is_last = bytes.contains(&b'.');
             if echoed.send(bytes).await.is_err() || is_last {
@@ -27,13 +27,13 @@ pub(super) async fn echo(request: HttpRequest) -> HttpResponse {
 
 /// Upgrades the connection, reads nothing, and ends it.
 pub(super) async fn goodbye(request: HttpRequest) -> HttpResponse {
-    request.conn_data::<Connection>().unwrap().upgrade(async |received| drop(received));
+    Connection::of(&request).unwrap().upgrade(async |received| drop(received));
     accept(futures::stream::iter([Bytes::from_static(b"bye")]))
 }
 
 /// Upgrades the connection, and neither reads nor sends until the client is gone.
 pub(super) async fn idle(request: HttpRequest) -> HttpResponse {
-    let connection = request.conn_data::<Connection>().unwrap();
+    let connection = Connection::of(&request).unwrap();
     connection.upgrade(async |mut received: ClientBytes| while received.next().await.is_some() {});
     accept(futures::stream::pending())
 }

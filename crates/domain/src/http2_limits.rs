@@ -1,0 +1,87 @@
+//! Limits on the frames and cancellations of one HTTP/2 connection. This module is pure: the time is an
+//! argument.
+//!
+//! A frame costs the server work even if it moves nothing, such as a PING (RFC 9113 section 10.5). A client
+//! that cancels its requests lets the server begin work without waiting for it (CVE-2023-44487).
+
+use std::time::Duration;
+
+use super::connection_limits::TokenBucket;
+
+/// Maximum number of bytes that a client may send without moving a request or a body.
+const FRAMES: usize = 256 * 1024;
+/// Cancellations per second, and at once.
+const CANCELED: (u32, u32) = (10, 100);
+
+/// Number of bytes that a client may still send without moving a request or a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameBudget(usize);
+
+/// Number of requests that a client may still cancel.
+#[derive(Debug)]
+pub struct CancelBudget(TokenBucket);
+
+impl Default for FrameBudget {
+    fn default() -> Self {
+        Self(FRAMES)
+    }
+}
+
+impl FrameBudget {
+    /// Records that bytes arrived. Returns false if they exceed the budget.
+    pub fn received(&mut self, bytes: usize) -> bool {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Records that a request head or a body moved, in either direction. It restores the budget.
+    pub fn moved(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_add(bytes).min(FRAMES);
+    }
+}
+
+impl CancelBudget {
+    pub fn new(now: Duration) -> Self {
+        Self(TokenBucket::full(CANCELED.1, now))
+    }
+
+    /// Records that the client canceled a request. Returns false if it cancels too often.
+    pub fn take(&mut self, now: Duration) -> bool {
+        self.0.take(CANCELED.0, CANCELED.1, now).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_frames_exhaust_the_budget() {
+        let mut budget = FrameBudget::default();
+        let pings = (0..FRAMES).take_while(|_| budget.received(17)).count();
+        assert_eq!(pings, FRAMES / 17);
+        assert!(!budget.received(1), "it stays exhausted");
+    }
+
+    #[test]
+    fn requests_and_bodies_restore_the_budget() {
+        let mut budget = FrameBudget::default();
+        for _ in 0..1000 {
+            assert!(budget.received(16 * 1024 + 26));
+            budget.moved(16 * 1024 + 26);
+        }
+        assert_eq!(budget, FrameBudget::default());
+        budget.moved(usize::MAX);
+        assert_eq!(budget, FrameBudget::default(), "it does not accumulate");
+    }
+
+    #[test]
+    fn cancellations_have_a_rate() {
+        let second = Duration::from_secs;
+        let mut budget = CancelBudget::new(second(0));
+        assert_eq!((0..1000).take_while(|_| budget.take(second(0))).count(), 100);
+        assert_eq!((0..1000).take_while(|_| budget.take(second(2))).count(), 20);
+        assert_eq!((0..1000).take_while(|_| budget.take(second(60))).count(), 100);
+    }
+}
