@@ -90,8 +90,9 @@ async fn full_playlist(house: &House, room: &str) -> Playlist {
     }
 }
 
-/// Returns the size in bytes of all files that must be available once the playlist has its full length. These
-/// are the listed files, and each unlisted segment for the playlist's duration plus its own.
+/// Returns the size in bytes of all files that must be available once the playlist has its full length: the
+/// listed files, and the segments that have left the playlist. Such a segment stays available for its own
+/// duration plus that of the playlist (RFC 8216 section 6.2.2).
 async fn full_window(house: &House, room: &str) -> usize {
     let base = format!("{}/hls/rooms/{room}", house.node.hls);
     let playlist = full_playlist(house, room).await;

@@ -168,7 +168,7 @@ fn by_acme(config: &Config) -> (Paths, Option<Identity>) {
 }
 
 async fn read(paths: Arc<Paths>) -> Result<Identity, String> {
-    // Blocking: the files may be on a network file system.
+    // Read on a blocking thread: the files may be on a network file system.
     let read = move || Identity::read(&paths.certificate, &paths.key, SystemTime::now());
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
 }

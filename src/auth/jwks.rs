@@ -34,7 +34,7 @@ const RSA: [Algorithm; 6] = [
 pub struct IdentityProvider {
     rules: JwksConfig,
     keys: ArcSwap<Vec<PublicKey>>,
-    /// Notified when a token names a key that is not in the set.
+    /// Signal that a token names a key that is not in the set.
     unknown: Notify,
 }
 

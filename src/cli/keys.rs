@@ -35,11 +35,13 @@ pub enum KeyCommand {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Scope {
-    /// Create, change, start, stop, mute, record and delete rooms; add and remove sources and outputs.
+    /// Create, change, start, stop, mute, record, caption and delete rooms; add and remove sources and
+    /// outputs; delete recordings.
     Rooms,
-    /// Issue tokens; invite, kick, ban and remove users; change roles.
+    /// Issue tokens, also those in the URLs of feeds; invite, kick, ban and remove users; change roles.
     Users,
-    /// Cordon labels, webhooks, API keys, and the operations endpoints.
+    /// Change cordon labels; deliver events to webhooks again; list, create, change and revoke API keys; use
+    /// the operations endpoints.
     Operations,
     /// Read everything but API keys.
     Read,

@@ -17,7 +17,7 @@ use crate::packager::plain::{ListedPart, PartList, PlainPart};
 use crate::packager::{ContentKeys, MediaError};
 use crate::rooms::Directory;
 
-/// Parts that a room's source returned.
+/// Parts of one room, as [`RoomParts::parts`] returns them.
 pub struct NewParts {
     /// Oldest first.
     pub parts: Vec<PlainPart>,

@@ -46,8 +46,8 @@ pub enum MeterLine {
 }
 
 impl Loudness {
-    /// Creates the settings. `target` in LUFS, or `None` to leave the level of every room unchanged; `limit`
-    /// in dB.
+    /// Creates the settings. `target`: loudness of speech in LUFS; `None`: a fixed gain instead of the
+    /// leveller. `limit`: highest true peak in dBTP; without a target, highest sample in dBFS.
     pub fn new(share: MixShare, target: Option<i32>, limit: i32) -> Self {
         Self { makeup_db: share.makeup_db(), target, limit }
     }

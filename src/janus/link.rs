@@ -40,7 +40,7 @@ pub struct ConnectOptions {
     /// `ws://host:port`. Without TLS, because Janus must be on loopback or a private network.
     pub url: String,
     pub api_secret: Option<Secret>,
-    /// Required for `create` and, with `lock_rtp_forward`, for forwarders. With this key, Janus also lists
+    /// Key that `create` and, with `lock_rtp_forward`, forwarders require. With this key, Janus also lists
     /// private rooms.
     pub admin_key: Option<Secret>,
     /// Timeout of the handshake and of each request.
@@ -73,8 +73,8 @@ pub enum DownReason {
 /// Unsolicited event of a handle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HandleEvent {
-    /// `event` if the plugin sent it. The core sends `webrtcup`, `hangup`, `media`, `slowlink`, `trickle`,
-    /// `detached` and, as the last event of a session that is over, `timeout`.
+    /// Kind of the event: `event` for events of the plugin. The core sends `webrtcup`, `hangup`, `media`,
+    /// `slowlink`, `trickle`, `detached` and, as the last event of a session that is over, `timeout`.
     pub kind: String,
     /// Data of the plugin, or the whole event if the core sent it.
     pub data: Value,

@@ -152,7 +152,8 @@ impl Drop for Opening {
 async fn drain(queue: &OutboundQueue, notifications: &mpsc::Sender<Bytes>) {
     while let Some(frame) = poll_fn(|task| queue.poll_next(task)).await {
         if let OutboundFrame::Text(text) = frame {
-            // Fails once the first request has been answered, because candidates are not read any more.
+            // Fails if the buffer is full, and once the first request has been answered, because candidates
+            // are not read any more.
             let _ = notifications.try_send(text);
         }
     }

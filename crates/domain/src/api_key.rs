@@ -42,11 +42,13 @@ pub struct KeyDigest(pub [u8; 32]);
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum KeyScope {
-    /// Create, change, start, stop, mute, record, caption and delete rooms.
+    /// Create, change, start, stop, mute, record, caption and delete rooms; add and remove sources and
+    /// outputs; delete recordings.
     Rooms,
-    /// Issue tokens; invite, ban and remove users; change roles.
+    /// Issue tokens, also those in the URLs of feeds; invite, kick, ban and remove users; change roles.
     Users,
-    /// Cordon labels, webhooks, API keys, and the operations endpoints.
+    /// Change cordon labels; deliver events to webhooks again; list, create, change and revoke API keys; use
+    /// the operations endpoints.
     Operations,
     /// Read everything but API keys.
     Read,

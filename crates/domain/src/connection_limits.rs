@@ -32,7 +32,7 @@ pub struct Limits {
     pub candidates: usize,
 }
 
-/// State of one connection.
+/// Rate limits and liveness of one signalling connection.
 #[derive(Debug)]
 pub struct ConnectionLimiter {
     heard: Duration,

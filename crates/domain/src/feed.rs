@@ -187,7 +187,8 @@ impl std::fmt::Display for Escaped<'_> {
     }
 }
 
-/// Returns the recordings of a feed, the newest first. `ready`: recordings that can be played.
+/// Returns the recordings of a feed, the newest first, at most [`MOST_ITEMS`]. `ready`: recordings that can
+/// be played.
 pub fn items(feed: &Feed, ready: impl IntoIterator<Item = FeedItem>) -> Vec<FeedItem> {
     let mut items: Vec<_> = ready.into_iter().filter(|item| feed.has(&item.recording)).collect();
     let newest = |item: &FeedItem| std::cmp::Reverse((item.recording.started_at, item.id.clone()));

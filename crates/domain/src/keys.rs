@@ -222,15 +222,16 @@ pub fn quota_order(id: &ApiKeyId) -> String {
     format!("{QUOTAS}{id}")
 }
 
-/// Returns the key of the lock under which a certificate is ordered. `names` is the id of its names and
-/// authority.
-pub fn acme_order(names: &str) -> String {
-    format!("{ACME}{names}/order")
+/// Returns the key of the lock under which a certificate is ordered. `names_id`: id derived from the names
+/// and the authority of the certificate.
+pub fn acme_order(names_id: &str) -> String {
+    format!("{ACME}{names_id}/order")
 }
 
-/// Returns the key of the sealed certificate. `names` is the id of its names and authority.
-pub fn acme_certificate(names: &str) -> String {
-    format!("{ACME}{names}/certificate")
+/// Returns the key of the sealed certificate. `names_id`: id derived from the names and the authority of the
+/// certificate.
+pub fn acme_certificate(names_id: &str) -> String {
+    format!("{ACME}{names_id}/certificate")
 }
 
 /// Returns the key of the answer to a challenge.

@@ -132,10 +132,10 @@ pub struct Take {
 pub enum RecordingState {
     /// The broadcast is being recorded.
     Recording,
-    /// No longer being recorded, but not playable yet: the broadcast is still on air, or a mixer has not
+    /// The recording has ended but cannot be played yet: the broadcast is still on air, or a mixer has not
     /// closed its take.
     Pending,
-    /// Can be played.
+    /// The recording can be played.
     Ready,
 }
 

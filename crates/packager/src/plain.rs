@@ -34,7 +34,7 @@ pub struct ListedPart {
     pub index: u32,
     pub key_index: u64,
     pub duration: Duration,
-    /// Position of its first sample on the stream's clock; `None` if the playlist does not say it.
+    /// Position of its first sample on the stream's clock; `None` if the playlist does not give it.
     pub at: Option<UnixMs>,
 }
 

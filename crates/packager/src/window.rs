@@ -232,7 +232,8 @@ impl Window {
         self.discontinuity_sequence
     }
 
-    /// Returns the discontinuity sequence of the newest listed segment.
+    /// Returns the discontinuity sequence of the newest listed segment. A next segment without a
+    /// discontinuity has the same number.
     pub fn next_discontinuity(&self) -> u64 {
         self.discontinuity_sequence
             + self.listed().filter(|segment| segment.head.discontinuity).count() as u64

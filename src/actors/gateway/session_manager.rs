@@ -139,8 +139,9 @@ impl SessionsShared {
         self.stale.look(&peer.room);
     }
 
-    /// Returns the connections that must receive the members of the room. `changed`: the members differ from
-    /// those that were sent last.
+    /// Returns the connections that must receive the members of the room, and marks all connections of the
+    /// room as greeted. If `changed` (the members differ from those that were sent last), it returns all of
+    /// them, otherwise only those that were not greeted yet.
     pub(super) fn recipients(&self, room: &RoomId, changed: bool) -> Vec<Outbound> {
         let mut connections = self.connections();
         let of_room = connections.get_mut(room).into_iter().flat_map(HashMap::values_mut);

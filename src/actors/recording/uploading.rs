@@ -22,10 +22,10 @@ pub struct UploadParts {
     pub storage: Arc<Storage>,
     pub spool: Spool,
     pub media: Arc<dyn ReplayMedia>,
-    /// Locked during a step of an upload, and during the removal of copies. Otherwise a step in progress
-    /// could complete an object after the removal, and the object would stay forever. Contains the layout of
-    /// the upload in progress, so that it stays in the cache of `media`: making it again would read all
-    /// segments.
+    /// Lock that is held during a step of an upload, and during the removal of copies. Otherwise a step in
+    /// progress could complete an object after the removal, and the object would stay forever. The lock
+    /// contains the layout of the upload in progress, so that the layout stays in the cache of `media`:
+    /// making the layout again would read all segments.
     pub turn: Arc<Mutex<Option<Arc<RecordedM4a>>>>,
 }
 

@@ -113,14 +113,14 @@ async fn endless(request: HttpRequest) -> HttpResponse {
     HttpResponse::Ok().force_close().streaming(pieces)
 }
 
-/// An endless response that ends after all.
+/// Answers with a response that is marked as endless but ends.
 async fn ending(request: HttpRequest) -> HttpResponse {
     Connection::of(&request).unwrap().endless();
     let pieces = [&LARGE[..100_000], b"", b"middle", &LARGE[..1], b"end"].map(bytes::Bytes::from_static);
     HttpResponse::Ok().streaming(futures::stream::iter(pieces.map(Ok::<_, Error>)))
 }
 
-/// An endless response that sends nothing.
+/// Answers with an endless response that sends nothing.
 async fn silent(request: HttpRequest) -> HttpResponse {
     Connection::of(&request).unwrap().endless();
     HttpResponse::Ok().streaming(futures::stream::pending::<Result<bytes::Bytes, Error>>())

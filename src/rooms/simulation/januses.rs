@@ -168,7 +168,7 @@ impl World {
         let node = &mut self.nodes[n];
         let (as_of, view, modules) = (node.as_of(), node.view(room), node.directory.modules());
         let Some(side) = &mut node.janus else { return };
-        // A client that ends answers its outstanding requests with these errors.
+        // As in the real Janus client, outstanding requests fail with these errors when a connection ends.
         let outcome = match outcome {
             Outcome::Created { janus_room_id, .. } if side.connection != connection => {
                 Outcome::Unanswered { janus_room_id, why: "the connection ended".into() }

@@ -156,7 +156,10 @@ impl Caller {
         self.try_negotiate(media, sdp).await.expect("an answer")
     }
 
-    /// Sends the offer like [`negotiate`](Self::negotiate). Returns an error if the session has ended.
+    /// Sends the offer like [`negotiate`](Self::negotiate).
+    ///
+    /// # Errors
+    /// Error of the call, for example because the session has ended.
     pub async fn try_negotiate(&mut self, media: &WebRtcClient, sdp: String) -> Result<String, Value> {
         let offer = json!({ "sdp": { "type": "offer", "sdp": sdp } });
         let answer = self.call("offer", offer).await?;

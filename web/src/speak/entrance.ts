@@ -1,5 +1,4 @@
-// Requirements of a visit to the room: a gateway, and a token for the room. Owns: the requests to the server.
-// Does not change the page.
+// Server and token with which the page joins the room. Owns: the requests for them. Does not change the page.
 
 import { StentorError } from '@stentor/client';
 import { config, token, type Config } from '../server';
@@ -10,9 +9,9 @@ export interface Entrance {
 }
 
 /**
- * Returns the requirements of a visit. `invite` is the token of the link, or '' if the link has none; a
- * server in open mode then gives a token to anybody. Throws a {@link StentorError} if no visit is possible,
- * or the error of `server` if a request fails.
+ * Returns the server and the token with which the page can join the room. `invite`: token in the link, or ''
+ * if the link has none; a server in open mode then gives a token to anybody. Throws a {@link StentorError} if
+ * no visit is possible, or the error of `server` if a request fails.
  */
 export async function entrance(room: string, name: string, invite: string): Promise<Entrance> {
   const { open, wsUrl } = await config();

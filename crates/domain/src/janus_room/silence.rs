@@ -53,8 +53,8 @@ impl JanusRoom {
         self.upkeep.started = Some((forwarder.stream_id, epoch));
     }
 
-    /// Returns true if the forwarder encrypts with the key of this epoch: either we started it for this
-    /// epoch, or our key in the store says so.
+    /// Returns true if the forwarder encrypts with the SRTP key of this epoch: either we started it for this
+    /// epoch, or our store key says so.
     pub(super) fn is_of_epoch(&self, forwarder: &ForwarderState, b: &Build<'_>) -> bool {
         let stored = b.key.as_ref().filter(|key| key.id == self.me && key.epoch == b.epoch);
         let stored = stored.and_then(|key| key.forwarder).is_some_and(|f| f.stream_id == forwarder.stream_id);

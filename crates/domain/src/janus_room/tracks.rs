@@ -74,8 +74,8 @@ impl TrackSwitch {
             _ => return self.waiting(reason, until, failed),
         };
         match (step, &failed) {
-            // After a failed check, recording stops immediately.
             (Some(step), None) => step,
+            // The disk is full: recording stops now, and does not wait for the retry.
             (Some(step), Some(_)) if self.full => step,
             (Some(_), Some(_)) => self.waiting(reason, until, failed),
             (None, _) => Plan::Wait { reason, until: until.into_iter().chain([due]).min() },
@@ -92,7 +92,7 @@ impl TrackSwitch {
         }
     }
 
-    /// Records that the Janus room was created, and records nothing.
+    /// Notes that the Janus room was created. Janus does not record its participants yet.
     pub fn created(&mut self, janus_room_id: u32) {
         self.known = Some((janus_room_id, None));
     }

@@ -94,6 +94,9 @@ impl Tags {
     pub const MAX: usize = 10;
 
     /// Creates the list without repeated tags.
+    ///
+    /// # Errors
+    /// More than [`Self::MAX`] tags remain.
     pub fn new(tags: Vec<Tag>) -> Result<Self, InvalidName> {
         let mut distinct = Vec::new();
         for tag in tags {

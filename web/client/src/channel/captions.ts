@@ -33,8 +33,8 @@ const primary = (tag: string): string => tag.toLowerCase().split('-')[0]!;
 /** Captions that were received and are not over for long, by language. */
 export class CaptionClock {
   /**
-   * Preferred language. Another one is shown until words in it are heard, and after `SILENT_MS` without a
-   * caption in it.
+   * Preferred language. Captions in another language are shown until the first caption in the preferred one
+   * is due, and again when the preferred one had no caption for `SILENT_MS`.
    */
   language = '';
   private readonly waiting = new Map<string, Shown[]>();

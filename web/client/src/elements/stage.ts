@@ -61,10 +61,10 @@ const SECOND_MS = 1000;
  * Stage of a room.
  *
  * Attributes: `for` (id of the `<stentor-player>` of the same room), `name` (name of a listener whose token
- * has none; without it, the element asks for one), `theme`. Parts: `stage`, `members`, `member`,
- * `invitation`, `speaking`, `reactions`, `reaction`, `hand`, `note`, `chat`, `pinned`, `messages`, `message`,
- * `form`, `input`, `button`, `problem`; for hosts and co-hosts also `host`, `hands`, `raised`, `invite`,
- * `dismiss`, `mute-all`, `lock`, `floor`, `kick`.
+ * has none; without it, the element asks for one), `theme`. Parts: `stage`, `members`, `member`
+ * (also `talking` while the member talks), `announcement`, `invitation`, `speaking`, `reactions`, `reaction`,
+ * `hand`, `note`, `chat`, `pinned`, `messages`, `message`, `form`, `input`, `button`, `problem`; for hosts
+ * and co-hosts also `host`, `hands`, `raised`, `invite`, `dismiss`, `mute-all`, `lock`, `floor`, `kick`.
  */
 export class StentorStageElement extends Base {
   static readonly observedAttributes = ['for', 'name'];

@@ -6,7 +6,7 @@ import { behindInWords, LEAST_BACK_SECONDS } from './past.js';
 
 /** Elements of a seek bar. */
 export interface SeekBarParts {
-  /** Hidden while the listener cannot go back. */
+  /** Whole bar; hidden while the listener cannot go back. */
   bar: HTMLElement;
   /** Position in seconds: 0 is live; the minimum, which is negative, is the oldest moment. */
   range: HTMLInputElement;
