@@ -91,7 +91,8 @@ impl Acme {
         Some(Self { config: acme, files, shared, started: Arc::default() })
     }
 
-    /// Returns true for the first call in this process. Later ones come from actors that were restarted.
+    /// Notes that an actor has started. Returns true for the first call in this process; later calls come
+    /// from actors that were restarted.
     pub fn is_first_start(&self) -> bool {
         !self.started.swap(true, Relaxed)
     }

@@ -142,8 +142,8 @@ impl HeartbeatActor {
         meter.observe(self.context.clock.now(), CpuTimes { total, busy, media })
     }
 
-    /// Returns the counts if they must be written, because they have changed or because there is no lease
-    /// that holds them.
+    /// Takes the counts if they must be written, because they have changed or because there is no lease that
+    /// holds them. Marks the counts as taken.
     fn untold_counts(&mut self) -> Option<ListenerCounts> {
         let counts = self.counts.as_mut()?;
         let untold = counts.has_changed().unwrap_or(false) || self.lease.is_none();

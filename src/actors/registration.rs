@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// State of this process's registration under its node id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum RegistrationState {
-    /// Also the state of a node whose store is not shared.
+    /// The registration is in force, or the store is not shared and needs none.
     #[default]
     Registered,
     Waiting(String),

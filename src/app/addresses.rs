@@ -11,7 +11,7 @@ pub struct Addresses {
     pub api: Option<SocketAddr>,
     pub ws: Option<SocketAddr>,
     pub hls: Option<SocketAddr>,
-    /// Also `None` if listener nodes fetch from `hls`.
+    /// Address for listener nodes; also `None` if they fetch from `hls`.
     pub relay: Option<SocketAddr>,
     pub redirect: Option<SocketAddr>,
     pub ops: SocketAddr,

@@ -32,7 +32,7 @@ pub struct Operations {
     audience: Arc<ListenerCounter>,
     /// Counter of the requests to list the store again. Each request increments it.
     relists: Arc<watch::Sender<u64>>,
-    /// Empty if the node cannot read its configuration again.
+    /// Sender of requests to read the configuration again; empty if the node cannot do this.
     reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
 }
 

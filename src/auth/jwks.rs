@@ -143,7 +143,7 @@ impl IdentityProvider {
 }
 
 impl PublicKey {
-    /// Reads a key of a set; `None` if it does not verify tokens.
+    /// Reads a key of a set; `None` if the key cannot verify tokens.
     fn read(jwk: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(jwk).ok()?;
         let for_signatures = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));

@@ -112,7 +112,7 @@ struct ReadClaims {
     sub: String,
     room_id: RoomId,
     role: Role,
-    /// Not checked for repetition, because a token may be used more than once.
+    /// Id of the token. It is not checked for repetition, because a token may be used more than once.
     #[serde(rename = "jti")]
     _jti: String,
     /// An invalid name is ignored, like an unknown claim.

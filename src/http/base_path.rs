@@ -55,7 +55,7 @@ pub async fn strip<B: MessageBody>(
     next.call(request).await
 }
 
-/// Returns the URI without the prefix; `None` if it does not have it.
+/// Returns the URI without the prefix; `None` if the URI does not have the prefix.
 fn stripped(prefix: &str, uri: &Uri) -> Option<Uri> {
     if prefix.is_empty() {
         return None;

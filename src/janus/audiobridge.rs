@@ -33,9 +33,9 @@ pub struct NewRoom {
     pub janus_room_id: u32,
     /// Ownership tag ([`super::OwnershipTag`]) as text.
     pub description: String,
-    /// Required for every join.
+    /// PIN that every join requires.
     pub pin: Pin,
-    /// Required for every request that manages the room.
+    /// Secret that every request to manage the room requires.
     pub secret: Secret,
 }
 

@@ -41,8 +41,8 @@ pub struct StageMessage {
 pub enum StageContent {
     /// Events of this history; `version` is the version of the stage after the last event.
     Changed { history: HistoryId, version: u64, events: Vec<Event> },
-    /// Notification that is sent once: a node that misses it does not get it again. Of these, the
-    /// stage store keeps only the speaking time.
+    /// Notification that is sent once: a node that misses the notification does not get it again. Of the
+    /// contents of such notifications, the stage store keeps only the speaking time.
     Passing(Passing),
 }
 

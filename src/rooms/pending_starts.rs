@@ -88,7 +88,7 @@ impl Drop for PendingStart<'_> {
     }
 }
 
-/// Returns the load that the directory shows, plus the starts that it does not show yet.
+/// Returns the load that the directory shows, plus the starts that the directory does not show yet.
 fn load(kind: ModuleKind, directory: &Directory, placed: &HashMap<RoomId, PendingPlacement>) -> Load {
     let mut load = directory.load(kind);
     for (room, PendingPlacement { placement, .. }) in placed {

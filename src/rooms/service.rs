@@ -58,7 +58,8 @@ pub struct RoomService {
     pub(super) metrics: Metrics,
     pub(super) ledger: Arc<Ledger>,
     pub(super) api_keys: Arc<ApiKeyRegistry>,
-    /// Held during a change that counts against a quota, so that such changes of one node do not conflict.
+    /// Lock that is held during a change that counts against a quota, so that such changes of one node do not
+    /// conflict.
     pub(super) turn: tokio::sync::Mutex<()>,
 }
 

@@ -38,7 +38,7 @@ struct Counts(HashMap<u64, Count>);
 struct Count {
     since: Instant,
     seen: u64,
-    /// Set once a repeat of the line was suppressed.
+    /// Line for the report; `None` until a repeat of it was suppressed.
     line: Option<Line>,
 }
 

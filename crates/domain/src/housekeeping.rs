@@ -103,9 +103,10 @@ impl HousekeepingPolicy {
         self.next_due
     }
 
-    /// Returns the tasks of one round. `ages`: ages of the rooms as this node has measured them, also
-    /// before this node became the leader. `anchors`: number of anchors in each room that [`counts_anchors`]
-    /// selects, without the rooms for which presence did not answer. `now` is monotonic.
+    /// Plans one round: returns its tasks, and updates [`next_due`](Self::next_due). `ages`: ages of the
+    /// rooms as this node has measured them, also before this node became the leader. `anchors`: number of
+    /// anchors in each room that [`counts_anchors`] selects, without the rooms for which presence did not
+    /// answer. `now` is monotonic.
     pub fn round(
         &mut self,
         rooms: &Rooms,

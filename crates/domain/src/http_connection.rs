@@ -218,8 +218,8 @@ pub struct HeadEnds {
 }
 
 impl HeadEnds {
-    /// Returns the number of bytes up to and including the first end of a head; `None` if `bytes` contains
-    /// none.
+    /// Continues the search in `bytes`. Returns the number of bytes up to and including the first end of a
+    /// head; `None` if `bytes` contains none.
     pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {

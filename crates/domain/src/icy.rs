@@ -23,7 +23,7 @@ impl Inserter {
         Self { until: METADATA_INTERVAL, title: Some(block(title)) }
     }
 
-    /// Returns the audio with the blocks that are due in it.
+    /// Inserts the blocks that are due into the audio. `audio`: next bytes of the stream.
     pub fn insert(&mut self, mut audio: Bytes) -> Vec<Bytes> {
         let mut out = Vec::with_capacity(1);
         while audio.len() >= self.until {

@@ -474,7 +474,7 @@ struct Build<'a> {
     pin: Pin,
     target: Option<MediaAddr>,
     live_revision: i64,
-    /// Set while the room is being handed over to another mixer.
+    /// True while the room is being handed over to another mixer.
     handing: bool,
     rooms: &'a [&'a FoundRoom],
     key: Option<StoredValue<JanusState>>,

@@ -25,8 +25,8 @@ pub const AUDIT: &str = "/audit/";
 pub const RECORDINGS: &str = "/recordings/";
 /// Key of the leader, bound to its lease.
 pub const LEADER: &str = "/leaders/rooms";
-/// Prefix of the ACME certificates and the locks of their orders, each below an id of its names and
-/// authority.
+/// Prefix of the ACME certificates and the locks of their orders, each below an id that is derived from the
+/// names and the authority of the certificate.
 const ACME: &str = "/acme/";
 /// Prefix of the captions of recordings, each below the id of its recording.
 const CAPTIONS: &str = "/captions/recordings/";
@@ -80,7 +80,7 @@ pub enum ModuleKind {
 pub enum ModulePart {
     Heartbeat,
     Mark,
-    /// Written for mixers only.
+    /// Numbers of listeners; only mixers have this part.
     Listeners,
 }
 

@@ -62,8 +62,8 @@ pub struct LeaderRecord {
     /// Record of the leader. `None`: the value cannot be read.
     pub by: Option<Leader>,
     pub revision: i64,
-    /// Set if the key is bound to a lease and is therefore deleted when the lease ends. A key without a lease
-    /// would outlive its leader.
+    /// True if the key is bound to a lease and is therefore deleted when the lease ends. A key without a
+    /// lease would outlive its leader.
     pub leased: bool,
 }
 

@@ -163,7 +163,7 @@ pub struct MediaSession {
     keep_due: Option<Duration>,
     /// Time at which Janus destroyed the room.
     room_destroyed_at: Option<Duration>,
-    /// Set while Janus has a session of ours.
+    /// True while Janus has a session of ours.
     holds: bool,
 }
 

@@ -93,7 +93,8 @@ impl PlainRoom {
             Some(_) if self.attempt() == 0 => {
                 Plan::act(Fetch { from: self.next, wait: true }, "waits for the next part")
             }
-            // After a failure, request the parts that exist now, because the numbers may have jumped.
+            // At first, and after a failure, request the parts that exist now: after a failure, the numbers
+            // may have jumped.
             _ => Plan::act(Fetch { from: self.next, wait: false }, "requests the newest parts"),
         }
     }

@@ -39,7 +39,7 @@ pub struct FoundRecord {
     /// Record in the key. `None`: the value cannot be read.
     pub record: Option<NodeRecord>,
     pub revision: i64,
-    /// Set if the key is bound to a lease and is therefore deleted when the lease ends.
+    /// True if the key is bound to a lease and is therefore deleted when the lease ends.
     pub leased: bool,
 }
 

@@ -152,7 +152,7 @@ pub struct ScheduleTask {
 }
 
 impl Scheduler {
-    /// Returns the steps that are due, the earliest schedule first.
+    /// Returns the steps that are due, the earliest schedule first. Sets the time of the next step.
     pub fn round(&mut self, rooms: &Rooms, moment: Moment) -> Vec<ScheduleTask> {
         let (now, wall) = (moment.now, self.clock.read(moment));
         let scheduled = |room: &RoomId| rooms.get(room).and_then(|view| view.starts_at());

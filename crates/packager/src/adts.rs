@@ -36,7 +36,7 @@ impl AdtsReader {
         self.buffer.extend_from_slice(chunk);
     }
 
-    /// Returns the next complete frame, header included, or `None` until more bytes are fed.
+    /// Removes and returns the next complete frame, header included; `None` until more bytes are fed.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, AdtsError> {
         let Some(header) = self.buffer.first_chunk::<HEADER>() else { return Ok(None) };
         let length = frame_length(header)?;

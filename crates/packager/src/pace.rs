@@ -72,8 +72,8 @@ impl Pace {
         self.lag(now) < -nanos(AHEAD)
     }
 
-    /// Returns true if the time of the next frame was already filled with silence. In that case, one frame
-    /// less is owed afterwards.
+    /// Returns true if the time of the next frame was already filled with silence, and then reduces the
+    /// number of owed frames by one.
     pub fn is_late(&mut self, now: Duration) -> bool {
         let late = self.owed > 0 && self.lag(now) - nanos(frames_last(1)) < -SLACK;
         self.owed -= u64::from(late);

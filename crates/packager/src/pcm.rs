@@ -100,7 +100,7 @@ impl PcmClock {
         chunks
     }
 
-    /// Returns the rest after the last whole chunk, at the end of the stream.
+    /// Removes and returns the rest after the last whole chunk, at the end of the stream.
     pub fn rest(&mut self) -> Vec<PcmChunk> {
         let mut chunks = Vec::new();
         while self.held.len() >= SAMPLE {

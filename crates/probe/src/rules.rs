@@ -26,7 +26,8 @@ struct Header {
 }
 
 impl Rules {
-    /// Returns every violation in `playlist`, in words.
+    /// Compares `playlist` with the rules and with the playlists of earlier calls, and remembers it. Returns
+    /// every violation, in words.
     pub fn check(&mut self, playlist: &Playlist) -> Vec<String> {
         let mut broken = Vec::new();
         check_header(playlist, &mut broken);

@@ -36,7 +36,7 @@ pub struct CaptionRoomActor {
     began: Duration,
     retry: Retry,
     leaving: bool,
-    /// Notified to end the run.
+    /// Signal to end the run.
     left: Arc<Notify>,
     timer: Option<Timer>,
 }

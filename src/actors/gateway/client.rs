@@ -139,7 +139,8 @@ impl WsClient {
     }
 
     /// Counts a ping, a pong or fragments against the rate limit. Such input never gets an error response.
-    /// Returns true if it is within the limit.
+    /// Returns true if the input is within the limit. Closes the connection of a client that exceeds the
+    /// limit for too long.
     fn admit(&mut self, cx: &mut Cx<Self>) -> bool {
         let admission = self.guard.admit(&self.parts.limits, self.parts.clock.now());
         if admission == Admission::Abuse {

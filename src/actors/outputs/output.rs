@@ -42,7 +42,7 @@ pub struct OutputActor {
     /// Time until which no further write is tried.
     write_after: Option<Duration>,
     leaving: bool,
-    /// Notified to end the connection.
+    /// Signal to end the connection.
     left: Arc<Notify>,
     timer: Option<Timer>,
 }

@@ -59,7 +59,7 @@ pub struct RecorderActor {
     /// be closed.
     drained: bool,
     leaving: bool,
-    /// Notified when the actor is told to stop; ends the wait for the next segment.
+    /// Signal that the actor is told to stop; ends the wait for the next segment.
     left: Arc<Notify>,
     retry: Retry,
     complained: Option<Duration>,

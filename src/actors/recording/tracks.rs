@@ -156,7 +156,8 @@ impl TrackActor {
         cx.run(async move { run(job, &id, &media, &recordings, &me).await }, Msg::Done);
     }
 
-    /// Returns the job for a recording of which this node has files. `recorded`: there are files of Janus.
+    /// Returns the job for a recording of which this node has files. Notes the time at which the recording
+    /// was first found ready. `recorded`: there are files of Janus.
     fn job(&mut self, id: &RecordingId, recorded: bool, now: Duration) -> Option<Job> {
         if !self.recordings.is_complete() {
             return None;

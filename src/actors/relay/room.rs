@@ -143,8 +143,8 @@ impl RelayRoomActor {
         cx.run(Abortable::new(get, registration), |got| Msg::Fetched(what, got.ok()));
     }
 
-    /// Returns the number of listeners on this node. Counting takes time for each listener, so the number is
-    /// not updated with every playlist.
+    /// Returns the number of listeners on this node, and counts them again if the last count is older than
+    /// `COUNTED_EVERY`. Counting takes time for each listener, so it is not done for every playlist.
     fn listeners(&mut self) -> usize {
         let now = self.context.clock.now();
         if self.counted.is_none_or(|(_, at)| now.saturating_sub(at) >= COUNTED_EVERY) {

@@ -59,7 +59,7 @@ pub struct RewindActor {
     over: Option<Duration>,
     busy: bool,
     leaving: bool,
-    /// Notified when the actor is told to stop; ends the wait for the next segment.
+    /// Signal that the actor is told to stop; ends the wait for the next segment.
     left: Arc<Notify>,
     retry: Retry,
     complained: Option<Duration>,

@@ -25,7 +25,7 @@ pub struct Watch {
     /// Number of the current connection.
     pub session: u32,
     pub following: bool,
-    /// Set if the watch looks alive but delivers nothing.
+    /// True if the watch looks alive but delivers nothing.
     pub stalled: bool,
 }
 

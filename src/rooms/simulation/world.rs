@@ -30,7 +30,7 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub rooms: Vec<RoomId>,
     pub laws: Laws,
-    /// Set once no more faults happen.
+    /// True once no more faults happen.
     pub calm: bool,
     pub store_frozen: bool,
     /// Start of the current or latest freeze of the store.

@@ -56,7 +56,8 @@ export type StageState = 'listening' | 'entering' | 'speaking' | 'reconnecting';
 export interface StageStatus {
   state: StageState;
   /**
-   * Only with `listening`: why the last visit ended or never began; the code is `left` after `leaveStage`.
+   * Reason why the last visit ended or never began, only with `listening`. The code of the reason is `left`
+   * after `leaveStage`.
    */
   problem?: Problem;
 }

@@ -24,7 +24,7 @@ export class Devices {
 
   constructor(
     private readonly menus: HTMLSelectElement[],
-    /** Called when the stream changes, or ends. */
+    /** Callback for changes and the end of the stream. */
     private readonly changed: (stream: MediaStream | null) => void,
     private readonly tell: (news: DeviceNews) => void,
   ) {

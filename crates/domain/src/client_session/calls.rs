@@ -72,7 +72,7 @@ impl Calls {
         queued.chain(self.running.iter().map(|call| call.deadline)).chain(joining).min()
     }
 
-    /// Returns the next call if it may start: `join` and `leave` run alone.
+    /// Removes and returns the next call if it may start: `join` and `leave` run alone.
     fn next(&mut self) -> Option<Queued> {
         let alone = match self.queue.front()? {
             Queued::Call { method, .. } => matches!(method, Method::Join(_) | Method::Leave),

@@ -193,8 +193,9 @@ impl ClientSession {
         std::mem::take(&mut self.effects)
     }
 
-    /// Returns the final effects. Must be called when the shell stops, because no further results arrive
-    /// after that. The connection must already be closed.
+    /// Releases the connection lock even if an effect in progress needs it, and returns the final effects.
+    /// Must be called when the shell stops, because no further results arrive after that. The connection must
+    /// already be closed.
     pub fn abandon(&mut self) -> Vec<Effect> {
         self.release(false);
         std::mem::take(&mut self.effects)

@@ -84,7 +84,7 @@ impl EntryWriter {
         waiters
     }
 
-    /// Returns the next write to start, if none is in progress.
+    /// Begins the next write and returns its effect. `None` if a write is in progress, or none is needed.
     pub fn next(&mut self) -> Option<Effect> {
         if self.writing.is_some() {
             return None;

@@ -28,7 +28,7 @@ pub(super) struct Upkeep {
     pub listed_at: Duration,
     /// Number of consecutive starvations that the mixer reports.
     starved: u32,
-    /// Set if the room was created during the current silence.
+    /// True if the room was created during the current silence.
     made_in_silence: bool,
     /// Stream id of our newest forwarder, and the epoch whose key it uses.
     started: Option<(u64, Epoch)>,

@@ -34,7 +34,7 @@ pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Exp
     (time_left(view, now, limits) == Some(Duration::ZERO)).then_some(expiry)
 }
 
-/// Returns the time until the room expires; `None` if it does not. `now` is as for [`expiry`].
+/// Returns the time until the room expires; `None` if the room does not expire. `now` is as for [`expiry`].
 pub fn time_left(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Duration> {
     let ((since, limit), _) = lifetime(view, limits)?;
     // A room expires when it is older than its limit, not when it is exactly as old.

@@ -81,7 +81,7 @@ impl TalkTimer {
         self.since = talking.then_some(now);
     }
 
-    /// Returns the time spoken since the last call that did not return `None`, in whole milliseconds. Returns
+    /// Takes the time spoken since the last call that did not return `None`, in whole milliseconds. Returns
     /// `None` if this time is shorter than `at_least` or than one millisecond. A fraction of a millisecond is
     /// kept for the next call.
     pub fn take(&mut self, at_least: Duration, now: Duration) -> Option<u64> {

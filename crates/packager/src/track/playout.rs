@@ -87,7 +87,7 @@ impl Playout {
         }
     }
 
-    /// Returns the sound of the next 20 ms of the mix.
+    /// Takes the sound of the next 20 ms of the mix from the queue.
     pub fn tick(&mut self) -> Mixed {
         match self.begun.then(|| self.queue.pop_front()).flatten() {
             Some((_, Some(opus))) => Mixed::Packet(opus),

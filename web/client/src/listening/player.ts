@@ -72,7 +72,7 @@ export interface PlayerOptions {
   addresses: Addresses;
   tokens: TokenSource;
   hls: HlsClass | HlsLoader | undefined;
-  /** Called on each change of the state or of its problem. */
+  /** Callback for each change of the state or of its problem. */
   changed: () => void;
 }
 
