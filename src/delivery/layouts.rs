@@ -18,7 +18,7 @@ const UNUSED: usize = 8;
 #[derive(Default)]
 pub struct Layouts(Mutex<VecDeque<Layout>>);
 
-/// M4A layout of a recording or clip. Made once, regardless of the number of requests for it.
+/// M4A layout of a recording or clip. It is made once, regardless of the number of requests for the file.
 struct Layout {
     of: Arc<Joined>,
     clip: Clip,

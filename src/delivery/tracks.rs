@@ -20,8 +20,8 @@ pub const TRACK_PART: u64 = 256 << 10;
 /// Tracks, wherever they are.
 #[async_trait]
 pub trait TrackMedia: Send + Sync {
-    /// Returns [`TRACK_PART`] bytes of a track, or the rest. `offset` is a multiple of that. `None`: the node
-    /// that has the track does not answer.
+    /// Returns [`TRACK_PART`] bytes of a track, or the rest. `offset`: a multiple of
+    /// [`TRACK_PART`]. `None`: the node that has the track does not answer.
     async fn part(&self, recording: (&RecordingId, &Recording), track: &Track, offset: u64) -> Option<Bytes>;
 }
 

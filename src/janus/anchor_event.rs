@@ -115,7 +115,7 @@ impl AnchorEvent {
     }
 }
 
-/// Reads a candidate. `Some(None)`: there are no more. `None`: it cannot be read.
+/// Reads a candidate. `Some(None)`: the end of candidates. `None`: the candidate cannot be read.
 fn candidate(json: &Value) -> Option<Option<Candidate>> {
     if json["completed"].as_bool() == Some(true) {
         return Some(None);

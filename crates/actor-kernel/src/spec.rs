@@ -80,9 +80,9 @@ impl ChildSpec {
         Self { mailbox: 4096, ..Self::worker() }
     }
 
-    /// Returns the spec of one of many actors of the same kind (per room, per client). It is restarted only
-    /// after failures, and stopped together with its siblings. If it keeps failing, it is parked for 30 s, so
-    /// that its parent and its siblings do not fail with it.
+    /// Returns the spec of one of many actors of the same kind (per room, per client). The actor is
+    /// restarted only after failures, and stopped together with its siblings. If the actor keeps failing, it
+    /// is parked for 30 s, so that its parent and its siblings do not fail with it.
     pub fn member() -> Self {
         Self {
             restart: RestartPolicy::Transient,

@@ -322,8 +322,8 @@ impl JanusRoom {
         }
     }
 
-    /// Chooses the Janus room to use. The room that our key names is kept across epochs, because its anchors
-    /// are in it. Otherwise a room created for this epoch is used.
+    /// Chooses the Janus room to use. The Janus room that our store key names is kept across epochs, because
+    /// the anchors are in it. Otherwise a Janus room that was created for this epoch is used.
     fn choose<'a>(
         &self,
         rooms: &[&'a FoundRoom],

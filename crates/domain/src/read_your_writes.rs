@@ -2,8 +2,8 @@
 
 use super::view::StoredValue;
 
-/// Current value of the key: our own last write until the watch has caught up with it, then the value that
-/// the watch shows.
+/// Current value of a store key: our own last write until the watch shows that write or a newer one, then the
+/// value that the watch shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadYourWrites<T> {
     ahead: Option<Write<T>>,

@@ -179,7 +179,7 @@ impl RelayRoom {
             Some(held) if self.retry.attempt() == 0 => {
                 Plan::act(Fetch { from: upstream.clone(), at: Some(held.next) }, "asks for the next part")
             }
-            // After a failure, and for a new mixer, request the current playlist.
+            // After a failure, and for a new broadcast, request the current playlist.
             _ => Plan::act(Fetch { from: upstream.clone(), at: None }, "asks for the playlist"),
         }
     }

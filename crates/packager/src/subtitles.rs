@@ -56,7 +56,7 @@ pub struct LiveSegments {
 }
 
 impl SubtitleFile {
-    /// Parses a file name; `None` if it is no file of the rendition.
+    /// Parses a file name; `None` if no file of the rendition has such a name.
     pub fn parse(name: &str) -> Option<Self> {
         let name = name.strip_prefix("captions.")?;
         if name == "m3u8" {

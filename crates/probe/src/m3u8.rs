@@ -52,7 +52,7 @@ pub struct Part {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
     pub uri: String,
-    /// Initialization vector; `None` if it is the media sequence number.
+    /// Initialization vector; `None`: the media sequence number serves as the vector.
     pub iv: Option<[u8; 16]>,
 }
 

@@ -157,7 +157,7 @@ pub(super) struct DetachedBody {
     /// True if the head announces chunks (RFC 9112 section 7.1). Otherwise the end of the connection is the
     /// end of the body.
     pub chunked: bool,
-    /// Reader of what the client sends. `None`: it is discarded.
+    /// Reader of the client's bytes. `None`: the bytes are discarded.
     pub reader: Option<Reader>,
     pub guards: Guards,
 }

@@ -10,7 +10,7 @@ use crate::domain::keys;
 use crate::domain::view::RoomView;
 use crate::store::{KeyValue, LeaseId, Op, Txn};
 
-/// Change of one key; `value` is `None` if it was deleted.
+/// Change of one key; `value` is `None` if the key was deleted.
 pub struct Change {
     pub revision: i64,
     pub key: String,

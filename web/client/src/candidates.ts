@@ -23,7 +23,8 @@ export class CandidateChoice {
   constructor(private readonly limit: number) {}
 
   /**
-   * Returns true if this candidate must be sent now. Otherwise it is a duplicate, or waits for {@link end}.
+   * Takes a candidate. Returns true if it must be sent now. Otherwise it is a duplicate, or is held until
+   * {@link end}.
    */
   add(candidate: RTCIceCandidateInit): boolean {
     const { kind, key } = parse(candidate.candidate ?? '');

@@ -9,7 +9,7 @@ import { Rpc, type Notified } from './rpc.js';
 export interface ConnectionListener {
   opened(): void;
   notified: Notified;
-  /** Called once, unless this side ended the connection. `opened`: true if it was ever open. */
+  /** Takes the end, once, unless this side ended the connection. `opened`: true if there was a connection. */
   ended(problem: Problem, opened: boolean): void;
 }
 

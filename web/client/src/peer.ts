@@ -7,7 +7,7 @@ import type { Environment } from './environment.js';
 import { MAX_CANDIDATES } from './protocol.js';
 
 export interface PeerListener {
-  /** Called with a candidate to send; `null`: there are no more. Only after {@link Peer.accept}. */
+  /** Sends a candidate; `null`: the end of candidates. Is called only after {@link Peer.accept}. */
   candidate(candidate: RTCIceCandidateInit | null): void;
   linked(): void;
   unlinked(): void;
@@ -46,7 +46,7 @@ export class Peer {
     return this.state === 'connected';
   }
 
-  /** Returns the SDP of an offer. */
+  /** Begins a negotiation: sets the local description and returns the SDP of the offer. */
   async offer(restart: boolean): Promise<string> {
     this.outbox = [];
     this.choice = new CandidateChoice(MAX_CANDIDATES);

@@ -46,7 +46,7 @@ export type RoomStep = 'opening' | 'joining' | 'negotiating' | 'waiting';
 /** State of a visit, and its reason. */
 export interface RoomStatus {
   state: RoomState;
-  /** Only while connecting or reconnecting. */
+  /** Step of the current attempt; only while connecting or reconnecting. */
   step?: RoomStep;
   /** Last failure, or the reason for the end. */
   problem?: Problem;

@@ -48,7 +48,7 @@ export class Voice {
     return ++this.calls;
   }
 
-  /** Returns true if no report followed this one. Its outcome is then the state at the server. */
+  /** Returns true if no report followed this one. The server then has the outcome of this report. */
   isLast(call: number): boolean {
     return call === this.calls;
   }

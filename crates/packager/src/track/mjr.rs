@@ -126,7 +126,8 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// Returns sequence number and payload of an RTP packet (RFC 3550 section 5.1); `None` if it has none.
+/// Returns sequence number and payload of an RTP packet (RFC 3550 section 5.1); `None` if the packet is
+/// malformed or has no payload.
 fn payload(rtp: &[u8]) -> Option<(u16, &[u8])> {
     let first = *rtp.first()?;
     if first >> 6 != 2 || rtp.len() < RTP_HEADER {

@@ -105,7 +105,7 @@ pub(super) async fn send(
     }
 }
 
-/// Waits until the client permits more bytes. `None`: it has canceled the request.
+/// Waits until the client permits more bytes. `None`: the client has canceled the request.
 ///
 /// # Errors
 /// The client reads too slowly.

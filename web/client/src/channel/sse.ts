@@ -12,7 +12,7 @@ export class SseReader {
   private event = '';
   private data: string[] = [];
 
-  /** Returns the events that a chunk completes. */
+  /** Takes a chunk, and returns the events that it completes. */
   feed(chunk: string): SseEvent[] {
     const lines = (this.rest + chunk).split('\n');
     this.rest = lines.pop()!;

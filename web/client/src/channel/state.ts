@@ -252,7 +252,7 @@ export class TalkingClock {
 
   /**
    * Returns the ids of the people who talk in the sound of `moment` (milliseconds since the Unix epoch).
-   * `null` means the latest moment.
+   * `null` means the latest moment. Forgets earlier moments.
    */
   at(moment: number | null): string[] {
     while (this.waiting[0] && (moment === null || this.waiting[0].at <= moment)) this.shown = this.waiting.shift()!;

@@ -44,7 +44,10 @@ export class Fetching {
   private bufferEnd = 0;
   private restartedAt = -Infinity;
 
-  /** Returns true if loading must be restarted past the end of the buffer. */
+  /**
+   * Takes the state of loading. Returns true if loading must be restarted past the end of the buffer, and
+   * then assumes that the caller does so.
+   */
   look(look: FetchLook, nowMs: number): boolean {
     // If the buffer grew between two idle checks, hls.js is loading.
     if (!look.idle || look.bufferEnd !== this.bufferEnd) this.idleSince = null;
