@@ -119,7 +119,7 @@ pub struct FfmpegStarted<'a> {
 /// Reason why an FFmpeg ended. A fixed set, because it is a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FfmpegExit {
-    /// Stopped by Stentor: the room ended, moved, or got a new forwarder.
+    /// Stentor stopped the process: the room ended, moved, or got a new forwarder.
     Stopped,
     /// The process ended by itself, for a reason that is not listed here.
     Crashed,

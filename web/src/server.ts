@@ -11,7 +11,7 @@ export interface Config {
 
 export interface RoomOnAir {
   roomId: string;
-  /** Absent while the server does not know it. */
+  /** Number of anchors; absent while the server does not know the number. */
   anchors?: number;
   listeners: number;
   /** Milliseconds since the Unix epoch. */

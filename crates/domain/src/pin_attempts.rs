@@ -15,7 +15,7 @@ const MANY: usize = 1024;
 pub enum Guess {
     Right,
     Wrong,
-    /// Rejected, whether the pin is right or wrong.
+    /// The attempt is rejected, whether the pin is right or wrong.
     TooMany {
         retry_after: Duration,
     },

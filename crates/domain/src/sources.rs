@@ -90,15 +90,15 @@ pub struct SealedUrl {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum SourceState {
-    /// Not playing. `reason`: cause of the last failure; `None` if no attempt has failed since the last
-    /// sound.
+    /// The source is not playing. `reason`: cause of the last failure; `None` if no attempt has failed since
+    /// the last sound.
     Waiting {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
     Playing,
     Ended,
-    /// Not played yet. States of newer versions are also read as `New`.
+    /// The source was not played yet. States of newer versions are also read as `New`.
     #[default]
     #[serde(other)]
     New,

@@ -48,7 +48,7 @@ pub enum Msg {
     StateChanged,
     Checked(Result<String, FfmpegUnusable>),
     Recheck,
-    /// Sent by the actor of a room when nothing is left of the room on this mixer.
+    /// Message of a room's actor: nothing is left of the room on this mixer.
     Finished(RoomId),
     Round,
 }

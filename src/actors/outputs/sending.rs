@@ -31,9 +31,9 @@ const LAST_LINES: usize = 16;
 /// Reason why a connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// Stopped on request, or the broadcast has ended.
+    /// The connection was closed on request, or the broadcast has ended.
     Stopped,
-    /// Failed. The reason contains no credentials.
+    /// The connection failed. The text is the reason, without credentials.
     Failed(String),
 }
 

@@ -28,7 +28,7 @@ pub struct OutputSupervisor {
 
 pub enum Msg {
     StateChanged,
-    /// Sent by the actor of an output that this node need not push now.
+    /// Message of the actor of an output that this node need not push now.
     Finished(RoomId, OutputId),
 }
 

@@ -52,7 +52,7 @@ pub enum Msg {
     StateChanged,
     /// Result of the automatic request to record this room's broadcast.
     Asked(RoomId, WriteOutcome),
-    /// Sent by a recorder that has nothing left to do.
+    /// Message of a recorder that has nothing left to do.
     Finished(RecordingId),
     Round,
 }

@@ -27,7 +27,7 @@ pub enum Msg {
     StateChanged,
     /// Result of erasing the files of an earlier process.
     Cleaned(io::Result<()>),
-    /// Sent by a room's actor that has nothing left to do.
+    /// Message of a room's actor that has nothing left to do.
     Finished(RoomId),
 }
 

@@ -30,7 +30,7 @@ pub struct SourceSupervisor {
 
 pub enum Msg {
     StateChanged,
-    /// Sent by the actor of a source that this node need not play now.
+    /// Message of the actor of a source that this node need not play now.
     Finished(RoomId, UserId),
 }
 

@@ -12,7 +12,7 @@ export interface Person {
 export interface Hand {
   person: Person;
   raisedAt: number;
-  /** Sent to hosts and co-hosts only. */
+  /** Text of the person who raised the hand; sent to hosts and co-hosts only. */
   note?: string;
   invited: boolean;
 }
