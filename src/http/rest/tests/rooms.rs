@@ -1,5 +1,5 @@
-//! Tests of rooms, tokens, cordon labels and modules: every response matches the OpenAPI document, and
-//! invalid input has no effect.
+//! Tests of rooms, tokens, cordon labels and modules: the OpenAPI document has the status and error code of
+//! every response, and invalid input has no effect.
 
 use actix_web::http::Method;
 use serde_json::{Value, json};
