@@ -302,8 +302,13 @@ impl FailoverPolicy {
 
     /// Returns alternative moves, the preferred one first. For a silent room, either module may be at fault.
     /// The room leaves its mixer. It leaves its Janus instead if another mixer has also given the room up, or
-    /// if no other mixer takes the room.
+    /// if no other mixer takes the room. A room that leaves Janus and a mixer in good order leaves Janus
+    /// first, because only the move of a mixer alone is a handover.
     fn choices(&self, room: &RoomId, live: &LiveMeta, due: Vec<Eviction>) -> Vec<Vec<Eviction>> {
+        if due.len() > 1 && due.iter().any(Eviction::is_handover) {
+            let (handovers, others) = due.into_iter().partition(Eviction::is_handover);
+            return vec![others, handovers];
+        }
         if !matches!(due[..], [Eviction { cause: Cause::Silent, .. }]) {
             return vec![due];
         }
