@@ -158,6 +158,7 @@ impl Leadership {
     /// key whose state it does not know.
     pub fn lost_sight(&mut self) {
         self.known = KnownLeader::Nothing;
+        self.outdated = None;
     }
 
     /// Returns the revision of the key under which this node leads; `None` if it does not lead.

@@ -33,6 +33,9 @@ fn older_store_is_the_reason_to_wait() {
     assert_eq!(node.sees_older_store(), Some((3, 9)));
     let plan = node.plan(Duration::ZERO, UnixMs(0));
     assert!(matches!(&plan, Plan::Wait { reason, .. } if *reason == OLDER_STORE), "{plan:?}");
+    node.lost_sight();
+    assert_eq!(node.sees_older_store(), None, "an outage is not a loss of data");
+    node.observe(None, 3);
     node.observe(None, 9);
     assert_eq!(node.sees_older_store(), None);
 }

@@ -213,8 +213,9 @@ impl Elector {
             ReflectorEvent::InitStart | ReflectorEvent::Delete { .. } => self.seen = None,
             ReflectorEvent::InitApply(entry) | ReflectorEvent::Apply(entry) => self.seen = Some(held(&entry)),
             ReflectorEvent::InitDone { revision } | ReflectorEvent::Progress { revision } => {
+                let was_older = self.machine.sees_older_store().is_some();
                 self.machine.observe(self.seen.clone(), revision);
-                if let Some((shown, seen)) = self.machine.sees_older_store() {
+                if let Some((shown, seen)) = self.machine.sees_older_store().filter(|_| !was_older) {
                     tracing::error!(shown, seen, "{OLDER_STORE}");
                 }
             }
