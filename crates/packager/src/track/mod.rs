@@ -156,8 +156,10 @@ pub fn write_track<R: Read, W: Write>(
     let before = begin.saturating_sub(first.unwrap_or(begin)).div_ceil(TICK);
     let mut now = begin.saturating_sub(skipped + before * TICK);
     for packet in 0..file.packets() {
-        let position = (packet * TICK).saturating_sub(skipped);
-        let mixed = axis.mixed_at(position);
+        let at = packet * TICK;
+        let position = at.saturating_sub(skipped);
+        // The first packet begins before the start of the file.
+        let mixed = axis.mixed_at(position).saturating_sub(skipped.saturating_sub(at));
         let due = match axis.phase_at(position) {
             Some(phase) if now.abs_diff(mixed) <= MOVES => nearest(now, phase),
             Some(phase) => nearest(mixed, phase),
@@ -286,6 +288,20 @@ mod tests {
             // The playout begins when packet 6 has arrived.
             let expected = (from + 120 - 13).div_euclid(20) * 20 + 20 + 13;
             assert_eq!((skipped, mixed), (7 * 48, expected), "{from}");
+        }
+    }
+
+    #[test]
+    fn track_begins_with_consecutive_packets() {
+        for offset in 0..20_000 / 500 {
+            let tick = (START * 1000 + offset * 500 + ARRIVAL - LATENCY) % TICK;
+            let ticking = |n| JournalEntry { tick_us: Some(tick as u32), ..segment(n, n * 1_920) };
+            let axis = axis(&(0..4).map(ticking).collect::<Vec<_>>());
+            // The anchor speaks already when the recording begins.
+            let track = track(&axis, &[talk(-500, 20_000, 100)]);
+            let first = track[0].unwrap_or_default();
+            let expected: Vec<_> = (first..first + 20).map(Some).collect();
+            assert_eq!(track[..20], expected, "{} us after a multiple of 20 ms", offset * 500);
         }
     }
 
