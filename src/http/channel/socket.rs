@@ -173,7 +173,9 @@ impl Client {
             let is_last = matches!(answer, OutboundFrame::Close(_));
             answers.send(answer);
             if is_last {
-                return;
+                // The close frame follows all that waits for the client. What still arrives is discarded.
+                drop(received);
+                return self.answers.closed().await;
             }
         }
     }
