@@ -323,13 +323,11 @@ fn doctor(config: &Config) -> ExitCode {
         };
         text += &format!("{verdict:4}  {:width$}  {}\n", finding.subject, finding.text);
     }
-    if let Err(error) = output::print(text) {
+    let code = u8::from(findings.iter().any(|finding| finding.verdict == Verdict::Failure));
+    if let Err(error) = output::print_before(text, code.into()) {
         complain(&format!("{error:#}"));
     }
-    match findings.iter().any(|finding| finding.verdict == Verdict::Failure) {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
-    }
+    ExitCode::from(code)
 }
 
 fn openapi() -> anyhow::Result<()> {

@@ -49,9 +49,18 @@ impl fmt::Display for Table {
 /// # Errors
 /// Standard output cannot be written to.
 pub fn print(text: impl fmt::Display) -> anyhow::Result<()> {
+    print_before(text, 0)
+}
+
+/// Writes `text` to standard output, as [`print`] does. `exit`: exit code of the program, also if the reader
+/// has closed the pipe.
+///
+/// # Errors
+/// See [`print`].
+pub fn print_before(text: impl fmt::Display, exit: i32) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(exit),
         written => Ok(written?),
     }
 }
