@@ -247,7 +247,8 @@ def test_node():
 
 def test_python():
     # Only /usr/bin/python3 finds the modules of Debian's packages; another Python may be first in the path.
-    pythons = [p for p in (sys.executable, "/usr/bin/python3") if available(p, "-c", "import attrs, httpx")]
+    installed = filter(shutil.which, (sys.executable, "/usr/bin/python3"))
+    pythons = [python for python in installed if available(python, "-c", "import attrs, httpx")]
     if not pythons:
         sys.exit("sdk: this Python needs the modules attrs and httpx; run scripts/setup.sh test")
     command = [pythons[0], "-m", "unittest", "discover", "-s", "tests"]
