@@ -18,8 +18,9 @@
 //!
 //! Owns the observed absences and these rules. Never writes.
 
+mod eviction;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use super::handover::{StaleKeys, outgoing_mixer};
@@ -28,6 +29,8 @@ use super::keys::{ModuleKind, ModulePart};
 use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
 use super::placement::{Load, Placement, assigned, load_on, pick_if};
 use super::view::{ModuleView, Modules, RoomView, Rooms, StoredValue};
+
+pub use eviction::{Cause, Eviction};
 
 /// Waiting times before rooms leave a module.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,26 +53,6 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
 /// Longest time until the next check after a move, while a room cannot move, or while the store is
 /// unavailable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Reason why a room leaves a module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    Vanished,
-    Unhealthy,
-    Marked(MarkLabel),
-    /// FFmpeg crashed repeatedly on this mixer.
-    GaveUp,
-    /// Janus forwards, but nothing arrives at the mixer; cheaper repairs did not help (`mixer_room::port`).
-    Silent,
-}
-
-/// Module that a room leaves, with the cause.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Eviction {
-    pub kind: ModuleKind,
-    pub from: ModuleId,
-    pub cause: Cause,
-}
 
 /// New assignment of a room. Valid only while the room's key `livemeta` has the revision `live_revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,13 +124,6 @@ impl Reassignment {
     /// until its successor produces.
     pub fn is_in_good_order(&self) -> bool {
         self.leaves.iter().all(Eviction::is_handover)
-    }
-}
-
-impl Eviction {
-    fn is_handover(&self) -> bool {
-        self.kind == ModuleKind::Mixer
-            && matches!(self.cause, Cause::Marked(MarkLabel::Draining | MarkLabel::Drained))
     }
 }
 
@@ -413,37 +389,6 @@ impl PlacementRound<'_> {
         let taken = if last { fresh } else { fresh.or_else(|_| pick(&|_| true)) };
         let kind = kind.as_str();
         taken.map_err(|no| format!("{kind} {from} {cause}, and no {kind} takes the room: {no}"))
-    }
-}
-
-impl Cause {
-    /// Returns the metric label, one of a small fixed set.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Vanished => "vanished",
-            Self::Unhealthy => "unhealthy",
-            Self::Marked(label) => label.as_str(),
-            Self::GaveUp => "gave_up",
-            Self::Silent => "silent",
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Vanished => f.write_str("has no heartbeat"),
-            Self::Unhealthy => f.write_str("does not work"),
-            Self::Marked(label) => write!(f, "is marked {}", label.as_str()),
-            Self::GaveUp => f.write_str("gave up: FFmpeg keeps crashing"),
-            Self::Silent => f.write_str("is silent: Janus forwards, but nothing arrives at the mixer"),
-        }
-    }
-}
-
-impl fmt::Display for Eviction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.kind.as_str(), self.from, self.cause)
     }
 }
 
