@@ -51,6 +51,8 @@ struct EdgeState {
     /// Previous mixer, and the time until which files of its last playlist may be requested from it.
     before: Option<(Upstream, Duration)>,
     playlist: Option<PlaylistBody>,
+    /// True if the last request for the playlist failed: the mixer does not answer, or refuses this node.
+    is_failing: bool,
     rewind: Option<Arc<EdgeRewind>>,
 }
 
@@ -134,7 +136,15 @@ impl EdgeRoom {
 
     /// Sets the newest playlist of this broadcast.
     pub fn show(&self, nonce: &Nonce, playlist: PlaylistBody) {
-        self.change(nonce, |shown| shown.playlist = Some(playlist));
+        self.change(nonce, |shown| {
+            shown.playlist = Some(playlist);
+            shown.is_failing = false;
+        });
+    }
+
+    /// Records that the mixer did not answer a request for the playlist of this broadcast, or refused it.
+    pub fn failed(&self, nonce: &Nonce) {
+        self.change(nonce, |shown| shown.is_failing = true);
     }
 
     /// Applies a change unless it belongs to an earlier broadcast.
@@ -160,7 +170,10 @@ impl EdgeRoom {
             self.shown.wait(|shown| answer(shown.playlist.as_ref()?, at, self.limits.advance)).await
         };
         match answered.await {
-            Err(MediaError::Timeout) if self.newest().is_none() => Err(MediaError::NotYet),
+            Err(MediaError::Timeout) if self.newest().is_none() => match self.shown.newest().is_failing {
+                true => Err(MediaError::Unavailable),
+                false => Err(MediaError::NotYet),
+            },
             answer => answer,
         }
     }

@@ -32,6 +32,18 @@ async fn edge_reload_waits_for_part_or_end() {
 }
 
 #[actix::test]
+async fn missing_playlist_has_a_reason() {
+    let limits = Limits { wait: Duration::from_millis(10), ..Limits::new(&config::defaults().hls) };
+    let held = EdgeRoom::new(room(), limits);
+    held.live(&nonce());
+    assert_eq!(playlist(&held, None).await, Err(MediaError::NotYet), "the mixer has none yet");
+    held.failed(&nonce());
+    assert_eq!(playlist(&held, None).await, Err(MediaError::Unavailable), "the mixer refuses this node");
+    show(&held, (10, 3), false);
+    assert!(playlist(&held, None).await.is_ok());
+}
+
+#[actix::test]
 async fn sequence_jump_releases_waiting_reloads() {
     let held = held((10, 3));
     let mut part = std::pin::pin!(playlist(&held, Some((10, Some(3)))));

@@ -158,11 +158,12 @@ impl RelayRoomActor {
         if self.under_way.take_if(|(under_way, _)| under_way == what).is_none() {
             return;
         }
-        if let Outcome::Failed(why) = &outcome
-            && self.machine.attempt() == 0
-        {
-            let (room, mixer) = (&self.room, &what.from.mixer);
-            tracing::warn!(%room, %mixer, why, "playlist request to the mixer node failed");
+        if let Outcome::Failed(why) = &outcome {
+            self.held.failed(&what.from.nonce);
+            if self.machine.attempt() == 0 {
+                let (room, mixer) = (&self.room, &what.from.mixer);
+                tracing::warn!(%room, %mixer, why, "playlist request to the mixer node failed");
+            }
         }
         let playlist = match (&outcome, body) {
             (Outcome::Playlist { next, ended }, Some(bytes)) => {
