@@ -25,9 +25,10 @@ use super::repeats::RepeatFilter;
 use super::trace;
 use crate::config::{LogConfig, LogFormat};
 
-/// Filter directive that suppresses actix's ERROR lines for malformed requests. With these lines, any client
-/// could raise an alarm or fill the disk. A directive for this target in the configuration takes precedence.
-const STRANGERS_FAULTS: &str = "actix_http::h1::dispatcher=off";
+/// Filter directives that suppress the lines of actix and h2 for malformed requests and frames. With these
+/// lines, any client could raise an alarm or fill the disk. A directive for such a target in the configuration
+/// takes precedence.
+const STRANGERS_FAULTS: &str = "actix_http::h1::dispatcher=off,h2=off";
 /// Maximum time that the exiting process waits for the reader of the log.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// Maximum time that a panic, which may end the process, waits for the reader of the log.
@@ -227,7 +228,9 @@ mod tests {
     #[test]
     fn malformed_requests_are_not_logged() {
         let story = || tracing::error!(target: "actix_http::h1::dispatcher", "parse error");
+        let unsolicited = || tracing::warn!(target: "h2::proto::ping_pong", "recv PING ack");
         assert_eq!(logged(LogFormat::Text, "info,stentor=debug", story), "");
+        assert_eq!(logged(LogFormat::Text, "info,stentor=debug", unsolicited), "");
         assert!(logged(LogFormat::Text, "actix_http::h1::dispatcher=error", story).contains("parse error"));
     }
 

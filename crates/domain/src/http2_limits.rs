@@ -4,40 +4,47 @@
 //! A frame costs the server work even if it moves nothing, such as a PING (RFC 9113 section 10.5). A client
 //! that cancels its requests lets the server begin work without waiting for it (CVE-2023-44487).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection_limits::TokenBucket;
 
 /// Maximum number of bytes that a client may send without moving a request or a body.
 const FRAMES: usize = 256 * 1024;
+/// Number of bytes per second by which that maximum is restored, so that the frames of a connection without
+/// other traffic, such as a PING per second, do not end it.
+const RESTORED: usize = 64;
 /// Cancellations per second, and at once.
 const CANCELED: (u32, u32) = (10, 100);
 
 /// Number of bytes that a client may still send without moving a request or a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrameBudget(usize);
+pub struct FrameBudget {
+    left: usize,
+    restored_at: Instant,
+}
 
 /// Number of requests that a client may still cancel.
 #[derive(Debug)]
 pub struct CancelBudget(TokenBucket);
 
-impl Default for FrameBudget {
-    fn default() -> Self {
-        Self(FRAMES)
-    }
-}
-
 impl FrameBudget {
+    pub fn new(now: Instant) -> Self {
+        Self { left: FRAMES, restored_at: now }
+    }
+
     /// Records that bytes arrived. Returns false if they exceed the budget.
-    pub fn received(&mut self, bytes: usize) -> bool {
-        let left = self.0.checked_sub(bytes);
-        self.0 = left.unwrap_or(0);
+    pub fn received(&mut self, bytes: usize, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.restored_at).as_secs();
+        self.moved(usize::try_from(seconds).unwrap_or(usize::MAX).saturating_mul(RESTORED));
+        self.restored_at += Duration::from_secs(seconds);
+        let left = self.left.checked_sub(bytes);
+        self.left = left.unwrap_or(0);
         left.is_some()
     }
 
     /// Records that a request head or a body moved, in either direction. It restores the budget.
     pub fn moved(&mut self, bytes: usize) {
-        self.0 = self.0.saturating_add(bytes).min(FRAMES);
+        self.left = self.left.saturating_add(bytes).min(FRAMES);
     }
 }
 
@@ -58,22 +65,34 @@ mod tests {
 
     #[test]
     fn empty_frames_exhaust_the_budget() {
-        let mut budget = FrameBudget::default();
-        let pings = (0..FRAMES).take_while(|_| budget.received(17)).count();
+        let now = Instant::now();
+        let mut budget = FrameBudget::new(now);
+        let pings = (0..FRAMES).take_while(|_| budget.received(17, now)).count();
         assert_eq!(pings, FRAMES / 17);
-        assert!(!budget.received(1), "it stays exhausted");
+        assert!(!budget.received(1, now), "it stays exhausted");
+    }
+
+    #[test]
+    fn a_ping_per_second_is_no_flood() {
+        let mut now = Instant::now();
+        let mut budget = FrameBudget::new(now);
+        for _ in 0..100_000 {
+            now += Duration::from_millis(999);
+            assert!(budget.received(17, now));
+        }
     }
 
     #[test]
     fn requests_and_bodies_restore_the_budget() {
-        let mut budget = FrameBudget::default();
+        let now = Instant::now();
+        let mut budget = FrameBudget::new(now);
         for _ in 0..1000 {
-            assert!(budget.received(16 * 1024 + 26));
+            assert!(budget.received(16 * 1024 + 26, now));
             budget.moved(16 * 1024 + 26);
         }
-        assert_eq!(budget, FrameBudget::default());
+        assert_eq!(budget, FrameBudget::new(now));
         budget.moved(usize::MAX);
-        assert_eq!(budget, FrameBudget::default(), "it does not accumulate");
+        assert_eq!(budget, FrameBudget::new(now), "it does not accumulate");
     }
 
     #[test]

@@ -20,6 +20,10 @@ use crate::domain::http_connection::{CloseCause, DeadlineAction, Lifecycle, Requ
 use crate::domain::http2_limits::FrameBudget;
 use crate::http::error::ApiError;
 
+/// Maximum number of responses of one HTTP/2 connection that share the minimum rate. With more, a client would
+/// hold the memory of many responses at the cost of one.
+const MOST_SHARING: u32 = 4;
+
 /// Connection as its requests see it. Bound to the worker thread.
 ///
 /// Each request of an HTTP/2 connection has a `Connection` of its own, with the deadlines of this request. It
@@ -37,8 +41,8 @@ struct State {
     carrier: Option<Connection>,
     /// Limit on the frames of an HTTP/2 connection.
     frames: Cell<Option<FrameBudget>>,
-    /// Number of requests in progress on an HTTP/2 connection.
-    requests: Cell<u32>,
+    /// Number of responses that are being sent on an HTTP/2 connection.
+    sending: Cell<u32>,
     /// True while a request is in progress that asks for an upgrade. The bytes after its head may belong to
     /// no request.
     upgrading: Cell<bool>,
@@ -47,7 +51,7 @@ struct State {
     /// True while the dispatcher is told that nothing has arrived, so that it does not read.
     reading_paused: Cell<bool>,
     /// Right to send the response in progress, if it is large.
-    turn: Cell<Option<Turn>>,
+    turn: RefCell<Option<Turn>>,
     /// Slot and count of the endless response in progress, if HTTP/2 carries it.
     endless_slot: Cell<Option<Box<(ConnectionSlot, CountedConnection)>>>,
     /// Reader of the bytes that follow the request in progress, if this request upgrades the connection.
@@ -59,6 +63,9 @@ struct State {
 
 /// Timer that wakes the task of a connection at the next deadline or earlier.
 pub(super) type Alarm = Option<Pin<Box<Sleep>>>;
+
+/// HTTP/2 response that is being sent.
+pub(super) struct Sending(Connection);
 
 /// Request in progress. After it is dropped, the connection waits for the next one.
 pub(super) struct RequestInProgress(Connection);
@@ -72,11 +79,11 @@ impl State {
             secure,
             carrier: None,
             frames: Cell::new(None),
-            requests: Cell::new(0),
+            sending: Cell::new(0),
             upgrading: Cell::new(false),
             wants_body: Cell::new(false),
             reading_paused: Cell::new(false),
-            turn: Cell::new(None),
+            turn: RefCell::new(None),
             endless_slot: Cell::new(None),
             reader: Cell::new(None),
             detached: RefCell::new(None),
@@ -97,7 +104,7 @@ impl Connection {
 
     /// Marks the connection as one of HTTP/2.
     pub(super) fn speaks_http2(&self) {
-        self.0.frames.set(Some(FrameBudget::default()));
+        self.0.frames.set(Some(FrameBudget::new(Instant::now())));
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -112,11 +119,17 @@ impl Connection {
 
     /// Records the number of requests in progress on this HTTP/2 connection.
     pub(super) fn serves(&self, requests: usize) {
-        self.0.requests.set(u32::try_from(requests).unwrap_or(u32::MAX));
         match requests {
             0 => self.lifecycle().ended(Instant::now()),
             _ => self.lifecycle().began(),
         }
+    }
+
+    /// Counts the response of this HTTP/2 request as one that is being sent, until the guard is dropped.
+    pub(super) fn sending(&self) -> Sending {
+        let connection = self.0.carrier.as_ref().unwrap_or(self).clone();
+        connection.0.sending.update(|count| count + 1);
+        Sending(connection)
     }
 
     /// Records that an HTTP/2 request head or a body moved.
@@ -133,8 +146,8 @@ impl Connection {
     /// # Errors
     /// The client has sent too many without moving a request or a body.
     pub(super) fn count_frames(&self, bytes: usize) -> io::Result<()> {
-        let mut frames = self.0.frames.get().unwrap_or_default();
-        let is_within = frames.received(bytes);
+        let Some(mut frames) = self.0.frames.get() else { return Ok(()) };
+        let is_within = frames.received(bytes, Instant::now());
         self.0.frames.set(Some(frames));
         if is_within {
             return Ok(());
@@ -155,7 +168,10 @@ impl Connection {
     pub(super) fn watch(&self, alarm: &mut Alarm, task: &mut Context<'_>) -> io::Result<()> {
         let state = &self.0;
         if let Some(carrier) = &state.carrier {
-            self.lifecycle().share(carrier.0.requests.get());
+            // Other clients wait for the turn of a large response, so it does not share its rate.
+            let has_turn = state.turn.borrow().is_some();
+            let sharing = if has_turn { 1 } else { carrier.0.sending.get().clamp(1, MOST_SHARING) };
+            self.lifecycle().share(sharing);
         }
         loop {
             let now = Instant::now();
@@ -300,11 +316,17 @@ impl Connection {
 
     /// Keeps the turn until the response in progress has been passed to the kernel or dropped.
     pub(super) fn keep_until_sent(&self, turn: Option<Turn>) {
-        self.0.turn.set(turn);
+        self.0.turn.replace(turn);
     }
 
     pub(super) fn cut(&self, cut: CloseCause) {
         self.0.place.cut(cut);
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.0.sending.update(|count| count - 1);
     }
 }
 
@@ -313,7 +335,7 @@ impl Drop for RequestInProgress {
         let state = &self.0.0;
         state.wants_body.set(false);
         state.upgrading.set(false);
-        state.turn.set(None);
+        state.turn.replace(None);
         state.reader.set(None);
         state.endless_slot.set(None);
         state.lifecycle.borrow_mut().ended(Instant::now());

@@ -64,6 +64,8 @@ enum Ended {
     Here,
     /// The client has canceled the request.
     Canceled,
+    /// The request head was malformed.
+    Malformed,
 }
 
 /// Returns `service` without its types.
@@ -97,7 +99,7 @@ pub(super) async fn serve(
     let Ok(mut http2) = limited().handshake(socket).await else { return };
     let (mut requests, began) = (FuturesUnordered::new(), Instant::now());
     let mut cancellations = CancelBudget::new(began.elapsed());
-    let (mut stopped, mut is_stopping) = (pin!(stopping.notified()), false);
+    let (mut stopped, mut is_stopping, mut is_flooded) = (pin!(stopping.notified()), false, false);
     loop {
         tokio::select! {
             biased;
@@ -107,21 +109,22 @@ pub(super) async fn serve(
             }
             Some(ended) = requests.next() => {
                 connection.serves(requests.len());
-                if ended == Ended::Canceled && !cancellations.take(began.elapsed()) {
+                let is_misuse = ended != Ended::Here;
+                // The shutdown ends the other requests as well.
+                if is_misuse && !is_flooded && !cancellations.take(began.elapsed()) {
+                    is_flooded = true;
                     connection.cut(CloseCause::Flood);
                     http2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 }
             }
             accepted = http2.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    // The client may send a part of the body before it learns that it is not read.
-                    connection.moved((HEAD + UNREAD) as usize);
                     requests.push(exchange(request, respond, peer, app.clone(), connection.carry()));
                     connection.serves(requests.len());
                 }
                 Some(Err(error)) => {
                     // The library counts empty DATA frames and canceled requests as well.
-                    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                    if !is_flooded && error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
                         connection.cut(CloseCause::Flood);
                     }
                     break;
@@ -157,9 +160,12 @@ async fn exchange(
     let (head, body) = request.into_parts();
     let Some(mut request) = heads::request(&head) else {
         respond.send_reset(Reason::PROTOCOL_ERROR);
-        return Ended::Here;
+        return Ended::Malformed;
     };
+    connection.moved(heads::size(&head));
     if !body.is_end_stream() {
+        // The client may send a part of the body before it learns that it is not read.
+        connection.moved(UNREAD as usize);
         *request.payload() =
             Payload::Stream { payload: Box::pin(RequestBody::new(body, connection.clone())) };
         if heads::expects_continue(&head) {

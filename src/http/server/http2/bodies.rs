@@ -53,7 +53,7 @@ pub(super) async fn send(
         BodySize::Sized(length) => Some(length),
         _ => None,
     };
-    let mut alarm = None;
+    let (mut alarm, _sending) = (None, connection.sending());
     loop {
         let next = poll_fn(|task| {
             if stream.poll_reset(task).is_ready() {

@@ -35,16 +35,34 @@ pub(super) fn request(head: &http::request::Parts) -> Option<Request> {
         let name = HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
         converted.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).ok()?);
     }
-    if let Some(authority) = head.uri.authority() {
-        name_host(&mut converted.headers, authority.as_str())?;
+    match head.uri.authority() {
+        Some(authority) => name_host(&mut converted.headers, authority.as_str())?,
+        // HTTP/1.1 needs exactly one as well.
+        None if converted.headers.get_all(header::HOST).count() == 1 => {}
+        None => return None,
     }
     Some(request)
+}
+
+/// Returns the size of a request head as HTTP/2 counts it (RFC 9113 section 6.5.2), which is at least the size
+/// of its frames.
+pub(super) fn size(head: &http::request::Parts) -> usize {
+    let field = |name: usize, value: usize| name + value + 32;
+    let uri = head.uri.path_and_query().map_or(0, |path| path.as_str().len())
+        + head.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let pseudo = field(":method".len(), head.method.as_str().len())
+        + field(":scheme".len(), "https".len())
+        + field(":authority:path".len(), uri);
+    let fields = head.headers.iter().map(|(name, value)| field(name.as_str().len(), value.len()));
+    pseudo + fields.sum::<usize>()
 }
 
 /// Sets `Host`. A request with another `Host` is malformed (RFC 9113 section 8.3.1).
 fn name_host(headers: &mut HeaderMap, authority: &str) -> Option<()> {
     let mut named = headers.get_all(header::HOST);
-    if authority.contains('@') || named.any(|host| host.as_bytes() != authority.as_bytes()) {
+    if authority.contains('@')
+        || named.any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()))
+    {
         return None;
     }
     headers.insert(header::HOST, HeaderValue::from_str(authority).ok()?);
@@ -53,7 +71,9 @@ fn name_host(headers: &mut HeaderMap, authority: &str) -> Option<()> {
 
 /// Returns true if the client waits before it sends the body (RFC 9110 section 10.1.1).
 pub(super) fn expects_continue(head: &http::request::Parts) -> bool {
-    head.headers.get(http::header::EXPECT).is_some_and(|value| value == "100-continue")
+    head.headers
+        .get(http::header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Returns the interim response that asks for the body.
