@@ -34,7 +34,7 @@ impl Config {
             (self.certificate_names_other_hosts(&pages, gateway.as_deref()), OTHER_NAMES),
             (spread && roles.mixer && is_on_this_machine(&advertised), LOOPBACK_ADVERTISED),
             (spread && roles.mixer && self.listen.media.is_loopback(), LOOPBACK_MEDIA),
-            (spread && roles.janus && !external, LOCAL_JANUS),
+            (spread && roles.janus && !external && !roles.gateway, LOCAL_JANUS),
             (tracks && external, NO_TRACKS),
             (tracks && !external && !roles.mixer, LOCAL_TRACKS),
             (etcd && self.store.request_timeout >= self.rooms.heartbeat_ttl, SLOW_STORE),
@@ -89,9 +89,9 @@ const LOOPBACK_ADVERTISED: &str = "node.advertise is a loopback address and etcd
     other nodes cannot fetch from this mixer; set node.advertise to an address they can reach";
 const LOOPBACK_MEDIA: &str = "listen.media is loopback and etcd is on another machine: only a Janus on this \
     machine can send to this mixer; set listen.media to an address that every Janus of the cluster can reach";
-const LOCAL_JANUS: &str = "janus.mode is managed and etcd is on another machine: only the gateway of this \
-    node can use this Janus; if other nodes have the role gateway, run Janus yourself and set janus.mode: \
-    external";
+const LOCAL_JANUS: &str = "janus.mode is managed on a node without the role gateway, and etcd is on another \
+    machine: no gateway can use this Janus, because it listens on loopback; give the node the role gateway, \
+    or run Janus yourself and set janus.mode: external";
 const NO_TRACKS: &str = "recording.tracks is true and janus.mode external: recordings have no tracks of \
     anchors who speak through this Janus; set janus.mode: managed, or recording.tracks: false";
 const LOCAL_TRACKS: &str = "recording.tracks is true on a node with the role janus but not mixer: other \
