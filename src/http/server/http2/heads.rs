@@ -44,8 +44,8 @@ pub(super) fn request(head: &http::request::Parts) -> Option<Request> {
     Some(request)
 }
 
-/// Returns the size of a request head as HTTP/2 counts it (RFC 9113 section 6.5.2). It is at least the size of
-/// the frames that carry the head.
+/// Returns the size of a request head as HTTP/2 counts it (RFC 9113 section 6.5.2). It is at least the size
+/// of the frames that carry the head.
 pub(super) fn size(head: &http::request::Parts) -> usize {
     let field = |name: usize, value: usize| name + value + 32;
     let uri = head.uri.path_and_query().map_or(0, |path| path.as_str().len())
