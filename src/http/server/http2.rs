@@ -124,7 +124,8 @@ pub(super) async fn serve(
                 }
                 Some(Err(error)) => {
                     // The library counts empty DATA frames and canceled requests as well.
-                    if !is_flooded && error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                    let is_misuse = error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+                    if is_misuse && !is_flooded {
                         connection.cut(CloseCause::Flood);
                     }
                     break;
