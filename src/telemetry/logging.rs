@@ -26,8 +26,8 @@ use super::trace;
 use crate::config::{LogConfig, LogFormat};
 
 /// Filter directives that suppress the lines of actix and h2 for malformed requests and frames. With these
-/// lines, any client could raise an alarm or fill the disk. A directive for such a target in the configuration
-/// takes precedence.
+/// lines, any client could raise an alarm or fill the disk. A directive of the configuration for such
+/// a target takes precedence.
 const STRANGERS_FAULTS: &str = "actix_http::h1::dispatcher=off,h2=off";
 /// Maximum time that the exiting process waits for the reader of the log.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
