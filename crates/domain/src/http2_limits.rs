@@ -60,6 +60,7 @@ impl CancelBudget {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "`now` is the only constructor of `Instant`")]
 mod tests {
     use super::*;
 
