@@ -63,9 +63,9 @@ pub fn parse(text: &[u8]) -> Vec<JournalEntry> {
 /// handover, two mixers may have the same segment: the segment of the take that comes first in `takes` is
 /// used.
 ///
-/// A mixer that has lost the store goes on recording, as silence, what its successor records. Its successor
-/// numbers segments from further on. So a segment is left out if at least its second half is at a time that
-/// a higher number of another take has.
+/// A mixer that has lost the store continues to record. It records silence for the time that its successor
+/// records as well, under higher numbers. So a segment is left out if a segment of another take, with a
+/// higher number, starts before the middle of it.
 pub fn join<T: Clone + PartialEq>(
     takes: impl IntoIterator<Item = (T, Vec<JournalEntry>)>,
 ) -> Vec<(T, JournalEntry)> {

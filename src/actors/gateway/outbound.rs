@@ -171,11 +171,12 @@ impl OutboundQueue {
     }
 }
 
-/// Ends the queue when it is dropped, unless the client's actor has closed the connection. Held by what makes
-/// the actor, because an actor that is stopped before its start is never made.
-pub struct EndedOnDrop(pub Arc<OutboundQueue>);
+/// Ends the queue when it is dropped, unless the client's actor has closed the connection. The factory of the
+/// actor holds it: an actor that is stopped before it starts is never made, so it could not close the
+/// connection.
+pub struct QueueGuard(pub Arc<OutboundQueue>);
 
-impl Drop for EndedOnDrop {
+impl Drop for QueueGuard {
     fn drop(&mut self) {
         self.0.close(CloseCode::Draining);
         self.0.end();

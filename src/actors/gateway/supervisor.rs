@@ -7,7 +7,7 @@ use serde_json::json;
 use super::GatewayParts;
 use super::acceptor::{Acceptor, NewConnection};
 use super::client::WsClient;
-use super::outbound::EndedOnDrop;
+use super::outbound::QueueGuard;
 use crate::actors::kernel::{
     ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message, RestartPolicy, StopAnswer,
 };
@@ -43,7 +43,7 @@ impl GatewaySupervisor {
         let peer = Arc::new(peer);
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
         let (name, parts) = (peer.connection.0.clone(), self.parts.clone());
-        let of_client = EndedOnDrop(queue.clone());
+        let of_client = QueueGuard(queue.clone());
         let make = move || WsClient::new(parts.clone(), peer.clone(), of_client.0.clone());
         let client = cx.spawn_child(name, spec, make);
         queue.attach(client.clone());
