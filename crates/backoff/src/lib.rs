@@ -19,7 +19,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Exponential backoff with equal jitter: uniform in 50-100 % of the step. Never zero, never overflows.
+/// Exponential backoff with equal jitter: uniform in 50-100 % of the step. A delay is at least 1 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     pub first: Duration,
@@ -43,7 +43,7 @@ pub struct Budget {
     pub window: Duration,
 }
 
-/// Restarts that still count. Times are monotonic.
+/// Restarts within the window of a [`Budget`]. Times are monotonic.
 #[derive(Debug, Clone, Default)]
 pub struct Restarts {
     recent: VecDeque<Duration>,

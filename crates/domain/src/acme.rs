@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::UnixMs;
 use super::restart::Backoff;
 
-/// Longest time until a certificate is examined again, so that a clock step has no lasting effect.
+/// Longest time until a certificate is examined again. It limits how long a wrong clock can delay a renewal.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3600);
 /// Interval at which a node that needs a certificate looks for the result of another node's order.
 const LOOK_FOR_OTHERS: Duration = Duration::from_secs(30);
@@ -22,14 +22,14 @@ const AFTER_FAILURE: Backoff =
 
 /// Time limit of one order.
 pub const ORDER_WITHIN: Duration = Duration::from_secs(300);
-/// Lifetime of an order's lock. Longer than [`ORDER_WITHIN`], so that no other node places an order
-/// meanwhile.
+/// Lifetime of an order's lock. Longer than [`ORDER_WITHIN`], so that no other node places an order while
+/// this one runs.
 pub const ORDER_LOCK_TTL: Duration = Duration::from_secs(600);
 
 /// Time for which a node uses the answers to challenges that it has read from the store.
 pub const ANSWERS_CACHED: Duration = Duration::from_secs(1);
 /// Delay between the publication of the answers and the request to check them. Longer than
-/// [`ANSWERS_CACHED`], so that every node knows the answers then.
+/// [`ANSWERS_CACHED`], so that every node has read the answers before the check.
 pub const ANSWERS_KNOWN_AFTER: Duration = Duration::from_secs(2);
 
 /// Period of validity of a certificate.
@@ -55,10 +55,10 @@ pub struct OrderRecord {
 }
 
 impl OrderRecord {
-    /// Returns true if the node `me` must not order at `now`. The record of a running order of `me` is left
-    /// from an interrupted attempt, so it is no obstacle. After a failed order, the other nodes may order
-    /// first: a node whose orders always fail then keeps no other node from ordering. With `at_once`, a
-    /// failed order of `me` is no obstacle either.
+    /// Returns true if this record forbids the node `me` to order at `now`. The record of a running order of
+    /// `me` comes from an interrupted attempt and forbids nothing. After a failed order, the other nodes may
+    /// order earlier than the node that failed. Otherwise, a node whose orders always fail would block the
+    /// other nodes. With `at_once`, a failed order of `me` forbids nothing either.
     pub fn blocks(&self, me: &str, at_once: bool, now: UnixMs) -> bool {
         let is_own = self.node == me;
         if self.error.is_none() || is_own && at_once {
@@ -66,7 +66,7 @@ impl OrderRecord {
         }
         let [retry_at, now] = [self.retry_at, now].map(|time| Duration::from_millis(time.0));
         let left = if is_own { own_delay(retry_at) } else { retry_at }.saturating_sub(now);
-        // A longer time comes from a clock that was wrong.
+        // A longer wait was computed with a wrong clock and is ignored.
         !left.is_zero() && left <= own_delay(AFTER_FAILURE.max)
     }
 }
@@ -97,7 +97,8 @@ pub fn delay_after(failures: u32, random: f64) -> Duration {
     AFTER_FAILURE.delay(failures, random)
 }
 
-/// Returns the delay until the node whose order has failed may order again. Other nodes may after `delay`.
+/// Returns the delay until the node whose order has failed may order again. Other nodes may order after
+/// `delay`.
 pub fn own_delay(delay: Duration) -> Duration {
     delay + OTHERS_FIRST
 }

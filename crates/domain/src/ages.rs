@@ -39,9 +39,10 @@ enum State {
 }
 
 impl Ages {
-    /// Returns the time on the room's own clock; compare the timestamps in `view` with it. Must also be
-    /// called whenever a room changes, because the clock of a state starts at the first call. `now` is
-    /// monotonic. `grace` is the time from the stop of a room to its `discardAt`.
+    /// Returns the time on the room's own clock, to compare with the timestamps in `view`; 0 if the room has
+    /// no state. Must also be called whenever the room changes, because the clock of a state starts at the
+    /// first call in that state. `now` is monotonic. `grace` is the time from the stop of a room to its
+    /// `discardAt`.
     pub fn clock(&mut self, room: &RoomId, view: &RoomView, now: Duration, grace: Duration) -> UnixMs {
         let Some(state) = State::of(view) else {
             self.seen.remove(room);

@@ -1,4 +1,4 @@
-//! Loudness and waveform of a recording, measured once after it has ended. Pure.
+//! Loudness and waveform of a recording, measured once after the recording has ended. This module is pure.
 //!
 //! Owns: the values, the reduction of samples to a waveform, and the parser of FFmpeg's loudness summary.
 //! Does not decode audio.
@@ -110,7 +110,7 @@ impl PeakMeter {
 }
 
 /// Parses the summary of FFmpeg's filter `ebur128`. Returns the integrated loudness (`None`: silence) and the
-/// loudness range, both in tenths. Returns `None` if `lines` contain no summary.
+/// loudness range, in tenths of LUFS and of LU. Returns `None` if `lines` contain no summary.
 pub fn loudness<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<(Option<i32>, i32)> {
     let (mut integrated, mut range) = (None, 0);
     for line in lines {

@@ -200,8 +200,8 @@ impl Caller {
     }
 }
 
-/// Decides whether another key may be created. If the store is full, returns the key that must be deleted
-/// first: of the revoked keys, the one that was revoked earliest.
+/// Checks that another key may be created. If the store is full, returns the id of the key that must be
+/// deleted first: the key that was revoked earliest.
 ///
 /// # Errors
 /// The store is full and no key is revoked.

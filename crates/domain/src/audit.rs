@@ -93,7 +93,7 @@ pub struct Operator {
     /// Id of the API key; `None` if the key is not in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ApiKeyId>,
-    /// Name of the API key. If the key is not in the store: description of how the operator was authorised.
+    /// Name of the API key, or a description of the authorisation if the key is not in the store.
     pub name: String,
 }
 
@@ -130,7 +130,7 @@ impl Operator {
         Self { key: None, name: "local user, without a key".into() }
     }
 
-    /// Returns the operator behind a caller. `with_key` is true if the caller has sent an API key.
+    /// Returns the author to log for a caller. `with_key` is true if the caller has sent an API key.
     pub fn of(caller: &Caller, with_key: bool) -> Self {
         match caller {
             Caller::Key(id, key) => Self { key: Some(id.clone()), name: key.name.as_str().to_owned() },
@@ -140,8 +140,8 @@ impl Operator {
     }
 }
 
-/// Returns the keys of the oldest entries, which exceed [`MOST_ENTRIES`] once another entry is written.
-/// `keys` must be sorted by time.
+/// Returns the keys of the oldest entries to delete, so that at most [`MOST_ENTRIES`] remain when one more
+/// entry is written. `keys` must be sorted by time.
 pub fn superfluous(keys: &[String]) -> &[String] {
     &keys[..(keys.len() + 1).saturating_sub(MOST_ENTRIES)]
 }

@@ -22,8 +22,8 @@ impl<S: PartialEq + Clone> WatchedFiles<S> {
         Self { read: None, seen: None, failed: None }
     }
 
-    /// Notes `stamp` as the present state of the files. Returns true if the files must be read: this state of
-    /// them was not read successfully, and they have not changed since the previous call. The second
+    /// Records `stamp` as the current state of the files. Returns true if the files must be read: they were
+    /// not read successfully in this state, and they have not changed since the previous call. The second
     /// condition is needed because a certificate and its key are replaced one after the other. Take the stamp
     /// before the files are read. Record the result with [`read`](Self::read). After an error, the next call
     /// for unchanged files returns true again, because the cause may pass without a change of the files.

@@ -20,9 +20,10 @@ impl TrustedProxies {
 
     /// Returns the address of the client whose request came from `peer`. `forwarded_for`: the entries of all
     /// `X-Forwarded-For` headers, in order; each proxy appends the address of its own peer. Only entries that
-    /// a trusted proxy added count, so a client cannot forge its address. Read backwards from `peer`, the
-    /// result is the first address that does not belong to a trusted proxy. If there is none, or an entry is
-    /// not an address, it is the last address read.
+    /// a trusted proxy added count, so a client cannot forge its address. The search starts at `peer` and
+    /// continues from the last entry to the first. It ends at the first address that does not belong to a
+    /// trusted proxy, or before an entry that is not an address. The last address that was read is the
+    /// result.
     pub fn client<'a>(
         &self,
         peer: IpAddr,

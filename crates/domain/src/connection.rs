@@ -11,8 +11,7 @@
 //!
 //! Each acquisition gets a fencing token above all earlier ones of the same lock. The highest token issued is
 //! the high-water mark of the lock, called *mark* below. The mark outlives the lock, so that an old holder
-//! cannot return after expiry or release. Owns these decisions. Does not know where the lock and the mark are
-//! stored.
+//! cannot return after expiry or release. Owns these decisions. Does not store the lock or the mark.
 
 use std::fmt;
 use std::str::FromStr;

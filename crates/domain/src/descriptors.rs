@@ -48,8 +48,8 @@ pub fn allot(limit: u64, workers: u64, shares: &[Share]) -> Vec<Allotment> {
 }
 
 impl Allotment {
-    /// Divides `accepted` connections. One eighth of them, at least 1 and at most 64, is for clients that get
-    /// 503.
+    /// Divides `accepted` connections. One eighth of them, at least 1 and at most 64, is reserved for clients
+    /// that are answered with 503.
     fn of(accepted: u64) -> Self {
         let refusals = (accepted / 8).clamp(1, 64);
         Self { served: (accepted - refusals) as usize, accepted: accepted as usize }

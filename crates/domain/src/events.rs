@@ -105,7 +105,8 @@ pub struct EventRecord {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(String);
 
-/// Position in the ledger: the transaction's store revision, and a number within it.
+/// Position in the ledger: the transaction's store revision, and the number of the event within the
+/// transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {
@@ -145,8 +146,8 @@ impl EventType {
         Self::OutputFailed,
     ];
 
-    /// Returns true for the events that end a broadcast or a backstage. All anchors leave the room with them,
-    /// without an event for each anchor.
+    /// Returns true for the events that end a broadcast or a backstage. Such an event also means that all
+    /// anchors have left: there is no event for each anchor.
     pub fn ends_broadcast(self) -> bool {
         matches!(self, Self::RoomEnded | Self::BackstageClosed | Self::RoomDeleted)
     }
@@ -323,7 +324,7 @@ pub fn recording_ready(id: &RecordingId, recording: &Recording) -> NewEvent {
     NewEvent { kind: EventType::RecordingReady, data }
 }
 
-/// Returns the events of the anchors who left, then of the anchors who joined, then of the number of
+/// Returns the events for the anchors who left, then for those who joined, then for a new maximum of
 /// listeners.
 fn of_anchors(
     view: &RoomView,
@@ -413,7 +414,7 @@ fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&Us
     vec![NewEvent { kind, data }]
 }
 
-/// Returns true if an invitation of a user who was made a listener lets this user speak again.
+/// Returns true if the user was a listener before this invitation and may speak again after it.
 fn returns_to_stage(before: &User, user: &User) -> bool {
     before.assigned == Some(RoomRole::Listener) && user.assigned.is_none()
 }

@@ -276,10 +276,10 @@ impl FailoverPolicy {
         has_given_up(view, live) && !(lost && is_starved(view))
     }
 
-    /// Returns alternative moves, the preferred one first. For a silent room, either module may be at fault.
-    /// The room leaves its mixer. It leaves its Janus instead if another mixer has also given the room up, or
-    /// if no other mixer takes the room. A room that leaves Janus and a mixer in good order leaves Janus
-    /// first, because only the move of a mixer alone is a handover.
+    /// Returns alternative moves, the preferred one first. For a silent room, either module may be at fault:
+    /// the room leaves its mixer, or its Janus if another mixer has also given the room up or no other mixer
+    /// takes the room. A room that must leave its Janus and a mixer that is being drained leaves Janus first,
+    /// because only a move of the mixer alone is a handover.
     fn choices(&self, room: &RoomId, live: &LiveMeta, due: Vec<Eviction>) -> Vec<Vec<Eviction>> {
         if due.len() > 1 && due.iter().any(Eviction::is_handover) {
             let (handovers, others) = due.into_iter().partition(Eviction::is_handover);

@@ -1,4 +1,4 @@
-//! Podcast feeds: RSS 2.0 with the recordings that have a given owner or tag. Pure.
+//! Podcast feeds: RSS 2.0 with the recordings that have a given owner or tag. This module is pure.
 //!
 //! Owns: which recordings belong to a feed, and the text. Does not check a token.
 
@@ -48,7 +48,7 @@ pub struct FeedItem {
     pub recording: Recording,
 }
 
-/// Addresses in a feed.
+/// Parts of the URLs in a feed.
 #[derive(Debug, Clone, Copy)]
 pub struct FeedLinks<'a> {
     /// Base of the URLs for listeners, without a trailing slash.
@@ -167,7 +167,7 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{text}");
 }
 
-/// Text in XML 1.0 (section 2.2: control characters are not allowed, even escaped).
+/// Text escaped for XML 1.0. Control characters are removed, because section 2.2 forbids them, even escaped.
 struct Escaped<'a>(&'a str);
 
 impl std::fmt::Display for Escaped<'_> {

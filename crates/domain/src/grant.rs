@@ -2,7 +2,7 @@
 //! pure.
 //!
 //! A room id can be used again after a delete. A token is bound to the room that existed when it was issued.
-//! Every token that Stentor issues carries the claim `roomCreatedAt`. If an application's token lacks it,
+//! Every token that Stentor issues contains the claim `roomCreatedAt`. If an application's token lacks it,
 //! `iat` may be at most `CLOCK_DIFFERENCE_MS` earlier than the creation of the room.
 
 use super::ids::{UnixMs, UserId};
@@ -41,8 +41,8 @@ impl Grant {
         room.meta.as_ref().is_some_and(|meta| self.is_for(meta))
     }
 
-    /// Checks that this token's user may speak in the room and act in it. `room`: the room as the store has
-    /// it now; empty if there is no such room.
+    /// Checks that this token's user may speak and act in the room. `room`: the room as the store has it now;
+    /// empty if there is no such room.
     ///
     /// # Errors
     /// - [`CloseCode::TokenInvalid`]: the token has expired.

@@ -13,13 +13,13 @@ use super::ids::{Epoch, ModuleId, RoomId};
 use super::model::Handover;
 use super::view::{RoomView, Rooms};
 
-/// Longest time for which a room on a draining mixer waits for the mixer's key before it moves without a
-/// handover.
+/// Longest time for which a room on a draining mixer waits for the mixer's key before the room moves without
+/// a handover.
 const KEY_WITHIN: Duration = Duration::from_secs(5);
 
-/// Rooms whose mixer key has an earlier epoch than the room, each with the room's epoch and the time at which
-/// this was first seen (monotonic). After a change of the Janus instance, this lasts until the mixer has
-/// written its key again. A handover cannot [`begin`] meanwhile.
+/// Rooms whose mixer key has an earlier epoch than the room, each with the room's epoch and the monotonic
+/// time at which the difference was first seen. After a change of the Janus instance, the key stays stale
+/// until the mixer has written it again. No handover can [`begin`] before that.
 #[derive(Debug, Default)]
 pub struct StaleKeys(BTreeMap<RoomId, (Epoch, Duration)>);
 

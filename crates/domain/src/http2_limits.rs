@@ -1,22 +1,23 @@
 //! Limits on the frames and cancellations of one HTTP/2 connection. This module is pure: the time is an
 //! argument.
 //!
-//! A frame costs the server work even if it moves nothing, such as a PING (RFC 9113 section 10.5). A client
-//! that cancels its requests lets the server begin work without waiting for it (CVE-2023-44487).
+//! A frame that transfers no request or body, such as a PING, also costs the server work (RFC 9113 section
+//! 10.5). A client that cancels its requests lets the server begin work without waiting for it
+//! (CVE-2023-44487).
 
 use std::time::{Duration, Instant};
 
 use super::connection_limits::TokenBucket;
 
-/// Maximum number of bytes that a client may send without moving a request or a body.
+/// Maximum number of bytes that a client may send while no request head or body is transferred.
 const FRAMES: usize = 256 * 1024;
-/// Number of bytes per second by which that maximum is restored, so that the frames of a connection without
-/// other traffic, such as a PING per second, do not end it.
+/// Number of bytes per second by which the budget grows up to that maximum. A connection whose only traffic
+/// is a PING per second is therefore not closed.
 const RESTORED: usize = 64;
-/// Cancellations per second, and at once.
+/// Maximum number of cancellations per second, and at once.
 const CANCELED: (u32, u32) = (10, 100);
 
-/// Number of bytes that a client may still send without moving a request or a body.
+/// Number of bytes that a client may still send while no request head or body is transferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameBudget {
     left: usize,
@@ -42,7 +43,8 @@ impl FrameBudget {
         left.is_some()
     }
 
-    /// Records that a request head or a body moved, in either direction. It restores the budget.
+    /// Records that bytes of a request head or a body were transferred, in either direction. They restore the
+    /// budget.
     pub fn moved(&mut self, bytes: usize) {
         self.left = self.left.saturating_add(bytes).min(FRAMES);
     }

@@ -20,11 +20,11 @@ pub struct FoundRoom {
 pub enum Effect {
     /// List the Janus rooms with our ownership tag for this room.
     Inspect,
-    /// Create a room with the number `again`, if given, else with a new one.
+    /// Create a room, with a new random number if `again` is `None` or in use.
     Create {
         epoch: Epoch,
         pin: Pin,
-        /// Number of an earlier create with an unknown outcome, used again so that no second room results.
+        /// Number of an earlier create with an unknown outcome. It is used again to avoid a second room.
         again: Option<u32>,
     },
     Destroy {
@@ -62,7 +62,7 @@ pub enum Effect {
         janus_room_id: u32,
         recording: Option<RecordingId>,
     },
-    /// Check that the disk has room for more of the tracks.
+    /// Check that the disk has enough free space to continue the tracks.
     CheckTrackDisk,
     /// Put our key if livemeta is still at `live_revision` and the key at `key_revision` (0: absent).
     WriteKey {
@@ -110,7 +110,7 @@ pub enum Outcome {
     Started {
         janus_room_id: u32,
         forwarder: ForwarderState,
-        /// Epoch whose key the forwarder uses.
+        /// Epoch from which the forwarder's SRTP key is derived.
         epoch: Epoch,
     },
     Stopped {
@@ -133,7 +133,8 @@ pub enum Outcome {
         recording: Option<RecordingId>,
     },
     TrackDiskChecked,
-    /// The tracks are not recorded, or not stopped. `full`: because the disk is nearly full.
+    /// Recording of the tracks could not be started, continued or stopped. `full`: true if the disk is nearly
+    /// full.
     NoTracks {
         why: String,
         full: bool,

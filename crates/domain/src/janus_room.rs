@@ -15,13 +15,13 @@
 //! - After an effect with an unknown outcome, the rooms in Janus are looked up before the next attempt.
 //! - While Janus may still carry out an unanswered create, the create is repeated only with the same number,
 //!   and the room's key is not deleted. Therefore no second room is left behind.
-//! - A Janus room that carries our ownership tag and is not wanted is destroyed, whichever process left it.
+//! - A Janus room that has our ownership tag and is not wanted is destroyed, whichever process created it.
 //!
 //! Exception to the last invariant: a room whose secret is not ours (`hls.secret` was changed) cannot be
 //! destroyed. The machine skips it and names it in the plan's reason, until the next connection to Janus.
 //!
-//! `silence` contains the repair of a room that is forwarded although nothing arrives at its mixer; `tracks`,
-//! the recording of each participant.
+//! `silence` contains the repair of a room that is forwarded although nothing arrives at its mixer. `tracks`
+//! contains the recording of each participant.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -382,8 +382,8 @@ impl JanusRoom {
             Outcome::Locked { janus_room_id } => drop(self.locked.insert(janus_room_id)),
             Outcome::Created { janus_room_id, epoch } => {
                 // If this create used the number of an unanswered create, Janus may still carry out the
-                // unanswered one. If it used another number, the earlier number belongs to a room that is not
-                // ours, so Janus refuses the unanswered create.
+                // unanswered one. Otherwise, a room that is not ours has that number, so Janus refuses the
+                // unanswered create.
                 self.unsettled = self.unsettled.filter(|u| u.janus_room_id == janus_room_id);
                 let made = FoundRoom { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };
                 self.made(now);

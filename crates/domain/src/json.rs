@@ -10,7 +10,7 @@ pub fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(input: D) -> Result<
     serde_path_to_error::deserialize(input).map_err(|error| {
         let field = error.path().to_string();
         let reason = error.into_inner().to_string();
-        // The path of the whole value is a dot. The reason names an unknown field by itself.
+        // The path of the whole value is a dot. The reason for an unknown field already names the field.
         if field == "." || reason.starts_with("unknown field") {
             reason
         } else {
@@ -19,8 +19,8 @@ pub fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(input: D) -> Result<
     })
 }
 
-/// Reads a value from JSON text. Errors have no position, which means nothing to a caller whose library wrote
-/// the text.
+/// Reads a value from JSON text. Errors contain no line and column: these mean nothing to a caller whose
+/// library wrote the text.
 ///
 /// # Errors
 /// As for [`read`].

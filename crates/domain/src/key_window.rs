@@ -2,8 +2,8 @@
 //! This module is pure.
 //!
 //! The range is read from the newest playlist, because key indexes follow the configuration of the mixer that
-//! wrote it. After a segment leaves the playlist, it stays available for the duration of the playlist (RFC
-//! 8216 section 6.2.2), and so does its key.
+//! wrote it. After a segment leaves the playlist, the segment and its key stay available for the sum of the
+//! durations of the segment and the playlist (RFC 8216 section 6.2.2).
 
 /// Range of key indexes; both ends are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

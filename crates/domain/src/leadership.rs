@@ -102,7 +102,7 @@ pub struct Leadership {
     ours: Option<i64>,
     /// Revision below which a view of the key is outdated and ignored.
     as_of: i64,
-    /// Revision of an outdated view, while no newer one has arrived since.
+    /// Revision of the last view, if that view was outdated.
     outdated: Option<i64>,
     steady: StoreStability,
     retry: Retry,
@@ -182,8 +182,8 @@ impl Leadership {
         self.lease.take().map(|lease| lease.id)
     }
 
-    /// Returns the outdated revision that the store shows, and the newest one that this node has seen, while
-    /// the leader is therefore unknown. This lasts if the store has lost data or was restored.
+    /// Returns the outdated revision that the store shows and the newest revision that this node has seen, if
+    /// the leader is unknown for this reason. The state persists if the store has lost data or was restored.
     pub fn sees_older_store(&self) -> Option<(i64, i64)> {
         let unknown = self.known == KnownLeader::Nothing;
         self.outdated.filter(|_| unknown).map(|outdated| (outdated, self.as_of))

@@ -33,7 +33,7 @@ pub struct SessionIds {
     pub participant: u64,
 }
 
-/// Janus room of an open room, under one assignment.
+/// Janus room that an open room uses under one assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JanusAssignment {
     pub janus: ModuleId,

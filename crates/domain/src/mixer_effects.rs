@@ -82,7 +82,7 @@ pub enum StoreEffect {
     },
 }
 
-/// Write of the mixer key, which announces the address where FFmpeg receives RTP or is about to.
+/// Write of the mixer key. The key announces the address at which FFmpeg receives RTP, or soon will.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyClaim {
     pub state: MixerState,
@@ -126,7 +126,7 @@ impl Reservation {
     ) -> Option<Self> {
         let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
         let (next, low) = reserved.map_or((stored, true), |r| (r.next, r.runs_low()));
-        // If numbers beyond the ceiling were used during a long store outage, count from the current ones.
+        // If numbers beyond the ceiling were used during a long store outage, count from the current numbers.
         let ceiling = SequenceState {
             ceiling: stored.ceiling.max(next.ceiling) + SEQUENCE_BLOCK,
             discontinuity: stored.discontinuity.max(next.discontinuity) + DISCONTINUITY_BLOCK,
@@ -138,7 +138,7 @@ impl Reservation {
     }
 }
 
-/// Reason for FFmpeg's exit, as far as it affects the next step.
+/// Reason for FFmpeg's exit. `Other`: none of the other reasons applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Another process holds the port, and the pool has quarantined the port.

@@ -40,7 +40,7 @@ pub struct MixerPolicy {
     pub backoff: Backoff,
     /// Number of crashes per window above which FFmpeg counts as being in a crash loop.
     pub crashes: Budget,
-    /// Longest time without audio from FFmpeg while Janus forwards. Silence from the packager does not count.
+    /// Longest time without audio from FFmpeg while Janus forwards. The packager's silence is not audio.
     pub watchdog: Duration,
     /// Base URL for listener nodes, written to the mixer key as `hlsUrl`, e.g. `http://10.0.0.7:8080`.
     pub hls_base: String,
@@ -227,21 +227,21 @@ impl MixerRoom {
         self.stream.is_some() && self.reserved.is_none()
     }
 
-    /// Notes that FFmpeg has produced audio. Silence written by the packager does not count.
+    /// Records that FFmpeg has produced audio. Silence written by the packager does not count.
     pub fn produced(&mut self, now: Duration) {
         if let Process::Running(running) = &mut self.process {
             running.last_fragment = Some(now);
             let lived = now.saturating_sub(running.since);
             self.heard();
-            // A process that runs for a while before each crash is still in a crash loop.
+            // A process that produces audio only for a short time may still be in a crash loop.
             if lived > self.policy.crashes.window {
                 self.gave_up = None;
             }
         }
     }
 
-    /// Notes that FFmpeg has produced audio while this mixer does not publish yet. Returns true for the first
-    /// audio of an epoch.
+    /// Records that FFmpeg has produced audio while this mixer does not publish yet. Returns true for the
+    /// first audio of an epoch.
     pub fn warm(&mut self, now: Duration) -> bool {
         let Process::Running(running) = &mut self.process else { return false };
         running.last_fragment = Some(now);

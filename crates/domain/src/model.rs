@@ -145,8 +145,8 @@ pub enum JanusStatus {
     NotForwarding,
 }
 
-/// Value of the key `/rooms/{id}/janus`: state of the room in Janus, written by the node whose Janus it is
-/// assigned to.
+/// Value of the key `/rooms/{id}/janus`: state of the room in Janus, written by the node to whose Janus the
+/// room is assigned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JanusState {
@@ -181,7 +181,7 @@ pub struct MixerState {
     pub hls_url: String,
     pub epoch: Epoch,
     /// True if FFmpeg keeps crashing here or no audio arrives: another mixer should take the room. Reset when
-    /// FFmpeg produces after all.
+    /// FFmpeg works again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gave_up: bool,
     /// True if FFmpeg produces after a handover to this mixer: the outgoing mixer may stop.
@@ -233,7 +233,7 @@ impl SequenceState {
             Some(MediaEnd { timeline, at }) if at >= started => {
                 Junction::After { timeline, ago: Duration::from_millis(wall.0.saturating_sub(at.0)) }
             }
-            // A player that missed the end of the previous broadcast still finds continuous timestamps.
+            // The timeline continues across broadcasts, for players that missed the end of the previous one.
             Some(MediaEnd { timeline, .. }) => Junction::First(timeline),
             None if *self == Self::default() => Junction::First(Timeline::default()),
             // The numbers were written by a version that did not store the end of the media.

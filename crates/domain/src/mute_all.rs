@@ -34,7 +34,7 @@ pub enum MuteDenied {
     NotOnAir,
 }
 
-/// Decides an order to mute everybody but `by`.
+/// Decides whether an order to mute everybody but `by` is accepted.
 ///
 /// # Errors
 /// There is no such room, or it is neither on air nor backstage.

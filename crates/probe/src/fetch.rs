@@ -42,8 +42,8 @@ impl Fetch {
         Self { client, playlist, token, key: None }
     }
 
-    /// Fetches the playlist. With `edge`, the server waits until the playlist contains that part of that
-    /// segment.
+    /// Fetches the playlist. `edge`: media sequence number and part index; the server answers when the
+    /// playlist contains this part.
     pub async fn playlist(&self, edge: Option<(u64, u32)>) -> Result<File, ProbeError> {
         let mut url = self.playlist.clone();
         if let Some((msn, part)) = edge {
@@ -97,11 +97,11 @@ impl Fetch {
     }
 
     async fn get(&self, url: &Url, with_token: bool) -> Result<File, ProbeError> {
-        // Path only: the query may hold a token.
+        // The error shows only the path, because the query may contain a token.
         let unreachable = |e: &dyn std::fmt::Display| ProbeError::Unreachable(format!("{}: {e}", url.path()));
         let mut answer = match self.request(url, with_token).send().await {
-            // The server closed an idle connection just when it was reused; such a request may be repeated
-            // (RFC 9112 section 9.3.1).
+            // The server closed an idle connection just when the client reused it; such a request may be
+            // repeated (RFC 9112 section 9.3.1).
             Err(SendRequestError::Connect(ConnectError::Disconnected)) => {
                 self.request(url, with_token).send().await
             }

@@ -59,8 +59,8 @@ pub struct HeardAudio {
     pub violations: Vec<String>,
 }
 
-/// Media sequence numbers whose media left the playlist before all of it was heard: from the first one up to,
-/// but not including, the second.
+/// Range of media sequence numbers (`from` inclusive, `to` exclusive) whose media left the playlist before
+/// all of them were heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     pub from: u64,
@@ -83,7 +83,7 @@ impl HeardAudio {
         distinct(self.pieces.iter().map(|p| p.discontinuity)).len().saturating_sub(1)
     }
 
-    /// Returns the seconds of media, as listed.
+    /// Returns the duration of the media in seconds, as listed in the playlists.
     pub fn seconds(&self) -> f64 {
         self.pieces.iter().map(|p| p.duration).sum()
     }
@@ -164,8 +164,8 @@ pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
     if quiet || pcm.len() < BLOCK {
         return None;
     }
-    // Nine blocks spread over the whole, so that a short pause at the start or the end does not affect the
-    // result.
+    // Nine blocks are spread over all audio, so that a short pause at the start or the end does not affect
+    // the result.
     let spread = (0..9).map(|i| &pcm[(pcm.len() - BLOCK) * i / 8..][..BLOCK]);
     let coarse = spectrum::strongest(spread, RATE, 20.0..=20_000.0)?;
     let middle = &pcm[pcm.len().saturating_sub(FINE) / 2..];

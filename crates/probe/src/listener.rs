@@ -1,4 +1,4 @@
-//! HLS listener that follows the playlist exactly and records every violation.
+//! HLS listener that follows the playlist exactly and records every violation of the HLS rules.
 //!
 //! It has two modes: by parts, with blocking reloads and preload hints like a low-latency player, or by whole
 //! segments, ignoring every low-latency tag. Owns: the position in the stream. Does not repair an error. An
@@ -168,7 +168,7 @@ impl Listener {
         self.hear_while(|heard| heard.segments().len() < count + usize::from(by_parts)).await
     }
 
-    /// Listens until the tone is the strongest one. Returns the media heard last.
+    /// Listens until the tone at `hz` is the strongest one. Returns the media heard last.
     pub async fn hear_until(&mut self, hz: f64, deadline: Instant) -> Result<HeardAudio, ProbeError> {
         loop {
             let heard = self.hear(SIP).await?;
@@ -260,7 +260,7 @@ impl Listener {
         match answer {
             Ok(body) if listed => self.hinted = Some((uri, body)),
             Err(e) if listed => self.breach(format!("cannot fetch the hinted part: {e}")),
-            // The segment closed before the part came, so the hint is withdrawn.
+            // The hinted part is not listed: its segment was closed without this part.
             _ => {}
         }
     }
@@ -346,8 +346,8 @@ impl Listener {
         }))
     }
 
-    /// Extracts the audio of a piece. It must continue the previous piece, unless a discontinuity or lost
-    /// media lie between.
+    /// Extracts the audio of a piece. The audio must continue that of the previous piece, unless a
+    /// discontinuity or lost media separate the two pieces.
     fn demux(&mut self, listed: &ListedMedia, media: &[u8]) -> Result<Audio, ProbeError> {
         let segment = &listed.segment;
         let here = (segment.sequence, listed.part);

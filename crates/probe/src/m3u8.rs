@@ -36,7 +36,7 @@ pub struct Segment {
     pub duration: f64,
     pub parts: Vec<Part>,
     pub key: Option<Key>,
-    /// Seconds since the Unix epoch at which its first sample was recorded; derived from earlier segments if
+    /// Seconds since the Unix epoch at which the first sample was recorded; derived from earlier segments if
     /// not listed.
     pub date: Option<f64>,
 }
@@ -78,7 +78,7 @@ impl Playlist {
         self.segments.iter().filter(|segment| segment.uri.is_some())
     }
 
-    /// Returns the incomplete last segment, of which only parts exist.
+    /// Returns the last segment if it is incomplete, so that only parts of it exist.
     pub fn open(&self) -> Option<&Segment> {
         self.segments.last().filter(|segment| segment.uri.is_none())
     }
@@ -305,7 +305,7 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400);
     let days_before_month = (153 * m + 2) / 5;
-    // 719468 days lie between 0000-03-01 and 1970-01-01.
+    // There are 719468 days between 0000-03-01 and 1970-01-01.
     365 * y + leap_days + days_before_month + day - 1 - 719_468
 }
 

@@ -27,7 +27,7 @@ struct Header {
 
 impl Rules {
     /// Compares `playlist` with the rules and with the playlists of earlier calls, and remembers it. Returns
-    /// every violation, in words.
+    /// a description of every violation.
     pub fn check(&mut self, playlist: &Playlist) -> Vec<String> {
         let mut broken = Vec::new();
         check_header(playlist, &mut broken);

@@ -10,7 +10,7 @@ use super::rules::Rules;
 /// Rounding error of a duration in seconds: half a unit of the fifth decimal place.
 const ROUNDING: f64 = 5e-6;
 
-/// First lines of a playlist. A word in braces stands for a value.
+/// First lines of a playlist. A word in braces is a placeholder for a value.
 const HEADER: [&str; 8] = [
     "#EXTM3U",
     "#EXT-X-VERSION:9",

@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_millis(100);
 /// Sender that runs until it is dropped; FFmpeg is then killed.
 pub struct ToneSender {
     child: Child,
-    /// The forwarding thread runs while this is held.
+    /// The forwarding thread runs while this value exists.
     _sending: Arc<()>,
 }
 
@@ -46,8 +46,8 @@ impl ToneSender {
         Self::play(ffmpeg, ours, target, payload_type, &source)
     }
 
-    /// Sends a source of FFmpeg's lavfi as 48 kHz Opus in 20 ms packets, in real time, from `ours` to
-    /// `target`. Discards packets that arrive at `ours`.
+    /// Sends the audio of `source`, a source of FFmpeg's lavfi, as 48 kHz Opus in 20 ms packets, in real
+    /// time, from `ours` to `target`. Never reads packets that arrive at `ours`.
     ///
     /// # Errors
     /// FFmpeg or the forwarding thread cannot be started, or no port is free to receive the packets.

@@ -46,7 +46,7 @@ impl Demuxer {
     /// Reads one whole part or segment.
     ///
     /// # Errors
-    /// The first problem that a player may have with the bytes, in words.
+    /// A description of the first problem that a player may have with the bytes.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Audio, String> {
         let (packets, rest) = bytes.as_chunks::<PACKET>();
         if !rest.is_empty() || packets.len() < 3 {
@@ -139,8 +139,8 @@ impl Demuxer {
     }
 }
 
-/// Returns the body of a section that begins and ends in this packet (section 2.4.4), its checksum verified
-/// and removed.
+/// Verifies the checksum of a section that begins and ends in this packet (section 2.4.4). Returns the
+/// section without its checksum.
 fn section(begins: bool, payload: &[u8]) -> Result<&[u8], String> {
     let start = 1 + usize::from(payload[0]);
     let section = payload.get(start..).filter(|s| begins && s.len() > 3).ok_or("no section begins here")?;

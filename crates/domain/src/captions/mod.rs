@@ -1,4 +1,5 @@
-//! Captions: what an external speech recogniser understood of a room's audio, and the rules for its results.
+//! Captions: text that external speech recognisers derive from a room's audio, and the rules for their
+//! results.
 //!
 //! All positions are on the stream's clock, the clock of `EXT-X-PROGRAM-DATE-TIME`. This module is pure.
 
@@ -20,20 +21,21 @@ pub use webvtt::{Cue, webvtt};
 
 /// Maximum size of a message of a recogniser, in bytes.
 pub const MAX_MESSAGE: usize = 16 * 1024;
-/// Messages per second that are read from one recogniser. Further messages wait.
+/// Maximum number of messages per second that are read from one recogniser. Further messages wait.
 pub const MESSAGE_RATE: u32 = 10;
-/// Messages that are read at once after a pause.
+/// Maximum number of messages that are read at once after a pause.
 pub const MESSAGE_BURST: u32 = 40;
-/// Final results per second that are read from one recogniser. Each is written to the store if the broadcast
-/// is recorded. People speak one sentence in about two seconds.
+/// Maximum number of final results per second that are read from one recogniser. If the broadcast is
+/// recorded, each final result is written to the store. People speak one sentence in about two seconds.
 pub const FINAL_RATE: u32 = 2;
-/// Final results that are read at once after a pause.
+/// Maximum number of final results that are read at once after a pause.
 pub const FINAL_BURST: u32 = 20;
-/// Recognisers of a room, each of another language.
+/// Maximum number of recognisers of a room. Each language has at most one recogniser.
 pub const MAX_RECOGNISERS: usize = 8;
 /// Longest duration of one result.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Time by which a result may end later than the audio that the recogniser got, because recognisers round.
+/// Longest time by which a result may exceed the audio that the recogniser received. Recognisers round
+/// positions.
 const AHEAD: Duration = Duration::from_secs(1);
 
 /// Text of a caption: 1 to 500 visible characters, in one line.
@@ -56,7 +58,7 @@ impl CaptionText {
 pub struct Caption {
     /// Position at which the words begin.
     pub from: UnixMs,
-    /// Position at which they end, later than `from`.
+    /// Position at which the words end, later than `from`.
     pub to: UnixMs,
     pub text: CaptionText,
     /// False if a later result for the same words may replace this one.
@@ -65,14 +67,14 @@ pub struct Caption {
     pub language: Language,
 }
 
-/// Audio that a recogniser got.
+/// Span of the audio that was sent to a recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heard {
     pub from: UnixMs,
     pub to: UnixMs,
 }
 
-/// Reason why a result is not shown.
+/// Reason why a message of a recogniser is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResult {
     #[error("the message is not a result: {0}")]
@@ -101,7 +103,8 @@ struct Message {
 }
 
 impl Caption {
-    /// Parses a result of a recogniser of `language` that got the audio `heard`; `None`: it got none yet.
+    /// Parses a result of the recogniser of `language`. `heard`: audio that was sent to the recogniser;
+    /// `None`: no audio was sent yet.
     ///
     /// # Errors
     /// The message is not a result, or a value breaks a rule.

@@ -20,7 +20,7 @@ const MAX_TEXT: usize = 100_000;
 /// Maximum number of captions of a chunk.
 const MAX_CAPTIONS: usize = 1_200;
 
-/// Caption of a chunk.
+/// Caption in a chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredCaption {
     pub from: UnixMs,
@@ -51,13 +51,13 @@ impl CaptionChunk {
         caption.from.0 / CHUNK.as_millis() as u64
     }
 
-    /// Returns the numbers of the chunks with all captions whose words were spoken within this time.
+    /// Returns the numbers of all chunks that can contain captions of words spoken within this span.
     pub fn numbers(span: &RangeInclusive<UnixMs>) -> RangeInclusive<u64> {
         let (chunk, longest) = (CHUNK.as_millis() as u64, LONGEST.as_millis() as u64);
         span.start().0.saturating_sub(longest) / chunk..=span.end().0 / chunk
     }
 
-    /// Adds a caption. Replaces one with the same start, which a recogniser has corrected.
+    /// Adds a caption. An earlier caption with the same start is replaced: the recogniser has corrected it.
     ///
     /// # Errors
     /// The chunk is full.
@@ -73,9 +73,9 @@ impl CaptionChunk {
     }
 }
 
-/// Returns a caption of this broadcast as the recording stores it; `None` if the recording does not contain
-/// its words. `view`: the recorded room, on air or not. A caption during which the recording was stopped ends
-/// there.
+/// Returns the caption as the recording stores it; `None` if the recording does not contain the words of the
+/// caption. `room` and `nonce`: broadcast of the caption; `view`: current state of the recorded room, on air
+/// or not. If the recording ended during the caption, the stored caption ends at that time.
 pub fn recorded(
     (id, recording): (&RecordingId, &Recording),
     view: &RoomView,
@@ -85,7 +85,7 @@ pub fn recorded(
     let same = recording.room == *room && recording.nonce == *nonce && recording.deleted_at.is_none();
     let request = view.recording.as_ref().filter(|request| request.nonce == *nonce);
     let stopped = match request {
-        // The broadcast has a newer recording. The room does not tell any more when this one was stopped.
+        // The broadcast has a newer recording, so the room no longer stores when this one was stopped.
         Some(request) if request.id != *id => return None,
         request => request.and_then(|request| request.stopped_at),
     };

@@ -15,8 +15,8 @@ pub struct Cue<'a> {
     pub text: &'a str,
 }
 
-/// Returns a file with these cues, which must be ordered by start. `header`: further lines of the header,
-/// each with a line feed.
+/// Returns a WebVTT file with these cues, which must be ordered by start. `header`: further lines of the
+/// header, each ending with a line feed.
 pub fn webvtt<'a>(header: &str, cues: impl IntoIterator<Item = Cue<'a>>) -> String {
     let mut text = format!("WEBVTT\n{header}");
     for Cue { from, to, text: words } in cues {
@@ -36,7 +36,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Text in which nothing is markup. The arrow `-->` cannot occur in it.
+/// Text whose markup characters are escaped. The result cannot contain the arrow `-->`.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

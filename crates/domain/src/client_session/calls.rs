@@ -119,8 +119,8 @@ impl ClientSession {
             return;
         }
         if matches!(method, Method::Join(_) | Method::Keepalive(_) | Method::Status(_)) {
-            // The sign of life is recorded on arrival of the call, because the client is not responsible for
-            // the delay until the call starts or presence answers.
+            // The activity is recorded when the call arrives: the client does not cause the delay until the
+            // call starts or presence answers.
             self.heard(at);
         }
         let deadline = at.now + self.rules.call_timeout;
@@ -133,7 +133,7 @@ impl ClientSession {
         self.effects.extend(self.calls.expired(now).into_iter().map(timeout));
     }
 
-    /// Starts the calls whose turn it is.
+    /// Starts the queued calls that may start now.
     pub(super) fn start_calls(&mut self, at: &Surroundings) {
         while !self.ending && self.lock().is_some() {
             match self.calls.next() {
@@ -197,8 +197,8 @@ impl ClientSession {
         }
     }
 
-    /// Answers a refused call, unless it has timed out. Then closes the connection if the reason affects the
-    /// whole connection and not only this call.
+    /// Answers a refused call. `call`: `None` if the call has timed out and was answered already. If the
+    /// reason affects the whole connection and not only this call, the connection is closed too.
     pub(super) fn refused(&mut self, call: Option<CallId>, refusal: Refusal, at: &Surroundings) {
         let (error, code) = match refusal {
             Refusal::Error(error) => (error, None),
@@ -313,7 +313,7 @@ impl ClientSession {
         match place(outcome) {
             Ok(()) => self.finish(id, Ok(Answer::Done)),
             Err(refusal) => {
-                // Others took the last place.
+                // Other users took the last place in the room.
                 if outcome == Ok(JoinOutcome::Full) {
                     self.leave(at);
                 }
@@ -322,7 +322,7 @@ impl ClientSession {
         }
     }
 
-    /// Lists the members of the room, if this user may perform the action in it.
+    /// Lists the members of the room if this user may perform the action there.
     fn list(&mut self, id: CallId, action: Action, rest: Listing, at: &Surroundings) -> Result<(), Refusal> {
         self.must(action, at)?;
         if let Some(call) = self.calls.running.iter_mut().find(|call| call.id == id) {
@@ -380,8 +380,8 @@ impl ClientSession {
     }
 
     /// Returns the order to ban or kick a user. The ban or kick is a record in the store. Every gateway that
-    /// sees the record closes the user's connection. The node that has the room's Janus removes the user from
-    /// the mix, and listener nodes end the user's streams.
+    /// sees the record closes the user's connection. The node with the room's Janus instance removes the user
+    /// from the mix, and listener nodes end the user's streams.
     fn ban(&self, user: UserId, members: Vec<PresenceEntry>, at: &Surroundings) -> Result<BanOrder, Refusal> {
         let room = self.must(Action::Ban(None), at)?;
         let present = members.into_iter().find(|member| member.user_id == user);
@@ -397,7 +397,7 @@ impl ClientSession {
     }
 }
 
-/// Returns the refusal if a presence entry was not accepted.
+/// Checks that presence accepted an entry; returns the refusal otherwise.
 pub(super) fn place(outcome: Result<JoinOutcome, Unavailable>) -> Result<(), Refusal> {
     match outcome? {
         JoinOutcome::Ok => Ok(()),

@@ -3,7 +3,7 @@
 //! A WHIP client sends no `keepalive`. While Janus receives its media, the session renews its presence entry.
 //! Without media, the client counts as silent.
 //!
-//! Owns the number of the media session and the idle time of its client. Does not know Janus.
+//! Owns the number of the media session and the idle time of its client. Does not call Janus.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ impl ClientSession {
         }
     }
 
-    /// Records a sign of life of the client.
+    /// Records activity of the client.
     pub(super) fn heard(&mut self, at: &Surroundings) {
         if let State::Joined(_, media) = &mut self.state {
             media.idle.broken(at.now);

@@ -19,16 +19,16 @@
 //! | `presence` | the writes of the presence entry, one at a time |
 //! | `values` | facts, inputs and effects |
 //!
-//! A connection acquires its lock when it opens and holds it until it ends. Every write to presence carries
-//! the fencing token of the lock, so a connection that lost the lock changes nothing.
+//! A connection acquires its lock when it opens, and holds the lock until the connection ends. Every write to
+//! presence contains the fencing token of the lock, so a connection that lost the lock changes nothing.
 //!
 //! The presence entry and the media session are removed after `leave`, and after a close code that does not
 //! let the client come back. After a lost connection or a plain close, only the lock is released. The entry
 //! and the media session then remain until their timeouts, and a `join` with the resume token resumes them.
 //! The session ends when the results of its last effects have arrived.
 //!
-//! A WHIP client (RFC 9725) has a connection without a WebSocket. It joins once and sends no `keepalive`: its
-//! media are its sign of life. Its connection closes when its media session is over.
+//! A WHIP client (RFC 9725) has a connection without a WebSocket. It joins once and sends no `keepalive`: it
+//! counts as active while Janus receives its media. Its connection closes when its media session is over.
 //!
 //! Calls start in order of arrival and run concurrently, but `join` and `leave` run alone. A `join` continues
 //! after its call has timed out.
@@ -115,7 +115,7 @@ struct HeldLock {
 /// End of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disconnect {
-    /// The client may come back: its session waits for some time.
+    /// The client may come back: its media session and presence entry remain for some time.
     Cut,
     Farewell,
 }
@@ -302,7 +302,7 @@ impl ClientSession {
         }
     }
 
-    /// Renews the lock if it is due.
+    /// Renews the lock if the renewal is due.
     fn renew(&mut self, at: &Surroundings) {
         if self.renewing {
             return;

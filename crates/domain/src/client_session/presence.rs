@@ -1,12 +1,12 @@
 //! Writes of one presence entry, one at a time, so that the newest value is written last.
 //!
-//! Owns the desired entry and the queued writes. Does not know the connection.
+//! Owns the desired entry and the queued writes. Does not use the connection.
 
 use super::values::{Effect, Unavailable, Waiter};
 use crate::connection::{FencingToken, JoinOutcome};
 use crate::presence_entry::PresenceEntry;
 
-/// Presence entry of a session, with the write in progress and those that wait.
+/// Presence entry of a session, with the write in progress and the queued writes.
 #[derive(Debug, Default)]
 pub(super) struct EntryWriter {
     /// Desired entry; `None`: the room should have no entry of the user.
@@ -36,12 +36,14 @@ struct Enter {
 }
 
 impl EntryWriter {
-    /// Adds an entry. The new entry replaces an earlier one as soon as presence has accepted the new entry.
+    /// Queues a write that adds an entry. An earlier desired entry is replaced when presence has accepted the
+    /// new one.
     pub fn enter(&mut self, entry: PresenceEntry, max_anchors: usize, waiter: Waiter) {
         self.enter = Some(Enter { entry, max_anchors, waiters: vec![waiter] });
     }
 
-    /// Adds the entry again. Returns false if there is no desired entry, or it is to be removed.
+    /// Queues a write that adds the entry again. Returns false if there is no desired entry, or if it is to
+    /// be removed.
     pub fn enter_again(&mut self, max_anchors: usize, waiter: Waiter) -> bool {
         let Some(entry) = self.entry.clone().filter(|_| !self.leaving) else { return false };
         match &mut self.enter {
@@ -59,7 +61,8 @@ impl EntryWriter {
         }
     }
 
-    /// Changes the entry and writes it. Returns false if there is no desired entry, or it is to be removed.
+    /// Changes the entry and queues its write. Returns false if there is no desired entry, or if it is to be
+    /// removed.
     pub fn update(&mut self, waiter: Option<Waiter>, change: impl FnOnce(&mut PresenceEntry)) -> bool {
         let Some(entry) = self.entry.as_mut().filter(|_| !self.leaving) else { return false };
         change(entry);
@@ -117,7 +120,7 @@ impl EntryWriter {
     }
 
     /// Records that the update has ended. Returns the tasks that waited for it. A failed update is not
-    /// repeated: the next one, for example that of a keepalive, writes the whole entry.
+    /// repeated: the next update, for example after a keepalive, writes the whole entry.
     pub fn updated(&mut self) -> Vec<Waiter> {
         match self.writing.take() {
             Some(Write::Update(waiters)) => waiters,

@@ -38,17 +38,18 @@ pub struct Rules {
     pub join_within: Duration,
     /// Interval between two renewals of the lock.
     pub renew_every: Duration,
-    /// Maximum time without a sign of life from a client in the room (`presence.timeout`).
+    /// Maximum time without activity of a client in the room (`presence.timeout`).
     pub silence: Duration,
     /// True if the application decides who may join (`admission.url`).
     pub admission: bool,
     /// True if an anchor can join only after agreeing to be recorded (`recording.consent`).
     pub consent: bool,
-    /// Interval between two checks for a silent client, and delay before a failed renewal is repeated.
+    /// Interval between two checks for a silent client, and delay before a failed renewal of the lock is
+    /// repeated.
     pub check_every: Duration,
 }
 
-/// State of the world at one input.
+/// Times, room and random number at one input.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// Monotonic time.
@@ -192,7 +193,7 @@ pub enum Effect {
     JoinMedia {
         resume_token: Option<ResumeToken>,
     },
-    /// Keeps the joined media session and follows its events, under this number.
+    /// Keeps the joined media session and reports its events under this number.
     FollowMedia(u64),
     /// Releases the media session, which then waits for its client to resume it.
     DropMedia,

@@ -14,7 +14,7 @@ use crate::view::{RoomView, Rooms, StoredValue};
 
 /// Interval at which the forwarders are listed, to check that our forwarder was not stopped externally.
 const RELIST_EVERY: Duration = Duration::from_secs(30);
-/// The same interval while nothing arrives at the mixer.
+/// Interval at which the forwarders are listed while nothing arrives at the mixer.
 const RELIST_SILENT: Duration = Duration::from_secs(2);
 /// Number of consecutive starvations (as defined in `mixer_room::port`) after which the Janus room is
 /// destroyed and created again, once.
@@ -89,8 +89,8 @@ fn mixer_fed_by(view: &RoomView) -> Option<&StoredValue<MixerState>> {
     (target == mixer.rtp).then_some(mixer)
 }
 
-/// Returns true if this Janus forwards at least one room, and every mixer that it feeds receives nothing
-/// despite the cheaper steps.
+/// Returns true if this Janus forwards at least one room, and every mixer that it feeds still receives
+/// nothing after the cheaper repairs.
 pub fn all_silent(rooms: &Rooms, me: &ModuleId) -> bool {
     let mine = rooms.values().filter(|view| must_have(view, me).is_some());
     let mut fed = mine.filter_map(|view| mixer_fed_by(view)).peekable();

@@ -1,8 +1,8 @@
-//! Recording of each participant of a Janus room into files, while a recording of the room is on. A failure
-//! never blocks other work on the room.
+//! Recording of each participant of a Janus room into files (*tracks*), while a recording of the room is on.
+//! A failure never blocks other work on the room.
 //!
-//! Janus does not tell whether it records. So recording is stopped in a room whose state is unknown, and then
-//! started again if it is wanted.
+//! Janus does not report whether it records. Recording is therefore stopped in a room whose state is unknown,
+//! and then started again if it is wanted.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::recording::{RecordingId, in_force};
 use crate::restart::Backoff;
 use crate::view::RoomView;
 
-/// Interval of the checks that the disk has room for more.
+/// Interval of the checks that the disk has enough free space.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// Delays between attempts after a failure.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), max: Duration::from_secs(60) };
 
 #[derive(Debug, Default)]
 pub(super) struct TrackSwitch {
-    /// False if this node makes no tracks.
+    /// False if this node records no tracks.
     enabled: bool,
     /// Janus room whose state is known, and the recording for which it records.
     known: Option<(u32, Option<RecordingId>)>,
@@ -47,7 +47,8 @@ impl TrackSwitch {
         self.known = None;
     }
 
-    /// Returns the next step if the room would otherwise only wait.
+    /// Replaces a wait by the next step for the tracks, if one is due. Otherwise, extends the wait by the
+    /// last failure and the time of the next step. Returns any other plan unchanged.
     pub fn or(&self, plan: Plan<Effect>, view: &RoomView, janus_room_id: u32, now: Duration) -> Plan<Effect> {
         let (reason, until) = match plan {
             Plan::Wait { reason, until } if self.enabled => (reason, until),
@@ -92,7 +93,7 @@ impl TrackSwitch {
         }
     }
 
-    /// Notes that the Janus room was created. Janus does not record its participants yet.
+    /// Records that the Janus room was created. Janus does not record its participants yet.
     pub fn created(&mut self, janus_room_id: u32) {
         self.known = Some((janus_room_id, None));
     }
@@ -111,7 +112,7 @@ impl TrackSwitch {
         self.retry.succeeded();
     }
 
-    /// Records a failure. `full`: the disk has no room for more.
+    /// Records a failure. `full`: true if the disk is nearly full.
     pub fn failed(&mut self, why: String, full: bool, now: Duration, random: f64) {
         self.full = full;
         self.retry.failed(why, now, &BACKOFF, random);

@@ -11,8 +11,8 @@
 //!    ──▶ 4  a managed Janus is restarted if all of its rooms are silent       (`janus_room::all_silent`)
 //!    ──▶ 5  this mixer gives up: the leader moves the room elsewhere          (`failover`)
 //! ```
-//! Meanwhile the room is `degraded`. After the last step FFmpeg is still restarted, with the longest backoff
-//! delay, so that the room recovers if there is nowhere to move it to.
+//! Meanwhile the room is `degraded`. After the last step, FFmpeg is still restarted, with the longest backoff
+//! delay. A room that cannot be moved can therefore recover.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Icecast source connection: the request that opens it, and the meaning of the answers. Pure.
+//! Icecast source connection: the request that opens it, and the meaning of the answers. This module is pure.
 //!
 //! The node sends an HTTP `PUT` and waits for `100 Continue`, as Icecast 2.4 and newer expect it. The audio
 //! follows without a length. A redirect is a failure: following it could lead to a private address.
@@ -14,7 +14,7 @@ const MAX_HEAD: usize = 8192;
 
 impl Target {
     /// Returns the head of the request that opens the connection; `None` if the target is not an Icecast
-    /// server. It contains the credentials.
+    /// server. The head contains the credentials.
     pub fn icecast_request(&self, agent: &str) -> Option<String> {
         if self.kind() != OutputKind::Icecast {
             return None;
@@ -22,7 +22,7 @@ impl Target {
         let url = self.url();
         let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let path = url.path();
-        // RFC 7617 section 2: the credentials as they are, not percent-encoded.
+        // RFC 7617 section 2: the credentials are not percent-encoded.
         let plain = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
         let user = [plain(url.username()), plain(url.password().unwrap_or_default())].join(&b':');
         let user = BASE64_STANDARD.encode(user);
@@ -38,8 +38,8 @@ impl Target {
     }
 }
 
-/// Returns the meaning of the first answer in `received`: `Ok` if the target accepts the audio, or the reason
-/// why not, without text of the target. `None`: the head is not complete.
+/// Returns the meaning of the first answer in `received`: `Ok` if the target accepts the audio, otherwise the
+/// reason for the refusal, without text from the target. `None`: the head is not complete.
 pub fn icecast_answer(received: &[u8]) -> Option<Result<(), String>> {
     let other = || Err("the target does not speak HTTP; is it an Icecast server?".to_owned());
     let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else {

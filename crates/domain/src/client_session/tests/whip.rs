@@ -1,4 +1,5 @@
-//! Tests of a WHIP client: its media are its sign of life, and the connection ends with them.
+//! Tests of a WHIP client: it counts as active while Janus receives its media, and the connection ends with
+//! the media session.
 
 use super::*;
 
