@@ -18,8 +18,8 @@ impl From<SourceDenied> for RoomError {
 }
 
 impl RoomService {
-    /// Adds a source to a room. `anchors`: number of anchors in the room that are not sources, as far as
-    /// known.
+    /// Adds a source to a room. `anchors`: number of anchors in the room that are not sources; 0 if it is
+    /// unknown.
     ///
     /// # Errors
     /// [`RoomError::Source`] if the source is not permitted or the room is full, or a store error.

@@ -299,7 +299,7 @@ async fn icecast_redirects_are_not_followed() {
     let id = add(&node, json!({ "url": url })).await;
     until("it fails twice", async || output(&node, &id).await["failures"].as_u64() > Some(1)).await;
     let reason = output(&node, &id).await["reason"].clone();
-    assert_eq!(reason, "the target redirects to another address, which is not followed");
+    assert_eq!(reason, "the target redirects to another address; redirects are not followed");
     let followed = private.accept().expect_err("no connection");
     assert_eq!(followed.kind(), std::io::ErrorKind::WouldBlock);
     withstood(

@@ -81,7 +81,7 @@ pub(super) fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Lifecycle state as the kernel knows it, independent of the state that the actor publishes.
+/// Lifecycle state that the kernel maintains, independent of the state that the actor publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Lifecycle {

@@ -62,8 +62,8 @@ impl<M: Message> ActorRef<M> {
         self.0.tell(message)
     }
 
-    /// Queues the message, or replaces the waiting message of the same `slot` in place. Use it for state of
-    /// which only the newest value matters.
+    /// Queues the message, or replaces the waiting message of the same `slot` in place. Use it if only the
+    /// newest value of a state matters.
     ///
     /// # Errors
     /// [`TellError::Gone`] if the actor has ended permanently. Only a reference made with [`Self::from_fn`]

@@ -17,7 +17,7 @@ use super::cell::{ActorCell, locked};
 const BOUNDS_US: [u64; 12] =
     [10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
 
-/// Name, help, type and labels of every family, in the order that [`collect`] returns them.
+/// Name, help, type and labels of every family, in the order in which [`collect`] returns them.
 pub(super) const FAMILIES: [(&str, &str, MetricType, &[&str]); 8] = [
     ("stentor_actors", "Actors in the supervision tree.", MetricType::GAUGE, &["actor"]),
     ("stentor_mailbox_depth", "Messages waiting, all actors of the kind.", MetricType::GAUGE, &["actor"]),

@@ -48,7 +48,7 @@ pub enum Status {
     Stopping,
     /// The actor waits for its next start after a failure.
     Restarting,
-    /// The actor failed too often and rests before its next start.
+    /// The actor failed too often, and waits for a longer time before its next start.
     Parked,
     Dead,
 }

@@ -3,7 +3,7 @@
 //! actix runs this actor in a context on an arbiter. Everything else happens in one future of that context,
 //! the pump. Each turn of the pump handles signals, deadlines, completions and messages. Every call into the
 //! behaviour is contained, so actix never sees a panic, which would end the context permanently. If the
-//! arbiter drops the context nevertheless, the link reports it.
+//! arbiter drops the context nevertheless, the link reports the end of the actor.
 //!
 //! ```text
 //! Starting ─▶ Running ─▶ Waiting ─▶ Unwinding ─▶ over
@@ -44,7 +44,7 @@ pub(super) struct Shell<B: Behaviour> {
     cell: Arc<ActorCell>,
     mailbox: Arc<Mailbox<B::Msg>>,
     phase: Phase,
-    /// The parent has asked this actor to stop.
+    /// True if the parent has asked this actor to stop.
     asked: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     stats: Vec<(&'static str, Arc<MessageStats>)>,

@@ -151,7 +151,7 @@ impl fmt::Display for Exit {
 pub enum Decision {
     /// The child is restarted after the delay. `attempt` counts the restarts in the window, from 1.
     Restart { after: Duration, attempt: u32 },
-    /// The budget is used up. The child is restarted after the rest, with a fresh budget.
+    /// The budget is used up. The child is restarted after the time `rest`, with a fresh budget.
     Parked { rest: Duration },
     /// The budget is used up. The parent fails now.
     GaveUp,

@@ -195,7 +195,7 @@ fn move_without_target_waits_with_reason() {
     house.mixers.get_mut("a").unwrap().1 = Some(MarkLabel::Draining);
     let verdict = house.at(20_000);
     assert!(verdict.moves.is_empty());
-    assert!(verdict.waits[0].contains("no mixer takes the room: there is no other"), "{verdict:?}");
+    assert!(verdict.waits[0].contains("no mixer takes the room: there is no other module"), "{verdict:?}");
     assert!(verdict.until.is_some());
 }
 

@@ -13,8 +13,8 @@ pub fn may_connect(address: IpAddr, networks: &[IpNet]) -> bool {
 }
 
 /// Returns true if a node of the cluster may have the address. With `networks`, the address must be in one of
-/// them. Without them, every address is permitted except those that no node has, and those at which clouds
-/// serve credentials: link-local, unspecified, multicast and broadcast addresses, and `fd00:ec2::254`.
+/// them. Without them, all addresses are permitted except link-local, unspecified, multicast, reserved and
+/// broadcast addresses and `fd00:ec2::254`: nodes do not have these, or clouds serve credentials there.
 pub fn may_be_node(address: IpAddr, networks: &[IpNet]) -> bool {
     let address = address.to_canonical();
     if !networks.is_empty() {

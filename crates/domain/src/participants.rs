@@ -17,7 +17,7 @@ pub struct Participant {
     pub talks: bool,
 }
 
-/// Change of a user who starts or stops talking.
+/// Report that a user has started or stopped talking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TalkingChanged {
     pub user: Arc<str>,
@@ -25,8 +25,8 @@ pub struct TalkingChanged {
 }
 
 impl Participants {
-    /// Adds a participant who joined or changed. For a known participant this event does not say whether they
-    /// talk, so it is ignored.
+    /// Adds a new participant, and returns the change of the user's talking state, if any. An event about a
+    /// known participant is ignored, because it does not contain the talking state.
     pub fn met(&mut self, number: u64, person: Participant) -> Option<TalkingChanged> {
         if self.0.contains_key(&number) {
             return None;

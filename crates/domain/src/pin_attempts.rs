@@ -32,7 +32,7 @@ impl PinAttempts {
         Self { per_minute: per_minute as usize, wrong: HashMap::new() }
     }
 
-    /// Records one attempt. `right`: the pin is correct.
+    /// Decides one attempt, and counts it if the pin is wrong. `right`: the pin is correct.
     pub fn attempt(&mut self, user: &UserId, address: IpAddr, right: bool, now: Duration) -> Guess {
         if self.wrong.len() > MANY {
             self.wrong.retain(|_, times| times.back().is_some_and(|last| *last + WINDOW > now));

@@ -150,18 +150,18 @@ impl fmt::Display for NotPickable {
         for (n, (id, why)) in self.considered.iter().enumerate() {
             write!(f, "{}{id} is {why}", if n == 0 { "" } else { ", " })?;
         }
-        if self.considered.is_empty() { f.write_str("there is no other") } else { Ok(()) }
+        if self.considered.is_empty() { f.write_str("there is no other module of this kind") } else { Ok(()) }
     }
 }
 
 impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoHeartbeat => f.write_str("no heartbeat"),
+            Self::NoHeartbeat => f.write_str("without a heartbeat"),
             Self::Unhealthy => f.write_str("unhealthy"),
             Self::Marked(label) => write!(f, "marked {}", label.as_str()),
             Self::Unreadable(part) => write!(f, "closed: its {} cannot be read", part.as_str()),
-            Self::NoCapacity => f.write_str("announces capacity 0"),
+            Self::NoCapacity => f.write_str("closed: it announces capacity 0"),
             Self::Full { load, capacity } => write!(f, "full: {load} of {capacity} rooms"),
             Self::Overloaded(MachineLoad { busy_percent, media_percent }) => write!(
                 f,

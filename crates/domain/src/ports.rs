@@ -1,5 +1,5 @@
-//! RTP ports of one mixer: even ports of a range, each with the odd port above it (RTCP). Also the default
-//! UDP port ranges of a managed Janus.
+//! RTP ports of one mixer: pairs of an even port (RTP) and the odd port above it (RTCP). Also the default UDP
+//! port ranges of a managed Janus.
 //!
 //! FFmpeg binds the pair itself, so the pool only keeps records and opens no sockets. A pair stays taken
 //! until its process has exited. A pair that another process holds is quarantined for a while.
@@ -33,7 +33,7 @@ pub fn are_ephemeral((first, last): (u16, u16), ephemeral: &str, reserved: &str)
 
 #[derive(Debug, Clone)]
 pub struct PortPool {
-    /// Free ports, oldest release first, so that a port rests before it is used again.
+    /// Free ports, oldest release first, so that a released port stays unused as long as possible.
     free: VecDeque<u16>,
     taken: BTreeSet<u16>,
     quarantined: Vec<(Duration, u16)>,

@@ -11,12 +11,12 @@ use super::ids::UserId;
 use super::model::UserRole;
 use super::signalling::methods::ActivityStatus;
 
-/// Kind of a user's client, or of an anchor without one. Kinds that only newer versions know are read as
-/// `Signalling`.
+/// Kind of a user's client, or of the input that is played as a user without a client. Kinds that only newer
+/// versions know are read as `Signalling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// WHIP client (RFC 9725). It publishes over HTTP, so its media are its only sign of life.
+    /// WHIP client (RFC 9725). It publishes over HTTP, so only its media show that it is alive.
     Whip,
     /// URL that the room's Janus node plays.
     Url,

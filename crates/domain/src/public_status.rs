@@ -55,8 +55,10 @@ pub fn missing(view: &RoomView, modules: &Modules) -> Option<String> {
     let reasons = match status {
         RoomStatus::Created | RoomStatus::OnAir => vec![],
         RoomStatus::Removing => {
-            let janus = view.janus.as_ref().map(|janus| format!("Janus {} has not released it", janus.id));
-            let mixer = view.mixer.as_ref().map(|mixer| format!("mixer {} has not released it", mixer.id));
+            let janus =
+                view.janus.as_ref().map(|janus| format!("Janus {} has not released the room", janus.id));
+            let mixer =
+                view.mixer.as_ref().map(|mixer| format!("mixer {} has not released the room", mixer.id));
             [janus, mixer].into_iter().flatten().collect()
         }
         RoomStatus::Backstage | RoomStatus::Starting | RoomStatus::Degraded => {

@@ -82,7 +82,7 @@ fn missing_parts_are_named() {
     let starting = with(|room| (room.janus, room.mixer) = (None, None));
     assert_eq!(starting, "Janus j has not created the room; mixer m does not wait for the audio");
     let leaving = with(|room| room.live.as_mut().unwrap().value.status = LiveStatus::Removing);
-    assert_eq!(leaving, "Janus j has not released it; mixer m has not released it");
+    assert_eq!(leaving, "Janus j has not released the room; mixer m has not released the room");
 }
 
 fn on_air(incarnation: &str) -> RoomView {

@@ -62,7 +62,7 @@ pub enum InvalidQuota {
     Value(&'static str),
 }
 
-/// Rooms that count for one key.
+/// Numbers of rooms that count for one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     pub rooms: u32,

@@ -270,15 +270,15 @@ fn profile_of(view: &RoomView) -> RecordedProfile {
     RecordedProfile { owner, tags, description, cover_url }
 }
 
-/// Returns true if the room is on air and assigned to this mixer, or if this mixer publishes it until its
-/// successor produces.
+/// Returns true if the room is on air and assigned to this mixer, or if this mixer is the outgoing mixer of a
+/// handover.
 pub fn is_mixed_by(view: &RoomView, me: &ModuleId) -> bool {
     let live = view.live.as_ref().filter(|_| view.is_on_air());
     live.is_some_and(|live| live.mixer_id == *me)
         || outgoing_mixer(view).is_some_and(|outgoing| outgoing.mixer_id == *me)
 }
 
-/// Returns the task of mixer `me`. `view` is the recorded room, `known` the recording's key.
+/// Returns the task of mixer `me`. `view`: the recorded room; `known`: the value of the recording's key.
 pub fn duty(me: &ModuleId, id: &RecordingId, known: Option<&Recording>, view: &RoomView) -> Duty {
     let take = known.and_then(|recording| recording.takes.get(me));
     if known.is_some_and(|recording| recording.deleted_at.is_some()) {

@@ -29,13 +29,13 @@ pub struct JournalEntry {
     pub file: u32,
     /// Position in that file, in bytes.
     pub offset: u64,
-    /// Smallest delay of a part of the segment, in microseconds: from the end of its audio, according to
-    /// `started_at`, to its arrival from FFmpeg. May be negative. `None`: the segment is silence, or was made
-    /// elsewhere.
+    /// Smallest delay of the segment's parts, in microseconds. The delay is the time from the end of a part's
+    /// audio, according to `started_at`, to the arrival of the part from FFmpeg. May be negative. `None`: the
+    /// segment is silence, or was made elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_us: Option<i64>,
-    /// Time at which the frames arrived from FFmpeg, in microseconds since the Unix epoch modulo 20 ms, on
-    /// average. `None`: unknown.
+    /// Average phase of the times at which the frames arrived from FFmpeg: the Unix time modulo 20 ms, in
+    /// microseconds. `None`: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tick_us: Option<u32>,
 }
@@ -63,9 +63,9 @@ pub fn parse(text: &[u8]) -> Vec<JournalEntry> {
 /// handover, two mixers may have the same segment: the segment of the take that comes first in `takes` is
 /// used.
 ///
-/// A mixer that has lost the store continues to record. It records silence for the time that its successor
-/// records as well, under higher numbers. So a segment is left out if a segment of another take, with a
-/// higher number, starts before the middle of it.
+/// A mixer that has lost the store continues to record, but only silence. Its successor records the same time
+/// with higher sequence numbers. So a segment is left out if the next segment belongs to another take and
+/// starts before the middle of this segment.
 pub fn join<T: Clone + PartialEq>(
     takes: impl IntoIterator<Item = (T, Vec<JournalEntry>)>,
 ) -> Vec<(T, JournalEntry)> {
@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn time_recorded_twice_is_taken_once() {
-        // Three segments after the successor's start, at 5, the mixer without the store notices its loss.
+        // The successor starts at segment 5. Three segments later, the old mixer notices that it has lost the
+        // store.
         let successor = |n| JournalEntry { sequence: n + 1_000, discontinuity: n == 5, ..entry(n) };
         let (cut_off, new): (Vec<_>, Vec<_>) = ((0..8).map(entry).collect(), (5..9).map(successor).collect());
         let numbers = |takes: [(&str, Vec<JournalEntry>); 2]| -> Vec<_> {

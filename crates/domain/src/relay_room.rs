@@ -139,7 +139,8 @@ impl RelayRoom {
         moved
     }
 
-    /// Switches to the successor if the followed mixer, which handed the room over, produced nothing more.
+    /// Switches to the successor, if there is one, after a request that returned nothing new. Does nothing if
+    /// the request went to an upstream that is no longer followed.
     fn go_on_with_successor(&mut self, of: &Fetch) {
         if self.following.as_ref().is_some_and(|known| known.is_same_stream(&of.from))
             && let Some(successor) = self.successor.take()
@@ -218,7 +219,12 @@ impl RelayRoom {
     fn got(&mut self, of: &Fetch, next: Position, ended: bool, now: Duration, random: f64) -> bool {
         let held = self.held.as_ref().filter(|held| held.nonce == of.from.nonce);
         if held.is_some_and(|held| next < held.next) {
-            self.retry.failed("its numbers are below those already seen", now, &self.backoff, random);
+            self.retry.failed(
+                "the playlist has lower numbers than an earlier one",
+                now,
+                &self.backoff,
+                random,
+            );
             return false;
         }
         let is_news = held.is_none_or(|held| held.next < next || held.ended != ended);

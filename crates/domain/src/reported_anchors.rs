@@ -2,9 +2,9 @@
 //!
 //! Presence entries are not in the store, so no transaction can write an entry and its event together. The
 //! leader compares the entries with a key of the room, and writes each difference to the key together with
-//! its event. Each event is therefore written once, whichever node dies. Within one broadcast, the events of
-//! an anchor alternate between joined and left. After a time without a leader, the next leader reports the
-//! differences.
+//! its event. Each event is therefore written exactly once, even if a node fails. Within one broadcast, the
+//! events of an anchor alternate between joined and left. After a time without a leader, the next leader
+//! reports the differences.
 //!
 //! The key also contains the largest number of listeners reported in the broadcast, so that each larger
 //! number is reported once.

@@ -8,9 +8,10 @@ use super::connection_limits::TokenBucket;
 
 /// Size of the burst, in seconds at the full rate, so that many clients behind one address may start at once.
 const BURST_SECONDS: u32 = 2;
-/// Maximum number of addresses that are counted, about 3 MB. Requests from further addresses are not limited.
+/// Maximum number of addresses that are counted; they take about 3 MB. Requests from further addresses are
+/// not limited.
 const MANY: usize = 1 << 15;
-/// Time after which the bucket of a silent address is full again.
+/// Time without requests after which the bucket of an address is full again.
 const FORGOTTEN: Duration = Duration::from_secs(BURST_SECONDS as u64);
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl RequestRates {
     /// Counts a request.
     ///
     /// # Errors
-    /// The address has sent too many requests. The value is the time until the next one is admitted.
+    /// The address has sent too many requests. The value is the time until the next request is admitted.
     pub fn take(&mut self, address: IpAddr, now: Duration) -> Result<(), Duration> {
         let burst = self.rate.saturating_mul(BURST_SECONDS);
         if self.buckets.len() >= MANY && !self.buckets.contains_key(&address) {

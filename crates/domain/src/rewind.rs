@@ -1,5 +1,5 @@
-//! Rewind: how far the listeners of a room on air can go back, and the window of segments for it. This module
-//! is pure.
+//! Rewind: how far back the listeners of a room on air can go, and the window of segments that they can
+//! reach. This module is pure.
 //!
 //! ```text
 //!  on the disk   [ expired │ available │        listed        ]

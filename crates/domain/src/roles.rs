@@ -10,9 +10,10 @@
 //! ```
 //!
 //! The token of a user claims the role host or anchor. A role assigned in the room replaces the claimed role,
-//! for every token of the user. It ends when the application invites the user with another role than in the
-//! previous invitation; the role listener ends with any invitation. A room can have several hosts, with equal
-//! rights. A host gives up the role only to another user, so hosts cannot make the room hostless.
+//! for every token of the user. The assigned role ends when the application invites the user with another
+//! role than in the previous invitation; the role listener ends with any invitation. A room can have several
+//! hosts, with equal rights. A host gives up the role only to another user, so hosts cannot make the room
+//! hostless.
 //!
 //! A listener is off the stage: none of the user's tokens is valid for speaking, and all of them remain valid
 //! for listening. Code that checks an anchor must call [`RoomView::is_off_stage`].
@@ -36,7 +37,7 @@ pub enum RoomRole {
     /// Anchor who moderates the room, but may not change roles or ban hosts or co-hosts.
     CoHost,
     Anchor,
-    /// User who may not speak, although the user's tokens claim a role that may.
+    /// User who may not speak, although the user's tokens claim the role host or anchor.
     Listener,
 }
 
@@ -77,7 +78,7 @@ pub enum RoleDenied {
     Forbidden,
     #[error("this user is banned from the room")]
     Banned,
-    #[error("the room cannot remember more users; lift some bans")]
+    #[error("the room already has the maximum number of bans and assigned roles; lift some bans")]
     TooMany,
 }
 

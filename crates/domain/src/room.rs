@@ -15,7 +15,8 @@
 //!
 //! A request is accepted, ignored as already done, or denied with a typed reason, before anything is written.
 //! An accepted request results in a [`RoomWrite`]: one transaction that is committed only if the room is
-//! still as it was read. So it cannot restore anything that a concurrent write removed. The epoch only rises.
+//! still as it was read. So a request cannot restore anything that a concurrent write removed. The epoch
+//! never decreases.
 //!
 //! In the backstage, anchors meet before the broadcast. A Janus instance and a mixer are assigned to the
 //! room, but the mixer does not run FFmpeg. A start keeps both, so it cannot fail for lack of capacity.

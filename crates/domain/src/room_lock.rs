@@ -7,7 +7,7 @@ use super::ids::UserId;
 use super::room::{Admission, PatchDenied, RoomWrite};
 use super::view::RoomView;
 
-/// Decision about a join, as far as the lock is concerned.
+/// Effect of the lock on a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     Open,

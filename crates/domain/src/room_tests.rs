@@ -274,7 +274,8 @@ impl History {
         }
     }
 
-    /// Applies a step of a module. Modules write only under the livemeta that they act on.
+    /// Applies a step of a module. A module writes its key only while the room has livemeta, and writes the
+    /// epoch of the livemeta.
     fn module(&mut self, step: Step) {
         let epoch = self.room.live.as_ref().map(|l| l.epoch);
         match (step, epoch) {

@@ -4,8 +4,8 @@
 //!            startsAt                        startsAt + LATE
 //!   waits ───────────▶ start, again after failures ─────────▶ missed: the room stays, without schedule
 //! ```
-//! The start and the removal of `startsAt` are one transaction, so a room is started once, whichever leader
-//! does it and however often the leader changes.
+//! The start and the removal of `startsAt` are one transaction, so a room is started only once, even if the
+//! leader changes.
 //!
 //! A start time is wall-clock time. A step of this node's wall clock must not start a room early, so
 //! [`SteadyWallClock`] follows a step only after it has lasted for [`LASTING`].
@@ -34,7 +34,7 @@ pub const LATE: Duration = Duration::from_secs(15 * 60);
 const FURTHEST: Duration = Duration::from_secs(366 * 86_400);
 /// Time between two attempts to start a room.
 const RETRY: Duration = Duration::from_secs(2);
-/// Longest time between two rounds while a room waits: a step of the wall clock is noticed within it.
+/// Longest time between two rounds while a room waits. Within this time, a step of the wall clock is noticed.
 const ROUND: Duration = Duration::from_secs(5);
 /// Largest deviation of the wall clock that is followed immediately, in milliseconds. The slow corrections by
 /// NTP stay below it.
@@ -187,7 +187,7 @@ impl Scheduler {
         self.next = Some(self.next.map_or(again, |next| next.min(again)));
     }
 
-    /// Returns the time of the next round (monotonic), as of the last one.
+    /// Returns the time of the next round (monotonic), which the last round computed.
     pub fn next(&self) -> Option<Duration> {
         self.next
     }
@@ -198,7 +198,7 @@ impl Scheduler {
 struct SteadyWallClock {
     /// Wall clock minus monotonic clock, in milliseconds.
     offset: Option<i64>,
-    /// Difference after a step, and the time at which it was first seen.
+    /// Offset after a step, and the time at which this offset was first seen.
     step: Option<(i64, Duration)>,
 }
 

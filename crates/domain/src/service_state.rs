@@ -8,7 +8,7 @@ const START_EXTENSION: Duration = Duration::from_secs(60);
 /// Time after the node's own deadlines within which the process ends.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
-/// State of the node as the service manager knows it.
+/// State of the node, as the messages to the service manager report it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ServiceState {
     #[default]

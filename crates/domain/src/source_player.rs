@@ -59,7 +59,7 @@ pub struct SourcePlayer {
     backoff: Backoff,
     run: Option<Run>,
     retry: Retry,
-    /// Reason why the last run ended; `None` again when the next run produces sound.
+    /// Reason why the last run failed or was interrupted; `None` once a run produces sound.
     trouble: Option<String>,
     /// True if the input ended and is not repeated.
     ended: bool,
@@ -183,7 +183,7 @@ impl SourcePlayer {
         Plan::act(Effect::Write { sources, key_revision, live_revision }, reason)
     }
 
-    /// Returns the source as it should be recorded.
+    /// Returns the source with the state that should be in the store.
     fn recorded(&self, source: &Source) -> Source {
         let state = match &self.run {
             _ if self.ended || source.state == SourceState::Ended => SourceState::Ended,

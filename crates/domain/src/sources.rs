@@ -351,7 +351,8 @@ impl SourcePolicy {
     }
 }
 
-/// Decides the addition of a source. `anchors`: number of other anchors in the room, as far as known.
+/// Decides the addition of a source. `anchors`: number of anchors in the room that are not sources; 0 if it
+/// is unknown.
 ///
 /// # Errors
 /// The room does not exist or is being removed, the configuration does not permit the input, or the room is

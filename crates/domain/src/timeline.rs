@@ -1,4 +1,5 @@
-//! Timeline of a room's MPEG-TS stream: timestamps and continuity counters, and how a mixer joins it.
+//! Timeline of a room's MPEG-TS stream: its timestamps and continuity counters, and how a new mixer continues
+//! them.
 //!
 //! A room has one timeline while its media can be continued: restarts of FFmpeg, handovers and orderly
 //! restarts of a node neither reset nor skip a timestamp. This module contains only arithmetic.

@@ -1,4 +1,4 @@
-//! W3C trace context: the identity of a span, as the header `traceparent` carries it
+//! W3C trace context: the identity of a span, in the format of the header `traceparent`
 //! (<https://www.w3.org/TR/trace-context/>, level 1). Pure.
 //!
 //! Owns: the format. Does not generate ids, and does not decide what is traced.

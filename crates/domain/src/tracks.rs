@@ -9,9 +9,9 @@ use super::ids::{ModuleId, UnixMs, UserId};
 
 /// Maximum number of tracks that one node makes of a recording. This bounds the recording's key.
 pub const MAX_TRACKS: usize = 200;
-/// Maximum length of a user id in the name of a file, in bytes. A longer one has no track.
+/// Maximum length of a user id in the name of a file, in bytes. A user with a longer id has no track.
 const MAX_NAME: usize = 200;
-/// Ends of the name of a file that Janus has closed.
+/// End of the name of each file that Janus has closed.
 const CLOSED: &str = "-audio.mjr";
 /// Hexadecimal digits before the user id: 12 of the time of the join in milliseconds, and 4 random ones.
 const DIGITS: usize = 16;
@@ -43,8 +43,8 @@ pub fn recorded_name(user: &UserId, joined: UnixMs, random: u16) -> Option<Strin
     (user.len() <= MAX_NAME).then(|| format!("{unique:0DIGITS$x}-{user}"))
 }
 
-/// Returns the user whom a file belongs to, and when the user joined. `None`: the file is none of
-/// [`recorded_name`]. `open`: extension of a file that Janus has not closed.
+/// Returns the user whose audio is in a file, and the time at which the user joined. `None`: the file name
+/// was not made by [`recorded_name`]. `open`: extension of a file that Janus has not closed.
 pub fn participant_of(name: &str, open: &str) -> Option<(UserId, UnixMs)> {
     let name = name.strip_suffix(open).and_then(|name| name.strip_suffix('.')).unwrap_or(name);
     let (unique, user) = name.strip_suffix(CLOSED)?.split_once('-')?;

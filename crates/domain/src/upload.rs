@@ -139,7 +139,7 @@ impl Upload {
         self.etag = etag;
     }
 
-    /// Records that the storage no longer knows the upload, or has another object.
+    /// Records that the storage no longer has the upload, or has another object.
     pub fn forgotten(&mut self) {
         self.id = None;
         self.parts.clear();

@@ -28,8 +28,8 @@ use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
 use super::view::{RoomView, StoredValue};
 
-/// Maximum number of users that a room remembers, banned ones included. This bounds the memory for a room on
-/// every node.
+/// Maximum number of users of whom a room has a record, banned ones included. This bounds the memory for a
+/// room on every node.
 pub const MAX_USERS: usize = 1000;
 /// Time for which a kicked user stays out. It is long enough for all nodes to see the record and to end the
 /// user's connections and streams. Clients that reconnect automatically are refused meanwhile.
@@ -43,7 +43,7 @@ pub enum UserDenied {
     RoomRemoving,
     #[error("this user is banned from the room; lift the ban to let the user in again")]
     Banned,
-    #[error("the room remembers {MAX_USERS} bans and assigned roles, which is the maximum; lift some bans")]
+    #[error("the room already has {MAX_USERS} bans and assigned roles, the maximum; lift some bans")]
     TooMany,
 }
 
@@ -62,7 +62,8 @@ pub struct BanOrder {
 /// recorded role. A kicked user stays out until the kick is over.
 ///
 /// # Errors
-/// There is no such room or it is being removed, the user is banned, or the room can remember no more users.
+/// There is no such room or it is being removed, the user is banned, or the room already has the maximum
+/// number of bans and assigned roles.
 pub fn admit_user(
     view: &RoomView,
     id: &UserId,
@@ -88,7 +89,8 @@ pub fn admit_user(
 /// application has signed itself.
 ///
 /// # Errors
-/// There is no such room or it is being removed, or the room can remember no more users.
+/// There is no such room or it is being removed, or the room already has the maximum number of bans and
+/// assigned roles.
 pub fn admit_ban(view: &RoomView, order: &BanOrder, now: UnixMs) -> Result<Admission<RoomWrite>, UserDenied> {
     exclude(view, order, false, now)
 }

@@ -47,7 +47,7 @@ pub fn heartbeat_refusal(heartbeat: &Heartbeat, networks: &[IpNet]) -> Option<St
             None if url.starts_with("http") || url.starts_with("ws") => {
                 Some("the URL is not valid".to_owned())
             }
-            // Nothing connects to other texts: the managed Janus of another node has no URL.
+            // No node connects to a text that is not a URL. A managed Janus announces such a text.
             None => None,
         }
     })

@@ -95,7 +95,7 @@ impl Corpus {
     /// Takes each line as one input.
     ///
     /// # Panics
-    /// There is no line.
+    /// Panics if there is no line.
     pub fn lines(text: &str) -> Self {
         Self::new(text.lines())
     }
@@ -103,7 +103,7 @@ impl Corpus {
     /// Takes each item as one input.
     ///
     /// # Panics
-    /// There is no item.
+    /// Panics if there is no item.
     pub fn new<I: AsRef<[u8]>>(inputs: impl IntoIterator<Item = I>) -> Self {
         let inputs: Vec<_> = inputs.into_iter().map(|input| input.as_ref().to_vec()).collect();
         assert!(!inputs.is_empty(), "a corpus has at least one input");

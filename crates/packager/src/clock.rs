@@ -52,8 +52,8 @@ impl MediaClock {
         UnixMs(self.next / 1000)
     }
 
-    /// Advances by a part that was published at `wall`. Returns the time in microseconds by which this is
-    /// later than the end of the part; it may be negative.
+    /// Advances by a part that was published at `wall`. Returns by how many microseconds `wall` is later than
+    /// the end of the part; may be negative.
     pub fn advance(&mut self, wall: UnixMs, duration: Duration) -> i64 {
         let start = Self::start(wall, duration);
         let late = start.saturating_sub(self.next);

@@ -46,12 +46,12 @@ impl ClosedSegment {
         self.segment.head.started
     }
 
-    /// Returns the least time in microseconds by which a part arrived later than its end; `None` for silence.
+    /// Returns the smallest delay of the segment's parts, in microseconds; `None` for silence.
     pub fn lag_us(&self) -> Option<i64> {
         self.segment.head.lag
     }
 
-    /// Returns the time within 20 ms, in microseconds, at which the frames arrived; `None` if it is unknown.
+    /// Returns the average arrival time of the frames modulo 20 ms, in microseconds; `None` if it is unknown.
     pub fn tick_us(&self) -> Option<u32> {
         self.segment.head.ticks.get()
     }

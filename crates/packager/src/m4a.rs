@@ -286,11 +286,12 @@ mod tests {
     const STARTED: UnixMs = UnixMs(1_790_000_000_000);
     const SILENT: u64 = 94;
 
-    /// Returns the frames of segment `n`, and a file of three segments with a gap before the last one.
+    /// Returns three segments: their sequence numbers and their frames.
     fn segments() -> [(u64, Vec<u8>); 3] {
         [7, 8, 30].map(|sequence: u8| (u64::from(sequence), synth::frames(90, sequence)))
     }
 
+    /// Returns a file of the three segments, with a gap before the last one.
     fn file() -> M4aFile {
         let mut builder = M4aBuilder::default();
         for (sequence, adts) in segments() {

@@ -72,8 +72,8 @@ impl Pace {
         self.lag(now) < -nanos(AHEAD)
     }
 
-    /// Returns true if the time of the next frame was already filled with silence, and then reduces the
-    /// number of owed frames by one.
+    /// Returns true if the time of the next frame was already filled with silence. In this case, decrements
+    /// `owed`.
     pub fn is_late(&mut self, now: Duration) -> bool {
         let late = self.owed > 0 && self.lag(now) - nanos(frames_last(1)) < -SLACK;
         self.owed -= u64::from(late);
@@ -113,7 +113,8 @@ impl Pace {
         }
     }
 
-    /// Prepares for the media of a new process: no silence is owed, and the media begin now or later.
+    /// Prepares for the media of a new process, which begin now or later. Earlier silence makes none of its
+    /// frames late.
     pub fn new_source(&mut self, now: Duration) {
         self.owed = 0;
         self.least = None;

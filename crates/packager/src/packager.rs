@@ -75,7 +75,7 @@ pub enum PackageError {
     Finished,
     #[error(transparent)]
     Adts(#[from] AdtsError),
-    #[error("more than {AHEAD:?} ahead of the clock: its RTP comes faster than real time")]
+    #[error("the media are more than {AHEAD:?} ahead of the clock: RTP arrives faster than real time")]
     AheadOfTime,
 }
 
@@ -179,7 +179,7 @@ impl Packager {
         let mut packager = Self::on(config, keys, &stream, at);
         packager.segments.next = start;
         if let Junction::After { ago, .. } = junction {
-            // Without a window, only the store knows when the media ended.
+            // Without a window, the end time of the media comes only from the store.
             packager.segments.clock.at_least(UnixMs(at.wall.0.saturating_sub(ago.as_millis() as u64)));
         }
         (packager, stream)
@@ -226,8 +226,8 @@ impl Packager {
         }
     }
 
-    /// Takes bytes read at this moment. Completed parts are published before this returns, even those before
-    /// an error.
+    /// Takes bytes that were read at `at`, and publishes the parts that they complete. Parts before an
+    /// invalid frame are published too.
     pub fn push(&mut self, bytes: &[u8], at: Moment) -> Result<Progress, PackageError> {
         self.called = at;
         let mut progress = Progress::default();
@@ -248,9 +248,9 @@ impl Packager {
         }
     }
 
-    /// Returns the time at which silence is due if FFmpeg writes nothing until then. A part is then at most
-    /// one and a half parts late, which a player with a hold-back of three parts tolerates. `None`: no media
-    /// have arrived yet, or the last media arrived too long ago.
+    /// Returns the time at which silence is due if FFmpeg writes nothing until then. A part is then late by
+    /// at most one and a half times its duration, which a player with a hold-back of three parts tolerates.
+    /// `None`: no media have arrived yet, or the last media arrived too long ago.
     pub fn fill_at(&self) -> Option<Duration> {
         match (&self.place, &self.process) {
             (_, Process::Finished) | (Place::First | Place::Broken, _) => None,

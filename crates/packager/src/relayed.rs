@@ -32,7 +32,7 @@ pub fn refusal(playlist: &[u8], hint: NonceHint, next: Option<(u64, u32)>) -> Op
             text.ends_with(&format!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{file}\"\n")).then_some(())
         }
     }
-    .map_or(Some("its end is not what its headers say"), |()| None)
+    .map_or(Some("its end does not match the headers of the response"), |()| None)
 }
 
 /// Returns true if each quoted attribute value of a tag is one of our `URI`s. The writer quotes nothing else.

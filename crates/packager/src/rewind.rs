@@ -67,7 +67,7 @@ impl Rewind {
     /// Applies the changes that a mixer reported.
     ///
     /// # Errors
-    /// They do not describe a window.
+    /// The changes do not describe a window.
     pub fn apply(&self, update: RewindUpdate) -> Result<(), BrokenUpdate> {
         self.replace(|shown| {
             let (target, ended) = (Duration::from_secs(update.target), update.ended);

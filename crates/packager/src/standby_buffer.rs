@@ -1,5 +1,5 @@
-//! FFmpeg's output while another mixer still publishes the room, kept so that a packager can continue without
-//! a gap.
+//! Buffer for FFmpeg's output while another mixer still publishes the room. A packager begins with these
+//! bytes, so that it continues the media without a gap.
 //!
 //! Owns: the newest whole frames, bounded, and the beginning of the next frame. Does not publish.
 

@@ -167,7 +167,7 @@ impl Snapshot {
         UnixMs(started.0 + duration.as_millis() as u64)
     }
 
-    /// Returns true once a segment is complete. hls.js treats a playlist of parts alone as empty.
+    /// Returns true once a segment is complete. hls.js treats a playlist that has only parts as empty.
     pub fn has_playlist(&self) -> bool {
         !self.window.is_empty()
     }
@@ -211,8 +211,8 @@ impl Snapshot {
         }
     }
 
-    /// Returns true if the playlist contains the position. A part index past the end of its segment stands
-    /// for the first part of the next one.
+    /// Returns true if the playlist contains the position. A part index past the end of its segment means the
+    /// first part of the next segment.
     fn contains(&self, msn: u64, part: Option<u32>) -> bool {
         let (open, parts) = self.hinted;
         match part {

@@ -18,8 +18,8 @@ use super::playlist::seconds;
 
 /// Time after the end of a segment at which its captions are listed.
 pub const HOLD: Duration = Duration::from_secs(4);
-/// Start of a segment in the local time of its WebVTT file. Not zero, so that captions that begin before the
-/// segment have positive times, too.
+/// Start of a segment in the local time of its WebVTT file. It is not zero, so that captions that begin
+/// before the segment have positive times, too.
 const LOCAL: Duration = Duration::from_secs(3600);
 /// Bit rate of the audio that the multivariant playlist declares, in bit/s.
 const BANDWIDTH: u32 = 96_000;

@@ -1,16 +1,16 @@
 //! Times at which AudioBridge mixes. It sends one packet every 20 ms, and FFmpeg writes each frame right
-//! after a packet. So all frames arrive at the same time within 20 ms, apart from jitter.
+//! after a packet. So the arrival times of all frames are equal modulo 20 ms, apart from jitter.
 
 use std::f64::consts::TAU;
 
 /// Duration of a packet in microseconds.
 pub const TICK: u64 = 20_000;
-/// Fewest frames that tell the phase, and the least length of their mean vector, from 0 to 1.
+/// Minimum number of frames for a phase, and minimum length of their mean vector (0 to 1).
 const FRAMES: u32 = 10;
 const AGREE: f64 = 0.7;
 /// Largest difference in microseconds between the phases of segments whose ticks are the same.
 const SAME: u64 = 5_000;
-/// Fewest segments that confirm a phase.
+/// Minimum number of segments that confirm a phase.
 const CONFIRM: usize = 2;
 
 /// Circular mean of times within a tick.
@@ -24,7 +24,7 @@ pub struct TickPhase {
 /// Phases of the ticks of a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TickPhases {
-    /// Start of each stretch in microseconds of the recording, and its phase in microseconds.
+    /// Stretches with one phase each: position of the start in the recording, and phase, in microseconds.
     stretches: Vec<(u64, u64)>,
 }
 
@@ -57,7 +57,7 @@ impl TickPhase {
 
 impl TickPhases {
     /// Returns the phases of a recording. `segments`: position and phase of each, in microseconds. A phase
-    /// that only one segment has is jitter, or the mean of two processes of Janus.
+    /// that only one segment has is ignored: it is jitter, or the mean of two Janus processes.
     pub fn new(segments: impl IntoIterator<Item = (u64, Option<u32>)>) -> Self {
         let mut runs: Vec<(u64, TickPhase, usize)> = Vec::new();
         // Start of the segments after the last confirmed run.

@@ -86,7 +86,7 @@ pub(super) struct Head {
     pub discontinuity: bool,
     pub key_index: u64,
     pub started: UnixMs,
-    /// Least time in microseconds by which a part arrived later than its end, by the media clock.
+    /// Smallest delay of the segment's parts by the media clock, in microseconds.
     pub lag: Option<i64>,
     /// Times at which the frames arrived since the source was last interrupted.
     pub ticks: TickPhase,

@@ -171,7 +171,7 @@ pub fn check(account: Option<&Account>, programs: &[&Path]) -> Result<(), String
 pub fn signal_group(child: &Child, signal: Signal) {
     let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
     if let Some(pid) = pid {
-        // ESRCH: it exited between the two calls.
+        // ESRCH: the child exited between the two calls.
         let _ = rustix::process::kill_process_group(pid, signal);
     }
 }

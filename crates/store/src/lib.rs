@@ -121,7 +121,7 @@ pub enum StoreError {
     #[error("the store does not answer: {0}")]
     Unavailable(String),
     /// The watch starts before the oldest revision that the store keeps. The caller lists again.
-    #[error("the store no longer remembers revision {from}")]
+    #[error("the store no longer has the changes since revision {from}")]
     Compacted { from: Revision },
     /// The lease has ended or was revoked.
     #[error("the lease is gone")]

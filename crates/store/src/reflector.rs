@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{KeyValue, Listing, Revision, Store, StoreError, WatchBatch, WatchEvent, WatchStream};
 use stentor_backoff::Backoff;
 
-/// Time without any batch after which a watch is dead. A store reports progress at least every 5 s.
+/// Time without any batch after which a watch counts as dead. A store reports progress at least every 5 s.
 const SILENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone)]

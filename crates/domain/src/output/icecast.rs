@@ -1,6 +1,6 @@
 //! Icecast source connection: the request that opens it, and the meaning of the answers. This module is pure.
 //!
-//! The node sends an HTTP `PUT` and waits for `100 Continue`, as Icecast 2.4 and newer expect it. The audio
+//! The node sends an HTTP `PUT` and waits for `100 Continue`, as Icecast 2.4 and newer expect. The audio
 //! follows without a length. A redirect is a failure: following it could lead to a private address.
 
 use base64::Engine;
@@ -53,16 +53,16 @@ pub fn icecast_answer(received: &[u8]) -> Option<Result<(), String>> {
     Some(match status.and_then(|digits| digits.parse::<u16>().ok()) {
         None => other(),
         Some(100..=299) => Ok(()),
-        Some(300..=399) => Err("the target redirects to another address, which is not followed".into()),
+        Some(300..=399) => Err("the target redirects to another address; redirects are not followed".into()),
         Some(401) => Err("the target refuses the credentials".into()),
-        Some(403) => Err("the target forbids it; the mount or stream may be in use".into()),
+        Some(403) => Err("the target refuses the mount or stream; it may be in use".into()),
         Some(404) => Err("the target does not know the path".into()),
         Some(status) => Err(format!("the target answered {status}")),
     })
 }
 
-/// Returns the data after the first answer in `received`, if it is another answer: Icecast may refuse the
-/// audio after `100 Continue`.
+/// Returns the second answer in `received`, or nothing if there is none: Icecast may refuse the audio after
+/// `100 Continue`.
 pub fn second_icecast_answer(received: &[u8]) -> &[u8] {
     let end = received.windows(4).position(|window| window == b"\r\n\r\n");
     let rest = end.map_or(&[][..], |end| &received[end + 4..]);

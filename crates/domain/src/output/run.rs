@@ -1,4 +1,5 @@
-//! State machine of one output: attempts at its target, and the state that is shown. Pure.
+//! State machine of one output: its attempts to connect to the target, and the state that the API shows.
+//! Pure.
 //!
 //! ```text
 //!  Idle ─▶ Connecting ─▶ Live

@@ -206,7 +206,8 @@ pub fn failure<'a>(log: impl IntoIterator<Item = &'a str>, status: &str) -> Stri
     known_failure(log).map_or_else(|| format!("FFmpeg ended: {status}"), str::to_owned)
 }
 
-/// Returns the reason that these lines of FFmpeg or of a library contain, if it is a known one.
+/// Returns a reason that can be shown if one of these lines, from FFmpeg or a library, contains a known
+/// error.
 pub fn known_failure<'a>(log: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
     const KNOWN: [(&[&str], &str); 10] = [
         (
@@ -216,7 +217,7 @@ pub fn known_failure<'a>(log: impl IntoIterator<Item = &'a str>) -> Option<&'sta
         (&["error 401", "returned 401", "Unauthorized"], "the target refuses the credentials"),
         (
             &["error 403", "returned 403", "Forbidden"],
-            "the target forbids it; the mount or stream may be in use",
+            "the target refuses the mount or stream; it may be in use",
         ),
         (&["error 404", "returned 404", "Not Found"], "the target does not know the path"),
         (&["Connection refused"], "the target refuses connections"),

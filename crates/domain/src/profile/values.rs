@@ -39,7 +39,8 @@ pub struct Tags(Arc<[Tag]>);
 #[serde(try_from = "String", into = "String")]
 pub struct CoverUrl(Arc<str>);
 
-/// Owner of a room, an id of the application: 1 to 255 bytes without control or invisible characters.
+/// Owner of a room, an id that the application chooses: 1 to 255 bytes without control or invisible
+/// characters.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Owner(Arc<str>);

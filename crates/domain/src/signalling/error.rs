@@ -92,8 +92,9 @@ codes! {
     /// The room is over or gone, the user is banned from it, or the token has expired; the close code states
     /// which of these applies.
     RoomOver = -32017, "room_over", false, "the room has ended, or you no longer have access to it";
-    /// The room has reached the number of bans and assigned roles that it can remember.
-    TooManyUsers = -32018, "too_many_users", false, "the room can remember no more bans and assigned roles";
+    /// The room already has the maximum number of bans and assigned roles.
+    TooManyUsers = -32018, "too_many_users", false,
+        "the room has the maximum number of bans and assigned roles";
     /// The room is locked; a host or co-host must unlock it.
     RoomLocked = -32019, "room_locked", true, "the room is locked";
     /// The application does not admit the user; the message is its reason.

@@ -282,7 +282,7 @@ impl Candidate {
 }
 
 impl ResumeToken {
-    /// Returns a token that the server issues.
+    /// Creates a token that the server issues.
     pub fn issued(text: String) -> Self {
         Self(text)
     }

@@ -1,5 +1,4 @@
-//! The model: the store, the Janus instances and the mixers' processes, as far as the machines can observe
-//! them.
+//! The model: what the machines can observe of the store, the Janus instances and the mixers' processes.
 //!
 //! Owns the true state and the assertions that hold at every step. Never chooses what happens.
 
@@ -234,8 +233,8 @@ impl World {
         true
     }
 
-    /// Returns the outcome of an effect without an answer. For a create, it contains the number that the room
-    /// would get now.
+    /// Returns the outcome of an effect that gets no answer. For a create, it contains the number that the
+    /// room would get now.
     fn unanswered(&self, effect: &janus_room::Effect) -> janus_room::Outcome {
         let why = String::from("timeout");
         match effect {
@@ -284,7 +283,7 @@ impl World {
         if effect == (ProcessEffect::EndStream { over: true }) {
             let (nonce, view) = (self.mixers[node].1.resources.nonce.clone(), self.view());
             let goes_on = view.is_on_air() && view.live.map(|l| l.value.nonce) == nonce;
-            assert!(!goes_on, "listeners of a live that goes on are told that it is over");
+            assert!(!goes_on, "the broadcast continues, but its listeners are told that it is over");
         }
         let outcome = match (&effect, luck) {
             (ProcessEffect::Spawn { .. }, Luck::Refused | Luck::Timeout { .. }) => {

@@ -59,7 +59,7 @@ pub enum Command {
     Announce(Option<ChatText>),
     /// Gives a person the floor for some time. Replaces the current floor, if any.
     GiveFloor(PersonId, FloorSeconds),
-    /// Takes the floor back, or gives it up, before its time is over.
+    /// Ends the floor before its time is over.
     EndFloor,
     Configure(Settings),
 }

@@ -40,7 +40,7 @@ const SKIPPED_WRITTEN_AFTER: Duration = Duration::from_secs(10);
 /// housekeeping, which deletes old events.
 const LEAVES_EARLY: Duration = Duration::from_secs(3600);
 
-/// Event of the ledger, as far as delivery is concerned.
+/// Fields of a ledger event that delivery needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerEntry {
     pub cursor: Cursor,
@@ -63,7 +63,7 @@ pub enum Effect {
     },
 }
 
-/// State of an endpoint as the store has it.
+/// State of an endpoint in the store, as the watch shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredState {
     /// `None`: the endpoint has no state yet, so its delivery begins after the newest event.

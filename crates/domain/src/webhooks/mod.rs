@@ -143,7 +143,7 @@ pub fn slot(number: u64) -> u64 {
 
 /// Error for a replay from a cursor that is ahead of the webhook's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the cursor lies ahead of {cursor}, up to which this webhook has read the ledger")]
+#[error("the cursor is ahead of {cursor}, up to which this webhook has read the ledger")]
 pub struct AheadOfCursor {
     pub cursor: Cursor,
 }

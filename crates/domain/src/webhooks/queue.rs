@@ -24,7 +24,8 @@ pub(super) struct Queue {
     since: Option<UnixMs>,
     pub due: Duration,
     pub error: Option<String>,
-    /// If the latest attempt got no answer: number of answers that the endpoint had given when it failed.
+    /// If the latest attempt got no answer: number of answers that the endpoint had given when this attempt
+    /// failed.
     pub unanswered_at: Option<u64>,
     /// Time of the latest failure.
     pub tried: Duration,

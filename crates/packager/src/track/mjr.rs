@@ -117,7 +117,7 @@ impl<R: Read> MjrReader<R> {
     }
 }
 
-/// Fills the buffer. Returns false if the input ends before.
+/// Fills the buffer. Returns false if the input ends earlier.
 fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match input.read_exact(buffer) {
         Ok(()) => Ok(true),

@@ -25,14 +25,16 @@ pub use mjr::{MjrReader, Packet};
 use ogg::{OpusFile, SAMPLES};
 use playout::{Mixed, Playout, Start};
 
-/// Time in microseconds from the moment at which AudioBridge mixes a packet to the time of its position in
-/// the recording, as the arrival of parts gives it. Measured; it contains the delays of the codecs, of the
-/// limiter's look-ahead and of the reading of FFmpeg's output.
+/// Time in microseconds from the moment at which AudioBridge mixes a packet to the time that the recording
+/// states for the position of the packet, which is derived from the arrival of parts. The value was measured.
+/// It contains the delays of the codecs, of the limiter's look-ahead and of the reading of FFmpeg's output.
 const LATENCY: u64 = 43_000;
-/// Time in microseconds from the moment at which AudioBridge mixes until FFmpeg's output is read. Estimated.
+/// Time in microseconds from the moment at which AudioBridge mixes until FFmpeg's output is read. The value
+/// is an estimate.
 const ARRIVAL: u64 = 3_000;
-/// Distance in microseconds between the time of a packet and its place in the file from which on it gets
-/// another place. It is more than half a tick, so that jitter does not move packets back and forth.
+/// Largest distance in microseconds between the time of a packet and its place in the file. If the distance
+/// is larger, the packet gets another place. The limit is more than half a tick, so that jitter does not move
+/// packets back and forth.
 const MOVES: u64 = 12_000;
 /// Deviation in microseconds of a segment's time from that of earlier ones that counts as a jump, for example
 /// after a restart of FFmpeg. A smaller one is jitter.
@@ -99,14 +101,15 @@ impl TimeAxis {
 }
 
 impl TimeAxis {
-    /// Returns the time within 20 ms at which AudioBridge mixes at this position; `None` if it is unknown.
+    /// Returns the time at which AudioBridge mixes at this position, modulo 20 ms, in microseconds; `None` if
+    /// it is unknown.
     fn phase_at(&self, position: u64) -> Option<u64> {
         self.ticks.at(position).map(|arrival| (arrival + TICK - ARRIVAL) % TICK)
     }
 }
 
 impl<R: Read> Stay<R> {
-    /// Takes the packets that arrive until `now`, and returns the sound that is mixed then.
+    /// Takes the packets that arrive until `now`, and returns the sound that is mixed at `now`.
     fn tick(&mut self, now: u64) -> io::Result<Mixed> {
         while let Some(packet) = self.next.take_if(|packet| packet.at <= now) {
             self.playout.arrived(packet.sequence, packet.opus);
@@ -149,7 +152,7 @@ pub fn write_track<R: Read, W: Write>(
         Ok(mixed)
     };
     let begin = axis.mixed_at(0);
-    // The packets before the start of the file are skipped, so that the others are in time with the ticks.
+    // Time by which the first packet begins before the start of the file, so that all packets begin at ticks.
     let skipped = axis.phase_at(0).map_or(0, |phase| (begin + TICK - phase) % TICK);
     let mut file = OpusFile::create(output, axis.end * 48 / 1000, (skipped * 48 / 1000) as u16)?;
     // The anchor may have been recorded for some time before the recording's first segment.
@@ -221,8 +224,8 @@ mod tests {
         }
     }
 
-    /// Returns an MJR file of packets that arrive every `every` microseconds from `from` milliseconds after
-    /// the start on. Each has its number.
+    /// Returns an MJR file of packets that contain their numbers. The first packet arrives `from`
+    /// milliseconds after the start, and the others follow every `every` microseconds.
     fn talk(from: i64, every: u64, count: u16) -> Vec<u8> {
         let payloads: Vec<_> = (0..count).map(|n| [0xf8, (n >> 8) as u8, n as u8]).collect();
         let packets: Vec<_> = payloads

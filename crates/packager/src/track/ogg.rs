@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn checksum_is_that_of_ogg() {
-        // An empty last page that FFmpeg has written.
+        // The complement of the check value of CRC-32/POSIX, which differs only in the final inversion.
         assert_eq!(checksum(b"123456789"), 0x89a1_897f);
     }
 }

@@ -4,8 +4,8 @@
 //! AudioBridge ignores the timestamps of RTP. Every 20 ms it takes one packet from the queue. It begins when
 //! more than [`PREBUFFER`] packets wait, and never waits again: a lost or late packet makes the delay of the
 //! following ones shorter, a burst makes it longer, up to a limit. So the delay between a packet and the mix
-//! depends on all packets before it. The model takes the same packets at the same times, and a track made
-//! with it follows the mix, also while the clock of the sender drifts.
+//! depends on all packets before it. The model takes the same packets at the same times, so a track made with
+//! it follows the mix, even if the sender's clock drifts.
 
 use std::collections::VecDeque;
 
@@ -30,11 +30,12 @@ pub enum Mixed {
 /// State of a participant when its recording begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// It joins.
+    /// The participant joins.
     Join,
-    /// It has been speaking. The length of its queue is unknown, and taken to be [`PREBUFFER`].
+    /// The participant has been speaking. The length of its queue is unknown; the model assumes
+    /// [`PREBUFFER`].
     Speaking,
-    /// It was silent, so its queue is empty.
+    /// The participant was silent, so its queue is empty.
     Silent,
 }
 
@@ -78,7 +79,9 @@ impl Playout {
         }
     }
 
-    /// Puts a late packet in the place that is kept for it. AudioBridge mixes the concealment instead.
+    /// Takes a packet whose number is below the expected one. If the queue still has its place, the track
+    /// contains the packet, whereas AudioBridge mixes the concealment. A large distance is a restart of the
+    /// numbers.
     fn arrived_late(&mut self, expected: u16, sequence: u16, opus: Vec<u8>) {
         if expected.wrapping_sub(sequence) > MISORDER {
             self.expected = Some(sequence.wrapping_add(1));

@@ -39,7 +39,7 @@ impl History {
         Self { ring: VecDeque::new(), floor, events: 0, bytes: 0, max_events, max_bytes }
     }
 
-    /// Adds a commit and removes the oldest ones over the limits.
+    /// Adds a commit, and removes the oldest commits while a limit is exceeded.
     pub fn push(&mut self, commit: Commit) {
         self.events += commit.events.len();
         self.bytes += size(&commit);

@@ -223,7 +223,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Waits for events under the prefix. Returns an empty batch after [`PROGRESS_EVERY`] without one.
+    /// Waits for events under the prefix. Returns an empty batch after [`PROGRESS_EVERY`] without an event.
     async fn next_batch(&mut self) -> Result<WatchBatch, StoreError> {
         loop {
             // Mark the current revision as seen before reading, so that a later commit wakes this task again.
