@@ -125,7 +125,7 @@ pub struct AuditEntry {
 }
 
 impl Operator {
-    /// Returns the author of a request to the operations endpoints on loopback, which need no key.
+    /// Returns the author for requests to the operations endpoints on loopback. Such requests need no key.
     pub fn local() -> Self {
         Self { key: None, name: "local user, without a key".into() }
     }

@@ -1,5 +1,5 @@
-//! Limits and liveness of one client connection, and whether the client has left. This module is pure: the
-//! time is an argument.
+//! Limits, liveness and departure of the client of one connection. This module is pure: the time is an
+//! argument.
 //!
 //! Owns the token buckets, the count of pending calls, the times of the next ping and of the liveness
 //! timeout, and the idle time. Never sends.
@@ -364,7 +364,7 @@ mod tests {
         assert!(silence.lasts(limit, every, ms(130_000)));
         silence.broken(ms(130_500));
         assert!(!silence.lasts(limit, every, ms(131_000)));
-        // The process was suspended and resumed: the messages of that time arrive only now.
+        // The process was suspended and resumed: the messages sent during the pause arrive only now.
         assert!(!silence.lasts(limit, every, ms(900_000)));
         assert!((901..927).all(|s| !silence.lasts(limit, every, ms(s * 1000))));
         assert!(silence.lasts(limit, every, ms(930_000)));

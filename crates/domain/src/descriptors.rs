@@ -40,7 +40,7 @@ pub fn allot(limit: u64, workers: u64, shares: &[Share]) -> Vec<Allotment> {
     let weights: u64 = shares.iter().filter(|share| !share.operations).map(|share| share.weight).sum();
     let accepted = |share: &Share| match share.operations {
         true => OPERATIONS.min(limit / 16),
-        // `weights` includes the weight of this share, so it is not zero; `max` only makes that obvious.
+        // `max` prevents a division by zero if all weights are zero.
         false => (u128::from(public) * u128::from(share.weight) / u128::from(weights.max(1))) as u64,
     };
     let bounded = |share| accepted(share).clamp(2, PER_WORKER.saturating_mul(workers).max(2));

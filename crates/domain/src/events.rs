@@ -93,7 +93,7 @@ pub struct NewEvent {
 /// Value of an event's key in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
-    /// Text, because a newer node may write types that this node does not know.
+    /// The type as text, because a newer node may write types that this version does not have.
     #[serde(rename = "type")]
     pub kind: String,
     pub time: UnixMs,

@@ -13,7 +13,7 @@ fn drained_needs_no_rooms_and_keys() {
     house.apply(&first.moves[0]);
     assert_eq!(house.at(20_001).drained, [], "its key is still there");
     house.change(&RoomId::new("room").unwrap(), |view| view.mixer = None);
-    let [drained] = &house.at(20_002).drained[..] else { panic!("it has nothing any more") };
+    let [drained] = &house.at(20_002).drained[..] else { panic!("the mixer must be drained") };
     assert_eq!((drained.kind, &drained.id), (ModuleKind::Mixer, &id("a")));
 }
 
@@ -27,7 +27,7 @@ fn drained_mixer_writes_key_before_handover() {
     house.mixers.get_mut("a").unwrap().1 = Some(MarkLabel::Draining);
     let early = house.at(20_000);
     assert!(early.moves.is_empty() && early.waits[0].contains("has written its key"), "{early:?}");
-    assert_eq!(house.at(25_000).moves.len(), 1, "it does not wait forever");
+    assert_eq!(house.at(25_000).moves.len(), 1, "the wait has a limit");
     house.change(&room, |view| view.mixer.as_mut().unwrap().value.epoch = Epoch(2));
     assert_eq!(house.at(25_100).moves.len(), 1);
 }

@@ -92,10 +92,10 @@ fn unreadable_values_move_nothing() {
     house.unreadable_mixer_a = unreadable(ModulePart::Heartbeat);
     house.mixers.get_mut("a").unwrap().0 = Health::Unhealthy;
     house.at(20_000);
-    assert_eq!(house.at(40_000).moves, [], "a health that is not known");
+    assert_eq!(house.at(40_000).moves, [], "an unreadable health value");
     house.unreadable_mixer_a = unreadable(ModulePart::Mark);
     *house.mixers.get_mut("a").unwrap() = (Health::Healthy, Some(MarkLabel::Draining));
-    assert_eq!(house.at(50_000).moves.len(), 1, "an unknown label does not lift the one before");
+    assert_eq!(house.at(50_000).moves.len(), 1, "an unreadable label does not cancel the earlier label");
     let room = RoomId::new("room").unwrap();
     house.change(&room, |view| {
         let unknown = br#"{"status":"paused"}"#;
@@ -216,8 +216,8 @@ fn given_up_room_tries_each_mixer_once() {
         at += 5_000;
     }
     house.give_up("room");
-    assert!(house.at(at).moves.is_empty(), "the last one tries on");
-    assert_eq!(house.at(at + 300_000).moves.len(), 1, "in time the others are asked again");
+    assert!(house.at(at).moves.is_empty(), "the last mixer keeps the room");
+    assert_eq!(house.at(at + 300_000).moves.len(), 1, "after a while, the other mixers are tried again");
 }
 
 #[test]

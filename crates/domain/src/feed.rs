@@ -1,6 +1,6 @@
 //! Podcast feeds: RSS 2.0 with the recordings that have a given owner or tag. This module is pure.
 //!
-//! Owns: which recordings belong to a feed, and the text. Does not check a token.
+//! Owns: the selection of the recordings, and the text of a feed. Does not check a token.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::recording::{Recording, RecordingId};
 /// Maximum number of recordings in a feed; the oldest ones are omitted.
 pub const MOST_ITEMS: usize = 300;
 
-/// Feed, as its token contains it.
+/// Feed as described in its token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Feed {

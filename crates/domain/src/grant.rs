@@ -11,7 +11,7 @@ use super::signalling::CloseCode;
 use super::view::RoomView;
 
 /// Largest difference between our clock and that of a signer that sends no `roomCreatedAt`, in milliseconds.
-/// A token signed up to this long before a room is created is valid for it.
+/// A token signed up to this long before a room is created is valid for that room.
 const CLOCK_DIFFERENCE_MS: u64 = 5_000;
 
 /// Time claims of a token whose signature, audience and room id were checked.

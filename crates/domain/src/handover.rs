@@ -1,5 +1,5 @@
-//! Handover of a room from a working mixer to another, and the mixer that listeners hear meanwhile. The
-//! numbers are the media sequence numbers that the store reserves for a mixer.
+//! Handover of a room from a working mixer to another, and the mixer that listeners hear meanwhile. In the
+//! diagram, *numbers* are the media sequence numbers that the store reserves for a mixer.
 //!
 //! ```text
 //!  old mixer   producing ─────────────────────────────▶ stops, returns its unused numbers

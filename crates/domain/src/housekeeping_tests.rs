@@ -73,7 +73,7 @@ fn broadcast_without_anchors_ends() {
     assert_eq!(house.round(100), NOTHING);
     assert_eq!(house.next_due(), Some(130_000));
     anchors(&mut house, Some(1));
-    assert_eq!(house.round(120), NOTHING, "somebody came");
+    assert_eq!(house.round(120), NOTHING, "an anchor has joined");
     anchors(&mut house, Some(0));
     assert_eq!(house.round(125), NOTHING);
     anchors(&mut house, None);
@@ -172,7 +172,7 @@ fn users_without_room_are_removed() {
     assert_eq!(house.round(10), NOTHING);
     assert_eq!(house.round(70), ["ghost sweep [] and users"]);
     house.unreadable("/rooms/ghost/meta");
-    assert_eq!(house.round(500), NOTHING, "it may be a room after all");
+    assert_eq!(house.round(500), NOTHING, "the unreadable key may be a valid room");
 }
 
 #[test]

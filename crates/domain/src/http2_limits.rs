@@ -11,8 +11,8 @@ use super::connection_limits::TokenBucket;
 
 /// Maximum number of bytes that a client may send while no request head or body is transferred.
 const FRAMES: usize = 256 * 1024;
-/// Number of bytes per second by which the budget grows up to that maximum. A connection whose only traffic
-/// is a PING per second is therefore not closed.
+/// Number of bytes per second by which the budget recovers, up to that maximum. A connection whose only
+/// traffic is a PING per second is therefore not closed.
 const RESTORED: usize = 64;
 /// Maximum number of cancellations per second, and at once.
 const CANCELED: (u32, u32) = (10, 100);

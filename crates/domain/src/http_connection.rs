@@ -207,7 +207,7 @@ impl Lifecycle {
     }
 }
 
-/// Search for the ends of request heads in the bytes of a connection, which may be split anywhere.
+/// Search for the ends of request heads in the bytes of a connection. The bytes may be split at any position.
 ///
 /// An end is an empty line. Like the HTTP parser, the search accepts a line feed without a carriage return
 /// (RFC 9112 section 2.2). A body may contain empty lines too, so the number of ends is an upper bound on the

@@ -1,9 +1,9 @@
 //! Range of content keys that may be given out: those of the media that can be fetched now, and the next one.
 //! This module is pure.
 //!
-//! The range is read from the newest playlist, because key indexes follow the configuration of the mixer that
-//! wrote it. After a segment leaves the playlist, the segment and its key stay available for the sum of the
-//! durations of the segment and the playlist (RFC 8216 section 6.2.2).
+//! The range is read from the newest playlist, because key indexes depend on the configuration of the mixer
+//! that wrote the playlist. After a segment leaves the playlist, the segment and its key stay available for
+//! the sum of the durations of the segment and the playlist (RFC 8216 section 6.2.2).
 
 /// Range of key indexes; both ends are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ pub const EVENTS: &str = "/events/";
 pub const JANUSES: &str = "/januses/";
 /// Prefix of the store keys of API keys, one per API key.
 pub const API_KEYS: &str = "/apikeys/";
-/// Prefix of the store keys that serialize the changes that count against quotas, one per API key.
+/// Prefix of the store keys that order the changes counted against quotas, one per API key.
 const QUOTAS: &str = "/quotas/";
 /// Prefix of the keys of webhooks, each below the name of its endpoint.
 const WEBHOOKS: &str = "/webhooks/";
@@ -216,8 +216,8 @@ pub fn parse_api_key(key: &str) -> Option<ApiKeyId> {
     ApiKeyId::new(key.strip_prefix(API_KEYS)?).ok()
 }
 
-/// Returns the store key that serializes the changes that count against the quotas of an API key: each of
-/// these changes writes this store key.
+/// Returns the store key that orders the changes counted against the quotas of an API key. Every such change
+/// writes it, so of two simultaneous changes one must be repeated.
 pub fn quota_order(id: &ApiKeyId) -> String {
     format!("{QUOTAS}{id}")
 }

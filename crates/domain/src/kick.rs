@@ -1,5 +1,5 @@
-//! Moderation in the Janus room: removal of users who are not allowed to speak but are possibly still in that
-//! room, and muting of everybody.
+//! Moderation in the Janus room: removal of users who may no longer speak but may still be in that room, and
+//! muting of everybody.
 //!
 //! The gateway that serves an anchor ends their session itself. A gateway that has died cannot end the
 //! session, and Janus would keep the anchor in the mix until the session times out. Therefore the node that

@@ -183,7 +183,7 @@ impl Leadership {
     }
 
     /// Returns the outdated revision that the store shows and the newest revision that this node has seen, if
-    /// the leader is unknown for this reason. The state persists if the store has lost data or was restored.
+    /// the leader is unknown for this reason. This remains so after the store has lost data or was restored.
     pub fn sees_older_store(&self) -> Option<(i64, i64)> {
         let unknown = self.known == KnownLeader::Nothing;
         self.outdated.filter(|_| unknown).map(|outdated| (outdated, self.as_of))

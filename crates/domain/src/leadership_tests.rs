@@ -96,7 +96,7 @@ fn keys_without_a_lease_are_taken_over() {
         world.elect_first();
         world.forge(readable, false);
         (0..NODES).for_each(|n| world.deliver(n));
-        assert_eq!(world.leaders(), [0; 0], "the key is not its own any more");
+        assert_eq!(world.leaders(), [0; 0], "the key belongs to another node now");
         assert!(world.nodes[1].orphan().is_some());
         (0..NODES).rev().for_each(|n| world.step(n));
         (0..NODES).for_each(|n| world.deliver(n));
@@ -125,7 +125,7 @@ fn slow_answers_reset_store_stability() {
     world.step(0);
     assert_eq!(world.nodes[0].steady().since(world.now), Some(start));
     world.now += TTL;
-    assert_eq!(world.nodes[0].steady().since(world.now), None, "it was frozen, or we were");
+    assert_eq!(world.nodes[0].steady().since(world.now), None, "the candidate or the store was frozen");
     world.step(0);
     assert_eq!(world.nodes[0].steady().since(world.now), Some(world.now), "the count starts over");
 }

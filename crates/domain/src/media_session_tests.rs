@@ -19,10 +19,10 @@ fn detached_session_is_kept_alive_once() {
     anchor.kept_alive(at(100));
     assert!(matches!(anchor.plan(at(150)), Plan::Wait { until: Some(until), .. } if until == at(164)));
     anchor.look(at(163));
-    assert_eq!(anchor.name(), "detached", "Janus may be late with its word");
+    assert_eq!(anchor.name(), "detached", "Janus may decide late");
     anchor.look(at(164));
     assert_eq!(anchor.state(), State::Ended(End::GraceOver));
-    assert_eq!(anchor.plan(at(164)), Plan::Finished, "another gateway may have it: it is not destroyed");
+    assert_eq!(anchor.plan(at(164)), Plan::Finished, "another gateway may have claimed the session");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn destroyed_room_waits_for_store() {
     closed.heard(JanusEvent::RoomDestroyed, at(10));
     let mut unknown = up();
     unknown.heard(JanusEvent::RoomDestroyed, at(10));
-    assert!(!unknown.is_resumable(), "there is nothing to come back to");
+    assert!(!unknown.is_resumable(), "there are no media to resume");
     assert!(!unknown.takes_calls(), "Janus could only refuse them");
     closed.observe(None, &user("anna"));
     assert_eq!(closed.state(), State::Ended(End::RoomClosed));
@@ -236,7 +236,7 @@ fn run(anchor: &mut MediaSession, now: u64, random: f64) {
             Effect::Destroy => anchor.destroyed(),
         }
     }
-    assert!(!matches!(anchor.plan(at(now)), Plan::Do { .. }), "it comes to rest: {anchor:?}");
+    assert!(!matches!(anchor.plan(at(now)), Plan::Do { .. }), "effects remain: {anchor:?}");
 }
 
 fn step() -> impl Strategy<Value = Step> {

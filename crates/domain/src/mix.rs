@@ -3,10 +3,10 @@
 //! AudioBridge adds the samples of a room's participants and stores the sum in 16 bits without saturation. A
 //! sum beyond full scale therefore wraps into noise (Janus 1.1.2 and 1.4.1,
 //! `janus_audiobridge_mixer_thread`). For this reason each participant enters the mix at a fixed share of
-//! full scale, and receivers amplify the mix by the inverse. The share depends only on the room's
-//! `maxAnchors`, which never changes while the room exists. So the share needs no update when a participant
-//! joins, unmutes or leaves. The sum of the shares in use does not exceed full scale, except in the case
-//! described at `OTHERS`.
+//! full scale, and receivers amplify the mix by the inverse of that share. The share depends only on the
+//! room's `maxAnchors`, which never changes while the room exists. So the share needs no update when a
+//! participant joins, unmutes or leaves. The sum of the shares in use does not exceed full scale, except in
+//! the case described at `OTHERS`.
 
 /// Largest `maxAnchors`.
 pub const MOST_ANCHORS: u8 = 20;

@@ -140,7 +140,7 @@ impl MixerRoom {
     }
 
     /// Takes over the port and the stream of a previous incarnation of the actor, whose processes are gone.
-    /// Returns false if no stream can continue: there is none, or the store does not confirm its numbers.
+    /// Returns false if no stream is left, or if the store does not confirm the numbers of the wanted stream.
     pub fn inherit(
         &mut self,
         port: Option<(MediaAddr, Epoch, Duration)>,
@@ -328,7 +328,7 @@ impl MixerRoom {
             Process::Idle if ended => {
                 Plan::act(ProcessEffect::EndStream { over: true }, "an earlier broadcast has ended")
             }
-            // Another mixer has, or had, the room meanwhile. Its numbers are above those of this stream.
+            // Another mixer has or had the room in between. Its numbers are above those of this stream.
             Process::Idle
                 if self.lost_its_numbers() || (wanted.part == Role::Successor && self.stream.is_some()) =>
             {

@@ -113,8 +113,8 @@ fn late_write_answer_restores_no_numbers() {
     assert_eq!(effects, ["kill", "end the stream", "free the port", "take a port", "spawn", "open at 3072"]);
 }
 
-/// A room may be deleted and recreated on another mixer without this mixer seeing it. The other mixer may
-/// then have reserved exactly the same numbers.
+/// A room may be deleted and recreated on another mixer while this mixer sees neither change. The other mixer
+/// may then have reserved exactly the same numbers.
 #[test]
 fn equal_numbers_of_others_are_refused() {
     let (mut room, mut view, at) = publishing();
@@ -145,8 +145,8 @@ fn numbers(ceiling: u64, mod_revision: i64) -> Option<StoredValue<SequenceState>
     Some(StoredValue { value: SequenceState::at(ceiling, 64, None), mod_revision })
 }
 
-/// Runs all effects until the room publishes and waits for Janus. Returns the effects of the process lane, in
-/// words.
+/// Runs all effects until the room publishes and waits for Janus. Returns descriptions of the effects of the
+/// process lane.
 fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<String> {
     let (mut done, mut revision) = (Vec::new(), 100);
     loop {

@@ -1,8 +1,8 @@
 //! Strict reading of the playlists that the packager writes.
 //!
 //! Players ignore lines that they do not know. This reader refuses every line that the packager would not
-//! write at that position: unknown tags and attributes, duplicates, a wrong order. It also refuses values
-//! that contradict each other. Owns: the forms and the order of the lines. Does not fetch.
+//! write at that position: unknown tags and attributes, duplicates, and lines in a wrong order. It also
+//! refuses values that contradict each other. Owns: the forms and the order of the lines. Does not fetch.
 
 use super::m3u8::{NotAPlaylist, Playlist};
 use super::rules::Rules;

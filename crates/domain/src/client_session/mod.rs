@@ -17,7 +17,7 @@
 //! | `join` | the steps of a `join` |
 //! | `media` | events of the media session, and silent clients |
 //! | `presence` | the writes of the presence entry, one at a time |
-//! | `values` | facts, inputs and effects |
+//! | `values` | rules, surroundings, inputs and effects |
 //!
 //! A connection acquires its lock when it opens, and holds the lock until the connection ends. Every write to
 //! presence contains the fencing token of the lock, so a connection that lost the lock changes nothing.

@@ -30,7 +30,7 @@ pub(super) struct Upkeep {
     starved: u32,
     /// True if the room was created during the current silence.
     made_in_silence: bool,
-    /// Stream id of our newest forwarder, and the epoch whose key it uses.
+    /// Stream id of our newest forwarder, and the epoch from which its SRTP key is derived.
     started: Option<(u64, Epoch)>,
 }
 

@@ -21,7 +21,8 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), max: Duration:
 pub(super) struct TrackSwitch {
     /// False if this node records no tracks.
     enabled: bool,
-    /// Janus room whose state is known, and the recording for which it records.
+    /// Janus room whose state is known, and the recording whose tracks Janus records; `None`: it records
+    /// none.
     known: Option<(u32, Option<RecordingId>)>,
     checked_at: Duration,
     /// True if the last check of the disk failed. Nothing is recorded until the next attempt.

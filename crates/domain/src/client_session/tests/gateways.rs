@@ -235,7 +235,7 @@ impl World {
             }
         }
         let idle = self.connections.iter().all(|connection| connection.running.is_empty());
-        assert!(idle && self.departures.is_empty(), "the gateways do not come to rest");
+        assert!(idle && self.departures.is_empty(), "requests are still in progress");
     }
 
     fn renew_all(&mut self) {
