@@ -202,8 +202,8 @@ impl Children {
         self.set_date(child, Some(Instant::now() + delay));
     }
 
-    /// Starts the children whose rest is over and abandons those that did not stop in time. Returns the
-    /// abandoned ones.
+    /// Starts the children whose restart is due, and abandons those that did not stop in time. Returns the
+    /// abandoned children.
     pub fn due(&mut self) -> Vec<ChildDown> {
         let now = Instant::now();
         let mut abandoned = Vec::new();

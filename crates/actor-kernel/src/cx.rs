@@ -154,8 +154,8 @@ impl<B: Behaviour> Cx<B> {
         child
     }
 
-    /// Asks a child to stop within its deadline. The child stops its own children first. Its end arrives as
-    /// `child_down`. Returns false if there is no such child.
+    /// Asks a child to stop within its deadline. The child stops its own children first. The end of the child
+    /// arrives as `child_down`. Returns false if there is no such child.
     pub fn stop_child(&mut self, name: &str) -> bool {
         self.children.stop(name)
     }

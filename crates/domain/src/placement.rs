@@ -1,10 +1,10 @@
 //! Placement: selection of a Janus instance and a mixer for a room.
 //!
 //! A module is a candidate if its heartbeat is healthy, its cordon label is `ready` or absent, and both can
-//! be read. It must also announce a capacity and have fewer rooms than its capacity, and the processors of
-//! its machine must not be busy with rooms ([`super::machine`]). Of two candidates drawn at random, the less
+//! be read. It must also announce a capacity and have fewer rooms than this capacity. The processors of its
+//! machine must not be busy with rooms ([`super::machine`]). Of two candidates drawn at random, the less
 //! loaded one is taken. This choice spreads the rooms nearly as evenly as taking the least loaded module. It
-//! keeps the nodes of a cluster from all choosing the same module at once.
+//! also prevents all nodes of a cluster from choosing the same module at once.
 //!
 //! Owns that choice and the reason for each rejected module. Never writes and never generates random numbers.
 

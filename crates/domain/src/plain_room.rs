@@ -18,8 +18,8 @@ use super::relay_room::Position;
 use super::restart::Backoff;
 use super::timeline::frames_last;
 
-/// Duration of the audio that a new listener receives immediately. It lets players start immediately, and
-/// keeps them this far behind the live audio.
+/// Duration of the audio that a new listener receives at once. With this audio, players start immediately,
+/// and then stay this far behind the live audio.
 pub const BURST: Duration = Duration::from_secs(1);
 /// Time without a part after which silence is sent. The packager fills shorter gaps itself.
 pub const HOLE: Duration = Duration::from_secs(1);

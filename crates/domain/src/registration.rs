@@ -7,8 +7,8 @@
 //!     └──────────────▶ Refused: the node exits
 //! ```
 //! A node that was killed may restart before its lease expires. A successor with the same data directory
-//! knows that the old process has ended, because the successor itself now holds the lock of that directory. A
-//! process elsewhere waits for the lease to expire.
+//! holds the lock of that directory, so the old process has ended. A process elsewhere waits for the lease to
+//! expire.
 
 use std::time::Duration;
 

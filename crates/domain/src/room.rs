@@ -1,4 +1,4 @@
-//! Room as the room API sees it: the allowed operations and their writes.
+//! Rules of the room API: the allowed operations on a room, and their writes.
 //!
 //! ```text
 //!            create            start                 both keys of the newest epoch

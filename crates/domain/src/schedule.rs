@@ -133,7 +133,7 @@ pub fn admit_miss(view: &RoomView, now: UnixMs) -> Admission<RoomWrite> {
     Admission::Accepted(RoomWrite::Put { meta: Some(meta), live: None })
 }
 
-/// Schedules of all rooms, as the leader carries them out.
+/// State of the leader's work on the schedules of all rooms.
 #[derive(Debug, Default)]
 pub struct Scheduler {
     clock: SteadyWallClock,

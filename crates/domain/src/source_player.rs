@@ -1,8 +1,8 @@
 //! State machine of one source on the node with the room's Janus. It plans the playback and the writes of the
 //! source's state.
 //!
-//! A run is one participant in Janus with one FFmpeg process. The shell starts and stops it and reports its
-//! end. The machine repeats runs with a growing delay until this node no longer has to play the source.
+//! A run is one participant in Janus with one FFmpeg process. The shell starts and stops the run, and reports
+//! its end. The machine repeats runs with a growing delay until this node no longer has to play the source.
 //!
 //! Invariants:
 //! - Writes compare the revisions of the room's sources and `livemeta`, so a node that lost the room writes

@@ -66,8 +66,8 @@ pub struct Source {
     pub state: SourceState,
 }
 
-/// Input of a source. If one source has a kind that only newer versions know, older nodes cannot read the
-/// sources of the room, and neither play nor remove them.
+/// Input of a source. If one input has a kind that only newer versions know, older nodes cannot read the
+/// sources of the room. They then neither play nor remove these sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Input {

@@ -95,8 +95,8 @@ fn visible_line(chars: impl Iterator<Item = char>) -> Option<String> {
     (legal && visible).then(|| words().collect::<Vec<_>>().join(" "))
 }
 
-/// Returns true if an opaque id is safe to show and to log. It then has no control, format or other invisible
-/// character, no space other than U+0020, and no space at its ends.
+/// Returns true if an opaque id is safe to show and to log. Such an id has no control, format or other
+/// invisible character, no space other than U+0020, and no space at its ends.
 pub fn is_plain_id(text: &str) -> bool {
     let is_plain = |c: char| match c.general_category() {
         GeneralCategory::Control

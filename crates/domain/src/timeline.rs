@@ -20,7 +20,7 @@ pub const FRAME_TICKS: u64 = FRAME_SAMPLES * 90_000 / SAMPLE_RATE;
 const TICKS: u64 = 1 << 33;
 /// Continuity counters have 4 bits (ISO/IEC 13818-1 section 2.4.3.3).
 const COUNTS: u64 = 16;
-/// First timestamp of a new timeline: 1.4 s, like FFmpeg. This leaves time for a clock reference before it.
+/// First timestamp of a new timeline: 1.4 s, as in FFmpeg. This leaves time for a clock reference before it.
 const FIRST_PTS: u64 = 126_000;
 
 /// Position on a timeline: the values with which the next part begins.

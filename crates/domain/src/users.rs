@@ -47,7 +47,7 @@ pub enum UserDenied {
     TooMany,
 }
 
-/// User to ban or to kick, with what the caller knows about the user.
+/// Order to ban or to kick a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BanOrder {
     pub user: UserId,
@@ -58,12 +58,12 @@ pub struct BanOrder {
 }
 
 /// Records the user with this role. For a known user, only the role can change. A role that was assigned in
-/// the room ends if it is `listener`, so that the user may speak again, or if `role` differs from the
-/// recorded role. A kicked user stays out until the kick is over.
+/// the room ends if `role` differs from the recorded role. The assigned role `listener` always ends, so that
+/// the user may speak again. A kicked user stays out until the kick is over.
 ///
 /// # Errors
-/// There is no such room or it is being removed, the user is banned, or the room already has the maximum
-/// number of bans and assigned roles.
+/// There is no such room, it is being removed, the user is banned, or the room has the maximum number of bans
+/// and assigned roles.
 pub fn admit_user(
     view: &RoomView,
     id: &UserId,
@@ -89,8 +89,7 @@ pub fn admit_user(
 /// application has signed itself.
 ///
 /// # Errors
-/// There is no such room or it is being removed, or the room already has the maximum number of bans and
-/// assigned roles.
+/// There is no such room, it is being removed, or it has the maximum number of bans and assigned roles.
 pub fn admit_ban(view: &RoomView, order: &BanOrder, now: UnixMs) -> Result<Admission<RoomWrite>, UserDenied> {
     exclude(view, order, false, now)
 }

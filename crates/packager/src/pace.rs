@@ -32,7 +32,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Creates the pace of media that end at `end`, of which `frames` frames are available.
+    /// Creates the pace of media that begin `frames` frames before `end`.
     pub fn begin(end: Duration, frames: u64) -> Self {
         Self::from_origin(nanos(end) - nanos(frames_last(frames)))
     }

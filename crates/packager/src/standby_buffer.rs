@@ -23,7 +23,7 @@ impl StandbyBuffer {
         self.reader.feed(bytes);
         let mut whole = 0;
         while let Some(frame) = self.reader.next_frame()? {
-            // Copied, so that the frame does not keep the whole read buffer alive.
+            // Copy the frame, so that it does not keep the whole read buffer alive.
             self.frames.push_back(Bytes::copy_from_slice(&frame));
             whole += 1;
         }

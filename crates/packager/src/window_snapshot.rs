@@ -1,9 +1,9 @@
 //! Window snapshot: bytes that an outgoing mixer passes to its successor.
 //!
 //! Format: a length (four bytes, big endian), JSON of that length, then the files in the order in which the
-//! JSON names them, encrypted as for listeners. Nodes of the same version or of two successive versions
-//! exchange snapshots. A snapshot that cannot be read is ignored, and the successor begins with an empty
-//! window.
+//! JSON names them. The files are encrypted as for listeners. Nodes of the same version or of two successive
+//! versions exchange snapshots. A snapshot that cannot be read is ignored, and the successor begins with an
+//! empty window.
 //!
 //! Owns: this format. Does not store a key.
 

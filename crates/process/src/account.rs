@@ -10,7 +10,7 @@ use nix::unistd::User;
 
 use super::SETPRIV;
 
-/// User id 0, whatever its name.
+/// User id of root.
 const ROOT: u32 = 0;
 
 /// Unprivileged account of this machine.

@@ -11,9 +11,9 @@
 //! Janus and FFmpeg read data from clients, so they are started with [`confined`]: their memory can be
 //! limited, and a node that runs as root gives them a different [`Account`].
 //!
-//! TERM and HUP are blocked in children, because service managers send them to all processes of a service at
-//! once, and a draining node still needs its children. Children are stopped with INT, which Janus and FFmpeg
-//! treat as TERM.
+//! TERM and HUP are blocked in children: service managers send them to all processes of a service at once,
+//! but a draining node still needs its children. Children are stopped with INT, which Janus and FFmpeg treat
+//! as TERM.
 //!
 //! ```
 //! use std::time::Duration;
@@ -145,7 +145,7 @@ fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
 /// is not an error here; spawning it reports the error.
 ///
 /// # Errors
-/// A system program is missing or too old (the message names the package to install), this process cannot
+/// A system program is missing or too old; the message names the package to install. Or this process cannot
 /// change to the account, or the account cannot run a program.
 pub fn check(account: Option<&Account>, programs: &[&Path]) -> Result<(), String> {
     which::which(SETPRIV).map_err(|error| {

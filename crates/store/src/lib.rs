@@ -2,7 +2,7 @@
 //! ([`embedded`]).
 //!
 //! The contract in short: the whole store has one revision counter. Watches follow a prefix from a revision;
-//! one that starts too far back gets a compaction error. Transactions compare modification revisions. The
+//! a watch that starts too far back gets a compaction error. Transactions compare modification revisions. The
 //! keys of a lease are deleted when it ends. The conformance cases under `tests/embedded/` run on every
 //! backend.
 //!

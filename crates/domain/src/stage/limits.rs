@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Maximum number of remembered clients, about 2 MB. A client is forgotten once it could send a whole burst
-/// again.
+/// Maximum number of clients with an entry; the entries take about 2 MB. A client is forgotten once it could
+/// send a whole burst again.
 const MAX_CLIENTS: usize = 1 << 16;
 
 /// Sustained number of requests per second, and maximum number at once after an idle period.
@@ -31,7 +31,7 @@ impl RateLimiter {
     /// Counts one request of a client.
     ///
     /// # Errors
-    /// The client has sent too many requests, or is new while `MAX_CLIENTS` others are remembered. The value
+    /// The client has sent too many requests, or is new while `MAX_CLIENTS` others have an entry. The value
     /// is the time to wait before the next request.
     pub fn take(&mut self, client: u64, now: Duration) -> Result<(), Duration> {
         let step = Duration::from_secs(1) / self.rate.per_second.max(1);

@@ -37,7 +37,7 @@ pub const MAX_HANDS: usize = 500;
 pub const MAX_MESSAGES: usize = 100;
 /// Maximum number of chat messages of a room in one second.
 pub const MESSAGES_PER_SECOND: u32 = 20;
-/// Maximum number of people whose last message is remembered for slow mode.
+/// Maximum number of people for whom the time of the last message is stored, for slow mode.
 const MAX_TALKERS: usize = 2000;
 
 /// Request of a person to change the stage.

@@ -105,8 +105,8 @@ pub struct Delivery {
     revision: Option<i64>,
     /// Every selected event up to here is delivered, given up, or in a queue.
     cursor: Cursor,
-    /// Events up to this position were read. It is before `cursor` while the queues of an earlier leader are
-    /// filled again.
+    /// Events up to this position were read. The position is before `cursor` while the queues of an earlier
+    /// leader are filled again.
     position: Cursor,
     rooms: BTreeMap<RoomId, Queue>,
     sending: BTreeMap<RoomId, Cursor>,
@@ -121,8 +121,8 @@ pub struct Delivery {
     skipped_due: Option<Duration>,
     unwritten: usize,
     writing: Option<PendingWrite>,
-    /// Key as the watch showed it during a write. The outcome of the write shows whether the machine itself
-    /// wrote this value.
+    /// State of the key that the watch showed during a write. The outcome of the write shows whether the
+    /// machine itself wrote this value.
     seen: Option<StoredState>,
     write_retry: Retry,
     superseded: bool,
@@ -153,7 +153,7 @@ impl Delivery {
         }
     }
 
-    /// Applies the state's key as the watch shows it. `end`: position of the newest event in the ledger.
+    /// Applies the stored state that the watch shows. `end`: position of the newest event in the ledger.
     pub fn observe(&mut self, seen: StoredState, end: Cursor, now: Duration, wall: UnixMs) {
         if self.writing.is_some() {
             self.seen = Some(seen);

@@ -25,9 +25,9 @@ pub use mjr::{MjrReader, Packet};
 use ogg::{OpusFile, SAMPLES};
 use playout::{Mixed, Playout, Start};
 
-/// Time in microseconds from the moment at which AudioBridge mixes a packet to the time that the recording
-/// states for the position of the packet, which is derived from the arrival of parts. The value was measured.
-/// It contains the delays of the codecs, of the limiter's look-ahead and of the reading of FFmpeg's output.
+/// Time in microseconds from the mixing of a packet in AudioBridge to the time that the recording states for
+/// the packet's position. The stated time is derived from the arrival of parts. The value was measured. It
+/// contains the delays of the codecs, of the limiter's look-ahead and of the reading of FFmpeg's output.
 const LATENCY: u64 = 43_000;
 /// Time in microseconds from the moment at which AudioBridge mixes until FFmpeg's output is read. The value
 /// is an estimate.
@@ -36,8 +36,8 @@ const ARRIVAL: u64 = 3_000;
 /// is larger, the packet gets another place. The limit is more than half a tick, so that jitter does not move
 /// packets back and forth.
 const MOVES: u64 = 12_000;
-/// Deviation in microseconds of a segment's time from that of earlier ones that counts as a jump, for example
-/// after a restart of FFmpeg. A smaller one is jitter.
+/// Largest deviation, in microseconds, of a segment's time from the time of earlier segments that is still
+/// jitter. A larger deviation is a jump, for example after a restart of FFmpeg.
 const JUMP: u64 = 5_000;
 
 /// Longest time from the moment at which a gateway begins a join until Janus creates the file. The file of a

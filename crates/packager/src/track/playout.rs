@@ -9,8 +9,8 @@
 
 use std::collections::VecDeque;
 
-/// Length of the queue, in packets, above which AudioBridge mixes the first packet. It cuts a queue of twice
-/// this length to this length.
+/// Length of the queue, in packets, above which AudioBridge mixes the first packet. If a queue reaches twice
+/// this length, AudioBridge cuts it to this length.
 const PREBUFFER: usize = 6;
 /// Largest distance of a late packet from the expected one. A larger distance is a restart of the numbers.
 const MISORDER: u16 = 50;

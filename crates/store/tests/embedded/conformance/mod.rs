@@ -25,8 +25,8 @@ pub use self::leases::*;
 /// Time limit far above the needs of any case, so that only a hang reaches it.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A backend under test. A case uses only keys below [`prefix`](Subject::prefix) and does not assume that a
-/// revision is the store's next one, because others may use the same store.
+/// A backend under test. Other tests may use the same store. So a case uses only keys below
+/// [`prefix`](Subject::prefix), and does not assume that its write gets the store's next revision.
 #[async_trait(?Send)]
 pub trait Subject {
     fn store(&self) -> Arc<dyn Store>;
