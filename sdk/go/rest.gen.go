@@ -852,10 +852,10 @@ type CreateUserAnswer struct {
 
 // DeadLetter Event that was given up.
 type DeadLetter struct {
-	// At Time at which it was given up.
+	// At Time at which the event was given up.
 	At int64 `json:"at"`
 
-	// Attempts Failed attempts; 0 if it only waited behind other events.
+	// Attempts Failed attempts; 0 if the event only waited behind other events.
 	Attempts int32 `json:"attempts"`
 
 	// Error Reason for the latest failure.
@@ -1261,8 +1261,8 @@ type Recording struct {
 	// Bytes Size of the recorded media, in bytes.
 	Bytes int64 `json:"bytes"`
 
-	// Chapters Chapters, in order. One begins at the start of the recording, and whenever the anchors in the room
-	// change. Empty until the event `recording_ready`.
+	// Chapters Chapters, in order. A chapter begins at the start of the recording, and whenever the anchors in the
+	// room change. Empty until the event `recording_ready`.
 	Chapters []Chapter `json:"chapters"`
 
 	// DownloadUrl URL of the recording as one M4A file, which can be downloaded in the state `ready`. The request needs
@@ -1312,8 +1312,8 @@ type Recording struct {
 	// Title Title of the room; absent if it had none.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
 
-	// Tracks Tracks, one per anchor who was recorded. Empty unless `recording.tracks` is set, and until they were
-	// made, shortly after the recording became ready.
+	// Tracks Tracks, one per anchor who was recorded. Empty if `recording.tracks` is not set, and until the tracks
+	// are made, shortly after the recording became ready.
 	Tracks []Track `json:"tracks"`
 }
 
@@ -1797,8 +1797,8 @@ type WaitingEvents struct {
 
 // Webhook Endpoint and its progress.
 type Webhook struct {
-	// Cursor Every selected event up to here is delivered or given up, except those of the rooms in `waiting`.
-	// Absent until the leader has begun.
+	// Cursor Cursor up to which every selected event is delivered or given up, except events of the rooms in
+	// `waiting`. Absent until the leader has begun.
 	Cursor nullable.Nullable[string] `json:"cursor,omitempty"`
 
 	// DeadLetters Number of events given up since the endpoint was first configured.
@@ -1807,10 +1807,11 @@ type Webhook struct {
 	// Name Name in `webhooks.endpoints`.
 	Name string `json:"name"`
 
-	// Rooms Ids of the rooms whose events it gets; a `*` at the end matches any suffix. Empty: all.
+	// Rooms Ids of the rooms whose events the endpoint gets; a `*` at the end matches any suffix. Empty if it gets
+	// the events of all rooms.
 	Rooms []string `json:"rooms"`
 
-	// Types Types of the events that it gets; empty: all.
+	// Types Types of the events that the endpoint gets; empty if it gets all types.
 	Types       []string                               `json:"types"`
 	Unavailable nullable.Nullable[UnavailableEndpoint] `json:"unavailable,omitempty"`
 
@@ -2022,7 +2023,8 @@ type ClientInterface interface {
 	// IssueFeedWithBody Issues the URL of a podcast feed.
 	//
 	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
-	// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	// are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+	// publish it.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2032,7 +2034,8 @@ type ClientInterface interface {
 	// IssueFeed Issues the URL of a podcast feed.
 	//
 	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
-	// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	// are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+	// publish it.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2157,7 +2160,7 @@ type ClientInterface interface {
 
 	// DownloadTrack Downloads a track of a recording.
 	//
-	// The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+	// The file is Ogg Opus, with the same start and end as the recording's M4A file. `Range` is supported.
 	//
 	// Corresponds with GET /api/recordings/{id}/tracks/{number} (the `DownloadTrack` operationId).
 	DownloadTrack(ctx context.Context, id string, number string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2502,7 +2505,8 @@ func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEd
 // IssueFeedWithBody Issues the URL of a podcast feed.
 //
 // The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
-// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+// are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+// publish it.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2522,7 +2526,8 @@ func (c *Client) IssueFeedWithBody(ctx context.Context, contentType string, body
 // IssueFeed Issues the URL of a podcast feed.
 //
 // The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
-// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+// are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+// publish it.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2807,7 +2812,7 @@ func (c *Client) IssueReplayToken(ctx context.Context, id string, body IssueRepl
 
 // DownloadTrack Downloads a track of a recording.
 //
-// The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+// The file is Ogg Opus, with the same start and end as the recording's M4A file. `Range` is supported.
 //
 // Corresponds with GET /api/recordings/{id}/tracks/{number} (the `DownloadTrack` operationId).
 func (c *Client) DownloadTrack(ctx context.Context, id string, number string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -5582,7 +5587,8 @@ type ClientWithResponsesInterface interface {
 	// IssueFeedWithBodyWithResponse Issues the URL of a podcast feed.
 	//
 	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
-	// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	// are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+	// publish it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5592,7 +5598,8 @@ type ClientWithResponsesInterface interface {
 	// IssueFeedWithResponse Issues the URL of a podcast feed.
 	//
 	// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
-	// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+	// are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+	// publish it.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5731,7 +5738,7 @@ type ClientWithResponsesInterface interface {
 
 	// DownloadTrackWithResponse Downloads a track of a recording.
 	//
-	// The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+	// The file is Ogg Opus, with the same start and end as the recording's M4A file. `Range` is supported.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8039,7 +8046,8 @@ func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params
 // IssueFeedWithBodyWithResponse Issues the URL of a podcast feed.
 //
 // The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
-// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+// are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+// publish it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8055,7 +8063,8 @@ func (c *ClientWithResponses) IssueFeedWithBodyWithResponse(ctx context.Context,
 // IssueFeedWithResponse Issues the URL of a podcast feed.
 //
 // The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
-// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+// are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+// publish it.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8290,7 +8299,7 @@ func (c *ClientWithResponses) IssueReplayTokenWithResponse(ctx context.Context, 
 
 // DownloadTrackWithResponse Downloads a track of a recording.
 //
-// The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+// The file is Ogg Opus, with the same start and end as the recording's M4A file. `Range` is supported.
 //
 // Returns a wrapper object for the known response body format(s).
 //

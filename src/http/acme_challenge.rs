@@ -7,7 +7,7 @@ use super::methods::only_get;
 use crate::acme::Challenges;
 
 /// Serves the answers. Register it before the redirect, which covers all paths. Store errors result in 503.
-/// The authority then regards the challenge as failed, as with every status but 200.
+/// The authority regards every status except 200 as a failed challenge.
 pub(super) fn configure(config: &mut web::ServiceConfig, challenges: &Challenges) {
     let challenges = challenges.clone();
     config.service(only_get("/.well-known/acme-challenge/{token}", move |token: web::Path<String>| {

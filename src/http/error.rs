@@ -64,7 +64,7 @@ impl ApiError {
         Self { code, message: message.into(), details: None, cause: None, allow: None, retry_after: None }
     }
 
-    /// Builds a 500. The cause is only logged.
+    /// Builds the error `internal` (500). The cause is only logged.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         Self {
             cause: Some(cause.to_string()),

@@ -233,7 +233,7 @@ impl FromRequest for OutputPath {
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let path = web::Path::<(String, String)>::extract(req).into_inner();
         let (room, output) = path.map(|path| path.into_inner()).unwrap_or_default();
-        // No output has an id of another form.
+        // An id of another form belongs to no output.
         let absent = |_| ApiError::new(Code::OutputNotFound, "there is no such output");
         let both = || Ok(Self(RoomId::new(&room)?, OutputId::new(&output).map_err(absent)?));
         ready(both())

@@ -1,7 +1,7 @@
 //! Listener side over HTTP: playlist, parts, segments and keys of every room.
 //!
-//! Owns: names, tokens and headers of requests. Does not know where media are stored or how a key is derived.
-//! [`LiveMedia`] hides both, and also whether the media come from this node or from another.
+//! Owns: names, tokens and headers of requests. Does not store media or derive keys; [`LiveMedia`] does, and
+//! hides whether the media come from this node or from another.
 
 use std::borrow::Cow;
 use std::sync::Arc;

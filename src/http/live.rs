@@ -5,8 +5,8 @@
 //! small players. Headers and in-band titles are those of Icecast. The response ends when the broadcast ends,
 //! when the listener's token expires, or at most a second after the listener was banned.
 //!
-//! Owns: names, tokens and headers of requests, and in-band titles. Does not know where the media come from;
-//! [`PlainMedia`] hides this.
+//! Owns: names, tokens and headers of requests, and in-band titles. Does not depend on where the media come
+//! from; [`PlainMedia`] hides this.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,8 +104,8 @@ async fn stream(
     let wants_titles = request.headers().get("icy-metadata").is_some_and(|value| value == "1");
     let mut response = found("audio/aac", SECRET);
     let inserter = wants_titles.then(|| Inserter::new(room.as_str()));
-    // Sent only on request: these headers make VLC 3 repeat its request with HTTP/1.0, which open mode
-    // refuses.
+    // These headers are sent only on request: they make VLC 3 repeat its request with HTTP/1.0, which open
+    // mode refuses.
     if inserter.is_some() {
         response.insert_header(("icy-name", room.as_str()));
         response.insert_header(("icy-pub", "0"));

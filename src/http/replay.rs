@@ -7,8 +7,7 @@
 //! clip only. While its broadcast is on air, a recording is not served, so that no key of a live room is
 //! given out here.
 //!
-//! Owns: names, tokens and headers of requests. Does not know where a recording is stored;
-//! [`ReplayMedia`] does.
+//! Owns: names, tokens and headers of requests. Does not find or read a recording; [`ReplayMedia`] does.
 
 use std::sync::Arc;
 

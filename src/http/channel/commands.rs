@@ -3,7 +3,7 @@
 //! Each message becomes a request for the same routes that serve HTTP, without a connection. So handlers,
 //! checks and refusals exist once.
 //!
-//! Owns: the form of the messages. Does not know a command.
+//! Owns: the form of the messages. Does not interpret a command.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

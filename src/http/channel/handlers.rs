@@ -203,7 +203,7 @@ pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     let room = room(&request)?;
     let caller = side.caller(&request, &room, None)?;
     let ws_url = side.ws_url.clone().ok_or_else(|| {
-        ApiError::new(Code::ChannelUnavailable, "this node knows no gateway; set http.public_ws_url")
+        ApiError::new(Code::ChannelUnavailable, "this node has no gateway URL; set http.public_ws_url")
     })?;
     let user = UserId::new(&caller.subject)?;
     if side.rooms.directory().room(&room).is_some_and(|view| view.is_locked()) {
@@ -367,7 +367,7 @@ pub async fn unpin(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
 
 /// Shows an announcement to all listeners; for hosts and co-hosts. May be repeated.
 ///
-/// It replaces the previous announcement.
+/// The new announcement replaces the previous one.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/announcement", operation_id = "announce", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),

@@ -59,7 +59,7 @@ pub struct ChannelSide {
     pub hub: Arc<StageHub>,
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<NodeTokens>,
-    /// WebSocket URL for anchors; `None` if this node knows no such URL. Listeners then cannot come to the
+    /// WebSocket URL for anchors; `None` if this node has no such URL. Listeners then cannot come to the
     /// stage.
     pub ws_url: Option<String>,
     pub cors: Cors,
@@ -82,7 +82,7 @@ pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ChannelSide>) 
     }
 }
 
-/// Gives the handlers of a path what they need.
+/// Registers the dependencies of the handlers of a path.
 fn with_side(resource: Resource, side: &web::Data<ChannelSide>) -> Resource {
     resource.app_data(BodyLimit(side.body_limit)).app_data(side.clone())
 }

@@ -31,8 +31,8 @@ use crate::http::server::ClientBytes;
 use crate::http::upgrade::{self, handshake, offered_token, offers_protocol};
 use crate::stage::{Ended, Subscription, Transport};
 
-/// Messages per second that are read from one client. Commands have lower limits of their own; this one also
-/// holds back pings and messages that are not commands.
+/// Messages per second that are read from one client. Commands have lower limits of their own; this limit
+/// also applies to pings and to messages that are not commands.
 const RATE: u32 = 20;
 /// Messages that are read at once after a pause.
 const BURST: u32 = 40;
@@ -68,7 +68,7 @@ async fn admit(request: &HttpRequest, side: &ChannelSide) -> Result<(Caller, Sub
     Ok((caller, events))
 }
 
-/// Returns the close code that tells a page of a refusal; `None` for defects of the request itself.
+/// Returns the close code that reports a refusal to a page; `None` for defects of the request itself.
 fn close_code(code: Code) -> Option<CloseCode> {
     match code {
         Code::TokenMissing
@@ -173,7 +173,8 @@ impl Client {
             let is_last = matches!(answer, OutboundFrame::Close(_));
             answers.send(answer);
             if is_last {
-                // The close frame follows all that waits for the client. What still arrives is discarded.
+                // The close frame is sent after everything that waits for the client. Bytes that still arrive
+                // are discarded.
                 drop(received);
                 return self.answers.closed().await;
             }

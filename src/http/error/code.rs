@@ -26,7 +26,7 @@ pub enum Code {
     /// 400: the name must have 1 to 64 visible characters. Control, invisible and direction-changing
     /// characters are not allowed.
     InvalidName,
-    /// 400: the user id is not 1 to 255 bytes without control or invisible characters; an id with a colon
+    /// 400: the user id must have 1 to 255 bytes, and no control or invisible characters; an id with a colon
     /// must be a URI.
     InvalidUserId,
     /// 400: the source is neither a valid URL nor a valid path of a file; the message states the rule.
@@ -116,8 +116,8 @@ pub enum Code {
     NotFound,
     /// 404: the room does not exist.
     RoomNotFound,
-    /// 403: the content key belongs to no segment of the live window or the rewind window, and is not the
-    /// next key. It has left the window, or is not used yet.
+    /// 403: the content key is not the next key, and no segment in the live window or the rewind window uses
+    /// it. The key is too old, or not used yet.
     KeyOutOfWindow,
     /// 404: the room is not on air.
     RoomNotOnAir,

@@ -26,7 +26,7 @@ use socket::Recogniser;
 
 /// Language of captions if neither the request nor the room names one (ISO 639-3: undetermined).
 const UNDETERMINED: &str = "und";
-/// Frames that are queued for a recogniser, besides those in the feed.
+/// Maximum number of frames that wait for a recogniser, in addition to those in the feed.
 const QUEUED: usize = 4;
 
 /// Dependencies of the connections of recognisers.
@@ -95,7 +95,8 @@ pub(super) async fn open(
             ApiError::new(Code::TooManyClients, message)
         }
     })?;
-    // Another broadcast may have begun since. Its feed must not be replaced by one of this broadcast.
+    // Another broadcast may have begun in the meantime. A feed of the earlier broadcast must not replace its
+    // feed.
     let now = api.rooms.directory().room(&room.id).unwrap_or_default();
     let opened = match now.live.as_ref().is_some_and(|now| now.nonce == live.nonce) && now.is_on_air() {
         true => api.captions.feeds.open(&room.id, &live.nonce).map_err(|none| match none {

@@ -71,7 +71,8 @@ pub(super) struct FeedAnswer {
 /// Issues the URL of a podcast feed.
 ///
 /// The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
-/// are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+/// are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+/// publish it.
 #[utoipa::path(
     post, path = "/api/feeds", operation_id = "issueFeed", tag = "recordings",
     request_body = NewFeed,

@@ -73,11 +73,11 @@ pub(super) struct RecordingBody {
     /// Anchors who were in the room during the recording, in the order of their first visit: at most 100,
     /// with at most 50 visits each. Empty until the event `recording_ready`.
     anchors: Vec<RecordedAnchor>,
-    /// Tracks, one per anchor who was recorded. Empty unless `recording.tracks` is set, and until they were
-    /// made, shortly after the recording became ready.
+    /// Tracks, one per anchor who was recorded. Empty if `recording.tracks` is not set, and until the tracks
+    /// are made, shortly after the recording became ready.
     tracks: Vec<TrackBody>,
-    /// Chapters, in order. One begins at the start of the recording, and whenever the anchors in the room
-    /// change. Empty until the event `recording_ready`.
+    /// Chapters, in order. A chapter begins at the start of the recording, and whenever the anchors in the
+    /// room change. Empty until the event `recording_ready`.
     chapters: Vec<Chapter>,
     /// Time at which the copy in object storage was complete; absent before that.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -62,7 +62,7 @@ impl TrackBody {
 
 /// Downloads a track of a recording.
 ///
-/// The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+/// The file is Ogg Opus, with the same start and end as the recording's M4A file. `Range` is supported.
 #[utoipa::path(
     get, path = "/api/recordings/{id}/tracks/{number}", operation_id = "downloadTrack", tag = "recordings",
     params(

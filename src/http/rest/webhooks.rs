@@ -30,12 +30,13 @@ pub(super) struct Webhook {
     name: String,
     /// URL to which events are sent.
     url: String,
-    /// Types of the events that it gets; empty: all.
+    /// Types of the events that the endpoint gets; empty if it gets all types.
     types: Vec<String>,
-    /// Ids of the rooms whose events it gets; a `*` at the end matches any suffix. Empty: all.
+    /// Ids of the rooms whose events the endpoint gets; a `*` at the end matches any suffix. Empty if it gets
+    /// the events of all rooms.
     rooms: Vec<String>,
-    /// Every selected event up to here is delivered or given up, except those of the rooms in `waiting`.
-    /// Absent until the leader has begun.
+    /// Cursor up to which every selected event is delivered or given up, except events of the rooms in
+    /// `waiting`. Absent until the leader has begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
     /// Rooms with events that are not delivered yet, at most 100. Further events wait in the ledger.
@@ -104,11 +105,11 @@ pub(super) struct WebhookAnswer {
 pub(super) struct DeadLetterBody {
     #[schema(value_type = LedgerEntry)]
     event: Value,
-    /// Failed attempts; 0 if it only waited behind other events.
+    /// Failed attempts; 0 if the event only waited behind other events.
     attempts: u32,
     /// Reason for the latest failure.
     error: String,
-    /// Time at which it was given up.
+    /// Time at which the event was given up.
     at: u64,
 }
 

@@ -132,7 +132,7 @@ impl Connection {
         Sending(connection)
     }
 
-    /// Records that an HTTP/2 request head or a body moved.
+    /// Records that bytes of a request head or of a body were transferred over HTTP/2.
     pub(super) fn moved(&self, bytes: usize) {
         let connection = self.0.carrier.as_ref().unwrap_or(self);
         if let Some(mut frames) = connection.0.frames.get() {
@@ -144,7 +144,7 @@ impl Connection {
     /// Records that bytes of frames arrived.
     ///
     /// # Errors
-    /// The client has sent too many without moving a request or a body.
+    /// The client has sent too many such bytes without transferring a request or a body.
     pub(super) fn count_frames(&self, bytes: usize) -> io::Result<()> {
         let Some(mut frames) = self.0.frames.get() else { return Ok(()) };
         let is_within = frames.received(bytes, Instant::now());
@@ -168,7 +168,8 @@ impl Connection {
     pub(super) fn watch(&self, alarm: &mut Alarm, task: &mut Context<'_>) -> io::Result<()> {
         let state = &self.0;
         if let Some(carrier) = &state.carrier {
-            // Other clients wait for the turn of a large response, so it does not share its rate.
+            // Other clients wait for the turn of a large response, so the minimum rate of this response is
+            // not divided.
             let has_turn = state.turn.borrow().is_some();
             let sharing = if has_turn { 1 } else { carrier.0.sending.get().clamp(1, MOST_SHARING) };
             self.lifecycle().share(sharing);

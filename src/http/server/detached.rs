@@ -9,11 +9,11 @@
 //! client ─ bytes ─▶ ClientBytes ─▶ reader ─┐
 //! client ◀───────── response body ◀────────┘ queues
 //! ```
-//! Nothing more is read than the reader takes. After it has dropped its [`ClientBytes`], what the client
+//! The task reads no more than the reader takes. After it has dropped its [`ClientBytes`], what the client
 //! still sends is read and discarded: if bytes were left unread, the close would become a reset, and the last
 //! frames could be lost (RFC 9293 section 3.6.1).
 //!
-//! Owns: the task, and the count of such connections. Does not know what they carry.
+//! Owns: the task, and the count of such connections. Does not interpret their content.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

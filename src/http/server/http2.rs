@@ -44,12 +44,13 @@ const REQUESTS: u32 = 32;
 const HEAD: u32 = 16 * 1024;
 /// Number of bytes of one request body that the client may send before the handler reads them.
 const UNREAD: u32 = 32 * 1024;
-/// The same for all request bodies of a connection: the initial size of its window (section 6.9.2).
+/// Total of these bytes for all request bodies of a connection: the initial size of its window (section
+/// 6.9.2).
 const UNREAD_IN_TOTAL: u32 = 65_535;
 /// Maximum number of requests that the client has canceled and that are not accepted yet.
 const CANCELED_UNSEEN: usize = 20;
 /// Maximum number of requests that the library has refused or canceled, in the life of a connection. A client
-/// may send a hundred requests before it has read the limit of their number.
+/// may send a hundred requests before it has read the limit on concurrent requests.
 const REFUSED: usize = 256;
 /// Number of canceled requests that the library remembers, because frames for them may still arrive.
 const REMEMBERED: usize = 32;

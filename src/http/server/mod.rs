@@ -18,7 +18,7 @@
 //! | `http2` | connections of HTTP/2: their limits, and their requests, which are served at the same time |
 //! | `large` | middleware for resources with large responses: few at a time |
 //!
-//! Owns: sockets and their limits. Does not know what is served.
+//! Owns: sockets and their limits. Does not depend on what is served.
 
 mod clients;
 mod connection;

@@ -39,7 +39,8 @@ export const listEvents = <ThrowOnError extends boolean = true>(options?: Option
  * Issues the URL of a podcast feed.
  *
  * The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those that
- * are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish it.
+ * are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+ * publish it.
  */
 export const issueFeed = <ThrowOnError extends boolean = true>(options: Options<IssueFeedData, ThrowOnError>): RequestResult<IssueFeedResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<IssueFeedResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -247,7 +248,7 @@ export const issueReplayToken = <ThrowOnError extends boolean = true>(options: O
 /**
  * Downloads a track of a recording.
  *
- * The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+ * The file is Ogg Opus, with the same start and end as the recording's M4A file. `Range` is supported.
  */
 export const downloadTrack = <ThrowOnError extends boolean = true>(options: Options<DownloadTrackData, ThrowOnError>): RequestResult<DownloadTrackResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<DownloadTrackResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -301,7 +301,7 @@ export type CreateUserAnswer = {
 export type DeadLetter = {
     event: LedgerEntry;
     /**
-     * Failed attempts; 0 if it only waited behind other events.
+     * Failed attempts; 0 if the event only waited behind other events.
      */
     attempts: number;
     /**
@@ -309,7 +309,7 @@ export type DeadLetter = {
      */
     error: string;
     /**
-     * Time at which it was given up.
+     * Time at which the event was given up.
      */
     at: number;
 };
@@ -906,13 +906,13 @@ export type Recording = {
      */
     anchors: Array<RecordedAnchor>;
     /**
-     * Tracks, one per anchor who was recorded. Empty unless `recording.tracks` is set, and until they were
-     * made, shortly after the recording became ready.
+     * Tracks, one per anchor who was recorded. Empty if `recording.tracks` is not set, and until the tracks
+     * are made, shortly after the recording became ready.
      */
     tracks: Array<Track>;
     /**
-     * Chapters, in order. One begins at the start of the recording, and whenever the anchors in the room
-     * change. Empty until the event `recording_ready`.
+     * Chapters, in order. A chapter begins at the start of the recording, and whenever the anchors in the
+     * room change. Empty until the event `recording_ready`.
      */
     chapters: Array<Chapter>;
     /**
@@ -1557,16 +1557,17 @@ export type Webhook = {
      */
     url: string;
     /**
-     * Types of the events that it gets; empty: all.
+     * Types of the events that the endpoint gets; empty if it gets all types.
      */
     types: Array<string>;
     /**
-     * Ids of the rooms whose events it gets; a `*` at the end matches any suffix. Empty: all.
+     * Ids of the rooms whose events the endpoint gets; a `*` at the end matches any suffix. Empty if it gets
+     * the events of all rooms.
      */
     rooms: Array<string>;
     /**
-     * Every selected event up to here is delivered or given up, except those of the rooms in `waiting`.
-     * Absent until the leader has begun.
+     * Cursor up to which every selected event is delivered or given up, except events of the rooms in
+     * `waiting`. Absent until the leader has begun.
      */
     cursor?: string | null;
     /**

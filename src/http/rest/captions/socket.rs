@@ -191,7 +191,7 @@ impl Recogniser {
         })
     }
 
-    /// Shows a caption, and stores it if it is final. Returns a message for each of the two that failed.
+    /// Shows a caption, and stores it if it is final. Returns a message for each of these steps that failed.
     async fn show(&self, caption: &Caption) -> Vec<Value> {
         let passed = self.api.stages.pass(&self.room, &Passing::Caption(caption.clone())).await;
         if let Err(error) = &passed {

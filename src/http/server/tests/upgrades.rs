@@ -11,7 +11,7 @@ const ASK: &str =
 
 /// Upgrades the connection, and sends back what the client sends, up to the byte `.`.
 pub(super) async fn echo(request: HttpRequest) -> HttpResponse {
-    // Sleep: stands for the checks of a real handler, during which bytes arrive.
+    // Sleep: simulates the checks of a real handler, during which bytes arrive.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let (echoed, mut taken) = mpsc::channel(1);
     Connection::of(&request).unwrap().upgrade(async move |mut received: ClientBytes| {

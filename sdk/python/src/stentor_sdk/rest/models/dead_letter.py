@@ -19,9 +19,9 @@ class DeadLetter:
 
     Attributes:
         event (LedgerEntry): Event of the ledger.
-        attempts (int): Failed attempts; 0 if it only waited behind other events.
+        attempts (int): Failed attempts; 0 if the event only waited behind other events.
         error (str): Reason for the latest failure.
-        at (int): Time at which it was given up.
+        at (int): Time at which the event was given up.
     """
 
     event: LedgerEntry

@@ -36,12 +36,12 @@ class Recording:
         anchors (list[RecordedAnchor]): Anchors who were in the room during the recording, in the order of their first
             visit: at most 100,
             with at most 50 visits each. Empty until the event `recording_ready`.
-        tracks (list[Track]): Tracks, one per anchor who was recorded. Empty unless `recording.tracks` is set, and until
-            they were
-            made, shortly after the recording became ready.
-        chapters (list[Chapter]): Chapters, in order. One begins at the start of the recording, and whenever the anchors
-            in the room
-            change. Empty until the event `recording_ready`.
+        tracks (list[Track]): Tracks, one per anchor who was recorded. Empty if `recording.tracks` is not set, and until
+            the tracks
+            are made, shortly after the recording became ready.
+        chapters (list[Chapter]): Chapters, in order. A chapter begins at the start of the recording, and whenever the
+            anchors in the
+            room change. Empty until the event `recording_ready`.
         tags (list[str]): Tags of the room.
         replay_url (str): URL of the replay page. The link needs a replay token as the fragment `#token=`;
             `POST /api/recordings/{id}/token` returns such a link.

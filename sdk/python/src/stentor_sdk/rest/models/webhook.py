@@ -23,14 +23,16 @@ class Webhook:
     Attributes:
         name (str): Name in `webhooks.endpoints`.
         url (str): URL to which events are sent.
-        types (list[str]): Types of the events that it gets; empty: all.
-        rooms (list[str]): Ids of the rooms whose events it gets; a `*` at the end matches any suffix. Empty: all.
+        types (list[str]): Types of the events that the endpoint gets; empty if it gets all types.
+        rooms (list[str]): Ids of the rooms whose events the endpoint gets; a `*` at the end matches any suffix. Empty
+            if it gets
+            the events of all rooms.
         waiting (list[WaitingEvents]): Rooms with events that are not delivered yet, at most 100. Further events wait in
             the ledger.
         dead_letters (int): Number of events given up since the endpoint was first configured.
-        cursor (None | str | Unset): Every selected event up to here is delivered or given up, except those of the rooms
-            in `waiting`.
-            Absent until the leader has begun.
+        cursor (None | str | Unset): Cursor up to which every selected event is delivered or given up, except events of
+            the rooms in
+            `waiting`. Absent until the leader has begun.
         unavailable (None | UnavailableEndpoint | Unset):
     """
 

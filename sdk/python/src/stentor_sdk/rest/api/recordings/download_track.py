@@ -59,7 +59,7 @@ def sync_detailed(
 ) -> Response[Any]:
     """Downloads a track of a recording.
 
-     The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+     The file is Ogg Opus, with the same start and end as the recording's M4A file. `Range` is supported.
 
     Args:
         id (str):
@@ -93,7 +93,7 @@ async def asyncio_detailed(
 ) -> Response[Any]:
     """Downloads a track of a recording.
 
-     The file is Ogg Opus, and begins and ends with the recording's M4A file. `Range` is supported.
+     The file is Ogg Opus, with the same start and end as the recording's M4A file. `Range` is supported.
 
     Args:
         id (str):

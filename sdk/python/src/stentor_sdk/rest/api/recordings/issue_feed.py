@@ -63,8 +63,8 @@ def sync_detailed(
 
      The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those
     that
-    are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish
-    it.
+    are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+    publish it.
 
     Args:
         body (NewFeed): Podcast feed. It has either `owner` or `tag`.
@@ -97,8 +97,8 @@ def sync(
 
      The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those
     that
-    are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish
-    it.
+    are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+    publish it.
 
     Args:
         body (NewFeed): Podcast feed. It has either `owner` or `tag`.
@@ -126,8 +126,8 @@ async def asyncio_detailed(
 
      The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those
     that
-    are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish
-    it.
+    are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+    publish it.
 
     Args:
         body (NewFeed): Podcast feed. It has either `owner` or `tag`.
@@ -158,8 +158,8 @@ async def asyncio(
 
      The feed is RSS 2.0 and lists the recordings that can be played, the newest first, including those
     that
-    are made later. Its URL is its only key: give it to the subscribers of a private feed, or publish
-    it.
+    are made later. The URL needs no other credential: give it to the subscribers of a private feed, or
+    publish it.
 
     Args:
         body (NewFeed): Podcast feed. It has either `owner` or `tag`.
