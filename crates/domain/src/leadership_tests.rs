@@ -96,7 +96,7 @@ fn keys_without_a_lease_are_taken_over() {
         world.elect_first();
         world.forge(readable, false);
         (0..NODES).for_each(|n| world.deliver(n));
-        assert_eq!(world.leaders(), [0; 0], "the key belongs to another node now");
+        assert_eq!(world.leaders(), [0; 0], "no node leads by a key without a lease");
         assert!(world.nodes[1].orphan().is_some());
         (0..NODES).rev().for_each(|n| world.step(n));
         (0..NODES).for_each(|n| world.deliver(n));
