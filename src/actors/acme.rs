@@ -4,8 +4,8 @@
 //! attempting ──valid──▶ waiting for the renewal, at most 1 h ──▶ attempting
 //!     ├──store or file error──▶ waiting, longer after each error ──▶ attempting
 //!     ├──another node orders or has failed──▶ waiting 30 s ──▶ attempting
-//!     └──failed──▶ looking for a certificate of another node every 30 s
-//!                  until the next order, later after each failure ──▶ attempting
+//!     └──failed──▶ looking for a certificate of another node every 30 s, until the next order is due;
+//!                  the delay of the order grows with each failure ──▶ attempting
 //! ```
 //! The rules are in [`domain::acme`](crate::domain::acme), the steps of an attempt in [`acme`](crate::acme).
 

@@ -1,4 +1,5 @@
-//! Heartbeat of one module: a key under a lease, kept alive, with the module's health.
+//! Heartbeat of one module: a key under a lease that this actor renews. Its value includes the module's
+//! health.
 //!
 //! ```text
 //!  Leaseless ──grant + put──▶ Beating ──keep-alive every ttl/3──▶ Beating
@@ -189,7 +190,7 @@ impl HeartbeatActor {
                 }
                 self.attempt += 1;
                 self.reason = Some(error.to_string());
-                // The longest delay is much shorter than the TTL of the lease, so that the lease does not
+                // The longest delay is at most a quarter of the lease's TTL, so that the lease does not
                 // expire during a short outage.
                 let max = STORE_ASKED_WITHIN.min(ttl / 4);
                 Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, random_unit())

@@ -77,7 +77,7 @@ impl House {
             Some(view.heartbeat.as_ref()?.status)
         };
         while told() != Some(status) {
-            assert!(Instant::now() < deadline, "the store never says {status:?}");
+            assert!(Instant::now() < deadline, "the store never shows {status:?}");
             // Sleep: the interval between two polls.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -108,7 +108,7 @@ async fn count_changes_do_not_write_heartbeat() {
         house.counts.send_replace(counts.clone());
         let deadline = Instant::now() + DEADLINE;
         while view().listeners.as_ref().is_none_or(|told| told.value != counts) {
-            assert!(Instant::now() < deadline, "the count {count} is never told");
+            assert!(Instant::now() < deadline, "the count {count} is never written");
             // Sleep: the interval between two polls.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

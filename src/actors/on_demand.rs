@@ -25,7 +25,7 @@ pub trait StreamProducer: Behaviour {
         stream: Arc<Self::Stream>,
         parent: ActorRef<Msg<Self::Stream>>,
     ) -> Self;
-    /// Returns the message upon which the actor checks whether its stream has readers.
+    /// Returns the message that makes the actor check whether its stream has readers.
     fn check() -> Self::Msg;
 }
 
@@ -50,7 +50,7 @@ pub struct OnDemandSupervisor<P: StreamProducer> {
 }
 
 pub enum Msg<S> {
-    /// There are streams that have readers, and perhaps no actor.
+    /// Streams have got readers; they may have no actor yet.
     Wanted,
     /// The stream has ended, or has no readers.
     Finished(RoomId, Arc<S>),
@@ -73,7 +73,7 @@ impl<P: StreamProducer> OnDemandSupervisor<P> {
     fn produce(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         let Some(stream) = self.streams.get(&room) else { return };
         if let Some(child) = self.rooms.get(&room) {
-            // Its stream had no readers. Ignore a refusal: an actor with a full mailbox is not idle.
+            // The stream had no readers before. Ignore a refusal: an actor with a full mailbox is not idle.
             let _ = child.tell(P::check());
             return;
         }

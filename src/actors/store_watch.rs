@@ -50,8 +50,8 @@ pub struct StoreWatch {
     fold: WatchApplier,
     /// Changes that are applied but not yet reported.
     changed: Vec<StoreChange>,
-    /// Time since which the cluster cache may be outdated, and the reason; `None` while the watch follows the
-    /// store.
+    /// Start of the current period in which the cluster cache may be outdated, and the reason; `None` while
+    /// the watch follows the store.
     lost: Option<(Duration, Option<String>)>,
     /// Requests to list the store again.
     relists: watch::Receiver<u64>,

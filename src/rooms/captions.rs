@@ -20,7 +20,7 @@ use crate::domain::profile::Language;
 use crate::domain::recording::RecordingId;
 use crate::store::{KeyValue, LeaseId, Store, StoreError, Txn, TxnOutcome};
 
-/// Number of chunks up to which they are read one by one: 80 minutes of a recording.
+/// Maximum number of chunks that are read one by one. They contain 80 minutes of a recording.
 const FEW_CHUNKS: u64 = 8;
 /// Number of recordings for which the language of the first caption is cached.
 const KNOWN_LANGUAGES: usize = 64;
@@ -44,9 +44,9 @@ pub struct RecogniserClaim {
 /// Reason why a recogniser gets no lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimRefused {
-    /// Another recogniser of this language has it.
+    /// Another recogniser of this language has the lock.
     Connected,
-    /// The room has [`MAX_RECOGNISERS`].
+    /// The room already has the maximum number of recognisers, [`MAX_RECOGNISERS`].
     TooMany,
 }
 
@@ -80,7 +80,7 @@ impl RecogniserClaims {
 }
 
 impl RecogniserClaim {
-    /// Keeps the lock. Returns only when the lock is lost.
+    /// Renews the lock until it is lost, then returns.
     pub async fn lost(&self) {
         loop {
             // Sleep: a lease is kept alive at intervals.
@@ -176,7 +176,7 @@ impl Recordings {
     }
 
     /// Reads the captions of a part of a recording in one language: at least those whose words were spoken
-    /// within `span`. `None` stands for the language of the recording's first caption.
+    /// within `span`. `language`: `None` selects the language of the recording's first caption.
     ///
     /// # Errors
     /// An error of the store, or [`RoomError::Corrupt`].

@@ -1,9 +1,9 @@
 //! The cluster cache: this node's copy of all rooms and modules, updated by the store's watches.
 //!
-//! Readers take a snapshot (two reference counts) or one room. A change copies the map only while a reader
-//! holds a snapshot of it, so ten thousand rooms cost no more per event than ten. Values are behind `Arc`,
-//! so a copy shares them. The load per module is updated with each change, so a placement need not count
-//! rooms.
+//! Readers take one room, or a snapshot of all rooms or all modules (one reference count). A change copies the
+//! map only while a reader holds a snapshot of it, so ten thousand rooms cost no more per event than ten.
+//! Values are behind `Arc`, so a copy shares them. The load per module is updated with each change, so a
+//! placement need not count rooms.
 //!
 //! Owns: the cache and the revision that it has reached. Does not watch (a `StoreWatch` actor updates it
 //! through a [`WatchApplier`](super::WatchApplier)), or write to the store.

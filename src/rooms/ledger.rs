@@ -86,7 +86,7 @@ struct Events {
 }
 
 impl LedgerEvent {
-    /// Parses an entry of the store. Returns `None` if its key or its value is not ours.
+    /// Parses an entry of the store. Returns `None` if its key or its value cannot be parsed.
     pub fn parse(entry: &KeyValue) -> Option<Self> {
         let (room, id) = keys::parse_event(&entry.key)?;
         let record: EventRecord = serde_json::from_slice(&entry.value).ok()?;

@@ -71,7 +71,7 @@ pub use fake_store::{FakeStore, Fault};
 /// Maximum time that a caller waits for this node's directory to show its write.
 const READ_YOUR_WRITES: Duration = Duration::from_secs(1);
 
-/// State in which a creation leaves the new room.
+/// State of a new room after its creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Opening {
     /// Off air: the room is started later.
@@ -90,7 +90,8 @@ pub struct NewRoom {
     pub profile: RoomProfile,
     /// API key that creates the room; `None` if the caller's key is not in the store and so has no quotas.
     pub key: Option<ApiKeyId>,
-    /// State that the same transaction brings about. If no module can take the room, no room is created.
+    /// State that the room gets in the transaction that creates it. If this state needs modules and none can
+    /// take the room, no room is created.
     pub opening: Opening,
 }
 

@@ -9,7 +9,8 @@ use super::txn::RoomRead;
 use super::{RoomError, RoomService, now};
 
 impl RoomService {
-    /// Mutes everybody in the room but `by`, once. The room's Janus node carries this out shortly afterwards.
+    /// Requests that everybody in the room except `by` is muted once. The room's Janus node applies the
+    /// request shortly afterwards.
     ///
     /// # Errors
     /// [`RoomError::NotOnAir`], or a store error.

@@ -91,8 +91,8 @@ impl RoomService {
         stats
     }
 
-    /// Sets the cordon label of a module that the store knows. With a `ttl` (whole seconds) the label
-    /// expires.
+    /// Sets the cordon label of a module that has a key in the store. With a `ttl` (whole seconds), the
+    /// label expires.
     ///
     /// # Errors
     /// [`RoomError::ModuleNotFound`], or a store error.

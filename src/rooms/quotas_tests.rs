@@ -89,7 +89,8 @@ async fn air_quota_follows_the_creator() {
         .expect("no key, no quota");
 }
 
-/// Neither a backstage nor a schedule is a way around the quota, and a backstage that counts may go on air.
+/// A backstage counts against the quota. A scheduled start is refused once the quota is used up. A backstage
+/// that is counted already may go on air.
 #[actix::test]
 async fn air_quota_counts_backstages() {
     let (_store, nodes) = cluster(1);

@@ -1,7 +1,7 @@
 //! Recordings of the installation: this node's copy of their keys, and the changes of these keys.
 //!
 //! A `RecordingSupervisor` actor keeps the copy up to date. Every change compares the revision that was read.
-//! Owns: the copy. Does not write media, or decide who records.
+//! Owns: the copy. Does not write media, and does not decide which node records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -68,8 +68,8 @@ impl Recordings {
     }
 
     /// Returns a recording with its details, if they are written. The event `recording_ready` and the details
-    /// are written together, and a reader of the event may be ahead of this node's copy. Therefore this reads
-    /// the store while the copy has no details.
+    /// are written together, and a reader of the event may be ahead of this node's copy. Therefore this
+    /// method reads the store while the copy has no details.
     ///
     /// # Errors
     /// A store error, or an unreadable value.

@@ -152,8 +152,8 @@ impl RoomService {
         self.found(&id, view)
     }
 
-    /// Returns a room from this node's directory, so it also works while the store is unavailable. A room
-    /// that the directory does not know is read from the store.
+    /// Returns a room from this node's directory, even while the store is unavailable. A room that is not in
+    /// the directory is read from the store.
     ///
     /// # Errors
     /// [`RoomError::NotFound`], [`RoomError::Corrupt`] if a key of the room cannot be read, or a store
@@ -275,9 +275,9 @@ impl RoomService {
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
-    /// Deletes the room. Returns `None` if the room had no resources, so that it is already deleted;
-    /// otherwise returns the `removing` room. A room with an unreadable key is deleted at once with all its
-    /// keys; its modules then release its resources.
+    /// Deletes the room. Returns `None` if the room is already gone, because it had no resources; otherwise
+    /// returns the `removing` room. A room with an unreadable key is deleted at once with all its keys; its
+    /// modules then release its resources.
     pub async fn delete(&self, id: &RoomId) -> Result<Option<Room>, RoomError> {
         let decide = |read: &RoomRead| {
             let unreadable = read.view.unreadable_part().map(|part| keys::room(id, part));
@@ -306,7 +306,7 @@ impl RoomService {
     }
 
     /// Completes the removal of a `removing` room if its modules have released it, or if their grace period
-    /// is over according to `clock` (the clock of [`Ages`](crate::domain::ages::Ages)). Call it on each
+    /// is over according to `clock` (the clock of [`Ages`](crate::domain::ages::Ages)). Must be called on each
     /// change of the room, and at the `forced_at` of [`Removal::Waiting`].
     pub async fn finish_removal(&self, id: &RoomId, clock: UnixMs) -> Result<Removal, RoomError> {
         let Some(known) = self.directory.room(id) else { return Ok(Removal::Nothing) };

@@ -30,7 +30,7 @@ impl RoomService {
     /// changes.
     ///
     /// # Errors
-    /// [`RoomError::User`] if the user is banned, or if the room remembers too many bans and assigned roles.
+    /// [`RoomError::User`] if the user is banned, or if the room has too many bans and assigned roles.
     /// [`RoomError::Quota`] if the quota of the key that created the room is used up; or a store error.
     pub async fn create_user(
         &self,
@@ -66,7 +66,7 @@ impl RoomService {
     /// repeated.
     ///
     /// # Errors
-    /// [`RoomError::User`] if the room remembers too many bans and assigned roles, or a store error.
+    /// [`RoomError::User`] if the room has too many bans and assigned roles, or a store error.
     pub async fn ban_user(&self, room: &RoomId, order: &BanOrder) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_ban(&read.view, order, now())?);
         let view = self.change(room, decide).await?;

@@ -1,4 +1,4 @@
-//! One run of a decoder, from its start to its end: the effect of the actor of a feed.
+//! One run of a decoder, from start to end. The actor of a feed executes it as an effect.
 
 use std::future::pending;
 use std::pin::pin;
@@ -18,18 +18,19 @@ use crate::packager::pcm::{PCM_RATE, PcmClock};
 use crate::packager::plain::{Place, PlainPart};
 use crate::process;
 
-/// Longest audio that is fetched at once, after a time without parts.
+/// Maximum duration of the audio that one request fetches if the previous requests returned no parts.
 const CATCH_UP: Duration = Duration::from_secs(10);
 /// Delay after a failed request for parts.
 const FETCH_AGAIN: Duration = Duration::from_millis(250);
 /// Time without output after which a decoder that has input counts as stalled. Short enough for the next
 /// decoder to find the same parts in the playlist.
 const STALLED_AFTER: Duration = Duration::from_secs(3);
-/// Audio that a working decoder holds at most, in milliseconds, with a wide margin.
+/// Maximum duration of the audio inside a working decoder, in milliseconds, with a wide margin.
 const HELD_MS: u64 = 1_000;
-/// Time that FFmpeg has to decode the last audio.
+/// Time limit for the decoding of the last audio.
 const END_WITHIN: Duration = Duration::from_secs(2);
-/// Overlap, in milliseconds, up to which a part counts as new. Positions are rounded.
+/// Maximum overlap, in milliseconds, of a new part with the part before it. Needed because positions are
+/// rounded.
 const OVERLAP: u64 = 20;
 /// Number of log lines kept to explain the exit.
 const LAST_LINES: usize = 4;
@@ -48,7 +49,7 @@ pub enum Ended {
 /// State that `Run::write` and `Run::read` share.
 struct Progress {
     clock: PcmClock,
-    /// Part that is fetched next.
+    /// Position of the part to be fetched next.
     next: Option<Position>,
 }
 
@@ -59,7 +60,8 @@ struct Run {
     progress: Mutex<Progress>,
 }
 
-/// Decodes the room's audio into its feed, from where the feed has stopped.
+/// Decodes the room's audio into the feed, beginning at the position that the feed has reached. Returns the
+/// reason why the run ended.
 pub async fn decode(
     program: FfmpegProgram,
     room: RoomId,
@@ -129,13 +131,13 @@ impl Run {
             if new.parts.is_empty() && !new.ended && wait | from.is_none() {
                 // The next request does not wait for a part number, because the numbers may have jumped.
                 wait = false;
-                // Sleep: a source without parts is asked again, at a bounded rate.
+                // Limit the rate of the requests to a source without parts.
                 tokio::time::sleep(FETCH_AGAIN).await;
                 continue;
             }
             for part in &new.parts {
                 if self.is_new(part, &mut end) && stdin.write_all(&part.bytes).await.is_err() {
-                    // The decoder has closed its input. Wait: `read` reports its end.
+                    // The decoder has closed its input. Wait until `read` reports the end of the decoder.
                     pending::<()>().await;
                 }
             }
@@ -147,8 +149,8 @@ impl Run {
         }
     }
 
-    /// Records a part that the decoder gets next. Returns false for a part that it must not get: silence in
-    /// place of audio, or audio that it got already. `end`: position after the last part.
+    /// Records a part as the next input of the decoder. Returns false if the part must not be written: it is
+    /// silence in place of audio, or its audio was already written. `end`: position after the last part.
     fn is_new(&self, part: &PlainPart, end: &mut UnixMs) -> bool {
         let is_new = |place: &Place| place.at.0.saturating_add(OVERLAP) >= end.0;
         let Some(place) = part.place.filter(is_new) else { return false };

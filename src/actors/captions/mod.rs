@@ -6,7 +6,7 @@
 //! └─ CaptionRoomActor*   one per room with recognisers: fetches the parts, decodes them with FFmpeg
 //! ```
 //! The parts are those of HLS listeners, so the mixer is not touched. A recogniser reads the shared feed of
-//! the room ([`PcmFeed`](crate::delivery::PcmFeed)) and never reaches an actor.
+//! the room ([`PcmFeed`](crate::delivery::PcmFeed)) and never sends a message to an actor.
 
 mod decoding;
 mod room;

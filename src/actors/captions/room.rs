@@ -22,7 +22,7 @@ use crate::domain::restart::Backoff;
 /// Delays before a failed decoder is started again.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
 
-/// Duration of a run after which its failure counts as the first one.
+/// Minimum duration of a good run. The failure of a good run counts as the first failure.
 const GOOD_RUN: Duration = Duration::from_secs(30);
 
 pub struct CaptionRoomActor {
@@ -68,7 +68,7 @@ impl CaptionRoomActor {
         let now = self.context.clock.now();
         let mut due = None;
         if self.feed.is_ended() || self.feed.readers() == 0 {
-            // The actor continues until the supervisor stops it, because a recogniser may come before that.
+            // The actor runs until the supervisor stops it, because a recogniser may connect before that.
             let report = on_demand::Msg::Finished(self.room.clone(), self.feed.clone());
             due = report_finished(&self.parent, report, now);
         } else if let Some(later) = self.retry.due().filter(|due| *due > now) {
@@ -100,7 +100,8 @@ impl CaptionRoomActor {
             Ended::Failed(reason) => {
                 let now = self.context.clock.now();
                 if is_first(&mut self.retry, now.saturating_sub(self.began)) {
-                    tracing::warn!(room = %self.room, reason, "decoder for recognisers failed; starts again");
+                    let room = &self.room;
+                    tracing::warn!(%room, reason, "decoder for recognisers failed; restart scheduled");
                 }
                 self.context.metrics.captions().decoder_failed();
                 self.retry.failed(reason, now, &BACKOFF, random_unit());

@@ -16,7 +16,7 @@
 //!                                 └──────────────── members of the room ────────────────┘
 //! ```
 //! One [`ClientSession`](crate::domain::client_session::ClientSession) per connection decides what the client
-//! may do, and keeps track of what the client holds and what it waits for. [`WsClient`](client::WsClient) is
+//! may do. It records the client's lock, media session and pending calls. [`WsClient`](client::WsClient) is
 //! the only driver of the session: it passes texts, results and changes to the session, and runs the effects
 //! through [`SessionEffects`]. No lock guards the state of a session.
 //!
@@ -57,7 +57,7 @@ pub use outbound::{EncodedNotification, Outbound};
 pub use presence_sync::PresenceSync;
 pub use session_manager::SessionManager;
 
-/// Longest interval between two checks whether a client has become silent.
+/// Maximum interval between two checks for clients that have become silent.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Factory of the [`SessionEffects`] of new connections.

@@ -6,7 +6,7 @@
 //! ```text
 //! Open ── Close queued ──▶ Closing ── answered, dead, or timed out ──▶ Ended
 //! ```
-//! Owns: the queued frames. Does not block, or encode frames.
+//! Owns: the queued frames. Never blocks and never encodes frames.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -72,8 +72,9 @@ impl OutboundQueue {
         state.actor = Some(actor);
     }
 
-    /// Queues a frame. Drops it if the connection is closing, or if it is a ping and one is queued already.
-    /// If the queue exceeds its limit, discards the queue and requests the close of the connection.
+    /// Queues a frame. Drops the frame if the connection is closing, or if the frame is a ping and a ping is
+    /// queued already. If the queue exceeds its limit, discards the queue and requests the close of the
+    /// connection.
     pub fn send(&self, frame: OutboundFrame) {
         let mut state = self.lock();
         if state.phase != Phase::Open
@@ -171,9 +172,9 @@ impl OutboundQueue {
     }
 }
 
-/// Ends the queue when it is dropped, unless the client's actor has closed the connection. The factory of the
-/// actor holds it: an actor that is stopped before it starts is never made, so it could not close the
-/// connection.
+/// Guard that ends the queue when it is dropped, unless the client's actor has closed the connection. The
+/// factory of the actor owns this guard: an actor that is stopped before it starts is never created, so it
+/// could not close the connection.
 pub struct QueueGuard(pub Arc<OutboundQueue>);
 
 impl Drop for QueueGuard {

@@ -2,8 +2,8 @@
 //! changed rooms.
 //!
 //! The actor follows the changes of presence and of the store. It reads the members of a room once for all
-//! connections of the room. It sends them only if they differ from those that were sent last. The session of
-//! each connection decides how to react to a change.
+//! connections of the room. It sends the members only if they differ from the list that was sent last. The
+//! session of each connection decides how to react to a change.
 //!
 //! Owns: the schedule of these tasks. Does not let presence, which may be unavailable, block other work.
 
@@ -32,7 +32,7 @@ use crate::rooms::dirty_rooms;
 
 /// Interval at which the members are read again. Only a read shows that the entry of a member has timed out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Longest time between two ticks.
+/// Maximum time between two ticks.
 const ROUND: Duration = Duration::from_secs(1);
 /// Time limit, when the node stops, for reporting the remaining departures to presence.
 const DEPARTURES: Duration = Duration::from_secs(2);
@@ -198,10 +198,10 @@ impl PresenceSync {
 
     fn tell(&mut self, room: RoomId, members: Vec<PresenceEntry>) {
         let view = self.shared.context.directory.room(&room);
+        // If a user was disconnected at the time of the removal, presence keeps the entry of the user until
+        // the entry times out.
         let off_stage =
             |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_off_stage(&member.user_id));
-        // If a user was disconnected at the time of the removal, presence keeps the user's entry until it
-        // times out.
         let users = view.as_ref().map(|view| view.users.clone()).unwrap_or_default();
         let person = |user: &UserId| self.shared.secrets.person_id(&room, user.as_str());
         let shown = |member| shown(member, &users, person);

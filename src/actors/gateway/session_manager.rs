@@ -139,9 +139,9 @@ impl SessionsShared {
         self.stale.look(&peer.room);
     }
 
-    /// Returns the connections that must receive the members of the room, and marks all connections of the
-    /// room as greeted. If `changed` (the members differ from those that were sent last), it returns all of
-    /// them, otherwise only those that were not greeted yet.
+    /// Returns the connections that must receive the members of the room: all connections if `changed`,
+    /// otherwise only those that were not greeted yet. Marks all connections of the room as greeted.
+    /// `changed`: the members differ from the list that was sent last.
     pub(super) fn recipients(&self, room: &RoomId, changed: bool) -> Vec<Outbound> {
         let mut connections = self.connections();
         let of_room = connections.get_mut(room).into_iter().flat_map(HashMap::values_mut);

@@ -75,7 +75,7 @@ impl RoomOnBridge {
         Ok(Outcome::Inspected(self.mine().await?))
     }
 
-    /// Returns the Janus rooms that carry our cluster's ownership tag for this room.
+    /// Returns the Janus rooms that have our cluster's ownership tag for this room.
     async fn mine(&self) -> Result<Vec<FoundRoom>, JanusError> {
         let rooms = self.bridge.list_rooms().await?;
         let ours = rooms.iter().filter_map(|info| found(info, &self.cluster));
@@ -192,7 +192,7 @@ impl RoomOnBridge {
     }
 }
 
-/// Returns the room that this Janus room belongs to, if the Janus room carries our cluster's ownership tag.
+/// Returns the room that this Janus room belongs to, if the Janus room has our cluster's ownership tag.
 pub fn found(info: &RoomInfo, cluster: &str) -> Option<(RoomId, FoundRoom)> {
     let mark = OwnershipTag::parse(&info.description).filter(|mark| mark.cluster() == cluster)?;
     Some((mark.room, FoundRoom { janus_room_id: info.id, created_at: mark.epoch, forwarders: None }))

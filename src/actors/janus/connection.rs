@@ -5,12 +5,12 @@
 //!     ▲                │              │                                         │  link ends
 //!     └── retry ───────┴──────────────┴─────────────────────────────────────────┘
 //! ```
-//! The steps of the rebuild:
-//! - the connection;
-//! - the listing of the Janus rooms that carry our cluster's ownership tag;
-//! - one actor for every room that must be on this Janus or was found on it: each actor creates, keeps or
-//!   destroys its room;
-//! - the state `Up`.
+//! Steps of the rebuild:
+//! 1. connect;
+//! 2. list the Janus rooms that have our cluster's ownership tag;
+//! 3. start one actor for every room that must be on this Janus or was found on it: each actor creates, keeps
+//!    or destroys its room;
+//! 4. enter the state `Up`.
 //!
 //! The rebuild waits for the store's first list: before that list, it is unknown which rooms this Janus must
 //! have.
@@ -399,7 +399,7 @@ impl Behaviour for JanusConnection {
             Msg::Listed(of, outcome) if of == self.connection => self.listed(outcome, cx),
             Msg::Down(of, Some(reason)) if of == self.connection && self.state != State::Offline => {
                 if matches!(reason, DownReason::Silent) {
-                    // The socket is open but nothing answers: a new connection would only wait.
+                    // The socket is open, but Janus does not answer. A new connection would not help.
                     self.link.request_restart();
                 }
                 self.offline(reason.to_string(), cx);

@@ -33,7 +33,8 @@ pub struct JanusShared {
 }
 
 impl JanusShared {
-    /// Creates the shared state. `url` is known from the start for an external Janus only.
+    /// Creates the shared state. `url`: address of an external Janus; `None` for a managed Janus, whose URL
+    /// is set later.
     pub fn new(secrets: Arc<Secrets>, url: Option<String>) -> Self {
         let url = Arc::new(watch::Sender::new(url));
         Self { bridge: Arc::default(), url, complaints: Arc::default(), secrets }

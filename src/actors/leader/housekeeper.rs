@@ -51,7 +51,7 @@ pub struct Housekeeper {
     done: VecDeque<TaskResult>,
     last_error: Option<String>,
     timer: Option<Timer>,
-    /// `None` on a node without presence. Such a node never ends a broadcast because its room has no anchors.
+    /// `None` on a node without presence. Such a node does not end the broadcasts of rooms without anchors.
     presence: Option<Arc<dyn Presence>>,
     /// Changed rooms.
     dirty: Option<DirtyRooms>,
@@ -66,7 +66,8 @@ pub enum Msg {
     Round,
     ModulesChanged,
     RoomsChanged,
-    /// Number of anchors of each room whose `emptyTimeout` is set, if presence knows it.
+    /// Number of anchors of each room whose `emptyTimeout` is set. Rooms without an answer of presence are
+    /// missing.
     Counted(BTreeMap<RoomId, usize>),
     /// `false`: the action was no longer necessary.
     Acted(HousekeepingTask, Result<bool, RoomError>),

@@ -1,7 +1,7 @@
 //! One room on this mixer: shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns FFmpeg and the packager, but not the port and the stream, which [`RoomResources`] owns. Runs one
-//! store write and one process effect at a time.
+//! Owns FFmpeg and the packager, but not the port and the stream, which [`RoomResources`] owns. The effects
+//! run in two lanes: process effects and store writes. Each lane has at most one effect in progress.
 
 use std::sync::Arc;
 use std::time::Duration;

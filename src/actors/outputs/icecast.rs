@@ -36,7 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 /// Connection to a target that has accepted the request.
 pub struct IcecastConnection {
     stream: Box<dyn Stream>,
-    /// Data that came with the first answer: a second answer, perhaps not complete.
+    /// Data that arrived together with the first answer: the second answer, or its beginning.
     received: Vec<u8>,
 }
 

@@ -129,8 +129,8 @@ impl OutputActor {
                 let reader = self.parts.streams.open(&self.room, nonce);
                 let (context, left, me) = (self.context.clone(), self.left.clone(), cx.me());
                 let live = move || {
-                    // A full mailbox keeps the notice. Ignore the error: if the actor has ended, its
-                    // connection ends, too.
+                    // The notice is kept even if the mailbox is full. Ignore the error: if the actor has
+                    // ended, its connection ends, too.
                     let _ = me.tell_latest("live", Msg::Live);
                 };
                 cx.run(send(context, target, reader, left, live), Msg::Ended);

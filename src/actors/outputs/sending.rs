@@ -1,4 +1,4 @@
-//! One connection to the target of an output, from its start to its end: the effect of an output's actor.
+//! One connection to the target of an output, from start to end. The output's actor runs it as an effect.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 /// in the stream are filled with silence.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(15);
 pub(super) const NO_DATA: &str = "the target accepts no data";
-/// Time that FFmpeg has to end the stream at the target properly.
+/// Time limit for FFmpeg to end the stream at the target properly.
 const END_WITHIN: Duration = Duration::from_secs(2);
 /// Number of log lines kept to explain the exit.
 const LAST_LINES: usize = 16;
@@ -117,7 +117,7 @@ async fn allowed_address(config: &Config, target: &Target) -> Result<IpAddr, Str
 async fn copy(mut reader: PlainReader, mut stdin: ChildStdin) {
     while let Some(part) = reader.next().await {
         if stdin.write_all(&part).await.is_err() {
-            // FFmpeg has closed its input. Wait: `send` handles its exit and reports the reason.
+            // FFmpeg has closed its input. Wait: `send` handles the exit of FFmpeg and reports the reason.
             std::future::pending::<()>().await;
         }
     }

@@ -1,4 +1,4 @@
-//! Keeps one actor per output of the rooms that this node mixes.
+//! Supervisor of the outputs: runs one actor per output of the rooms that this node mixes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

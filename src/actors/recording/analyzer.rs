@@ -6,7 +6,7 @@
 //!                │ ▲
 //!                └─┘ failed: other recordings first; a retry after a growing delay, at most ATTEMPTS in all
 //! ```
-//! Owns the order. Runs one effect at a time.
+//! Owns the order of the recordings. Runs one effect at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

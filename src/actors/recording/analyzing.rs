@@ -1,4 +1,4 @@
-//! Measurement of the loudness and the waveform of one recording: the effect of the analyzer.
+//! Measurement of the loudness and the waveform of one recording. The analyzer runs it as an effect.
 //!
 //! One FFmpeg process with the lowest priority decodes the M4A file once. It needs 8.6 s of processor time
 //! per hour of audio (one core, 2026). A room that is on air all day thus costs 0.24 % of a core.
@@ -16,7 +16,7 @@ use crate::domain::recording::RecordingId;
 use crate::ffmpeg::{FfmpegLogLines, FfmpegProgram};
 use crate::packager::{MediaError, Piece, RecordedM4a, Source};
 
-/// Number of log lines that are kept. The summary has ten.
+/// Number of log lines that are kept. The summary of the loudness has ten lines.
 const LAST_LINES: usize = 32;
 
 /// Reason why a recording was not measured. The attempt can be retried.

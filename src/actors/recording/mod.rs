@@ -9,7 +9,7 @@
 //! └─ RecorderActor*        one per recording of this mixer that is not finished
 //! ```
 //! A recorder reads the window that the packager publishes for listeners. Neither the packager nor the actor
-//! of the room waits for the recorder or knows about it.
+//! of the room waits for the recorder or depends on it.
 
 mod analyzer;
 mod analyzing;

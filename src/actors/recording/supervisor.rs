@@ -41,7 +41,7 @@ pub struct RecordingSupervisor {
     recorders: BTreeMap<RecordingId, (RoomId, ActorRef<recorder::Msg>)>,
     /// Recordings whose recorder is stopping.
     leaving: BTreeSet<RecordingId>,
-    /// Rooms whose automatic request is being written.
+    /// Rooms whose automatic recording request is being written.
     asking: BTreeSet<RoomId>,
     lost: Option<String>,
 }

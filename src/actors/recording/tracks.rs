@@ -6,8 +6,8 @@
 //!                           │ ▲
 //!                           └─┘ failed: other recordings first; a retry after a growing delay, without limit
 //! ```
-//! The files of Janus are removed last, so an interrupted attempt is repeated. Owns the order. Runs one
-//! effect at a time.
+//! The files of Janus are removed last, so an interrupted attempt is repeated. Owns the order of the
+//! recordings. Runs one effect at a time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -73,7 +73,7 @@ pub struct TrackActor {
     context: Context,
     recordings: Arc<Recordings>,
     media: Arc<RecordingMedia>,
-    /// Recordings of which this node has files; true if files of Janus still have to be made into tracks.
+    /// Recordings that have files on this node; true if tracks must still be made from files of Janus.
     found: BTreeMap<RecordingId, bool>,
     /// Time at which each recording with files of Janus was first seen to be ready.
     ready: BTreeMap<RecordingId, Duration>,
@@ -156,8 +156,8 @@ impl TrackActor {
         cx.run(async move { run(job, &id, &media, &recordings, &me).await }, Msg::Done);
     }
 
-    /// Returns the job for a recording of which this node has files. Notes the time at which the recording
-    /// was first found ready. `recorded`: there are files of Janus.
+    /// Returns the job for a recording that has files on this node. Records the time at which the recording
+    /// was first seen to be ready. `recorded`: there are files of Janus.
     fn job(&mut self, id: &RecordingId, recorded: bool, now: Duration) -> Option<Job> {
         if !self.recordings.is_complete() {
             return None;
@@ -185,7 +185,7 @@ impl TrackActor {
         match outcome {
             Ok(Done::StillOpen) => {
                 self.reason = Some(format!("recording {id}: waits until Janus has closed its files"));
-                // Wait before the next listing; another recording is looked at then, too.
+                // Delay the next attempt for this recording. Other recordings are handled in the meantime.
                 self.failures.entry(id).or_default().failed(
                     "the files are open",
                     self.context.clock.now(),

@@ -6,8 +6,8 @@
 //!                │ ▲
 //!                └─┘ step failed: other recordings first; a retry after a growing delay, without limit
 //! ```
-//! The jobs and the steps of an upload are those of [`domain::upload`](crate::domain::upload). The state of
-//! an upload is in the spool, beside the recording. Owns the order of the jobs. Runs one effect at a time.
+//! [`domain::upload`](crate::domain::upload) defines the jobs and the steps of an upload. The state of an
+//! upload is in the spool, beside the recording. Owns the order of the jobs. Runs one effect at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -55,7 +55,7 @@ pub struct RewindActor {
     trim_before: Option<u32>,
     /// Number of segments that left the live window before they were written.
     lost: u64,
-    /// Time since which the broadcast is over.
+    /// Time at which this actor found that the broadcast is over.
     over: Option<Duration>,
     busy: bool,
     leaving: bool,
@@ -73,7 +73,7 @@ pub enum Msg {
     /// Writer, and the segments that are on the disk.
     Opened(io::Result<(TakeWriter, Vec<JournalEntry>)>),
     Copied(Copied),
-    /// Media files before this one were erased.
+    /// Result of erasing the media files before this number.
     Trimmed(u32, io::Result<()>),
     Erased(io::Result<()>),
     Retry,

@@ -30,7 +30,7 @@ pub struct SourceActor {
     parent: ActorRef<supervisor::Msg>,
     machine: SourcePlayer,
     view: Arc<RoomView>,
-    /// Dropping it ends the run.
+    /// Sender whose drop ends the run.
     run: Option<oneshot::Sender<Infallible>>,
     /// True if the run plays its input again when the input ends.
     repeats: bool,
@@ -159,8 +159,8 @@ impl SourceActor {
         });
         let me = cx.me();
         let tell = move |notice| {
-            // A full mailbox keeps the newest notice of each kind. Ignore the error: an actor that has ended
-            // needs no notice.
+            // The newest notice of each kind is kept even if the mailbox is full. Ignore the error: an actor
+            // that has ended needs no notice.
             let _ = match notice {
                 Notice::Playing => me.tell_latest("playing", Msg::Playing),
                 Notice::Muted(muted) => me.tell_latest("muted", Msg::Muted(muted)),

@@ -131,8 +131,8 @@ async fn feed(body: Option<Body>, stdin: Option<ChildStdin>) -> String {
     std::future::pending().await
 }
 
-/// Forwards FFmpeg's packets to Janus from the address that Janus knows. Returns if FFmpeg sends none for
-/// [`SILENT`].
+/// Forwards FFmpeg's packets to Janus from the address that Janus was given. Returns if FFmpeg sends no
+/// packet for [`SILENT`].
 async fn send(made: &UdpSocket, ours: &UdpSocket, to: SocketAddr, tell: &impl Fn(Notice)) -> String {
     let (mut packet, mut is_first) = ([0; PACKET], true);
     loop {

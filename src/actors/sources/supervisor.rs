@@ -1,4 +1,4 @@
-//! Follows the store and keeps one actor per source of the rooms on this node's Janus instance.
+//! Follows the store and runs one actor per source of the rooms on this node's Janus instance.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -225,7 +225,7 @@ impl World {
         self.janus_link_up(n);
     }
 
-    /// Compares the rooms of the Janus with the wanted ones, once both are known.
+    /// Compares the rooms of the Janus instance with the wanted rooms, once both are known.
     pub fn janus_link_up(&mut self, n: usize) {
         let (now, node) = (self.now, &mut self.nodes[n]);
         let listed = node.rooms_listed();
@@ -255,7 +255,7 @@ impl World {
         self.feel(n, ModuleKind::Janus, Health::Healthy);
     }
 
-    /// Makes the actor panic, so that its knowledge of Janus is lost.
+    /// Makes the actor panic, so that its state is lost.
     pub fn janus_actor_panics(&mut self, n: usize, room: &RoomId) {
         let side = self.nodes[n].janus.as_ref();
         if side.is_some_and(|side| side.up && side.actors.contains_key(room)) {
@@ -274,8 +274,8 @@ fn unanswered(effect: &Effect, fresh: u32) -> Outcome {
     }
 }
 
-/// Ends the connection to Janus. Its late create requests are carried out now if `carried_out`, and
-/// otherwise never.
+/// Ends the connection to Janus. Late create requests of the connection are carried out now if
+/// `carried_out`, otherwise never.
 pub fn end_connection(world: &mut JanusWorld, carried_out: bool) {
     match carried_out {
         true => world.land(Duration::MAX),

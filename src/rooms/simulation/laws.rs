@@ -138,7 +138,7 @@ impl World {
             }
             StoreEffect::Release { exact, .. } => {
                 let next = self.laws.last_published(room);
-                assert!(exact.ceiling >= next, "{me} gives numbers of {room} back that were published");
+                assert!(exact.ceiling >= next, "{me} gives back numbers of {room} that were published");
             }
         }
     }

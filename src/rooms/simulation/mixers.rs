@@ -71,7 +71,7 @@ impl MixerSide {
     }
 }
 
-/// Returns the RTP addresses of a mixer, if there are this many rooms.
+/// Returns the RTP addresses of a mixer in a world with this number of rooms.
 pub fn rtp_range(node: usize, rooms: usize) -> RtpRange {
     let first = 10_000 + 2 * PORTS * (node * rooms) as u16;
     RtpRange { ip: Ipv4Addr::LOCALHOST.into(), first, last: first + 2 * PORTS * rooms as u16 }
@@ -277,7 +277,7 @@ impl World {
             }
             return;
         };
-        // Simulates that a long time has passed, by many fragments at once.
+        // Simulate a long time by publishing many fragments at once.
         let room_left = actor.machine.ceiling().map_or(0, |c| c.ceiling.saturating_sub(next.ceiling));
         let many = if long && room_left > 600 { 300 } else { 1 };
         let from = next.ceiling;

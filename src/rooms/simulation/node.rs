@@ -46,7 +46,7 @@ pub struct Node {
     /// Number of the node's current process. Events for earlier processes are lost.
     pub life: u32,
     pub vital: Vital,
-    /// The node cannot reach the store.
+    /// True while the node cannot reach the store.
     pub cut: bool,
     pub directory: Arc<Directory>,
     pub watches: Vec<Watch>,
@@ -107,7 +107,7 @@ pub enum Answer {
     Granted(i64),
     Done,
     LeaseGone,
-    /// No answer arrived: the request was carried out, was not, or will be carried out later.
+    /// No answer arrived. The request was carried out, was lost, or will be carried out later.
     Silence,
 }
 

@@ -21,7 +21,8 @@ pub struct Januses(Arc<Inner>);
 
 struct Inner {
     directory: Arc<Directory>,
-    /// This node's own Janus instance. A managed one listens on loopback, so only this field has its address.
+    /// This node's own Janus instance. A managed instance listens on loopback, so only this field has its
+    /// address.
     local: Option<LocalJanus>,
     /// Secrets and timeouts for the other instances; each instance has its own URL.
     options: ConnectOptions,

@@ -17,7 +17,7 @@ pub struct OpenSession {
 ///
 /// # Errors
 /// [`JoinError::Unavailable`] if Janus cannot be used or the mix is full. [`JoinError::RoomUnavailable`] if
-/// Janus does not know the room yet.
+/// Janus does not have the room yet.
 pub async fn open(
     parts: AnchorParts,
     place: JanusAssignment,
@@ -42,7 +42,7 @@ pub async fn open(
     let (present, most) = (room.others.len() + 1, join.share.participants());
     if present > most {
         let _ = room.session.destroy().await;
-        let why = format!("its mix holds {present} participants, {most} at most; others must leave first");
+        let why = format!("its mix has {present} participants, the limit is {most}; others must leave first");
         return Err(JoinError::Unavailable(why));
     }
     Ok(OpenSession { room, events, up: false })

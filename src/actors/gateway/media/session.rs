@@ -46,7 +46,7 @@ pub struct MediaSessionActor {
     user: UserId,
     pin: Pin,
     share: MixShare,
-    /// Ids of a session that another gateway held.
+    /// Ids of the session to be claimed. Another gateway opened it.
     claim: Option<SessionIds>,
     machine: MediaSession,
     session: Option<Arc<ParticipantSession>>,
@@ -113,7 +113,7 @@ pub enum Msg {
     Called,
     /// The answer to an offer was sent to the client.
     Answered,
-    /// A call failed because Janus no longer knows the session, the room or the participant.
+    /// A call failed because Janus no longer has the session, the room or the participant.
     Lost(JanusEvent),
     Muted {
         muted: bool,
