@@ -21,7 +21,7 @@ use crate::tls;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Maximum size of a response, in bytes. A chain has about 5,000.
 const MAX_RESPONSE: usize = 1 << 20;
-/// Time limit for the authority to check the names, and again to issue the certificate.
+/// Time limit of each wait for the authority: for its check of the names, and for the certificate.
 const CHECKED_WITHIN: Duration = Duration::from_secs(90);
 /// Problem type of a request whose account the authority does not know (RFC 8555 section 6.7).
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
@@ -97,7 +97,7 @@ pub(super) async fn account(config: &AcmeConfig, files: &Files) -> Result<Accoun
     builder.from_credentials(credentials).await.map_err(|error| unusable(config, &error))
 }
 
-/// Creates an account. Its file replaces that of an earlier one.
+/// Creates an account, and replaces the file of an earlier account.
 async fn create_account(config: &AcmeConfig, files: &Files) -> Result<Account, String> {
     let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
     let builder = Account::builder_with_http(Box::new(Client::new()?));
@@ -112,8 +112,8 @@ fn unusable(config: &AcmeConfig, error: &Error) -> String {
     told(&format!("{} (tls.acme.directory) cannot be used", config.directory), error)
 }
 
-/// Publishes the answers to the HTTP-01 challenges of the names that are not authorized yet. Once every node
-/// knows the answers, tells the authority to check them.
+/// Publishes the answers to the HTTP-01 challenges of the names that are not authorized yet. Waits until
+/// every node can serve the answers, then asks the authority to check them.
 async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), String> {
     let mut is_any_open = false;
     let mut authorizations = order.authorizations();

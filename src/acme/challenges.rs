@@ -48,11 +48,11 @@ impl Challenges {
             return Ok(None);
         }
         let arrived = Instant::now();
-        // A request waits here while an earlier one reads the store, and uses its result.
+        // A request waits here while an earlier one reads the store, and then uses the result of that read.
         let mut latest = self.latest.clone().lock_owned().await;
         if latest.as_ref().is_none_or(|looked| looked.at + ANSWERS_CACHED <= arrived) {
             let store = self.store.clone();
-            // In a task of its own, because a client that disconnects would otherwise interrupt the read.
+            // Read in a separate task, because a client that disconnects would otherwise interrupt the read.
             let looked = tokio::spawn(async move {
                 *latest = Some(Looked { at: Instant::now(), found: look(&*store).await });
                 latest

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Start of the names of temporary files.
+/// Prefix of the names of temporary files.
 const TEMPORARY: &str = ".new-";
 /// Size of a certificate with its key and intermediate certificates, in bytes, rounded up.
 const SPACE: usize = 16 << 10;
@@ -21,7 +21,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Deletes the temporary files that an interrupted process has left: they may have a private key.
+    /// Deletes the temporary files of an interrupted process, because they may contain a private key.
     pub fn delete_temporary(&self) {
         let Ok(files) = std::fs::read_dir(&self.folder) else { return };
         for file in files.flatten().filter(|file| is_temporary(&file.file_name())) {

@@ -91,7 +91,7 @@ impl Acme {
         Some(Self { config: acme, files, shared, started: Arc::default() })
     }
 
-    /// Notes that an actor has started. Returns true for the first call in this process; later calls come
+    /// Records that an actor has started. Returns true for the first call in this process; later calls come
     /// from actors that were restarted.
     pub fn is_first_start(&self) -> bool {
         !self.started.swap(true, Relaxed)
@@ -134,7 +134,7 @@ impl Acme {
         };
         let obtained = match self.take_shared().await {
             Ok(Some(validity)) => Ok(validity),
-            // No other node has finished its order between the two looks.
+            // No other node has finished its order between the two reads.
             Ok(None) => self.order(&lock).await,
             Err(error) => Err(Failure::NotKept(error)),
         };
@@ -183,8 +183,8 @@ impl Acme {
         }
     }
 
-    /// Orders a certificate, and keeps it in the store and in the file. The authority limits the number of
-    /// certificates, so what can fail on this machine is checked before the order.
+    /// Orders a certificate, and writes it to the store and to the file. The authority limits the number of
+    /// certificates, so everything that can fail on this machine is checked before the order.
     async fn order(&self, lock: &Lock) -> Result<Validity, Failure> {
         self.files.check().await.map_err(Failure::NotPlaced)?;
         let until = tokio::time::Instant::now() + ORDER_WITHIN;
@@ -207,7 +207,8 @@ impl Acme {
     }
 
     /// Returns the validity of a certificate that matches its key, has all names, and need not be renewed
-    /// yet. It may not be valid yet, if this machine's clock is slow: the sockets then use it later.
+    /// yet. If this machine's clock is slow, the validity can begin in the future; the sockets then use the
+    /// certificate later.
     fn usable(&self, pem: &str) -> Result<Validity, String> {
         let (path, pem) = (&self.files.certificate, pem.as_bytes());
         let chain = Chain::parse(path, pem)?;

@@ -12,7 +12,7 @@ use crate::store::{LeaseId, Revision, Store, StoreError, Txn, TxnOutcome};
 #[derive(Clone)]
 pub(super) struct Shared {
     pub store: Arc<dyn Store>,
-    /// Id of the certificate's names and its authority.
+    /// Id of the certificate's names and authority.
     pub names: String,
     /// Id of this node.
     pub me: String,

@@ -48,8 +48,8 @@ impl Layouts {
     }
 }
 
-/// Removes the oldest layouts that nobody uses. A layout in use stays, because its users keep it in memory
-/// anyway, and would have to make it again.
+/// Removes the oldest layouts that nobody uses. A layout in use stays: its users keep it in memory anyway,
+/// and the next request would otherwise have to make the layout again.
 fn evict(layouts: &mut VecDeque<Layout>) {
     let unused = layouts.iter().filter(|layout| !layout.is_used()).count();
     let mut surplus = unused.saturating_sub(UNUSED);

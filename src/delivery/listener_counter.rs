@@ -179,7 +179,7 @@ impl Shard {
     }
 }
 
-/// Listener counts of rooms that this node knows.
+/// Listener counts of the rooms in this node's directory.
 #[derive(Clone)]
 pub struct Listeners {
     pub me: ModuleId,

@@ -1,6 +1,6 @@
 //! Requests to mixer nodes, over the private network.
 //!
-//! Each request carries the relay token of its room, made from the secret shared by all nodes
+//! Each request contains the relay token of its room, made from the secret shared by all nodes
 //! ([`Secrets::relay_token`]). Owns: the HTTP client and the interpretation of responses. Does not decide
 //! what to request, or when to retry.
 
@@ -161,7 +161,7 @@ impl MixerClient {
     }
 
     /// Returns the journal, a segment, or a part of a track of a recording that the node at this URL has.
-    /// `None`: the node does not answer, or does not have it.
+    /// `None`: the node does not answer, or does not have the data.
     pub async fn recorded(
         &self,
         url: &str,
@@ -241,7 +241,7 @@ impl MixerFiles for MixerClient {
 fn remedy(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => {
-            ": it refuses this node's token; hls.secret must be the same on all nodes, and the clocks correct"
+            ": it refuses this node's token; use the same hls.secret on all nodes, and correct their clocks"
         }
         _ => "",
     }

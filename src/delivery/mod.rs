@@ -69,8 +69,8 @@ use crate::rooms::{Directory, Scope};
 /// Time limit for the first listing of rooms after the start, with a wide margin.
 const LISTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Waits until the rooms are listed. A node that has just started knows no room and must not answer that none
-/// exists.
+/// Waits until the rooms are listed. A node that has just started has no list yet, and must not answer that a
+/// room does not exist. Returns false if the list takes too long.
 async fn knows_rooms(directory: &Directory) -> bool {
     directory.seen(Scope::Rooms, 0, LISTED_WITHIN).await
 }

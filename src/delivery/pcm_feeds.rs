@@ -43,7 +43,7 @@ pub enum FeedEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoFeed {
     Stopping,
-    /// The node has [`MAX_FEEDS`] for other rooms.
+    /// The node already has the maximum number of feeds, [`MAX_FEEDS`], all for other rooms.
     Full,
 }
 

@@ -123,7 +123,8 @@ impl Buffer {
         self.parts.get(usize::try_from(number - self.first).ok()?)
     }
 
-    /// Returns how many of the newest parts last at most `limit` together; at least one if there are any.
+    /// Returns the number of the newest parts that together last at most `limit`; at least 1 if there are
+    /// parts.
     fn newest(&self, limit: Duration) -> usize {
         let mut total = Duration::ZERO;
         let fits = |part: &&PlainPart| {

@@ -11,8 +11,8 @@ use crate::domain::recording_journal::JournalEntry;
 use crate::domain::roles::RoomRole;
 use crate::packager::cut;
 
-/// Description of a recording. Positions are in seconds. It contains no user ids, because listeners must not
-/// learn them.
+/// Description of a recording. Positions are in seconds. Contains no user ids, because they must not be
+/// revealed to listeners.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayInfo {

@@ -1,4 +1,4 @@
-//! Access to recordings for those who serve them.
+//! Access to recordings, for the code that serves them.
 
 use std::sync::Arc;
 

@@ -38,12 +38,12 @@ pub trait LiveMedia: Send + Sync {
     -> Result<[u8; 16], MediaError>;
 }
 
-/// The one source of live media for listeners. It decides which resources of a room they may fetch.
+/// Single source of live media for listeners. Decides which resources of a room listeners may fetch.
 pub struct MediaRouter {
     pub here: Arc<OriginMedia>,
     pub elsewhere: Arc<EdgeCache>,
     pub keys: ContentKeyPolicy,
-    /// `hls.rewind`.
+    /// Value of `hls.rewind`.
     pub default_rewind: Duration,
 }
 

@@ -20,8 +20,8 @@ pub const TRACK_PART: u64 = 256 << 10;
 /// Tracks, wherever they are.
 #[async_trait]
 pub trait TrackMedia: Send + Sync {
-    /// Returns [`TRACK_PART`] bytes of a track, or the rest. `offset`: a multiple of
-    /// [`TRACK_PART`]. `None`: the node that has the track does not answer.
+    /// Returns [`TRACK_PART`] bytes of a track from `offset`, a multiple of [`TRACK_PART`]; fewer at the end
+    /// of the track. `None`: the node that has the track does not answer.
     async fn part(&self, recording: (&RecordingId, &Recording), track: &Track, offset: u64) -> Option<Bytes>;
 }
 
@@ -57,7 +57,7 @@ impl RecordingMedia {
     async fn part_here(&self, id: &RecordingId, track: &Track, offset: u64) -> Option<Bytes> {
         let bytes = track.bytes.checked_sub(offset)?.min(TRACK_PART);
         let (spool, id, user) = (self.tracks.clone(), id.clone(), track.user_id.clone());
-        // At most `TRACK_PART`.
+        // The cast is lossless: `bytes` is at most `TRACK_PART`.
         blocking(move || spool.read(&id, &user, offset, bytes as usize)).await.ok()
     }
 

@@ -1,7 +1,7 @@
 //! `stentor demo --tls`: the address of this machine on its network, and a certificate for it.
 //!
 //! Browsers allow the microphone only on pages from https or localhost, so a phone needs this address and a
-//! certificate. Owns: both. Does not send a packet to find the address.
+//! certificate. Owns: the address and the certificate. Does not send a packet to find the address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;

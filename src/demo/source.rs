@@ -1,7 +1,7 @@
 //! The test tone in the room: a plain-RTP participant, an anchor without a browser.
 //!
 //! Owns: keeping the tone in the room as long as the room exists. If somebody kills Janus or FFmpeg to see
-//! what happens, the tone comes back. Does not check whether anybody hears it.
+//! what happens, the tone starts again. Does not check whether anybody hears the tone.
 
 use std::cell::RefCell;
 use std::convert::Infallible;

@@ -1,6 +1,6 @@
 //! FFmpeg process that decodes a room's AAC for speech recognisers.
 //!
-//! Owns: the arguments and the process. Does not restart, or know positions.
+//! Owns: the arguments and the process. Does not restart the process, or track positions in the stream.
 
 use std::io;
 use std::process::Stdio;

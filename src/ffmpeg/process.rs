@@ -1,7 +1,7 @@
 //! FFmpeg process of one room: RTP Opus in, AAC in ADTS out.
 //!
 //! Owns: the arguments, the session description on stdin, the process and its exit status. Does not restart
-//! FFmpeg, know a content key (FFmpeg's output is not encrypted yet), or write the session description to a
+//! FFmpeg, use a content key (FFmpeg's output is not encrypted yet), or write the session description to a
 //! log or file.
 
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ pub struct FfmpegCommand {
     /// RTP payload type of the incoming Opus.
     pub payload_type: u8,
     pub loudness: Loudness,
-    /// Key of the incoming stream. Anything but SRTP and SRTCP under this key is dropped without effect.
+    /// Key of the incoming stream. All packets other than SRTP and SRTCP under this key are dropped.
     pub srtp: SrtpKey,
 }
 
@@ -72,7 +72,7 @@ pub enum ExitReason {
 }
 
 /// Output options. An ADTS stream needs no index that grows with its duration, and each frame is written
-/// immediately. So a part is complete 20 ms earlier than with a muxer that waits for the next packet to know
+/// immediately. So a part is complete 20 ms earlier than with a muxer that needs the next packet to determine
 /// a duration.
 pub const MUXER: [&str; 5] = ["-f", "adts", "-flush_packets", "1", "pipe:1"];
 
@@ -83,7 +83,7 @@ impl FfmpegCommand {
         let bitrate = self.bitrate.to_string();
         // A lost packet leaves a gap, which ADTS cannot express because its frames have no timestamps.
         // Resampling inserts silence, so that the number of frames matches the elapsed time. Integer samples
-        // are used because silence after sound leaves the Opus decoder as ever smaller floating-point
+        // are used because the Opus decoder outputs silence after sound as ever smaller floating-point
         // numbers. Once these are subnormal, the filters and the encoder take six times as long.
         let filters = format!("aresample=async=1:out_sample_fmt=s32,{}", self.loudness.filters());
         [

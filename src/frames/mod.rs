@@ -1,6 +1,6 @@
 //! WebSocket frames (RFC 6455 section 5): bytes to messages, and messages to bytes.
 //!
-//! The transport of signalling (`ws`) and the listener channel share them.
+//! The transport of signalling (`ws`) and the listener channel share this code.
 //!
 //! Owns: the encoding and its limits. Does not read from a client or write to it.
 

@@ -121,7 +121,7 @@ impl JanusClient {
     /// Mutes or unmutes a participant.
     ///
     /// # Errors
-    /// `NoSuchParticipant` if it is not in the room.
+    /// `NoSuchParticipant` if the participant is not in the room.
     pub async fn set_muted(
         &self,
         room: u32,
@@ -185,7 +185,8 @@ impl ParticipantSession {
     }
 }
 
-/// Session that is destroyed on drop unless the join succeeds. Otherwise it would stay until its timeout.
+/// Session that is destroyed on drop until [`done`](Self::done) is called. Without this guard, the session of
+/// an abandoned join would stay until its timeout.
 struct PendingSession {
     session: Session,
     done: bool,

@@ -121,13 +121,14 @@ pub trait AudioBridge: Send + Sync {
     async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError>;
     /// Lists the participants of a room.
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError>;
-    /// Records each participant's RTP into a new file in `folder`, also of those who join later; `None`: ends
+    /// Records the RTP of each participant, including later ones, into a new file in `folder`. `None` ends
     /// the recording.
     async fn record_tracks(&self, id: u32, secret: &Secret, folder: Option<&str>) -> Result<(), JanusError>;
-    /// Mutes a participant, which may unmute itself. Fails with `NoSuchParticipant` if it is not in the room.
-    async fn mute(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
-    /// Removes a participant from the room; it may join again. Fails with `NoSuchParticipant` if it is not in
+    /// Mutes a participant, who can unmute again. Fails with `NoSuchParticipant` if the participant is not in
     /// the room.
+    async fn mute(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
+    /// Removes a participant from the room, who can join again. Fails with `NoSuchParticipant` if the
+    /// participant is not in the room.
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
     /// Joins over plain RTP.
     async fn join_by_rtp(&self, join: &RtpJoin) -> Result<RtpParticipant, JanusError>;

@@ -30,7 +30,8 @@ pub struct JanusClient {
     admin_key: Option<Secret>,
 }
 
-/// Separate handle on the AudioBridge. Dropping it detaches it without waiting for Janus's answer.
+/// Separate handle on the AudioBridge. Dropping the value detaches the handle without waiting for Janus's
+/// answer.
 #[derive(Debug)]
 pub(super) struct Handle {
     session: Arc<Session>,
@@ -171,7 +172,7 @@ impl Session {
     }
 }
 
-/// Keeps the session alive until its last reference is dropped. If Janus no longer knows the session, the
+/// Keeps the session alive until its last reference is dropped. If Janus no longer has the session, the
 /// connection ends. A keep-alive that times out does not end the connection, because the link's own pings
 /// detect a silent Janus.
 async fn keep_alive(session: Weak<Session>, every: Duration) {

@@ -18,8 +18,8 @@ pub struct OwnershipTag {
 }
 
 impl OwnershipTag {
-    /// Creates a tag. Returns `None` if the cluster name is empty or contains `/`, because its descriptions
-    /// could not be parsed.
+    /// Creates a tag. Returns `None` if the cluster name is empty or contains `/`, because descriptions with
+    /// such a name could not be parsed.
     pub fn new(cluster: &str, room: RoomId, epoch: Epoch) -> Option<Self> {
         let readable = !cluster.is_empty() && !cluster.contains('/');
         readable.then(|| Self { cluster: cluster.to_owned(), room, epoch })

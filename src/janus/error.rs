@@ -30,7 +30,7 @@ pub enum JanusError {
 /// Errors of the Janus core (codes of its `apierror.h`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CoreError {
-    #[error("Janus refuses the API secret (403): set janus.api_secret to the one in its janus.jcfg")]
+    #[error("Janus refuses the API secret (403): set janus.api_secret to the secret in its janus.jcfg")]
     Unauthorized,
     #[error("Janus does not know the session (458)")]
     NoSuchSession,

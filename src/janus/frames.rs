@@ -56,7 +56,7 @@ impl Encoder<Message> for SizedCodec {
 #[derive(Default)]
 pub(super) struct Reassembler {
     parts: BytesMut,
-    /// The current message is over the limit; further parts are dropped.
+    /// True if the current message is over the limit. Its further parts are dropped.
     overflown: bool,
 }
 

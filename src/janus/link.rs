@@ -29,8 +29,8 @@ use super::wire::{Head, Request, event_data, transaction_in};
 /// timeout.
 const COMMAND_QUEUE: usize = 256;
 /// Ping interval. The link is dead after [`UNANSWERED_PINGS`] pings without any message from Janus, so a
-/// stopped Janus is detected after 3 to 4 s. Counted in pings, not in time, so that a stall of our own
-/// arbiter does not count against Janus.
+/// stopped Janus is detected after 3 to 4 s. The limit is a number of pings instead of a time, so that a
+/// stall of our own arbiter does not count against Janus.
 const PING_EVERY: Duration = Duration::from_secs(1);
 const UNANSWERED_PINGS: u32 = 3;
 

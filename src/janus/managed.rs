@@ -1,7 +1,8 @@
 //! `janus` as a child process: configure, start, wait until it responds, stop.
 //!
-//! Owns: the process and its configuration folder. Does not restart the process; its supervisor does. Start
-//! it from an arbiter's thread: the child is killed when the thread that started it ends (see `process`).
+//! Owns: the process and its configuration folder. Does not restart the process; the actor `JanusProcess`
+//! does. Must be used on an arbiter's thread: a child is killed when the thread that started it ends (see
+//! `process`).
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};

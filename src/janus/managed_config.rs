@@ -57,7 +57,7 @@ pub struct ManagedOptions {
     /// Only interface for WebRTC; `None`: all except loopback, which Janus never uses.
     pub ice_interface: Option<String>,
     /// Address in the IPv4 candidates instead of this machine's own: the public address of a NAT that
-    /// forwards packets to the same port. IPv6 candidates stay, because a NAT has no IPv6 addresses.
+    /// forwards packets to the same port. IPv6 candidates are unchanged, because a NAT has no IPv6 addresses.
     pub public_ip: Option<Ipv4Addr>,
     pub api_secret: Secret,
     pub admin_key: Secret,

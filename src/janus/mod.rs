@@ -1,7 +1,7 @@
 //! Janus: an AudioBridge client over one WebSocket, and Janus as our own child process.
 //!
 //! Owns: the requests to Janus and the interpretation of its replies. Does not decide when a room is
-//! created, or reconnect; the calling actor does both. Knows nothing of FFmpeg.
+//! created, or reconnect; the calling actor does both. Does not depend on FFmpeg.
 //!
 //! | file | is |
 //! |---|---|
@@ -43,7 +43,7 @@ pub use managed_config::{ManagedOptions, OPEN, SESSION_TIMEOUT, TRACKS};
 pub use rtp::{RtpJoin, RtpParticipant};
 pub use wire::Quality;
 
-/// Secret text that Janus also knows. Never printed.
+/// Secret text that is shared with Janus. Never printed.
 #[derive(Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);

@@ -21,7 +21,7 @@ use crate::domain::connection::{
 };
 use crate::domain::ids::{RoomId, UserId};
 
-/// Clock that returns the time since some start and never goes back.
+/// Clock that returns the time since an arbitrary start and never goes back.
 pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Locks and presence entries in memory.

@@ -123,12 +123,12 @@ pub trait ConnectionLock: Send + Sync + 'static {
     /// repeated call returns [`ReleaseOutcome::NotOurs`].
     async fn release(&self, key: &LockKey, token: FencingToken) -> Result<ReleaseOutcome, PresenceError>;
 
-    /// Records a heartbeat of the gateway. Call it three times per [`Lifetimes::gateway`]: after that time
-    /// without a heartbeat, other gateways may take over its locks.
+    /// Records a heartbeat of the gateway. Must be called three times per [`Lifetimes::gateway`]: after this
+    /// time without a heartbeat, other gateways may take over the gateway's locks.
     async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<HeartbeatOutcome, PresenceError>;
 
     /// Returns notifications about connections of this gateway that lost their locks. On
-    /// [`PresenceEvent::LookAgain`] renew all locks. Call it within a tokio runtime.
+    /// [`PresenceEvent::LookAgain`], the caller must renew all locks. Must be called within a tokio runtime.
     fn replacements(&self, gateway: &GatewayIncarnation) -> EventStream<LockReplaced>;
 }
 
@@ -147,7 +147,7 @@ pub trait Presence: Send + Sync + 'static {
     /// Gateways are notified only if the entry differs from the previous one.
     async fn update(&self, room: &RoomId, member: &PresenceEntry) -> Result<UpdateOutcome, PresenceError>;
 
-    /// Removes the presence entry. Call it before the lock is released; afterwards it returns
+    /// Removes the presence entry. Must be called before the lock is released; afterwards, returns
     /// [`UpdateOutcome::Fenced`].
     async fn leave(&self, key: &LockKey, token: FencingToken) -> Result<UpdateOutcome, PresenceError>;
 
@@ -162,7 +162,7 @@ pub trait Presence: Send + Sync + 'static {
     async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError>;
 
     /// Returns notifications about rooms whose presence entries changed, on any gateway. The expiry of an
-    /// entry is noticed at the next call for its room at the latest. Call it within a tokio runtime.
+    /// entry is noticed at the next call for its room at the latest. Must be called within a tokio runtime.
     fn subscribe(&self) -> EventStream<MembersChanged>;
 }
 

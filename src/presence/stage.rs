@@ -41,8 +41,8 @@ pub struct StageMessage {
 pub enum StageContent {
     /// Events of this history; `version` is the version of the stage after the last event.
     Changed { history: HistoryId, version: u64, events: Vec<Event> },
-    /// Notification that is sent once: a node that misses the notification does not get it again. Of the
-    /// contents of such notifications, the stage store keeps only the speaking time.
+    /// Notification that is sent once: a node that misses the notification does not get it again. The stage
+    /// store keeps nothing of these notifications except the speaking times.
     Passing(Passing),
 }
 
@@ -95,7 +95,7 @@ pub trait StageStore: Send + Sync + 'static {
     async fn remove(&self, key: &StageKey) -> Result<(), PresenceError>;
 
     /// Returns the messages of all nodes. On
-    /// [`PresenceEvent::LookAgain`](crate::presence::PresenceEvent::LookAgain), read the stages again. Call
-    /// it within a tokio runtime.
+    /// [`PresenceEvent::LookAgain`](crate::presence::PresenceEvent::LookAgain), the caller must read the
+    /// stages again. Must be called within a tokio runtime.
     fn follow(&self) -> EventStream<StageMessage>;
 }

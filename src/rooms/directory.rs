@@ -1,7 +1,7 @@
 //! The cluster cache: this node's copy of all rooms and modules, updated by the store's watches.
 //!
-//! Readers take one room, or a snapshot of all rooms or all modules (one reference count). A change copies the
-//! map only while a reader holds a snapshot of it, so ten thousand rooms cost no more per event than ten.
+//! Readers take one room, or a snapshot of all rooms or all modules (one reference count). A change copies
+//! the map only while a reader holds a snapshot of it, so ten thousand rooms cost no more per event than ten.
 //! Values are behind `Arc`, so a copy shares them. The load per module is updated with each change, so a
 //! placement need not count rooms.
 //!

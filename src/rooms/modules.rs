@@ -51,7 +51,7 @@ pub struct ModuleStats {
 }
 
 impl RoomService {
-    /// Returns all modules that this node knows, Janus instances before mixers.
+    /// Returns all modules in this node's directory, Janus instances before mixers.
     pub fn modules(&self) -> Vec<ModuleInfo> {
         let load = ModuleKind::ALL.map(|kind| (kind, self.directory.load(kind)));
         let load_of = |kind: ModuleKind, id: &ModuleId| {

@@ -204,8 +204,8 @@ impl Recordings {
             let Some(write) = decide(known.as_ref()) else { return Ok(()) };
             let txn = Txn::new().when(&key, read.map_or(0, |kv| kv.mod_revision));
             let txn = match &write {
-                // Captions are deleted at once. The recording's key waits for all its mixers, one of which
-                // may never be available again.
+                // Captions are deleted at once. The recording's key stays until all its mixers have removed
+                // their data, and a mixer may never be available again.
                 RecordingWrite::Put(recording) if recording.deleted_at.is_some() => {
                     txn.put(&key, txn::json(recording)).delete_prefix(keys::captions(id))
                 }

@@ -306,8 +306,8 @@ impl RoomService {
     }
 
     /// Completes the removal of a `removing` room if its modules have released it, or if their grace period
-    /// is over according to `clock` (the clock of [`Ages`](crate::domain::ages::Ages)). Must be called on each
-    /// change of the room, and at the `forced_at` of [`Removal::Waiting`].
+    /// is over according to `clock` (the clock of [`Ages`](crate::domain::ages::Ages)). Must be called on
+    /// each change of the room, and at the `forced_at` of [`Removal::Waiting`].
     pub async fn finish_removal(&self, id: &RoomId, clock: UnixMs) -> Result<Removal, RoomError> {
         let Some(known) = self.directory.room(id) else { return Ok(Removal::Nothing) };
         let mut removal = match cleanup(&known, clock) {

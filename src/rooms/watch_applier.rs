@@ -53,13 +53,13 @@ enum Part {
 }
 
 impl WatchApplier {
-    /// Creates the applier of a scope. Create only one per scope: a second one would undo the lists of the
-    /// first.
+    /// Creates the applier of a scope. Must be called only once per scope: a second applier would undo the
+    /// lists of the first.
     pub fn new(directory: Arc<Directory>, scope: Scope) -> Self {
         Self { directory, scope, networks: Vec::new(), listing: None, reported: HashSet::new() }
     }
 
-    /// Refuses heartbeats with addresses outside `networks`.
+    /// Sets the networks of the modules. The applier then refuses heartbeats with addresses outside them.
     pub fn within(self, networks: Vec<IpNet>) -> Self {
         Self { networks, ..self }
     }

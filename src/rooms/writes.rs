@@ -27,7 +27,7 @@ pub fn janus_key(room: &RoomId, state: &JanusState, live_revision: i64, key_revi
 }
 
 /// Returns the transaction that deletes a Janus node's key, if the key still has the revision that the node
-/// knows.
+/// acted on.
 pub fn janus_key_gone(room: &RoomId, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Janus);
     Txn::new().when(&key, key_revision).delete(key)

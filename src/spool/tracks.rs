@@ -20,7 +20,7 @@ use crate::domain::recording::RecordingId;
 use crate::domain::tracks::{MAX_TRACKS, TrackFile, participant_of};
 use crate::packager::track::{MjrReader, TimeAxis, write_track};
 
-/// Bytes that are left free on the disks of the tracks. It is more than for recordings, so that a filling
+/// Number of bytes that are left free on the disks of the tracks: more than for recordings, so that a filling
 /// disk stops tracks first.
 pub const RESERVE: u64 = 128 << 20;
 
@@ -35,7 +35,7 @@ pub struct TrackSpool {
 }
 
 impl TrackSpool {
-    /// Creates the access. `recordings`: folder of this node's recordings.
+    /// Creates the spool. `recordings`: folder of this node's recordings.
     pub fn new(recorded: Option<PathBuf>, recordings: &Path, open: &'static str) -> Self {
         Self { recorded, made: recordings.join("tracks"), open }
     }
@@ -45,7 +45,7 @@ impl TrackSpool {
         self.recorded.is_some()
     }
 
-    /// Returns the recordings of which this node has files, and true for those with files of Janus that are
+    /// Returns the recordings that have files on this node; true if a recording has files of Janus that are
     /// not made into tracks yet.
     ///
     /// # Errors
@@ -202,7 +202,7 @@ mod tests {
         TimeAxis::new([&entry]).unwrap()
     }
 
-    /// Writes a file as Janus does, of one packet or of none.
+    /// Writes a file with this number of packets, as Janus does.
     fn record(root: &Path, id: &RecordingId, user: &str, unique: u64, end: &str, packets: u8) {
         let user = UserId::new(user).unwrap();
         let folder = root.join("mjr").join(id.as_str()).join(unique.to_string());

@@ -112,7 +112,8 @@ impl TakeWriter {
         Ok(entry)
     }
 
-    /// Makes everything written so far survive a power failure: first the media, then the journal.
+    /// Makes everything written so far survive a power failure: first the media, then the journal. Has no
+    /// effect on rewind windows.
     ///
     /// # Errors
     /// The disk failed.

@@ -13,7 +13,7 @@ use crate::domain::stage::{Command, Person, PersonId, StageRole};
 use crate::domain::view::{StoredValue, Users};
 use crate::rooms::now;
 
-/// User for whom a person id stands.
+/// User who was found by a person id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundPerson {
     pub user: UserId,
@@ -70,8 +70,8 @@ impl StageHub {
         self.command(room, &system, Command::LowerHandOf(person)).await.map(|_| ())
     }
 
-    /// Returns the user who is this person: somebody who has a hand raised, has written, is in the room, or
-    /// was invited to it.
+    /// Returns the user with this person id. Finds users who have raised a hand, have written, are in the
+    /// room, or were invited to the room.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -100,7 +100,7 @@ impl StageHub {
         }))
     }
 
-    /// Returns the banned user who is this person; `None` if the person is not banned.
+    /// Returns the banned user with this person id; `None` if the person is not banned.
     pub fn banned(&self, room: &RoomId, person: &PersonId) -> Option<UserId> {
         let view = self.parts.directory.room(room)?;
         let is_person = |user: &&UserId| self.parts.secrets.person_id(room, user.as_str()) == *person;

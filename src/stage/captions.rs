@@ -13,7 +13,7 @@ use crate::domain::profile::Language;
 /// Time, in milliseconds, for which captions are kept. A live window of more than two minutes lacks the
 /// captions of its oldest segments.
 const KEPT_MS: u64 = 120_000;
-/// Maximum number of captions that are kept of a room.
+/// Maximum number of captions that are kept per room.
 const MOST: usize = 500;
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ impl LiveCaptions {
         }
     }
 
-    /// Returns the languages of the captions that are kept of a room.
+    /// Returns the languages of a room's kept captions.
     pub fn languages(&self, room: &RoomId) -> Vec<Language> {
         let mut languages: Vec<Language> = Vec::new();
         for caption in self.rooms().get(room).into_iter().flatten() {

@@ -19,8 +19,8 @@ use crate::presence::stage::StageKey;
 /// Maximum number of entries in a buffer. A client that falls further behind is disconnected, and gets a new
 /// snapshot when it reconnects.
 const MAX_ENTRIES: usize = 1024;
-/// Maximum number of bytes in a buffer. If the room has clients with WebSockets, it holds about as many bytes
-/// again, for their frames.
+/// Maximum number of bytes of server-sent events in a buffer. If the room has clients with WebSockets, their
+/// frames take about as many bytes again.
 const MAX_BYTES: usize = 512 * 1024;
 
 pub struct Channel {
@@ -32,7 +32,7 @@ pub struct Channel {
 
 pub struct Inner {
     pub stage: Stage,
-    /// True if the stage is in the store, as far as this node knows.
+    /// True if the stage was in the store when this node last saw it there, or read the store.
     pub stored: bool,
     pub around: Surroundings,
     /// Users of the room, with their bans.
@@ -49,7 +49,7 @@ pub struct Inner {
     bytes: usize,
     snapshot: Option<Entry>,
     wakers: Vec<Waker>,
-    /// Number of wake-ups so far; a subscriber registers its waker once after each.
+    /// Number of wake-ups so far. A subscriber registers its waker once after each wake-up.
     pub generation: u64,
     pub subscribers: usize,
     pub idle_since: Duration,

@@ -264,7 +264,7 @@ fn for_hosts(event: &Event) -> Value {
         Event::MessageSent { message } => json!(message),
         other => {
             let mut data = json!(other);
-            // The name of the event already says the type.
+            // The name of the event is the type.
             data.as_object_mut().map(|data| data.remove("type"));
             data
         }

@@ -24,7 +24,8 @@ use crate::telemetry::Metrics;
 
 /// Rate limit for the commands of one token subject in one room. The burst allows for quick clicks.
 const PER_SUBJECT: Rate = Rate { per_second: 4, burst: 12 };
-/// Rate limit for the commands from one address. High, because all listeners behind a proxy share an address.
+/// Rate limit for the commands from one address. It is high, because all listeners behind a proxy share an
+/// address.
 const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
 /// Maximum number of attempts of a command. After that, the command is refused, because other nodes keep
 /// changing the stage.
@@ -45,7 +46,7 @@ pub struct Dependencies {
     pub listeners: Listeners,
     pub secrets: Arc<Secrets>,
     pub metrics: Metrics,
-    /// `hls.rewind`.
+    /// Value of `hls.rewind`.
     pub rewind: Duration,
 }
 
@@ -153,7 +154,8 @@ impl StageHub {
         let viewer = Viewer { moderates: person.role.moderates(), transport };
         loop {
             let channel = self.channel(room).await?;
-            // Bans and roles as of now: with those of the latest tick, a lifted ban would end the stream.
+            // Apply the current bans and roles. With those of the latest tick, a lifted ban would end the
+            // stream.
             if let Some(view) = self.parts.directory.room(room) {
                 let mut changed = false;
                 channel.publish(|inner| changed = self.take_users(inner, room, view.users.clone()));
@@ -290,7 +292,7 @@ impl StageHub {
         }
     }
 
-    /// Returns those of `users` who talk in a room, as far as this node knows.
+    /// Returns those of `users` who talk in a room, according to the messages that this node has received.
     pub fn talking_among(&self, room: &RoomId, users: &[UserId]) -> BTreeSet<UserId> {
         let Some(talking) = self.talking().get(room).cloned() else { return BTreeSet::new() };
         let talks = |user: &&UserId| talking.contains(&self.parts.secrets.person_id(room, user.as_str()));

@@ -286,7 +286,7 @@ impl Client {
         })
     }
 
-    /// Returns why the events have ended.
+    /// Returns the reason why the events have ended.
     fn ended(&mut self) -> Option<Ended> {
         assert!(matches!(self.poll(), Poll::Ready(None)));
         self.0.ended()

@@ -31,8 +31,8 @@ pub struct Storage {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The storage knows no such object or upload.
-    #[error("the object storage does not know the object or upload")]
+    /// The storage has no such object or upload.
+    #[error("the object storage has no such object or upload")]
     Unknown,
     #[error("the object storage failed: {0}")]
     Failed(Error),
@@ -118,7 +118,7 @@ impl Storage {
         Ok(made.e_tag)
     }
 
-    /// Aborts an upload. Succeeds if the storage does not know it.
+    /// Aborts an upload. Succeeds if the storage has no such upload.
     pub async fn abort(&self, object: &str, upload: &str) -> Result<(), StorageError> {
         absent_is_fine(self.s3.abort_multipart(&self.path(object), &upload.to_owned()).await)
     }

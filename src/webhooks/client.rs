@@ -100,7 +100,8 @@ impl Client {
     }
 }
 
-/// Returns the meaning of a status. A status that concerns the endpoint, and not the event, stops all events.
+/// Returns the meaning of a status. A status that concerns the endpoint instead of the event stops the
+/// delivery of all events.
 fn meaning(status: StatusCode, retry_after: Option<Duration>) -> Outcome {
     let error = format!("the endpoint answered {}", status.as_u16());
     match status.as_u16() {

@@ -34,7 +34,8 @@ pub async fn publish(
     let (room, claims, user) = admitted(&req, &side)?;
     let recording_consent = consents(&req)?;
     let sdp = body(&req, &side, payload, SDP).await?;
-    // Checked before the connection is opened, so that a bad offer does not replace a working session.
+    // Check the offer before the connection is opened, so that a bad offer does not replace a working
+    // session.
     offer::check(&sdp).map_err(|refusal| ApiError::new(Code::OfferRefused, refusal.to_string()))?;
     let ufrag = ufrag(&sdp).map(str::to_owned);
     let params = json!({ "sdp": { "type": "offer", "sdp": sdp } });

@@ -45,7 +45,7 @@ pub struct WhipSide {
     /// Maximum size of an offer or fragment, in bytes.
     sdp_limit: usize,
     ice: IceConfig,
-    /// `http.base_path`.
+    /// Value of `http.base_path`.
     base_path: String,
     sessions: Sessions,
 }

@@ -168,7 +168,7 @@ pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> R
         _ => {}
     }
     if let Err(error) = keep(parts, id, &upload).await {
-        // The next attempt does not know an upload that has just begun, so nothing else would abort it.
+        // The id of an upload that has just begun is not stored, so no later attempt could abort it.
         if upload.id != kept_id
             && let Err(error) = give_up(&parts.storage, &upload).await
         {

@@ -126,7 +126,7 @@ async fn feed(body: Option<Body>, stdin: Option<ChildStdin>) -> String {
                 Err(why) => return why,
             }
         }
-        // Dropping stdin here tells FFmpeg that the input has ended.
+        // Dropping stdin here ends the input of FFmpeg.
     }
     std::future::pending().await
 }

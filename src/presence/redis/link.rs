@@ -24,8 +24,8 @@ pub(super) struct Link {
     slot: Mutex<Slot>,
 }
 
-/// Connection and its number. A caller drops the connection only if it still has the number that the caller
-/// saw fail.
+/// Connection and its number. A caller drops a failed connection only if no newer connection has replaced it;
+/// the number shows this.
 #[derive(Default)]
 struct Slot {
     count: u64,

@@ -15,8 +15,8 @@ use crate::domain::stage::{Event, HistoryId, PersonId, SpeakingTimes, Stage};
 use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
 use crate::presence::{EventStream, PresenceError};
 
-/// Time after its last change at which Redis deletes a stage. Longer than a broadcast with the default
-/// `rooms.max_age`.
+/// Time from the last change of a stage until Redis deletes the stage. Longer than a broadcast with the
+/// default `rooms.max_age`.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) struct Scripts {

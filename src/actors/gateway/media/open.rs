@@ -66,8 +66,8 @@ async fn claimed(
 /// Claims the session again, after its connection to Janus was lost.
 ///
 /// # Errors
-/// [`ClaimFailure::SessionGone`] if Janus does not know the session, its handle, its room or its participant
-/// any more; [`ClaimFailure::Unavailable`] for everything else.
+/// [`ClaimFailure::SessionGone`] if Janus no longer has the session, its handle, its room or its participant;
+/// [`ClaimFailure::Unavailable`] for everything else.
 pub async fn reclaim(
     parts: AnchorParts,
     place: JanusAssignment,

@@ -2,7 +2,7 @@
 -- KEYS  lock, high-water mark, gateway of the caller, withdrawal of the attempt
 -- ARGV  gateway, connection, client ('' = none), attempt, policy, lock_ms, mark_ms, gateway_ms,
 --       prefix of gateway keys, prefix of the gateways' channels, room, user
--- Returns {fence, decision, gateway, connection, client}; the last three of the previous holder, '' = none.
+-- Returns {fence, decision, gateway, connection, client}. The last three are the previous holder; '' = none.
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return {'0', 'withdrawn', '', '', ''}
 end
