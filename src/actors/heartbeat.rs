@@ -1,4 +1,4 @@
-//! Heartbeat of one module: a key under a lease that this actor renews. Its value includes the module's
+//! Heartbeat of one module: a key under a lease that this actor renews. The value includes the module's
 //! health.
 //!
 //! ```text

@@ -50,7 +50,7 @@ pub struct OnDemandSupervisor<P: StreamProducer> {
 }
 
 pub enum Msg<S> {
-    /// Streams have got readers; they may have no actor yet.
+    /// Streams were opened by readers and may have no actor yet.
     Wanted,
     /// The stream has ended, or has no readers.
     Finished(RoomId, Arc<S>),

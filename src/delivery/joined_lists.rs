@@ -11,8 +11,8 @@ use crate::domain::recording::RecordingId;
 
 /// Number of lists that are kept. An hour has 1,900 entries of 100 bytes each.
 const KEPT: usize = 32;
-/// Time for which an incomplete list is used before the mixers are asked again. Without this time, each
-/// segment of a download would cause a request to each mixer.
+/// Time for which an incomplete list is used before the mixers are asked again. If incomplete lists were not
+/// cached, each segment of a download would cause a request to each mixer.
 const INCOMPLETE_FOR: Duration = Duration::from_secs(5);
 
 /// Lists with the times at which they were read, the newest last.

@@ -124,11 +124,11 @@ pub trait AudioBridge: Send + Sync {
     /// Records the RTP of each participant, including later ones, into a new file in `folder`. `None` ends
     /// the recording.
     async fn record_tracks(&self, id: u32, secret: &Secret, folder: Option<&str>) -> Result<(), JanusError>;
-    /// Mutes a participant, who can unmute again. Fails with `NoSuchParticipant` if the participant is not in
-    /// the room.
+    /// Mutes a participant; the participant can unmute. Fails with `NoSuchParticipant` if the participant is
+    /// not in the room.
     async fn mute(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
-    /// Removes a participant from the room, who can join again. Fails with `NoSuchParticipant` if the
-    /// participant is not in the room.
+    /// Removes a participant from the room; the participant can join again. Fails with `NoSuchParticipant` if
+    /// the participant is not in the room.
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
     /// Joins over plain RTP.
     async fn join_by_rtp(&self, join: &RtpJoin) -> Result<RtpParticipant, JanusError>;

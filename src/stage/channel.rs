@@ -32,7 +32,7 @@ pub struct Channel {
 
 pub struct Inner {
     pub stage: Stage,
-    /// True if the stage was in the store when this node last saw it there, or read the store.
+    /// True if the store has the stage, according to this node's latest read or to later events.
     pub stored: bool,
     pub around: Surroundings,
     /// Users of the room, with their bans.

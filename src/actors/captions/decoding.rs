@@ -18,7 +18,8 @@ use crate::packager::pcm::{PCM_RATE, PcmClock};
 use crate::packager::plain::{Place, PlainPart};
 use crate::process;
 
-/// Maximum duration of the audio that one request fetches if the previous requests returned no parts.
+/// Maximum duration of the audio that one request fetches, except the first request. Reached only after a
+/// time without parts.
 const CATCH_UP: Duration = Duration::from_secs(10);
 /// Delay after a failed request for parts.
 const FETCH_AGAIN: Duration = Duration::from_millis(250);
