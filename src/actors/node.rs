@@ -161,8 +161,8 @@ impl NodeSupervisor {
         if let Some((janus, arbiter)) = self.janus.clone() {
             cx.spawn_child("januses", spec(&arbiter), move || janus.clone());
         }
-        // Started before the mixers, so stopped after them: at shutdown, recorders still write the last
-        // segments of the mixers.
+        // Start the recordings before the mixers, so that they are stopped after the mixers: at shutdown,
+        // recorders still write the last segments of the mixers.
         if let Some((parts, arbiter)) = self.recordings.clone() {
             let context = context.clone();
             cx.spawn_child("recordings", spec(&arbiter), move || {

@@ -1,7 +1,7 @@
 //! Copy of a mixer's rewind window. The copy is fetched when listeners request it.
 //!
 //! Only the changes since the last request are fetched, by one request at a time for all listeners. Owns: the
-//! copy. Does not fetch anything unless a listener requests it.
+//! copy. Fetches only when a listener requests the window.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -78,8 +78,8 @@ impl Limits {
         let keep = hls.segment * (2 * window + 2);
         let lasting = |each: Duration| keep.as_nanos().div_ceil(each.as_nanos().max(1)) as usize;
         let advance = advance_part_limit(hls.part);
-        // Doubled, because segments after restarts may be short. The last term keeps files that were
-        // requested before they exist from evicting files that exist.
+        // Double the number, because segments after restarts may be short. The last term prevents files that
+        // were requested before they exist from evicting files that exist.
         let most_files = 2 * (lasting(hls.part) + lasting(hls.segment)) + 4 * advance as usize;
         Self { wait: 3 * hls.target_duration(), keep, advance, most_files }
     }

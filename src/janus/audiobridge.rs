@@ -193,7 +193,7 @@ impl AudioBridge for JanusClient {
             ptype: FORWARD_PAYLOAD_TYPE,
             host: target.ip,
             port: target.port,
-            // Otherwise Janus would send nothing while nobody speaks, and a silent room would never get a
+            // Without this, Janus would send nothing while nobody speaks, and a silent room would never get a
             // playlist.
             always_on: true,
             srtp_suite: srtp::SUITE_BITS,

@@ -201,7 +201,7 @@ fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let new = folder.join(format!("{name}.new"));
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
-    // Otherwise the renamed file could be empty after a power failure.
+    // Without this sync, the renamed file could be empty after a power failure.
     file.sync_all()?;
     std::fs::rename(new, folder.join(name))
 }

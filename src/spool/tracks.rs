@@ -97,7 +97,7 @@ impl TrackSpool {
             let new = path.with_extension("new");
             let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
             let (file, bytes) = write_track(axis, recorded, BufWriter::new(file))?;
-            // Otherwise the renamed file could be empty after a power failure.
+            // Without this sync, the renamed file could be empty after a power failure.
             file.get_ref().sync_all()?;
             std::fs::rename(new, path)?;
             made.push(TrackFile { user_id, bytes });

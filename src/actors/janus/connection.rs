@@ -327,7 +327,7 @@ impl JanusConnection {
                 let _ = child.tell_latest("link", room::Msg::Unlinked);
             }
         }
-        // Needed even if Janus was not up: an earlier incarnation of this actor may have set `Healthy`.
+        // Set this even if Janus was not up: an earlier incarnation of this actor may have set `Healthy`.
         self.beat(Health::Unhealthy);
         if self.attempt.is_multiple_of(PATIENCE) {
             self.link.request_restart();

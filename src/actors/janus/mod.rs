@@ -70,8 +70,8 @@ impl JanusShared {
         self.url.send_replace(url);
     }
 
-    /// Requests a restart of a Janus instance that does not answer or sends no audio. Has no effect unless a
-    /// managed process is running.
+    /// Requests a restart of a Janus instance that does not answer or sends no audio. Has an effect only
+    /// while a managed process is running.
     fn request_restart(&self) {
         self.complaints.notify_waiters();
     }

@@ -21,7 +21,7 @@ use crate::domain::vouched::rtp_refusal;
 use crate::rooms::writes;
 use crate::telemetry::trace::Span;
 
-/// Shortest time between two log lines about tracks that are not recorded.
+/// Minimum time between two log lines about tracks that are not recorded.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 pub struct JanusRoomActor {

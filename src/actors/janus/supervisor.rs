@@ -43,8 +43,8 @@ impl Behaviour for JanusSupervisor {
         };
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         if let Some(managed) = self.managed.clone() {
-            // Started before the connection, so stopped after it: rooms are released while their Janus is
-            // still running.
+            // Start the process before the connection, so that it is stopped after the connection: rooms are
+            // released while their Janus is still running.
             let link = self.link.clone();
             let spec = ChildSpec {
                 exhausted: ExhaustedAction::Park(Duration::from_secs(10)),

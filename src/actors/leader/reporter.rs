@@ -32,7 +32,7 @@ use crate::store::Revision;
 /// Interval at which rooms with anchors are examined, because an expired entry is found only by reading
 /// presence.
 const EXAMINE_EVERY: Duration = Duration::from_secs(5);
-/// Shortest time between two `listener_peak` events of a room.
+/// Minimum time between two `listener_peak` events of a room.
 const PEAK_EVERY: Duration = Duration::from_secs(60);
 /// Maximum number of rooms that are examined at the same time.
 const AT_ONCE: usize = 16;

@@ -35,7 +35,7 @@ use crate::telemetry::events::{Event, RecordingDiskFailed};
 
 /// Longest wait for the last segments of a broadcast that is over.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// Shortest time between two log lines about a disk that fails.
+/// Minimum time between two log lines about a disk that fails.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 pub struct RecorderActor {

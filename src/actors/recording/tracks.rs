@@ -33,7 +33,7 @@ use crate::rooms::recordings::Recordings;
 use crate::store::Revision;
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(60) };
-/// Shortest time between two log lines about failures.
+/// Minimum time between two log lines about failures.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// Interval of checks for recordings that became ready without a change of their key.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -32,7 +32,7 @@ use crate::store::Revision;
 
 /// Longest delay between two attempts at an upload. The number of attempts is not limited.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
-/// Shortest time between two log lines about uploads that fail.
+/// Minimum time between two log lines about uploads that fail.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// Interval between checks for recordings that became ready without a change of their key.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -34,7 +34,7 @@ use crate::telemetry::events::{Event, RewindDiskFailed};
 
 /// Longest wait for the last segments of a broadcast that is over.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// Shortest time between two log lines about a disk that is full or fails.
+/// Minimum time between two log lines about a disk that is full or fails.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 pub struct RewindActor {

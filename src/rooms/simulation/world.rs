@@ -105,7 +105,7 @@ pub fn ms(ms: u64) -> Duration {
 impl World {
     pub fn new(seed: u64, traced: bool) -> Self {
         Self {
-            // Far enough from zero for subtractions of durations.
+            // Start far enough from zero that durations can be subtracted.
             now: Duration::from_secs(1000),
             random: RandomSource::new(seed),
             store: SimStore::new(TTL),
