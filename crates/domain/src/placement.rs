@@ -179,9 +179,9 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Returns true if this candidate is more loaded, by the measured load of the machines. If those loads do
-    /// not clearly differ, or one is unknown, compares the rooms relative to capacity, without division: `a/b
-    /// > c/d` as `a·d > c·b`.
+    /// Returns true if the machine of this candidate has clearly more load. If the loads do not clearly
+    /// differ, or one is unknown, returns true if this candidate has more rooms relative to its capacity. The
+    /// comparison needs no division: `a/b > c/d` is `a·d > c·b`.
     fn is_fuller_than(&self, other: &Self) -> bool {
         if let Some((own, others)) = self.machine.zip(other.machine)
             && (own.is_above(others) || others.is_above(own))

@@ -41,7 +41,7 @@ pub enum Outcome {
         frames: Vec<u64>,
         /// Position of the part that comes next.
         next: Position,
-        /// No further part will come.
+        /// True if no further part follows.
         ended: bool,
     },
     Failed(String),

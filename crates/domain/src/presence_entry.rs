@@ -1,6 +1,6 @@
 //! Presence entry: record of a user in a room, shared by all gateways.
 //!
-//! Owns the value and its format in the presence backend. Does not know where it is stored.
+//! Owns the value and its format in the presence backend. Does not access the backend.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};

@@ -77,7 +77,7 @@ pub struct Recording {
     /// Tracks of the anchors; empty until a node has made them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tracks: Vec<Track>,
-    /// Fields of the room when the recording became ready.
+    /// Fields of the room, as they were when the recording became ready.
     #[serde(default)]
     pub profile: RecordedProfile,
     /// Time at which the removal was requested. The key is deleted once the last data of the recording is
@@ -403,8 +403,8 @@ impl Recording {
         ends?.into_iter().max()
     }
 
-    /// Returns the end of a recording that is ready. A take that is still open belongs to a lost mixer and
-    /// counts until the end of the broadcast.
+    /// Returns the time at which a recording that is ready ended. A take that is still open belongs to a lost
+    /// mixer and counts until the end of the broadcast.
     fn end_of_ready(&self, events: &[RoomEvent]) -> UnixMs {
         let open = self.takes.values().any(|take| take.ended_at.is_none());
         let over = events.iter().find(|event| event.time >= self.started_at && event.kind.ends_broadcast());

@@ -18,9 +18,9 @@ pub struct JournalEntry {
     /// Media sequence number.
     pub sequence: u64,
     pub duration_us: u64,
-    /// Program date time of its first sample.
+    /// Program date time of the first sample of the segment.
     pub started_at: UnixMs,
-    /// True if its timestamps do not continue those of the previous segment.
+    /// True if the timestamps of the segment do not continue those of the previous segment.
     pub discontinuity: bool,
     pub key_index: u64,
     /// Size of the encrypted segment.
@@ -63,9 +63,9 @@ pub fn parse(text: &[u8]) -> Vec<JournalEntry> {
 /// handover, two mixers may have the same segment: the segment of the take that comes first in `takes` is
 /// used.
 ///
-/// A mixer that has lost the store continues to record, but only silence. Its successor records the same time
-/// with higher sequence numbers. So a segment is left out if the next segment belongs to another take and
-/// starts before the middle of this segment.
+/// A mixer that has lost the store continues to record, but only silence. Its successor records the same
+/// period with higher sequence numbers. So a segment is left out if the next segment belongs to another take
+/// and starts before the middle of this segment.
 pub fn join<T: Clone + PartialEq>(
     takes: impl IntoIterator<Item = (T, Vec<JournalEntry>)>,
 ) -> Vec<(T, JournalEntry)> {

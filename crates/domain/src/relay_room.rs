@@ -48,7 +48,8 @@ pub struct Fetch {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Playlist received. `next`: position of the part that follows. `ended`: no further part will come.
+    /// The mixer sent a playlist. `next`: position of the part that follows it. `ended`: true if no further
+    /// part follows.
     Playlist {
         next: Position,
         ended: bool,

@@ -75,7 +75,7 @@ pub struct RewindWindow {
     discontinuity_sequence: u64,
 }
 
-/// Changes of a window for a node that has an older state of it.
+/// Changes to a window, for a node that has an older state of the window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RewindUpdate {
@@ -98,7 +98,7 @@ pub struct RewindUpdate {
 pub struct BrokenUpdate;
 
 impl RewindWindow {
-    /// Adds the next segment. If it does not follow the newest segment, a new window begins with it.
+    /// Adds the next segment. After a gap in the sequence numbers, a new window begins with this segment.
     /// `discontinuities` is the number of discontinuities of the broadcast before this segment.
     pub fn push(&mut self, entry: JournalEntry, discontinuities: u64) {
         if self.last().is_none_or(|last| last + 1 != entry.sequence) {

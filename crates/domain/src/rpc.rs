@@ -1,8 +1,8 @@
 //! JSON-RPC 2.0 envelope (<https://www.jsonrpc.org/specification>): reads requests, and writes the responses
 //! once all calls of a text are answered.
 //!
-//! Owns the envelope, its limits and its errors, and the order of the answers in a batch. Does not know the
-//! methods.
+//! Owns the envelope, its limits and its errors, and the order of the answers in a batch. Does not interpret
+//! the methods.
 
 use serde::Serialize;
 use serde_json::{Value, json};

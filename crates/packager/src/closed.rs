@@ -63,7 +63,7 @@ impl ClosedSegment {
     /// Returns the encrypted segment, as listeners get it.
     ///
     /// # Errors
-    /// Cannot fail for a segment that was encrypted with the keys of its stream.
+    /// The segment was not encrypted with the keys of its stream.
     pub fn bytes(&self) -> Result<Bytes, DecryptError> {
         self.segment.whole(&self.keys)
     }

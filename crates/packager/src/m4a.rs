@@ -117,7 +117,7 @@ impl M4aBuilder {
     /// Returns the layout of the file. `started`: time at which the first frame was recorded.
     ///
     /// # Errors
-    /// The index does not fit its format.
+    /// The index cannot be encoded in its format.
     pub fn finish(self, started: UnixMs) -> Result<M4aFile, Error> {
         let mut head = Vec::new();
         let ftyp = Ftyp {

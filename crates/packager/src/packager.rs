@@ -28,8 +28,8 @@ use stentor_domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last
 /// Time without a call after which the node itself is assumed to have been paused. FFmpeg's output is then
 /// read before silence is written.
 const OWN_PAUSE: Duration = Duration::from_secs(1);
-/// Time before the earliest expected arrival of a part's last frame at which a read begins. A later read
-/// would delay parts, and the pace would then adapt to that delay.
+/// A read begins this long before the earliest expected arrival of a part's last frame. A later read would
+/// delay parts, and the pace would then adapt to that delay.
 const READ_EARLY: Duration = Duration::from_millis(6);
 
 /// Division of a room's media into parts and segments. Impossible combinations are corrected, not refused: a
@@ -314,7 +314,8 @@ impl Packager {
         SequenceStart { media_sequence: next.media_sequence + u64::from(open.is_some()), ..*next }
     }
 
-    /// Returns the end of the published media. `None` after a gap: continuing requires a discontinuity.
+    /// Returns the end of the published media. `None` after a gap, because a stream can continue after it
+    /// only with a discontinuity.
     pub fn media_end(&self) -> Option<MediaEnd> {
         let Segmenter { timeline, clock, .. } = &self.segments;
         match self.place {

@@ -17,7 +17,7 @@ use stentor_domain::timeline::{FRAME_SAMPLES, SAMPLE_RATE};
 pub const PCM_RATE: u32 = 16_000;
 /// Bytes of one sample: 16 bits, one channel.
 const SAMPLE: usize = 2;
-/// Samples of a chunk, which last 100 ms.
+/// Samples of a chunk of 100 ms.
 const CHUNK: usize = PCM_RATE as usize / 10;
 /// Decoded samples per millisecond.
 const PER_MS: u64 = PCM_RATE as u64 / 1000;

@@ -111,7 +111,7 @@ pub(super) struct OpenSegment {
 pub(super) struct Segment {
     pub head: Head,
     pub duration: Duration,
-    /// Number of parts of which the segment was made. The number is kept after the parts are dropped.
+    /// Number of parts that the segment was made from. This number stays the same when the parts are dropped.
     pub part_count: u32,
     pub parts: Vec<Part>,
     whole: OnceLock<Bytes>,

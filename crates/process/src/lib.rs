@@ -65,7 +65,7 @@ const DEFAULT_INT: &str = "--default-signal=INT";
 /// of core files is 0, because Janus raises the soft one. (As root, Janus raises both.)
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"; shift; exec "$@""#;
 /// Like [`UNLESS_ORPHANED`], for a confined program. `$2` is the limit of its data segment in KiB; empty: no
-/// limit. If the current hard limit is lower, it stays.
+/// limit. A hard limit that is already lower stays in force.
 const CONFINED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"
 if [ -n "$2" ]; then ulimit -d "$2" 2>/dev/null || :; fi; shift 2; exec "$@""#;
 /// Environment variables passed to children. Others may hold secrets, as `STENTOR__*` do.

@@ -152,8 +152,8 @@ pub trait Store: Send + Sync + 'static {
     /// Runs a transaction.
     ///
     /// # Errors
-    /// [`StoreError::Rejected`] if it breaks a limit, [`StoreError::LeaseNotFound`] if it puts a key under a
-    /// lease that has ended.
+    /// [`StoreError::Rejected`] if the transaction exceeds a limit, [`StoreError::LeaseNotFound`] if it puts
+    /// a key under a lease that has ended.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
 
     /// Grants a lease. It ends if it is not kept alive for `ttl` (rounded up to whole seconds), and then its
@@ -166,13 +166,13 @@ pub trait Store: Send + Sync + 'static {
     /// Renews a lease for its full duration.
     ///
     /// # Errors
-    /// [`StoreError::LeaseNotFound`] if it has ended.
+    /// [`StoreError::LeaseNotFound`] if the lease has ended.
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
 
     /// Deletes the lease and its keys immediately.
     ///
     /// # Errors
-    /// [`StoreError::LeaseNotFound`] if it has ended.
+    /// [`StoreError::LeaseNotFound`] if the lease has ended.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
     /// Deletes the history before `revision`. No key is lost. A watch that has not yet delivered that history

@@ -168,7 +168,7 @@ async fn stopped_child_frees_its_name() {
     until("a stopped", || log.has("root hears a stopped: stopped")).await;
     assert!(!a.is_alive());
     assert!(!ask(&root, |_, cx| cx.stop_child("a")).await);
-    // The same applies to a child that rests until its restart.
+    // The same applies to a child that waits for its restart.
     let slow = Backoff { first: LONG, max: LONG };
     let a = spawn(&root, "a", ChildSpec { backoff: slow, ..quick() }, Puppet::new("a", &log)).await;
     a.tell(crash()).unwrap();

@@ -48,8 +48,8 @@ impl TrackSwitch {
         self.known = None;
     }
 
-    /// Replaces a wait by the next step for the tracks, if one is due. Otherwise, extends the wait by the
-    /// last failure and the time of the next step. Returns any other plan unchanged.
+    /// Replaces a wait by the next step for the tracks, if one is due. Otherwise, adds the last failure and
+    /// the time of the next step to the wait. Returns any other plan unchanged.
     pub fn or(&self, plan: Plan<Effect>, view: &RoomView, janus_room_id: u32, now: Duration) -> Plan<Effect> {
         let (reason, until) = match plan {
             Plan::Wait { reason, until } if self.enabled => (reason, until),

@@ -1,4 +1,4 @@
-//! One Janus of the model: its rooms, and the requests that reach it late.
+//! One Janus of the model: its rooms, and the requests that arrive late.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

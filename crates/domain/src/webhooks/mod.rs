@@ -116,7 +116,7 @@ pub struct Unavailable {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
-    /// Number of the dead letter at its endpoint; rises by one with each.
+    /// Number of the dead letter at its endpoint. Each dead letter gets the next higher number.
     pub number: u64,
     /// Event as API clients receive it.
     pub event: Value,

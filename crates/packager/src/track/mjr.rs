@@ -5,7 +5,7 @@
 //! "MEET"  u32 ms since the first packet  u16 length  RTP packet       (repeated)
 //! ```
 //! All numbers are big-endian. Janus may have been killed while it wrote, and a full disk leaves holes. The
-//! reader ends at a truncated packet, and continues at the next `MEET` after bytes that are no packet.
+//! reader ends at a truncated packet, and continues at the next `MEET` after bytes that are not a packet.
 
 use std::io::{self, ErrorKind, Read};
 

@@ -49,8 +49,8 @@ const SPEAKS_WITHIN: Duration = Duration::from_millis(100);
 /// Wall-clock time of each position in a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeAxis {
-    /// Position at which each stretch begins, and the time that is to be added to its positions, in
-    /// microseconds and in order.
+    /// For each stretch, in order: the position at which it begins, and the time to add to the positions in
+    /// it; both in microseconds.
     stretches: Vec<(u64, i64)>,
     ticks: TickPhases,
     /// Duration of the recording in microseconds.
@@ -300,7 +300,7 @@ mod tests {
             let tick = (START * 1000 + offset * 500 + ARRIVAL - LATENCY) % TICK;
             let ticking = |n| JournalEntry { tick_us: Some(tick as u32), ..segment(n, n * 1_920) };
             let axis = axis(&(0..4).map(ticking).collect::<Vec<_>>());
-            // The anchor speaks already when the recording begins.
+            // The anchor is already speaking when the recording begins.
             let track = track(&axis, &[talk(-500, 20_000, 100)]);
             let first = track[0].unwrap_or_default();
             let expected: Vec<_> = (first..first + 20).map(Some).collect();

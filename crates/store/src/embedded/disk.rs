@@ -121,8 +121,7 @@ impl Disk {
     }
 }
 
-/// Opens the file. Creates it if there is none; then only its owner can read it, because the store holds
-/// PINs.
+/// Opens the file. If there is none, creates one that only its owner can read, because the store holds PINs.
 fn open_database(path: &Path) -> Result<Database, redb::Error> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;

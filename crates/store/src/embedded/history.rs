@@ -29,7 +29,7 @@ pub(super) struct History {
 pub(super) enum HistoryRead {
     /// Events of whole transactions, complete up to `through`, which may be the newest revision.
     Events { events: Vec<WatchEvent>, through: Revision },
-    /// The position is older than the ring.
+    /// The ring no longer holds every event from the position on.
     Forgotten,
 }
 

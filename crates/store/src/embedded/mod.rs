@@ -1,9 +1,8 @@
 //! The store of a single node: a map in memory, made durable by one file.
 //!
 //! Reads never touch the disk. Writes go through one thread, which commits all waiting writes at once. Leases
-//! are in memory only: the processes that held one before a restart are gone, so keys under leases are
-//! removed when the store is opened. Owns: the file and its contents. Does not share the file with another
-//! process.
+//! are in memory only. Their holders do not survive a restart, so keys under leases are removed when the
+//! store is opened. Owns: the file and its contents. Does not share the file with another process.
 
 mod disk;
 mod history;

@@ -66,8 +66,8 @@ impl Writer {
         Some(std::iter::once(first).chain(self.queue.try_iter().take(MAX_BATCH - 1)).collect())
     }
 
-    /// Runs `commands`. They may run in any order, because no caller has waited for the outcome of another
-    /// one. Keep-alives run first, so that a slow disk cannot let a renewed lease expire.
+    /// Runs `commands`. They may run in any order: none of them was sent after another one was answered.
+    /// Keep-alives run first, so that a slow disk cannot let a renewed lease expire.
     fn serve(&mut self, commands: Vec<Command>) {
         let (mut txns, mut revocations) = (Vec::new(), Vec::new());
         for command in commands {

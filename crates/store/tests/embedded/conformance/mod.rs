@@ -1,9 +1,9 @@
 //! Conformance cases for every store, which run unchanged on each backend.
 //!
 //! `store_conformance!(shared, own)` makes one test per case. Call it in a sibling of this module. `shared`
-//! builds a [`Subject`] that other tests may use at the same time, `own` builds one for the case that
-//! disturbs other tests.
-//! Owns: the contract of `stentor_store::Store` in executable form. Does not know which backend it runs on.
+//! builds a [`Subject`] that other tests may use at the same time. `own` builds one for a case that would
+//! disturb other tests. Owns: the contract of `stentor_store::Store` in executable form. Does not depend on
+//! the backend.
 
 mod leases;
 
