@@ -210,7 +210,7 @@ impl Node {
         let link = JanusShared::new(secrets.clone(), context.config.janus.url.clone());
         let januses = roles.janus.then(|| janus(&context, &link)).transpose()?;
         let janus = januses.as_ref().map(|januses| januses.options.clone());
-        // The embedded presence knows only this node's gateway.
+        // Embedded presence covers only this node's gateway.
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
         let backend = if presence { Some(gateway::backend(&context)?) } else { None };
         let present = |presence| PresentUsers { presence, directory: context.directory.clone() };

@@ -9,8 +9,8 @@ use crate::domain::ids::RoomId;
 use crate::presence::{EventStream, MembersChanged, Presence, PresenceEntry, PresenceError};
 use crate::rooms::Directory;
 
-/// Wrapper of a presence backend. Sources are stored in the room's keys and not in the backend, so this adds
-/// them to lists and counts them on joins.
+/// Wrapper of a presence backend. Sources are stored in the room's keys and not in the backend, so the
+/// wrapper adds them to lists and counts them on joins.
 pub struct SourceMembers {
     pub inner: Arc<dyn Presence>,
     pub directory: Arc<Directory>,

@@ -1,7 +1,7 @@
 //! Tokens of podcast feeds. A token is the sealed description of its feed, so the feed's URL needs no other
-//! key.
+//! credential.
 //!
-//! Owns: the form and the expiry. Does not know which recordings exist.
+//! Owns: the form and the expiry. Does not check which recordings exist.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Replay tokens: each gives access to one recording, or to a clip of it.
 //!
-//! Owns: the claims that name the recording and the clip. Does not know which recordings exist.
+//! Owns: the claims that name the recording and the clip. Does not check which recordings exist.
 
 use super::tokens::{IssuedToken, Role, Subject, TokenError, Tokens};
 use crate::domain::clip::Clip;

@@ -26,7 +26,7 @@ const NONCE_LEN: usize = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// Altered, forged, or sealed under another binding: the cipher cannot tell these cases apart.
+    /// Altered, forged, or sealed under another binding: the cipher cannot distinguish these cases.
     #[error("the token is not valid here")]
     Refused,
     #[error("the token has expired")]
