@@ -43,7 +43,7 @@ pub enum Scope {
     /// Change cordon labels; deliver events to webhooks again; list, create, change and revoke API keys; use
     /// the operations endpoints.
     Operations,
-    /// Read everything but API keys.
+    /// Read everything except API keys.
     Read,
 }
 

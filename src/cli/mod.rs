@@ -136,7 +136,7 @@ enum Control {
     /// Create rooms, anchors and listeners on an installation, and report how well they are served.
     ///
     /// Creates and starts rooms, lets anchors speak and listeners listen, and deletes the rooms. Without
-    /// --anchors, the rooms carry silence. All anchors and listeners share one processor core. If the core is
+    /// --anchors, the rooms are silent. All anchors and listeners share one processor core. If the core is
     /// busy, the measured times are too long; in that case, use several machines. The ages of parts are
     /// correct only if the clocks of this machine and of the mixers agree.
     Load {

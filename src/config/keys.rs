@@ -87,7 +87,7 @@ fn node(r: &mut Reader) -> NodeConfig {
         networks: r.read(
             "node.networks",
             json!([]),
-            "Networks of all nodes, Januses and mixers of the cluster; empty: any but link-local addresses.",
+            "Networks of all nodes, Januses and mixers of the cluster; empty: all except link-local addresses.",
             list(network),
         ),
         child_user: r.read(
@@ -169,7 +169,7 @@ fn auth(r: &mut Reader) -> AuthConfig {
         anchor_token_ttl: r.read(
             "auth.anchor_token_ttl",
             "12h",
-            "Validity of an anchor's or host's token; longer than any broadcast, so that they can return.",
+            "Validity of an anchor's or host's token; longer than any broadcast, so that users can return.",
             duration("1s", "720h"),
         ),
         jwks: identity::jwks(r),
@@ -342,7 +342,7 @@ fn hls(r: &mut Reader) -> HlsConfig {
         rewind: r.read(
             "hls.rewind",
             "0s",
-            "Time by which listeners can go back during a broadcast; the audio is on disk; 0s: off.",
+            "How far listeners can go back during a broadcast; the audio is on disk; 0s: off.",
             duration("0s", "3h"),
         ),
         secret: r.secret(
@@ -389,7 +389,7 @@ fn rooms(r: &mut Reader) -> RoomsConfig {
         removing_grace: r.read(
             "rooms.removing_grace",
             "1m",
-            "A room that is being removed is force-removed after this long.",
+            "A removal ends after this time, even if Janus or mixer have not released the room.",
             duration("1s", "1h"),
         ),
     }

@@ -1,6 +1,6 @@
 //! File, environment and flags merged into one map from dotted key to value and source.
 //!
-//! Owns: the spelling of a key in each source. Does not know which keys exist.
+//! Owns: the spelling of a key in each source. Does not check whether a key exists.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! Parsers of single values. Each error states the allowed values.
 //!
-//! Owns: the syntax and range of values. Does not know which key a value belongs to.
+//! Owns: the syntax and range of values. Does not depend on the key of a value.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;

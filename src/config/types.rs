@@ -32,7 +32,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Validated configuration: each value, and the combination of all values.
+/// Validated configuration: each value and the combination of the values were checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub node: NodeConfig,

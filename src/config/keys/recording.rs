@@ -75,7 +75,7 @@ fn storage(r: &mut Reader) -> Option<StorageConfig> {
     let keep_local = r.read(
         "recording.storage.keep_local",
         true,
-        "Whether a mixer keeps its data after the upload: true, false, or a time such as 24h.",
+        "Local data after the upload: true (kept), false (removed), or a time to keep it, such as 24h.",
         keep_local,
     );
     let (bucket, prefix) = bucket?;

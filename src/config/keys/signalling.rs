@@ -110,7 +110,7 @@ pub(super) fn presence(r: &mut Reader) -> PresenceConfig {
         lock_ttl: r.read(
             "presence.lock_ttl",
             "30s",
-            "A connection lock that is not renewed expires after this; it is renewed three times as often.",
+            "A connection lock expires after this time; it is renewed three times within this time.",
             duration("1s", "10m"),
         ),
         gateway_ttl: r.read(

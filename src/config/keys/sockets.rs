@@ -63,7 +63,7 @@ pub(super) fn tls(r: &mut Reader) -> TlsConfig {
             directory: r.read(
                 "tls.acme.directory",
                 "https://acme-v02.api.letsencrypt.org/directory",
-                "Directory URL of the authority that issues it.",
+                "Directory URL of the authority that issues the certificate.",
                 url(&["https"]),
             ),
         },
@@ -129,7 +129,7 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
         connections_per_address: r.read(
             "http.connections_per_address",
             4096,
-            "Limit of connections from one client address to one listening socket; at most half of all.",
+            "Connections allowed from one address to one listening socket; at most half of the socket's slots.",
             number(10..=1_000_000),
         ),
         base_path: r.read(

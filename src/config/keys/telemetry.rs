@@ -16,7 +16,7 @@ pub(super) fn otlp(r: &mut Reader) -> OtlpConfig {
         headers: r
             .secret(
                 "telemetry.otlp.headers",
-                "Headers of its requests, each as name=value, such as an API key.",
+                "Headers of the requests to the collector, each as name=value, such as an API key.",
                 "File with one name=value per line, instead of headers.",
                 list(header),
             )
@@ -30,7 +30,7 @@ pub(super) fn otlp(r: &mut Reader) -> OtlpConfig {
         sample_percent: r.read(
             "telemetry.otlp.sample_percent",
             json!(100),
-            "Share of the traces that begin at this node and are recorded; callers decide about their own.",
+            "Percentage of traces beginning at this node that are recorded; callers decide for their own traces.",
             number(0..=100),
         ),
     }
