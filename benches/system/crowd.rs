@@ -1,4 +1,4 @@
-//! Number of live rooms that this machine carries without a late part, next to the number that Janus and
+//! Number of live rooms that this machine serves without a late part, next to the number that Janus and
 //! FFmpeg alone would allow.
 
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use super::table::Row;
 use super::usage;
 
 const STEP: usize = 10;
-/// Maximum number of rooms. No machine with two cores carries so many.
+/// Maximum number of rooms. No machine with two cores serves so many.
 const MOST: usize = 200;
 const WATCHED: Duration = Duration::from_secs(10);
 /// Time limit for new rooms to settle. On an overloaded machine they never settle.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
-/// Goal relative to the baseline: 60 rooms if Janus and FFmpeg alone carry 76.
+/// Goal relative to the baseline: 60 rooms if Janus and FFmpeg alone can serve 76.
 const GOAL: f64 = 60.0 / 76.0;
 const FRAGMENTS: &str = "stentor_media_fragments_total";
 /// The node's own count of parts that came more than one and a half part durations after the previous one.

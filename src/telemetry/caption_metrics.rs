@@ -17,7 +17,7 @@ impl CaptionMetrics {
             results: counters(
                 r,
                 "stentor_caption_results_total",
-                "Results of recognisers, by what became of them.",
+                "Results of recognisers, by outcome.",
                 &["outcome"],
             ),
             decoder_failures: counter(

@@ -102,7 +102,7 @@ impl Metrics {
         let r = &registry;
         Self(Arc::new(Families {
             events: counters(r, "stentor_events_total", "Operational events, as logged.", &["event"]),
-            rooms: gauges(r, "stentor_rooms", "Rooms this node knows, by status.", &["status"]),
+            rooms: gauges(r, "stentor_rooms", "Rooms of the installation, by status.", &["status"]),
             room_moves: counters(
                 r,
                 "stentor_room_moves_total",

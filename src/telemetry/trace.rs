@@ -128,9 +128,9 @@ impl Tracer {
 }
 
 impl Span {
-    /// Begins the span of a request. With the trace context of a caller, the span is a child of the caller's,
-    /// and is recorded if the caller records the trace. Without one, the span begins a trace, of which
-    /// `telemetry.otlp.sample_percent` percent are recorded.
+    /// Begins the span of a request. With the trace context of a caller, the span is a child of the caller's
+    /// span, and is recorded if the caller records the trace. Otherwise the span begins a new trace;
+    /// `telemetry.otlp.sample_percent` percent of these traces are recorded.
     pub fn of_request(caller: Option<TraceContext>) -> Self {
         TRACER.get().map_or(Self(None), |tracer| tracer.request(caller))
     }

@@ -1,5 +1,4 @@
-//! Metrics of webhooks and admission. `endpoint` is a name of `webhooks.endpoints`, of which there are 20 at
-//! most.
+//! Metrics of webhooks and admission. `endpoint` is one of the names in `webhooks.endpoints`, at most 20.
 
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ impl WebhookMetrics {
             admissions: counters(
                 r,
                 "stentor_admission_requests_total",
-                "Questions to the application whether a user may join.",
+                "Requests that asked the application whether a user may join.",
                 &["outcome"],
             ),
         }
