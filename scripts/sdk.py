@@ -77,7 +77,7 @@ def of_servers(document):
             for answer in operation["responses"].values():
                 content = answer.get("content", {})
                 content.pop("text/event-stream", None)
-                # The generators know JSON and text, but not lines of JSON.
+                # The generators support JSON and text, but not lines of JSON.
                 if "application/x-ndjson" in content:
                     content["text/plain"] = content.pop("application/x-ndjson")
     document["paths"] = {path: item for path, item in document["paths"].items() if item}

@@ -136,7 +136,7 @@ make_packages() {
     mkdir -p "$work/packages"
     cp "$1" "$binary"
     strip "$binary"
-    # `old` stands for the last release. As there is no release yet, it is the same program with a lower version.
+    # There is no release yet: `old` is the same program with a lower version, in place of the last release.
     export DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1
     old=/packages/$(basename "$(packaging/build.sh deb "$binary" "$work/packages" 0.0.1)")
     new=/packages/$(basename "$(packaging/build.sh deb "$binary" "$work/packages")")

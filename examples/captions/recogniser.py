@@ -2,7 +2,7 @@
 """Captions by PocketSphinx: recogniser.py ROOM [--api URL] [--key KEY] [--language TAG]
 
 Connects to a room on air, recognises English speech on this machine, and returns captions. docs/captions.md describes
-the protocol. PocketSphinx is small and makes many mistakes: replace the class Recognition by a better recogniser.
+the protocol. PocketSphinx is small and makes many mistakes: replace the class Recognition with a better recogniser.
 
 Needs Python 3.9 or newer: pip install pocketsphinx==5.1.1 websockets==17.4 (the model for English is in the package).
 """

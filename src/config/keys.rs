@@ -87,7 +87,7 @@ fn node(r: &mut Reader) -> NodeConfig {
         networks: r.read(
             "node.networks",
             json!([]),
-            "Networks of all nodes, Januses and mixers of the cluster; empty: all except link-local addresses.",
+            "Networks of the cluster's nodes, Januses and mixers; empty: all except link-local addresses.",
             list(network),
         ),
         child_user: r.read(

@@ -186,7 +186,7 @@ pub struct NodeConfig {
     pub roles: Roles,
     /// Host name or IP address at which other nodes reach this node.
     pub advertise: String,
-    /// Networks of all nodes of the cluster, for addresses in the store; empty: any but link-local ones.
+    /// Networks of all nodes of the cluster, for addresses in the store; empty: all except link-local ones.
     pub networks: Vec<IpNet>,
     /// User that Janus and FFmpeg run as if the node runs as root; `root`: no change.
     pub child_user: String,

@@ -21,7 +21,7 @@ async fn open_mode_lists_rooms_and_issues_tokens() {
     assert!(since > 1_600_000_000_000);
     let room = json!({"roomId": "demo", "anchors": 1, "listeners": 0, "onAirSince": since});
     let expected = json!({"open": true, "wsUrl": GATEWAY, "rooms": [room]});
-    assert_eq!((listed.status, listed.json), (200, expected), "rooms off the air are nobody's business");
+    assert_eq!((listed.status, listed.json), (200, expected), "rooms that are off air are not listed");
     let listener = token(&house, "demo", json!({"role": "listener"})).await;
     let told = claims(&listener.json["token"]);
     assert_eq!((listener.status, &told["role"], &told["roomId"]), (200, &json!("listener"), &json!("demo")));

@@ -5,7 +5,7 @@ import { BASE, withoutBase } from './base';
 export interface Config {
   /** True if rooms are listed and tokens given to anybody; otherwise people need an invite link. */
   open: boolean;
-  /** URL of the gateway; null if this server knows none, so that nobody can speak. */
+  /** URL of the gateway; null if this server has none. Nobody can then speak. */
   wsUrl: string | null;
 }
 

@@ -22,7 +22,7 @@ const { user } = await api('GET', 'me');
 if (!user) location.replace(`/?next=${location.pathname}`);
 showMe(user);
 
-/** The space as the application server knows it. */
+/** The space, as reported by the application server. */
 let space = null;
 /** The room while the space is live and this person is in it. */
 let room = null;

@@ -129,7 +129,7 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
         connections_per_address: r.read(
             "http.connections_per_address",
             4096,
-            "Connections allowed from one address to one listening socket; at most half of the socket's slots.",
+            "Connections from one address to one listening socket; at most half of the socket's slots.",
             number(10..=1_000_000),
         ),
         base_path: r.read(

@@ -30,7 +30,7 @@ pub(super) fn otlp(r: &mut Reader) -> OtlpConfig {
         sample_percent: r.read(
             "telemetry.otlp.sample_percent",
             json!(100),
-            "Percentage of traces beginning at this node that are recorded; callers decide for their own traces.",
+            "Percentage of traces beginning here that are recorded; callers decide for their own traces.",
             number(0..=100),
         ),
     }

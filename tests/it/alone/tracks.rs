@@ -187,7 +187,7 @@ async fn tracks_are_in_sync_with_mix() {
     listener.hear(Duration::from_secs(2)).await.unwrap();
     ann.caller.call("unmute", json!({})).await.unwrap();
     listener.hear(Duration::from_secs(4)).await.unwrap();
-    // A new process of the mixer.
+    // The mixer starts a new FFmpeg process.
     let before = node.children("ffmpeg");
     signal(before[0], Signal::KILL);
     until_gone(&before);

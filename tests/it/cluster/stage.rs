@@ -1,5 +1,5 @@
-//! A listener goes to the stage and back, and one node dies at each step. In turn, it is the listener node
-//! where the hand was raised, the leader, the gateway, the mixer, and Janus with its node.
+//! A listener goes to the stage and back, and one node dies at each step. The nodes die in this order: the
+//! listener node where the hand was raised, the leader, the gateway, the mixer, and Janus with its node.
 
 use std::time::{Duration, Instant};
 

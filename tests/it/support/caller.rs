@@ -30,7 +30,7 @@ impl Caller {
         Self::try_connect(base, token, query).await.unwrap_or_else(|error| panic!("no upgrade: {error}"))
     }
 
-    /// Connects like [`connect`](Self::connect). Returns an error if the gateway refuses or is away.
+    /// Connects like [`connect`](Self::connect). Returns an error if the gateway refuses or is not reachable.
     pub async fn try_connect(base: &str, token: &str, query: &str) -> Result<Self, WsError> {
         let url = format!("{}/ws?token={token}{query}", base.replacen("http", "ws", 1));
         let request = url.into_client_request().expect("a request");

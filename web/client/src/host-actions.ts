@@ -78,7 +78,7 @@ export abstract class HostActions extends Emitter<RoomEvents> {
 
   /**
    * Same as {@link HostActions.banMember}, under the earlier name of the call, which servers of every version
-   * know.
+   * accept.
    */
   async removeMember(userId: string): Promise<void> {
     await this.call('remove', { userId });

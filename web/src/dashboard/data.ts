@@ -93,8 +93,8 @@ const STATUS: Record<Status, { text: string; tone: Tone }> = {
 };
 
 /**
- * Returns the text and the tone of a room's status. A newer node may send a status that this page does not
- * know.
+ * Returns the text and the tone of a room's status. A newer node may send a status that is unknown to this
+ * page.
  */
 export const statusOf = (room: Room): { text: string; tone: Tone } => STATUS[room.status] ?? { text: room.status, tone: '' };
 

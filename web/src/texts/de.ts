@@ -1,5 +1,5 @@
-// German texts of the pages; the English texts are the keys. Names in braces stand for values. Does not
-// choose the language.
+// German texts of the pages; the English texts are the keys. Names in braces are replaced by values.
+// Does not choose the language.
 
 /** Texts of the pages. This table defines which texts there are; other languages have the same keys. */
 export const words = {

@@ -1,5 +1,5 @@
-// French texts of the pages; the English texts are the keys. Names in braces stand for values. Does not
-// choose the language.
+// French texts of the pages; the English texts are the keys. Names in braces are replaced by values.
+// Does not choose the language.
 
 import type { Text } from '../texts';
 

@@ -25,7 +25,7 @@ async fn a_room_lives_and_ends() {
     let started = house.post("/api/rooms/demo/start", Value::Null).await;
     assert_eq!((started.status, &started.json["room"]["status"]), (200, &json!("starting")));
     assert_eq!(started.json["room"]["janus"], json!({"id": "one"}));
-    assert!(!started.text.contains("nonce"), "what the keys are made of stays inside");
+    assert!(!started.text.contains("nonce"), "the answer contains no nonce");
     let again = house.post("/api/rooms/demo/start", Value::Null).await;
     assert_eq!(again.json, started.json, "a second start changes nothing");
 

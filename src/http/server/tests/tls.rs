@@ -171,7 +171,7 @@ async fn certificates_are_replaced_while_serving() {
     let (identity, certificate) = identity();
     assert!(secured.certificates.replace(identity));
     early.write_all(request("GET", "/small").as_bytes()).await.unwrap();
-    assert!(read(&mut early).await.ends_with("small"), "connections of before go on");
+    assert!(read(&mut early).await.ends_with("small"), "earlier connections go on");
     let (untrusting, trusting) = (secured.old.clone(), connector(&certificate, &[HTTP1]));
     let mut late = secured.connect_by(&trusting).await.unwrap();
     late.write_all(request("GET", "/small").as_bytes()).await.unwrap();

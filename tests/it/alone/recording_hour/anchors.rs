@@ -1,4 +1,4 @@
-//! Anchors that always send: each tone tells the time at which it was sent. They reconnect like an app.
+//! Anchors that always send: each tone shows the time at which it was sent. They reconnect like an app.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

@@ -16,7 +16,7 @@ use crate::support::redis::Redis;
 use crate::support::{pause_async, until};
 
 pub const ROOM: &str = "hour";
-/// Time for which etcd and Redis are away, and for which packets are lost.
+/// Time for which etcd and Redis are unavailable, and for which packets are lost.
 const AWAY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl House {
         house
     }
 
-    /// Tells the anchors where the gateways are.
+    /// Passes the addresses of the gateways to the anchors.
     fn announce(&self) {
         let gateways = self.januses.iter().map(|node| node.ws.clone()).collect();
         *self.shared.gateways.lock().unwrap() = gateways;

@@ -14,7 +14,7 @@ const RATE: usize = 8_000;
 /// Steps per second.
 pub const STEPS: usize = 100;
 const STEP: usize = RATE / STEPS;
-/// Usual seconds from the anchor to a position in the recording, and the most that this differs.
+/// Usual delay in seconds from the anchor to a position in the recording, and its maximum deviation.
 const LATENCY: f64 = 0.3;
 const LATENCY_DIFFERS: f64 = 0.5;
 /// Share of the usual level below which a step is silent.
@@ -36,7 +36,7 @@ pub struct Sent {
     pub slot: u64,
 }
 
-/// Levels by step since the start of the clock. Steps of which nothing is known have level 0.
+/// Levels by step since the start of the clock. Steps without data have level 0.
 #[derive(Debug, Clone)]
 pub struct Heard {
     pub levels: [Vec<f32>; ANCHORS],

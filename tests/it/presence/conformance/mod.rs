@@ -1,7 +1,7 @@
 //! Conformance cases for every backend of connection locks and presence, which run unchanged on each.
 //!
 //! `presence_conformance!(start)` makes one test per case. Owns: the contract of `stentor::presence` in
-//! executable form. Does not know which backend it runs on, and does not wait for real time.
+//! executable form. Does not depend on the backend, and does not wait for real time.
 
 mod locks;
 mod members;
@@ -29,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A separate backend for each case, with the default lifetimes.
 pub trait Subject {
-    /// Returns the interfaces of one gateway: two gateways know of each other only through the backend.
+    /// Returns the interfaces of one gateway: two gateways share state only through the backend.
     fn instance(&self) -> Instance;
 
     /// Advances the time by `time`.

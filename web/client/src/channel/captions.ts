@@ -30,7 +30,7 @@ const MOST = 200;
 
 const primary = (tag: string): string => tag.toLowerCase().split('-')[0]!;
 
-/** Captions that were received and are not over for long, by language. */
+/** Captions that were received, except those that ended long ago, by language. */
 export class CaptionClock {
   /**
    * Preferred language. Captions in another language are shown until the first caption in the preferred one

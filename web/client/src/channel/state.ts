@@ -105,7 +105,7 @@ export interface ChannelState {
   floor: Floor | null;
   /** Speaking time in milliseconds, by person id; some seconds old. */
   spoken: Record<string, number>;
-  /** Newest first, at most 100; empty for everybody but hosts and co-hosts. */
+  /** Newest first, at most 100; empty for everybody except hosts and co-hosts. */
   bans: BannedPerson[];
 }
 

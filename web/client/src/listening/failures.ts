@@ -45,8 +45,8 @@ const BY_CODE = new Map<string, Verdict>([
   ['token_wrong_audience', failed('token_wrong_audience', 'the token is not for listening')],
   ['user_removed', failed('user_removed', 'you were kicked out of the room, or are banned from it')],
   ['room_not_on_air', OFF_AIR],
-  // The server sends these only if the token is valid. So the room is over, or this node does not know of its
-  // start yet: a playlist is served for longer than its keys, and nodes learn of a start or an end at
+  // The server sends these only if the token is valid. So the room is over, or this node has not learned of
+  // its start yet: a playlist is served for longer than its keys, and nodes learn of a start or an end at
   // different times.
   ['key_refused', OFF_AIR],
   ['key_not_found', OFF_AIR],
