@@ -1,4 +1,5 @@
-//! The player page opened on a live room with a tone, in headless Chromium: first sound, seconds behind live.
+//! Measures the player page in headless Chromium, on a live room with a tone: the time to the first sound,
+//! and the distance behind live.
 
 use std::time::Duration;
 

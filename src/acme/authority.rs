@@ -138,7 +138,7 @@ async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), S
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(|error| told("the order cannot be read", &error))?;
-        // A pending name has this challenge: the first loop returns an error otherwise.
+        // Every pending name has this challenge: for a name without it, the first loop has returned an error.
         let pending = authorization.status == AuthorizationStatus::Pending;
         if let Some(mut challenge) = authorization.challenge(ChallengeType::Http01).filter(|_| pending) {
             let ready = challenge.set_ready().await;

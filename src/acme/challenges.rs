@@ -12,8 +12,8 @@ use crate::domain::keys;
 use crate::store::{Store, StoreError};
 
 /// Reader of the answers. Every node of the cluster can answer, because the authority may reach any of them.
-/// Anybody may send such requests, so they are answered from a cache: each node reads the store about once
-/// per [`ANSWERS_CACHED`] at most. Clones share the cache.
+/// Anybody may send such requests, so they are answered from a cache: each node reads the store at most about
+/// once per [`ANSWERS_CACHED`]. Clones share the cache.
 #[derive(Clone)]
 pub struct Challenges {
     store: Arc<dyn Store>,
@@ -33,7 +33,7 @@ impl Challenges {
         Self { store, latest: Arc::default() }
     }
 
-    /// Returns `None` if ACME is not configured.
+    /// Creates the reader for a node; returns `None` if ACME is not configured.
     pub fn of(config: &Config, store: &Arc<dyn Store>) -> Option<Self> {
         config.tls.acme.is_on().then(|| Self::new(store.clone()))
     }

@@ -49,7 +49,7 @@ pub struct Acme {
 pub enum Attempt {
     /// The file has a certificate that need not be renewed yet. `obtained`: this attempt wrote the file.
     Valid { validity: Validity, obtained: bool },
-    /// A node is ordering, or its order has failed and the next one is not due yet.
+    /// A node is ordering, or its order has failed and the next order is not due yet.
     Waits(OrderRecord),
     /// Neither the file nor the store has a usable certificate, and the caller permitted no order.
     NotDue,
@@ -78,7 +78,8 @@ enum Failure {
 }
 
 impl Acme {
-    /// Returns `None` if ACME is not configured. Deletes temporary files, and sends nothing.
+    /// Creates the client, and deletes its temporary files; sends nothing. Returns `None` if ACME is not
+    /// configured.
     pub fn new(config: &Config, me: &ModuleId, store: Arc<dyn Store>, secrets: &Secrets) -> Option<Self> {
         let acme = config.tls.acme.clone();
         if !acme.is_on() {

@@ -58,7 +58,7 @@ fn remedy(dir: &Path) -> String {
 }
 
 /// Lets the group of Janus's account pass through the directory, if Janus records tracks: Janus resolves the
-/// path of each file that it creates. It cannot list the directory, or read another file in it.
+/// path of each file that it creates. Janus still cannot list the directory, or read any other file in it.
 ///
 /// # Errors
 /// The group or the mode of the directory cannot be changed.

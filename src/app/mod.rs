@@ -374,7 +374,8 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
-    /// Makes the leader move this node's rooms to other nodes. Waits for this until the deadline at most.
+    /// Makes the leader move this node's rooms to other nodes. Waits until they have moved, at most until the
+    /// deadline. Returns the cordon labels to delete.
     async fn drain(&self) -> DrainLabels {
         // Load balancers that check readiness must not send more clients to this node.
         self.readiness.stopping();

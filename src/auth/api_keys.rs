@@ -68,8 +68,8 @@ impl ApiKeys {
         }
     }
 
-    /// Checks the value of an `Authorization` header; `None` if the request has none. `lookup` finds the keys
-    /// that the store holds.
+    /// Identifies the caller by the value of the `Authorization` header; `authorization` is `None` if the
+    /// request has no such header. `lookup` finds the keys that the store holds.
     ///
     /// # Errors
     /// The header is missing or not `Bearer <key>`, or the key is unknown, revoked, expired or cannot be

@@ -347,7 +347,8 @@ async fn watch(client: &Client, json: bool, only: Option<String>) -> anyhow::Res
     }
 }
 
-/// Returns the changed fields of a room in one line. `None` if only fields changed that follow from a start.
+/// Returns the changed fields of a room in one line. Returns `None` if all changes are consequences of a
+/// start.
 fn change(id: &str, before: Option<&Value>, room: &Value) -> Option<String> {
     let fields = [
         ("status", "/status"),
@@ -375,7 +376,8 @@ fn change(id: &str, before: Option<&Value>, room: &Value) -> Option<String> {
     (!changed.is_empty()).then(|| format!("{id}: {}", changed.join(", ")))
 }
 
-/// Returns the changes of the other fields, such as the title, without those that follow from a start.
+/// Returns the changes of the other fields, such as the title. Leaves out fields whose changes are
+/// consequences of a start.
 fn other_changes(before: &Value, room: &Value) -> Vec<String> {
     let shown_or_implied =
         ["status", "janus", "mixer", "anchors", "listeners", "startedAt", "epoch", "hlsUrl"];

@@ -35,8 +35,8 @@ impl JoinedLists {
         lists.find(|list| (&list.id, list.revision, list.stored) == (id, revision, stored)).cloned()
     }
 
-    /// Caches a list that was read at `now`. Replaces an earlier list of the recording from the same source
-    /// (mixers or copy).
+    /// Caches `joined`, which was read at `now`. It replaces the cached list of the same recording and the
+    /// same source (mixers or copy).
     pub(super) fn keep(&self, joined: &Arc<Joined>, now: Instant) {
         let mut lists = self.locked();
         lists.retain(|(list, _)| list.id != joined.id || list.stored != joined.stored);

@@ -36,7 +36,8 @@ impl<S> Default for OnDemandStreams<S> {
 }
 
 impl<S: OnDemandStream> OnDemandStreams<S> {
-    /// Returns a reader of the room's stream. Starts the production of the stream if nobody reads it.
+    /// Returns a reader of the room's stream in the broadcast `live`. If the stream had no readers, wakes the
+    /// supervisor, which starts the production of the stream.
     pub fn open(&self, room: &RoomId, live: &Nonce) -> S::Reader {
         let mut rooms = self.rooms();
         let current = rooms.get(room).filter(|stream| stream.live() == live && !stream.is_ended()).cloned();

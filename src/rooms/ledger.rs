@@ -160,7 +160,7 @@ impl Ledger {
         self.lock().all.get(&cursor).cloned()
     }
 
-    /// Returns the position after the newest event.
+    /// Returns the cursor of the newest event; reading after it gives only later events.
     pub fn end(&self) -> Cursor {
         self.lock().all.keys().next_back().copied().unwrap_or_default()
     }

@@ -19,7 +19,7 @@ impl RoomService {
         self.change(id, decide).await.map(|_| ())
     }
 
-    /// Locks or unlocks the room as host `by`. May be repeated.
+    /// Locks or unlocks the room on behalf of the host `by`. Does nothing if the room already has this state.
     ///
     /// # Errors
     /// [`RoomError::NotFound`] or [`RoomError::Removing`], or a store error.

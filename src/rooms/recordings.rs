@@ -112,7 +112,8 @@ impl Recordings {
         found.map(|(id, recording)| KnownRecording { id: id.clone(), recording: recording.clone() }).collect()
     }
 
-    /// Returns true once all recordings were listed, so that an absent one does not exist.
+    /// Returns true once all recordings were listed. Before that, a recording that is absent from this copy
+    /// may still exist.
     pub fn is_listed(&self) -> bool {
         self.seen.borrow().is_some()
     }

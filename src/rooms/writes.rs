@@ -18,30 +18,30 @@ use crate::store::{LeaseId, Txn};
 use super::LeaderGuard;
 use super::txn::{json, txn};
 
-/// Returns the transaction that writes a Janus node's key, if `livemeta` and the key still have the revisions
-/// that the node acted on.
+/// Returns the transaction with which a Janus node writes the room's `janus` key. The write succeeds only if
+/// `livemeta` and this key still have the revisions that the node has read.
 pub fn janus_key(room: &RoomId, state: &JanusState, live_revision: i64, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Janus);
     let unchanged = Txn::new().when(keys::room(room, RoomPart::LiveMeta), live_revision);
     unchanged.when(&key, key_revision).put(key, json(state))
 }
 
-/// Returns the transaction that deletes a Janus node's key, if the key still has the revision that the node
-/// acted on.
+/// Returns the transaction with which a Janus node deletes the room's `janus` key. The deletion succeeds only
+/// if the key still has the revision that the node has read.
 pub fn janus_key_gone(room: &RoomId, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Janus);
     Txn::new().when(&key, key_revision).delete(key)
 }
 
-/// Returns the transaction that deletes a completed order to mute everybody, unless a newer order has
-/// replaced it.
+/// Returns the transaction that deletes a completed request to mute everybody. It has no effect if a newer
+/// request has replaced this one.
 pub fn mute_done(room: &RoomId, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Mute);
     Txn::new().when(&key, key_revision).delete(key)
 }
 
-/// Returns the transaction that writes the states of a room's sources, if `livemeta` and the key still have
-/// the revisions that the Janus node acted on.
+/// Returns the transaction with which a Janus node writes the states of a room's sources. The write succeeds
+/// only if `livemeta` and the key still have the revisions that the node has read.
 pub fn sources(room: &RoomId, sources: &Sources, live_revision: i64, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Sources);
     let unchanged = Txn::new().when(keys::room(room, RoomPart::LiveMeta), live_revision);

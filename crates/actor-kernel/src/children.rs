@@ -270,8 +270,9 @@ impl Children {
         if group.is_empty() { None } else { Some(last.unwrap_or_default()) }
     }
 
-    /// Extends the deadline of a stopping child while it stops its own children: to `within` from now, plus
-    /// the child's own stop deadline.
+    /// Extends the deadline of a child that is stopping its own children, the slowest of which needs up to
+    /// `within`. From now on, the child has this time, its own stop deadline and [`BLOCKED_AFTER`]. A later
+    /// deadline remains.
     pub fn extend(&mut self, child: u64, within: Duration) {
         let Some(row) = self.rows.get(&child).filter(|row| row.state.phase == Phase::Stopping) else {
             return;

@@ -302,7 +302,7 @@ mod tests {
             prop_assert_eq!(merged, segments(&full, String::new()));
             prop_assert_eq!(first(&full), first(&delta));
             let rest = segments(&full, String::new()).len() - skipped;
-            // Six target durations are seven segments of 1.92 s.
+            // Seven segments of 1.92 s are the fewest that cover six target durations (12 s).
             prop_assert!(skipped == 0 || rest == 7, "{rest}");
         }
     }

@@ -24,7 +24,7 @@ use stentor_domain::timeline::{Junction, Timeline};
 
 #[derive(Serialize, Deserialize)]
 struct WindowSnapshot {
-    /// Nonce hint of the broadcast.
+    /// [`NonceHint`](super::names::NonceHint) of the broadcast: the prefix of its file names.
     hint: String,
     discontinuity_sequence: u64,
     /// Number of listed segments, counted from the newest.

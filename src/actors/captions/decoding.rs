@@ -191,7 +191,7 @@ impl Run {
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        // A poisoned lock is usable: the run ends with the panic.
+        // A poisoned lock is usable: a panic ends the whole run, so nobody uses the state afterwards.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

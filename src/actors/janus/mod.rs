@@ -4,7 +4,8 @@
 //! JanusSupervisor
 //! ├─ HeartbeatActor
 //! ├─ JanusProcess                        managed mode: the child process
-//! ├─ JanusConnection ─ JanusRoomActor*      the connection, the rebuild, one actor per room
+//! ├─ JanusConnection ─ JanusRoomActor*      the connection, and one actor per room; after each
+//! │                                       connect the rooms on Janus are matched with the store
 //! └─ SourceSupervisor ─ SourceActor*        URLs and files that are played in the rooms
 //! ```
 

@@ -25,7 +25,7 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 const AGENT: &str = concat!("stentor/", env!("CARGO_PKG_VERSION"));
 const CLOSED: &str = "the target has closed the connection";
 const NO_AUDIO: &str = "FFmpeg writes no audio";
-/// Size of the buffer between FFmpeg and the socket, bytes.
+/// Size of the buffer between FFmpeg and the socket, in bytes.
 const BUFFER: usize = 16 * 1024;
 
 /// Plain or encrypted connection.

@@ -168,7 +168,7 @@ pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> R
         _ => {}
     }
     if let Err(error) = keep(parts, id, &upload).await {
-        // The id of an upload that has just begun is not stored, so no later attempt could abort it.
+        // Abort an upload that this step began: its id was not stored, so no later attempt could abort it.
         if upload.id != kept_id
             && let Err(error) = give_up(&parts.storage, &upload).await
         {

@@ -128,8 +128,8 @@ impl Percentiles {
         Self(values)
     }
 
-    /// Returns the percentile: the smallest of the values that at least `percent` % of the values do not
-    /// exceed. Returns `None` if there are no values.
+    /// Returns the smallest value to which at least `percent` % of the values are equal or below; `None` if
+    /// there are no values.
     fn at(&self, percent: usize) -> Option<Duration> {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0.get(rank.saturating_sub(1)).copied()

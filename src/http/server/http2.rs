@@ -111,7 +111,8 @@ pub(super) async fn serve(
             Some(ended) = requests.next() => {
                 connection.serves(requests.len());
                 let is_misuse = ended != Ended::Here;
-                // The shutdown ends the other requests as well.
+                // The abrupt shutdown below also ends the other requests as misuse; `is_flooded` ignores
+                // these.
                 if is_misuse && !is_flooded && !cancellations.take(began.elapsed()) {
                     is_flooded = true;
                     connection.cut(CloseCause::Flood);
@@ -124,7 +125,8 @@ pub(super) async fn serve(
                     connection.serves(requests.len());
                 }
                 Some(Err(error)) => {
-                    // The library counts empty DATA frames and canceled requests as well.
+                    // The library itself ends the connection if the client sends too many empty DATA frames,
+                    // or cancels too many requests.
                     let is_misuse = error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
                     if is_misuse && !is_flooded {
                         connection.cut(CloseCause::Flood);

@@ -52,7 +52,7 @@ const OF_TIME: [&str; 7] = [
     "keyLoadTimeOut",
 ];
 
-/// Returns the reported errors that the state of the machine does not explain.
+/// Returns the errors that a busy or frozen machine does not explain.
 pub fn errors_of_ours(errors: &[serde_json::Value]) -> Vec<&serde_json::Value> {
     let of_time = |error: &serde_json::Value| {
         // A busy server answers a blocking reload with a timeout, and hls.js repeats the request.
@@ -63,12 +63,13 @@ pub fn errors_of_ours(errors: &[serde_json::Value]) -> Vec<&serde_json::Value> {
 }
 
 impl Listened {
-    /// Returns the errors that the state of the machine does not explain.
+    /// Returns the errors that a busy or frozen machine does not explain.
     pub fn errors_of_ours(&self) -> Vec<&serde_json::Value> {
         errors_of_ours(&self.errors)
     }
 
-    /// Returns the longest silence after the first sound, minus the time in which the machine was frozen.
+    /// Returns the longest silence after the first sound, minus the longest time in which the machine was
+    /// frozen.
     pub fn longest_silence(&self) -> Duration {
         Duration::from_secs_f64((self.longest_silence_ms - self.frozen_ms).max(0.0) / 1e3)
     }

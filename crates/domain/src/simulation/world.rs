@@ -367,8 +367,8 @@ impl World {
         Some(self.revision)
     }
 
-    /// Lets FFmpeg deliver a fragment, which here is a whole segment. Returns true if the fragment alone
-    /// requires another step.
+    /// Lets FFmpeg deliver a fragment, which here is a whole segment. Returns true if it is the first audio
+    /// of an epoch and the mixer does not publish yet: the machine may then have something to write.
     fn fragment(&mut self, node: usize) -> bool {
         let now = self.now;
         let live = self.view().live.filter(|live| live.status == LiveStatus::OnAir);
