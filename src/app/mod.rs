@@ -374,8 +374,8 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
-    /// Makes the leader move this node's rooms to other nodes. Waits until they have moved, at most until the
-    /// deadline. Returns the cordon labels to delete.
+    /// Makes the leader move this node's rooms, waits for the moves until the deadline at most, and returns
+    /// the labels.
     async fn drain(&self) -> DrainLabels {
         // Load balancers that check readiness must not send more clients to this node.
         self.readiness.stopping();

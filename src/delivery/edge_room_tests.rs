@@ -178,7 +178,7 @@ async fn new_broadcast_hides_previous_one() {
     assert!(poll!(&mut late).is_pending());
     let mixers = Mixers::new(|_| Err(FetchError::Gone));
     assert_eq!(held.file(part(10, 2), &mixers, NOW).await, Err(MediaError::Gone));
-    // Results of requests that were in progress when the room was restarted.
+    // The next two calls are results of requests that were in progress when the room was restarted.
     held.point_to(mixer("b"), NOW);
     show(&held, (10, 5), true);
     assert!(poll!(&mut early).is_pending() && held.newest().is_none());

@@ -12,7 +12,7 @@ use crate::rooms::dirty_rooms::DirtyRooms;
 pub trait OnDemandStream: Send + Sync + 'static {
     type Reader;
 
-    /// Returns a stream of the broadcast `live`, which nobody reads yet.
+    /// Creates a stream of the broadcast `live`. The stream has no readers yet.
     fn new(live: Nonce) -> Self;
     fn live(&self) -> &Nonce;
     fn is_ended(&self) -> bool;

@@ -43,7 +43,7 @@ impl OriginMedia {
     }
 
     /// Returns the playlist of broadcast `of`, or of the current one. If another packager of this node
-    /// continues the stream, waits for it.
+    /// continues the stream, waits for that packager.
     pub(super) async fn playlist(
         &self,
         room: &RoomId,

@@ -177,7 +177,8 @@ impl Drop for PcmReader {
 }
 
 impl PcmFeeds {
-    /// Returns a reader of the room's feed. Starts the production of the feed if nobody reads it.
+    /// Returns a reader of the room's feed in the broadcast `live`. If the feed had no readers, wakes the
+    /// supervisor, which starts the production of the feed.
     ///
     /// # Errors
     /// See [`NoFeed`].

@@ -1,8 +1,8 @@
 //! Client of etcd with a deadline for every call. When etcd no longer responds on its connection, the client
 //! is replaced.
 //!
-//! Owns: deadlines, repeats, the mapping of etcd's errors. Repeats a request that may have arrived only if a
-//! repeat does no harm.
+//! Owns: deadlines, repeats, and the mapping of etcd's errors. If a request may have reached etcd, it is
+//! repeated only if the repeat does no harm.
 
 use std::error::Error as _;
 use std::future::Future;

@@ -20,7 +20,7 @@ use crate::store::{
 };
 use crate::store::{admit, lease_seconds};
 
-/// Largest accepted response, bytes. A listing of a whole cluster is one message, and so is a watch's
+/// Maximum size of a response, in bytes. A listing of a whole cluster is one message, and so is a watch's
 /// backlog.
 const MAX_MESSAGE: usize = 256 << 20;
 

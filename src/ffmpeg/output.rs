@@ -68,7 +68,8 @@ impl Progress {
         Self(BufReader::new(stdout).lines())
     }
 
-    /// Returns the number of bytes sent, at the next report; `None` at the end of the process.
+    /// Waits for the next report, and returns the number of bytes sent so far; `None` at the end of the
+    /// process.
     pub async fn next(&mut self) -> Option<u64> {
         loop {
             let line = self.0.next_line().await.ok()??;

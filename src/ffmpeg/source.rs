@@ -18,7 +18,7 @@ use super::program::FfmpegProgram;
 
 /// Formats that contain their media and cannot refer to another input.
 const FORMATS: &str = "aac,aiff,au,caf,flac,flv,mov,mp3,mp4,m4a,matroska,mpegts,ogg,wav,webm";
-/// Bit rate of the Opus, bit/s.
+/// Bit rate of the Opus, in bit/s.
 const BITRATE: &str = "96k";
 
 /// Input of the process.

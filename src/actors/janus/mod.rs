@@ -5,7 +5,7 @@
 //! ├─ HeartbeatActor
 //! ├─ JanusProcess                        managed mode: the child process
 //! ├─ JanusConnection ─ JanusRoomActor*      the connection, and one actor per room; after each
-//! │                                       connect the rooms on Janus are matched with the store
+//! │                                         connect, the rooms on Janus are matched with the store
 //! └─ SourceSupervisor ─ SourceActor*        URLs and files that are played in the rooms
 //! ```
 
