@@ -374,8 +374,7 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
-    /// Makes the leader move this node's rooms, waits for the moves until the deadline at most, and returns
-    /// the labels.
+    /// Makes the leader move this node's rooms. Waits for the moves, at most until the deadline.
     async fn drain(&self) -> DrainLabels {
         // Load balancers that check readiness must not send more clients to this node.
         self.readiness.stopping();
