@@ -18,6 +18,8 @@ mod language;
 mod lines;
 #[path = "tidy/maps.rs"]
 mod maps;
+#[path = "tidy/packaging.rs"]
+mod packaging;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -60,9 +62,8 @@ fn imports_follow_the_table_in_lib_rs() {
 
 #[test]
 fn every_crate_describes_itself() {
-    let crates = std::fs::read_dir(root().join("crates")).expect("crates/");
-    let folders = crates.map(|entry| entry.expect("crates/").path().join("Cargo.toml"));
-    let manifests: Vec<_> = folders.map(|path| (path.clone(), std::fs::read_to_string(path))).collect();
+    let paths = crates().into_iter().map(|name| root().join("crates").join(name).join("Cargo.toml"));
+    let manifests: Vec<_> = paths.map(|path| (path.clone(), std::fs::read_to_string(path))).collect();
     assert!(!manifests.is_empty());
     assert_tidy(manifests.iter().flat_map(|(path, manifest)| {
         let readme = path.with_file_name("README.md");
@@ -138,6 +139,18 @@ fn docs_site_has_every_document() {
 }
 
 #[test]
+fn image_build_gets_its_inputs() {
+    let members: Vec<_> = crates().iter().map(|folder| format!("crates/{folder}")).collect();
+    let mut inputs = packaging::build_inputs(&document("Cargo.toml"), &members, &product());
+    for known in ["crates/domain/src", "web/dist", "benches/packager.rs"] {
+        assert!(inputs.contains(known), "{inputs:?}");
+    }
+    inputs.extend(packaging::copied(&document("packaging/container/Dockerfile")));
+    let ignore = document("packaging/container/Dockerfile.dockerignore");
+    assert_tidy(packaging::excluded(&ignore, &inputs));
+}
+
+#[test]
 fn packages_have_the_cargo_version() {
     let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(document("sdk/python/pyproject.toml").lines().any(|line| line == version), "{version}");
@@ -205,6 +218,15 @@ fn tidy_reads_the_sources() {
     let sources = read(&["src"]);
     let tests = sources.iter().find(|s| s.path == "src/config/tests.rs").expect("src/config/tests.rs");
     assert!(tests.is_test_file, "a file behind #[cfg(test)] is known as a test");
+}
+
+/// Returns the names of the folders in `crates/`.
+fn crates() -> Vec<String> {
+    let entries = std::fs::read_dir(root().join("crates")).expect("crates/");
+    let names = entries.map(|entry| entry.expect("crates/").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
 }
 
 fn everything() -> Vec<Source> {

@@ -103,7 +103,7 @@ fn anchors(document: &str) -> Vec<String> {
 }
 
 /// Returns the path without `..`.
-fn normal(path: &Path) -> PathBuf {
+pub fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {
