@@ -18,11 +18,11 @@ use super::wire::{
 use crate::domain::ids::{MediaAddr, Pin};
 use crate::domain::srtp::{self, SrtpKey};
 
-/// Sampling rate of the mix, Hz, for Opus at 48 kHz. AudioBridge's default is 16 kHz.
+/// Sampling rate of the mix in Hz, for Opus at 48 kHz. AudioBridge's default is 16 kHz.
 const SAMPLING_RATE: u32 = 48_000;
-/// Bit rate of forwarded Opus, bits per second. From about 66,000, libopus encodes mono with CELT. Below
-/// that, it uses SILK with CELT, which takes three times as long to encode speech and nine times as long to
-/// encode silence.
+/// Bit rate of forwarded Opus, in bit/s. From about 66,000, libopus encodes mono with CELT. Below that, it
+/// uses SILK with CELT, which takes three times as long to encode speech and nine times as long to encode
+/// silence.
 const FORWARD_BITRATE: u32 = 96_000;
 /// RTP payload type of forwarded Opus. The receiver's SDP must name the same type.
 pub const FORWARD_PAYLOAD_TYPE: u8 = 100;

@@ -10,9 +10,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::frames::announced_length;
 
-/// Longest accepted message from Janus, bytes. A room in `list` takes about 250.
+/// Maximum size of a message from Janus, in bytes. A room in `list` takes about 250 bytes.
 pub(super) const MAX_MESSAGE: usize = 1 << 20;
-/// Length of the beginning that is kept, bytes. Janus writes `janus`, `session_id` and `transaction` first.
+/// Length, in bytes, of the beginning that is kept of a longer message. Janus writes `janus`, `session_id`
+/// and `transaction` first.
 const BEGINNING: usize = 512;
 
 #[derive(Debug, PartialEq, Eq)]

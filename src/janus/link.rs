@@ -346,7 +346,7 @@ impl Switchboard {
         None
     }
 
-    /// Delivers a reply. An `ack` is usually not the reply, which follows as an event with the same
+    /// Delivers a reply. Usually, an `ack` is not the reply: the reply follows as an event with the same
     /// transaction id.
     fn answer(&mut self, id: u64, is_ack: bool, raw: Bytes) {
         if is_ack && self.pending.get(&id).is_some_and(|pending| !pending.ends_with_ack) {

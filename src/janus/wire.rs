@@ -207,8 +207,7 @@ pub(super) enum BridgeRequest<'a> {
         is_private: bool,
         permanent: bool,
         sampling_rate: u32,
-        /// Bit rate of the forwarders' encoder, and of participants that joined without a bit rate; bits per
-        /// second.
+        /// Bit rate of the forwarders' encoder, and of participants that joined without a bit rate, in bit/s.
         default_bitrate: u32,
         audiolevel_event: bool,
         audio_active_packets: u32,
@@ -290,7 +289,7 @@ pub(super) enum BridgeRequest<'a> {
         display: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         muted: Option<bool>,
-        /// Volume of the participant in the mix, percent of its original level.
+        /// Volume of the participant in the mix, in percent of its original level.
         volume: u32,
         #[serde(flatten)]
         quality: Quality,
@@ -311,13 +310,13 @@ pub(super) enum BridgeRequest<'a> {
 /// Settings of the audio that Janus sends to a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Quality {
-    /// Bit rate of the Opus that Janus sends, bits per second; `None`: the room's `default_bitrate`.
+    /// Bit rate of the Opus that Janus sends, in bit/s; `None`: the room's `default_bitrate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bitrate: Option<u32>,
     /// Complexity of the encoder, 1 to 10; `None`: AudioBridge's default, 4.
     #[serde(rename = "quality", skip_serializing_if = "Option::is_none")]
     pub complexity: Option<u8>,
-    /// Expected packet loss, percent, at most 20. At 1 or more, Opus contains forward error correction.
+    /// Expected packet loss, in percent; at most 20. At 1 or more, Opus contains forward error correction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_loss: Option<u8>,
 }

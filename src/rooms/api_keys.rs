@@ -154,7 +154,7 @@ impl ApiKeyRegistry {
         .await
     }
 
-    /// Revokes a key. May be repeated.
+    /// Revokes a key. A key that is already revoked keeps its time of revocation.
     ///
     /// # Errors
     /// [`ApiKeyError::NotFound`], or a store error.

@@ -62,8 +62,8 @@ impl RoomService {
         Ok(InvitedUser { id, user, room })
     }
 
-    /// Bans a user (anchor or listener), invited or not. A banned source is removed from the room. May be
-    /// repeated.
+    /// Bans a user (anchor or listener), invited or not. A banned source is removed from the room. Does not
+    /// change an existing ban.
     ///
     /// # Errors
     /// [`RoomError::User`] if the room has too many bans and assigned roles, or a store error.
@@ -74,7 +74,8 @@ impl RoomService {
     }
 
     /// Kicks a user (anchor or listener), invited or not. A kick is a ban that the leader lifts after
-    /// [`KICK`](crate::domain::users::KICK). A kicked source is removed from the room. May be repeated.
+    /// [`KICK`](crate::domain::users::KICK). A kicked source is removed from the room. Does not change an
+    /// existing kick or ban.
     ///
     /// # Errors
     /// Same as [`ban_user`](Self::ban_user).
@@ -99,7 +100,7 @@ impl RoomService {
         Ok(ends)
     }
 
-    /// Lifts a ban. May be repeated. `by`: host or co-host who requests this, if any.
+    /// Lifts a ban; does nothing if the user is not banned. `by`: host or co-host who requests this, if any.
     ///
     /// # Errors
     /// [`RoomError::NotFound`] if there is no such room, or a store error.
@@ -113,7 +114,8 @@ impl RoomService {
         self.change(room, decide).await.map(|_| ())
     }
 
-    /// Changes roles. May be repeated.
+    /// Assigns a role to a user, or transfers the role of the host. Does nothing if the users already have
+    /// these roles.
     ///
     /// # Errors
     /// [`RoomError::Role`] if the change is not permitted, or a store error.

@@ -271,7 +271,7 @@ impl Children {
     }
 
     /// Extends the deadline of a child that is stopping its own children, the slowest of which needs up to
-    /// `within`. From now on, the child has this time, its own stop deadline and [`BLOCKED_AFTER`]. A later
+    /// `within`. From now on, the child has this time, its own stop deadline and `BLOCKED_AFTER`. A later
     /// deadline remains.
     pub fn extend(&mut self, child: u64, within: Duration) {
         let Some(row) = self.rows.get(&child).filter(|row| row.state.phase == Phase::Stopping) else {

@@ -130,7 +130,7 @@ pub enum UploadError {
     Spool(#[from] std::io::Error),
     #[error(transparent)]
     Storage(#[from] StorageError),
-    #[error("the object {}, and is not the file of {length} bytes that was uploaded", size(*found))]
+    #[error("the object {}; it should be the file of {length} bytes that was uploaded", size(*found))]
     Differs { found: Option<u64>, length: u64 },
 }
 

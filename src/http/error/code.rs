@@ -123,7 +123,7 @@ pub enum Code {
     RoomNotOnAir,
     /// 409: the room is on air, so its backstage cannot be opened.
     RoomOnAir,
-    /// 404: there is no such content key. It belongs to another broadcast, or the recording does not use it.
+    /// 404: the content key belongs to another broadcast, or the recording does not use it.
     KeyNotFound,
     /// 400: `_HLS_msn` is further ahead than the stream can soon reach.
     TooFarAhead,

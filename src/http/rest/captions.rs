@@ -95,8 +95,8 @@ pub(super) async fn open(
             ApiError::new(Code::TooManyClients, message)
         }
     })?;
-    // Another broadcast may have begun in the meantime. A feed of the earlier broadcast must not replace its
-    // feed.
+    // Another broadcast may have begun in the meantime. A feed of the earlier broadcast must not replace the
+    // feed of the new one.
     let now = api.rooms.directory().room(&room.id).unwrap_or_default();
     let opened = match now.live.as_ref().is_some_and(|now| now.nonce == live.nonce) && now.is_on_air() {
         true => api.captions.feeds.open(&room.id, &live.nonce).map_err(|none| match none {

@@ -58,7 +58,7 @@ impl DetachedConnections {
     /// for them itself.
     pub async fn ended(&self, limit: Duration) {
         let mut count = self.0.subscribe();
-        // Neither the expired limit nor the sender, which `self` holds, is an error here.
+        // Ignore the result: an expired limit is not an error, and the sender exists as long as `self`.
         let _ = tokio::time::timeout(limit, count.wait_for(|count| *count == 0)).await;
     }
 }

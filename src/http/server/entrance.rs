@@ -31,7 +31,7 @@ pub(super) struct Entrance {
     pub proxy_protocol: bool,
     /// `None`: plain HTTP.
     pub tls: Option<Acceptors>,
-    /// Time limit of the PROXY protocol header and of the TLS handshake, each.
+    /// Time limit of the PROXY protocol header, and also of the TLS handshake.
     pub handshake: Duration,
     pub patience: RequestTimeouts,
 }

@@ -39,7 +39,7 @@ impl Turns {
     }
 }
 
-/// Middleware for a resource whose response may be large. The request waits for a turn. The wait ends,
+/// Middleware for a resource whose response may be large. The request waits for a turn. The wait is limited,
 /// because a client that does not read is disconnected after 10 s, which frees its turn.
 pub async fn large<B: MessageBody>(
     request: ServiceRequest,

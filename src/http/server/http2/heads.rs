@@ -23,7 +23,7 @@ pub(super) fn request(head: &http::request::Parts) -> Option<Request> {
     let uri = match head.uri.path_and_query().map(http::uri::PathAndQuery::as_str) {
         Some(target) if target.starts_with('/') || target == "*" => Uri::try_from(target),
         Some(_) => return None,
-        // CONNECT.
+        // The target of CONNECT has no path.
         None => Uri::try_from(head.uri.to_string()),
     };
     let mut request = Request::new();
@@ -37,7 +37,7 @@ pub(super) fn request(head: &http::request::Parts) -> Option<Request> {
     }
     match head.uri.authority() {
         Some(authority) => name_host(&mut converted.headers, authority.as_str())?,
-        // HTTP/1.1 needs exactly one as well.
+        // Without an authority, there must be exactly one `Host`, as in HTTP/1.1.
         None if converted.headers.get_all(header::HOST).count() == 1 => {}
         None => return None,
     }

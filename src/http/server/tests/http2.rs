@@ -250,7 +250,7 @@ async fn http2_endless_responses_take_slots() {
         (StatusCode::SERVICE_UNAVAILABLE, "5")
     );
     assert!(String::from_utf8(body).unwrap().contains("too_many_clients"));
-    // The client cancels both.
+    // The client cancels both endless requests.
     drop(endless);
     secured.served.until_open(1).await;
     secured.served.detached.ended(Duration::from_secs(20)).await;
