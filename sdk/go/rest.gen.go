@@ -1347,8 +1347,8 @@ type ReplayRequest struct {
 	After string `json:"after"`
 }
 
-// ReplayTokenRequest Part of a recording for which a replay token is requested. Without both positions, the token
-// gives access to the whole recording.
+// ReplayTokenRequest Part of a recording for which a replay token is requested: both positions, or none. Without
+// positions, the token gives access to the whole recording.
 type ReplayTokenRequest struct {
 	// From Position in seconds at which the part begins.
 	From nullable.Nullable[float64] `json:"from,omitempty"`

@@ -108,8 +108,8 @@ pub struct Node {
 }
 
 /// Implements `stentor serve`: runs a node until a signal arrives, or until the node fails. `keys` are the
-/// settings from which `config` was made; each reload calls `read`, which returns both again. `manager` has
-/// the values that the service manager passed.
+/// settings from which `config` was made; each reload calls `read`, which returns new ones. `manager` has the
+/// values that the service manager passed.
 ///
 /// # Errors
 /// The node cannot be started, its supervision gave up, or another process has the node's id.

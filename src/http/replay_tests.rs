@@ -319,7 +319,7 @@ async fn feed_token_opens_feed_and_files() {
     let file = format!("/hls/recordings/{ID}/recording.m4a?token={token}");
     assert!(text.contains(&file), "{text}");
     assert_eq!(ask(file).await.0, 200);
-    // The token gives access neither to keys nor to other recordings.
+    // The token of a feed gives access neither to descriptions nor to recordings outside the feed.
     assert_eq!(ask(format!("/hls/recordings/{ID}/info.json?token={token}")).await.0, 401);
     assert_eq!(ask(format!("/hls/recordings/{OTHER}/recording.m4a?token={token}")).await.0, 403);
     for (query, code) in [

@@ -2,7 +2,7 @@
 //!
 //! It has its own session for two reasons. Another node can `claim` the session when this node dies, and
 //! Janus ends a session that is not kept alive. Owns: the requests of one anchor. Does not keep the session
-//! alive, and does not end it when dropped: the session's actor decides both.
+//! alive, and does not end it when dropped: the session's actor does so.
 //!
 //! Janus runs in half-trickle mode, its default: its answer contains all of its candidates. This delays the
 //! answer by only a few milliseconds, because a server has host candidates only. The anchor's candidates

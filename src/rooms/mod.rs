@@ -172,7 +172,7 @@ pub enum RoomError {
 
 /// Returns the wall-clock time. Use it only for values that other nodes or users read, never for timers.
 pub fn now() -> UnixMs {
-    // A clock before 1970 counts as 1970: both are wrong.
+    // A clock set before 1970 reads as 1970; either time would be wrong.
     UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 

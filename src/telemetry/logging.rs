@@ -175,7 +175,7 @@ fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {
-    // Cannot fail: both are literals, which a test renders.
+    // Cannot fail: name and help text are literals, which a test renders.
     IntCounter::new(name, help).expect("valid")
 }
 

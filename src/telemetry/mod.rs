@@ -1,4 +1,4 @@
-//! Telemetry of a node for its operator: logs, metrics, the events that produce both, and traces.
+//! Telemetry of a node for its operator: logs, metrics, events that are logged and counted, and traces.
 //!
 //! Owns: every metric outside the actor kernel, the log format. Does not decide anything, or log a PIN,
 //! token, secret or SDP. Names a room or user only in log lines about this room or user, and never in a

@@ -113,8 +113,8 @@ pub(super) struct Loudness {
     range_lu: f64,
 }
 
-/// Part of a recording for which a replay token is requested. Without both positions, the token
-/// gives access to the whole recording.
+/// Part of a recording for which a replay token is requested: both positions, or none. Without
+/// positions, the token gives access to the whole recording.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReplayTokenRequest {

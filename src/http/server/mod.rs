@@ -181,7 +181,7 @@ where
 /// Connection after its handshake, its protocol, and the address of its client.
 type Admitted = (GuardedSocket, Protocol, Option<SocketAddr>);
 
-/// Creates the service of one worker, which serves `app` with both protocols.
+/// Creates the service of one worker, which serves `app` over HTTP/1.1 and HTTP/2.
 async fn protocols<F, T, B>(
     header_timeout: Duration,
     stopping: GracefulShutdownSignal,

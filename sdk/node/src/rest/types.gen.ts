@@ -986,8 +986,8 @@ export type ReplayRequest = {
 };
 
 /**
- * Part of a recording for which a replay token is requested. Without both positions, the token
- * gives access to the whole recording.
+ * Part of a recording for which a replay token is requested: both positions, or none. Without
+ * positions, the token gives access to the whole recording.
  */
 export type ReplayTokenRequest = {
     /**

@@ -38,7 +38,7 @@ fn connector(trusted: &CertificateDer<'static>, protocols: &[&[u8]]) -> TlsConne
 pub(super) struct Secured {
     pub served: TestServer,
     certificates: Arc<Certificates>,
-    /// Offers both protocols.
+    /// Offers HTTP/2 and HTTP/1.1.
     pub connector: TlsConnector,
     /// Offers HTTP/1.1 only.
     old: TlsConnector,

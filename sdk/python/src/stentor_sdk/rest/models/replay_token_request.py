@@ -12,8 +12,8 @@ T = TypeVar("T", bound="ReplayTokenRequest")
 
 @_attrs_define
 class ReplayTokenRequest:
-    """Part of a recording for which a replay token is requested. Without both positions, the token
-    gives access to the whole recording.
+    """Part of a recording for which a replay token is requested: both positions, or none. Without
+    positions, the token gives access to the whole recording.
 
         Attributes:
             from_ (float | None | Unset): Position in seconds at which the part begins.
