@@ -1,7 +1,7 @@
 //! Cost of a live room in the packager: per part, per rendering, per listener with a token.
 //!
-//! The baseline for a push is the unavoidable encryption: that of the part when it arrives, and the part's
-//! share of the segment's encryption.
+//! The baseline for a push is the unavoidable encryption: each byte is encrypted once in its part, and once
+//! in its segment.
 
 // A failed unwrap is a failed measurement. Helpers are `async` even if they need not be, so that all calls
 // look alike.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs a whole Stentor cluster on this machine, for experiments: three etcd members, Redis, two Janus nodes,
 # two mixers, two gateways, two API nodes, two listener nodes, and nginx as their common address.
-# All addresses are on loopback, with TCP ports from $CLUSTER_PORT (19100) on and UDP ports 25000-28999. Only the ports
-# of the two Januses for WebRTC, UDP 20000-24999, are on all interfaces. Ctrl-C ends it and removes everything.
+# All addresses are on loopback. TCP ports begin at $CLUSTER_PORT (default 19100); UDP ports are 25000-28999. Only the
+# WebRTC ports of the two Januses, UDP 20000-24999, are on all interfaces. Ctrl-C ends it and removes everything.
 #   cluster.sh [path of the stentor binary]
 set -euo pipefail
 
@@ -43,7 +43,7 @@ until_true() {
     shift 2
     until "$@" >/dev/null 2>&1; do
         if ((SECONDS >= end)); then
-            say "$what: not within time; the logs are in $folder"
+            say "$what did not start in time; the logs are in $folder"
             keep=yes
             exit 1
         fi
@@ -212,8 +212,8 @@ where() { printf '    %-3s pid %-7s http://127.0.0.1:%s/\n' "$1" "${pids[node-$1
 for name in $nodes; do where "$name"; done
 printf '    etcd pids %s %s %s, Redis %s, Januses %s %s, nginx %s\n\n' "${pids[etcd1]}" "${pids[etcd2]}" \
     "${pids[etcd3]}" "${pids[redis]}" "${pids[janus1]}" "${pids[janus2]}" "${pids[nginx]}"
-say "Kill what you like (kill -9 PID) and watch the room come back. A node that is told to end (kill PID) is started"
-say "again when it has, as in a rolling restart. Ctrl-C ends everything."
+say "Kill what you like (kill -9 PID) and watch the room come back. A node that you stop with a plain kill PID is"
+say "started again, as in a rolling restart. Ctrl-C ends everything."
 
 declare -A told
 while :; do

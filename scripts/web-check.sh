@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks the syntax of the Spaces app. Runs the tests of the pages and of the client library. Builds the pages and
 # compares them with the committed web/dist, which the binary embeds. Checks the client library as it would be
-# published. Exit 0: all is well. 1: something is wrong. 2: no node or npm here.
+# published. Exit 0: no problem was found. 1: a check failed. 2: node or npm is not installed.
 set -eu
 cd "$(dirname "$0")/../web"
 command -v node >/dev/null && command -v npm >/dev/null || { echo "web-check: node and npm are not installed" >&2; exit 2; }

@@ -26,7 +26,8 @@ const ROOMS: usize = 5;
 const ANCHORS: usize = 5;
 const DIRECT_ROOM: u32 = 555_555;
 const CHANGES: usize = 200;
-/// Fits into the share of the signalling socket with a limit of 20,000 descriptors.
+/// Number of idle connections. With a limit of 20,000 file descriptors, the signalling socket may hold so
+/// many.
 const IDLE: usize = 4000;
 /// Number of clients that connect at the same time.
 const AT_ONCE: usize = 50;

@@ -19,9 +19,9 @@ use super::support::opus;
 
 /// RTP payload type of the participants.
 const PAYLOAD_TYPE: u8 = 100;
-/// Samples at 48 kHz and duration of one packet.
+/// Number of samples at 48 kHz in one packet, and its duration.
 const FRAME: (u32, Duration) = (960, Duration::from_millis(20));
-/// Pitch in Hz and syllables per second of the voices.
+/// Pitch in Hz and number of syllables per second, for each voice.
 const VOICES: [(u32, f64); SPEAKERS] = [(110, 1.7), (150, 2.3), (210, 2.9)];
 pub const SPEAKERS: usize = 3;
 
@@ -53,7 +53,7 @@ impl Bridge {
         bridge
     }
 
-    /// Creates a room like Stentor's, except for `settings`.
+    /// Creates a room with the settings of Stentor, except for those in `settings`.
     pub async fn create(&mut self, room: u32, pin: &str, settings: &Value) {
         let mut body = json!({
             "request": "create", "room": room, "secret": room_secret().0, "pin": pin,
@@ -66,7 +66,7 @@ impl Bridge {
         self.message(handle, body).await;
     }
 
-    /// Lets three participants join a room and talk. `settings` override those of `join`.
+    /// Lets three participants join a room and talk. `settings` replace fields of their `join` requests.
     pub async fn talk(&mut self, room: u32, pin: &str, settings: &Value) {
         self.talk_as(room, pin, settings, SPEAKERS).await;
     }
@@ -149,8 +149,8 @@ fn merge(body: &mut Value, settings: &Value) {
     }
 }
 
-/// Sends the voices in a loop, one packet each per 20 ms, as long as the caller holds a strong reference for
-/// `while_held`.
+/// Sends the voices in a loop, one packet of each voice every 20 ms, as long as the caller holds a strong
+/// reference for `while_held`.
 #[expect(clippy::disallowed_methods, reason = "a thread of its own that keeps the pace of real time")]
 fn send(speakers: &[(UdpSocket, SocketAddr, Arc<Voice>)], while_held: &Weak<()>) {
     let begin = Instant::now();
@@ -167,7 +167,7 @@ fn send(speakers: &[(UdpSocket, SocketAddr, Arc<Voice>)], while_held: &Weak<()>)
             packet.extend(n.wrapping_mul(FRAME.0).to_be_bytes());
             packet.extend(ssrc.to_be_bytes());
             packet.extend_from_slice(&frames[n as usize % frames.len()]);
-            // A packet that cannot be sent is lost, as packets may be.
+            // A packet that cannot be sent is lost, as on a real network.
             let _ = socket.send_to(&packet, target);
         }
         // Sleep: until the next packet is due.

@@ -77,7 +77,7 @@ async fn measure_one(transport: Transport) -> [Row; 2] {
     let bare_url = |_| bare.url("http", transport.bare_path());
     let (floor, idle) = per_listener(bare.pid(), transport, bare_url).await;
     drop(idle);
-    // One socket for all services gets enough descriptors with a limit of 20,000.
+    // All services share one socket: it then gets enough file descriptors, even with a limit of 20,000.
     let ([port], secrets) = (free_ports(), jwt_secrets());
     let all = format!("127.0.0.1:{port}");
     let mut settings = vec![("auth.jwt_secrets", secrets.as_str())];
@@ -110,8 +110,8 @@ async fn measure_one(transport: Transport) -> [Row; 2] {
     ]
 }
 
-/// Opens listeners. Returns how much the private memory of the process grows, in kB per listener, and their
-/// connections.
+/// Opens listeners. Returns the growth of the process's private memory in kB per listener, and the
+/// connections of the listeners.
 async fn per_listener(
     pid: i32,
     transport: Transport,

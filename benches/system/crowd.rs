@@ -17,7 +17,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 /// Goal relative to the baseline: 60 rooms if Janus and FFmpeg alone can serve 76.
 const GOAL: f64 = 60.0 / 76.0;
 const FRAGMENTS: &str = "stentor_media_fragments_total";
-/// The node's own count of parts that came more than one and a half part durations after the previous one.
+/// Metric of the node: number of parts that came more than one and a half part durations after the part
+/// before.
 const LATE: &str = "stentor_media_late_parts_total";
 
 /// One measurement of the running rooms.

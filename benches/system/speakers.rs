@@ -43,7 +43,7 @@ struct Cost {
 }
 
 impl Settings {
-    /// Returns Stentor's original settings, which were not chosen for their cost.
+    /// Returns Stentor's original settings, which were chosen without regard to processor time.
     fn first() -> Self {
         Self { create: json!({}), join: json!({ "expected_loss": 10 }), coder: "twoloop" }
     }
@@ -72,7 +72,8 @@ pub async fn measure() -> Vec<Row> {
     rows
 }
 
-/// Compares the rooms of a node with bare ones under the first settings: talking, then empty.
+/// Compares the rooms of a node with bare rooms under the first settings, first while participants talk, and
+/// then empty.
 async fn product() -> Vec<Row> {
     let house = House::open(Backend::Embedded, &[]).await;
     let mut bridge = Bridge::open(&house.gateway).await;

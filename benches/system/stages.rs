@@ -1,5 +1,5 @@
-//! Cost of rooms with many participants who all talk, and the number of participants whose voices use one
-//! processor core in Janus.
+//! Cost of rooms with many participants who all talk, and the number of talking participants with which Janus
+//! uses one whole processor core.
 
 use std::time::{Duration, Instant};
 

@@ -152,7 +152,8 @@ async fn read_and_package() -> ExitCode {
     let mut buffer = vec![0; 4096];
     let mut at = Moment::default();
     while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
-        // The frames of many rooms come through one pipe, so this process's clock advances with them.
+        // The frames of many rooms come through one pipe, faster than real time. So the clock of this process
+        // advances by one part per read.
         at.now += PART;
         at.wall.0 += PART.as_millis() as u64;
         packager.push(&buffer[..read], at).expect("media");

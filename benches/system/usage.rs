@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Unit of `/proc/{pid}/stat`: 100 per second on every Linux that Rust runs on.
+/// Unit of the times in `/proc/{pid}/stat`: a hundredth of a second on every Linux that Rust supports.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Returns the processor time of the processes so far, user and system.
@@ -13,7 +13,7 @@ pub fn cpu(pids: &[i32]) -> Duration {
 /// Returns the processor time of one process; zero if it has ended.
 fn cpu_of(pid: i32) -> Duration {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return Duration::ZERO };
-    // After the name, which may contain anything: state is field 3, utime 14, stime 15.
+    // The name is field 2 and may contain any character. After it, state is field 3, utime 14, stime 15.
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
     let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u32>().ok());
     TICK * ticks.sum::<u32>()

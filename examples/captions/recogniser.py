@@ -21,20 +21,20 @@ PARTIAL_EVERY = 1000
 
 
 class Positions:
-    """Positions on the stream's clock of the audio that was passed to the recogniser."""
+    """Converts times of the recogniser, which count its audio from 0 s, to positions on the stream's clock."""
 
     def __init__(self):
         self.known = []
         self.seconds = 0.0
 
     def add(self, position, pcm, rate):
-        """Records a message of the server. The recogniser gets its audio right after that of the message before."""
+        """Records the position of an audio message. The recogniser gets the audio of all messages without gaps."""
         self.known.append((self.seconds, position))
         self.seconds += len(pcm) / SAMPLE_BYTES / rate
         del self.known[:-6000]
 
     def of(self, seconds):
-        """Returns the position of a moment, in milliseconds since the Unix epoch."""
+        """Returns the position of a time of the recogniser, in milliseconds since the Unix epoch."""
         began, position = max((known for known in self.known if known[0] <= seconds), default=self.known[0])
         return round(position + (seconds - began) * 1000)
 

@@ -39,9 +39,9 @@ export function pathOf({ url }) {
 }
 
 /**
- * Returns a text from a request without spaces at its ends, or refuses it; `what` is its name in the refusal.
- * Control and direction-changing characters are refused, except line breaks with `lines`; Stentor does not
- * accept them either.
+ * Returns a text from a request without spaces at its ends. Throws an error that names the text `what` if it
+ * is too short or too long, or has control or direction-changing characters, which Stentor refuses too. With
+ * `lines`, line breaks are allowed.
  */
 export function text(value, what, least, most, { lines = false } = {}) {
   const trimmed = typeof value === 'string' ? value.trim() : '';

@@ -148,7 +148,8 @@ impl Encoded {
     }
 }
 
-/// One entry of a buffer, in one form for listeners and one for hosts.
+/// One entry of a buffer, in two forms: `host` for those who may moderate (hosts and co-hosts), and `public`
+/// for all others.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub public: Encoded,

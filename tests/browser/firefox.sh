@@ -1,3 +1,3 @@
 #!/bin/sh
-# Starts Firefox so that it ends with the driver that started it.
+# Starts Firefox. The kernel kills it when the driver that started it ends.
 exec setpriv --pdeathsig KILL "${FIREFOX:-/usr/bin/firefox-esr}" "$@"

@@ -2,9 +2,9 @@
 //
 //   node listen.mjs URL SECONDS [native | plain]
 //
-// `native`: simulates a browser without Media Source that plays HLS itself. `plain`: simulates one that plays
-// no HLS. Sound is measured: a Web Audio analyser on the page's media element distinguishes silence from a
-// tone.
+// `native`: simulates a browser without Media Source that plays HLS itself. `plain`: simulates a browser that
+// plays no HLS. Sound is measured: a Web Audio analyser on the page's media element distinguishes silence from
+// a tone.
 
 import { createDecipheriv } from 'node:crypto';
 import { chromium } from 'playwright-core';
@@ -19,7 +19,7 @@ if (!url || !(seconds > 0)) {
 const LOOK_MS = 50;
 /** Delays shorter than this are normal jitter of timers. */
 const STANDSTILL_MS = 250;
-/** Time limit for a state without a stall, in which the final values are read. */
+/** Time limit for the page to play or to fail; the final values are read after that. */
 const SETTLED_WITHIN_MS = 10_000;
 
 /** Runs in the page, before its first script: taps the media element and samples it. */
@@ -60,13 +60,13 @@ function tap() {
   wait.observe(document, { childList: true, subtree: true });
 }
 
-/** Runs in the page, before its first script. */
+/** Runs in the page, before its first script: removes Media Source. */
 function withoutMediaSource() {
   delete window.MediaSource;
   delete window.ManagedMediaSource;
 }
 
-/** Runs in the page, before its first script. */
+/** Runs in the page, before its first script: makes media elements report that they cannot play HLS. */
 function withoutHls() {
   const { canPlayType } = HTMLMediaElement.prototype;
   HTMLMediaElement.prototype.canPlayType = function (type) {

@@ -32,7 +32,8 @@ export async function missingInMinimum() {
 }
 
 /**
- * Returns whether one of these statements covers the version, without a flag and under the standard's name.
+ * Returns true if one of these compatibility statements says that the version supports the feature, without a
+ * flag and under its standard name.
  */
 function supports(statements, version) {
   return [statements ?? []].flat().some(({ flags, prefix, alternative_name, version_added, version_removed }) => {

@@ -2,8 +2,8 @@
 //
 //   node player.mjs PLAYER BROWSER URL SECONDS FILE
 //
-// Players: hls.js, video.js, and audio, the media element without a library. Browsers: chromium, and webkit,
-// WebKitGTK's MiniBrowser, which needs DISPLAY. Exit code 1: the player reported a fatal error.
+// PLAYER: hls.js, video.js, or audio (the media element without a library). BROWSER: chromium, or webkit
+// (WebKitGTK's MiniBrowser, which needs DISPLAY). Exit code 1: the player reported a fatal error.
 
 import { spawn } from 'node:child_process';
 import { createWriteStream, existsSync, readFileSync } from 'node:fs';

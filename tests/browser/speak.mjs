@@ -11,10 +11,10 @@
 // | do         | parameters, besides `name`        | effect and answer |
 // |------------|-----------------------------------|-------------------|
 // | open       | url, wav? \| firefoxHz?, displayName?, pin?, consent?, hands?, minimum?, without?, selfSigned? | opens the page; its microphone hears the file `wav` in a loop. With `firefoxHz`, opens Firefox, whose microphone hears that tone; only `mouse` works there, and `cut` does not. A speak page is filled in and joined by its buttons; `consent`: agrees to being recorded. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing plays before a tap. `minimum`: without the APIs that a minimum browser lacks (`minimum.mjs`). `without`: without these names. `selfSigned`: any certificate is accepted. Answers as `state`, with the `fit` of the page before it is used |
-// | wait       | state?, timeoutMs?, view?, code?, pill?, notStarted?, cards?, names?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), a listen page shows `pill`, the page says that its script does not run (`notStarted`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of users say this (`{"bob": "Muted"}`), the cards have these `names`, and a toast has the text `says`; answers as `state` |
-// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: with the action of its button, the text of each card, and the texts of all toasts so far (`said`); of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, protocols, errors}`; `touched`: the browser has seen a user activation; `protocols`: of its requests |
+// | wait       | state?, timeoutMs?, view?, code?, pill?, notStarted?, cards?, names?, says? | waits until the visit is in `state` (`connected`, `reconnecting`, `closed`), a listen page shows `pill`, the page says that its script does not run (`notStarted`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of users say this (`{"bob": "Muted"}`), the cards have these `names`, and a toast has the text `says`; answers as `state` |
+// | state      |                                   | answers `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: with the action of its button, the text of each card, and the texts of all toasts so far (`said`); of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, protocols, errors}`; `touched`: the browser has seen a user activation; `protocols`: of its requests |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
-// | stats      |                                   | the client library's statistics: packets sent and received, round trip, … |
+// | stats      |                                   | answers the client library's statistics: packets sent and received, round trip, … |
 // | mute       | user?, muted                      | presses the user's own mute button, or, as host, mutes or unmutes `user`; `muted`: the wanted state |
 // | remove     | user                              | as host, with the confirmation |
 // | cut        | how: "reset" \| "freeze"          | ends the WebSocket's TCP connection and refuses new ones, or passes no more bytes and reports nothing; media are not affected |
@@ -23,12 +23,12 @@
 // | play       |                                   | presses Play |
 // | fit        |                                   | checks whether the page fits its screen: `{wide, small}`, the CSS pixels by which it is too wide, and the controls that are too small to hit (WCAG 2.2, 2.5.8) |
 // | reload     |                                   | reloads the page, and joins again |
-// | go         | to                                | `back`, `forward`, or an address; answers `{address}` |
+// | go         | to                                | goes `back`, `forward`, or to an address; answers `{address}` |
 // | disturb    | how                               | simulates an intervention by the system: `pause` of the media, `stall` (without an event) or `resume` |
 // | press      | target                            | presses the element of this selector |
 // | keys       | target, keys                      | focuses the element of this selector and presses these keys |
 // | write      | target, text                      | writes into the field of this selector |
-// | text       | target                            | the text of the element of this selector, or null if it is hidden or missing; `outer >>> inner` looks into the shadow root of `outer` |
+// | text       | target                            | answers the text of the element of this selector, or null if it is hidden or missing; `outer >>> inner` looks into the shadow root of `outer` |
 // | screenshot | path                              | PNG of the page |
 // | close      |                                   | ends the browser |
 //
@@ -70,7 +70,7 @@ class Cable {
     }
   }
 
-  /** Frozen connections stay lost: a network that returns does not restore old connections. */
+  /** Lets new connections through. Frozen ones stay lost: a network that returns does not restore connections. */
   restore() {
     this.#mode = 'whole';
     for (const pair of this.#pairs) pair.forEach((socket) => socket.resetAndDestroy());
@@ -161,7 +161,7 @@ async function walk(page, target) {
   throw new Error(`the keyboard does not reach ${target}`);
 }
 
-/** Runs in the page. */
+/** Runs in the page: returns by how many CSS pixels it is too wide, and the controls that are too small to hit. */
 function fit() {
   const LEAST = 24;
   const { scrollWidth, clientWidth } = document.documentElement;
@@ -172,7 +172,7 @@ function fit() {
   return { wide: scrollWidth - clientWidth, small };
 }
 
-/** Runs in the page before its first script. */
+/** Runs in the page before its first script: records what `look` needs, and switches microphone processing off. */
 function prepare() {
   // Record all toasts: one may disappear before the driver checks.
   const said = (window.__said = []);
@@ -246,7 +246,7 @@ async function listen({ hz, ms }) {
   return { rms: Math.sqrt(energy / looks), dominantHz, floorDb, levels, hears };
 }
 
-/** Runs in the page. */
+/** Runs in the page: returns the state that the request `state` answers with. */
 function look() {
   const told = (element) => element?.textContent.trim() ?? null;
   const text = (selector) => told(document.querySelector(selector));
@@ -291,7 +291,7 @@ function disturb(how) {
   if (how === 'stall') Object.defineProperty(audio, 'playbackRate', { configurable: true, get: () => 1, set: () => {} });
 }
 
-/** Runs in the page. */
+/** Runs in the page: returns the text of an element, or null if it is hidden or missing. */
 function shownText(target) {
   const pierce = (root, selector) => root?.querySelector(selector) ?? null;
   const [outer, inner] = target.split(' >>> ');

@@ -74,11 +74,12 @@ async fn certificates_are_obtained_and_kept() {
     for file in std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap()) {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
     }
-    // The challenge is closed, and the socket redirects everything else.
+    // The token of the finished challenge is not served any more, and every other path is redirected.
     let plain = format!("http://127.0.0.1:{}", authority.http_port);
     let token = authority.tokens().remove(0);
     let challenge = format!("{plain}/.well-known/acme-challenge/{token}");
-    until("it is closed", async || request("GET", &challenge, &[], None).await.status == 404).await;
+    until("the token is not served", async || request("GET", &challenge, &[], None).await.status == 404)
+        .await;
     assert_eq!(request("GET", &format!("{plain}/listen/a"), &[], None).await.status, 308);
     // The node uses the certificate again after a restart, at once and without a new order.
     assert!(node.stop().success());
@@ -96,7 +97,7 @@ async fn certificates_are_renewed_before_expiry() {
     until("the certificate is renewed", async || shown(&node).await.0 != first).await;
     let expiry = X509Certificate::from_der(&first).unwrap().1.validity().not_after.timestamp();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    assert!(expiry > now.cast_signed(), "the first one expired before the renewal");
+    assert!(expiry > now.cast_signed(), "the first certificate expired before the renewal");
     assert!(shown(&node).await.1.contains("Pebble"));
 }
 
@@ -111,7 +112,7 @@ async fn nodes_with_same_names_order_once() {
     let one = prepare(&authority, &on_etcd(&endpoint, &[&roles[..], &[("node.id", "one")]].concat()));
     let more = [("node.id", "two"), ("listen.redirect", &other)];
     let two = prepare(&authority, &on_etcd(&endpoint, &[&roles[..], &more].concat()));
-    // The first one must listen before the second one may order.
+    // The first node must listen before the second node may order.
     let one = start(one).await;
     let two = start(two).await;
     assert_eq!(until_issued(&one).await, until_issued(&two).await);
@@ -196,7 +197,7 @@ async fn failing_nodes_do_not_delay_others() {
     let good = prepare(&authority, &on_etcd(&endpoint, &[("node.id", "good"), ("node.roles", "rooms,hls")]));
     let good = start(good).await;
     let issued = until_issued(&good).await;
-    // The first one is waiting for its next order, but uses the certificate of the other node.
+    // The first node still waits for its next order, but uses the certificate of the other node.
     assert_eq!(until_issued(&bad).await, issued);
     assert_eq!(authority.issued(), 1);
     assert_eq!(failures().await, 0);
@@ -223,7 +224,7 @@ async fn valid_files_are_shared_again() {
     let mut one = start(prepare(&authority, &on_etcd(&endpoint, &[("node.id", "one"), roles]))).await;
     let issued = until_issued(&one).await;
     assert!(one.stop().success());
-    // As if the certificate had not reached the store.
+    // Delete the certificate from the store, as if it had never been written there.
     let store = EtcdStore::connect(&[etcd.endpoint()], PATIENCE).await.unwrap();
     store.delete_prefix("/acme/").await.unwrap();
     let one = start(one).await;
@@ -265,7 +266,7 @@ async fn failed_orders_name_their_remedy() {
     // The node serves all the same, with its own certificate.
     assert!(!shown(&node).await.1.contains("Pebble"));
     assert_eq!(authority.issued(), 0);
-    // For the metrics, its certificate has expired: the alerts fire.
+    // The metrics report the certificate as expired, so that the alerts fire.
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await;
     let metrics = String::from_utf8(metrics.body).unwrap();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
@@ -287,7 +288,7 @@ async fn unreadable_certificates_are_loaded_later() {
     let pem = format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem());
     std::fs::create_dir(file.parent().unwrap()).unwrap();
     std::fs::write(&file, pem).unwrap();
-    // An ordinary user, because root may read everything.
+    // Run the node as an ordinary user, because root can read every file.
     let user = 1;
     node.run_as(user, user);
     for path in [file.parent().unwrap(), &file] {

@@ -108,5 +108,5 @@ async fn silent_application_admits_if_configured() {
     let mut ann = connect(&node, "ann").await;
     ann.call("join", json!({})).await.unwrap();
     assert_eq!(ann.members(1).await[0]["userId"], "ann");
-    assert_eq!(app.requests().len(), 1, "it was asked once");
+    assert_eq!(app.requests().len(), 1, "the application was not asked exactly once");
 }

@@ -120,7 +120,7 @@ async fn disconnected_client_resumes_its_media() {
     media.until_hears(&[660.0], &[]).await;
 
     let stolen = gateway.join("bert", Some(token)).await.unwrap();
-    assert!(!stolen.resume, "another user's token is no use");
+    assert!(!stolen.resume, "another user's token resumed the session");
 }
 
 #[actix::test]
@@ -233,7 +233,7 @@ async fn absent_client_leaves_after_grace() {
     rig.until_participants(0).await;
     assert!(media.progress().connected);
     let again = gateway.join("bert", Some(token)).await.unwrap();
-    assert!(!again.resume, "what is over cannot be resumed");
+    assert!(!again.resume, "a session that is over was resumed");
 }
 
 #[actix::test]
@@ -376,9 +376,9 @@ async fn silent_media_is_not_receiving() {
             pause_async().await;
         }
     };
-    timeout(PATIENCE, receiving(true)).await.expect("it is heard");
+    timeout(PATIENCE, receiving(true)).await.expect("the anchor's media arrive");
     drop(media);
-    timeout(PATIENCE, receiving(false)).await.expect("and then no more");
+    timeout(PATIENCE, receiving(false)).await.expect("the end of the media is noticed");
 }
 
 /// Waits for the first event that fits.
@@ -394,7 +394,7 @@ async fn event(events: &mut mpsc::Receiver<SessionEvent>, fits: impl Fn(&Session
         std::future::pending().await
     };
     let found = timeout(PATIENCE, wait).await;
-    assert!(found.is_ok(), "it did not come; seen: {seen:?}");
+    assert!(found.is_ok(), "the event did not come; seen: {seen:?}");
 }
 
 async fn ended(events: &mut mpsc::Receiver<SessionEvent>) -> (End, Option<Duration>) {

@@ -107,7 +107,8 @@ async fn listen_page_shows_captions() {
     assert!(!text(&mut pages, "#caption").await.is_string(), "switched off");
 }
 
-/// Returns the positions at which a tone begins, as a listener of HLS computes them.
+/// Returns the times at which a tone begins, in milliseconds since the Unix epoch, as an HLS listener
+/// computes them.
 async fn onsets_of_segments(listener: &mut Listener) -> Vec<u64> {
     let heard = listener.hear_segments(4).await.unwrap();
     let segments = &listener.playlist().segments;
@@ -202,7 +203,7 @@ async fn recordings_have_transcripts() {
     let last = recogniser.end();
     recogniser.say(last - 200, last, "The last words.", true).await;
     let transcript = async || node.get(&format!("/api/recordings/{id}/transcript")).await;
-    until("both are stored", async || transcript().await.text().lines().count() == 2).await;
+    until("both captions are stored", async || transcript().await.text().lines().count() == 2).await;
     let lines: Vec<Value> =
         transcript().await.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let first = json!({

@@ -78,7 +78,7 @@ async fn channel_carries_hands_and_chat() {
 
 #[actix::test]
 async fn host_controls_speakers_over_channel() {
-    // The caller answers neither pings nor keepalives while the test reads the events of the host.
+    // The caller answers no pings and sends no keepalives while the test reads the events of the host.
     let node = Node::start(&[("presence.timeout", "10m"), ("ws.dead_after", "5m")]).await;
     node.room_on_air(ROOM).await;
     let path = format!("/api/rooms/{ROOM}/users");
@@ -91,7 +91,7 @@ async fn host_controls_speakers_over_channel() {
     let mut caller = Caller::connect(&node.ws, anna["token"].as_str().unwrap(), "").await;
     let (_, _media) = caller.speak(440).await;
 
-    // Everybody sees who may speak, until when, and how long everybody has spoken.
+    // Everybody sees who has the floor, until when, and how long each person has spoken.
     let id = anna["personId"].as_str().unwrap().to_owned();
     let members = caller.members(1).await;
     assert_eq!(members[0]["personId"], id.as_str());
@@ -353,7 +353,8 @@ impl Events {
         }
     }
 
-    /// Returns the next event, as a WebSocket would carry it. `wanted`: name of the awaited event.
+    /// Returns the next event, in the form in which a WebSocket sends it. `wanted`: name of the event that
+    /// the test waits for, for the message of a failure.
     async fn any(&mut self, wanted: &str) -> Value {
         let found = async {
             loop {

@@ -290,7 +290,7 @@ async fn doctor_finds_a_working_machine() {
     for subject in ["janus", "ffmpeg", "addresses", "child", "ports"] {
         assert!(text.lines().any(|l| l.starts_with(&format!("ok    {subject}"))), "{subject}:\n{text}");
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it left something behind");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the command left files behind");
 }
 
 #[actix::test]

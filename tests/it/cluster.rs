@@ -84,8 +84,8 @@ impl Cluster {
         (speaker, listener)
     }
 
-    /// Waits until the room is on air on a mixer other than `left` and heard from it. Reports the time since
-    /// `since`.
+    /// Waits until the room is on air on a mixer other than `left`, and a listener at that mixer hears it.
+    /// Reports the time since `since`. Returns the index of the mixer and the listener.
     async fn heard_from_another(&self, left: usize, fault: &str, since: Instant) -> (usize, Listener) {
         let moved = async || {
             let room = self.room().await;

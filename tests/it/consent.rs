@@ -23,7 +23,11 @@ async fn anchors_consent_before_they_join() {
         let url = format!("{}/pages/rooms/{ROOM}/recording", node.hls);
         request("GET", &url, &[], None).await.json()
     };
-    assert_eq!(notice().await, json!({ "recorded": true, "consentRequired": true }), "before it is on air");
+    assert_eq!(
+        notice().await,
+        json!({ "recorded": true, "consentRequired": true }),
+        "before the room is on air"
+    );
     node.room_on_air(ROOM).await;
     let mut ann = Caller::connect(&node.ws, &token(&node, "ann").await, "").await;
     let refused = ann.call("join", json!({ "displayName": "Ann" })).await.unwrap_err();

@@ -104,7 +104,8 @@ fn row(cells: &[&str]) -> String {
     cells.join(" | ")
 }
 
-/// Returns the first three cells of each table row in the section whose first cell is a number. Sorted.
+/// Returns the first three cells of the table rows in a section, sorted. Rows whose first cell is not a
+/// number are left out.
 fn documented(section: &str) -> Vec<String> {
     let text = include_str!("../../docs/signalling.md");
     let (_, rest) = text.split_once(&format!("\n{section}\n")).expect("the section");

@@ -56,11 +56,11 @@ async fn live_and_die(node: &Node, api: &str) {
     assert_eq!(events(api, &format!("after={after}&limit=2")).await, streamed[2..4]);
     let mut again = Stream::open(api, after).await;
     for event in &streamed[2..] {
-        assert_eq!(again.next().await, *event, "what was missed comes with the reconnection");
+        assert_eq!(again.next().await, *event, "a missed event does not come after the reconnection");
     }
 }
 
-/// Waits until the node has read all events; returns those of one page.
+/// Waits until the node has read all events. Returns the events of the page for `query`.
 async fn events(api: &str, query: &str) -> Vec<Value> {
     let url = format!("{api}/api/events?{query}");
     until("the node has read the ledger", async || {

@@ -299,7 +299,7 @@ fn speak(port: u16, hz: u32) -> Child {
     srtp::tone(MediaAddr { ip: LOCALHOST, port }, &srtp::key(), 111, hz)
 }
 
-/// Returns an even port that is free together with the next one, as far as that can be known.
+/// Returns an even port that was free together with the next one at the time of the check.
 fn free_port() -> u16 {
     loop {
         let probe = UdpSocket::bind((LOCALHOST, 0)).unwrap();

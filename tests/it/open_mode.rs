@@ -80,7 +80,7 @@ async fn stock_nginx_gets_nothing_from_open_mode() {
         let answer = request(method, &format!("http://{front}{path}"), &stranger, body).await;
         assert_eq!((answer.status, answer.code().as_str()), (403, "proxy_not_allowed"), "{path}");
     }
-    assert_eq!(node.get("/api/rooms/demo").await.status, 200, "it was not deleted");
+    assert_eq!(node.get("/api/rooms/demo").await.status, 200, "the room was deleted");
     withstood("open mode behind nginx without forwarding headers", "403", "no access");
 }
 

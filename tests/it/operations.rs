@@ -279,7 +279,10 @@ async fn waits(settings: &[(&str, &str)]) -> Node {
     let mut node = Node::prepare(&[settings, &[("listen.ops", ops.as_str())]].concat());
     node.run();
     node.ops = format!("http://{ops}");
-    until("it answers", async || tokio::net::TcpStream::connect(&ops).await.is_ok()).await;
+    until("the operations address accepts connections", async || {
+        tokio::net::TcpStream::connect(&ops).await.is_ok()
+    })
+    .await;
     node
 }
 

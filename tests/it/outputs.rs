@@ -201,7 +201,7 @@ async fn rooms_are_pushed_by_rtmp_and_srt() {
     let pid = *children.iter().find(|pid| of_output(pid)).expect("an FFmpeg of the RTMP output");
     signal(pid, rustix::process::Signal::KILL);
     until("the output fails", async || output(&node, &rtmp).await["state"] == "failing").await;
-    assert_eq!(output(&node, &srt).await["state"], "live", "the other one goes on");
+    assert_eq!(output(&node, &srt).await["state"], "live", "the SRT output stopped");
     receivers.0.kill();
     std::fs::remove_file(&by_rtmp).unwrap();
     receivers.0 = listen();
@@ -297,7 +297,7 @@ async fn icecast_redirects_are_not_followed() {
     node.room_on_air(ROOM).await;
     let url = format!("icecast://source:{PASSWORD}@127.0.0.1:{port}/live.aac");
     let id = add(&node, json!({ "url": url })).await;
-    until("it fails twice", async || output(&node, &id).await["failures"].as_u64() > Some(1)).await;
+    until("the output fails twice", async || output(&node, &id).await["failures"].as_u64() > Some(1)).await;
     let reason = output(&node, &id).await["reason"].clone();
     assert_eq!(reason, "the target redirects to another address; redirects are not followed");
     let followed = private.accept().expect_err("no connection");
@@ -320,7 +320,7 @@ async fn outputs_reach_no_private_network() {
     assert!(refused.text().contains("outputs.networks"), "{}", refused.text());
     // A name is checked when it is resolved.
     let id = add(&node, json!({ "url": format!("rtmp://localhost:9000/live/{PASSWORD}") })).await;
-    until("it is refused", async || output(&node, &id).await["state"] == "failing").await;
+    until("the target is refused", async || output(&node, &id).await["state"] == "failing").await;
     let reason = output(&node, &id).await["reason"].clone();
     assert!(reason.as_str().unwrap().contains("is not a public address"), "{reason}");
     assert_no_secret(&node, &[PASSWORD]).await;

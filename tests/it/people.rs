@@ -33,7 +33,7 @@ async fn removal_survives_node_restart() {
     assert_eq!(node.delete("/api/rooms/demo/users/ann").await.status, 200);
     assert_eq!(client.closed().await, (4403, "removed".to_owned()));
     let mut again = Client::connect_to(ws, &token).await;
-    assert_eq!(again.closed().await, (4403, "removed".to_owned()), "with the old token");
+    assert_eq!(again.closed().await, (4403, "removed".to_owned()), "the old token was accepted");
     assert_eq!(invite(&node, "ann").await.code(), "user_removed");
 
     node.kill();
@@ -47,7 +47,7 @@ async fn removal_survives_node_restart() {
     until("the room goes", async || node.get("/api/rooms/demo").await.status == 404).await;
     assert_eq!(node.post("/api/rooms", json!({"roomId": "demo"})).await.status, 201);
     assert_eq!(node.get("/api/rooms/demo/users").await.json()["users"], json!([]));
-    assert_eq!(invite(&node, "ann").await.status, 201, "another room of the same name");
+    assert_eq!(invite(&node, "ann").await.status, 201, "the new room of the same name refuses ann");
 }
 
 #[actix::test]

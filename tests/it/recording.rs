@@ -112,7 +112,11 @@ async fn recorded_room_can_be_replayed() {
     let folder = node.data_dir().join("recordings").join(&id);
     assert!(folder.join("journal.jsonl").exists());
     assert_eq!(node.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
-    assert_eq!(replay(&node, &id, "index.m3u8", "").await.status, 200, "it outlives its room");
+    assert_eq!(
+        replay(&node, &id, "index.m3u8", "").await.status,
+        200,
+        "the recording was removed with its room"
+    );
     assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.status, 200);
     assert_eq!(replay(&node, &id, "index.m3u8", "").await.code(), "recording_not_found");
     until("the data is removed", async || !folder.exists()).await;
@@ -134,7 +138,7 @@ async fn full_disk_costs_recording_only() {
     let _speaker = Studio::managed(&node).await.speak(&node, ROOM, 440).await;
     tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
     let recorder = async || node.states_of("recorder").await.into_iter().next().unwrap_or_default();
-    until("it is recorded", async || recorder().await["observed"]["segments"].as_u64() > Some(3)).await;
+    until("the room is recorded", async || recorder().await["observed"]["segments"].as_u64() > Some(3)).await;
     let id = recorded(&node).await.expect("recorded without a request");
 
     let filler = disk.fill();
@@ -151,13 +155,13 @@ async fn full_disk_costs_recording_only() {
     assert_eq!(recorder().await["state"], "failing");
 
     std::fs::remove_file(filler).unwrap();
-    until("it is recorded again", async || recorder().await["state"] == "recording").await;
+    until("the room is recorded again", async || recorder().await["state"] == "recording").await;
     listener.hear(Duration::from_secs(1)).await.unwrap();
     assert_eq!(node.delete(&format!("/api/rooms/{ROOM}/recording")).await.status, 200);
     let pending = async || node.get(&format!("/api/recordings/{id}")).await.json()["recording"].clone();
-    until("its take is closed", async || pending().await["endedAt"].is_u64()).await;
+    until("the recording has its end time", async || pending().await["endedAt"].is_u64()).await;
     let known = pending().await;
-    assert_eq!(known["state"], "pending", "its broadcast is on air: {known}");
+    assert_eq!(known["state"], "pending", "a recording is pending until its broadcast ends: {known}");
     assert!(known["lostSegments"].as_u64() > Some(2), "{known}");
     assert_eq!(recorded(&node).await, None, "a stop is respected");
     assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
@@ -227,7 +231,7 @@ async fn moved_room_continues_its_recording() {
     assert!(folder(&mixers[first]).exists());
     mixers[first].run();
     mixers[first].ready().await;
-    until("the other one removes its data", async || !folder(&mixers[first]).exists()).await;
+    until("the other mixer removes its data", async || !folder(&mixers[first]).exists()).await;
 }
 
 #[actix::test]

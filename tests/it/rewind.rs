@@ -66,7 +66,7 @@ async fn page_goes_back_and_returns() {
     node.kill();
     node.run();
     node.ready().await;
-    until("what the crash left is erased", async || !folders[0].exists()).await;
+    until("the window from before the crash is erased", async || !folders[0].exists()).await;
 }
 
 #[actix::test]
@@ -119,7 +119,7 @@ async fn listener_node_serves_rewind() {
     assert_eq!(desk.put(&drain, json!({ "label": "draining" })).await.status, 200);
     until("the room moves", async || owner().await != from).await;
     until("the new mixer has a window", async || !folders(&mixers[1 - from]).is_empty()).await;
-    until("the earlier mixer has none", async || folders(&mixers[from]).is_empty()).await;
+    until("the earlier mixer has no window", async || folders(&mixers[from]).is_empty()).await;
     listener.hear(Duration::from_secs(2)).await.unwrap();
     until("the new window is served", async || {
         let new = rewind(&ear, ROOM, "").await;
@@ -135,7 +135,7 @@ async fn listener_node_serves_rewind() {
     let off =
         request("PATCH", &format!("{}/api/rooms/{ROOM}", desk.api), &[], Some(json!({ "rewind": 0 }))).await;
     assert_eq!((off.status, off.json()["room"]["rewindUrl"].clone()), (200, Value::Null), "{off:?}");
-    until("it is switched off", async || rewind(&ear, ROOM, "").await.code() == "rewind_off").await;
+    until("rewind is switched off", async || rewind(&ear, ROOM, "").await.code() == "rewind_off").await;
     until("the window is erased", async || folders(&mixers[1 - from]).is_empty()).await;
 }
 
@@ -149,7 +149,7 @@ async fn full_disk_shrinks_rewind_only() {
     let _speaker = Studio::managed(&node).await.speak(&node, ROOM, 440).await;
     tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
     let actor = async || node.states_of("rewind").await.into_iter().next().unwrap_or_default();
-    until("it is kept", async || actor().await["observed"]["seconds"].as_u64() > Some(8)).await;
+    until("the window is kept", async || actor().await["observed"]["seconds"].as_u64() > Some(8)).await;
 
     // Less space is free than rewind must leave for recordings, but still enough for the store.
     let filler = disk.path().join("filler");
@@ -174,7 +174,7 @@ async fn full_disk_shrinks_rewind_only() {
     assert_eq!((heard.gaps, heard.violations), (vec![], vec![]), "heard meanwhile");
 
     std::fs::remove_file(filler).unwrap();
-    until("it is kept again", async || actor().await["state"] == "writing").await;
+    until("the window is kept again", async || actor().await["state"] == "writing").await;
     assert_eq!(rewind(&node, ROOM, "").await.status, 200);
 }
 

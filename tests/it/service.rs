@@ -29,7 +29,7 @@ async fn an_unread_log_pipe_freezes_nothing() {
     node.log_to(pipe);
     node.run();
     node.api = format!("http://{api}");
-    until("it listens", async || tokio::net::TcpStream::connect(&ops).await.is_ok()).await;
+    until("the node listens", async || tokio::net::TcpStream::connect(&ops).await.is_ok()).await;
     until("lines are dropped", async || figure(&ops, "stentor_log_lines_dropped_total").await > 0.0).await;
     assert_eq!(node.post("/api/rooms", json!({ "roomId": ROOM })).await.status, 201);
     assert_eq!(request("GET", &format!("http://{hls}/pages/rooms"), &[], None).await.status, 200);
@@ -89,7 +89,7 @@ async fn sighup_applies_filter_and_keys() {
         let line = node.log().into_iter().find(|line| line["message"] == message);
         line.map(|line| line["keys"].as_str().unwrap_or_default().to_owned())
     };
-    until("both lists are logged", async || {
+    until("both lists of settings are logged", async || {
         named("SIGHUP: changed settings need a restart of the node").is_some()
     })
     .await;

@@ -10,7 +10,7 @@ use crate::support::node::Node;
 /// Request that an attacker hides in the body of another one.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// Headers, each with a body that matches one of their possible readings.
+/// Returns headers with an ambiguous length, each with a body that matches one possible reading.
 fn ambiguous() -> Vec<(&'static str, String)> {
     let chunked = || format!("0\r\n\r\n{HIDDEN}");
     let hidden = || HIDDEN.to_owned();
@@ -87,7 +87,8 @@ async fn exchange(base: &str, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let mut received = Vec::new();
     let talk = async {
-        // The node may close the connection during either: what was received until then counts.
+        // The node may close the connection while the request is sent or the answer is read. The bytes
+        // received until then count.
         let _ = socket.write_all(bytes).await;
         let _ = socket.shutdown().await;
         let _ = socket.read_to_end(&mut received).await;

@@ -156,7 +156,11 @@ async fn whip_session_ends_with_its_media() {
     let sent = closing.media.progress().sent;
     closing.media.until("six seconds pass", |p| p.sent >= sent + 300).await;
     assert_eq!(watcher.members(1).await[0]["userId"], "obs");
-    assert_eq!(closing.ask("PATCH", FRAGMENT, "a=mid:0").await.code(), "invalid_body", "it lives");
+    assert_eq!(
+        closing.ask("PATCH", FRAGMENT, "a=mid:0").await.code(),
+        "invalid_body",
+        "the session has ended"
+    );
     let Publisher { media, .. } = closing;
     media.close().await;
     watcher.members(0).await;

@@ -213,7 +213,8 @@ impl Default for House {
 }
 
 impl House {
-    /// Creates the policy with `seconds` as the maximum age of rooms.
+    /// Creates a house without rooms. `seconds` is the time within which a new room must start, and the
+    /// maximum time on air or in the backstage.
     fn with_limits(seconds: u64) -> Self {
         let age = Duration::from_secs(seconds);
         let limits = ExpiryLimits { never_started_after: age, max_age: age };

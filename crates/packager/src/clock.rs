@@ -38,7 +38,8 @@ impl MediaClock {
         UnixMs(self.next / 1000)
     }
 
-    /// Sets the clock for the first media after a gap, which arrived at `wall`.
+    /// Sets the clock for the first media, also the first media after a gap. These media last `duration`, and
+    /// the last of them arrived at `wall`. The clock never goes back.
     pub fn anchor(&mut self, wall: UnixMs, duration: Duration) {
         self.next = self.next.max(Self::start(wall, duration));
         self.lateness = None;

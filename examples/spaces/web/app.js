@@ -46,8 +46,8 @@ function draw(picture, name) {
 }
 
 /**
- * Returns a function that shows items in a list. Each has an `id`; items that stay keep their element, and
- * with it the focus. `create` makes an element, `update` is called for all of them.
+ * Returns a function that shows items in a list. Each item has an `id`. An item that stays keeps its element,
+ * and so the focus in it. `create` makes the element of a new item; `update` is called for every item.
  */
 export function keyed(list, create, update = () => undefined) {
   const elements = new Map();
@@ -95,7 +95,7 @@ const format = (options) => {
 export const clock = format({});
 export const dateTime = format({ weekday: 'short', month: 'short', day: 'numeric' });
 
-/** Shows the user in the bar, with a way out. */
+/** Shows the user in the bar, with a button to sign out. */
 export function showMe(user) {
   if (!user) return;
   const item = clone('me', user.name);

@@ -18,7 +18,7 @@ export class Room {
   #page;
   #listener = null;
   #hosting = null;
-  /** Ids of the members who talk in the sound that is heard, which is a second behind the room. */
+  /** Ids of the members who talk in the sound that this person hears, about a second behind the room. */
   #heard = [];
 
   /**

@@ -58,7 +58,7 @@ impl JanusShared {
         *self.lock() = bridge;
     }
 
-    /// Waits until the URL is set again.
+    /// Waits until [`set_url`](Self::set_url) is called, even if the URL stays the same.
     fn url_changed(&self) -> impl Future<Output = ()> + 'static {
         let mut url = self.url.subscribe();
         async move {

@@ -43,7 +43,7 @@ async fn resume_tokens_open_nothing_elsewhere() {
     assert_eq!(node.post(&format!("/api/rooms/{ROOM}/start"), json!({})).await.status, 200);
     node.until_status(ROOM, "onair").await;
     let (_, again) = Caller::come_back(&node.ws, &as_ann, jtoken).await;
-    assert_eq!(again["resume"], false, "of an earlier broadcast");
+    assert_eq!(again["resume"], false, "a token of an earlier broadcast resumed a session");
     withstood(
         "resume tokens of another user, another room and an earlier broadcast",
         "a new session, nothing is resumed",

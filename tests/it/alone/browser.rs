@@ -21,7 +21,7 @@ use crate::support::report;
 
 const ROOM: &str = "concert";
 const HZ: u32 = 440;
-/// Key rotation: two segments, about four seconds.
+/// Value of `hls.key_rotation`: the key changes after two segments, about four seconds.
 const KEY_ROTATION: &str = "2";
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,7 +41,7 @@ async fn the_page_plays_a_live_room() {
     assert!(node.stop().success());
 }
 
-/// Upper bound of a silence. On a quiet machine it is 0.7 s; during a release build, less than 2 s.
+/// Longest tolerated silence. Measured: 0.7 s on a quiet machine, less than 2 s during a release build.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// Killed FFmpeg processes do not end playback. But the player buffers only three parts, 0.6 s. Between the
@@ -146,7 +146,7 @@ async fn kill_three_ffmpegs(node: &Node) {
     }
 }
 
-/// Returns the durations without media, as the room's actor recorded them.
+/// Returns the durations without media, in milliseconds, as the room's actor recorded them.
 async fn restarts_ms(node: &Node) -> Vec<u64> {
     let actor = node.states_of("mixer_room").await.swap_remove(0);
     let transitions = actor["transitions"].as_array().unwrap();

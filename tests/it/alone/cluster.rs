@@ -28,7 +28,7 @@ const ENDED_WITHIN: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(120);
 const ROOM: &str = "demo";
 const HZ: f64 = 440.0;
-/// Longer than the `fail_timeout` of the front proxy.
+/// Time after which the front proxy uses a failed node again: longer than its `fail_timeout`.
 const FRONT_FORGETS: Duration = Duration::from_millis(1500);
 /// Interval between calls, at a rate below `ws.rate`.
 const BETWEEN_CALLS: Duration = Duration::from_millis(100);
@@ -107,9 +107,9 @@ async fn rolling_restart_loses_nothing() {
         for node in ["r1", "r2", "l1", "l2", "g1", "g2", "m1", "m2", "j1", "j2"] {
             let (pid, since) = (pid_of(&terminal, node), Instant::now());
             signal(pid, Signal::TERM);
-            until_within("it is started again", async || pid_of(&terminal, node) != pid).await;
+            until_within("the node is started again", async || pid_of(&terminal, node) != pid).await;
             let ended = since.elapsed();
-            until_within("it is ready", async || is_ready(&terminal, node).await).await;
+            until_within("the node is ready", async || is_ready(&terminal, node).await).await;
             until_within("the room is on air", async || room().await["status"] == "onair").await;
             // Sleep: nginx avoids a refusing upstream for this long, and does not report when that ends.
             tokio::time::sleep(FRONT_FORGETS).await;
@@ -150,7 +150,7 @@ async fn rolling_restart_loses_nothing() {
         worst,
         Duration::from_secs(3),
     );
-    assert!(!anchor.away.is_empty(), "its gateway was among them");
+    assert!(!anchor.away.is_empty(), "the restart of its gateway was not noticed");
     ends_without_a_trace(&terminal, temporary.path());
 }
 
@@ -186,7 +186,7 @@ impl Anchor {
     async fn come_back(&mut self) {
         let since = Instant::now();
         loop {
-            assert!(since.elapsed() < LONG, "it is not back");
+            assert!(since.elapsed() < LONG, "the anchor is not back");
             let (caller, joined) = Caller::come_back(FRONT, &self.token, &self.jtoken).await;
             self.caller = caller;
             self.jtoken = joined["jtoken"].clone();

@@ -166,7 +166,7 @@ pub fn tree(root: i32) -> Vec<(i32, String)> {
     found
 }
 
-/// Returns pid, parent and name of a process, which may end at any moment.
+/// Returns pid, parent pid and name of a process; `None` if it has ended.
 fn parent_and_name(pid: i32) -> Option<(i32, i32, String)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (head, tail) = stat.rsplit_once(") ")?;

@@ -36,8 +36,8 @@ struct Anchor {
 }
 
 impl Anchor {
-    /// Joins as this user, as soon as that is possible. The bursts have this frequency, and begin at this
-    /// time in each second.
+    /// Joins as `user` as soon as possible. Each second, a burst of the frequency `hz` begins `at` seconds
+    /// after the start of the second.
     async fn join(node: &Node, user: &str, hz: u32, at: f64) -> Self {
         let deadline = Instant::now() + PATIENCE;
         let mut caller = loop {
@@ -91,8 +91,8 @@ fn bursts(pcm: &[f32], hz: f64) -> Vec<i64> {
     begins
 }
 
-/// Returns the distances in milliseconds from the bursts of the mix to those of the track. Bursts that were
-/// cut by a fault, in one of the two, have no partner.
+/// Returns, for each burst in the mix, the distance in milliseconds to the nearest burst in the track;
+/// positive if the track is later. A burst that a fault cut in the mix or in the track may have no partner.
 fn offsets(mix: &[i64], track: &[i64]) -> Vec<i64> {
     let nearest = |at: &i64| track.iter().map(|other| other - at).min_by_key(|distance| distance.abs());
     mix.iter().filter_map(nearest).filter(|distance| distance.abs() < 300).collect()
@@ -161,7 +161,7 @@ async fn recorded(settings: &[(&str, &str)]) -> (Node, String) {
         let room = node.get(&format!("/api/rooms/{ROOM}")).await.json();
         room["room"]["recording"].as_str().map(str::to_owned)
     };
-    until("it is recorded", async || recording().await.is_some()).await;
+    until("the room is recorded", async || recording().await.is_some()).await;
     until("Janus records the anchors", async || {
         node.data_dir().join("janus/tracks").exists() && recording_tracks(&node).await
     })

@@ -20,7 +20,7 @@ const LOUD: f64 = 0.02;
 pub struct Recogniser {
     pub client: Client,
     pub start: Value,
-    /// Position in milliseconds, and samples, of each chunk.
+    /// Position, in milliseconds since the Unix epoch, and samples of each chunk.
     pub chunks: Vec<(u64, Vec<f32>)>,
     /// Other messages of the server.
     pub messages: Vec<Value>,
@@ -48,7 +48,7 @@ impl Recogniser {
         Ok(Self { client, start: Value::Null, chunks: Vec::new(), messages: Vec::new() })
     }
 
-    /// Takes one message; `None` after the close frame, or if the connection is lost.
+    /// Reads one message. Returns `None` after the close frame, or if the connection is lost.
     pub async fn take(&mut self) -> Option<()> {
         let next =
             tokio::time::timeout(PATIENCE, self.client.socket.next()).await.expect("a message in time");
@@ -73,7 +73,7 @@ impl Recogniser {
         Some(())
     }
 
-    /// Takes messages until the condition holds.
+    /// Reads messages until the condition holds.
     pub async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         let deadline = std::time::Instant::now() + PATIENCE;
         while !condition(self) {
@@ -82,14 +82,14 @@ impl Recogniser {
         }
     }
 
-    /// Takes messages until `seconds` more of audio have arrived.
+    /// Reads messages until `seconds` more of audio have arrived.
     pub async fn listen(&mut self, seconds: u64) {
         self.until("audio", |this| !this.chunks.is_empty()).await;
         let to = self.end() + seconds * 1000;
         self.until("more audio", |this| this.end() >= to).await;
     }
 
-    /// Returns the position after the last sample.
+    /// Returns the position after the last sample, in milliseconds since the Unix epoch.
     pub fn end(&self) -> u64 {
         self.chunks.last().map_or(0, |(at, samples)| at + (samples.len() as f64 * 1000.0 / RATE) as u64)
     }
@@ -125,7 +125,7 @@ impl Recogniser {
         longest
     }
 
-    /// Returns the positions at which a tone begins.
+    /// Returns the positions at which a tone begins, in milliseconds since the Unix epoch.
     pub fn onsets(&self) -> Vec<u64> {
         let mut blocks = Vec::new();
         for (at, samples) in &self.chunks {
@@ -137,7 +137,8 @@ impl Recogniser {
     }
 }
 
-/// Returns the positions of the first loud blocks after at least 100 ms of quiet.
+/// Returns the position of each loud block that follows at least 100 ms of quiet. `blocks`: position of each
+/// block of 10 ms, and whether it is loud.
 pub fn onsets(blocks: &[(u64, bool)]) -> Vec<u64> {
     let (mut found, mut quiet) = (Vec::new(), 0);
     for (at, loud) in blocks {

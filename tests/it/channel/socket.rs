@@ -17,7 +17,7 @@ use crate::ws::client::{Client, Refused};
 /// Client of a room's channel.
 struct Channel {
     client: Client,
-    /// Events that arrived before an answer.
+    /// Events that arrived while the client waited for an answer.
     events: Vec<Value>,
     next_id: u64,
 }
@@ -256,7 +256,7 @@ async fn socket_handshakes_need_own_token() {
         (format!("?token={ann}"), vec![]),
         (String::new(), vec![("authorization", bearer.as_str())]),
         (String::new(), vec![("sec-websocket-protocol", protocols.as_str())]),
-        // Any page may hold a token, as over HTTP.
+        // A page of any origin may connect with a token of its own, as over HTTP.
         (
             String::new(),
             vec![("sec-websocket-protocol", protocols.as_str()), ("origin", "https://a.example")],
@@ -382,7 +382,7 @@ async fn abusive_sockets_are_closed_alone() {
     assert!(said > 0);
     in_time("the end of the stream", async {
         while let Some(Ok(message)) = deaf.next().await {
-            assert!(!message.is_close(), "it read nothing, so no close frame reaches it");
+            assert!(!message.is_close(), "a client that reads nothing got a close frame");
         }
     })
     .await;
@@ -474,7 +474,7 @@ impl Channel {
         in_time(name, found).await
     }
 
-    /// Returns the events with an id up to the invitation.
+    /// Reads events up to and including the invitation, the kept ones first. Returns those that have an id.
     async fn stage_events(&mut self) -> Vec<Value> {
         let mut events = std::mem::take(&mut self.events);
         while !events.iter().any(|event| event["event"] == "invited") {
@@ -484,7 +484,7 @@ impl Channel {
     }
 }
 
-/// Returns the events with an id up to the invitation.
+/// Reads events up to and including the invitation. Returns those that have an id.
 async fn stage_events(stream: &mut Events) -> Vec<Value> {
     let mut events = Vec::new();
     while !events.iter().any(|event: &Value| event["event"] == "invited") {

@@ -78,7 +78,7 @@ async fn restarted_janus_node_keeps_rooms() {
         let up = link.first().is_some_and(|link| link["state"] == "up");
         up && rooms.len() == 1 && house.room().await["status"] == "onair"
     };
-    within("it is rebuilt", LONG, rebuilt).await;
+    within("the room is rebuilt", LONG, rebuilt).await;
     recovered(
         "kill -9 janus node, its Janus lives: rebuilt",
         "nothing",
@@ -100,7 +100,7 @@ async fn restarted_janus_node_keeps_rooms() {
     media.until_hears(&[660.0], &[]).await;
     for caller in [&mut anna, &mut bert] {
         caller.call("keepalive", json!({ "status": "onair" })).await.unwrap();
-        assert_eq!(caller.call("leave", json!({})).await, Ok(json!({})), "it has its session");
+        assert_eq!(caller.call("leave", json!({})).await, Ok(json!({})), "the anchor lost its session");
     }
 }
 
@@ -112,7 +112,7 @@ async fn thawed_janus_doubles_nothing() {
     let frozen = house.janus().await;
     let since = Instant::now();
     signal(house.pid(frozen), Signal::STOP);
-    within("it is known to be dead", LONG, async || house.health(frozen).await == "unhealthy").await;
+    within("the frozen Janus counts as dead", LONG, async || house.health(frozen).await == "unhealthy").await;
     recovered("SIGSTOP Janus: taken for dead", "the calls", since.elapsed(), Duration::from_secs(5));
     anna.note("reconnect", |_| true).await;
     let (_anna, media) = house.back(&jtoken, 660).await;
@@ -124,8 +124,8 @@ async fn thawed_janus_doubles_nothing() {
 
     signal(house.pid(frozen), Signal::CONT);
     let (old, new) = (house.studio(frozen).await, house.studio(1 - frozen).await);
-    until("its room is destroyed", async || old.marked_rooms().await.is_empty()).await;
-    within("it is well again", LONG, async || house.health(frozen).await == "healthy").await;
+    until("the room in the old Janus is destroyed", async || old.marked_rooms().await.is_empty()).await;
+    within("the old Janus is healthy again", LONG, async || house.health(frozen).await == "healthy").await;
     assert_eq!((new.marked_rooms().await, new.forwarders(ROOM).await.len()), (vec![ROOM.into()], 1));
     listener.hear(Duration::from_millis(200)).await.unwrap();
     let before = listener.playlist().segments.last().map(|s| s.discontinuity);

@@ -35,7 +35,7 @@ async fn draining_mixer_empties_and_is_drained() {
     let mark = format!("/api/modules/mixers/m{}/mark", left + 1);
     let since = Instant::now();
     assert_eq!(cluster.desk.put(&mark, json!({ "label": "draining" })).await.status, 200);
-    within("it is drained", LONG, async || module(&cluster, left).await["mark"] == "drained").await;
+    within("the mixer is drained", LONG, async || module(&cluster, left).await["mark"] == "drained").await;
     report(format!("drained after {:?}", since.elapsed()));
     let shown = module(&cluster, left).await;
     assert_eq!((&shown["roomsLeft"], &shown["pickable"]), (&json!(0), &json!(false)));
@@ -44,10 +44,10 @@ async fn draining_mixer_empties_and_is_drained() {
         cluster.heard_from_another(left, "a mixer is emptied: a new listener hears", since).await;
     assert_window_continues(&mut listener, last).await;
     let idle = async || cluster.mixers[left].states_of("mixer_room").await.is_empty();
-    within("nothing runs on it", LONG, idle).await;
+    within("no room runs on the drained mixer", LONG, idle).await;
     assert_eq!(cluster.desk.delete(&mark).await.status, 200);
     assert_eq!(module(&cluster, left).await["pickable"], true);
-    assert_eq!(cluster.owner().await, 1 - left, "rooms do not go back");
+    assert_eq!(cluster.owner().await, 1 - left, "the room went back");
 }
 
 #[actix::test]
@@ -57,7 +57,7 @@ async fn stopping_mixer_node_moves_rooms_first() {
     let left = cluster.owner().await;
     assert_eq!(cluster.mixers[left].stop().code(), Some(0));
     let since = Instant::now();
-    assert_eq!(cluster.owner().await, 1 - left, "it has moved before its node ended");
+    assert_eq!(cluster.owner().await, 1 - left, "the room had not moved when its node ended");
     let (_, mut listener) =
         cluster.heard_from_another(left, "TERM to a mixer node: when it has ended, heard", since).await;
     cluster.mixers[left].run();

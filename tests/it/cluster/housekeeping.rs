@@ -28,13 +28,13 @@ async fn housekeeping_removes_expired_and_orphaned_rooms() {
     media.kill();
     assert_eq!(desk.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
 
-    within("they go", LONG, async || {
+    within("the keys are removed", LONG, async || {
         let keys = store.list("/rooms/").await.unwrap().entries;
         let left: Vec<_> = keys.iter().map(|entry| entry.key.as_str()).collect();
         left == ["/rooms/strange/meta", "/rooms/strange/unknown"]
     })
     .await;
-    within("it is told", LONG, async || {
+    within("the housekeeper reports its actions", LONG, async || {
         let done = desk.state_of("housekeeper").await["observed"]["done"].clone();
         done.as_array().is_some_and(|done| done.len() >= 4)
     })
@@ -53,7 +53,7 @@ async fn housekeeping_removes_expired_and_orphaned_rooms() {
     let metrics = request("GET", &format!("{}/metrics", desk.ops), &[], None).await.text();
     assert!(metrics.contains("stentor_housekeeping_actions_total{action=\"sweep\"} 3"), "{metrics}");
     store.delete("/rooms/strange/unknown").await.unwrap();
-    within("what is mended is no longer shown", LONG, async || {
+    within("the deleted key is no longer reported", LONG, async || {
         desk.state_of("housekeeper").await["observed"]["invalidKeys"].as_array().is_some_and(|o| o.len() == 1)
     })
     .await;

@@ -20,7 +20,7 @@ async fn leader_is_unique_and_replaced() {
     let first = leader_of(&[&desks[0], &desks[1]]).await;
     let other = 1 - first;
     assert!(!leads(&desks[other]).await);
-    until("the other knows who it is", async || {
+    until("the other node knows the leader", async || {
         desks[other].state_of("elector").await["observed"]["leader"] == format!("d{}", first + 1)
     })
     .await;
@@ -31,23 +31,25 @@ async fn leader_is_unique_and_replaced() {
 
     desks[first].kill();
     let killed = Instant::now();
-    within("the other leads", LONG, async || leads(&desks[other]).await).await;
+    within("the other node leads", LONG, async || leads(&desks[other]).await).await;
     let goal = Duration::from_secs(4);
     recovered("kill -9 the leader (TTL 3 s): another leads", "nothing", killed.elapsed(), goal);
-    until("its housekeeper works", async || desks[other].state_of("housekeeper").await["state"] == "resting")
-        .await;
+    until("the housekeeper of the new leader works", async || {
+        desks[other].state_of("housekeeper").await["state"] == "resting"
+    })
+    .await;
     assert_eq!(desks[other].get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["epoch"], room["epoch"]);
 
     desks[first].run();
     desks[first].ready().await;
-    until("it knows who leads", async || {
+    until("the restarted node knows the leader", async || {
         desks[first].state_of("elector").await["observed"]["leader"] == format!("d{}", other + 1)
     })
     .await;
     assert!(!leads(&desks[first]).await);
     let left = Instant::now();
     assert_eq!(desks[other].stop().code(), Some(0));
-    within("the first leads again", LONG, async || leads(&desks[first]).await).await;
+    within("the first node leads again", LONG, async || leads(&desks[first]).await).await;
     recovered("TERM to the leader: another leads", "nothing", left.elapsed(), Duration::from_secs(1));
     drop(media);
 }
@@ -72,7 +74,7 @@ async fn keys_without_a_lease_are_taken_over() {
         let metrics = request("GET", &format!("{}/metrics", desk.ops), &[], None).await.text();
         alarms.extend(metrics.lines().filter(|line| line.contains("leader_key_orphaned")).map(str::to_owned));
     }
-    assert!(!alarms.is_empty(), "nobody is alarmed");
+    assert!(!alarms.is_empty(), "no node reports the key without a lease");
     withstood("a leader key without a lease", "taken over, with an alarm", "a node leads");
 }
 
@@ -92,12 +94,13 @@ async fn room_status_follows_heartbeats() {
         (metrics.lines().find_map(counted).unwrap_or_default(), actor)
     };
     let both = |status: &str| (status.to_owned(), status.to_owned());
-    within("both show it on air", LONG, async || shown().await == both("onair")).await;
+    within("metric and actor show the room on air", LONG, async || shown().await == both("onair")).await;
     // Only the heartbeats of the room's modules end. No other module can take the room, so its keys do not
     // change.
     media.kill();
-    within("both show it degraded", LONG, async || shown().await == both("degraded")).await;
+    within("metric and actor show the room degraded", LONG, async || shown().await == both("degraded")).await;
     media.run();
     media.ready().await;
-    within("both show it on air again", LONG, async || shown().await == both("onair")).await;
+    within("metric and actor show the room on air again", LONG, async || shown().await == both("onair"))
+        .await;
 }

@@ -85,9 +85,9 @@ async fn many_listeners_cost_mixer_like_one() {
     report(format!(
         "{made} parts made, {fetched} files and {lists} playlists fetched, {served} requests served"
     ));
-    assert!(fetched <= 1.5 * made && lists <= made + 5.0, "each once");
-    // Eight listeners; on a busy machine each skips some parts.
-    assert!(served > 2.0 * (fetched + lists), "and served to all");
+    assert!(fetched <= 1.5 * made && lists <= made + 5.0, "files or playlists were fetched repeatedly");
+    // There are eight listeners. On a busy machine, each of them skips some parts.
+    assert!(served > 2.0 * (fetched + lists), "too few requests were served");
 }
 
 #[actix::test]
@@ -123,7 +123,10 @@ async fn listeners_keep_url_across_mixer_deaths() {
     })
     .await;
     assert_eq!(house.cluster.desk.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
-    within("nothing is held of it", LONG, async || house.ear.states_of("relay_room").await.is_empty()).await;
+    within("the listener node has dropped the room", LONG, async || {
+        house.ear.states_of("relay_room").await.is_empty()
+    })
+    .await;
     assert_eq!(request("GET", &playlist, &[], None).await.status, 404);
 }
 
@@ -140,7 +143,7 @@ async fn mixer_drain_is_gapless_for_listeners() {
         let before = listener.playlist().segments.last().map(|s| s.discontinuity);
         let since = Instant::now();
         while !house.cluster.mixers[left].children("ffmpeg").is_empty() {
-            assert!(since.elapsed() < LONG, "it stays where it was");
+            assert!(since.elapsed() < LONG, "the room stays on its mixer");
             listener.hear(Duration::from_millis(400)).await.unwrap();
         }
         report(format!("mixed elsewhere {:?} after the mark", since.elapsed()));

@@ -64,16 +64,16 @@ async fn crashing_ffmpeg_moves_room() {
         let why = cluster.desk.state_of("failover").await["reason"].as_str().unwrap_or("").to_owned();
         why.contains("gave up") && why.contains("no mixer takes the room")
     };
-    within("it is given up, and nobody takes it", LONG, given_up).await;
+    within("the mixer gives up, and no other takes the room", LONG, given_up).await;
     let there = Instant::now();
     cluster.mixers.push(member(&cluster.etcd, "m2", "mixer,hls", &[]).await);
-    within("it moves", LONG, async || cluster.owner().await == 1).await;
+    within("the room moves", LONG, async || cluster.owner().await == 1).await;
     cluster.desk.until_status(ROOM, "onair").await;
     let _speaker = Studio::managed(&cluster.desk).await.speak(&cluster.desk, ROOM, HZ as u32).await;
     tuned_in(&cluster.target(1).await, Mode::Parts, HZ).await;
     let lost = "media until there is another mixer";
     recovered("FFmpeg crash loop: on another mixer", lost, there.elapsed(), Duration::from_secs(5));
-    until("nothing runs on the first", async || cluster.mixers[0].states_of("mixer_room").await.is_empty())
+    until("the first mixer has no room", async || cluster.mixers[0].states_of("mixer_room").await.is_empty())
         .await;
 }
 
@@ -92,15 +92,15 @@ async fn room_leaves_unready_or_killed_janus() {
     let mark = format!("/api/modules/januses/j{}/mark", first + 1);
     assert_eq!(cluster.desk.put(&mark, json!({ "label": "unready" })).await.status, 200);
     let second = 1 - first;
-    within("it moves", LONG, async || at(&cluster).await == second).await;
+    within("the room moves", LONG, async || at(&cluster).await == second).await;
     heard(&cluster, &januses[second], HZ as u32).await;
     let old = Studio::managed(&januses[first]).await;
-    until("the old Janus lets go of it", async || old.rooms_of(ROOM).await.is_empty()).await;
+    until("the old Janus has no room", async || old.rooms_of(ROOM).await.is_empty()).await;
 
     assert_eq!(cluster.desk.delete(&mark).await.status, 200);
     januses[second].kill();
     let killed = Instant::now();
-    within("it moves back", LONG, async || at(&cluster).await == first).await;
+    within("the room moves back", LONG, async || at(&cluster).await == first).await;
     heard(&cluster, &januses[first], 660).await;
     recovered("kill -9 Janus and its node (TTL 3 s): heard", "the calls", killed.elapsed(), TTL_GOAL);
     assert_eq!(cluster.room().await["mixer"]["id"], "m1");

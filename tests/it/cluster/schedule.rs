@@ -29,7 +29,7 @@ async fn scheduled_room_starts_once() {
     assert_eq!(created.json()["room"]["startsAt"], Rfc3339(UnixMs(at)).to_string());
 
     desks[first].kill();
-    within("the other leads", LONG, async || leads(&desks[other]).await).await;
+    within("the other node leads", LONG, async || leads(&desks[other]).await).await;
     let room = desks[other].until_status(ROOM, "onair").await;
     assert_eq!(room.get("startsAt"), None, "{room}");
     assert!(room["startedAt"].as_u64().unwrap() >= at, "{room}");
@@ -39,9 +39,11 @@ async fn scheduled_room_starts_once() {
     desks[other].until_status(ROOM, "created").await;
     // The next leader examines all rooms and must not start this one again.
     assert_eq!(desks[other].stop().code(), Some(0));
-    within("the first leads again", LONG, async || leads(&desks[first]).await).await;
-    until("its scheduler rests", async || desks[first].state_of("scheduler").await["state"] == "resting")
-        .await;
+    within("the first node leads again", LONG, async || leads(&desks[first]).await).await;
+    until("the scheduler of the first node rests", async || {
+        desks[first].state_of("scheduler").await["state"] == "resting"
+    })
+    .await;
     assert_eq!(desks[first].get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["status"], "created");
     assert_eq!(kinds(&desks[first]).await, ["room_created", "room_scheduled", "room_started", "room_ended"]);
 }

@@ -23,8 +23,14 @@ async fn thawed_mixer_node_doubles_nothing() {
     listener.hear(Duration::from_secs(3)).await.unwrap();
     let ffmpeg = cluster.mixers[frozen].children("ffmpeg");
     cluster.mixers[frozen].signal(Signal::CONT);
-    until("its FFmpeg ends", async || !ffmpeg.iter().any(|pid| crate::support::node::is_alive(*pid))).await;
-    until("its room ends", async || cluster.mixers[frozen].states_of("mixer_room").await.is_empty()).await;
+    until("the FFmpeg of the thawed mixer ends", async || {
+        !ffmpeg.iter().any(|pid| crate::support::node::is_alive(*pid))
+    })
+    .await;
+    until("the room ends on the thawed mixer", async || {
+        cluster.mixers[frozen].states_of("mixer_room").await.is_empty()
+    })
+    .await;
     let heartbeats = async || {
         let modules = cluster.desk.get("/api/modules").await.json();
         modules["mixers"]
@@ -33,7 +39,7 @@ async fn thawed_mixer_node_doubles_nothing() {
             .iter()
             .all(|m| m["refuses"].is_null() && m["status"] == "healthy")
     };
-    until("both take rooms again", heartbeats).await;
+    until("both mixers take rooms again", heartbeats).await;
     let studio = Studio::managed(&cluster.desk).await;
     assert_eq!(studio.forwarders(ROOM).await.len(), 1, "Janus forwards to one of them");
     let heard = listener.hear(Duration::from_secs(2)).await.unwrap();

@@ -162,14 +162,14 @@ impl House {
             made == 201 || made == 409
         })
         .await;
-        until("it is on air", async || {
+        until("the new room is on air", async || {
             self.desk.post(&format!("{path}/start"), json!({})).await.status == 200
                 && self.desk.get(&path).await.json()["room"]["status"] == "onair"
         })
         .await;
         recovered(fault, lost, since.elapsed(), CONVERGED);
         assert_eq!(self.desk.delete(&path).await.status, 200);
-        until("its FFmpeg is gone", async || self.ffmpegs().len() == 1).await;
+        until("the FFmpeg of the new room is gone", async || self.ffmpegs().len() == 1).await;
     }
 }
 

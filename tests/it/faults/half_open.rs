@@ -36,7 +36,7 @@ async fn half_open_websocket_frees_its_lock() {
     let in_again = until_joined(&node, &token);
     let mut anna = tokio::time::timeout(10 * FREED, in_again).await.expect("the lock is freed");
     recovered("half-open WebSocket: its lock is free", "the connection", since.elapsed(), FREED);
-    until("it is one connection again", async || node.states_of("ws_client").await.len() == 1).await;
+    until("one connection is left", async || node.states_of("ws_client").await.len() == 1).await;
     anna.call("keepalive", json!({ "status": "idle" })).await.unwrap();
 }
 
@@ -57,7 +57,7 @@ async fn half_open_janus_link_recovers() {
 
     proxy.freeze();
     let since = Instant::now();
-    until("it is noticed", async || !up().await).await;
+    until("the node notices the loss of the link", async || !up().await).await;
     recovered("half-open Janus link: given up", "nothing: media go on", since.elapsed(), FREED);
     proxy.cut();
     proxy.heal();

@@ -38,14 +38,15 @@ async fn actor_panics_interrupt_rooms_briefly() {
     let target = Target { base_url: ear.hls.clone(), ..node.target(ROOM).await };
     let mut listener = tuned_in(&target, Mode::Parts, HZ).await;
 
-    // The connection: it is closed, and its client resumes its media.
+    // After a panic of the connection's actor, the connection is closed, and the client resumes its media.
     node.panic(&one_of_each_kind(&node).await["ws_client"]).await;
     assert_eq!(anna.closed().await, CloseCode::Internal.number());
     let (mut anna, again) = Caller::come_back(&node.ws, token, &joined["jtoken"]).await;
     assert_eq!(again["resume"], true);
     let sent = media.progress().sent;
     media.until("media went on", |p| p.sent > sent).await;
-    // The media session: its client is notified and resumes the session that is still in Janus.
+    // After a panic of the media session's actor, the client is told to reconnect, and resumes the session
+    // that is still in Janus.
     node.panic(&one_of_each_kind(&node).await["media_session"]).await;
     anna.note("reconnect", |_| true).await;
     let (mut anna, again) = Caller::come_back(&node.ws, token, &again["jtoken"]).await;
@@ -82,7 +83,10 @@ async fn actor_panics_interrupt_rooms_briefly() {
 async fn restarted(node: &Node, path: &str) {
     let before = started_at(node, path).await;
     node.panic(path).await;
-    until("it is restarted", async || started_at(node, path).await.is_some_and(|at| Some(at) > before)).await;
+    until("the actor is restarted", async || {
+        started_at(node, path).await.is_some_and(|at| Some(at) > before)
+    })
+    .await;
     if !node.api.is_empty() {
         node.until_status(ROOM, "onair").await;
     }
@@ -106,7 +110,7 @@ async fn longest_silence(listener: &mut Listener, done: impl Future<Output = ()>
             } else {
                 pause_async().await;
             }
-            assert!(last.elapsed() < PATIENCE, "silence for good");
+            assert!(last.elapsed() < PATIENCE, "the listener hears nothing any more");
         }
     };
     futures::join!(doing, listening);

@@ -37,7 +37,7 @@ async fn partitioned_node_loses_its_room() {
 
     netns.cut();
     let since = Instant::now();
-    until("the room is elsewhere", async || {
+    until("the room is on the other mixer", async || {
         let room = desk.get("/api/rooms/live").await.json()["room"].clone();
         room["status"] == "onair" && room["mixer"]["id"] == "m2"
     })
@@ -50,22 +50,22 @@ async fn partitioned_node_loses_its_room() {
         ELSEWHERE,
     );
     let after = studio.forwarders(ROOM).await;
-    assert_eq!(after.len(), 1, "nobody feeds the old one: {after:?}");
+    assert_eq!(after.len(), 1, "the room must have one forwarder: {after:?}");
     assert_ne!(after, before);
     // The mixer is cut off and cannot know that the room moved: it continues, and nobody fetches its media.
     assert_eq!(cut_off.children("ffmpeg").len(), 1);
 
     netns.heal();
-    until("it stops its part", async || cut_off.children("ffmpeg").is_empty()).await;
-    until("it takes rooms again", async || {
+    until("the first mixer stops FFmpeg", async || cut_off.children("ffmpeg").is_empty()).await;
+    until("the first mixer takes rooms again", async || {
         let modules = desk.get("/api/modules").await.json();
         modules["mixers"].as_array().unwrap().iter().all(|m| m["refuses"].is_null())
     })
     .await;
-    assert_eq!(owner().await, "m2", "nothing moves back");
-    assert_eq!(studio.forwarders(ROOM).await, after, "nothing is doubled");
+    assert_eq!(owner().await, "m2", "the room moved back");
+    assert_eq!(studio.forwarders(ROOM).await, after, "a forwarder changed");
     assert_eq!(other.children("ffmpeg").len(), 1);
-    // A new listener: the old one fell out of the window, because it sent no request for that long.
+    // Open a new listener: the first one sent no request for so long that its position left the window.
     let mut listener = tuned_in(&desk.target(ROOM).await, Mode::Parts, HZ).await;
     let heard = listener.hear(Duration::from_secs(2)).await.unwrap();
     assert_eq!((&heard.gaps, &heard.violations), (&vec![], &vec![]));
@@ -106,7 +106,7 @@ async fn blocked_path_changes_port_then_mixer() {
     .await;
     until("Janus forwards to another port", async || port().await.is_some_and(|now| Some(now) != first_port))
         .await;
-    until("the Janus room is another", async || {
+    until("the room has another Janus room", async || {
         janus_room().await.is_some_and(|now| Some(now) != first_room)
     })
     .await;
@@ -118,7 +118,7 @@ async fn blocked_path_changes_port_then_mixer() {
     let metrics = request("GET", &format!("{}/metrics", desk.ops), &[], None).await.text();
     assert!(metrics.contains("stentor_room_moves_total{cause=\"silent\"} 1\n"), "{metrics}");
     assert_eq!(desk.children("janus"), janus, "Janus was not restarted");
-    until("the first mixer let go of it", async || blocked.children("ffmpeg").is_empty()).await;
+    until("the first mixer stops FFmpeg", async || blocked.children("ffmpeg").is_empty()).await;
     assert_eq!(other.children("ffmpeg").len(), 2);
     // The new Janus room has none of the participants of the first.
     drop(speaker);
@@ -126,7 +126,7 @@ async fn blocked_path_changes_port_then_mixer() {
     tuned_in(&desk.target(ROOM).await, Mode::Parts, HZ).await;
 }
 
-/// Waits until the playlist, under the same URL, is past this segment, and the tone is heard from it.
+/// Waits until the playlist, under the same URL, has passed this segment, and then until the tone is heard.
 async fn listen_past(listener: &mut Listener, segment: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while listener.playlist().edge().0 <= segment {
@@ -137,7 +137,8 @@ async fn listen_past(listener: &mut Listener, segment: u64) {
     listener.hear_until(HZ, deadline).await.unwrap();
 }
 
-/// Starts the mixer `m1` in the namespace: the store on one link, Janus and listener nodes on the other.
+/// Starts the mixer `m1` in the namespace. It reaches the store over one link, and Janus and the listener
+/// nodes over the other.
 async fn inside(netns: &Netns, store: &TcpProxy, more: &[(&str, &str)]) -> Node {
     let endpoint = format!("http://{}", store.address());
     let (here, http) = (netns.node().to_string(), format!("{}:0", netns.node()));

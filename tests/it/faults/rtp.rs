@@ -72,7 +72,7 @@ async fn forwarder_stopped_by_others_is_restarted() {
         Duration::from_secs(5),
     );
     until("the room is on air", async || status(&node).await == "onair").await;
-    assert_eq!(studio.rooms_of(ROOM).await[0].id, janus_room, "its anchors stay");
+    assert_eq!(studio.rooms_of(ROOM).await[0].id, janus_room, "the anchors lost their Janus room");
 }
 
 /// Returns the address where FFmpeg waits for RTP.

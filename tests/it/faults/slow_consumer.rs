@@ -39,7 +39,7 @@ async fn slow_consumer_is_closed_alone() {
         let call = json!({ "jsonrpc": "2.0", "id": "x".repeat(ID), "method": "keepalive", "params": params });
         let end = Instant::now() + PATIENCE;
         while deaf.send(Message::text(call.to_string())).await.is_ok() {
-            assert!(Instant::now() < end, "it is never closed");
+            assert!(Instant::now() < end, "the client that does not read is never closed");
             // Sleep: the pace of a client that respects the rate limit.
             tokio::time::sleep(BETWEEN).await;
         }

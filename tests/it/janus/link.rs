@@ -97,7 +97,7 @@ async fn held_request_delays_no_other() {
     let slow = actix::spawn(client.clone().create_owned(200_301));
     proxy.held(1).await;
     for id in 200_302..200_310 {
-        timeout(PATIENCE, client.create_room(&room(id))).await.expect("is not held up").unwrap();
+        timeout(PATIENCE, client.create_room(&room(id))).await.expect("another request was held up").unwrap();
     }
     assert!(!client.exists(200_301).await.unwrap() && !slow.is_finished());
     proxy.release("stentor/test/room-200301/1");
@@ -137,7 +137,11 @@ async fn pending_requests_fail_when_janus_dies() {
         assert_eq!(timeout(PATIENCE, request).await.unwrap().unwrap(), Err(JanusError::Disconnected));
     }
     assert!(matches!(down(events).await, DownReason::Closed | DownReason::Failed(_)));
-    assert_eq!(client.exists(200_500).await, Err(JanusError::Disconnected), "and there is no hidden retry");
+    assert_eq!(
+        client.exists(200_500).await,
+        Err(JanusError::Disconnected),
+        "a call after the end was retried"
+    );
     janus.janus.wait().await.unwrap();
 }
 
@@ -217,7 +221,7 @@ async fn rooms_outlive_connection_participants_do_not() {
     let gone = async { while !client.participants(200_800).await.unwrap().is_empty() {} };
     timeout(PATIENCE, gone).await.expect("the participant goes when its session times out");
     assert_eq!(client.list_rooms().await.unwrap()[0].id, 200_800);
-    client.destroy_room(200_800, &secret()).await.expect("the secret is all it takes");
+    client.destroy_room(200_800, &secret()).await.expect("the room's secret suffices");
 }
 
 /// Request that runs in a separate task.

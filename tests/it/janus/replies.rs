@@ -151,9 +151,10 @@ async fn truncated_replies_end_link() {
         .await;
         let (one, two) = timeout(PATIENCE / 2, async { tokio::join!(client.exists(1), client.exists(2)) })
             .await
-            .expect("both end");
+            .expect("both requests end");
         assert_eq!((one, two), (Err(JanusError::Disconnected), Err(JanusError::Disconnected)));
-        // Only a frame of a permitted length is waited for: until the pings stay without an answer.
+        // The client waits for the rest of a frame only if its length is permitted. It gives up when its
+        // pings stay unanswered.
         let ended = events.recv().await;
         let expected = match &ended {
             Some(LinkEvent::Down { reason: DownReason::Silent }) => waited_for,

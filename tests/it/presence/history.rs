@@ -94,12 +94,15 @@ async fn presence_backends_behave_equally() {
             heard.insert(a);
         }
     }
-    // Histories in which nothing happens would agree, too.
+    // Check that all answers occurred: histories in which nothing happens would agree, too.
     for answer in ["Lost", "StillOurs", "Freed", "NotOurs", "Full", "Fenced", "Absent"] {
-        assert!(heard.contains(answer), "no history came to {answer}: {heard:#?}");
+        assert!(heard.contains(answer), "no answer was {answer}: {heard:#?}");
     }
     for beginning in ["held by", "acquired, replaced None", "acquired, replaced Some"] {
-        assert!(heard.iter().any(|answer| answer.starts_with(beginning)), "none came to {beginning}");
+        assert!(
+            heard.iter().any(|answer| answer.starts_with(beginning)),
+            "no answer begins with {beginning}"
+        );
     }
 }
 

@@ -63,7 +63,7 @@ async fn nothing_is_left(node: &Node) {
     assert_eq!(studio.rooms_of("short").await, []);
     assert_free(port);
     for kind in ["janus_room", "mixer_room", "room"] {
-        until("its actors go", async || node.states_of(kind).await.is_empty()).await;
+        until("the actors of the room end", async || node.states_of(kind).await.is_empty()).await;
     }
     assert_eq!(key_answer().await.status, 403);
 
@@ -95,7 +95,7 @@ async fn restarted_room_continues_with_new_key() {
     let last = old.segments.last().unwrap();
     let first = new.playlist().segments.first().unwrap();
     assert_eq!(first.sequence, last.sequence + 1);
-    assert_eq!(first.discontinuity, last.discontinuity, "none before the first segment");
+    assert_eq!(first.discontinuity, last.discontinuity, "there is a discontinuity before the first segment");
     assert_ne!(key_url(&node, "again", new.playlist()), key_url(&node, "again", &old));
 }
 
@@ -167,7 +167,7 @@ async fn keys(store: &dyn Store, prefix: &str) -> Vec<String> {
     keys
 }
 
-/// Returns an even UDP port that is free together with the next, as a range above those of other nodes.
+/// Returns a range of two free UDP ports, an even one and the next, above the ranges of other nodes.
 fn free_pair() -> String {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let mut tries = (0..33).map(|_| (std::process::id() as u16 % 33 + TAKEN.fetch_add(1, Relaxed)) % 33);

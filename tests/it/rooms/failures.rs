@@ -145,5 +145,5 @@ fn newest(listener: &Listener) -> Option<u64> {
 }
 
 async fn until_gone_within_patience(pids: &[i32]) {
-    until("it is killed", async || !pids.iter().any(|pid| is_alive(*pid))).await;
+    until("the processes are killed", async || !pids.iter().any(|pid| is_alive(*pid))).await;
 }

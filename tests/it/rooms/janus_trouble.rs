@@ -44,12 +44,12 @@ async fn late_create_of_deleted_room_is_destroyed() {
     assert_eq!(node.delete("/api/rooms/late").await.status, 200);
     let waits =
         async || node.state_of("janus_room").await["reason"].to_string().contains("unanswered create");
-    until("the actor stays for it", waits).await;
+    until("the actor waits for the late room", waits).await;
     proxy.release(LATE);
     let studio = Studio::at(&janus.connect_options(), &node).await;
-    until("it lands", async || studio.marked_rooms().await == ["late"]).await;
-    until("it is destroyed", async || studio.marked_rooms().await.is_empty()).await;
-    until("its actor goes", async || node.states_of("janus_room").await.is_empty()).await;
+    until("the late room exists", async || studio.marked_rooms().await == ["late"]).await;
+    until("the late room is destroyed", async || studio.marked_rooms().await.is_empty()).await;
+    until("the room's actor ends", async || node.states_of("janus_room").await.is_empty()).await;
     assert_eq!(node.get("/api/rooms/late").await.status, 404);
     assert!(node.stop().success());
 }
@@ -109,16 +109,16 @@ async fn janus_room_with_other_secret_is_reported() {
         let reason = actor["reason"].as_str().unwrap_or_default();
         reason.starts_with("Janus room 100001 ") && reason.contains("restart that Janus")
     };
-    until("the actor names it with the remedy", named).await;
+    until("the actor names the foreign room and the remedy", named).await;
 
     node.room_on_air("old").await;
     let studio = Studio::at(&janus.connect_options(), &node).await;
     assert_eq!(studio.rooms_of("old").await.len(), 2);
-    assert_eq!(studio.forwarders("old").await.len(), 1, "of the one that we can manage");
+    assert_eq!(studio.forwarders("old").await.len(), 1, "the node can manage only one of the two rooms");
     node.delete("/api/rooms/old").await;
     until("the room is gone", async || node.get("/api/rooms/old").await.status == 404).await;
-    until("ours is destroyed", async || studio.rooms_of("old").await.len() == 1).await;
-    until("the actor names what is left", named).await;
+    until("the room of the node is destroyed", async || studio.rooms_of("old").await.len() == 1).await;
+    until("the actor names the foreign room again", named).await;
     assert!(client.exists(100_001).await.unwrap());
     assert!(node.stop().success());
     let complaints = node.complaints();

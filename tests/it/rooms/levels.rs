@@ -25,8 +25,8 @@ const QUIET: f64 = 0.06;
 const LOUD: f64 = 0.9;
 /// Allowed increase of the residual from quiet to loud sound, in dB relative to the sound.
 const MORE_DB: f64 = 3.0;
-/// Residual that two Opus encoders and one AAC encoder leave outside the tones' bands, depending on their
-/// phases. A sum that wraps leaves more than 0 dB.
+/// Largest residual, in dB relative to the sound, that two Opus encoders and one AAC encoder leave outside
+/// the bands of the tones. It depends on the phases of the tones. A sum that wraps leaves more than 0 dB.
 const CODECS_DB: f64 = -34.0;
 const SECOND: u64 = 50;
 
@@ -74,7 +74,8 @@ fn assert_as_clean(what: &str, loud: f64, quiet: f64) {
     eprintln!("{said}");
 }
 
-/// Returns the level outside the bands at a listener while each source plays as an anchor of the room.
+/// Returns the level outside the bands at a listener, in dB relative to the sound, while each source plays as
+/// an anchor of the room.
 async fn heard_beside(
     node: &Node,
     studio: &Studio,
@@ -94,7 +95,8 @@ async fn heard_beside(
     beside(&heard.pcm, bands)
 }
 
-/// Returns the levels outside the tones' bands at a listener and at the first of three anchors.
+/// Returns the levels outside the tones' bands, in dB relative to the sound: at a listener, and at the first
+/// of three anchors.
 async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, f64) {
     let tones = &ANCHOR_TONES;
     on_air(node, room, tones.len()).await;
@@ -113,7 +115,8 @@ async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, 
     (beside(&listened.unwrap().pcm, &around(tones)), beside(&heard, &around(&tones[1..])))
 }
 
-/// Returns loudness and true peak at a listener of a room with one voice. `room`: id and `maxAnchors`.
+/// Returns the loudness in LUFS and the true peak in dBTP at a listener of a room with one voice. `room`: id
+/// and `maxAnchors`.
 async fn speech(node: &Node, studio: &Studio, room: (&str, usize), amplitude: f64) -> (f64, f64) {
     let (room, anchors) = room;
     on_air(node, room, anchors).await;

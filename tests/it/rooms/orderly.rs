@@ -81,7 +81,10 @@ async fn normal_room_life_logs_no_warning() {
 
     assert_eq!(node.complaints(), Vec::<String>::new());
     let log = node.output();
-    assert!(log.contains("\"DEBUG\"") && log.contains("calm"), "the log is as talkative as it can be");
+    assert!(
+        log.contains("\"DEBUG\"") && log.contains("calm"),
+        "the log must have lines at DEBUG about the room"
+    );
     for (what, secret) in secrets {
         let line = log.lines().find(|line| line.contains(&secret));
         assert_eq!(line, None, "{what}");

@@ -84,7 +84,7 @@ async fn low_latency_hls_over_http2() {
     };
     let (mut sequence, mut part, mut last) = position(&playlist(String::new()).await);
     for _ in 0..ROUNDS {
-        // The next playlist and the last part, at the same time, on one connection.
+        // Request the next playlist and the last part at the same time on one connection.
         let reload = playlist(format!("&_HLS_msn={sequence}&_HLS_part={part}"));
         let url = url::Url::parse(&format!("{base}/index.m3u8")).unwrap().join(&last).unwrap();
         let (playlist, (status, bytes)) = futures::join!(reload, get(&client, url.as_str()));

@@ -174,7 +174,7 @@ async fn redis_outage_keeps_connected_anchors() {
     assert_eq!(stage.connect(0, "carl", "").await.closed().await, 4504, "retryable");
     // The media flow on.
     media.until_hears(&[660.0], &[]).await;
-    anna.call("mute", json!({})).await.expect("what needs no presence works");
+    anna.call("mute", json!({})).await.expect("a call that needs no presence works");
     anna.call("unmute", json!({})).await.unwrap();
     // Locks and presence entries expire after 30 s. Count one minute of media.
     for _ in 0..60 {

@@ -93,7 +93,10 @@ async fn meet(caller: &mut Caller, media: &WebRtcClient) {
     assert!(!answer.contains("a=candidate") && !answer.contains("a=end-of-candidates"), "{answer}");
     // The client sends no candidate of its own: Janus cannot start checks, so only Janus's candidates can
     // work.
-    caller.call("icecandidate", json!({ "candidate": null })).await.expect("it is taken");
+    caller
+        .call("icecandidate", json!({ "candidate": null }))
+        .await
+        .expect("the end of candidates is accepted");
     let mut count = 0;
     loop {
         match &caller.note("icecandidate", |_| true).await["candidate"] {

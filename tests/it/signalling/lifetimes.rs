@@ -78,7 +78,7 @@ async fn a_token_opens_one_connection_that_joins() {
     let mut joined = Caller::connect(&node.ws, &invite(&node, "anchor", "bob").await, "").await;
     joined.call("join", json!({})).await.unwrap();
     assert_eq!(first.closed().await, 4407);
-    joined.call("keepalive", json!({ "status": "idle" })).await.expect("in the room it stays");
+    joined.call("keepalive", json!({ "status": "idle" })).await.expect("a connection in the room stays open");
     joined.call("leave", json!({})).await.unwrap();
     assert_eq!(joined.closed().await, 4407);
     withstood(
@@ -105,8 +105,8 @@ async fn key_endpoint_serves_only_window_keys() {
         }
     }
     assert!(given.contains(&current), "{current} of {given:?}");
-    // Each key covers two segments: the twelve segments in and after the window, the open one, the next key,
-    // and the segments produced meanwhile.
+    // Each key covers two segments. Valid keys: six for the twelve segments that are listed or were listed
+    // recently, that of the open segment, the next key, and the keys of segments produced meanwhile.
     assert!(given.len() < 20, "{given:?}");
     withstood("keys of the past and of the future", "403", "no access");
 }

@@ -26,7 +26,7 @@ async fn room_status_reaches_every_connection() {
     watcher.note("roomStatus", |p| p["members"][0]["status"] == "onair").await;
     anna.call("leave", json!({})).await.unwrap();
     watcher.members(0).await;
-    anna.call("join", json!({})).await.expect("who left may come again");
+    anna.call("join", json!({})).await.expect("a user who left may join again");
     watcher.members(1).await;
 }
 

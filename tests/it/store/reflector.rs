@@ -62,7 +62,7 @@ async fn reflector_detects_frozen_etcd() {
     copy.until(|copy| copy.keys.len() == 1).await;
     etcd.freeze();
     copy.until(|copy| copy.losses > 0).await;
-    assert_eq!(copy.keys.len(), 1, "what was known is kept");
+    assert_eq!(copy.keys.len(), 1, "a known key was dropped");
     etcd.thaw();
     let last = super::conformance::until_some(async || store.put("/copy/b", "2".into()).await.ok()).await;
     copy.until(|copy| copy.revision >= last).await;

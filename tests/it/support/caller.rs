@@ -151,7 +151,7 @@ impl Caller {
         Ok(media)
     }
 
-    /// Sends the offer, applies the answer to `media` and returns it.
+    /// Sends the offer and applies the answer to `media`. Returns the SDP of the answer.
     pub async fn negotiate(&mut self, media: &WebRtcClient, sdp: String) -> String {
         self.try_negotiate(media, sdp).await.expect("an answer")
     }
@@ -172,7 +172,9 @@ impl Caller {
     pub async fn trickle(&mut self, media: &WebRtcClient) {
         let one = json!({ "candidate": media.candidate(), "sdpMid": null, "sdpMLineIndex": 0 });
         for candidate in [one, Value::Null] {
-            self.call("icecandidate", json!({ "candidate": candidate })).await.expect("it is taken");
+            self.call("icecandidate", json!({ "candidate": candidate }))
+                .await
+                .expect("the candidate is accepted");
         }
     }
 

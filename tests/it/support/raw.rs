@@ -22,7 +22,8 @@ pub async fn send(base: &str, request: &[u8]) -> Answer {
     let (mut reader, mut writer) = TcpStream::connect(address).await.expect("the node listens").into_split();
     let mut received = Vec::new();
     let exchange = async {
-        // The server may hang up during either: the bytes received until then are the answer.
+        // The server may close the connection during the write or the read. The bytes received until then are
+        // the answer.
         let write = async { drop(writer.write_all(request).await) };
         let read = async { drop(reader.read_to_end(&mut received).await) };
         tokio::join!(write, read);

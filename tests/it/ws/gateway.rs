@@ -183,8 +183,8 @@ async fn actors(
     (system, acceptor)
 }
 
-/// Starts a gateway, and stops it while a client arrives, before the actor of this client
-/// runs. Returns the client's queue and the number of actors that were made.
+/// Starts a gateway, and stops it while a client arrives, before the actor of this client runs. Returns the
+/// client's queue and the number of actors that were made.
 pub async fn stopped_on_arrival() -> (Arc<OutboundQueue>, usize) {
     let (script, metrics) = (Arc::new(Script::default()), Metrics::new(SystemTime::now()));
     let parts = parts(script.clone(), &defaults(), Clock::start(), &metrics);

@@ -12,7 +12,7 @@ use super::gateway::Gateway;
 use crate::support::abuse_table::withstood;
 use crate::support::{in_time, pause_async};
 
-/// Sends `messages` as far as the server allows, and returns the close code.
+/// Sends `messages`, at most until the server closes the connection. Returns the close code.
 async fn closed_after(gateway: &Gateway, messages: Vec<Message>) -> u16 {
     let mut client = Client::connect(gateway, "mallory").await;
     for message in messages {
@@ -78,7 +78,11 @@ async fn garbage_is_answered_then_closed() {
     }
     let garbage: Vec<Message> = (0..2000).map(|_| Message::text("garbage")).collect();
     assert_eq!(closed_after(&gateway, garbage).await, 4429);
-    assert_eq!(client.call("leave", json!({})).await, json!({}), "another client's limit");
+    assert_eq!(
+        client.call("leave", json!({})).await,
+        json!({}),
+        "the limit of another client is not used up"
+    );
     gateway.stop().await;
     withstood("text that is no JSON-RPC", "errors, then closed", "another client has its own limit");
 }

@@ -124,7 +124,11 @@ async fn early_calls_wait_for_session() {
     let mut client = Client::connect(&gateway, "patient").await;
     client.begin("join", json!({})).await;
     client.begin("leave", json!({})).await;
-    assert_eq!(client.ask("{").await["error"]["code"], -32700, "what needs no session does not wait");
+    assert_eq!(
+        client.ask("{").await["error"]["code"],
+        -32700,
+        "an answer that needs no session waited for one"
+    );
     gateway.script.gate.notify_one();
     assert_eq!(client.next().await["result"], json!({ "user": "patient" }));
     assert_eq!(client.next().await["result"], json!({}));

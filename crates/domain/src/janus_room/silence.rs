@@ -19,7 +19,8 @@ const RELIST_SILENT: Duration = Duration::from_secs(2);
 /// Number of consecutive starvations (as defined in `mixer_room::port`) after which the Janus room is
 /// destroyed and created again, once.
 const REMAKE_AT: u32 = 3;
-/// Number of consecutive starvations, in every room, after which a managed Janus is restarted.
+/// A managed Janus is restarted when every mixer that it feeds reports at least this number of consecutive
+/// starvations.
 const RESTART_AT: u32 = 4;
 
 #[derive(Debug, Default)]

@@ -163,7 +163,7 @@ async fn closed_store_ends_watches_with_error() {
     let mut watch = node.store.watch("/", 1).await.unwrap();
     node.store.put("/last", "v".into()).await.unwrap();
     drop(node.store);
-    assert_eq!(next(&mut watch).await.unwrap().events.len(), 1, "what was committed is still delivered");
+    assert_eq!(next(&mut watch).await.unwrap().events.len(), 1, "a committed event is still delivered");
     assert!(matches!(next(&mut watch).await, Err(StoreError::Unavailable(_))));
 }
 

@@ -12,7 +12,7 @@ use crate::support::caller::Caller;
 use crate::support::opus;
 use crate::support::webrtc::{Delivery, Uplink, WebRtcClient};
 
-/// Interval between keepalives, which also notice a request to reconnect.
+/// Interval between keepalives. After each keepalive, the client checks whether it must reconnect.
 const ALIVE_EVERY: Duration = Duration::from_millis(200);
 /// Interval between attempts to return.
 const RETRY_AFTER: Duration = Duration::from_millis(300);
@@ -104,7 +104,7 @@ async fn follows(caller: &mut Caller) -> bool {
 }
 
 fn network(packet: u64) -> Delivery {
-    // Single packets and pairs, one in five.
+    // One packet in five is lost: single packets and pairs.
     if LOSSY.load(Relaxed) && matches!(packet % 15, 3 | 7 | 8) { Delivery::Lost } else { Delivery::InOrder }
 }
 

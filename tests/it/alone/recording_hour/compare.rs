@@ -4,17 +4,17 @@ use super::house::Fault;
 use super::sound::{ANCHORS, Heard, later, within};
 use crate::support::report;
 
-/// Goal for the drift of a track from the mix, in milliseconds, and the factor over it that is allowed,
-/// because Janus takes packets irregularly on a busy machine.
+/// Goal for the drift of a track from the mix, in milliseconds.
 const DRIFT: f64 = 20.0;
+/// Allowed factor over [`DRIFT`], because Janus takes packets irregularly on a busy machine.
 const SLACK: f64 = 3.0;
-/// Seconds that may be missing in a track in addition to what listeners did not hear: a killed Janus loses
-/// what it has not written, 4 kB per anchor.
+/// Seconds that may be missing in a track in addition to the gaps that listeners heard. A killed Janus loses
+/// the data that it has not written, 4 kB per anchor.
 const TRACK_LOST: f64 = 1.5;
-/// Seconds of sound that nobody sent at that time which a fault may cause.
+/// Seconds of sound that no anchor sent at that time, tolerated after each fault.
 const STRANGE: f64 = 1.0;
 
-/// A time of the run: from a fault to the next one, in seconds since the start of the clock.
+/// Part of the run between two faults. Times are in seconds since the start of the clock.
 pub struct Period {
     pub fault: Option<Fault>,
     pub from: f64,
@@ -29,10 +29,10 @@ pub struct Sound {
     pub tracks: Vec<Heard>,
 }
 
-/// Prints, for each fault and anchor, what is missing and by how much the track is later than the mix.
+/// Prints, for each fault and anchor, the missing seconds and the delay of the track behind the mix.
 ///
 /// # Panics
-/// If more is missing than listeners did not hear, or a track drifts from the mix.
+/// If the mix or a track lacks more sound than listeners missed live, or a track drifts from the mix.
 pub fn compare(users: [&str; ANCHORS], periods: &[Period], sound: &Sound) {
     let strange = sound.mix.strange();
     let anchors: Vec<_> = (0..ANCHORS).map(|anchor| Compared::new(sound, anchor)).collect();
@@ -72,7 +72,7 @@ pub fn compare(users: [&str; ANCHORS], periods: &[Period], sound: &Sound) {
             "{user}: the track is later than the mix by {first:.1} ms at first, and {last:.1} ms at the end; \
              the goal is a drift of at most {DRIFT} ms"
         ));
-        // They are not numbers if no pause was found.
+        // The values are NaN if no pause was found.
         let drift = (first - last).abs();
         if drift.is_nan() || drift > DRIFT * SLACK {
             wrong.push(format!("{user}: the track drifts from the mix"));
@@ -85,7 +85,8 @@ pub fn compare(users: [&str; ANCHORS], periods: &[Period], sound: &Sound) {
 struct Compared {
     /// Gaps in the live sound, the mix and the track.
     gaps: [Vec<std::ops::Range<usize>>; 3],
-    /// Times of pauses in seconds, and by how many milliseconds they are later in the track than in the mix.
+    /// For each pause: its time in the mix in seconds, and the delay of the track behind the mix in
+    /// milliseconds. The delay is negative if the track is earlier.
     offsets: Vec<(f64, f64)>,
 }
 

@@ -16,7 +16,7 @@ use crate::support::redis::Redis;
 use crate::support::{pause_async, until};
 
 pub const ROOM: &str = "hour";
-/// Time for which etcd and Redis are unavailable, and for which packets are lost.
+/// Duration of each outage of etcd or Redis, and of the packet loss.
 const AWAY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,13 +73,13 @@ impl Fault {
         }
     }
 
-    /// Seconds before the fault whose sound it may remove from the recording. Listeners hear the parts of a
-    /// segment that a killed mixer has not closed.
+    /// Returns how many seconds of sound from before the fault may be missing in the recording. A killed
+    /// mixer has not recorded its open segment, whose parts listeners have already heard.
     pub fn unwritten(self) -> f64 {
         if self == Self::MixerNodeKilled { 2.2 } else { 0.0 }
     }
 
-    /// Seconds by which the gap in the recording may be longer than the gap that listeners heard.
+    /// Returns by how many seconds the gap in the recording may be longer than the gap that listeners heard.
     pub fn tolerated(self) -> f64 {
         self.unwritten() + 0.3
     }

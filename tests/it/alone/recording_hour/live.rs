@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use super::sound::{Heard, Sent};
 use crate::support::{PATIENCE, report};
 
-/// Difference in seconds between the end of a part and the start of the next one if both follow each other.
+/// Maximum difference in seconds between the end of a part and the start of a part that follows it without a
+/// gap.
 const FOLLOWS: f64 = 0.02;
 /// Interval between attempts after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -26,11 +27,12 @@ pub struct Live {
     listening: JoinHandle<Pieces>,
 }
 
-/// Sound that was heard: files of AAC, each with the time at which it begins in seconds since the Unix epoch.
+/// Sound that was heard, as AAC files. A new file begins after each gap.
 pub struct Pieces {
     folder: TempDir,
+    /// Start time of each file, in seconds since the Unix epoch.
     runs: Vec<f64>,
-    /// File in progress, and the time at which it ends so far.
+    /// File in progress, and the end time of its sound so far.
     file: Option<(File, f64)>,
     errors: Vec<String>,
 }
@@ -92,7 +94,7 @@ impl Pieces {
         self.folder.path().join(format!("{run}.aac"))
     }
 
-    /// Returns the levels of what was heard.
+    /// Returns the levels of the heard sound, for a run of this many seconds.
     pub fn levels(&self, sent: Sent, seconds: f64) -> Heard {
         let mut heard = Heard::new(seconds);
         for (run, start) in self.runs.iter().enumerate() {

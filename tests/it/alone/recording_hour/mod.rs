@@ -27,10 +27,11 @@ use crate::support::{report, until};
 
 /// Users, in the order of their tones.
 const USERS: [&str; ANCHORS] = ["ann", "bob"];
-/// Seconds from a fault to the next one, and the duration of a tone, in the short run and in a long one.
+/// Times of a short run, in seconds: from one fault to the next, and of one tone.
 const SHORT: (u64, u64) = (15, 6);
+/// The same times of a long run.
 const LONG: (u64, u64) = (60, 60);
-/// Duration of a run in seconds from which it is long.
+/// Shortest duration of a long run, in seconds.
 const LONG_FROM: u64 = 600;
 
 #[actix::test]
@@ -128,7 +129,7 @@ fn started(mixer: &Node, id: &str) -> Option<f64> {
     Some(parse(&journal).first()?.started_at.0 as f64 / 1000.0)
 }
 
-/// Checks that the storage gets the recording once it is back.
+/// Checks that the recording is stored once the storage is back.
 async fn stored(house: &mut House, id: &str) {
     let Some(mut moto) = house.moto.take() else { return };
     moto.stop();

@@ -14,16 +14,17 @@ const RATE: usize = 8_000;
 /// Steps per second.
 pub const STEPS: usize = 100;
 const STEP: usize = RATE / STEPS;
-/// Usual delay in seconds from the anchor to a position in the recording, and its maximum deviation.
+/// Usual delay in seconds from the anchor to a position in the recording.
 const LATENCY: f64 = 0.3;
+/// Maximum deviation from [`LATENCY`], in seconds.
 const LATENCY_DIFFERS: f64 = 0.5;
 /// Share of the usual level below which a step is silent.
 const SILENT: f32 = 0.4;
-/// Fewest steps of a gap; a pause has fewer.
+/// Minimum number of steps in a gap; a pause has fewer.
 const GAP: usize = 16;
-/// Steps of a pause, after the codecs have blurred it.
+/// Number of steps in a pause, after the codecs have blurred it.
 const PAUSE: std::ops::RangeInclusive<usize> = 7..=14;
-/// Steps with sound on either side of a pause that marks a time.
+/// Number of steps with sound that a pause must have on each side to count as a mark of time.
 const AROUND: usize = 20;
 
 /// The clock of the senders, and the duration of each tone.
@@ -102,7 +103,7 @@ impl Heard {
         self.other[step] = other.max(0.0).sqrt();
     }
 
-    /// Takes the louder of two in each step.
+    /// Merges other levels: keeps the higher level in each step.
     pub fn join(&mut self, more: &Self) {
         let pairs = self.levels.iter_mut().zip(&more.levels);
         pairs.for_each(|(one, two)| one.iter_mut().zip(two).for_each(|(one, two)| *one = one.max(*two)));
@@ -126,7 +127,7 @@ impl Heard {
         self.silences(anchor).into_iter().filter(|run| run.len() >= GAP).collect()
     }
 
-    /// Returns the times with sound that nobody sent then, in steps.
+    /// Returns the times, in steps, with sound that no anchor sent at that time.
     pub fn strange(&self) -> Vec<std::ops::Range<usize>> {
         let most = self.usual(0).min(self.usual(1)) * SILENT;
         runs(&self.other, |level| level > most).into_iter().filter(|run| run.len() >= 10).collect()
@@ -178,15 +179,16 @@ fn runs(levels: &[f32], wanted: impl Fn(f32) -> bool) -> Vec<std::ops::Range<usi
     found
 }
 
-/// Returns the seconds of these runs of steps that lie in a time, in seconds.
+/// Returns for how many seconds these runs, in steps, overlap the time between `from` and `to`, in seconds.
 pub fn within(runs: &[std::ops::Range<usize>], from: f64, to: f64) -> f64 {
     let [from, to] = [from, to].map(|seconds| (seconds * STEPS as f64) as usize);
     let steps = runs.iter().map(|run| run.end.min(to).saturating_sub(run.start.max(from)));
     steps.sum::<usize>() as f64 / STEPS as f64
 }
 
-/// Returns by how many seconds the pauses of the second are later than those of the first, each with its
-/// time.
+/// Returns, for each pause in `first`, its time and the delay of the nearest pause in `second`, both in
+/// seconds. The delay is negative if the pause in `second` is earlier. Pauses without a near counterpart are
+/// left out.
 pub fn later(first: &[f64], second: &[f64]) -> Vec<(f64, f64)> {
     let most = Duration::from_millis(950).as_secs_f64();
     let nearest = |at: &f64| {

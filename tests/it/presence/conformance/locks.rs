@@ -90,7 +90,11 @@ pub async fn release_invalidates_fencing_token(subject: &impl Subject) {
     let (ann, held) = (lock_key("ann"), holder(1, "a"));
     let token = one.take(&ann, &held).await;
     assert_eq!(one.lock.release(&ann, token).await.unwrap(), ReleaseOutcome::Freed);
-    assert_eq!(one.lock.renew(&ann, &held, token).await.unwrap(), RenewOutcome::Lost, "a renewal on its way");
+    assert_eq!(
+        one.lock.renew(&ann, &held, token).await.unwrap(),
+        RenewOutcome::Lost,
+        "a renewal after the release"
+    );
     assert_eq!(one.lock.release(&ann, token).await.unwrap(), ReleaseOutcome::NotOurs);
     assert!(one.take(&ann, &holder(2, "b")).await > token);
 }
@@ -108,7 +112,11 @@ pub async fn dead_gateway_loses_its_locks(subject: &impl Subject) {
     let answer = two.lock.acquire(&ann, &holder(2, "b"), Duplicate::Reject).await.unwrap();
     let Acquisition::Acquired { token: newer, replaced } = answer else { panic!("{answer:?}") };
     assert!(newer > token && replaced == Some(held.clone()));
-    assert_eq!(one.lock.renew(&ann, &held, token).await.unwrap(), RenewOutcome::Lost, "it was only slow");
+    assert_eq!(
+        one.lock.renew(&ann, &held, token).await.unwrap(),
+        RenewOutcome::Lost,
+        "a gateway that was only slow"
+    );
 }
 
 pub async fn restarted_gateway_loses_its_old_locks(subject: &impl Subject) {
@@ -185,5 +193,5 @@ pub async fn replaced_holder_is_notified(subject: &impl Subject) {
         PresenceEvent::Told(LockReplaced { key: lock_key("ann"), connection: ConnectionId(id.into()) })
     };
     assert_eq!(next(&mut told_one).await, replaced("a"));
-    assert_eq!(next(&mut told_two).await, replaced("b"), "and nothing of gateway 1");
+    assert_eq!(next(&mut told_two).await, replaced("b"), "gateway 2 got an event of gateway 1");
 }

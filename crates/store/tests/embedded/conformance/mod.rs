@@ -323,7 +323,7 @@ pub async fn watch_from_compacted_revision_fails(subject: &impl Subject) {
     let error = first_error(&*store, &subject.prefix(), old).await;
     assert!(matches!(error, StoreError::Compacted { from } if from == old), "{error:?}");
     let listing = store.list(&subject.prefix()).await.unwrap();
-    assert_eq!(listing.entries.len(), 1, "what is stored is not forgotten");
+    assert_eq!(listing.entries.len(), 1, "the key itself is still listed");
     let mut watch = store.watch(&subject.prefix(), listing.revision + 1).await.unwrap();
     let last = store.put(&key, "3".into()).await.unwrap();
     assert_eq!(events_until(&mut watch, last).await.len(), 1);
@@ -405,8 +405,8 @@ pub async fn next(watch: &mut WatchStream) -> Result<WatchBatch, StoreError> {
 /// Returns all events up to and including those of `revision`. At least one of these must be under the
 /// watch's prefix.
 ///
-/// The revision of a listing must not be passed: another test may have made the last change, under another
-/// prefix of the same store.
+/// Do not pass the revision of a listing: its last change may be another test's, under another prefix of the
+/// same store.
 pub async fn events_until(watch: &mut WatchStream, revision: Revision) -> Vec<WatchEvent> {
     let mut events = Vec::new();
     let reading = async {
