@@ -168,7 +168,7 @@ http {
   access_log off;
   client_body_temp_path $folder/nginx/body; proxy_temp_path $folder/nginx/proxy;
   fastcgi_temp_path $folder/nginx/f; uwsgi_temp_path $folder/nginx/u; scgi_temp_path $folder/nginx/s;
-  # A node that does not answer gets no requests for a second; they go to the other node of its role.
+  # A node that does not answer gets no requests for one second; the other node of its role gets them.
   upstream api     { server 127.0.0.1:$r1_api max_fails=1 fail_timeout=1s; server 127.0.0.1:$r2_api max_fails=1 fail_timeout=1s; }
   upstream gateway { server 127.0.0.1:$g1_ws max_fails=1 fail_timeout=1s; server 127.0.0.1:$g2_ws max_fails=1 fail_timeout=1s; }
   upstream listen  { server 127.0.0.1:$l1_hls max_fails=1 fail_timeout=1s; server 127.0.0.1:$l2_hls max_fails=1 fail_timeout=1s; keepalive 64; }

@@ -4,9 +4,9 @@
 generate  installs the generators below target/sdk-tools, and writes the generated files from sdk/openapi.json
 check     compares the committed files with their digests in sdk/generated.sha256, and with the output of the generators;
           a generator that is not installed is skipped
-test      builds one SDK and runs its tests; those that need a node have its addresses from the environment
+test      builds one SDK and runs its tests; tests that need a node read its addresses from the environment
 
-Exit 0: all is well. 1: something is wrong. 77: a package is not available here.
+Exit 0: no problem was found. 1: a step failed. 77: a package is not available here.
 """
 
 import copy

@@ -3,7 +3,7 @@
 
 BINARY replaces the output of the first stage. The base image is a root of the same suite, made by mmdebstrap. The
 node runs as the image's user, with its environment and command, in namespaces without network; this machine is not
-changed. Needs root, mmdebstrap and python3. Prints one line per step; exits with 1 at the first that fails.
+changed. Needs root, mmdebstrap and python3. Prints one line per step; exits with 1 at the first failure.
 """
 
 import json

@@ -2,7 +2,7 @@
 # Installs, upgrades, removes and purges the Debian package on a separate machine with systemd:
 # test-packages.sh BINARY
 # The machine is a Debian 12 root below target/, booted in namespaces without network; this machine is not
-# changed. Needs root and mmdebstrap. Prints one line per check; exits with 1 at the first that fails.
+# changed. Needs root and mmdebstrap. Prints one line per check; exits with 1 at the first failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

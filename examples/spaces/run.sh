@@ -2,7 +2,7 @@
 # Runs the Spaces app together with a Stentor node of this checkout, and prints the address. Ctrl-C ends both and
 # removes everything they wrote.
 #   run.sh [path of the stentor binary]
-#   PORT=4100   port of the app; Stentor takes free ones
+#   PORT=4100   port of the app; Stentor uses free ports
 set -euo pipefail
 
 stentor=$(realpath "${1:-$(dirname "$0")/../../target/debug/stentor}")

@@ -56,7 +56,7 @@ async fn node_memory_stays_flat_under_abuse() {
 
 /// Runs one round: each abuse until its connection is closed.
 async fn abuse(node: &Node, gateway: SocketAddr) {
-    // A separate user for each, because the previous user's lock may still be held.
+    // Each abuse has a separate user, because the lock of the user before may still be held.
     let token = async |n: usize| token(node, &format!("mallory-{n}")).await;
     let call =
         json!({"jsonrpc": "2.0", "id": 1, "method": "keepalive", "params": {"status": "idle"}}).to_string();

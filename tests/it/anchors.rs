@@ -107,7 +107,7 @@ async fn disconnected_client_resumes_its_media() {
     let token = anna.resume_token.clone();
     let before = media.progress();
     drop(anna);
-    // Five seconds pass without a client, measured by the media, which flow on.
+    // Five seconds pass without a client. The media flow on, and their frames measure the time.
     let away = media.until("media flows on", |p| p.sent >= before.sent + 5 * SECOND).await;
     assert!(away.received > before.received + 4 * SECOND, "{} after {}", away.received, before.received);
 
@@ -172,7 +172,7 @@ async fn claim_sets_the_volume_again() {
     media.until("the connection", |p| p.connected).await;
     let own = level(&opus::decode(&tone.iter().map(|frame| frame.to_vec()).collect::<Vec<_>>()), 440.0);
     let hears_at = async |share: MixShare| {
-        // Bert's client amplifies as for `MAX_ANCHORS`, whatever the share is.
+        // Bert's client always uses the gain for `MAX_ANCHORS`, although the share changes.
         let wanted = own * f64::from(share.volume()) / f64::from(MixShare::of(MAX_ANCHORS).volume());
         until(&format!("bert hears anna at {share:?}"), async || {
             let heard = level(&at_bert.hear(FEW).await, 440.0);

@@ -51,7 +51,7 @@ impl Canary {
         }
     }
 
-    /// Adds every string in the JSON value, which contains only secrets and, in fields `kid`, key ids.
+    /// Adds the strings in a JSON value as secrets, except the key ids in fields `kid`.
     fn texts(&mut self, name: &str, value: &Value) {
         match value {
             Value::String(text) => self.secret(name, text),

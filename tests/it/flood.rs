@@ -158,7 +158,7 @@ async fn slow_clients_are_cut_and_hold_little() {
 const SLOW_CLIENTS: usize = 1000;
 /// Number of slow clients at `listen.ops`, which serves 112 connections and refuses others with 503.
 const SLOW_OPERATORS: usize = 100;
-/// Requests of a well-behaved client from which a percentile is taken.
+/// Number of requests of a well-behaved client from which a percentile is computed.
 const SAMPLES: usize = 300;
 
 /// Measures well-behaved clients beside slow ones at each listening socket. The goal is a p99 that less

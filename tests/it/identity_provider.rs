@@ -114,7 +114,7 @@ impl Key {
     }
 
     fn jwk(&self) -> Value {
-        // The first byte only says that the point is not compressed (SEC 1, section 2.3.3).
+        // Skip the first byte, which only marks the point as not compressed (SEC 1, section 2.3.3).
         let (x, y) = self.pair.public_key_raw()[1..].split_at(32);
         let [x, y] = [x, y].map(|part| URL_SAFE_NO_PAD.encode(part));
         json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.kid, "x": x, "y": y })

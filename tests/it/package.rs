@@ -57,7 +57,7 @@ fn systemd_accepts_the_unit() {
         succeeded(output);
     };
     analyze(&["verify", "--man=no"]);
-    // Exposure in tenths, from 0 (none) to 100.
+    // The threshold is an exposure level in tenths: from 0 (not exposed) to 100.
     analyze(&["security", "--offline=true", "--no-pager", "--threshold=30"]);
 }
 
@@ -82,7 +82,7 @@ async fn service_manager_is_notified() {
     manager.told("READY=1").await;
     node.signal(Signal::TERM);
     let stopping = manager.told("STOPPING=1").await;
-    // The sum of the two configured deadlines and ten seconds.
+    // 30 s: the sum of the two configured deadlines and ten seconds.
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC=30000000"), "{stopping}");
     assert!(node.ended().success());
 }

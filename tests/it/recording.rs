@@ -1,4 +1,4 @@
-//! Recordings on real nodes: a recorded room becomes a complete playlist, whatever failed meanwhile.
+//! Recordings on real nodes: a recorded room becomes a complete playlist, even after faults.
 
 use std::process::Command;
 use std::time::Duration;

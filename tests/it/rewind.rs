@@ -18,7 +18,7 @@ use crate::support::studio::Studio;
 use crate::support::until;
 
 const ROOM: &str = "looking-back";
-/// Segments of half a second, of which the live window holds thirteen.
+/// Settings for segments of half a second. The live window then holds thirteen segments.
 const SHORT: [(&str, &str); 2] = [("hls.segment_ms", "500"), ("hls.window", "3")];
 
 #[actix::test]

@@ -228,8 +228,8 @@ async fn stream_protocols_are_played() {
     assert!(!actor.to_string().contains("geheim") && !node.output().contains("geheim"), "{actor}");
 }
 
-/// FFmpeg would send RTCP to the next port. This may be the port of another source, where it would count as
-/// sound.
+/// By default, FFmpeg sends RTCP to the next port. That may be the port of another source, where the packets
+/// would count as sound.
 #[actix::test]
 async fn sources_send_to_their_port_only() {
     let folder = tempfile::tempdir().unwrap();

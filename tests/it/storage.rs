@@ -101,7 +101,7 @@ async fn upload_goes_on_after_failures() {
     let (scratch, id) = (tempfile::tempdir().unwrap(), RecordingId::random(7));
     let spool = Spool::new(scratch.path().into());
     drop(spool.open(&id).unwrap());
-    // Like a new process, each of these values knows only the state in the spool.
+    // Like a new process, each of these values has only the state in the spool.
     let process = |segments| UploadParts {
         storage: Arc::new(Storage::new(&settings(&format!("http://{}", proxy.address()))).unwrap()),
         spool: spool.clone(),

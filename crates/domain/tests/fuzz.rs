@@ -98,7 +98,7 @@ fn modules_with(lines: impl Iterator<Item = String>) -> Modules {
         let Some((key, value)) = line.split_once(' ') else { continue };
         let Some((kind, id, part)) = keys::parse_module(key) else { continue };
         let view = modules.entry((kind, id)).or_default();
-        // The view marks an unreadable value as such, and the rules below see that.
+        // Ignore the error: the view marks the value as unreadable, and the rules below must handle that.
         let _ = view.apply(part, Some((value.as_bytes(), revision as i64 + 1)));
     }
     modules.into_iter().map(|(id, view)| (id, Arc::new(view))).collect()

@@ -94,7 +94,7 @@ struct Singer {
     _tone: ToneSender,
 }
 
-/// Starts a node with the room on air and its tone already audible to listeners.
+/// Starts a node with the room on air, and waits until a listener hears a tone in the room.
 async fn concert() -> (Node, Singer) {
     let janus = TestJanus::start().await;
     let mut node = on_janus(&janus, janus.janus.url(), &[("hls.key_rotation", KEY_ROTATION)]);

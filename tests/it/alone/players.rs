@@ -19,7 +19,7 @@ const ROOM: &str = "live";
 const HZ: u32 = 440;
 /// Bytes per second of the players' output: 16 bits, 48 kHz, mono.
 const RATE: u64 = 96_000;
-/// Downtime of FFmpeg plus half a second.
+/// Longest tolerated silence, in seconds: the downtime of FFmpeg plus half a second.
 const LONGEST_SILENCE: f64 = 0.9;
 /// Amplitude below which a sample is silent.
 const QUIET: f32 = 0.005;
@@ -63,7 +63,7 @@ async fn players_play_across_keys_and_restarts() {
     let token = node.token(ROOM).await;
     let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={token}", node.hls);
     let plain = format!("{}/live/{ROOM}.aac?token={token}", node.hls);
-    // GStreamer's playbin3 stays silent if it meets the first segments of a broadcast.
+    // GStreamer's playbin3 stays silent if it starts within the first segments of a broadcast.
     let listed = async || request("GET", &url, &[], None).await.text().matches("#EXTINF").count();
     until("five segments are listed", async || listed().await >= 5).await;
     let folder = tempfile::tempdir().unwrap();

@@ -22,11 +22,11 @@ const WINDOW: usize = 480;
 /// Samples from one window to the next: 1 ms.
 const STEP: usize = 48;
 
-/// Longest distance in milliseconds between a sound in the mix and in a track. Measured: 4 to 16, and 28 for
-/// some seconds after a join or an unmute.
+/// Longest tolerated distance in milliseconds between a sound in the mix and in a track. Measured: 4 to 16,
+/// and 28 for some seconds after a join or an unmute.
 const MOST: i64 = 40;
-/// The same in the first second after a join, in which the queue of Janus is not settled. Measured: 44, and
-/// 113 on a machine that was overloaded.
+/// The same limit for the first second after a join, in which the queue of Janus is not settled. Measured:
+/// 44, and 113 on a machine that was overloaded.
 const MOST_AT_JOIN: i64 = 150;
 
 /// Anchor who sends a burst of 150 ms every second.

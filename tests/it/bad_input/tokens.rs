@@ -10,7 +10,7 @@ use crate::support::external::secrets;
 
 impl House {
     /// Returns tokens that are expired, forged, or for another room, role or issuer, and texts that are not
-    /// tokens; each with its status and code.
+    /// tokens; each with the status and code of its refusal.
     pub(super) async fn bad_tokens(&self) -> Vec<(String, u16, &'static str)> {
         let secrets = secrets(&self.node);
         let hour = Duration::from_secs(3600);

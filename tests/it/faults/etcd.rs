@@ -74,7 +74,7 @@ async fn rooms_on_air_survive_etcd_outage() {
     house.etcd.thaw();
     house.takes_changes("etcd: frozen for 15 s", "changes: 503 meanwhile", "after-freeze").await;
     live.is_undisturbed(&house).await;
-    // Wait long enough for a false loss detection to take effect.
+    // Listen for so long that modules which wrongly count as lost would have been replaced.
     let thawed = Instant::now();
     while thawed.elapsed() < FROZEN {
         live.goes_on().await;

@@ -224,7 +224,7 @@ async fn rooms_outlive_connection_participants_do_not() {
     client.destroy_room(200_800, &secret()).await.expect("the room's secret suffices");
 }
 
-/// Request that runs in a separate task.
+/// Creation of a room as a future that owns its client, so that it can run in a separate task.
 trait CreateOwned {
     fn create_owned(self, id: u32) -> impl Future<Output = Result<(), JanusError>> + 'static;
 }

@@ -171,7 +171,7 @@ fn borrowed(janus: &TestJanus) -> Vec<(&'static str, &str)> {
     ]
 }
 
-/// Returns a room as left by a node that died between creating it and writing its key.
+/// Returns the Janus room that a node leaves behind if it dies after creating it and before writing its key.
 fn left_behind(room: &str, studio: &Studio) -> NewRoom {
     let mark = OwnershipTag::new("default", RoomId::new(room).unwrap(), Epoch(1)).unwrap();
     let secret = studio.secret_of(room);

@@ -39,7 +39,7 @@ async fn delete_on_air_leaves_nothing_etcd() {
 }
 
 /// Checks that a deleted room leaves nothing. The mixer has one pair of ports, so a second room shows that
-/// the first has returned it.
+/// the first room has returned the pair.
 async fn nothing_is_left(node: &Node) {
     node.room_on_air("short").await;
     let studio = Studio::managed(node).await;

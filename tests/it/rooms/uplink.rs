@@ -26,7 +26,7 @@ const BLOCK: usize = 2_400;
 /// Tolerated share of blocks without the tone: none is missing on an idle machine, but on a busy one frames
 /// are late.
 const MISSING: f64 = 0.2;
-/// Upper bound of the level beside a tone that the codecs alone cause, in dB relative to the tone.
+/// Highest level beside a tone, in dB relative to the tone, that the codecs alone cause.
 const NOISE_DB: f64 = -34.0;
 
 #[actix::test]

@@ -35,7 +35,7 @@ async fn connect(authority: &Authority, base: &str) -> SendRequest<Bytes> {
     let socket = socket(authority, base).await;
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     actix::spawn(async {
-        // The tests see an error in their requests.
+        // An error of the connection also fails the requests on it, which the tests check.
         let _ = connection.await;
     });
     client
@@ -56,8 +56,8 @@ async fn get(client: &SendRequest<Bytes>, url: &str) -> (u16, Vec<u8>) {
     (status, bytes)
 }
 
-/// Returns the media sequence number of the last segment in progress, the number of its parts, and the URI of
-/// the last part.
+/// Returns the media sequence number of the segment in progress, the number of its parts, and the URI of the
+/// last part.
 fn position(playlist: &str) -> (u64, usize, String) {
     let first = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap();
     let segments = playlist.lines().filter(|line| line.starts_with("#EXTINF:")).count() as u64;

@@ -24,7 +24,7 @@ async fn client_resumes_media_after_five_seconds() {
     assert!(before > 0);
     let at = media.progress();
     anna.cut();
-    // The media measure the five seconds.
+    // The sent frames measure five seconds.
     let away = media.until("media flows on", |p| p.sent >= at.sent + 5 * SECOND).await;
     assert!(away.received > at.received + 4 * SECOND, "{} after {}", away.received, at.received);
     let mut back = stage.connect(0, "anna", "&clientId=a").await;

@@ -1,4 +1,5 @@
-//! Anchors on air: the whole path from WebSocket to Janus and to the listeners, over one gateway and two.
+//! Anchors on air: the whole path from WebSocket to Janus and to the listeners, over one gateway and over
+//! two.
 
 mod duplicates;
 mod faults;

@@ -152,7 +152,7 @@ async fn days_of_writes_stay_within_bounds() {
     let counts = format!("{{{}}}", vec!["\"a-room-of-many\":123456"; 50].join(","));
     assert!(counts.len() * WRITES * STEPS as usize > 2 * QUOTA as usize);
     let etcd = Etcd::start_with(&["--quota-backend-bytes", &QUOTA.to_string()]);
-    // The disk's speed is not tested here.
+    // The timeout is long, because the speed of the disk is not tested here.
     let store = EtcdStore::connect(&[etcd.endpoint()], PATIENCE).await.unwrap();
     let mut client = etcd_client::Client::connect([etcd.endpoint()], None).await.unwrap();
     let (mut compaction, mut most) = (Compaction::default(), 0);

@@ -22,7 +22,7 @@ impl TwoHomes {
         let (here, there) = (made.interface.as_str(), format!("st{pid}t{n}"));
         ip(&["link", "add", here, "type", "veth", "peer", "name", &there]);
         for address in made.addresses() {
-            // Not of global scope, so that other programs do not choose these addresses.
+            // The scope is not global, so that other programs do not choose these addresses.
             ip(&["addr", "add", &format!("{address}/32"), "scope", "link", "dev", here]);
         }
         ip(&["link", "set", here, "up"]);

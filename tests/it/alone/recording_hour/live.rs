@@ -1,4 +1,4 @@
-//! The listener that hears the room live, and keeps what it heard with its time.
+//! The listener that hears the room live, and keeps the sound with its times.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! Levels of the sent tones in what was heard and recorded, in steps of 10 ms on the clock of the senders.
+//! Levels of the sent tones in the heard and the recorded sound, in steps of 10 ms on the clock of the
+//! senders.
 
 use std::io::{BufReader, Read};
 use std::process::{Command, Stdio};
@@ -68,8 +69,8 @@ impl Heard {
         Self { levels: [vec![0.0; steps], vec![0.0; steps]], other: vec![0.0; steps] }
     }
 
-    /// Adds what FFmpeg decodes with this decoder from a file or URL. `start`: time of its first sample in
-    /// seconds since the Unix epoch. Returns its duration in seconds.
+    /// Decodes a file or URL with FFmpeg and this decoder, and adds the levels of the sound. `start`: time of
+    /// the first sample in seconds since the Unix epoch. Returns the duration of the sound in seconds.
     pub fn add(&mut self, decoder: &str, input: &str, start: f64, sent: Sent) -> f64 {
         let mut child = Command::new("ffmpeg")
             .args(["-nostdin", "-loglevel", "error", "-c:a", decoder, "-i", input])
