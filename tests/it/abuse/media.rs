@@ -45,8 +45,8 @@ async fn malformed_opus_harms_no_other() {
 fn garbage() -> Vec<Arc<[u8]>> {
     let mut random = StdRng::seed_from_u64(SEED);
     let broken: [&[u8]; 7] = [
-        // Code 1 with an odd length, code 2 with a length beyond the packet.
-        &[0xf9, 1, 2],
+        // Code 1 with an even length (RFC 6716 section 3.4), code 2 with a length beyond the packet.
+        &[0xf9, 1],
         &[0xfa, 0xff, 0xff],
         // Code 3: no frame, 63 frames, lengths beyond the packet, padding without end.
         &[0xfb, 0],
