@@ -102,8 +102,8 @@ impl Lifecycle {
     }
 }
 
-/// Signal between kernel parts. Signals are never refused: the number of the receiver's children limits
-/// kernel signals, and operator requests are rare.
+/// Signal to an actor. Signals are never refused: the number of the receiver's children limits kernel
+/// signals, and operator requests are rare.
 pub(super) enum Signal {
     /// From the parent: stop within this time.
     Stop { within: Duration },

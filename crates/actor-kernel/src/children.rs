@@ -251,8 +251,8 @@ impl Children {
     }
 
     /// Stops the youngest child. If that child stops together with others ([`StopOrder::Together`]), stops
-    /// the whole group. Returns the time until the last child of the group has ended or is abandoned; `None`
-    /// if there are no children. Must be called again after each exit.
+    /// the whole group. Returns the maximum time until every child of the group has ended or is abandoned;
+    /// `None` if there are no children. Must be called again after each exit.
     pub fn stop_youngest(&mut self) -> Option<Duration> {
         let mut group = Vec::new();
         for (child, row) in self.rows.iter().rev() {

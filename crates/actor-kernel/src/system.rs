@@ -105,7 +105,7 @@ impl<M: Message> SystemHandle<M> {
     }
 }
 
-/// Collects the paths of all actors that have not ended, the deepest first.
+/// Adds the paths of all actors that remain below `cell` to `left`, the deepest first.
 fn left_below(cell: &ActorCell, left: &mut Vec<String>) {
     for child in cell.children() {
         left_below(&child, left);

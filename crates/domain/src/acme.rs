@@ -23,7 +23,7 @@ const AFTER_FAILURE: Backoff =
 /// Time limit of one order.
 pub const ORDER_WITHIN: Duration = Duration::from_secs(300);
 /// Lifetime of an order's lock. Longer than [`ORDER_WITHIN`], so that no other node places an order while
-/// this one runs.
+/// this order runs.
 pub const ORDER_LOCK_TTL: Duration = Duration::from_secs(600);
 
 /// Time for which a node uses the answers to challenges that it has read from the store.

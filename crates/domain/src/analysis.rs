@@ -20,7 +20,7 @@ const FINE: usize = RATE as usize / 10;
 /// Integrated loudness that FFmpeg reports for silence.
 const SILENT_TENTHS: i32 = -700;
 
-/// Result of the measurement. Integers only, because the recording's key is compared as a whole.
+/// Result of the measurement. All values are integers, because stored recordings are compared for equality.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Analysis {

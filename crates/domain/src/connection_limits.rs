@@ -172,7 +172,8 @@ impl IdleTimer {
 
     /// Counts the time since the previous call as idle. Returns true if the client has been idle for `limit`.
     /// Must be called at the interval `every`. If the previous call was more than two intervals ago, this
-    /// process was slow. Messages from the client may still be queued, so the excess does not count.
+    /// process was slow. Messages from the client may still be queued, so the time beyond two intervals does
+    /// not count.
     pub fn lasts(&mut self, limit: Duration, every: Duration, now: Duration) -> bool {
         self.lasted += now.saturating_sub(self.looked).min(every * 2);
         self.looked = self.looked.max(now);

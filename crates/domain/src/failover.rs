@@ -60,7 +60,7 @@ pub struct Reassignment {
     pub room: RoomId,
     pub live_revision: i64,
     pub to: Placement,
-    /// One or two evictions.
+    /// Modules that the room leaves: one or two.
     pub leaves: Vec<Eviction>,
 }
 
@@ -243,7 +243,7 @@ impl FailoverPolicy {
     }
 
     /// Returns the modules that the room leaves now. For each module that the room leaves later, increments
-    /// the count in `waiting`.
+    /// the module's count in `waiting`.
     fn departures(
         &self,
         view: &RoomView,
@@ -278,8 +278,8 @@ impl FailoverPolicy {
 
     /// Returns alternative moves, the preferred one first. For a silent room, either module may be at fault:
     /// the room leaves its mixer, or its Janus if another mixer has also given the room up or no other mixer
-    /// takes the room. A room that must leave its Janus and a mixer that is being drained leaves Janus first,
-    /// because only a move of the mixer alone is a handover.
+    /// takes the room. If a room must leave both its Janus and a mixer that is being drained, it leaves Janus
+    /// first, because only a move of the mixer alone is a handover.
     fn choices(&self, room: &RoomId, live: &LiveMeta, due: Vec<Eviction>) -> Vec<Vec<Eviction>> {
         if due.len() > 1 && due.iter().any(Eviction::is_handover) {
             let (handovers, others) = due.into_iter().partition(Eviction::is_handover);

@@ -2,8 +2,8 @@
 //! argument.
 //!
 //! A frame that transfers no request or body, such as a PING, also costs the server work (RFC 9113 section
-//! 10.5). A client that cancels its requests lets the server begin work without waiting for it
-//! (CVE-2023-44487).
+//! 10.5). A client that cancels each request at once can start more work than the limit on concurrent
+//! requests allows (CVE-2023-44487).
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use super::connection_limits::TokenBucket;
 
 /// Maximum number of bytes that a client may send while no request head or body is transferred.
 const FRAMES: usize = 256 * 1024;
-/// Number of bytes per second by which the budget recovers, up to that maximum. A connection whose only
-/// traffic is a PING per second is therefore not closed.
+/// Number of bytes per second by which the budget recovers, up to [`FRAMES`]. A connection whose only traffic
+/// is a PING per second is therefore not closed.
 const RESTORED: usize = 64;
 /// Maximum number of cancellations per second, and at once.
 const CANCELED: (u32, u32) = (10, 100);

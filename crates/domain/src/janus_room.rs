@@ -180,7 +180,7 @@ impl JanusRoom {
             return Plan::wait("waits for the link to the Janus Gateway");
         }
         let KnownRooms::Known(rooms) = &self.observed else {
-            return Plan::act(Effect::Inspect, "looks up what the Janus has of this room");
+            return Plan::act(Effect::Inspect, "looks up which Janus rooms belong to this room");
         };
         let rooms: Vec<&FoundRoom> =
             rooms.iter().filter(|r| !self.locked.contains(&r.janus_room_id)).collect();
@@ -286,7 +286,7 @@ impl JanusRoom {
             };
         };
         if let Some(stale) = b.rooms.iter().find(|r| r.janus_room_id != room.janus_room_id) {
-            return Plan::act(destroy(stale), "a duplicate Janus room of the room");
+            return Plan::act(destroy(stale), "a duplicate of the Janus room");
         }
         let janus_room_id = room.janus_room_id;
         let Some(forwarders) = &room.forwarders else {

@@ -1,6 +1,7 @@
 //! Load of a machine: the measured share of its processor time in use.
 //!
-//! Owns: the average, and the rule for which changes are announced. Never reads the kernel's counters.
+//! Owns: the average, and the rule that decides which changes are announced. Never reads the kernel's
+//! counters.
 
 use std::time::Duration;
 

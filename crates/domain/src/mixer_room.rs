@@ -171,7 +171,7 @@ impl MixerRoom {
         self.retry.attempt().max(self.store_retry.attempt())
     }
 
-    /// Returns the time of the next retry of either lane.
+    /// Returns the earliest pending retry of the two lanes; `None` if neither lane waits for a retry.
     pub fn retry_due(&self, now: Duration) -> Option<Duration> {
         self.retry.due().into_iter().chain(self.store_retry.due()).filter(|due| *due > now).min()
     }

@@ -57,7 +57,7 @@ pub struct PlainRoom {
     covered: Option<Duration>,
     filling: bool,
     /// Difference, in nanoseconds, between the audio that was sent to fill holes and the duration of the
-    /// holes. Positive if too much was sent, but less than one part; negative if too little was sent.
+    /// holes. Positive if too much was sent (always less than one part), negative if too little was sent.
     surplus: i64,
     ended: bool,
     retry: Retry,
@@ -213,7 +213,8 @@ mod tests {
         assert_eq!(room.fill(ms(1000)), 5);
         assert_eq!(room.silence_at(), Some(PART * 6));
         assert_eq!(room.fill(PART * 6), 1);
-        // Silence reaches 1152 ms. Of five late parts only those that end after the silence are sent.
+        // Silence reaches 1152 ms, so only 48 ms are missing. This is less than half a part, so none of the
+        // five late parts is sent.
         assert_eq!(room.done(parts(5, 11), ms(1200), 0.5), 0);
         assert!(!room.is_filling());
         assert_eq!(room.done(parts(1, 12), ms(1392), 0.5), 1);

@@ -12,8 +12,8 @@
 //! The token of a user claims the role host or anchor. A role assigned in the room replaces the claimed role,
 //! for every token of the user. The assigned role ends when the application invites the user with another
 //! role than in the previous invitation; the role listener ends with any invitation. A room can have several
-//! hosts, with equal rights. A host gives up the role only to another user, so hosts cannot make the room
-//! hostless.
+//! hosts, with equal rights. A host gives up the role only to another user, so hosts cannot leave the room
+//! without a host.
 //!
 //! A listener is off the stage: none of the user's tokens is valid for speaking, and all of them remain valid
 //! for listening. Code that checks an anchor must call [`RoomView::is_off_stage`].

@@ -1,5 +1,5 @@
 //! W3C trace context: the identity of a span, in the format of the header `traceparent`
-//! (<https://www.w3.org/TR/trace-context/>, level 1). Pure.
+//! (<https://www.w3.org/TR/trace-context/>, level 1). This module is pure.
 //!
 //! Owns: the format. Does not generate ids, and does not decide what is traced.
 

@@ -92,7 +92,7 @@ pub enum Mutation {
 }
 
 impl Corpus {
-    /// Takes each line as one input.
+    /// Creates a corpus with one input per line.
     ///
     /// # Panics
     /// Panics if there is no line.
@@ -100,7 +100,7 @@ impl Corpus {
         Self::new(text.lines())
     }
 
-    /// Takes each item as one input.
+    /// Creates a corpus with one input per item.
     ///
     /// # Panics
     /// Panics if there is no item.

@@ -68,7 +68,7 @@ impl std::fmt::Debug for ContentKeys {
     }
 }
 
-/// AES block size in bytes; padding adds one to a whole block.
+/// AES block size in bytes. If the plaintext fills its last block, the padding is one more block.
 const BLOCK: usize = 16;
 
 /// Returns the IV of a segment and its parts: the media sequence number, because the playlist names no IV.

@@ -239,8 +239,8 @@ impl Packager {
         outcome.map(|()| progress)
     }
 
-    /// Returns the number of whole frames missing between the published media and now. A process that already
-    /// runs can add at most this much of its earlier output.
+    /// Returns the number of whole frames missing between the published media and now. A process that is
+    /// already running can add at most this many frames of its earlier output.
     pub fn missing(&self, now: Duration) -> usize {
         match &self.place {
             Place::After(pace) => pace.missing(now) as usize,
@@ -393,7 +393,7 @@ impl Packager {
     }
 
     /// Starts the media clocks, for the first time or after a gap. `frames` frames have already arrived, so
-    /// the media start that much before now.
+    /// the media start this many frames before now.
     fn begin(&mut self, frames: usize) {
         let Moment { now, wall } = self.called;
         if !matches!(self.place, Place::First) {

@@ -77,7 +77,7 @@ impl Segmenter {
         self.next.discontinuity += 1;
     }
 
-    /// Takes one ADTS frame, from FFmpeg (`heard`) or of silence.
+    /// Takes one ADTS frame. `heard`: true for a frame of FFmpeg, false for a frame of silence.
     pub fn append(&mut self, frame: &[u8], heard: bool, wall: UnixMs, progress: &mut Progress) {
         self.pending.bytes.extend_from_slice(frame);
         self.pending.frames += 1;

@@ -5,8 +5,9 @@ use std::f64::consts::TAU;
 
 /// Duration of a packet in microseconds.
 pub const TICK: u64 = 20_000;
-/// Minimum number of frames for a phase, and minimum length of their mean vector (0 to 1).
+/// Minimum number of frames for a phase.
 const FRAMES: u32 = 10;
+/// Minimum length of the mean vector of the frames (0 to 1) for a phase.
 const AGREE: f64 = 0.7;
 /// Largest difference in microseconds between the phases of segments whose ticks are the same.
 const SAME: u64 = 5_000;

@@ -1,7 +1,7 @@
 //! TLS to a node on this machine with a self-signed certificate, such as that of `stentor demo --tls`.
 //!
-//! Any certificate is accepted, because no attacker can stand between two sockets of one machine. Does not
-//! connect to another machine.
+//! Any certificate is accepted, because no attacker can intercept a connection between two sockets of one
+//! machine. Does not connect to another machine.
 
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;

@@ -145,8 +145,8 @@ fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
 /// is not an error here; spawning it reports the error.
 ///
 /// # Errors
-/// A system program is missing or too old; the message names the package to install. Or this process cannot
-/// change to the account, or the account cannot run a program.
+/// A system program is missing or too old, this process cannot change to the account, or the account cannot
+/// run a program. The message names the remedy.
 pub fn check(account: Option<&Account>, programs: &[&Path]) -> Result<(), String> {
     which::which(SETPRIV).map_err(|error| {
         format!("{SETPRIV} is needed to start Janus and FFmpeg: {error}; install util-linux")

@@ -34,8 +34,8 @@ pub const FINAL_BURST: u32 = 20;
 pub const MAX_RECOGNISERS: usize = 8;
 /// Longest duration of one result.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Longest time by which a result may exceed the audio that the recogniser received. Recognisers round
-/// positions.
+/// Maximum time by which a result may end after the audio that the recogniser received, because recognisers
+/// round positions.
 const AHEAD: Duration = Duration::from_secs(1);
 
 /// Text of a caption: 1 to 500 visible characters, in one line.

@@ -64,7 +64,7 @@ impl TrackSwitch {
         };
         let due = self.checked_at + CHECK_EVERY;
         let step = match (known, wanted) {
-            (None, _) => Some(switch(None, "stops recordings of tracks from before")),
+            (None, _) => Some(switch(None, "stops recordings of tracks that may still run")),
             (Some((_, Some(on))), wanted) if Some(on) != wanted => {
                 Some(switch(None, "the tracks are no longer to be recorded"))
             }

@@ -61,7 +61,7 @@ pub fn icecast_answer(received: &[u8]) -> Option<Result<(), String>> {
     })
 }
 
-/// Returns the second answer in `received`, or nothing if there is none: Icecast may refuse the audio after
+/// Returns the second answer in `received`; empty if there is none. Icecast may refuse the audio after
 /// `100 Continue`.
 pub fn second_icecast_answer(received: &[u8]) -> &[u8] {
     let end = received.windows(4).position(|window| window == b"\r\n\r\n");

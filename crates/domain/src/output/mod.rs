@@ -1,4 +1,5 @@
-//! Outputs: pushes of a room's broadcast to targets elsewhere, such as an Icecast server. Pure.
+//! Outputs: pushes of a room's broadcast to targets elsewhere, such as an Icecast server. This module is
+//! pure.
 //!
 //! ```text
 //!  /rooms/{id}/outputs       wanted outputs, written by the room API

@@ -1,5 +1,5 @@
-//! State machine of one output: its attempts to connect to the target, and the state that the API shows.
-//! Pure.
+//! State machine of one output: its attempts to connect to the target, and the state that the API shows. This
+//! module is pure.
 //!
 //! ```text
 //!  Idle ─▶ Connecting ─▶ Live

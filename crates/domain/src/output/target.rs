@@ -1,4 +1,5 @@
-//! Target of an output: its URL, the part of it that may be shown, and the arguments for FFmpeg. Pure.
+//! Target of an output: its URL, the part of it that may be shown, and the arguments for FFmpeg. This module
+//! is pure.
 //!
 //! The URL contains credentials: the Icecast password, the stream key in an RTMP path, or SRT parameters. The
 //! shown form contains none of them. FFmpeg's messages are never shown, because they may quote the URL.

@@ -183,7 +183,8 @@ impl Delivery {
     }
 
     /// Takes the events of the ledger after [`position`](Self::position), in their order. `reached`: the
-    /// revision of the ledger if it has no further events. Returns false if no more events are needed now.
+    /// revision of the ledger if it has no events after these, otherwise `None`. Returns true if the next
+    /// events are needed now.
     pub fn feed(
         &mut self,
         events: impl IntoIterator<Item = LedgerEntry>,

@@ -31,7 +31,8 @@ impl History {
                 Effect::Depart { token, release: true, .. } => {
                     assert!(self.held.remove(&token.0), "released twice or never held: {token:?}");
                     assert!(!self.is_writing(), "the lock is released during a write");
-                    // This acquisition has replaced the earlier ones, which are not released separately.
+                    // The acquisition of this token replaced the earlier ones, which are not released
+                    // separately.
                     self.held.retain(|held| *held > token.0);
                 }
                 Effect::FollowMedia(_) => {
