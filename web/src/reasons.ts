@@ -19,7 +19,7 @@ export function reasonOf(thrown: unknown): Reason {
   if (known) return known;
   const name = code || String(status);
   if (status === 429 || status >= 500) return passing('The server cannot do this at the moment', 'Try again in a moment. If that does not help, tell whoever runs it: {name}.', { name });
-  return lasting('The server refused this', 'Whoever runs it should know why: {message} ({name}).', { message, name });
+  return lasting('The server refused this', 'Tell whoever runs it the reason: {message} ({name}).', { message, name });
 }
 
 /** Returns a reason as one paragraph. */
@@ -29,10 +29,10 @@ const passing = (title: Text, text: Text, values: Values = {}): Reason => ({ tit
 const lasting = (title: Text, text: Text, values: Values = {}): Reason => ({ ...passing(title, text, values), passing: false });
 
 const BY_CODE: Readonly<Record<string, Reason>> = {
-  room_not_found: lasting('There is no such room', 'It has ended or never was. Ask whoever told you of it.'),
-  room_removing: lasting('The room is over', 'It is being removed at this moment. Ask whoever told you of it whether there will be another one.'),
-  pages_closed: lasting('You need an invite', 'Coming in here takes a personal link. Ask a host of the room for one.'),
+  room_not_found: lasting('There is no such room', 'It has ended or never existed. Ask the person who told you about it.'),
+  room_removing: lasting('The room is over', 'It is being removed now. Ask the person who told you about it whether there will be another one.'),
+  pages_closed: lasting('You need an invite', 'To come in, you need a personal link. Ask a host of the room for one.'),
   invalid_name: passing('This name cannot be shown', 'Choose another one.'),
-  host_not_allowed: lasting('This server does not answer to the name in the address', 'On its own machine open it as "localhost". Else whoever runs it should look at "http.allowed_origins".'),
-  origin_not_allowed: lasting('This server takes no calls from this page', 'Whoever runs it should look at "http.allowed_origins".'),
+  host_not_allowed: lasting('This server does not answer to the name in the address', 'On its own machine, open it as "localhost". Otherwise, whoever runs it should check "http.allowed_origins".'),
+  origin_not_allowed: lasting('This server accepts no requests from this page', 'Whoever runs it should check "http.allowed_origins".'),
 };

@@ -133,7 +133,7 @@ function showWhetherHeard(): void {
 async function join(): Promise<void> {
   const name = nameInput.value.trim();
   const pin = pinInput.value.trim();
-  complain('name', name ? null : 'The others want to know who is talking.');
+  complain('name', name ? null : 'Enter your name, so that the others know who is talking.');
   complain('consent', consent.missing ? 'Without your consent you cannot speak here. You can listen instead.' : null);
   complain('pin', pin === '' || PIN.test(pin) ? null : 'A PIN has six letters or digits.');
   const wrong = document.querySelector<HTMLInputElement>('#form [aria-invalid=true]');
@@ -375,7 +375,7 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
   if (what === 'remove' && !(await confirmedBan(name))) return;
   if (what === 'kick' && !(await confirmed(t('Kick {name} out of the room?', { name }), t('They leave at once, and may come back after a few seconds.'), t('Kick')))) return;
   if (what === 'transfer' && !(await confirmed(t('Make {name} the host instead of you?', { name }), t('You become a co-host.'), t('Hand over')))) return;
-  if (what === 'listener' && !(await confirmed(t('Send {name} back to listening?', { name }), t('They speak again when they are invited again.'), t('Send back')))) return;
+  if (what === 'listener' && !(await confirmed(t('Send {name} back to listening?', { name }), t('They can speak again after another invitation.'), t('Send back')))) return;
   try {
     if (what === 'mute') await visit.muteMember(member.userId);
     else if (what === 'unmute') await visit.unmuteMember(member.userId);

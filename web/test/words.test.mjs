@@ -18,7 +18,7 @@ test('a refusal is told from a server that does not answer', async () => {
     [404, 'room_not_found', /no such room/],
     [409, 'room_removing', /room is over/],
     [403, 'host_not_allowed', /name in the address/],
-    [403, 'origin_not_allowed', /no calls from this page/],
+    [403, 'origin_not_allowed', /no requests from this page/],
     [403, 'pages_closed', /need an invite/],
     [409, 'too_many_users', /refused this.*no \(too_many_users\)/],
     [400, undefined, /refused this.*400/],

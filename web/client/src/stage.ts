@@ -39,7 +39,7 @@ export async function visitStage(channel: RoomChannel, options: StageOptions, en
   };
   try {
     const { token, wsUrl } = await channel.send<Entry>('POST', 'stage', {});
-    if (!wsUrl) throw new StentorError({ code: 'no_gateway', message: 'this server knows no gateway for anchors', retryable: false });
+    if (!wsUrl) throw new StentorError({ code: 'no_gateway', message: 'this server has no gateway, so nobody can speak', retryable: false });
     const displayName = options.displayName ?? nameIn(channel);
     const room = new StentorRoom({ url: wsUrl, token, ...(displayName ? { displayName } : {}), ...(options.recordingConsent ? { recordingConsent: true } : {}) });
     room.on('closed', (problem) => {

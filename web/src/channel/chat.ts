@@ -139,7 +139,7 @@ const WORDS: Readonly<Record<string, Text>> = {
   slow_mode: 'Slow mode is on: wait a little before the next message.',
   too_many_requests: 'That was too fast. Wait a moment.',
   chat_closed: 'The chat is closed.',
-  hands_closed: 'Hands are closed in this room.',
+  hands_closed: 'Raising hands is switched off in this room.',
   hands_full: 'Too many hands are raised. Try again later.',
   name_required: 'Enter your name first.',
   invalid_name: 'This name cannot be shown. Choose another one.',
@@ -148,7 +148,7 @@ const WORDS: Readonly<Record<string, Text>> = {
   not_invited: 'The invitation is no longer open.',
   user_removed: 'A host removed you from this room.',
   person_not_found: 'This person is no longer known here.',
-  too_many_users: 'This room can remember no more bans and assigned roles. Lift some bans first.',
+  too_many_users: 'This room has the maximum number of bans and assigned roles. Lift some bans first.',
   token_expired: 'Your link has expired. Ask for a new one.',
   gone: 'The server does not answer. Try again in a moment.',
 };

@@ -119,7 +119,7 @@ export class RoomPanel {
     button.disabled = place === null && !state.settings.handsOpen;
     button.setAttribute('aria-pressed', String(place !== null));
     write(byId('hand-text'), t(place === null ? 'Raise hand' : 'Lower hand'));
-    const closed = state.settings.handsOpen ? '' : t('Hands are closed.');
+    const closed = state.settings.handsOpen ? '' : t('Raising hands is switched off.');
     write(byId('hand-place'), place === null ? closed : t('Your hand is up · place {place}', { place }));
     byId('invitation').hidden = !listener || !this.listener.invited;
     byId('hand-name-field').hidden = state.you?.verified === true;

@@ -6,7 +6,7 @@ import { t, type Text } from '../texts';
 
 const OFF_AIR: Text = 'The room is not on air. It starts here by itself.';
 const FULL: Text = 'The room is full. It starts here as soon as there is a place.';
-const NO_ROOM: Text = 'There is no such room on air. It starts here by itself.';
+const NO_ROOM: Text = 'There is no such room yet. Once it is on air, it starts here by itself.';
 const LOST: Text = 'The connection was lost. Connecting again…';
 const NO_TOKEN: Text = 'This link has no valid token, or it has expired. Ask for a new link.';
 
@@ -23,7 +23,7 @@ export function playback({ state, problem, pausedBy }: ListenerStatus, heard: bo
       return t(pausedBy === 'device' ? 'Paused by this device. Press play to go on.' : 'Paused');
     case 'waiting':
       if (problem?.code === 'listeners_full') return t(FULL);
-      if (heard) return t('The room is over. Should it go on air again, it starts here by itself.');
+      if (heard) return t('The room is over. If it goes on air again, it starts here by itself.');
       return t(problem?.code === 'room_not_on_air' ? OFF_AIR : NO_ROOM);
     case 'failed':
       if (problem?.code === 'unsupported_browser') return t('This browser cannot play the room. It needs {browsers}.', { browsers: needed() });
@@ -50,5 +50,5 @@ const FAILED: Readonly<Record<string, Text>> = {
 
 const CONNECTING: Readonly<Record<string, Text>> = {
   media_not_ready: 'The room is starting…',
-  media_broken: 'The sound broke off. Starting again…',
+  media_broken: 'The sound stopped. Starting again…',
 };

@@ -39,7 +39,7 @@ export class Backstage {
     if (!room?.backstage) return;
     const left = room.startsAt === null ? null : room.startsAt - this.now();
     const host = moderates({ role: room.role ?? '' });
-    const asked = t(host ? 'Press “Go live” when all are ready.' : 'A host takes the room live.');
+    const asked = t(host ? 'Press “Go live” when all are ready.' : 'A host will take the room live.');
     const when = left === null ? asked : left > 0 ? t('The room goes live by itself in {time}.', { time: countdown(left) }) : t('The room goes live in a moment.');
     write(byId('backstage-when'), when);
   }
@@ -51,8 +51,8 @@ export class Backstage {
     const now = this.now();
     const when = { at: localTime(at, now), time: countdown(at - now) };
     return at > now
-      ? t('The room goes on air at {at}, in {time}. You come in by yourself.', when)
-      : t('The room goes on air at {at}. You come in by yourself.', when);
+      ? t('The room goes on air at {at}, in {time}. You then join automatically.', when)
+      : t('The room goes on air at {at}. You then join automatically.', when);
   }
 
   private async start(): Promise<void> {

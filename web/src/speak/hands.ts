@@ -79,7 +79,7 @@ export class Hands {
     const invite = item.querySelector<HTMLElement>('[data-do=invite]')!;
     write(invite, t(invited ? 'Take back' : 'Invite'));
     invite.setAttribute('aria-pressed', String(invited));
-    invite.setAttribute('aria-label', t(invited ? 'Take the invitation of {name} back' : 'Invite {name} to speak', { name: isolated(name) }));
+    invite.setAttribute('aria-label', t(invited ? 'Take back the invitation of {name}' : 'Invite {name} to speak', { name: isolated(name) }));
     item.querySelector('[data-do=ban]')!.setAttribute('aria-label', t('Ban {name} from the room', { name: isolated(name) }));
     item.querySelector('[data-do=lower]')!.setAttribute('aria-label', t('Lower the hand of {name}', { name: isolated(name) }));
   }

@@ -29,17 +29,17 @@ const ENDINGS: Record<string, Ending> = {
   left: end('You left the room', 'The others no longer hear you. Your invite still works.', 'again'),
   removed: end('You were removed', 'A host removed you from this room, or made you a listener. Wait a few seconds and open the link again. It works once a host lets you in or lets you speak again.'),
   room_closed: end('The room is over', 'Thank you for speaking. If it goes on air again, the same link opens it.', 'again'),
-  room_gone: end('There is no such room', 'It has ended or never was. Ask for a new invite.'),
+  room_gone: end('There is no such room', 'It has ended or never existed. Ask for a new invite.'),
   room_over: end('The room is over', 'It has ended, or your invite was withdrawn. Ask for a new one.'),
   replaced: end('You are speaking elsewhere', 'You joined from another tab or device, and it took over from this one.', 'here'),
   token_expired: end('This invite has expired', 'Ask whoever invited you for a new link.'),
   token_invalid: end('This invite is not valid', 'It may be incomplete, or it was withdrawn. Open the whole link you were given, or ask for a new one.'),
   consent_required: end('Your consent is needed', 'This room may be recorded. Join again and agree to that, or listen instead.', 'again'),
-  no_invite: end('You need an invite', 'Speaking here takes a personal link. Ask a host of the room for one.'),
-  invalid_url: end('Nobody can speak here', 'The address that this server names for speakers cannot be called from this page. Whoever runs it should look at "http.public_ws_url".'),
+  no_invite: end('You need an invite', 'To speak here, you need a personal link. Ask a host of the room for one.'),
+  invalid_url: end('Nobody can speak here', 'This page cannot connect to the address that this server gives to speakers. Whoever runs it should check "http.public_ws_url".'),
   no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway", or name a gateway in "http.public_ws_url".'),
   unsupported_browser: end('This browser cannot speak here', 'It has no WebRTC, or a setting or extension has switched it off. Speaking needs {browsers}.', 'none', { browsers: needed() }),
-  flooding: end('Too many requests', 'This page asked too much of the server in a short time. Join again in a moment.', 'again'),
+  flooding: end('Too many requests', 'This page sent too many requests in a short time. Join again in a moment.', 'again'),
   media_refused: end('The sound could not be set up', 'The server did not accept what this browser offered. Speaking needs {browsers}.', 'again', { browsers: needed() }),
 };
 
@@ -109,7 +109,7 @@ function shutOut({ state, problem, failures }: RoomStatus, { online }: Situation
 const DOUBTFUL = 3;
 
 const notAdmitted = ({ gateway }: Situation): string =>
-  t('The server for speakers ({gateway}) cannot be reached, or does not admit this page. If your network is fine, tell whoever runs it to look at "http.public_ws_url" and "http.allowed_origins".', { gateway });
+  t('The server for speakers ({gateway}) cannot be reached, or does not admit this page. If your network works, ask whoever runs it to check "http.public_ws_url" and "http.allowed_origins".', { gateway });
 
 function hindrance({ code, message }: Problem): string {
   const known = HINDRANCES[code];
@@ -120,17 +120,17 @@ const HINDRANCES: Record<string, Text> = {
   gone: 'The server cannot be reached. Check your network.',
   timeout: 'The server does not answer.',
   room_full: 'The room is full: somebody has to leave before you can speak.',
-  room_locked: 'The room is locked. You come in as soon as a host unlocks it.',
+  room_locked: 'The room is locked. You join as soon as a host unlocks it.',
   not_on_air: 'The room is not on air yet.',
-  already_connected: 'You are connected from another tab or device. Leave there, and it goes on here.',
+  already_connected: 'You are connected from another tab or device. Leave the room there to continue here.',
   too_many_pins: 'Too many wrong pins.',
   media_lost: 'Sound no longer gets through.',
   media_timeout: 'No sound gets through to the server; a firewall may block it. Try another network.',
   media_unavailable: 'The room\'s sound server does not answer.',
   media_failed: 'The sound could not be set up.',
-  reconnect: 'The sound has to be set up anew.',
-  draining: 'The server is being changed for another one.',
-  unavailable: 'A part of the server is away.',
+  reconnect: 'The sound must be set up again.',
+  draining: 'Another server takes over from this one.',
+  unavailable: 'A part of the server does not answer.',
   admission_unavailable: 'The application that admits people does not answer.',
   peer_dead: 'The connection was lost.',
   too_slow: 'This network is too slow for the room.',
@@ -144,7 +144,7 @@ export function microphone(code: string): { title: string; remedy: string } {
     case 'microphone_missing':
       return trouble('No microphone was found', 'Plug one in or switch it on, then try again. You can also join and only listen.');
     case 'microphone_busy':
-      return trouble('The microphone is taken', 'Another program uses it. Close that one, or choose another microphone.');
+      return trouble('The microphone is taken', 'Another program is using it. Close that program, or choose another microphone.');
     case 'microphone_insecure':
       return trouble('This page may not use a microphone', 'Browsers allow it only on pages opened with https, or on localhost. Ask for an https link.');
     default:

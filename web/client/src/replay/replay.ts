@@ -194,7 +194,7 @@ export class StentorReplay extends Emitter<ReplayEvents> {
     if (this.ended.signal.aborted || !this.connected || this.hls) return;
     if (hlsClass) this.connectHls(hlsClass);
     else if (this.audio.canPlayType('application/vnd.apple.mpegurl')) this.connectElement(this.withToken(this.url));
-    else this.fail({ code: 'unsupported_browser', message: 'this browser plays no HLS', retryable: false });
+    else this.fail({ code: 'unsupported_browser', message: 'this browser cannot play HLS', retryable: false });
   }
 
   private connectHls(hlsClass: typeof Hls): void {
