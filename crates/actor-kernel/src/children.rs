@@ -168,7 +168,8 @@ impl Children {
         self.rows.insert(row.cell.id, row);
     }
 
-    /// Returns the earliest time at which [`due`](Self::due) has something to do.
+    /// Returns the earliest time at which [`due`](Self::due) has something to do; `None` if no row has a
+    /// deadline.
     pub fn next_date(&self) -> Option<Instant> {
         self.dates.first().map(|(date, _)| *date)
     }

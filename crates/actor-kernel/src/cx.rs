@@ -80,7 +80,7 @@ impl<B: Behaviour> Cx<B> {
         self.effect(async move { Some(map(future.await)) });
     }
 
-    /// Delivers `msg` to this incarnation after `delay`.
+    /// Delivers `msg` to this incarnation after `delay`, unless the returned timer is dropped before.
     pub fn after(&mut self, delay: Duration, msg: B::Msg) -> Timer {
         let (handle, registration) = AbortHandle::new_pair();
         let sleep = async move {

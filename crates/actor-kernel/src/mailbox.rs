@@ -43,7 +43,7 @@ impl<M: Message> ActorRef<M> {
         Self(Arc::new(FnPort(deliver)))
     }
 
-    /// Creates a reference whose messages are collected instead of handled, for tests of senders.
+    /// Creates a reference for tests of senders, and the probe that collects the messages sent to it.
     pub fn probe() -> (Self, Probe<M>) {
         let probe = Probe { received: Arc::default() };
         let received = probe.received.clone();
@@ -96,12 +96,12 @@ pub struct Probe<M> {
 }
 
 impl<M> Probe<M> {
-    /// Returns the oldest message not yet taken.
+    /// Removes and returns the oldest collected message; `None` if there is none.
     pub fn next(&self) -> Option<M> {
         locked(&self.received).pop_front()
     }
 
-    /// Returns all messages not yet taken.
+    /// Removes and returns all collected messages, the oldest first.
     pub fn drain(&self) -> Vec<M> {
         locked(&self.received).drain(..).collect()
     }

@@ -80,6 +80,7 @@ impl<M: Message> SystemHandle<M> {
     }
 
     /// Stops all actors in order, youngest first, each within its own deadline and all within `deadline`.
+    /// Returns the actors that did not stop in time.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.top.kernel.shutdown_begins();
         self.top.signal(Signal::Stop { within: deadline });

@@ -95,7 +95,8 @@ impl ConnectionLimiter {
         LivenessAction::NothingFor(dead.min(ping) - now)
     }
 
-    /// Counts one call, notification, unreadable text, ping, pong or run of fragments from the client.
+    /// Counts one call, notification, unreadable text, ping, pong or run of fragments from the client, and
+    /// decides whether it is accepted.
     pub fn admit(&mut self, limits: &Limits, now: Duration) -> Admission {
         match self.served.take(limits.rate, limits.burst, now) {
             Ok(()) => Admission::Taken,

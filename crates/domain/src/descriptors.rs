@@ -32,7 +32,8 @@ pub struct Share {
     pub operations: bool,
 }
 
-/// Divides `limit` descriptors between the sockets in `shares`, each with `workers` threads.
+/// Divides `limit` descriptors between the sockets in `shares`, each with `workers` threads. Returns the
+/// limits of the sockets in the same order.
 pub fn allot(limit: u64, workers: u64, shares: &[Share]) -> Vec<Allotment> {
     let half = limit / 2;
     let reserve = (limit / 4).clamp(SMALLEST_RESERVE.min(half), LARGEST_RESERVE.min(half));

@@ -191,7 +191,7 @@ impl EventId {
         Self(format!("evt_{random:032x}{}", index % 10))
     }
 
-    /// Parses the last part of an event's key.
+    /// Parses an id, as in the last part of an event's key; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("evt_")?;
         let ok =
@@ -374,8 +374,8 @@ fn of_lock(view: &RoomView, meta: &Meta, by: Option<&UserId>) -> Option<NewEvent
     Some(NewEvent { kind, data: authored(by) })
 }
 
-/// Returns the event for a schedule change. Must not be called for the start of a room, which also removes
-/// the start time.
+/// Returns the event for a schedule change; `None` if the schedule has not changed. Must not be called for
+/// the start of a room, which also removes the start time.
 fn of_schedule(view: &RoomView, meta: &Meta, now: UnixMs) -> Option<NewEvent> {
     let event = |kind, data| Some(NewEvent { kind, data });
     match (view.starts_at(), meta.profile.starts_at) {

@@ -77,7 +77,7 @@ impl Feed {
         self.title.as_ref().map_or(usual, Title::as_str).to_owned()
     }
 
-    /// Renders the feed with these recordings, in this order.
+    /// Returns the XML text of the feed with these recordings, in this order.
     pub fn render(&self, links: FeedLinks<'_>, items: &[FeedItem]) -> String {
         let mut out = String::with_capacity(2_048 + 1_500 * items.len());
         let name = self.name();

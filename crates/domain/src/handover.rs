@@ -48,7 +48,7 @@ pub fn outgoing_mixer(view: &RoomView) -> Option<&Handover> {
     live.handover.as_deref().filter(|_| successor.is_none_or(|m| !m.ready))
 }
 
-/// Returns the mixer that listeners of a room on air hear.
+/// Returns the mixer that listeners of a room on air hear; `None` if the room is not on air.
 pub fn serving_mixer(view: &RoomView) -> Option<&ModuleId> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     Some(outgoing_mixer(view).map_or(&live.mixer_id, |handover| &handover.mixer_id))

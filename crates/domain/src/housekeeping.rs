@@ -162,7 +162,8 @@ impl HousekeepingPolicy {
         due
     }
 
-    /// Returns the task that ends the broadcast if no anchor has been in the room for its `emptyTimeout`.
+    /// Returns the action that ends the broadcast if no anchor has been in the room for its `emptyTimeout`,
+    /// with the reason.
     fn empty(
         &mut self,
         room: &RoomId,
@@ -227,7 +228,8 @@ pub fn is_timed(view: &RoomView) -> bool {
     of_profile || view.kicked().next().is_some()
 }
 
-/// Returns the cleanup of keys that were left by a manual write or by a process that died between two writes.
+/// Returns the cleanup of keys that were left by a manual write or by a process that died between two writes,
+/// with the reason; `None` if there are no such keys.
 fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(HousekeepingAction, String)> {
     if view.live.is_some() {
         let stray = view.is_open() && view.meta.is_none();

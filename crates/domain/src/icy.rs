@@ -23,7 +23,8 @@ impl Inserter {
         Self { until: METADATA_INTERVAL, title: Some(block(title)) }
     }
 
-    /// Inserts the blocks that are due into the audio. `audio`: next bytes of the stream.
+    /// Returns the next bytes of the stream (`audio`) in pieces, with the metadata blocks that are due
+    /// between them.
     pub fn insert(&mut self, mut audio: Bytes) -> Vec<Bytes> {
         let mut out = Vec::with_capacity(1);
         while audio.len() >= self.until {

@@ -209,8 +209,8 @@ impl JanusRoom {
         }
     }
 
-    /// Adds locked rooms to a plan's reason. This node cannot manage them, so it does not retry, but
-    /// operators must see them.
+    /// Returns the plan with the locked rooms added to its reason. This node cannot manage them, so it does
+    /// not retry, but operators must see them.
     fn naming_locked(&self, plan: Plan<Effect>) -> Plan<Effect> {
         if self.locked.is_empty() {
             return plan;
@@ -244,8 +244,8 @@ impl JanusRoom {
         }
     }
 
-    /// Stops the forwarders, destroys the rooms, then deletes the key. A missing key therefore proves that
-    /// nothing else is left.
+    /// Plans the next step of the removal: the forwarders are stopped, then the rooms destroyed, then the key
+    /// deleted. A missing key therefore proves that nothing else is left.
     fn dismantle(
         &self,
         rooms: &[&FoundRoom],

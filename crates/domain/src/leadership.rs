@@ -176,7 +176,7 @@ impl Leadership {
         }
     }
 
-    /// Stops leading or standing by. Returns the lease to revoke.
+    /// Stops leading or standing by. Returns the lease to revoke; `None` if there is none.
     pub fn resign(&mut self) -> Option<i64> {
         self.ours = None;
         self.lease.take().map(|lease| lease.id)

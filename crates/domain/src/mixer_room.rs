@@ -184,7 +184,7 @@ impl MixerRoom {
         self.reserved.map(|r| r.next)
     }
 
-    /// Returns the ceiling reserved for this mixer in the store.
+    /// Returns the ceiling reserved for this mixer in the store; `None` if nothing is reserved.
     pub fn ceiling(&self) -> Option<SequenceState> {
         self.reserved.map(|r| r.ceiling)
     }
@@ -466,7 +466,7 @@ impl MixerRoom {
         !self.leaving && view.unreadable_part().is_some()
     }
 
-    /// Returns the source that feeds this mixer's port now, according to the Janus key.
+    /// Returns the source that feeds this mixer's port now, according to the Janus key; `None` if none does.
     fn feed_of(&self, view: &RoomView) -> Option<Feed> {
         let janus = view.janus.as_ref().filter(|j| j.status == JanusStatus::Forwarding)?;
         let forwarder = janus.forwarder.filter(|f| Some(f.target) == self.rtp())?;

@@ -126,7 +126,8 @@ fn equal_numbers_of_others_are_refused() {
     assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "end the stream"]);
 }
 
-/// Returns a publishing room under epoch 1, with numbers reserved up to 1024 and 600 of them used.
+/// Returns a publishing room under epoch 1, with numbers reserved up to 1024 and 600 of them used; also its
+/// view and the current time.
 fn publishing() -> (MixerRoom, RoomView, Duration) {
     let (mut room, mut view) = on_air();
     let at = Duration::from_secs(1);
@@ -355,7 +356,8 @@ fn kill_starved(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Duratio
     due
 }
 
-/// Runs the effects of the process lane while the store is unavailable.
+/// Runs the effects of the process lane while the store is unavailable. Returns descriptions of these
+/// effects.
 fn process_lane(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Vec<String> {
     let mut done = Vec::new();
     while let Plan::Do { effect, reason } = room.plan_process(view, now) {

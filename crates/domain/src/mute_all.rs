@@ -49,7 +49,7 @@ pub fn admit_mute_all(
     Ok(Admission::Accepted(RoomWrite::MuteAll(order)))
 }
 
-/// Returns the order that waits to be carried out in the current broadcast.
+/// Returns the order that waits to be carried out in the current broadcast; `None` if there is none.
 pub fn pending(view: &RoomView) -> Option<&StoredValue<MuteOrder>> {
     let live = view.live.as_ref().filter(|_| view.is_open())?;
     view.mute.as_ref().filter(|order| order.nonce == live.nonce)

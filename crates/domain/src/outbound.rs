@@ -40,7 +40,8 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The ranges are those of the IANA registry of special-purpose addresses (RFC 6890).
+/// Returns true for addresses outside the ranges of the IANA registry of special-purpose addresses (RFC
+/// 6890).
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     !matches!(
@@ -58,8 +59,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
-/// Only 2000::/3 is allocated. In it, 2001::/23 is special (Teredo, ORCHID), 2001:db8::/32 and 3fff::/20 are
-/// for documentation, and 2002::/16 is 6to4.
+/// Returns true for ordinary addresses in 2000::/3, the only allocated range. In it, 2001::/23 is special
+/// (Teredo, ORCHID), 2001:db8::/32 and 3fff::/20 are for documentation, and 2002::/16 is 6to4.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
     let special = matches!((a, b), (0x2001, 0..=0x1ff | 0xdb8) | (0x2002, _) | (0x3fff, 0..=0xfff));

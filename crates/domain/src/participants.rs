@@ -65,8 +65,9 @@ impl Participants {
         names.into_iter().map(|user| TalkingChanged { user, talking: true })
     }
 
-    /// Applies a change and returns its effect for the user. Two participants with the same name are an old
-    /// session and its successor: the user is talking while either of them is.
+    /// Applies a change. Returns whether the user with this name has started or stopped talking; `None` if
+    /// neither. Two participants with the same name are an old session and its successor: the user is talking
+    /// while either of them is.
     fn changed(
         &mut self,
         name: Arc<str>,

@@ -68,7 +68,8 @@ impl Retry {
         self.attempt
     }
 
-    /// Returns the wait to plan while the next attempt is not due.
+    /// Returns the wait to plan while the next attempt is not due; `None` once it is due, or if nothing has
+    /// failed.
     pub fn pending<E>(&self, now: Duration) -> Option<Plan<E>> {
         let (due, why) = self.waiting.as_ref().filter(|(due, _)| *due > now)?;
         Some(Plan::Wait { reason: format!("tries again after: {why}").into(), until: Some(*due) })

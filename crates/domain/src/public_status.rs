@@ -87,7 +87,7 @@ pub fn missing(view: &RoomView, modules: &Modules) -> Option<String> {
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
-/// Returns the problem of a module without a healthy heartbeat.
+/// Returns the problem of a module without a healthy heartbeat; `None` if the heartbeat is healthy.
 fn absence(modules: &Modules, kind: ModuleKind, id: &ModuleId) -> Option<String> {
     let name = match kind {
         ModuleKind::Janus => "Janus",

@@ -210,7 +210,7 @@ impl From<RecordingId> for String {
     }
 }
 
-/// Returns the request for the room's current broadcast, active or stopped.
+/// Returns the request for the room's current broadcast, active or stopped; `None` if there is none.
 pub fn of_broadcast(view: &RoomView) -> Option<&RecordingRequest> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     view.recording.as_ref().map(|request| &request.value).filter(|request| request.nonce == live.nonce)

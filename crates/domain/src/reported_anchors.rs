@@ -50,7 +50,8 @@ pub struct PresentAnchor {
     pub consent: bool,
 }
 
-/// Returns the anchors who were reported as present in the room's current broadcast.
+/// Returns the anchors who were reported as present in the room's current broadcast; `None` if nothing was
+/// reported in it.
 pub fn reported(view: &RoomView) -> Option<&ReportedAnchors> {
     let live = view.live.as_ref().filter(|_| view.is_open())?;
     view.anchors.as_ref().map(|known| &known.value).filter(|known| known.nonce == live.nonce)

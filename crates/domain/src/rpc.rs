@@ -169,7 +169,7 @@ fn value(response: &Response) -> Value {
 }
 
 impl<T> PendingTexts<T> {
-    /// Reserves a number for a call that did not arrive in a text message.
+    /// Returns an unused number for a call that did not arrive in a text message.
     pub fn reserve(&mut self) -> u64 {
         self.next += 1;
         self.next - 1

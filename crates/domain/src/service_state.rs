@@ -19,31 +19,31 @@ pub enum ServiceState {
 }
 
 impl ServiceState {
-    /// Reports that the node has become ready for the first time.
+    /// Returns the message that the node has become ready; `None` if it was ready before.
     pub fn ready(&mut self) -> Option<String> {
         self.pass(Self::Starting, Self::Ready, "READY=1\nSTATUS=ready")
     }
 
-    /// Reports that the configuration is being read again. Reports nothing while the manager still waits for
-    /// the start, because the `READY=1` that ends a reload would also end the start.
+    /// Returns the message that the configuration is being read again. `None` while the manager still waits
+    /// for the start, because the `READY=1` that ends a reload would also end the start.
     pub fn reloading(&mut self) -> Option<String> {
         self.pass(Self::Ready, Self::Reloading, "RELOADING=1")
     }
 
-    /// Reports the end of a reload, successful or not.
+    /// Returns the message that a reload has ended, successful or not; `None` if no reload was reported.
     pub fn reloaded(&mut self) -> Option<String> {
         self.pass(Self::Reloading, Self::Ready, "READY=1")
     }
 
-    /// Reports an orderly shutdown that takes at most `deadline`.
+    /// Returns the message that an orderly shutdown has begun, which takes at most `deadline`.
     pub fn stopping(&mut self, deadline: Duration) -> String {
         *self = Self::Stopping;
         let extension = (deadline + STOP_MARGIN).as_micros();
         format!("STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC={extension}")
     }
 
-    /// Reports that the node is alive, and the conditions that it waits for (`missing`). Returns `None` while
-    /// the node stops.
+    /// Returns the message that the node is alive, with the conditions that it waits for (`missing`). `None`
+    /// while the node stops.
     pub fn alive(self, missing: &[String]) -> Option<String> {
         let extension = match self {
             Self::Stopping => return None,

@@ -52,7 +52,8 @@ pub fn participant_of(name: &str, open: &str) -> Option<(UserId, UnixMs)> {
     Some((UserId::from_encoded(user)?, UnixMs(unique >> 16)))
 }
 
-/// Replaces the tracks of a node. A user who already had a track on this node keeps its number.
+/// Returns the tracks with those of the node replaced by these files. A user who already had a track on this
+/// node keeps its number.
 pub fn replaced(tracks: Vec<Track>, node: &ModuleId, files: &[TrackFile]) -> Vec<Track> {
     let mut next = tracks.iter().map(|track| track.number).max().unwrap_or(0);
     let (earlier, mut all): (Vec<_>, Vec<_>) = tracks.into_iter().partition(|track| track.node == *node);

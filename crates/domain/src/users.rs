@@ -57,9 +57,9 @@ pub struct BanOrder {
     pub by: Option<UserId>,
 }
 
-/// Records the user with this role. For a known user, only the role can change. A role that was assigned in
-/// the room ends if `role` differs from the recorded role. The assigned role `listener` always ends, so that
-/// the user may speak again. A kicked user stays out until the kick is over.
+/// Decides an invitation with this role. For a known user, only the role can change. A role that was assigned
+/// in the room ends if `role` differs from the recorded role. The assigned role `listener` always ends, so
+/// that the user may speak again. A kicked user stays out until the kick is over.
 ///
 /// # Errors
 /// There is no such room, it is being removed, the user is banned, or the room has the maximum number of bans
@@ -85,7 +85,7 @@ pub fn admit_user(
     write(view, id, user, None)
 }
 
-/// Records the ban of a user. The user may be unknown to the room: a listener, or an anchor whose token the
+/// Decides the ban of a user. The user may be unknown to the room: a listener, or an anchor whose token the
 /// application has signed itself.
 ///
 /// # Errors
@@ -94,7 +94,7 @@ pub fn admit_ban(view: &RoomView, order: &BanOrder, now: UnixMs) -> Result<Admis
     exclude(view, order, false, now)
 }
 
-/// Records that a user is kicked. Changes nothing if the user is banned or already kicked. The user may be
+/// Decides the kick of a user. Changes nothing if the user is banned or already kicked. The user may be
 /// unknown to the room, as for [`admit_ban`].
 ///
 /// # Errors
@@ -131,8 +131,8 @@ pub fn admit_return(view: &RoomView, id: &UserId) -> Result<Admission<RoomWrite>
     if view.is_kicked(id) { admit_unban(view, id, None) } else { Ok(Admission::AlreadyDone) }
 }
 
-/// Lifts the ban of a user, or ends a kick: the user's tokens are then valid again. A record that existed
-/// only because of the ban is deleted.
+/// Decides the end of a ban or kick: the user's tokens are then valid again. Changes nothing if the user is
+/// not banned or kicked. A record that existed only because of the ban is deleted.
 ///
 /// # Errors
 /// There is no such room or it is being removed.

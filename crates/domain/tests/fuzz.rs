@@ -76,7 +76,7 @@ fn fuzz_recording_journals() {
     });
 }
 
-/// Builds the rooms as a node would, from lines of the form `key value` that are applied in order.
+/// Returns the rooms as a node would see them, from lines of the form `key value` that are applied in order.
 fn rooms_with(lines: impl Iterator<Item = String>) -> Rooms {
     let mut rooms: BTreeMap<RoomId, RoomView> = BTreeMap::new();
     for (revision, line) in lines.enumerate() {

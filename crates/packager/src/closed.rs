@@ -93,14 +93,16 @@ impl LiveStream {
         self.closed(&self.snapshot(), last)
     }
 
-    /// Returns the number of the oldest segment in the window that begins at `since` or later.
+    /// Returns the number of the oldest segment in the window that begins at `since` or later; `None` if
+    /// there is none.
     pub fn first_closed(&self, since: UnixMs) -> Option<u64> {
         let snapshot = self.snapshot();
         let mut held = snapshot.window.held();
         held.find(|segment| segment.head.started >= since).map(|segment| segment.head.msn)
     }
 
-    /// Returns the number of discontinuities of the broadcast before a segment that is in the window.
+    /// Returns the number of discontinuities of the broadcast before a segment; `None` if the segment is not
+    /// in the window.
     pub fn discontinuities_before(&self, msn: u64) -> Option<u64> {
         let window = &self.snapshot().window;
         window.get(msn)?;

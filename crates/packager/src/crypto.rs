@@ -82,7 +82,7 @@ pub fn encrypt(key: &ContentKey, msn: u64, plain: &[u8]) -> Vec<u8> {
 }
 
 /// Converts the ciphertexts of a segment's parts to the ciphertext of the whole segment, in one buffer of
-/// exactly its size.
+/// exactly the size of the result.
 pub(super) fn rejoin<'a>(
     key: &ContentKey,
     msn: u64,

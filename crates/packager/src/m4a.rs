@@ -83,7 +83,7 @@ struct Chunk {
     bytes: u64,
 }
 
-/// Removes the ADTS headers of complete frames.
+/// Returns complete frames without their ADTS headers.
 pub fn without_headers(adts: &[u8]) -> Result<Bytes, AdtsError> {
     Ok(adts::payloads(adts)?.concat().into())
 }

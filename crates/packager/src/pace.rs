@@ -46,7 +46,7 @@ impl Pace {
         Self { origin, frames: 0, settled: 0, least: None, silent: 0, owed: 0 }
     }
 
-    /// Removes the last `frames` frames.
+    /// Returns the pace of the media without their last `frames` frames.
     pub fn less(mut self, frames: u64) -> Self {
         self.origin -= nanos(frames_last(frames));
         self

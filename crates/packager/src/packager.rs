@@ -118,8 +118,8 @@ pub(super) enum Place {
 }
 
 impl Packager {
-    /// Creates a packager. The numbers of `start` must be unused: [`next`](Self::next) of an orderly
-    /// predecessor, or the reserved ceiling after a crash.
+    /// Creates a packager and its stream. The numbers of `start` must be unused: [`next`](Self::next) of an
+    /// orderly predecessor, or the reserved ceiling after a crash.
     pub fn new(
         config: PackagerConfig,
         keys: ContentKeys,
@@ -130,8 +130,9 @@ impl Packager {
         Self::with(config, keys, start, junction, at, Window::new(start.discontinuity))
     }
 
-    /// Creates a packager that continues the window of another mixer ([`LiveStream::window_snapshot`]).
-    /// Returns `None` if the snapshot is unusable, or its window does not end directly before `start`.
+    /// Creates a packager and its stream, which continue the window of another mixer
+    /// ([`LiveStream::window_snapshot`]). Returns `None` if the snapshot is unusable, or its window does not
+    /// end directly before `start`.
     pub fn behind(
         config: PackagerConfig,
         keys: ContentKeys,

@@ -157,7 +157,7 @@ fn rounded_ms(duration: Duration) -> u64 {
     u64::try_from((duration.as_micros() + 500) / 1000).unwrap_or(u64::MAX)
 }
 
-/// Reads the part that the attribute `URI` names.
+/// Returns the part that the attribute `URI` names: hint, media sequence number and index.
 fn named(attributes: &str) -> Option<(NonceHint, u64, u32)> {
     let (_, rest) = attributes.split_once("URI=\"")?;
     match rest.split_once('"')?.0.parse() {

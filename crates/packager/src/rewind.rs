@@ -85,12 +85,12 @@ impl Rewind {
         (!is_empty).then(|| text.get_or_init(|| shown.render(self.hint, delta).into()).clone())
     }
 
-    /// Returns the range of the keys of the available segments.
+    /// Returns the range of the keys of the available segments; `None` if there are none.
     pub fn keys(&self) -> Option<KeyWindow> {
         self.shown().window.keys()
     }
 
-    /// Returns the number of the newest segment.
+    /// Returns the number of the newest segment; `None` if there is none.
     pub fn last(&self) -> Option<u64> {
         self.shown().window.last()
     }

@@ -413,7 +413,8 @@ fn note(violations: &mut Vec<String>, words: String) {
     }
 }
 
-/// Returns the newest part that is at least PART-HOLD-BACK from the end, or the oldest part if there is none.
+/// Returns the position of the newest part that begins at least PART-HOLD-BACK before the end, or of the
+/// oldest part if there is no such part.
 fn start_by_parts(playlist: &Playlist) -> (u64, u32) {
     let hold = playlist.part_hold_back.unwrap_or(3.0 * playlist.target_duration);
     let (mut position, mut behind) = (playlist.edge(), 0.0);
@@ -429,8 +430,8 @@ fn start_by_parts(playlist: &Playlist) -> (u64, u32) {
     position
 }
 
-/// Returns the newest segment that begins at least three target durations from the end (section 6.3.3), or
-/// the oldest segment if there is none.
+/// Returns the position of the newest segment that begins at least three target durations before the end
+/// (section 6.3.3), or of the oldest segment if there is no such segment.
 fn start_by_segments(playlist: &Playlist) -> (u64, u32) {
     let mut behind = 0.0;
     for segment in playlist.segments.iter().rev().filter(|s| s.uri.is_some()) {

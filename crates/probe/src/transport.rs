@@ -105,7 +105,7 @@ impl Demuxer {
         Ok(())
     }
 
-    /// Notes the counter of a packet, and checks that each packet of a PID increments it (section 2.4.3.3).
+    /// Records the counter of a packet, and checks that each packet of a PID increments it (section 2.4.3.3).
     fn count(&mut self, pid: u16, counter: u8) -> Result<(), String> {
         match self.counters.insert(pid, counter) {
             Some(last) if (last + 1) & 0x0f != counter => {

@@ -38,8 +38,8 @@ fn machine(stat: &str) -> Option<(u64, u64)> {
     Some((total, total - idle - waiting))
 }
 
-/// Returns utime and stime, which are fields 14 and 15. The name, field 2, may contain any character, even
-/// `)`.
+/// Returns the sum of utime and stime, which are fields 14 and 15. The name, field 2, may contain any
+/// character, even `)`.
 fn process(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields.split_whitespace().skip(11);

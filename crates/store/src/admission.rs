@@ -13,7 +13,7 @@ const MAX_OPS: usize = 128;
 /// etcd's default for `--max-request-bytes`.
 const MAX_REQUEST_BYTES: usize = 1_572_864;
 
-/// Refuses transactions that etcd would refuse.
+/// Checks a transaction against the limits of etcd.
 ///
 /// # Errors
 /// [`StoreError::Rejected`] with the reason.

@@ -62,7 +62,7 @@ impl Calls {
         }
     }
 
-    /// Returns the time at which the next call times out.
+    /// Returns the time at which the next call times out; `None` if no call is pending.
     pub fn deadline(&self) -> Option<Duration> {
         let queued = self.queue.iter().filter_map(|queued| match queued {
             Queued::Call { deadline, .. } => Some(*deadline),
@@ -72,7 +72,8 @@ impl Calls {
         queued.chain(self.running.iter().map(|call| call.deadline)).chain(joining).min()
     }
 
-    /// Removes and returns the next call if it may start: `join` and `leave` run alone.
+    /// Removes and returns the next queued entry; `None` if there is none or it must wait. `join`, `leave`
+    /// and the end of a silent session run alone.
     fn next(&mut self) -> Option<Queued> {
         let alone = match self.queue.front()? {
             Queued::Call { method, .. } => matches!(method, Method::Join(_) | Method::Leave),
@@ -322,7 +323,8 @@ impl ClientSession {
         }
     }
 
-    /// Lists the members of the room if this user may perform the action there.
+    /// Requests the members of the room for this call, if the user may perform the action in the room.
+    /// `rest`: work that remains for the call after that.
     fn list(&mut self, id: CallId, action: Action, rest: Listing, at: &Surroundings) -> Result<(), Refusal> {
         self.must(action, at)?;
         if let Some(call) = self.calls.running.iter_mut().find(|call| call.id == id) {

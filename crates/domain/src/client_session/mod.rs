@@ -216,7 +216,7 @@ impl ClientSession {
         }
     }
 
-    /// Returns the monotonic time of the next [`Input::Tick`].
+    /// Returns the monotonic time of the next [`Input::Tick`]; `None` once the session is closing.
     pub fn due(&self, at: &Surroundings) -> Option<Duration> {
         if matches!(self.state, State::Closing(_)) {
             return None;

@@ -20,7 +20,8 @@ pub fn must_have(view: &RoomView, me: &ModuleId) -> Option<u32> {
     Some(key.janus_room_id)
 }
 
-/// Returns the next room to query, in turn, among those that Janus must have. `after`: the room queried last.
+/// Returns the next room to query, with its number in Janus, in turn among those that Janus must have.
+/// `after`: room queried last. `None`: Janus must have no room.
 pub fn canary(rooms: &Rooms, me: &ModuleId, after: Option<&RoomId>) -> Option<(RoomId, u32)> {
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let in_turn = rooms.range::<RoomId, _>((from, Bound::Unbounded)).chain(rooms.iter());

@@ -115,8 +115,8 @@ impl MixerRoom {
         view.live.as_ref().is_some_and(|live| live.handover.is_some()) && (said || is)
     }
 
-    /// Waits for the end of the process, then releases the numbers, then deletes the key. A missing key
-    /// therefore implies that the rest is gone.
+    /// Plans the next step of the end: wait for the end of the process, release the numbers, delete the key.
+    /// A missing key therefore implies that the rest is gone.
     fn withdraw(&self, view: &RoomView, key: Option<StoredValue<MixerState>>) -> Plan<StoreEffect> {
         if self.process != Process::Idle || self.port.is_some() || self.stream.is_some() {
             return Plan::wait("waits for the end of FFmpeg");

@@ -208,7 +208,7 @@ pub fn failure<'a>(log: impl IntoIterator<Item = &'a str>, status: &str) -> Stri
 }
 
 /// Returns a reason that can be shown if one of these lines, from FFmpeg or a library, contains a known
-/// error.
+/// error; otherwise `None`.
 pub fn known_failure<'a>(log: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
     const KNOWN: [(&[&str], &str); 10] = [
         (

@@ -254,7 +254,7 @@ impl Delivery {
         Plan::Wait { reason: reason.into(), until }
     }
 
-    /// Returns the room whose event is sent next.
+    /// Returns the room whose event is sent next; `None` if none may be sent now.
     fn next_room(&self, now: Duration) -> Option<RoomId> {
         let outage = self.outage.as_ref();
         let most = if outage.is_some() { 1 } else { MOST_SENDING };
@@ -419,7 +419,7 @@ impl Delivery {
         self.outage.is_some()
     }
 
-    /// Returns the time of the oldest undelivered event that was read.
+    /// Returns the time of the oldest undelivered event that was read; `None` if there is none.
     pub fn oldest(&self) -> Option<UnixMs> {
         self.rooms.values().filter_map(|queue| queue.events.front()).map(|(_, time)| *time).min()
     }

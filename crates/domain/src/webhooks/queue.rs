@@ -128,8 +128,8 @@ fn at(due: Duration, now: Duration, wall: UnixMs) -> UnixMs {
     UnixMs(wall.0 + due.saturating_sub(now).as_millis() as u64)
 }
 
-/// Converts a stored time to monotonic time. `most`: longest possible wait, so that a wrong clock delays the
-/// attempt by this time at most.
+/// Converts a stored time (`next`) to monotonic time. `most`: longest possible wait, so that a wrong clock
+/// delays the attempt by this time at most.
 fn until(next: UnixMs, most: Duration, now: Duration, wall: UnixMs) -> Duration {
     now + Duration::from_millis(next.0.saturating_sub(wall.0)).min(most)
 }

@@ -21,7 +21,7 @@ pub fn mjr(first_at: u64, packets: &[(u32, u16, &[u8])]) -> Vec<u8> {
     file
 }
 
-/// Returns the packets after the two headers, and the last granule position.
+/// Returns the packets of an Ogg file after the two headers, and the last granule position.
 pub fn opus_packets(ogg: &[u8]) -> (Vec<Vec<u8>>, u64) {
     let (mut packets, mut packet, mut rest, mut granule) = (Vec::new(), Vec::new(), ogg, 0);
     while let Some(header) = rest.get(..27) {

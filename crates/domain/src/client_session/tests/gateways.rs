@@ -24,7 +24,8 @@ struct Backend {
 }
 
 impl Backend {
-    /// Returns the outcome, and the connection that lost its lock.
+    /// Lets connection `number` request the lock. Returns the outcome, and the number of the connection that
+    /// lost the lock to it.
     fn acquire(
         &mut self,
         number: usize,

@@ -57,7 +57,8 @@ impl History {
         self.running.iter().any(|effect| matches!(effect, Effect::Enter { .. } | Effect::Update(_)))
     }
 
-    /// Completes one of the effects in progress. `luck` selects its outcome.
+    /// Completes one of the effects in progress, and returns its result as an input. `luck` selects the
+    /// outcome.
     fn end_one(&mut self, choice: usize, luck: usize) -> Option<Input> {
         if self.running.is_empty() {
             return None;

@@ -7,7 +7,7 @@ use crate::users::BanOrder;
 const HOST: &str = r#"{"role":"host","createdAt":0}"#;
 const INVITED: &str = r#"{"role":"anchor","createdAt":0}"#;
 
-/// All methods that need a right, with their parameters.
+/// Returns all methods that need a right, with their parameters.
 fn moderation() -> Vec<(&'static str, Value)> {
     let bert = json!({ "userId": "bert" });
     vec![
