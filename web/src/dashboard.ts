@@ -113,7 +113,7 @@ window.setInterval(() => {
   keepUp();
   if (performance.now() - heardAt < SILENT_MS) return;
   const problem = byId('problem');
-  write(problem, 'The node does not answer. Everything below is the last that was known.');
+  write(problem, 'The node does not answer. Everything below is the last known state.');
   problem.hidden = false;
   pill('bad', 'no answer');
 }, 2000);

@@ -94,7 +94,7 @@ impl Upstream {
         })
     }
 
-    /// Returns true if both are the same stream of the same mixer; the epoch is ignored.
+    /// Returns true if `other` is the same stream of the same mixer; the epoch is ignored.
     pub fn is_same_stream(&self, other: &Self) -> bool {
         (&self.mixer, &self.url, &self.nonce) == (&other.mixer, &other.url, &other.nonce)
     }

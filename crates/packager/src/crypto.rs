@@ -36,7 +36,7 @@ impl ContentKeys {
             // RFC 2104 hashes a long key and pads a short one, so no length is invalid.
             Err(_) => unreachable!("HMAC takes a key of any length"),
         };
-        // Neither a room id nor one of our nonces contains NUL, so no two pairs give the same input.
+        // Neither a room id nor one of our nonces contains NUL, so different pairs never give the same input.
         for part in [room.as_str(), &nonce.0] {
             mac.update(part.as_bytes());
             mac.update(&[0]);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Playlist text, plain and as gzip. Clones share both.
+/// Playlist text, plain and as gzip. Clones share the bytes.
 #[derive(Debug, Clone)]
 pub struct PlaylistText(Arc<Forms>);
 

@@ -62,7 +62,7 @@ const DEFAULT_INT: &str = "--default-signal=INT";
 /// Shell script with the parent's process id as `$0`, the descriptor limit as `$1`, and the program with its
 /// arguments as the rest of `$@`: nothing is quoted or split. The script does nothing if the parent died
 /// before the signal was armed, because in that case the child would never receive the signal. The hard limit
-/// of core files is 0, because Janus raises the soft one. (As root, Janus raises both.)
+/// of core files is 0, because Janus raises the soft limit. (As root, Janus raises both limits.)
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -c 0; ulimit -Sn "$1"; shift; exec "$@""#;
 /// Like [`UNLESS_ORPHANED`], for a confined program. `$2` is the limit of its data segment in KiB; empty: no
 /// limit. A hard limit that is already lower stays in force.

@@ -85,7 +85,7 @@ pub fn recorded(
     let same = recording.room == *room && recording.nonce == *nonce && recording.deleted_at.is_none();
     let request = view.recording.as_ref().filter(|request| request.nonce == *nonce);
     let stopped = match request {
-        // The broadcast has a newer recording, so the room no longer stores when this one was stopped.
+        // The broadcast has a newer recording, so the room no longer stores when this recording was stopped.
         Some(request) if request.id != *id => return None,
         request => request.and_then(|request| request.stopped_at),
     };

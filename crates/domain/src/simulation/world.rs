@@ -340,8 +340,8 @@ impl World {
         written_or_superseded(written)
     }
 
-    /// Writes both keys or neither, at one revision. Returns the revision, or `None` if a condition does not
-    /// hold.
+    /// Writes the mixer key and the reservation, if there are any, in one transaction. Returns its revision;
+    /// `None` if a condition does not hold, so nothing was written.
     fn claim(
         &mut self,
         live_revision: i64,

@@ -1,6 +1,7 @@
 //! Undelivered events of one room, and the outage of an endpoint, in memory and in the store.
 //!
-//! Times are monotonic in memory, and wall-clock times in the store. Owns: both forms, and the delays.
+//! Times are monotonic in memory, and wall-clock times in the store. Owns: the form in memory, the form in
+//! the store, and the delays.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl Queue {
         }
     }
 
-    /// Removes the first event, and begins with the next event of the room.
+    /// Removes the first event. The attempts for the next event of the room count from zero.
     pub fn advance(&mut self, now: Duration) {
         let after =
             |(cursor, _): (Cursor, UnixMs)| Cursor { index: cursor.index.saturating_add(1), ..cursor };
