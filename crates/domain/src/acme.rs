@@ -177,7 +177,7 @@ mod tests {
         let at = |seconds: u64| UnixMs(now.0 + seconds * second);
         assert!(failed.blocks("good", false, at(59)) && failed.blocks("good", true, at(59)));
         assert!(!failed.blocks("good", false, at(60)));
-        assert!(failed.blocks("bad", false, at(119)), "the others look every 30 s");
+        assert!(failed.blocks("bad", false, at(119)), "the other nodes check every 30 s");
         assert!(!failed.blocks("bad", false, at(120)) && !failed.blocks("bad", true, at(0)));
         assert!(own_delay(Duration::from_secs(60)) >= Duration::from_secs(60) + 2 * delay_for_others());
         assert!(!failed.blocks("good", false, UnixMs(0)), "written with a wrong clock");

@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(clock(&removing, 200), UnixMs(20_000));
         assert_eq!(clock(&removing, 260), UnixMs(80_000), "its discardAt");
         clock(&view(&[]), 300);
-        assert_eq!(clock(&removing, 400), UnixMs(20_000), "it was gone");
+        assert_eq!(clock(&removing, 400), UnixMs(20_000), "the room was gone in between");
         assert_eq!(ages.seen.len(), 1);
         ages.retain(&Rooms::new());
         assert!(ages.seen.is_empty());

@@ -94,7 +94,7 @@ mod tests {
         let mut files = WatchedFiles::new();
         assert!(!files.must_read(1) && files.must_read(1));
         assert!(files.read(false), "the first error is logged");
-        assert!(files.must_read(1) && !files.read(false), "the second one is not");
+        assert!(files.must_read(1) && !files.read(false), "the second error is not logged");
         assert!(files.must_read(1) && !files.read(true) && !files.must_read(1));
         assert!(!files.must_read(2) && files.must_read(2) && files.read(false), "a new state");
     }

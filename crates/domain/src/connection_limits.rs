@@ -339,7 +339,7 @@ mod tests {
         assert!(guard.left());
         guard.answered(1);
         assert_eq!(guard.begin(&limits, &method("join", json!({}))), Ok(()));
-        assert!(!guard.left(), "it is there again");
+        assert!(!guard.left(), "the client has joined again");
     }
 
     #[test]

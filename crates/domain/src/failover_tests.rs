@@ -48,7 +48,7 @@ fn module_back_within_grace_keeps_rooms() {
     house.mixers.insert("b".into(), gone);
     assert_eq!(house.at(20_700), FailoverPlan::default());
     house.mixers.remove("b");
-    assert!(house.at(20_800).moves.is_empty(), "its grace starts over");
+    assert!(house.at(20_800).moves.is_empty(), "the grace time starts over");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn only_movable_module_is_replaced() {
     house.mixers.remove("a");
     house.at(20_000);
     let due = house.at(30_500);
-    let [moved] = &due.moves[..] else { panic!("there is a Janus for it: {due:?}") };
+    let [moved] = &due.moves[..] else { panic!("another Janus takes the room: {due:?}") };
     assert_eq!(moved.to, Placement { janus_id: id("b"), mixer_id: id("a") });
     assert_eq!(moved.leaves.iter().map(|left| left.kind).collect::<Vec<_>>(), [ModuleKind::Janus]);
     assert!(due.waits.iter().any(|why| why.contains("no mixer takes the room")), "{due:?}");

@@ -72,7 +72,7 @@ mod tests {
         let mut budget = FrameBudget::new(now);
         let pings = (0..FRAMES).take_while(|_| budget.received(17, now)).count();
         assert_eq!(pings, FRAMES / 17);
-        assert!(!budget.received(1, now), "it stays exhausted");
+        assert!(!budget.received(1, now), "the budget stays exhausted");
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
         }
         assert_eq!(budget, FrameBudget::new(now));
         budget.moved(usize::MAX);
-        assert_eq!(budget, FrameBudget::new(now), "it does not accumulate");
+        assert_eq!(budget, FrameBudget::new(now), "the budget does not accumulate");
     }
 
     #[test]

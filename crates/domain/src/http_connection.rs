@@ -290,7 +290,11 @@ mod tests {
         lifecycle.ended(start + s(30));
         lifecycle.received(start + s(40));
         lifecycle.received(start + s(45));
-        assert_eq!(cut(&lifecycle, false, start + s(40)), Some((6, CloseCause::SlowRequest)), "a later one");
+        assert_eq!(
+            cut(&lifecycle, false, start + s(40)),
+            Some((6, CloseCause::SlowRequest)),
+            "a later request"
+        );
     }
 
     #[test]

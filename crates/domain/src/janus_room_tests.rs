@@ -27,7 +27,7 @@ fn locked_janus_room_is_tried_once() {
         );
         machine.done(Outcome::Locked { janus_room_id: 123_456 }, NOW, 0.5);
         let Plan::Wait { reason, until: None } = machine.plan(&RoomView::default(), NOW, UnixMs(0)) else {
-            panic!("it is final, and not finished");
+            panic!("the refusal is final, but the machine is not finished");
         };
         assert!(reason.contains("123456") && reason.contains("hls.secret"), "{reason}");
         assert_eq!((machine.attempt(), machine.retry_due()), (0, None));
@@ -304,7 +304,7 @@ fn forwarder_of_earlier_epoch_is_replaced() {
     view.mixer.as_mut().unwrap().value.epoch = Epoch(4);
     let plan = machine.plan(&view, NOW, UnixMs(0));
     let Plan::Do { effect: Effect::StartForwarder { epoch, target: to, .. }, .. } = plan else {
-        panic!("its key is another, though the port is the same: {plan:?}")
+        panic!("the SRTP key differs, although the port is the same: {plan:?}")
     };
     assert_eq!((epoch, to), (Epoch(4), target()));
     let forwarder = ForwarderState { stream_id: 8, target: target() };

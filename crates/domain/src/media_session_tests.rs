@@ -135,7 +135,7 @@ fn destroyed_room_waits_for_store() {
     let mut unknown = up();
     unknown.heard(JanusEvent::RoomDestroyed, at(10));
     assert!(!unknown.is_resumable(), "there are no media to resume");
-    assert!(!unknown.takes_calls(), "Janus could only refuse them");
+    assert!(!unknown.takes_calls(), "Janus would refuse the calls");
     closed.observe(None, &user("anna"));
     assert_eq!(closed.state(), State::Ended(End::RoomClosed));
     unknown.observe(Some(&view(3, "janus-a", 111_111)), &user("anna"));

@@ -42,11 +42,11 @@ fn crash_loop_is_reported_until_stable() {
         spawn(&mut room, now);
         room.exited(Exit::Other, "signal: 11 (SIGSEGV)", now, 0.5);
     }
-    assert!(claims_to_have_given_up(&room, &view, now), "the sixth within 30 s is too much");
+    assert!(claims_to_have_given_up(&room, &view, now), "the sixth crash within 30 s exceeds the limit");
     now += Duration::from_secs(10);
     spawn(&mut room, now);
     room.produced(now + Duration::from_secs(29));
-    assert!(claims_to_have_given_up(&room, &view, now), "it may crash again");
+    assert!(claims_to_have_given_up(&room, &view, now), "the next process may crash again");
     room.produced(now + Duration::from_secs(31));
     assert!(!claims_to_have_given_up(&room, &view, now));
 }
@@ -64,7 +64,7 @@ fn new_epoch_resets_crash_budget() {
     spawn_under(&mut room, Epoch(2), now);
     assert!(!claims_to_have_given_up(&room, &view, now));
     room.exited(Exit::Other, "signal: 11 (SIGSEGV)", now, 0.5);
-    assert!(!claims_to_have_given_up(&room, &view, now), "its budget is fresh");
+    assert!(!claims_to_have_given_up(&room, &view, now), "the crash budget is fresh");
 }
 
 /// A mixer may lose the room and get it back before it has seen the loss. It must not continue its own
@@ -99,9 +99,7 @@ fn own_raised_ceiling_keeps_stream() {
 #[test]
 fn late_write_answer_restores_no_numbers() {
     let (mut room, mut view, at) = publishing();
-    let Plan::Do { effect, .. } = room.plan_store(&view, at) else {
-        panic!("it has used half of its numbers")
-    };
+    let Plan::Do { effect, .. } = room.plan_store(&view, at) else { panic!("half of the numbers are used") };
     room.published(SequenceState::at(700, 1, None));
     assigned(&mut view, Epoch(3), 30);
     view.sequence = numbers(3072, 25);
@@ -196,7 +194,7 @@ fn run(effect: ProcessEffect) -> (String, ProcessOutcome) {
             (format!("open at {}", start.ceiling), ProcessOutcome::Opened { nonce })
         }
         ProcessEffect::EndStream { over } => {
-            assert!(!over, "it goes on");
+            assert!(!over, "the broadcast continues");
             ("end the stream".into(), ProcessOutcome::Ended)
         }
     }

@@ -90,7 +90,7 @@ mod tests {
         let mut people = Participants::default();
         assert_eq!(people.met(1, person("anna", false)), None);
         assert_eq!(people.heard(1, true), talk("anna", true));
-        assert_eq!(people.met(1, person("anna", false)), None, "a change of something else");
+        assert_eq!(people.met(1, person("anna", false)), None, "another property changed");
         assert_eq!(people.left(1), talk("anna", false));
         assert_eq!((people.left(1), people.heard(1, true)), (None, None));
     }

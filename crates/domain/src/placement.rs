@@ -259,7 +259,7 @@ mod tests {
             }"#;
             assert!(view.apply(ModulePart::Heartbeat, Some((sideways, 3))).is_err());
             assert_eq!(pickable(&view, 0), Err(RejectReason::Unreadable(ModulePart::Heartbeat)));
-            assert!(view.is_present(), "it lives all the same");
+            assert!(view.is_present(), "an unreadable heartbeat counts as present");
         }
     }
 

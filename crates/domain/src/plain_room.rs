@@ -228,7 +228,10 @@ mod tests {
         assert!(matches!(room.plan(ms(100)), Plan::Wait { until: Some(_), .. }), "no busy loop");
         assert_eq!(fetch(&room, ms(1100)), Fetch { from: Some((10, 0)), wait: false });
         room.done(parts(0, 10), ms(1100), 0.5);
-        assert!(matches!(room.plan(ms(1100)), Plan::Wait { .. }), "nothing new is a failure too");
+        assert!(
+            matches!(room.plan(ms(1100)), Plan::Wait { .. }),
+            "an answer without a new part counts as a failure"
+        );
         assert_eq!(room.done(parts(1, 11), ms(1150), 0.5), 1);
         assert!(fetch(&room, ms(1150)).wait);
     }

@@ -148,7 +148,7 @@ mod tests {
         ] {
             assert_eq!(are_ephemeral(ports, range, reserved), ephemeral, "{ports:?} {reserved:?}");
         }
-        assert!(!are_ephemeral((1, 65_535), "", ""), "a kernel that says nothing");
+        assert!(!are_ephemeral((1, 65_535), "", ""), "unknown kernel settings");
     }
 
     #[test]

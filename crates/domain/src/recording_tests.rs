@@ -142,7 +142,7 @@ fn recordings_are_ready_after_their_broadcast() {
         |recording: &Recording, view: &RoomView| recording.state(&id(), view, |name| name.as_str() == "m1");
     let (open, closed) = (recording(&[("m1", None)]), recording(&[("m1", Some(800))]));
     assert_eq!(state(&open, &started()), RecordingState::Recording);
-    assert_eq!(state(&closed, &stopped()), RecordingState::Pending, "its keys are those of a live room");
+    assert_eq!(state(&closed, &stopped()), RecordingState::Pending, "the room on air has the same keys");
     assert_eq!(state(&open, &RoomView::default()), RecordingState::Pending);
     assert_eq!(state(&closed, &RoomView::default()), RecordingState::Ready);
     let lost = recording(&[("m1", Some(800)), ("dead", None)]);

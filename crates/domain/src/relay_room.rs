@@ -263,9 +263,9 @@ mod tests {
     #[test]
     fn relay_follows_only_higher_epochs() {
         let mut room = room();
-        assert!(!room.look(&on_air(5, Some(("a", 5))), &mixers()), "nothing was asked for yet");
+        assert!(!room.look(&on_air(5, Some(("a", 5))), &mixers()), "no request is in progress yet");
         let view = on_air(6, Some(("b", 6)));
-        assert!(room.look(&view, &mixers()), "what the old one was asked for is of no use");
+        assert!(room.look(&view, &mixers()), "the request to the old mixer has become useless");
         assert_eq!(fetch(&room, &view).from.mixer.as_str(), "b");
         assert!(!room.look(&on_air(6, Some(("a", 5))), &mixers()));
         assert_eq!(fetch(&room, &view).from.mixer.as_str(), "b");
@@ -307,9 +307,9 @@ mod tests {
         let mut view = on_air(6, Some(("b", 6)));
         view.live.as_mut().unwrap().value.handover = Some(Box::new(handover));
         assert!(!room.look(&view, &mixers()));
-        assert_eq!(fetch(&room, &view).from.mixer.as_str(), "a", "the new one does not produce yet");
+        assert_eq!(fetch(&room, &view).from.mixer.as_str(), "a", "the new mixer does not produce yet");
         view.mixer.as_mut().unwrap().value.ready = true;
-        assert!(!room.look(&view, &mixers()), "what is asked for may still be answered");
+        assert!(!room.look(&view, &mixers()), "the request in progress may still be answered");
         let more = fetch(&room, &view);
         assert_eq!(more.from.mixer.as_str(), "a");
         assert!(room.done(&more, playlist((11, 0)), NOW, 0.5));
@@ -359,7 +359,9 @@ mod tests {
         room.done(&first, playlist((10, 1)), NOW, 0.5);
         let next = fetch(&room, &view);
         room.done(&next, Outcome::Failed("connection reset".into()), NOW, 0.5);
-        let Plan::Wait { until: Some(until), .. } = room.plan(&view, NOW) else { panic!("a hot loop") };
+        let Plan::Wait { until: Some(until), .. } = room.plan(&view, NOW) else {
+            panic!("retries without a delay")
+        };
         let Plan::Do { effect, .. } = room.plan(&view, until) else { panic!("it is tried again") };
         assert_eq!(effect.at, None);
     }
@@ -374,7 +376,10 @@ mod tests {
         let waiting = fetch(&room, &view);
         let off_air = RoomView::default();
         room.look(&off_air, &mixers());
-        assert!(room.done(&waiting, playlist((10, 2)), NOW, 0.5), "made before the mixer stopped");
+        assert!(
+            room.done(&waiting, playlist((10, 2)), NOW, 0.5),
+            "the part was made before the mixer stopped"
+        );
         let last = fetch(&room, &off_air);
         assert_eq!(last.at, Some((10, 2)));
         assert!(room.done(&last, Outcome::Playlist { next: (10, 2), ended: true }, NOW, 0.5));
@@ -421,7 +426,9 @@ mod tests {
         let mut room = room();
         let forged = on_air(5, Some(("evil", 5)));
         assert!(!room.look(&forged, &mixers()));
-        let Plan::Wait { reason, .. } = room.plan(&forged, NOW) else { panic!("a stranger is asked") };
+        let Plan::Wait { reason, .. } = room.plan(&forged, NOW) else {
+            panic!("a forged address is requested")
+        };
         assert!(reason.contains("mixer evil has no heartbeat"), "{reason}");
         let view = on_air(5, Some(("a", 5)));
         room.look(&view, &mixers());

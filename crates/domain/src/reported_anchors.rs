@@ -130,11 +130,11 @@ mod tests {
         assert_eq!(room.report(&["ann"], 1000), ["joined ann"]);
         room.put("livemeta", &live("removing", "one"));
         assert_eq!(room.report(&["ann"], 2000), NOTHING);
-        assert_eq!(room.report(&[], 2000), NOTHING, "the end of the broadcast says it");
+        assert_eq!(room.report(&[], 2000), NOTHING, "the end of the broadcast reports the departures");
         room.put("livemeta", &live("backstage", "two"));
         assert_eq!(room.report(&["ann"], 3000), ["joined ann"]);
         room.put("livemeta", &live("onair", "two"));
-        assert_eq!(room.report(&["ann"], 4000), NOTHING, "a backstage and its broadcast are one");
+        assert_eq!(room.report(&["ann"], 4000), NOTHING, "a backstage and its broadcast count as one");
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(room.count(2), NOTHING);
         assert_eq!(room.report(&["ann"], 1000), ["joined ann"]);
         assert_eq!(room.count(4), ["peak 4"], "the report of an anchor keeps the number");
-        assert_eq!(room.report(&[], 2000), ["left ann after 1000"], "and a peak keeps the anchors");
+        assert_eq!(room.report(&[], 2000), ["left ann after 1000"], "the report of a peak keeps the anchors");
         room.put("livemeta", &live("backstage", "two"));
         assert_eq!(room.count(9), NOTHING, "nobody hears the backstage");
         room.put("livemeta", &live("onair", "two"));

@@ -71,7 +71,7 @@ fn full_disk_shrinks_window_by_files() {
         dropped += window.shrink();
     }
     assert_eq!((dropped, numbers(window.listed())), (70, (380..400).collect()));
-    assert_eq!(window.discontinuity_sequence(), 7 + 6, "that of 350 has left the list, too");
+    assert_eq!(window.discontinuity_sequence(), 7 + 6, "the discontinuity of 350 has left the list, too");
     assert_eq!((window.shrink(), window.shrink(), window.shrink()), (10, 10, 0));
     assert_eq!((window.last(), window.keys()), (None, None));
     window.push(entry(400, 41, false), 13);

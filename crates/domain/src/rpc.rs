@@ -365,7 +365,7 @@ mod tests {
         let responses: Vec<Value> = serde_json::from_str(&answered.response.unwrap()).unwrap();
         let ids: Vec<_> = responses.iter().map(|response| response["id"].as_u64().unwrap()).collect();
         assert_eq!(ids, [2, 3, 4], "in the order of the calls, without the notification");
-        assert!(answer(2).is_none(), "the text is gone");
+        assert!(answer(2).is_none(), "the text is answered completely");
     }
 
     proptest! {

@@ -48,7 +48,7 @@ fn due_rooms_start_in_order() {
     leader.put("tea", &scheduled(AT));
     leader.put("other", META);
     assert_eq!(leader.round(AT - 60_000), []);
-    assert_eq!(leader.scheduler.next(), Some(leader.now + ROUND), "looks at the wall clock meanwhile");
+    assert_eq!(leader.scheduler.next(), Some(leader.now + ROUND), "the wall clock is checked meanwhile");
     assert_eq!(leader.round(AT - 3_000), []);
     assert_eq!(leader.scheduler.next(), Some(leader.now + Duration::from_secs(3)));
     assert_eq!(leader.round(AT + 1), [("tea", ScheduleStep::Start), ("later", ScheduleStep::Start)]);

@@ -221,12 +221,12 @@ mod tests {
         assert!(kicked.is_banned(&id("ann")) && kicked.is_kicked(&id("ann")));
         assert_eq!(admit_kick(&kicked, &order("ann"), NOW), Ok(Admission::AlreadyDone));
         let again = invite(&kicked, "ann", UserRole::Anchor);
-        assert!(again.is_kicked(&id("ann")), "an invitation does not end it");
+        assert!(again.is_kicked(&id("ann")), "an invitation does not end the kick");
         let back = applied(&kicked, admit_return(&kicked, &id("ann")).unwrap());
         assert_eq!(back.users[&id("ann")].value, invited.users[&id("ann")].value);
         assert_eq!(admit_return(&back, &id("ann")), Ok(Admission::AlreadyDone));
         let guest = kick(&room(), "guest");
-        assert!(!unban(&guest, "guest").users.contains_key(&id("guest")), "it can be ended early");
+        assert!(!unban(&guest, "guest").users.contains_key(&id("guest")), "the kick can be ended early");
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn window_snapshot_must_match_sequence_start() {
         ContentKeys::new(b"secret", &RoomId::new("demo").unwrap(), &Nonce("another".into()));
     assert!(!behind(of_another_live, next, left.clone()));
     for cut in 0..left.len() {
-        assert!(!behind(keys(), next, left.slice(..cut)), "torn off after {cut} bytes");
+        assert!(!behind(keys(), next, left.slice(..cut)), "cut off after {cut} bytes");
     }
     assert!(!behind(keys(), next, [&left[..], b"more"].concat().into()));
 }
@@ -90,7 +90,7 @@ fn media_faster_than_real_time_are_refused() {
     assert!((90..100).contains(&n), "after about two seconds: {n}");
     let end = stream.snapshot().end().0 - EPOCH;
     assert!(end <= 192 + n * 21 + 2100, "{end}");
-    assert!(packager.push(&synth::frames(9, 1), ms(9000)).is_err(), "nothing more of this process");
+    assert!(packager.push(&synth::frames(9, 1), ms(9000)).is_err(), "a refused process stays refused");
     packager.begin_incarnation(ms(9000));
     assert!(packager.push(&synth::frames(9, 1), ms(9192)).is_ok());
 }
@@ -124,7 +124,11 @@ fn media_resume_after_a_long_hole() {
         packager.fill(moment(due));
     }
     let progress = packager.push(&synth::frames(9, 1), ms(20_000)).unwrap();
-    assert_eq!((progress.parts, packager.next().discontinuity), (1, 1), "of the same process");
+    assert_eq!(
+        (progress.parts, packager.next().discontinuity),
+        (1, 1),
+        "the gap is within the output of one process"
+    );
 }
 
 #[test]
@@ -132,7 +136,7 @@ fn process_pause_inserts_no_silence() {
     let (mut packager, _) = Packager::new(small(), keys(), SequenceStart::default(), first(), ms(0));
     packager.begin_incarnation(ms(0));
     packager.push(&synth::frames(9, 1), ms(192)).unwrap();
-    assert_eq!(packager.fill(ms(2192)).silent_frames, 0, "the node itself stood still");
+    assert_eq!(packager.fill(ms(2192)).silent_frames, 0, "the node itself was paused");
     packager.push(&synth::frames(90, 1), ms(2195)).unwrap();
     assert_eq!(packager.fill(ms(2200)).silent_frames, 0);
     assert!(packager.missing(Duration::from_millis(2200)) < 5);

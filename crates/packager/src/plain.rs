@@ -240,8 +240,8 @@ mod tests {
         assert_eq!(newest(None, 600), [(12, 2), (13, 0), (13, 1)]);
         assert_eq!(newest(Some((13, 1)), 600), [(13, 1)]);
         assert_eq!(newest(Some((13, 2)), 600), []);
-        assert_eq!(newest(None, 1), [(13, 1)], "one at least");
-        assert_eq!(newest(Some((1000, 0)), 1), [(13, 1)], "numbers of another start");
+        assert_eq!(newest(None, 1), [(13, 1)], "at least one part is returned");
+        assert_eq!(newest(Some((1000, 0)), 1), [(13, 1)], "the position is of another start of the stream");
     }
 
     #[tokio::test]

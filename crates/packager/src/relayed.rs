@@ -76,7 +76,7 @@ mod tests {
         ));
         assert_eq!(refusal(good.as_bytes(), hint, Some((7, 2))), None);
         assert!(refusal(good.as_bytes(), hint, Some((7, 3))).is_some(), "another part comes next");
-        assert!(refusal(good.as_bytes(), hint, None).is_some(), "it does not end");
+        assert!(refusal(good.as_bytes(), hint, None).is_some(), "the playlist does not end");
         for lines in [
             "http://127.0.0.1:32999/evil.ts\n",
             "//evil/evil.ts\n",

@@ -332,7 +332,10 @@ mod tests {
         room.part();
         let Poll::Ready(Ok(body)) = poll!(&mut segment) else { panic!("complete with its third part") };
         assert_eq!(body.next, (12, 0));
-        assert!(stream.playlist(Some((10, Some(0)))).await.is_ok(), "of the past");
+        assert!(
+            stream.playlist(Some((10, Some(0)))).await.is_ok(),
+            "a reload for an earlier part is answered at once"
+        );
     }
 
     #[tokio::test]
@@ -374,7 +377,7 @@ mod tests {
         let stream = room.stream.clone();
         let mut waiting = std::pin::pin!(stream.part(11, 1));
         room.packager.begin_incarnation(moment(200));
-        assert!(poll!(&mut waiting).is_pending(), "the segment goes on");
+        assert!(poll!(&mut waiting).is_pending(), "the segment continues");
         let due = room.packager.fill_at().unwrap();
         assert_eq!(due, Duration::from_millis(192 + 192 + 288), "one and a half parts late");
         assert_eq!(room.packager.fill(moment(671)).parts, 0);
@@ -391,7 +394,7 @@ mod tests {
         assert!(poll!(&mut waiting).is_pending());
         room.packager.leave();
         assert_eq!(waiting.await, Err(MediaError::Gone));
-        assert!(stream.segment(11).is_ok(), "what was heard of it is complete");
+        assert!(stream.segment(11).is_ok(), "the published parts make a complete segment");
     }
 
     #[tokio::test]
@@ -405,7 +408,7 @@ mod tests {
         assert!(list.await.unwrap().ended);
         assert_eq!(part.await, Err(MediaError::Gone));
         drop(room);
-        assert!(stream.playlist(None).await.unwrap().ended, "and stays the end");
+        assert!(stream.playlist(None).await.unwrap().ended, "the end remains");
 
         let mut silent = Room::new();
         silent.packager.finish();
@@ -420,7 +423,7 @@ mod tests {
         drop(packager);
         assert_eq!(list.await, Err(MediaError::Unavailable));
         assert_eq!(stream.part(11, 0).await, Err(MediaError::Unavailable));
-        assert!(!stream.playlist(None).await.unwrap().ended, "what is there can be played");
+        assert!(!stream.playlist(None).await.unwrap().ended, "the existing media can be played");
     }
 
     #[tokio::test]

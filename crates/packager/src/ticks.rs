@@ -119,8 +119,8 @@ mod tests {
         };
         assert!(matches!(mean(around(0)), Some(0..=200 | 19_800..)), "{:?}", mean(around(0)));
         assert!(matches!(mean(around(7_000)), Some(6_800..=7_200)));
-        assert_eq!(mean((0..20).map(|n| n * 6_000)), None, "they do not agree");
-        assert_eq!(mean([5; 9]), None, "they are too few");
+        assert_eq!(mean((0..20).map(|n| n * 6_000)), None, "the times do not agree");
+        assert_eq!(mean([5; 9]), None, "nine times are too few");
     }
 
     #[test]

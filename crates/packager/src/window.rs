@@ -317,10 +317,20 @@ mod tests {
             window.push(segment(msn, 2000, false), &limits(), &keys());
         }
         let with_parts = window.held().filter(|s| !s.parts.is_empty()).count();
-        assert_eq!(with_parts, 5, "four target durations and the one they end in");
-        assert!(window.held().all(|s| s.part_count == 1 && s.weight() == 16), "never both");
+        assert_eq!(
+            with_parts, 5,
+            "parts stay for four target durations, and for the segment in which these end"
+        );
+        assert!(
+            window.held().all(|s| s.part_count == 1 && s.weight() == 16),
+            "a segment has its parts or its whole form, never both"
+        );
         let newest = window.held().last().unwrap();
-        assert_eq!(newest.whole(&keys()).unwrap(), newest.parts[0].bytes, "of one part, the same");
-        assert_eq!(newest.weight(), 32, "made on the first request, and kept");
+        assert_eq!(
+            newest.whole(&keys()).unwrap(),
+            newest.parts[0].bytes,
+            "a segment of one part equals this part"
+        );
+        assert_eq!(newest.weight(), 32, "the first request makes the whole segment, which is kept");
     }
 }

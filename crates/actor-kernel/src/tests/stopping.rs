@@ -75,7 +75,7 @@ async fn stop_deadline_abandons_waiting_actor() {
     let b = spawn(&a, "b", quick(), Puppet::new("b", &log)).await;
     ask(&b, |_, _| ()).await;
     assert_eq!(system.shutdown(LONG).await.abandoned, ["node/a"]);
-    assert!(log.has("b stopping"), "its children are stopped in order all the same");
+    assert!(log.has("b stopping"), "the children of an overdue actor are stopped in order");
     assert!(log.has("root dropped"));
 }
 

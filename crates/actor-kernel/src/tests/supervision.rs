@@ -163,7 +163,7 @@ async fn children_drop_before_parent_restarts() {
             "y started",
         ]
     );
-    assert!(!x.is_alive(), "a reference into the old incarnation leads nowhere");
+    assert!(!x.is_alive(), "a reference into the old incarnation is dead");
 }
 
 #[actix::test]

@@ -134,7 +134,7 @@ mod tests {
         run.live(at(7), UnixMs(3_000));
         assert_eq!((run.status().state, run.status().failures), (OutputState::Live, 0));
         run.failed("closed", at(8), WALL, 1.0);
-        assert_eq!(run.due(at(8)), Some(at(10)), "the connection was short");
+        assert_eq!(run.due(at(8)), Some(at(10)), "the connection lasted less than `GOOD_AFTER`");
         run.connecting(WALL);
         run.live(at(10), WALL);
         run.failed("closed", at(40), WALL, 1.0);

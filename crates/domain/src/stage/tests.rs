@@ -98,7 +98,10 @@ fn only_hosts_moderate() {
         }
         assert!(stage.decide(&host(), command, NOW).is_ok());
     }
-    assert!(stage.decide(&listener(1), Command::Delete(MessageId(1)), NOW).is_ok(), "the own message");
+    assert!(
+        stage.decide(&listener(1), Command::Delete(MessageId(1)), NOW).is_ok(),
+        "people may delete their own messages"
+    );
     assert_eq!(stage.decide(&host(), raise(), NOW), Err(Refusal::OnStage));
 }
 
@@ -106,7 +109,7 @@ fn only_hosts_moderate() {
 fn floor_ends_by_time_or_request() {
     let mut stage = stage();
     let give = |n, seconds| Command::GiveFloor(id(n), FloorSeconds::new(seconds).unwrap());
-    assert_eq!(stage.run(&host(), Command::EndFloor, NOW), Ok(vec![]), "nobody has it");
+    assert_eq!(stage.run(&host(), Command::EndFloor, NOW), Ok(vec![]), "nobody has the floor");
     stage.run(&host(), give(1, 60), NOW).unwrap();
     let floor = Floor { person: id(1), since: NOW, until: at(60_000) };
     assert_eq!(stage.floor, Some(floor));
@@ -114,7 +117,11 @@ fn floor_ends_by_time_or_request() {
     assert_eq!(stage.floor.as_ref().map(|floor| (&floor.person, floor.until)), Some((&id(2), at(31_000))));
     let anchor = |n| person(n, StageRole::Anchor);
     assert_eq!(stage.run(&anchor(1), Command::EndFloor, at(2_000)), Err(Refusal::HostOnly));
-    assert_eq!(stage.decide(&anchor(2), Command::EndFloor, at(31_000)), Ok(vec![]), "its time is over");
+    assert_eq!(
+        stage.decide(&anchor(2), Command::EndFloor, at(31_000)),
+        Ok(vec![]),
+        "the time of the floor is over"
+    );
     assert_eq!(stage.run(&anchor(2), Command::EndFloor, at(2_000)).unwrap().len(), 1);
     assert_eq!(stage.floor, None);
     for wrong in [0, 4, 3_601] {
@@ -166,7 +173,7 @@ fn slow_mode_binds_listeners() {
     stage.run(&listener(1), say(), at(0)).unwrap();
     assert_eq!(stage.run(&listener(1), say(), at(4000)), Err(Refusal::SlowMode { wait_ms: 6000 }));
     assert!(stage.run(&listener(2), say(), at(4000)).is_ok() && stage.run(&host(), say(), at(4001)).is_ok());
-    assert!(stage.run(&host(), say(), at(4002)).is_ok(), "hosts are not bound");
+    assert!(stage.run(&host(), say(), at(4002)).is_ok(), "slow mode does not apply to hosts");
     assert!(stage.run(&listener(1), say(), at(10_000)).is_ok());
     let mut ahead = stage.clone();
     ahead.run(&listener(3), say(), at(500_000)).unwrap();

@@ -43,7 +43,7 @@ fn failing_hour_misses_nothing() {
         world.mode = Mode::Up;
         world.pass(3 * HOUR);
         world.all_arrived_in_order();
-        assert_eq!((world.received.len(), world.dead.len()), (120, 0), "nothing came twice");
+        assert_eq!((world.received.len(), world.dead.len()), (120, 0), "no event came twice");
     }
 }
 
@@ -334,7 +334,7 @@ impl World {
                 }
             }
         }
-        panic!("the machine wakes without end");
+        panic!("the machine never stops waking");
     }
 
     /// Completes an effect in progress. `lost`: the machine does not learn the outcome.

@@ -126,14 +126,14 @@ mod tests {
         arrive(&mut playout, [6]);
         assert_eq!(numbers(&mut playout, 8)[..2], [Some(0), Some(1)]);
         arrive(&mut playout, [7]);
-        assert_eq!(numbers(&mut playout, 2), [Some(7), None], "it does not wait again");
+        assert_eq!(numbers(&mut playout, 2), [Some(7), None], "AudioBridge does not wait again");
     }
 
     #[test]
     fn start_decides_on_prebuffering() {
         let mut joined = Playout::new(Start::Join);
         arrive(&mut joined, 0..8);
-        assert_eq!(numbers(&mut joined, 1), [None], "two are dropped");
+        assert_eq!(numbers(&mut joined, 1), [None], "the first two packets are dropped");
         arrive(&mut joined, [8]);
         assert_eq!(numbers(&mut joined, 1), [Some(2)]);
         let mut silent = Playout::new(Start::Silent);
@@ -166,7 +166,7 @@ mod tests {
         arrive(&mut playout, [0, 2, 1, 3, 4, 5, 6]);
         assert_eq!(numbers(&mut playout, 4), [Some(0), Some(1), Some(2), Some(3)]);
         arrive(&mut playout, [1]);
-        assert_eq!(numbers(&mut playout, 4), [Some(4), Some(5), Some(6), None], "it is too late");
+        assert_eq!(numbers(&mut playout, 4), [Some(4), Some(5), Some(6), None], "the packet is too late");
     }
 
     #[test]

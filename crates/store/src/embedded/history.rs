@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(read(&history, 10), None);
         history.push(deletes(11, 2));
         history.push(deletes(12, 2));
-        assert_eq!(read(&history, 11), None, "four events do not fit, so revision 11 went");
+        assert_eq!(read(&history, 11), None, "four events do not fit, so revision 11 was removed");
         assert_eq!(read(&history, 12), Some((2, 12)));
     }
 

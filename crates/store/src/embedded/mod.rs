@@ -328,7 +328,7 @@ mod tests {
                 let _ = released.recv();
             });
             holds.await.unwrap();
-            assert!(matches!(put().await, Err(StoreError::Unavailable(_))), "the write is given up");
+            assert!(matches!(put().await, Err(StoreError::Unavailable(_))), "the write times out");
             // The writer may have begun after the caller of `put` started to wait.
             let hangs = async {
                 while store.shared.check(request_timeout).is_ok() {
@@ -338,7 +338,10 @@ mod tests {
             };
             timeout(Duration::from_secs(20), hangs).await.unwrap();
             assert!(matches!(store.list("/").await, Err(StoreError::Unavailable(_))));
-            assert!(matches!(next(&mut watch).await, Err(StoreError::Unavailable(_))), "watchers are told");
+            assert!(
+                matches!(next(&mut watch).await, Err(StoreError::Unavailable(_))),
+                "watchers get the error"
+            );
             drop(release);
             holder.join().unwrap();
         }

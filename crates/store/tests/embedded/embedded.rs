@@ -130,7 +130,7 @@ async fn waiting_transactions_commit_together() {
     });
     let mut revisions = join_all(puts).await;
     revisions.sort_unstable();
-    assert_eq!(revisions, (1..=500).collect::<Vec<_>>(), "each has a revision of its own");
+    assert_eq!(revisions, (1..=500).collect::<Vec<_>>(), "each transaction has its own revision");
     let (mut batches, mut seen) = (0, 0);
     let reading = async {
         while seen < 500 {

@@ -27,7 +27,7 @@ fn calls_run_concurrently_but_leave_alone() {
     assert_eq!(rig.call(1, "offer", offer_params()), [offer(1)]);
     assert_eq!(rig.call(2, "icecandidate", json!({ "candidate": null })), [end]);
     assert_eq!(rig.call(3, "leave", json!({})), []);
-    assert_eq!(rig.call(4, "offer", offer_params()), [], "after the leave");
+    assert_eq!(rig.call(4, "offer", offer_params()), [], "the call waits for the leave");
     assert_eq!(rig.finish(2), [done(2)]);
     let not_joined = refused(4, ErrorCode::NotJoined);
     assert_eq!(rig.finish(1), [done(1), Effect::LeaveMedia, done(3), not_joined, depart(1, true, false)]);
@@ -75,7 +75,11 @@ fn call_that_times_out_is_answered_once() {
     assert!(effects.contains(&first) && effects.contains(&second), "{effects:?}");
     rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));
     let effects = rig.feed(Input::MediaJoined(Ok(media(false))));
-    assert_eq!(effects, [Effect::FollowMedia(1), Effect::Greet], "the join goes on, the leave never starts");
+    assert_eq!(
+        effects,
+        [Effect::FollowMedia(1), Effect::Greet],
+        "the join continues, and the leave never starts"
+    );
 }
 
 #[test]
@@ -182,7 +186,8 @@ fn incoming_frame_keeps_the_session() {
     let mut rig = Rig::joined();
     (1..=25).for_each(|second| drop(rig.tick(second)));
     rig.call(1, "offer", offer_params());
-    (26..=30).for_each(|second| assert_eq!(rig.tick(second), [], "its end waits for the call"));
+    (26..=30)
+        .for_each(|second| assert_eq!(rig.tick(second), [], "the end of the session waits for the call"));
     assert_eq!(keepalive(&mut rig, 2), []);
     let effects = rig.finish(1);
     assert_eq!(effects, [done(1), update(ActivityStatus::OnAir, false)], "the client was heard meanwhile");

@@ -68,7 +68,7 @@ fn lock_renewals_do_not_overlap() {
     let renewed = |outcome| Input::Renewed { token: FencingToken(1), outcome };
     assert_eq!(rig.tick(9), []);
     assert_eq!(rig.tick(10), renew());
-    assert_eq!(rig.tick(20), [], "one is in progress");
+    assert_eq!(rig.tick(20), [], "a renewal is in progress");
     assert_eq!(rig.feed(renewed(Ok(RenewOutcome::StillOurs))), []);
     assert_eq!(rig.tick(20), renew());
     assert_eq!(rig.feed(renewed(Err(Unavailable))), []);
@@ -117,7 +117,10 @@ fn connections_end_with_token_or_unjoined() {
     assert!(!rig.tick(30).iter().any(|effect| matches!(effect, Effect::Close(_))));
     rig.call(1, "leave", json!({}));
     rig.at.now = Duration::from_secs(60);
-    assert!(rig.feed(Input::Tick).contains(&Effect::Close(CloseCode::NotJoined)), "since it left");
+    assert!(
+        rig.feed(Input::Tick).contains(&Effect::Close(CloseCode::NotJoined)),
+        "the time counts from the leave"
+    );
 }
 
 #[test]
@@ -160,7 +163,7 @@ fn release_waits_for_write_in_progress() {
     for (code, leave) in [(CloseCode::Gone, false), (CloseCode::Removed, true)] {
         let mut rig = Rig::joined();
         rig.call(1, "keepalive", json!({ "status": "onair" }));
-        assert_eq!(rig.closed(code).len(), 1, "only the media session");
+        assert_eq!(rig.closed(code).len(), 1, "the lock is not released yet");
         assert!(!rig.session.is_over());
         assert_eq!(rig.feed(updated(UpdateOutcome::Ok)), [depart(1, leave, true)]);
         assert!(rig.session.is_over());

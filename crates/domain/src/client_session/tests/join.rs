@@ -144,7 +144,11 @@ fn failed_media_removes_the_entry() {
     let failed = Input::MediaJoined(Err(ErrorCode::MediaUnavailable.into()));
     assert_eq!(rig.feed(failed), [refused(1, ErrorCode::MediaUnavailable), depart(1, true, false)]);
     let again = rig.call(2, "join", json!({}));
-    assert_eq!(again, [Effect::Acquire { client: Some(client("tab")) }], "the departure may be late");
+    assert_eq!(
+        again,
+        [Effect::Acquire { client: Some(client("tab")) }],
+        "the removal of the entry may be late"
+    );
 }
 
 #[test]
