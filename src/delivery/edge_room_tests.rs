@@ -1,4 +1,5 @@
-//! Tests of waiting and plausibility. Network behaviour is tested on whole nodes in `tests/it`.
+//! Tests of how requests wait for media, and of which requested files count as possible. Network
+//! behaviour is tested on whole nodes in `tests/it`.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;

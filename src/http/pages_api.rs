@@ -152,7 +152,7 @@ async fn settings(side: Data<PagesSide>) -> impl Responder {
 /// listen. The listener channel sends the same to clients with a token.
 async fn recording(side: Data<PagesSide>, room: RoomPath) -> impl Responder {
     let view = side.rooms.directory().room(&room.0).unwrap_or_default();
-    // After a stop, recording of the same broadcast does not start again automatically.
+    // After its recording was stopped, a broadcast is not recorded again automatically.
     let begins = side.recording == RecordingMode::Always && of_broadcast(&view).is_none();
     let recorded = begins || in_force(&view).is_some();
     HttpResponse::Ok().json(RecordingNotice { recorded, consent_required: side.consent })

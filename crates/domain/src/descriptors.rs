@@ -23,7 +23,7 @@ pub struct Allotment {
     pub accepted: usize,
 }
 
-/// Share of one listening socket in the division.
+/// Share of the file descriptors that one listening socket gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Size of the share, relative to those of the other sockets.

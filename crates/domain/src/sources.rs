@@ -71,7 +71,7 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Input {
-    /// URL in clear, as earlier versions stored it. It is read, but no longer written.
+    /// Unencrypted URL, as earlier versions stored it. It is read, but no longer written.
     Url(SourceUrl),
     Sealed(SealedUrl),
     File(SourceFile),

@@ -46,7 +46,8 @@ impl ClosedSegment {
         self.segment.head.started
     }
 
-    /// Returns the smallest delay of the segment's parts, in microseconds; `None` for silence.
+    /// Returns the smallest delay of the segment's parts against the media clock, in microseconds, possibly
+    /// negative; `None` if all parts are silence.
     pub fn lag_us(&self) -> Option<i64> {
         self.segment.head.lag
     }

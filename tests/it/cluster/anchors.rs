@@ -1,4 +1,5 @@
-//! Anchors over several nodes, each Janus with its own node: a Janus dies, freezes, or loses only its node.
+//! Tests of anchors in a cluster in which each Janus is controlled by its own node. A Janus and its node are
+//! killed, a Janus freezes, or a node restarts while its Janus keeps running.
 
 use std::time::{Duration, Instant};
 

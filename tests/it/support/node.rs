@@ -137,14 +137,14 @@ impl Node {
         self.descriptors = Some(format!("--nofile={soft}:{hard}"));
     }
 
-    /// Starts later runs as this user and group, and gives them the data directory.
+    /// Makes later runs start as this user and group, and makes these the owners of the data directory.
     /// The tests must run as root.
     pub fn run_as(&mut self, user: u32, group: u32) {
         std::os::unix::fs::chown(self.data_dir(), Some(user), Some(group)).expect("the tests run as root");
         self.account = Some((user, group));
     }
 
-    /// Starts later runs in this network namespace.
+    /// Makes later runs start in this network namespace.
     pub fn within(&mut self, netns: &str) {
         self.netns = Some(netns.to_owned());
     }

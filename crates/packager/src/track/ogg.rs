@@ -98,7 +98,8 @@ impl<W: Write> OpusFile<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn finish(mut self) -> io::Result<(W, u64)> {
-        // A last page that ends before its packets trims the end of the file (RFC 7845 section 4.4).
+        // A last page whose granule position is before the end of its packets trims the end of the file
+        // (RFC 7845 section 4.4).
         self.flush(0x04, self.end.min(self.samples))?;
         self.output.flush()?;
         Ok((self.output, self.bytes))

@@ -60,7 +60,7 @@ fn operations(document: &Value) -> Vec<Operation> {
 }
 
 fn resolved(schema: &Value) -> &Value {
-    // An optional body is null or the schema.
+    // The schema of an optional body is a `oneOf` of null and the schema of the body.
     match schema["oneOf"].as_array() {
         Some(choices) => choices.iter().find(|choice| choice["type"] != "null").unwrap(),
         None => schema,

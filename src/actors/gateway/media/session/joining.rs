@@ -114,8 +114,8 @@ impl MediaSessionActor {
             }
             Err(failure) => self.machine.reclaim_failed(failure, now, random_unit()),
         }
-        // Reply even if Janus does not respond: the client then waits for Janus together with the session.
-        // If the session has ended, `farewell` declines the client instead.
+        // Reply even if Janus does not respond: the client and the session then both wait for Janus.
+        // If the session has ended, `farewell` refuses the join instead.
         if self.machine.is_resumable()
             && let Some(reply) = self.joining.take()
         {
