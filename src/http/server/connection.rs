@@ -20,8 +20,8 @@ use crate::domain::http_connection::{CloseCause, DeadlineAction, Lifecycle, Requ
 use crate::domain::http2_limits::FrameBudget;
 use crate::http::error::ApiError;
 
-/// Largest number by which the minimum rate is divided between the responses of one HTTP/2 connection. A larger
-/// divisor would let a client hold the memory of many responses at the cost of one.
+/// Largest number by which the minimum rate is divided between the responses of one HTTP/2 connection. A
+/// larger divisor would let a client hold the memory of many responses at the cost of one.
 const MOST_SHARING: u32 = 4;
 
 /// Connection as its requests see it. Bound to the worker thread.
