@@ -30,7 +30,7 @@ struct Api {
 /// Error response of the API. The code is stable; the text is for people.
 #[derive(Debug, thiserror::Error)]
 #[error("{text} ({code})")]
-struct Refused {
+struct ApiRefusal {
     code: String,
     text: String,
 }
@@ -46,7 +46,7 @@ impl Api {
         let answer: Value = response.json().await.context("the answer is not JSON")?;
         if !response.status().is_success() {
             let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-            bail!(Refused { code: text("code"), text: text("error") });
+            bail!(ApiRefusal { code: text("code"), text: text("error") });
         }
         Ok(answer)
     }
@@ -55,7 +55,7 @@ impl Api {
     async fn open_room(&self, room: &RoomId) -> anyhow::Result<()> {
         let created = self.call(Method::POST, "rooms", json!({ "roomId": room.as_str() })).await;
         if let Err(error) = created
-            && error.downcast_ref().is_none_or(|refused: &Refused| refused.code != "room_exists")
+            && error.downcast_ref().is_none_or(|refused: &ApiRefusal| refused.code != "room_exists")
         {
             return Err(error);
         }

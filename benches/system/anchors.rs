@@ -12,7 +12,7 @@ use stentor::domain::mix::MixShare;
 use stentor::janus::{AnchorJoin, AudioBridge, Quality};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::bare::Bare;
+use super::bare::BareServer;
 use super::house::{Backend, Gateway, House, new_room};
 use super::support::caller::Caller;
 use super::support::node::Node;
@@ -119,7 +119,7 @@ async fn news() -> Row {
 }
 
 async fn idle() -> Row {
-    let bare = Bare::start();
+    let bare = BareServer::start();
     let floor = per_connection(bare.pid(), |_| bare.url("ws", "/ws")).await;
     let house = House::open(Backend::Embedded, &[("auth.jwt_secrets", &jwt_secrets())]).await;
     house.node.room_on_air(ROOM).await;

@@ -14,12 +14,12 @@ use futures::{StreamExt, stream};
 const BARE: &str = "bare-connections";
 
 /// This program, run as the server. It ends when this value is dropped.
-pub struct Bare {
+pub struct BareServer {
     process: Child,
     address: String,
 }
 
-impl Bare {
+impl BareServer {
     pub fn start() -> Self {
         let own = std::env::current_exe().expect("our own path");
         let mut process =
@@ -39,7 +39,7 @@ impl Bare {
     }
 }
 
-impl Drop for Bare {
+impl Drop for BareServer {
     fn drop(&mut self) {
         // It may have ended on its own.
         let _ = self.process.kill();
@@ -47,9 +47,9 @@ impl Drop for Bare {
     }
 }
 
-struct Idle;
+struct IdleSocket;
 
-impl Actor for Idle {
+impl Actor for IdleSocket {
     type Context = ws::WebsocketContext<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
@@ -57,12 +57,12 @@ impl Actor for Idle {
     }
 }
 
-impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Idle {
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for IdleSocket {
     fn handle(&mut self, _: Result<ws::Message, ws::ProtocolError>, _: &mut Self::Context) {}
 }
 
 async fn websocket(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, actix_web::Error> {
-    ws::start(Idle, &request, payload)
+    ws::start(IdleSocket, &request, payload)
 }
 
 async fn events() -> HttpResponse {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::bare::Bare;
+use super::bare::BareServer;
 use super::house::{Backend, House};
 use super::support::free_ports;
 use super::support::stage::{ROOM, jwt_secrets, token};
@@ -73,7 +73,7 @@ pub async fn measure() -> Vec<Row> {
 }
 
 async fn measure_one(transport: Transport) -> [Row; 2] {
-    let bare = Bare::start();
+    let bare = BareServer::start();
     let bare_url = |_| bare.url("http", transport.bare_path());
     let (floor, idle) = per_listener(bare.pid(), transport, bare_url).await;
     drop(idle);

@@ -9,7 +9,7 @@ use stentor::probe::m3u8::Playlist;
 use tempfile::TempDir;
 
 use super::house::{Backend, House};
-use super::support::kept::Kept;
+use super::support::kept::KeptProcess;
 use super::support::{free_ports, pause_async};
 use super::table::Row;
 
@@ -112,7 +112,7 @@ async fn load(url: &str, accepts: &str) -> f64 {
 struct Nginx {
     url: String,
     dir: TempDir,
-    _processes: Vec<Kept>,
+    _processes: Vec<KeptProcess>,
 }
 
 impl Nginx {
@@ -133,13 +133,13 @@ impl Nginx {
     }
 }
 
-fn process(dir: &Path, port: u16, n: usize) -> Kept {
+fn process(dir: &Path, port: u16, n: usize) -> KeptProcess {
     let file = dir.join(format!("nginx-{n}.conf"));
     std::fs::write(&file, configuration(dir, port, n)).expect("a file");
     let mut command = Command::new("nginx");
     command.arg("-p").arg(dir).arg("-c").arg(file).args(["-e", "stderr"]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    Kept::start(command)
+    KeptProcess::start(command)
 }
 
 /// Returns a configuration for the highest speed: no log, open files cached.

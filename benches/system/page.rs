@@ -10,7 +10,7 @@ use stentor::domain::mix::MixShare;
 use stentor::probe::{Listener, Mode, ToneSender};
 
 use super::house::{Backend, House};
-use super::support::browser::{self, Listened};
+use super::support::browser::{self, ListeningResult};
 use super::table::{Row, Times, short};
 
 const PAGES: usize = 5;
@@ -101,11 +101,11 @@ impl Drop for BarePage {
     }
 }
 
-fn first_sound(pages: &[Listened]) -> Times {
+fn first_sound(pages: &[ListeningResult]) -> Times {
     pages.iter().map(|p| Duration::from_secs_f64(p.first_sound_ms.expect("it sounded") / 1e3)).collect()
 }
 
-fn rows(pages: &[Listened], bare: &[Listened], hold_back: Duration) -> Vec<Row> {
+fn rows(pages: &[ListeningResult], bare: &[ListeningResult], hold_back: Duration) -> Vec<Row> {
     let errors: usize = pages.iter().map(|p| p.errors.len()).sum();
     assert_eq!(errors, 0, "{pages:?}");
     let seconds = |s: Option<f64>| Duration::from_secs_f64(s.expect("it played"));

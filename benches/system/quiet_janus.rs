@@ -23,7 +23,7 @@ pub struct QuietJanus {
 }
 
 #[derive(Default)]
-struct Known {
+struct JanusState {
     ids: u64,
     rooms: BTreeMap<u64, Room>,
 }
@@ -38,7 +38,7 @@ impl QuietJanus {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("ws://{}", listener.local_addr().expect("an address"));
         let serving = tokio::spawn(async move {
-            let (known, mut connections) = (Arc::<Mutex<Known>>::default(), JoinSet::new());
+            let (known, mut connections) = (Arc::<Mutex<JanusState>>::default(), JoinSet::new());
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(serve(stream, known.clone()));
             }
@@ -53,7 +53,7 @@ impl Drop for QuietJanus {
     }
 }
 
-async fn serve(stream: TcpStream, known: Arc<Mutex<Known>>) {
+async fn serve(stream: TcpStream, known: Arc<Mutex<JanusState>>) {
     let Ok(mut socket) = accept_hdr_async(stream, as_asked).await else { return };
     while let Some(Ok(message)) = socket.next().await {
         let sent = match message {
@@ -80,7 +80,7 @@ fn as_asked(request: &Request, mut response: Response) -> Result<Response, Error
     Ok(response)
 }
 
-impl Known {
+impl JanusState {
     fn answer(&mut self, request: &Value) -> Value {
         let mut answer = match request["janus"].as_str() {
             Some("create" | "attach") => {

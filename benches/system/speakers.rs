@@ -65,7 +65,7 @@ pub async fn measure() -> Vec<Row> {
             },
         ),
     ]) {
-        let bare = [Bare::start(&first, n * 2).await, Bare::start(&settings, n * 2 + 1).await];
+        let bare = [BareRooms::start(&first, n * 2).await, BareRooms::start(&settings, n * 2 + 1).await];
         let [floor, cost] = watch(&bare).await;
         rows.push(row(&format!("three speakers, one setting alone: {what}"), floor, cost, None));
     }
@@ -85,7 +85,7 @@ async fn product() -> Vec<Row> {
         let pin = house.room(&room).await["room"]["pin"].as_str().expect("a PIN").to_owned();
         bridge.talk(number, &pin, &quality).await;
     }
-    let mut bare = Bare::start(&Settings::first(), 0).await;
+    let mut bare = BareRooms::start(&Settings::first(), 0).await;
     let mut rows = Vec::new();
     for (what, goal) in [("three speakers", Some(0.6)), ("empty room", None)] {
         let (cost, node, floor) = beside(&house, &bare).await;
@@ -104,7 +104,7 @@ async fn product() -> Vec<Row> {
 
 /// Returns the processor time per room, measured over the same time: of Janus and FFmpeg for the node's
 /// rooms, of the node itself, and of Janus and FFmpeg for the bare rooms.
-async fn beside(house: &House, bare: &Bare) -> (Cost, f64, Cost) {
+async fn beside(house: &House, bare: &BareRooms) -> (Cost, f64, Cost) {
     // Sleep: buffers fill, encoders adapt.
     tokio::time::sleep(SETTLES).await;
     let janus = house.gateway.janus.pid().map(|pid| pid as i32).expect("Janus runs");
@@ -119,7 +119,7 @@ async fn beside(house: &House, bare: &Bare) -> (Cost, f64, Cost) {
 }
 
 /// Returns the costs of two sets of bare rooms over the same time.
-async fn watch(bare: &[Bare; 2]) -> [Cost; 2] {
+async fn watch(bare: &[BareRooms; 2]) -> [Cost; 2] {
     // Sleep: buffers fill, encoders adapt.
     tokio::time::sleep(SETTLES).await;
     let (begin, before) = (Instant::now(), [bare[0].used(), bare[1].used()]);
@@ -153,14 +153,14 @@ fn row(what: &str, floor: Cost, cost: Cost, goal: Option<f64>) -> Row {
 
 /// Rooms with three talking anchors each. All rooms share one separate Janus instance, which forwards each
 /// room to a bare FFmpeg process.
-struct Bare {
+struct BareRooms {
     bridge: Bridge,
     gateway: Gateway,
     ffmpegs: Vec<(FfmpegProcess, FfmpegLogLines)>,
     _dir: TempDir,
 }
 
-impl Bare {
+impl BareRooms {
     /// Starts the rooms. Instances that run at the same time must have different `nth`, which chooses their
     /// ports.
     async fn start(settings: &Settings, nth: u16) -> Self {

@@ -68,7 +68,7 @@ async fn of(backend: Backend, open: Open) -> Row {
         // If this fails, nothing waits for the result any more.
         let _ = done.send(runtime.block_on(write_and_watch(open, handler)));
     });
-    let Seen { bare, whole, added } = seen.await.expect("the writer ends");
+    let WatchTimes { bare, whole, added } = seen.await.expect("the writer ends");
     system.shutdown(REQUEST).await;
     let what = format!("watch event -> actor handler, {} (floor: put -> bare watch)", backend.name());
     let added = format!("(+{} / +{})", short(added.quantile(0.5)), short(added.quantile(0.99)));
@@ -76,14 +76,14 @@ async fn of(backend: Backend, open: Open) -> Row {
 }
 
 #[derive(Default)]
-struct Seen {
+struct WatchTimes {
     bare: Times,
     whole: Times,
     /// Delay of the handler after the bare watch, for the same put.
     added: Times,
 }
 
-async fn write_and_watch(open: Open, mut handler: UnboundedReceiver<Instant>) -> Seen {
+async fn write_and_watch(open: Open, mut handler: UnboundedReceiver<Instant>) -> WatchTimes {
     let store = open().await;
     let revision = store.list(keys::ROOMS).await.expect("a list").revision;
     let mut watch = store.watch(keys::ROOMS, revision + 1).await.expect("a watch");
@@ -96,7 +96,7 @@ async fn write_and_watch(open: Open, mut handler: UnboundedReceiver<Instant>) ->
         }
     });
     let room = RoomId::new("watched").expect("a room id");
-    let mut seen = Seen::default();
+    let mut seen = WatchTimes::default();
     for n in 0..PUTS {
         let put = Instant::now();
         store.put(&keys::room(&room, RoomPart::Meta), meta(n).into()).await.expect("a put");

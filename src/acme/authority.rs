@@ -12,7 +12,7 @@ use instant_acme::{
 };
 
 use super::files::Files;
-use super::shared::{Lock, Shared};
+use super::shared::{Lock, SharedOrder};
 use crate::config::AcmeConfig;
 use crate::domain::acme::ANSWERS_KNOWN_AFTER;
 use crate::tls;
@@ -52,7 +52,7 @@ pub(super) async fn order(
     config: &AcmeConfig,
     files: &Files,
     account: &Account,
-    shared: &Shared,
+    shared: &SharedOrder,
     lock: &Lock,
 ) -> Result<String, String> {
     let names: Vec<_> = config.domains.iter().cloned().map(Identifier::Dns).collect();
@@ -114,7 +114,7 @@ fn unusable(config: &AcmeConfig, error: &Error) -> String {
 
 /// Publishes the answers to the HTTP-01 challenges of the names that are not authorized yet. Waits until
 /// every node can serve the answers, then asks the authority to check them.
-async fn answer(order: &mut Order, shared: &Shared, lock: &Lock) -> Result<(), String> {
+async fn answer(order: &mut Order, shared: &SharedOrder, lock: &Lock) -> Result<(), String> {
     let mut is_any_open = false;
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {

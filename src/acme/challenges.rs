@@ -17,11 +17,11 @@ use crate::store::{Store, StoreError};
 #[derive(Clone)]
 pub struct Challenges {
     store: Arc<dyn Store>,
-    latest: Arc<Mutex<Option<Looked>>>,
+    latest: Arc<Mutex<Option<StoredAnswers>>>,
 }
 
 /// Result of one read of the store.
-struct Looked {
+struct StoredAnswers {
     /// Time at which the read began.
     at: Instant,
     /// Key authorizations by token.
@@ -54,7 +54,7 @@ impl Challenges {
             let store = self.store.clone();
             // Read in a separate task, because a client that disconnects would otherwise interrupt the read.
             let looked = tokio::spawn(async move {
-                *latest = Some(Looked { at: Instant::now(), found: look(&*store).await });
+                *latest = Some(StoredAnswers { at: Instant::now(), found: look(&*store).await });
                 latest
             });
             latest = looked.await.map_err(|error| StoreError::Unavailable(error.to_string()))?;

@@ -33,14 +33,14 @@ use crate::tls::{Chain, Identity, Key};
 pub use authority::reach;
 pub use challenges::Challenges;
 use files::Files;
-use shared::{Lock, Shared};
+use shared::{Lock, SharedOrder};
 
 /// Dependencies of the attempts.
 #[derive(Clone)]
 pub struct Acme {
     config: AcmeConfig,
     files: Files,
-    shared: Shared,
+    shared: SharedOrder,
     started: Arc<AtomicBool>,
 }
 
@@ -88,7 +88,7 @@ impl Acme {
         let files = Files { certificate: config.acme_certificate(), folder: config.acme_dir() };
         files.delete_temporary();
         let seal = CertificateSeal::new(secrets);
-        let shared = Shared { store, names: acme.names_id(), me: me.to_string(), seal };
+        let shared = SharedOrder { store, names: acme.names_id(), me: me.to_string(), seal };
         Some(Self { config: acme, files, shared, started: Arc::default() })
     }
 

@@ -10,7 +10,7 @@ use crate::domain::keys;
 use crate::store::{LeaseId, Revision, Store, StoreError, Txn, TxnOutcome};
 
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct SharedOrder {
     pub store: Arc<dyn Store>,
     /// Id of the certificate's names and authority.
     pub names: String,
@@ -26,7 +26,7 @@ pub(super) struct Lock {
     record: OrderRecord,
 }
 
-impl Shared {
+impl SharedOrder {
     /// Returns the private key and chain that a node has published. `None`: nothing is published, or this
     /// node's secrets cannot open it; in both cases a new certificate is ordered.
     pub async fn certificate(&self) -> Result<Option<String>, StoreError> {

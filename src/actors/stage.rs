@@ -15,7 +15,7 @@ use super::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::ids::RoomId;
 use crate::presence::stage::StageMessage;
 use crate::presence::{EventStream, MembersChanged, PresenceEvent};
-use crate::stage::{Due, StageHub};
+use crate::stage::{DueWork, StageHub};
 
 /// Maximum concurrent requests of one kind.
 const AT_ONCE: usize = 16;
@@ -63,7 +63,7 @@ impl StageFeed {
 
     fn tick(&mut self, cx: &mut Cx<Self>) {
         self.seconds += 1;
-        let Due { passing, gone, banned, members } = self.hub.tick(self.seconds);
+        let DueWork { passing, gone, banned, members } = self.hub.tick(self.seconds);
         self.members.extend(members);
         if !banned.is_empty() {
             let hub = self.hub.clone();

@@ -51,7 +51,7 @@ use crate::actors::registration::RegistrationState;
 use crate::actors::sources::SourceParts;
 use crate::auth::{ApiKeys, Secrets, node_id};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
+use crate::config::{Config, ConfigErrors, EffectiveKey, JanusMode, PresenceKind, StoreKind};
 use crate::delivery::listener_counter::ListenerCounter;
 use crate::delivery::{EdgeCache, MixerClient, Streams};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
@@ -115,8 +115,8 @@ pub struct Node {
 /// The node cannot be started, its supervision gave up, or another process has the node's id.
 pub async fn run(
     config: Config,
-    keys: Vec<Effective>,
-    read: impl Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync + 'static,
+    keys: Vec<EffectiveKey>,
+    read: impl Fn() -> Result<(Config, Vec<EffectiveKey>), ConfigErrors> + Send + Sync + 'static,
     manager: service_manager::Environment,
 ) -> anyhow::Result<()> {
     logging::init(&config.log)?;

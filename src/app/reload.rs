@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::certificates::LiveCertificates;
 use super::service_manager::ServiceManager;
 use crate::auth::ApiKeys;
-use crate::config::{AuthMode, Config, ConfigErrors, Effective, changed};
+use crate::config::{AuthMode, Config, ConfigErrors, EffectiveKey, changed};
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::ops::{ReloadError, ReloadOutcome};
 use crate::telemetry::logging;
@@ -28,7 +28,7 @@ const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
 const WEBHOOKS: [&str; 3] = ["webhooks.endpoints", "webhooks.secrets", "webhooks.secrets_file"];
 
 /// Function that reads the configuration again, from the sources that the node was started with.
-pub type Read = dyn Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync;
+pub type Read = dyn Fn() -> Result<(Config, Vec<EffectiveKey>), ConfigErrors> + Send + Sync;
 
 /// Channel for the answer to one `POST /reload`.
 pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
@@ -37,7 +37,7 @@ pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
 /// with `old`, and those that need a restart. API keys can be applied only if both configurations have
 /// `auth.mode: keys`. The certificate can be applied only if both have one, and webhooks only if both have
 /// the same `events.retention`.
-pub fn changes(old: (&Config, &[Effective]), new: (&Config, &[Effective])) -> ReloadOutcome {
+pub fn changes(old: (&Config, &[EffectiveKey]), new: (&Config, &[EffectiveKey])) -> ReloadOutcome {
     let both = |test: fn(&Config) -> bool| test(old.0) && test(new.0);
     let has_keys = both(|config| config.auth.mode == AuthMode::Keys);
     let has_tls = both(|config| config.tls.certificate.is_some());
@@ -67,14 +67,14 @@ pub struct Reload {
     /// The configuration that the node was started with.
     started: Config,
     /// The active settings.
-    running: Vec<Effective>,
+    running: Vec<EffectiveKey>,
     read: Arc<Read>,
     parts: LiveParts,
 }
 
 impl Reload {
     /// Creates the reloader. `running` are the settings that the node was started with.
-    pub fn new(config: &Config, running: Vec<Effective>, read: Arc<Read>, parts: LiveParts) -> Self {
+    pub fn new(config: &Config, running: Vec<EffectiveKey>, read: Arc<Read>, parts: LiveParts) -> Self {
         Self { started: config.clone(), running, read, parts }
     }
 
@@ -122,7 +122,7 @@ impl Reload {
         }
     }
 
-    fn apply(&mut self, trigger: &str, config: &Config, keys: Vec<Effective>) -> ReloadOutcome {
+    fn apply(&mut self, trigger: &str, config: &Config, keys: Vec<EffectiveKey>) -> ReloadOutcome {
         let mut outcome = changes((&self.started, &self.running), (config, &keys));
         let is_webhook = |key: &String| WEBHOOKS.contains(&key.as_str());
         if outcome.applied.iter().any(is_webhook)
@@ -154,7 +154,7 @@ impl Reload {
                 "{trigger}: changed settings need a restart of the node"
             );
         }
-        let is_applied = |key: &Effective| applied.contains(&key.key);
+        let is_applied = |key: &EffectiveKey| applied.contains(&key.key);
         for (running, fresh) in self.running.iter_mut().zip(keys).filter(|(_, fresh)| is_applied(fresh)) {
             *running = fresh;
         }
@@ -171,7 +171,7 @@ mod tests {
 
     const KEYED: [(&str, &str); 2] = [("auth.mode", "keys"), ("auth.api_keys", "0123456789abcdef")];
 
-    fn read(flags: &[(&str, &str)]) -> (Config, Vec<Effective>) {
+    fn read(flags: &[(&str, &str)]) -> (Config, Vec<EffectiveKey>) {
         let flags = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         explain(LoadInput { flags, ..LoadInput::default() }).unwrap()
     }

@@ -24,7 +24,7 @@ use clap_complete::Shell;
 use stentor::app::doctor::{self, Verdict};
 use stentor::app::reload;
 use stentor::app::service_manager::Environment;
-use stentor::config::{self, Config, ConfigErrors, ConfigFile, Effective, LoadInput};
+use stentor::config::{self, Config, ConfigErrors, ConfigFile, EffectiveKey, LoadInput};
 use stentor::demo::Demo;
 use stentor::http::ops::ReloadOutcome;
 use stentor::telemetry::logging;
@@ -233,7 +233,7 @@ impl Control {
 
 impl ConfigArgs {
     /// Reads the configuration and the source of each value.
-    fn read(&self) -> Result<(Config, Vec<Effective>), ConfigErrors> {
+    fn read(&self) -> Result<(Config, Vec<EffectiveKey>), ConfigErrors> {
         self.clone().input().and_then(config::explain)
     }
 
@@ -257,12 +257,16 @@ impl ConfigArgs {
 }
 
 /// Prints the settings that differ.
-fn print_differences(old: &[Effective], new: &[Effective], outcome: &ReloadOutcome) -> anyhow::Result<()> {
+fn print_differences(
+    old: &[EffectiveKey],
+    new: &[EffectiveKey],
+    outcome: &ReloadOutcome,
+) -> anyhow::Result<()> {
     let mut text = String::new();
     let effects = [(&outcome.applied, "applied by reload"), (&outcome.need_restart, "needs a restart")];
     for (keys, effect) in effects {
         for key in keys {
-            let value = |list: &[Effective]| list.iter().find(|k| k.key == *key).map(|k| k.value.clone());
+            let value = |list: &[EffectiveKey]| list.iter().find(|k| k.key == *key).map(|k| k.value.clone());
             let [old, new] = [value(old), value(new)].map(Option::unwrap_or_default);
             text += &format!("{key}: {old} -> {new}  ({effect})\n");
         }
@@ -270,7 +274,7 @@ fn print_differences(old: &[Effective], new: &[Effective], outcome: &ReloadOutco
     output::print(text)
 }
 
-fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode {
+fn serve((config, keys): (Config, Vec<EffectiveKey>), args: ConfigArgs) -> ExitCode {
     let read = move || args.read();
     let manager = Environment::read(std::env::var_os);
     let run = stentor::app::run(config, keys, read, manager);
@@ -300,9 +304,9 @@ fn ended(outcome: anyhow::Result<()>, say: impl FnOnce(&str)) -> ExitCode {
 
 fn check_config(input: LoadInput) -> Result<ExitCode, ConfigErrors> {
     let (config, keys) = config::explain(input)?;
-    let width = |text: fn(&Effective) -> &str| keys.iter().map(|k| text(k).len()).max().unwrap_or(0);
+    let width = |text: fn(&EffectiveKey) -> &str| keys.iter().map(|k| text(k).len()).max().unwrap_or(0);
     let (key_width, value_width) = (width(|k| &k.key), width(|k| &k.value));
-    let line = |Effective { key, value, source, .. }: &Effective| {
+    let line = |EffectiveKey { key, value, source, .. }: &EffectiveKey| {
         format!("{key:key_width$}  {value:value_width$}  {source}\n")
     };
     for remark in config.warnings() {

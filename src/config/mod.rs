@@ -19,7 +19,7 @@ mod warnings;
 pub use errors::{ConfigError, ConfigErrors, Source};
 pub use keys::{AdmissionConfig, FailurePolicy, OutputsConfig, SourcesConfig};
 pub use layers::{ConfigFile, ENV_PREFIX};
-pub use reader::{Effective, changed};
+pub use reader::{EffectiveKey, changed};
 pub use reference::reference_file;
 pub use types::*;
 
@@ -46,7 +46,7 @@ pub fn load(input: LoadInput) -> Result<Config, ConfigErrors> {
 }
 
 /// Loads like [`load`], and also returns every key's value (secrets masked) and its source.
-pub fn explain(input: LoadInput) -> Result<(Config, Vec<Effective>), ConfigErrors> {
+pub fn explain(input: LoadInput) -> Result<(Config, Vec<EffectiveKey>), ConfigErrors> {
     let mut reader = Reader::new(layers::merge(input));
     let config = keys::read(&mut reader);
     checks::check(&config, &mut reader);

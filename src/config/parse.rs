@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::reader::Parsed;
+use super::reader::ParseResult;
 use super::types::{JwtSecret, Roles, Secret, Sockets, port_pairs};
 
 /// Minimum length of a secret in bytes: HS256 and the content keys need at least the output size of SHA-256
@@ -21,7 +21,7 @@ const API_KEY_MIN: usize = 16;
 
 /// Parses a text. Refuses numbers, because YAML drops their leading zeros and the trailing zeros of their
 /// decimals.
-pub(super) fn text(value: &Value) -> Parsed<String> {
+pub(super) fn text(value: &Value) -> ParseResult<String> {
     match value.as_str() {
         Some(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
         Some(_) => Err("must not be empty".into()),
@@ -29,15 +29,15 @@ pub(super) fn text(value: &Value) -> Parsed<String> {
     }
 }
 
-pub(super) fn path(value: &Value) -> Parsed<PathBuf> {
+pub(super) fn path(value: &Value) -> ParseResult<PathBuf> {
     text(value).map(PathBuf::from)
 }
 
-pub(super) fn parsed<T: FromStr>(allowed: &'static str) -> impl Fn(&Value) -> Parsed<T> {
+pub(super) fn parsed<T: FromStr>(allowed: &'static str) -> impl Fn(&Value) -> ParseResult<T> {
     move |value| text(value)?.parse().map_err(|_| allowed.to_owned())
 }
 
-pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&Value) -> Parsed<T>
+pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&Value) -> ParseResult<T>
 where
     T: TryFrom<u64> + PartialOrd + std::fmt::Display,
 {
@@ -48,13 +48,13 @@ where
     }
 }
 
-pub(super) fn millis(range: RangeInclusive<u64>) -> impl Fn(&Value) -> Parsed<Duration> {
+pub(super) fn millis(range: RangeInclusive<u64>) -> impl Fn(&Value) -> ParseResult<Duration> {
     let number = number(range);
     move |value| number(value).map(Duration::from_millis)
 }
 
 /// Parses like [`number`], but also accepts negative values.
-pub(super) fn integer(range: RangeInclusive<i32>) -> impl Fn(&Value) -> Parsed<i32> {
+pub(super) fn integer(range: RangeInclusive<i32>) -> impl Fn(&Value) -> ParseResult<i32> {
     move |value| {
         let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
         let number = number.and_then(|n| i32::try_from(n).ok()).filter(|n| range.contains(n));
@@ -62,13 +62,13 @@ pub(super) fn integer(range: RangeInclusive<i32>) -> impl Fn(&Value) -> Parsed<i
     }
 }
 
-pub(super) fn switch(value: &Value) -> Parsed<bool> {
+pub(super) fn switch(value: &Value) -> ParseResult<bool> {
     let switch = value.as_bool().or_else(|| value.as_str()?.trim().parse().ok());
     switch.ok_or_else(|| "must be true or false".to_owned())
 }
 
 /// Parses `500ms`, `10s`, `5m`, `3h`; `from` and `to` have the same format.
-pub(super) fn duration(from: &'static str, to: &'static str) -> impl Fn(&Value) -> Parsed<Duration> {
+pub(super) fn duration(from: &'static str, to: &'static str) -> impl Fn(&Value) -> ParseResult<Duration> {
     move |value| {
         // Both bounds are literals. If one of them had a typo, every value would be refused, including the
         // default, which a test would report.
@@ -94,7 +94,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
-pub(super) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Value) -> Parsed<T> {
+pub(super) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Value) -> ParseResult<T> {
     move |value| {
         let chosen = choices.iter().find(|(name, _)| value.as_str() == Some(name));
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
@@ -103,7 +103,7 @@ pub(super) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(
 }
 
 /// Parses a YAML list, or one comma-separated text (environment and flags).
-pub(super) fn list<T>(item: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Vec<T>> {
+pub(super) fn list<T>(item: impl Fn(&Value) -> ParseResult<T>) -> impl Fn(&Value) -> ParseResult<Vec<T>> {
     move |value| match value {
         Value::Array(items) => items.iter().map(&item).collect(),
         Value::String(text) => {
@@ -114,7 +114,7 @@ pub(super) fn list<T>(item: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> 
     }
 }
 
-pub(super) fn roles(value: &Value) -> Parsed<Roles> {
+pub(super) fn roles(value: &Value) -> ParseResult<Roles> {
     let mut roles = Roles { rooms: false, janus: false, mixer: false, hls: false, gateway: false };
     for name in list(text)(value)? {
         match name.as_str() {
@@ -137,13 +137,13 @@ pub(super) fn roles(value: &Value) -> Parsed<Roles> {
 }
 
 /// Parses a CIDR network, or an IP address as a network with one address.
-pub(super) fn network(value: &Value) -> Parsed<IpNet> {
+pub(super) fn network(value: &Value) -> ParseResult<IpNet> {
     let text = text(value)?;
     let network = text.parse().ok().or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?)));
     network.ok_or_else(|| "must be networks or addresses, like 10.0.0.0/8, fd00::/8 or 127.0.0.1".into())
 }
 
-pub(super) fn sockets(value: &Value) -> Parsed<Sockets> {
+pub(super) fn sockets(value: &Value) -> ParseResult<Sockets> {
     let mut sockets = Sockets::default();
     for name in list(text)(value)? {
         match name.as_str() {
@@ -156,7 +156,7 @@ pub(super) fn sockets(value: &Value) -> Parsed<Sockets> {
     Ok(sockets)
 }
 
-pub(super) fn tls_sockets(value: &Value) -> Parsed<Sockets> {
+pub(super) fn tls_sockets(value: &Value) -> ParseResult<Sockets> {
     match sockets(value)? {
         none if none == Sockets::default() => {
             Err("must name at least one of api, ws, hls; without TLS, leave tls.certificate_file out".into())
@@ -165,11 +165,11 @@ pub(super) fn tls_sockets(value: &Value) -> Parsed<Sockets> {
     }
 }
 
-pub(super) fn listener(value: &Value) -> Parsed<SocketAddr> {
+pub(super) fn listener(value: &Value) -> ParseResult<SocketAddr> {
     parsed("must be an address with a port, like 127.0.0.1:3000 or [::1]:3000")(value)
 }
 
-pub(super) fn media_ip(value: &Value) -> Parsed<IpAddr> {
+pub(super) fn media_ip(value: &Value) -> ParseResult<IpAddr> {
     const ALLOWED: &str = "must be one IP address that Janus can send RTP to, like 127.0.0.1, not a wildcard";
     let ip: IpAddr = parsed(ALLOWED)(value)?;
     if ip.is_unspecified() || ip.is_multicast() { Err(ALLOWED.into()) } else { Ok(ip) }
@@ -177,14 +177,14 @@ pub(super) fn media_ip(value: &Value) -> Parsed<IpAddr> {
 
 /// Parses the public IPv4 address of a NAT that keeps ports. IPv6 is refused, because there is no such NAT
 /// for IPv6.
-pub(super) fn public_ip(value: &Value) -> Parsed<Ipv4Addr> {
+pub(super) fn public_ip(value: &Value) -> ParseResult<Ipv4Addr> {
     const ALLOWED: &str = "must be one IPv4 address that anchors can send to, like 203.0.113.7";
     let ip: Ipv4Addr = parsed(ALLOWED)(value)?;
     let usable = !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.is_broadcast());
     if usable { Ok(ip) } else { Err(ALLOWED.into()) }
 }
 
-pub(super) fn host(value: &Value) -> Parsed<String> {
+pub(super) fn host(value: &Value) -> ParseResult<String> {
     let host = text(value)?;
     let named =
         host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
@@ -194,7 +194,7 @@ pub(super) fn host(value: &Value) -> Parsed<String> {
 
 /// Parses the name of the cluster. The name must have no slash, because it is between two slashes in the
 /// descriptions of Janus rooms.
-pub(super) fn cluster(value: &Value) -> Parsed<String> {
+pub(super) fn cluster(value: &Value) -> ParseResult<String> {
     let name = text(value)?;
     let ok = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if ok { Ok(name) } else { Err("must be 1 to 64 characters of A-Z a-z 0-9 _ - .".into()) }
@@ -202,7 +202,7 @@ pub(super) fn cluster(value: &Value) -> Parsed<String> {
 
 /// Parses a URL with one of the `schemes`. Refuses a user or password in it, because they would appear in
 /// logs.
-pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed<String> {
+pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> ParseResult<String> {
     move |value| {
         let text = text(value)?;
         let url = url::Url::parse(&text).ok().filter(|u| schemes.contains(&u.scheme()) && u.has_host());
@@ -219,7 +219,7 @@ pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed
 
 /// Parses the URL of a JWK set. Only https is allowed, because anybody who can change the set can make valid
 /// tokens.
-pub(super) fn jwks_url(value: &Value) -> Parsed<String> {
+pub(super) fn jwks_url(value: &Value) -> ParseResult<String> {
     let text = text(value)?;
     let url = url::Url::parse(&text).ok().filter(|url| url.scheme() == "https" && url.has_host());
     match url.filter(|url| url.username().is_empty() && url.password().is_none()) {
@@ -229,7 +229,7 @@ pub(super) fn jwks_url(value: &Value) -> Parsed<String> {
 }
 
 /// Reads the certificates in PEM (RFC 7468 section 5) from the named file.
-pub(super) fn ca_certificates(value: &Value) -> Parsed<Vec<u8>> {
+pub(super) fn ca_certificates(value: &Value) -> ParseResult<Vec<u8>> {
     let pem = std::fs::read(text(value)?).map_err(|e| format!("the file cannot be read: {e}"))?;
     let marker = b"-----BEGIN CERTIFICATE-----";
     match pem.windows(marker.len()).any(|window| window == marker) {
@@ -239,7 +239,7 @@ pub(super) fn ca_certificates(value: &Value) -> Parsed<Vec<u8>> {
 }
 
 /// Parses the URL of the pages and playlists, which are served at the root of their host.
-pub(super) fn base_url(value: &Value) -> Parsed<String> {
+pub(super) fn base_url(value: &Value) -> ParseResult<String> {
     let text = url(&["http", "https"])(value)?;
     match parts_of(&text) {
         ("/", false) => Ok(text),
@@ -252,7 +252,7 @@ pub(super) fn base_url(value: &Value) -> Parsed<String> {
 }
 
 /// Parses the URL to which anchors connect. The URL may have any path, because clients use it unchanged.
-pub(super) fn ws_url(value: &Value) -> Parsed<String> {
+pub(super) fn ws_url(value: &Value) -> ParseResult<String> {
     let text = url(&["ws", "wss"])(value)?;
     match parts_of(&text) {
         (_, false) => Ok(text),
@@ -269,7 +269,7 @@ fn parts_of(text: &str) -> (&str, bool) {
 
 /// Parses the URL of a STUN server (RFC 7064) or TURN server (RFC 7065). Such a URL has no slashes after the
 /// scheme.
-pub(super) fn ice_server(value: &Value) -> Parsed<String> {
+pub(super) fn ice_server(value: &Value) -> ParseResult<String> {
     let text = text(value)?;
     let rest = ["stun:", "stuns:", "turn:", "turns:"].iter().find_map(|scheme| text.strip_prefix(scheme));
     match rest {
@@ -279,7 +279,7 @@ pub(super) fn ice_server(value: &Value) -> Parsed<String> {
 }
 
 /// Parses a serialised origin (RFC 6454 section 6.2) of any scheme, `null`, or `*` for any origin.
-pub(super) fn origin(value: &Value) -> Parsed<String> {
+pub(super) fn origin(value: &Value) -> ParseResult<String> {
     let text = text(value)?;
     let is_serialised = |url: url::Url| match url.origin() {
         origin @ url::Origin::Tuple(..) => origin.ascii_serialization() == text,
@@ -303,7 +303,7 @@ pub(super) fn origin(value: &Value) -> Parsed<String> {
 
 /// Parses a source of the directive `frame-ancestors` (CSP Level 3 section 2.3.1): an origin or `*` for any
 /// origin. The host of the origin may begin with a wildcard.
-pub(super) fn frame_ancestor(value: &Value) -> Parsed<String> {
+pub(super) fn frame_ancestor(value: &Value) -> ParseResult<String> {
     let text = text(value)?;
     // Excludes all characters that could end a directive or quote a keyword.
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".:/-_[]".contains(c);
@@ -317,7 +317,7 @@ pub(super) fn frame_ancestor(value: &Value) -> Parsed<String> {
     }
 }
 
-pub(super) fn rtp_ports(value: &Value) -> Parsed<(u16, u16)> {
+pub(super) fn rtp_ports(value: &Value) -> ParseResult<(u16, u16)> {
     port_range(&text(value)?).filter(|ports| port_pairs(*ports) > 0).ok_or_else(|| {
         "must be a range of ports from 1024 on that holds an even port and the odd one above it, \
          like 27000-28999"
@@ -325,7 +325,7 @@ pub(super) fn rtp_ports(value: &Value) -> Parsed<(u16, u16)> {
     })
 }
 
-pub(super) fn udp_ports(value: &Value) -> Parsed<(u16, u16)> {
+pub(super) fn udp_ports(value: &Value) -> ParseResult<(u16, u16)> {
     let allowed = "must be a range of two ports or more from 1024 on, like 20000-24999";
     port_range(&text(value)?).filter(|(low, high)| low < high).ok_or_else(|| allowed.into())
 }
@@ -337,7 +337,7 @@ fn port_range(text: &str) -> Option<(u16, u16)> {
     (low >= 1024).then_some((low, high))
 }
 
-pub(super) fn log_filter(value: &Value) -> Parsed<String> {
+pub(super) fn log_filter(value: &Value) -> ParseResult<String> {
     let filter = text(value)?;
     // A single word is the name of a module for the library, and a misspelt level would switch the log off.
     let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
@@ -354,7 +354,7 @@ pub(super) fn log_filter(value: &Value) -> Parsed<String> {
     }
 }
 
-pub(super) fn api_keys(value: &Value) -> Parsed<Vec<Secret>> {
+pub(super) fn api_keys(value: &Value) -> ParseResult<Vec<Secret>> {
     list(|item| {
         let key = text(item)?;
         let ok = key.len() >= API_KEY_MIN && key.bytes().all(|b| b.is_ascii_graphic() && b != b',');
@@ -364,7 +364,7 @@ pub(super) fn api_keys(value: &Value) -> Parsed<Vec<Secret>> {
 }
 
 /// Parses `{kid, secret}` in YAML, or `kid:secret` in a line of a file, in the environment and in flags.
-pub(super) fn jwt_secrets(value: &Value) -> Parsed<Vec<JwtSecret>> {
+pub(super) fn jwt_secrets(value: &Value) -> ParseResult<Vec<JwtSecret>> {
     let secrets = list(jwt_secret)(value)?;
     let mut kids: Vec<_> = secrets.iter().map(|s| &s.kid).collect();
     kids.sort();
@@ -374,7 +374,7 @@ pub(super) fn jwt_secrets(value: &Value) -> Parsed<Vec<JwtSecret>> {
     Ok(secrets)
 }
 
-fn jwt_secret(item: &Value) -> Parsed<JwtSecret> {
+fn jwt_secret(item: &Value) -> ParseResult<JwtSecret> {
     let (kid, secret) = match item {
         Value::String(line) => line.split_once(':').unwrap_or_default(),
         Value::Object(fields) if fields.len() == 2 => {
@@ -394,13 +394,13 @@ fn jwt_secret(item: &Value) -> Parsed<JwtSecret> {
 }
 
 /// Parses a secret of at least 32 bytes.
-pub(super) fn long_secret(value: &Value) -> Parsed<Secret> {
+pub(super) fn long_secret(value: &Value) -> ParseResult<Secret> {
     let secret = secret(value)?;
     if secret.0.len() >= SECRET_MIN { Ok(secret) } else { Err("must be at least 32 bytes".into()) }
 }
 
 /// Parses any text as a secret; a file must hold exactly one line.
-pub(super) fn secret(value: &Value) -> Parsed<Secret> {
+pub(super) fn secret(value: &Value) -> ParseResult<Secret> {
     let value = match value {
         Value::Array(lines) if lines.len() == 1 => &lines[0],
         Value::Array(_) => return Err("must hold one line".into()),

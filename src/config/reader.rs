@@ -18,7 +18,7 @@ const MASK: &str = "******";
 
 /// Existing key, and its value in this configuration.
 #[derive(Debug, Clone)]
-pub struct Effective {
+pub struct EffectiveKey {
     pub key: String,
     /// Value in displayable form: a secret is masked.
     pub value: String,
@@ -33,7 +33,7 @@ pub struct Effective {
 static FINGERPRINTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Returns the keys whose values differ between two readings of the configuration by this process.
-pub fn changed<'a>(old: &'a [Effective], new: &'a [Effective]) -> impl Iterator<Item = &'a str> {
+pub fn changed<'a>(old: &'a [EffectiveKey], new: &'a [EffectiveKey]) -> impl Iterator<Item = &'a str> {
     // Every reading lists the same keys in the same order.
     let pairs = old.iter().zip(new);
     pairs.filter(|(old, new)| old.fingerprint != new.fingerprint).map(|(_, new)| new.key.as_str())
@@ -41,12 +41,12 @@ pub fn changed<'a>(old: &'a [Effective], new: &'a [Effective]) -> impl Iterator<
 
 pub(super) struct Reader {
     entries: BTreeMap<String, Entry>,
-    known: Vec<Effective>,
+    known: Vec<EffectiveKey>,
     errors: Vec<ConfigError>,
 }
 
 /// Parsed value, or an error that states the allowed values.
-pub(super) type Parsed<T> = Result<T, String>;
+pub(super) type ParseResult<T> = Result<T, String>;
 
 impl Reader {
     pub fn new(layers: Layers) -> Self {
@@ -59,7 +59,7 @@ impl Reader {
         key: &'static str,
         default: impl Into<Value>,
         about: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
+        parse: impl Fn(&Value) -> ParseResult<T>,
     ) -> T {
         let default = default.into();
         let entry = self.take(key, default.clone(), about, shown);
@@ -78,7 +78,7 @@ impl Reader {
         &mut self,
         key: &'static str,
         about: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
+        parse: impl Fn(&Value) -> ParseResult<T>,
     ) -> Option<T> {
         let entry = self.take(key, Value::Null, about, shown);
         self.parse_given(key, &entry.value, parse)
@@ -90,7 +90,7 @@ impl Reader {
         key: &'static str,
         about: &'static str,
         file_about: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
+        parse: impl Fn(&Value) -> ParseResult<T>,
     ) -> Option<T> {
         let file_key = format!("{key}_file");
         let inline = self.take(key, Value::Null, about, masked).value;
@@ -131,7 +131,7 @@ impl Reader {
     ///
     /// # Errors
     /// All collected errors, including unknown keys.
-    pub fn finish(mut self) -> Result<Vec<Effective>, ConfigErrors> {
+    pub fn finish(mut self) -> Result<Vec<EffectiveKey>, ConfigErrors> {
         for (key, entry) in std::mem::take(&mut self.entries) {
             if let Some(problem) = self.why_unknown(&key, &entry) {
                 self.errors.push(ConfigError { key, value: None, source: entry.source, problem });
@@ -145,11 +145,16 @@ impl Reader {
         let entry = given.unwrap_or_else(|| Entry { value: default.clone(), source: Source::Default });
         let (value, source) = (show(&entry.value), entry.source.clone());
         let fingerprint = fingerprint(&entry.value);
-        self.known.push(Effective { key: key.to_owned(), value, source, fingerprint, default, about });
+        self.known.push(EffectiveKey { key: key.to_owned(), value, source, fingerprint, default, about });
         entry
     }
 
-    fn parse_given<T>(&mut self, key: &str, value: &Value, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+    fn parse_given<T>(
+        &mut self,
+        key: &str,
+        value: &Value,
+        parse: impl Fn(&Value) -> ParseResult<T>,
+    ) -> Option<T> {
         if !is_given(value) {
             return None;
         }
@@ -191,7 +196,7 @@ fn is_given(value: &Value) -> bool {
 }
 
 /// Returns the lines that are neither empty nor comments.
-fn secret_lines(path: &Path) -> Parsed<Value> {
+fn secret_lines(path: &Path) -> ParseResult<Value> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))?;
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     Ok(lines.map(Value::from).collect())

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::reader::Effective;
+use super::reader::EffectiveKey;
 use super::{LoadInput, explain};
 
 const HEADER: &str = "\
@@ -41,7 +41,7 @@ fn open_sections(text: &mut String, open: &[&str], wanted: &[&str]) {
     }
 }
 
-fn write_key(text: &mut String, depth: usize, name: &str, key: &Effective) {
+fn write_key(text: &mut String, depth: usize, name: &str, key: &EffectiveKey) {
     let indent = "  ".repeat(depth);
     // Cannot fail: writing to a String.
     write!(text, "{indent}# {}\n{indent}{name}: {}\n", key.about, yaml(&key.default)).expect("no I/O here");

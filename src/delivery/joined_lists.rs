@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::recordings::Joined;
+use super::recordings::JoinedRecording;
 use crate::domain::recording::RecordingId;
 
 /// Number of lists that are kept. An hour has 1,900 entries of 100 bytes each.
@@ -17,7 +17,7 @@ const INCOMPLETE_FOR: Duration = Duration::from_secs(5);
 
 /// Lists with the times at which they were read, the newest last.
 #[derive(Default)]
-pub struct JoinedLists(Mutex<VecDeque<(Arc<Joined>, Instant)>>);
+pub struct JoinedLists(Mutex<VecDeque<(Arc<JoinedRecording>, Instant)>>);
 
 impl JoinedLists {
     /// Returns the list of this revision. `stored`: true for the list of the copy in object storage, false
@@ -28,7 +28,7 @@ impl JoinedLists {
         revision: i64,
         stored: bool,
         now: Instant,
-    ) -> Option<Arc<Joined>> {
+    ) -> Option<Arc<JoinedRecording>> {
         let mut lists = self.locked();
         lists.retain(|(list, read)| list.complete || now.duration_since(*read) < INCOMPLETE_FOR);
         let mut lists = lists.iter().map(|(list, _)| list);
@@ -37,7 +37,7 @@ impl JoinedLists {
 
     /// Caches `joined`, which was read at `now`. It replaces the cached list of the same recording and the
     /// same source (mixers or copy).
-    pub(super) fn keep(&self, joined: &Arc<Joined>, now: Instant) {
+    pub(super) fn keep(&self, joined: &Arc<JoinedRecording>, now: Instant) {
         let mut lists = self.locked();
         lists.retain(|(list, _)| list.id != joined.id || list.stored != joined.stored);
         lists.push_back((joined.clone(), now));
@@ -46,7 +46,7 @@ impl JoinedLists {
         }
     }
 
-    fn locked(&self) -> MutexGuard<'_, VecDeque<(Arc<Joined>, Instant)>> {
+    fn locked(&self) -> MutexGuard<'_, VecDeque<(Arc<JoinedRecording>, Instant)>> {
         // A poisoned lock is usable: every change leaves a complete list.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::recordings::Joined;
+use super::recordings::JoinedRecording;
 use crate::domain::clip::Clip;
 use crate::packager::RecordedM4a;
 
@@ -20,7 +20,7 @@ pub struct Layouts(Mutex<VecDeque<Layout>>);
 
 /// M4A layout of a recording or clip. It is made once, regardless of the number of requests for the file.
 struct Layout {
-    of: Arc<Joined>,
+    of: Arc<JoinedRecording>,
     clip: Clip,
     made: Arc<OnceCell<Arc<RecordedM4a>>>,
 }
@@ -34,7 +34,7 @@ impl Layout {
 
 impl Layouts {
     /// Returns the cell for the layout of this clip; adds an empty cell if there is none.
-    pub(super) fn of(&self, joined: &Arc<Joined>, clip: Clip) -> Arc<OnceCell<Arc<RecordedM4a>>> {
+    pub(super) fn of(&self, joined: &Arc<JoinedRecording>, clip: Clip) -> Arc<OnceCell<Arc<RecordedM4a>>> {
         // A poisoned lock is usable: each change leaves a complete list.
         let mut layouts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |layout: &&Layout| layout.clip == clip && *layout.of == **joined;

@@ -49,7 +49,7 @@ pub use edge_room::EdgeRoom;
 pub use mixer_client::MixerClient;
 pub use on_demand::{OnDemandStream, OnDemandStreams};
 pub use origin::OriginMedia;
-pub use pcm_feeds::{FeedEnd, FeedItem, NoFeed, PcmFeed, PcmFeeds, PcmReader, Reached, TooSlow};
+pub use pcm_feeds::{FeedEnd, FeedItem, FeedProgress, NoFeed, PcmFeed, PcmFeeds, PcmReader, TooSlow};
 pub use plain::{NewParts, NoParts, PlainListening, PlainMedia, RoomParts};
 pub use plain_stream::{PlainReader, PlainStream, PlainStreams};
 pub use recordings::RecordingMedia;

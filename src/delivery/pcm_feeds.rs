@@ -58,12 +58,12 @@ pub struct PcmFeed {
     items: broadcast::Sender<FeedItem>,
     ended: AtomicBool,
     readers: watch::Sender<usize>,
-    reached: Mutex<Reached>,
+    reached: Mutex<FeedProgress>,
 }
 
 /// Progress of a feed, which outlives each decoder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reached {
+pub struct FeedProgress {
     /// Oldest part that was not published completely; `None` before the first.
     pub next: Option<Position>,
     /// Position after the last published sample.
@@ -89,7 +89,7 @@ pub struct PcmFeeds {
 }
 
 impl PcmFeed {
-    pub fn reached(&self) -> Reached {
+    pub fn reached(&self) -> FeedProgress {
         *self.lock()
     }
 
@@ -119,7 +119,7 @@ impl PcmFeed {
         let _ = self.readers.subscribe().wait_for(|readers| *readers == 0).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Reached> {
+    fn lock(&self) -> MutexGuard<'_, FeedProgress> {
         // A poisoned lock is usable: each change is an assignment.
         self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,7 +232,7 @@ mod tests {
         let mut two = feeds.open(&room(), &live).unwrap();
         assert!(Arc::ptr_eq(&feed, &feeds.streams.get(&room()).unwrap()));
         feed.publish(vec![chunk(1000)], Some((3, 1)));
-        assert_eq!(feed.reached(), Reached { next: Some((3, 1)), until: UnixMs(1100) });
+        assert_eq!(feed.reached(), FeedProgress { next: Some((3, 1)), until: UnixMs(1100) });
         for reader in [&mut one, &mut two] {
             assert_eq!(reader.next().now_or_never(), Some(Ok(FeedItem::Audio(chunk(1000)))));
         }

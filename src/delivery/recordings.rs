@@ -75,7 +75,7 @@ enum Place {
 
 /// Segments of a recording with their places, as of one revision of its key.
 #[derive(PartialEq, Eq)]
-pub struct Joined {
+pub struct JoinedRecording {
     pub(super) id: RecordingId,
     pub(super) revision: i64,
     /// False if a mixer did not answer.
@@ -85,7 +85,7 @@ pub struct Joined {
     segments: Vec<(Place, JournalEntry)>,
 }
 
-impl Joined {
+impl JoinedRecording {
     fn segment(&self, sequence: u64) -> Option<&(Place, JournalEntry)> {
         let found = self.segments.binary_search_by_key(&sequence, |(_, entry)| entry.sequence);
         found.ok().map(|at| &self.segments[at])
@@ -140,11 +140,11 @@ fn copy_of(id: &RecordingId, known: &Recording, stored: StoredSegments) -> store
     }
 }
 
-type Known = Arc<StoredValue<Recording>>;
+type RecordingValue = Arc<StoredValue<Recording>>;
 
 impl RecordingMedia {
     /// Returns a recording that can be played.
-    pub(super) fn ready(&self, id: &RecordingId) -> Result<Known, MediaError> {
+    pub(super) fn ready(&self, id: &RecordingId) -> Result<RecordingValue, MediaError> {
         let known = self.known(id)?;
         match self.recordings.state(id, &known) {
             RecordingState::Ready => Ok(known),
@@ -152,7 +152,7 @@ impl RecordingMedia {
         }
     }
 
-    fn known(&self, id: &RecordingId) -> Result<Known, MediaError> {
+    fn known(&self, id: &RecordingId) -> Result<RecordingValue, MediaError> {
         if !self.recordings.is_complete() {
             return Err(MediaError::RecordingUnavailable);
         }
@@ -160,7 +160,11 @@ impl RecordingMedia {
         known.ok_or(MediaError::NoSuchRecording)
     }
 
-    pub(super) async fn joined(&self, id: &RecordingId, known: &Known) -> Result<Arc<Joined>, MediaError> {
+    pub(super) async fn joined(
+        &self,
+        id: &RecordingId,
+        known: &RecordingValue,
+    ) -> Result<Arc<JoinedRecording>, MediaError> {
         let revision = known.mod_revision;
         if let Some(found) = self.lists.find(id, revision, false, Instant::now()) {
             return Ok(found);
@@ -186,7 +190,7 @@ impl RecordingMedia {
             return Err(MediaError::RecordingUnavailable);
         }
         let (id, segments) = (id.clone(), join(read));
-        let joined = Arc::new(Joined { id, revision, complete, stored: false, segments });
+        let joined = Arc::new(JoinedRecording { id, revision, complete, stored: false, segments });
         self.lists.keep(&joined, Instant::now());
         Ok(joined)
     }
@@ -195,9 +199,9 @@ impl RecordingMedia {
     async fn joined_copy(
         &self,
         id: &RecordingId,
-        known: &Known,
+        known: &RecordingValue,
         stored: StoredSegments,
-    ) -> Result<Arc<Joined>, MediaError> {
+    ) -> Result<Arc<JoinedRecording>, MediaError> {
         let revision = known.mod_revision;
         if let Some(found) = self.lists.find(id, revision, true, Instant::now()) {
             return Ok(found);
@@ -206,7 +210,8 @@ impl RecordingMedia {
         let journal = copies.read(&copy_of(id, known, stored), journal_of(stored)).await;
         let entries = parse(&journal.ok_or(MediaError::RecordingUnavailable)?);
         let segments = join([(Place::Storage, entries)]);
-        let joined = Arc::new(Joined { id: id.clone(), revision, complete: true, stored: true, segments });
+        let joined =
+            Arc::new(JoinedRecording { id: id.clone(), revision, complete: true, stored: true, segments });
         self.lists.keep(&joined, Instant::now());
         Ok(joined)
     }
@@ -242,8 +247,8 @@ impl RecordingMedia {
     async fn segment_of(
         &self,
         id: &RecordingId,
-        known: &Known,
-        joined: &Joined,
+        known: &RecordingValue,
+        joined: &JoinedRecording,
         sequence: u64,
     ) -> Result<Bytes, MediaError> {
         let (place, entry) = joined.segment(sequence).ok_or(MediaError::NoSuchFile)?;
@@ -261,8 +266,8 @@ impl RecordingMedia {
     async fn lay_out(
         &self,
         id: &RecordingId,
-        known: &Known,
-        joined: &Joined,
+        known: &RecordingValue,
+        joined: &JoinedRecording,
         clip: Clip,
     ) -> Result<Arc<RecordedM4a>, MediaError> {
         let keys = self.keys(known);

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Returns a recording with these segments, all on one mixer.
-pub(in crate::delivery) fn joined(sequences: std::ops::Range<u64>) -> Joined {
+pub(in crate::delivery) fn joined(sequences: std::ops::Range<u64>) -> JoinedRecording {
     let entry = |sequence: u64| JournalEntry {
         sequence,
         duration_us: 1_920_000,
@@ -19,7 +19,7 @@ pub(in crate::delivery) fn joined(sequences: std::ops::Range<u64>) -> Joined {
     let place = Place::Mixer(ModuleId::new("m1").unwrap());
     let segments = sequences.map(|sequence| (place.clone(), entry(sequence))).collect();
     let id = RecordingId::new("0123456789abcdef").unwrap();
-    Joined { id, revision: 7, complete: true, stored: false, segments }
+    JoinedRecording { id, revision: 7, complete: true, stored: false, segments }
 }
 
 #[test]

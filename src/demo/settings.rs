@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::lan::Lan;
-use crate::config::{self, Config, ConfigError, ConfigErrors, Effective, LoadInput, Source};
+use crate::config::{self, Config, ConfigError, ConfigErrors, EffectiveKey, LoadInput, Source};
 
 /// Longest duration that the configuration allows: a demo runs until its user ends it.
 const FOR_EVER: &str = "720h";
@@ -72,7 +72,7 @@ fn refusal((key, value): &(String, String)) -> ConfigError {
 
 /// Replaces occupied ports with free ones. Keeps ports that a flag or the environment sets: for them, the
 /// node's error is more helpful.
-fn evade(config: &mut Config, effective: &[Effective]) -> Vec<String> {
+fn evade(config: &mut Config, effective: &[EffectiveKey]) -> Vec<String> {
     let listen = &mut config.listen;
     let addresses = [
         ("listen.api", &mut listen.api),

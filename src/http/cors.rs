@@ -32,7 +32,7 @@ pub struct Origins {
 #[derive(Debug, Clone, Default)]
 pub struct Hosts(Vec<String>);
 
-enum From {
+enum RequestSource {
     /// The request has no `Origin`, or comes from a page of this server.
     Here,
     Allowed(HeaderValue),
@@ -57,18 +57,18 @@ impl Origins {
         self.judge(headers).map(|_| ())
     }
 
-    fn judge(&self, headers: &HeaderMap) -> Result<From, ApiError> {
+    fn judge(&self, headers: &HeaderMap) -> Result<RequestSource, ApiError> {
         if let Some(hosts) = &self.hosts {
             hosts.check(headers)?;
         }
-        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(From::Here) };
+        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(RequestSource::Here) };
         let text = origin.to_str().unwrap_or_default();
         if self.allowed.iter().any(|allowed| allowed == "*" || allowed == text) {
-            return Ok(From::Allowed(origin.clone()));
+            return Ok(RequestSource::Allowed(origin.clone()));
         }
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         match (text.split_once("://"), host) {
-            (Some((_, from)), Some(host)) if from.eq_ignore_ascii_case(host) => Ok(From::Here),
+            (Some((_, from)), Some(host)) if from.eq_ignore_ascii_case(host) => Ok(RequestSource::Here),
             _ => {
                 let message = "pages of this origin may not call this server (http.allowed_origins)";
                 Err(ApiError::new(Code::OriginNotAllowed, message))
@@ -131,8 +131,8 @@ pub async fn check(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let mut response = match origins.judge(req.headers()) {
         Err(refused) => req.error_response(refused),
-        Ok(From::Here) => next.call(req).await?.map_into_boxed_body(),
-        Ok(From::Allowed(origin)) => {
+        Ok(RequestSource::Here) => next.call(req).await?.map_into_boxed_body(),
+        Ok(RequestSource::Allowed(origin)) => {
             let mut response = match is_preflight(&req) {
                 true => req.into_response(preflight()),
                 false => next.call(req).await?.map_into_boxed_body(),

@@ -77,7 +77,7 @@ pub struct People {
 
 /// Embedded file as a node serves it.
 #[derive(Clone)]
-struct Served {
+struct ServedFile {
     content_type: &'static str,
     body: Cow<'static, [u8]>,
     etag: Arc<str>,
@@ -149,9 +149,9 @@ fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> HeaderValue {
 fn serve_of_room(
     config: &mut web::ServiceConfig,
     path: &str,
-    page: Served,
+    page: ServedFile,
     policy: HeaderValue,
-    adapt: impl Fn(&Served, &HttpRequest, &RoomId) -> Option<String> + Clone + 'static,
+    adapt: impl Fn(&ServedFile, &HttpRequest, &RoomId) -> Option<String> + Clone + 'static,
 ) {
     let answer = move |request: HttpRequest| {
         let (page, policy, adapt) = (page.clone(), policy.clone(), adapt.clone());
@@ -172,14 +172,14 @@ fn serve_of_room(
 }
 
 /// Returns the listen page with the elements that other sites use for a link preview.
-fn previewed(page: &Served, embedding: &Embedding, request: &HttpRequest, room: &RoomId) -> String {
+fn previewed(page: &ServedFile, embedding: &Embedding, request: &HttpRequest, room: &RoomId) -> String {
     let title = format!("<title>{} · Stentor</title>", escaped(room.as_str()));
     let head = format!("{title}{}", embedding.preview(request, room));
     page.html().replacen("<title>Stentor</title>", &head, 1)
 }
 
 /// Returns the listen page as it is shown in a frame of another page.
-fn in_a_frame(page: &Served) -> String {
+fn in_a_frame(page: &ServedFile) -> String {
     page.html().replacen("<body>", "<body class=\"embed\">", 1)
 }
 
@@ -209,7 +209,7 @@ pub fn configure_ops(config: &mut web::ServiceConfig, base: &str) {
     serve(config, "/assets/shared.js", SHARED_SCRIPT.at(base));
 }
 
-fn serve(config: &mut web::ServiceConfig, path: &str, page: Served) {
+fn serve(config: &mut web::ServiceConfig, path: &str, page: ServedFile) {
     let answer = move |request: HttpRequest| {
         let page = page.clone();
         async move { page.answer(&request, HeaderValue::from_static(POLICY)) }
@@ -220,10 +220,10 @@ fn serve(config: &mut web::ServiceConfig, path: &str, page: Served) {
 impl Page {
     /// Returns the file as a node with the `http.base_path` `base` serves it. In a page, all paths in `href`
     /// and `src` get the prefix, and a `meta` element is inserted, from which the scripts read the prefix.
-    fn at(&self, base: &str) -> Served {
+    fn at(&self, base: &str) -> ServedFile {
         let (content_type, etag) = (self.content_type, self.etag.as_str());
         if base.is_empty() || !content_type.starts_with("text/html") {
-            return Served { content_type, body: Cow::Borrowed(self.body), etag: etag.into() };
+            return ServedFile { content_type, body: Cow::Borrowed(self.body), etag: etag.into() };
         }
         let meta = format!("<head>\n    <meta name=\"stentor-base\" content=\"{base}\" />");
         let html = String::from_utf8_lossy(self.body).replacen("<head>", &meta, 1);
@@ -231,11 +231,11 @@ impl Page {
             .iter()
             .fold(html, |html, name| html.replace(&format!(" {name}=\"/"), &format!(" {name}=\"{base}/")));
         let etag = etag_of(html.as_bytes()).into();
-        Served { content_type, body: Cow::Owned(html.into_bytes()), etag }
+        ServedFile { content_type, body: Cow::Owned(html.into_bytes()), etag }
     }
 }
 
-impl Served {
+impl ServedFile {
     /// Returns the file, or 304 if the client has it already. File names contain no version, so browsers
     /// request the file with every load.
     fn answer(&self, request: &HttpRequest, policy: HeaderValue) -> HttpResponse {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use super::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
+use super::stage::{StageContent, StageKey, StageMessage, StageStore, StageWrite, TransientEvent};
 use super::{EVENTS_KEPT, EventStream, PresenceError, PresenceEvent, events_from_now};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::stage::{Event, HistoryId, PersonId, SpeakingTimes, Stage};
@@ -67,7 +67,7 @@ impl StageStore for EmbeddedStages {
         Ok(StageWrite::Written)
     }
 
-    async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError> {
+    async fn pass(&self, room: &RoomId, passing: &TransientEvent) -> Result<(), PresenceError> {
         self.tell(room, StageContent::Passing(passing.clone()));
         Ok(())
     }
@@ -84,7 +84,7 @@ impl StageStore for EmbeddedStages {
         let total_ms = times.of(person).saturating_add(ms);
         times.fold(person, total_ms);
         // Send while holding the lock, so that all subscribers get the totals in order.
-        let spoken = Passing::Spoken { at, person: person.clone(), total_ms };
+        let spoken = TransientEvent::Spoken { at, person: person.clone(), total_ms };
         self.tell(&key.room, StageContent::Passing(spoken));
         Ok(())
     }

@@ -43,12 +43,12 @@ pub enum StageContent {
     Changed { history: HistoryId, version: u64, events: Vec<Event> },
     /// Notification that is sent once: a node that misses the notification does not get it again. The stage
     /// store keeps nothing of these notifications except the speaking times.
-    Passing(Passing),
+    Passing(TransientEvent),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Passing {
+pub enum TransientEvent {
     /// Reactions that one node has counted since its last report.
     Reactions { at: UnixMs, counts: BTreeMap<Reaction, u32> },
     /// An anchor starts or stops talking.
@@ -76,7 +76,7 @@ pub trait StageStore: Send + Sync + 'static {
     ) -> Result<StageWrite, PresenceError>;
 
     /// Sends a notification to all nodes, this one included. Does not store it.
-    async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError>;
+    async fn pass(&self, room: &RoomId, passing: &TransientEvent) -> Result<(), PresenceError>;
 
     /// Adds `ms` milliseconds to the speaking time of a person, and sends the total to all nodes. After an
     /// error, the time may or may not have been added.

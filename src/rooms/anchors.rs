@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use crate::domain::ids::UserId;
     use crate::domain::roles::RoomRole;
-    use crate::rooms::{NewRoom, Opening};
+    use crate::rooms::{InitialState, NewRoom};
     use crate::store::Store;
     use crate::telemetry::Metrics;
 
@@ -78,7 +78,7 @@ mod tests {
         let never = Duration::from_secs(1 << 30);
         let metrics = Metrics::new(std::time::SystemTime::now());
         let rooms = RoomService::new(store.clone(), store.directory(), never, metrics);
-        let new = NewRoom { room_id: Some(room()), opening: Opening::OnAir, ..NewRoom::default() };
+        let new = NewRoom { room_id: Some(room()), opening: InitialState::OnAir, ..NewRoom::default() };
         rooms.create(new).await.unwrap();
         (store, rooms)
     }

@@ -61,14 +61,14 @@ pub enum ApiKeyError {
 /// Copy of all API keys.
 pub struct ApiKeyRegistry {
     store: Arc<dyn Store>,
-    known: RwLock<Copied>,
+    known: RwLock<KeyCopies>,
     /// Tokens that this node has issued to each key.
     tokens: Mutex<TokenWindows>,
     started: Instant,
 }
 
 #[derive(Default)]
-struct Copied {
+struct KeyCopies {
     keys: Keys,
     /// List in progress.
     listing: Option<Keys>,
@@ -193,12 +193,12 @@ impl ApiKeyRegistry {
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Copied> {
+    fn read(&self) -> RwLockReadGuard<'_, KeyCopies> {
         // Each change is complete in itself, so a poisoned lock protects a complete map.
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Copied> {
+    fn write(&self) -> RwLockWriteGuard<'_, KeyCopies> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

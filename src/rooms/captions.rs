@@ -113,7 +113,7 @@ impl Drop for RecogniserClaim {
 
 /// Reason why a caption was not stored.
 #[derive(Debug, thiserror::Error)]
-pub enum NotKept {
+pub enum CaptionError {
     #[error(transparent)]
     Full(#[from] ChunkFull),
     #[error(transparent)]
@@ -124,8 +124,13 @@ impl Recordings {
     /// Stores a final caption of a broadcast in each recording that contains its words.
     ///
     /// # Errors
-    /// The first error; see [`NotKept`].
-    pub async fn keep_caption(&self, room: &RoomId, nonce: &Nonce, caption: &Caption) -> Result<(), NotKept> {
+    /// The first error; see [`CaptionError`].
+    pub async fn keep_caption(
+        &self,
+        room: &RoomId,
+        nonce: &Nonce,
+        caption: &Caption,
+    ) -> Result<(), CaptionError> {
         if !self.is_complete() {
             let why = "this node has not listed the recordings yet".to_owned();
             return Err(RoomError::from(StoreError::Unavailable(why)).into());
@@ -141,7 +146,7 @@ impl Recordings {
         result
     }
 
-    async fn keep_in(&self, id: &RecordingId, caption: &Caption) -> Result<(), NotKept> {
+    async fn keep_in(&self, id: &RecordingId, caption: &Caption) -> Result<(), CaptionError> {
         let recording = keys::recording(id);
         let key = keys::caption_chunk(id, &caption.language, CaptionChunk::number(caption));
         for _ in 0..ATTEMPTS {
@@ -318,7 +323,7 @@ mod tests {
         let recordings = Recordings::new(store.clone(), store.directory());
         let (room, live) = (RoomId::new("demo").unwrap(), Nonce("n".into()));
         let kept = recordings.keep_caption(&room, &live, &caption(6_000, "first", "en")).await;
-        assert!(matches!(kept, Err(NotKept::Store(RoomError::Store(StoreError::Unavailable(_))))));
+        assert!(matches!(kept, Err(CaptionError::Store(RoomError::Store(StoreError::Unavailable(_))))));
     }
 
     #[tokio::test]
@@ -335,7 +340,7 @@ mod tests {
         let key = keys::caption_chunk(&full, &Language::new("en").unwrap(), 0);
         store.put_now(&key, &json!(chunk).to_string());
         let kept = recordings.keep_caption(&room, &live, &caption(6_000, "first", "en")).await;
-        assert!(matches!(kept, Err(NotKept::Full(_))));
+        assert!(matches!(kept, Err(CaptionError::Full(_))));
         assert_eq!(recordings.transcript(&other).await.unwrap().len(), 1);
     }
 

@@ -73,7 +73,7 @@ const READ_YOUR_WRITES: Duration = Duration::from_secs(1);
 
 /// State of a new room after its creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Opening {
+pub enum InitialState {
     /// Off air: the room is started later.
     #[default]
     Later,
@@ -92,7 +92,7 @@ pub struct NewRoom {
     pub key: Option<ApiKeyId>,
     /// State that the room gets in the transaction that creates it. If this state needs modules and none can
     /// take the room, no room is created.
-    pub opening: Opening,
+    pub opening: InitialState,
 }
 
 /// Room as of its last known change.

@@ -9,7 +9,7 @@ use crate::domain::ids::UnixMs;
 use crate::domain::model::UserRole;
 use crate::domain::schedule::{ScheduleStep, StartTime};
 use crate::rooms::fake_store::Fault;
-use crate::rooms::{FakeStore, NewApiKey, NewRoom, Opening, StoreCopy};
+use crate::rooms::{FakeStore, InitialState, NewApiKey, NewRoom, StoreCopy};
 use crate::telemetry::Metrics;
 
 #[actix::test]
@@ -84,7 +84,7 @@ async fn air_quota_follows_the_creator() {
     nodes[0].finish_removal(&id(on_air[0]), crate::rooms::now()).await.unwrap();
     nodes[0].create(new(&key, 9, true)).await.unwrap();
     nodes[0]
-        .create(NewRoom { opening: Opening::OnAir, ..NewRoom::default() })
+        .create(NewRoom { opening: InitialState::OnAir, ..NewRoom::default() })
         .await
         .expect("no key, no quota");
 }
@@ -95,7 +95,7 @@ async fn air_quota_follows_the_creator() {
 async fn air_quota_counts_backstages() {
     let (_store, nodes) = cluster(1);
     let (node, key) = (&nodes[0], key(&nodes, Quotas { rooms_on_air: Some(1), ..Quotas::default() }).await);
-    node.create(NewRoom { opening: Opening::Backstage, ..new(&key, 1, false) }).await.unwrap();
+    node.create(NewRoom { opening: InitialState::Backstage, ..new(&key, 1, false) }).await.unwrap();
     let profile = crate::domain::profile::RoomProfile {
         starts_at: Some(StartTime(UnixMs(crate::rooms::now().0 + 60_000))),
         ..Default::default()
@@ -169,7 +169,7 @@ async fn key(nodes: &[Arc<RoomService>], quotas: Quotas) -> ApiKeyId {
 }
 
 fn new(key: &ApiKeyId, n: usize, start: bool) -> NewRoom {
-    let opening = if start { Opening::OnAir } else { Opening::Later };
+    let opening = if start { InitialState::OnAir } else { InitialState::Later };
     NewRoom { room_id: Some(id(n)), key: Some(key.clone()), opening, ..NewRoom::default() }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::{self, ModuleKind};
 use crate::domain::placement::Placement;
 use crate::domain::view::RoomView;
-use crate::rooms::{NewRoom, Opening};
+use crate::rooms::{InitialState, NewRoom};
 use crate::telemetry::Metrics;
 
 const HEARTBEAT: &str = "/mixers/one/heartbeat";
@@ -73,7 +73,7 @@ impl House {
         let metrics = Metrics::new(SystemTime::now());
         let rooms = RoomService::new(store.clone(), store.directory(), never, metrics);
         let demo =
-            NewRoom { room_id: RoomId::new("demo").ok(), opening: Opening::OnAir, ..NewRoom::default() };
+            NewRoom { room_id: RoomId::new("demo").ok(), opening: InitialState::OnAir, ..NewRoom::default() };
         rooms.create(demo).await.unwrap();
         store.add_module("two", 9);
         store.delete_now(HEARTBEAT);

@@ -41,14 +41,14 @@ pub struct KnownRecording {
 pub struct Recordings {
     pub(super) store: Arc<dyn Store>,
     pub(super) directory: Arc<Directory>,
-    known: RwLock<Copied>,
+    known: RwLock<RecordingCopies>,
     /// Revision that the copy has reached; `None` before the first complete list.
     seen: watch::Sender<Option<Revision>>,
     pub(super) languages: Languages,
 }
 
 #[derive(Default)]
-struct Copied {
+struct RecordingCopies {
     recordings: BTreeMap<RecordingId, Arc<StoredValue<Recording>>>,
     /// List in progress.
     listing: Option<BTreeMap<RecordingId, Arc<StoredValue<Recording>>>>,
@@ -333,12 +333,12 @@ impl Recordings {
         });
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Copied> {
+    fn read(&self) -> RwLockReadGuard<'_, RecordingCopies> {
         // Each change is complete in itself, so a poisoned lock protects a complete map.
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Copied> {
+    fn write(&self) -> RwLockWriteGuard<'_, RecordingCopies> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -35,8 +35,8 @@ use crate::telemetry::trace::{self, Span};
 use super::pending_starts::{PendingStart, PendingStarts};
 use super::txn::{self, RoomRead};
 use super::{
-    ApiKeyRegistry, Directory, Ledger, NewRoom, Opening, Page, READ_YOUR_WRITES, Removal, Room, RoomError,
-    Scope, now, quotas,
+    ApiKeyRegistry, Directory, InitialState, Ledger, NewRoom, Page, READ_YOUR_WRITES, Removal, Room,
+    RoomError, Scope, now, quotas,
 };
 
 /// Maximum number of attempts per change. A room changes at most a few times a second, so this many conflicts
@@ -101,12 +101,12 @@ impl RoomService {
     pub async fn create(&self, new: NewRoom) -> Result<Room, RoomError> {
         let max_anchors = checked_anchors(new.max_anchors)?;
         if let Some(starts_at) = new.profile.starts_at {
-            if new.opening == Opening::OnAir {
+            if new.opening == InitialState::OnAir {
                 return Err(START_AND_SCHEDULE.into());
             }
             starts_at.check(now())?;
         }
-        if new.opening != Opening::Later {
+        if new.opening != InitialState::Later {
             self.knows_the_modules()?;
         }
         let id = match &new.room_id {
@@ -126,16 +126,16 @@ impl RoomService {
             api_key: new.key.clone(),
             profile: Box::new(new.profile),
         };
-        let opens = new.opening != Opening::Later;
+        let opens = new.opening != InitialState::Later;
         let limited =
             self.limited(new.key.as_ref(), |quotas| quotas.rooms.or(quotas.rooms_on_air.filter(|_| opens)))?;
         let mut hold = self.in_flight.hold(id.clone());
         let mut decide = |read: &RoomRead| {
             let meta = admit_create(&read.view, wanted.clone(), read.revision)?;
             Ok(Admission::Accepted(match new.opening {
-                Opening::OnAir => assignment(meta, self.place(&mut hold)?, random_nonce(), now),
-                Opening::Backstage => backstage(meta, self.place(&mut hold)?, random_nonce(), now),
-                Opening::Later => RoomWrite::Put { meta: Some(meta), live: None },
+                InitialState::OnAir => assignment(meta, self.place(&mut hold)?, random_nonce(), now),
+                InitialState::Backstage => backstage(meta, self.place(&mut hold)?, random_nonce(), now),
+                InitialState::Later => RoomWrite::Put { meta: Some(meta), live: None },
             }))
         };
         let view = match limited {

@@ -28,7 +28,7 @@ async fn deleted_room_leaves_no_store_key() {
 #[actix::test]
 async fn writes_are_listed_immediately() {
     let (_store, rooms) = house(&[("one", 10)]);
-    let room = rooms.create(NewRoom { opening: Opening::OnAir, ..NewRoom::default() }).await.unwrap();
+    let room = rooms.create(NewRoom { opening: InitialState::OnAir, ..NewRoom::default() }).await.unwrap();
     let listed = rooms.list(None, 10, &RoomFilter::default()).rooms;
     assert_eq!(listed, [room]);
     assert_eq!(listed[0].meta.max_anchors, 3);
@@ -68,7 +68,7 @@ async fn start_without_capacity_writes_nothing() {
         rooms.start(&id("demo")).await,
         Err(RoomError::NoCapacity(StartDenied::NoPickableJanus { .. }))
     ));
-    let new = NewRoom { room_id: Some(id("other")), opening: Opening::OnAir, ..NewRoom::default() };
+    let new = NewRoom { room_id: Some(id("other")), opening: InitialState::OnAir, ..NewRoom::default() };
     assert!(matches!(rooms.create(new).await, Err(RoomError::NoCapacity(_))));
     assert_eq!(store.revision(), before);
 }
@@ -80,13 +80,13 @@ async fn cordon_labels_are_honoured_and_cleared() {
     let minute = Some(Duration::from_secs(60));
     rooms.set_mark(ModuleKind::Mixer, &one, MarkLabel::Draining, minute).await.unwrap();
     let Err(RoomError::NoCapacity(StartDenied::NoPickableMixer { considered })) =
-        rooms.create(NewRoom { opening: Opening::OnAir, ..NewRoom::default() }).await
+        rooms.create(NewRoom { opening: InitialState::OnAir, ..NewRoom::default() }).await
     else {
         panic!("a draining mixer took a room")
     };
     assert_eq!(considered, [(one.clone(), RejectReason::Marked(MarkLabel::Draining))]);
     store.let_leases_expire();
-    rooms.create(NewRoom { opening: Opening::OnAir, ..NewRoom::default() }).await.unwrap();
+    rooms.create(NewRoom { opening: InitialState::OnAir, ..NewRoom::default() }).await.unwrap();
     rooms.set_mark(ModuleKind::Janus, &one, MarkLabel::Cordon, None).await.unwrap();
     assert_eq!(rooms.stats().januses.pickable, 0);
     rooms.clear_mark(ModuleKind::Janus, &one).await.unwrap();
@@ -319,7 +319,7 @@ async fn create_refuses_duplicates_and_bad_limits() {
 #[actix::test]
 async fn backstage_goes_live_without_a_placement() {
     let (_, rooms) = house(&[("one", 5)]);
-    let new = NewRoom { room_id: Some(id("demo")), opening: Opening::Backstage, ..NewRoom::default() };
+    let new = NewRoom { room_id: Some(id("demo")), opening: InitialState::Backstage, ..NewRoom::default() };
     let opened = rooms.create(new).await.unwrap();
     assert_eq!(opened.status, RoomStatus::Backstage);
     assert!(matches!(rooms.go_live(&id("other")).await, Err(RoomError::NotFound)));
@@ -371,7 +371,7 @@ async fn create(rooms: &RoomService, name: &str) {
 
 async fn start(rooms: &RoomService, name: &str) {
     rooms
-        .create(NewRoom { room_id: Some(id(name)), opening: Opening::OnAir, ..NewRoom::default() })
+        .create(NewRoom { room_id: Some(id(name)), opening: InitialState::OnAir, ..NewRoom::default() })
         .await
         .unwrap();
 }

@@ -142,14 +142,20 @@ impl WatchApplier {
         changed
     }
 
-    fn apply_room(&self, id: RoomId, key: RoomKey, change: Change<'_>) -> Applied {
+    fn apply_room(&self, id: RoomId, key: RoomKey, change: Change<'_>) -> AppliedChange {
         let mut view = self.directory.room(&id).map_or_else(RoomView::default, Arc::unwrap_or_clone);
         let result = view.apply(key, change);
         let changed = self.directory.set_room(&id, view);
         (result, changed.then_some(StoreChange::Room(id)))
     }
 
-    fn apply_module(&self, kind: ModuleKind, id: ModuleId, part: ModulePart, change: Change<'_>) -> Applied {
+    fn apply_module(
+        &self,
+        kind: ModuleKind,
+        id: ModuleId,
+        part: ModulePart,
+        change: Change<'_>,
+    ) -> AppliedChange {
         let view = self.directory.module(kind, &id);
         let mut view = view.map_or_else(ModuleView::default, Arc::unwrap_or_clone);
         let result = view.apply_within(part, change, &self.networks);
@@ -187,7 +193,7 @@ impl WatchApplier {
 }
 
 type Change<'a> = Option<(&'a [u8], Revision)>;
-type Applied = (Result<(), MalformedValue>, Option<StoreChange>);
+type AppliedChange = (Result<(), MalformedValue>, Option<StoreChange>);
 
 #[cfg(test)]
 #[path = "watch_applier_tests.rs"]

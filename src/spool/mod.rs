@@ -26,7 +26,7 @@ use crate::domain::recording::RecordingId;
 use crate::domain::recording_journal::{JournalEntry, parse};
 use crate::domain::upload::Upload;
 
-pub use writer::{TakeWriter, Written};
+pub use writer::{TakeWriter, WrittenTotals};
 
 const JOURNAL: &str = "journal.jsonl";
 const UPLOAD: &str = "upload.json";

@@ -24,12 +24,12 @@ pub struct TakeWriter {
     media: Option<MediaFile>,
     next_file: u32,
     unsynced: u32,
-    written: Written,
+    written: WrittenTotals,
 }
 
 /// Totals of a recording on this disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Written {
+pub struct WrittenTotals {
     /// Sequence number of the newest segment.
     pub last: Option<u64>,
     pub segments: u64,
@@ -58,12 +58,12 @@ impl TakeWriter {
         let listed = present(&folder, parse(&text));
         let newest = media_numbers(&folder)?.into_iter().chain(listed.iter().map(|entry| entry.file)).max();
         let next_file = 1 + newest.unwrap_or(0);
-        let mut written = Written::default();
+        let mut written = WrittenTotals::default();
         listed.iter().for_each(|entry| written.add(entry));
         Ok(Self { folder, kind, journal, media: None, next_file, unsynced: 0, written })
     }
 
-    pub fn written(&self) -> Written {
+    pub fn written(&self) -> WrittenTotals {
         self.written
     }
 
@@ -129,7 +129,7 @@ impl TakeWriter {
     }
 }
 
-impl Written {
+impl WrittenTotals {
     fn add(&mut self, entry: &JournalEntry) {
         self.last = self.last.max(Some(entry.sequence));
         self.segments += 1;

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 
 use super::encode::{self, Entry, Surroundings};
-use super::subscription::{Ended, Viewer};
+use super::subscription::{SubscriptionEnd, Viewer};
 use crate::domain::ids::{UnixMs, UserId};
 use crate::domain::roles::RoomRole;
 use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
@@ -43,7 +43,7 @@ pub struct Inner {
     pub heard: BTreeMap<Reaction, u32>,
     /// True if speaking times have changed since they were last sent to clients.
     pub spoke: bool,
-    entries: VecDeque<Positioned>,
+    entries: VecDeque<BufferedEntry>,
     /// Position of the first entry.
     first: u64,
     bytes: usize,
@@ -54,10 +54,10 @@ pub struct Inner {
     pub subscribers: usize,
     pub idle_since: Duration,
     /// Reason why the channel is closed; `None` while it is open.
-    pub closed: Option<Ended>,
+    pub closed: Option<SubscriptionEnd>,
 }
 
-struct Positioned {
+struct BufferedEntry {
     entry: Entry,
     /// Version of the stage after this entry; `None` if the entry is not an event of the stage.
     version: Option<u64>,
@@ -65,7 +65,7 @@ struct Positioned {
 
 /// Result of applying events from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
+pub enum ApplyOutcome {
     Yes,
     /// The events are known already.
     Old,
@@ -74,11 +74,11 @@ pub enum Applied {
 }
 
 /// Result of reading the buffer from a position.
-pub enum Next {
+pub enum ReadOutcome {
     Bytes(Bytes),
     Nothing,
     /// The channel is closed, or the position has left the buffer.
-    End(Ended),
+    End(SubscriptionEnd),
 }
 
 impl Channel {
@@ -127,8 +127,8 @@ impl Channel {
     }
 
     /// Applies `events`. `version`: version of the stage after these events.
-    pub fn changed(&self, history: &HistoryId, version: u64, events: &[Event]) -> Applied {
-        let mut applied = Applied::Old;
+    pub fn changed(&self, history: &HistoryId, version: u64, events: &[Event]) -> ApplyOutcome {
+        let mut applied = ApplyOutcome::Old;
         self.publish(|inner| applied = inner.changed(history, version, events));
         applied
     }
@@ -158,7 +158,7 @@ impl Inner {
 
     pub fn push(&mut self, entry: Entry, version: Option<u64>) {
         self.bytes += entry.len();
-        self.entries.push_back(Positioned { entry, version });
+        self.entries.push_back(BufferedEntry { entry, version });
         while self.entries.len() > MAX_ENTRIES || (self.bytes > MAX_BYTES && self.entries.len() > 1) {
             let oldest = self.entries.pop_front();
             self.bytes -= oldest.map_or(0, |oldest| oldest.entry.len());
@@ -172,7 +172,7 @@ impl Inner {
         self.push(entry, None);
     }
 
-    fn changed(&mut self, history: &HistoryId, version: u64, events: &[Event]) -> Applied {
+    fn changed(&mut self, history: &HistoryId, version: u64, events: &[Event]) -> ApplyOutcome {
         let mine = &self.stage;
         // The store had no stage, so this node began a history of its own. Meanwhile another node has written
         // the first events.
@@ -180,13 +180,13 @@ impl Inner {
             self.stage = Stage::new(history.clone());
         }
         if self.stage.history != *history {
-            return Applied::Gap;
+            return ApplyOutcome::Gap;
         }
         if version <= self.stage.version {
-            return Applied::Old;
+            return ApplyOutcome::Old;
         }
         if self.stage.version + events.len() as u64 != version {
-            return Applied::Gap;
+            return ApplyOutcome::Gap;
         }
         for event in events {
             self.stage.fold(event);
@@ -194,7 +194,7 @@ impl Inner {
             self.push(encode::event(history, version, event), Some(version));
         }
         (self.stored, self.snapshot) = (true, None);
-        Applied::Yes
+        ApplyOutcome::Yes
     }
 
     fn snapshot(&mut self, now: UnixMs) -> Entry {
@@ -229,7 +229,7 @@ impl Inner {
     fn since(&self, version: u64, viewer: Viewer) -> Option<Bytes> {
         let mut bytes = BytesMut::new();
         let mut next = version.checked_add(1).filter(|_| version <= self.stage.version)?;
-        for Positioned { entry, version } in &self.entries {
+        for BufferedEntry { entry, version } in &self.entries {
             match version {
                 Some(version) if *version == next => {
                     bytes.extend_from_slice(viewer.of(entry));
@@ -244,21 +244,21 @@ impl Inner {
     }
 
     /// Returns the bytes from `position` on, and moves `position` to the end of the buffer. If it returns
-    /// [`Next::Nothing`], the caller must register a waker.
-    pub fn next(&mut self, position: &mut u64, viewer: Viewer) -> Next {
+    /// [`ReadOutcome::Nothing`], the caller must register a waker.
+    pub fn next(&mut self, position: &mut u64, viewer: Viewer) -> ReadOutcome {
         if *position < self.first {
-            return Next::End(Ended::TooSlow);
+            return ReadOutcome::End(SubscriptionEnd::TooSlow);
         }
         let from = usize::try_from(*position - self.first).unwrap_or(usize::MAX);
         *position = self.end();
         let mut waiting = self.entries.iter().skip(from).map(|waiting| viewer.of(&waiting.entry));
         match (waiting.next(), waiting.len()) {
-            (None, _) => self.closed.map_or(Next::Nothing, Next::End),
-            (Some(only), 0) => Next::Bytes(only.clone()),
+            (None, _) => self.closed.map_or(ReadOutcome::Nothing, ReadOutcome::End),
+            (Some(only), 0) => ReadOutcome::Bytes(only.clone()),
             (Some(first), _) => {
                 let mut bytes = BytesMut::from(&first[..]);
                 waiting.for_each(|more| bytes.extend_from_slice(more));
-                Next::Bytes(bytes.freeze())
+                ReadOutcome::Bytes(bytes.freeze())
             }
         }
     }

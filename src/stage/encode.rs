@@ -126,7 +126,7 @@ pub enum Transport {
 
 /// Encoded event, in the form of each transport. All clients share the bytes.
 #[derive(Debug, Clone)]
-pub struct Encoded(Arc<Forms>);
+pub struct EncodedEvent(Arc<Forms>);
 
 #[derive(Debug)]
 struct Forms {
@@ -135,7 +135,7 @@ struct Forms {
     frame: OnceLock<Bytes>,
 }
 
-impl Encoded {
+impl EncodedEvent {
     fn new(text: Bytes) -> Self {
         Self(Arc::new(Forms { text, frame: OnceLock::new() }))
     }
@@ -152,12 +152,12 @@ impl Encoded {
 /// for all others.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    pub public: Encoded,
-    pub host: Encoded,
+    pub public: EncodedEvent,
+    pub host: EncodedEvent,
 }
 
 impl Entry {
-    fn same(encoded: Encoded) -> Self {
+    fn same(encoded: EncodedEvent) -> Self {
         Self { public: encoded.clone(), host: encoded }
     }
 
@@ -169,14 +169,14 @@ impl Entry {
 }
 
 /// Returns the first event of every client.
-pub fn hello(you: &Person) -> Encoded {
+pub fn hello(you: &Person) -> EncodedEvent {
     let data = without_subjects(json!({ "you": you, "reactions": Reaction::ALL }));
-    Encoded::new(format!("retry: {RETRY_MS}\nevent: hello\ndata: {data}\n\n").into())
+    EncodedEvent::new(format!("retry: {RETRY_MS}\nevent: hello\ndata: {data}\n\n").into())
 }
 
 /// Returns a comment, or a ping, which keeps proxies from closing an idle connection.
 pub fn heartbeat() -> Entry {
-    Entry::same(Encoded::new(Bytes::from_static(b":\n\n")))
+    Entry::same(EncodedEvent::new(Bytes::from_static(b":\n\n")))
 }
 
 pub fn closed(at: UnixMs) -> Entry {
@@ -296,10 +296,10 @@ fn without_subjects(mut data: Value) -> Value {
 }
 
 /// Formats an event. JSON contains no line break, so one `data` line is enough.
-fn text(name: &str, id: Option<(&HistoryId, u64)>, data: Value) -> Encoded {
+fn text(name: &str, id: Option<(&HistoryId, u64)>, data: Value) -> EncodedEvent {
     let data = without_subjects(data);
     let id = id.map(|(history, version)| format!("id: {}.{version}\n", history.0)).unwrap_or_default();
-    Encoded::new(format!("{id}event: {name}\ndata: {data}\n\n").into())
+    EncodedEvent::new(format!("{id}event: {name}\ndata: {data}\n\n").into())
 }
 
 /// Returns the frame of one server-sent event: an object with the same name, id and data. A comment becomes a

@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::captions::LiveCaptions;
-use super::channel::{Applied, Channel, Inner};
+use super::channel::{ApplyOutcome, Channel, Inner};
 use super::encode::{self, RoomLine, Surroundings, Transport};
-use super::subscription::{Ended, Subscription, Viewer};
+use super::subscription::{Subscription, SubscriptionEnd, Viewer};
 use crate::auth::Secrets;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::rewind::offered;
 use crate::domain::stage::limits::{Rate, RateLimiter};
 use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal};
-use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
+use crate::presence::stage::{StageContent, StageKey, StageMessage, StageStore, StageWrite, TransientEvent};
 use crate::presence::{Presence, PresenceError};
 use crate::rooms::{Directory, Room, Scope, now};
 use crate::telemetry::Metrics;
@@ -67,9 +67,9 @@ pub struct StageHub {
 
 /// Work that [`StageHub::tick`] has found and that its caller has to do.
 #[derive(Debug, Default)]
-pub struct Due {
+pub struct DueWork {
     /// Reactions that this node has counted.
-    pub passing: Vec<(RoomId, Passing)>,
+    pub passing: Vec<(RoomId, TransientEvent)>,
     /// Stages of rooms that are gone.
     pub gone: Vec<StageKey>,
     /// Raised hands of banned people.
@@ -238,7 +238,7 @@ impl StageHub {
 
     /// Applies a message of a node. Returns true if the stage must be read again.
     pub fn heard(&self, message: &StageMessage) -> bool {
-        if let StageContent::Passing(Passing::Talking { person, talking, .. }) = &message.content {
+        if let StageContent::Passing(TransientEvent::Talking { person, talking, .. }) = &message.content {
             let mut rooms = self.talking();
             let people = rooms.entry(message.room.clone()).or_default();
             match talking {
@@ -246,7 +246,7 @@ impl StageHub {
                 false => people.remove(person),
             };
         }
-        if let StageContent::Passing(Passing::Caption(caption)) = &message.content {
+        if let StageContent::Passing(TransientEvent::Caption(caption)) = &message.content {
             self.captions.heard(&message.room, caption);
         }
         let Some(channel) = self.known(&message.room) else { return false };
@@ -254,9 +254,9 @@ impl StageHub {
         let hidden = view.is_some_and(|view| view.is_backstage());
         match &message.content {
             StageContent::Changed { history, version, events } => {
-                channel.changed(history, *version, events) == Applied::Gap
+                channel.changed(history, *version, events) == ApplyOutcome::Gap
             }
-            StageContent::Passing(Passing::Reactions { counts, .. }) => {
+            StageContent::Passing(TransientEvent::Reactions { counts, .. }) => {
                 let mut inner = channel.lock();
                 for (reaction, count) in counts {
                     let sum = inner.heard.entry(*reaction).or_default();
@@ -264,18 +264,18 @@ impl StageHub {
                 }
                 false
             }
-            StageContent::Passing(Passing::Spoken { person, total_ms, .. }) => {
+            StageContent::Passing(TransientEvent::Spoken { person, total_ms, .. }) => {
                 let mut inner = channel.lock();
                 let changed = inner.around.spoken.fold(person, *total_ms);
                 inner.spoke |= changed;
                 false
             }
-            StageContent::Passing(Passing::Caption(caption)) => {
+            StageContent::Passing(TransientEvent::Caption(caption)) => {
                 channel.publish(|inner| inner.push(encode::caption(caption), None));
                 false
             }
-            StageContent::Passing(Passing::Talking { .. }) if hidden => false,
-            StageContent::Passing(Passing::Talking { at, person, talking }) => {
+            StageContent::Passing(TransientEvent::Talking { .. }) if hidden => false,
+            StageContent::Passing(TransientEvent::Talking { at, person, talking }) => {
                 channel.publish(|inner| {
                     let known = inner.around.talking.clone();
                     match talking {
@@ -310,7 +310,7 @@ impl StageHub {
 
     /// Does the work due each second: publishes changed room states, reactions and heartbeats, and drops idle
     /// channels.
-    pub fn tick(&self, seconds: u64) -> Due {
+    pub fn tick(&self, seconds: u64) -> DueWork {
         let elapsed = self.began.elapsed();
         let (mut counted, mut banned, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for (room, channel) in self.all() {
@@ -348,7 +348,7 @@ impl StageHub {
                 }
                 if !inner.counted.is_empty() {
                     let counts = std::mem::take(&mut inner.counted);
-                    counted.push((room.clone(), Passing::Reactions { at: now(), counts }));
+                    counted.push((room.clone(), TransientEvent::Reactions { at: now(), counts }));
                 }
                 if inner.subscribers > 0 {
                     inner.idle_since = elapsed;
@@ -358,11 +358,11 @@ impl StageHub {
             let mut inner = channel.lock();
             let idle = inner.subscribers == 0 && elapsed.saturating_sub(inner.idle_since) > IDLE;
             if inner.closed.is_some() || (idle && inner.counted.is_empty()) {
-                inner.closed.get_or_insert(Ended::Closed);
+                inner.closed.get_or_insert(SubscriptionEnd::Closed);
                 rooms.remove(&room);
             }
         }
-        Due { passing: counted, gone: self.gone(), banned, members }
+        DueWork { passing: counted, gone: self.gone(), banned, members }
     }
 
     /// Removes and returns the written stages whose rooms are gone.
@@ -392,7 +392,7 @@ impl StageHub {
     pub fn close(&self) {
         self.stopping.store(true, Relaxed);
         for (_, channel) in self.all() {
-            channel.publish(|inner| inner.closed = inner.closed.or(Some(Ended::Closed)));
+            channel.publish(|inner| inner.closed = inner.closed.or(Some(SubscriptionEnd::Closed)));
         }
     }
 
@@ -493,7 +493,7 @@ impl Inner {
     fn close(&mut self) {
         if self.closed.is_none() {
             self.push(encode::closed(now()), None);
-            self.closed = Some(Ended::RoomGone);
+            self.closed = Some(SubscriptionEnd::RoomGone);
         }
     }
 }

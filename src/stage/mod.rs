@@ -25,8 +25,8 @@ mod subscription;
 pub use bans::FoundPerson;
 pub use captions::LiveCaptions;
 pub use encode::{MemberLine, RoomLine, Transport};
-pub use hub::{CommandError, Dependencies, Due, OpenError, StageHub};
-pub use subscription::{Ended, Subscription, Viewer};
+pub use hub::{CommandError, Dependencies, DueWork, OpenError, StageHub};
+pub use subscription::{Subscription, SubscriptionEnd, Viewer};
 
 #[cfg(test)]
 mod tests;

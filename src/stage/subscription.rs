@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::Stream;
 
-use super::channel::{Channel, Next};
+use super::channel::{Channel, ReadOutcome};
 use super::encode::{Entry, Transport};
 use crate::domain::ids::UserId;
 use crate::domain::roles::RoomRole;
@@ -32,7 +32,7 @@ impl Viewer {
 
 /// Reason why a subscription ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum SubscriptionEnd {
     /// The buffer no longer contains the client's next event.
     TooSlow,
     TokenExpired,
@@ -45,7 +45,7 @@ pub enum Ended {
     Closed,
 }
 
-/// Events of one client, encoded. Ends for one of the reasons in [`Ended`].
+/// Events of one client, encoded. Ends for one of the reasons in [`SubscriptionEnd`].
 pub struct Subscription {
     channel: Arc<Channel>,
     /// First bytes, until they are sent.
@@ -57,7 +57,7 @@ pub struct Subscription {
     /// role changes, the stream ends.
     assigned: Option<RoomRole>,
     until: Instant,
-    ended: Option<Ended>,
+    ended: Option<SubscriptionEnd>,
     registered: Option<(u64, Waker)>,
     metrics: Metrics,
 }
@@ -78,11 +78,11 @@ impl Subscription {
     }
 
     /// Returns the reason why the stream has ended; `None` before its end.
-    pub fn ended(&self) -> Option<Ended> {
+    pub fn ended(&self) -> Option<SubscriptionEnd> {
         self.ended
     }
 
-    fn end<T>(&mut self, reason: Ended) -> Poll<Option<T>> {
+    fn end<T>(&mut self, reason: SubscriptionEnd) -> Poll<Option<T>> {
         self.ended = Some(reason);
         Poll::Ready(None)
     }
@@ -98,26 +98,26 @@ impl Stream for Subscription {
         }
         // Each heartbeat causes a poll, so an expired token is noticed in time.
         if Instant::now() >= this.until {
-            return this.end(Ended::TokenExpired);
+            return this.end(SubscriptionEnd::TokenExpired);
         }
         let channel = this.channel.clone();
         let mut inner = channel.lock();
         let user = this.user.as_ref();
         if inner.is_banned(user) {
-            return this.end(Ended::Removed);
+            return this.end(SubscriptionEnd::Removed);
         }
         if inner.assigned(user) != this.assigned {
-            return this.end(Ended::RoleChanged);
+            return this.end(SubscriptionEnd::RoleChanged);
         }
         match inner.next(&mut this.position, this.viewer) {
-            Next::Bytes(bytes) => Poll::Ready(Some(Ok(bytes))),
-            Next::End(reason) => {
-                if reason == Ended::TooSlow {
+            ReadOutcome::Bytes(bytes) => Poll::Ready(Some(Ok(bytes))),
+            ReadOutcome::End(reason) => {
+                if reason == SubscriptionEnd::TooSlow {
                     this.metrics.channel_dropped();
                 }
                 this.end(reason)
             }
-            Next::Nothing => {
+            ReadOutcome::Nothing => {
                 let generation = inner.generation;
                 let known = this.registered.as_ref();
                 if !known.is_some_and(|(at, waker)| *at == generation && waker.will_wake(task.waker())) {

@@ -11,7 +11,9 @@ use bytes::BytesMut;
 use futures::{FutureExt, Stream, StreamExt};
 
 use super::Transport::{EventStream, WebSocket};
-use super::{CommandError, Dependencies, Ended, FoundPerson, OpenError, StageHub, Subscription, Transport};
+use super::{
+    CommandError, Dependencies, FoundPerson, OpenError, StageHub, Subscription, SubscriptionEnd, Transport,
+};
 use crate::auth::Secrets;
 use crate::config::{JwtSecret, Secret};
 use crate::delivery::listener_counter::Listeners;
@@ -130,7 +132,7 @@ async fn slow_clients_are_dropped_alone() {
         one.hub.command(&room(), &host, Command::Announce(text)).await.unwrap();
         assert_eq!(quick.events().len(), 2);
     }
-    assert_eq!(slow.ended(), Some(Ended::TooSlow));
+    assert_eq!(slow.ended(), Some(SubscriptionEnd::TooSlow));
     assert!(one.hub.metrics().render().contains("stentor_channel_dropped_total 1"));
 }
 
@@ -163,7 +165,7 @@ async fn channels_end_with_token_room_and_node() {
         one.hub.subscribe(&room(), &listener(1), EventStream, None, Instant::now()).await.unwrap();
     assert!(expired.next().await.is_some(), "the first bytes");
     assert!(expired.next().await.is_none());
-    assert_eq!(expired.ended(), Some(Ended::TokenExpired));
+    assert_eq!(expired.ended(), Some(SubscriptionEnd::TokenExpired));
     let mut ann = one.client(&listener(1)).await;
     ann.events();
     one.raise(&listener(1)).await.unwrap();
@@ -172,14 +174,14 @@ async fn channels_end_with_token_room_and_node() {
     assert_eq!(one.hub.tick(1).gone.len(), 1, "the stage can be removed");
     assert_eq!(one.hub.tick(2).gone.len(), 0);
     assert_eq!(names(&ann.events()), ["closed"]);
-    assert_eq!(ann.ended(), Some(Ended::RoomGone));
+    assert_eq!(ann.ended(), Some(SubscriptionEnd::RoomGone));
     let gone = one.hub.subscribe(&room(), &listener(1), EventStream, None, Instant::now()).await;
     assert_eq!(gone.err(), Some(OpenError::NoSuchRoom));
     put(&one.hub.directory(), Some(1));
     let mut ann = one.client(&listener(1)).await;
     ann.events();
     one.hub.close();
-    assert_eq!(ann.ended(), Some(Ended::Closed));
+    assert_eq!(ann.ended(), Some(SubscriptionEnd::Closed));
 }
 
 #[actix::test]
@@ -199,7 +201,7 @@ async fn bans_end_channels_and_lower_hands() {
     ban(&one.hub.directory(), &["p1"]);
     let due = one.hub.tick(1).banned;
     assert_eq!(due, [(room(), listener(1).id)]);
-    assert_eq!(ann.ended(), Some(Ended::Removed));
+    assert_eq!(ann.ended(), Some(SubscriptionEnd::Removed));
     one.hub.lower_banned(&room(), listener(1).id).await.unwrap();
     assert!(one.hub.tick(2).banned.is_empty());
     let (host, bob) = (host.events(), bob.events());
@@ -287,7 +289,7 @@ impl Client {
     }
 
     /// Returns the reason why the events have ended.
-    fn ended(&mut self) -> Option<Ended> {
+    fn ended(&mut self) -> Option<SubscriptionEnd> {
         assert!(matches!(self.poll(), Poll::Ready(None)));
         self.0.ended()
     }

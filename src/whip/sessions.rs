@@ -43,14 +43,14 @@ pub struct Session {
 pub struct Sessions(Arc<Mutex<HashMap<String, Session>>>);
 
 /// Publisher whose first request is in progress.
-pub struct Publishing {
+pub struct NewPublisher {
     pub session: Session,
     notifications: mpsc::Receiver<Bytes>,
-    opening: Opening,
+    opening: FirstRequest,
 }
 
 /// Connection whose first request is in progress. Dropping it closes the connection, unless `kept` is set.
-struct Opening {
+struct FirstRequest {
     queue: Arc<OutboundQueue>,
     kept: bool,
 }
@@ -66,9 +66,9 @@ impl Sessions {
         ufrag: Option<String>,
         queue: Arc<OutboundQueue>,
         acceptor: &Acceptor,
-    ) -> Result<Publishing, GatewayClosed> {
+    ) -> Result<NewPublisher, GatewayClosed> {
         let (id, room, user) = (peer.connection.0.clone(), peer.room.clone(), peer.user.clone());
-        let opening = Opening { queue: queue.clone(), kept: false };
+        let opening = FirstRequest { queue: queue.clone(), kept: false };
         let actor = acceptor.enter(peer, queue.clone()).await?;
         let session = Session { room, user, ufrag, actor, queue: queue.clone() };
         self.lock().insert(id.clone(), session.clone());
@@ -78,7 +78,7 @@ impl Sessions {
             drain(&queue, &sender).await;
             sessions.lock().remove(&id);
         });
-        Ok(Publishing { session, notifications, opening })
+        Ok(NewPublisher { session, notifications, opening })
     }
 
     /// Returns the session with this id, unless its connection has ended.
@@ -112,7 +112,7 @@ impl Session {
     }
 }
 
-impl Publishing {
+impl NewPublisher {
     /// Returns `answer` with all candidates of Janus. An external Janus may send them after its answer. Waits
     /// for them at most `GATHERING`, and then adds the ones that have arrived.
     pub async fn complete(&mut self, answer: String) -> String {
@@ -139,7 +139,7 @@ impl Publishing {
     }
 }
 
-impl Drop for Opening {
+impl Drop for FirstRequest {
     fn drop(&mut self) {
         if !self.kept {
             self.queue.ask_to_close(CloseCode::Gone);

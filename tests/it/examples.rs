@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::{Answer, Node};
 use crate::support::{raw, until};
 
@@ -49,7 +49,7 @@ async fn app_server_invites_anchors(interpreter: &str, file: &str) {
         .envs([("STENTOR_API", node.api.as_str()), ("STENTOR_API_KEY", KEY), ("PORT", "0")])
         .stdin(Stdio::null())
         .stdout(File::create(&output).unwrap());
-    let _server = Kept::start(command);
+    let _server = KeptProcess::start(command);
     let printed = || std::fs::read_to_string(&output).unwrap();
     until("the example prints its address", async || printed().ends_with("/\n")).await;
     let base = printed().trim().trim_end_matches('/').to_owned();

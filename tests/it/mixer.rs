@@ -65,7 +65,7 @@ async fn mixer_room_panic_loses_no_segment() {
 /// Mixer without a Janus: the test sends the RTP.
 struct House {
     _dir: TempDir,
-    store: Arc<Fused>,
+    store: Arc<FusedStore>,
     context: Context,
     parts: MixerParts,
 }
@@ -77,7 +77,7 @@ impl House {
         config.node.data_dir = dir.path().to_owned();
         config.hls.segment = Duration::from_millis(600);
         let inner = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
-        let store = Arc::new(Fused { inner, fuse: AtomicBool::new(false) });
+        let store = Arc::new(FusedStore { inner, fuse: AtomicBool::new(false) });
         let secrets = Arc::new(Secrets::load_or_create(&config).unwrap());
         let context = Context {
             me: me(),
@@ -188,13 +188,13 @@ impl House {
 }
 
 /// Store that panics once, at a transaction that concerns the mixer's key, while its fuse is set.
-struct Fused {
+struct FusedStore {
     inner: Arc<EmbeddedStore>,
     fuse: AtomicBool,
 }
 
 #[async_trait]
-impl Store for Fused {
+impl Store for FusedStore {
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
         self.inner.get(key).await
     }

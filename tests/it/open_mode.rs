@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::support::abuse_table::withstood;
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::{Node, request};
 use crate::support::{free_ports, until};
 use crate::ws::client::Client;
@@ -85,7 +85,7 @@ async fn stock_nginx_gets_nothing_from_open_mode() {
 }
 
 /// Starts an nginx in the foreground, as one process, with a stock `proxy_pass` to the node.
-fn nginx(folder: &Path, front: &str, node: &Node) -> Kept {
+fn nginx(folder: &Path, front: &str, node: &Node) -> KeptProcess {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {}/{kind};", folder.display()))
         .concat();
@@ -102,5 +102,5 @@ fn nginx(folder: &Path, front: &str, node: &Node) -> Kept {
     // Debian installs nginx outside the path of normal users.
     let mut command = Command::new("/usr/sbin/nginx");
     command.arg("-p").arg(folder).arg("-c").arg(&file).stdin(Stdio::null()).stderr(Stdio::null());
-    Kept::start(command)
+    KeptProcess::start(command)
 }

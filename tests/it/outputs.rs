@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::rooms::tuned_in;
 use crate::support::abuse_table::withstood;
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::{Node, request, signal};
 use crate::support::receiver::Receiver;
 use crate::support::studio::Studio;
@@ -34,10 +34,10 @@ fn icecast_config(dir: &str, port: u16) -> String {
 }
 
 /// Starts Icecast and waits until it listens.
-fn icecast(config: &std::path::Path, port: u16) -> Kept {
+fn icecast(config: &std::path::Path, port: u16) -> KeptProcess {
     let mut command = Command::new("icecast2");
     command.arg("-c").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let running = Kept::start(command);
+    let running = KeptProcess::start(command);
     wait_until("Icecast listens", Duration::from_secs(20), || {
         std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
@@ -45,12 +45,12 @@ fn icecast(config: &std::path::Path, port: u16) -> Kept {
 }
 
 /// Starts FFmpeg as a receiver that writes the received audio to a file.
-fn receiver(options: &[&str], url: &str, file: &std::path::Path) -> Kept {
+fn receiver(options: &[&str], url: &str, file: &std::path::Path) -> KeptProcess {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-loglevel", "error", "-y"]).args(options).args(["-i", url]);
     command.args(["-flush_packets", "1", "-f", "f32le", "-ac", "1", "-ar", "48000"]).arg(file);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Kept::start(command)
+    KeptProcess::start(command)
 }
 
 /// Returns the last second that a receiver has written; `None` if the file is shorter.

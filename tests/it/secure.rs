@@ -266,7 +266,7 @@ async fn demo_with_tls_lets_browsers_speak() {
     }
     command.env("STENTOR__MIXER__RTP_PORTS", "30400-30499");
     command.stdout(std::fs::File::create(&told).unwrap());
-    let demo = crate::support::kept::Kept::start(command);
+    let demo = crate::support::kept::KeptProcess::start(command);
     let read = || std::fs::read_to_string(&told).unwrap();
     until("the tone is heard", async || read().contains("440 Hz heard")).await;
     let screen = read();

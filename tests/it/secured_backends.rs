@@ -11,7 +11,7 @@ use stentor::presence::{ConnectionLock, Lifetimes, Presence, PresenceError};
 use stentor::store::{Store, StoreError};
 use tempfile::TempDir;
 
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::Node;
 use crate::support::{free_ports, until};
 
@@ -47,7 +47,7 @@ impl Certificates {
 }
 
 /// Starts an etcd that accepts only TLS.
-fn etcd(certificates: &Certificates, data: &Path) -> (Kept, String) {
+fn etcd(certificates: &Certificates, data: &Path) -> (KeptProcess, String) {
     let [client, peer] = free_ports();
     let (client, peer) = (format!("https://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
     let mut command = Command::new("etcd");
@@ -68,7 +68,7 @@ fn etcd(certificates: &Certificates, data: &Path) -> (Kept, String) {
 }
 
 /// Starts a Redis that accepts only TLS and only [`USER`].
-fn redis(certificates: &Certificates, dir: &Path) -> (Kept, String) {
+fn redis(certificates: &Certificates, dir: &Path) -> (KeptProcess, String) {
     let [port] = free_ports();
     let config = dir.join("redis.conf");
     std::fs::write(
@@ -95,9 +95,9 @@ fn sha256(text: &str) -> String {
     hex::encode(sha2::Sha256::digest(text))
 }
 
-fn start(mut command: Command) -> Kept {
+fn start(mut command: Command) -> KeptProcess {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Kept::start(command)
+    KeptProcess::start(command)
 }
 
 /// Creates the users and enables authentication.

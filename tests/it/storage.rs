@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use stentor::actors::recording::uploading::{Advanced, UploadError, UploadParts, advance, remove};
+use stentor::actors::recording::uploading::{UploadError, UploadParts, UploadProgress, advance, remove};
 use stentor::config::{Secret, StorageConfig};
 use stentor::delivery::{ReplayInfo, ReplayMedia, SegmentArchive};
 use stentor::domain::clip::Clip;
@@ -105,21 +105,22 @@ async fn upload_goes_on_after_failures() {
     let process = |segments| UploadParts {
         storage: Arc::new(Storage::new(&settings(&format!("http://{}", proxy.address()))).unwrap()),
         spool: spool.clone(),
-        media: Arc::new(Generated { segments, complete: true }),
+        media: Arc::new(GeneratedRecording { segments, complete: true }),
         turn: Arc::default(),
     };
     let room = RoomId::new(ROOM).unwrap();
     let object = object_name(&room, &id, CopyKind::M4a);
-    let partial = UploadParts { media: Arc::new(Generated { segments: 30, complete: false }), ..process(30) };
+    let partial =
+        UploadParts { media: Arc::new(GeneratedRecording { segments: 30, complete: false }), ..process(30) };
     let waiting = advance(&partial, &id, CopyKind::M4a).await;
     assert!(matches!(waiting, Err(UploadError::Incomplete)), "{waiting:?}");
     let first = process(30);
     let length = first.media.m4a(&id, Clip::WHOLE).await.unwrap().file.length();
     assert!(length > 3 * PART_SIZE, "{length} bytes");
-    assert_eq!(advance(&first, &id, CopyKind::M4a).await.unwrap(), Advanced::Sent { sent: 0, length });
+    assert_eq!(advance(&first, &id, CopyKind::M4a).await.unwrap(), UploadProgress::Sent { sent: 0, length });
     assert_eq!(
         advance(&first, &id, CopyKind::M4a).await.unwrap(),
-        Advanced::Sent { sent: PART_SIZE, length }
+        UploadProgress::Sent { sent: PART_SIZE, length }
     );
     proxy.cut();
     let failed = advance(&first, &id, CopyKind::M4a).await;
@@ -130,10 +131,10 @@ async fn upload_goes_on_after_failures() {
     let second = process(30);
     assert_eq!(
         advance(&second, &id, CopyKind::M4a).await.unwrap(),
-        Advanced::Sent { sent: 2 * PART_SIZE, length }
+        UploadProgress::Sent { sent: 2 * PART_SIZE, length }
     );
     let stored = finish(&second, &id).await;
-    assert_eq!(stored, Advanced::Stored { parts: (length, 0) });
+    assert_eq!(stored, UploadProgress::Stored { parts: (length, 0) });
     let copy = moto.object(&format!("radio/{object}")).await;
     assert_eq!((copy.status, copy.body.len() as u64), (200, length));
     assert!(copy.body == whole(&second, &id).await, "the copy differs from the file");
@@ -160,7 +161,7 @@ async fn upload_goes_on_after_failures() {
     // A file that has changed, because a mixer returned with its part, is uploaded again from the start.
     let changed = process(31);
     let longer = finish(&changed, &id).await;
-    let Advanced::Stored { parts: (bytes, 0) } = longer else { panic!("{longer:?}") };
+    let UploadProgress::Stored { parts: (bytes, 0) } = longer else { panic!("{longer:?}") };
     assert!(bytes > length);
     assert_eq!(moto.object(&format!("radio/{object}")).await.body.len() as u64, bytes);
 
@@ -188,9 +189,9 @@ async fn upload_goes_on_after_failures() {
 }
 
 /// Performs all remaining steps of an upload.
-async fn finish(parts: &UploadParts, id: &RecordingId) -> Advanced {
+async fn finish(parts: &UploadParts, id: &RecordingId) -> UploadProgress {
     for _ in 0..20 {
-        if let stored @ Advanced::Stored { .. } = advance(parts, id, CopyKind::M4a).await.unwrap() {
+        if let stored @ UploadProgress::Stored { .. } = advance(parts, id, CopyKind::M4a).await.unwrap() {
             return stored;
         }
     }
@@ -210,7 +211,7 @@ fn settings(endpoint: &str) -> StorageConfig {
 }
 
 /// Recording of large frames with arbitrary content; no test decodes them.
-struct Generated {
+struct GeneratedRecording {
     segments: u64,
     /// False: a mixer does not answer. The M4A file must then not be laid out.
     complete: bool,
@@ -230,7 +231,7 @@ fn adts(sequence: u64) -> Vec<u8> {
 }
 
 #[async_trait]
-impl ReplayMedia for Generated {
+impl ReplayMedia for GeneratedRecording {
     fn room(&self, _: &RecordingId) -> Result<RoomId, MediaError> {
         Ok(RoomId::new(ROOM).unwrap())
     }

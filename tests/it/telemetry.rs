@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::{Node, request};
 use crate::support::{free_ports, skipped, until};
 
@@ -19,7 +19,7 @@ const PARENT: &str = "00f067aa0ba902b7";
 
 struct Receiver {
     url: String,
-    _process: Kept,
+    _process: KeptProcess,
 }
 
 impl Receiver {
@@ -36,7 +36,7 @@ impl Receiver {
         let [port] = free_ports();
         let mut command = Command::new(python.trim());
         command.arg(format!("{scripts}.py")).arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
-        let process = Kept::start(command);
+        let process = KeptProcess::start(command);
         let address = format!("127.0.0.1:{port}");
         until("the receiver listens", async || tokio::net::TcpStream::connect(&address).await.is_ok()).await;
         Some(Self { url: format!("http://{address}"), _process: process })

@@ -162,11 +162,11 @@ fn kicks_are_reported_without_their_end() {
 
 #[test]
 fn return_to_stage_is_reported() {
-    use crate::roles::{RoleOrder, Standing, admit_role};
+    use crate::roles::{ClaimedRole, RoleOrder, admit_role};
     let mut room = Room::default();
     room.kinds(RoomWrite::Put { meta: Some(meta()), live: None });
     room.user("ann", UserRole::Anchor, None);
-    let to = Standing { user: UserId::new("ann").unwrap(), claimed: UserRole::Anchor };
+    let to = ClaimedRole { user: UserId::new("ann").unwrap(), claimed: UserRole::Anchor };
     let order = RoleOrder::Assign { to, role: RoomRole::Listener, by: None };
     let write = accepted(admit_role(&room.view, &order, START).unwrap());
     let data = json!({ "userId": "ann", "role": "listener" });

@@ -97,7 +97,10 @@ impl Feed {
         let own = format!("{}/hls/feed.xml?token={}", links.base, links.token);
         line(
             &mut out,
-            format_args!("<atom:link rel=\"self\" type=\"application/rss+xml\" href=\"{}\"/>", Escaped(&own)),
+            format_args!(
+                "<atom:link rel=\"self\" type=\"application/rss+xml\" href=\"{}\"/>",
+                EscapedText(&own)
+            ),
         );
         element(&mut out, "itunes:author", self.author.as_ref().map_or(name.as_str(), Title::as_str));
         element(&mut out, "itunes:summary", about);
@@ -131,7 +134,7 @@ impl Feed {
             out,
             format_args!(
                 "<enclosure url=\"{}\" length=\"{}\" type=\"audio/mp4\"/>",
-                Escaped(&url),
+                EscapedText(&url),
                 file_bytes(recording)
             ),
         );
@@ -155,11 +158,11 @@ fn duration(recording: &Recording) -> Duration {
 }
 
 fn image(out: &mut String, cover: &CoverUrl) {
-    line(out, format_args!("<itunes:image href=\"{}\"/>", Escaped(cover.as_str())));
+    line(out, format_args!("<itunes:image href=\"{}\"/>", EscapedText(cover.as_str())));
 }
 
 fn element(out: &mut String, name: &str, text: &str) {
-    line(out, format_args!("<{name}>{}</{name}>", Escaped(text)));
+    line(out, format_args!("<{name}>{}</{name}>", EscapedText(text)));
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -168,9 +171,9 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// Text escaped for XML 1.0. Control characters are removed, because section 2.2 forbids them, even escaped.
-struct Escaped<'a>(&'a str);
+struct EscapedText<'a>(&'a str);
 
-impl std::fmt::Display for Escaped<'_> {
+impl std::fmt::Display for EscapedText<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for c in self.0.chars() {
             match c {
@@ -276,7 +279,7 @@ mod tests {
     proptest! {
         #[test]
         fn escaped_text_has_no_markup(text in "\\PC*|[\\x00-\\x20]*") {
-            let escaped = Escaped(&text).to_string();
+            let escaped = EscapedText(&text).to_string();
             prop_assert!(!escaped.contains(['<', '>', '"']));
             prop_assert!(escaped.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t')));
         }

@@ -21,7 +21,7 @@ use super::profile::{CoverUrl, Description, Owner, RoomProfile, Tags, Title};
 use super::recording_details::{RecordingDetails, RoomEvent};
 use super::room::{Admission, RoomWrite};
 use super::tracks::{self, Track, TrackFile};
-use super::upload::Stored;
+use super::upload::StoredCopy;
 use super::view::RoomView;
 
 /// Id of a recording: `^[a-z0-9]{16}$`. It is safe in a URL path, a store key and a file name.
@@ -70,7 +70,7 @@ pub struct Recording {
     pub details: RecordingDetails,
     /// Copy in object storage; `None` until the copy is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stored: Option<Stored>,
+    pub stored: Option<StoredCopy>,
     /// Loudness and waveform; `None` until they have been measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Box<Analysis>>,
@@ -328,7 +328,7 @@ impl Recording {
     }
 
     /// Returns the recording with a record of its copy in object storage.
-    pub fn stored(self, stored: Stored) -> Self {
+    pub fn stored(self, stored: StoredCopy) -> Self {
         Self { stored: Some(stored), ..self }
     }
 

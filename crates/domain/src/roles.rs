@@ -54,7 +54,7 @@ pub enum Action {
 
 /// User and the role that the user's token claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct ClaimedRole {
     pub user: UserId,
     pub claimed: UserRole,
 }
@@ -63,9 +63,9 @@ pub struct Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoleOrder {
     /// Gives a user this role. `by`: host who requests it; `None`: the application.
-    Assign { to: Standing, role: RoomRole, by: Option<Standing> },
+    Assign { to: ClaimedRole, role: RoomRole, by: Option<ClaimedRole> },
     /// Makes a user the host in place of `by`, who becomes a co-host.
-    Transfer { to: Standing, by: Standing },
+    Transfer { to: ClaimedRole, by: ClaimedRole },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -166,7 +166,7 @@ pub fn admit_role(
     }
 }
 
-fn assigned(view: &RoomView, of: &Standing, role: RoomRole, now: UnixMs) -> User {
+fn assigned(view: &RoomView, of: &ClaimedRole, role: RoomRole, now: UnixMs) -> User {
     let unknown = || User { uninvited: true, ..User::invited(of.claimed, now) };
     let user = view.users.get(&of.user).map_or_else(unknown, |known| known.value.clone());
     User { assigned: Some(role), ..user }

@@ -157,8 +157,8 @@ fn admitted(room: &RoomView, admission: Admission<RoomWrite>) -> RoomView {
     }
 }
 
-fn standing(n: usize) -> Standing {
-    Standing { user: id(CAST[n].0), claimed: CAST[n].1 }
+fn standing(n: usize) -> ClaimedRole {
+    ClaimedRole { user: id(CAST[n].0), claimed: CAST[n].1 }
 }
 
 fn role(room: &RoomView, n: usize) -> RoomRole {

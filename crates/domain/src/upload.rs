@@ -58,7 +58,7 @@ pub enum Step {
 
 /// Copy of a recording in object storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub struct StoredCopy {
     /// Time at which the M4A file was verified.
     pub at: UnixMs,
     /// Size of the M4A file.
@@ -243,9 +243,9 @@ mod tests {
         assert!(due(&same, RecordingState::Ready, "m2") && !due(&same, RecordingState::Ready, "m1"));
     }
 
-    fn stored(segments: Option<u64>) -> Stored {
+    fn stored(segments: Option<u64>) -> StoredCopy {
         let segments = segments.map(|at| StoredSegments { at: UnixMs(at), media: 7, journal: 3 });
-        Stored { at: UnixMs(9), bytes: 7, segments }
+        StoredCopy { at: UnixMs(9), bytes: 7, segments }
     }
 
     #[test]

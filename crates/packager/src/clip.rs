@@ -13,7 +13,7 @@ const LONGEST_GAP: Duration = Duration::from_secs(3_600);
 
 /// Part of a clip: silence that fills a gap, then frames of one segment. One of the two may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
+pub struct ClipPart {
     /// Index of the segment in the recording.
     pub segment: usize,
     /// Number of silent frames.
@@ -25,7 +25,7 @@ pub struct Cut {
 
 /// Returns the parts of a clip, in order; empty if the clip begins after the end of the recording. Both ends
 /// are rounded to whole 21.3 ms frames, and a clip has at least one frame.
-pub fn cut(segments: &[&JournalEntry], clip: Clip) -> Vec<Cut> {
+pub fn cut(segments: &[&JournalEntry], clip: Clip) -> Vec<ClipPart> {
     let from = frames(clip.from);
     let to = frames(clip.to).max(from + 1);
     let within = |range: Range<u64>| range.start.clamp(from, to)..range.end.clamp(from, to);
@@ -42,7 +42,7 @@ pub fn cut(segments: &[&JournalEntry], clip: Clip) -> Vec<Cut> {
             false => heard.start - start..if to >= end { u64::MAX } else { heard.end - start },
         };
         if silence > 0 || !frames.is_empty() {
-            parts.push(Cut { segment, silence, frames });
+            parts.push(ClipPart { segment, silence, frames });
         }
     }
     parts
@@ -123,7 +123,7 @@ mod tests {
             let all = segments();
             let all: Vec<_> = all.iter().collect();
             let count = |from: f64, to: f64| -> u64 {
-                let of = |part: Cut| part.silence + part.frames.end.min(90) - part.frames.start;
+                let of = |part: ClipPart| part.silence + part.frames.end.min(90) - part.frames.start;
                 cut(&all, Clip::new(from, to).unwrap()).into_iter().map(of).sum()
             };
             let at = at as f64 / 1000.0;

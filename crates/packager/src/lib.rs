@@ -78,7 +78,7 @@ mod synth;
 
 pub use adts::AdtsError;
 pub use blocking_reload::{Answer, BlockingReload, is_too_far};
-pub use clip::{Cut, cut};
+pub use clip::{ClipPart, cut};
 pub use closed::{ClosedSegment, ClosedSegments};
 pub use crypto::{ContentKey, ContentKeys, DecryptError, decrypt, encrypt};
 pub use m4a::{M4aBuilder, M4aFile, Piece, RecordedM4a, Source, without_headers};

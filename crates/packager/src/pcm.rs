@@ -46,7 +46,7 @@ impl PcmChunk {
 #[derive(Debug, Default)]
 pub struct PcmClock {
     /// Parts that the decoder got and has not returned completely, oldest first.
-    parts: VecDeque<Decoding>,
+    parts: VecDeque<DecodedPart>,
     /// Number of samples of the stream that the decoder got.
     written: u64,
     /// Number of decoded samples that were returned.
@@ -58,7 +58,7 @@ pub struct PcmClock {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Decoding {
+struct DecodedPart {
     position: Position,
     at: UnixMs,
     /// Numbers of its first sample and of the sample after its last one, counted in samples of the stream.
@@ -76,7 +76,7 @@ impl PcmClock {
     pub fn written(&mut self, position: Position, at: UnixMs, frames: u64) {
         let first = self.written;
         self.written += frames * FRAME_SAMPLES;
-        self.parts.push_back(Decoding { position, at, first, end: self.written });
+        self.parts.push_back(DecodedPart { position, at, first, end: self.written });
     }
 
     /// Returns the position of the oldest part that the decoder has not returned completely. A new decoder
@@ -135,7 +135,7 @@ impl PcmClock {
 
     /// Returns the number of decoded samples up to the next gap; `None` if none is known.
     fn continuous(&self) -> Option<usize> {
-        let follows = |(before, after): (&Decoding, &Decoding)| {
+        let follows = |(before, after): (&DecodedPart, &DecodedPart)| {
             let expected = before.at.0.saturating_add((before.end - before.first) * 1000 / SAMPLE_RATE);
             (expected.abs_diff(after.at.0) > TOLERANCE).then_some(before.end)
         };

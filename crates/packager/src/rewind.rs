@@ -26,11 +26,11 @@ const SKIP_BOUNDARY: u32 = 6;
 #[derive(Debug)]
 pub struct Rewind {
     hint: NonceHint,
-    shown: RwLock<Shown>,
+    shown: RwLock<PublishedWindow>,
 }
 
 #[derive(Debug, Default)]
-struct Shown {
+struct PublishedWindow {
     window: RewindWindow,
     /// EXT-X-TARGETDURATION.
     target: Duration,
@@ -41,7 +41,7 @@ struct Shown {
 
 impl Rewind {
     pub fn new(hint: NonceHint, target: Duration) -> Self {
-        Self { hint, shown: RwLock::new(Shown { target, ..Shown::default() }) }
+        Self { hint, shown: RwLock::new(PublishedWindow { target, ..PublishedWindow::default() }) }
     }
 
     pub fn hint(&self) -> NonceHint {
@@ -113,19 +113,19 @@ impl Rewind {
         }
     }
 
-    fn replace<T>(&self, change: impl FnOnce(&mut Shown) -> T) -> T {
+    fn replace<T>(&self, change: impl FnOnce(&mut PublishedWindow) -> T) -> T {
         // After a panic inside a change, the window is at worst too short.
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         (shown.full, shown.delta) = Default::default();
         change(&mut shown)
     }
 
-    fn shown(&self) -> RwLockReadGuard<'_, Shown> {
+    fn shown(&self) -> RwLockReadGuard<'_, PublishedWindow> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shown {
+impl PublishedWindow {
     fn render(&self, hint: NonceHint, delta: bool) -> Bytes {
         let skipped = if delta { self.skippable() } else { 0 };
         let mut out = String::with_capacity(64 * (self.window.listed().len() - skipped) + 512);

@@ -38,7 +38,7 @@ const LAST_LINES: usize = 4;
 
 /// Reason why a run has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum DecoderEnd {
     /// The broadcast is over. Its last audio was decoded, or was lost after `END_WITHIN`.
     Over,
     /// No recogniser reads the feed, or the actor was told to stop.
@@ -68,10 +68,10 @@ pub async fn decode(
     room: RoomId,
     source: Arc<RoomParts>,
     feed: Arc<PcmFeed>,
-) -> Ended {
+) -> DecoderEnd {
     let DecoderProcess { stdin, stdout, log, mut child } = match DecoderProcess::spawn(&program, PCM_RATE) {
         Ok(process) => process,
-        Err(error) => return Ended::Failed(format!("FFmpeg could not be started: {error}")),
+        Err(error) => return DecoderEnd::Failed(format!("FFmpeg could not be started: {error}")),
     };
     let reached = feed.reached();
     let progress = Mutex::new(Progress { clock: PcmClock::new(reached.until), next: reached.next });
@@ -89,7 +89,7 @@ pub async fn decode(
     };
     // Ignore the error: the process is gone in any case.
     let _ = process::stop(&mut child, Duration::ZERO).await;
-    if let Ended::Failed(why) = &mut ended {
+    if let DecoderEnd::Failed(why) = &mut ended {
         let last = match last {
             Some(lines) => lines,
             None => log.await,
@@ -100,16 +100,16 @@ pub async fn decode(
 }
 
 impl Run {
-    async fn work(&self, stdin: ChildStdin, stdout: ChildStdout) -> Ended {
+    async fn work(&self, stdin: ChildStdin, stdout: ChildStdout) -> DecoderEnd {
         let (mut feeding, mut reading) = (pin!(self.write(stdin)), pin!(self.read(stdout)));
         tokio::select! {
-            () = self.feed.unread() => Ended::Unread,
+            () = self.feed.unread() => DecoderEnd::Unread,
             () = &mut feeding => {
                 // If the last audio is not decoded in time, it is lost.
                 let _ = timeout(END_WITHIN, reading).await;
-                Ended::Over
+                DecoderEnd::Over
             }
-            why = &mut reading => Ended::Failed(why.into()),
+            why = &mut reading => DecoderEnd::Failed(why.into()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::decoding::{Ended, decode};
+use super::decoding::{DecoderEnd, decode};
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::actors::on_demand::{self, StreamProducer};
@@ -42,7 +42,7 @@ pub struct CaptionRoomActor {
 }
 
 pub enum Msg {
-    Ended(Ended),
+    Ended(DecoderEnd),
     /// A start or a report may be due.
     Due,
 }
@@ -86,18 +86,18 @@ impl CaptionRoomActor {
         let run = async move {
             tokio::select! {
                 ended = decode(program, room, source, feed) => ended,
-                () = left.notified() => Ended::Unread,
+                () = left.notified() => DecoderEnd::Unread,
             }
         };
         cx.run(run, Msg::Ended);
     }
 
-    fn ended(&mut self, ended: Ended) {
+    fn ended(&mut self, ended: DecoderEnd) {
         self.running = false;
         match ended {
-            Ended::Over => self.feed.end(FeedEnd::Over),
-            Ended::Unread => self.retry.succeeded(),
-            Ended::Failed(reason) => {
+            DecoderEnd::Over => self.feed.end(FeedEnd::Over),
+            DecoderEnd::Unread => self.retry.succeeded(),
+            DecoderEnd::Failed(reason) => {
                 let now = self.context.clock.now();
                 if is_first(&mut self.retry, now.saturating_sub(self.began)) {
                     let room = &self.room;

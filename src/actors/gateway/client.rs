@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::direct::{CallFailure, DirectCall, DirectCalls};
-use super::effects::{Running, SessionEffects};
+use super::effects::{SessionEffects, StartedEffect};
 use super::outbound::OutboundQueue;
 use super::{ConnectionInfo, GatewayParts};
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
@@ -241,7 +241,7 @@ impl WsClient {
 
     /// Gives the session an input. Then gives it the results of those effects that complete immediately.
     /// Returns the effects that are still in progress.
-    fn drive(&mut self, input: Input) -> Vec<Running> {
+    fn drive(&mut self, input: Input) -> Vec<StartedEffect> {
         let mut inputs = VecDeque::from([input]);
         let mut running = Vec::new();
         while let Some(input) = inputs.pop_front() {
@@ -251,8 +251,8 @@ impl WsClient {
                     Effect::Notify(notification) => self.peer.out.notify(&notification),
                     Effect::Close(code) => running.extend(self.shut(code)),
                     effect => match self.effects.run(effect) {
-                        Running::Done => {}
-                        Running::Now(input) => inputs.push_back(input),
+                        StartedEffect::Done => {}
+                        StartedEffect::Now(input) => inputs.push_back(input),
                         later => running.push(later),
                     },
                 }
@@ -261,12 +261,12 @@ impl WsClient {
         running
     }
 
-    fn started_effects(&mut self, running: Vec<Running>, was_closed: bool, cx: &mut Cx<Self>) {
+    fn started_effects(&mut self, running: Vec<StartedEffect>, was_closed: bool, cx: &mut Cx<Self>) {
         for effect in running {
             match effect {
-                Running::Later(future) => cx.run(future, |input| Msg::Session(Box::new(input))),
-                Running::Stream(events) => next(Events(events), cx),
-                Running::Done | Running::Now(_) => {}
+                StartedEffect::Later(future) => cx.run(future, |input| Msg::Session(Box::new(input))),
+                StartedEffect::Stream(events) => next(Events(events), cx),
+                StartedEffect::Done | StartedEffect::Now(_) => {}
             }
         }
         match self.closed {
@@ -325,7 +325,7 @@ impl WsClient {
 
     /// Notifies the session that the connection closes, and queues the close frame. Does nothing if the
     /// connection is closing already. Returns the effects in progress.
-    fn shut(&mut self, code: CloseCode) -> Vec<Running> {
+    fn shut(&mut self, code: CloseCode) -> Vec<StartedEffect> {
         if self.closed.is_some() {
             return Vec::new();
         }

@@ -25,9 +25,9 @@ pub enum CallFailure {
 
 /// Pending calls made by HTTP requests.
 #[derive(Default)]
-pub(super) struct DirectCalls(Vec<Pending>);
+pub(super) struct DirectCalls(Vec<PendingCall>);
 
-pub(super) struct Pending {
+pub(super) struct PendingCall {
     id: CallId,
     pub method: &'static str,
     pub since: Instant,
@@ -37,12 +37,12 @@ pub(super) struct Pending {
 impl DirectCalls {
     /// Adds a call. Returns its method, to be passed to the session.
     pub fn begin(&mut self, id: CallId, DirectCall { method, reply }: DirectCall) -> Method {
-        self.0.push(Pending { id, method: method.name(), since: Instant::now(), reply });
+        self.0.push(PendingCall { id, method: method.name(), since: Instant::now(), reply });
         method
     }
 
     /// Removes and returns the call with this id. Returns `None` if no HTTP request made it.
-    pub fn end(&mut self, id: CallId) -> Option<Pending> {
+    pub fn end(&mut self, id: CallId) -> Option<PendingCall> {
         let index = self.0.iter().position(|call| call.id == id)?;
         Some(self.0.swap_remove(index))
     }
@@ -53,7 +53,7 @@ impl DirectCalls {
     }
 }
 
-impl Pending {
+impl PendingCall {
     pub fn answer(self, outcome: Result<Answer, CallFailure>) {
         // Fails only if the HTTP client has disconnected.
         let _ = self.reply.send(outcome);

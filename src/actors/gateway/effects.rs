@@ -28,7 +28,7 @@ use crate::domain::client_session::{
 };
 use crate::domain::connection::{FencingToken, Holder, LockKey};
 use crate::domain::ids::{ClientId, UserId};
-use crate::domain::roles::{RoleOrder, RoomRole, Standing};
+use crate::domain::roles::{ClaimedRole, RoleOrder, RoomRole};
 use crate::domain::signalling::methods::{Candidate, ResumeToken, SdpType, SessionDescription, Trickle};
 use crate::domain::signalling::{DisplayName, ErrorCode, Notification, RpcError};
 use crate::domain::users::UserDenied;
@@ -50,14 +50,14 @@ pub trait SessionEffects: 'static {
     fn surroundings(&self) -> Surroundings;
 
     /// Starts an effect; not called with `Reply`, `Notify` and `Close`, which need only the connection.
-    fn run(&mut self, effect: Effect) -> Running;
+    fn run(&mut self, effect: Effect) -> StartedEffect;
 
     /// Renders the result of a call.
     fn render(&self, answer: Answer) -> Value;
 }
 
 /// Effect that was started.
-pub enum Running {
+pub enum StartedEffect {
     Done,
     Now(Input),
     /// Future that is dropped when the actor of the connection ends. If it panics, the connection is closed
@@ -91,7 +91,7 @@ impl NodeEffects {
 
     /// Acquires the lock. The request is completed even if the connection ends first; in this case the lock
     /// is released after it was acquired.
-    fn acquire(&self, client: Option<ClientId>) -> Running {
+    fn acquire(&self, client: Option<ClientId>) -> StartedEffect {
         let (shared, key, holder) = (self.shared.clone(), self.key(), self.holder(client));
         let request = async move {
             let policy = shared.context.config.ws.duplicate;
@@ -112,7 +112,7 @@ impl NodeEffects {
         })
     }
 
-    fn renew(&self, client: Option<ClientId>, token: FencingToken) -> Running {
+    fn renew(&self, client: Option<ClientId>, token: FencingToken) -> StartedEffect {
         let (shared, key, holder) = (self.shared.clone(), self.key(), self.holder(client));
         later(async move {
             // Cannot fail: the semaphore is never closed.
@@ -122,26 +122,26 @@ impl NodeEffects {
         })
     }
 
-    fn list(&self, waiter: Waiter) -> Running {
+    fn list(&self, waiter: Waiter) -> StartedEffect {
         let (shared, room) = (self.shared.clone(), self.peer.room.clone());
         later(async move { Input::Listed(waiter, shared.presence.list(&room).await.map_err(unavailable)) })
     }
 
-    fn enter(&self, entry: PresenceEntry, max_anchors: usize) -> Running {
+    fn enter(&self, entry: PresenceEntry, max_anchors: usize) -> StartedEffect {
         let (shared, room) = (self.shared.clone(), self.peer.room.clone());
         later(
             async move { Input::Entered(shared.join(&room, &entry, max_anchors).await.map_err(unavailable)) },
         )
     }
 
-    fn update(&self, entry: PresenceEntry) -> Running {
+    fn update(&self, entry: PresenceEntry) -> StartedEffect {
         let (shared, room) = (self.shared.clone(), self.peer.room.clone());
         later(async move { Input::Updated(shared.presence.update(&room, &entry).await.map_err(unavailable)) })
     }
 
     /// Asks the application whether the user may join. If the answer contains a role, gives the user this
     /// role.
-    fn ask_admission(&self, role: RoomRole, display_name: Option<DisplayName>) -> Running {
+    fn ask_admission(&self, role: RoomRole, display_name: Option<DisplayName>) -> StartedEffect {
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
         later(async move {
             let Some(admission) = &shared.admission else { return Input::AdmissionAnswered(Ok(())) };
@@ -149,7 +149,7 @@ impl NodeEffects {
             let applicant = Applicant { room, user, role, display_name: display_name.as_ref(), source };
             Input::AdmissionAnswered(match admission.ask(&applicant).await {
                 Verdict::Allowed(Some(given)) if given != role => {
-                    let to = Standing { user: user.clone(), claimed: peer.as_peer().claimed };
+                    let to = ClaimedRole { user: user.clone(), claimed: peer.as_peer().claimed };
                     let order = RoleOrder::Assign { to, role: given, by: None };
                     shared.service.change_role(room, &order).await.map_err(|error| {
                         tracing::warn!(%room, %error, "role of an admitted user was not changed");
@@ -166,7 +166,7 @@ impl NodeEffects {
         })
     }
 
-    fn join_media(&mut self, resume_token: Option<ResumeToken>) -> Running {
+    fn join_media(&mut self, resume_token: Option<ResumeToken>) -> StartedEffect {
         let wanted = media::Join {
             room: self.peer.room.clone(),
             user: self.peer.user.clone(),
@@ -187,12 +187,12 @@ impl NodeEffects {
         })
     }
 
-    fn follow_media(&mut self, join: u64) -> Running {
-        let Some((line, events)) = self.arrived() else { return Running::Done };
+    fn follow_media(&mut self, join: u64) -> StartedEffect {
+        let Some((line, events)) = self.arrived() else { return StartedEffect::Done };
         self.media = Some(Arc::new(line));
         let events = ReceiverStream::new(events).filter_map(|event| ready(media_event(event)));
         let events = events.chain(once(ready(MediaEvent::Lost)));
-        Running::Stream(events.map(move |event| Input::Media { join, event }).boxed())
+        StartedEffect::Stream(events.map(move |event| Input::Media { join, event }).boxed())
     }
 
     fn arrived(&mut self) -> Option<MediaArrival> {
@@ -204,9 +204,9 @@ impl NodeEffects {
         self.media.take().or_else(|| self.arrived().map(|(line, _)| Arc::new(line)))
     }
 
-    fn call_media(&self, id: CallId, call: MediaCall) -> Running {
+    fn call_media(&self, id: CallId, call: MediaCall) -> StartedEffect {
         let Some(media) = self.media.clone() else {
-            return Running::Now(Input::Finished(id, Err(ErrorCode::NotJoined.into())));
+            return StartedEffect::Now(Input::Finished(id, Err(ErrorCode::NotJoined.into())));
         };
         later(async move {
             let outcome = match call {
@@ -223,7 +223,7 @@ impl NodeEffects {
         })
     }
 
-    fn mute_user(&self, id: CallId, user: UserId, muted: bool) -> Running {
+    fn mute_user(&self, id: CallId, user: UserId, muted: bool) -> StartedEffect {
         let (sessions, room) = (self.shared.anchors.clone(), self.peer.room.clone());
         later(async move {
             let done = sessions.set_muted(&room, user.as_str(), muted).await;
@@ -233,7 +233,7 @@ impl NodeEffects {
 
     /// Writes a change of the room to the store. The affected nodes read the change from the store and apply
     /// it.
-    fn change_room(&self, id: CallId, order: RoomOrder) -> Running {
+    fn change_room(&self, id: CallId, order: RoomOrder) -> StartedEffect {
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
         later(async move {
             let (service, room, by) = (&shared.service, &peer.room, Some(&peer.user));
@@ -264,40 +264,42 @@ impl SessionEffects for NodeEffects {
         self.shared.surroundings(&self.peer.room)
     }
 
-    fn run(&mut self, effect: Effect) -> Running {
+    fn run(&mut self, effect: Effect) -> StartedEffect {
         match effect {
             Effect::Acquire { client } => self.acquire(client),
             Effect::Renew { client, token } => self.renew(client, token),
             Effect::Depart { token, leave, release } => {
                 self.shared.depart(self.key(), token, leave, release);
-                Running::Done
+                StartedEffect::Done
             }
             Effect::ListMembers(waiter) => self.list(waiter),
             Effect::Enter { entry, max_anchors } => self.enter(entry, max_anchors),
             Effect::Update(entry) => self.update(entry),
-            Effect::CheckPin { right } => {
-                Running::Now(Input::PinChecked(self.shared.guess(&self.peer.user, self.peer.address, right)))
-            }
+            Effect::CheckPin { right } => StartedEffect::Now(Input::PinChecked(self.shared.guess(
+                &self.peer.user,
+                self.peer.address,
+                right,
+            ))),
             Effect::AskAdmission { role, display_name } => self.ask_admission(role, display_name),
             Effect::JoinMedia { resume_token } => self.join_media(resume_token),
             Effect::FollowMedia(join) => self.follow_media(join),
             Effect::DropMedia => {
                 drop(self.take_media());
-                Running::Done
+                StartedEffect::Done
             }
             Effect::LeaveMedia => {
                 self.take_media().into_iter().for_each(|media| media.leave());
-                Running::Done
+                StartedEffect::Done
             }
             Effect::CallMedia(id, call) => self.call_media(id, call),
             Effect::MuteUser { call, user, muted } => self.mute_user(call, user, muted),
             Effect::ChangeRoom(id, order) => self.change_room(id, order),
             Effect::Greet => {
                 self.shared.greet(&self.peer);
-                Running::Done
+                StartedEffect::Done
             }
             // These effects need only the connection.
-            Effect::Reply(..) | Effect::Notify(_) | Effect::Close(_) => Running::Done,
+            Effect::Reply(..) | Effect::Notify(_) | Effect::Close(_) => StartedEffect::Done,
         }
     }
 
@@ -344,8 +346,8 @@ impl Drop for UnclaimedLock {
     }
 }
 
-fn later(future: impl Future<Output = Input> + 'static) -> Running {
-    Running::Later(Box::pin(future))
+fn later(future: impl Future<Output = Input> + 'static) -> StartedEffect {
+    StartedEffect::Later(Box::pin(future))
 }
 
 fn unavailable(error: PresenceError) -> Unavailable {

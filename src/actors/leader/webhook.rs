@@ -19,7 +19,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::keys;
 use crate::domain::plan::{Plan, WriteOutcome};
 use crate::domain::webhooks::{
-    DeadLetter, Delivery, Effect, EndpointState, GivenUp, LedgerEntry, Outcome, StoredState,
+    AbandonedEvent, DeadLetter, Delivery, Effect, EndpointState, LedgerEntry, Outcome, StoredState,
 };
 use crate::rooms::{EventFilter, LeaderGuard, Ledger, LedgerState};
 use crate::store::reflector::{ReflectorEvent, reflect};
@@ -160,9 +160,15 @@ impl WebhookActor {
         }
     }
 
-    fn write(&mut self, over: Revision, state: &EndpointState, given_up: Vec<GivenUp>, cx: &mut Cx<Self>) {
+    fn write(
+        &mut self,
+        over: Revision,
+        state: &EndpointState,
+        given_up: Vec<AbandonedEvent>,
+        cx: &mut Cx<Self>,
+    ) {
         let at = self.context.clock.wall();
-        let letter = |GivenUp { number, cursor, attempts, error }: GivenUp| {
+        let letter = |AbandonedEvent { number, cursor, attempts, error }: AbandonedEvent| {
             // An event that has left the ledger in the meantime cannot become a dead letter.
             let event = serde_json::from_slice(&self.ledger.get(cursor)?.json).ok()?;
             Some(DeadLetter { number, event, attempts, error, at })

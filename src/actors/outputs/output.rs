@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::sending::{Ended, send};
+use super::sending::{SendingEnd, send};
 use super::{OutputParts, supervisor};
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
@@ -50,7 +50,7 @@ pub struct OutputActor {
 pub enum Msg {
     StateChanged,
     Live,
-    Ended(Ended),
+    Ended(SendingEnd),
     Written(Result<(), RoomError>),
     Due,
 }
@@ -135,7 +135,7 @@ impl OutputActor {
                 };
                 cx.run(send(context, target, reader, left, live), Msg::Ended);
             }
-            Err(reason) => cx.run(std::future::ready(Ended::Failed(reason)), Msg::Ended),
+            Err(reason) => cx.run(std::future::ready(SendingEnd::Failed(reason)), Msg::Ended),
         }
     }
 
@@ -165,11 +165,11 @@ impl OutputActor {
         None
     }
 
-    fn ended(&mut self, ended: Ended) {
+    fn ended(&mut self, ended: SendingEnd) {
         let (now, wall) = (self.context.clock.now(), self.context.clock.wall());
         match ended {
-            Ended::Stopped => self.run.stopped(wall),
-            Ended::Failed(reason) => {
+            SendingEnd::Stopped => self.run.stopped(wall),
+            SendingEnd::Failed(reason) => {
                 let was_live = matches!(self.run.phase(), Phase::Live { .. });
                 if was_live || self.run.attempt() == 0 {
                     let Self { room, id, shown, .. } = self;

@@ -30,7 +30,7 @@ const LAST_LINES: usize = 16;
 
 /// Reason why a connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum SendingEnd {
     /// The connection was closed on request, or the broadcast has ended.
     Stopped,
     /// The connection failed. The text is the reason, without credentials.
@@ -45,22 +45,22 @@ pub async fn send(
     reader: PlainReader,
     left: Arc<Notify>,
     live: impl Fn(),
-) -> Ended {
+) -> SendingEnd {
     let ip = match allowed_address(&context.config, &target).await {
         Ok(ip) => ip,
-        Err(reason) => return Ended::Failed(reason),
+        Err(reason) => return SendingEnd::Failed(reason),
     };
     let icecast = tokio::select! {
         opened = IcecastConnection::open(&target, ip) => match opened {
             Ok(connection) => connection,
-            Err(reason) => return Ended::Failed(reason),
+            Err(reason) => return SendingEnd::Failed(reason),
         },
-        () = left.notified() => return Ended::Stopped,
+        () = left.notified() => return SendingEnd::Stopped,
     };
     let spawned = OutputFfmpeg::spawn(&context.ffmpeg(), &target, ip);
     let OutputFfmpeg { stdin, stdout, log, mut process } = match spawned {
         Ok(ffmpeg) => ffmpeg,
-        Err(error) => return Ended::Failed(format!("FFmpeg could not be started: {error}")),
+        Err(error) => return SendingEnd::Failed(format!("FFmpeg could not be started: {error}")),
     };
     let fails = async {
         match icecast {
@@ -73,9 +73,9 @@ pub async fn send(
     };
     let work = async {
         tokio::select! {
-            () = copy(reader, stdin) => Some(Ended::Stopped),
-            () = left.notified() => Some(Ended::Stopped),
-            reason = fails => Some(Ended::Failed(reason)),
+            () = copy(reader, stdin) => Some(SendingEnd::Stopped),
+            () = left.notified() => Some(SendingEnd::Stopped),
+            reason = fails => Some(SendingEnd::Failed(reason)),
             // The reason is in the log, which ends with the process.
             _ = process.wait() => None,
         }
@@ -93,7 +93,7 @@ pub async fn send(
     let status = process.stop(END_WITHIN).await;
     ended.unwrap_or_else(|| {
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        Ended::Failed(failure(last.iter().map(String::as_str), &status))
+        SendingEnd::Failed(failure(last.iter().map(String::as_str), &status))
     })
 }
 

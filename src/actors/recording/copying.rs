@@ -30,7 +30,7 @@ pub struct Span {
 }
 
 /// Result of one copy.
-pub struct Copied {
+pub struct CopyResult {
     /// Writer, and the segments written.
     pub writer: io::Result<(TakeWriter, Vec<JournalEntry>)>,
     /// Number after the last segment that was written, or skipped because it is outside the span.
@@ -85,7 +85,7 @@ pub async fn copy(
     span: Span,
     opening: impl Future<Output = ()>,
     left: Arc<Notify>,
-) -> Copied {
+) -> CopyResult {
     let source = async {
         match &stream {
             Some(stream) => Some(stream.closed_after(before(next)).await),
@@ -101,13 +101,13 @@ pub async fn copy(
         () = tokio::time::sleep(LOOK_AGAIN) => None,
     };
     let Some(closed) = waited else {
-        return Copied { writer: Ok((writer, Vec::new())), next, over: false, beyond: false };
+        return CopyResult { writer: Ok((writer, Vec::new())), next, over: false, beyond: false };
     };
     let beyond = closed.segments.iter().any(|segment| span.is_over_before_end_of(segment));
     let next = closed.segments.last().map(|segment| segment.sequence() + 1).or(next);
     let wanted: Vec<_> = closed.segments.into_iter().filter(|segment| span.contains(segment)).collect();
     let writer = blocking(move || append(writer, &wanted)).await;
-    Copied { writer, next, over: closed.over, beyond }
+    CopyResult { writer, next, over: closed.over, beyond }
 }
 
 pub fn append(

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::copying::{Copied, Source, Span, append, blocking, copy};
+use super::copying::{CopyResult, Source, Span, append, blocking, copy};
 use super::uploading::remove;
 use super::{RecorderParts, supervisor};
 use crate::actors::context::Context;
@@ -29,7 +29,7 @@ use crate::domain::recording::{Duty, Recording, RecordingId, RecordingRequest, R
 use crate::domain::view::RoomView;
 use crate::rooms::RoomError;
 use crate::rooms::recordings::Recordings;
-use crate::spool::{TakeWriter, Written};
+use crate::spool::{TakeWriter, WrittenTotals};
 use crate::telemetry::GaugeGuard;
 use crate::telemetry::events::{Event, RecordingDiskFailed};
 
@@ -48,7 +48,7 @@ pub struct RecorderActor {
     duty: Duty,
     /// `None` before the files are open, after a failure, and while an effect has the writer.
     writer: Option<TakeWriter>,
-    written: Written,
+    written: WrittenTotals,
     stream: Option<Source>,
     /// Number of segments that left the window before they were written, since the take was last closed.
     lost: u64,
@@ -72,7 +72,7 @@ pub enum Msg {
     StateChanged,
     Registered(Result<(), RoomError>),
     Opened(io::Result<TakeWriter>),
-    Copied(Copied),
+    Copied(CopyResult),
     Drained(io::Result<TakeWriter>),
     Erased(io::Result<()>),
     Closed(Result<(), RoomError>),
@@ -111,7 +111,7 @@ impl RecorderActor {
             parent,
             duty: Duty::Nothing,
             writer: None,
-            written: Written::default(),
+            written: WrittenTotals::default(),
             stream: None,
             lost: 0,
             busy: false,
@@ -313,7 +313,7 @@ impl RecorderActor {
         self.writer = Some(writer);
     }
 
-    fn copied(&mut self, copied: Copied) {
+    fn copied(&mut self, copied: CopyResult) {
         match copied.writer {
             Ok((writer, written)) => {
                 self.written = writer.written();

@@ -62,7 +62,7 @@ enum Job {
 
 /// Result of a job.
 #[derive(Debug)]
-pub enum Done {
+pub enum TrackOutcome {
     Made(usize),
     /// Janus has not closed its files yet.
     StillOpen,
@@ -90,7 +90,7 @@ pub enum Msg {
     Changed(watch::Receiver<Option<Revision>>),
     Look,
     Listed(io::Result<BTreeMap<RecordingId, bool>>),
-    Done(Result<Done, TrackError>),
+    Done(Result<TrackOutcome, TrackError>),
 }
 
 impl Message for Msg {
@@ -180,10 +180,10 @@ impl TrackActor {
         Some(if now.saturating_sub(since) < CLOSED_WITHIN { Job::Make } else { Job::MakeOpen })
     }
 
-    fn done(&mut self, outcome: Result<Done, TrackError>, cx: &mut Cx<Self>) {
+    fn done(&mut self, outcome: Result<TrackOutcome, TrackError>, cx: &mut Cx<Self>) {
         let Some(id) = self.current.take() else { return };
         match outcome {
-            Ok(Done::StillOpen) => {
+            Ok(TrackOutcome::StillOpen) => {
                 self.reason = Some(format!("recording {id}: waits until Janus has closed its files"));
                 // Delay the next attempt for this recording. Other recordings are handled in the meantime.
                 self.failures.entry(id).or_default().failed(
@@ -198,7 +198,7 @@ impl TrackActor {
                 self.reason = None;
                 self.complained = None;
                 match done {
-                    Done::Made(tracks) => {
+                    TrackOutcome::Made(tracks) => {
                         self.made += 1;
                         tracing::info!(recording = %id, tracks, "tracks of a recording made");
                     }
@@ -231,15 +231,15 @@ async fn run(
     media: &RecordingMedia,
     recordings: &Recordings,
     me: &ModuleId,
-) -> Result<Done, TrackError> {
+) -> Result<TrackOutcome, TrackError> {
     let on_disk = (media.tracks.clone(), id.clone());
     if job == Job::Erase {
         blocking(move || on_disk.0.erase(&on_disk.1)).await?;
-        return Ok(Done::Erased);
+        return Ok(TrackOutcome::Erased);
     }
     let (spool, folder) = on_disk.clone();
     if job == Job::Make && !blocking(move || spool.is_closed(&folder)).await? {
-        return Ok(Done::StillOpen);
+        return Ok(TrackOutcome::StillOpen);
     }
     let axis = media.time_axis(id).await.map_err(TrackError::Unreadable)?;
     let (spool, folder) = on_disk.clone();
@@ -250,7 +250,7 @@ async fn run(
     };
     recordings.change(id, decide).await?;
     blocking(move || on_disk.0.erase_recorded(&on_disk.1)).await?;
-    Ok(Done::Made(files.len()))
+    Ok(TrackOutcome::Made(files.len()))
 }
 
 impl Behaviour for TrackActor {

@@ -18,14 +18,14 @@ use tokio::sync::watch;
 
 use super::changed;
 use super::copying::blocking;
-use super::uploading::{Advanced, UploadError, UploadParts, advance, remove};
+use super::uploading::{UploadError, UploadParts, UploadProgress, advance, remove};
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::clock::random_unit;
 use crate::domain::plan::Retry;
 use crate::domain::recording::{Recording, RecordingId, RecordingWrite};
 use crate::domain::restart::Backoff;
-use crate::domain::upload::{CopyKind, StorageJob, Stored, StoredSegments};
+use crate::domain::upload::{CopyKind, StorageJob, StoredCopy, StoredSegments};
 use crate::rooms::RoomError;
 use crate::rooms::recordings::{KnownRecording, Recordings};
 use crate::store::Revision;
@@ -56,7 +56,7 @@ pub struct UploaderActor {
 pub enum Msg {
     Changed(watch::Receiver<Option<Revision>>),
     Look,
-    Advanced(Result<Advanced, UploadError>),
+    Advanced(Result<UploadProgress, UploadError>),
     /// Result of the job's last step, the update of the recording's key.
     Marked(Result<(), MarkError>),
 }
@@ -176,14 +176,14 @@ impl UploaderActor {
         cx.run(work, Msg::Marked);
     }
 
-    fn advanced(&mut self, outcome: Result<Advanced, UploadError>, cx: &mut Cx<Self>) {
+    fn advanced(&mut self, outcome: Result<UploadProgress, UploadError>, cx: &mut Cx<Self>) {
         let Some((id, job)) = self.busy.clone() else { return };
         match outcome {
-            Ok(Advanced::Sent { sent, length }) => {
+            Ok(UploadProgress::Sent { sent, length }) => {
                 self.sent = (sent, length);
                 self.succeeded(id);
             }
-            Ok(Advanced::Stored { parts }) => {
+            Ok(UploadProgress::Stored { parts }) => {
                 let bytes = parts.0 + parts.1;
                 self.sent = (bytes, bytes);
                 if let StorageJob::Upload(kind) = job {
@@ -204,9 +204,9 @@ impl UploaderActor {
             let decide = |known: Option<&Recording>| {
                 let known = known.filter(|recording| recording.deleted_at.is_none())?.clone();
                 let stored = match (kind, known.stored) {
-                    (CopyKind::M4a, _) => Stored { at, bytes: media, segments: None },
+                    (CopyKind::M4a, _) => StoredCopy { at, bytes: media, segments: None },
                     (CopyKind::Segments, Some(stored)) => {
-                        Stored { segments: Some(StoredSegments { at, media, journal }), ..stored }
+                        StoredCopy { segments: Some(StoredSegments { at, media, journal }), ..stored }
                     }
                     (CopyKind::Segments, None) => return None,
                 };

@@ -31,7 +31,7 @@ pub struct UploadParts {
 
 /// Result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Advanced {
+pub enum UploadProgress {
     /// The storage has the first `sent` bytes of `length`.
     Sent { sent: u64, length: u64 },
     /// The object is complete, and its size is verified. `parts`: sizes of the segments and of the journal,
@@ -40,12 +40,12 @@ pub enum Advanced {
 }
 
 /// File that is uploaded.
-enum Whole {
+enum UploadedFile {
     M4a(Arc<RecordedM4a>),
     Segments(Arc<SegmentArchive>),
 }
 
-impl Whole {
+impl UploadedFile {
     async fn of(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> Result<Self, UploadError> {
         let unreadable = |error: MediaError| UploadError::Unreadable(error.to_string());
         match kind {
@@ -142,11 +142,15 @@ fn size(object: Option<u64>) -> String {
 ///
 /// # Errors
 /// The step has to be repeated; see [`UploadError`].
-pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> Result<Advanced, UploadError> {
+pub async fn advance(
+    parts: &UploadParts,
+    id: &RecordingId,
+    kind: CopyKind,
+) -> Result<UploadProgress, UploadError> {
     let mut turn = parts.turn.lock().await;
     // Fails if the recording was deleted meanwhile.
     require_complete(parts, id).await?;
-    let file = Whole::of(parts, id, kind).await?;
+    let file = UploadedFile::of(parts, id, kind).await?;
     *turn = file.layout();
     if !file.is_complete() {
         return Err(UploadError::Incomplete);
@@ -164,7 +168,7 @@ pub async fn advance(parts: &UploadParts, id: &RecordingId, kind: CopyKind) -> R
     let done = step(parts, id, &file, &mut upload).await;
     match &done {
         Err(UploadError::Storage(StorageError::Unknown) | UploadError::Differs { .. }) => upload.forgotten(),
-        Ok(Advanced::Stored { .. }) => *turn = None,
+        Ok(UploadProgress::Stored { .. }) => *turn = None,
         _ => {}
     }
     if let Err(error) = keep(parts, id, &upload).await {
@@ -190,9 +194,9 @@ async fn require_complete(parts: &UploadParts, id: &RecordingId) -> Result<(), U
 async fn step(
     parts: &UploadParts,
     id: &RecordingId,
-    file: &Whole,
+    file: &UploadedFile,
     upload: &mut Upload,
-) -> Result<Advanced, UploadError> {
+) -> Result<UploadProgress, UploadError> {
     let (storage, object, length) = (&parts.storage, upload.object.clone(), upload.length);
     let begun = upload.id.clone().unwrap_or_default();
     match upload.next() {
@@ -201,26 +205,26 @@ async fn step(
             if storage.object(&object).await?.is_some_and(|found| found.bytes == length)
                 && has_content(parts, id, file, &object).await?
             {
-                return Ok(Advanced::Stored { parts: file.parts() });
+                return Ok(UploadProgress::Stored { parts: file.parts() });
             }
             upload.begun(storage.begin(&object).await?);
-            Ok(Advanced::Sent { sent: 0, length })
+            Ok(UploadProgress::Sent { sent: 0, length })
         }
         Step::Part { index, range } => {
             let sent = range.end;
             let bytes = file.read(parts, id, range).await?;
             upload.part_stored(storage.part(&object, &begun, index, bytes).await?);
-            Ok(Advanced::Sent { sent, length })
+            Ok(UploadProgress::Sent { sent, length })
         }
         Step::Complete => {
             let etag = storage.complete(&object, &begun, &upload.parts).await?;
             verify(storage, &object, length, etag.as_deref()).await?;
             upload.completed(etag);
-            Ok(Advanced::Stored { parts: file.parts() })
+            Ok(UploadProgress::Stored { parts: file.parts() })
         }
         Step::Verify { etag } => {
             verify(storage, &object, length, Some(&etag)).await?;
-            Ok(Advanced::Stored { parts: file.parts() })
+            Ok(UploadProgress::Stored { parts: file.parts() })
         }
     }
 }
@@ -238,7 +242,7 @@ async fn verify(storage: &Storage, object: &str, length: u64, etag: Option<&str>
 async fn has_content(
     parts: &UploadParts,
     id: &RecordingId,
-    file: &Whole,
+    file: &UploadedFile,
     object: &str,
 ) -> Result<bool, UploadError> {
     let length = file.length();

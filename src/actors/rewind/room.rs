@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::{RewindParts, supervisor};
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
-use crate::actors::recording::copying::{Copied, Source, Span, blocking, copy};
+use crate::actors::recording::copying::{CopyResult, Source, Span, blocking, copy};
 use crate::actors::room_children::report_finished;
 use crate::clock::random_unit;
 use crate::delivery::{KeptRewind, RETAIN};
@@ -72,7 +72,7 @@ pub enum Msg {
     StateChanged,
     /// Writer, and the segments that are on the disk.
     Opened(io::Result<(TakeWriter, Vec<JournalEntry>)>),
-    Copied(Copied),
+    Copied(CopyResult),
     /// Result of erasing the media files before this number.
     Trimmed(u32, io::Result<()>),
     Erased(io::Result<()>),
@@ -312,7 +312,7 @@ impl RewindActor {
         }
     }
 
-    fn copied(&mut self, copied: Copied) {
+    fn copied(&mut self, copied: CopyResult) {
         match copied.writer {
             Ok((writer, written)) => {
                 self.writer = Some(writer);

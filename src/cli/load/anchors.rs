@@ -36,7 +36,7 @@ static FRAMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| frames(TONE));
 
 /// Measurements of one anchor.
 #[derive(Debug, Default)]
-pub struct Spoken {
+pub struct AnchorResult {
     /// Time from the WHIP request to the established media connection (ICE and DTLS).
     pub join: Option<Duration>,
     /// Reason why the anchor ended early.
@@ -50,8 +50,8 @@ pub struct Invitation {
 }
 
 /// Joins, speaks until `end`, and leaves.
-pub async fn speak(invitation: &Invitation, end: Instant) -> Spoken {
-    let mut spoken = Spoken::default();
+pub async fn speak(invitation: &Invitation, end: Instant) -> AnchorResult {
+    let mut spoken = AnchorResult::default();
     if let Err(error) = attempt(invitation, end, &mut spoken.join).await {
         spoken.failure = Some(format!("{error:#}"));
     }

@@ -19,7 +19,7 @@ const HEADER: usize = 7;
 
 /// Measurements of one listener.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct ListenerResult {
     /// Time from the first request to the first audio.
     pub first_sound: Option<Duration>,
     /// HLS: ages of the parts at their arrival. Plain stream: delays of the audio behind real time since the
@@ -32,8 +32,8 @@ pub struct Heard {
 }
 
 /// Listens to LL-HLS, part by part, until `end`.
-pub async fn by_parts(target: &Target, end: Instant) -> Heard {
-    let (began, mut heard) = (Instant::now(), Heard::default());
+pub async fn by_parts(target: &Target, end: Instant) -> ListenerResult {
+    let (began, mut heard) = (Instant::now(), ListenerResult::default());
     let listening = async {
         let mut listener = Listener::open_by(target, Mode::Parts, end).await?;
         loop {
@@ -52,8 +52,8 @@ pub async fn by_parts(target: &Target, end: Instant) -> Heard {
 }
 
 /// Listens to the plain stream until `end`.
-pub async fn plainly(target: &Target, end: Instant) -> Heard {
-    let (began, mut heard) = (Instant::now(), Heard::default());
+pub async fn plainly(target: &Target, end: Instant) -> ListenerResult {
+    let (began, mut heard) = (Instant::now(), ListenerResult::default());
     let Target { base_url, room, token, .. } = target;
     let url = format!("{base_url}/live/{room}.aac");
     let listening = async {

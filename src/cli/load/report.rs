@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::anchors::Spoken;
-use super::listeners::Heard;
+use super::anchors::AnchorResult;
+use super::listeners::ListenerResult;
 use crate::cli::output::Table;
 
 /// Result of a load test.
@@ -45,9 +45,9 @@ struct Percentiles(Vec<Duration>);
 impl Report {
     pub fn new(
         start: impl Iterator<Item = Duration>,
-        anchors: Vec<Spoken>,
-        hls: Vec<Heard>,
-        plain: Vec<Heard>,
+        anchors: Vec<AnchorResult>,
+        hls: Vec<ListenerResult>,
+        plain: Vec<ListenerResult>,
     ) -> Self {
         let (start, anchors) = (Percentiles::of(start), Anchors::of(&anchors));
         Self { start, anchors, hls: Side::of(hls), plain: Side::of(plain) }
@@ -60,7 +60,7 @@ impl Report {
 }
 
 impl Anchors {
-    fn of(spoken: &[Spoken]) -> Self {
+    fn of(spoken: &[AnchorResult]) -> Self {
         let failures = || spoken.iter().filter_map(|spoken| spoken.failure.as_ref());
         Self {
             count: spoken.len(),
@@ -87,7 +87,7 @@ impl Anchors {
 }
 
 impl Side {
-    fn of(heard: Vec<Heard>) -> Self {
+    fn of(heard: Vec<ListenerResult>) -> Self {
         let failures = || heard.iter().filter_map(|heard| heard.failure.as_ref());
         Self {
             listeners: heard.len(),
@@ -188,10 +188,11 @@ mod tests {
 
     #[test]
     fn report_shows_gaps_and_failures() {
-        let good = Heard { first_sound: Some(300 * MS), delays: vec![200 * MS], gaps: 2, failure: None };
-        let bad = Heard { failure: Some("no answer".into()), ..Heard::default() };
-        let joined = Spoken { join: Some(90 * MS), failure: None };
-        let refused = Spoken { join: None, failure: Some("WHIP answered with 403".into()) };
+        let good =
+            ListenerResult { first_sound: Some(300 * MS), delays: vec![200 * MS], gaps: 2, failure: None };
+        let bad = ListenerResult { failure: Some("no answer".into()), ..ListenerResult::default() };
+        let joined = AnchorResult { join: Some(90 * MS), failure: None };
+        let refused = AnchorResult { join: None, failure: Some("WHIP answered with 403".into()) };
         let report = Report::new([400 * MS].into_iter(), vec![joined, refused], vec![good, bad], vec![]);
         let text = report.to_string();
         assert!(text.contains("HLS: 2 listeners, 2 gaps, 1 failed\n  first failure: no answer\n"), "{text}");

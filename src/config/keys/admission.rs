@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::parse::{duration, one_of, text, url};
-use super::super::reader::{Parsed, Reader};
+use super::super::reader::{ParseResult, Reader};
 use super::super::types::Secret;
 use super::webhooks;
 
@@ -55,7 +55,7 @@ pub(super) fn admission(r: &mut Reader) -> AdmissionConfig {
     }
 }
 
-fn secret(value: &Value) -> Parsed<Secret> {
+fn secret(value: &Value) -> ParseResult<Secret> {
     webhooks::signing_key(&text(value)?).ok_or_else(|| {
         "must be whsec_ and the base64 of 24 to 64 random bytes, like echo whsec_$(openssl rand -base64 32)"
             .into()

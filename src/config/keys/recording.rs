@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::parse::*;
-use super::super::reader::{Parsed, Reader};
+use super::super::reader::{ParseResult, Reader};
 use super::super::types::{RecordingConfig, Secret, StorageConfig};
 use crate::domain::recording::RecordingMode;
 
@@ -90,7 +90,7 @@ fn storage(r: &mut Reader) -> Option<StorageConfig> {
 }
 
 /// Parses `true` (no limit), `false` or a duration.
-fn keep_local(value: &Value) -> Parsed<Option<Duration>> {
+fn keep_local(value: &Value) -> ParseResult<Option<Duration>> {
     match switch(value) {
         Ok(true) => Ok(None),
         Ok(false) => Ok(Some(Duration::ZERO)),
@@ -101,7 +101,7 @@ fn keep_local(value: &Value) -> Parsed<Option<Duration>> {
 }
 
 /// Parses `s3://bucket/folder`.
-fn bucket(value: &Value) -> Parsed<(String, String)> {
+fn bucket(value: &Value) -> ParseResult<(String, String)> {
     let text = text(value)?;
     let rule = "must be s3://bucket or s3://bucket/folder, of letters, digits and . _ - /";
     let (bucket, prefix) = text

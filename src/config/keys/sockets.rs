@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::super::parse::*;
-use super::super::reader::{Parsed, Reader};
+use super::super::reader::{ParseResult, Reader};
 use super::super::types::*;
 use crate::domain::acme::is_certifiable;
 use crate::tls::{Chain, Key};
@@ -153,7 +153,7 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
 }
 
 /// Parses a DNS name for which a certificate can be obtained through ACME.
-fn certifiable(value: &Value) -> Parsed<String> {
+fn certifiable(value: &Value) -> ParseResult<String> {
     let name = text(value)?.to_ascii_lowercase();
     match is_certifiable(&name) {
         true => Ok(name),
@@ -191,7 +191,7 @@ const SERVED: [&str; 21] = [
 
 /// Parses a path prefix: `/` for the root, or segments of characters that need no encoding in a URL. Returns
 /// the prefix without a trailing slash.
-fn base_path(value: &Value) -> Parsed<String> {
+fn base_path(value: &Value) -> ParseResult<String> {
     let text = text(value)?;
     let path = text.trim_end_matches('/');
     let mut segments = path.split('/');

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::parse::*;
-use super::super::reader::{Parsed, Reader};
+use super::super::reader::{ParseResult, Reader};
 use super::super::types::{OtlpConfig, Secret};
 
 pub(super) fn otlp(r: &mut Reader) -> OtlpConfig {
@@ -37,7 +37,7 @@ pub(super) fn otlp(r: &mut Reader) -> OtlpConfig {
 }
 
 /// Parses `name=value`, the format of one entry of the environment variable `OTEL_EXPORTER_OTLP_HEADERS`.
-fn header(value: &Value) -> Parsed<(String, Secret)> {
+fn header(value: &Value) -> ParseResult<(String, Secret)> {
     let line = text(value)?;
     let (name, value) = line.split_once('=').unwrap_or_default();
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::super::parse::{list, text, url};
-use super::super::reader::{Parsed, Reader};
+use super::super::reader::{ParseResult, Reader};
 use super::super::types::{Secret, WebhookEndpoint, WebhookSecret, WebhooksConfig};
 use crate::domain::events::EventType;
 use crate::domain::ids::RoomId;
@@ -38,7 +38,7 @@ pub(super) fn webhooks(r: &mut Reader) -> WebhooksConfig {
     }
 }
 
-fn endpoints(value: &Value) -> Parsed<Vec<WebhookEndpoint>> {
+fn endpoints(value: &Value) -> ParseResult<Vec<WebhookEndpoint>> {
     let endpoints = list(endpoint)(value)?;
     let names: BTreeSet<_> = endpoints.iter().map(|endpoint| &endpoint.name).collect();
     if names.len() < endpoints.len() {
@@ -51,7 +51,7 @@ fn endpoints(value: &Value) -> Parsed<Vec<WebhookEndpoint>> {
 }
 
 /// Parses an endpoint: a YAML mapping, or the text `name=URL`.
-fn endpoint(item: &Value) -> Parsed<WebhookEndpoint> {
+fn endpoint(item: &Value) -> ParseResult<WebhookEndpoint> {
     let fields = match item {
         Value::Object(fields) => fields.clone(),
         Value::String(line) => {
@@ -87,14 +87,14 @@ fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
 }
 
-fn event_type(item: &Value) -> Parsed<String> {
+fn event_type(item: &Value) -> ParseResult<String> {
     let kind = text(item)?;
     let known = || EventType::ALL.map(EventType::as_str).join(", ");
     EventType::parse(&kind).map(|_| kind).ok_or_else(|| format!("types must be any of {}", known()))
 }
 
 /// Parses the id of a room, or the beginning of room ids followed by a `*`.
-fn rooms(item: &Value) -> Parsed<String> {
+fn rooms(item: &Value) -> ParseResult<String> {
     let pattern = text(item)?;
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
     let ok = match pattern.strip_suffix('*') {
@@ -105,7 +105,7 @@ fn rooms(item: &Value) -> Parsed<String> {
 }
 
 /// Parses a secret: `{name, secret}` in YAML, or the text `name:whsec_...`.
-fn secret(item: &Value) -> Parsed<WebhookSecret> {
+fn secret(item: &Value) -> ParseResult<WebhookSecret> {
     let (endpoint, secret) = match item {
         Value::String(line) => line.split_once(':').unwrap_or_default(),
         Value::Object(fields) if fields.len() == 2 => {

@@ -10,7 +10,7 @@ use crate::domain::roles::Action;
 use crate::domain::stage::{Person, PersonId, Refusal};
 use crate::domain::users::BanOrder;
 use crate::http::error::{ApiError, Code, ErrorBody};
-use crate::http::rest::Done;
+use crate::http::rest::DoneAnswer;
 use crate::stage::FoundPerson;
 
 /// Bans a person (anchor or listener) from the room; for hosts and co-hosts. May be repeated.
@@ -22,7 +22,7 @@ use crate::stage::FoundPerson;
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -40,7 +40,7 @@ use crate::stage::FoundPerson;
 pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
     let (room, order) = ban_order(&request, &side).await?;
     side.rooms.ban_user(&room, &order).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Kicks a person (anchor or listener) out of the room; for hosts and co-hosts. May be repeated.
@@ -52,7 +52,7 @@ pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl R
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -70,7 +70,7 @@ pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl R
 pub async fn kick(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
     let (room, order) = ban_order(&request, &side).await?;
     side.rooms.kick_user(&room, &order).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Returns the room, and the order to ban or kick the person whom the path names.
@@ -93,7 +93,7 @@ async fn ban_order(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId,
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -111,7 +111,7 @@ pub async fn unban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     if let Some(user) = side.hub.banned(&room, &person) {
         side.rooms.unban_user(&room, &user, caller.subject.as_ref()).await?;
     }
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Returns the user who is this person.

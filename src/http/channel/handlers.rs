@@ -15,7 +15,7 @@ use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::event_stream;
 use crate::http::extract::JsonBody;
 use crate::http::hls::{Query, token_of};
-use crate::http::rest::Done;
+use crate::http::rest::DoneAnswer;
 use crate::http::upgrade;
 use crate::rooms::now;
 use crate::stage::Transport;
@@ -63,7 +63,7 @@ pub async fn events(request: HttpRequest, side: Data<ChannelSide>) -> Result<Htt
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = RaiseHand,
     responses(
-        (status = 200, body = Done, description = "the hand is raised"),
+        (status = 200, body = DoneAnswer, description = "the hand is raised"),
         (
             status = 400, body = ErrorBody,
             description = "invalid_json, invalid_body, invalid_room_id, invalid_text, invalid_name, \
@@ -95,7 +95,7 @@ pub async fn raise(
     delete, path = "/hls/rooms/{room}/hand", operation_id = "lowerHand", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience"),
@@ -116,7 +116,7 @@ pub async fn lower(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -140,7 +140,7 @@ pub async fn lower_other(request: HttpRequest, side: Data<ChannelSide>) -> Resul
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -162,7 +162,7 @@ pub async fn invite(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -230,7 +230,7 @@ pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = React,
     responses(
-        (status = 200, body = Done, description = "the reaction is counted"),
+        (status = 200, body = DoneAnswer, description = "the reaction is counted"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience"),
@@ -252,7 +252,7 @@ pub async fn react(
     let room = room(&request)?;
     side.caller(&request, &room, None)?;
     side.hub.react(&room, body.0.reaction).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Sends a chat message to all listeners of the room.
@@ -302,7 +302,7 @@ pub async fn say(
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
         ("message" = u64, Path, description = "id of a message", minimum = 1)),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -323,7 +323,7 @@ pub async fn delete(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = PinMessage,
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -350,7 +350,7 @@ pub async fn pin(
     delete, path = "/hls/rooms/{room}/pinned", operation_id = "unpinMessage", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -373,7 +373,7 @@ pub async fn unpin(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = Announce,
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (
             status = 400, body = ErrorBody,
             description = "invalid_json, invalid_body, invalid_room_id, invalid_text"
@@ -404,7 +404,7 @@ pub async fn announce(
     delete, path = "/hls/rooms/{room}/announcement", operation_id = "retractAnnouncement", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -427,7 +427,7 @@ pub async fn retract(request: HttpRequest, side: Data<ChannelSide>) -> Result<im
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = SetSettings,
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -460,11 +460,11 @@ pub(super) async fn act(
     side: &ChannelSide,
     name: Option<&str>,
     command: Command,
-) -> Result<Json<Done>, ApiError> {
+) -> Result<Json<DoneAnswer>, ApiError> {
     let room = room(request)?;
     let caller = side.caller(request, &room, name)?;
     side.hub.command(&room, &caller.person, command).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Returns the room in the path.

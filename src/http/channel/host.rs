@@ -10,7 +10,7 @@ use super::handlers::act;
 use crate::domain::stage::{Command, FloorSeconds, PersonId};
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::extract::JsonBody;
-use crate::http::rest::Done;
+use crate::http::rest::DoneAnswer;
 
 /// Gives a person the floor for some time, in place of the person who has it; for hosts and co-hosts.
 ///
@@ -21,7 +21,7 @@ use crate::http::rest::Done;
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = GiveFloor,
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (
             status = 400, body = ErrorBody,
             description = "invalid_json, invalid_body, invalid_room_id, invalid_person_id"
@@ -49,7 +49,7 @@ pub async fn give_floor(
         find(&side, &room, &person).await?;
     }
     side.hub.command(&room, &caller, Command::GiveFloor(person, seconds)).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Ends the floor early; for the person who has it, and for hosts and co-hosts. May be repeated.
@@ -57,7 +57,7 @@ pub async fn give_floor(
     delete, path = "/hls/rooms/{room}/floor", operation_id = "endFloor", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -77,7 +77,7 @@ pub async fn end_floor(request: HttpRequest, side: Data<ChannelSide>) -> Result<
     post, path = "/hls/rooms/{room}/mute", operation_id = "muteEverybody", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -92,7 +92,7 @@ pub async fn end_floor(request: HttpRequest, side: Data<ChannelSide>) -> Result<
 pub async fn mute_all(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
     let (room, caller) = moderator(&request, &side)?;
     side.rooms.mute_all(&room, caller.subject.as_ref()).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Locks the room; for hosts and co-hosts. May be repeated.
@@ -102,7 +102,7 @@ pub async fn mute_all(request: HttpRequest, side: Data<ChannelSide>) -> Result<i
     put, path = "/hls/rooms/{room}/lock", operation_id = "lockRoom", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -123,7 +123,7 @@ pub async fn lock(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl 
     delete, path = "/hls/rooms/{room}/lock", operation_id = "unlockRoom", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
         (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
@@ -139,8 +139,12 @@ pub async fn unlock(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     set_locked(&request, &side, false).await
 }
 
-async fn set_locked(request: &HttpRequest, side: &ChannelSide, locked: bool) -> Result<Json<Done>, ApiError> {
+async fn set_locked(
+    request: &HttpRequest,
+    side: &ChannelSide,
+    locked: bool,
+) -> Result<Json<DoneAnswer>, ApiError> {
     let (room, caller) = moderator(request, side)?;
     side.rooms.set_locked(&room, locked, caller.subject.as_ref()).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }

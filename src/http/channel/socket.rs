@@ -29,7 +29,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::hls::{Query, bearer};
 use crate::http::server::ClientBytes;
 use crate::http::upgrade::{self, handshake, offered_token, offers_protocol};
-use crate::stage::{Ended, Subscription, Transport};
+use crate::stage::{Subscription, SubscriptionEnd, Transport};
 
 /// Messages per second that are read from one client. Commands have lower limits of their own; this limit
 /// also applies to pings and to messages that are not commands.
@@ -83,15 +83,15 @@ fn close_code(code: Code) -> Option<CloseCode> {
     }
 }
 
-impl From<Ended> for CloseCode {
-    fn from(ended: Ended) -> Self {
+impl From<SubscriptionEnd> for CloseCode {
+    fn from(ended: SubscriptionEnd) -> Self {
         match ended {
-            Ended::TooSlow => Self::TooSlow,
-            Ended::TokenExpired => Self::TokenInvalid,
-            Ended::Removed => Self::Removed,
-            Ended::RoleChanged => Self::RoleChanged,
-            Ended::RoomGone => Self::RoomGone,
-            Ended::Closed => Self::Draining,
+            SubscriptionEnd::TooSlow => Self::TooSlow,
+            SubscriptionEnd::TokenExpired => Self::TokenInvalid,
+            SubscriptionEnd::Removed => Self::Removed,
+            SubscriptionEnd::RoleChanged => Self::RoleChanged,
+            SubscriptionEnd::RoomGone => Self::RoomGone,
+            SubscriptionEnd::Closed => Self::Draining,
         }
     }
 }

@@ -33,7 +33,7 @@ const MOST_ROOMS: usize = 500;
 const EVENTS: usize = 20;
 
 /// Function that returns which of the given users are talking in a room.
-pub type Talking = dyn Fn(&RoomId, &[UserId]) -> BTreeSet<UserId> + Send + Sync;
+pub type TalkingUsers = dyn Fn(&RoomId, &[UserId]) -> BTreeSet<UserId> + Send + Sync;
 
 /// Sources of the snapshots.
 pub struct OverviewSources {
@@ -45,7 +45,7 @@ pub struct OverviewSources {
     pub streams: Arc<Streams>,
     /// `None` on a node without presence.
     pub anchors: Option<Arc<dyn PresenceQuery>>,
-    pub talking: Box<Talking>,
+    pub talking: Box<TalkingUsers>,
     pub heartbeats: HeartbeatAges,
 }
 

@@ -21,7 +21,7 @@ use crate::http::audit::Auditor;
 use crate::http::extract::BodyLimit;
 use crate::http::ops::{Readiness, ReloadError, ReloadOutcome, RestartError};
 use crate::http::server::OverTls;
-use crate::rooms::{AuditLog, FakeStore, NewApiKey, NewRoom, Opening, RoomService, StoreCopy};
+use crate::rooms::{AuditLog, FakeStore, InitialState, NewApiKey, NewRoom, RoomService, StoreCopy};
 
 const HOST: &str = "127.0.0.1:9464";
 const ORIGIN: &str = "http://127.0.0.1:9464";
@@ -177,7 +177,7 @@ impl House {
         rooms.api_keys().begin_list();
         rooms.api_keys().end_list(1);
         let room_id = Some(RoomId::new("demo").unwrap());
-        rooms.create(NewRoom { room_id, opening: Opening::OnAir, ..NewRoom::default() }).await.unwrap();
+        rooms.create(NewRoom { room_id, opening: InitialState::OnAir, ..NewRoom::default() }).await.unwrap();
         let me = ModuleId::new("n1").unwrap();
         let sources = OverviewSources {
             me: me.clone(),

@@ -11,7 +11,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::extract::{RoomPath, UserPath};
 
 use super::Api;
-use super::body::Done;
+use super::body::DoneAnswer;
 
 /// Answer with the bans of a room.
 #[derive(Serialize, ToSchema)]
@@ -72,7 +72,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
         ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
     ),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "too_many_users, room_removing (retryable)"),
@@ -82,7 +82,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
 pub(super) async fn ban(api: Data<Api>, user: UserPath) -> Result<impl Responder, ApiError> {
     let order = BanOrder { user: user.1, name: None, by: None };
     api.rooms.ban_user(&user.0, &order).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Kicks a user (anchor or listener) out of a room. The user is disconnected and may come back.
@@ -96,7 +96,7 @@ pub(super) async fn ban(api: Data<Api>, user: UserPath) -> Result<impl Responder
         ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
     ),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "too_many_users, room_removing (retryable)"),
@@ -106,7 +106,7 @@ pub(super) async fn ban(api: Data<Api>, user: UserPath) -> Result<impl Responder
 pub(super) async fn kick(api: Data<Api>, user: UserPath) -> Result<impl Responder, ApiError> {
     let order = BanOrder { user: user.1, name: None, by: None };
     api.rooms.kick_user(&user.0, &order).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Lifts the ban of a user. May be repeated.
@@ -119,7 +119,7 @@ pub(super) async fn kick(api: Data<Api>, user: UserPath) -> Result<impl Responde
         ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
     ),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "room_removing (retryable)"),
@@ -128,5 +128,5 @@ pub(super) async fn kick(api: Data<Api>, user: UserPath) -> Result<impl Responde
 )]
 pub(super) async fn unban(api: Data<Api>, user: UserPath) -> Result<impl Responder, ApiError> {
     api.rooms.unban_user(&user.0, &user.1, None).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }

@@ -213,7 +213,8 @@ pub(super) struct TokenAnswer {
 
 /// Answer to a request that returns no data.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Done {
+#[schema(as = Done)]
+pub(in crate::http) struct DoneAnswer {
     /// Always true.
     success: bool,
 }
@@ -348,7 +349,7 @@ impl DeleteAnswer {
     }
 }
 
-impl Done {
+impl DoneAnswer {
     pub const YES: Self = Self { success: true };
 }
 

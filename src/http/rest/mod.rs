@@ -54,7 +54,7 @@ use super::request_id;
 use super::tokens::NodeTokens;
 use super::tracing;
 
-pub(in crate::http) use body::{Done, ModuleBody};
+pub(in crate::http) use body::{DoneAnswer, ModuleBody};
 pub use captions::CaptionsSide;
 pub use endpoints::{channel_command_resources, channel_events_resources, document, openapi};
 pub use outputs::OutputsSide;

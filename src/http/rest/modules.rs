@@ -12,7 +12,7 @@ use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, ModulePath};
 
 use super::Api;
-use super::body::{Done, ModuleBody, ModulesAnswer, SetMark, StatsAnswer};
+use super::body::{DoneAnswer, ModuleBody, ModulesAnswer, SetMark, StatsAnswer};
 
 const LONGEST_MARK: u64 = 7 * 24 * 3600;
 
@@ -28,7 +28,7 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
     ),
     request_body = SetMark,
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_module_id, \
             invalid_ttl"),
         (status = 404, body = ErrorBody, description = "module_not_found, not_found"),
@@ -44,7 +44,7 @@ pub(super) async fn set_mark(
     let (ttl, ModulePath(kind, id)) = (body.0.ttl.map(checked_ttl).transpose()?, module);
     let action = OperatorAction::SetLabel { kind, id: id.clone(), label: body.0.label };
     api.audit.carry_out(author, action, api.rooms.set_mark(kind, &id, body.0.label, ttl)).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Removes the cordon label (`mark`) of a module.
@@ -57,7 +57,7 @@ pub(super) async fn set_mark(
         ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$"),
     ),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_module_id"),
         (status = 404, body = ErrorBody, description = "not_found, module_not_found"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
@@ -71,7 +71,7 @@ pub(super) async fn clear_mark(
     let ModulePath(kind, id) = module;
     let action = OperatorAction::ClearLabel { kind, id: id.clone() };
     api.audit.carry_out(author, action, api.rooms.clear_mark(kind, &id)).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Lists all known Janus instances and mixers.

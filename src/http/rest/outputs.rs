@@ -18,7 +18,7 @@ use crate::http::extract::{JsonBody, OutputPath, RoomPath};
 use crate::rooms::now;
 
 use super::Api;
-use super::body::Done;
+use super::body::DoneAnswer;
 
 /// Settings of outputs.
 pub struct OutputsSide {
@@ -150,7 +150,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
         ("outputId" = String, Path, description = "output id", pattern = "^[a-z0-9]{16}$"),
     ),
     responses(
-        (status = 200, body = Done, description = "removed"),
+        (status = 200, body = DoneAnswer, description = "removed"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 404, body = ErrorBody, description = "room_not_found, output_not_found"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
@@ -158,7 +158,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
 )]
 pub(super) async fn remove(api: Data<Api>, path: OutputPath) -> Result<impl Responder, ApiError> {
     api.rooms.remove_output(&path.0, &path.1).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 fn shown(view: &RoomView, id: &OutputId, output: &Output) -> OutputBody {

@@ -18,7 +18,7 @@ use crate::http::extract::{JsonBody, QueryOf, RecordingPath, RoomPath};
 use crate::rooms::now;
 use crate::rooms::recordings::KnownRecording;
 
-use super::body::{Done, RoomAnswer, TokenAnswer};
+use super::body::{DoneAnswer, RoomAnswer, TokenAnswer};
 use super::rooms::{page, shown};
 use super::tracks::TrackBody;
 use super::{Api, charge_token};
@@ -263,7 +263,7 @@ pub(super) async fn transcript(api: Data<Api>, id: RecordingPath) -> Result<impl
     delete, path = "/api/recordings/{id}", operation_id = "deleteRecording", tag = "recordings",
     params(("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$")),
     responses(
-        (status = 200, body = Done, description = "deleted"),
+        (status = 200, body = DoneAnswer, description = "deleted"),
         (status = 400, body = ErrorBody, description = "invalid_recording_id"),
         (status = 404, body = ErrorBody, description = "recording_not_found"),
         (status = 409, body = ErrorBody, description = "recording_active"),
@@ -277,7 +277,7 @@ pub(super) async fn delete(api: Data<Api>, id: RecordingPath) -> Result<impl Res
         return Err(ApiError::new(Code::RecordingActive, message));
     }
     match api.recordings.delete(&known.id).await? {
-        true => Ok(Json(Done::YES)),
+        true => Ok(Json(DoneAnswer::YES)),
         false => Err(not_found()),
     }
 }

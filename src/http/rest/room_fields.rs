@@ -16,7 +16,7 @@ use crate::domain::ids::{Pin, RoomId};
 use crate::domain::profile::RoomProfile;
 use crate::http::error::{ApiError, Code};
 use crate::http::extract::integer;
-use crate::rooms::{NewRoom, Opening};
+use crate::rooms::{InitialState, NewRoom};
 
 /// Fields of a new room.
 #[derive(Deserialize)]
@@ -67,9 +67,9 @@ impl TryFrom<CreateRoom> for NewRoom {
                 let message = "`start` and `backstage` exclude each other: leave one of them out";
                 return Err(ApiError::new(Code::InvalidBody, message));
             }
-            (true, false) => Opening::OnAir,
-            (false, true) => Opening::Backstage,
-            (false, false) => Opening::Later,
+            (true, false) => InitialState::OnAir,
+            (false, true) => InitialState::Backstage,
+            (false, false) => InitialState::Later,
         };
         Ok(Self {
             room_id: once.room_id.as_deref().map(RoomId::new).transpose()?,

@@ -15,7 +15,7 @@ use crate::http::extract::{JsonBody, QueryOf, RoomPath};
 use crate::rooms::{NewRoom, Room};
 
 use super::Api;
-use super::body::{Crowd, DeleteAnswer, Done, ListAnswer, ListQuery, RoomAnswer, RoomBody};
+use super::body::{Crowd, DeleteAnswer, DoneAnswer, ListAnswer, ListQuery, RoomAnswer, RoomBody};
 use super::room_fields::{CreateRoom, UpdateRoom};
 
 const PAGE: usize = 100;
@@ -205,7 +205,7 @@ pub(super) async fn delete(api: Data<Api>, id: RoomPath, author: Author) -> Resu
     post, path = "/api/rooms/{id}/mute", operation_id = "muteRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = Done, description = "they are being muted"),
+        (status = 200, body = DoneAnswer, description = "they are being muted"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
@@ -213,7 +213,7 @@ pub(super) async fn delete(api: Data<Api>, id: RoomPath, author: Author) -> Resu
 )]
 pub(super) async fn mute(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
     api.rooms.mute_all(&id.0, None).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 pub(super) async fn shown(api: &Api, room: &Room) -> RoomBody {

@@ -16,7 +16,7 @@ use crate::presence::Source as ClientKind;
 use crate::rooms::{now, random_user_id};
 
 use super::Api;
-use super::body::Done;
+use super::body::DoneAnswer;
 
 /// Settings of sources.
 pub struct SourcesSide {
@@ -197,7 +197,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
         ("sourceId" = String, Path, description = "source id", min_length = 1, max_length = 255),
     ),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 404, body = ErrorBody, description = "room_not_found, source_not_found"),
         (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
@@ -205,5 +205,5 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
 )]
 pub(super) async fn remove(api: Data<Api>, path: UserPath) -> Result<impl Responder, ApiError> {
     api.rooms.remove_source(&path.0, &path.1).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }

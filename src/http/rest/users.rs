@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::domain::api_key::Caller;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
-use crate::domain::roles::{self, RoleOrder, RoomRole, Standing};
+use crate::domain::roles::{self, ClaimedRole, RoleOrder, RoomRole};
 use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::stage::SpeakingTimes;
 use crate::domain::users::BanOrder;
@@ -20,7 +20,7 @@ use crate::presence::stage::StageKey;
 use crate::presence::{PresenceEntry, Source};
 use crate::rooms::now;
 
-use super::body::Done;
+use super::body::DoneAnswer;
 use super::{Api, charge_token};
 
 /// User to create.
@@ -232,7 +232,7 @@ pub(super) async fn person(api: Data<Api>, path: UserPath) -> Result<impl Respon
         ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
     ),
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "too_many_users, room_removing (retryable)"),
@@ -242,7 +242,7 @@ pub(super) async fn person(api: Data<Api>, path: UserPath) -> Result<impl Respon
 pub(super) async fn remove(api: Data<Api>, user: UserPath) -> Result<impl Responder, ApiError> {
     let order = BanOrder { user: user.1, name: None, by: None };
     api.rooms.ban_user(&user.0, &order).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Role to give.
@@ -265,7 +265,7 @@ pub(super) struct SetRole {
     ),
     request_body = SetRole,
     responses(
-        (status = 200, body = Done, description = "done"),
+        (status = 200, body = DoneAnswer, description = "done"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
             invalid_user_id"),
         (status = 404, body = ErrorBody, description = "room_not_found, person_not_found"),
@@ -291,9 +291,9 @@ pub(super) async fn set_role(
     let claimed = claimed.ok_or_else(|| {
         ApiError::new(Code::PersonNotFound, "no user with this id was invited or is in the room")
     })?;
-    let order = RoleOrder::Assign { to: Standing { user, claimed }, role: body.0.role, by: None };
+    let order = RoleOrder::Assign { to: ClaimedRole { user, claimed }, role: body.0.role, by: None };
     api.rooms.change_role(&room, &order).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 /// Builds the URL for WHIP, which the same server as the WebSocket serves.

@@ -19,7 +19,7 @@ use crate::rooms::RoomError;
 use crate::webhooks::{Endpoint, WebhookError};
 
 use super::Api;
-use super::body::Done;
+use super::body::DoneAnswer;
 use super::events::LedgerEntry;
 
 /// Endpoint and its progress.
@@ -211,7 +211,7 @@ pub(super) async fn dead(api: Data<Api>, name: WebhookPath) -> Result<impl Respo
         ("event" = String, Path, description = "id of the event", pattern = "^evt_[0-9a-f]{32}[0-9]$"),
     ),
     responses(
-        (status = 200, body = Done, description = "delivered"),
+        (status = 200, body = DoneAnswer, description = "delivered"),
         (status = 404, body = ErrorBody, description = "webhook_not_found, dead_letter_not_found"),
         (status = 502, body = ErrorBody, description = "not_delivered"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
@@ -228,7 +228,7 @@ pub(super) async fn redeliver(
     let event = EventId::parse(&event).ok_or(WebhookError::NoDeadLetter)?;
     let action = ApiAction::RedeliverEvent { webhook: name, event: event.as_str().to_owned() };
     api.audit.carry_out(author, action, api.webhooks.redeliver(&endpoint, &event)).await?;
-    Ok(Json(Done::YES))
+    Ok(Json(DoneAnswer::YES))
 }
 
 fn known(api: &Api, name: &str) -> Result<Arc<Endpoint>, ApiError> {

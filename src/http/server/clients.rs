@@ -22,9 +22,9 @@ const SHARDS: usize = 16;
 
 /// Rules about clients, shared by all listening sockets of a node.
 #[derive(Clone)]
-pub struct Clients(Arc<Shared>);
+pub struct Clients(Arc<ClientRules>);
 
-struct Shared {
+struct ClientRules {
     proxies: TrustedProxies,
     rates: [Mutex<RequestRates>; SHARDS],
     /// Maximum number of connections from one address to one listening socket.
@@ -39,7 +39,7 @@ impl Clients {
     pub fn new(proxies: TrustedProxies, requests: u32, connections: usize, metrics: &Metrics) -> Self {
         let rates = std::array::from_fn(|_| Mutex::new(RequestRates::new(requests)));
         let (began, metrics) = (Instant::now(), metrics.clone());
-        Self(Arc::new(Shared { proxies, rates, connections, began, metrics }))
+        Self(Arc::new(ClientRules { proxies, rates, connections, began, metrics }))
     }
 
     pub(super) fn proxies(&self) -> &TrustedProxies {

@@ -65,7 +65,7 @@ struct State {
 pub(super) type Alarm = Option<Pin<Box<Sleep>>>;
 
 /// HTTP/2 response that is being sent.
-pub(super) struct Sending(Connection);
+pub(super) struct ResponseInProgress(Connection);
 
 /// Request in progress. After it is dropped, the connection waits for the next one.
 pub(super) struct RequestInProgress(Connection);
@@ -126,10 +126,10 @@ impl Connection {
     }
 
     /// Counts the response of this HTTP/2 request as one that is being sent, until the guard is dropped.
-    pub(super) fn sending(&self) -> Sending {
+    pub(super) fn sending(&self) -> ResponseInProgress {
         let connection = self.0.carrier.as_ref().unwrap_or(self).clone();
         connection.0.sending.update(|count| count + 1);
-        Sending(connection)
+        ResponseInProgress(connection)
     }
 
     /// Records that bytes of a request head or of a body were transferred over HTTP/2.
@@ -325,7 +325,7 @@ impl Connection {
     }
 }
 
-impl Drop for Sending {
+impl Drop for ResponseInProgress {
     fn drop(&mut self) {
         self.0.0.sending.update(|count| count - 1);
     }

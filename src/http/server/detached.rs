@@ -71,11 +71,11 @@ impl Drop for CountedConnection {
 
 /// Bytes that a client sends after the upgrade of its connection. Can be read only within the future that
 /// [`Connection::upgrade`](super::Connection::upgrade) got.
-pub struct ClientBytes(Rc<Shared>);
+pub struct ClientBytes(Rc<SharedSocket>);
 
 /// Socket that the task and the reader share.
 #[derive(Default)]
-struct Shared(RefCell<SocketState>);
+struct SharedSocket(RefCell<SocketState>);
 
 #[derive(Default)]
 struct SocketState {
@@ -87,13 +87,13 @@ struct SocketState {
 
 /// Future that reads what the client sends.
 pub(super) struct Reader {
-    shared: Rc<Shared>,
+    shared: Rc<SharedSocket>,
     future: LocalBoxFuture<'static, ()>,
 }
 
 impl Reader {
     pub fn new<F: Future<Output = ()> + 'static>(read: impl FnOnce(ClientBytes) -> F) -> Self {
-        let shared = Rc::<Shared>::default();
+        let shared = Rc::<SharedSocket>::default();
         Self { future: Box::pin(read(ClientBytes(shared.clone()))), shared }
     }
 }
@@ -113,7 +113,7 @@ impl ClientBytes {
     }
 }
 
-impl Shared {
+impl SharedSocket {
     /// Reads into the empty `buffer`. Reads nothing once the client has closed its direction.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ pub(super) type Guards = (RequestInProgress, CountedConnection);
 
 /// Task of a detached connection. Ends after both the connection and its reader have ended.
 pub(super) struct DetachedConnection {
-    shared: Rc<Shared>,
+    shared: Rc<SharedSocket>,
     reader: Option<LocalBoxFuture<'static, ()>>,
     /// `None`: the connection has ended.
     response: Option<DetachedResponse>,

@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::gate::{Gate, Refusal};
 use super::stream::GuardedSocket;
 use super::wire::{HTTP1, HTTP2, Stream, Wire};
-use super::{Admitted, SLICE, proxy_protocol};
+use super::{AdmittedConnection, SLICE, proxy_protocol};
 use crate::domain::http_connection::{CloseCause, RequestTimeouts};
 
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Entrance {
     /// # Errors
     /// No connection slot is free, the address has too many connections, or the PROXY protocol header or the
     /// TLS handshake was wrong or late.
-    pub async fn admit(self, mut socket: TcpStream) -> Result<Admitted, DispatchError> {
+    pub async fn admit(self, mut socket: TcpStream) -> Result<AdmittedConnection, DispatchError> {
         let mut peer = socket.peer_addr()?;
         let mut admitted = self.gate.enter();
         if let Ok(place) = &admitted

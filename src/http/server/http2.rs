@@ -60,7 +60,7 @@ pub(super) type App = Rc<dyn Fn(Request) -> LocalBoxFuture<'static, Response<Box
 
 /// End of a request.
 #[derive(PartialEq, Eq)]
-enum Ended {
+enum RequestEnd {
     /// The response was sent, or the server has ended the request.
     Here,
     /// The client has canceled the request.
@@ -110,7 +110,7 @@ pub(super) async fn serve(
             }
             Some(ended) = requests.next() => {
                 connection.serves(requests.len());
-                let is_misuse = ended != Ended::Here;
+                let is_misuse = ended != RequestEnd::Here;
                 // The abrupt shutdown below also ends the other requests as misuse; `is_flooded` ignores
                 // these.
                 if is_misuse && !is_flooded && !cancellations.take(began.elapsed()) {
@@ -160,11 +160,11 @@ async fn exchange(
     peer: Option<SocketAddr>,
     app: App,
     connection: Connection,
-) -> Ended {
+) -> RequestEnd {
     let (head, body) = request.into_parts();
     let Some(mut request) = heads::request(&head) else {
         respond.send_reset(Reason::PROTOCOL_ERROR);
-        return Ended::Malformed;
+        return RequestEnd::Malformed;
     };
     connection.moved(heads::size(&head));
     if !body.is_end_stream() {
@@ -181,15 +181,15 @@ async fn exchange(
     request.extensions_mut().insert(connection.clone());
     let response = tokio::select! {
         biased;
-        _ = poll_fn(|task| respond.poll_reset(task)) => return Ended::Canceled,
+        _ = poll_fn(|task| respond.poll_reset(task)) => return RequestEnd::Canceled,
         response = app(request) => response,
     };
     let (response, body) = response.into_parts();
     let (answer, size) = heads::response(response.head(), body.size());
     let is_empty = head.method == http::Method::HEAD || size.is_eof();
     match respond.send_response(answer, is_empty) {
-        Ok(_) if is_empty => Ended::Here,
+        Ok(_) if is_empty => RequestEnd::Here,
         Ok(stream) => bodies::send(stream, body, size, &connection).await,
-        Err(_) => Ended::Canceled,
+        Err(_) => RequestEnd::Canceled,
     }
 }

@@ -179,7 +179,7 @@ where
 }
 
 /// Connection after its handshake, its protocol, and the address of its client.
-type Admitted = (GuardedSocket, Protocol, Option<SocketAddr>);
+type AdmittedConnection = (GuardedSocket, Protocol, Option<SocketAddr>);
 
 /// Creates the service of one worker, which serves `app` over HTTP/1.1 and HTTP/2.
 async fn protocols<F, T, B>(
@@ -187,7 +187,7 @@ async fn protocols<F, T, B>(
     stopping: GracefulShutdownSignal,
     rules: Rules,
     app: F,
-) -> Result<impl Service<Admitted, Response = (), Error = DispatchError>, ()>
+) -> Result<impl Service<AdmittedConnection, Response = (), Error = DispatchError>, ()>
 where
     F: Fn() -> App<T>,
     T: ServiceFactory<
@@ -220,7 +220,7 @@ where
         });
     let http1 = http1.finish(fn_factory(move || ready(Ok::<_, ()>(shared.clone()))));
     let http1 = Rc::new(http1.new_service(()).await?);
-    Ok(fn_service(move |(socket, protocol, peer): Admitted| match protocol {
+    Ok(fn_service(move |(socket, protocol, peer): AdmittedConnection| match protocol {
         Protocol::Http2 => {
             let served = http2::serve(socket, peer, http2.clone(), stopping.clone());
             Either::Left(served.map(Ok).boxed_local())

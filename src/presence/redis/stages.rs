@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{RedisPresence, keys, listener};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::stage::{Event, HistoryId, PersonId, SpeakingTimes, Stage};
-use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
+use crate::presence::stage::{StageContent, StageKey, StageMessage, StageStore, StageWrite, TransientEvent};
 use crate::presence::{EventStream, PresenceError};
 
 /// Time from the last change of a stage until Redis deletes the stage. Longer than a broadcast with the
@@ -85,7 +85,7 @@ impl StageStore for RedisPresence {
         Ok(if written { StageWrite::Written } else { StageWrite::Conflict })
     }
 
-    async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError> {
+    async fn pass(&self, room: &RoomId, passing: &TransientEvent) -> Result<(), PresenceError> {
         let content = StageContent::Passing(passing.clone());
         let mut call = self.inner.stages.pass.prepare_invoke();
         call.arg(keys::STAGES).arg(json(&StageMessage { room: room.clone(), content })?);
@@ -105,7 +105,7 @@ impl StageStore for RedisPresence {
         call.arg(u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
         let total_ms = self.inner.link.run_once(&call).await?;
         // Totals may arrive out of order. This has no effect, because nodes keep the highest one.
-        self.pass(&key.room, &Passing::Spoken { at, person: person.clone(), total_ms }).await
+        self.pass(&key.room, &TransientEvent::Spoken { at, person: person.clone(), total_ms }).await
     }
 
     async fn speech(&self, key: &StageKey) -> Result<SpeakingTimes, PresenceError> {

@@ -12,7 +12,7 @@ use stentor::janus::{AudioBridge, JanusClient, LinkEvent, OwnershipTag, RtpParti
 use stentor::probe::{Listener, Mode, ToneSender};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::support::browser::{Listened, listen};
+use crate::support::browser::{ListeningResult, listen};
 use crate::support::external::on_janus;
 use crate::support::janus::TestJanus;
 use crate::support::node::{Node, request};
@@ -31,7 +31,7 @@ async fn the_page_plays_a_live_room() {
     let page = page(&node).await;
     // A busy machine may stall any player for a moment, but a defect of ours shows in every attempt.
     let mut listened = Vec::new();
-    while listened.len() < 4 && listened.last().is_none_or(|last: &Listened| !last.errors.is_empty()) {
+    while listened.len() < 4 && listened.last().is_none_or(|last: &ListeningResult| !last.errors.is_empty()) {
         listened.push(listen(&page, 15).await);
         print("undisturbed", &listened[listened.len() - 1]);
     }
@@ -64,7 +64,7 @@ async fn page_plays_across_killed_ffmpegs() {
     assert!(node.stop().success());
 }
 
-fn plays_on(listened: &Listened) {
+fn plays_on(listened: &ListeningResult) {
     assert_eq!((listened.state.as_str(), &listened.foreign_requests), ("playing", &vec![]), "{listened:?}");
     assert!(listened.first_sound_ms.is_some(), "{listened:?}");
     assert!(listened.behind_live.p50.is_some_and(|seconds| seconds < 10.0), "{listened:?}");
@@ -72,8 +72,8 @@ fn plays_on(listened: &Listened) {
     assert!((hz - f64::from(HZ)).abs() < 15.0, "{hz}");
 }
 
-fn print(story: &str, listened: &Listened) {
-    let Listened { first_sound_ms, behind_live, errors, .. } = listened;
+fn print(story: &str, listened: &ListeningResult) {
+    let ListeningResult { first_sound_ms, behind_live, errors, .. } = listened;
     report(format!(
         "{story}: first sound {:.0} ms, behind live p50 {:.2} s p95 {:.2} s, longest silence {:?}, {} error \
          events",

@@ -12,7 +12,7 @@ use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode};
 use tempfile::TempDir;
 
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::{request, until_gone};
 use crate::support::terminal::Terminal;
 use crate::support::wait_until;
@@ -81,7 +81,7 @@ fn demo_without_terminal_prints_lines() {
     let told = temporary.path().join("told");
     let mut command = demo(&temporary, "30100-30199");
     command.stdout(File::create(&told).unwrap()).stderr(Stdio::inherit());
-    let demo = Kept::start(command);
+    let demo = KeptProcess::start(command);
     let read = || std::fs::read_to_string(&told).unwrap();
     wait_until("the tone is heard", ON_AIR_WITHIN, || read().contains("440 Hz heard"));
     let processes = tree(demo.pid());

@@ -9,7 +9,7 @@ use stentor::process;
 
 use crate::alone::stage::until_text;
 use crate::support::browser::{folder, prepare};
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::Node;
 use crate::support::pages::{Pages, tone};
 use crate::support::until;
@@ -26,7 +26,7 @@ async fn examples_play_and_speak() {
     let mut command = Command::new("node");
     command.arg(folder().join("serve.mjs")).arg(examples);
     command.stdin(Stdio::null()).stdout(File::create(&output).unwrap());
-    let _server = Kept::start(command);
+    let _server = KeptProcess::start(command);
     let printed = || std::fs::read_to_string(&output).unwrap();
     until("the server of the examples prints its address", async || printed().ends_with('\n')).await;
     let site = printed().trim().to_owned();

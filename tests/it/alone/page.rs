@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stentor::probe::Mode;
 
 use crate::rooms::tuned_in;
-use crate::support::browser::{Listened, listen, listen_natively, listen_plainly};
+use crate::support::browser::{ListeningResult, listen, listen_natively, listen_plainly};
 use crate::support::node::Node;
 use crate::support::pages::Pages;
 use crate::support::staged::{ROOM, Stage, TOKEN, Take};
@@ -55,7 +55,7 @@ async fn page_plays_without_media_source() {
     plays(&listen_plainly(&page, 6).await);
 }
 
-fn plays(listened: &Listened) {
+fn plays(listened: &ListeningResult) {
     report(format!("{listened:?}"));
     assert_eq!(listened.state, "playing", "{listened:?}");
     assert!(listened.first_sound_ms.is_some(), "{listened:?}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use stentor::probe::hearing::strongest_hz;
 
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::{Node, request, signal};
 use crate::support::studio::Studio;
 use crate::support::{report, skipped, until, wait_until};
@@ -109,9 +109,9 @@ async fn players_play_across_keys_and_restarts() {
     assert!(faults.is_empty(), "{faults:?}");
 }
 
-fn start(mut command: Command) -> Kept {
+fn start(mut command: Command) -> KeptProcess {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Kept::start(command)
+    KeptProcess::start(command)
 }
 
 fn ffmpeg(url: &str, file: &Path, seconds: u32) -> Option<Command> {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::alone::demo::tree;
 use crate::alone::stage::until_text;
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::until_gone;
 use crate::support::pages::{Pages, tone};
 use crate::support::{until, wait_until};
@@ -167,7 +167,7 @@ fn folders_in(temporary: &TempDir) -> usize {
 
 /// The app and its node, as `run.sh` starts them.
 struct App {
-    script: Kept,
+    script: KeptProcess,
     url: String,
     output: PathBuf,
 }
@@ -187,7 +187,7 @@ impl App {
         command.env("TMPDIR", temporary.path());
         let file = File::create(output).unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file);
-        let script = Kept::start(command);
+        let script = KeptProcess::start(command);
         let printed = || std::fs::read_to_string(output).unwrap();
         wait_until("the app prints its address", STARTED_WITHIN, || {
             assert!(!script.has_ended(), "{}", printed());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::node::Node;
-use crate::ws::client::{Client, Refused};
+use crate::ws::client::{Client, RefusedUpgrade};
 
 /// Samples per second of the audio.
 pub const RATE: f64 = 16_000.0;
@@ -41,7 +41,7 @@ impl Recogniser {
         room: &str,
         query: &str,
         headers: &[(&'static str, &str)],
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, RefusedUpgrade> {
         let address = node.api.trim_start_matches("http://").parse().expect("an address");
         let target = format!("/api/rooms/{room}/captions{query}");
         let (client, _) = Client::open_at(address, &target, headers).await?;

@@ -12,7 +12,7 @@ use super::{Events, ROOM, done, host, listener, pace, send};
 use crate::support::abuse_table::withstood;
 use crate::support::node::{Node, request};
 use crate::support::{in_time, raw, until};
-use crate::ws::client::{Client, Refused};
+use crate::ws::client::{Client, RefusedUpgrade};
 
 /// Client of a room's channel.
 struct Channel {
@@ -405,7 +405,7 @@ impl Channel {
         node: &Node,
         query: &str,
         headers: &[(&'static str, &str)],
-    ) -> Result<(Self, Option<String>), Refused> {
+    ) -> Result<(Self, Option<String>), RefusedUpgrade> {
         let address = node.hls.trim_start_matches("http://").parse().unwrap();
         let target = format!("/hls/rooms/{ROOM}/events{query}");
         let (client, response) = Client::open_at(address, &target, headers).await?;
@@ -414,7 +414,7 @@ impl Channel {
         Ok((Self { client, events: Vec::new(), next_id: 0 }, selected))
     }
 
-    async fn refused(node: &Node, query: &str, headers: &[(&'static str, &str)]) -> Refused {
+    async fn refused(node: &Node, query: &str, headers: &[(&'static str, &str)]) -> RefusedUpgrade {
         Self::try_open(node, query, headers).await.map(|_| ()).expect_err("a refusal")
     }
 

@@ -14,7 +14,7 @@ use tokio::net::TcpSocket;
 
 use super::listening::House;
 use super::{HZ, LONG, ROOM, within};
-use crate::support::kept::Kept;
+use crate::support::kept::KeptProcess;
 use crate::support::node::{request, signal};
 use crate::support::{report, until};
 
@@ -98,9 +98,9 @@ async fn plain_streams_are_refused_like_keys() {
     assert!(head.header("icy-metaint").is_some());
 }
 
-fn start(command: &mut Command) -> Kept {
+fn start(command: &mut Command) -> KeptProcess {
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    Kept::start(std::mem::replace(command, Command::new("true")))
+    KeptProcess::start(std::mem::replace(command, Command::new("true")))
 }
 
 async fn stream(house: &House) -> String {

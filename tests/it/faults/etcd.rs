@@ -34,7 +34,7 @@ struct House {
 }
 
 /// The room's state before the faults, with its anchor and a listener.
-struct Live {
+struct LiveRoom {
     anna: Caller,
     media: WebRtcClient,
     listener: Listener,
@@ -82,7 +82,7 @@ async fn rooms_on_air_survive_etcd_outage() {
     live.is_undisturbed(&house).await;
 }
 
-impl Live {
+impl LiveRoom {
     /// Listens for a second, and asserts that the anchor is heard and gets answers.
     async fn goes_on(&mut self) {
         let sent = self.media.progress().sent;
@@ -128,7 +128,7 @@ impl House {
     }
 
     /// Connects an anchor, and a listener through a listener node.
-    async fn on_air(&self) -> Live {
+    async fn on_air(&self) -> LiveRoom {
         let wanted = json!({ "role": "anchor", "userId": "anna" });
         let made = self.desk.post(&format!("/api/rooms/{ROOM}/users"), wanted).await.json();
         let mut anna = Caller::connect(&self.gate.ws, made["token"].as_str().unwrap(), "").await;
@@ -136,7 +136,7 @@ impl House {
         let target = Target { base_url: self.ear.hls.clone(), ..self.desk.target(ROOM).await };
         let listener = tuned_in(&target, Mode::Parts, HZ).await;
         let discontinuity = listener.playlist().segments.last().map(|s| s.discontinuity);
-        Live { anna, media, listener, discontinuity, room: self.room().await, ffmpegs: self.ffmpegs() }
+        LiveRoom { anna, media, listener, discontinuity, room: self.room().await, ffmpegs: self.ffmpegs() }
     }
 
     async fn room(&self) -> Value {

@@ -90,7 +90,7 @@ async fn a_run_keeps_its_secrets() -> ExitStatus {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || Captured(writer.clone()))
+        .with_writer(move || LogBuffer(writer.clone()))
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     // While there is only one subscriber, the first thread that reaches a log line decides whether the line
@@ -193,9 +193,9 @@ fn listening<'a>(table: &str, sockets: &'a HashSet<String>) -> impl Iterator<Ite
     })
 }
 
-struct Captured(Arc<Mutex<Vec<u8>>>);
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl std::io::Write for Captured {
+impl std::io::Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())

@@ -9,7 +9,9 @@ use stentor::domain::stage::{
 };
 use stentor::presence::embedded_stages::EmbeddedStages;
 use stentor::presence::redis::{RedisOptions, RedisPresence};
-use stentor::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
+use stentor::presence::stage::{
+    StageContent, StageKey, StageMessage, StageStore, StageWrite, TransientEvent,
+};
 use stentor::presence::{Lifetimes, PresenceEvent};
 
 use super::conformance::{attentive, next};
@@ -90,7 +92,7 @@ async fn nodes_hear_events_in_order((one, two): Pair) {
         stage = next;
     }
     let reactions = [(Reaction::Clap, 3)].into_iter().collect();
-    let passing = Passing::Reactions { at: UnixMs(1), counts: reactions };
+    let passing = TransientEvent::Reactions { at: UnixMs(1), counts: reactions };
     one.pass(&room(), &passing).await.unwrap();
     let mut copy = Stage::new(HistoryId("h".into()));
     for _ in 0..20 {
@@ -118,7 +120,7 @@ async fn nodes_hear_speaking_times((one, two): Pair) {
     let mut heard = SpeakingTimes::default();
     for _ in 0..3 {
         let PresenceEvent::Told(StageMessage {
-            content: StageContent::Passing(Passing::Spoken { person, total_ms, .. }),
+            content: StageContent::Passing(TransientEvent::Spoken { person, total_ms, .. }),
             ..
         }) = next(&mut messages).await
         else {

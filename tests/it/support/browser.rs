@@ -16,7 +16,7 @@ const OVERHEAD: Duration = Duration::from_secs(40);
 /// Result of listening to the page, measured at its sound output.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Listened {
+pub struct ListeningResult {
     /// Time from the start of navigation to the first sample that is not silent.
     pub first_sound_ms: Option<f64>,
     pub behind_live: BehindLive,
@@ -62,7 +62,7 @@ pub fn errors_of_ours(errors: &[serde_json::Value]) -> Vec<&serde_json::Value> {
     errors.iter().filter(|error| !of_time(error)).collect()
 }
 
-impl Listened {
+impl ListeningResult {
     /// Returns the errors that a busy or frozen machine does not explain.
     pub fn errors_of_ours(&self) -> Vec<&serde_json::Value> {
         errors_of_ours(&self.errors)
@@ -76,21 +76,21 @@ impl Listened {
 }
 
 /// Opens `url` and listens for `seconds`.
-pub async fn listen(url: &str, seconds: u32) -> Listened {
+pub async fn listen(url: &str, seconds: u32) -> ListeningResult {
     run(url, seconds, &[]).await
 }
 
 /// Listens in a browser without Media Source, which plays HLS natively.
-pub async fn listen_natively(url: &str, seconds: u32) -> Listened {
+pub async fn listen_natively(url: &str, seconds: u32) -> ListeningResult {
     run(url, seconds, &["native"]).await
 }
 
 /// Listens in a browser that plays no HLS at all, so that the page uses the plain stream.
-pub async fn listen_plainly(url: &str, seconds: u32) -> Listened {
+pub async fn listen_plainly(url: &str, seconds: u32) -> ListeningResult {
     run(url, seconds, &["plain"]).await
 }
 
-async fn run(url: &str, seconds: u32, more: &[&str]) -> Listened {
+async fn run(url: &str, seconds: u32, more: &[&str]) -> ListeningResult {
     let _turn = TURN.lock().await;
     prepare().await;
     let script = folder().join("listen.mjs");

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::kept::Kept;
+use super::kept::KeptProcess;
 use super::{free_ports, wait_until};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ struct Member {
     client_port: u16,
     peer_port: u16,
     data: TempDir,
-    running: Option<Kept>,
+    running: Option<KeptProcess>,
     arguments: Vec<String>,
 }
 
@@ -155,7 +155,7 @@ impl Member {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        self.running = Some(Kept::start(command));
+        self.running = Some(KeptProcess::start(command));
     }
 
     fn healthy(&self) -> io::Result<bool> {

@@ -12,13 +12,13 @@ use super::pause;
 
 /// A child process with its keeper thread. The kernel kills a child when the *thread* that spawned it ends.
 /// The keeper thread therefore lives as long as the child.
-pub struct Kept {
+pub struct KeptProcess {
     pid: Pid,
     kill: Option<Sender<()>>,
     keeper: Option<JoinHandle<ExitStatus>>,
 }
 
-impl Kept {
+impl KeptProcess {
     pub fn start(mut command: Command) -> Self {
         let (kill, killed) = channel();
         let (started, pid) = channel();
@@ -73,7 +73,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for KeptProcess {
     fn drop(&mut self) {
         self.kill = None;
         if self.keeper.is_some() {

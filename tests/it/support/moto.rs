@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::kept::Kept;
+use super::kept::KeptProcess;
 use super::node::{Answer, request};
 use super::{free_ports, skipped, wait_until};
 
@@ -16,7 +16,7 @@ pub const BUCKET: &str = "recordings";
 pub struct Moto {
     program: String,
     port: u16,
-    running: Option<Kept>,
+    running: Option<KeptProcess>,
 }
 
 impl Moto {
@@ -44,7 +44,7 @@ impl Moto {
         let mut command = Command::new(&self.program);
         command.args(["-H", "127.0.0.1", "-p", &self.port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.running = Some(Kept::start(command));
+        self.running = Some(KeptProcess::start(command));
         wait_until("moto serves", READY_WITHIN, || TcpStream::connect(self.address()).is_ok());
         let made = request("PUT", &self.url(""), &[], None).await;
         assert_eq!(made.status, 200, "{made:?}");

@@ -4,11 +4,11 @@
 
 use std::process::{Command, Stdio};
 
-use super::kept::Kept;
+use super::kept::KeptProcess;
 use super::until;
 
 pub struct Nginx {
-    _process: Kept,
+    _process: KeptProcess,
     _folder: tempfile::TempDir,
 }
 
@@ -35,7 +35,7 @@ impl Nginx {
         let mut command = Command::new("nginx");
         command.arg("-p").arg(folder.path()).arg("-c").arg(file).args(["-e", "stderr"]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let process = Kept::start(command);
+        let process = KeptProcess::start(command);
         until("nginx listens", async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok())
             .await;
         Self { _process: process, _folder: folder }

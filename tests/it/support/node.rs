@@ -16,7 +16,7 @@ use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
 use tempfile::TempDir;
 
-use super::kept::Kept;
+use super::kept::KeptProcess;
 use super::wait_until;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ pub struct Node {
     account: Option<(u32, u32)>,
     data: TempDir,
     runs: usize,
-    process: Option<Kept>,
+    process: Option<KeptProcess>,
     /// Header sent with every API request, if `auth.api_keys` is set.
     authorization: Option<String>,
     pub api: String,
@@ -199,7 +199,7 @@ impl Node {
             Some(pipe) => command.stderr(pipe),
             None => command.stderr(log),
         };
-        self.process = Some(Kept::start(command));
+        self.process = Some(KeptProcess::start(command));
     }
 
     /// Waits for the log line `ready` and reads the addresses from it.
@@ -218,7 +218,7 @@ impl Node {
                 self.ops = address("ops");
                 return;
             }
-            let ended = self.process.as_ref().is_none_or(Kept::has_ended);
+            let ended = self.process.as_ref().is_none_or(KeptProcess::has_ended);
             let late = ended || tokio::time::Instant::now() > deadline;
             assert!(!late, "not ready: {}", self.output());
             super::pause_async().await;

@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::kept::Kept;
+use super::kept::KeptProcess;
 use super::{free_ports, skipped, wait_until};
 
 const VERSION: &str = "2.10.3";
@@ -21,7 +21,7 @@ pub struct Pebble {
     port: u16,
     /// Port that Pebble uses instead of port 80 for the HTTP-01 challenge.
     pub http_port: u16,
-    _processes: [Kept; 2],
+    _processes: [KeptProcess; 2],
 }
 
 impl Pebble {
@@ -72,7 +72,7 @@ impl Pebble {
             let mut command = Command::new(format!("{programs}/{program}"));
             command.args(arguments).env("PEBBLE_VA_NOSLEEP", "1");
             command.stdin(Stdio::null()).stdout(log()).stderr(log());
-            Kept::start(command)
+            KeptProcess::start(command)
         };
         let (dns, dns_management) = (local(dns), local(dns_management));
         let resolver = run(

@@ -16,11 +16,11 @@ pub struct Receiver {
     pub address: SocketAddr,
     /// Certificate of a receiver with TLS for `localhost`, in PEM.
     pub certificate: Option<String>,
-    shared: Arc<Shared>,
+    shared: Arc<ReceiverState>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct ReceiverState {
     /// 0: requests get no answer.
     status: AtomicU16,
     body: Mutex<String>,
@@ -65,7 +65,7 @@ impl Receiver {
     async fn listen(tls: Option<TlsAcceptor>, certificate: Option<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let shared = Arc::new(Shared { status: AtomicU16::new(200), ..Shared::default() });
+        let shared = Arc::new(ReceiverState { status: AtomicU16::new(200), ..ReceiverState::default() });
         let receiver = Self { address, certificate, shared: shared.clone() };
         actix::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -115,7 +115,7 @@ impl Receiver {
     }
 }
 
-impl Shared {
+impl ReceiverState {
     async fn serve(&self, mut socket: impl AsyncRead + AsyncWrite + Unpin) {
         let Some((headers, body)) = read(&mut socket).await else { return };
         let event: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -10,7 +10,7 @@ use redis::{Client, FromRedisValue, Script};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::kept::Kept;
+use super::kept::KeptProcess;
 use super::{free_ports, wait_until};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub struct Redis {
     port: u16,
     dir: TempDir,
     password: Option<&'static str>,
-    running: Option<Kept>,
+    running: Option<KeptProcess>,
 }
 
 impl Redis {
@@ -78,7 +78,7 @@ impl Redis {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        self.running = Some(Kept::start(command));
+        self.running = Some(KeptProcess::start(command));
         wait_until("Redis serves", READY_WITHIN, || self.ask::<String>("PING").is_ok());
     }
 

@@ -23,7 +23,7 @@ pub struct Client {
 
 /// A refused upgrade.
 #[derive(Debug)]
-pub struct Refused {
+pub struct RefusedUpgrade {
     pub status: u16,
     pub body: Value,
 }
@@ -42,7 +42,7 @@ impl Client {
         address: SocketAddr,
         query: &str,
         headers: &[(&'static str, &str)],
-    ) -> Result<(Self, Response<Option<Vec<u8>>>), Refused> {
+    ) -> Result<(Self, Response<Option<Vec<u8>>>), RefusedUpgrade> {
         Self::open_at(address, &format!("/ws{query}"), headers).await
     }
 
@@ -51,7 +51,7 @@ impl Client {
         address: SocketAddr,
         target: &str,
         headers: &[(&'static str, &str)],
-    ) -> Result<(Self, Response<Option<Vec<u8>>>), Refused> {
+    ) -> Result<(Self, Response<Option<Vec<u8>>>), RefusedUpgrade> {
         let mut request = format!("ws://{address}{target}").into_client_request().expect("a request");
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().expect("a header"));
@@ -61,7 +61,7 @@ impl Client {
             Err(Error::Http(answer)) => {
                 let body = answer.body().as_deref().unwrap_or_default();
                 let body = serde_json::from_slice(body).unwrap_or_default();
-                Err(Refused { status: answer.status().as_u16(), body })
+                Err(RefusedUpgrade { status: answer.status().as_u16(), body })
             }
             Err(other) => panic!("{other}"),
         }

@@ -11,7 +11,7 @@ use actix_web::{App, web};
 use serde_json::{Value, json};
 use stentor::actors::gateway::acceptor::Acceptor;
 use stentor::actors::gateway::client;
-use stentor::actors::gateway::effects::{Running, SessionEffects};
+use stentor::actors::gateway::effects::{SessionEffects, StartedEffect};
 use stentor::actors::gateway::outbound::{Outbound, OutboundQueue};
 use stentor::actors::gateway::supervisor::{self, GatewaySupervisor};
 use stentor::actors::gateway::{ConnectionInfo, EncodedNotification, GatewayParts, Signalling};
@@ -166,7 +166,7 @@ impl Gateway {
 }
 
 fn parts(script: Arc<Script>, config: &Config, clock: Clock, metrics: &Metrics) -> Arc<GatewayParts> {
-    Arc::new(GatewayParts::new(Arc::new(Scripted(script, clock)), config, clock, metrics.clone()))
+    Arc::new(GatewayParts::new(Arc::new(ScriptedSignalling(script, clock)), config, clock, metrics.clone()))
 }
 
 /// Starts only the gateway's actors. `None`: on the arbiter of the test.
@@ -216,9 +216,9 @@ pub fn tokens(kid: &str, byte: u8) -> Tokens {
     Tokens::new(&[secret], "stentor", Duration::from_secs(60))
 }
 
-struct Scripted(Arc<Script>, Clock);
+struct ScriptedSignalling(Arc<Script>, Clock);
 
-impl Signalling for Scripted {
+impl Signalling for ScriptedSignalling {
     fn effects(&self, peer: Arc<ConnectionInfo>) -> Box<dyn SessionEffects> {
         self.0.connected.lock().unwrap().push(peer.clone());
         // The room of the user `stranger` does not exist.
@@ -252,37 +252,37 @@ impl SessionEffects for ScriptedEffects {
         Surroundings { now, wall, room, random: 0.5 }
     }
 
-    fn run(&mut self, effect: Effect) -> Running {
+    fn run(&mut self, effect: Effect) -> StartedEffect {
         let script = self.script.clone();
         match effect {
             Effect::Acquire { .. } => {
                 let acquired = Input::Acquired(Ok(LockOutcome::Ours(FencingToken(1))));
                 match self.peer.user.as_str() {
                     "patient" => after_gate(script, acquired),
-                    _ => Running::Now(acquired),
+                    _ => StartedEffect::Now(acquired),
                 }
             }
             Effect::Renew { token, .. } => {
-                Running::Now(Input::Renewed { token, outcome: Ok(RenewOutcome::StillOurs) })
+                StartedEffect::Now(Input::Renewed { token, outcome: Ok(RenewOutcome::StillOurs) })
             }
             Effect::Depart { release, .. } => {
                 let user = release.then(|| self.peer.user.to_string());
                 script.departed.lock().unwrap().extend(user);
-                Running::Done
+                StartedEffect::Done
             }
-            Effect::ListMembers(waiter) => Running::Now(Input::Listed(waiter, Ok(Vec::new()))),
+            Effect::ListMembers(waiter) => StartedEffect::Now(Input::Listed(waiter, Ok(Vec::new()))),
             Effect::Enter { entry, .. } => self.enter(&entry),
-            Effect::Update(_) => Running::Now(Input::Updated(Ok(UpdateOutcome::Ok))),
+            Effect::Update(_) => StartedEffect::Now(Input::Updated(Ok(UpdateOutcome::Ok))),
             Effect::JoinMedia { .. } => {
                 let resume_token = ResumeToken::issued("sealed".into());
                 let media = JoinedMedia { resume_token, resume: false, muted: false };
-                Running::Now(Input::MediaJoined(Ok(media)))
+                StartedEffect::Now(Input::MediaJoined(Ok(media)))
             }
             Effect::CallMedia(id, MediaCall::Mute(true)) => {
                 after_gate(script, Input::Finished(id, Ok(Answer::Done)))
             }
-            Effect::CallMedia(id, _) => Running::Now(Input::Finished(id, Ok(Answer::Done))),
-            _ => Running::Done,
+            Effect::CallMedia(id, _) => StartedEffect::Now(Input::Finished(id, Ok(Answer::Done))),
+            _ => StartedEffect::Done,
         }
     }
 
@@ -295,12 +295,12 @@ impl SessionEffects for ScriptedEffects {
 }
 
 impl ScriptedEffects {
-    fn enter(&mut self, entry: &PresenceEntry) -> Running {
+    fn enter(&mut self, entry: &PresenceEntry) -> StartedEffect {
         let entered = Input::Entered(Ok(JoinOutcome::Ok));
         match entry.display_name.as_deref().unwrap_or_default() {
             "slow" => return after_gate(self.script.clone(), entered),
-            "full" => return Running::Now(Input::Entered(Ok(JoinOutcome::Full))),
-            "panic" => return Running::Later(Box::pin(async { panic!("as the script says") })),
+            "full" => return StartedEffect::Now(Input::Entered(Ok(JoinOutcome::Full))),
+            "panic" => return StartedEffect::Later(Box::pin(async { panic!("as the script says") })),
             "closed" => {
                 self.room = Arc::default();
                 let told =
@@ -310,7 +310,7 @@ impl ScriptedEffects {
             "flood" => self.flood(),
             _ => {}
         }
-        Running::Now(entered)
+        StartedEffect::Now(entered)
     }
 
     fn flood(&self) {
@@ -325,8 +325,8 @@ impl ScriptedEffects {
     }
 }
 
-fn after_gate(script: Arc<Script>, input: Input) -> Running {
-    Running::Later(Box::pin(async move {
+fn after_gate(script: Arc<Script>, input: Input) -> StartedEffect {
+    StartedEffect::Later(Box::pin(async move {
         script.wait().await;
         input
     }))

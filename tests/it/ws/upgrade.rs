@@ -11,13 +11,13 @@ use stentor::domain::ids::RoomId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::client::{Client, Refused};
+use super::client::{Client, RefusedUpgrade};
 use super::gateway::{Gateway, tokens};
 use crate::support::abuse_table::withstood;
 use crate::support::in_time;
 use crate::support::node::request;
 
-async fn refused(gateway: &Gateway, query: &str, headers: &[(&'static str, &str)]) -> Refused {
+async fn refused(gateway: &Gateway, query: &str, headers: &[(&'static str, &str)]) -> RefusedUpgrade {
     Client::open(gateway.address, query, headers).await.map(|_| ()).expect_err("a refusal")
 }
 

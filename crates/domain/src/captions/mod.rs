@@ -69,7 +69,7 @@ pub struct Caption {
 
 /// Span of the audio that was sent to a recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard {
+pub struct AudioSpan {
     pub from: UnixMs,
     pub to: UnixMs,
 }
@@ -111,7 +111,7 @@ impl Caption {
     pub fn of_result(
         message: &str,
         language: &Language,
-        heard: Option<Heard>,
+        heard: Option<AudioSpan>,
     ) -> Result<Self, InvalidResult> {
         // serde would accept an array for a struct, field by field.
         if !message.trim_ascii_start().starts_with('{') {
@@ -140,7 +140,7 @@ impl Caption {
 mod tests {
     use super::*;
 
-    const HEARD: Heard = Heard { from: UnixMs(10_000), to: UnixMs(90_000) };
+    const HEARD: AudioSpan = AudioSpan { from: UnixMs(10_000), to: UnixMs(90_000) };
 
     fn en() -> Language {
         Language::new("en").unwrap()

@@ -21,7 +21,7 @@ pub fn webvtt<'a>(header: &str, cues: impl IntoIterator<Item = Cue<'a>>) -> Stri
     let mut text = format!("WEBVTT\n{header}");
     for Cue { from, to, text: words } in cues {
         // Writing to a String does not fail.
-        let _ = write!(text, "\n{} --> {}\n{}\n", Timestamp(from), Timestamp(to), Escaped(words));
+        let _ = write!(text, "\n{} --> {}\n{}\n", Timestamp(from), Timestamp(to), EscapedText(words));
     }
     text
 }
@@ -37,9 +37,9 @@ impl fmt::Display for Timestamp {
 }
 
 /// Text whose markup characters are escaped. The result cannot contain the arrow `-->`.
-struct Escaped<'a>(&'a str);
+struct EscapedText<'a>(&'a str);
 
-impl fmt::Display for Escaped<'_> {
+impl fmt::Display for EscapedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|character| match character {
             '&' => f.write_str("&amp;"),

@@ -12,7 +12,7 @@ use super::{ClientSession, Refusal, State, away};
 use crate::connection::{JoinOutcome, UpdateOutcome};
 use crate::ids::UserId;
 use crate::presence_entry::PresenceEntry;
-use crate::roles::{self, Action, RoleOrder, RoomRole, Standing};
+use crate::roles::{self, Action, ClaimedRole, RoleOrder, RoomRole};
 use crate::signalling::methods::{Activity, MuteParams, Offer};
 use crate::signalling::{CloseCode, DisplayName, ErrorCode, Method, RpcError, offer};
 use crate::users::BanOrder;
@@ -21,13 +21,13 @@ use crate::view::RoomView;
 /// Calls of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    queue: VecDeque<Queued>,
-    running: Vec<Running>,
+    queue: VecDeque<QueuedWork>,
+    running: Vec<RunningCall>,
     pub join: Option<Box<JoinProgress>>,
 }
 
 #[derive(Debug)]
-enum Queued {
+enum QueuedWork {
     Call {
         id: CallId,
         method: Method,
@@ -38,7 +38,7 @@ enum Queued {
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningCall {
     id: CallId,
     deadline: Duration,
     listing: Listing,
@@ -57,16 +57,16 @@ enum Listing {
 impl Calls {
     /// Queues the end of a silent client's session, unless it is queued already.
     pub fn give_up(&mut self) {
-        if !self.queue.iter().any(|queued| matches!(queued, Queued::GiveUp)) {
-            self.queue.push_back(Queued::GiveUp);
+        if !self.queue.iter().any(|queued| matches!(queued, QueuedWork::GiveUp)) {
+            self.queue.push_back(QueuedWork::GiveUp);
         }
     }
 
     /// Returns the time at which the next call times out; `None` if no call is pending.
     pub fn deadline(&self) -> Option<Duration> {
         let queued = self.queue.iter().filter_map(|queued| match queued {
-            Queued::Call { deadline, .. } => Some(*deadline),
-            Queued::GiveUp => None,
+            QueuedWork::Call { deadline, .. } => Some(*deadline),
+            QueuedWork::GiveUp => None,
         });
         let joining = self.join.iter().filter_map(|join| join.call.map(|_| join.deadline));
         queued.chain(self.running.iter().map(|call| call.deadline)).chain(joining).min()
@@ -74,17 +74,17 @@ impl Calls {
 
     /// Removes and returns the next queued entry; `None` if there is none or it must wait. `join`, `leave`
     /// and the end of a silent session run alone.
-    fn next(&mut self) -> Option<Queued> {
+    fn next(&mut self) -> Option<QueuedWork> {
         let alone = match self.queue.front()? {
-            Queued::Call { method, .. } => matches!(method, Method::Join(_) | Method::Leave),
-            Queued::GiveUp => true,
+            QueuedWork::Call { method, .. } => matches!(method, Method::Join(_) | Method::Leave),
+            QueuedWork::GiveUp => true,
         };
         let may_start = self.join.is_none() && (!alone || self.running.is_empty());
         if may_start { self.queue.pop_front() } else { None }
     }
 
     /// Removes a running call. Returns `None` if it has timed out.
-    fn end(&mut self, id: CallId) -> Option<Running> {
+    fn end(&mut self, id: CallId) -> Option<RunningCall> {
         let index = self.running.iter().position(|call| call.id == id)?;
         Some(self.running.swap_remove(index))
     }
@@ -97,7 +97,7 @@ impl Calls {
     fn expired(&mut self, now: Duration) -> Vec<CallId> {
         let mut expired = Vec::new();
         self.queue.retain(|queued| match queued {
-            Queued::Call { id, deadline, .. } if *deadline <= now => {
+            QueuedWork::Call { id, deadline, .. } if *deadline <= now => {
                 expired.push(*id);
                 false
             }
@@ -125,7 +125,7 @@ impl ClientSession {
             self.heard(at);
         }
         let deadline = at.now + self.rules.call_timeout;
-        self.calls.queue.push_back(Queued::Call { id, method, deadline });
+        self.calls.queue.push_back(QueuedWork::Call { id, method, deadline });
     }
 
     /// Answers the calls that have timed out.
@@ -139,8 +139,8 @@ impl ClientSession {
         while !self.ending && self.lock().is_some() {
             match self.calls.next() {
                 None => return,
-                Some(Queued::GiveUp) => self.give_up(at),
-                Some(Queued::Call { id, method, deadline }) => self.start(id, method, deadline, at),
+                Some(QueuedWork::GiveUp) => self.give_up(at),
+                Some(QueuedWork::Call { id, method, deadline }) => self.start(id, method, deadline, at),
             }
         }
     }
@@ -149,7 +149,7 @@ impl ClientSession {
         if let Method::Join(params) = method {
             return self.start_join(id, params, deadline, at);
         }
-        self.calls.running.push(Running { id, deadline, listing: Listing::Nothing });
+        self.calls.running.push(RunningCall { id, deadline, listing: Listing::Nothing });
         if let Err(refusal) = self.begin(id, method, at) {
             self.refuse(id, refusal, at);
         }
@@ -363,8 +363,8 @@ impl ClientSession {
         }
     }
 
-    fn standing(&self) -> Standing {
-        Standing { user: self.peer.user.clone(), claimed: self.peer.claimed }
+    fn standing(&self) -> ClaimedRole {
+        ClaimedRole { user: self.peer.user.clone(), claimed: self.peer.claimed }
     }
 
     /// Returns another user, and the role that the other user's token claims. Fails if the other user is not
@@ -374,11 +374,11 @@ impl ClientSession {
         user: &UserId,
         members: Result<Vec<PresenceEntry>, Unavailable>,
         at: &Surroundings,
-    ) -> Result<Standing, Refusal> {
+    ) -> Result<ClaimedRole, Refusal> {
         self.must(Action::AssignRole, at)?;
         let member = members?.into_iter().find(|member| member.user_id == *user);
         let member = member.ok_or(ErrorCode::NoSuchMember)?;
-        Ok(Standing { user: member.user_id, claimed: member.role })
+        Ok(ClaimedRole { user: member.user_id, claimed: member.role })
     }
 
     /// Returns the order to ban or kick a user. The ban or kick is a record in the store. Every gateway that

@@ -98,7 +98,7 @@ enum State {
     Locking,
     Connected(HeldLock),
     Joined(HeldLock, Media),
-    Closing(Closing),
+    Closing(CloseProgress),
 }
 
 /// Acquired connection lock.
@@ -121,7 +121,7 @@ enum Disconnect {
 }
 
 #[derive(Debug)]
-struct Closing {
+struct CloseProgress {
     disconnect: Disconnect,
     /// The presence entry is removed as well.
     leave: bool,
@@ -399,12 +399,12 @@ impl ClientSession {
         let farewell = disconnect == Disconnect::Farewell;
         let leave = self.presence.is_leaving() || self.lock().is_some_and(|lock| farewell || lock.spent);
         let release = self.lock().map(|lock| lock.token);
-        self.state = State::Closing(Closing { disconnect, leave, release });
+        self.state = State::Closing(CloseProgress { disconnect, leave, release });
     }
 
     /// Releases the lock of a closed connection, unless an effect in progress still needs it.
     fn release(&mut self, needed: bool) {
-        let State::Closing(Closing { leave, release, .. }) = &mut self.state else { return };
+        let State::Closing(CloseProgress { leave, release, .. }) = &mut self.state else { return };
         if let Some(token) = release.take_if(|_| !needed) {
             self.effects.push(Effect::Depart { token, leave: *leave, release: true });
         }

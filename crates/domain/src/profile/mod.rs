@@ -22,7 +22,7 @@ use super::ids::InvalidName;
 use super::schedule::StartTime;
 
 pub use filter::RoomFilter;
-pub use values::{CoverUrl, Custom, Description, Language, Owner, Tag, Tags, Title};
+pub use values::{CoverUrl, CustomData, Description, Language, Owner, Tag, Tags, Title};
 
 /// Allowed values of `listenerLimit`.
 pub const LISTENER_LIMITS: RangeInclusive<u32> = 1..=1_000_000;
@@ -63,7 +63,7 @@ pub struct RoomProfile {
     /// JSON object of the application: at most 4,096 bytes, nested at most 8 levels deep. Not interpreted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<Object>))]
-    pub custom: Option<Custom>,
+    pub custom: Option<CustomData>,
     /// Maximum number of listeners at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 1_000_000))]
@@ -192,7 +192,7 @@ fn tags(value: &Value) -> Result<Option<Tags>, ProfileError> {
     Ok(Some(tags).filter(|tags| !tags.as_slice().is_empty()))
 }
 
-fn custom(known: Option<&Custom>, value: &Value) -> Result<Option<Custom>, ProfileError> {
+fn custom(known: Option<&CustomData>, value: &Value) -> Result<Option<CustomData>, ProfileError> {
     let patch = match value {
         Value::Null => return Ok(None),
         Value::Object(patch) => patch,
@@ -200,7 +200,7 @@ fn custom(known: Option<&Custom>, value: &Value) -> Result<Option<Custom>, Profi
     };
     let mut target = known.map(|known| known.object().clone()).unwrap_or_default();
     merge(&mut target, patch);
-    Custom::new(target).map(Some).map_err(ProfileError::Invalid)
+    CustomData::new(target).map(Some).map_err(ProfileError::Invalid)
 }
 
 /// Applies a patch to an object (RFC 7396 section 2). The parser bounds the depth of a patch.

@@ -45,11 +45,11 @@ pub struct CoverUrl(Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct Owner(Arc<str>);
 
-/// JSON object of the application: at most [`Custom::MAX_BYTES`] bytes as compact JSON, nested at most
-/// [`Custom::MAX_DEPTH`] deep. Not interpreted.
+/// JSON object of the application: at most [`CustomData::MAX_BYTES`] bytes as compact JSON, nested at most
+/// [`CustomData::MAX_DEPTH`] deep. Not interpreted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
-pub struct Custom(Arc<Map<String, Value>>);
+pub struct CustomData(Arc<Map<String, Value>>);
 
 fn invalid(what: &'static str, rule: &'static str) -> InvalidName {
     InvalidName { what, rule }
@@ -139,7 +139,7 @@ impl Owner {
     }
 }
 
-impl Custom {
+impl CustomData {
     pub const MAX_BYTES: usize = 4096;
     pub const MAX_DEPTH: usize = 8;
 
@@ -180,15 +180,15 @@ impl From<Tags> for Vec<Tag> {
     }
 }
 
-impl TryFrom<Map<String, Value>> for Custom {
+impl TryFrom<Map<String, Value>> for CustomData {
     type Error = InvalidName;
     fn try_from(object: Map<String, Value>) -> Result<Self, InvalidName> {
         Self::new(object)
     }
 }
 
-impl From<Custom> for Map<String, Value> {
-    fn from(custom: Custom) -> Self {
+impl From<CustomData> for Map<String, Value> {
+    fn from(custom: CustomData) -> Self {
         Arc::unwrap_or_clone(custom.0)
     }
 }

@@ -27,8 +27,8 @@ use super::ids::UnixMs;
 
 pub use speaking::{Floor, FloorSeconds, SpeakingTimes, TalkTimer};
 pub use values::{
-    ChatText, Hand, HandOrder, Lowered, Message, MessageId, NoteText, Person, PersonId, Reaction, Settings,
-    StageRole,
+    ChatText, Hand, HandOrder, LoweringReason, Message, MessageId, NoteText, Person, PersonId, Reaction,
+    Settings, StageRole,
 };
 
 /// Maximum number of hands raised at the same time.
@@ -76,7 +76,7 @@ pub enum Event {
     HandLowered {
         at: UnixMs,
         person: PersonId,
-        why: Lowered,
+        why: LoweringReason,
     },
     Invited {
         at: UnixMs,
@@ -184,10 +184,10 @@ impl Stage {
     pub fn decide(&self, by: &Person, command: Command, now: UnixMs) -> Result<Vec<Event>, Refusal> {
         match command {
             Command::RaiseHand { note } => self.raise(by, note, now),
-            Command::LowerHand => Ok(self.lower(&by.id, Lowered::Withdrawn, now)),
+            Command::LowerHand => Ok(self.lower(&by.id, LoweringReason::Withdrawn, now)),
             Command::LowerHandOf(person) => {
                 host_only(by)?;
-                Ok(self.lower(&person, Lowered::ByHost, now))
+                Ok(self.lower(&person, LoweringReason::ByHost, now))
             }
             Command::Invite(person) => {
                 host_only(by)?;
@@ -202,7 +202,7 @@ impl Stage {
                 Ok(event.into_iter().collect())
             }
             Command::Accept => match self.hand(&by.id) {
-                Some(hand) if hand.invited => Ok(self.lower(&by.id, Lowered::Accepted, now)),
+                Some(hand) if hand.invited => Ok(self.lower(&by.id, LoweringReason::Accepted, now)),
                 _ => Err(Refusal::NotInvited),
             },
             Command::Say(text) => self.say(by, text, now),
@@ -318,7 +318,7 @@ impl Stage {
         Ok(vec![Event::HandRaised { hand }])
     }
 
-    fn lower(&self, person: &PersonId, why: Lowered, at: UnixMs) -> Vec<Event> {
+    fn lower(&self, person: &PersonId, why: LoweringReason, at: UnixMs) -> Vec<Event> {
         let lowered = Event::HandLowered { at, person: person.clone(), why };
         self.hand(person).map(|_| lowered).into_iter().collect()
     }

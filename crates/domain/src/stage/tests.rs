@@ -160,7 +160,7 @@ fn invitations_need_a_hand() {
     stage.run(&host(), Command::Revoke(id(1)), NOW).unwrap();
     assert_eq!(stage.run(&listener(1), Command::Accept, NOW), Err(Refusal::NotInvited));
     stage.run(&host(), Command::Invite(id(1)), NOW).unwrap();
-    let accepted = Event::HandLowered { at: NOW, person: id(1), why: Lowered::Accepted };
+    let accepted = Event::HandLowered { at: NOW, person: id(1), why: LoweringReason::Accepted };
     assert_eq!(stage.run(&listener(1), Command::Accept, NOW), Ok(vec![accepted]));
     assert_eq!(stage.run(&listener(1), Command::Accept, NOW), Err(Refusal::NotInvited), "once");
 }

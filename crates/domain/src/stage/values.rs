@@ -59,7 +59,7 @@ pub struct Hand {
 /// Reason why a hand is no longer raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Lowered {
+pub enum LoweringReason {
     Withdrawn,
     ByHost,
     /// The person accepted the invitation.

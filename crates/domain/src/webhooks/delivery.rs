@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::queue::{Outage, Queue};
-use super::{EndpointState, GivenUp, MOST_WAITING_ROOMS, WebhookFilter};
+use super::{AbandonedEvent, EndpointState, MOST_WAITING_ROOMS, WebhookFilter};
 use crate::events::Cursor;
 use crate::ids::{RoomId, UnixMs};
 use crate::plan::{Plan, Retry, WriteOutcome};
@@ -59,7 +59,7 @@ pub enum Effect {
     Write {
         over: i64,
         state: Box<EndpointState>,
-        given_up: Vec<GivenUp>,
+        given_up: Vec<AbandonedEvent>,
     },
 }
 
@@ -114,7 +114,7 @@ pub struct Delivery {
     /// Number of answers from the endpoint: acceptances and refusals.
     answers: u64,
     dead: u64,
-    given_up: Vec<GivenUp>,
+    given_up: Vec<AbandonedEvent>,
     /// True if the stored state is outdated.
     changed: bool,
     /// Time at which the state is written if events were only skipped.
@@ -361,7 +361,12 @@ impl Delivery {
                 }
                 let error = queue.error.clone();
                 let error = error.unwrap_or_else(|| "it waited behind other events".into());
-                self.given_up.push(GivenUp { number: self.dead, cursor, attempts: queue.attempts, error });
+                self.given_up.push(AbandonedEvent {
+                    number: self.dead,
+                    cursor,
+                    attempts: queue.attempts,
+                    error,
+                });
                 self.dead += 1;
                 self.changed = true;
                 queue.advance(now);

@@ -345,12 +345,12 @@ impl World {
         let (now, wall, end) = (self.now, self.wall(), self.end());
         let Some(machine) = &mut self.machine else { return };
         match (effect, done) {
-            (Effect::Send { room, cursor }, Done::Answer(outcome)) => {
+            (Effect::Send { room, cursor }, FinishedEffect::Answer(outcome)) => {
                 let error = "the answer is lost".to_owned();
                 let lost = lost.then_some(Outcome::Unavailable { error, retry_after: None });
                 machine.done((&room, cursor), lost.unwrap_or(outcome), now, wall, 0.5);
             }
-            (_, Done::Write(outcome)) => {
+            (_, FinishedEffect::Write(outcome)) => {
                 let lost = lost.then(|| WriteOutcome::Failed(Failure::Unknown("lost".into())));
                 machine.written(lost.unwrap_or(outcome), end, now, wall, 0.5);
             }
@@ -358,10 +358,12 @@ impl World {
         }
     }
 
-    fn perform(&mut self, effect: &Effect) -> Done {
+    fn perform(&mut self, effect: &Effect) -> FinishedEffect {
         match effect {
-            Effect::Send { room, cursor } => Done::Answer(self.request(room, *cursor)),
-            Effect::Write { over, state, given_up } => Done::Write(self.write(*over, state, given_up)),
+            Effect::Send { room, cursor } => FinishedEffect::Answer(self.request(room, *cursor)),
+            Effect::Write { over, state, given_up } => {
+                FinishedEffect::Write(self.write(*over, state, given_up))
+            }
         }
     }
 
@@ -399,13 +401,13 @@ impl World {
         self.dead.values().any(|letter| letter.event == cursor.to_string())
     }
 
-    fn write(&mut self, over: i64, state: &EndpointState, given_up: &[GivenUp]) -> WriteOutcome {
+    fn write(&mut self, over: i64, state: &EndpointState, given_up: &[AbandonedEvent]) -> WriteOutcome {
         if self.state.as_ref().map_or(0, |(_, revision)| *revision) != over {
             return WriteOutcome::Superseded;
         }
         self.revision += 1;
         let at = self.wall();
-        for GivenUp { number, cursor, attempts, error } in given_up.iter().cloned() {
+        for AbandonedEvent { number, cursor, attempts, error } in given_up.iter().cloned() {
             let event = cursor.to_string().into();
             self.dead.insert(slot(number), DeadLetter { number, event, attempts, error, at });
         }
@@ -471,7 +473,7 @@ impl World {
     }
 }
 
-enum Done {
+enum FinishedEffect {
     Answer(Outcome),
     Write(WriteOutcome),
 }

@@ -128,7 +128,7 @@ pub struct DeadLetter {
 
 /// Decision to give up an event, before the copy of the event is added to it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GivenUp {
+pub struct AbandonedEvent {
     pub number: u64,
     pub cursor: Cursor,
     pub attempts: u32,

@@ -23,7 +23,7 @@ use stentor_domain::recording_journal::JournalEntry;
 use crate::ticks::{TICK, TickPhases, nearest};
 pub use mjr::{MjrReader, Packet};
 use ogg::{OpusFile, SAMPLES};
-use playout::{Mixed, Playout, Start};
+use playout::{MixedSound, Playout, Start};
 
 /// Time in microseconds from the mixing of a packet in AudioBridge to the time that the recording states for
 /// the packet's position. The stated time is derived from the arrival of parts. The value was measured. It
@@ -110,7 +110,7 @@ impl TimeAxis {
 
 impl<R: Read> Stay<R> {
     /// Takes the packets that arrive until `now`, and returns the sound that is mixed at `now`.
-    fn tick(&mut self, now: u64) -> io::Result<Mixed> {
+    fn tick(&mut self, now: u64) -> io::Result<MixedSound> {
         while let Some(packet) = self.next.take_if(|packet| packet.at <= now) {
             self.playout.arrived(packet.sequence, packet.opus);
             self.next = self.reader.next_packet()?;
@@ -140,11 +140,11 @@ pub fn write_track<R: Read, W: Write>(
         let next = reader.next_packet()?;
         stays.push(Stay { reader, next, playout });
     }
-    let mut tick = |now: u64| -> io::Result<Mixed> {
-        let mut mixed = Mixed::Silence;
+    let mut tick = |now: u64| -> io::Result<MixedSound> {
+        let mut mixed = MixedSound::Silence;
         for stay in &mut stays {
             let sound = stay.tick(now)?;
-            if sound != Mixed::Silence {
+            if sound != MixedSound::Silence {
                 mixed = sound;
             }
         }
@@ -174,7 +174,7 @@ pub fn write_track<R: Read, W: Write>(
         }
         if now > due + TICK / 2 {
             // The time of the recording went back. The sound at this time is already in the file.
-            file.sound(&Mixed::Silence)?;
+            file.sound(&MixedSound::Silence)?;
             continue;
         }
         file.sound(&tick(due)?)?;

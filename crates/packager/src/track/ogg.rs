@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::playout::Mixed;
+use super::playout::MixedSound;
 
 /// Samples per packet at 48 kHz.
 pub(super) const SAMPLES: u64 = 960;
@@ -67,13 +67,13 @@ impl<W: Write> OpusFile<W> {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn sound(&mut self, mixed: &Mixed) -> io::Result<()> {
+    pub fn sound(&mut self, mixed: &MixedSound) -> io::Result<()> {
         match mixed {
-            Mixed::Packet(opus) if lasts_20_ms(opus) && opus.len() / 255 < PAGE_SEGMENTS => {
+            MixedSound::Packet(opus) if lasts_20_ms(opus) && opus.len() / 255 < PAGE_SEGMENTS => {
                 self.concealed = Some(without_sound(opus));
                 self.packet(opus)
             }
-            Mixed::Concealed if self.concealed.is_some() => {
+            MixedSound::Concealed if self.concealed.is_some() => {
                 let concealed = self.concealed.clone().unwrap_or_default();
                 self.packet(&concealed)
             }
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(count, 101);
         for n in 0..count {
             let packet = [&[0xf8][..], &vec![n as u8; 300]].concat();
-            file.sound(&Mixed::Packet(packet)).unwrap();
+            file.sound(&MixedSound::Packet(packet)).unwrap();
         }
         let (bytes, length) = file.finish().unwrap();
         assert_eq!(bytes.len() as u64, length);
@@ -210,7 +210,7 @@ mod tests {
         let mut file = OpusFile::create(Vec::new(), 9_000, 0).unwrap();
         // 10 ms of SILK, two frames of 20 ms, twice no frame, and two frames of 10 ms.
         for opus in [&[0u8, 1][..], &[0xf9, 1], &[0xfb], &[], &[0xf1, 1, 1]] {
-            file.sound(&Mixed::Packet(opus.to_vec())).unwrap();
+            file.sound(&MixedSound::Packet(opus.to_vec())).unwrap();
         }
         let (packets, _) = opus_packets(&file.finish().unwrap().0);
         assert_eq!(packets[..4], vec![SILENCE.to_vec(); 4]);
@@ -220,19 +220,19 @@ mod tests {
     #[test]
     fn lost_packets_are_left_to_decoder() {
         let mut file = OpusFile::create(Vec::new(), 20_000, 0).unwrap();
-        let packet = |opus: &[u8]| Mixed::Packet(opus.to_vec());
+        let packet = |opus: &[u8]| MixedSound::Packet(opus.to_vec());
         // One frame, two of different sizes, four of 5 ms, silence.
         let sounds = [
-            Mixed::Concealed,
+            MixedSound::Concealed,
             packet(&[0xf8, 1]),
-            Mixed::Concealed,
-            Mixed::Concealed,
+            MixedSound::Concealed,
+            MixedSound::Concealed,
             packet(&[0xf2, 1, 1, 2, 2]),
-            Mixed::Concealed,
+            MixedSound::Concealed,
             packet(&[0xeb, 0x84, 1, 2, 3, 4, 5]),
-            Mixed::Concealed,
-            Mixed::Silence,
-            Mixed::Concealed,
+            MixedSound::Concealed,
+            MixedSound::Silence,
+            MixedSound::Concealed,
         ];
         sounds.iter().for_each(|mixed| file.sound(mixed).unwrap());
         let (packets, _) = opus_packets(&file.finish().unwrap().0);

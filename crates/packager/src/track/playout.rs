@@ -20,7 +20,7 @@ const PROBATION: u8 = 2;
 
 /// Sound of a participant in 20 ms of the mix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mixed {
+pub enum MixedSound {
     Packet(Vec<u8>),
     /// AudioBridge conceals a lost packet.
     Concealed,
@@ -91,11 +91,11 @@ impl Playout {
     }
 
     /// Takes the sound of the next 20 ms of the mix from the queue.
-    pub fn tick(&mut self) -> Mixed {
+    pub fn tick(&mut self) -> MixedSound {
         match self.begun.then(|| self.queue.pop_front()).flatten() {
-            Some((_, Some(opus))) => Mixed::Packet(opus),
-            Some((_, None)) => Mixed::Concealed,
-            None => Mixed::Silence,
+            Some((_, Some(opus))) => MixedSound::Packet(opus),
+            Some((_, None)) => MixedSound::Concealed,
+            None => MixedSound::Silence,
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     fn numbers(playout: &mut Playout, ticks: usize) -> Vec<Option<u8>> {
-        let number = |mixed| if let Mixed::Packet(opus) = mixed { Some(opus[0]) } else { None };
+        let number = |mixed| if let MixedSound::Packet(opus) = mixed { Some(opus[0]) } else { None };
         (0..ticks).map(|_| number(playout.tick())).collect()
     }
 
@@ -155,7 +155,7 @@ mod tests {
         let mut playout = Playout::new(Start::Speaking);
         arrive(&mut playout, [65_530, 65_531, 65_532, 65_535, 0, 1, 2]);
         assert_eq!(numbers(&mut playout, 3), [250, 251, 252].map(Some));
-        assert_eq!([playout.tick(), playout.tick()], [Mixed::Concealed, Mixed::Concealed]);
+        assert_eq!([playout.tick(), playout.tick()], [MixedSound::Concealed, MixedSound::Concealed]);
         arrive(&mut playout, [20]);
         assert_eq!(numbers(&mut playout, 5), [Some(255), Some(0), Some(1), Some(2), Some(20)], "many do not");
     }

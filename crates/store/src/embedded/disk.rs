@@ -198,10 +198,10 @@ fn explain(path: &Path, error: redb::Error) -> StoreOpenError {
 mod tests {
     use super::*;
     use crate::Txn;
-    use crate::embedded::keyspace::Staging;
+    use crate::embedded::keyspace::StagedBatch;
 
     fn put(known: &Keyspace, key: &str) -> Batch {
-        let mut staging = Staging::new(known);
+        let mut staging = StagedBatch::new(known);
         staging.txn(Txn::new().put(key, "v"), |_| false).unwrap();
         staging.finish()
     }

@@ -43,7 +43,7 @@ pub(super) struct Batch {
 }
 
 /// Batch under construction. Later transactions in it see the earlier ones as applied.
-pub(super) struct Staging<'a> {
+pub(super) struct StagedBatch<'a> {
     base: &'a Keyspace,
     batch: Batch,
 }
@@ -83,7 +83,7 @@ impl Keyspace {
     }
 }
 
-impl<'a> Staging<'a> {
+impl<'a> StagedBatch<'a> {
     pub fn new(base: &'a Keyspace) -> Self {
         let batch = Batch { revision: base.revision, changes: BTreeMap::new(), commits: Vec::new() };
         Self { base, batch }
@@ -195,7 +195,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn stage(keys: &mut Keyspace, txns: Vec<Txn>) -> Vec<Result<TxnOutcome, StoreError>> {
-        let mut staging = Staging::new(keys);
+        let mut staging = StagedBatch::new(keys);
         let outcomes = txns.into_iter().map(|txn| staging.txn(txn, |_| false)).collect();
         let batch = staging.finish();
         keys.apply(batch.revision, batch.changes);
@@ -253,7 +253,7 @@ mod tests {
             let mut replayed = BTreeMap::new();
             let mut last = 0;
             for chunk in ops.chunks(7) {
-                let mut staging = Staging::new(&keys);
+                let mut staging = StagedBatch::new(&keys);
                 for (kind, key) in chunk {
                     let key = format!("/{}/{key}", key % 2);
                     let txn = match kind {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 
 use self::disk::Disk;
 use self::history::{History, HistoryRead};
-use self::keyspace::{Keyspace, Staging};
+use self::keyspace::{Keyspace, StagedBatch};
 use self::leases::Leases;
 use self::writer::{Command, Reply, Writer};
 use super::admission::{admit, lease_seconds};
@@ -282,7 +282,7 @@ fn slow_disk(limit: Duration) -> StoreError {
 
 /// Deletes all keys under leases from the file and from `keys`.
 fn drop_leased_keys(disk: &mut Disk, keys: &mut Keyspace, path: &Path) -> Result<(), StoreOpenError> {
-    let mut staging = Staging::new(keys);
+    let mut staging = StagedBatch::new(keys);
     staging.delete_all(keys.leased_keys());
     let batch = staging.finish();
     if batch.commits.is_empty() {

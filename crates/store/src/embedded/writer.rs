@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::StoreShared;
 use super::disk::Disk;
-use super::keyspace::{Batch, Staging};
+use super::keyspace::{Batch, StagedBatch};
 use super::leases::Leases;
 use crate::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
 
@@ -128,17 +128,17 @@ impl Writer {
     }
 
     /// Stages a batch, writes it and then publishes it.
-    fn commit(&mut self, stage: impl FnOnce(&mut Staging, &Leases)) -> Result<(), StoreError> {
+    fn commit(&mut self, stage: impl FnOnce(&mut StagedBatch, &Leases)) -> Result<(), StoreError> {
         self.shared.set_writing(Some(tokio::time::Instant::now()));
         let written = self.write(stage);
         self.shared.set_writing(None);
         written
     }
 
-    fn write(&mut self, stage: impl FnOnce(&mut Staging, &Leases)) -> Result<(), StoreError> {
+    fn write(&mut self, stage: impl FnOnce(&mut StagedBatch, &Leases)) -> Result<(), StoreError> {
         let batch = {
             let published = self.shared.read();
-            let mut staging = Staging::new(&published.keys);
+            let mut staging = StagedBatch::new(&published.keys);
             stage(&mut staging, &self.leases);
             let batch = staging.finish();
             if batch.commits.is_empty() {

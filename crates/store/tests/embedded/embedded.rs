@@ -16,18 +16,18 @@ use super::conformance::{DEADLINE, Subject, committed, events_until, next, until
 
 crate::store_conformance!(fresh, fresh);
 
-struct Embedded {
+struct EmbeddedSubject {
     store: Arc<EmbeddedStore>,
     dir: TempDir,
 }
 
-async fn fresh() -> Embedded {
+async fn fresh() -> EmbeddedSubject {
     let dir = tempfile::tempdir().unwrap();
-    Embedded { store: EmbeddedStore::open(&dir.path().join("store.redb")).unwrap(), dir }
+    EmbeddedSubject { store: EmbeddedStore::open(&dir.path().join("store.redb")).unwrap(), dir }
 }
 
 #[async_trait(?Send)]
-impl Subject for Embedded {
+impl Subject for EmbeddedSubject {
     fn store(&self) -> Arc<dyn Store> {
         self.store.clone()
     }
@@ -47,7 +47,7 @@ impl Subject for Embedded {
     }
 }
 
-impl Embedded {
+impl EmbeddedSubject {
     fn path(&self) -> PathBuf {
         self.dir.path().join("store.redb")
     }

@@ -75,10 +75,10 @@ struct AudioState {
 
 /// Call of a client. The closure receives the session, or the reason why the session cannot serve calls now.
 /// The closure answers the client and returns the next message for the actor.
-pub type Call = Box<dyn FnOnce(Result<Serving, CallError>) -> LocalBoxFuture<'static, Msg> + Send>;
+pub type Call = Box<dyn FnOnce(Result<ServingSession, CallError>) -> LocalBoxFuture<'static, Msg> + Send>;
 
 /// Session that serves calls, and its state.
-pub struct Serving {
+pub struct ServingSession {
     session: Arc<ParticipantSession>,
     status: SessionStatus,
 }
@@ -244,14 +244,14 @@ impl MediaSessionActor {
     }
 
     /// Returns the session if the handle with this number may use it now.
-    fn serve(&self, line: u64) -> Result<Serving, CallError> {
+    fn serve(&self, line: u64) -> Result<ServingSession, CallError> {
         let session = self.session.as_ref().filter(|_| line == self.line).ok_or(CallError::NotJoined)?;
         if !self.machine.takes_calls() {
             return Err(CallError::Unavailable);
         }
         let AudioState { muted, talking, receiving } = self.voice;
         let status = SessionStatus { state: self.machine.name(), muted, talking, receiving };
-        Ok(Serving { session: session.clone(), status })
+        Ok(ServingSession { session: session.clone(), status })
     }
 
     /// Sends an event. If the client does not read its events, closes its event channel, which the client
@@ -399,7 +399,7 @@ impl MediaSessionHandle {
     /// Makes a request to Janus. The result is passed to the client and, through `done`, to the actor.
     async fn call<T, F>(
         &self,
-        request: impl FnOnce(Serving) -> F + Send + 'static,
+        request: impl FnOnce(ServingSession) -> F + Send + 'static,
         done: impl FnOnce(T) -> Msg + Send + 'static,
     ) -> Result<T, CallError>
     where
@@ -407,7 +407,7 @@ impl MediaSessionHandle {
         F: Future<Output = Result<T, JanusError>> + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let call = move |serving: Result<Serving, CallError>| {
+        let call = move |serving: Result<ServingSession, CallError>| {
             let called = async move {
                 let outcome = match serving {
                     Ok(serving) => request(serving).await,

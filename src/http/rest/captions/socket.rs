@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::delivery::{FeedEnd, FeedItem, PcmReader, TooSlow};
 use crate::domain::api_key::KeyScope;
 use crate::domain::captions::{
-    Caption, FINAL_BURST, FINAL_RATE, Heard, InvalidResult, MAX_MESSAGE, MESSAGE_BURST, MESSAGE_RATE,
+    AudioSpan, Caption, FINAL_BURST, FINAL_RATE, InvalidResult, MAX_MESSAGE, MESSAGE_BURST, MESSAGE_RATE,
 };
 use crate::domain::civil_time::Rfc3339;
 use crate::domain::connection_limits::TokenBucket;
@@ -28,8 +28,8 @@ use crate::frames::{FrameDecoder, Inbound, OutboundFrame};
 use crate::http::rest::Api;
 use crate::http::server::ClientBytes;
 use crate::packager::pcm::{PCM_RATE, PcmChunk};
-use crate::presence::stage::Passing;
-use crate::rooms::captions::{NotKept, RecogniserClaim};
+use crate::presence::stage::TransientEvent;
+use crate::rooms::captions::{CaptionError, RecogniserClaim};
 
 /// Longest time that a frame waits for the recogniser to read. The feed buffers the audio meanwhile, so a
 /// recogniser may pause for about this time.
@@ -104,7 +104,7 @@ impl Recogniser {
     }
 
     /// Sends the audio until it ends or the connection fails. `heard`: range of the audio sent so far.
-    async fn send(&self, mut audio: PcmReader, heard: &Cell<Option<Heard>>) -> End {
+    async fn send(&self, mut audio: PcmReader, heard: &Cell<Option<AudioSpan>>) -> End {
         loop {
             let chunk = match audio.next().await {
                 Ok(FeedItem::Audio(chunk)) => chunk,
@@ -118,7 +118,7 @@ impl Recogniser {
                 return end;
             }
             let from = heard.get().map_or(chunk.at, |heard| heard.from);
-            heard.set(Some(Heard { from, to: chunk.end() }));
+            heard.set(Some(AudioSpan { from, to: chunk.end() }));
             if let Err(end) = self.queue(OutboundFrame::Binary(positioned(&chunk))).await {
                 return end;
             }
@@ -137,7 +137,7 @@ impl Recogniser {
     }
 
     /// Reads results until the connection ends. Returns the reason.
-    async fn receive(&self, mut received: ClientBytes, heard: &Cell<Option<Heard>>) -> End {
+    async fn receive(&self, mut received: ClientBytes, heard: &Cell<Option<AudioSpan>>) -> End {
         let mut frames = FrameDecoder::new(MAX_MESSAGE);
         let (mut messages, mut finals) =
             (Pace::new(MESSAGE_RATE, MESSAGE_BURST), Pace::new(FINAL_RATE, FINAL_BURST));
@@ -184,7 +184,7 @@ impl Recogniser {
     }
 
     /// Returns the caption in a message, or the message that says why it is invalid.
-    fn result(&self, message: &str, heard: Option<Heard>) -> Result<Caption, Value> {
+    fn result(&self, message: &str, heard: Option<AudioSpan>) -> Result<Caption, Value> {
         Caption::of_result(message, &self.language, heard).map_err(|invalid| {
             self.api.captions.metrics.captions().result("invalid");
             invalid_result(&invalid)
@@ -193,7 +193,7 @@ impl Recogniser {
 
     /// Shows a caption, and stores it if it is final. Returns a message for each of these steps that failed.
     async fn show(&self, caption: &Caption) -> Vec<Value> {
-        let passed = self.api.stages.pass(&self.room, &Passing::Caption(caption.clone())).await;
+        let passed = self.api.stages.pass(&self.room, &TransientEvent::Caption(caption.clone())).await;
         if let Err(error) = &passed {
             tracing::debug!(room = %self.room, %error, "a caption was not shown");
         }
@@ -234,20 +234,20 @@ impl Pace {
 }
 
 /// Returns the label of a valid result in the metrics.
-fn outcome(is_final: bool, passed: bool, kept: &Result<(), NotKept>) -> &'static str {
+fn outcome(is_final: bool, passed: bool, kept: &Result<(), CaptionError>) -> &'static str {
     match (passed, kept) {
         (false, _) => "failed",
-        (true, Err(NotKept::Full(_))) => "full",
-        (true, Err(NotKept::Store(_))) => "not_stored",
+        (true, Err(CaptionError::Full(_))) => "full",
+        (true, Err(CaptionError::Store(_))) => "not_stored",
         (true, Ok(())) if is_final => "final",
         (true, Ok(())) => "partial",
     }
 }
 
-fn not_stored(error: &NotKept) -> Value {
+fn not_stored(error: &CaptionError) -> Value {
     match error {
-        NotKept::Full(full) => refusal("transcript_full", &full.to_string()),
-        NotKept::Store(_) => {
+        CaptionError::Full(full) => refusal("transcript_full", &full.to_string()),
+        CaptionError::Store(_) => {
             refusal("store_unavailable", "the store does not answer; the result was not stored")
         }
     }
@@ -288,7 +288,8 @@ mod tests {
 
     #[test]
     fn outcomes_name_what_failed() {
-        let (full, store) = (|| Err(NotKept::Full(ChunkFull)), || Err(NotKept::Store(RoomError::Busy)));
+        let (full, store) =
+            (|| Err(CaptionError::Full(ChunkFull)), || Err(CaptionError::Store(RoomError::Busy)));
         assert_eq!([outcome(true, true, &Ok(())), outcome(false, true, &Ok(()))], ["final", "partial"]);
         assert_eq!([outcome(true, true, &full()), outcome(true, true, &store())], ["full", "not_stored"]);
         assert_eq!([outcome(true, false, &store()), outcome(false, false, &Ok(()))], ["failed", "failed"]);

@@ -42,7 +42,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
 
-type Answering =
+type AnsweringService =
     Box<dyn Fn(TestRequest) -> futures::future::LocalBoxFuture<'static, ServiceResponse<BoxBody>>>;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(openapi()).unwrap());
@@ -53,7 +53,7 @@ pub struct House {
     pub api: web::Data<Api>,
     /// API key that is sent with every request.
     key: Option<String>,
-    service: Answering,
+    service: AnsweringService,
 }
 
 pub struct Answer {
@@ -173,7 +173,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
 }
 
 /// Wraps a service, because actix-web does not export its request type.
-fn answering<R: 'static, S>(service: S, request: fn(TestRequest) -> R) -> Answering
+fn answering<R: 'static, S>(service: S, request: fn(TestRequest) -> R) -> AnsweringService
 where
     S: Service<R, Response = ServiceResponse<BoxBody>, Error = Error> + 'static,
 {

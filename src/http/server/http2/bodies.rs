@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::Stream;
 use h2::{Reason, RecvStream, SendStream};
 
-use super::Ended;
+use super::RequestEnd;
 use crate::http::server::connection::{Alarm, Connection};
 
 /// Body of a request. The client may send further bytes as the handler reads.
@@ -48,7 +48,7 @@ pub(super) async fn send(
     mut body: BoxBody,
     size: BodySize,
     connection: &Connection,
-) -> Ended {
+) -> RequestEnd {
     let mut left = match size {
         BodySize::Sized(length) => Some(length),
         _ => None,
@@ -57,7 +57,7 @@ pub(super) async fn send(
     loop {
         let next = poll_fn(|task| {
             if stream.poll_reset(task).is_ready() {
-                return Poll::Ready(Err(Ended::Canceled));
+                return Poll::Ready(Err(RequestEnd::Canceled));
             }
             let next = Pin::new(&mut body).poll_next(task);
             if next.is_pending() {
@@ -71,12 +71,12 @@ pub(super) async fn send(
             Ok(None) if left.is_none_or(|left| left == 0) => {
                 // An error means that the client has canceled the request.
                 let _ = stream.send_data(Bytes::new(), true);
-                return Ended::Here;
+                return RequestEnd::Here;
             }
             // The body is incomplete.
             Ok(None | Some(Err(_))) => {
                 stream.send_reset(Reason::INTERNAL_ERROR);
-                return Ended::Here;
+                return RequestEnd::Here;
             }
             Err(ended) => return ended,
         };
@@ -84,10 +84,10 @@ pub(super) async fn send(
             stream.reserve_capacity(piece.len());
             let capacity = match poll_fn(|task| capacity(&mut stream, connection, &mut alarm, task)).await {
                 Ok(Some(capacity)) => capacity,
-                Ok(None) => return Ended::Canceled,
+                Ok(None) => return RequestEnd::Canceled,
                 Err(_too_slow) => {
                     stream.send_reset(Reason::CANCEL);
-                    return Ended::Here;
+                    return RequestEnd::Here;
                 }
             };
             let sent = piece.split_to(capacity.min(piece.len()));
@@ -96,10 +96,10 @@ pub(super) async fn send(
             left = left.map(|left| left.saturating_sub(sent.len() as u64));
             let is_last = left == Some(0);
             if stream.send_data(sent, is_last).is_err() {
-                return Ended::Canceled;
+                return RequestEnd::Canceled;
             }
             if is_last {
-                return Ended::Here;
+                return RequestEnd::Here;
             }
         }
     }

@@ -8,10 +8,10 @@ use h2::{Reason, RecvStream, SendStream};
 use http::response::Parts;
 use http::{Method, Request, StatusCode, Version};
 
-use super::tls::Secured;
+use super::tls::TlsTestServer;
 use super::*;
 
-impl Secured {
+impl TlsTestServer {
     /// Opens a connection. Each stream may receive `window` bytes before the test reads.
     async fn http2(&self, window: u32) -> SendRequest<Bytes> {
         let socket = self.connect_by(&self.connector).await.unwrap();
@@ -76,7 +76,7 @@ async fn upload(stream: &mut SendStream<Bytes>, mut body: Bytes) {
 
 #[actix::test]
 async fn http2_serves_requests_and_bodies() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let mut client = secured.http2(65_535).await;
     let (head, body) = fetch(&mut client, get("/large")).await;
     assert_eq!((head.status, head.version, body.len()), (StatusCode::OK, Version::HTTP_2, LARGE.len()));
@@ -111,7 +111,7 @@ async fn http2_serves_requests_and_bodies() {
 
 #[actix::test]
 async fn http2_head_has_no_body() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let mut client = secured.http2(65_535).await;
     for (path, length) in [("/small", Some("5")), ("/large", Some("4194304")), ("/endless", None)] {
         let mut request = get(path);
@@ -125,7 +125,7 @@ async fn http2_head_has_no_body() {
 
 #[actix::test]
 async fn http2_requests_have_limits() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let mut client = secured.http2(65_535).await;
     let _unanswered: Vec<_> = {
         let mut sent = Vec::new();
@@ -154,7 +154,7 @@ async fn http2_requests_have_limits() {
 
 #[actix::test]
 async fn http2_slow_readers_lose_their_response() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let mut client = secured.http2(65_535).await;
     let (stalled, unread) =
         (send(&mut client, get("/large")).await, send(&mut client, get("/endless")).await);
@@ -176,7 +176,7 @@ async fn http2_slow_readers_lose_their_response() {
 
 #[actix::test]
 async fn http2_slow_bodies_end_their_request() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let mut client = secured.http2(65_535).await;
     let request = Request::post("https://localhost/echo").body(()).unwrap();
     let (response, mut stream) = client.send_request(request, false).unwrap();
@@ -191,7 +191,7 @@ async fn http2_slow_bodies_end_their_request() {
 
 #[actix::test]
 async fn http2_slow_sockets_are_cut() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let socket = secured.connect_by(&secured.connector).await.unwrap();
     let mut builder = Builder::new();
     builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
@@ -209,7 +209,7 @@ async fn http2_slow_sockets_are_cut() {
 
 #[actix::test]
 async fn http2_clients_must_send_requests() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let _silent = secured.http2(65_535).await;
     let _no_preface = secured.connect_by(&secured.connector).await.unwrap();
     secured.until_metric("stentor_connections_cut_total{reason=\"slow_request\"} 2\n").await;
@@ -219,7 +219,7 @@ async fn http2_clients_must_send_requests() {
 
 #[actix::test]
 async fn idle_http2_connections_yield_under_pressure() {
-    let secured = Secured::start(4);
+    let secured = TlsTestServer::start(4);
     let mut clients = Vec::new();
     for _ in 0..4 {
         let mut client = secured.http2(65_535).await;
@@ -232,7 +232,7 @@ async fn idle_http2_connections_yield_under_pressure() {
 
 #[actix::test]
 async fn http2_endless_responses_take_slots() {
-    let secured = Secured::start(3);
+    let secured = TlsTestServer::start(3);
     let mut client = secured.http2(65_535).await;
     let mut endless = Vec::new();
     for _ in 0..2 {
@@ -260,7 +260,7 @@ async fn http2_endless_responses_take_slots() {
 
 #[actix::test]
 async fn stopping_servers_finish_http2_requests() {
-    let secured = Secured::start_with(10, |options| options.shutdown_timeout = Duration::from_secs(30));
+    let secured = TlsTestServer::start_with(10, |options| options.shutdown_timeout = Duration::from_secs(30));
     let mut client = secured.http2(65_535).await;
     let request = Request::post("https://localhost/echo").body(()).unwrap();
     let (response, mut stream) = client.send_request(request, false).unwrap();
@@ -285,7 +285,7 @@ async fn stopping_servers_finish_http2_requests() {
 
 #[actix::test]
 async fn surplus_http2_clients_get_503() {
-    let secured = Secured::start(1);
+    let secured = TlsTestServer::start(1);
     let mut held = secured.http2(65_535).await;
     assert_eq!(fetch(&mut held, get("/small")).await.1, b"small");
     let mut refused = secured.connect_by(&secured.connector).await.unwrap();

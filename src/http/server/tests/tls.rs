@@ -35,7 +35,7 @@ fn connector(trusted: &CertificateDer<'static>, protocols: &[&[u8]]) -> TlsConne
 }
 
 /// Server with TLS, and the connectors for its clients.
-pub(super) struct Secured {
+pub(super) struct TlsTestServer {
     pub served: TestServer,
     certificates: Arc<Certificates>,
     /// Offers HTTP/2 and HTTP/1.1.
@@ -44,7 +44,7 @@ pub(super) struct Secured {
     old: TlsConnector,
 }
 
-impl Secured {
+impl TlsTestServer {
     pub fn start(served: usize) -> Self {
         Self::start_with(served, |_| ())
     }
@@ -84,7 +84,7 @@ impl Secured {
 
 #[actix::test]
 async fn endless_bodies_are_complete_over_tls() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     assert_whole_ending(&secured.ask(&request("GET", "/ending")).await);
     secured.served.until_open(0).await;
     secured.served.handle.stop(false).await;
@@ -92,7 +92,7 @@ async fn endless_bodies_are_complete_over_tls() {
 
 #[actix::test]
 async fn upgrades_keep_early_bytes_over_tls() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let mut client = secured.connect_by(&secured.old).await.unwrap();
     upgrades::check_echo(&mut client).await;
     secured.served.until_open(0).await;
@@ -101,7 +101,7 @@ async fn upgrades_keep_early_bytes_over_tls() {
 
 #[actix::test]
 async fn tls_serves_http_1_1_with_hsts() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let client = secured.connect_by(&secured.old).await.unwrap();
     assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     let answer = secured.ask(&request("GET", "/large")).await;
@@ -118,7 +118,7 @@ async fn tls_serves_http_1_1_with_hsts() {
 
 #[actix::test]
 async fn tls_responses_survive_pipelining() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let requests = "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(4) + &request("GET", "/small");
     let answer = secured.ask(&requests).await;
     assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 5);
@@ -128,7 +128,7 @@ async fn tls_responses_survive_pipelining() {
 
 #[actix::test]
 async fn unfinished_handshakes_are_cut() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     // The beginning of a ClientHello record of 512 bytes.
     for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00"] {
         let mut client = secured.served.connect().await;
@@ -145,7 +145,7 @@ async fn unfinished_handshakes_are_cut() {
 
 #[actix::test]
 async fn requests_over_tls_have_deadlines() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let answer = secured.ask("GET / HTTP/1.1\r\nunfinished").await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("nosniff"), "{answer}");
     let mut stalled = secured.connect_by(&secured.old).await.unwrap();
@@ -157,7 +157,7 @@ async fn requests_over_tls_have_deadlines() {
 
 #[actix::test]
 async fn surplus_tls_connections_get_503() {
-    let secured = Secured::start(1);
+    let secured = TlsTestServer::start(1);
     let _held = secured.connect_by(&secured.old).await.unwrap();
     let refused = secured.ask(&request("GET", "/small")).await;
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 5\r\n"), "{refused}");
@@ -166,7 +166,7 @@ async fn surplus_tls_connections_get_503() {
 
 #[actix::test]
 async fn certificates_are_replaced_while_serving() {
-    let secured = Secured::start(10);
+    let secured = TlsTestServer::start(10);
     let mut early = secured.connect_by(&secured.old).await.unwrap();
     let (identity, certificate) = identity();
     assert!(secured.certificates.replace(identity));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::sound::{PAUSE_EVERY, Sent, TONES};
+use super::sound::{PAUSE_EVERY, SentTones, TONES};
 use crate::support::caller::Caller;
 use crate::support::opus;
 use crate::support::webrtc::{Delivery, Uplink, WebRtcClient};
@@ -24,7 +24,7 @@ pub static LOSSY: AtomicBool = AtomicBool::new(false);
 
 /// State shared with the anchors.
 #[derive(Default)]
-pub struct Shared {
+pub struct HourState {
     /// Addresses of the gateways, which change at each restart.
     pub gateways: Mutex<Vec<String>>,
     pub over: AtomicBool,
@@ -34,9 +34,9 @@ pub struct Shared {
 
 pub struct Anchor {
     token: String,
-    sent: Sent,
+    sent: SentTones,
     frames: Vec<Arc<[u8]>>,
-    shared: Arc<Shared>,
+    shared: Arc<HourState>,
     jtoken: Value,
     media: Option<WebRtcClient>,
     /// Index of the gateway to try next.
@@ -45,7 +45,7 @@ pub struct Anchor {
 
 impl Anchor {
     /// Creates the anchor that sends the tones of `anchor`.
-    pub fn new(anchor: usize, token: String, sent: Sent, shared: &Arc<Shared>) -> Self {
+    pub fn new(anchor: usize, token: String, sent: SentTones, shared: &Arc<HourState>) -> Self {
         let (frames, shared) = (loop_of(anchor, sent), shared.clone());
         Self { token, sent, frames, shared, jtoken: Value::Null, media: None, gateway: 0 }
     }
@@ -109,7 +109,7 @@ fn network(packet: u64) -> Delivery {
 }
 
 /// Returns the frames of all tones, to be sent in a loop from the start of the clock on.
-fn loop_of(anchor: usize, sent: Sent) -> Vec<Arc<[u8]>> {
+fn loop_of(anchor: usize, sent: SentTones) -> Vec<Arc<[u8]>> {
     let per_second = Duration::from_secs(1).as_millis() as u64 / 20;
     let mut frames = Vec::new();
     for tone in 0..TONES {

@@ -1,7 +1,7 @@
 //! Comparison of the live sound, the recording and its tracks.
 
 use super::house::Fault;
-use super::sound::{ANCHORS, Heard, later, within};
+use super::sound::{ANCHORS, SoundLevels, later, within};
 use crate::support::report;
 
 /// Goal for the drift of a track from the mix, in milliseconds.
@@ -23,10 +23,10 @@ pub struct Period {
 
 /// Everything that is compared.
 pub struct Sound {
-    pub live: Heard,
-    pub mix: Heard,
+    pub live: SoundLevels,
+    pub mix: SoundLevels,
     /// Tracks of the anchors, in the order of their tones.
-    pub tracks: Vec<Heard>,
+    pub tracks: Vec<SoundLevels>,
 }
 
 /// Prints, for each fault and anchor, the missing seconds and the delay of the track behind the mix.
@@ -35,7 +35,7 @@ pub struct Sound {
 /// If the mix or a track lacks more sound than listeners missed live, or a track drifts from the mix.
 pub fn compare(users: [&str; ANCHORS], periods: &[Period], sound: &Sound) {
     let strange = sound.mix.strange();
-    let anchors: Vec<_> = (0..ANCHORS).map(|anchor| Compared::new(sound, anchor)).collect();
+    let anchors: Vec<_> = (0..ANCHORS).map(|anchor| SoundComparison::new(sound, anchor)).collect();
     let mut wrong = Vec::new();
     report(format!(
         "{:36}{:7}{:>8}{:>10}{:>9}{:>11}{:>9}   track later than mix by ms: least, median, most",
@@ -82,7 +82,7 @@ pub fn compare(users: [&str; ANCHORS], periods: &[Period], sound: &Sound) {
 }
 
 /// Sound of one anchor.
-struct Compared {
+struct SoundComparison {
     /// Gaps in the live sound, the mix and the track.
     gaps: [Vec<std::ops::Range<usize>>; 3],
     /// For each pause: its time in the mix in seconds, and the delay of the track behind the mix in
@@ -90,7 +90,7 @@ struct Compared {
     offsets: Vec<(f64, f64)>,
 }
 
-impl Compared {
+impl SoundComparison {
     fn new(Sound { live, mix, tracks }: &Sound, anchor: usize) -> Self {
         let track = &tracks[anchor];
         let offsets = later(&mix.pauses(anchor), &track.pauses(anchor));

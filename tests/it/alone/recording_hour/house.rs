@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::anchors::{LOSSY, Shared};
+use super::anchors::{HourState, LOSSY};
 use crate::rooms::node_on_etcd;
 use crate::support::etcd::Etcd;
 use crate::support::moto::{BUCKET, Moto};
@@ -51,7 +51,7 @@ pub struct House {
     pub desk: Node,
     pub mixers: Vec<Node>,
     pub januses: Vec<Node>,
-    pub shared: Arc<Shared>,
+    pub shared: Arc<HourState>,
     pub moto: Option<Moto>,
     redis: Redis,
     etcd: Etcd,
@@ -122,7 +122,7 @@ impl House {
         let roles = "janus,gateway,rooms";
         let januses = vec![member("j1", roles).await, member("j2", roles).await];
         desk.room_on_air(ROOM).await;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(HourState::default());
         let house = Self { desk, mixers, januses, shared, moto, redis, etcd };
         house.announce();
         until("Janus records the anchors", async || {

@@ -13,7 +13,7 @@ use stentor::probe::m3u8::Playlist;
 use stentor::probe::{Listener, Mode};
 use tempfile::TempDir;
 
-use super::sound::{Heard, Sent};
+use super::sound::{SentTones, SoundLevels};
 use crate::support::{PATIENCE, report};
 
 /// Maximum difference in seconds between the end of a part and the start of a part that follows it without a
@@ -22,7 +22,7 @@ const FOLLOWS: f64 = 0.02;
 /// Interval between attempts after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-pub struct Live {
+pub struct LivePlayback {
     over: Arc<AtomicBool>,
     listening: JoinHandle<Pieces>,
 }
@@ -37,7 +37,7 @@ pub struct Pieces {
     errors: Vec<String>,
 }
 
-impl Live {
+impl LivePlayback {
     /// Begins to listen, on a thread that nothing else delays.
     pub fn listen(target: Target) -> Self {
         let over = Arc::new(AtomicBool::new(false));
@@ -95,8 +95,8 @@ impl Pieces {
     }
 
     /// Returns the levels of the heard sound, for a run of this many seconds.
-    pub fn levels(&self, sent: Sent, seconds: f64) -> Heard {
-        let mut heard = Heard::new(seconds);
+    pub fn levels(&self, sent: SentTones, seconds: f64) -> SoundLevels {
+        let mut heard = SoundLevels::new(seconds);
         for (run, start) in self.runs.iter().enumerate() {
             heard.add("aac", self.path(run).to_str().unwrap(), *start, sent);
         }

@@ -19,8 +19,8 @@ use stentor::domain::recording_journal::parse;
 use anchors::Anchor;
 use compare::{Period, Sound, compare};
 use house::{FAULTS, Fault, House, ROOM};
-use live::Live;
-use sound::{ANCHORS, Heard, Sent};
+use live::LivePlayback;
+use sound::{ANCHORS, SentTones, SoundLevels};
 
 use crate::support::node::{Node, request};
 use crate::support::{report, until};
@@ -41,12 +41,12 @@ async fn recording_survives_all_faults() {
     let count = wanted.map_or(FAULTS.len(), |seconds| (seconds / every) as usize);
     let mut house = House::start().await;
     let id = house.room().await["recording"].as_str().expect("it is recorded").to_owned();
-    let sent = Sent { since: Instant::now(), epoch: unix_seconds(), slot };
+    let sent = SentTones { since: Instant::now(), epoch: unix_seconds(), slot };
     let mut sending = Vec::new();
     for (n, user) in USERS.into_iter().enumerate() {
         sending.push(Anchor::new(n, house.token(user).await, sent, &house.shared).send());
     }
-    let live = Live::listen(house.desk.target(ROOM).await);
+    let live = LivePlayback::listen(house.desk.target(ROOM).await);
     let now = || sent.since.elapsed().as_secs_f64();
     until("the anchors are in the room", async || house.shared.sessions.load(Relaxed) == ANCHORS).await;
     let begin = Instant::now();
@@ -83,7 +83,7 @@ async fn recording_survives_all_faults() {
 }
 
 /// Fetches the recording and its tracks. Returns the levels of the mix, and of the track of each anchor.
-async fn recorded(house: &House, id: &str, sent: Sent, seconds: f64) -> (Heard, Vec<Heard>) {
+async fn recorded(house: &House, id: &str, sent: SentTones, seconds: f64) -> (SoundLevels, Vec<SoundLevels>) {
     let known = async || house.desk.get(&format!("/api/recordings/{id}")).await.json()["recording"].clone();
     until("the recording is ready", async || known().await["state"] == "ready").await;
     until("the tracks are made", async || {
@@ -97,11 +97,11 @@ async fn recorded(house: &House, id: &str, sent: Sent, seconds: f64) -> (Heard, 
     let start = house.mixers.iter().filter_map(|mixer| started(mixer, id)).fold(f64::INFINITY, f64::min);
     let issued = house.desk.post(&format!("/api/recordings/{id}/token"), json!({})).await.json();
     let token = issued["token"].as_str().expect("a token");
-    let mut mix = Heard::new(seconds);
+    let mut mix = SoundLevels::new(seconds);
     let url = format!("{}/hls/recordings/{id}/recording.m4a?token={token}", house.desk.hls);
     let duration = mix.add("aac", &url, start, sent);
     let scratch = tempfile::tempdir().unwrap();
-    let mut tracks = vec![Heard::new(seconds), Heard::new(seconds)];
+    let mut tracks = vec![SoundLevels::new(seconds), SoundLevels::new(seconds)];
     for track in known["tracks"].as_array().unwrap() {
         let node = &house.januses[usize::from(track["node"] == "j2")];
         let file = request(
@@ -115,7 +115,7 @@ async fn recorded(house: &House, id: &str, sent: Sent, seconds: f64) -> (Heard, 
         let path = scratch.path().join(format!("{}.opus", track["number"]));
         std::fs::write(&path, &file.body).unwrap();
         let user = USERS.iter().position(|user| track["userId"] == *user).expect("an anchor");
-        let mut heard = Heard::new(seconds);
+        let mut heard = SoundLevels::new(seconds);
         let length = heard.add("libopus", path.to_str().unwrap(), start, sent);
         assert!((length - duration).abs() < 0.03, "{track}: {length} s of {duration} s");
         tracks[user].join(&heard);

@@ -30,7 +30,7 @@ const AROUND: usize = 20;
 
 /// The clock of the senders, and the duration of each tone.
 #[derive(Debug, Clone, Copy)]
-pub struct Sent {
+pub struct SentTones {
     pub since: Instant,
     /// The same moment, in seconds since the Unix epoch.
     pub epoch: f64,
@@ -40,13 +40,13 @@ pub struct Sent {
 
 /// Levels by step since the start of the clock. Steps without data have level 0.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct SoundLevels {
     pub levels: [Vec<f32>; ANCHORS],
     /// Level of all other sound.
     pub other: Vec<f32>,
 }
 
-impl Sent {
+impl SentTones {
     /// Returns the frequency of an anchor in a slot. All are multiples of 100 Hz, so the tones do not disturb
     /// each other in steps of 10 ms.
     pub fn hz(self, anchor: usize, slot: i64) -> usize {
@@ -62,7 +62,7 @@ impl Sent {
     }
 }
 
-impl Heard {
+impl SoundLevels {
     /// Creates levels for this many seconds.
     pub fn new(seconds: f64) -> Self {
         let steps = (seconds * STEPS as f64) as usize;
@@ -71,7 +71,7 @@ impl Heard {
 
     /// Decodes a file or URL with FFmpeg and this decoder, and adds the levels of the sound. `start`: time of
     /// the first sample in seconds since the Unix epoch. Returns the duration of the sound in seconds.
-    pub fn add(&mut self, decoder: &str, input: &str, start: f64, sent: Sent) -> f64 {
+    pub fn add(&mut self, decoder: &str, input: &str, start: f64, sent: SentTones) -> f64 {
         let mut child = Command::new("ffmpeg")
             .args(["-nostdin", "-loglevel", "error", "-c:a", decoder, "-i", input])
             .args(["-f", "f32le", "-ac", "1", "-ar", &RATE.to_string(), "-"])
@@ -93,7 +93,7 @@ impl Heard {
         steps as f64 / STEPS as f64
     }
 
-    fn step(&mut self, step: usize, pcm: &[f32], sent: Sent) {
+    fn step(&mut self, step: usize, pcm: &[f32], sent: SentTones) {
         let mut other = pcm.iter().map(|sample| sample * sample).sum::<f32>() / STEP as f32;
         for (anchor, levels) in self.levels.iter_mut().enumerate() {
             let of = |slot| amplitude(pcm, sent.hz(anchor, slot));

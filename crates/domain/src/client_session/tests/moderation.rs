@@ -1,7 +1,7 @@
 //! Tests of the methods of hosts and co-hosts.
 
 use super::*;
-use crate::roles::{RoleOrder, RoomRole, Standing};
+use crate::roles::{ClaimedRole, RoleOrder, RoomRole};
 use crate::users::BanOrder;
 
 const HOST: &str = r#"{"role":"host","createdAt":0}"#;
@@ -84,8 +84,8 @@ fn hosts_change_the_room() {
 
 #[test]
 fn roles_change_for_members_present() {
-    let anna = || Standing { user: user("anna"), claimed: UserRole::Host };
-    let to = || Standing { user: user("bert"), claimed: UserRole::Anchor };
+    let anna = || ClaimedRole { user: user("anna"), claimed: UserRole::Host };
+    let to = || ClaimedRole { user: user("bert"), claimed: UserRole::Anchor };
     let assign = RoleOrder::Assign { to: to(), role: RoomRole::CoHost, by: Some(anna()) };
     let transfer = RoleOrder::Transfer { to: to(), by: anna() };
     for (name, params, order) in [

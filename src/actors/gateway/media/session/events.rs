@@ -13,7 +13,7 @@ use crate::domain::participants::{Participant, TalkingChanged};
 use crate::janus::{
     AnchorEvent, AnchorEvents, CoreError, JanusError, JoinedRoom, ParticipantInfo, PluginError,
 };
-use crate::presence::stage::{Passing, StageKey};
+use crate::presence::stage::{StageKey, TransientEvent};
 
 /// Error codes from Janus's `apierror.h`. They mean, in this order: a mandatory element is missing, a
 /// candidate belongs to no stream, an element has the wrong type.
@@ -95,7 +95,7 @@ impl MediaSessionActor {
         let (at, talking) = (self.parts.context.clock.wall(), self.voice.talking);
         let person = self.parts.secrets.person_id(&self.room, self.user.as_str());
         let (stages, room) = (self.parts.stages.clone(), self.room.clone());
-        let passing = Passing::Talking { at, person, talking };
+        let passing = TransientEvent::Talking { at, person, talking };
         cx.run(async move { drop(stages.pass(&room, &passing).await) }, |()| Msg::Called);
     }
 
