@@ -17,13 +17,13 @@
 //! | `storage` | object storage for copies of recordings | `domain`, `tls`, `config` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
 //! | `telemetry` | metrics, operational events, traces, log setup | `domain`, `config`, `tls` |
-//! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
+//! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry`; in tests also `presence` |
 //! | `delivery` | everything that listeners fetch, for rooms mixed on any node | `clock`, `domain`, `config`, `packager`, `spool`, `storage`, `auth`, `telemetry`, `rooms` |
-//! | `stage` | listener channel: shared event buffers and commands of rooms | `frames`, `domain`, `presence`, `auth`, `telemetry`, `rooms`, `delivery` |
+//! | `stage` | listener channel: shared event buffers and commands of rooms | `frames`, `domain`, `presence`, `auth`, `telemetry`, `rooms`, `delivery`; in tests also `config` |
 //! | `acme` | certificates through ACME: orders, files, answers to challenges | `domain`, `tls`, `config`, `store`, `auth` |
 //! | `webhooks` | signed delivery of events to endpoints, and its records | `domain`, `tls`, `config`, `store`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
-//! | `http` | REST, HLS, plain streams, operations | `acme`, `clock`, `frames`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks` |
+//! | `http` | REST, HLS, plain streams, operations | `acme`, `clock`, `frames`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks`; in tests also `config`, `tls` |
 //! | `ws` | the WebSocket transport of signalling | `clock`, `frames`, `domain`, `auth`, `actors`, `http` |
 //! | `whip` | WHIP, the signalling of broadcast software | `frames`, `domain`, `config`, `auth`, `actors`, `http`, `ws` |
 //! | `app` | composition root, the only module that names concrete backends | all |

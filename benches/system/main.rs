@@ -12,8 +12,8 @@
 mod anchors;
 mod bare;
 mod bridge;
+mod capacity;
 mod channel;
-mod crowd;
 mod hls;
 mod house;
 mod micro;
@@ -58,7 +58,7 @@ const PARTS: [Part; 14] = [
     ("restart", || restart::measure().boxed_local()),
     ("speakers", || speakers::measure().boxed_local()),
     ("stages", || stages::measure().boxed_local()),
-    ("crowd", || crowd::measure().boxed_local()),
+    ("capacity", || capacity::measure().boxed_local()),
     ("micro", || async { micro::collected() }.boxed_local()),
 ];
 

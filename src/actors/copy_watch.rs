@@ -7,8 +7,14 @@ use serde_json::Value;
 use super::context::Context;
 use super::kernel::{ActorState, Behaviour, Cx, Message};
 use super::store_watch::{Changes, next_batch};
-use crate::rooms::StoreCopy;
+use crate::rooms::{ApiKeyRegistry, Ledger, StoreCopy};
 use crate::store::reflector::{ReflectorEvent, reflect};
+
+/// Watch of the API keys.
+pub type ApiKeyWatch = CopyWatch<ApiKeyRegistry>;
+
+/// Watch of the event ledger.
+pub type LedgerWatch = CopyWatch<Ledger>;
 
 pub struct CopyWatch<C> {
     context: Context,

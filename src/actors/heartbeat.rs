@@ -36,7 +36,7 @@ pub type HeartbeatReceiver = watch::Receiver<Heartbeat>;
 pub struct HeartbeatActor {
     kind: ModuleKind,
     context: Context,
-    pulse: HeartbeatReceiver,
+    heartbeats: HeartbeatReceiver,
     /// Listener counts of a mixer; `None` for other modules.
     counts: Option<watch::Receiver<ListenerCounts>>,
     /// CPU load meter of this machine; `None` for an external Janus, which may run elsewhere.
@@ -76,14 +76,14 @@ impl HeartbeatActor {
     pub fn new(
         kind: ModuleKind,
         context: Context,
-        pulse: HeartbeatReceiver,
+        heartbeats: HeartbeatReceiver,
         counts: Option<watch::Receiver<ListenerCounts>>,
         meter: Option<LoadMeter>,
     ) -> Self {
         Self {
             kind,
             context,
-            pulse,
+            heartbeats,
             counts,
             meter,
             told_load: None,
@@ -103,10 +103,10 @@ impl HeartbeatActor {
         }
         self.busy = true;
         let load = self.measure();
-        let changed = self.pulse.has_changed().unwrap_or(false) || load != self.told_load;
+        let changed = self.heartbeats.has_changed().unwrap_or(false) || load != self.told_load;
         self.telling = changed || self.lease.is_none() || !self.is_seen();
         self.told_load = load;
-        let mut heartbeat = self.pulse.borrow_and_update().clone();
+        let mut heartbeat = self.heartbeats.borrow_and_update().clone();
         heartbeat.machine_load = load;
         let counts = self.untold_counts();
         let key = |part| keys::module(self.kind, &self.context.me, part);
@@ -154,7 +154,10 @@ impl HeartbeatActor {
     /// Returns true if there is something to write before the next renewal.
     fn has_news(&self) -> bool {
         let counts = self.counts.as_ref().map(|counts| counts.has_changed());
-        [Some(self.pulse.has_changed()), counts].into_iter().flatten().any(|changed| changed.unwrap_or(false))
+        [Some(self.heartbeats.has_changed()), counts]
+            .into_iter()
+            .flatten()
+            .any(|changed| changed.unwrap_or(false))
     }
 
     /// Returns true if the cluster cache shows this node's own heartbeat. The key can be deleted although its
@@ -179,7 +182,7 @@ impl HeartbeatActor {
             Err(error) => {
                 // The store may not have received the write.
                 if self.telling {
-                    self.pulse.mark_changed();
+                    self.heartbeats.mark_changed();
                 }
                 self.counts.iter_mut().for_each(|counts| counts.mark_changed());
                 if self.attempt == 0 {
@@ -200,8 +203,8 @@ impl HeartbeatActor {
     }
 
     fn listen(&self, cx: &mut Cx<Self>) {
-        let (mut pulse, mut counts) = (self.pulse.clone(), self.counts.clone());
-        pulse.mark_unchanged();
+        let (mut heartbeats, mut counts) = (self.heartbeats.clone(), self.counts.clone());
+        heartbeats.mark_unchanged();
         counts.iter_mut().for_each(|counts| counts.mark_unchanged());
         let counted = async move {
             match &mut counts {
@@ -211,7 +214,7 @@ impl HeartbeatActor {
         };
         let changed = async move {
             let changed = tokio::select! {
-                changed = pulse.changed() => changed,
+                changed = heartbeats.changed() => changed,
                 changed = counted => changed,
             };
             if changed.is_err() {
@@ -233,7 +236,7 @@ impl Behaviour for HeartbeatActor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        self.pulse.mark_changed();
+        self.heartbeats.mark_changed();
         self.listen(cx);
         self.beat(cx);
     }
@@ -265,7 +268,7 @@ impl Behaviour for HeartbeatActor {
     }
 
     fn observe(&self) -> ActorState {
-        let healthy = self.pulse.borrow().status == Health::Healthy;
+        let healthy = self.heartbeats.borrow().status == Health::Healthy;
         ActorState {
             state: if self.lease.is_some() { "beating" } else { "leaseless" }.into(),
             observed: serde_json::json!({ "module": self.kind.as_str(), "healthy": healthy }),

@@ -17,7 +17,7 @@ const TTL: Duration = Duration::from_millis(30);
 
 struct House {
     store: Arc<FakeStore>,
-    pulse: watch::Sender<Heartbeat>,
+    heartbeats: watch::Sender<Heartbeat>,
     counts: watch::Sender<ListenerCounts>,
     _system: SystemHandle<Msg>,
 }
@@ -41,7 +41,7 @@ impl House {
             clock: Clock::start(),
             metrics: Metrics::new(SystemTime::now()),
         };
-        let pulse = watch::Sender::new(Heartbeat {
+        let heartbeats = watch::Sender::new(Heartbeat {
             status: Health::Healthy,
             host: "h".into(),
             url: "u".into(),
@@ -53,7 +53,7 @@ impl House {
             machine_load: None,
         });
         let counts = watch::Sender::new(ListenerCounts::default());
-        let (listener, counted) = (pulse.subscribe(), counts.subscribe());
+        let (listener, counted) = (heartbeats.subscribe(), counts.subscribe());
         let heartbeat = move || {
             HeartbeatActor::new(
                 ModuleKind::Janus,
@@ -63,8 +63,12 @@ impl House {
                 None,
             )
         };
-        let house =
-            Self { store, pulse, counts, _system: ActorSystem::start(heartbeat, RootOptions::default()) };
+        let house = Self {
+            store,
+            heartbeats,
+            counts,
+            _system: ActorSystem::start(heartbeat, RootOptions::default()),
+        };
         house.until_told(Health::Healthy).await;
         house
     }
@@ -89,7 +93,7 @@ async fn failed_heartbeat_write_is_retried() {
     for fault in [Fault::Unavailable, Fault::AnswerLost] {
         let house = House::new().await;
         house.store.fail_next(fault);
-        house.pulse.send_modify(|heartbeat| heartbeat.status = Health::Unhealthy);
+        house.heartbeats.send_modify(|heartbeat| heartbeat.status = Health::Unhealthy);
         house.until_told(Health::Unhealthy).await;
     }
 }

@@ -2,23 +2,23 @@
 //! actors.
 //!
 //! ```text
-//! NodeSupervisor
+//! NodeActor
 //! ├─ StoreWatch*         one per prefix: applies the store's changes to the directory
-//! ├─ CopyWatch           follows the API keys
+//! ├─ ApiKeyWatch         follows the API keys
 //! ├─ CertificateActor    certificate through ACME, if configured
 //! ├─ Registration        shared store only: registers this process under the node's id
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! │ └─ SourceSupervisor ─ SourceActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
-//! ├─ RecordingSupervisor ─ UploaderActor, AnalyzerActor, TrackActor, RecorderActor*
+//! ├─ RecordingSupervisor ─ UploaderActor, AnalyzerActor, TracksActor, RecorderActor*
 //! ├─ RewindSupervisor ─ RewindActor*
 //! ├─ RelaySupervisor ─ RelayRoomActor*
-//! ├─ OnDemandSupervisor ─ PlainRoomActor*
+//! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ OutputSupervisor ─ OutputActor*
-//! ├─ OnDemandSupervisor ─ CaptionRoomActor*
+//! ├─ CaptionSupervisor ─ CaptionRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
-//! ├─ RoomSupervisor ─ RoomActor*, CopyWatch, Elector ─ Housekeeper, FailoverActor, SchedulerActor, Reporter
-//! │ └─ Elector ─ WebhookSupervisor ─ WebhookActor*
+//! ├─ RoomSupervisor ─ RoomActor*, LedgerWatch, Elector
+//! │ └─ Elector ─ Housekeeper, FailoverActor, SchedulerActor, Reporter, WebhookSupervisor ─ WebhookActor*
 //! ├─ MediaSupervisor ─ MediaSessionActor*
 //! ├─ PresenceSync
 //! └─ GatewaySupervisor ─ WsClient*

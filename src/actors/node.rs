@@ -4,9 +4,9 @@
 use actix::ArbiterHandle;
 
 use super::acme::CertificateActor;
-use super::captions::CaptionRoomActor;
+use super::captions::CaptionSupervisor;
 use super::context::Context;
-use super::copy_watch::CopyWatch;
+use super::copy_watch::ApiKeyWatch;
 use super::gateway::acceptor::Acceptor;
 use super::gateway::media::supervisor::MediaSupervisor;
 use super::gateway::media::{AnchorParts, MediaSessions};
@@ -15,10 +15,10 @@ use super::gateway::{GatewayParts, PresenceSync, SessionManager};
 use super::janus::supervisor::JanusSupervisor;
 use super::kernel::{ActorState, Behaviour, ChildSpec, Cx, ExhaustedAction, Message};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
-use super::on_demand::{OnDemandParts, OnDemandSupervisor};
+use super::on_demand::OnDemandParts;
 use super::outputs::OutputParts;
 use super::outputs::supervisor::OutputSupervisor;
-use super::plain::PlainRoomActor;
+use super::plain::PlainSupervisor;
 use super::recording::RecordingParts;
 use super::recording::supervisor::RecordingSupervisor;
 use super::registration::{Registration, RegistrationState};
@@ -46,7 +46,7 @@ const CERTIFICATE_PARKED: Duration = Duration::from_secs(300);
 /// Root actor of a node. Contains the dependencies of the node's parts, each with its arbiter; `None`: the
 /// node does not need the part. A blocked part blocks only the parts on the same arbiter.
 #[derive(Clone)]
-pub struct NodeSupervisor {
+pub struct NodeActor {
     pub context: Context,
     pub api_keys: Arc<ApiKeyRegistry>,
     /// ACME client; `None` if ACME is not configured.
@@ -90,7 +90,7 @@ pub struct GatewayRole {
     pub anchors: (AnchorParts, MediaSessions),
 }
 
-impl NodeSupervisor {
+impl NodeActor {
     fn spawn_watches(&self, cx: &mut Cx<Self>) {
         for scope in Scope::ALL {
             let context = self.context.clone();
@@ -98,7 +98,7 @@ impl NodeSupervisor {
             cx.spawn_child(name, ChildSpec::worker(), move || StoreWatch::new(context.clone(), scope));
         }
         let (context, registry) = (self.context.clone(), self.api_keys.clone());
-        let watch = move || CopyWatch::new(context.clone(), registry.clone());
+        let watch = move || ApiKeyWatch::new(context.clone(), registry.clone());
         cx.spawn_child("watch:apikeys", ChildSpec::worker(), watch);
     }
 }
@@ -112,7 +112,7 @@ impl Message for NodeRegistered {
     }
 }
 
-impl Behaviour for NodeSupervisor {
+impl Behaviour for NodeActor {
     const KIND: &'static str = "node";
     type Msg = NodeRegistered;
 
@@ -153,7 +153,7 @@ impl Behaviour for NodeSupervisor {
     }
 }
 
-impl NodeSupervisor {
+impl NodeActor {
     fn spawn_roles(&self, cx: &mut Cx<Self>) {
         let spec =
             |arbiter: &ArbiterHandle| ChildSpec { arbiter: Some(arbiter.clone()), ..ChildSpec::supervisor() };
@@ -190,7 +190,7 @@ impl NodeSupervisor {
         if let Some((OnDemandParts { source, streams }, arbiter)) = self.plain.clone() {
             let clock = context.clock;
             cx.spawn_child("plain", spec(&arbiter), move || {
-                OnDemandSupervisor::<PlainRoomActor>::new((clock, source.clone()), streams.clone())
+                PlainSupervisor::new((clock, source.clone()), streams.clone())
             });
         }
         if let Some((parts, arbiter)) = self.outputs.clone() {
@@ -202,10 +202,7 @@ impl NodeSupervisor {
         if let Some((OnDemandParts { source, streams }, arbiter)) = self.captions.clone() {
             let context = context.clone();
             cx.spawn_child("captions", spec(&arbiter), move || {
-                OnDemandSupervisor::<CaptionRoomActor>::new(
-                    (context.clone(), source.clone()),
-                    streams.clone(),
-                )
+                CaptionSupervisor::new((context.clone(), source.clone()), streams.clone())
             });
         }
         if let Some((hub, arbiter)) = self.channels.clone() {
@@ -227,7 +224,7 @@ impl NodeSupervisor {
 
 /// Starts the gateway role. Shutdown runs in reverse: connections close, then their connection locks are
 /// released, then their media sessions end.
-fn spawn_gateway(gateway: GatewayRole, spec: ChildSpec, cx: &mut Cx<NodeSupervisor>) {
+fn spawn_gateway(gateway: GatewayRole, spec: ChildSpec, cx: &mut Cx<NodeActor>) {
     let GatewayRole { parts, acceptor, sessions, anchors: (anchors, way) } = gateway;
     cx.spawn_child("anchors", spec.clone(), move || MediaSupervisor::new(anchors.clone(), way.clone()));
     let worker = ChildSpec { arbiter: spec.arbiter.clone(), ..ChildSpec::worker() };

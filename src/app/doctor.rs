@@ -345,8 +345,8 @@ async fn ran(binary: &Path, args: &[&str]) -> Result<String, String> {
     let output = output.map_err(|_| format!("no result within {} s", RUN_TIMEOUT.as_secs()))?;
     let output = output.map_err(|error| error.to_string())?;
     if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        return Err(complaint.lines().next().unwrap_or("no error text").to_owned());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(errors.lines().next().unwrap_or("no error text").to_owned());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -146,12 +146,12 @@ fn metered<B: ConnectionLock + Presence>(
 pub fn channels(
     context: &Context,
     secrets: &Arc<Secrets>,
-    audience: &Arc<ListenerCounter>,
+    counter: &Arc<ListenerCounter>,
     backend: Option<&Backend>,
 ) -> Arc<StageHub> {
     let directory = context.directory.clone();
     let listeners =
-        Listeners { me: context.me.clone(), audience: audience.clone(), directory: directory.clone() };
+        Listeners { me: context.me.clone(), counter: counter.clone(), directory: directory.clone() };
     Arc::new(StageHub::new(Dependencies {
         store: backend.map_or_else(|| EmbeddedStages::new() as Arc<dyn StageStore>, |b| b.stages.clone()),
         presence: backend.map(|backend| backend.presence.clone()),

@@ -46,7 +46,7 @@ use crate::actors::janus::supervisor::JanusSupervisor;
 use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
 use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::supervisor::MixerParts;
-use crate::actors::node::{NodeRegistered, NodeSupervisor, RoomsRole};
+use crate::actors::node::{NodeActor, NodeRegistered, RoomsRole};
 use crate::actors::registration::RegistrationState;
 use crate::actors::sources::SourceParts;
 use crate::auth::{ApiKeys, Secrets, node_id};
@@ -198,7 +198,7 @@ impl Node {
         let (service, webhooks) = (room_service(&context), backends::webhooks(&context)?);
         let streams = Arc::new(Streams::default());
         let acceptor = Arc::new(Acceptor::default());
-        let audience = Arc::<ListenerCounter>::default();
+        let counter = Arc::<ListenerCounter>::default();
         let addresses = sockets.addresses();
         let mut arbiters = Vec::new();
         let mut arbiter = || -> ArbiterHandle {
@@ -217,7 +217,7 @@ impl Node {
         let anchors =
             backend.as_ref().map(|b| Arc::new(present(b.presence.clone())) as Arc<dyn PresenceQuery>);
         let presence = backend.as_ref().map(|backend| backend.presence.clone());
-        let hub = gateway::channels(&context, &secrets, &audience, backend.as_ref());
+        let hub = gateway::channels(&context, &secrets, &counter, backend.as_ref());
         let gateway = if let Some(backend) = backend.filter(|_| roles.gateway) {
             let local =
                 janus.clone().map(|options| LocalJanus { id: id.clone(), link: link.clone(), options });
@@ -240,9 +240,9 @@ impl Node {
         let recordings = Arc::new(Recordings::new(context.store.clone(), context.directory.clone()));
         let storage = delivery::storage(&context)?;
         let replay = delivery::replay(&context, &recordings, fetcher.clone(), &secrets, storage.clone());
-        let relays = Arc::new(EdgeCache::new(fetcher.clone(), audience.clone(), hls, context.clock));
+        let relays = Arc::new(EdgeCache::new(fetcher.clone(), counter.clone(), hls, context.clock));
         let delivery = Delivery::new(&context, secrets.clone(), streams.clone(), relays.clone());
-        let root = NodeSupervisor {
+        let root = NodeActor {
             plain: (roles.hls || roles.mixer).then(|| (delivery.plain.clone(), relaying.clone())),
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
             relays: (roles.hls || roles.rooms).then_some((relays, relaying)),
@@ -250,7 +250,7 @@ impl Node {
                 let (webhooks, recordings) = (webhooks.clone(), recordings.clone());
                 (RoomsRole { service: service.clone(), presence, webhooks, recordings }, arbiter())
             }),
-            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
+            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &counter, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             recordings: Some((
@@ -293,7 +293,7 @@ impl Node {
             api_keys: api_keys.clone(),
             provider,
             anchors,
-            audience,
+            counter,
             certificates: certificates.clone(),
             hub,
             reloads: reloads.clone(),
@@ -425,7 +425,7 @@ fn mixer(
     context: &Context,
     secrets: &Arc<Secrets>,
     streams: &Arc<Streams>,
-    audience: &Arc<ListenerCounter>,
+    counter: &Arc<ListenerCounter>,
     fetcher: MixerClient,
 ) -> MixerParts {
     let config = &context.config.mixer;
@@ -439,10 +439,10 @@ fn mixer(
             starts: Arc::new(tokio::sync::Semaphore::new(config.start_limit)),
             streams: streams.clone(),
             secrets: secrets.clone(),
-            audience: audience.clone(),
+            counter: counter.clone(),
             fetcher,
         },
-        pulse: pulse(context, url, config.capacity, Some(rtp)),
+        heartbeats: heartbeat_sender(context, url, config.capacity, Some(rtp)),
     }
 }
 
@@ -468,7 +468,7 @@ fn janus(context: &Context, link: &JanusShared) -> anyhow::Result<JanusSuperviso
     // The address of a managed Janus instance matters only to this node.
     let shown = config.url.clone().unwrap_or_else(|| "managed".into());
     Ok(JanusSupervisor {
-        pulse: pulse(context, shown, config.capacity, None),
+        heartbeats: heartbeat_sender(context, shown, config.capacity, None),
         context: context.clone(),
         options,
         managed,
@@ -479,7 +479,7 @@ fn janus(context: &Context, link: &JanusShared) -> anyhow::Result<JanusSuperviso
 
 /// Creates the first heartbeat of a module. It is unhealthy until the module has checked its Janus or its
 /// FFmpeg.
-fn pulse(
+fn heartbeat_sender(
     context: &Context,
     url: String,
     capacity: u32,

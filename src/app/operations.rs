@@ -29,7 +29,7 @@ pub struct Operations {
     metrics: Metrics,
     registry: Registry,
     readiness: Arc<Readiness>,
-    audience: Arc<ListenerCounter>,
+    counter: Arc<ListenerCounter>,
     /// Counter of the requests to list the store again. Each request increments it.
     relists: Arc<watch::Sender<u64>>,
     /// Sender of requests to read the configuration again; empty if the node cannot do this.
@@ -42,7 +42,7 @@ impl Operations {
             metrics: sides.context.metrics.clone(),
             registry: sides.registry.clone(),
             readiness: sides.readiness.clone(),
-            audience: sides.audience.clone(),
+            counter: sides.counter.clone(),
             relists: sides.context.relists.clone(),
             reloads: sides.reloads.clone(),
         }
@@ -77,7 +77,7 @@ pub fn dashboard(
 
 impl ops::OpsSource for Operations {
     fn metrics(&self) -> String {
-        self.metrics.set_listeners(self.audience.total(Instant::now()));
+        self.metrics.set_listeners(self.counter.total(Instant::now()));
         self.metrics.render()
     }
 

@@ -28,7 +28,7 @@ const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
 const WEBHOOKS: [&str; 3] = ["webhooks.endpoints", "webhooks.secrets", "webhooks.secrets_file"];
 
 /// Function that reads the configuration again, from the sources that the node was started with.
-pub type Read = dyn Fn() -> Result<(Config, Vec<EffectiveKey>), ConfigErrors> + Send + Sync;
+pub type ReadConfig = dyn Fn() -> Result<(Config, Vec<EffectiveKey>), ConfigErrors> + Send + Sync;
 
 /// Channel for the answer to one `POST /reload`.
 pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
@@ -68,13 +68,13 @@ pub struct Reload {
     started: Config,
     /// The active settings.
     running: Vec<EffectiveKey>,
-    read: Arc<Read>,
+    read: Arc<ReadConfig>,
     parts: LiveParts,
 }
 
 impl Reload {
     /// Creates the reloader. `running` are the settings that the node was started with.
-    pub fn new(config: &Config, running: Vec<EffectiveKey>, read: Arc<Read>, parts: LiveParts) -> Self {
+    pub fn new(config: &Config, running: Vec<EffectiveKey>, read: Arc<ReadConfig>, parts: LiveParts) -> Self {
         Self { started: config.clone(), running, read, parts }
     }
 

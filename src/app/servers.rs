@@ -73,7 +73,7 @@ pub struct Services {
     pub provider: Option<Arc<IdentityProvider>>,
     /// Query for the users in the rooms; `None` on a node without presence.
     pub anchors: Option<Arc<dyn PresenceQuery>>,
-    pub audience: Arc<ListenerCounter>,
+    pub counter: Arc<ListenerCounter>,
     /// `None`: no socket has TLS.
     pub certificates: Option<LiveCertificates>,
     pub hub: Arc<StageHub>,
@@ -300,7 +300,7 @@ impl Mountable {
         let (config, context) = (&sides.context.config, &sides.context);
         let listeners = Listeners {
             me: context.me.clone(),
-            audience: sides.audience.clone(),
+            counter: sides.counter.clone(),
             directory: context.directory.clone(),
         };
         let ops: Arc<dyn ops::OpsSource> = Arc::new(Operations::of(&sides));
@@ -375,7 +375,7 @@ impl Mountable {
             sources: sources_side(config, &sides.secrets),
             tracks: sides.replay.clone(),
         };
-        let (delivery, audience) = (sides.delivery, sides.audience.clone());
+        let (delivery, counter) = (sides.delivery, sides.counter.clone());
         let replay = web::Data::new(ReplaySide {
             media: sides.replay.clone(),
             tokens: tokens.clone(),
@@ -385,7 +385,7 @@ impl Mountable {
         });
         let (here, recordings) = (delivery.here.clone(), sides.replay);
         let relay: relay::RelaySide =
-            Arc::new(RelayMedia { here, secrets: sides.secrets, audience, recordings });
+            Arc::new(RelayMedia { here, secrets: sides.secrets, counter, recordings });
         let hls = web::Data::new(HlsSide {
             media: delivery.media.clone(),
             tokens,

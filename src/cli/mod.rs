@@ -198,10 +198,10 @@ impl Cli {
             }
             Command::Serve(args) => args.read().map(|read| serve(read, args)),
             Command::Doctor(args) => args.read().map(|(config, _)| doctor(&config)),
-            Command::Openapi => Ok(ended(openapi(), complain)),
-            Command::Completions { shell } => Ok(ended(completions(shell), complain)),
-            Command::Man { folder } => Ok(ended(man(&folder), complain)),
-            Command::Control(control) => Ok(ended(actix::System::new().block_on(control.run()), complain)),
+            Command::Openapi => Ok(ended(openapi(), print_error)),
+            Command::Completions { shell } => Ok(ended(completions(shell), print_error)),
+            Command::Man { folder } => Ok(ended(man(&folder), print_error)),
+            Command::Control(control) => Ok(ended(actix::System::new().block_on(control.run()), print_error)),
         };
         done.unwrap_or_else(|errors| {
             eprintln!("{errors}");
@@ -243,7 +243,7 @@ impl ConfigArgs {
         let before = Self { config: Some(old.to_owned()), ..self.clone() };
         let ((old, old_keys), (new, new_keys)) = (before.read()?, self.read()?);
         let outcome = reload::changes((&old, &old_keys), (&new, &new_keys));
-        Ok(ended(print_differences(&old_keys, &new_keys, &outcome), complain))
+        Ok(ended(print_differences(&old_keys, &new_keys, &outcome), print_error))
     }
 
     fn input(self) -> Result<LoadInput, ConfigErrors> {
@@ -283,10 +283,10 @@ fn serve((config, keys): (Config, Vec<EffectiveKey>), args: ConfigArgs) -> ExitC
 }
 
 fn demo(demo: Demo) -> ExitCode {
-    ended(actix::System::new().block_on(demo.run()), complain)
+    ended(actix::System::new().block_on(demo.run()), print_error)
 }
 
-fn complain(error: &str) {
+fn print_error(error: &str) {
     eprintln!("{error}");
 }
 
@@ -312,7 +312,7 @@ fn check_config(input: LoadInput) -> Result<ExitCode, ConfigErrors> {
     for remark in config.warnings() {
         eprintln!("{remark}");
     }
-    Ok(ended(output::print(keys.iter().map(line).collect::<String>()), complain))
+    Ok(ended(output::print(keys.iter().map(line).collect::<String>()), print_error))
 }
 
 fn doctor(config: &Config) -> ExitCode {
@@ -329,7 +329,7 @@ fn doctor(config: &Config) -> ExitCode {
     }
     let code = u8::from(findings.iter().any(|finding| finding.verdict == Verdict::Failure));
     if let Err(error) = output::print_before(text, code.into()) {
-        complain(&format!("{error:#}"));
+        print_error(&format!("{error:#}"));
     }
     ExitCode::from(code)
 }

@@ -28,19 +28,19 @@ pub struct EdgeCache {
     wanted: Mutex<Option<DirtyRooms>>,
     pub fetcher: MixerClient,
     /// Listeners of this node.
-    pub audience: Arc<ListenerCounter>,
+    pub counter: Arc<ListenerCounter>,
     limits: Limits,
     clock: Clock,
 }
 
 impl EdgeCache {
     /// Creates the cache. `hls` must equal the mixers' configuration.
-    pub fn new(fetcher: MixerClient, audience: Arc<ListenerCounter>, hls: &HlsConfig, clock: Clock) -> Self {
+    pub fn new(fetcher: MixerClient, counter: Arc<ListenerCounter>, hls: &HlsConfig, clock: Clock) -> Self {
         Self {
             rooms: RwLock::default(),
             wanted: Mutex::new(None),
             fetcher,
-            audience,
+            counter,
             limits: Limits::new(hls),
             clock,
         }

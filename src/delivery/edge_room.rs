@@ -250,7 +250,7 @@ async fn fetched(
                 return listed_before(mixers, before, room, file).await;
             }
             Err(FetchError::Failed(why)) => {
-                source.complain(&room, &file, &why);
+                source.log_failure(&room, &file, &why);
                 return Err(MediaError::Unavailable);
             }
         }
@@ -281,7 +281,7 @@ async fn listed_before(
 }
 
 impl Source {
-    fn complain(&self, room: &RoomId, file: &MediaFile, why: &str) {
+    fn log_failure(&self, room: &RoomId, file: &MediaFile, why: &str) {
         let mixer = &self.upstream.mixer;
         let warn = || tracing::warn!(%room, %mixer, %file, why, "mixer node did not provide a file");
         self.warned.call_once(warn);

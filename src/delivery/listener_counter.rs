@@ -49,7 +49,7 @@ struct Shard {
     rooms: HashMap<RoomId, HashMap<u64, Sighting>>,
     /// Count of each listener node, and the time of its report in milliseconds since `began`.
     elsewhere: HashMap<RoomId, HashMap<ModuleId, (usize, u64)>>,
-    swept: u64,
+    cleaned_at: u64,
 }
 
 /// Times of one listener, in milliseconds since `began`.
@@ -75,7 +75,7 @@ impl ListenerCounter {
     pub fn record(&self, room: &RoomId, listener: impl Hash, verified_until: Option<Instant>, now: Instant) {
         let (listener, now) = (self.hashes.hash_one(listener), self.millis(now));
         let verified_until = verified_until.map_or(0, |until| self.millis(until));
-        let mut shard = self.swept(room, now);
+        let mut shard = self.cleaned_shard(room, now);
         if let Some(sighting) = shard.sighting(room, listener) {
             *sighting = Sighting { seen: now.max(sighting.seen), verified_until };
         } else if self.kept.fetch_add(1, Relaxed) < MAX_LISTENERS {
@@ -104,7 +104,11 @@ impl ListenerCounter {
     /// Records the number of listeners of a room on the listener node `by`, as that node reported it.
     pub fn told(&self, room: &RoomId, by: &ModuleId, count: usize, now: Instant) {
         let now = self.millis(now);
-        self.swept(room, now).elsewhere.entry(room.clone()).or_default().insert(by.clone(), (count, now));
+        self.cleaned_shard(room, now)
+            .elsewhere
+            .entry(room.clone())
+            .or_default()
+            .insert(by.clone(), (count, now));
     }
 
     /// Returns the number of a room's listeners on this node.
@@ -127,23 +131,23 @@ impl ListenerCounter {
     pub fn total(&self, now: Instant) -> usize {
         let now = self.millis(now);
         for shard in &self.shards {
-            self.sweep(&mut lock(shard), now);
+            self.remove_expired(&mut lock(shard), now);
         }
         self.kept.load(Relaxed)
     }
 
     /// Returns the room's shard, after removing old sightings if the last removal was at least [`WINDOW`]
     /// ago.
-    fn swept(&self, room: &RoomId, now: u64) -> MutexGuard<'_, Shard> {
+    fn cleaned_shard(&self, room: &RoomId, now: u64) -> MutexGuard<'_, Shard> {
         let mut shard = self.shard(room);
-        if now >= shard.swept + WINDOW.as_millis() as u64 {
-            self.sweep(&mut shard, now);
+        if now >= shard.cleaned_at + WINDOW.as_millis() as u64 {
+            self.remove_expired(&mut shard, now);
         }
         shard
     }
 
-    fn sweep(&self, shard: &mut Shard, now: u64) {
-        shard.swept = now;
+    fn remove_expired(&self, shard: &mut Shard, now: u64) {
+        shard.cleaned_at = now;
         shard.rooms.retain(|_, listeners| {
             let before = listeners.len();
             listeners.retain(|_, sighting| is_recent(sighting.seen, now));
@@ -183,7 +187,7 @@ impl Shard {
 #[derive(Clone)]
 pub struct Listeners {
     pub me: ModuleId,
-    pub audience: Arc<ListenerCounter>,
+    pub counter: Arc<ListenerCounter>,
     pub directory: Arc<Directory>,
 }
 
@@ -195,11 +199,11 @@ impl Listeners {
         let now = Instant::now();
         let Some(live) = &view.live else { return 0 };
         if live.mixer_id == self.me {
-            return self.audience.everywhere(room, now);
+            return self.counter.everywhere(room, now);
         }
         let mixer = self.directory.module(ModuleKind::Mixer, &live.mixer_id);
         let said = mixer.and_then(|mixer| mixer.listeners.as_ref()?.0.get(room).copied());
-        self.audience.here(room, now).max(said.unwrap_or_default())
+        self.counter.here(room, now).max(said.unwrap_or_default())
     }
 
     /// Returns true if the room has a `listenerLimit`.
@@ -212,7 +216,7 @@ impl Listeners {
     pub fn has_place(&self, room: &RoomId, listener: impl Hash, adds: usize) -> bool {
         let Some(view) = self.directory.room(room) else { return true };
         let Some(limit) = listener_limit(&view) else { return true };
-        self.audience.is_counted(room, listener, Instant::now()) || self.of(room, &view) + adds <= limit
+        self.counter.is_counted(room, listener, Instant::now()) || self.of(room, &view) + adds <= limit
     }
 
     /// Returns the number of listeners of all rooms. A client that listens to two rooms counts twice.
@@ -248,47 +252,44 @@ mod tests {
 
     #[test]
     fn listener_counts_once_while_active() {
-        let (audience, start) = (ListenerCounter::new(), Instant::now());
+        let (counter, start) = (ListenerCounter::new(), Instant::now());
         let (tea, jam) = (room("tea-room"), room("jam-room"));
         for second in 0..9 {
-            audience.record(&tea, "ann", None, start + Duration::from_secs(second));
+            counter.record(&tea, "ann", None, start + Duration::from_secs(second));
         }
-        audience.record(&tea, ("127.0.0.1", "player"), None, start);
-        audience.record(&jam, "ann", None, start);
+        counter.record(&tea, ("127.0.0.1", "player"), None, start);
+        counter.record(&jam, "ann", None, start);
         let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!((counter.here(&tea, at(9)), counter.here(&jam, at(9)), counter.total(at(9))), (2, 1, 3));
         assert_eq!(
-            (audience.here(&tea, at(9)), audience.here(&jam, at(9)), audience.total(at(9))),
-            (2, 1, 3)
-        );
-        assert_eq!(
-            (audience.here(&tea, at(12)), audience.here(&jam, at(12)), audience.total(at(12))),
+            (counter.here(&tea, at(12)), counter.here(&jam, at(12)), counter.total(at(12))),
             (1, 0, 1)
         );
-        assert_eq!((audience.here(&tea, at(30)), audience.total(at(30))), (0, 0));
-        assert!(audience.shards.iter().all(|shard| lock(shard).rooms.is_empty()), "nothing is left");
+        assert_eq!((counter.here(&tea, at(30)), counter.total(at(30))), (0, 0));
+        assert!(counter.shards.iter().all(|shard| lock(shard).rooms.is_empty()), "nothing is left");
     }
 
     #[test]
     fn mixer_adds_recent_listener_reports() {
-        let (audience, start, tea) = (ListenerCounter::new(), Instant::now(), room("tea-room"));
+        let (counter, start, tea) = (ListenerCounter::new(), Instant::now(), room("tea-room"));
         let [one, two] = ["one", "two"].map(|id| ModuleId::new(id).unwrap());
-        audience.record(&tea, "ann", None, start);
-        audience.told(&tea, &one, 5, start);
-        audience.told(&tea, &two, 7, start);
-        audience.told(&tea, &one, 4, start + Duration::from_secs(5));
+        counter.record(&tea, "ann", None, start);
+        counter.told(&tea, &one, 5, start);
+        counter.told(&tea, &two, 7, start);
+        counter.told(&tea, &one, 4, start + Duration::from_secs(5));
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(
-            (audience.everywhere(&tea, at(6)), audience.here(&tea, at(6)), audience.total(at(6))),
+            (counter.everywhere(&tea, at(6)), counter.here(&tea, at(6)), counter.total(at(6))),
             (12, 1, 1)
         );
-        assert_eq!(audience.everywhere(&tea, at(12)), 4);
-        audience.total(at(16));
-        assert!(audience.shards.iter().all(|shard| lock(shard).elsewhere.is_empty()), "nothing is left");
+        assert_eq!(counter.everywhere(&tea, at(12)), 4);
+        counter.total(at(16));
+        assert!(counter.shards.iter().all(|shard| lock(shard).elsewhere.is_empty()), "nothing is left");
     }
 
     #[test]
     fn listener_count_takes_larger_report() {
-        let (audience, directory) = (Arc::new(ListenerCounter::new()), Arc::new(Directory::default()));
+        let (counter, directory) = (Arc::new(ListenerCounter::new()), Arc::new(Directory::default()));
         let (tea, mixer) = (room("tea-room"), ModuleId::new("mixer").unwrap());
         let mut view = ModuleView::default();
         view.apply(ModulePart::Listeners, Some((br#"{"tea-room":2}"#, 1))).unwrap();
@@ -299,18 +300,18 @@ mod tests {
         live.apply(RoomKey::Part(RoomPart::LiveMeta), Some((meta.as_bytes(), 1))).unwrap();
         let listeners = |me: &str| {
             let me = ModuleId::new(me).unwrap();
-            Listeners { me, audience: audience.clone(), directory: directory.clone() }.of(&tea, &live)
+            Listeners { me, counter: counter.clone(), directory: directory.clone() }.of(&tea, &live)
         };
         assert_eq!(listeners("api"), 2);
-        ["ann", "bob", "eve"].iter().for_each(|name| audience.record(&tea, name, None, Instant::now()));
+        ["ann", "bob", "eve"].iter().for_each(|name| counter.record(&tea, name, None, Instant::now()));
         assert_eq!(listeners("api"), 3);
-        audience.told(&tea, &ModuleId::new("ear").unwrap(), 4, Instant::now());
+        counter.told(&tea, &ModuleId::new("ear").unwrap(), 4, Instant::now());
         assert_eq!((listeners("mixer"), listeners("api")), (7, 3));
     }
 
     #[test]
     fn full_room_keeps_its_listeners() {
-        let (audience, directory) = (Arc::new(ListenerCounter::new()), Arc::new(Directory::default()));
+        let (counter, directory) = (Arc::new(ListenerCounter::new()), Arc::new(Directory::default()));
         let [tea, jam] = ["tea-room", "jam-room"].map(room);
         let live = r#"{"status":"onair","mixerId":"one","janusId":"j","nonce":"n","createdAt":0,"epoch":1}"#;
         for (room, profile) in [(&tea, r#"{"listenerLimit":2}"#), (&jam, "{}")] {
@@ -322,45 +323,44 @@ mod tests {
             view.apply(RoomKey::Part(RoomPart::LiveMeta), Some((live.as_bytes(), 1))).unwrap();
             directory.set_room(room, view);
         }
-        let listeners =
-            Listeners { me: ModuleId::new("one").unwrap(), audience: audience.clone(), directory };
+        let listeners = Listeners { me: ModuleId::new("one").unwrap(), counter: counter.clone(), directory };
         assert!(listeners.is_limited(&tea) && !listeners.is_limited(&jam));
         for name in ["ann", "bob"] {
             assert!(listeners.has_place(&tea, name, 1), "{name}");
-            audience.record(&tea, name, None, Instant::now());
+            counter.record(&tea, name, None, Instant::now());
         }
         assert!(!listeners.has_place(&tea, "eve", 1) && listeners.has_place(&jam, "eve", 1));
         assert!(listeners.has_place(&tea, "ann", 1), "is counted already");
         assert!(listeners.has_place(&tea, "eve", 0), "adds nothing");
-        audience.told(&tea, &ModuleId::new("ear").unwrap(), 1, Instant::now());
+        counter.told(&tea, &ModuleId::new("ear").unwrap(), 1, Instant::now());
         assert!(!listeners.has_place(&tea, "eve", 0), "with those of other nodes");
     }
 
     #[test]
     fn verified_listeners_are_known_for_a_while() {
-        let (audience, start, tea) = (ListenerCounter::new(), Instant::now(), room("tea-room"));
+        let (counter, start, tea) = (ListenerCounter::new(), Instant::now(), room("tea-room"));
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!audience.record_again(&tea, "token", start), "not seen before");
-        audience.record(&tea, "token", Some(at(20)), start);
-        assert!(audience.record_again(&tea, "token", at(8)) && audience.record_again(&tea, "token", at(16)));
-        assert!(!audience.record_again(&room("jam-room"), "token", at(16)), "of another room");
-        assert_eq!(audience.here(&tea, at(25)), 1);
-        assert!(!audience.record_again(&tea, "token", at(20)), "to be verified again");
-        assert_eq!(audience.here(&tea, at(27)), 0, "and not counted meanwhile");
-        audience.record(&tea, "address", None, start);
-        assert!(!audience.record_again(&tea, "address", start));
+        assert!(!counter.record_again(&tea, "token", start), "not seen before");
+        counter.record(&tea, "token", Some(at(20)), start);
+        assert!(counter.record_again(&tea, "token", at(8)) && counter.record_again(&tea, "token", at(16)));
+        assert!(!counter.record_again(&room("jam-room"), "token", at(16)), "of another room");
+        assert_eq!(counter.here(&tea, at(25)), 1);
+        assert!(!counter.record_again(&tea, "token", at(20)), "to be verified again");
+        assert_eq!(counter.here(&tea, at(27)), 0, "and not counted meanwhile");
+        counter.record(&tea, "address", None, start);
+        assert!(!counter.record_again(&tea, "address", start));
     }
 
     #[test]
     fn listener_counter_memory_is_bounded() {
-        let (audience, start) = (ListenerCounter::new(), Instant::now());
+        let (counter, start) = (ListenerCounter::new(), Instant::now());
         for n in 0..MAX_LISTENERS + 100 {
-            audience.record(&room("demo"), n, None, start);
+            counter.record(&room("demo"), n, None, start);
         }
-        assert_eq!(audience.here(&room("demo"), start), MAX_LISTENERS);
+        assert_eq!(counter.here(&room("demo"), start), MAX_LISTENERS);
         let later = start + WINDOW * 2;
-        audience.record(&room("demo"), "ann", None, later);
-        assert_eq!((audience.here(&room("demo"), later), audience.total(later)), (1, 1));
+        counter.record(&room("demo"), "ann", None, later);
+        assert_eq!((counter.here(&room("demo"), later), counter.total(later)), (1, 1));
     }
 
     fn room(id: &str) -> RoomId {

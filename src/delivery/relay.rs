@@ -49,7 +49,7 @@ pub trait RelaySource: Send + Sync {
 pub struct RelayMedia {
     pub here: Arc<OriginMedia>,
     pub secrets: Arc<Secrets>,
-    pub audience: Arc<ListenerCounter>,
+    pub counter: Arc<ListenerCounter>,
     pub recordings: Arc<RecordingMedia>,
 }
 
@@ -84,7 +84,7 @@ impl RelaySource for RelayMedia {
     }
 
     fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {
-        self.audience.told(room, by, count, Instant::now());
+        self.counter.told(room, by, count, Instant::now());
     }
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError> {

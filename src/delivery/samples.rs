@@ -7,8 +7,7 @@ use crate::domain::ids::UnixMs;
 use crate::domain::recording_journal::JournalEntry;
 use crate::packager::{NonceHint, Rewind};
 
-#[path = "../../crates/packager/src/synth.rs"]
-pub mod synth;
+pub(crate) use crate::spool::synth;
 
 /// Returns a rewind window with these segments of two seconds each, three per key.
 pub fn sample_rewind(sequences: Range<u64>) -> Rewind {

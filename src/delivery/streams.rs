@@ -58,7 +58,7 @@ impl Streams {
     }
 
     /// Removes streams that ended more than `RETAIN` ago.
-    pub fn sweep(&self, now: Instant) {
+    pub fn remove_expired(&self, now: Instant) {
         let is_over = |kept: &RetainedStream| kept.ended.is_some_and(|at| at + RETAIN <= now);
         self.write().retain(|_, kept| !is_over(kept));
     }

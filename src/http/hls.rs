@@ -232,14 +232,14 @@ pub(super) fn listeners_full() -> ApiError {
 fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) {
     let now = Instant::now();
     if let Some(token) = token_of(request, in_query) {
-        if side.listeners.audience.record_again(room, token, now) {
+        if side.listeners.counter.record_again(room, token, now) {
             return;
         }
         if let Ok(grant) = side.tokens.verify_listener(token, room) {
-            return side.listeners.audience.record(room, token, Some(now + verified_for(&grant)), now);
+            return side.listeners.counter.record(room, token, Some(now + verified_for(&grant)), now);
         }
     }
-    side.listeners.audience.record(room, request.peer_addr().map(|peer| network(peer.ip())), None, now);
+    side.listeners.counter.record(room, request.peer_addr().map(|peer| network(peer.ip())), None, now);
 }
 
 pub(super) fn verified_for(grant: &Grant) -> Duration {

@@ -131,7 +131,7 @@ async fn invented_tokens_count_by_address() {
     }
     ask(&format!("?token={GOOD}"), "192.0.2.1", "agent").await;
     ask(&format!("?token={GOOD}"), "192.0.2.2", "another").await;
-    let here = side.listeners.audience.here(&RoomId::new("demo").unwrap(), Instant::now());
+    let here = side.listeners.counter.here(&RoomId::new("demo").unwrap(), Instant::now());
     assert_eq!(here, 3, "one token and two networks");
 }
 
@@ -270,7 +270,7 @@ async fn playlist_requests_count_each_listener_once() {
         assert_eq!(test::call_service(&app, request).await.status(), 200);
     }
     let demo = RoomId::new("demo").unwrap();
-    assert_eq!(side.listeners.audience.here(&demo, Instant::now()), 3, "two tokens, and one address without");
+    assert_eq!(side.listeners.counter.here(&demo, Instant::now()), 3, "two tokens, and one address without");
 }
 
 struct Fake;
@@ -321,7 +321,7 @@ fn side() -> web::Data<HlsSide> {
     let tokens = Arc::new(node_tokens(store().directory()));
     let cors = Cors::new(vec!["https://app.example".into()]);
     let listeners =
-        Listeners { me: ModuleId::new("one").unwrap(), audience: Arc::default(), directory: Arc::default() };
+        Listeners { me: ModuleId::new("one").unwrap(), counter: Arc::default(), directory: Arc::default() };
     web::Data::new(HlsSide {
         media: Arc::new(Fake),
         tokens,

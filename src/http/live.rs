@@ -142,7 +142,7 @@ fn counted(
             checked = Some(at);
         }
         if is_valid && counted.is_none_or(|last| at >= last + COUNTED_EVERY) {
-            side.listeners.audience.record(&room, &token, Some(at + verified_for(&grant)), at);
+            side.listeners.counter.record(&room, &token, Some(at + verified_for(&grant)), at);
             counted = Some(at);
         }
         future::ready(is_valid)

@@ -99,20 +99,20 @@ async fn playlists_name_the_stream() {
     let text = String::from_utf8(pls.body).unwrap();
     assert!(text.contains(&format!("\nFile1={}\n", stream("http://radio.example:8080"))), "{text}");
     let public = Some("https://live.example.org/".to_owned());
-    let (side, audience) = side(public);
+    let (side, counter) = side(public);
     let answer = ask_of(side, &format!("/live/demo.m3u?token={GOOD}"), &[host]).await;
     let text = String::from_utf8(answer.body).unwrap();
     assert!(text.ends_with(&format!("{}\n", stream("https://live.example.org"))), "{text}");
-    assert_eq!(audience.here(&RoomId::new("demo").unwrap(), Instant::now()), 0, "nobody listens yet");
+    assert_eq!(counter.here(&RoomId::new("demo").unwrap(), Instant::now()), 0, "nobody listens yet");
 }
 
 #[actix::test]
 async fn listeners_count_by_token() {
-    let (side, audience) = side(None);
+    let (side, counter) = side(None);
     for token in [GOOD, GOOD, "{one}"] {
         ask_of(side.clone(), &format!("/live/demo.aac?token={token}"), &[]).await;
     }
-    assert_eq!(audience.here(&RoomId::new("demo").unwrap(), Instant::now()), 2);
+    assert_eq!(counter.here(&RoomId::new("demo").unwrap(), Instant::now()), 2);
 }
 
 #[actix::test]
@@ -207,13 +207,10 @@ fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
 }
 
 fn side_on(store: &FakeStore, public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
-    let (fake, audience) = (Arc::new(Fake), Arc::<ListenerCounter>::default());
+    let (fake, counter) = (Arc::new(Fake), Arc::<ListenerCounter>::default());
     let (media, tokens) = (fake.clone(), Arc::new(node_tokens(store.directory())));
-    let listeners = Listeners {
-        me: ModuleId::new("one").unwrap(),
-        audience: audience.clone(),
-        directory: Arc::default(),
-    };
+    let listeners =
+        Listeners { me: ModuleId::new("one").unwrap(), counter: counter.clone(), directory: Arc::default() };
     let hls = HlsSide {
         media,
         tokens,
@@ -223,7 +220,7 @@ fn side_on(store: &FakeStore, public_url: Option<String>) -> (Arc<LiveSide>, Arc
         captions: Default::default(),
     };
     let base = PublicBase { url: public_url, ..PublicBase::default() };
-    (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, base }), audience)
+    (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, base }), counter)
 }
 
 struct Answer {

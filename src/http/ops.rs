@@ -257,7 +257,7 @@ mod tests {
             "# HELP stentor_rooms Rooms.\n# TYPE stentor_rooms gauge\nstentor_rooms 1\n".into()
         }
         fn actors(&self) -> Value {
-            json!({ "name": "NodeSupervisor" })
+            json!({ "name": "NodeActor" })
         }
         fn ready(&self) -> Readiness {
             self.0.clone()

@@ -36,7 +36,7 @@ async fn open_mode_lists_rooms_and_issues_tokens() {
     let host = token(&house, "demo", json!({"role": "host"})).await;
     assert_eq!(claims(&host.json["token"])["role"], "host");
     let known = house.rooms.users(&RoomId::new("demo").unwrap()).await.unwrap();
-    assert_eq!(known.len(), 2, "whoever got a token can be removed by the list");
+    assert_eq!(known.len(), 2, "the list names every user with a token");
 }
 
 #[actix::test]

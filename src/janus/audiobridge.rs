@@ -77,7 +77,7 @@ impl From<Participant> for ParticipantInfo {
 
 /// Description of a Janus instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GatewayInfo {
+pub struct JanusInfo {
     /// Version of Janus, for example `1.1.2`.
     pub version: String,
     /// `general.server_name` in Janus's configuration.
@@ -133,7 +133,7 @@ pub trait AudioBridge: Send + Sync {
     /// Joins over plain RTP.
     async fn join_by_rtp(&self, join: &RtpJoin) -> Result<RtpParticipant, JanusError>;
     /// Returns name, version and plugins of the instance.
-    async fn info(&self) -> Result<GatewayInfo, JanusError>;
+    async fn info(&self) -> Result<JanusInfo, JanusError>;
 }
 
 #[async_trait]
@@ -243,13 +243,13 @@ impl AudioBridge for JanusClient {
         self.join_plain(join).await
     }
 
-    async fn info(&self) -> Result<GatewayInfo, JanusError> {
+    async fn info(&self) -> Result<JanusInfo, JanusError> {
         let info = self.server_info().await?;
         let plugins = info
             .plugins
             .into_iter()
             .map(|(package, plugin)| PluginInfo { package, version: plugin.version_string });
-        Ok(GatewayInfo {
+        Ok(JanusInfo {
             version: info.version_string,
             server_name: info.server_name,
             plugins: plugins.collect(),

@@ -31,7 +31,7 @@ mod wire;
 pub use anchor::{AnchorJoin, JoinedRoom, ParticipantSession};
 pub use anchor_event::{AnchorEvent, AnchorEvents, Candidate};
 pub use audiobridge::{
-    AudioBridge, FORWARD_PAYLOAD_TYPE, ForwarderInfo, GatewayInfo, NewRoom, ParticipantInfo, PluginInfo,
+    AudioBridge, FORWARD_PAYLOAD_TYPE, ForwarderInfo, JanusInfo, NewRoom, ParticipantInfo, PluginInfo,
     RoomInfo,
 };
 pub use client::JanusClient;

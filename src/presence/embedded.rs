@@ -161,7 +161,7 @@ impl ConnectionLock for EmbeddedPresence {
         let (mut tables, now) = (self.tables(), (self.clock)());
         let known = tables.has_shown_itself(gateway, now);
         tables.alive(gateway, true, now, &self.lifetimes);
-        tables.sweep(now).iter().for_each(|room| self.tell(room));
+        tables.remove_expired(now).iter().for_each(|room| self.tell(room));
         Ok(if known { HeartbeatOutcome::Known } else { HeartbeatOutcome::Reregistered })
     }
 
@@ -323,7 +323,7 @@ impl Tables {
     }
 
     /// Removes all expired records. Returns the rooms whose entries were removed.
-    fn sweep(&mut self, now: Duration) -> Vec<RoomId> {
+    fn remove_expired(&mut self, now: Duration) -> Vec<RoomId> {
         self.locks.retain(|_, lock| lock.lives(now));
         self.marks.retain(|_, mark| mark.lives(now));
         self.gateways.retain(|_, gateway| gateway.lives(now));

@@ -121,7 +121,7 @@ impl Directory {
     }
 
     /// Returns keys that are not ours and keys whose value cannot be read, each with the problem.
-    pub fn odd_keys(&self) -> Arc<BTreeMap<String, &'static str>> {
+    pub fn invalid_keys(&self) -> Arc<BTreeMap<String, &'static str>> {
         self.read().odd.clone()
     }
 

@@ -27,9 +27,9 @@ async fn user_is_invited_and_banned() {
     }
     let back = rooms.create_user(&room(), UserRole::Host, Some(invited.id)).await.unwrap();
     assert_eq!(back.user, invited.user, "as before the ban");
-    rooms.ban_user(&room(), &ban("guest")).await.unwrap();
-    rooms.unban_user(&room(), &id("guest"), Some(&back.id)).await.unwrap();
-    assert!(!rooms.users(&room()).await.unwrap().contains_key(&id("guest")));
+    rooms.ban_user(&room(), &ban("gina")).await.unwrap();
+    rooms.unban_user(&room(), &id("gina"), Some(&back.id)).await.unwrap();
+    assert!(!rooms.users(&room()).await.unwrap().contains_key(&id("gina")));
     let kinds: Vec<_> = store.keys().into_iter().filter(|key| key.starts_with("/events/")).collect();
     assert_eq!(kinds.len(), 6, "created, invited, and two bans with their ends: {kinds:?}");
 }

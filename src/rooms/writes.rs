@@ -4,13 +4,13 @@
 //! Each transaction compares the keys that its decision is based on, so a superseded writer changes nothing.
 //! Owns: the comparisons. Does not send a transaction.
 
-use crate::domain::failover::{Cause, DrainedLabel, Reassignment};
+use crate::domain::failover::{Cause, DrainedLabel, RoomMove};
 use crate::domain::housekeeping::OrphanedKeys;
 use crate::domain::ids::RoomId;
 use crate::domain::keys::{self, LEADER, ModulePart, RoomPart};
 use crate::domain::mixer_room::StoreEffect;
 use crate::domain::model::{JanusState, Leader, LiveMeta, Mark, MarkLabel};
-use crate::domain::room::{RoomWrite, reassignment};
+use crate::domain::room::{RoomWrite, next_assignment};
 use crate::domain::sources::Sources;
 use crate::domain::view::{RoomView, StoredValue};
 use crate::store::{LeaseId, Txn};
@@ -82,9 +82,9 @@ pub fn leader(leader: &Leader, over: i64) -> Txn {
 /// Returns the transaction that gives the room its next assignment, and that assignment. It commits only if
 /// the room is unchanged since the decision, this node is still the leader, and the heartbeat of a vanished
 /// module is still absent. Returns `None` if `view` is not the state that the decision was based on.
-pub fn moved(guard: &LeaderGuard, order: &Reassignment, view: &RoomView) -> Option<(Txn, LiveMeta)> {
+pub fn moved(guard: &LeaderGuard, order: &RoomMove, view: &RoomView) -> Option<(Txn, LiveMeta)> {
     let judged = view.live.as_ref().filter(|live| live.mod_revision == order.live_revision);
-    let write = judged.and_then(|_| reassignment(view, order.to.clone(), order.is_in_good_order()))?;
+    let write = judged.and_then(|_| next_assignment(view, order.to.clone(), order.is_in_good_order()))?;
     let mut txn = txn(&order.room, view, &write).when(&guard.key, guard.revision);
     for gone in order.leaves.iter().filter(|d| d.cause == Cause::Vanished) {
         txn = txn.when_absent(keys::module(gone.kind, &gone.from, ModulePart::Heartbeat));
@@ -108,7 +108,7 @@ pub fn drained(guard: &LeaderGuard, module: &DrainedLabel) -> Txn {
 
 /// Returns the transaction that deletes the orphaned keys of a room, if they are unchanged since `view` and
 /// the room is still not live.
-pub fn swept(room: &RoomId, view: &RoomView, left: &OrphanedKeys) -> Txn {
+pub fn orphans_removed(room: &RoomId, view: &RoomView, left: &OrphanedKeys) -> Txn {
     let key = |part| keys::room(room, part);
     let mut txn = Txn::new()
         .when(key(RoomPart::Meta), revision(view, RoomPart::Meta))

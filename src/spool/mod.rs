@@ -11,6 +11,9 @@
 //!
 //! Owns: the files. Does not retry, or decide what is recorded or who may read it.
 
+#[cfg(test)]
+#[path = "../../crates/packager/src/synth.rs"]
+pub(crate) mod synth;
 pub mod tracks;
 mod writer;
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::delivery::samples::synth;
 use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::timeline::{Junction, Moment, Timeline};
 use crate::packager::{ClosedSegment, ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart};

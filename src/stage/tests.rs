@@ -233,7 +233,7 @@ impl Node {
         let secret = || Secret(vec![1; 32]);
         let jwt = vec![JwtSecret { kid: "k".into(), secret: secret() }];
         let me = ModuleId::new("ear").unwrap();
-        let listeners = Listeners { me, audience: Arc::default(), directory: directory.clone() };
+        let listeners = Listeners { me, counter: Arc::default(), directory: directory.clone() };
         let mut messages = store.follow();
         // The feed handles the opening notice before there is a client.
         assert_eq!(messages.next().now_or_never(), Some(Some(PresenceEvent::LookAgain)));

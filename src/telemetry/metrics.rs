@@ -52,7 +52,7 @@ struct Families {
     rooms: IntGaugeVec,
     room_moves: IntCounterVec,
     leader: IntGauge,
-    chores: IntCounterVec,
+    housekeeping_actions: IntCounterVec,
     invalid_keys: IntGauge,
     relay_requests: IntCounterVec,
     ffmpeg_starts: IntCounter,
@@ -110,7 +110,7 @@ impl Metrics {
                 &["cause"],
             ),
             leader: gauge(r, "stentor_leader", "1 while this node is the leader, else 0."),
-            chores: counters(
+            housekeeping_actions: counters(
                 r,
                 "stentor_housekeeping_actions_total",
                 "Housekeeping actions of this node.",
@@ -286,8 +286,8 @@ impl Metrics {
         self.0.leader.set(leads.into());
     }
 
-    pub fn chore_done(&self, action: &'static str) {
-        self.0.chores.with_label_values(&[action]).inc();
+    pub fn housekeeping_done(&self, action: &'static str) {
+        self.0.housekeeping_actions.with_label_values(&[action]).inc();
     }
 
     pub fn set_invalid_keys(&self, count: usize) {

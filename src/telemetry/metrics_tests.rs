@@ -46,7 +46,7 @@ fn used() -> Metrics {
     metrics.room_moved("vanished");
     metrics.set_leader(true);
     metrics.relay_request("file", "ok");
-    metrics.chore_done("never_started");
+    metrics.housekeeping_done("never_started");
     metrics.set_invalid_keys(1);
     drop(metrics.captions().connected());
     metrics.captions().result("final");

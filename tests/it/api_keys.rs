@@ -77,8 +77,8 @@ async fn api_keys_work_on_all_nodes() {
 #[actix::test]
 async fn remote_operations_need_a_key() {
     let node = Node::start(&[&SETTINGS[..], &[("listen.ops", "0.0.0.0:0")]].concat()).await;
-    let complaints = node.complaints();
-    assert!(complaints.iter().any(|line| line.contains("listen.ops is not on loopback")), "{complaints:?}");
+    let problems = node.problems();
+    assert!(problems.iter().any(|line| line.contains("listen.ops is not on loopback")), "{problems:?}");
     let ops = node.ops.replace("0.0.0.0", "127.0.0.1");
     let (_, reader) = create(&node, json!({ "name": "reader", "scopes": ["read"] })).await;
     let (_, operator) = create(&node, json!({ "name": "Prometheus", "scopes": ["operations"] })).await;

@@ -10,7 +10,7 @@ use stentor::actors::context::Context;
 use stentor::actors::kernel::{ActorSystem, ActorView, RootOptions};
 use stentor::actors::mixer::MixerShared;
 use stentor::actors::mixer::supervisor::MixerParts;
-use stentor::actors::node::NodeSupervisor;
+use stentor::actors::node::NodeActor;
 use stentor::auth::Secrets;
 use stentor::clock::Clock;
 use stentor::config;
@@ -96,7 +96,7 @@ impl House {
         let shared = MixerShared {
             ports: Arc::new(std::sync::Mutex::new(PortPool::new(32_700, 32_766, 0.5))),
             starts: Arc::new(Semaphore::new(1)),
-            audience: Arc::default(),
+            counter: Arc::default(),
             streams: Arc::new(Streams::default()),
             fetcher: MixerClient::new(
                 secrets.clone(),
@@ -106,15 +106,15 @@ impl House {
             ),
             secrets,
         };
-        let pulse = Arc::new(watch::Sender::new(heartbeat()));
-        Self { _dir: dir, store, context, parts: MixerParts { shared, pulse } }
+        let heartbeats = Arc::new(watch::Sender::new(heartbeat()));
+        Self { _dir: dir, store, context, parts: MixerParts { shared, heartbeats } }
     }
 
-    fn root(&self) -> impl Fn() -> NodeSupervisor + Send + 'static {
+    fn root(&self) -> impl Fn() -> NodeActor + Send + 'static {
         let (context, parts) = (self.context.clone(), self.parts.clone());
         // Run the actors on the test's own arbiter.
         let arbiter = actix::Arbiter::current();
-        move || NodeSupervisor {
+        move || NodeActor {
             acme: None,
             gateway: None,
             context: context.clone(),

@@ -59,7 +59,7 @@ async fn keys_mode_accepts_proxied_requests() {
     let headers = [("x-forwarded-for", "203.0.113.66"), ("authorization", &authorization)];
     assert_eq!(request("GET", &format!("{}/api/rooms", node.api), &headers, None).await.status, 200);
     assert_eq!(request("GET", &format!("{}/", node.hls), &headers[..1], None).await.status, 200);
-    assert_eq!(node.complaints(), Vec::<String>::new());
+    assert_eq!(node.problems(), Vec::<String>::new());
 }
 
 /// With only `proxy_pass`, nginx adds no forwarding header and sends the backend's address as `Host`.

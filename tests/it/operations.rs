@@ -197,9 +197,9 @@ async fn unwritable_data_directory_fails_start() {
 async fn gateway_without_redis_warns_once() {
     let etcd = Etcd::start();
     let node = node_on_etcd(&etcd, &[("node.roles", "gateway")]).await;
-    let complaints = node.complaints();
+    let problems = node.problems();
     let named = |line: &String| line.contains("WARN") && line.contains("set presence.kind: redis");
-    assert!(matches!(&complaints[..], [one] if named(one)), "{complaints:#?}");
+    assert!(matches!(&problems[..], [one] if named(one)), "{problems:#?}");
 }
 
 #[actix::test]

@@ -146,9 +146,9 @@ async fn full_disk_costs_recording_only() {
     let failing = recorder().await;
     assert_eq!(failing["state"], "failing", "{failing}");
     assert!(failing["reason"].as_str().unwrap().contains("are free"), "{failing}");
-    let complaints = node.complaints();
-    let named = complaints.iter().filter(|line| line.contains("cannot write a recording")).count();
-    assert_eq!(named, 1, "one line per interval: {complaints:?}");
+    let problems = node.problems();
+    let named = problems.iter().filter(|line| line.contains("cannot write a recording")).count();
+    assert_eq!(named, 1, "one line per interval: {problems:?}");
     let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
     let heard = listener.hear(Duration::from_secs(2)).await.unwrap();
     assert_eq!((heard.gaps, heard.violations), (vec![], vec![]), "heard meanwhile");
@@ -433,8 +433,8 @@ pub fn decoded_from(url: &str) -> HeardAudio {
         .args(["-f", "f32le", "-ac", "1", "-ar", "48000", "-"])
         .output()
         .unwrap();
-    let complaints = String::from_utf8_lossy(&played.stderr);
-    assert!(played.status.success() && complaints.is_empty(), "{complaints}");
+    let problems = String::from_utf8_lossy(&played.stderr);
+    assert!(played.status.success() && problems.is_empty(), "{problems}");
     let samples = played.stdout.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
     HeardAudio { pcm: samples.collect(), ..HeardAudio::default() }
 }

@@ -162,9 +162,9 @@ async fn full_disk_shrinks_rewind_only() {
         "{failing}"
     );
     assert!(failing["reason"].as_str().unwrap().contains("are free"), "{failing}");
-    let complaints = node.complaints();
-    let named = complaints.iter().filter(|line| line.contains("cannot write a rewind window")).count();
-    assert_eq!(named, 1, "one line per interval: {complaints:?}");
+    let problems = node.problems();
+    let named = problems.iter().filter(|line| line.contains("cannot write a rewind window")).count();
+    assert_eq!(named, 1, "one line per interval: {problems:?}");
     assert_eq!(rewind(&node, ROOM, "").await.code(), "media_not_ready");
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
     let dropped = number(&metrics, "stentor_rewind_segments_total{outcome=\"dropped\"} ");

@@ -181,7 +181,7 @@ async fn rooms_are_served_over_tls() {
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
     assert!(metrics.contains("stentor_tls_handshakes_total{outcome=\"ok\"}"), "{metrics}");
     assert!(metrics.contains("stentor_tls_certificate_expiry_seconds{"), "{metrics}");
-    assert_eq!(node.complaints(), Vec::<String>::new());
+    assert_eq!(node.problems(), Vec::<String>::new());
     assert!(node.stop().success());
 }
 

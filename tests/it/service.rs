@@ -211,7 +211,7 @@ async fn children_survive_signals_to_group() {
     node.signal(Signal::TERM);
     assert_eq!(node.ended().code(), Some(0));
     until_gone(&children);
-    assert_eq!(node.complaints(), Vec::<String>::new());
+    assert_eq!(node.problems(), Vec::<String>::new());
 }
 
 #[actix::test]
@@ -227,7 +227,7 @@ async fn the_data_directory_is_private() {
     node.run();
     node.ready().await;
     assert_eq!(mode(), 0o700);
-    assert!(matches!(&node.complaints()[..], [one] if one.contains("mode 0755")), "{:?}", node.complaints());
+    assert!(matches!(&node.problems()[..], [one] if one.contains("mode 0755")), "{:?}", node.problems());
     assert!(node.stop().success());
 }
 

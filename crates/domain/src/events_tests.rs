@@ -4,7 +4,7 @@ use super::*;
 use crate::ids::{Epoch, ModuleId, Nonce, Pin, UserId};
 use crate::model::{EndReason, Meta, User, UserRole};
 use crate::placement::Placement;
-use crate::room::{Admission, admit_delete, admit_stop, assignment, cleanup, reassignment};
+use crate::room::{Admission, admit_delete, admit_stop, assignment, cleanup, next_assignment};
 use crate::room_lock::admit_lock;
 
 const GRACE: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ fn life_of_room_is_reported() {
     assert_eq!(room.kinds(RoomWrite::Put { meta: Some(meta()), live: None }), ["room_created"]);
     let write = started(&room);
     assert_eq!(room.kinds(write), ["room_started"]);
-    let moved = reassignment(&room.view, placement("two"), false).unwrap();
+    let moved = next_assignment(&room.view, placement("two"), false).unwrap();
     let moved = room.write(moved, START.0 + 1);
     assert_eq!(moved[0].0, "room_moved");
     assert_eq!((&moved[0].1["mixerId"], &moved[0].1["from"]["mixerId"]), (&json!("m-two"), &json!("m-one")));
@@ -115,7 +115,7 @@ fn schedule_and_backstage_are_reported() {
     let meta = room.view.meta.as_ref().unwrap().value.clone();
     let write = backstage(meta, placement("one"), Nonce("n".into()), START);
     assert_eq!(room.kinds(write), ["backstage_opened"]);
-    let write = reassignment(&room.view, placement("two"), false).unwrap();
+    let write = next_assignment(&room.view, placement("two"), false).unwrap();
     assert_eq!(room.kinds(write), ["room_moved"]);
     let closed = room.view.clone();
     let no_placement = || panic!("nothing to place");

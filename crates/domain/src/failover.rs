@@ -56,7 +56,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// New assignment of a room. Valid only while the room's key `livemeta` has the revision `live_revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reassignment {
+pub struct RoomMove {
     pub room: RoomId,
     pub live_revision: i64,
     pub to: Placement,
@@ -67,7 +67,7 @@ pub struct Reassignment {
 /// Moves to make now, and the reasons why other moves must wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FailoverPlan {
-    pub moves: Vec<Reassignment>,
+    pub moves: Vec<RoomMove>,
     /// Modules with the label `draining` that have no rooms left.
     pub drained: Vec<DrainedLabel>,
     /// Reasons why rooms do not move: the store is unavailable, a waiting time is not over, no module takes a
@@ -119,7 +119,7 @@ impl FailoverTimers {
     }
 }
 
-impl Reassignment {
+impl RoomMove {
     /// Returns true if only the mixer changes, and only because it is being drained. That mixer can continue
     /// until its successor produces.
     pub fn is_in_good_order(&self) -> bool {
@@ -219,7 +219,7 @@ impl FailoverPolicy {
                 let (to, leaves, refused) = placing.place(room, live, choice, random);
                 if !leaves.is_empty() {
                     let live_revision = view.live.as_ref().map_or(0, |l| l.mod_revision);
-                    verdict.moves.push(Reassignment { room: room.clone(), live_revision, to, leaves });
+                    verdict.moves.push(RoomMove { room: room.clone(), live_revision, to, leaves });
                     stuck = refused;
                     break;
                 }

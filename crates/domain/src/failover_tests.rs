@@ -409,7 +409,7 @@ impl House {
         change(Arc::make_mut(self.rooms.get_mut(room).unwrap()));
     }
 
-    fn apply(&mut self, moved: &Reassignment) {
+    fn apply(&mut self, moved: &RoomMove) {
         let to = moved.to.clone();
         self.change(&moved.room, |view| {
             let live = &mut view.live.as_mut().unwrap().value;

@@ -30,7 +30,7 @@ pub enum HousekeepingAction {
     /// The room is on air or backstage but has no meta key.
     EndStray,
     /// The room has no livemeta, and the owners of these keys are gone.
-    Sweep(OrphanedKeys),
+    RemoveOrphans(OrphanedKeys),
     /// The kick of a user is over.
     EndKick(UserId),
 }
@@ -78,7 +78,7 @@ impl HousekeepingAction {
             Self::Expire(Expiry::Empty) => "empty",
             Self::FinishRemoval => "finish_removal",
             Self::EndStray => "end_stray",
-            Self::Sweep(_) => "sweep",
+            Self::RemoveOrphans(_) => "sweep",
             Self::EndKick(_) => "end_kick",
         }
     }
@@ -254,7 +254,7 @@ fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(HousekeepingActio
         return None;
     }
     let reason = format!("{} orphaned: the room is not live, and the owner is gone", names.join(", "));
-    Some((HousekeepingAction::Sweep(OrphanedKeys { parts, users }), reason))
+    Some((HousekeepingAction::RemoveOrphans(OrphanedKeys { parts, users }), reason))
 }
 
 #[cfg(test)]

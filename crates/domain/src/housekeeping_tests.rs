@@ -160,7 +160,7 @@ fn orphaned_keys_are_removed_after_grace() {
     house.put("/rooms/ghost/janus", JANUS);
     assert_eq!(house.round(10), NOTHING);
     assert_eq!(house.round(69), NOTHING);
-    assert_eq!(house.round(70), ["ghost sweep [Janus, Sequence]"]);
+    assert_eq!(house.round(70), ["ghost orphans [Janus, Sequence]"]);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn users_without_room_are_removed() {
     house.put("/rooms/idle/meta", META);
     house.put("/rooms/idle/users/ann", USER);
     assert_eq!(house.round(10), NOTHING);
-    assert_eq!(house.round(70), ["ghost sweep [] and users"]);
+    assert_eq!(house.round(70), ["ghost orphans [] and users"]);
     house.unreadable("/rooms/ghost/meta");
     assert_eq!(house.round(500), NOTHING, "the unreadable key may be a valid room");
 }
@@ -185,7 +185,7 @@ fn keys_of_live_owners_are_kept() {
     assert_eq!(house.round(1000), NOTHING);
     house.modules.clear();
     assert_eq!(house.round(1001), NOTHING, "its grace begins when its owner is gone");
-    assert_eq!(house.round(1061), ["idle sweep [Janus]"]);
+    assert_eq!(house.round(1061), ["idle orphans [Janus]"]);
 }
 
 #[test]
@@ -256,8 +256,8 @@ impl House {
         let (rooms, modules) = (&self.rooms, &self.modules);
         let due = self.housekeeping.round(rooms, modules, &mut self.ages, &self.anchors, now);
         let say = |due: HousekeepingTask| match due.action {
-            HousekeepingAction::Sweep(OrphanedKeys { parts, users }) => {
-                format!("{} sweep {parts:?}{}", due.room, if users { " and users" } else { "" })
+            HousekeepingAction::RemoveOrphans(OrphanedKeys { parts, users }) => {
+                format!("{} orphans {parts:?}{}", due.room, if users { " and users" } else { "" })
             }
             action => format!("{} {}", due.room, action.as_str()),
         };

@@ -79,7 +79,7 @@ fn returned_room_continues_above_other_mixer() {
 }
 
 #[test]
-fn unpublished_reassignment_keeps_stream() {
+fn unpublished_move_keeps_stream() {
     let (mut room, mut view, at) = publishing();
     assigned(&mut view, Epoch(3), 30);
     assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "take a port", "spawn"]);

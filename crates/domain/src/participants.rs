@@ -87,40 +87,40 @@ mod tests {
 
     #[test]
     fn leaving_talker_stops_talking() {
-        let mut people = Participants::default();
-        assert_eq!(people.met(1, person("anna", false)), None);
-        assert_eq!(people.heard(1, true), talk("anna", true));
-        assert_eq!(people.met(1, person("anna", false)), None, "another property changed");
-        assert_eq!(people.left(1), talk("anna", false));
-        assert_eq!((people.left(1), people.heard(1, true)), (None, None));
+        let mut participants = Participants::default();
+        assert_eq!(participants.met(1, person("anna", false)), None);
+        assert_eq!(participants.heard(1, true), talk("anna", true));
+        assert_eq!(participants.met(1, person("anna", false)), None, "another property changed");
+        assert_eq!(participants.left(1), talk("anna", false));
+        assert_eq!((participants.left(1), participants.heard(1, true)), (None, None));
     }
 
     #[test]
     fn participants_list_current_talkers() {
-        let mut people = Participants::default();
-        people.met(1, person("anna", true));
-        people.met(2, person("bert", false));
-        people.met(3, person("", true));
-        assert_eq!(people.talking().collect::<Vec<_>>(), [talk("anna", true).unwrap()]);
+        let mut participants = Participants::default();
+        participants.met(1, person("anna", true));
+        participants.met(2, person("bert", false));
+        participants.met(3, person("", true));
+        assert_eq!(participants.talking().collect::<Vec<_>>(), [talk("anna", true).unwrap()]);
     }
 
     #[test]
     fn participants_resync_reports_changes() {
-        let mut people = Participants::default();
-        people.met(1, person("anna", true));
-        people.met(2, person("bert", true));
-        people.met(3, person("carl", false));
-        let told = people.found([(2, person("bert", true)), (3, person("carl", true))]);
+        let mut participants = Participants::default();
+        participants.met(1, person("anna", true));
+        participants.met(2, person("bert", true));
+        participants.met(3, person("carl", false));
+        let told = participants.found([(2, person("bert", true)), (3, person("carl", true))]);
         assert_eq!(told, [talk("anna", false).unwrap(), talk("carl", true).unwrap()]);
     }
 
     #[test]
     fn replaced_session_keeps_talking_state() {
-        let mut people = Participants::default();
-        people.met(1, person("anna", true));
-        assert_eq!(people.met(2, person("anna", true)), None);
-        assert_eq!(people.left(1), None);
-        assert_eq!(people.heard(2, false), talk("anna", false));
+        let mut participants = Participants::default();
+        participants.met(1, person("anna", true));
+        assert_eq!(participants.met(2, person("anna", true)), None);
+        assert_eq!(participants.left(1), None);
+        assert_eq!(participants.heard(2, false), talk("anna", false));
     }
 
     fn person(name: &str, talks: bool) -> Participant {

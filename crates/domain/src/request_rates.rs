@@ -19,12 +19,12 @@ pub struct RequestRates {
     /// Requests per second.
     rate: u32,
     buckets: HashMap<IpAddr, (TokenBucket, Duration)>,
-    swept: Duration,
+    cleaned_at: Duration,
 }
 
 impl RequestRates {
     pub fn new(rate: u32) -> Self {
-        Self { rate, buckets: HashMap::new(), swept: Duration::ZERO }
+        Self { rate, buckets: HashMap::new(), cleaned_at: Duration::ZERO }
     }
 
     /// Counts a request.
@@ -34,10 +34,10 @@ impl RequestRates {
     pub fn take(&mut self, address: IpAddr, now: Duration) -> Result<(), Duration> {
         let burst = self.rate.saturating_mul(BURST_SECONDS);
         if self.buckets.len() >= MANY && !self.buckets.contains_key(&address) {
-            if now < self.swept + FORGOTTEN {
+            if now < self.cleaned_at + FORGOTTEN {
                 return Ok(());
             }
-            self.swept = now;
+            self.cleaned_at = now;
             self.buckets.retain(|_, (_, last)| *last + FORGOTTEN > now);
         }
         let full = || (TokenBucket::full(burst, now), now);

@@ -5,7 +5,7 @@
 //!   (absent) ──────▶ created ────────▶ starting ───────────────────────────────▶ onair
 //!      ▲              │  ▲ │               │  ▲                                   │  ▲
 //!      │              │  │ └─▶ backstage ──┤  └─ degraded ◀── forwarding lost ────┘  │
-//!      ├── delete ────┘  │   open  │  start│           └───── or reassigned ─────────┘
+//!      ├── delete ────┘  │   open  │  start│           └───── or moved ──────────────┘
 //!      │   expire        │         ▼       ▼
 //!      │                 │       stop, delete, expire
 //!      │                 │                 │
@@ -311,7 +311,7 @@ fn assigned(
 /// neither on air nor backstage. The nonce does not change, and therefore neither do the content keys and the
 /// names of the media that listeners fetch. `in_good_order`: the outgoing mixer works, and continues until
 /// its successor produces.
-pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) -> Option<RoomWrite> {
+pub fn next_assignment(view: &RoomView, placement: Placement, in_good_order: bool) -> Option<RoomWrite> {
     let (meta, live) = (view.meta.as_ref()?, view.live.as_ref()?);
     let epoch = meta.last_epoch.max(live.epoch).next();
     let Placement { janus_id, mixer_id } = placement;

@@ -145,7 +145,7 @@ fn backstage_can_be_closed_or_expires() {
     short.meta.as_mut().unwrap().value.profile.max_duration = Some(1);
     assert_eq!(expiry(&short, UnixMs(NOW.0 + 60_000), &limits), None, "maxDuration is for broadcasts");
     let to = Placement { janus_id: ModuleId::new("j2").unwrap(), ..placement() };
-    let moved = reassignment(&room, to, false).unwrap().applied_to(&room, 5);
+    let moved = next_assignment(&room, to, false).unwrap().applied_to(&room, 5);
     assert_eq!(status(&moved), Some(RoomStatus::Backstage));
 }
 

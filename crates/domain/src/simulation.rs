@@ -19,7 +19,7 @@ const MODULES: usize = 2;
 enum Step {
     Start { janus: usize, mixer: usize },
     Stop,
-    Reassign { janus: usize, mixer: usize },
+    Move { janus: usize, mixer: usize },
     HandOver { mixer: usize },
     Cleanup,
     Deliver { node: usize },
@@ -61,7 +61,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => (node(), node()).prop_map(|(janus, mixer)| Step::Start { janus, mixer }),
         1 => Just(Step::Stop),
-        1 => (node(), node()).prop_map(|(janus, mixer)| Step::Reassign { janus, mixer }),
+        1 => (node(), node()).prop_map(|(janus, mixer)| Step::Move { janus, mixer }),
         1 => node().prop_map(|mixer| Step::HandOver { mixer }),
         1 => Just(Step::Cleanup),
         6 => node().prop_map(|node| Step::Deliver { node }),

@@ -206,7 +206,7 @@ mod tests {
         let invited = invite(&room(), "ann", UserRole::Host);
         let lifted = unban(&ban(&invited, "ann"), "ann");
         assert_eq!(lifted.users[&id("ann")].value, invited.users[&id("ann")].value);
-        assert!(!unban(&ban(&room(), "guest"), "guest").users.contains_key(&id("guest")));
+        assert!(!unban(&ban(&room(), "gina"), "gina").users.contains_key(&id("gina")));
         for unknown in ["ann", "nobody"] {
             assert_eq!(admit_unban(&lifted, &id(unknown), None), Ok(Admission::AlreadyDone));
         }
@@ -225,8 +225,8 @@ mod tests {
         let back = applied(&kicked, admit_return(&kicked, &id("ann")).unwrap());
         assert_eq!(back.users[&id("ann")].value, invited.users[&id("ann")].value);
         assert_eq!(admit_return(&back, &id("ann")), Ok(Admission::AlreadyDone));
-        let guest = kick(&room(), "guest");
-        assert!(!unban(&guest, "guest").users.contains_key(&id("guest")), "the kick can be ended early");
+        let kicked = kick(&room(), "gina");
+        assert!(!unban(&kicked, "gina").users.contains_key(&id("gina")), "the kick can be ended early");
     }
 
     #[test]
@@ -269,8 +269,8 @@ mod tests {
         let more = invite(&full, "one-more", UserRole::Anchor);
         assert_eq!(more.users.len(), MAX_USERS);
         assert!(!more.users.contains_key(&id("u1")) && more.is_banned(&id("out")));
-        let crowd = (1..MAX_USERS).fold(full, |room, n| ban(&room, &format!("u{n}")));
-        assert_eq!(admit_ban(&crowd, &order("one-more"), NOW), Err(UserDenied::TooMany));
+        let banned = (1..MAX_USERS).fold(full, |room, n| ban(&room, &format!("u{n}")));
+        assert_eq!(admit_ban(&banned, &order("one-more"), NOW), Err(UserDenied::TooMany));
     }
 
     fn room() -> RoomView {

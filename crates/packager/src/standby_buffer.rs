@@ -53,20 +53,20 @@ mod tests {
     fn packager_gets_the_newest_frames() {
         let stream: Vec<u8> = (0..120).flat_map(synth::frame).collect();
         let cut = stream.len() - 50;
-        let mut prelude = StandbyBuffer::default();
-        let whole: usize = stream[..cut].chunks(100).map(|c| prelude.push(c).unwrap()).sum();
+        let mut standby = StandbyBuffer::default();
+        let whole: usize = stream[..cut].chunks(100).map(|c| standby.push(c).unwrap()).sum();
         assert_eq!(whole, 119);
         let last = synth::frame(119);
         let begun = &last[..last.len() - 50];
         let newest: Vec<u8> = (117..119).flat_map(synth::frame).collect();
-        assert_eq!(prelude.into_bytes(2), [&newest, begun].concat());
+        assert_eq!(standby.into_bytes(2), [&newest, begun].concat());
     }
 
     #[test]
     fn standby_buffer_is_bounded() {
-        let mut prelude = StandbyBuffer::default();
-        assert_eq!(prelude.push(&synth::frames(500, 1)).unwrap(), 500);
-        assert_eq!(prelude.into_bytes(usize::MAX), synth::frames(93, 1));
+        let mut standby = StandbyBuffer::default();
+        assert_eq!(standby.push(&synth::frames(500, 1)).unwrap(), 500);
+        assert_eq!(standby.into_bytes(usize::MAX), synth::frames(93, 1));
         assert!(StandbyBuffer::default().push(b"no ADTS").is_err());
     }
 }

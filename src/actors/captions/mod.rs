@@ -2,7 +2,7 @@
 //! The room may be mixed on any node.
 //!
 //! ```text
-//! OnDemandSupervisor
+//! CaptionSupervisor
 //! └─ CaptionRoomActor*   one per room with recognisers: fetches the parts, decodes them with FFmpeg
 //! ```
 //! The parts are those of HLS listeners, so the mixer is not touched. A recogniser reads the shared feed of
@@ -11,4 +11,7 @@
 mod decoding;
 mod room;
 
-pub use room::CaptionRoomActor;
+use super::on_demand::OnDemandSupervisor;
+
+/// Supervisor of the rooms of a node that have recognisers.
+pub type CaptionSupervisor = OnDemandSupervisor<room::CaptionRoomActor>;

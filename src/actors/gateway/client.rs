@@ -100,7 +100,7 @@ impl WsClient {
         let now = parts.clock.now();
         Self {
             guard: ConnectionLimiter::new(&parts.limits, now),
-            session: ClientSession::new(peer.as_peer(), parts.rules.clone(), now),
+            session: ClientSession::new(peer.identity(), parts.rules.clone(), now),
             effects: parts.signalling.effects(peer.clone()),
             texts: PendingTexts::default(),
             direct: DirectCalls::default(),

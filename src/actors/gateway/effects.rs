@@ -149,7 +149,7 @@ impl NodeEffects {
             let applicant = Applicant { room, user, role, display_name: display_name.as_ref(), source };
             Input::AdmissionAnswered(match admission.ask(&applicant).await {
                 Verdict::Allowed(Some(given)) if given != role => {
-                    let to = ClaimedRole { user: user.clone(), claimed: peer.as_peer().claimed };
+                    let to = ClaimedRole { user: user.clone(), claimed: peer.identity().claimed };
                     let order = RoleOrder::Assign { to, role: given, by: None };
                     shared.service.change_role(room, &order).await.map_err(|error| {
                         tracing::warn!(%room, %error, "role of an admitted user was not changed");
@@ -268,8 +268,8 @@ impl SessionEffects for NodeEffects {
         match effect {
             Effect::Acquire { client } => self.acquire(client),
             Effect::Renew { client, token } => self.renew(client, token),
-            Effect::Depart { token, leave, release } => {
-                self.shared.depart(self.key(), token, leave, release);
+            Effect::LeavePresence { token, leave, release } => {
+                self.shared.leave_presence(self.key(), token, leave, release);
                 StartedEffect::Done
             }
             Effect::ListMembers(waiter) => self.list(waiter),
@@ -341,7 +341,7 @@ impl UnclaimedLock {
 impl Drop for UnclaimedLock {
     fn drop(&mut self) {
         if let Some(token) = self.token.take() {
-            self.shared.depart(self.key.clone(), token, false, true);
+            self.shared.leave_presence(self.key.clone(), token, false, true);
         }
     }
 }

@@ -44,7 +44,7 @@ use std::time::Duration;
 use crate::auth::Role;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::client_session::{Peer, Rules};
+use crate::domain::client_session::{ClientIdentity, Rules};
 use crate::domain::connection::ConnectionId;
 use crate::domain::connection_limits::Limits;
 use crate::domain::grant::Grant;
@@ -85,8 +85,8 @@ pub struct ConnectionInfo {
 
 impl ConnectionInfo {
     /// Returns the user of this connection in the form that the client session needs.
-    fn as_peer(&self) -> Peer {
-        Peer {
+    fn identity(&self) -> ClientIdentity {
+        ClientIdentity {
             room: self.room.clone(),
             user: self.user.clone(),
             claimed: if self.role == Role::Host { UserRole::Host } else { UserRole::Anchor },

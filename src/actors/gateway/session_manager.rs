@@ -230,7 +230,13 @@ impl SessionsShared {
 
     /// Reports a departure to presence in the background. Retries until presence has recorded it, or until
     /// the lock and the entry have expired anyway.
-    pub(super) fn depart(self: &Arc<Self>, key: LockKey, token: FencingToken, leave: bool, release: bool) {
+    pub(super) fn leave_presence(
+        self: &Arc<Self>,
+        key: LockKey,
+        token: FencingToken,
+        leave: bool,
+        release: bool,
+    ) {
         let shared = self.clone();
         // If there is no runtime, the process is ending. The departure need not be reported then: the lock
         // and the entry expire because they are not renewed.

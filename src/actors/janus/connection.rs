@@ -50,7 +50,7 @@ pub struct JanusConnection {
     context: Context,
     options: ConnectOptions,
     link: JanusShared,
-    pulse: Arc<watch::Sender<Heartbeat>>,
+    heartbeats: Arc<watch::Sender<Heartbeat>>,
     dirty: Option<DirtyRooms>,
     state: State,
     connection: Connection,
@@ -117,13 +117,13 @@ impl JanusConnection {
         context: Context,
         options: ConnectOptions,
         link: JanusShared,
-        pulse: Arc<watch::Sender<Heartbeat>>,
+        heartbeats: Arc<watch::Sender<Heartbeat>>,
     ) -> Self {
         Self {
             context,
             options,
             link,
-            pulse,
+            heartbeats,
             dirty: None,
             state: State::Offline,
             connection: 0,
@@ -338,7 +338,7 @@ impl JanusConnection {
     }
 
     fn beat(&self, status: Health) {
-        self.pulse.send_if_modified(|heartbeat| {
+        self.heartbeats.send_if_modified(|heartbeat| {
             let changed = heartbeat.status != status;
             heartbeat.status = status;
             changed

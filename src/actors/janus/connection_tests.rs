@@ -35,7 +35,7 @@ async fn becomes_unhealthy(url: Option<String>) {
         clock: Clock::start(),
         metrics: Metrics::new(SystemTime::now()),
     };
-    let pulse = Arc::new(watch::Sender::new(Heartbeat {
+    let heartbeats = Arc::new(watch::Sender::new(Heartbeat {
         status: Health::Healthy,
         host: "h".into(),
         url: String::new(),
@@ -53,12 +53,12 @@ async fn becomes_unhealthy(url: Option<String>) {
         request_timeout: DEADLINE,
         keep_alive: DEADLINE,
     };
-    let (link, beats) = (JanusShared::new(secrets, url), pulse.clone());
+    let (link, beats) = (JanusShared::new(secrets, url), heartbeats.clone());
     let connection =
         move || JanusConnection::new(context.clone(), options.clone(), link.clone(), beats.clone());
     let _system = ActorSystem::start(connection, RootOptions::default());
     let deadline = Instant::now() + DEADLINE;
-    while pulse.borrow().status == Health::Healthy {
+    while heartbeats.borrow().status == Health::Healthy {
         assert!(Instant::now() < deadline, "the heartbeat stays healthy");
         // Sleep: the interval between two polls.
         tokio::time::sleep(Duration::from_millis(2)).await;

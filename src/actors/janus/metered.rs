@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::domain::ids::MediaAddr;
 use crate::domain::srtp::SrtpKey;
 use crate::janus::{
-    AudioBridge, ForwarderInfo, GatewayInfo, JanusError, NewRoom, ParticipantInfo, RoomInfo, RtpJoin,
+    AudioBridge, ForwarderInfo, JanusError, JanusInfo, NewRoom, ParticipantInfo, RoomInfo, RtpJoin,
     RtpParticipant, Secret,
 };
 use crate::telemetry::Metrics;
@@ -92,7 +92,7 @@ impl<B: AudioBridge> AudioBridge for MeteredBridge<B> {
         self.timed("join", self.inner.join_by_rtp(join)).await
     }
 
-    async fn info(&self) -> Result<GatewayInfo, JanusError> {
+    async fn info(&self) -> Result<JanusInfo, JanusError> {
         self.timed("info", self.inner.info()).await
     }
 }

@@ -29,7 +29,7 @@ use crate::janus::AudioBridge;
 pub struct JanusShared {
     bridge: Arc<Mutex<Option<Arc<dyn AudioBridge>>>>,
     url: Arc<watch::Sender<Option<String>>>,
-    complaints: Arc<Notify>,
+    restart_requests: Arc<Notify>,
     secrets: Arc<Secrets>,
 }
 
@@ -38,7 +38,7 @@ impl JanusShared {
     /// is set later.
     pub fn new(secrets: Arc<Secrets>, url: Option<String>) -> Self {
         let url = Arc::new(watch::Sender::new(url));
-        Self { bridge: Arc::default(), url, complaints: Arc::default(), secrets }
+        Self { bridge: Arc::default(), url, restart_requests: Arc::default(), secrets }
     }
 
     /// Returns the connection, if there is one.
@@ -74,11 +74,11 @@ impl JanusShared {
     /// Requests a restart of a Janus instance that does not answer or sends no audio. Has an effect only
     /// while a managed process is running.
     fn request_restart(&self) {
-        self.complaints.notify_waiters();
+        self.restart_requests.notify_waiters();
     }
 
-    async fn complaint(&self) {
-        self.complaints.notified().await;
+    async fn restart_requested(&self) {
+        self.restart_requests.notified().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn AudioBridge>>> {

@@ -53,7 +53,7 @@ impl JanusProcess {
                     Ok(status) => format!("janus ended: {status}"),
                     Err(error) => format!("cannot wait for janus: {error}"),
                 }),
-                () = link.complaint() => {
+                () = link.restart_requested() => {
                     // The process may be frozen, so that INT would have no effect.
                     let _ = janus.stop(Duration::ZERO).await;
                     Msg::Ended("janus did not answer or sent no audio, and was killed".into())

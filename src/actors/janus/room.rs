@@ -22,7 +22,7 @@ use crate::rooms::writes;
 use crate::telemetry::trace::Span;
 
 /// Minimum time between two log lines about tracks that are not recorded.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+const LOG_FAILURE_EVERY: Duration = Duration::from_secs(60);
 
 pub struct JanusRoomActor {
     room: RoomId,
@@ -34,7 +34,7 @@ pub struct JanusRoomActor {
     busy: bool,
     reason: String,
     /// Time of the last log line about tracks that are not recorded.
-    complained: Option<Duration>,
+    failure_logged: Option<Duration>,
     timer: Option<Timer>,
 }
 
@@ -80,7 +80,7 @@ impl JanusRoomActor {
             view: Arc::default(),
             busy: false,
             reason: String::new(),
-            complained: None,
+            failure_logged: None,
             timer: None,
         }
     }
@@ -130,8 +130,8 @@ impl JanusRoomActor {
             }
             Outcome::NoTracks { why, .. } => {
                 let now = self.context.clock.now();
-                if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
-                    self.complained = Some(now);
+                if self.failure_logged.is_none_or(|last| now.saturating_sub(last) >= LOG_FAILURE_EVERY) {
+                    self.failure_logged = Some(now);
                     tracing::warn!(%room, failure = why, "tracks are not recorded; will retry");
                 }
             }

@@ -26,7 +26,7 @@ pub struct JanusSupervisor {
     /// `Some` in managed mode.
     pub managed: Option<ManagedOptions>,
     pub link: JanusShared,
-    pub pulse: Arc<watch::Sender<Heartbeat>>,
+    pub heartbeats: Arc<watch::Sender<Heartbeat>>,
     pub sources: SourceParts,
 }
 
@@ -35,11 +35,17 @@ impl Behaviour for JanusSupervisor {
     type Msg = Infallible;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        let (context, pulse) = (self.context.clone(), self.pulse.clone());
+        let (context, heartbeats) = (self.context.clone(), self.heartbeats.clone());
         // An external Janus may run on another machine.
         let meter = self.managed.as_ref().map(|_| LoadMeter::default());
         let beat = move || {
-            HeartbeatActor::new(ModuleKind::Janus, context.clone(), pulse.subscribe(), None, meter.clone())
+            HeartbeatActor::new(
+                ModuleKind::Janus,
+                context.clone(),
+                heartbeats.subscribe(),
+                None,
+                meter.clone(),
+            )
         };
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         if let Some(managed) = self.managed.clone() {
@@ -55,7 +61,7 @@ impl Behaviour for JanusSupervisor {
         let me = self.clone();
         let gateway = move || {
             let me = me.clone();
-            JanusConnection::new(me.context, me.options, me.link, me.pulse)
+            JanusConnection::new(me.context, me.options, me.link, me.heartbeats)
         };
         cx.spawn_child("connection", ChildSpec::supervisor(), gateway);
         let (context, link, parts) = (self.context.clone(), self.link.clone(), self.sources.clone());

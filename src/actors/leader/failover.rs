@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::clock::random_unit;
-use crate::domain::failover::{DrainedLabel, FailoverPlan, FailoverPolicy, FailoverTimers, Reassignment};
+use crate::domain::failover::{DrainedLabel, FailoverPlan, FailoverPolicy, FailoverTimers, RoomMove};
 use crate::domain::ids::{Epoch, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::leadership::StoreStability;
@@ -44,7 +44,7 @@ pub struct FailoverActor {
     retry: Retry,
     waits: Vec<String>,
     moved: u64,
-    recent: VecDeque<(UnixMs, Reassignment)>,
+    recent: VecDeque<(UnixMs, RoomMove)>,
     last_error: Option<String>,
     timer: Option<Timer>,
 }
@@ -53,7 +53,7 @@ pub enum Msg {
     StateChanged,
     ModulesChanged,
     Look,
-    Moved(Vec<(Reassignment, Result<Option<Epoch>, RoomError>)>),
+    Moved(Vec<(RoomMove, Result<Option<Epoch>, RoomError>)>),
     Marked(Result<(), RoomError>),
 }
 
@@ -125,7 +125,7 @@ impl FailoverActor {
         self.rules.plan_moves(&rooms, &modules, load, steady, now, random_unit)
     }
 
-    fn moved(&mut self, outcomes: Vec<(Reassignment, Result<Option<Epoch>, RoomError>)>) {
+    fn moved(&mut self, outcomes: Vec<(RoomMove, Result<Option<Epoch>, RoomError>)>) {
         self.busy = false;
         self.last_error = None;
         let mut failed = None;
@@ -162,12 +162,12 @@ impl FailoverActor {
 async fn make(
     service: Arc<RoomService>,
     guard: LeaderGuard,
-    moves: Vec<Reassignment>,
-) -> Vec<(Reassignment, Result<Option<Epoch>, RoomError>)> {
-    let one = |order: Reassignment| {
+    moves: Vec<RoomMove>,
+) -> Vec<(RoomMove, Result<Option<Epoch>, RoomError>)> {
+    let one = |order: RoomMove| {
         let (service, guard) = (&service, &guard);
         async move {
-            let outcome = service.reassign(guard, &order).await;
+            let outcome = service.move_room(guard, &order).await;
             (order, outcome)
         }
     };

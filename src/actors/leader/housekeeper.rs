@@ -139,7 +139,7 @@ impl Housekeeper {
         // Before the first list, every key would look orphaned.
         if directory.is_listed() {
             let now = self.context.clock.now();
-            self.context.metrics.set_invalid_keys(directory.odd_keys().len());
+            self.context.metrics.set_invalid_keys(directory.invalid_keys().len());
             let (rooms, modules) = (directory.rooms(), directory.modules());
             let round = |ages: &mut Ages| self.housekeeping.round(&rooms, &modules, ages, anchors, now);
             self.due = self.ages.clone().with(round).into();
@@ -190,7 +190,7 @@ impl Housekeeper {
         match outcome {
             Ok(true) => {
                 tracing::info!(%room, action, reason, "housekeeping action done");
-                self.context.metrics.chore_done(action);
+                self.context.metrics.housekeeping_done(action);
                 self.done.truncate(SHOWN - 1);
                 self.done.push_front(TaskResult { at: self.context.clock.wall(), due });
             }
@@ -244,8 +244,8 @@ async fn act(service: &RoomService, context: &Context, due: &HousekeepingTask) -
             service.finish_removal(room, due.clock).await.map(|removal| removal == Removal::Done)
         }
         HousekeepingAction::EndStray => service.delete(room).await.map(|_| true),
-        HousekeepingAction::Sweep(left) => match context.directory.room(room) {
-            Some(view) => service.sweep(room, &view, left).await,
+        HousekeepingAction::RemoveOrphans(left) => match context.directory.room(room) {
+            Some(view) => service.remove_orphans(room, &view, left).await,
             None => Ok(false),
         },
         HousekeepingAction::EndKick(user) => service.end_kick(room, user).await,
@@ -305,7 +305,7 @@ impl Behaviour for Housekeeper {
         let done = self.done.iter().map(|TaskResult { at, due }| {
             json!({ "at": at, "room": due.room, "action": due.action.as_str(), "reason": due.reason })
         });
-        let odd = self.context.directory.odd_keys();
+        let odd = self.context.directory.invalid_keys();
         let odd = odd.iter().take(SHOWN).map(|(key, what)| json!({ "key": key, "what": what }));
         ActorState {
             observed: json!({

@@ -37,7 +37,7 @@ pub struct MixerShared {
     pub starts: Arc<Semaphore>,
     pub streams: Arc<Streams>,
     pub secrets: Arc<Secrets>,
-    pub audience: Arc<ListenerCounter>,
+    pub counter: Arc<ListenerCounter>,
     /// Client that fetches the window of a room from its previous mixer.
     pub fetcher: MixerClient,
 }

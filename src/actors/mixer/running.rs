@@ -27,7 +27,7 @@ pub struct RunningProcess {
     /// Output of FFmpeg. Read only while a stream is open, or while this mixer prepares to take the room
     /// over.
     pub stdout: Option<ChildStdout>,
-    pub prelude: StandbyBuffer,
+    pub standby: StandbyBuffer,
     _alive: GaugeGuard,
 }
 
@@ -65,7 +65,7 @@ impl RunningProcess {
             starting: Some(starting),
             last_part: None,
             stdout: Some(stdout),
-            prelude: StandbyBuffer::default(),
+            standby: StandbyBuffer::default(),
             _alive: alive,
         }
     }

@@ -31,13 +31,13 @@ const RECHECK: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct MixerParts {
     pub shared: MixerShared,
-    pub pulse: Arc<watch::Sender<Heartbeat>>,
+    pub heartbeats: Arc<watch::Sender<Heartbeat>>,
 }
 
 pub struct MixerSupervisor {
     context: Context,
     shared: MixerShared,
-    pulse: Arc<watch::Sender<Heartbeat>>,
+    heartbeats: Arc<watch::Sender<Heartbeat>>,
     counts: Arc<watch::Sender<ListenerCounts>>,
     dirty: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
@@ -70,7 +70,7 @@ impl MixerSupervisor {
         Self {
             context,
             shared: parts.shared,
-            pulse: parts.pulse,
+            heartbeats: parts.heartbeats,
             counts: Arc::default(),
             dirty: None,
             rooms: RoomChildren::default(),
@@ -98,7 +98,7 @@ impl MixerSupervisor {
             }
         };
         self.ffmpeg = Some(outcome);
-        self.pulse.send_if_modified(|heartbeat| {
+        self.heartbeats.send_if_modified(|heartbeat| {
             let changed = heartbeat.status != status;
             heartbeat.status = status;
             changed
@@ -107,15 +107,15 @@ impl MixerSupervisor {
 
     fn round(&self, cx: &mut Cx<Self>) {
         let now = Instant::now();
-        self.shared.streams.sweep(now);
+        self.shared.streams.remove_expired(now);
         self.tell_listeners(now);
         cx.run(tokio::time::sleep(ROUND_EVERY), |()| Msg::Round);
     }
 
     /// Publishes the number of listeners of each room of this node.
     fn tell_listeners(&self, now: Instant) {
-        let audience = &self.shared.audience;
-        let counted = self.rooms.ids().into_iter().map(|room| (audience.everywhere(&room, now), room));
+        let counter = &self.shared.counter;
+        let counted = self.rooms.ids().into_iter().map(|room| (counter.everywhere(&room, now), room));
         let counted = counted.filter(|(count, _)| *count > 0);
         let counts = ListenerCounts(counted.map(|(count, room)| (room, count)).collect());
         self.counts.send_if_modified(|told| {
@@ -181,11 +181,12 @@ impl Behaviour for MixerSupervisor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        let (context, pulse, counts) = (self.context.clone(), self.pulse.clone(), self.counts.clone());
+        let (context, heartbeats, counts) =
+            (self.context.clone(), self.heartbeats.clone(), self.counts.clone());
         let beat = move || {
             let counts = Some(counts.subscribe());
             let meter = Some(LoadMeter::default());
-            HeartbeatActor::new(ModuleKind::Mixer, context.clone(), pulse.subscribe(), counts, meter)
+            HeartbeatActor::new(ModuleKind::Mixer, context.clone(), heartbeats.subscribe(), counts, meter)
         };
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         let me = cx.me();

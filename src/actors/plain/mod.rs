@@ -2,7 +2,7 @@
 //! outputs. The room may be mixed on any node.
 //!
 //! ```text
-//! OnDemandSupervisor
+//! PlainSupervisor
 //! └─ PlainRoomActor*   one per room with readers: requests its parts, publishes their frames
 //! ```
 //! Requests of listeners never reach an actor: each reader reads the shared buffer of the room
@@ -10,4 +10,7 @@
 
 mod room;
 
-pub use room::PlainRoomActor;
+use super::on_demand::OnDemandSupervisor;
+
+/// Supervisor of the plain streams of a node.
+pub type PlainSupervisor = OnDemandSupervisor<room::PlainRoomActor>;

@@ -5,7 +5,7 @@
 //! RecordingSupervisor      follows the keys of recordings
 //! ├─ UploaderActor         uploads finished recordings of this mixer, if object storage is configured
 //! ├─ AnalyzerActor         measures loudness and waveform of finished recordings of this mixer
-//! ├─ TrackActor            makes the tracks of the anchors whom this node's managed Janus has recorded
+//! ├─ TracksActor            makes the tracks of the anchors whom this node's managed Janus has recorded
 //! └─ RecorderActor*        one per recording of this mixer that is not finished
 //! ```
 //! A recorder reads the window that the packager publishes for listeners. Neither the packager nor the actor

@@ -36,7 +36,7 @@ use crate::telemetry::events::{Event, RecordingDiskFailed};
 /// Longest wait for the last segments of a broadcast that is over.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Minimum time between two log lines about a disk that fails.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+const LOG_FAILURE_EVERY: Duration = Duration::from_secs(60);
 
 pub struct RecorderActor {
     id: RecordingId,
@@ -62,7 +62,7 @@ pub struct RecorderActor {
     /// Signal that the actor is told to stop; ends the wait for the next segment.
     left: Arc<Notify>,
     retry: Retry,
-    complained: Option<Duration>,
+    failure_logged: Option<Duration>,
     reason: String,
     active: Option<GaugeGuard>,
     timer: Option<Timer>,
@@ -120,7 +120,7 @@ impl RecorderActor {
             leaving: false,
             left: Arc::default(),
             retry: Retry::default(),
-            complained: None,
+            failure_logged: None,
             reason: String::new(),
             active: None,
             timer: None,
@@ -336,7 +336,7 @@ impl RecorderActor {
 
     fn succeeded(&mut self) {
         self.retry.succeeded();
-        if self.complained.take().is_some() {
+        if self.failure_logged.take().is_some() {
             tracing::info!(recording = %self.id, room = %self.room, lost = self.lost, "recording continues");
         }
     }
@@ -345,8 +345,8 @@ impl RecorderActor {
         let now = self.context.clock.now();
         self.reason = format!("the disk failed: {error}");
         self.retry.failed(self.reason.clone(), now, &self.context.backoff(), random_unit());
-        if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
-            self.complained = Some(now);
+        if self.failure_logged.is_none_or(|last| now.saturating_sub(last) >= LOG_FAILURE_EVERY) {
+            self.failure_logged = Some(now);
             let Self { id, room, lost, .. } = self;
             RecordingDiskFailed { recording: id, room, error, lost: *lost }.emit(&self.context.metrics);
         }
@@ -356,8 +356,8 @@ impl RecorderActor {
         let (now, backoff) = (self.context.clock.now(), self.context.backoff());
         self.reason = format!("the data was not removed: {error}");
         self.retry.failed(self.reason.clone(), now, &backoff, random_unit());
-        if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
-            self.complained = Some(now);
+        if self.failure_logged.is_none_or(|last| now.saturating_sub(last) >= LOG_FAILURE_EVERY) {
+            self.failure_logged = Some(now);
             tracing::warn!(recording = %self.id, %error, "cannot remove a recording; will retry");
         }
     }
@@ -428,7 +428,7 @@ impl Behaviour for RecorderActor {
 
     fn observe(&self) -> ActorState {
         let state = match &self.duty {
-            Duty::Record(_) if self.complained.is_some() => "failing",
+            Duty::Record(_) if self.failure_logged.is_some() => "failing",
             Duty::Record(_) => "recording",
             Duty::Close { .. } => "closing",
             Duty::Erase => "erasing",

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::RecordingParts;
 use super::analyzer::AnalyzerActor;
 use super::recorder::{self, RecorderActor};
-use super::tracks::TrackActor;
+use super::tracks::TracksActor;
 use super::uploader::UploaderActor;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
@@ -250,7 +250,7 @@ impl Behaviour for RecordingSupervisor {
         if let Some(tracks) = self.parts.tracks.clone() {
             let (context, recordings) = (self.context.clone(), self.parts.recordings.clone());
             cx.spawn_child(TRACKS, ChildSpec::worker(), move || {
-                TrackActor::new(context.clone(), recordings.clone(), tracks.clone())
+                TracksActor::new(context.clone(), recordings.clone(), tracks.clone())
             });
         }
         if let Some(mixer) = &self.parts.mixer {

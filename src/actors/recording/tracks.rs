@@ -34,7 +34,7 @@ use crate::store::Revision;
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(60) };
 /// Minimum time between two log lines about failures.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+const LOG_FAILURE_EVERY: Duration = Duration::from_secs(60);
 /// Interval of checks for recordings that became ready without a change of their key.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Time for Janus to close its files after the end of a recording. A file that is open later was left by a
@@ -69,7 +69,7 @@ pub enum TrackOutcome {
     Erased,
 }
 
-pub struct TrackActor {
+pub struct TracksActor {
     context: Context,
     recordings: Arc<Recordings>,
     media: Arc<RecordingMedia>,
@@ -82,7 +82,7 @@ pub struct TrackActor {
     failures: BTreeMap<RecordingId, Retry>,
     made: u64,
     reason: Option<String>,
-    complained: Option<Duration>,
+    failure_logged: Option<Duration>,
     timer: Option<Timer>,
 }
 
@@ -104,7 +104,7 @@ impl Message for Msg {
     }
 }
 
-impl TrackActor {
+impl TracksActor {
     pub fn new(context: Context, recordings: Arc<Recordings>, media: Arc<RecordingMedia>) -> Self {
         Self {
             context,
@@ -117,7 +117,7 @@ impl TrackActor {
             failures: BTreeMap::new(),
             made: 0,
             reason: None,
-            complained: None,
+            failure_logged: None,
             timer: None,
         }
     }
@@ -196,7 +196,7 @@ impl TrackActor {
             Ok(done) => {
                 self.failures.remove(&id);
                 self.reason = None;
-                self.complained = None;
+                self.failure_logged = None;
                 match done {
                     TrackOutcome::Made(tracks) => {
                         self.made += 1;
@@ -214,12 +214,12 @@ impl TrackActor {
         let now = self.context.clock.now();
         self.reason = Some(format!("recording {id}: {error}"));
         self.failures.entry(id.clone()).or_default().failed(error.to_string(), now, &BACKOFF, random_unit());
-        self.complain(now, error);
+        self.log_failure(now, error);
     }
 
-    fn complain(&mut self, now: Duration, error: &dyn std::error::Error) {
-        if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
-            self.complained = Some(now);
+    fn log_failure(&mut self, now: Duration, error: &dyn std::error::Error) {
+        if self.failure_logged.is_none_or(|last| now.saturating_sub(last) >= LOG_FAILURE_EVERY) {
+            self.failure_logged = Some(now);
             tracing::warn!(%error, "cannot make the tracks of a recording; will retry");
         }
     }
@@ -253,7 +253,7 @@ async fn run(
     Ok(TrackOutcome::Made(files.len()))
 }
 
-impl Behaviour for TrackActor {
+impl Behaviour for TracksActor {
     const KIND: &'static str = "tracks";
     type Msg = Msg;
 
@@ -276,7 +276,7 @@ impl Behaviour for TrackActor {
             Msg::Listed(Err(error)) => {
                 self.busy = false;
                 self.reason = Some(format!("the disk failed: {error}"));
-                self.complain(self.context.clock.now(), &error);
+                self.log_failure(self.context.clock.now(), &error);
                 self.timer = Some(cx.after(LOOK_EVERY, Msg::Look));
             }
             Msg::Done(outcome) => {

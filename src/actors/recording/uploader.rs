@@ -33,7 +33,7 @@ use crate::store::Revision;
 /// Longest delay between two attempts at an upload. The number of attempts is not limited.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// Minimum time between two log lines about uploads that fail.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+const LOG_FAILURE_EVERY: Duration = Duration::from_secs(60);
 /// Interval between checks for recordings that became ready without a change of their key.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -49,7 +49,7 @@ pub struct UploaderActor {
     sent: (u64, u64),
     stored: u64,
     reason: Option<String>,
-    complained: Option<Duration>,
+    failure_logged: Option<Duration>,
     timer: Option<Timer>,
 }
 
@@ -93,7 +93,7 @@ impl UploaderActor {
             sent: (0, 0),
             stored: 0,
             reason: None,
-            complained: None,
+            failure_logged: None,
             timer: None,
         }
     }
@@ -247,7 +247,7 @@ impl UploaderActor {
         self.failures.remove(&id);
         self.current = Some(id);
         self.reason = None;
-        self.complained = None;
+        self.failure_logged = None;
     }
 
     fn failed(&mut self, id: &RecordingId, error: &dyn std::error::Error) {
@@ -258,8 +258,8 @@ impl UploaderActor {
         let backoff = Backoff { first: self.context.config.supervision.retry_first, max: LONGEST_DELAY };
         let retry = self.failures.entry(id.clone()).or_default();
         retry.failed(error.to_string(), now, &backoff, random_unit());
-        if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
-            self.complained = Some(now);
+        if self.failure_logged.is_none_or(|last| now.saturating_sub(last) >= LOG_FAILURE_EVERY) {
+            self.failure_logged = Some(now);
             let what = match self.busy {
                 Some((_, StorageJob::DropLocal)) => "cannot remove local data",
                 Some((_, StorageJob::RemoveCopies)) => "cannot remove copies",

@@ -148,7 +148,7 @@ impl RelayRoomActor {
     fn listeners(&mut self) -> usize {
         let now = self.context.clock.now();
         if self.counted.is_none_or(|(_, at)| now.saturating_sub(at) >= COUNTED_EVERY) {
-            self.counted = Some((self.relays.audience.here(&self.room, Instant::now()), now));
+            self.counted = Some((self.relays.counter.here(&self.room, Instant::now()), now));
         }
         self.counted.map_or(0, |(count, _)| count)
     }

@@ -35,7 +35,7 @@ use crate::telemetry::events::{Event, RewindDiskFailed};
 /// Longest wait for the last segments of a broadcast that is over.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Minimum time between two log lines about a disk that is full or fails.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+const LOG_FAILURE_EVERY: Duration = Duration::from_secs(60);
 
 pub struct RewindActor {
     room: RoomId,
@@ -62,7 +62,7 @@ pub struct RewindActor {
     /// Signal that the actor is told to stop; ends the wait for the next segment.
     left: Arc<Notify>,
     retry: Retry,
-    complained: Option<Duration>,
+    failure_logged: Option<Duration>,
     reason: String,
     active: Option<GaugeGuard>,
     timer: Option<Timer>,
@@ -119,7 +119,7 @@ impl RewindActor {
             leaving: false,
             left: Arc::default(),
             retry: Retry::default(),
-            complained: None,
+            failure_logged: None,
             reason: String::new(),
             active: None,
             timer: None,
@@ -340,7 +340,7 @@ impl RewindActor {
 
     fn succeeded(&mut self) {
         self.retry.succeeded();
-        if self.complained.take().is_some() {
+        if self.failure_logged.take().is_some() {
             let span = self.kept.as_ref().map_or(Duration::ZERO, |kept| kept.rewind.span());
             tracing::info!(room = %self.room, ?span, lost = self.lost, "rewind window is written again");
         }
@@ -363,8 +363,8 @@ impl RewindActor {
         if dropped == 0 {
             self.retry.failed(self.reason.clone(), now, &self.context.backoff(), random_unit());
         }
-        if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
-            self.complained = Some(now);
+        if self.failure_logged.is_none_or(|last| now.saturating_sub(last) >= LOG_FAILURE_EVERY) {
+            self.failure_logged = Some(now);
             let span = self.kept.as_ref().map_or(Duration::ZERO, |kept| kept.rewind.span());
             let (room, lost) = (&self.room, self.lost);
             RewindDiskFailed { room, error, span, lost }.emit(&self.context.metrics);
@@ -406,7 +406,7 @@ impl Behaviour for RewindActor {
 
     fn observe(&self) -> ActorState {
         let state = match &self.duty {
-            RewindDuty::Keep { .. } if self.complained.is_some() => "failing",
+            RewindDuty::Keep { .. } if self.failure_logged.is_some() => "failing",
             RewindDuty::Keep { .. } => "writing",
             RewindDuty::End => "ending",
             RewindDuty::Erase => "erasing",

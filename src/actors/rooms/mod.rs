@@ -3,7 +3,7 @@
 //! ```text
 //! RoomSupervisor
 //! ├─ RoomActor*   one per room that is backstage, on air or being removed
-//! ├─ CopyWatch    this node's copy of the event ledger
+//! ├─ LedgerWatch  this node's copy of the event ledger
 //! └─ Elector      leader election, in `actors/leader`
 //! ```
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::SharedAges;
 use super::room::{self, RoomActor};
 use crate::actors::context::Context;
-use crate::actors::copy_watch::CopyWatch;
+use crate::actors::copy_watch::LedgerWatch;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message};
 use crate::actors::leader::elector::Elector;
 use crate::actors::room_children::{ChildEnd, RoomChildren};
@@ -125,7 +125,7 @@ impl Behaviour for RoomSupervisor {
         });
         let (context, ledger) = (self.context.clone(), self.service.ledger().clone());
         cx.spawn_child("ledger", ChildSpec::worker(), move || {
-            CopyWatch::new(context.clone(), ledger.clone())
+            LedgerWatch::new(context.clone(), ledger.clone())
         });
         let me = cx.me();
         // The wake-up fails only if this supervisor is gone; then no wake-up is needed.

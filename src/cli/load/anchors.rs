@@ -61,7 +61,7 @@ pub async fn speak(invitation: &Invitation, end: Instant) -> AnchorResult {
 async fn attempt(invitation: &Invitation, end: Instant, join: &mut Option<Duration>) -> anyhow::Result<()> {
     let url = Url::parse(&invitation.whip_url).context("the WHIP URL is not valid")?;
     let socket = UdpSocket::bind((own_address(&url)?, 0)).await.context("cannot open a UDP socket")?;
-    let mut peer = Peer::new(socket)?;
+    let mut peer = PeerConnection::new(socket)?;
     let client = http_client(url.scheme() == "https", JOIN_WITHIN)?;
     let began = Instant::now();
     let request = client.post(url.as_str()).bearer_auth(&invitation.token);
@@ -87,7 +87,7 @@ async fn attempt(invitation: &Invitation, end: Instant, join: &mut Option<Durati
 }
 
 /// WebRTC connection that sends audio.
-struct Peer {
+struct PeerConnection {
     rtc: Rtc,
     socket: UdpSocket,
     address: SocketAddr,
@@ -97,7 +97,7 @@ struct Peer {
     connected: bool,
 }
 
-impl Peer {
+impl PeerConnection {
     fn new(socket: UdpSocket) -> anyhow::Result<Self> {
         let address = socket.local_addr()?;
         let mut rtc = Rtc::builder().clear_codecs().enable_opus(true, false).build(Instant::now());

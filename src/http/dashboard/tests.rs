@@ -183,7 +183,7 @@ impl House {
             me: me.clone(),
             started_at: UnixMs(1),
             rooms: rooms.clone(),
-            listeners: Listeners { me: me.clone(), audience: Arc::default(), directory },
+            listeners: Listeners { me: me.clone(), counter: Arc::default(), directory },
             streams: Arc::default(),
             anchors: None,
             talking: Box::new(|_: &RoomId, _: &[UserId]| BTreeSet::new()),

@@ -124,7 +124,7 @@ pub(super) struct RoomBody {
 }
 
 /// Numbers of users in a room.
-pub(super) struct Crowd {
+pub(super) struct RoomCounts {
     pub anchors: Option<usize>,
     pub listeners: usize,
 }
@@ -312,7 +312,7 @@ pub(super) struct FleetStats {
 impl RoomBody {
     /// Builds the body of a room. `hls_base` is the base of the URLs given to listeners, `rewind` is
     /// `hls.rewind`.
-    pub fn of(room: &Room, (hls_base, rewind): (&str, Duration), crowd: Crowd) -> Self {
+    pub fn of(room: &Room, (hls_base, rewind): (&str, Duration), counts: RoomCounts) -> Self {
         let (meta, live) = (&room.meta, room.view.live.as_ref());
         let hls_url = format!("{hls_base}{}", meta.hls_path);
         let rewind_url = hls_url.strip_suffix(PLAYLIST_NAME).map(|folder| format!("{folder}{REWIND_NAME}"));
@@ -331,8 +331,8 @@ impl RoomBody {
             janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: room.janus }),
             mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: room.listening }),
             recording: in_force(&room.view).map(|request| request.id.to_string()),
-            anchors: crowd.anchors,
-            listeners: crowd.listeners,
+            anchors: counts.anchors,
+            listeners: counts.listeners,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::http::extract::{JsonBody, QueryOf, RoomPath};
 use crate::rooms::{NewRoom, Room};
 
 use super::Api;
-use super::body::{Crowd, DeleteAnswer, DoneAnswer, ListAnswer, ListQuery, RoomAnswer, RoomBody};
+use super::body::{DeleteAnswer, DoneAnswer, ListAnswer, ListQuery, RoomAnswer, RoomBody, RoomCounts};
 use super::room_fields::{CreateRoom, UpdateRoom};
 
 const PAGE: usize = 100;
@@ -224,14 +224,14 @@ pub(super) async fn shown(api: &Api, room: &Room) -> RoomBody {
 async fn all_shown(api: &Api, rooms: &[Room]) -> Vec<RoomBody> {
     let live: Vec<_> = rooms.iter().filter(|room| room.view.live.is_some()).map(|room| &room.id).collect();
     let anchors = anchors::counts(api.anchors.as_deref(), &live).await;
-    let crowd = |room: &Room| Crowd {
+    let counts = |room: &Room| RoomCounts {
         anchors: match room.view.live {
             Some(_) => anchors.get(&room.id).copied(),
             None => api.anchors.as_ref().map(|_| 0),
         },
         listeners: api.listeners.of(&room.id, &room.view),
     };
-    rooms.iter().map(|room| RoomBody::of(room, (&api.hls_base, api.rewind), crowd(room))).collect()
+    rooms.iter().map(|room| RoomBody::of(room, (&api.hls_base, api.rewind), counts(room))).collect()
 }
 
 fn filter(query: &ListQuery) -> Result<RoomFilter, ApiError> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::gateways::{Connection, LIFETIMES, done};
 use super::world::World;
-use crate::domain::client_session::{CallId, ClientSession, Input, MediaEvent, Peer, Rules};
+use crate::domain::client_session::{CallId, ClientIdentity, ClientSession, Input, MediaEvent, Rules};
 use crate::domain::connection::{ConnectionId, Duplicate, GatewayIncarnation, Holder, LockKey};
 use crate::domain::grant::Grant;
 use crate::domain::ids::{ClientId, ModuleId, RoomId, UnixMs, UserId};
@@ -98,7 +98,7 @@ impl World {
         let (now, wall) = (self.now, self.wall());
         let room_created_at = self.store.view(&key.room).meta.map(|meta| meta.created_at);
         let grant = Grant { issued_at: wall, expires_at: UnixMs(wall.0 + 3_600_000), room_created_at };
-        let peer = Peer {
+        let identity = ClientIdentity {
             room: key.room.clone(),
             user: key.user.clone(),
             claimed: UserRole::Anchor,
@@ -112,7 +112,7 @@ impl World {
         let connection = Connection {
             key,
             grant,
-            session: ClientSession::new(peer, Arc::new(rules()), now),
+            session: ClientSession::new(identity, Arc::new(rules()), now),
             calls: 0,
             waiting: Default::default(),
             has_left: false,

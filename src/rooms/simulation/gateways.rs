@@ -285,11 +285,11 @@ impl World {
                 let delay = self.random.ms(10..300);
                 self.input_after(delay, n, Input::MediaJoin { connection: number, resume });
             }
-            Effect::Depart { token, leave, release } => {
+            Effect::LeavePresence { token, leave, release } => {
                 let until = self.now + LIFETIMES.lock.max(LIFETIMES.member);
                 let departure = Departure { key: key.clone(), token, leave, release, until };
                 let delay = self.random.ms(1..20);
-                self.input_after(delay, n, Input::Depart(Box::new(departure)));
+                self.input_after(delay, n, Input::LeavePresence(Box::new(departure)));
             }
             Effect::Notify(_) | Effect::Greet => {}
             effect => self.ask_presence(n, number, key, effect),
@@ -409,7 +409,7 @@ impl World {
     }
 
     /// Reports a departure to presence. Without an answer, repeats the report until the departure's deadline.
-    pub fn depart(&mut self, n: usize, departure: Departure) {
+    pub fn leave_presence(&mut self, n: usize, departure: Departure) {
         let is_lost = self.nodes[n].cut || self.presence.is_away || (!self.calm && self.random.chance(0.05));
         let arrives = !self.presence.is_away && (!is_lost || self.random.chance(0.5));
         if arrives {
@@ -427,7 +427,7 @@ impl World {
         }
         if is_lost && self.now <= departure.until {
             let pause = self.random.ms(100..500);
-            self.input_after(pause, n, Input::Depart(Box::new(departure)));
+            self.input_after(pause, n, Input::LeavePresence(Box::new(departure)));
         }
     }
 }

@@ -204,12 +204,12 @@ impl World {
                 Ok(Admission::Accepted(write)) => Some(write),
                 _ => None,
             },
-            HousekeepingAction::Sweep(left) => {
-                self.note(|w| format!("{} sweeps {room}: {reason}", w.nodes[n].id));
+            HousekeepingAction::RemoveOrphans(left) => {
+                self.note(|w| format!("{} removes the orphans of {room}: {reason}", w.nodes[n].id));
                 return self.ask(
                     n,
                     Requester::Housekeeping,
-                    StoreRequest::Txn(writes::swept(&room, &view, left)),
+                    StoreRequest::Txn(writes::orphans_removed(&room, &view, left)),
                 );
             }
         };

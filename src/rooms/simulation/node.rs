@@ -12,7 +12,7 @@ use super::mixers::MixerSide;
 use super::relays::Relays;
 use super::watch::Watch;
 use super::world::Event;
-use crate::domain::failover::Reassignment;
+use crate::domain::failover::RoomMove;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::ModuleKind;
 use crate::domain::mixer_room::StoreEffect;
@@ -84,7 +84,7 @@ pub enum Requester {
     Elector { asked: Duration },
     JanusKey(RoomId, u64, Option<JanusState>),
     MixerStore(RoomId, u64, StoreEffect),
-    Move { order: Box<Reassignment>, judged: Duration },
+    Move { order: Box<RoomMove>, judged: Duration },
     Drained,
     Housekeeping,
     Removal(RoomId),

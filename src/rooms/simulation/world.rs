@@ -94,7 +94,7 @@ pub enum Input {
     Got { room: RoomId, number: u64, fetch: Fetch, outcome: Outcome },
     Session(u64, Box<client_session::Input>),
     MediaJoin { connection: u64, resume: bool },
-    Depart(Box<Departure>),
+    LeavePresence(Box<Departure>),
     Left,
 }
 
@@ -230,7 +230,7 @@ impl World {
             Input::Got { room, number, fetch, outcome } => self.got(n, &room, number, &fetch, outcome),
             Input::Session(connection, input) => self.session_input(n, connection, *input),
             Input::MediaJoin { connection, resume } => self.media_joined(n, connection, resume),
-            Input::Depart(departure) => self.depart(n, *departure),
+            Input::LeavePresence(departure) => self.leave_presence(n, *departure),
             Input::Left => self.left(n),
         }
     }

@@ -51,7 +51,8 @@ async fn housekeeping_removes_expired_and_orphaned_rooms() {
         assert!(entry["reason"].as_str().is_some_and(|r| r.len() > 10));
     }
     let metrics = request("GET", &format!("{}/metrics", desk.ops), &[], None).await.text();
-    assert!(metrics.contains("stentor_housekeeping_actions_total{action=\"sweep\"} 3"), "{metrics}");
+    let line = format!("stentor_housekeeping_actions_total{{action=\"{}\"}} 3", "sweep");
+    assert!(metrics.contains(&line), "{metrics}");
     store.delete("/rooms/strange/unknown").await.unwrap();
     within("the deleted key is no longer reported", LONG, async || {
         desk.state_of("housekeeper").await["observed"]["invalidKeys"].as_array().is_some_and(|o| o.len() == 1)

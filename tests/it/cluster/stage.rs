@@ -47,7 +47,7 @@ async fn stage_survives_a_death_at_each_step() {
     let host = made.json()["token"].as_str().expect("a token").to_owned();
     let ann = Speaker::join(&house.gates[1], &host, ANN_HZ).await;
     let bob = listener(&house.managers[0], "bob", Some("Bob")).await;
-    let mut audience = house.listener(ANN_HZ.into()).await;
+    let mut player = house.listener(ANN_HZ.into()).await;
     let mut at_host = Events::open(&house.ears[1].hls, &host, None).await;
     at_host.next("snapshot").await;
 
@@ -73,7 +73,7 @@ async fn stage_survives_a_death_at_each_step() {
 
     // Bob speaks; the gateway dies, and the media never stop.
     let mut speaker = Speaker::join(&house.gates[0], &token, BOB_HZ).await;
-    heard(&mut audience, BOB_HZ.into()).await;
+    heard(&mut player, BOB_HZ.into()).await;
     ann.media.until_hears(&[BOB_HZ.into()], &[]).await;
     let (since, sent) = (Instant::now(), speaker.media.progress().sent);
     house.gates[0].kill();
@@ -82,11 +82,11 @@ async fn stage_survives_a_death_at_each_step() {
     recovered("kill -9 gateway of an invited listener", "nothing: media go on", since.elapsed(), STEP_GOAL);
 
     // The mixer dies; listeners keep their URL.
-    let (since, edge) = (Instant::now(), audience.playlist().edge().0);
+    let (since, edge) = (Instant::now(), player.playlist().edge().0);
     let mixer = house.kill_mixer(desk).await;
     within("another mixer is heard", LONG, async || house.room(desk).await["mixer"]["id"] != mixer).await;
-    heard(&mut audience, BOB_HZ.into()).await;
-    assert!(audience.playlist().edge().0 > edge);
+    heard(&mut player, BOB_HZ.into()).await;
+    assert!(player.playlist().edge().0 > edge);
     recovered("kill -9 mixer of an invited listener", "media until then", since.elapsed(), STEP_GOAL);
 
     // The room's Janus instance and its node die; Bob speaks through the other instance.
@@ -95,13 +95,13 @@ async fn stage_survives_a_death_at_each_step() {
     speaker.caller.note("reconnect", |_| true).await;
     assert_eq!(speaker.come_back(&house.gates[1], &token).await["resume"], false);
     speaker.media = speaker.caller.offer(BOB_HZ).await;
-    heard(&mut audience, BOB_HZ.into()).await;
+    heard(&mut player, BOB_HZ.into()).await;
     recovered("kill -9 Janus of an invited listener", "media until then", since.elapsed(), STEP_GOAL);
 
     // Back among the listeners, Bob is silent and may raise the hand again.
     speaker.caller.call("leave", json!({})).await.expect("a leave");
     drop(speaker);
-    unheard(&mut audience, BOB_HZ.into()).await;
+    unheard(&mut player, BOB_HZ.into()).await;
     let snapshot = Events::open(&ear, &bob, None).await.next("snapshot").await;
     assert_eq!(snapshot["hands"], json!([]));
     done(&send(&ear, &bob, "POST", "hand", json!({ "note": "once more" })).await);

@@ -44,7 +44,7 @@ async fn full_disk_keeps_rooms_on_air() {
     assert_eq!((heard.gaps, heard.violations), (vec![], vec![]), "heard throughout");
     assert_eq!(node.get("/api/rooms/live").await.json()["room"]["status"], "onair");
     let named = |line: &String| line.to_lowercase().contains("no space left on device");
-    until("the log names the cause", async || node.complaints().iter().any(named)).await;
+    until("the log names the cause", async || node.problems().iter().any(named)).await;
 
     std::fs::remove_file(filler).unwrap();
     let since = Instant::now();

@@ -72,7 +72,7 @@ async fn restarted_node_adopts_rooms_of_janus() {
     node.run();
     node.ready().await;
     let studio = settled(&node, Some(&outside)).await;
-    assert_eq!(studio.rooms_of("one").await[0].id, before[0].id, "whoever spoke is still in it");
+    assert_eq!(studio.rooms_of("one").await[0].id, before[0].id, "the participants are still in it");
     assert!(studio.client.exists(STRANGERS).await.unwrap());
     let mut listener = tuned_in(&node.target("one").await, Mode::Parts, 440.0).await;
     assert_only(&listener.hear(Duration::from_secs(1)).await.unwrap(), 440.0, &[]);

@@ -121,6 +121,6 @@ async fn janus_room_with_other_secret_is_reported() {
     until("the actor names the foreign room again", named).await;
     assert!(client.exists(100_001).await.unwrap());
     assert!(node.stop().success());
-    let complaints = node.complaints();
-    assert!(matches!(&complaints[..], [one] if one.contains("hls.secret")), "{complaints:#?}");
+    let problems = node.problems();
+    assert!(matches!(&problems[..], [one] if one.contains("hls.secret")), "{problems:#?}");
 }

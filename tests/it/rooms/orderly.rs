@@ -42,7 +42,7 @@ async fn continues_without_a_jump(mut node: Node) {
     drop(hearing);
     assert_eq!(status.code(), Some(0), "{}", node.output());
     until_gone(&children);
-    assert_eq!(node.complaints(), Vec::<String>::new());
+    assert_eq!(node.problems(), Vec::<String>::new());
 
     node.run();
     node.ready().await;
@@ -79,7 +79,7 @@ async fn normal_room_life_logs_no_warning() {
     drop(studio);
     assert_eq!(node.stop().code(), Some(0));
 
-    assert_eq!(node.complaints(), Vec::<String>::new());
+    assert_eq!(node.problems(), Vec::<String>::new());
     let log = node.output();
     assert!(
         log.contains("\"DEBUG\"") && log.contains("calm"),

@@ -262,7 +262,7 @@ impl Node {
 
     /// Returns the lines of the newest run's log at WARN and above, without the warnings that are normal in
     /// tests. These warnings concern the settings and the low limit of file descriptors.
-    pub fn complaints(&self) -> Vec<String> {
+    pub fn problems(&self) -> Vec<String> {
         let expected = ["auth.mode is open", "this node serves listeners without", "few file descriptors"];
         let known = |text: &str| expected.iter().any(|start| text.starts_with(start));
         let bad = |l: &Value| {

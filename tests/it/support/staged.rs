@@ -75,7 +75,7 @@ impl Stage {
             replay: None,
             listeners: Listeners {
                 me: ModuleId::new("one").unwrap(),
-                audience: Arc::default(),
+                counter: Arc::default(),
                 directory: Arc::default(),
             },
             cors: Cors::default(),

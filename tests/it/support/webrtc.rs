@@ -78,7 +78,7 @@ pub struct WebRtcClient {
     gain: f32,
 }
 
-struct Peer {
+struct PeerConnection {
     rtc: Rtc,
     socket: UdpSocket,
     address: SocketAddr,
@@ -147,7 +147,7 @@ impl WebRtcClient {
         let (offer, pending) = change.apply().expect("there is something to offer");
         let (sender, progress) = watch::channel(Progress::default());
         let (orders, inbox) = mpsc::unbounded_channel();
-        let peer = Peer {
+        let peer = PeerConnection {
             rtc,
             socket,
             address,
@@ -277,7 +277,7 @@ impl Drop for WebRtcClient {
     }
 }
 
-impl Peer {
+impl PeerConnection {
     async fn run(mut self) {
         let frame = Duration::from_micros(self.uplink.frame_samples * 1_000 / 48);
         let mut ticks = tokio::time::interval(frame);

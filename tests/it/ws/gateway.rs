@@ -265,7 +265,7 @@ impl SessionEffects for ScriptedEffects {
             Effect::Renew { token, .. } => {
                 StartedEffect::Now(Input::Renewed { token, outcome: Ok(RenewOutcome::StillOurs) })
             }
-            Effect::Depart { release, .. } => {
+            Effect::LeavePresence { release, .. } => {
                 let user = release.then(|| self.peer.user.to_string());
                 script.departed.lock().unwrap().extend(user);
                 StartedEffect::Done

@@ -140,12 +140,12 @@ async fn ended_session_closes_connection_with_code() {
     let gateway = Gateway::start().await;
     let mut stranger = Client::connect(&gateway, "stranger").await;
     assert_eq!(stranger.closed().await, (4404, "room_gone".into()));
-    let mut guest = Client::connect(&gateway, "guest").await;
-    assert_eq!(guest.call("join", json!({"displayName": "closed"})).await, json!({ "user": "guest" }));
-    let said = guest.next().await;
+    let mut gina = Client::connect(&gateway, "gina").await;
+    assert_eq!(gina.call("join", json!({"displayName": "closed"})).await, json!({ "user": "gina" }));
+    let said = gina.next().await;
     assert_eq!((&said["method"], said.get("id")), (&json!("roomClosed"), None));
-    assert_eq!(guest.closed().await, (4410, "room_closed".into()));
-    gateway.closed("guest", CloseCode::RoomClosed).await;
+    assert_eq!(gina.closed().await, (4410, "room_closed".into()));
+    gateway.closed("gina", CloseCode::RoomClosed).await;
     let mut unlucky = Client::connect(&gateway, "unlucky").await;
     unlucky.begin("join", json!({"displayName": "panic"})).await;
     assert_eq!(unlucky.closed().await, (1011, "internal".into()));

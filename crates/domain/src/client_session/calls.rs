@@ -241,7 +241,7 @@ impl ClientSession {
         muted: bool,
         at: &Surroundings,
     ) -> Result<(), Refusal> {
-        match user_id.filter(|user| *user != self.peer.user) {
+        match user_id.filter(|user| *user != self.identity.user) {
             None => self.call_media(id, MediaCall::Mute(muted)),
             Some(user) => {
                 self.must(Action::Moderate, at)?;
@@ -364,7 +364,7 @@ impl ClientSession {
     }
 
     fn standing(&self) -> ClaimedRole {
-        ClaimedRole { user: self.peer.user.clone(), claimed: self.peer.claimed }
+        ClaimedRole { user: self.identity.user.clone(), claimed: self.identity.claimed }
     }
 
     /// Returns another user, and the role that the other user's token claims. Fails if the other user is not
@@ -391,11 +391,11 @@ impl ClientSession {
         let claimed = claimed.or_else(|| room.users.get(&user).map(|known| known.role));
         let target = claimed.map(|claimed| roles::in_force(&room.users, &user, claimed));
         let target = target.ok_or(ErrorCode::NoSuchMember)?;
-        if user == self.peer.user || !self.role(&room).may(Action::Ban(Some(target))) {
+        if user == self.identity.user || !self.role(&room).may(Action::Ban(Some(target))) {
             return Err(ErrorCode::Forbidden.into());
         }
         let name = present.and_then(|member| DisplayName::new(&member.display_name?).ok());
-        Ok(BanOrder { user, name, by: Some(self.peer.user.clone()) })
+        Ok(BanOrder { user, name, by: Some(self.identity.user.clone()) })
     }
 }
 

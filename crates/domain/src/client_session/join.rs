@@ -117,7 +117,7 @@ impl ClientSession {
         if self.is_locked_for(client.as_ref()) {
             return self.join_members(at);
         }
-        let client = client.or_else(|| self.peer.client_id.clone());
+        let client = client.or_else(|| self.identity.client_id.clone());
         self.acquire(client);
     }
 
@@ -128,7 +128,7 @@ impl ClientSession {
 
     pub(super) fn join_acquired(&mut self, outcome: Result<LockOutcome, Unavailable>, at: &Surroundings) {
         let client = self.calls.join.as_ref().and_then(|join| join.params.client_id.clone());
-        let client = client.or_else(|| self.peer.client_id.clone());
+        let client = client.or_else(|| self.identity.client_id.clone());
         match outcome {
             Ok(LockOutcome::Ours(token)) => {
                 let lock = self.new_lock(client, token, at);
@@ -160,7 +160,7 @@ impl ClientSession {
         members: Result<Vec<PresenceEntry>, Unavailable>,
         at: &Surroundings,
     ) {
-        let own = |members: Vec<PresenceEntry>| members.into_iter().find(|m| m.user_id == self.peer.user);
+        let own = |members: Vec<PresenceEntry>| members.into_iter().find(|m| m.user_id == self.identity.user);
         match members.map(own) {
             Ok(present) => self.join_presence(present, at),
             Err(unavailable) => self.fail_join(unavailable.into(), at),
@@ -181,12 +181,12 @@ impl ClientSession {
         let before = present.filter(|_| resuming);
         let name = join.params.display_name.as_ref().map(|name| name.as_str().to_owned());
         let member = PresenceEntry {
-            user_id: self.peer.user.clone(),
-            role: self.peer.claimed,
+            user_id: self.identity.user.clone(),
+            role: self.identity.claimed,
             display_name: name.or_else(|| before.as_ref()?.display_name.clone()),
             status: before.as_ref().map_or(ActivityStatus::Idle, |before| before.status),
             muted: before.is_some_and(|before| before.muted),
-            source: self.peer.source,
+            source: self.identity.source,
             consent: join.params.recording_consent,
             token: lock.token,
         };

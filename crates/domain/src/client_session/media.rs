@@ -137,7 +137,7 @@ impl ClientSession {
             MediaEvent::Muted(muted) => {
                 self.presence.update(None, |entry| entry.muted = muted);
             }
-            MediaEvent::Receiving(receiving) if self.peer.source == Source::Whip => {
+            MediaEvent::Receiving(receiving) if self.identity.source == Source::Whip => {
                 self.receiving(receiving, at);
             }
             MediaEvent::Receiving(_) => {}
@@ -172,7 +172,7 @@ impl ClientSession {
     /// again.
     pub(super) fn close_without_media(&mut self) {
         let outside = matches!(self.state, State::Connected(_)) && self.calls.join.is_none();
-        if self.peer.source == Source::Whip && self.joins > 0 && outside {
+        if self.identity.source == Source::Whip && self.joins > 0 && outside {
             self.close(CloseCode::Gone);
         }
     }

@@ -60,8 +60,8 @@ pub use join::not_on_air;
 use media::Media;
 use presence::EntryWriter;
 pub use values::{
-    Answer, CallId, Effect, Input, JoinedMedia, LockOutcome, MediaCall, MediaEvent, Peer, RoomOrder, Rules,
-    Surroundings, Unavailable, Waiter,
+    Answer, CallId, ClientIdentity, Effect, Input, JoinedMedia, LockOutcome, MediaCall, MediaEvent,
+    RoomOrder, Rules, Surroundings, Unavailable, Waiter,
 };
 
 /// Base delay before a client reconnects, after its media session was lost or was ended because the client
@@ -75,7 +75,7 @@ const FULL: Duration = Duration::from_secs(5);
 /// Session of one connection.
 #[derive(Debug)]
 pub struct ClientSession {
-    peer: Peer,
+    identity: ClientIdentity,
     rules: Arc<Rules>,
     state: State,
     /// Time from which this connection has had no media session. Only used while there is none.
@@ -142,9 +142,9 @@ enum Refusal {
 }
 
 impl ClientSession {
-    pub fn new(peer: Peer, rules: Arc<Rules>, now: Duration) -> Self {
+    pub fn new(identity: ClientIdentity, rules: Arc<Rules>, now: Duration) -> Self {
         Self {
-            peer,
+            identity,
             rules,
             state: State::Locking,
             outside_since: now,
@@ -221,7 +221,7 @@ impl ClientSession {
         if matches!(self.state, State::Closing(_)) {
             return None;
         }
-        let left = self.peer.grant.expires_at.0.saturating_sub(at.wall.0);
+        let left = self.identity.grant.expires_at.0.saturating_sub(at.wall.0);
         let expiry = at.now.saturating_add(Duration::from_millis(left));
         let place = match &self.state {
             State::Joined(_, media) => media.check_at,
@@ -233,7 +233,7 @@ impl ClientSession {
 
     fn opened(&mut self, at: &Surroundings) {
         match self.admitted(at) {
-            Ok(_) => self.acquire(self.peer.client_id.clone()),
+            Ok(_) => self.acquire(self.identity.client_id.clone()),
             Err(CloseCode::RoomGone) if self.is_of_earlier_room(at) => self.close(CloseCode::TokenInvalid),
             Err(code) => self.close(code),
         }
@@ -242,19 +242,19 @@ impl ClientSession {
     /// Returns the room, if this user may be in it.
     fn admitted(&self, at: &Surroundings) -> Result<Arc<RoomView>, CloseCode> {
         let room = at.room.as_ref().ok_or(CloseCode::Unavailable)?;
-        self.peer.grant.admit(&self.peer.user, room, at.wall)?;
+        self.identity.grant.admit(&self.identity.user, room, at.wall)?;
         Ok(room.clone())
     }
 
     /// Returns true if the token is for a deleted room whose id now belongs to another room.
     fn is_of_earlier_room(&self, at: &Surroundings) -> bool {
         let meta = at.room.as_ref().and_then(|room| room.meta.as_ref());
-        meta.is_some_and(|meta| !self.peer.grant.is_for(meta))
+        meta.is_some_and(|meta| !self.identity.grant.is_for(meta))
     }
 
     /// Returns the effective role of this user.
     fn role(&self, room: &RoomView) -> RoomRole {
-        roles::in_force(&room.users, &self.peer.user, self.peer.claimed)
+        roles::in_force(&room.users, &self.identity.user, self.identity.claimed)
     }
 
     /// Returns the room, if this user may perform the action in it.
@@ -274,7 +274,7 @@ impl ClientSession {
             (State::Closing(closing), Ok(LockOutcome::Ours(token))) => closing.release = Some(token),
             (State::Closing(_), _) => {}
             (State::Locking, Ok(LockOutcome::Ours(token))) => {
-                let client = self.peer.client_id.clone();
+                let client = self.identity.client_id.clone();
                 self.state = State::Connected(self.new_lock(client, token, at));
                 self.effects.push(Effect::Greet);
             }
@@ -348,7 +348,8 @@ impl ClientSession {
             State::Joined(..) => None,
             State::Locking | State::Connected(_) => Some(at.now.saturating_sub(self.outside_since)),
         };
-        let overdue = connection_limits::overdue(&self.peer.grant, at.wall, outside, self.rules.join_within);
+        let overdue =
+            connection_limits::overdue(&self.identity.grant, at.wall, outside, self.rules.join_within);
         if let Some(code) = overdue {
             return self.close(code);
         }
@@ -361,8 +362,8 @@ impl ClientSession {
         if self.ending || matches!(self.state, State::Closing(_)) {
             return;
         }
-        let room = at.room.as_deref().filter(|room| self.peer.grant.is_for_room(room));
-        let (room_id, reason) = (self.peer.room.clone(), closed_reason(room));
+        let room = at.room.as_deref().filter(|room| self.identity.grant.is_for_room(room));
+        let (room_id, reason) = (self.identity.room.clone(), closed_reason(room));
         self.effects.push(Effect::Notify(Notification::RoomClosed { room_id, reason }));
         self.close(CloseCode::RoomClosed);
     }
@@ -380,7 +381,7 @@ impl ClientSession {
             return;
         }
         // A WHIP client has no resume token, so it cannot come back to its session.
-        let left = left || self.peer.source == Source::Whip;
+        let left = left || self.identity.source == Source::Whip;
         let disconnect = if code.keeps_session(left) { Disconnect::Cut } else { Disconnect::Farewell };
         match (self.joined().is_some(), disconnect) {
             (true, Disconnect::Farewell) => self.effects.push(Effect::LeaveMedia),
@@ -406,7 +407,7 @@ impl ClientSession {
     fn release(&mut self, needed: bool) {
         let State::Closing(CloseProgress { leave, release, .. }) = &mut self.state else { return };
         if let Some(token) = release.take_if(|_| !needed) {
-            self.effects.push(Effect::Depart { token, leave: *leave, release: true });
+            self.effects.push(Effect::LeavePresence { token, leave: *leave, release: true });
         }
     }
 }

@@ -95,7 +95,7 @@ impl EntryWriter {
         if std::mem::take(&mut self.leaving)
             && let Some(entry) = self.entry.take()
         {
-            return Some(Effect::Depart { token: entry.token, leave: true, release: false });
+            return Some(Effect::LeavePresence { token: entry.token, leave: true, release: false });
         }
         if let Some(enter) = self.enter.take() {
             let (entry, max_anchors) = (enter.entry.clone(), enter.max_anchors);

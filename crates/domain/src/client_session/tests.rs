@@ -41,7 +41,7 @@ struct Rig {
 impl Rig {
     fn new(claimed: UserRole) -> Self {
         let expires_at = UnixMs(3_600_000);
-        let peer = Peer {
+        let identity = ClientIdentity {
             room: RoomId::new("talk").unwrap(),
             user: user("anna"),
             claimed,
@@ -60,7 +60,7 @@ impl Rig {
         };
         let now = Duration::ZERO;
         let at = Surroundings { now, wall: UnixMs(0), room: Some(room(OPEN, &[])), random: 0.5 };
-        Self { session: ClientSession::new(peer, Arc::new(rules), now), at }
+        Self { session: ClientSession::new(identity, Arc::new(rules), now), at }
     }
 
     /// Returns the session of an anchor that holds the lock under fencing token 1.
@@ -84,7 +84,7 @@ impl Rig {
 
     /// Joins without a resume token.
     fn enter(&mut self, call: u64) {
-        let source = self.session.peer.source;
+        let source = self.session.identity.source;
         let wanted = PresenceEntry { source, ..entry(self.token(), ActivityStatus::Idle, false) };
         assert_eq!(self.call(call, "join", json!({})), [enter(&wanted)]);
         assert_eq!(
@@ -194,8 +194,8 @@ fn refused_for(id: u64, code: ErrorCode, retry_after: Duration) -> Effect {
     Effect::Reply(CallId(id), Err(RpcError::from(code).retry_after(retry_after)))
 }
 
-fn depart(token: u64, leave: bool, release: bool) -> Effect {
-    Effect::Depart { token: FencingToken(token), leave, release }
+fn left_presence(token: u64, leave: bool, release: bool) -> Effect {
+    Effect::LeavePresence { token: FencingToken(token), leave, release }
 }
 
 fn reconnect(reason: &str, retry_after_ms: u64) -> Effect {

@@ -18,7 +18,7 @@ use crate::view::RoomView;
 
 /// User of a connection, as given by the token and the upgrade request.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub struct ClientIdentity {
     pub room: RoomId,
     pub user: UserId,
     /// Role that the token claims.
@@ -165,7 +165,7 @@ pub enum Effect {
     },
     /// Reports to presence that the user leaves the room, that the lock is free, or both. Has no result. The
     /// shell repeats the report until presence has recorded it, even after the connection has ended.
-    Depart {
+    LeavePresence {
         token: FencingToken,
         leave: bool,
         release: bool,

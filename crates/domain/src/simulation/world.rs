@@ -125,7 +125,7 @@ impl World {
     pub fn apply(&mut self, step: &Step) {
         match *step {
             Step::Start { janus, mixer } if self.view().live.is_none() => self.assign(janus, mixer),
-            Step::Reassign { janus, mixer } if self.view().is_on_air() => self.assign(janus, mixer),
+            Step::Move { janus, mixer } if self.view().is_on_air() => self.assign(janus, mixer),
             Step::HandOver { mixer } if self.view().is_on_air() => self.hand_over(mixer),
             Step::Stop => self.stop(),
             Step::Cleanup => self.cleanup(),

@@ -57,7 +57,7 @@ pub struct MediaSessionActor {
     joining: Option<JoinReply>,
     voice: AudioState,
     spoken: TalkTimer,
-    people: Participants,
+    participants: Participants,
     /// Number of the current event stream; events of earlier streams are ignored.
     streams: u64,
     busy: bool,
@@ -180,7 +180,7 @@ impl MediaSessionActor {
             joining: None,
             voice: AudioState::default(),
             spoken: TalkTimer::default(),
-            people: Participants::default(),
+            participants: Participants::default(),
             streams: 0,
             busy: false,
             reason: String::new(),

@@ -45,7 +45,7 @@ impl MixerRoomActor {
             packaging::open(hls, self.keys(&nonce), start, started, window_snapshot, at);
         packager.begin_incarnation(at);
         if let Some(running) = &mut self.running {
-            let begun = std::mem::take(&mut running.prelude).into_bytes(packager.missing(at.now));
+            let begun = std::mem::take(&mut running.standby).into_bytes(packager.missing(at.now));
             // An error needs no handling: if this output is unusable, the following output is unusable, too,
             // and its error is handled.
             let _ = packager.push(&begun, at);
@@ -196,7 +196,7 @@ impl MixerRoomActor {
     /// Handles FFmpeg's output while another mixer still publishes the room.
     fn warm(&mut self, count: usize) -> bool {
         let Some(running) = &mut self.running else { return false };
-        match running.prelude.push(&self.buffer[..count]) {
+        match running.standby.push(&self.buffer[..count]) {
             Ok(0) => false,
             Ok(_) => {
                 running.starting = None;

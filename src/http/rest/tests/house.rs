@@ -148,7 +148,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         anchors: Some(Arc::new(AnnIsThere)),
         listeners: Listeners {
             me: ModuleId::new("api").unwrap(),
-            audience: Arc::default(),
+            counter: Arc::default(),
             directory: store.directory(),
         },
         origins: Origins::new(origins),

@@ -182,7 +182,7 @@ async fn room_responses_list_present_users() {
     assert_eq!((&idle["anchors"], &idle["listeners"]), (&json!(0), &json!(0)));
     house.post("/api/rooms/demo/start", Value::Null).await;
     for listener in ["a token", "another"] {
-        house.api.listeners.audience.record(&RoomId::new("demo").unwrap(), listener, None, Instant::now());
+        house.api.listeners.counter.record(&RoomId::new("demo").unwrap(), listener, None, Instant::now());
     }
     let live = house.send(Method::GET, "/api/rooms/demo").await.json["room"].clone();
     assert_eq!((&live["anchors"], &live["listeners"]), (&json!(1), &json!(2)));

@@ -30,7 +30,10 @@ fn calls_run_concurrently_but_leave_alone() {
     assert_eq!(rig.call(4, "offer", offer_params()), [], "the call waits for the leave");
     assert_eq!(rig.finish(2), [done(2)]);
     let not_joined = refused(4, ErrorCode::NotJoined);
-    assert_eq!(rig.finish(1), [done(1), Effect::LeaveMedia, done(3), not_joined, depart(1, true, false)]);
+    assert_eq!(
+        rig.finish(1),
+        [done(1), Effect::LeaveMedia, done(3), not_joined, left_presence(1, true, false)]
+    );
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn absent_member_returns_or_leaves() {
     let full = refused_for(1, ErrorCode::RoomFull, FULL);
     for (outcome, effects) in [
         (Ok(JoinOutcome::Ok), vec![done(1)]),
-        (Ok(JoinOutcome::Full), vec![Effect::LeaveMedia, full, depart(1, true, false)]),
+        (Ok(JoinOutcome::Full), vec![Effect::LeaveMedia, full, left_presence(1, true, false)]),
         (
             Ok(JoinOutcome::Fenced),
             vec![refused(1, ErrorCode::AlreadyConnected), Effect::Close(CloseCode::Replaced)],
@@ -176,7 +179,7 @@ fn silent_client_loses_its_session() {
         assert!(effects.iter().all(|effect| matches!(effect, Effect::Renew { .. })), "{effects:?}");
     }
     let effects = rig.tick(30);
-    let lost = [Effect::LeaveMedia, reconnect("silent", 750), depart(1, true, false)];
+    let lost = [Effect::LeaveMedia, reconnect("silent", 750), left_presence(1, true, false)];
     assert!(effects.ends_with(&lost), "{effects:?}");
     assert_eq!(keepalive(&mut rig, 1), [refused(1, ErrorCode::NotJoined)]);
 }
@@ -201,7 +204,7 @@ fn media_end_decides_what_follows() {
         (End::RoomClosed, None, vec![room_closed("other"), Effect::Close(CloseCode::RoomClosed)]),
         (End::Removed, None, vec![Effect::Close(CloseCode::Removed)]),
         (End::Replaced, None, vec![Effect::Close(CloseCode::Replaced)]),
-        (End::GraceOver, None, vec![depart(1, true, false)]),
+        (End::GraceOver, None, vec![left_presence(1, true, false)]),
     ] {
         let mut rig = Rig::joined();
         let all: Vec<_> = [Effect::DropMedia].into_iter().chain(effects).collect();
@@ -232,6 +235,6 @@ fn end_of_media_ends_pending_keepalives() {
     assert_eq!(rig.media(ended), [Effect::DropMedia, refused(2, ErrorCode::NotJoined)]);
     assert_eq!(
         rig.feed(updated(UpdateOutcome::Absent)),
-        [refused(1, ErrorCode::NotJoined), depart(1, true, false)]
+        [refused(1, ErrorCode::NotJoined), left_presence(1, true, false)]
     );
 }

@@ -48,7 +48,7 @@ fn refused_lock_closes_the_connection() {
 #[test]
 fn lock_that_arrives_late_is_released() {
     for (outcome, effects) in [
-        (Ok(LockOutcome::Ours(FencingToken(5))), vec![depart(5, false, true)]),
+        (Ok(LockOutcome::Ours(FencingToken(5))), vec![left_presence(5, false, true)]),
         (Ok(LockOutcome::Taken), vec![]),
         (Err(Unavailable), vec![]),
     ] {
@@ -89,7 +89,7 @@ fn lost_lock_closes_the_connection() {
     assert_eq!(rig.feed(Input::LockReplaced), [], "closed once");
     let mut rig = Rig::connected();
     assert_eq!(rig.feed(Input::LockReplaced), [Effect::Close(CloseCode::Replaced)]);
-    assert_eq!(rig.closed(CloseCode::Replaced), [depart(1, false, true)]);
+    assert_eq!(rig.closed(CloseCode::Replaced), [left_presence(1, false, true)]);
 }
 
 #[test]
@@ -144,18 +144,21 @@ fn room_changes_reach_the_connection() {
 #[test]
 fn close_code_decides_what_remains() {
     let mut rig = Rig::joined();
-    assert_eq!(rig.closed(CloseCode::Gone), [Effect::DropMedia, depart(1, false, true)]);
+    assert_eq!(rig.closed(CloseCode::Gone), [Effect::DropMedia, left_presence(1, false, true)]);
     assert!(rig.session.is_over() && rig.session.name() == "closing");
     assert_eq!(rig.closed(CloseCode::Gone), []);
     let mut rig = Rig::joined();
-    assert_eq!(rig.closed(CloseCode::RoomClosed), [Effect::LeaveMedia, depart(1, true, true)]);
+    assert_eq!(rig.closed(CloseCode::RoomClosed), [Effect::LeaveMedia, left_presence(1, true, true)]);
     let mut rig = Rig::joined();
     let left = Input::Closed { code: CloseCode::Normal, left: true };
-    assert_eq!(rig.feed(left), [Effect::LeaveMedia, depart(1, true, true)]);
+    assert_eq!(rig.feed(left), [Effect::LeaveMedia, left_presence(1, true, true)]);
     let mut rig = Rig::joined();
     let reconnect = reconnect("draining", 300);
-    assert_eq!(rig.closed(CloseCode::Draining), [reconnect, Effect::DropMedia, depart(1, false, true)]);
-    assert_eq!(Rig::connected().closed(CloseCode::Draining), [depart(1, false, true)]);
+    assert_eq!(
+        rig.closed(CloseCode::Draining),
+        [reconnect, Effect::DropMedia, left_presence(1, false, true)]
+    );
+    assert_eq!(Rig::connected().closed(CloseCode::Draining), [left_presence(1, false, true)]);
 }
 
 #[test]
@@ -165,12 +168,12 @@ fn release_waits_for_write_in_progress() {
         rig.call(1, "keepalive", json!({ "status": "onair" }));
         assert_eq!(rig.closed(code).len(), 1, "the lock is not released yet");
         assert!(!rig.session.is_over());
-        assert_eq!(rig.feed(updated(UpdateOutcome::Ok)), [depart(1, leave, true)]);
+        assert_eq!(rig.feed(updated(UpdateOutcome::Ok)), [left_presence(1, leave, true)]);
         assert!(rig.session.is_over());
         let mut rig = Rig::joined();
         rig.call(1, "keepalive", json!({ "status": "onair" }));
         rig.closed(code);
-        assert_eq!(rig.session.abandon(), [depart(1, leave, true)], "the shell has failed");
+        assert_eq!(rig.session.abandon(), [left_presence(1, leave, true)], "the shell has failed");
         assert_eq!(rig.session.abandon(), []);
     }
 }
@@ -178,13 +181,13 @@ fn release_waits_for_write_in_progress() {
 #[test]
 fn departure_in_doubt_is_repeated_at_close() {
     let mut rig = Rig::joined();
-    assert_eq!(rig.call(1, "leave", json!({})), [Effect::LeaveMedia, done(1), depart(1, true, false)]);
-    assert_eq!(rig.closed(CloseCode::Gone), [depart(1, true, true)]);
+    assert_eq!(rig.call(1, "leave", json!({})), [Effect::LeaveMedia, done(1), left_presence(1, true, false)]);
+    assert_eq!(rig.closed(CloseCode::Gone), [left_presence(1, true, true)]);
     let mut rig = Rig::joined();
     rig.media(MediaEvent::Muted(true));
     assert_eq!(rig.call(1, "leave", json!({})), [Effect::LeaveMedia, done(1)], "after the write in progress");
     rig.closed(CloseCode::Gone);
-    assert_eq!(rig.feed(updated(UpdateOutcome::Ok)), [depart(1, true, true)]);
+    assert_eq!(rig.feed(updated(UpdateOutcome::Ok)), [left_presence(1, true, true)]);
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn media_that_arrives_late_is_given_up() {
             let mut rig = Rig::connected();
             rig.call(1, "join", json!({}));
             rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));
-            assert_eq!(rig.closed(code), [depart(1, code == CloseCode::Removed, true)]);
+            assert_eq!(rig.closed(code), [left_presence(1, code == CloseCode::Removed, true)]);
             assert!(!rig.session.is_over());
             let expected = answer.is_ok().then(|| effect.clone());
             assert_eq!(rig.feed(Input::MediaJoined(answer)), Vec::from_iter(expected));
@@ -208,15 +211,15 @@ fn close_during_join_stops_it() {
     let mut rig = Rig::connected();
     rig.call(1, "join", json!({}));
     assert_eq!(rig.closed(CloseCode::Removed), [], "the entry is being written");
-    assert_eq!(rig.feed(Input::Entered(Ok(JoinOutcome::Ok))), [depart(1, true, true)]);
+    assert_eq!(rig.feed(Input::Entered(Ok(JoinOutcome::Ok))), [left_presence(1, true, true)]);
     assert!(rig.session.is_over());
     let mut rig = Rig::connected();
     rig.call(1, "join", json!({ "clientId": "other" }));
     assert_eq!(rig.closed(CloseCode::Removed), [], "the lock is being acquired");
-    assert_eq!(rig.acquired(2), [depart(2, true, true)], "in place of the earlier fencing token");
+    assert_eq!(rig.acquired(2), [left_presence(2, true, true)], "in place of the earlier fencing token");
     assert!(rig.session.is_over());
     let mut rig = Rig::connected();
     rig.call(1, "join", json!({ "clientId": "other" }));
     rig.closed(CloseCode::Gone);
-    assert_eq!(rig.feed(Input::Acquired(Err(Unavailable))), [depart(1, false, true)]);
+    assert_eq!(rig.feed(Input::Acquired(Err(Unavailable))), [left_presence(1, false, true)]);
 }

@@ -53,7 +53,7 @@ impl Backend {
         }
     }
 
-    fn depart(&mut self, token: FencingToken, leave: bool, release: bool) {
+    fn leave_presence(&mut self, token: FencingToken, leave: bool, release: bool) {
         let present = self.entry.as_ref().map(|entry| entry.token);
         if leave && UpdateOutcome::of(token, self.mark, present) == UpdateOutcome::Ok {
             self.entry = None;
@@ -106,7 +106,7 @@ impl World {
     fn open(&mut self, name: &str) {
         if self.connections.len() < MOST_CONNECTIONS {
             let mut rig = Rig::new(UserRole::Anchor);
-            rig.session.peer.client_id = Some(client(name));
+            rig.session.identity.client_id = Some(client(name));
             let (running, replies) = (Vec::new(), BTreeMap::new());
             self.connections.push(Connection { rig, running, calls: 0, replies, closed: false });
             self.feed(self.connections.len() - 1, Input::Opened);
@@ -126,7 +126,9 @@ impl World {
             let connection = &mut self.connections[number];
             match effect {
                 Effect::Reply(CallId(id), _) => *connection.replies.entry(id).or_default() += 1,
-                Effect::Depart { token, leave, release } => self.departures.push((token, leave, release)),
+                Effect::LeavePresence { token, leave, release } => {
+                    self.departures.push((token, leave, release))
+                }
                 Effect::Close(code) => self.close(number, code),
                 Effect::Notify(_) | Effect::Greet | Effect::FollowMedia(_) => {}
                 Effect::DropMedia | Effect::LeaveMedia => {}
@@ -212,7 +214,7 @@ impl World {
     fn depart_one(&mut self, choice: usize) {
         if !self.departures.is_empty() {
             let (token, leave, release) = self.departures.swap_remove(choice % self.departures.len());
-            self.backend.depart(token, leave, release);
+            self.backend.leave_presence(token, leave, release);
         }
     }
 

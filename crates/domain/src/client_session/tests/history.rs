@@ -28,7 +28,7 @@ impl History {
             match effect {
                 Effect::Reply(CallId(id), _) => *self.replies.entry(id).or_default() += 1,
                 Effect::Close(code) => self.close = self.close.or(Some(code)),
-                Effect::Depart { token, release: true, .. } => {
+                Effect::LeavePresence { token, release: true, .. } => {
                     assert!(self.held.remove(&token.0), "released twice or never held: {token:?}");
                     assert!(!self.is_writing(), "the lock is released during a write");
                     // The acquisition of this token replaced the earlier ones, which are not released
@@ -47,7 +47,7 @@ impl History {
                     assert!(!self.is_writing(), "two writes at once");
                     self.running.push(effect);
                 }
-                Effect::Depart { .. } | Effect::Notify(_) | Effect::Greet => {}
+                Effect::LeavePresence { .. } | Effect::Notify(_) | Effect::Greet => {}
                 effect => self.running.push(effect),
             }
         }

@@ -116,7 +116,7 @@ fn delayed_removal_keeps_older_token() {
     rig.call(2, "join", json!({}));
     assert_eq!(rig.acquired(2), [], "the write in progress comes first");
     let departed = rig.feed(updated(UpdateOutcome::Ok));
-    assert_eq!(departed, [depart(1, true, false), enter(&entry(2, ActivityStatus::Idle, false))]);
+    assert_eq!(departed, [left_presence(1, true, false), enter(&entry(2, ActivityStatus::Idle, false))]);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn failed_media_removes_the_entry() {
     rig.call(1, "join", json!({}));
     rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));
     let failed = Input::MediaJoined(Err(ErrorCode::MediaUnavailable.into()));
-    assert_eq!(rig.feed(failed), [refused(1, ErrorCode::MediaUnavailable), depart(1, true, false)]);
+    assert_eq!(rig.feed(failed), [refused(1, ErrorCode::MediaUnavailable), left_presence(1, true, false)]);
     let again = rig.call(2, "join", json!({}));
     assert_eq!(
         again,
@@ -177,7 +177,7 @@ fn locked_rooms_admit_resumed_sessions_only() {
         let locked = refused_for(1, ErrorCode::RoomLocked, FULL);
         let expected = match resumed {
             true => [Effect::FollowMedia(1), Effect::Update(entry(1, ActivityStatus::OnAir, false))].to_vec(),
-            false => [Effect::LeaveMedia, locked, depart(1, true, false)].to_vec(),
+            false => [Effect::LeaveMedia, locked, left_presence(1, true, false)].to_vec(),
         };
         assert_eq!(effects, expected);
     }

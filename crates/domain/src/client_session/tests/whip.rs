@@ -7,7 +7,7 @@ impl Rig {
     /// Returns a WHIP client that has joined the room.
     fn published() -> Self {
         let mut rig = Self::new(UserRole::Anchor);
-        rig.session.peer.source = Source::Whip;
+        rig.session.identity.source = Source::Whip;
         rig.feed(Input::Opened);
         assert_eq!(rig.acquired(1), [Effect::Greet]);
         rig.enter(0);
@@ -70,7 +70,7 @@ fn whip_closes_with_media_session() {
         let mut rig = Rig::published();
         let effects = rig.media(event.clone());
         assert!(effects.contains(&Effect::Close(code)), "{event:?}: {effects:?}");
-        assert_eq!(rig.closed(code), [depart(1, true, true)]);
+        assert_eq!(rig.closed(code), [left_presence(1, true, true)]);
     }
     let mut rig = Rig::published();
     let effects = rig.call(1, "leave", json!({}));
@@ -81,14 +81,14 @@ fn whip_closes_with_media_session() {
 fn every_whip_close_is_for_good() {
     for code in [CloseCode::Gone, CloseCode::Replaced, CloseCode::Draining, CloseCode::Removed] {
         let mut rig = Rig::published();
-        assert_eq!(rig.closed(code), [Effect::LeaveMedia, depart(1, true, true)], "{code:?}");
+        assert_eq!(rig.closed(code), [Effect::LeaveMedia, left_presence(1, true, true)], "{code:?}");
     }
 }
 
 #[test]
 fn failed_whip_join_closes_nothing_itself() {
     let mut rig = Rig::new(UserRole::Anchor);
-    rig.session.peer.source = Source::Whip;
+    rig.session.identity.source = Source::Whip;
     rig.feed(Input::Opened);
     rig.acquired(1);
     rig.call(0, "join", json!({}));

@@ -174,13 +174,13 @@ pub async fn compare_and_swap_loses_no_update(subject: &impl Subject) {
 pub async fn malformed_transactions_are_refused(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let a = format!("{p}a");
-    let crowd = (0..129).fold(Txn::new(), |txn, n| txn.put(format!("{p}{n}"), "v"));
+    let oversized = (0..129).fold(Txn::new(), |txn, n| txn.put(format!("{p}{n}"), "v"));
     let bad = [
         ("a key twice", Txn::new().put(&a, "1").put(&a, "2")),
         ("put and delete", Txn::new().put(&a, "1").delete(&a)),
         ("put below a deleted prefix", Txn::new().put(&a, "1").delete_prefix(&p)),
         ("an empty key", Txn::new().put("", "1")),
-        ("too many", crowd),
+        ("too many", oversized),
         ("too large", Txn::new().put(&a, vec![0; 2 << 20])),
     ];
     for (what, txn) in bad {

@@ -27,7 +27,7 @@ impl MediaSessionActor {
         let JoinedRoom { session, mine, others } = opened.room;
         self.session = Some(session);
         let all = others.into_iter().chain([mine]).map(|p| (p.id, person(p)));
-        let changed = self.people.found(all);
+        let changed = self.participants.found(all);
         // A client that still waits for its reply gets the complete list with the reply.
         if self.joining.is_none() {
             changed.into_iter().for_each(|talk| self.tell_talk(talk));
@@ -62,7 +62,7 @@ impl MediaSessionActor {
                     self.report_speech(REPORT_EVERY);
                     self.show_talking(cx);
                 }
-                let talk = self.people.heard(participant, talking);
+                let talk = self.participants.heard(participant, talking);
                 talk.into_iter().for_each(|talk| self.tell_talk(talk));
             }
             AnchorEvent::Changed(list) => {
@@ -70,7 +70,7 @@ impl MediaSessionActor {
                     self.set_muted(mine.muted);
                 }
                 for participant in list {
-                    let talk = self.people.met(participant.id, person(participant));
+                    let talk = self.participants.met(participant.id, person(participant));
                     talk.into_iter().for_each(|talk| self.tell_talk(talk));
                 }
             }
@@ -83,7 +83,7 @@ impl MediaSessionActor {
             }
             AnchorEvent::SessionOver => self.machine.heard(JanusEvent::SessionOver, now),
             AnchorEvent::Removed { participant } | AnchorEvent::Left { participant } => {
-                let talk = self.people.left(participant);
+                let talk = self.participants.left(participant);
                 talk.into_iter().for_each(|talk| self.tell_talk(talk));
             }
         }

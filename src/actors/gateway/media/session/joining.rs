@@ -53,7 +53,7 @@ impl MediaSessionActor {
         self.line += 1;
         let joined = JoinedMedia { resume_token, resume, muted: self.voice.muted };
         let line = MediaSessionHandle { actor: cx.me(), number: self.line };
-        let talking: Vec<_> = self.people.talking().collect();
+        let talking: Vec<_> = self.participants.talking().collect();
         talking.into_iter().for_each(|talk| self.tell_talk(talk));
         if let Err(Ok((_, line))) = reply.send(Ok((joined, line))) {
             // The client left before it got the reply. A returning client may try again; a new client has no

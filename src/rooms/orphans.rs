@@ -13,8 +13,13 @@ impl RoomService {
     ///
     /// # Errors
     /// The store does not answer; the keys may or may not be deleted.
-    pub async fn sweep(&self, id: &RoomId, view: &RoomView, left: &OrphanedKeys) -> Result<bool, RoomError> {
-        let txn = writes::swept(id, view, left);
+    pub async fn remove_orphans(
+        &self,
+        id: &RoomId,
+        view: &RoomView,
+        left: &OrphanedKeys,
+    ) -> Result<bool, RoomError> {
+        let txn = writes::orphans_removed(id, view, left);
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(false) };
         self.directory.seen(Scope::Rooms, revision, READ_YOUR_WRITES).await;
         Ok(true)

@@ -22,7 +22,7 @@ const FRAGMENTS: &str = "stentor_media_fragments_total";
 const LATE: &str = "stentor_media_late_parts_total";
 
 /// One measurement of the running rooms.
-struct CrowdMeasurement {
+struct RoomsMeasurement {
     late: f64,
     /// CPU time as a share of one core, for Janus and FFmpeg.
     media: f64,
@@ -71,7 +71,7 @@ pub async fn measure() -> Vec<Row> {
 /// Starts rooms up to this number and returns true once all of them produce media.
 async fn grow_to(house: &House, rooms: usize) -> bool {
     for n in rooms - STEP..rooms {
-        house.node.room_on_air(&format!("crowd-{n}")).await;
+        house.node.room_on_air(&format!("room-{n}")).await;
     }
     let (before, end) = (house.metric(FRAGMENTS).await, Instant::now() + SETTLED_WITHIN);
     // Wait for some parts of each room, so that none is still starting.
@@ -84,7 +84,7 @@ async fn grow_to(house: &House, rooms: usize) -> bool {
     true
 }
 
-async fn watch(house: &House) -> CrowdMeasurement {
+async fn watch(house: &House) -> RoomsMeasurement {
     let (node, mut media) = (house.node.pid(), house.node.children("ffmpeg"));
     media.extend(house.gateway.janus.pid().map(|pid| pid as i32));
     let late = house.metric(LATE).await;
@@ -92,7 +92,7 @@ async fn watch(house: &House) -> CrowdMeasurement {
     // Sleep: the time over which parts are counted.
     tokio::time::sleep(WATCHED).await;
     let share = |used: Duration| used.as_secs_f64() / begin.elapsed().as_secs_f64();
-    CrowdMeasurement {
+    RoomsMeasurement {
         late: house.metric(LATE).await - late,
         media: share(usage::cpu(&media).saturating_sub(of_media)),
         node: share(usage::cpu(&[node]) - of_node),

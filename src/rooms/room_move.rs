@@ -4,7 +4,7 @@
 //! cluster cache. The conditions are: the room is unchanged since the decision, this node is still the
 //! leader, and the heartbeat of a vanished module is still absent.
 
-use crate::domain::failover::Reassignment;
+use crate::domain::failover::RoomMove;
 use crate::domain::ids::Epoch;
 use crate::domain::model::LiveMeta;
 use crate::store::{Revision, TxnOutcome};
@@ -26,11 +26,7 @@ impl RoomService {
     ///
     /// # Errors
     /// The store does not answer. The move may or may not have been applied; the watch will show it.
-    pub async fn reassign(
-        &self,
-        guard: &LeaderGuard,
-        order: &Reassignment,
-    ) -> Result<Option<Epoch>, RoomError> {
+    pub async fn move_room(&self, guard: &LeaderGuard, order: &RoomMove) -> Result<Option<Epoch>, RoomError> {
         let Some(view) = self.directory.room(&order.room) else { return Ok(None) };
         let Some((txn, live)) = writes::moved(guard, order, &view) else { return Ok(None) };
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(None) };
@@ -39,7 +35,7 @@ impl RoomService {
         Ok(Some(live.epoch))
     }
 
-    fn tell_moved(&self, order: &Reassignment, live: &LiveMeta) {
+    fn tell_moved(&self, order: &RoomMove, live: &LiveMeta) {
         let why: Vec<_> = order.leaves.iter().map(ToString::to_string).collect();
         let moved = RoomMoved {
             room: &order.room,
@@ -54,5 +50,5 @@ impl RoomService {
 }
 
 #[cfg(test)]
-#[path = "reassign_tests.rs"]
+#[path = "room_move_tests.rs"]
 mod tests;

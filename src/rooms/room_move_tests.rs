@@ -19,7 +19,7 @@ const HEARTBEAT: &str = "/mixers/one/heartbeat";
 async fn move_raises_epoch_and_keeps_nonce() {
     let house = House::new().await;
     let before = house.room();
-    let epoch = house.rooms.reassign(&house.guard, &house.order()).await.unwrap().unwrap();
+    let epoch = house.rooms.move_room(&house.guard, &house.order()).await.unwrap().unwrap();
     let after = house.room();
     let (old, new) = (before.live.as_ref().unwrap(), after.live.as_ref().unwrap());
     assert_eq!(new.epoch, epoch);
@@ -34,7 +34,7 @@ async fn move_raises_epoch_and_keeps_nonce() {
 async fn move_skips_module_that_returned() {
     let house = House::new().await;
     house.store.fail_next(Fault::Before(Box::new(|store| store.add_module("one", 9))));
-    assert_eq!(house.rooms.reassign(&house.guard, &house.order()).await.unwrap(), None);
+    assert_eq!(house.rooms.move_room(&house.guard, &house.order()).await.unwrap(), None);
     assert_eq!(house.room().live.as_ref().unwrap().mixer_id.as_str(), "one");
 }
 
@@ -42,20 +42,20 @@ async fn move_skips_module_that_returned() {
 async fn former_leader_moves_nothing() {
     let house = House::new().await;
     house.store.put_now(&house.guard.key, "{}");
-    assert_eq!(house.rooms.reassign(&house.guard, &house.order()).await.unwrap(), None);
+    assert_eq!(house.rooms.move_room(&house.guard, &house.order()).await.unwrap(), None);
 }
 
 #[actix::test]
 async fn move_skips_stopped_or_moved_room() {
     let house = House::new().await;
     let order = house.order();
-    assert!(house.rooms.reassign(&house.guard, &order).await.unwrap().is_some());
+    assert!(house.rooms.move_room(&house.guard, &order).await.unwrap().is_some());
     let moved = house.room();
-    assert_eq!(house.rooms.reassign(&house.guard, &order).await.unwrap(), None, "judged from another epoch");
+    assert_eq!(house.rooms.move_room(&house.guard, &order).await.unwrap(), None, "judged from another epoch");
     assert_eq!(house.room(), moved);
     let order = house.order();
     house.rooms.stop(&order.room).await.unwrap();
-    assert_eq!(house.rooms.reassign(&house.guard, &order).await.unwrap(), None);
+    assert_eq!(house.rooms.move_room(&house.guard, &order).await.unwrap(), None);
 }
 
 struct House {
@@ -86,10 +86,10 @@ impl House {
         self.rooms.directory().room(&RoomId::new("demo").unwrap()).unwrap()
     }
 
-    fn order(&self) -> Reassignment {
+    fn order(&self) -> RoomMove {
         let module = |name| ModuleId::new(name).unwrap();
         let live = self.room().live.clone().unwrap();
-        Reassignment {
+        RoomMove {
             room: RoomId::new("demo").unwrap(),
             live_revision: live.mod_revision,
             to: Placement { janus_id: live.janus_id.clone(), mixer_id: module("two") },
