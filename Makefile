@@ -51,7 +51,7 @@ test-janus: ## The tests of rooms and anchors again, on the newest Janus in Debi
 
 test-quick: ## The tests that need no browser and no external process
 	@scripts/setup.sh build
-	cargo test --lib --test tidy --test fuzz -- --test-threads=8
+	cargo test --lib --bins --test tidy --test fuzz --test embedded -- --test-threads=8
 	cargo test --doc
 
 fuzz: ## The fuzz tests of all parsers, eight seconds each; `cargo test` runs each with 1,000 inputs
@@ -92,7 +92,7 @@ check: ## Format, lints, repository rules
 	cargo test --test tidy
 	@if command -v python3 >/dev/null; then scripts/sdk.py check; else echo "check: no python3 here; sdk/ was not compared"; fi
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
-	else echo "check: cargo-deny is not installed; tests/tidy has checked licenses and sources"; fi
+	else echo "check: cargo-deny is not installed; tests/tidy has checked the same rules"; fi
 
 bench: ## Measurements, each next to its baseline, as one table
 	@scripts/setup.sh test

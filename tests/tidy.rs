@@ -4,6 +4,7 @@
 //! Owns: reading the sources as text. Does not link the crate, so that `make check` is quick. The import
 //! rules are read from the table at the top of `src/lib.rs`, the only place where they are written.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 #[path = "tidy/dependencies.rs"]
@@ -62,7 +63,7 @@ fn imports_follow_the_table_in_lib_rs() {
 
 #[test]
 fn every_crate_describes_itself() {
-    let paths = crates().into_iter().map(|name| root().join("crates").join(name).join("Cargo.toml"));
+    let paths = folders("crates").into_iter().map(|folder| root().join(folder).join("Cargo.toml"));
     let manifests: Vec<_> = paths.map(|path| (path.clone(), std::fs::read_to_string(path))).collect();
     assert!(!manifests.is_empty());
     assert_tidy(manifests.iter().flat_map(|(path, manifest)| {
@@ -129,6 +130,13 @@ fn documents_link_existing_headings() {
 }
 
 #[test]
+fn code_map_has_every_folder() {
+    let folders: Vec<_> = ["crates", "src", "src/actors"].into_iter().flat_map(folders).collect();
+    assert!(folders.len() > 30, "{folders:?}");
+    assert_tidy(documents::unmapped("ARCHITECTURE.md", &document("ARCHITECTURE.md"), &folders));
+}
+
+#[test]
 fn docs_site_has_every_document() {
     let summary = document("docs/SUMMARY.md");
     let docs = documents().into_iter().filter_map(|path| path.strip_prefix("docs/").map(str::to_owned));
@@ -140,8 +148,7 @@ fn docs_site_has_every_document() {
 
 #[test]
 fn image_build_gets_its_inputs() {
-    let members: Vec<_> = crates().iter().map(|folder| format!("crates/{folder}")).collect();
-    let mut inputs = packaging::build_inputs(&document("Cargo.toml"), &members, &product());
+    let mut inputs = packaging::build_inputs(&document("Cargo.toml"), &folders("crates"), &product());
     for known in ["crates/domain/src", "web/dist", "benches/packager.rs"] {
         assert!(inputs.contains(known), "{inputs:?}");
     }
@@ -179,16 +186,37 @@ fn retired_words_are_not_used() {
 }
 
 #[test]
+fn type_names_are_nouns() {
+    assert_tidy(without_samples().iter().flat_map(language::type_names));
+}
+
+#[test]
 fn test_names_have_three_to_seven_words() {
     assert_tidy(everything().iter().flat_map(language::test_names));
 }
 
 #[test]
 fn actor_maps_match_the_code() {
-    let actors = maps::actors(&read(&["src"]));
+    let sources = read(&["src"]);
+    let actors = maps::actors(&sources);
     assert!(actors.len() > 15, "{actors:?}");
-    assert_eq!(maps::tree(&document("src/actors/mod.rs")), actors, "the tree in src/actors/mod.rs");
-    assert_eq!(maps::table(&document("ARCHITECTURE.md")), actors, "the supervision table in ARCHITECTURE.md");
+    let table = maps::table(&document("ARCHITECTURE.md"));
+    let names = |tree: &maps::Tree| tree.values().flatten().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(names(&table), actors.keys().cloned().collect(), "the supervision table in ARCHITECTURE.md");
+    let trees = sources.iter().filter_map(|s| Some((s, maps::tree(&s.text, &actors)?)));
+    let trees: BTreeMap<_, _> = trees.map(|(source, tree)| (source.path.as_str(), tree)).collect();
+    assert!(trees.len() > 10, "{trees:?}");
+    let whole = &trees["src/actors/mod.rs"];
+    let missing = table.keys().filter(|parent| !parent.is_empty() && !whole.contains_key(*parent));
+    assert_tidy(missing.map(|parent| format!("src/actors/mod.rs: lacks the children of {parent}")));
+    assert_tidy(trees.iter().flat_map(|(path, tree)| maps::differences(path, tree, &table)));
+    assert_tidy(maps::unnamed(&sources, &actors, &table));
+}
+
+#[test]
+fn actor_kinds_match_their_types() {
+    let sources = read(&["src"]);
+    assert_tidy(maps::kinds(&sources, &maps::actors(&sources)));
 }
 
 #[test]
@@ -204,6 +232,11 @@ fn dependencies_follow_deny_toml() {
     assert!(tree.lines().count() > 100, "{}", String::from_utf8_lossy(&cargo.stderr));
     let foreign = dependencies::foreign_sources(&document("Cargo.lock"));
     assert_tidy(dependencies::unlicensed(&tree, &permitted).into_iter().chain(foreign));
+    let known = ["multiple-versions = \"allow\"", "wildcards = \"deny\"", "allow-wildcard-paths = true"];
+    assert_eq!(dependencies::bans(&document("deny.toml")), known, "the policies that this test applies");
+    let manifests = folders("crates").into_iter().map(|folder| format!("{folder}/Cargo.toml"));
+    let manifests = manifests.chain(["Cargo.toml".to_owned()]);
+    assert_tidy(manifests.flat_map(|path| dependencies::wildcards(&path, &document(&path))));
 }
 
 /// Guards against a checker that reads no files and therefore passes.
@@ -220,13 +253,15 @@ fn tidy_reads_the_sources() {
     assert!(tests.is_test_file, "a file behind #[cfg(test)] is known as a test");
 }
 
-/// Returns the names of the folders in `crates/`.
-fn crates() -> Vec<String> {
-    let entries = std::fs::read_dir(root().join("crates")).expect("crates/");
-    let names = entries.map(|entry| entry.expect("crates/").file_name().to_string_lossy().into_owned());
-    let mut names: Vec<_> = names.collect();
-    names.sort();
-    names
+/// Returns the paths of the folders in `parent`.
+fn folders(parent: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(root().join(parent)).expect("a readable folder");
+    let entries = entries.map(|entry| entry.expect("a readable folder"));
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let mut paths: Vec<_> =
+        folders.map(|entry| format!("{parent}/{}", entry.file_name().to_string_lossy())).collect();
+    paths.sort();
+    paths
 }
 
 fn everything() -> Vec<Source> {

@@ -1,6 +1,8 @@
-//! Rules for dependencies: the permitted licenses of `deny.toml`, and crates.io as the only source.
+//! Rules for dependencies: the permitted licenses of `deny.toml`, crates.io as the only source, and no
+//! wildcard versions.
 //!
-//! Owns: reading `deny.toml`, `Cargo.lock` and the output of `cargo tree`. Does not use the network.
+//! Owns: reading `deny.toml`, the manifests, `Cargo.lock` and the output of `cargo tree`. Does not use the
+//! network.
 
 use std::collections::BTreeSet;
 
@@ -27,6 +29,36 @@ pub fn foreign_sources(lock: &str) -> Vec<String> {
     let sources = lock.lines().filter_map(|l| l.strip_prefix("source = "));
     let foreign = sources.filter(|s| s.trim_matches('"') != REGISTRY);
     foreign.map(|source| format!("Cargo.lock: {source} is not crates.io")).collect()
+}
+
+/// Returns the dependencies in a manifest that permit every version. A dependency on a package of the
+/// workspace needs no version.
+pub fn wildcards(path: &str, manifest: &str) -> Vec<String> {
+    let mut section = "";
+    let mut found = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let Some((name, value)) = line.split_once(" = ").filter(|_| section.ends_with("dependencies]"))
+        else {
+            continue;
+        };
+        let is_ours =
+            name.ends_with(".workspace") || ["path = ", "workspace = true"].iter().any(|k| value.contains(k));
+        let version = value.strip_prefix('"').or_else(|| Some(value.split_once("version = \"")?.1));
+        if !is_ours && version.is_none_or(|version| version.starts_with('*')) {
+            found.push(format!("{path}: {name} permits every version"));
+        }
+    }
+    found
+}
+
+/// Returns the policies in the section `[bans]` of `deny.toml`. The tests know only these.
+pub fn bans(deny: &str) -> Vec<&str> {
+    let section = deny.lines().skip_while(|line| *line != "[bans]").skip(1);
+    let section = section.take_while(|line| !line.starts_with('['));
+    section.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
 
 /// Returns the required parts that the manifest of a crate in `crates/` lacks. Also reports a missing
@@ -96,6 +128,14 @@ fn incomplete_manifests_are_reported() {
                     [lints]\nworkspace = true\n";
     assert_eq!(incomplete("a", manifest, true), Vec::<String>::new());
     assert_eq!(incomplete("a", "publish = false\n", false).len(), 4);
+}
+
+#[test]
+fn wildcard_versions_are_reported() {
+    let manifest = "[package]\nname = \"a\"\n[dependencies]\na = \"1\"\nb.workspace = true\nc = \"*\"\n\
+                    d = { version = \"*\" }\n[dev-dependencies]\ne = { git = \"x\" }\nf = { path = \"f\" }\n";
+    assert_eq!(wildcards("Cargo.toml", manifest).len(), 3);
+    assert_eq!(bans("[bans]\n# Text.\nwildcards = \"deny\"\n\n[sources]\nx = 1\n"), ["wildcards = \"deny\""]);
 }
 
 #[test]

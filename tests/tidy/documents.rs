@@ -55,22 +55,29 @@ pub fn dangling(
     let folder = Path::new(path).parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
     for (number, line) in prose(document) {
-        let mut complain = |target: &str| found.push(format!("{path}:{number}: there is no {target}"));
+        let mut report = |target: &str| found.push(format!("{path}:{number}: there is no {target}"));
         for link in links(line) {
             let (file, heading) = link.split_once('#').map_or((link, None), |(file, h)| (file, Some(h)));
             let target = if file.is_empty() { path.into() } else { normal(&folder.join(file)) };
             if !exists(&target) {
-                complain(&target.display().to_string());
+                report(&target.display().to_string());
             } else if let Some(heading) = heading.filter(|_| target.extension().is_some_and(|e| e == "md")) {
                 let text = if file.is_empty() { Some(document.to_owned()) } else { read(&target) };
                 if !text.is_some_and(|text| anchors(&text).iter().any(|anchor| anchor == heading)) {
-                    complain(&format!("{}#{heading}", target.display()));
+                    report(&format!("{}#{heading}", target.display()));
                 }
             }
         }
-        paths(line).filter(|target| !exists(Path::new(target))).for_each(&mut complain);
+        paths(line).filter(|target| !exists(Path::new(target))).for_each(&mut report);
     }
     found
+}
+
+/// Reports the folders that have no entry, a path in bold and backticks, in the code map of `document`.
+pub fn unmapped(path: &str, document: &str, folders: &[String]) -> Vec<String> {
+    let has_entry = |folder: &&String| document.contains(&format!("**`{folder}/`**"));
+    let missing = folders.iter().filter(|folder| !has_entry(folder));
+    missing.map(|folder| format!("{path}: the code map lacks {folder}/")).collect()
 }
 
 /// Returns the lines outside of fenced code, with their numbers.
@@ -146,6 +153,13 @@ fn queried_metrics_are_read_from_expressions() {
     let text = "rate(stentor_a_seconds_bucket{job=\"stentor\"}[5m]) / stentor_b_total";
     let expected = ["stentor_a_seconds", "stentor_b_total"].map(str::to_owned);
     assert_eq!(queried_metrics(text), BTreeSet::from(expected));
+}
+
+#[test]
+fn unmapped_folders_are_reported() {
+    let folders = ["src/a", "src/b"].map(str::to_owned);
+    let found = unmapped("a.md", "**`src/a/`** is x. See `src/b/`.", &folders);
+    assert_eq!(found, ["a.md: the code map lacks src/b/"]);
 }
 
 #[test]

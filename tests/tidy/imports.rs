@@ -3,7 +3,8 @@
 //! A crate of the workspace that `lib.rs` re-exports is a module like the others, but has no row: the
 //! compiler enforces what it imports.
 //!
-//! Owns: reading the table and the `crate::…` paths. Tests may import any module.
+//! Owns: reading the table and the `crate::…` paths. Tests may also import what their row adds for tests, and
+//! may name concrete backends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +15,14 @@ const BACKENDS: [&str; 4] = ["store::embedded", "etcd", "presence::embedded", "p
 /// Files without a row: `lib.rs` only declares modules, the others are the program around the library.
 const UNRULED: [&str; 3] = ["lib", "main", "cli"];
 
+/// Separates the modules that a row permits in all code from those that it permits in tests only.
+const IN_TESTS: &str = "; in tests also ";
+
 pub struct Table {
     /// Modules that each row's module may import.
     allowed: BTreeMap<String, BTreeSet<String>>,
+    /// Modules that only the tests of each row's module may import.
+    in_tests: BTreeMap<String, BTreeSet<String>>,
     /// Names of the re-exported crates.
     crates: BTreeSet<String>,
 }
@@ -26,16 +32,24 @@ impl Table {
         let rows: Vec<(String, String)> = lib.lines().filter_map(row).collect();
         let all: Vec<&String> = rows.iter().map(|(name, _)| name).collect();
         let crates: BTreeSet<String> = lib.lines().filter_map(re_exported).collect();
-        let mut allowed = BTreeMap::new();
+        let (mut allowed, mut in_tests) = (BTreeMap::new(), BTreeMap::new());
         for (i, (name, cell)) in rows.iter().enumerate() {
-            let mut may =
-                permitted(cell, &all, i).ok_or(format!("`{name}` may import {cell:?}: not understood"))?;
+            let unclear = || format!("`{name}` may import {cell:?}: not understood");
+            let (cell, more) = cell.split_once(IN_TESTS).unwrap_or((cell, ""));
+            let mut may = permitted(cell, &all, i).ok_or_else(unclear)?;
+            if !more.is_empty() {
+                in_tests.insert(name.clone(), permitted(more, &all, i).ok_or_else(unclear)?);
+            }
             if cell.starts_with("all") {
                 may.extend(crates.iter().cloned());
             }
             allowed.insert(name.clone(), may);
         }
-        if allowed.is_empty() { Err("has no table of modules".into()) } else { Ok(Self { allowed, crates }) }
+        if allowed.is_empty() {
+            Err("has no table of modules".into())
+        } else {
+            Ok(Self { allowed, in_tests, crates })
+        }
     }
 
     /// Returns the modules of `lib.rs` without a row.
@@ -54,17 +68,20 @@ impl Table {
             return vec![source.at(1, &format!("`{module}` has no row in the table of src/lib.rs"))];
         };
         let mut found = Vec::new();
-        for (line, path) in crate_paths(source) {
+        let in_tests = self.in_tests.get(module);
+        for (line, path, is_test) in crate_paths(source) {
             let target = path.split("::").next().unwrap_or_default();
             // A type alias or macro at the root is not a module.
             let is_module = self.allowed.contains_key(target) || self.crates.contains(target);
-            if is_module && target != module && !allowed.contains(target) {
+            let is_allowed =
+                allowed.contains(target) || is_test && in_tests.is_some_and(|m| m.contains(target));
+            if is_module && target != module && !is_allowed {
                 found.push(
                     source.at(line, &format!("`{module}` may not import `{target}` (table in src/lib.rs)")),
                 );
             }
             let names_backend = BACKENDS.iter().any(|b| path == *b || path.starts_with(&format!("{b}::")));
-            if names_backend && target != module && module != "app" {
+            if names_backend && !is_test && target != module && module != "app" {
                 found.push(source.at(line, "only `app` may name a concrete backend; take the trait"));
             }
         }
@@ -113,26 +130,22 @@ fn module_of(path: &str) -> &str {
     inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
 }
 
-/// Returns every path after `crate::` outside tests and comments; `crate::{a::b, c}` gives both paths.
-fn crate_paths(source: &Source) -> Vec<(usize, String)> {
-    let product = product_text(source);
+/// Returns every path after `crate::` outside comments, with its line, and true if the line is test code.
+/// `crate::{a::b, c}` gives both paths.
+fn crate_paths(source: &Source) -> Vec<(usize, String, bool)> {
+    let text = source.lines().map(|line| code(line.text)).collect::<Vec<_>>().join("\n");
+    let is_test: Vec<bool> = source.lines().map(|line| line.is_test).collect();
     let mut found = Vec::new();
-    for (at, _) in product.match_indices("crate::") {
-        let dollar_or_word = product[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "_:".contains(c));
+    for (at, _) in text.match_indices("crate::") {
+        let dollar_or_word = text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "_:".contains(c));
         if !dollar_or_word {
-            let line = product[..at].lines().count().max(1);
+            let line = text[..=at].lines().count();
             let mut paths = Vec::new();
-            open(product[at + "crate::".len()..].trim_start(), "", &mut paths);
-            found.extend(paths.into_iter().map(|p| (line, p)));
+            open(text[at + "crate::".len()..].trim_start(), "", &mut paths);
+            found.extend(paths.into_iter().map(|path| (line, path, is_test[line - 1])));
         }
     }
     found
-}
-
-/// Returns the code without comments and tests; its line numbers are those of the file.
-fn product_text(source: &Source) -> String {
-    let lines = source.lines().map(|l| if l.is_test { "" } else { code(l.text) });
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Adds one path, or every path of the group in braces, to `paths`; returns the text after it.
@@ -161,9 +174,8 @@ fn climbs(source: &Source) -> Vec<String> {
     let inside = source.path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
     let depth = inside.split('/').count();
     let up = "super::".repeat(depth);
-    let product = product_text(source);
-    let climbing = product.lines().enumerate().filter(|(_, l)| l.contains(&up));
-    climbing.map(|(i, _)| source.at(i + 1, "write `crate::`; `super` stays within the module")).collect()
+    let climbing = source.lines().filter(|line| !line.is_test && code(line.text).contains(&up));
+    climbing.map(|l| source.at(l.number, "write `crate::`; `super` stays within the module")).collect()
 }
 
 #[cfg(test)]
@@ -173,7 +185,7 @@ const SAMPLE: &str = "\
 //! | `media` | audio | nothing of ours |
 //! | `store` | trait | `domain` |
 //! | `actors` | shells | all of the above |
-//! | `http` | REST | all but `ws` |
+//! | `http` | REST | all but `ws`; in tests also `ws` |
 //! | `ws` | signalling | `domain`, `actors` |
 //! | `app` | root | all |
 pub use stentor_domain as domain;
@@ -192,6 +204,8 @@ fn forbidden_imports_are_reported_with_line() {
     assert_eq!(violations("src/media/clock.rs", "use crate::domain::ids::RoomId;").len(), 1);
     assert_eq!(violations("src/actors/a.rs", "use crate::http::x;").len(), 1);
     assert_eq!(violations("src/http/mod.rs", "fn a() -> crate::ws::Error {}").len(), 1);
+    let in_test = "#[cfg(test)]\nmod tests {\n    use crate::store::Store;\n}";
+    assert_eq!(violations("src/media/a.rs", in_test).len(), 1);
     assert_eq!(violations("src/http/mod.rs", "use crate::app::run;").len(), 1);
     let grouped = "use crate::{\n    domain::ids::{RoomId, Pin as P},\n    store::{Store, Txn},\n    ws,\n};";
     assert_eq!(violations("src/http.rs", grouped).len(), 1);
@@ -208,7 +222,7 @@ fn allowed_imports_pass() {
             "src/media/a.rs",
             "//! See [`crate::store`].\n// crate::store\nuse super::ids;\n$crate_like::store;",
         ),
-        ("src/media/a.rs", "#[cfg(test)]\nmod tests {\n    use crate::store::Store;\n}"),
+        ("src/http/a.rs", "#[cfg(test)]\nmod tests {\n    use crate::{ws, store::embedded::x};\n}"),
         ("src/main.rs", "use crate::anything;"),
     ] {
         assert!(violations(path, text).is_empty(), "{path}: {:?}", violations(path, text));
