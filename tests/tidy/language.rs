@@ -122,17 +122,18 @@ fn advice(word: &str) -> String {
 }
 
 fn retired(text: &str) -> Option<&'static str> {
-    let has = |text: &str, word: &str| {
-        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w.eq_ignore_ascii_case(word))
+    let prose = text.split('`').step_by(2);
+    let words = prose.flat_map(|part| part.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    let find = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        RETIRED.into_iter().find(|retired| *retired == word || word.strip_suffix('s') == Some(retired))
     };
-    let prose: String = text.split('`').step_by(2).collect::<Vec<_>>().join(" ");
-    let word = RETIRED.into_iter().find(|word| has(&prose, word) || has(&prose, &format!("{word}s")));
-    word.or_else(|| retired_type(text))
+    words.filter(|word| word.len() > 3).find_map(find).or_else(|| retired_type(text))
 }
 
 fn retired_type(text: &str) -> Option<&'static str> {
-    let has = |name: &&str| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w == *name);
-    RETIRED_TYPES.into_iter().find(has)
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.find_map(|word| RETIRED_TYPES.into_iter().find(|name| *name == word))
 }
 
 /// Reports types whose name is one participle, adverb, preposition or pronoun. The name of a type is a noun.
