@@ -26,6 +26,7 @@ pub enum ProcessEffect {
     /// Sends INT, then KILL: after a grace time if `gently`, otherwise immediately. The exit is reported by
     /// [`super::mixer_room::MixerRoom::exited`].
     Kill {
+        why: KillReason,
         gently: bool,
     },
     FreePort {
@@ -47,11 +48,40 @@ pub enum ProcessEffect {
 pub enum ProcessOutcome {
     PortTaken { rtp: MediaAddr, epoch: Epoch },
     Spawned { epoch: Epoch },
-    Killing,
+    Killing { why: KillReason },
     Freed,
     Opened { nonce: Nonce },
     Ended,
     Failed(Failure),
+}
+
+/// Reason for killing an FFmpeg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KillReason {
+    NewEpoch,
+    NewSource,
+    /// FFmpeg writes nothing although Janus forwards.
+    Starved,
+    UnusableOutput,
+    NotWanted,
+}
+
+impl KillReason {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NewEpoch => "the room has a new assignment",
+            Self::NewSource => "the RTP source changed",
+            Self::Starved => "no audio from FFmpeg while Janus forwards",
+            Self::UnusableOutput => "the output of FFmpeg is unusable",
+            Self::NotWanted => "the room is no longer wanted here",
+        }
+    }
+}
+
+impl std::fmt::Display for KillReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text())
+    }
 }
 
 /// Stream that a previous incarnation of the actor opened and did not end.

@@ -20,7 +20,8 @@ use std::time::Duration;
 use super::handover::outgoing_mixer;
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce};
 pub use super::mixer_effects::{
-    Exit, KeyClaim, LeftStream, ProcessEffect, ProcessOutcome, Reservation, ReservedNumbers, StoreEffect,
+    Exit, KeyClaim, KillReason, LeftStream, ProcessEffect, ProcessOutcome, Reservation, ReservedNumbers,
+    StoreEffect,
 };
 use super::model::{JanusStatus, LiveStatus, MixerState, SequenceState};
 use super::plan::{Plan, Retry};
@@ -76,7 +77,7 @@ struct Feed {
 enum Process {
     Idle,
     Running(RunningProcess),
-    Ending { why: &'static str },
+    Ending { why: KillReason },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +86,7 @@ struct RunningProcess {
     since: Duration,
     feed: Option<(Feed, Duration)>,
     /// Reason to kill this process, if there is one.
-    unfit: Option<&'static str>,
+    unfit: Option<KillReason>,
     last_fragment: Option<Duration>,
 }
 
@@ -204,7 +205,7 @@ impl MixerRoom {
         if let (Process::Running(running), Some(feed)) = (&mut self.process, feed) {
             match &running.feed {
                 None => running.feed = Some((feed, now)),
-                Some((known, _)) if *known != feed => running.unfit = Some(NEW_SOURCE),
+                Some((known, _)) if *known != feed => running.unfit = Some(KillReason::NewSource),
                 Some(_) => {}
             }
         }
@@ -264,7 +265,7 @@ impl MixerRoom {
     /// Records that FFmpeg's output is unusable.
     pub fn unusable_output(&mut self) {
         if let Process::Running(running) = &mut self.process {
-            running.unfit = Some(GARBLED);
+            running.unfit = Some(KillReason::UnusableOutput);
         }
     }
 
@@ -291,8 +292,10 @@ impl MixerRoom {
             Process::Idle => {}
             // Starvation is caused by the RTP source, so it does not count as a crash. FFmpeg restarts after
             // a backoff.
-            Process::Ending { why: STARVED } => self.starve(now, random),
-            Process::Ending { why: GARBLED } => self.retry.failed(GARBLED, now, &backoff, random),
+            Process::Ending { why: KillReason::Starved } => self.starve(now, random),
+            Process::Ending { why: why @ KillReason::UnusableOutput } => {
+                self.retry.failed(why.text(), now, &backoff, random);
+            }
             Process::Running(r) if exit == Exit::Starved && r.feed.is_some() => self.starve(now, random),
             Process::Running(_) if exit == Exit::Starved => self.retry.failed(why, now, &backoff, random),
             Process::Ending { .. } => {}
@@ -355,9 +358,9 @@ impl MixerRoom {
 
     /// Plans the next step for a running process.
     fn watch(&self, r: &RunningProcess, wanted: &WantedPart, now: Duration) -> Plan<ProcessEffect> {
-        let kill = |why| Plan::act(ProcessEffect::Kill { gently: false }, why);
+        let kill = |why: KillReason| Plan::act(ProcessEffect::Kill { why, gently: false }, why.text());
         if r.epoch != wanted.epoch {
-            return kill(NEW_EPOCH);
+            return kill(KillReason::NewEpoch);
         }
         if let Some(why) = r.unfit {
             return kill(why);
@@ -377,7 +380,7 @@ impl MixerRoom {
         let alive = r.last_fragment.unwrap_or_default().max(fed_since).max(r.since);
         let due = alive + self.patience(r);
         if due <= now {
-            return kill(STARVED);
+            return kill(KillReason::Starved);
         }
         let reason = if r.last_fragment.is_some() { "producing" } else { "waits for the first audio" };
         Plan::Wait { reason: reason.into(), until: Some(due) }
@@ -395,22 +398,22 @@ impl MixerRoom {
             (Process::Running(_), ..) => {
                 // After a handover, the successor already produces and waits for the unused numbers.
                 let handed_over = self.stream.as_ref().is_some_and(|nonce| live_goes_on(view, nonce));
-                Plan::act(ProcessEffect::Kill { gently: !handed_over }, NOT_WANTED)
+                Plan::act(ProcessEffect::Kill { why: NOT_WANTED, gently: !handed_over }, NOT_WANTED.text())
             }
             (Process::Ending { why, .. }, ..) => Plan::wait(format!("waits for FFmpeg's exit: {why}")),
             (Process::Idle, Some(port), _) => {
-                Plan::act(ProcessEffect::FreePort { rtp: port.rtp }, NOT_WANTED)
+                Plan::act(ProcessEffect::FreePort { rtp: port.rtp }, NOT_WANTED.text())
             }
             (Process::Idle, None, Some(nonce)) => {
                 let goes_on = self.leaving || live_goes_on(view, nonce);
-                Plan::act(ProcessEffect::EndStream { over: !goes_on }, NOT_WANTED)
+                Plan::act(ProcessEffect::EndStream { over: !goes_on }, NOT_WANTED.text())
             }
             (Process::Idle, None, None) => Plan::Finished,
         }
     }
 
-    /// Applies the outcome of a process effect. `why` is the reason given by its plan.
-    pub fn process_done(&mut self, outcome: ProcessOutcome, why: &str, now: Duration, random: f64) {
+    /// Applies the outcome of a process effect.
+    pub fn process_done(&mut self, outcome: ProcessOutcome, now: Duration, random: f64) {
         match outcome {
             ProcessOutcome::PortTaken { rtp, epoch } => self.port = Some(Port::new(rtp, epoch, now)),
             ProcessOutcome::Spawned { epoch } => {
@@ -426,7 +429,12 @@ impl MixerRoom {
                     last_fragment: None,
                 });
             }
-            ProcessOutcome::Killing => self.killing(why),
+            // If the exit was reported first, there is nothing to wait for.
+            ProcessOutcome::Killing { why } => {
+                if let Process::Running(_) = self.process {
+                    self.process = Process::Ending { why };
+                }
+            }
             ProcessOutcome::Freed => self.port = None,
             ProcessOutcome::Opened { nonce } => self.stream = Some(nonce),
             ProcessOutcome::Ended => self.stream = None,
@@ -435,14 +443,6 @@ impl MixerRoom {
                 // Without a port, only the attempt to take one can have failed.
                 None => self.retry.failed(failure.to_string(), now, &self.policy.backoff, random),
             },
-        }
-    }
-
-    fn killing(&mut self, why: &str) {
-        // If the exit was reported first, there is nothing to wait for.
-        if let Process::Running(_) = self.process {
-            let why = ENDINGS.into_iter().find(|known| *known == why).unwrap_or(NOT_WANTED);
-            self.process = Process::Ending { why };
         }
     }
 
@@ -485,15 +485,9 @@ pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
         || outgoing_mixer(view).is_some_and(|handover| handover.mixer_id == *me)
 }
 
-const NEW_EPOCH: &str = "the room has a new assignment";
-const NEW_SOURCE: &str = "the RTP source changed";
-/// Reason for killing an FFmpeg that writes nothing although Janus forwards.
-pub const STARVED: &str = "no audio from FFmpeg while Janus forwards";
-const GARBLED: &str = "the output of FFmpeg is unusable";
-const NOT_WANTED: &str = "the room is no longer wanted here";
+const NOT_WANTED: KillReason = KillReason::NotWanted;
 /// Largest multiple of the watchdog time that is granted to one start.
 const MOST_PATIENCE: u32 = 5;
-const ENDINGS: [&str; 5] = [NEW_EPOCH, NEW_SOURCE, STARVED, GARBLED, NOT_WANTED];
 
 #[cfg(test)]
 #[path = "mixer_room_tests.rs"]

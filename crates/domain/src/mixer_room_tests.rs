@@ -24,7 +24,7 @@ fn failed_starts_extend_mixer_watchdog() {
     let mut allowed = Vec::new();
     for _ in 0..7 {
         allowed.push(room.patience(&running));
-        room.process = Process::Ending { why: STARVED };
+        room.process = Process::Ending { why: KillReason::Starved };
         room.exited(Exit::Other, "signal: 9 (SIGKILL)", Duration::ZERO, 0.5);
     }
     assert_eq!(allowed, [1, 2, 3, 4, 5, 5, 5].map(|times| WATCHDOG * times));
@@ -60,7 +60,7 @@ fn new_epoch_resets_crash_budget() {
         room.exited(Exit::Other, "signal: 11 (SIGSEGV)", now, 0.5);
     }
     view.live.as_mut().unwrap().value.epoch = Epoch(2);
-    room.process_done(ProcessOutcome::Freed, "", now, 0.5);
+    room.process_done(ProcessOutcome::Freed, now, 0.5);
     spawn_under(&mut room, Epoch(2), now);
     assert!(!claims_to_have_given_up(&room, &view, now));
     room.exited(Exit::Other, "signal: 11 (SIGSEGV)", now, 0.5);
@@ -151,10 +151,10 @@ fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<St
     loop {
         room.look(view, now);
         let process = room.plan_process(view, now);
-        if let Plan::Do { effect, reason } = process {
+        if let Plan::Do { effect, .. } = process {
             let (said, outcome) = run(effect);
-            let killed = outcome == ProcessOutcome::Killing;
-            room.process_done(outcome, &reason, now, 0.5);
+            let killed = matches!(outcome, ProcessOutcome::Killing { .. });
+            room.process_done(outcome, now, 0.5);
             if killed {
                 room.exited(Exit::Other, "signal: 9 (SIGKILL)", now, 0.5);
             }
@@ -188,7 +188,7 @@ fn run(effect: ProcessEffect) -> (String, ProcessOutcome) {
             ("take a port".into(), ProcessOutcome::PortTaken { rtp, epoch })
         }
         ProcessEffect::Spawn { epoch, .. } => ("spawn".into(), ProcessOutcome::Spawned { epoch }),
-        ProcessEffect::Kill { .. } => ("kill".into(), ProcessOutcome::Killing),
+        ProcessEffect::Kill { why, .. } => ("kill".into(), ProcessOutcome::Killing { why }),
         ProcessEffect::FreePort { .. } => ("free the port".into(), ProcessOutcome::Freed),
         ProcessEffect::OpenStream { nonce, start } => {
             (format!("open at {}", start.ceiling), ProcessOutcome::Opened { nonce })
@@ -205,8 +205,8 @@ fn spawn(room: &mut MixerRoom, now: Duration) {
 }
 
 fn spawn_under(room: &mut MixerRoom, epoch: Epoch, now: Duration) {
-    room.process_done(port_taken(epoch), "", now, 0.5);
-    room.process_done(ProcessOutcome::Spawned { epoch }, "", now, 0.5);
+    room.process_done(port_taken(epoch), now, 0.5);
+    room.process_done(ProcessOutcome::Spawned { epoch }, now, 0.5);
 }
 
 fn port_taken(epoch: Epoch) -> ProcessOutcome {
@@ -348,8 +348,8 @@ fn kill_starved(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Duratio
         plan => panic!("{plan:?}"),
     };
     let plan = room.plan_process(view, due);
-    let Plan::Do { effect: ProcessEffect::Kill { .. }, reason } = plan else { panic!("{plan:?}") };
-    room.process_done(ProcessOutcome::Killing, &reason, due, 0.5);
+    let Plan::Do { effect: ProcessEffect::Kill { why, .. }, .. } = plan else { panic!("{plan:?}") };
+    room.process_done(ProcessOutcome::Killing { why }, due, 0.5);
     room.exited(Exit::Other, "signal: 9 (SIGKILL)", due, 0.5);
     due
 }
@@ -358,9 +358,9 @@ fn kill_starved(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Duratio
 /// effects.
 fn process_lane(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Vec<String> {
     let mut done = Vec::new();
-    while let Plan::Do { effect, reason } = room.plan_process(view, now) {
+    while let Plan::Do { effect, .. } = room.plan_process(view, now) {
         let (said, outcome) = run(effect);
-        room.process_done(outcome, &reason, now, 0.5);
+        room.process_done(outcome, now, 0.5);
         done.push(said);
     }
     done

@@ -19,9 +19,9 @@ use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAn
 use crate::actors::room_children::report_finished;
 use crate::clock::random_unit;
 use crate::domain::ids::{Epoch, Nonce, RoomId};
-use crate::domain::mixer_room::{Exit, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
+use crate::domain::mixer_room::{Exit, KillReason, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
 use crate::domain::model::SequenceState;
-use crate::domain::plan::{Failure, Plan, WriteOutcome};
+use crate::domain::plan::{Failure, Plan, Reason, WriteOutcome};
 use crate::domain::view::RoomView;
 use crate::ffmpeg::Ffmpeg;
 use crate::packager::{LiveStream, Packager};
@@ -126,7 +126,7 @@ impl MixerRoomActor {
         let mut due = None;
         while !self.process_busy {
             match self.machine.plan_process(&self.view, now) {
-                Plan::Do { effect, reason } => self.act(effect, reason.into_owned(), cx),
+                Plan::Do { effect, reason } => self.act(effect, reason, cx),
                 Plan::Wait { reason, until } => {
                     self.reasons.process = reason.into_owned();
                     due = until;
@@ -181,11 +181,11 @@ impl MixerRoomActor {
         report_finished(&self.parent, super::supervisor::Msg::Finished(self.room.clone()), now)
     }
 
-    fn act(&mut self, effect: ProcessEffect, why: String, cx: &mut Cx<Self>) {
+    fn act(&mut self, effect: ProcessEffect, reason: Reason, cx: &mut Cx<Self>) {
         let outcome = match effect {
             ProcessEffect::TakePort { epoch } => self.take_port(epoch),
             ProcessEffect::Spawn { epoch, rtp, nonce } => {
-                self.reasons.process = why;
+                self.reasons.process = reason.into_owned();
                 self.process_busy = true;
                 let (context, shared) = (self.context.clone(), self.shared.clone());
                 let srtp = shared.secrets.srtp_key(&self.room, &nonce, epoch, rtp);
@@ -193,7 +193,7 @@ impl MixerRoomActor {
                 let spawn = self.span("mixer.ffmpeg.start").run(spawn);
                 return cx.run(spawn, move |spawned| Msg::Spawned(epoch, spawned));
             }
-            ProcessEffect::Kill { gently } => self.kill(gently, &why),
+            ProcessEffect::Kill { why, gently } => self.kill(why, gently),
             ProcessEffect::FreePort { .. } => {
                 drop(self.resources.take_port());
                 ProcessOutcome::Freed
@@ -209,7 +209,7 @@ impl MixerRoomActor {
             },
             ProcessEffect::EndStream { over } => self.end_stream(over),
         };
-        self.machine.process_done(outcome, &why, self.context.clock.now(), random_unit());
+        self.machine.process_done(outcome, self.context.clock.now(), random_unit());
     }
 
     /// Begins a span in the trace of the request that put the room on air.
@@ -239,17 +239,17 @@ impl MixerRoomActor {
         ProcessOutcome::Failed(failure)
     }
 
-    fn kill(&mut self, gently: bool, why: &str) -> ProcessOutcome {
+    fn kill(&mut self, why: KillReason, gently: bool) -> ProcessOutcome {
         let grace = if gently { self.context.config.mixer.stop_grace } else { Duration::ZERO };
         if let Some(running) = &mut self.running {
-            running.why_killed = Some(why.to_owned());
+            running.why_killed = Some(why);
             running.stdout = None;
             if let Some(kill) = running.kill.take() {
                 // Sending fails only if the process has ended; its exit is already queued.
                 let _ = kill.send(grace);
             }
         }
-        ProcessOutcome::Killing
+        ProcessOutcome::Killing { why }
     }
 
     fn spawned(&mut self, epoch: Epoch, spawned: Result<SpawnedProcess, Failure>, cx: &mut Cx<Self>) {
@@ -259,7 +259,7 @@ impl MixerRoomActor {
             Ok(spawned) => self.run(epoch, spawned, now, cx),
             Err(failure) => self.not_started(failure),
         };
-        self.machine.process_done(outcome, "", now, random_unit());
+        self.machine.process_done(outcome, now, random_unit());
     }
 
     fn run(
@@ -321,7 +321,7 @@ impl Behaviour for MixerRoomActor {
             Msg::Inherited(nonce, start, left) => {
                 self.process_busy = false;
                 let opened = self.open_stream(nonce, start, left, cx);
-                self.machine.process_done(opened, "", self.context.clock.now(), random_unit());
+                self.machine.process_done(opened, self.context.clock.now(), random_unit());
             }
             Msg::Exited(ended) => self.exited(ended),
             Msg::Retry => {}

@@ -6,7 +6,7 @@ use tokio::process::ChildStdout;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::actors::kernel::Timer;
-use crate::domain::mixer_room::{Exit, STARVED};
+use crate::domain::mixer_room::{Exit, KillReason};
 use crate::packager::StandbyBuffer;
 use crate::telemetry::GaugeGuard;
 use crate::telemetry::events::FfmpegExit;
@@ -20,7 +20,7 @@ pub struct RunningProcess {
     pub pid: u32,
     pub started: Duration,
     pub kill: Option<oneshot::Sender<Duration>>,
-    pub why_killed: Option<String>,
+    pub why_killed: Option<KillReason>,
     pub starting: Option<StartPermit>,
     /// Time of the last published part made from the output of this process.
     pub last_part: Option<Duration>,
@@ -72,8 +72,8 @@ impl RunningProcess {
 
     /// Returns the reason for the exit, for log and metrics.
     pub fn why_ended(&self, exit: Exit) -> FfmpegExit {
-        match (&self.why_killed, exit) {
-            (Some(why), _) if why == STARVED => FfmpegExit::Stalled,
+        match (self.why_killed, exit) {
+            (Some(KillReason::Starved), _) => FfmpegExit::Stalled,
             (Some(_), _) => FfmpegExit::Stopped,
             (None, Exit::BindFailed) => FfmpegExit::BindFailed,
             (None, Exit::Starved) => FfmpegExit::Stalled,

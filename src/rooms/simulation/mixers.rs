@@ -200,7 +200,7 @@ impl World {
         }
         let killed = matches!(effect, ProcessEffect::Kill { .. }).then_some(actor.process);
         let outcome = world.run(effect, now, ceiling);
-        actor.machine.process_done(outcome, why, now, random);
+        actor.machine.process_done(outcome, now, random);
         if let Some(process) = killed {
             self.input_after(delay, n, Input::Exited { room: room.clone(), process, exit: Exit::Other });
         }
@@ -220,7 +220,7 @@ impl World {
         };
         actor.process = process;
         let runs = matches!(outcome, ProcessOutcome::Spawned { .. });
-        actor.machine.process_done(outcome, "", now, random);
+        actor.machine.process_done(outcome, now, random);
         if runs {
             self.note(|w| format!("{} mixer {room} FFmpeg runs under epoch {epoch}", w.nodes[n].id));
             self.judge_spawn(n, room, epoch);

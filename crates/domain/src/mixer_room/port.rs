@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use super::{MixerRoom, Role, STARVED, WantedPart};
+use super::{KillReason, MixerRoom, Role, WantedPart};
 use crate::ids::{Epoch, MediaAddr};
 use crate::view::RoomView;
 
@@ -71,7 +71,7 @@ impl MixerRoom {
             }
         }
         self.starvation.count = self.starvation.count.saturating_add(1);
-        let why = format!("{STARVED}, {} times in a row", self.starvation.count);
+        let why = format!("{}, {} times in a row", KillReason::Starved, self.starvation.count);
         self.retry.failed(why, now, &self.policy.backoff, random);
     }
 

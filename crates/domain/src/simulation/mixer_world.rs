@@ -41,9 +41,9 @@ impl MixerWorld {
                 ProcessOutcome::PortTaken { rtp, epoch }
             }
             ProcessEffect::Spawn { epoch, rtp, .. } => self.spawn(epoch, rtp),
-            ProcessEffect::Kill { .. } => {
+            ProcessEffect::Kill { why, .. } => {
                 self.dying = true;
-                ProcessOutcome::Killing
+                ProcessOutcome::Killing { why }
             }
             ProcessEffect::FreePort { rtp } => {
                 assert!(self.process.is_none(), "a port is taken until its process is gone");

@@ -272,8 +272,8 @@ impl World {
         let now = self.now;
         let (machine, _, view) = &mut self.mixers[node];
         machine.look(view, now);
-        let (effect, reason) = match machine.plan_process(view, now) {
-            Plan::Do { effect, reason } => (effect, reason),
+        let effect = match machine.plan_process(view, now) {
+            Plan::Do { effect, .. } => effect,
             Plan::Wait { reason, .. } => {
                 assert!(!reason.is_empty(), "every wait has a reason");
                 return false;
@@ -291,7 +291,7 @@ impl World {
             }
             _ => self.mixers[node].1.run(effect, now, self.ceiling_seen),
         };
-        self.mixers[node].0.process_done(outcome, &reason, now, 0.5);
+        self.mixers[node].0.process_done(outcome, now, 0.5);
         true
     }
 
