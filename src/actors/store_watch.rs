@@ -27,6 +27,9 @@ use crate::telemetry::events::{Event, StoreBack, StoreLost};
 /// Interval at which the prefix is listed again, in case the watch missed a change.
 const RELIST_EVERY: Duration = Duration::from_secs(60);
 
+/// State of a watch that follows the store.
+pub const FOLLOWING: &str = "following";
+
 /// Supervisors that are woken when rooms change.
 #[derive(Clone, Default)]
 pub struct Subscribers(Arc<Mutex<Vec<WeakDirtyRooms>>>);
@@ -203,7 +206,7 @@ impl Behaviour for StoreWatch {
 
     fn observe(&self) -> ActorState {
         let (state, reason) = match &self.lost {
-            None => ("following", None),
+            None => (FOLLOWING, None),
             Some((_, None)) => ("listing", None),
             Some((_, Some(why))) => ("lost", Some(why.clone())),
         };

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::readiness::Readiness;
 use super::reload::ReloadReply;
 use super::servers::Services;
-use crate::actors::kernel::{ActorView, Registry, RestartRefused};
+use crate::actors::kernel::{ActorView, Behaviour as _, Registry, RestartRefused};
+use crate::actors::mixer::room::MixerRoomActor;
 use crate::auth::OperatorSessions;
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::domain::ids::{RoomId, UserId};
@@ -141,7 +142,7 @@ impl ops::OpsSource for Operations {
 
 /// Collects the mix figures of the mixer rooms at or below `actor`, by room.
 fn collect_mixes(actor: ActorView, mixes: &mut HashMap<String, Value>) {
-    if actor.kind == "mixer_room" {
+    if actor.kind == MixerRoomActor::KIND {
         let (mut observed, room) = (actor.observed, actor.name.trim_start_matches("room:").to_owned());
         mixes.insert(room, observed["mix"].take());
     }

@@ -4,6 +4,8 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use stentor::actors::kernel::Behaviour as _;
+use stentor::actors::store_watch::{FOLLOWING, StoreWatch};
 use stentor::domain::civil_time::Rfc3339;
 use stentor::domain::ids::UnixMs;
 
@@ -97,8 +99,8 @@ pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()
 
 /// Returns a sentence for `explain` if the node of these actors does not follow the store.
 fn lost_store(actors: &[Value]) -> &'static str {
-    let mut watches = actors.iter().filter(|actor| actor["kind"] == "store_watch");
-    match watches.any(|watch| watch["state"] != "following") {
+    let mut watches = actors.iter().filter(|actor| actor["kind"] == StoreWatch::KIND);
+    match watches.any(|watch| watch["state"] != FOLLOWING) {
         true => "The node at --ops does not follow the store: until it does, no room is started or moved.\n",
         false => "",
     }

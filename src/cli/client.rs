@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use awc::http::{Method, StatusCode};
 use clap::Args;
+use serde::Deserialize as _;
 use serde_json::Value;
+use stentor::http::error::Code;
 use url::Url;
 
 /// Time limit of a request. Longer than the 15 s that a node waits for a webhook endpoint.
@@ -197,9 +199,10 @@ pub fn http_client(secure: bool, timeout: Duration) -> anyhow::Result<awc::Clien
 /// A request that the server refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{message} ({code}){remedy}")]
-pub struct RefusedRequest {
-    /// Stable error code, as in the API documentation.
-    pub code: String,
+struct RefusedRequest {
+    /// Error code of the room API; `None` if another server answered, or a newer one with a new code.
+    known: Option<Code>,
+    code: String,
     message: String,
     remedy: String,
 }
@@ -207,20 +210,26 @@ pub struct RefusedRequest {
 impl RefusedRequest {
     fn of(status: StatusCode, answer: &Value, with_key: bool, setting: &str) -> Self {
         let message = answer["error"].as_str().unwrap_or("the request was refused").to_owned();
+        let known = Code::deserialize(&answer["code"]).ok();
         let code = answer["code"].as_str().unwrap_or_else(|| status.as_str()).to_owned();
         let remedy = match (status, with_key) {
             (StatusCode::UNAUTHORIZED, false) => format!("; set --key-file or {KEY_VARIABLE}"),
             (StatusCode::UNAUTHORIZED, true) => {
                 "; stentor key list shows the valid keys, besides those of auth.api_keys".to_owned()
             }
-            _ if code == "invalid_config" => error_lines(&answer["details"]["errors"]),
+            _ if known == Some(Code::InvalidConfig) => error_lines(&answer["details"]["errors"]),
             // Every room API has the paths that the commands use, so the address probably belongs to another
             // server.
-            _ if code == "not_found" => format!("; is {setting} right?"),
+            _ if known == Some(Code::NotFound) => format!("; is {setting} right?"),
             _ => String::new(),
         };
-        Self { code, message, remedy }
+        Self { known, code, message, remedy }
     }
+}
+
+/// Returns the error code of the room API, if the error is a refusal of it.
+pub fn refusal_code(error: &anyhow::Error) -> Option<Code> {
+    error.downcast_ref::<RefusedRequest>().and_then(|refused| refused.known)
 }
 
 /// Returns the errors in a list, each on its own line.

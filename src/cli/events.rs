@@ -7,8 +7,9 @@ use std::time::Duration;
 use awc::http::Method;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use stentor::http::error::Code;
 
-use super::client::{Client, RefusedRequest};
+use super::client::{Client, refusal_code};
 use super::output::{Table, age, cell, now, print, print_json};
 
 /// Interval between requests with `--follow`.
@@ -153,7 +154,7 @@ async fn redeliver(client: &Client, json: bool, name: &str) -> anyhow::Result<()
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<RefusedRequest>().is_some_and(|refused| refused.code == "dead_letter_not_found")
+    refusal_code(error) == Some(Code::DeadLetterNotFound)
 }
 
 fn table<'a>(webhooks: impl IntoIterator<Item = &'a Value>) -> Table {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use awc::http::Method;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use stentor::http::error::Code;
 
-use super::client::{Client, RefusedRequest};
+use super::client::{Client, refusal_code};
 use super::output::{Table, age, cell, now, print, print_json};
 use super::progress::{Look, wait_until};
 
@@ -285,10 +286,8 @@ async fn deleted(client: &Client, room: &str) -> anyhow::Result<()> {
     let remedy = "its Janus or mixer does not answer; the removal continues";
     wait_until(DEADLINE, remedy, async || match client.get(&["rooms", room]).await {
         Ok(_) => Ok(Look::Waiting(format!("{room} is being removed"))),
-        Err(error) => match error.downcast_ref::<RefusedRequest>() {
-            Some(refused) if refused.code == "room_not_found" => Ok(Look::Done(())),
-            _ => Err(error),
-        },
+        Err(error) if refusal_code(&error) == Some(Code::RoomNotFound) => Ok(Look::Done(())),
+        Err(error) => Err(error),
     })
     .await
 }

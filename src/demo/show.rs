@@ -16,6 +16,7 @@ use super::folder::Folder;
 use super::screen::{Links, Screen, Status};
 use super::source::{self, TONE};
 use crate::actors::kernel::{self, ActorView};
+use crate::actors::mixer::supervisor::UNUSABLE;
 use crate::app::Node;
 use crate::config::Config;
 use crate::domain::ids::RoomId;
@@ -75,7 +76,7 @@ fn is_hopeless(actor: &ActorView) -> bool {
 
 /// Returns true if the actor failed too often to retry at once, or found that a program it needs is unusable.
 fn has_given_up(actor: &ActorView) -> bool {
-    actor.status == kernel::Status::Parked || actor.state == "unusable"
+    actor.status == kernel::Status::Parked || actor.state == UNUSABLE
 }
 
 /// Returns the reasons that the actors report: those of the actors that gave up, or of all if none gave up.

@@ -27,6 +27,9 @@ const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// Interval between checks while FFmpeg is not usable.
 const RECHECK: Duration = Duration::from_secs(5);
 
+/// State of a supervisor whose FFmpeg cannot be used.
+pub const UNUSABLE: &str = "unusable";
+
 /// Dependencies of the role `mixer`, besides the node's context.
 #[derive(Clone)]
 pub struct MixerParts {
@@ -224,7 +227,7 @@ impl Behaviour for MixerSupervisor {
         let (state, reason) = match &self.ffmpeg {
             None => ("checking", None),
             Some(Ok(_)) => ("ready", None),
-            Some(Err(error)) => ("unusable", Some(error.to_string())),
+            Some(Err(error)) => (UNUSABLE, Some(error.to_string())),
         };
         let ffmpeg = self.ffmpeg.as_ref().and_then(|f| f.as_ref().ok());
         ActorState {

@@ -16,11 +16,12 @@ use clap::{Args, value_parser};
 use futures::{StreamExt, TryStreamExt, future, stream};
 use serde_json::json;
 use stentor::domain::ids::RoomId;
+use stentor::http::error::Code;
 use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::client::Client;
+use super::client::{Client, refusal_code};
 use super::output::{cell, print, print_json};
 use super::progress::{countdown, spinner};
 use anchors::Invitation;
@@ -149,9 +150,9 @@ async fn invitation(client: &Client, room: &Room, number: usize) -> anyhow::Resu
 async fn remove(client: &Client, ids: &[String]) {
     let deletions = stream::iter(ids).map(|id| async move {
         let deleted = client.call(Method::DELETE, &["rooms", id], None).await;
-        let absent = ["(room_not_found)", "(scope_missing)"];
-        let failed =
-            deleted.err().filter(|error| !absent.iter().any(|code| error.to_string().contains(code)));
+        let is_absent =
+            |error: &_| matches!(refusal_code(error), Some(Code::RoomNotFound | Code::ScopeMissing));
+        let failed = deleted.err().filter(|error| !is_absent(error));
         failed.map(|error| (id, error))
     });
     let failed: Vec<_> = deletions.buffer_unordered(AT_ONCE).collect().await;
