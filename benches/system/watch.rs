@@ -21,7 +21,7 @@ use stentor::domain::keys::{self, RoomPart};
 use stentor::domain::model::Meta;
 use stentor::etcd::EtcdStore;
 use stentor::rooms::Scope;
-use stentor::rooms::dirty_rooms::DirtyRooms;
+use stentor::rooms::dirty_set::DirtySet;
 use stentor::store::Store;
 use stentor::store::embedded::EmbeddedStore;
 use stentor::telemetry::Metrics;
@@ -147,7 +147,7 @@ fn context(store: Arc<dyn Store>) -> Context {
 struct Ear {
     context: Context,
     handled: UnboundedSender<Instant>,
-    news: Option<DirtyRooms>,
+    news: Option<DirtySet>,
 }
 
 enum Msg {
@@ -185,7 +185,7 @@ impl Behaviour for Ear {
     }
 }
 
-fn is_nothing(news: &DirtyRooms) -> bool {
+fn is_nothing(news: &DirtySet) -> bool {
     let waiting = news.take();
-    !waiting.rebuilt && waiting.rooms.is_empty()
+    !waiting.relisted && waiting.rooms.is_empty()
 }

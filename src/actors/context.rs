@@ -14,7 +14,7 @@ use crate::domain::plan::{Failure, WriteOutcome};
 use crate::domain::restart::Backoff;
 use crate::ffmpeg::FfmpegProgram;
 use crate::process::Account;
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 use crate::rooms::{Directory, Scope};
 use crate::store::{Revision, Store, StoreError, Txn, TxnOutcome};
 use crate::telemetry::Metrics;
@@ -61,12 +61,13 @@ impl Context {
         self.directory.revision_seen(Scope::Rooms).is_some()
     }
 
-    /// Subscribes to room changes. If the rooms are already listed, the first wake-up covers all of them.
-    pub fn subscribe(&self, wake: impl Fn() + Send + Sync + 'static) -> DirtyRooms {
-        let dirty = DirtyRooms::new(wake);
+    /// Subscribes to changes of rooms and modules. If the rooms are already listed, the first wake-up covers
+    /// all of them.
+    pub fn subscribe(&self, wake: impl Fn() + Send + Sync + 'static) -> DirtySet {
+        let dirty = DirtySet::new(wake);
         self.subscribers.add(&dirty);
         if self.rooms_listed() {
-            dirty.rebuilt();
+            dirty.relisted();
         }
         dirty
     }

@@ -8,7 +8,7 @@ use super::kernel::{ActorRef, ActorState, Behaviour, ChildDown, Cx, Message};
 use super::room_children::{ChildEnd, RoomChildren};
 use crate::delivery::{OnDemandStream, OnDemandStreams, RoomParts};
 use crate::domain::ids::RoomId;
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 
 /// Actor that produces the stream of one room. Ends only when it is stopped: it reports with
 /// [`Msg::Finished`] that the stream has ended or has no readers.
@@ -45,7 +45,7 @@ impl<S> Clone for OnDemandParts<S> {
 pub struct OnDemandSupervisor<P: StreamProducer> {
     parts: P::Parts,
     streams: Arc<OnDemandStreams<P::Stream>>,
-    wanted: Option<DirtyRooms>,
+    wanted: Option<DirtySet>,
     rooms: RoomChildren<P::Msg>,
 }
 
@@ -88,7 +88,7 @@ impl<P: StreamProducer> Behaviour for OnDemandSupervisor<P> {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        let wanted = DirtyRooms::new(move || {
+        let wanted = DirtySet::new(move || {
             // The wake-up fails only if this supervisor is gone; then no wake-up is needed, because the next
             // incarnation checks all streams.
             let _ = me.tell_latest("wanted", Msg::Wanted);
@@ -101,7 +101,7 @@ impl<P: StreamProducer> Behaviour for OnDemandSupervisor<P> {
     fn handle(&mut self, msg: Self::Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Wanted => {
-                let rooms = self.wanted.as_ref().map(DirtyRooms::take).unwrap_or_default().rooms;
+                let rooms = self.wanted.as_ref().map(DirtySet::take).unwrap_or_default().rooms;
                 rooms.into_iter().for_each(|room| self.produce(room, cx));
             }
             Msg::Finished(room, stream) => {

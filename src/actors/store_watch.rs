@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::context::Context;
 use super::kernel::{ActorState, Behaviour, Cx, Message};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
-use crate::rooms::dirty_rooms::{DirtyRooms, WeakDirtyRooms};
+use crate::rooms::dirty_set::{DirtySet, WeakDirtySet};
 use crate::rooms::{Scope, StoreChange, WatchApplier};
 use crate::store::StoreError;
 use crate::store::reflector::{ReflectorEvent, reflect};
@@ -30,16 +30,16 @@ const RELIST_EVERY: Duration = Duration::from_secs(60);
 /// State of a watch that follows the store.
 pub const FOLLOWING: &str = "following";
 
-/// Supervisors that are woken when rooms change.
+/// Supervisors that are woken when rooms or modules change.
 #[derive(Clone, Default)]
-pub struct Subscribers(Arc<Mutex<Vec<WeakDirtyRooms>>>);
+pub struct Subscribers(Arc<Mutex<Vec<WeakDirtySet>>>);
 
 impl Subscribers {
-    pub fn add(&self, dirty: &DirtyRooms) {
+    pub fn add(&self, dirty: &DirtySet) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(dirty.downgrade());
     }
 
-    fn each(&self, tell: impl Fn(&DirtyRooms)) {
+    fn each(&self, tell: impl Fn(&DirtySet)) {
         let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.retain(|weak| weak.upgrade().inspect(&tell).is_some());
     }
@@ -126,9 +126,13 @@ impl StoreWatch {
     }
 
     fn tell(&mut self) {
-        let rooms = self.context.directory.affected_by(&std::mem::take(&mut self.changed));
+        let changed = std::mem::take(&mut self.changed);
+        let rooms = self.context.directory.affected_by(&changed);
         if !rooms.is_empty() {
             self.context.subscribers.each(|dirty| dirty.changed(rooms.iter().cloned()));
+        }
+        if changed.iter().any(|change| matches!(change, StoreChange::Module(..))) {
+            self.context.subscribers.each(DirtySet::modules_changed);
         }
     }
 
@@ -136,7 +140,7 @@ impl StoreWatch {
         self.tell();
         let Some((since, why)) = self.lost.take() else { return };
         if self.scope != Scope::Rooms {
-            return;
+            return self.context.subscribers.each(DirtySet::modules_changed);
         }
         self.context.store_up.store(true, Relaxed);
         self.context.metrics.set_store_up(true);
@@ -144,7 +148,7 @@ impl StoreWatch {
             let away = self.context.clock.now().saturating_sub(since);
             StoreBack { away }.emit(&self.context.metrics);
         }
-        self.context.subscribers.each(DirtyRooms::rebuilt);
+        self.context.subscribers.each(DirtySet::relisted);
     }
 
     fn lose(&mut self, error: &StoreError) {
@@ -197,7 +201,7 @@ impl Behaviour for StoreWatch {
             Msg::Relist => {
                 self.relists.borrow_and_update();
                 if self.scope == Scope::Rooms {
-                    self.context.subscribers.each(DirtyRooms::rebuilt);
+                    self.context.subscribers.each(DirtySet::relisted);
                 }
                 self.follow(cx);
             }

@@ -4,7 +4,7 @@
 //! room's actor does).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::HlsConfig;
 use crate::domain::ids::{Nonce, RoomId};
 use crate::packager::{MediaError, MediaFile, PlaylistBody, Rewind};
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::{DirtySet, DirtySlot};
 
 /// Time without a request after which a room is no longer followed.
 pub const IDLE: Duration = Duration::from_secs(15);
@@ -25,7 +25,7 @@ pub const IDLE: Duration = Duration::from_secs(15);
 pub struct EdgeCache {
     rooms: RwLock<HashMap<RoomId, Arc<EdgeRoom>>>,
     /// Wakes the supervisor with the ids of newly requested rooms.
-    wanted: Mutex<Option<DirtyRooms>>,
+    wanted: DirtySlot,
     pub fetcher: MixerClient,
     /// Listeners of this node.
     pub counter: Arc<ListenerCounter>,
@@ -38,7 +38,7 @@ impl EdgeCache {
     pub fn new(fetcher: MixerClient, counter: Arc<ListenerCounter>, hls: &HlsConfig, clock: Clock) -> Self {
         Self {
             rooms: RwLock::default(),
-            wanted: Mutex::new(None),
+            wanted: DirtySlot::default(),
             fetcher,
             counter,
             limits: Limits::new(hls),
@@ -97,9 +97,7 @@ impl EdgeCache {
                 .entry(room.clone())
                 .or_insert_with(|| Arc::new(EdgeRoom::new(room.clone(), self.limits)));
             held.asked(now);
-            if let Some(dirty) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
-                dirty.changed([room.clone()]);
-            }
+            self.wanted.changed([room.clone()]);
             held.clone()
         })
     }
@@ -112,8 +110,8 @@ impl EdgeCache {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    pub fn attach(&self, dirty: DirtyRooms) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirty);
+    pub fn attach(&self, dirty: DirtySet) {
+        self.wanted.attach(dirty);
     }
 
     /// Removes the room if there was no request for it within [`IDLE`]. Returns true if the room is not

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::ids::{Nonce, RoomId};
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::{DirtySet, DirtySlot};
 
 /// Stream of one broadcast, shared by its readers and the actor that produces it.
 pub trait OnDemandStream: Send + Sync + 'static {
@@ -26,12 +26,12 @@ pub trait OnDemandStream: Send + Sync + 'static {
 pub struct OnDemandStreams<S> {
     rooms: Mutex<HashMap<RoomId, Arc<S>>>,
     /// Wakes the supervisor for rooms whose stream is wanted.
-    wanted: Mutex<Option<DirtyRooms>>,
+    wanted: DirtySlot,
 }
 
 impl<S> Default for OnDemandStreams<S> {
     fn default() -> Self {
-        Self { rooms: Mutex::default(), wanted: Mutex::default() }
+        Self { rooms: Mutex::default(), wanted: DirtySlot::default() }
     }
 }
 
@@ -51,8 +51,8 @@ impl<S: OnDemandStream> OnDemandStreams<S> {
         }
         drop(rooms);
         // A stream without readers may have an actor that is about to be stopped. The actor must check again.
-        if !was_read && let Some(dirty) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
-            dirty.changed([room.clone()]);
+        if !was_read {
+            self.wanted.changed([room.clone()]);
         }
         reader
     }
@@ -70,8 +70,8 @@ impl<S: OnDemandStream> OnDemandStreams<S> {
     }
 
     /// Sets the receiver of the wake-ups.
-    pub fn attach(&self, dirty: DirtyRooms) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirty);
+    pub fn attach(&self, dirty: DirtySet) {
+        self.wanted.attach(dirty);
     }
 
     /// Removes the stream if it has ended or has no readers. Returns true if the stream need not be produced
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn first_readers_wake_the_actor() {
         let (streams, room, live) = streams();
-        let dirty = DirtyRooms::new(|| {});
+        let dirty = DirtySet::new(|| {});
         streams.attach(dirty.clone());
         let woken = || dirty.take().rooms.len();
         drop(streams.open(&room, &live));

@@ -125,20 +125,6 @@ impl Directory {
         self.read().odd.clone()
     }
 
-    /// Returns a future that resolves on the next change of a module after this call. It may also resolve
-    /// without a change.
-    pub fn next_module_change(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut changes = ModuleKind::ALL.map(|kind| self.seen[Scope::Modules(kind).index()].subscribe());
-        async move {
-            let [januses, mixers] = &mut changes;
-            // Errors are ignored: the senders live as long as the directory, and so as long as the node.
-            tokio::select! {
-                _ = januses.changed() => {}
-                _ = mixers.changed() => {}
-            }
-        }
-    }
-
     /// Returns the first rooms after `after` that pass the filter, at most `limit` of them.
     pub fn page(&self, after: Option<&RoomId>, limit: usize, filter: &RoomFilter) -> Page {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);

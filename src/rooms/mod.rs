@@ -12,7 +12,7 @@ mod api_keys;
 mod audit;
 pub mod captions;
 mod directory;
-pub mod dirty_rooms;
+pub mod dirty_set;
 #[cfg(test)]
 mod fake_store;
 mod ledger;

@@ -7,8 +7,8 @@
 //!
 //! Owns: the schedule of these tasks. Does not let presence, which may be unavailable, block other work.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -28,7 +28,7 @@ use crate::domain::view::Users;
 use crate::presence::{
     EventStream, HeartbeatOutcome, LockReplaced, MembersChanged, PresenceEntry, PresenceError, PresenceEvent,
 };
-use crate::rooms::dirty_rooms;
+use crate::rooms::dirty_set::DirtySet;
 
 /// Interval at which the members are read again. Only a read shows that the entry of a member has timed out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -40,7 +40,9 @@ const DEPARTURES: Duration = Duration::from_secs(2);
 /// Actor that sends the heartbeat of a gateway, and the members of its rooms to their connections.
 pub struct PresenceSync {
     shared: Arc<SessionsShared>,
-    dirty: Option<dirty_rooms::DirtyRooms>,
+    dirty: Option<DirtySet>,
+    /// Rooms whose members may have changed.
+    stale: Option<DirtySet>,
     /// Status that was last sent to the connections of each room.
     told: HashMap<RoomId, Notification>,
     looking: bool,
@@ -50,35 +52,6 @@ pub struct PresenceSync {
     up: Option<bool>,
     look_at: Duration,
     tick: Option<Timer>,
-}
-
-/// Rooms whose members may have changed. A set is bounded, and adding to it never waits.
-#[derive(Default)]
-pub struct StaleRooms(Mutex<StaleSet>);
-
-#[derive(Default)]
-struct StaleSet {
-    rooms: HashSet<RoomId>,
-    wake: Option<Box<dyn Fn() + Send + Sync>>,
-}
-
-impl StaleRooms {
-    /// Marks a room for a new read of its members, and wakes the actor.
-    pub fn look(&self, room: &RoomId) {
-        let mut waiting = self.lock();
-        waiting.rooms.insert(room.clone());
-        if let Some(wake) = &waiting.wake {
-            wake();
-        }
-    }
-
-    fn take(&self) -> HashSet<RoomId> {
-        std::mem::take(&mut self.lock().rooms)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, StaleSet> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 type Lists = Vec<(RoomId, Result<Vec<PresenceEntry>, PresenceError>)>;
@@ -116,6 +89,7 @@ impl PresenceSync {
         Self {
             shared: sessions.0.clone(),
             dirty: None,
+            stale: None,
             told: HashMap::new(),
             looking: false,
             showing: false,
@@ -166,7 +140,7 @@ impl PresenceSync {
         if self.looking {
             return;
         }
-        let stale = self.shared.stale.take().into_iter();
+        let stale = self.stale.as_ref().map(DirtySet::take).unwrap_or_default().rooms.into_iter();
         let rooms: Vec<_> = stale.filter(|room| self.shared.has_connections(room)).collect();
         if rooms.is_empty() {
             return;
@@ -230,15 +204,15 @@ impl PresenceSync {
 
     fn changed(&self, event: PresenceEvent<MembersChanged>) {
         match event {
-            PresenceEvent::Told(MembersChanged { room }) => self.shared.stale.look(&room),
+            PresenceEvent::Told(MembersChanged { room }) => self.shared.stale.changed([room]),
             PresenceEvent::LookAgain => self.shared.all_stale(),
         }
     }
 
     /// Handles changes of the store, such as rooms that are gone and users who may not speak any more.
     fn take_changes(&mut self, cx: &mut Cx<Self>) {
-        let Some(changes) = self.dirty.as_ref().map(dirty_rooms::DirtyRooms::take) else { return };
-        let rooms = if changes.rebuilt { self.shared.rooms() } else { changes.rooms.into_iter().collect() };
+        let Some(changes) = self.dirty.as_ref().map(DirtySet::take) else { return };
+        let rooms = if changes.relisted { self.shared.rooms() } else { changes.rooms.into_iter().collect() };
         for room in rooms {
             if self.shared.is_gone(&room) {
                 // Delete the entries of users who were disconnected when the room ended. If this fails, the
@@ -246,7 +220,7 @@ impl PresenceSync {
                 let (shared, room) = (self.shared.clone(), room.clone());
                 cx.run(async move { shared.presence.remove_room(&room).await }, Msg::Forgotten);
             }
-            self.shared.stale.look(&room);
+            self.shared.stale.changed([room.clone()]);
             self.shared.tell(Some(&room), "room", || client::Msg::RoomChanged);
         }
     }
@@ -254,7 +228,7 @@ impl PresenceSync {
 
 impl SessionsShared {
     fn all_stale(&self) {
-        self.rooms().iter().for_each(|room| self.stale.look(room));
+        self.stale.changed(self.rooms());
     }
 }
 
@@ -293,9 +267,11 @@ impl Behaviour for PresenceSync {
         self.dirty = Some(self.shared.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
-        self.shared.stale.lock().wake = Some(Box::new(move || {
+        let stale = DirtySet::new(move || {
             let _ = stale.tell_latest("stale", Msg::Stale);
-        }));
+        });
+        self.shared.stale.attach(stale.clone());
+        self.stale = Some(stale);
         next(self.shared.lock.replacements(&self.shared.gateway), cx, Msg::Replaced);
         next(self.shared.presence.subscribe(), cx, Msg::Changed);
         self.tick(cx);

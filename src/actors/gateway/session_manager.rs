@@ -12,7 +12,6 @@ use tokio_util::task::TaskTracker;
 
 use super::client;
 use super::effects::{NodeEffects, SessionEffects};
-use super::presence_sync::StaleRooms;
 use super::{ConnectionInfo, Outbound, Signalling};
 use crate::actors::context::Context;
 use crate::actors::gateway::media::MediaSessions;
@@ -25,6 +24,7 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::pin_attempts::{Guess, PinAttempts};
 use crate::presence::{ConnectionLock, Presence, PresenceEntry, PresenceError};
 use crate::rooms::RoomService;
+use crate::rooms::dirty_set::DirtySlot;
 use crate::webhooks::admission::Admission;
 
 /// Maximum concurrent requests of one kind to presence.
@@ -60,8 +60,8 @@ pub struct SessionsShared {
     pub(super) gateway: GatewayIncarnation,
     pins: Mutex<PinAttempts>,
     connections: Mutex<Connections>,
-    /// Rooms whose members must be read again, and the callback that wakes the actor that reads them.
-    pub(super) stale: StaleRooms,
+    /// Wakes the actor that reads the members of a room again.
+    pub(super) stale: DirtySlot,
     /// Limits the concurrent renewals of locks.
     pub(super) renewals: Semaphore,
     /// Requests to presence that outlive their connection: acquisitions of locks, and departures until
@@ -92,7 +92,7 @@ impl SessionManager {
             gateway,
             pins,
             connections: Mutex::default(),
-            stale: StaleRooms::default(),
+            stale: DirtySlot::default(),
             renewals: Semaphore::new(AT_ONCE),
             tasks: TaskTracker::new(),
         }))
@@ -136,7 +136,7 @@ impl SessionsShared {
         {
             connection.greeted = false;
         }
-        self.stale.look(&peer.room);
+        self.stale.changed([peer.room.clone()]);
     }
 
     /// Returns the connections that must receive the members of the room: all connections if `changed`,

@@ -37,7 +37,7 @@ use crate::domain::view::Rooms;
 use crate::janus::{
     AudioBridge, ConnectOptions, CoreError, DownReason, JanusClient, JanusError, LinkEvent, RoomInfo,
 };
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 use crate::telemetry::events::{Event, JanusLost, JanusUp};
 
 /// Delay from the answer to one canary until the next canary is sent. A canary asks whether Janus still has a
@@ -51,7 +51,7 @@ pub struct JanusConnection {
     options: ConnectOptions,
     link: JanusShared,
     heartbeats: Arc<watch::Sender<Heartbeat>>,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     state: State,
     connection: Connection,
     attempt: u32,
@@ -289,13 +289,14 @@ impl JanusConnection {
     fn take_changes(&mut self, cx: &mut Cx<Self>) {
         let Some(changes) = self.dirty.clone().map(|n| n.take()) else { return };
         if self.state == State::AwaitingStore
+            && self.context.rooms_listed()
             && let Some(bridge) = self.link.bridge()
         {
             self.state = State::Listing;
             self.survey(bridge, cx);
         }
-        let all = if changes.rebuilt { self.wanted() } else { Vec::new() };
-        let known = if changes.rebuilt { self.rooms.ids() } else { Vec::new() };
+        let all = if changes.relisted { self.wanted() } else { Vec::new() };
+        let known = if changes.relisted { self.rooms.ids() } else { Vec::new() };
         for room in changes.rooms.into_iter().chain(all).chain(known) {
             self.look_at(room, cx);
         }

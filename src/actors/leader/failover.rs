@@ -21,7 +21,7 @@ use crate::domain::keys::ModuleKind;
 use crate::domain::leadership::StoreStability;
 use crate::domain::plan::Retry;
 use crate::domain::restart::Backoff;
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 use crate::rooms::{LeaderGuard, RoomError, RoomService};
 
 /// Maximum number of moves in flight; the store commits waiting writes together.
@@ -37,7 +37,7 @@ pub struct FailoverActor {
     guard: LeaderGuard,
     steady: watch::Receiver<StoreStability>,
     rules: FailoverPolicy,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     busy: bool,
     /// Pause after a move that failed or was decided on outdated state, and after the write of a cordon
     /// label. It gives the watch time to show the change.
@@ -51,7 +51,6 @@ pub struct FailoverActor {
 
 pub enum Msg {
     StateChanged,
-    ModulesChanged,
     Look,
     Moved(Vec<(RoomMove, Result<Option<Epoch>, RoomError>)>),
     Marked(Result<(), RoomError>),
@@ -61,7 +60,6 @@ impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
             Self::StateChanged => "state_changed",
-            Self::ModulesChanged => "modules_changed",
             Self::Look => "look",
             Self::Moved(_) => "moved",
             Self::Marked(_) => "marked",
@@ -153,10 +151,6 @@ impl FailoverActor {
     fn pause(&mut self, why: String) {
         self.retry.failed(why, self.context.clock.now(), &BACKOFF, random_unit());
     }
-
-    fn listen(&self, cx: &mut Cx<Self>) {
-        cx.run(self.context.directory.next_module_change(), |()| Msg::ModulesChanged);
-    }
 }
 
 async fn make(
@@ -190,7 +184,6 @@ impl Behaviour for FailoverActor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        self.listen(cx);
         let me = cx.me();
         self.dirty = Some(self.context.subscribe(move || {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
@@ -201,10 +194,9 @@ impl Behaviour for FailoverActor {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::StateChanged => {
-                // The set of changed rooms does not matter: all rooms are checked.
-                self.dirty.as_ref().map(DirtyRooms::take);
+                // The changes do not matter: all rooms and modules are checked.
+                self.dirty.as_ref().map(DirtySet::take);
             }
-            Msg::ModulesChanged => self.listen(cx),
             Msg::Look => {}
             Msg::Moved(outcomes) => self.moved(outcomes),
             Msg::Marked(outcome) => {

@@ -23,7 +23,7 @@ use crate::domain::housekeeping::{
 use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::room::ExpiryLimits;
 use crate::presence::Presence;
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 use crate::rooms::{Directory, Removal, RoomError, RoomService};
 use crate::store::StoreError;
 
@@ -54,7 +54,7 @@ pub struct Housekeeper {
     /// `None` on a node without presence. Such a node does not end the broadcasts of rooms without anchors.
     presence: Option<Arc<dyn Presence>>,
     /// Changed rooms.
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
 }
 
 struct TaskResult {
@@ -64,8 +64,7 @@ struct TaskResult {
 
 pub enum Msg {
     Round,
-    ModulesChanged,
-    RoomsChanged,
+    StateChanged,
     /// Number of anchors of each room whose `emptyTimeout` is set. Rooms without an answer of presence are
     /// missing.
     Counted(BTreeMap<RoomId, usize>),
@@ -80,8 +79,7 @@ impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
             Self::Round => "round",
-            Self::ModulesChanged => "modules_changed",
-            Self::RoomsChanged => "rooms_changed",
+            Self::StateChanged => "state_changed",
             Self::Counted(_) => "counted",
             Self::Acted(..) => "acted",
             Self::Compacted(_) => "compacted",
@@ -210,10 +208,6 @@ impl Housekeeper {
             self.rest(cx);
         }
     }
-
-    fn listen(&self, cx: &mut Cx<Self>) {
-        cx.run(self.context.directory.next_module_change(), |()| Msg::ModulesChanged);
-    }
 }
 
 /// Counts the anchors in each room. Leaves out users who are no longer allowed to speak, because presence can
@@ -257,11 +251,10 @@ impl Behaviour for Housekeeper {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        self.listen(cx);
         let me = cx.me();
         // The wake-up fails only if this actor is gone; then no wake-up is needed.
         self.dirty = Some(self.context.subscribe(move || {
-            let _ = me.tell_latest("rooms_changed", Msg::RoomsChanged);
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         self.round(cx);
     }
@@ -269,15 +262,11 @@ impl Behaviour for Housekeeper {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Round => self.round(cx),
-            Msg::ModulesChanged => {
-                self.listen(cx);
-                self.hurry(cx);
-            }
-            Msg::RoomsChanged => {
-                let changes = self.dirty.as_ref().map(DirtyRooms::take);
+            Msg::StateChanged => {
+                let changes = self.dirty.as_ref().map(DirtySet::take).unwrap_or_default();
                 let directory = &self.context.directory;
                 let is_timed = |room: &RoomId| directory.room(room).is_some_and(|view| is_timed(&view));
-                if changes.is_some_and(|changes| changes.rebuilt || changes.rooms.iter().any(is_timed)) {
+                if changes.relisted || changes.modules || changes.rooms.iter().any(is_timed) {
                     self.hurry(cx);
                 }
             }

@@ -25,7 +25,7 @@ use crate::domain::signalling::DisplayName;
 use crate::domain::view::RoomView;
 use crate::presence::{EventStream, MembersChanged, Presence, PresenceEntry, PresenceEvent};
 use crate::rooms::RoomService;
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 use crate::rooms::recordings::Recordings;
 use crate::store::Revision;
 
@@ -50,7 +50,7 @@ pub struct Reporter {
     peaks: HashMap<RoomId, Duration>,
     /// True if a recording may have become ready since the recordings were last examined.
     recordings_due: bool,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     busy: bool,
     examinations: u64,
     last_error: Option<String>,
@@ -180,10 +180,10 @@ impl Reporter {
     }
 
     fn rooms_changed(&mut self) {
-        let Some(changed) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
+        let Some(changed) = self.dirty.as_ref().map(DirtySet::take) else { return };
         self.recordings_due = true;
         self.rooms.extend(changed.rooms);
-        if changed.rebuilt {
+        if changed.relisted {
             self.examine_later(RoomView::is_open);
         }
     }

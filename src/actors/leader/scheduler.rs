@@ -13,7 +13,7 @@ use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::ids::RoomId;
 use crate::domain::schedule::{ScheduleStep, ScheduleTask, Scheduler};
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 use crate::rooms::{RoomError, RoomService};
 
 pub struct SchedulerActor {
@@ -24,7 +24,7 @@ pub struct SchedulerActor {
     busy: bool,
     last_error: Option<String>,
     timer: Option<Timer>,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
 }
 
 pub enum Msg {
@@ -128,11 +128,11 @@ impl Behaviour for SchedulerActor {
         match msg {
             Msg::Round => self.round(cx),
             Msg::RoomsChanged => {
-                let changed = self.dirty.as_ref().map(DirtyRooms::take);
+                let changed = self.dirty.as_ref().map(DirtySet::take);
                 let directory = &self.context.directory;
                 let is_scheduled =
                     |room: &RoomId| directory.room(room).is_some_and(|view| view.starts_at().is_some());
-                if changed.is_some_and(|set| set.rebuilt || set.rooms.iter().any(is_scheduled)) {
+                if changed.is_some_and(|set| set.relisted || set.rooms.iter().any(is_scheduled)) {
                     self.round(cx);
                 }
             }

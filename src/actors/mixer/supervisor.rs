@@ -20,7 +20,7 @@ use crate::domain::machine::LoadMeter;
 use crate::domain::mixer_room::{MixerPolicy, MixerRoom, concerns};
 use crate::domain::model::{Health, Heartbeat, ListenerCounts};
 use crate::ffmpeg::{FfmpegUnusable, ffmpeg_version};
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 
 /// Interval at which listeners are counted and ended streams are removed.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ pub struct MixerSupervisor {
     shared: MixerShared,
     heartbeats: Arc<watch::Sender<Heartbeat>>,
     counts: Arc<watch::Sender<ListenerCounts>>,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     rooms: RoomChildren<room::Msg>,
     ffmpeg: Option<Result<String, FfmpegUnusable>>,
 }
@@ -131,7 +131,7 @@ impl MixerSupervisor {
     fn take_changes(&mut self, cx: &mut Cx<Self>) {
         let Some(changes) = self.dirty.clone().map(|n| n.take()) else { return };
         let mut rooms = changes.rooms;
-        if changes.rebuilt {
+        if changes.relisted {
             let all = self.context.directory.rooms();
             let mine = all.iter().filter(|(_, view)| concerns(view, &self.context.me));
             rooms.extend(mine.map(|(room, _)| room.clone()));

@@ -10,7 +10,7 @@ use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
 use crate::domain::ids::RoomId;
 use crate::domain::output::{OutputId, duty};
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 
 /// Prefix of the names of output actors; the room and the id follow. No room id contains a colon.
 const PREFIX: &str = "output:";
@@ -20,7 +20,7 @@ type Key = (RoomId, OutputId);
 pub struct OutputSupervisor {
     context: Context,
     parts: OutputParts,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     outputs: BTreeMap<Key, ActorRef<output::Msg>>,
     /// Outputs whose actor is stopping.
     leaving: BTreeSet<Key>,
@@ -47,9 +47,9 @@ impl OutputSupervisor {
     }
 
     fn take_changes(&mut self, cx: &mut Cx<Self>) {
-        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
+        let Some(changes) = self.dirty.as_ref().map(DirtySet::take) else { return };
         let mut rooms = changes.rooms;
-        if changes.rebuilt {
+        if changes.relisted {
             rooms.extend(self.context.directory.rooms().keys().cloned());
             rooms.extend(self.outputs.keys().map(|(room, _)| room.clone()));
         }

@@ -18,7 +18,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::keys::RECORDINGS;
 use crate::domain::plan::WriteOutcome;
 use crate::domain::recording::{Duty, RecordingId, duty, is_mixed_by, of_broadcast};
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 use crate::rooms::recordings::automatic_request;
 use crate::store::reflector::{ReflectorEvent, reflect};
 
@@ -37,7 +37,7 @@ type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 pub struct RecordingSupervisor {
     context: Context,
     parts: RecordingParts,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     recorders: BTreeMap<RecordingId, (RoomId, ActorRef<recorder::Msg>)>,
     /// Recordings whose recorder is stopping.
     leaving: BTreeSet<RecordingId>,
@@ -119,8 +119,8 @@ impl RecordingSupervisor {
     }
 
     fn take_changes(&mut self, cx: &mut Cx<Self>) {
-        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
-        if changes.rebuilt {
+        let Some(changes) = self.dirty.as_ref().map(DirtySet::take) else { return };
+        if changes.relisted {
             return self.look_at_all(cx);
         }
         for room in changes.rooms {

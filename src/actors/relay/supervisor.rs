@@ -10,13 +10,13 @@ use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
 use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::delivery::EdgeCache;
 use crate::domain::ids::RoomId;
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 
 pub struct RelaySupervisor {
     context: Context,
     relays: Arc<EdgeCache>,
-    dirty: Option<DirtyRooms>,
-    wanted: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
+    wanted: Option<DirtySet>,
     rooms: RoomChildren<room::Msg>,
 }
 
@@ -45,8 +45,8 @@ impl RelaySupervisor {
     }
 
     fn take_changes(&mut self) {
-        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
-        let rooms = if changes.rebuilt { self.rooms.ids() } else { changes.rooms.into_iter().collect() };
+        let Some(changes) = self.dirty.as_ref().map(DirtySet::take) else { return };
+        let rooms = if changes.relisted { self.rooms.ids() } else { changes.rooms.into_iter().collect() };
         for room in rooms {
             if let Some(child) = self.rooms.get(&room) {
                 let _ = child.tell_latest("state_changed", room::Msg::StateChanged);
@@ -55,7 +55,7 @@ impl RelaySupervisor {
     }
 
     fn wanted(&mut self, cx: &mut Cx<Self>) {
-        let rooms = self.wanted.as_ref().map(DirtyRooms::take).unwrap_or_default().rooms;
+        let rooms = self.wanted.as_ref().map(DirtySet::take).unwrap_or_default().rooms;
         rooms.into_iter().for_each(|room| self.follow(room, cx));
     }
 
@@ -79,7 +79,7 @@ impl Behaviour for RelaySupervisor {
             let _ = me.tell_latest("state_changed", Msg::StateChanged);
         }));
         let me = cx.me();
-        let wanted = DirtyRooms::new(move || {
+        let wanted = DirtySet::new(move || {
             let _ = me.tell_latest("wanted", Msg::Wanted);
         });
         self.relays.attach(wanted.clone());

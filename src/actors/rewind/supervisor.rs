@@ -12,12 +12,12 @@ use crate::actors::recording::copying::blocking;
 use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::rewind::{RewindDuty, duty};
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 
 pub struct RewindSupervisor {
     context: Context,
     parts: RewindParts,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     rooms: RoomChildren<room::Msg>,
     /// True once the files of an earlier process are erased.
     clean: bool,
@@ -47,8 +47,8 @@ impl RewindSupervisor {
     }
 
     fn take_changes(&mut self, cx: &mut Cx<Self>) {
-        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
-        match changes.rebuilt {
+        let Some(changes) = self.dirty.as_ref().map(DirtySet::take) else { return };
+        match changes.relisted {
             true => self.look_at_all(cx),
             false => changes.rooms.into_iter().for_each(|room| self.look_at(room, cx)),
         }

@@ -15,7 +15,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::room::RoomStatus;
 use crate::presence::Presence;
 use crate::rooms::RoomService;
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 use crate::rooms::recordings::Recordings;
 use crate::webhooks::Webhooks;
 
@@ -27,7 +27,7 @@ pub struct RoomSupervisor {
     presence: Option<Arc<dyn Presence>>,
     webhooks: Arc<Webhooks>,
     recordings: Arc<Recordings>,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     rooms: RoomChildren<room::Msg>,
 }
 
@@ -60,9 +60,9 @@ impl RoomSupervisor {
     }
 
     fn take_changes(&mut self, cx: &mut Cx<Self>) {
-        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
+        let Some(changes) = self.dirty.as_ref().map(DirtySet::take) else { return };
         let mut rooms = changes.rooms;
-        if changes.rebuilt {
+        if changes.relisted {
             let known = self.context.directory.rooms();
             self.ages.with(|ages| ages.retain(&known));
             rooms.extend(known.keys().cloned());

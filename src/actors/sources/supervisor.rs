@@ -11,7 +11,7 @@ use crate::actors::janus::JanusShared;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::source_player::assigned_to;
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 
 /// Prefix of the names of source actors; the room and the id follow. No room id contains a colon.
 const PREFIX: &str = "source:";
@@ -22,7 +22,7 @@ pub struct SourceSupervisor {
     context: Context,
     parts: SourceParts,
     link: JanusShared,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     sources: BTreeMap<Key, ActorRef<player::Msg>>,
     /// Sources whose actor is stopping.
     leaving: BTreeSet<Key>,
@@ -49,9 +49,9 @@ impl SourceSupervisor {
     }
 
     fn take_changes(&mut self, cx: &mut Cx<Self>) {
-        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
+        let Some(changes) = self.dirty.as_ref().map(DirtySet::take) else { return };
         let mut rooms: BTreeSet<RoomId> = changes.rooms.into_iter().collect();
-        if changes.rebuilt {
+        if changes.relisted {
             rooms.extend(self.context.directory.rooms().keys().cloned());
             rooms.extend(self.sources.keys().map(|(room, _)| room.clone()));
         }

@@ -21,13 +21,13 @@ use crate::domain::client_session::JoinedMedia;
 use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::domain::media_session::{End, JanusAssignment, JoinUnavailable, SessionIds};
 use crate::domain::mix::MixShare;
-use crate::rooms::dirty_rooms::DirtyRooms;
+use crate::rooms::dirty_set::DirtySet;
 
 /// Supervisor of all media sessions of a gateway.
 pub struct MediaSupervisor {
     parts: AnchorParts,
     access: MediaSessions,
-    dirty: Option<DirtyRooms>,
+    dirty: Option<DirtySet>,
     served: HashMap<(RoomId, UserId), Session>,
     /// All sessions by child name, including replaced ones.
     sessions: BTreeMap<Arc<str>, (RoomId, ActorRef<session::Msg>)>,
@@ -150,9 +150,9 @@ impl MediaSupervisor {
     }
 
     fn take_changes(&mut self) {
-        let Some(changes) = self.dirty.as_ref().map(DirtyRooms::take) else { return };
+        let Some(changes) = self.dirty.as_ref().map(DirtySet::take) else { return };
         for (room, actor) in self.sessions.values() {
-            if changes.rebuilt || changes.rooms.contains(room) {
+            if changes.relisted || changes.rooms.contains(room) {
                 let _ = actor.tell_latest("state_changed", session::Msg::StateChanged);
             }
         }
