@@ -1,8 +1,8 @@
-//! The store backend of this node, with a wrapper that counts its requests and measures their duration, and
+//! The store backend of this node, with metered requests, and
 //! the webhook endpoints.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -12,6 +12,7 @@ use crate::etcd::{EtcdOptions, EtcdStore};
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{KeyValue, LeaseId, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream};
 use crate::telemetry::Metrics;
+use crate::telemetry::metered::{Metered, RequestError, ok};
 use crate::webhooks::Webhooks;
 
 /// Name of the embedded store's file in the data directory.
@@ -28,7 +29,7 @@ pub async fn store(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<dyn
         }
         StoreKind::Etcd => EtcdStore::open(etcd(&config.store)?).await?,
     };
-    Ok(Arc::new(MeteredStore { inner, metrics: metrics.clone() }))
+    Ok(Arc::new(Metered { inner, metrics: metrics.clone() }))
 }
 
 fn etcd(config: &StoreConfig) -> anyhow::Result<EtcdOptions> {
@@ -44,39 +45,21 @@ fn etcd(config: &StoreConfig) -> anyhow::Result<EtcdOptions> {
     })
 }
 
-/// A store wrapper that counts each request and measures its duration.
-struct MeteredStore {
-    inner: Arc<dyn Store>,
-    metrics: Metrics,
-}
+impl RequestError for StoreError {
+    const RECORD: fn(&Metrics, &'static str, &'static str, Duration) = Metrics::store_request;
 
-impl MeteredStore {
-    async fn timed<T>(
-        &self,
-        op: &'static str,
-        request: impl Future<Output = Result<T, StoreError>>,
-        outcome: impl Fn(&T) -> &'static str,
-    ) -> Result<T, StoreError> {
-        let start = Instant::now();
-        let result = request.await;
-        let outcome = match &result {
-            Ok(value) => outcome(value),
-            Err(StoreError::Unavailable(_)) => "unavailable",
-            Err(StoreError::Compacted { .. }) => "compacted",
-            Err(StoreError::LeaseNotFound) => "lease_not_found",
-            Err(StoreError::Rejected(_)) => "rejected",
-        };
-        self.metrics.store_request(op, outcome, start.elapsed());
-        result
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Compacted { .. } => "compacted",
+            Self::LeaseNotFound => "lease_not_found",
+            Self::Rejected(_) => "rejected",
+        }
     }
 }
 
-fn ok<T>(_: &T) -> &'static str {
-    "ok"
-}
-
 #[async_trait]
-impl Store for MeteredStore {
+impl Store for Metered<Arc<dyn Store>> {
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
         self.timed("get", self.inner.get(key), ok).await
     }

@@ -1,7 +1,7 @@
 //! Assembly of the `gateway` role: presence, media sessions, and the signalling methods between them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -32,6 +32,7 @@ use crate::presence::{
 use crate::rooms::RoomService;
 use crate::stage::{Dependencies, StageHub};
 use crate::telemetry::Metrics;
+use crate::telemetry::metered::{Metered, RequestError, ok};
 use crate::webhooks::admission::Admission;
 
 /// One presence backend, as an implementation of each trait.
@@ -137,7 +138,7 @@ fn metered<B: ConnectionLock + Presence>(
     stages: Arc<dyn StageStore>,
     metrics: &Metrics,
 ) -> Backend {
-    let metered = Arc::new(MeteredPresence { inner, metrics: metrics.clone() });
+    let metered = Arc::new(Metered { inner, metrics: metrics.clone() });
     Backend { lock: metered.clone(), presence: metered, stages }
 }
 
@@ -163,33 +164,15 @@ pub fn channels(
     }))
 }
 
-/// A wrapper of a presence backend that counts each request and measures its duration.
-struct MeteredPresence<B> {
-    inner: Arc<B>,
-    metrics: Metrics,
-}
+impl RequestError for PresenceError {
+    const RECORD: fn(&Metrics, &'static str, &'static str, Duration) = Metrics::presence_request;
 
-impl<B> MeteredPresence<B> {
-    async fn timed<T>(
-        &self,
-        op: &'static str,
-        request: impl Future<Output = Result<T, PresenceError>>,
-        outcome: impl Fn(&T) -> &'static str,
-    ) -> Result<T, PresenceError> {
-        let start = Instant::now();
-        let result = request.await;
-        let outcome = match &result {
-            Ok(value) => outcome(value),
-            Err(PresenceError::Unavailable(_)) => "unavailable",
-            Err(PresenceError::Rejected(_)) => "rejected",
-        };
-        self.metrics.presence_request(op, outcome, start.elapsed());
-        result
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Rejected(_) => "rejected",
+        }
     }
-}
-
-fn ok<T>(_: &T) -> &'static str {
-    "ok"
 }
 
 fn acquired(acquisition: &Acquisition) -> &'static str {
@@ -217,7 +200,7 @@ fn written(written: &UpdateOutcome) -> &'static str {
 }
 
 #[async_trait]
-impl<B: ConnectionLock> ConnectionLock for MeteredPresence<B> {
+impl<B: ConnectionLock> ConnectionLock for Metered<Arc<B>> {
     async fn acquire(
         &self,
         key: &LockKey,
@@ -258,7 +241,7 @@ impl<B: ConnectionLock> ConnectionLock for MeteredPresence<B> {
 }
 
 #[async_trait]
-impl<B: Presence> Presence for MeteredPresence<B> {
+impl<B: Presence> Presence for Metered<Arc<B>> {
     async fn join(
         &self,
         room: &RoomId,

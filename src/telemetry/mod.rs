@@ -9,6 +9,7 @@ pub mod events;
 pub mod history;
 mod log_queue;
 pub mod logging;
+pub mod metered;
 pub mod metrics;
 pub mod otlp;
 pub mod output_metrics;

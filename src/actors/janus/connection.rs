@@ -24,7 +24,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::JanusShared;
 use super::bridge;
-use super::metered::MeteredBridge;
 use super::room::{self, JanusRoomActor};
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message, StopAnswer, Timer};
@@ -39,6 +38,7 @@ use crate::janus::{
 };
 use crate::rooms::dirty_set::DirtySet;
 use crate::telemetry::events::{Event, JanusLost, JanusUp};
+use crate::telemetry::metered::Metered;
 
 /// Delay from the answer to one canary until the next canary is sent. A canary asks whether Janus still has a
 /// certain room.
@@ -164,7 +164,7 @@ impl JanusConnection {
         match outcome {
             Ok(client) => {
                 let metrics = self.context.metrics.clone();
-                let bridge: Arc<dyn AudioBridge> = Arc::new(MeteredBridge { inner: client, metrics });
+                let bridge: Arc<dyn AudioBridge> = Arc::new(Metered { inner: client, metrics });
                 self.link.set_bridge(Some(bridge.clone()));
                 self.state = State::Listing;
                 self.survey(bridge, cx);
