@@ -58,7 +58,7 @@ use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::PortPool;
 use crate::domain::registration::NodeRecord;
-use crate::http::anchors::{PresenceQuery, PresentUsers};
+use crate::http::anchors::PresentUsers;
 use crate::http::api_keys::LiveApiKeys;
 use crate::janus::{ConnectOptions, Secret};
 use crate::rooms::recordings::Recordings;
@@ -213,10 +213,9 @@ impl Node {
         // Embedded presence covers only this node's gateway.
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
         let backend = if presence { Some(gateway::backend(&context)?) } else { None };
-        let present = |presence| PresentUsers { presence, directory: context.directory.clone() };
-        let anchors =
-            backend.as_ref().map(|b| Arc::new(present(b.presence.clone())) as Arc<dyn PresenceQuery>);
         let presence = backend.as_ref().map(|backend| backend.presence.clone());
+        let present = |presence| PresentUsers { presence, directory: context.directory.clone() };
+        let anchors = presence.clone().map(|presence| Arc::new(present(presence)));
         let hub = gateway::channels(&context, &secrets, &counter, backend.as_ref());
         let gateway = if let Some(backend) = backend.filter(|_| roles.gateway) {
             let local =

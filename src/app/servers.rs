@@ -28,7 +28,7 @@ use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::delivery::{PcmFeeds, RecordingMedia, RelayMedia};
 use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::allot;
-use crate::http::anchors::PresenceQuery;
+use crate::http::anchors::PresentUsers;
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::audit::Auditor;
 use crate::http::base_path::PublicBase;
@@ -72,7 +72,7 @@ pub struct Services {
     /// Identity provider whose tokens are accepted.
     pub provider: Option<Arc<IdentityProvider>>,
     /// Query for the users in the rooms; `None` on a node without presence.
-    pub anchors: Option<Arc<dyn PresenceQuery>>,
+    pub anchors: Option<Arc<PresentUsers>>,
     pub counter: Arc<ListenerCounter>,
     /// `None`: no socket has TLS.
     pub certificates: Option<LiveCertificates>,
@@ -399,8 +399,7 @@ impl Mountable {
             path: config.http.base_path.clone(),
             secure: config.secure().hls,
         };
-        let live =
-            LiveSide { hls: hls.clone(), media: Arc::new(delivery.plain_listening()), base: base.clone() };
+        let live = LiveSide { hls: hls.clone(), media: delivery.plain_listening(), base: base.clone() };
         let people = People {
             ws_url: config.ws_url(),
             embedding: Embedding { origins: config.http.embed_origins.clone(), base },

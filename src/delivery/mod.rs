@@ -50,7 +50,7 @@ pub use mixer_client::MixerClient;
 pub use on_demand::{OnDemandStream, OnDemandStreams};
 pub use origin::OriginMedia;
 pub use pcm_feeds::{FeedEnd, FeedItem, FeedProgress, NoFeed, PcmFeed, PcmFeeds, PcmReader, TooSlow};
-pub use plain::{NewParts, NoParts, PlainListening, PlainMedia, RoomParts};
+pub use plain::{NewParts, NoParts, PlainListening, RoomParts};
 pub use plain_stream::{PlainReader, PlainStream, PlainStreams};
 pub use recordings::RecordingMedia;
 pub use relay::{RelayMedia, RelaySource};
@@ -61,7 +61,7 @@ pub use router::{LiveMedia, MediaRouter};
 pub use segment_archive::SegmentArchive;
 pub use stored_copies::StoredCopies;
 pub use streams::{RETAIN, Streams};
-pub use tracks::{TRACK_PART, TrackMedia};
+pub use tracks::TRACK_PART;
 
 use crate::packager::{MediaError, MediaFile};
 use crate::rooms::{Directory, Scope};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
@@ -90,26 +89,16 @@ fn no_parts(refusal: MediaError) -> NoParts {
     }
 }
 
-/// Plain streams of the rooms on air.
-#[async_trait]
-pub trait PlainMedia: Send + Sync {
-    /// Checks that the room has a stream for a token with this grant. Waits while the room is starting.
-    async fn admit(&self, room: &RoomId, grant: &Grant) -> Result<(), MediaError>;
-
-    /// Returns the parts of the room's stream from near its live edge to its end, as whole ADTS frames.
-    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaError>;
-}
-
-/// Plain streams for listeners.
+/// Plain streams of the rooms on air, for listeners.
 pub struct PlainListening {
     pub media: Arc<dyn LiveMedia>,
     pub directory: Arc<Directory>,
     pub streams: Arc<PlainStreams>,
 }
 
-#[async_trait]
-impl PlainMedia for PlainListening {
-    async fn admit(&self, room: &RoomId, grant: &Grant) -> Result<(), MediaError> {
+impl PlainListening {
+    /// Checks that the room has a stream for a token with this grant. Waits while the room is starting.
+    pub async fn admit(&self, room: &RoomId, grant: &Grant) -> Result<(), MediaError> {
         if !knows_rooms(&self.directory).await {
             return Err(MediaError::Unavailable);
         }
@@ -125,7 +114,8 @@ impl PlainMedia for PlainListening {
         self.media.playlist(room, None).await.map(|_| ())
     }
 
-    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaError> {
+    /// Returns the parts of the room's stream from near its live edge to its end, as whole ADTS frames.
+    pub async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaError> {
         self.admit(room, grant).await?;
         let view = self.directory.room(room).ok_or(MediaError::NoSuchRoom)?;
         let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(MediaError::NotOnAir)?;

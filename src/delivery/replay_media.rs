@@ -15,6 +15,9 @@ use crate::domain::recording::RecordingId;
 use crate::packager::{MediaError, MediaFile, NonceHint, RecordedM4a};
 
 /// Recordings that can be played, wherever they are.
+///
+/// The product has one implementation, [`RecordingMedia`](super::RecordingMedia). Tests need two more:
+/// recordings whose single segments are not available, and large recordings that are on no disk.
 #[async_trait]
 pub trait ReplayMedia: Send + Sync {
     /// Returns the recorded room.

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OnceCell;
 
@@ -20,19 +19,6 @@ use crate::storage::{Storage, StorageError};
 const BLOCK: u64 = 1 << 20;
 /// Number of blocks that are kept, across all recordings.
 const KEPT: usize = 16;
-
-/// Source of the bytes of objects.
-#[async_trait]
-pub trait Objects: Send + Sync {
-    async fn read(&self, object: &str, range: Range<u64>) -> Result<Bytes, StorageError>;
-}
-
-#[async_trait]
-impl Objects for Storage {
-    async fn read(&self, object: &str, range: Range<u64>) -> Result<Bytes, StorageError> {
-        Storage::read(self, object, range).await
-    }
-}
 
 /// Object to read, with the version of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,10 +30,13 @@ pub struct Copy {
 }
 
 pub struct StoredCopies {
-    objects: Arc<dyn Objects>,
-    /// Blocks in order of their last use; the most recently used one is at the end.
-    blocks: Mutex<VecDeque<Block>>,
+    storage: Arc<Storage>,
+    blocks: BlockCache,
 }
+
+/// Blocks in order of their last use; the most recently used one is at the end.
+#[derive(Default)]
+struct BlockCache(Mutex<VecDeque<Block>>);
 
 struct Block {
     of: Copy,
@@ -57,13 +46,25 @@ struct Block {
 }
 
 impl StoredCopies {
-    pub fn new(objects: Arc<dyn Objects>) -> Self {
-        Self { objects, blocks: Mutex::default() }
+    pub fn new(storage: Arc<Storage>) -> Self {
+        Self { storage, blocks: BlockCache::default() }
     }
 
     /// Returns a range of the object's bytes; `None` if the object has no such range, or if the storage
     /// fails. A failure is logged.
     pub async fn read(&self, copy: &Copy, range: Range<u64>) -> Option<Bytes> {
+        self.blocks.read(copy, range, |range| self.storage.read(&copy.object, range)).await
+    }
+}
+
+impl BlockCache {
+    /// Returns a range of the object's bytes, as [`StoredCopies::read`]. `fetch` reads a range of the object.
+    async fn read<F: Future<Output = Result<Bytes, StorageError>>>(
+        &self,
+        copy: &Copy,
+        range: Range<u64>,
+        fetch: impl Fn(Range<u64>) -> F,
+    ) -> Option<Bytes> {
         if range.is_empty() || range.end > copy.length {
             return None;
         }
@@ -71,7 +72,7 @@ impl StoredCopies {
         for index in range.start / BLOCK..=(range.end - 1) / BLOCK {
             let block = self.block(copy, index);
             let all = index * BLOCK..((index + 1) * BLOCK).min(copy.length);
-            let read = block.get_or_try_init(|| self.objects.read(&copy.object, all.clone())).await;
+            let read = block.get_or_try_init(|| fetch(all.clone())).await;
             let read = match read {
                 Ok(read) => read,
                 Err(error) => {
@@ -92,7 +93,7 @@ impl StoredCopies {
     /// Returns the cell of a block; adds an empty one if there is none.
     fn block(&self, copy: &Copy, index: u64) -> Arc<OnceCell<Bytes>> {
         // A poisoned lock is usable: each change leaves a complete list.
-        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = blocks.iter().position(|block| block.of == *copy && block.index == index);
         let block = known.and_then(|at| blocks.remove(at));
         let block = block.unwrap_or_else(|| Block { of: copy.clone(), index, bytes: Arc::default() });
@@ -111,39 +112,29 @@ mod tests {
 
     use super::*;
 
-    /// Object in which each byte is derived from its position. Every other request fails, beginning with the
-    /// first.
-    struct Numbers(AtomicUsize);
-
-    #[async_trait]
-    impl Objects for Numbers {
-        async fn read(&self, _: &str, range: Range<u64>) -> Result<Bytes, StorageError> {
-            match self.0.fetch_add(1, Ordering::Relaxed) % 2 {
-                0 => Err(StorageError::Unknown),
-                _ => Ok(range.map(|at| at as u8).collect()),
-            }
-        }
-    }
-
     #[actix::test]
     async fn blocks_are_read_once() {
-        let numbers = Arc::new(Numbers(AtomicUsize::new(0)));
-        let copies = StoredCopies::new(numbers.clone());
+        let (copies, reads) = (BlockCache::default(), AtomicUsize::new(0));
+        // Each byte is derived from its position. Every other request fails, beginning with the first.
+        let fetch = async |range: Range<u64>| match reads.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => Err(StorageError::Unknown),
+            _ => Ok(range.map(|at| at as u8).collect()),
+        };
         let copy = Copy { object: "a".into(), version: 1, length: 2 * BLOCK + 100 };
         let expected = |range: Range<u64>| Some(range.map(|at| at as u8).collect::<Bytes>());
-        assert_eq!(copies.read(&copy, 10..20).await, None, "the storage failed");
-        assert_eq!(copies.read(&copy, 10..20).await, expected(10..20));
-        assert_eq!(copies.read(&copy, 0..BLOCK).await, expected(0..BLOCK));
-        assert_eq!(numbers.0.load(Ordering::Relaxed), 2);
+        assert_eq!(copies.read(&copy, 10..20, fetch).await, None, "the storage failed");
+        assert_eq!(copies.read(&copy, 10..20, fetch).await, expected(10..20));
+        assert_eq!(copies.read(&copy, 0..BLOCK, fetch).await, expected(0..BLOCK));
+        assert_eq!(reads.load(Ordering::Relaxed), 2);
         let across = BLOCK - 3..2 * BLOCK + 7;
-        assert_eq!(copies.read(&copy, across.clone()).await, None);
-        assert_eq!(copies.read(&copy, across.clone()).await, None);
-        assert_eq!(copies.read(&copy, across.clone()).await, expected(across));
-        assert_eq!(copies.read(&copy, 2 * BLOCK..copy.length).await, expected(0..100));
-        assert_eq!(copies.read(&copy, 0..copy.length + 1).await, None, "beyond the end");
-        assert_eq!(numbers.0.load(Ordering::Relaxed), 6);
+        assert_eq!(copies.read(&copy, across.clone(), fetch).await, None);
+        assert_eq!(copies.read(&copy, across.clone(), fetch).await, None);
+        assert_eq!(copies.read(&copy, across.clone(), fetch).await, expected(across));
+        assert_eq!(copies.read(&copy, 2 * BLOCK..copy.length, fetch).await, expected(0..100));
+        assert_eq!(copies.read(&copy, 0..copy.length + 1, fetch).await, None, "beyond the end");
+        assert_eq!(reads.load(Ordering::Relaxed), 6);
         let other = Copy { version: 2, ..copy };
-        copies.read(&other, 0..1).await;
-        assert_eq!(numbers.0.load(Ordering::Relaxed), 7, "another content");
+        copies.read(&other, 0..1, fetch).await;
+        assert_eq!(reads.load(Ordering::Relaxed), 7, "another content");
     }
 }

@@ -3,7 +3,6 @@
 //! Nodes send tracks to each other over plain HTTP, so each part is encrypted, with a key of its track that
 //! no listener can get.
 
-use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{RecordingMedia, blocking};
@@ -17,17 +16,10 @@ use crate::packager::{ContentKey, MediaError, decrypt, encrypt};
 /// Number of bytes of a track that are read at once, and sent between nodes in one answer.
 pub const TRACK_PART: u64 = 256 << 10;
 
-/// Tracks, wherever they are.
-#[async_trait]
-pub trait TrackMedia: Send + Sync {
+impl RecordingMedia {
     /// Returns [`TRACK_PART`] bytes of a track from `offset`, a multiple of [`TRACK_PART`]; fewer at the end
     /// of the track. `None`: the node that has the track does not answer.
-    async fn part(&self, recording: (&RecordingId, &Recording), track: &Track, offset: u64) -> Option<Bytes>;
-}
-
-#[async_trait]
-impl TrackMedia for RecordingMedia {
-    async fn part(
+    pub async fn track_part(
         &self,
         (id, recording): (&RecordingId, &Recording),
         track: &Track,
@@ -41,9 +33,7 @@ impl TrackMedia for RecordingMedia {
         let sealed = self.fetcher.recorded(&url, &recording.room, id, &name).await?;
         decrypt(&self.track_key(recording, track), offset / TRACK_PART, &sealed).ok().map(Bytes::from)
     }
-}
 
-impl RecordingMedia {
     /// Returns the part of a track that another node requests by this name, encrypted.
     pub(super) async fn sealed(&self, id: &RecordingId, name: &str) -> Option<Bytes> {
         let (number, offset) = name.strip_prefix(TRACK)?.split_once('-')?;

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::StreamExt;
 
 use crate::domain::ids::RoomId;
@@ -19,13 +18,6 @@ pub const PATIENCE: Duration = Duration::from_millis(500);
 /// Maximum number of concurrent queries for one answer.
 const AT_ONCE: usize = 16;
 
-/// Source of the members of rooms.
-#[async_trait]
-pub trait PresenceQuery: Send + Sync + 'static {
-    /// Returns the members of the room, across all gateways; `None` if they are not known now.
-    async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>>;
-}
-
 /// Members that presence lists, without users who are not allowed to speak. Presence can still list such a
 /// user: if a user is removed from the room while disconnected, the entry is deleted only later.
 pub struct PresentUsers {
@@ -33,8 +25,8 @@ pub struct PresentUsers {
     pub directory: Arc<Directory>,
 }
 
-#[async_trait]
-impl PresenceQuery for PresentUsers {
+impl PresentUsers {
+    /// Returns the members of the room, across all gateways; `None` if they are not known now.
     async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>> {
         let mut members = self.presence.list(room).await.ok()?;
         if let Some(view) = self.directory.room(room) {
@@ -45,12 +37,12 @@ impl PresenceQuery for PresentUsers {
 }
 
 /// Returns the members of a room; `None` on a node without presence, or while presence does not answer.
-pub async fn members(anchors: Option<&dyn PresenceQuery>, room: &RoomId) -> Option<Vec<PresenceEntry>> {
+pub async fn members(anchors: Option<&PresentUsers>, room: &RoomId) -> Option<Vec<PresenceEntry>> {
     tokio::time::timeout(PATIENCE, anchors?.members(room)).await.ok().flatten()
 }
 
 /// Returns the number of members of each of `rooms`. Omits rooms whose number is not known.
-pub async fn counts(anchors: Option<&dyn PresenceQuery>, rooms: &[&RoomId]) -> HashMap<RoomId, usize> {
+pub async fn counts(anchors: Option<&PresentUsers>, rooms: &[&RoomId]) -> HashMap<RoomId, usize> {
     let Some(anchors) = anchors else { return HashMap::new() };
     let asked = futures::stream::iter(rooms)
         .map(|room| async move { Some(((*room).clone(), anchors.members(room).await?.len())) });

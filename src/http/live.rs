@@ -6,9 +6,8 @@
 //! when the listener's token expires, or at most a second after the listener was banned.
 //!
 //! Owns: names, tokens and headers of requests, and in-band titles. Does not depend on where the media come
-//! from; [`PlainMedia`] hides this.
+//! from; [`PlainListening`] hides this.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::Method;
@@ -23,7 +22,7 @@ use super::hls::{HlsSide, Query, listeners_full, no_such_file, token_missing, to
 use super::hls_answer::{SECRET, found};
 use super::methods::other;
 use super::server::Connection;
-use crate::delivery::PlainMedia;
+use crate::delivery::PlainListening;
 use crate::domain::grant::Grant;
 use crate::domain::icy::{Inserter, METADATA_INTERVAL};
 use crate::domain::ids::RoomId;
@@ -38,7 +37,7 @@ const CHECKED_EVERY: Duration = Duration::from_millis(500);
 /// Services behind `/live`, in addition to those of the HLS socket.
 pub struct LiveSide {
     pub hls: web::Data<HlsSide>,
-    pub media: Arc<dyn PlainMedia>,
+    pub media: PlainListening,
     /// Base of the URLs in playlists.
     pub base: PublicBase,
 }

@@ -1,17 +1,21 @@
 //! Tests of plain streams: every request gets its documented response.
 
+use std::sync::Arc;
+
+use actix_web::dev::ServiceResponse;
 use actix_web::http::header;
 use actix_web::{App, test};
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::Role;
-use crate::delivery::LiveMedia;
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
+use crate::delivery::{LiveMedia, PlainStreams};
 use crate::domain::ids::{ModuleId, UnixMs};
 use crate::http::hls_answer::Cors;
 use crate::http::test_tokens::{ban, node_tokens, store, with_tokens};
+use crate::packager::plain::PlainPart;
 use crate::packager::{MediaError, PlaylistText};
 use crate::rooms::FakeStore;
 
@@ -99,20 +103,20 @@ async fn playlists_name_the_stream() {
     let text = String::from_utf8(pls.body).unwrap();
     assert!(text.contains(&format!("\nFile1={}\n", stream("http://radio.example:8080"))), "{text}");
     let public = Some("https://live.example.org/".to_owned());
-    let (side, counter) = side(public);
-    let answer = ask_of(side, &format!("/live/demo.m3u?token={GOOD}"), &[host]).await;
+    let side = side(public);
+    let answer = ask_of(&side, &format!("/live/demo.m3u?token={GOOD}"), &[host]).await;
     let text = String::from_utf8(answer.body).unwrap();
     assert!(text.ends_with(&format!("{}\n", stream("https://live.example.org"))), "{text}");
-    assert_eq!(counter.here(&RoomId::new("demo").unwrap(), Instant::now()), 0, "nobody listens yet");
+    assert_eq!(side.counter.here(&RoomId::new("demo").unwrap(), Instant::now()), 0, "nobody listens yet");
 }
 
 #[actix::test]
 async fn listeners_count_by_token() {
-    let (side, counter) = side(None);
+    let side = side(None);
     for token in [GOOD, GOOD, "{one}"] {
-        ask_of(side.clone(), &format!("/live/demo.aac?token={token}"), &[]).await;
+        ask_of(&side, &format!("/live/demo.aac?token={token}"), &[]).await;
     }
-    assert_eq!(counter.here(&RoomId::new("demo").unwrap(), Instant::now()), 2);
+    assert_eq!(side.counter.here(&RoomId::new("demo").unwrap(), Instant::now()), 2);
 }
 
 #[actix::test]
@@ -122,25 +126,37 @@ async fn streams_end_with_token_or_ban() {
     // The token expires in 2.5 to 3.5 s, because its expiry is in whole seconds. Even a slow machine must be
     // able to open the stream before that.
     let signed_at = UnixMs(now().0 + 2_500);
-    let short = tokens.issue(Role::Listener, "short", &room, None, Duration::from_secs(1), signed_at).token;
-    for (token, length) in [(GOOD, 9), (&*short, 3)] {
-        let answer = ask(&format!("/live/expiring.aac?token={token}"), &[]).await;
-        assert_eq!(answer.body.len(), length);
+    let short = tokens.issue(Role::Listener, "short", &room, None, Duration::from_secs(1), signed_at);
+    for (token, expires_at, length) in [(GOOD, UnixMs(0), 9), (&*short.token, short.expires_at, 3)] {
+        let side = side(None);
+        let answer = open(&side, &format!("/live/expiring.aac?token={token}"), &[]).await;
+        let (_, stream) = side.streams.all().remove(0);
+        let publish = async {
+            let part = || PlainPart { bytes: Bytes::from_static(b"abc"), frames: 9, place: None };
+            stream.publish([part()], None);
+            while now() < expires_at {
+                // Sleep: the clock cannot be moved, so the other parts come after the token has expired.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            stream.publish([part(), part()], None);
+            stream.end();
+        };
+        let (body, ()) = future::join(test::read_body(answer), publish).await;
+        assert_eq!(body.len(), length);
     }
     let store = store();
-    let side = side_on(&store, None).0;
-    let app = test::init_service(App::new().configure(|c| configure(c, web::Data::from(side)))).await;
-    let request = test::TestRequest::get().uri(&with_tokens("/live/expiring.aac?token={two}", "expiring"));
-    let answer = test::call_service(&app, request.to_request()).await;
+    let side = side_on(&store, None);
+    let answer = open(&side, "/live/expiring.aac?token={two}", &[]).await;
     assert_eq!(answer.status(), 200);
     ban(&store, "expiring", "two");
+    publish(&side.streams);
     assert!(test::read_body(answer).await.is_empty());
 }
 
 #[actix::test]
 async fn other_methods_are_answered() {
-    let (side, _) = side(None);
-    let app = test::init_service(App::new().configure(|c| configure(c, web::Data::from(side)))).await;
+    let live = web::Data::from(side(None).live);
+    let app = test::init_service(App::new().configure(|c| configure(c, live))).await;
     let with = |method: Method| test::TestRequest::with_uri("/live/demo.aac").method(method).to_request();
     let preflight = test::call_service(&app, with(Method::OPTIONS)).await;
     assert_eq!(preflight.status(), 204);
@@ -151,46 +167,21 @@ async fn other_methods_are_answered() {
     assert_eq!(post.headers().get("allow").unwrap(), "GET, HEAD, OPTIONS");
 }
 
-struct Fake;
+/// Live media of which only the playlist is requested.
+struct Playlists;
 
 #[async_trait]
-impl PlainMedia for Fake {
-    async fn admit(&self, room: &RoomId, _: &Grant) -> Result<(), MediaError> {
+impl LiveMedia for Playlists {
+    async fn playlist(
+        &self,
+        room: &RoomId,
+        _: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistText, MediaError> {
         match room.as_str() {
-            "nosuch" => Err(MediaError::NoSuchRoom),
-            "notonair" => Err(MediaError::NotOnAir),
             "notyet" => Err(MediaError::NotYet),
             "away" => Err(MediaError::Unavailable),
-            "earlier" => Err(MediaError::EarlierRoom),
-            _ => Ok(()),
+            _ => Ok(Bytes::from_static(b"#EXTM3U\n").into()),
         }
-    }
-
-    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaError> {
-        self.admit(room, grant).await?;
-        Ok(match room.as_str() {
-            "long" => stream::iter(vec![Bytes::from(vec![b'a'; METADATA_INTERVAL]); 3]).boxed(),
-            "expiring" => {
-                let expires = grant.expires_at;
-                let is_short = expires.0 < now().0 + 10_000;
-                let parts = stream::iter(0..3).then(move |n| async move {
-                    while n == 1 && is_short && now() < expires {
-                        // Sleep: the clock cannot be moved, so this part comes after the token has expired.
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
-                    Bytes::from_static(b"abc")
-                });
-                parts.boxed()
-            }
-            _ => stream::iter(["one ", "two ", "three"].map(Bytes::from)).boxed(),
-        })
-    }
-}
-
-#[async_trait]
-impl LiveMedia for Fake {
-    async fn playlist(&self, _: &RoomId, _: Option<(u64, Option<u32>)>) -> Result<PlaylistText, MediaError> {
-        Err(MediaError::NotYet)
     }
 
     async fn file(&self, _: &RoomId, _: &str) -> Result<(Bytes, &'static str), MediaError> {
@@ -202,17 +193,41 @@ impl LiveMedia for Fake {
     }
 }
 
-fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
+/// Services under test, and what the tests read and control of them.
+struct Side {
+    live: Arc<LiveSide>,
+    counter: Arc<ListenerCounter>,
+    streams: Arc<PlainStreams>,
+}
+
+fn side(public_url: Option<String>) -> Side {
     side_on(&store(), public_url)
 }
 
-fn side_on(store: &FakeStore, public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
-    let (fake, counter) = (Arc::new(Fake), Arc::<ListenerCounter>::default());
-    let (media, tokens) = (fake.clone(), Arc::new(node_tokens(store.directory())));
+fn side_on(store: &FakeStore, public_url: Option<String>) -> Side {
+    for (room, created_at) in [
+        ("demo", 1),
+        ("long", 1),
+        ("expiring", 1),
+        ("notyet", 1),
+        ("away", 1),
+        ("notonair", 1),
+        ("earlier", u64::MAX),
+    ] {
+        let meta = json!({ "pin": "abc123", "maxAnchors": 3, "hlsPath": "/h", "createdAt": created_at });
+        store.put_now(&format!("/rooms/{room}/meta"), &meta.to_string());
+        if room != "notonair" {
+            let live =
+                r#"{"status":"onair","mixerId":"m","janusId":"j","nonce":"n","createdAt":1,"epoch":1}"#;
+            store.put_now(&format!("/rooms/{room}/livemeta"), live);
+        }
+    }
+    let (counter, streams) = (Arc::<ListenerCounter>::default(), Arc::<PlainStreams>::default());
+    let (media, tokens) = (Arc::new(Playlists), Arc::new(node_tokens(store.directory())));
     let listeners =
         Listeners { me: ModuleId::new("one").unwrap(), counter: counter.clone(), directory: Arc::default() };
     let hls = HlsSide {
-        media,
+        media: media.clone(),
         tokens,
         replay: None,
         listeners,
@@ -220,7 +235,21 @@ fn side_on(store: &FakeStore, public_url: Option<String>) -> (Arc<LiveSide>, Arc
         captions: Default::default(),
     };
     let base = PublicBase { url: public_url, ..PublicBase::default() };
-    (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, base }), counter)
+    let media = PlainListening { media, directory: store.directory(), streams: streams.clone() };
+    Side { live: Arc::new(LiveSide { hls: web::Data::new(hls), media, base }), counter, streams }
+}
+
+/// Publishes the audio of the streams that have been opened, and ends them.
+fn publish(streams: &PlainStreams) {
+    for (room, stream) in streams.all() {
+        let all: [Bytes; 3] = match room.as_str() {
+            "long" => [(); 3].map(|()| vec![b'a'; METADATA_INTERVAL].into()),
+            _ => ["one ", "two ", "three"].map(Bytes::from),
+        };
+        let part = |bytes| PlainPart { bytes, frames: 9, place: None };
+        stream.publish(all.map(part), None);
+        stream.end();
+    }
 }
 
 struct Answer {
@@ -236,17 +265,24 @@ impl Answer {
 }
 
 async fn ask(uri: &str, headers: &[(&str, &str)]) -> Answer {
-    ask_of(side(None).0, uri, headers).await
+    ask_of(&side(None), uri, headers).await
 }
 
-async fn ask_of(side: Arc<LiveSide>, uri: &str, headers: &[(&str, &str)]) -> Answer {
-    let app = test::init_service(App::new().configure(|c| configure(c, web::Data::from(side)))).await;
+/// Sends a request, publishes the audio of a stream that it opens, and reads the whole answer.
+async fn ask_of(side: &Side, uri: &str, headers: &[(&str, &str)]) -> Answer {
+    let answer = open(side, uri, headers).await;
+    publish(&side.streams);
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    Answer { status, headers, body: test::read_body(answer).await.to_vec() }
+}
+
+async fn open(side: &Side, uri: &str, headers: &[(&str, &str)]) -> ServiceResponse {
+    let live = web::Data::from(side.live.clone());
+    let app = test::init_service(App::new().configure(|c| configure(c, live))).await;
     let room = uri.trim_start_matches("/live/").split('.').next().unwrap();
     let mut request = test::TestRequest::get().uri(&with_tokens(uri, room));
     for (name, value) in headers {
         request = request.insert_header((*name, with_tokens(value, room)));
     }
-    let answer = test::call_service(&app, request.to_request()).await;
-    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    Answer { status, headers, body: test::read_body(answer).await.to_vec() }
+    test::call_service(&app, request.to_request()).await
 }

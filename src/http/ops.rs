@@ -31,6 +31,8 @@ use super::server::large;
 const MAX_BODY: usize = 1024;
 
 /// Source of the answers. Must not block: a node whose actors are stuck must still answer.
+///
+/// The implementation needs the assembled node, which this module must not import. So it is in `app`.
 pub trait OpsSource: Send + Sync {
     /// Returns the metrics in the Prometheus text format.
     fn metrics(&self) -> String;

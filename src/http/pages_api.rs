@@ -25,7 +25,7 @@ use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
 use crate::rooms::{Room, RoomError, RoomService, now};
 
-use super::anchors::{self, PresenceQuery};
+use super::anchors::{self, PresentUsers};
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found};
 use super::extract::{BodyLimit, JsonBody, RoomPath};
@@ -46,7 +46,7 @@ pub struct PagesSide {
     pub ws_url: Option<String>,
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<NodeTokens>,
-    pub anchors: Option<Arc<dyn PresenceQuery>>,
+    pub anchors: Option<Arc<PresentUsers>>,
     pub listeners: Listeners,
     pub origins: Origins,
     /// `recording.mode`.

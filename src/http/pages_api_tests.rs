@@ -8,7 +8,7 @@ use actix_web::{App, test, web};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::http::rest::tests::house::{AnnIsThere, House, claims, house, json_request};
+use crate::http::rest::tests::house::{House, claims, house, json_request};
 use crate::store::Store;
 
 const GATEWAY: &str = "wss://live.example.org/ws";
@@ -142,7 +142,7 @@ async fn ask_at(gateway: Option<&str>, house: &House, open: bool, request: TestR
         ws_url: gateway.map(str::to_owned),
         rooms: house.rooms.clone(),
         tokens: house.api.tokens.clone(),
-        anchors: Some(Arc::new(AnnIsThere)),
+        anchors: house.api.anchors.clone(),
         listeners: house.api.listeners.clone(),
         origins: Origins::default(),
         recording: RecordingMode::OnRequest,

@@ -19,7 +19,7 @@ use crate::domain::reported_anchors::reported;
 use crate::domain::room::RoomStatus;
 use crate::domain::schedule::StartTime;
 use crate::domain::view::Modules;
-use crate::http::anchors::{PresenceQuery, members};
+use crate::http::anchors::{PresentUsers, members};
 use crate::http::ops::{OpsSource, Readiness};
 use crate::http::rest::ModuleBody;
 use crate::presence::PresenceEntry;
@@ -44,7 +44,7 @@ pub struct OverviewSources {
     /// Streams of the rooms that this node mixes.
     pub streams: Arc<Streams>,
     /// `None` on a node without presence.
-    pub anchors: Option<Arc<dyn PresenceQuery>>,
+    pub anchors: Option<Arc<PresentUsers>>,
     pub talking: Box<TalkingUsers>,
     pub heartbeats: HeartbeatAges,
 }

@@ -35,7 +35,7 @@ use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use serde_json::json;
 
-use crate::delivery::TrackMedia;
+use crate::delivery::RecordingMedia;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{Caller, ScopeMissing};
 use crate::domain::recording::RecordingMode;
@@ -44,7 +44,7 @@ use crate::rooms::RoomService;
 use crate::rooms::recordings::Recordings;
 use crate::webhooks::Webhooks;
 
-use super::anchors::PresenceQuery;
+use super::anchors::PresentUsers;
 use super::api_keys::LiveApiKeys;
 use super::audit::Auditor;
 use super::cors::{self, Origins};
@@ -73,7 +73,7 @@ pub struct Api {
     pub auth: Arc<LiveApiKeys>,
     pub tokens: Arc<NodeTokens>,
     /// `None` on a node without presence, which does not count anchors.
-    pub anchors: Option<Arc<dyn PresenceQuery>>,
+    pub anchors: Option<Arc<PresentUsers>>,
     pub listeners: Listeners,
     pub origins: Origins,
     /// Base of the URLs given to listeners, without a trailing slash.
@@ -92,7 +92,7 @@ pub struct Api {
     pub captions: CaptionsSide,
     pub stages: Arc<dyn StageStore>,
     pub sources: SourcesSide,
-    pub tracks: Arc<dyn TrackMedia>,
+    pub tracks: Arc<RecordingMedia>,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::recordings::known;
-use crate::delivery::{TRACK_PART, TrackMedia};
+use crate::delivery::{RecordingMedia, TRACK_PART};
 use crate::domain::recording::{Recording, RecordingId};
 use crate::domain::tracks::Track;
 use crate::http::error::{ApiError, Code, ErrorBody};
@@ -106,7 +106,7 @@ pub(super) async fn download(
 }
 
 struct TrackReader {
-    tracks: Arc<dyn TrackMedia>,
+    tracks: Arc<RecordingMedia>,
     recording: Recording,
     id: RecordingId,
     track: Track,
@@ -115,7 +115,7 @@ struct TrackReader {
 impl TrackReader {
     async fn part(&self, offset: u64) -> Option<Bytes> {
         let begin = offset - offset % TRACK_PART;
-        let part = self.tracks.part((&self.id, &self.recording), &self.track, begin).await?;
+        let part = self.tracks.track_part((&self.id, &self.recording), &self.track, begin).await?;
         // Less than `TRACK_PART`.
         let skipped = (offset - begin) as usize;
         (skipped < part.len()).then(|| part.slice(skipped..))

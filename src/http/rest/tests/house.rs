@@ -1,8 +1,10 @@
 //! Test setup: the room API over an in-memory store, with the check that every answer is a documented one.
 
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use actix::Arbiter;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service, ServiceResponse};
 use actix_web::http::Method;
@@ -10,34 +12,36 @@ use actix_web::http::header::HeaderMap;
 use actix_web::test::TestRequest;
 use actix_web::{App, Error, test, web};
 use base64::Engine;
-use bytes::Bytes;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::auth::{ApiKeys, NewKey, SealedUrls, Secrets};
 use crate::config::{self, AuthConfig, AuthMode, Secret, WebhookEndpoint, WebhooksConfig};
 use crate::delivery::listener_counter::Listeners;
-use crate::delivery::{TRACK_PART, TrackMedia};
+use crate::delivery::{MixerClient, RecordingMedia};
 use crate::domain::api_key::{KeyName, KeyScope};
-use crate::domain::connection::FencingToken;
+use crate::domain::connection::{FencingToken, Lifetimes};
 use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::quotas::Quotas;
-use crate::domain::recording::{Recording, RecordingId, RecordingMode};
+use crate::domain::recording::RecordingMode;
 use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::sources::{Scheme, SourcePolicy};
-use crate::domain::tracks::Track;
 use crate::domain::webhooks::WebhookFilter;
-use crate::http::anchors::PresenceQuery;
+use crate::http::anchors::PresentUsers;
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::audit::Auditor;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, CaptionsSide, OutputsSide, SourcesSide, configure, openapi};
 use crate::http::test_tokens::node_tokens;
+use crate::presence::embedded::EmbeddedPresence;
 use crate::presence::embedded_stages::EmbeddedStages;
-use crate::presence::{PresenceEntry, Source};
+use crate::presence::{Presence, PresenceEntry, Source};
 use crate::rooms::captions::RecogniserClaims;
 use crate::rooms::recordings::Recordings;
-use crate::rooms::{AuditLog, FakeStore, NewApiKey, RoomService, StoreCopy};
+use crate::rooms::{AuditLog, Directory, FakeStore, NewApiKey, RoomService, StoreCopy};
+use crate::spool::Spool;
+use crate::spool::tracks::TrackSpool;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
@@ -51,6 +55,8 @@ pub struct House {
     pub store: Arc<FakeStore>,
     pub rooms: Arc<RoomService>,
     pub api: web::Data<Api>,
+    /// Folder of the recordings of the node.
+    pub folder: TempDir,
     /// API key that is sent with every request.
     key: Option<String>,
     service: AnsweringService,
@@ -141,11 +147,14 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         api_keys: key.iter().map(|key| Secret(key.as_bytes().to_vec())).collect(),
         ..config::defaults().auth
     });
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = Arc::new(recordings(&store).await);
+    let tracks = recording_media(&store, &recordings, metrics.clone(), folder.path());
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
         auth: Arc::new(LiveApiKeys::new(configured, rooms.api_keys().clone())),
         tokens: Arc::new(node_tokens(store.directory())),
-        anchors: Some(Arc::new(AnnIsThere)),
+        anchors: Some(Arc::new(ann_in_demo(store.directory()).await)),
         listeners: Listeners {
             me: ModuleId::new("api").unwrap(),
             counter: Arc::default(),
@@ -155,7 +164,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         hls_base: "https://live.example.org".into(),
         ws_url: "wss://live.example.org/ws".into(),
         body_limit: 64 * 1024,
-        recordings: Arc::new(recordings(&store).await),
+        recordings,
         recording: RecordingMode::OnRequest,
         rewind: Duration::ZERO,
         webhooks: Arc::new(webhooks(&store, metrics.clone())),
@@ -164,12 +173,12 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         captions: captions(&store, metrics.clone()),
         stages: EmbeddedStages::new(),
         sources: sources(),
-        tracks: Arc::new(CountingTracks),
+        tracks: Arc::new(tracks),
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));
     let service = answering(test::init_service(app).await, TestRequest::to_request);
-    House { store, rooms, api, key: None, service }
+    House { store, rooms, api, folder, key: None, service }
 }
 
 /// Wraps a service, because actix-web does not export its request type.
@@ -271,34 +280,44 @@ pub fn claims(token: &Value) -> Value {
     serde_json::from_slice(&base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
 }
 
-/// Tracks whose bytes are the alphabet, repeated.
-struct CountingTracks;
-
-#[async_trait::async_trait]
-impl TrackMedia for CountingTracks {
-    async fn part(&self, _: (&RecordingId, &Recording), track: &Track, offset: u64) -> Option<Bytes> {
-        let end = track.bytes.min(offset + TRACK_PART);
-        (track.node.as_str() == "one").then(|| (offset..end).map(|n| b'a' + (n % 26) as u8).collect())
+/// Returns the access to the recordings, as the mixer `one` has it. `folder`: folder of its recordings.
+fn recording_media(
+    store: &FakeStore,
+    recordings: &Arc<Recordings>,
+    metrics: Metrics,
+    folder: &Path,
+) -> RecordingMedia {
+    let secrets = Arc::new(secrets());
+    RecordingMedia {
+        me: ModuleId::new("one").unwrap(),
+        directory: store.directory(),
+        recordings: recordings.clone(),
+        spool: Spool::new(folder.to_owned()),
+        tracks: TrackSpool::new(None, folder, "open"),
+        fetcher: MixerClient::new(secrets.clone(), Duration::from_secs(1), Arbiter::current(), metrics),
+        secrets,
+        copies: None,
+        lists: Default::default(),
+        layouts: Default::default(),
     }
 }
 
-/// Presence in which Ann is in every room, with a token that was not issued here.
-pub struct AnnIsThere;
-
-#[async_trait::async_trait]
-impl PresenceQuery for AnnIsThere {
-    async fn members(&self, _: &RoomId) -> Option<Vec<PresenceEntry>> {
-        Some(vec![PresenceEntry {
-            user_id: UserId::new("ann").unwrap(),
-            role: UserRole::Host,
-            display_name: Some("Ann".into()),
-            status: ActivityStatus::OnAir,
-            muted: true,
-            source: Source::Whip,
-            consent: false,
-            token: FencingToken(1),
-        }])
-    }
+/// Returns presence in which Ann is in the room `demo`, with a token that was not issued here.
+pub async fn ann_in_demo(directory: Arc<Directory>) -> PresentUsers {
+    let ann = PresenceEntry {
+        user_id: UserId::new("ann").unwrap(),
+        role: UserRole::Host,
+        display_name: Some("Ann".into()),
+        status: ActivityStatus::OnAir,
+        muted: true,
+        source: Source::Whip,
+        consent: false,
+        token: FencingToken(1),
+    };
+    let hour = Duration::from_secs(3_600);
+    let presence = EmbeddedPresence::new(Lifetimes { lock: hour, gateway: hour, member: hour });
+    presence.join(&RoomId::new("demo").unwrap(), &ann, 1).await.unwrap();
+    PresentUsers { presence, directory }
 }
 
 pub fn json_request(method: Method, path: &str, body: &str) -> TestRequest {

@@ -39,6 +39,10 @@ async fn tracks_are_listed_and_downloaded() {
     let tracks = json!([{ "number": 1, "userId": "ann", "node": "one", "bytes": 300_000 },
         { "number": 3, "userId": "bob", "node": "gone", "bytes": 9 }]);
     assert_eq!(one["recording"]["tracks"], tracks);
+    let folder = house.folder.path().join(format!("tracks/{ID}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let alphabet: Vec<u8> = (b'a'..=b'z').cycle().take(300_000).collect();
+    std::fs::write(folder.join("ann.opus"), alphabet).unwrap();
     let path = |track: &str| format!("/api/recordings/{ID}/tracks/{track}");
     let whole = house.send(Method::GET, &path("1")).await;
     assert_eq!((whole.status, whole.text.len(), whole.header("content-type")), (200, 300_000, "audio/ogg"));
