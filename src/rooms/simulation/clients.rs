@@ -20,7 +20,7 @@ use crate::domain::model::UserRole;
 use crate::domain::signalling::{CloseCode, Method};
 use crate::presence::{Acquisition, ConnectionLock, Presence, Source};
 
-const USERS: [&str; 2] = ["anna", "bert"];
+pub const USERS: [&str; 2] = ["anna", "bert"];
 /// Maximum number of connections of one user in one room.
 const MOST_CONNECTIONS: usize = 3;
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);

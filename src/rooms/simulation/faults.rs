@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::clients::USERS;
 use super::gateways::GatewaySide;
 use super::house::{GRACE, House, Request};
 use super::januses::{JanusSide, end_connection};
@@ -12,13 +13,14 @@ use super::relays::Relays;
 use super::watch::Watch;
 use super::world::{Event, Input, World, ms};
 use crate::domain::connection::Duplicate;
-use crate::domain::ids::{Epoch, ModuleId, Nonce, Pin, RoomId};
+use crate::domain::ids::{Epoch, ModuleId, Nonce, Pin, RoomId, UserId};
 use crate::domain::keys::{self, LEADER, ModuleKind, ModulePart};
 use crate::domain::mixer_room::Exit;
 use crate::domain::model::{EndReason, Mark, MarkLabel, Meta};
 use crate::domain::placement::{Placement, pick};
 use crate::domain::room::{Admission, RoomWrite, admit_create, admit_delete, admit_start, admit_stop};
 use crate::domain::room::{StartDenied, admit_backstage, assignment};
+use crate::domain::users::{BanOrder, admit_kick};
 use crate::rooms::{Scope, WatchApplier};
 use crate::store::Txn;
 
@@ -292,15 +294,23 @@ impl World {
 
     fn ask_for_something(&mut self) {
         let room = self.rooms[self.random.below(self.rooms.len())].clone();
-        match self.random.below(10) {
+        match self.random.below(11) {
             0..=2 => self.create(&room),
             3..=6 => self.put_on_air(&room),
             7 => self.open_backstage(&room),
             8 => self.with_request(&room, |r| {
                 accepted(admit_stop(&r.view, EndReason::Stopped, r.wall, GRACE).ok()?)
             }),
-            _ => self.with_request(&room, |r| accepted(admit_delete(&r.view, r.wall, GRACE).ok()?)),
+            9 => self.with_request(&room, |r| accepted(admit_delete(&r.view, r.wall, GRACE).ok()?)),
+            _ => self.kick(&room),
         }
+    }
+
+    /// Orders, as the host or the application, that a user is kicked.
+    fn kick(&mut self, room: &RoomId) {
+        let user = UserId::new(self.random.pick(&USERS).unwrap()).unwrap();
+        let order = BanOrder { user, name: None, by: None };
+        self.with_request(room, |r| accepted(admit_kick(&r.view, &order, r.wall).ok()?));
     }
 
     fn with_request(&mut self, room: &RoomId, decide: impl FnOnce(&Request) -> Option<RoomWrite>) {

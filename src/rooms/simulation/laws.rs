@@ -229,6 +229,9 @@ impl World {
 
     fn room_at_rest(&self, room: &RoomId) -> Result<(), String> {
         let view = self.store.view(room);
+        if let Some(user) = view.users.keys().find(|user| view.is_kicked(user)) {
+            return Err(format!("{user} is still kicked from {room}"));
+        }
         let alive = || self.nodes.iter().filter(|node| node.vital == Vital::Up);
         let januses: Vec<_> =
             alive().filter_map(|n| Some((n, n.janus.as_ref()?.worlds.get(room)?))).collect();
