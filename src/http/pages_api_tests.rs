@@ -1,7 +1,5 @@
 //! Tests of the answers to pages, in open mode and otherwise.
 
-use std::sync::Arc;
-
 use actix_web::http::Method;
 use actix_web::test::TestRequest;
 use actix_web::{App, test, web};

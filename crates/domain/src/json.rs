@@ -1,4 +1,6 @@
 //! Reading of JSON from clients, with errors that name the field.
+//!
+//! serde states what is wrong only in a text. No other module reads this text.
 
 use serde::{Deserialize, Deserializer};
 

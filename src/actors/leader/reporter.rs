@@ -181,7 +181,7 @@ impl Reporter {
 
     fn rooms_changed(&mut self) {
         let Some(changed) = self.dirty.as_ref().map(DirtySet::take) else { return };
-        self.recordings_due = true;
+        self.recordings_due |= changed.relisted || !changed.rooms.is_empty();
         self.rooms.extend(changed.rooms);
         if changed.relisted {
             self.examine_later(RoomView::is_open);
