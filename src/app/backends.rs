@@ -12,7 +12,7 @@ use crate::etcd::{EtcdOptions, EtcdStore};
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{KeyValue, LeaseId, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream};
 use crate::telemetry::Metrics;
-use crate::telemetry::metered::{Metered, RequestError, ok};
+use crate::telemetry::metered::{MeteredBackend, RequestError, ok};
 use crate::webhooks::Webhooks;
 
 /// Name of the embedded store's file in the data directory.
@@ -29,7 +29,7 @@ pub async fn store(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<dyn
         }
         StoreKind::Etcd => EtcdStore::open(etcd(&config.store)?).await?,
     };
-    Ok(Arc::new(Metered { inner, metrics: metrics.clone() }))
+    Ok(Arc::new(MeteredBackend { inner, metrics: metrics.clone() }))
 }
 
 fn etcd(config: &StoreConfig) -> anyhow::Result<EtcdOptions> {
@@ -59,7 +59,7 @@ impl RequestError for StoreError {
 }
 
 #[async_trait]
-impl Store for Metered<Arc<dyn Store>> {
+impl Store for MeteredBackend<Arc<dyn Store>> {
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
         self.timed("get", self.inner.get(key), ok).await
     }

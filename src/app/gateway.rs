@@ -32,7 +32,7 @@ use crate::presence::{
 use crate::rooms::RoomService;
 use crate::stage::{Dependencies, StageHub};
 use crate::telemetry::Metrics;
-use crate::telemetry::metered::{Metered, RequestError, ok};
+use crate::telemetry::metered::{MeteredBackend, RequestError, ok};
 use crate::webhooks::admission::Admission;
 
 /// One presence backend, as an implementation of each trait.
@@ -138,7 +138,7 @@ fn metered<B: ConnectionLock + Presence>(
     stages: Arc<dyn StageStore>,
     metrics: &Metrics,
 ) -> Backend {
-    let metered = Arc::new(Metered { inner, metrics: metrics.clone() });
+    let metered = Arc::new(MeteredBackend { inner, metrics: metrics.clone() });
     Backend { lock: metered.clone(), presence: metered, stages }
 }
 
@@ -200,7 +200,7 @@ fn written(written: &UpdateOutcome) -> &'static str {
 }
 
 #[async_trait]
-impl<B: ConnectionLock> ConnectionLock for Metered<Arc<B>> {
+impl<B: ConnectionLock> ConnectionLock for MeteredBackend<Arc<B>> {
     async fn acquire(
         &self,
         key: &LockKey,
@@ -241,7 +241,7 @@ impl<B: ConnectionLock> ConnectionLock for Metered<Arc<B>> {
 }
 
 #[async_trait]
-impl<B: Presence> Presence for Metered<Arc<B>> {
+impl<B: Presence> Presence for MeteredBackend<Arc<B>> {
     async fn join(
         &self,
         room: &RoomId,

@@ -13,13 +13,13 @@ pub trait RequestError {
     fn outcome(&self) -> &'static str;
 }
 
-/// Metered backend. It implements the traits of `B`.
-pub struct Metered<B> {
+/// Backend whose requests are metered. It implements the traits of `B`.
+pub struct MeteredBackend<B> {
     pub inner: B,
     pub metrics: Metrics,
 }
 
-impl<B> Metered<B> {
+impl<B> MeteredBackend<B> {
     /// Performs a request and records it. `answer` returns the label `outcome` of a success.
     pub async fn timed<T, E: RequestError>(
         &self,

@@ -38,7 +38,7 @@ use crate::janus::{
 };
 use crate::rooms::dirty_set::DirtySet;
 use crate::telemetry::events::{Event, JanusLost, JanusUp};
-use crate::telemetry::metered::Metered;
+use crate::telemetry::metered::MeteredBackend;
 
 /// Delay from the answer to one canary until the next canary is sent. A canary asks whether Janus still has a
 /// certain room.
@@ -164,7 +164,7 @@ impl JanusConnection {
         match outcome {
             Ok(client) => {
                 let metrics = self.context.metrics.clone();
-                let bridge: Arc<dyn AudioBridge> = Arc::new(Metered { inner: client, metrics });
+                let bridge: Arc<dyn AudioBridge> = Arc::new(MeteredBackend { inner: client, metrics });
                 self.link.set_bridge(Some(bridge.clone()));
                 self.state = State::Listing;
                 self.survey(bridge, cx);

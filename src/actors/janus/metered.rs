@@ -11,7 +11,7 @@ use crate::janus::{
     RtpParticipant, Secret,
 };
 use crate::telemetry::Metrics;
-use crate::telemetry::metered::{Metered, RequestError, ok};
+use crate::telemetry::metered::{MeteredBackend, RequestError, ok};
 
 impl RequestError for JanusError {
     const RECORD: fn(&Metrics, &'static str, &'static str, Duration) = Metrics::janus_request;
@@ -26,7 +26,7 @@ impl RequestError for JanusError {
 }
 
 #[async_trait]
-impl<B: AudioBridge> AudioBridge for Metered<B> {
+impl<B: AudioBridge> AudioBridge for MeteredBackend<B> {
     async fn create_room(&self, room: &NewRoom) -> Result<(), JanusError> {
         self.timed("create", self.inner.create_room(room), ok).await
     }

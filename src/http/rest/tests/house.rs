@@ -1,10 +1,8 @@
 //! Test setup: the room API over an in-memory store, with the check that every answer is a documented one.
 
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use actix::Arbiter;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service, ServiceResponse};
 use actix_web::http::Method;
@@ -18,7 +16,7 @@ use tempfile::TempDir;
 use crate::auth::{ApiKeys, NewKey, SealedUrls, Secrets};
 use crate::config::{self, AuthConfig, AuthMode, Secret, WebhookEndpoint, WebhooksConfig};
 use crate::delivery::listener_counter::Listeners;
-use crate::delivery::{MixerClient, RecordingMedia};
+use crate::delivery::samples::recording_media;
 use crate::domain::api_key::{KeyName, KeyScope};
 use crate::domain::connection::{FencingToken, Lifetimes};
 use crate::domain::ids::{ModuleId, RoomId, UserId};
@@ -40,8 +38,6 @@ use crate::presence::{Presence, PresenceEntry, Source};
 use crate::rooms::captions::RecogniserClaims;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{AuditLog, Directory, FakeStore, NewApiKey, RoomService, StoreCopy};
-use crate::spool::Spool;
-use crate::spool::tracks::TrackSpool;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
@@ -149,7 +145,8 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
     });
     let folder = tempfile::tempdir().unwrap();
     let recordings = Arc::new(recordings(&store).await);
-    let tracks = recording_media(&store, &recordings, metrics.clone(), folder.path());
+    let tracks =
+        recording_media("one", store.directory(), recordings.clone(), metrics.clone(), folder.path());
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
         auth: Arc::new(LiveApiKeys::new(configured, rooms.api_keys().clone())),
@@ -278,28 +275,6 @@ impl Answer {
 pub fn claims(token: &Value) -> Value {
     let claims = token.as_str().unwrap().split('.').nth(1).unwrap();
     serde_json::from_slice(&base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
-}
-
-/// Returns the access to the recordings, as the mixer `one` has it. `folder`: folder of its recordings.
-fn recording_media(
-    store: &FakeStore,
-    recordings: &Arc<Recordings>,
-    metrics: Metrics,
-    folder: &Path,
-) -> RecordingMedia {
-    let secrets = Arc::new(secrets());
-    RecordingMedia {
-        me: ModuleId::new("one").unwrap(),
-        directory: store.directory(),
-        recordings: recordings.clone(),
-        spool: Spool::new(folder.to_owned()),
-        tracks: TrackSpool::new(None, folder, "open"),
-        fetcher: MixerClient::new(secrets.clone(), Duration::from_secs(1), Arbiter::current(), metrics),
-        secrets,
-        copies: None,
-        lists: Default::default(),
-        layouts: Default::default(),
-    }
 }
 
 /// Returns presence in which Ann is in the room `demo`, with a token that was not issued here.
