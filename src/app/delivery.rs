@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use tokio::sync::Semaphore;
+
 use crate::actors::context::Context;
 use crate::actors::on_demand::OnDemandParts;
-use anyhow::Context as _;
-
 use crate::actors::outputs::OutputParts;
 use crate::actors::recording::uploading::UploadParts;
 use crate::actors::recording::{RecorderParts, RecordingParts};
-use crate::actors::rewind::RewindParts;
+use crate::actors::rewind::{RewindParts, TAKEOVERS};
 use crate::auth::{SealedUrls, Secrets};
 use crate::config::{Config, JanusMode};
 use crate::delivery::{
@@ -117,7 +118,8 @@ impl Delivery {
         let config = &context.config;
         let rotation = config.hls.key_rotation;
         let keys = ContentKeyPolicy { directory: directory.clone(), secrets: secrets.clone(), rotation };
-        let rewinds = Arc::new(Rewinds::new(Spool::for_rewind(config.rewind_dir())));
+        let spool = Spool::for_rewind(config.rewind_dir());
+        let rewinds = Arc::new(Rewinds::new(spool, relays.fetcher.clone()));
         let here = Arc::new(OriginMedia { me, directory, streams, rewinds, patience: config.hls.patience() });
         let default_rewind = config.hls.rewind;
         let media = MediaRouter { here: here.clone(), elsewhere: relays, keys, default_rewind };
@@ -128,7 +130,8 @@ impl Delivery {
 
     /// Returns this node's live streams and rewind windows, for the actors that write the windows.
     pub fn rewinds(&self) -> RewindParts {
-        RewindParts { streams: self.here.streams.clone(), rewinds: self.here.rewinds.clone() }
+        let (streams, rewinds) = (self.here.streams.clone(), self.here.rewinds.clone());
+        RewindParts { streams, rewinds, turns: Arc::new(Semaphore::new(TAKEOVERS)) }
     }
 
     /// Returns the dependencies of outputs, which read plain streams.

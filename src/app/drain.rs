@@ -10,11 +10,13 @@
 use std::time::{Duration, Instant};
 
 use crate::actors::context::Context;
+use crate::delivery::Rewinds;
 use crate::domain::handover::outgoing_mixer;
 use crate::domain::ids::ModuleId;
 use crate::domain::keys::{self, LEADER, ModuleKind, ModulePart};
 use crate::domain::model::MarkLabel;
 use crate::domain::placement::{load_on, pickable};
+use crate::domain::rewind::{KeptWindow, RewindDuty, duty};
 use crate::domain::view::RoomView;
 use crate::rooms::RoomService;
 use crate::store::Txn;
@@ -32,10 +34,10 @@ const LINGER_TARGETS: u32 = 2;
 #[derive(Default)]
 pub struct DrainLabels(Vec<ModuleKind>);
 
-/// Labels the modules of this node as draining. Waits until this node has no rooms, until no other module can
-/// take its rooms, or until the deadline has passed. Does nothing without a leader, or if the deadline is
-/// zero.
-pub async fn drain(context: &Context, service: &RoomService) -> DrainLabels {
+/// Labels the modules of this node as draining. Waits until this node has no rooms and the next mixers have
+/// taken the rewind windows, until no other module can take its rooms, or until the deadline has passed. Does
+/// nothing without a leader, or if the deadline is zero.
+pub async fn drain(context: &Context, service: &RoomService, rewinds: &Rewinds) -> DrainLabels {
     let deadline = context.config.supervision.drain_deadline;
     let mut marked = DrainLabels::default();
     if deadline.is_zero() || !is_led(context).await {
@@ -55,7 +57,7 @@ pub async fn drain(context: &Context, service: &RoomService) -> DrainLabels {
     if before > 0 {
         tracing::info!(rooms = before, "drain started");
     }
-    while kinds().next().is_some() && Instant::now() < end {
+    while (kinds().next().is_some() || lends(context, rewinds)) && Instant::now() < end {
         // Sleep: see LOOK_EVERY.
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -110,6 +112,15 @@ fn rooms_on(context: &Context, kind: ModuleKind) -> u32 {
         ModuleKind::Mixer => context.directory.rooms().values().filter(|view| leaves(view)).count(),
     };
     assigned + leaving as u32
+}
+
+/// Returns true if the next mixer of a room has not taken the room's rewind window yet.
+fn lends(context: &Context, rewinds: &Rewinds) -> bool {
+    rewinds.all().iter().filter(|(_, kept)| !kept.takeover.is_taken()).any(|(room, kept)| {
+        let view = context.directory.room(room).unwrap_or_default();
+        let window = Some(KeptWindow { nonce: &kept.nonce, lent: false });
+        duty(&view, &context.me, context.config.hls.rewind, window) == RewindDuty::Lend
+    })
 }
 
 fn left(context: &Context, kinds: &[ModuleKind]) -> u32 {

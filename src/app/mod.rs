@@ -53,7 +53,7 @@ use crate::auth::{ApiKeys, Secrets, node_id};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, EffectiveKey, JanusMode, PresenceKind, StoreKind};
 use crate::delivery::listener_counter::ListenerCounter;
-use crate::delivery::{EdgeCache, MixerClient, Streams};
+use crate::delivery::{EdgeCache, MixerClient, Rewinds, Streams};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::PortPool;
@@ -98,6 +98,7 @@ pub struct Node {
     /// Lock of the data directory, if the store is shared.
     _place: Option<DataDirLock>,
     readiness: Arc<Readiness>,
+    rewinds: Arc<Rewinds>,
     parts: LiveParts,
     /// Sender of requests to reload the configuration; set if the node was started by [`run`].
     reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
@@ -241,6 +242,8 @@ impl Node {
         let replay = delivery::replay(&context, &recordings, fetcher.clone(), &secrets, storage.clone());
         let relays = Arc::new(EdgeCache::new(fetcher.clone(), counter.clone(), hls, context.clock));
         let delivery = Delivery::new(&context, secrets.clone(), streams.clone(), relays.clone());
+        let rewinds = delivery.here.rewinds.clone();
+        let recorded = delivery::recording_parts(&context, &recordings, &streams, &replay, storage);
         let root = NodeActor {
             plain: (roles.hls || roles.mixer).then(|| (delivery.plain.clone(), relaying.clone())),
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
@@ -252,10 +255,7 @@ impl Node {
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &counter, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
-            recordings: Some((
-                delivery::recording_parts(&context, &recordings, &streams, &replay, storage),
-                arbiter(),
-            )),
+            recordings: Some((recorded, arbiter())),
             rewinds: roles.mixer.then(|| (delivery.rewinds(), arbiter())),
             outputs: roles.mixer.then(|| (delivery.outputs(&secrets), arbiter())),
             captions: roles.rooms.then(|| (delivery.captions(), arbiter())),
@@ -308,6 +308,7 @@ impl Node {
             system,
             _place: place,
             readiness,
+            rewinds,
             parts: LiveParts { api_keys, certificates, webhooks },
             reloads,
             servers,
@@ -373,11 +374,10 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
-    /// Makes the leader move this node's rooms. Waits for the moves, at most until the deadline.
+    /// Reports not ready to load balancers, and waits until the rooms have moved or the deadline has passed.
     async fn drain(&self) -> DrainLabels {
-        // Load balancers that check readiness must not send more clients to this node.
         self.readiness.stopping();
-        drain::drain(&self.context, &self.service).await
+        drain::drain(&self.context, &self.service, &self.rewinds).await
     }
 
     /// Stops everything in order, within the configured deadline.

@@ -46,6 +46,10 @@ impl EdgeRewind {
         }
         let mixer = from.mixer.clone();
         let update = mixers.clone().rewind(from, room.clone(), self.rewind.last()).await;
+        if matches!(update, Err(FetchError::NotYet)) && self.rewind.last().is_some() {
+            // The room has just moved, and its new mixer is taking the window over.
+            return Ok(self.rewind.clone());
+        }
         let update = update.map_err(|error| match error {
             FetchError::NotYet => MediaError::NotYet,
             FetchError::Gone => MediaError::Gone,

@@ -16,7 +16,7 @@ use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::relay_protocol::{
-    EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN, WINDOW,
+    EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, REWIND_FILE, TOKEN, WINDOW,
 };
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
 use crate::domain::rewind::RewindUpdate;
@@ -175,6 +175,15 @@ impl MixerClient {
         got.map(|got| got.body)
     }
 
+    /// Returns a media file of the rewind window of the mixer that handed the room over.
+    pub async fn rewind_file(self, from: Upstream, room: RoomId, number: u32) -> Result<Bytes, FetchError> {
+        let url = format!("{}/relay/rooms/{room}/{REWIND_FILE}{number}", from.url);
+        let live = ContentKeys::new(&[], &room, &from.nonce).hint();
+        let answer = body(self.get(&room, url, &[(LIVE, live.to_string())]).await);
+        self.metrics.relay_request("rewind", outcome(&answer));
+        answer
+    }
+
     async fn get(&self, room: &RoomId, url: String, headers: &[Header]) -> Result<MixerResponse, String> {
         let headers = [&[(TOKEN, self.secrets.relay_token(room))], headers].concat();
         let ((mut answer, answered), timeout) = (oneshot::channel(), self.timeout);
@@ -194,19 +203,7 @@ impl MixerClient {
 impl MixerFiles for MixerClient {
     async fn file(self, from: Upstream, room: RoomId, file: MediaFile) -> Result<Bytes, FetchError> {
         let url = format!("{}/relay/rooms/{room}/{file}", from.url);
-        let answer = match self.get(&room, url, &[]).await {
-            Ok(MixerResponse { status: StatusCode::OK, body, .. }) => Ok(body),
-            Ok(MixerResponse { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => Err(FetchError::NotYet),
-            Ok(MixerResponse { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
-                Err(FetchError::Gone)
-            }
-            Ok(got) => Err(FetchError::Failed(format!(
-                "the mixer responded with {}{}",
-                got.status,
-                remedy(got.status)
-            ))),
-            Err(why) => Err(FetchError::Failed(why)),
-        };
+        let answer = body(self.get(&room, url, &[]).await);
         self.metrics.relay_request("file", outcome(&answer));
         answer
     }
@@ -234,6 +231,18 @@ impl MixerFiles for MixerClient {
         };
         self.metrics.relay_request("rewind", outcome(&answer));
         answer
+    }
+}
+
+/// Interprets the response to a request for a file.
+fn body(response: Result<MixerResponse, String>) -> Result<Bytes, FetchError> {
+    match response.map_err(FetchError::Failed)? {
+        MixerResponse { status: StatusCode::OK, body, .. } => Ok(body),
+        MixerResponse { status: StatusCode::SERVICE_UNAVAILABLE, .. } => Err(FetchError::NotYet),
+        MixerResponse { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. } => Err(FetchError::Gone),
+        got => {
+            Err(FetchError::Failed(format!("the mixer responded with {}{}", got.status, remedy(got.status))))
+        }
     }
 }
 

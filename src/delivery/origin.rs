@@ -1,14 +1,14 @@
 //! Media of the rooms that this node mixes.
 //!
-//! Owns: waiting for a stream that is about to open or continue here. Does not send requests to other nodes.
+//! Owns: waiting for a stream that is about to open or continue here. Sends no requests to other nodes,
+//! except for media of a rewind window that are still on the room's earlier mixer ([`Rewinds`]).
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Rewinds, Streams, blocking};
+use super::{Rewinds, Streams};
 use crate::domain::handover::serving_mixer;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::packager::{LiveStream, MediaError, MediaFile, NonceHint, PlaylistBody, Rewind};
@@ -110,11 +110,11 @@ impl OriginMedia {
             match self.streams.get(room) {
                 Some(stream) => match stream.file(file).await {
                     Err(MediaError::Unavailable) if comes_here => opening.await,
-                    Err(MediaError::Gone) => return self.rewound(room, file).await,
+                    Err(MediaError::Gone) => return self.rewinds.segment(room, file).await,
                     answer => return answer,
                 },
                 None if comes_here => opening.await,
-                None if self.directory.room(room).is_some() => return Err(MediaError::Gone),
+                None if self.directory.room(room).is_some() => return self.rewinds.segment(room, file).await,
                 None => return Err(MediaError::NoSuchRoom),
             }
         }
@@ -128,19 +128,6 @@ impl OriginMedia {
             Some(live) => self.rewinds.of_live(room, &live.nonce).ok_or(MediaError::NotYet),
             None => self.rewinds.get(room).map(|kept| kept.rewind).ok_or(MediaError::NotOnAir),
         }
-    }
-
-    /// Reads a segment that has left the live window from the rewind window.
-    async fn rewound(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
-        let read = self.rewinds.segment(room, file).ok_or(MediaError::Gone)?;
-        blocking(read).await.map_err(|error| match error.kind() {
-            // The segment was erased in the meantime.
-            io::ErrorKind::NotFound => MediaError::Gone,
-            _ => {
-                tracing::warn!(%room, %file, %error, "cannot read a segment of the rewind window");
-                MediaError::Gone
-            }
-        })
     }
 
     fn is_handed_over_to_us(&self, room: &RoomId) -> bool {

@@ -34,6 +34,9 @@ pub trait RelaySource: Send + Sync {
     /// Returns the changes of the rewind window of this broadcast after segment `last`.
     fn rewind(&self, room: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaError>;
 
+    /// Returns a media file of the rewind window of this broadcast, for the next mixer of the room.
+    async fn rewind_file(&self, room: &RoomId, of: NonceHint, number: u32) -> Result<Bytes, MediaError>;
+
     /// Records the number of the room's listeners on a listener node.
     fn listened(&self, room: &RoomId, by: &ModuleId, count: usize);
 
@@ -76,11 +79,15 @@ impl RelaySource for RelayMedia {
     }
 
     fn rewind(&self, room: &RoomId, of: NonceHint, last: Option<u64>) -> Result<RewindUpdate, MediaError> {
-        let rewind = self.here.rewind(room)?;
-        if rewind.hint() != of {
-            return Err(MediaError::Unavailable);
+        let kept = self.here.rewinds.of_hint(room, of);
+        match kept.filter(|kept| kept.rewind.last().is_some()) {
+            Some(kept) => Ok(kept.rewind.update(last)),
+            None => self.here.rewind(room).and(Err(MediaError::NotYet)),
         }
-        Ok(rewind.update(last))
+    }
+
+    async fn rewind_file(&self, room: &RoomId, of: NonceHint, number: u32) -> Result<Bytes, MediaError> {
+        self.here.rewinds.media(room, of, number).await
     }
 
     fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {

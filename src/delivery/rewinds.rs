@@ -2,17 +2,23 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
+use super::blocking;
+use super::mixer_client::{FetchError, MixerClient, MixerFiles};
 use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::recording::RecordingId;
-use crate::packager::{MediaFile, Rewind};
+use crate::domain::relay_room::Upstream;
+use crate::packager::{MediaError, MediaFile, NonceHint, Rewind};
 use crate::spool::{Extent, Spool};
 
 pub struct Rewinds {
     spool: Spool,
+    /// Client for the media that are still on the room's earlier mixer.
+    pub fetcher: MixerClient,
     rooms: RwLock<HashMap<RoomId, KeptRewind>>,
 }
 
@@ -23,11 +29,47 @@ pub struct KeptRewind {
     /// Name of the window's folder in the spool.
     pub id: RecordingId,
     pub rewind: Arc<Rewind>,
+    pub takeover: Arc<Takeover>,
+}
+
+/// State of the takeover of a window by the next mixer of its room.
+#[derive(Default)]
+pub struct Takeover {
+    earlier: Mutex<Option<EarlierMixer>>,
+    /// True once the next mixer has fetched every media file.
+    taken: AtomicBool,
+}
+
+/// Mixer that had the room before. It still has media of the window that are not on this disk.
+#[derive(Clone)]
+pub struct EarlierMixer {
+    pub mixer: Upstream,
+    /// The media files before this number are not on this disk.
+    pub below: u32,
+}
+
+impl Takeover {
+    pub fn earlier(&self) -> Option<EarlierMixer> {
+        self.lock().clone()
+    }
+
+    pub fn set_earlier(&self, earlier: Option<EarlierMixer>) {
+        *self.lock() = earlier;
+    }
+
+    pub fn is_taken(&self) -> bool {
+        self.taken.load(Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<EarlierMixer>> {
+        // Each change is one assignment.
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Rewinds {
-    pub fn new(spool: Spool) -> Self {
-        Self { spool, rooms: RwLock::default() }
+    pub fn new(spool: Spool, fetcher: MixerClient) -> Self {
+        Self { spool, fetcher, rooms: RwLock::default() }
     }
 
     pub fn spool(&self) -> &Spool {
@@ -40,7 +82,16 @@ impl Rewinds {
 
     /// Returns the window of this broadcast.
     pub fn of_live(&self, room: &RoomId, nonce: &Nonce) -> Option<Arc<Rewind>> {
-        self.read().get(room).filter(|kept| kept.nonce == *nonce).map(|kept| kept.rewind.clone())
+        self.get(room).filter(|kept| kept.nonce == *nonce).map(|kept| kept.rewind)
+    }
+
+    /// Returns the window of the broadcast with this hint, also while the window is lent to another mixer.
+    pub fn of_hint(&self, room: &RoomId, hint: NonceHint) -> Option<KeptRewind> {
+        self.get(room).filter(|kept| kept.rewind.hint() == hint)
+    }
+
+    pub fn all(&self) -> Vec<(RoomId, KeptRewind)> {
+        self.read().iter().map(|(room, kept)| (room.clone(), kept.clone())).collect()
     }
 
     pub fn open(&self, room: RoomId, kept: KeptRewind) {
@@ -55,17 +106,41 @@ impl Rewinds {
         self.write().clear();
     }
 
-    /// Returns a closure that reads a segment from the disk; `None` if no window has it. The segment may be
-    /// erased before it is read.
-    pub fn segment(
-        &self,
-        room: &RoomId,
-        file: &MediaFile,
-    ) -> Option<impl FnOnce() -> io::Result<Bytes> + Send + 'static> {
-        let KeptRewind { id, rewind, .. } = self.get(room)?;
-        let extent = Extent::from(&rewind.entry(file)?);
+    /// Returns a segment, from the disk or from the earlier mixer.
+    pub async fn segment(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
+        let KeptRewind { id, rewind, takeover, .. } = self.get(room).ok_or(MediaError::Gone)?;
+        let entry = rewind.entry(file).ok_or(MediaError::Gone)?;
+        if let Some(earlier) = takeover.earlier().filter(|earlier| entry.file < earlier.below) {
+            let got = self.fetcher.clone().file(earlier.mixer, room.clone(), *file).await;
+            return got.map_err(|error| match error {
+                FetchError::NotYet => MediaError::NotYet,
+                FetchError::Gone => MediaError::Gone,
+                FetchError::Failed(_) => MediaError::Unavailable,
+            });
+        }
+        let (spool, extent) = (self.spool.clone(), Extent::from(&entry));
+        blocking(move || spool.read(&id, extent)).await.map_err(|error| {
+            // The segment may have been erased in the meantime.
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(%room, %file, %error, "cannot read a segment of the rewind window");
+            }
+            MediaError::Gone
+        })
+    }
+
+    /// Returns a whole media file of a window for the next mixer of the room, which fetches the newest file
+    /// first.
+    pub async fn media(&self, room: &RoomId, of: NonceHint, number: u32) -> Result<Bytes, MediaError> {
+        let KeptRewind { id, rewind, takeover, .. } = self.of_hint(room, of).ok_or(MediaError::Gone)?;
+        if takeover.earlier().is_some_and(|earlier| number < earlier.below) {
+            return Err(MediaError::NotYet);
+        }
         let spool = self.spool.clone();
-        Some(move || spool.read(&id, extent))
+        let media = blocking(move || spool.media(&id, number)).await.map_err(|_| MediaError::Gone)?;
+        if number <= rewind.oldest_file() {
+            takeover.taken.store(true, Relaxed);
+        }
+        Ok(media)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<RoomId, KeptRewind>> {

@@ -19,7 +19,7 @@ use crate::delivery::RelaySource;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::relay_protocol::{
-    EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, TOKEN, WINDOW,
+    EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, REWIND_FILE, TOKEN, WINDOW,
 };
 use crate::packager::NonceHint;
 
@@ -77,6 +77,11 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
             let mut answer = HttpResponse::Ok();
             answer.insert_header((CACHE_CONTROL, SECRET));
             Ok(answer.json(update))
+        }
+        name if name.starts_with(REWIND_FILE) => {
+            let number = name.trim_start_matches(REWIND_FILE).parse().map_err(|_| no_such_file())?;
+            let body = side.rewind_file(&room, live(&request)?, number).await?;
+            Ok(found("application/octet-stream", SECRET).body(body))
         }
         WINDOW | EARLIER_WINDOW => {
             let snapshot = side.window_snapshot(&room).ok_or_else(no_such_file)?;
@@ -138,6 +143,11 @@ mod tests {
             Ok(RewindWindow::default().update(last, 2, false))
         }
 
+        async fn rewind_file(&self, _: &RoomId, of: NonceHint, number: u32) -> Result<Bytes, MediaError> {
+            assert_eq!((of.to_string().as_str(), number), (HINT, 3));
+            Ok(Bytes::from_static(b"media"))
+        }
+
         fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {
             assert_eq!((room.as_str(), by.as_str(), count), ("demo", "ear", 7));
         }
@@ -174,7 +184,7 @@ mod tests {
     #[actix::test]
     async fn relay_requires_token_of_room() {
         for token in [None, Some(""), Some("bad")] {
-            for name in ["index.m3u8", "rewind?last=7", "seg.ts", "window", "heritage", "other"] {
+            for name in ["index.m3u8", "rewind?last=7", "rewind-3", "seg.ts", "window", "heritage", "other"] {
                 assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), token).await.0, 401);
             }
         }
@@ -200,7 +210,7 @@ mod tests {
         assert_eq!(last, (200, Some("9.2".into()), true));
         assert_eq!(ask("/relay/rooms/demo/rewind?last=7", good).await.0, 200);
         assert_eq!(ask("/relay/rooms/demo/rewind?last=x", good).await.0, 400);
-        for name in ["seg.ts", "window", "heritage"] {
+        for name in ["seg.ts", "window", "heritage", "rewind-3"] {
             assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), good).await.0, 200, "{name}");
         }
         assert_eq!(ask("/relay/rooms/demo/old.ts", good).await.0, 410);

@@ -75,7 +75,16 @@ impl Spool {
     /// # Errors
     /// The folder cannot be created, read or written.
     pub fn open(&self, id: &RecordingId) -> io::Result<TakeWriter> {
-        TakeWriter::open(self.folder(id), self.kind)
+        self.open_after(id, 0)
+    }
+
+    /// Opens a recording like [`open`](Self::open). The numbers of its new media files are higher than
+    /// `file`.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_after(&self, id: &RecordingId, file: u32) -> io::Result<TakeWriter> {
+        TakeWriter::open(self.folder(id), self.kind, file)
     }
 
     /// Returns the journal of a recording as it is on the disk.
@@ -105,6 +114,28 @@ impl Spool {
         let mut bytes = vec![0; extent.bytes as usize];
         File::open(media_file(&self.folder(id), extent.file))?.read_exact_at(&mut bytes, extent.offset)?;
         Ok(bytes.into())
+    }
+
+    /// Reads a whole media file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn media(&self, id: &RecordingId, number: u32) -> io::Result<Bytes> {
+        std::fs::read(media_file(&self.folder(id), number)).map(Bytes::from)
+    }
+
+    /// Stores a media file of another node in an open recording. The file appears when it is complete.
+    ///
+    /// # Errors
+    /// The disk is full or nearly full, or cannot be written, or the recording is not on this node.
+    pub fn put_media(&self, id: &RecordingId, number: u32, bytes: &[u8]) -> io::Result<()> {
+        let folder = self.folder(id);
+        self.kind.leave_reserve(&folder)?;
+        let path = media_file(&folder, number);
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        std::fs::rename(new, path)
     }
 
     /// Returns the state of a recording's upload; `None` if it has not begun, or its file is damaged.

@@ -45,7 +45,7 @@ struct MediaFile {
 }
 
 impl TakeWriter {
-    pub(super) fn open(folder: PathBuf, kind: Kind) -> io::Result<Self> {
+    pub(super) fn open(folder: PathBuf, kind: Kind, after: u32) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let path = folder.join(JOURNAL);
         let mut journal = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
@@ -57,7 +57,7 @@ impl TakeWriter {
         }
         let listed = present(&folder, parse(&text));
         let newest = media_numbers(&folder)?.into_iter().chain(listed.iter().map(|entry| entry.file)).max();
-        let next_file = 1 + newest.unwrap_or(0);
+        let next_file = 1 + newest.unwrap_or(0).max(after);
         let mut written = WrittenTotals::default();
         listed.iter().for_each(|entry| written.add(entry));
         Ok(Self { folder, kind, journal, media: None, next_file, unsynced: 0, written })
@@ -148,7 +148,7 @@ impl Kind {
     }
 
     /// Checks the free space of the disk.
-    fn leave_reserve(self, folder: &Path) -> io::Result<()> {
+    pub(super) fn leave_reserve(self, folder: &Path) -> io::Result<()> {
         leave(self.reserve(), folder)
     }
 }

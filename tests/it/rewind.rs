@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
 use stentor::probe::{HeardAudio, Mode};
+use tokio::sync::Mutex;
 
 use crate::faults::disk::SmallDisk;
 use crate::rooms::{node_on_etcd, tuned_in};
@@ -44,7 +45,7 @@ async fn page_goes_back_and_returns() {
     pages.until_hears("eve", &json!({ "440": false, "660": true })).await;
     let text =
         async |pages: &mut Pages, target: &str| pages.ask("eve", "text", json!({ "target": target })).await;
-    let offered = tokio::sync::Mutex::new(&mut pages);
+    let offered = Mutex::new(&mut pages);
     until("the seek bar is there", async || !text(&mut *offered.lock().await, "#live").await.is_null()).await;
     pages.ask("eve", "keys", json!({ "target": "#seek", "keys": ["Home"] })).await;
     pages.until_hears("eve", &json!({ "440": true, "660": false })).await;
@@ -76,7 +77,7 @@ async fn listener_node_serves_rewind() {
         node_on_etcd(&etcd, &[&[("node.id", id), ("node.roles", roles)], &SHORT[..]].concat()).await
     };
     let desk = member("desk", "rooms,janus").await;
-    let mixers = [member("m1", "mixer").await, member("m2", "mixer").await];
+    let mixer = member("m1", "mixer").await;
     let ear = member("ear", "hls").await;
     let made = desk.post("/api/rooms", json!({ "roomId": ROOM, "rewind": 600, "start": true })).await;
     assert_eq!(made.status, 201, "{made:?}");
@@ -85,7 +86,7 @@ async fn listener_node_serves_rewind() {
     let token = desk.token(ROOM).await;
     let room = RoomId::new(ROOM).unwrap();
     let target = Target { base_url: ear.hls.clone(), room, token: token.clone(), ffmpeg: "ffmpeg".into() };
-    let mut listener = tuned_in(&target, Mode::Segments, 440.0).await;
+    let _listener = tuned_in(&target, Mode::Segments, 440.0).await;
     until("the window exceeds the live window", async || {
         segments(&rewind(&ear, ROOM, "").await.text()).len() > 24
     })
@@ -110,33 +111,93 @@ async fn listener_node_serves_rewind() {
     assert_eq!(keys(index + 9, &token).await.code(), "key_out_of_window");
     assert_eq!(keys(index, "a.b.c").await.code(), "token_invalid");
 
-    let owner = async || {
-        let room = desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone();
-        usize::from(room["mixer"]["id"] == "m2")
-    };
-    let from = owner().await;
-    let drain = format!("/api/modules/mixers/m{}/mark", from + 1);
-    assert_eq!(desk.put(&drain, json!({ "label": "draining" })).await.status, 200);
-    until("the room moves", async || owner().await != from).await;
-    until("the new mixer has a window", async || !folders(&mixers[1 - from]).is_empty()).await;
-    until("the earlier mixer has no window", async || folders(&mixers[from]).is_empty()).await;
-    listener.hear(Duration::from_secs(2)).await.unwrap();
-    until("the new window is served", async || {
-        let new = rewind(&ear, ROOM, "").await;
-        new.status == 200 && !segments(&new.text()).contains(&oldest)
-    })
-    .await;
-    let tag = |list: &str, tag: &str| number(list, tag).unwrap();
-    let new = rewind(&ear, ROOM, "").await.text();
-    for name in ["#EXT-X-MEDIA-SEQUENCE:", "#EXT-X-DISCONTINUITY-SEQUENCE:"] {
-        assert!(tag(&new, name) >= tag(&list, name), "{list}{new}");
-    }
-
     let off =
         request("PATCH", &format!("{}/api/rooms/{ROOM}", desk.api), &[], Some(json!({ "rewind": 0 }))).await;
     assert_eq!((off.status, off.json()["room"]["rewindUrl"].clone()), (200, Value::Null), "{off:?}");
     until("rewind is switched off", async || rewind(&ear, ROOM, "").await.code() == "rewind_off").await;
-    until("the window is erased", async || folders(&mixers[1 - from]).is_empty()).await;
+    until("the window is erased", async || folders(&mixer).is_empty()).await;
+}
+
+#[actix::test]
+async fn window_survives_move_of_mixer() {
+    let etcd = Etcd::start();
+    let member = async |id: &str, roles: &str| {
+        node_on_etcd(&etcd, &[&[("node.id", id), ("node.roles", roles)], &SHORT[..]].concat()).await
+    };
+    let desk = member("desk", "rooms,janus").await;
+    let mut mixers = [member("m0", "mixer").await, member("m1", "mixer").await];
+    let ear = member("ear", "hls").await;
+    let made = desk.post("/api/rooms", json!({ "roomId": ROOM, "rewind": 600, "start": true })).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    desk.until_status(ROOM, "onair").await;
+    let _speaker = Studio::managed(&desk).await.speak(&desk, ROOM, 440).await;
+    let token = desk.token(ROOM).await;
+    let room = RoomId::new(ROOM).unwrap();
+    let target = Target { base_url: ear.hls.clone(), room, token: token.clone(), ffmpeg: "ffmpeg".into() };
+    let mut listener = tuned_in(&target, Mode::Segments, 440.0).await;
+    let list = async || rewind(&ear, ROOM, "").await.text();
+    until("the window exceeds the live window", async || segments(&list().await).len() > 24).await;
+
+    let owner = async || {
+        let room = desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone();
+        usize::from(room["mixer"]["id"] == "m1")
+    };
+    // The first move is an operator's drain, the second one that of a node that stops.
+    let mut before = list().await;
+    for stops in [false, true] {
+        let from = owner().await;
+        match stops {
+            false => {
+                let drain = format!("/api/modules/mixers/m{from}/mark");
+                assert_eq!(desk.put(&drain, json!({ "label": "draining" })).await.status, 200);
+            }
+            true => {
+                let uncordoned = format!("/api/modules/mixers/m{}/mark", 1 - from);
+                assert!(desk.delete(&uncordoned).await.status < 300);
+                mixers[from].signal(rustix::process::Signal::TERM);
+            }
+        }
+        // Each playlist continues the one before it, during the whole move.
+        let newest = Mutex::new(before.clone());
+        until("the new mixer has taken the window", async || {
+            let new = list().await;
+            let mut newest = newest.lock().await;
+            assert_continues(&newest, &new);
+            *newest = new;
+            let taken = mixers[1 - from].states_of("rewind").await.pop();
+            let is_whole = taken.is_some_and(|actor| actor["observed"]["takenFrom"].is_null());
+            owner().await != from && is_whole && (stops || folders(&mixers[from]).is_empty())
+        })
+        .await;
+        if stops {
+            mixers[from].ended();
+        }
+        listener.hear(Duration::from_secs(2)).await.unwrap();
+        let new = list().await;
+        assert_continues(&newest.into_inner(), &new);
+        assert_eq!(segments(&new)[0], segments(&before)[0], "the oldest segment is still there");
+        for segment in segments(&new) {
+            assert_eq!(get(&ear, ROOM, &segment, "").await.status, 200, "{segment}");
+        }
+        before = new;
+    }
+
+    // The tone is in the whole window, except at its start, where nobody spoke yet.
+    let seconds = segments(&before).len() as u32 / 2 - 2;
+    let heard = played_from_start(&ear, ROOM, &token, seconds).pcm;
+    let speaks = |pcm: &[f32]| HeardAudio { pcm: pcm.to_vec(), ..HeardAudio::default() }.level(440.0) > 0.03;
+    let tone: Vec<_> = heard.chunks_exact(24_000).map(speaks).skip_while(|speaks| !speaks).collect();
+    assert!(tone.len() as u32 > 2 * (seconds - 5), "{} of {seconds} s", tone.len() / 2);
+    assert!(tone.iter().all(|speaks| *speaks), "{tone:?}");
+}
+
+/// Asserts that a player can load `new` after `old`.
+fn assert_continues(old: &str, new: &str) {
+    for name in ["#EXT-X-MEDIA-SEQUENCE:", "#EXT-X-DISCONTINUITY-SEQUENCE:"] {
+        assert!(number(new, name) >= number(old, name), "{old}\n{new}");
+    }
+    let (old, new) = (segments(old), segments(new));
+    assert!(new.len() >= old.len() && new[..old.len()] == old[..], "{old:?}\n{new:?}");
 }
 
 #[actix::test]

@@ -1,7 +1,7 @@
 //! Names in the HTTP protocol between listener nodes and mixer nodes.
 //!
 //! Media have the path `/relay/rooms/{room}/{name}`, where the name is a file name as in the listeners' URLs,
-//! [`WINDOW`] or [`REWIND`]. Recordings have the path
+//! [`WINDOW`], [`REWIND`] or [`REWIND_FILE`]. Recordings have the path
 //! `/relay/rooms/{room}/recordings/{recording}/{name}`.
 
 /// Request header: relay token of the room, which every node derives from `hls.secret`.
@@ -26,5 +26,7 @@ pub const WINDOW: &str = "window";
 pub const EARLIER_WINDOW: &str = "heritage";
 /// Name of the rewind window: a [`RewindUpdate`](super::rewind::RewindUpdate) as JSON.
 pub const REWIND: &str = "rewind";
+/// Start of the name of a media file of the rewind window, `rewind-{number}`.
+pub const REWIND_FILE: &str = "rewind-";
 /// Query parameter of [`REWIND`]: number of the newest segment that the requesting node has.
 pub const LAST: &str = "last";

@@ -6,8 +6,11 @@
 //!                          └── GRACE ──┘                       newest
 //! ```
 //! If a room offers rewind, a mixer keeps the window of each broadcast that it publishes. The sequence
-//! numbers of a window are consecutive: after a gap, a new window begins. Owns these rules. Never accesses a
-//! disk, and never renders playlists.
+//! numbers of a window are consecutive: after a gap, a new window begins.
+//!
+//! After a handover, the new mixer takes the list of its predecessor's window, and then the media files, the
+//! newest first. A file keeps its number, so the entries stay as they are. The predecessor lends its window
+//! meanwhile. Owns these rules. Never accesses a disk, and never renders playlists.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{ModuleId, Nonce};
 use super::key_window::KeyWindow;
+use super::model::Handover;
 use super::recording::is_mixed_by;
 use super::recording_journal::JournalEntry;
 use super::view::RoomView;
@@ -27,6 +31,8 @@ pub const LONGEST: Duration = Duration::from_secs(3 * 3600);
 pub const SHORTEST: Duration = Duration::from_secs(60);
 /// Time for which a segment and its key stay available after the segment has left the playlist.
 const GRACE: Duration = Duration::from_secs(60);
+/// Longest time for which a mixer lends its window to its successor.
+pub const LEND_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// Returns how far the room's listeners can go back; `None` if they cannot. `default`: `hls.rewind`.
 pub fn offered(view: &RoomView, default: Duration) -> Option<Duration> {
@@ -43,6 +49,9 @@ pub enum RewindDuty {
         nonce: Nonce,
         span: Duration,
     },
+    /// Another mixer continues the broadcast: keep the window until that mixer has taken it, at most for
+    /// [`LEND_WITHIN`].
+    Lend,
     /// The broadcast is over: write its last segments and end the playlist.
     End,
     /// Delete the window: it is no longer offered, it belongs to an earlier broadcast, or another mixer has
@@ -51,18 +60,48 @@ pub enum RewindDuty {
     Nothing,
 }
 
-/// Returns the task of mixer `me`. `kept`: broadcast whose window the mixer has.
-pub fn duty(view: &RoomView, me: &ModuleId, default: Duration, kept: Option<&Nonce>) -> RewindDuty {
+/// Window that a mixer has.
+#[derive(Debug, Clone, Copy)]
+pub struct KeptWindow<'a> {
+    /// Broadcast of the window.
+    pub nonce: &'a Nonce,
+    /// True if the mixer lends it to its successor.
+    pub lent: bool,
+}
+
+/// Returns the task of mixer `me`.
+pub fn duty(view: &RoomView, me: &ModuleId, default: Duration, kept: Option<KeptWindow<'_>>) -> RewindDuty {
     let live = view.live.as_ref().filter(|_| view.is_on_air());
-    let wanted = live.filter(|_| is_mixed_by(view, me)).zip(offered(view, default));
+    let offered = live.zip(offered(view, default));
+    let wanted = offered.filter(|_| is_mixed_by(view, me));
     match (wanted, kept) {
-        (Some((live, span)), kept) if kept.is_none_or(|kept| *kept == live.nonce) => {
+        // The room has come back. A lent window has a gap, so it is taken from the other mixer again.
+        (Some((live, span)), kept) if kept.is_none_or(|kept| *kept.nonce == live.nonce && !kept.lent) => {
             RewindDuty::Keep { nonce: live.nonce.clone(), span }
         }
         (_, None) => RewindDuty::Nothing,
         (None, Some(_)) if live.is_none() => RewindDuty::End,
-        (_, Some(_)) => RewindDuty::Erase,
+        (None, Some(kept)) => {
+            let is_of_live = offered.is_some_and(|(live, _)| live.nonce == *kept.nonce);
+            match is_of_live && (kept.lent || is_predecessor(view, me)) {
+                true => RewindDuty::Lend,
+                false => RewindDuty::Erase,
+            }
+        }
+        (Some(_), Some(_)) => RewindDuty::Erase,
     }
+}
+
+/// Returns the mixer from which mixer `me` takes over the window of this broadcast.
+pub fn predecessor<'a>(view: &'a RoomView, me: &ModuleId, nonce: &Nonce) -> Option<&'a Handover> {
+    let live = view.live.as_ref().filter(|live| live.nonce == *nonce && live.mixer_id == *me)?;
+    live.handover.as_deref().filter(|handover| handover.mixer_id != *me)
+}
+
+/// Returns true if mixer `me` has handed the room over to its current mixer.
+fn is_predecessor(view: &RoomView, me: &ModuleId) -> bool {
+    let handover = view.live.as_ref().and_then(|live| live.handover.as_ref());
+    handover.is_some_and(|handover| handover.mixer_id == *me)
 }
 
 /// Segments of one broadcast with consecutive sequence numbers, in order.
@@ -138,6 +177,23 @@ impl RewindWindow {
         (before - self.entries.len()) as u64
     }
 
+    /// Removes the segments of the media files before number `first`. Returns their number.
+    pub fn drop_before(&mut self, first: u32) -> u64 {
+        let mut dropped = 0;
+        while self.oldest_file().is_some_and(|oldest| oldest < first) {
+            dropped += self.shrink();
+        }
+        dropped
+    }
+
+    /// Returns the newest media file before number `below`, and the size in bytes up to the end of its last
+    /// segment.
+    pub fn file_before(&self, below: u32) -> Option<(u32, u64)> {
+        let count = self.entries.partition_point(|entry| entry.file < below);
+        let last = self.entries.get(count.checked_sub(1)?)?;
+        Some((last.file, last.offset.saturating_add(last.bytes)))
+    }
+
     /// Takes the first listed segment off the list, and returns its duration.
     fn delist(&mut self) -> Duration {
         let Some(entry) = self.entries.get(self.delisted) else { return Duration::ZERO };
@@ -149,6 +205,11 @@ impl RewindWindow {
     /// Returns the number of the oldest media file of the window.
     pub fn oldest_file(&self) -> Option<u32> {
         self.entries.front().map(|entry| entry.file)
+    }
+
+    /// Returns the number of the newest media file of the window.
+    pub fn newest_file(&self) -> Option<u32> {
+        self.entries.back().map(|entry| entry.file)
     }
 
     /// Returns the number of the newest segment.

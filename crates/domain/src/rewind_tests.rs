@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::UnixMs;
+use crate::ids::{Epoch, UnixMs};
 use crate::keys::{RoomKey, RoomPart};
 
 const SEGMENT: u64 = 2_000_000;
@@ -91,6 +91,76 @@ fn update_with_gap_is_refused() {
 fn update_lists_only_new_segments() {
     let of = |last| window(410).update(last, 2, false).entries.len();
     assert_eq!((of(Some(408)), of(Some(410)), of(None), of(Some(411)), of(Some(5))), (2, 0, 90, 90, 90));
+}
+
+/// Returns the window of the next mixer, which received the list of an earlier one with segments up to 399.
+/// The files of the earlier mixer have numbers up to 39.
+fn taken_over() -> RewindWindow {
+    let mut next = RewindWindow::default();
+    next.apply(window(399).update(None, 2, false)).unwrap();
+    next
+}
+
+#[test]
+fn takeover_continues_numbers_and_breaks() {
+    let (mut next, mut stayed) = (taken_over(), window(399));
+    for sequence in 400..430 {
+        // The next mixer has other media files, whose numbers are higher.
+        next.push(entry(sequence, 40 + (sequence / 7) as u32, sequence == 410), 99);
+        stayed.push(entry(sequence, (sequence / 10) as u32, sequence == 410), 99);
+        next.trim(2 * SHORTEST);
+        stayed.trim(2 * SHORTEST);
+        assert_eq!(numbers(next.listed()), numbers(stayed.listed()), "as if the room had not moved");
+        assert_eq!(next.discontinuity_sequence(), stayed.discontinuity_sequence());
+        assert_eq!((next.keys(), next.span()), (stayed.keys(), stayed.span()));
+    }
+    // The listener nodes continue with what they had from the earlier mixer.
+    let mut copy = window(395);
+    copy.apply(next.update(copy.last(), 2, false)).unwrap();
+    assert_eq!(numbers(copy.listed()), numbers(next.listed()));
+    assert_eq!(copy.discontinuity_sequence(), next.discontinuity_sequence());
+}
+
+#[test]
+fn takeover_fetches_newest_file_first() {
+    let next = taken_over();
+    let mut below = next.newest_file().unwrap() + 1;
+    let mut files = Vec::new();
+    while let Some((file, size)) = next.file_before(below) {
+        assert_eq!(size, 17_008);
+        files.push(file);
+        below = file;
+    }
+    assert_eq!(files, (31..=39).rev().collect::<Vec<_>>());
+    assert_eq!(RewindWindow::default().file_before(5), None);
+}
+
+#[test]
+fn lost_takeover_shortens_the_window() {
+    let mut next = taken_over();
+    next.push(entry(400, 40, false), 13);
+    assert_eq!(next.drop_before(37), 60);
+    assert_eq!(numbers(next.listed()), (370..=400).collect::<Vec<_>>());
+    assert_eq!((next.drop_before(37), next.discontinuity_sequence()), (0, 7 + 6));
+    // A gap in the numbers of the broadcast begins a new window.
+    let mut after_gap = taken_over();
+    after_gap.push(entry(450, 40, false), 13);
+    assert_eq!(numbers(after_gap.listed()), [450]);
+}
+
+#[test]
+fn three_hours_fit_into_memory() {
+    let mut window = RewindWindow::default();
+    for sequence in 0..20_000 {
+        let entry =
+            JournalEntry { duration_us: 1_920_000, ..entry(sequence, (sequence / 240) as u32, false) };
+        window.push(entry, 0);
+        window.trim(LONGEST);
+        assert!(window.entries.len() <= 5_625 + 32 + 240, "segments, the grace, one file");
+    }
+    let bytes = window.entries.capacity() * size_of::<JournalEntry>();
+    assert_eq!(window.listed().len(), 5_625);
+    assert!(bytes <= 700_000, "{bytes}");
 }
 
 #[derive(Debug, Clone)]
@@ -182,14 +252,37 @@ fn rewind_duties_follow_the_broadcast() {
     let hour = Duration::from_secs(3600);
     let (me, other) = (ModuleId::new("m").unwrap(), ModuleId::new("o").unwrap());
     let (this, earlier) = (Nonce("n".into()), Nonce("e".into()));
+    let of = |nonce| Some(KeptWindow { nonce, lent: false });
     let view = on_air("{}");
     let keep = RewindDuty::Keep { nonce: this.clone(), span: hour };
     assert_eq!(duty(&view, &me, hour, None), keep);
-    assert_eq!(duty(&view, &me, hour, Some(&this)), keep);
-    assert_eq!(duty(&view, &me, hour, Some(&earlier)), RewindDuty::Erase);
+    assert_eq!(duty(&view, &me, hour, of(&this)), keep);
+    assert_eq!(duty(&view, &me, hour, of(&earlier)), RewindDuty::Erase);
     assert_eq!(duty(&view, &other, hour, None), RewindDuty::Nothing);
-    assert_eq!(duty(&view, &other, hour, Some(&this)), RewindDuty::Erase, "moved away");
-    assert_eq!(duty(&view, &me, Duration::ZERO, Some(&this)), RewindDuty::Erase, "switched off");
-    assert_eq!(duty(&RoomView::default(), &me, hour, Some(&this)), RewindDuty::End);
+    assert_eq!(duty(&view, &other, hour, of(&this)), RewindDuty::Erase, "moved away");
+    assert_eq!(duty(&view, &me, Duration::ZERO, of(&this)), RewindDuty::Erase, "switched off");
+    assert_eq!(duty(&RoomView::default(), &me, hour, of(&this)), RewindDuty::End);
     assert_eq!(duty(&RoomView::default(), &me, hour, None), RewindDuty::Nothing);
+}
+
+#[test]
+fn window_is_lent_to_the_successor() {
+    let hour = Duration::from_secs(3600);
+    let (new, old) = (ModuleId::new("m").unwrap(), ModuleId::new("o").unwrap());
+    let (this, earlier) = (Nonce("n".into()), Nonce("e".into()));
+    let of = |nonce, lent| Some(KeptWindow { nonce, lent });
+    let mut view = on_air("{}");
+    assert_eq!(duty(&view, &old, hour, of(&this, true)), RewindDuty::Lend, "whatever happens to the record");
+    let record = Handover { mixer_id: old.clone(), hls_url: "http://o:1".into(), epoch: Epoch(0) };
+    view.live.as_mut().unwrap().value.handover = Some(Box::new(record.clone()));
+    assert_eq!(predecessor(&view, &new, &this), Some(&record));
+    assert_eq!((predecessor(&view, &old, &this), predecessor(&view, &new, &earlier)), (None, None));
+    let keep = RewindDuty::Keep { nonce: this.clone(), span: hour };
+    assert_eq!(duty(&view, &old, hour, of(&this, false)), keep, "listeners still hear it");
+    let key = r#"{"id":"m","ip":"127.0.0.1","port":20000,"hlsUrl":"http://m:1","epoch":1,"ready":true}"#;
+    view.apply(RoomKey::Part(RoomPart::Mixer), Some((key.as_bytes(), 1))).unwrap();
+    assert_eq!(duty(&view, &old, hour, of(&this, false)), RewindDuty::Lend);
+    assert_eq!(duty(&view, &old, hour, of(&earlier, true)), RewindDuty::Erase);
+    assert_eq!(duty(&view, &old, Duration::ZERO, of(&this, true)), RewindDuty::Erase, "switched off");
+    assert_eq!(duty(&view, &new, hour, of(&this, true)), RewindDuty::Erase, "came back: has a gap");
 }

@@ -100,6 +100,16 @@ impl Rewind {
         self.shown().window.oldest_file().unwrap_or(0)
     }
 
+    /// Returns the number of the newest media file of the window; 0 if there is none.
+    pub fn newest_file(&self) -> u32 {
+        self.shown().window.newest_file().unwrap_or(0)
+    }
+
+    /// Returns the newest media file before number `below`, and its size.
+    pub fn file_before(&self, below: u32) -> Option<(u32, u64)> {
+        self.shown().window.file_before(below)
+    }
+
     /// Returns the duration of the playlist.
     pub fn span(&self) -> Duration {
         self.shown().window.span()

@@ -5,18 +5,26 @@
 //! └─ RewindActor*          one per room of this mixer that offers rewind
 //! ```
 //! Like a recorder, a rewind actor copies segments of the live window, and no other actor waits for it. The
-//! windows outlive an incarnation of their actor, and end with the process.
+//! windows outlive an incarnation of their actor, and end with the process. After a handover, the next mixer
+//! takes the window over.
 
 mod room;
 pub mod supervisor;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::delivery::{Rewinds, Streams};
+
+/// Number of windows that a node takes over at the same time.
+pub const TAKEOVERS: usize = 2;
 
 /// Source and target of the rewind windows.
 #[derive(Clone)]
 pub struct RewindParts {
     pub streams: Arc<Streams>,
     pub rewinds: Arc<Rewinds>,
+    /// Permits to take a window over.
+    pub turns: Arc<Semaphore>,
 }

@@ -1,12 +1,15 @@
 //! Writer of one room's rewind window: copies closed segments from the live window to the disk.
 //!
 //! ```text
-//!  Keep ─▶ End: the playlist is served for RETAIN ─▶ Erase ─▶ gone
-//!  │  ▲
+//!  Keep ─▶ End: the playlist is served for RETAIN ──────────▶ Erase ─▶ gone
+//!  │  ▲ └─▶ Lend: the next mixer takes the window over ───────┘
 //!  └──┘ disk full: the oldest media file is erased; another failure: tried again while the live window has
 //!       the segments
 //! ```
-//! Owns the open files of the window. Runs one effect at a time, and all disk work on other threads.
+//! Owns the open files of the window. Runs one effect at a time, and all disk work on other threads. The
+//! media files of the room's earlier mixer are fetched by another effect at the same time (`takeover`).
+
+mod takeover;
 
 use std::io;
 use std::sync::Arc;
@@ -21,16 +24,19 @@ use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAn
 use crate::actors::recording::copying::{CopyResult, Source, Span, blocking, copy};
 use crate::actors::room_children::report_finished;
 use crate::clock::random_unit;
-use crate::delivery::{KeptRewind, RETAIN};
+use crate::delivery::{KeptRewind, RETAIN, Takeover};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::recording::RecordingId;
 use crate::domain::recording_journal::JournalEntry;
-use crate::domain::rewind::{RewindDuty, duty};
+use crate::domain::relay_room::Upstream;
+use crate::domain::rewind::{KeptWindow, RewindDuty, RewindUpdate, duty};
 use crate::packager::{ContentKeys, Rewind};
 use crate::spool::TakeWriter;
 use crate::telemetry::GaugeGuard;
 use crate::telemetry::events::{Event, RewindDiskFailed};
+
+use takeover::{NotTaken, TakeoverProgress};
 
 /// Longest wait for the last segments of a broadcast that is over.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -57,6 +63,15 @@ pub struct RewindActor {
     lost: u64,
     /// Time at which this actor found that the broadcast is over.
     over: Option<Duration>,
+    /// Time since which the window is lent to the next mixer.
+    lent: Option<Duration>,
+    /// Time at which the next mixer was seen to have taken the window.
+    taken: Option<Duration>,
+    /// True once the earlier mixer was asked for its window.
+    asked: bool,
+    taking: TakeoverProgress,
+    /// True while the folder of the window exists.
+    is_open: bool,
     busy: bool,
     leaving: bool,
     /// Signal that the actor is told to stop; ends the wait for the next segment.
@@ -70,6 +85,11 @@ pub struct RewindActor {
 
 pub enum Msg {
     StateChanged,
+    /// List of the earlier mixer's window.
+    Listed(Upstream, Option<RewindUpdate>),
+    /// A media file of the earlier mixer is on the disk, or could not be fetched. With the window's id and
+    /// the file's number.
+    Taken(RecordingId, u32, Result<(), NotTaken>),
     /// Writer, and the segments that are on the disk.
     Opened(io::Result<(TakeWriter, Vec<JournalEntry>)>),
     Copied(CopyResult),
@@ -83,6 +103,8 @@ impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
             Self::StateChanged => "state_changed",
+            Self::Listed(..) => "listed",
+            Self::Taken(..) => "taken",
             Self::Opened(_) => "opened",
             Self::Copied(_) => "copied",
             Self::Trimmed(..) => "trimmed",
@@ -115,6 +137,11 @@ impl RewindActor {
             trim_before: None,
             lost: 0,
             over: None,
+            lent: None,
+            taken: None,
+            asked: false,
+            taking: TakeoverProgress::default(),
+            is_open: false,
             busy: false,
             leaving: false,
             left: Arc::default(),
@@ -131,8 +158,9 @@ impl RewindActor {
         let now = self.context.clock.now();
         let view = self.context.directory.room(&self.room).unwrap_or_default();
         let default = self.context.config.hls.rewind;
-        let nonce = self.kept.as_ref().map(|kept| &kept.nonce);
-        self.duty = duty(&view, &self.context.me, default, nonce);
+        let lent = self.lent.is_some();
+        let kept = self.kept.as_ref().map(|kept| KeptWindow { nonce: &kept.nonce, lent });
+        self.duty = duty(&view, &self.context.me, default, kept);
         if self.busy {
             return;
         }
@@ -151,13 +179,15 @@ impl RewindActor {
                     let keys = ContentKeys::new(&[], &self.room, &nonce);
                     let target = self.context.config.hls.target_duration();
                     let rewind = Arc::new(Rewind::new(keys.hint(), target));
-                    let kept = KeptRewind { nonce, id: RecordingId::random(rand::random()), rewind };
+                    let (id, takeover) = (RecordingId::random(rand::random()), Arc::new(Takeover::default()));
+                    let kept = KeptRewind { nonce, id, rewind, takeover };
                     self.parts.rewinds.open(self.room.clone(), kept.clone());
                     kept
                 });
                 let kept = kept.clone();
                 self.copy(&kept, cx);
             }
+            RewindDuty::Lend => self.lend(now, cx),
             RewindDuty::End => self.end(now, cx),
             RewindDuty::Erase => self.erase(cx),
             RewindDuty::Nothing => {
@@ -187,11 +217,17 @@ impl RewindActor {
         }
         self.active.get_or_insert_with(|| self.context.metrics.rewind().active());
         let opening = self.parts.streams.next_opening();
-        if let Some(stream) = self.parts.streams.of_live(&self.room, &kept.nonce) {
+        let stream = self.parts.streams.of_live(&self.room, &kept.nonce);
+        // A stream that has ended here is from before the room came back: another mixer has the window.
+        let is_new = kept.rewind.last().is_none() && self.duty != RewindDuty::End;
+        if let Some(stream) = stream.filter(|stream| stream.is_live() || !is_new) {
             let known = self.stream.take().filter(|source| Arc::ptr_eq(&source.stream, &stream));
             let mut source = known.unwrap_or(Source { stream, next: None, over: false });
             source.look(UnixMs(0), kept.rewind.last());
             self.stream = Some(source);
+        }
+        if let Some(mixer) = self.earlier_mixer(kept) {
+            return self.request_list(mixer, cx);
         }
         let Some(writer) = self.writer.take() else { return self.open(kept, cx) };
         self.busy = true;
@@ -206,9 +242,10 @@ impl RewindActor {
     fn open(&mut self, kept: &KeptRewind, cx: &mut Cx<Self>) {
         self.busy = true;
         self.reason = "opens its files".into();
-        let (spool, id) = (self.parts.rewinds.spool().clone(), kept.id.clone());
+        let (spool, id, newest) =
+            (self.parts.rewinds.spool().clone(), kept.id.clone(), kept.rewind.newest_file());
         let open = move || {
-            let writer = spool.open(&id)?;
+            let writer = spool.open_after(&id, newest)?;
             Ok((writer, spool.entries(&id)?))
         };
         cx.run(blocking(open), Msg::Opened);
@@ -260,6 +297,7 @@ impl RewindActor {
             Ok(()) => {
                 (self.kept, self.over, self.lost) = (None, None, 0);
                 (self.oldest_file, self.trim_before) = (0, None);
+                (self.lent, self.taken, self.asked, self.is_open) = (None, None, false, false);
                 self.retry.succeeded();
             }
             Err(error) => self.disk_failed(&error),
@@ -300,7 +338,7 @@ impl RewindActor {
         match opened {
             Ok((writer, entries)) => {
                 self.wrote(entries);
-                self.writer = Some(writer);
+                (self.writer, self.is_open) = (Some(writer), true);
                 let last = self.kept.as_ref().and_then(|kept| kept.rewind.last());
                 if let (Some(source), Some(last)) = (&mut self.stream, last) {
                     // The files may already contain segments: from a failed write, or from an earlier
@@ -381,17 +419,20 @@ impl Behaviour for RewindActor {
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
-        if !matches!(msg, Msg::StateChanged | Msg::Retry) {
+        if !matches!(msg, Msg::StateChanged | Msg::Retry | Msg::Taken(..)) {
             self.busy = false;
         }
         match msg {
             Msg::StateChanged | Msg::Retry => {}
+            Msg::Listed(mixer, list) => self.listed(mixer, list),
+            Msg::Taken(id, number, taken) => self.took(&id, number, taken),
             Msg::Opened(opened) => self.opened(opened),
             Msg::Copied(copied) => self.copied(copied),
             Msg::Trimmed(first, trimmed) => self.trimmed(first, trimmed),
             Msg::Erased(erased) => self.erased(erased),
         }
         self.step(cx);
+        self.take(cx);
     }
 
     fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
@@ -408,12 +449,14 @@ impl Behaviour for RewindActor {
         let state = match &self.duty {
             RewindDuty::Keep { .. } if self.failure_logged.is_some() => "failing",
             RewindDuty::Keep { .. } => "writing",
+            RewindDuty::Lend => "lending",
             RewindDuty::End => "ending",
             RewindDuty::Erase => "erasing",
             RewindDuty::Nothing => "finished",
         };
         let now = self.context.clock.now();
         let rewind = self.kept.as_ref().map(|kept| &kept.rewind);
+        let earlier = self.kept.as_ref().and_then(|kept| kept.takeover.earlier());
         ActorState {
             state: state.into(),
             desired: json!({ "room": self.room, "seconds": self.span.as_secs() }),
@@ -421,6 +464,7 @@ impl Behaviour for RewindActor {
                 "seconds": rewind.map(|rewind| rewind.span().as_secs()),
                 "last": rewind.and_then(|rewind| rewind.last()),
                 "lost": self.lost,
+                "takenFrom": earlier.map(|earlier| earlier.mixer.mixer),
             }),
             reason: Some(self.reason.clone()),
             attempt: self.retry.attempt(),

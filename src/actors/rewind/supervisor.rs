@@ -11,7 +11,7 @@ use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
 use crate::actors::recording::copying::blocking;
 use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
-use crate::domain::rewind::{RewindDuty, duty};
+use crate::domain::rewind::{KeptWindow, RewindDuty, duty};
 use crate::rooms::dirty_set::DirtySet;
 
 pub struct RewindSupervisor {
@@ -75,9 +75,9 @@ impl RewindSupervisor {
     fn is_wanted(&self, room: &RoomId) -> bool {
         let view = self.context.directory.room(room).unwrap_or_default();
         let kept = self.parts.rewinds.get(room);
-        let nonce = kept.as_ref().map(|kept| &kept.nonce);
+        let kept = kept.as_ref().map(|kept| KeptWindow { nonce: &kept.nonce, lent: false });
         self.clean
-            && duty(&view, &self.context.me, self.context.config.hls.rewind, nonce) != RewindDuty::Nothing
+            && duty(&view, &self.context.me, self.context.config.hls.rewind, kept) != RewindDuty::Nothing
     }
 }
 
