@@ -117,12 +117,13 @@ impl IdentityProvider {
         if claims.get("iss").and_then(Value::as_str) != rules.issuer.as_deref() {
             return Err(TokenError::WrongIssuer);
         }
-        let audience = claims.remove("aud").ok_or(TokenError::MissingClaim("aud"))?;
+        let audience = claims.remove("aud").ok_or(TokenError::MissingClaim("aud".into()))?;
         let audience: OneOrMany = serde_json::from_value(audience).map_err(|_| TokenError::Malformed)?;
         if !rules.audience.as_deref().is_some_and(|wanted| audience.names(wanted)) {
             return Err(TokenError::WrongAudience);
         }
-        let role = claims.get(&rules.role_claim).ok_or(TokenError::MissingClaim("role"))?;
+        let missing = |claim: &String| TokenError::MissingClaim(claim.clone().into());
+        let role = claims.get(&rules.role_claim).ok_or_else(|| missing(&rules.role_claim))?;
         let role: Role = serde_json::from_value(role.clone()).map_err(|_| TokenError::Malformed)?;
         if role == Role::Replay {
             return Err(TokenError::WrongAudience);
@@ -132,7 +133,8 @@ impl IdentityProvider {
             own.extend(claims.get(name).map(|value| (name.to_owned(), value.clone())));
         }
         for (name, claim) in [("sub", &rules.user_claim), ("roomId", &rules.room_claim)] {
-            own.extend(claims.get(claim).map(|value| (name.to_owned(), value.clone())));
+            let value = claims.get(claim).ok_or_else(|| missing(claim))?;
+            own.insert(name.to_owned(), value.clone());
         }
         let rest = [("role", json!(role)), ("aud", json!(role.audience().as_str())), ("iss", json!(issuer))];
         own.extend(rest.map(|(name, value)| (name.to_owned(), value)));

@@ -44,15 +44,8 @@ fn wrong_claims_of_providers_are_refused() {
     assert_eq!(check(&set("https://app/role", json!("admin"))), TokenError::Malformed);
     assert_eq!(check(&set("room", json!("a/b"))), TokenError::Malformed);
     assert_eq!(check(&set("nbf", json!(1_000_900))), TokenError::NotYetValid);
-    for (claim, reported) in [
-        ("exp", "exp"),
-        ("iat", "iat"),
-        ("aud", "aud"),
-        ("email", "sub"),
-        ("room", "roomId"),
-        ("https://app/role", "role"),
-    ] {
-        assert_eq!(check(&without(claim)), TokenError::MissingClaim(reported));
+    for claim in ["exp", "iat", "aud", "email", "room", "https://app/role"] {
+        assert_eq!(check(&without(claim)), TokenError::MissingClaim(claim.into()));
     }
     // A role under the name of our own claim has no effect.
     let role = signer.token(|claims| {

@@ -4,6 +4,7 @@
 //! Owns: the claims and their verification against a time given by the caller. Does not trust a header's
 //! algorithm, read a clock, or accept a token for another audience, issuer or room.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,7 +179,7 @@ pub enum TokenError {
     #[error("the token's algorithm is neither HS256 nor allowed for its key at the identity provider")]
     Algorithm,
     #[error("the token lacks the claim {0}")]
-    MissingClaim(&'static str),
+    MissingClaim(Cow<'static, str>),
 }
 
 /// Issuer and verifier of tokens: issues with the first secret, verifies with all.
@@ -348,7 +349,7 @@ impl Tokens {
     fn in_force(&self, audience: Audience, token: &str, now: UnixMs) -> Result<Claims, TokenError> {
         let claims = self.genuine(token)?;
         if let Some(missing) = REQUIRED.into_iter().find(|name| claims.get(name).is_none()) {
-            return Err(TokenError::MissingClaim(missing));
+            return Err(TokenError::MissingClaim(missing.into()));
         }
         let claims: ReadClaims = serde_json::from_value(claims).map_err(|_| TokenError::Malformed)?;
         if !is_string_or_uri(&claims.sub) {
