@@ -81,7 +81,8 @@ impl Auditor {
             Ok(_) => AuditOutcome::Done,
             Err(error) => AuditOutcome::Failed { error: error.message.clone() },
         };
-        tracing::info!(operator, ?action, ?outcome, "audited change");
+        let ((action, fields), (result, error)) = (action.described(), outcome.described());
+        tracing::info!(operator, action, fields, outcome = result, error, "audited change");
         if let Err(error) = self.log.finish(open, outcome).await {
             tracing::warn!(%error, "the outcome of a change was not written to the audit log");
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::api_key::{ApiKeyId, Caller, KeyScope};
 use super::ids::{ModuleId, RoomId, UnixMs};
@@ -73,6 +74,33 @@ pub enum ApiAction {
 pub enum AuditedAction {
     Operator(OperatorAction),
     Api(ApiAction),
+}
+
+impl AuditedAction {
+    /// Returns the name of the action, such as `stop_room`, and its fields as `name=value` texts.
+    pub fn described(&self) -> (String, String) {
+        // Cannot fail: an action has only texts and lists of texts.
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(self) else { return Default::default() };
+        let plain = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+            other => other.to_string(),
+        };
+        let name = fields.remove("action").as_ref().map(plain).unwrap_or_default();
+        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+        (name, fields.join(" "))
+    }
+}
+
+impl AuditOutcome {
+    /// Returns the name of the outcome, and the error message if the action failed.
+    pub fn described(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Begun => ("begun", None),
+            Self::Done => ("done", None),
+            Self::Failed { error } => ("failed", Some(error)),
+        }
+    }
 }
 
 impl From<OperatorAction> for AuditedAction {
@@ -169,6 +197,21 @@ mod tests {
         ] {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn actions_and_outcomes_have_descriptions() {
+        let described = |action: AuditedAction| action.described();
+        let text = |name: &str, fields: &str| (name.to_owned(), fields.to_owned());
+        let (kind, id) = (ModuleKind::Mixer, ModuleId::new("m1").unwrap());
+        let label = OperatorAction::SetLabel { kind, id, label: MarkLabel::Draining };
+        assert_eq!(described(label.into()), text("set_label", "id=m1 kind=mixer label=draining"));
+        assert_eq!(described(OperatorAction::Reconcile {}.into()), text("reconcile", ""));
+        let key = ApiAction::ReplayWebhook { webhook: "crm".into(), after: "7".into() };
+        assert_eq!(described(key.into()), text("replay_webhook", "after=7 webhook=crm"));
+        let failed = AuditOutcome::Failed { error: "no such room".into() };
+        assert_eq!(failed.described(), ("failed", Some("no such room")));
+        assert_eq!(AuditOutcome::Done.described(), ("done", None));
     }
 
     #[test]
