@@ -313,7 +313,8 @@ impl Event for FfmpegExited<'_> {
         let (room, pid, why, status) = (self.room, self.pid, self.why.as_str(), self.status);
         let ran_ms = self.ran.as_millis() as u64;
         match self.why {
-            FfmpegExit::Stopped => info!(%room, pid, why, status, ran_ms, "FFmpeg exited"),
+            // Without RTP, FFmpeg ignores INT and is killed. For an operator, that is no different stop.
+            FfmpegExit::Stopped => info!(%room, pid, ran_ms, "FFmpeg stopped"),
             _ => warn!(%room, pid, why, status, ran_ms, "FFmpeg exited"),
         }
     }
@@ -408,7 +409,9 @@ mod tests {
             FfmpegStarted { room, epoch: Epoch(3), pid: 7, port: 20_000 }.emit(metrics);
             let status = "signal: 9 (SIGKILL)";
             let ran = Duration::from_millis(1500);
-            FfmpegExited { room, pid: 7, why: FfmpegExit::Crashed, status, ran }.emit(metrics);
+            for why in [FfmpegExit::Crashed, FfmpegExit::Stopped] {
+                FfmpegExited { room, pid: 7, why, status, ran }.emit(metrics);
+            }
         });
         assert!(
             log.contains("INFO") && log.contains("FFmpeg started room=demo epoch=3 pid=7 port=20000"),
@@ -418,8 +421,9 @@ mod tests {
             log.contains("WARN") && log.contains("why=\"crashed\"") && log.contains("ran_ms=1500"),
             "{log}"
         );
+        assert_eq!(log.matches("SIGKILL").count(), 1, "a stopped process has no exit status: {log}");
         for line in [
-            "stentor_events_total{event=\"ffmpeg_exited\"} 1",
+            "stentor_events_total{event=\"ffmpeg_exited\"} 2",
             "stentor_ffmpeg_starts_total 1",
             "stentor_ffmpeg_exits_total{reason=\"crashed\"} 1",
         ] {
