@@ -106,7 +106,7 @@ pub struct Servers {
 /// Binds the sockets that this node's roles need. The returned configuration has the actual ports.
 ///
 /// # Errors
-/// An address cannot be bound; the message names its key.
+/// Addresses cannot be bound; the message names all of them and their keys.
 pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     let (roles, secure, relay) = (config.node.roles, config.secure(), config.relay_address());
     let proxied = config.http.proxy_protocol;
@@ -144,11 +144,19 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         want(redirect, &|m| m.redirect = true);
     }
     want(config.listen.ops, &|m| m.ops = true);
+    let (bound, failed): (Vec<_>, Vec<_>) = wanted
+        .into_iter()
+        .map(|(address, mounted)| match server::bind(address) {
+            Ok(listener) => Ok((listener, mounted)),
+            Err(e) => {
+                Err(format!("cannot listen on {address}: {e}; change {} or free the port", mounted.key()))
+            }
+        })
+        .partition(Result::is_ok);
+    let failed: Vec<_> = failed.into_iter().filter_map(Result::err).collect();
+    anyhow::ensure!(failed.is_empty(), failed.join("\n"));
     let (mut listeners, mut addresses) = (Vec::new(), Addresses::new(config.listen.ops));
-    for (address, mounted) in wanted {
-        let listener = server::bind(address).map_err(|e| {
-            anyhow::anyhow!("cannot listen on {address}: {e}; change {} or free the port", mounted.key())
-        })?;
+    for (listener, mounted) in bound.into_iter().flatten() {
         let bound = listener.local_addr()?;
         if mounted.api {
             config.listen.api = bound;
