@@ -50,6 +50,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         supervision: supervision(r),
         log: log(r),
         otlp: telemetry::otlp(r),
+        remarks: Vec::new(),
     }
 }
 

@@ -77,6 +77,15 @@ pub(super) fn merge(input: LoadInput) -> Layers {
     layers
 }
 
+/// Returns the variables that begin with `STENTOR_` and not with [`ENV_PREFIX`], and the rest of their names.
+pub(super) fn other_variables(env: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let rest = |name: &String| {
+        let rest = name.strip_prefix("STENTOR_").filter(|rest| !rest.starts_with('_'))?;
+        Some((name.clone(), rest.to_owned()))
+    };
+    env.keys().filter_map(rest).collect()
+}
+
 fn env_key(name: &str) -> Option<String> {
     Some(name.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase().replace("__", "."))
 }

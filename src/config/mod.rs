@@ -19,6 +19,7 @@ mod warnings;
 pub use errors::{ConfigError, ConfigErrors, Source};
 pub use keys::{AdmissionConfig, FailurePolicy, OutputsConfig, SourcesConfig};
 pub use layers::{ConfigFile, ENV_PREFIX};
+pub use parse::log_directives;
 pub use reader::{EffectiveKey, changed};
 pub use reference::reference_file;
 pub use types::*;
@@ -31,7 +32,7 @@ use reader::Reader;
 #[derive(Debug, Clone, Default)]
 pub struct LoadInput {
     pub file: Option<ConfigFile>,
-    /// Whole environment; variables whose names do not start with [`ENV_PREFIX`] are ignored.
+    /// Whole environment. Only variables whose names start with [`ENV_PREFIX`] have an effect.
     pub env: BTreeMap<String, String>,
     /// Flags `--set key=value`, in order. If a key is repeated, the last value is used.
     pub flags: Vec<(String, String)>,
@@ -47,9 +48,12 @@ pub fn load(input: LoadInput) -> Result<Config, ConfigErrors> {
 
 /// Loads like [`load`], and also returns every key's value (secrets masked) and its source.
 pub fn explain(input: LoadInput) -> Result<(Config, Vec<EffectiveKey>), ConfigErrors> {
+    let others = layers::other_variables(&input.env);
     let mut reader = Reader::new(layers::merge(input));
-    let config = keys::read(&mut reader);
+    let mut config = keys::read(&mut reader);
     checks::check(&config, &mut reader);
+    reader.remark_on_variables(&others);
+    config.remarks = reader.take_remarks();
     let effective = reader.finish()?;
     Ok((config, effective))
 }

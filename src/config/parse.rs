@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::Value;
+use tracing_subscriber::filter::Directive;
 
 use super::reader::ParseResult;
 use super::types::{JwtSecret, Roles, Secret, Sockets, port_pairs};
@@ -318,7 +319,7 @@ pub(super) fn frame_ancestor(value: &Value) -> ParseResult<String> {
 }
 
 pub(super) fn rtp_ports(value: &Value) -> ParseResult<(u16, u16)> {
-    port_range(&text(value)?).filter(|ports| port_pairs(*ports) > 0).ok_or_else(|| {
+    port_range(value).filter(|ports| port_pairs(*ports) > 0).ok_or_else(|| {
         "must be a range of ports from 1024 on that holds an even port and the odd one above it, \
          like 27000-28999"
             .into()
@@ -327,31 +328,43 @@ pub(super) fn rtp_ports(value: &Value) -> ParseResult<(u16, u16)> {
 
 pub(super) fn udp_ports(value: &Value) -> ParseResult<(u16, u16)> {
     let allowed = "must be a range of two ports or more from 1024 on, like 20000-24999";
-    port_range(&text(value)?).filter(|(low, high)| low < high).ok_or_else(|| allowed.into())
+    port_range(value).filter(|(low, high)| low < high).ok_or_else(|| allowed.into())
 }
 
 /// Parses a port range without the ports that only root may bind.
-fn port_range(text: &str) -> Option<(u16, u16)> {
-    let (low, high) = text.split_once('-')?;
+fn port_range(value: &Value) -> Option<(u16, u16)> {
+    let (low, high) = value.as_str()?.split_once('-')?;
     let (low, high) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
     (low >= 1024).then_some((low, high))
+}
+
+/// Returns the parts of a log filter. A comma in braces separates the fields of a span, not two parts. The
+/// library's own function for whole filters splits at every comma.
+pub fn log_directives(filter: &str) -> impl Iterator<Item = &str> {
+    let mut inside = false;
+    let parts = filter.split(move |c| {
+        inside = c == '{' || inside && c != '}';
+        c == ',' && !inside
+    });
+    parts.map(str::trim).filter(|part| !part.is_empty())
 }
 
 pub(super) fn log_filter(value: &Value) -> ParseResult<String> {
     let filter = text(value)?;
     // A single word is the name of a module for the library, and a misspelt level would switch the log off.
     let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
-    let mut words = filter.split(',').map(str::trim).filter(|part| !part.contains(['=', '[', ']', ':']));
-    if let Some(word) = words.find(|word| !word.is_empty() && !is_level(word)) {
+    let is_word = |part: &&str| !part.contains(['=', '[', ']', ':']);
+    if let Some(word) = log_directives(&filter).find(|part| is_word(part) && !is_level(part)) {
         return Err(format!(
             "{word:?} is not a level; levels are off, error, warn, info, debug and trace; a level of one \
              module is written like stentor=debug"
         ));
     }
-    match tracing_subscriber::EnvFilter::builder().parse(&filter) {
-        Ok(_) => Ok(filter),
-        Err(e) => Err(format!("must be a filter like info or info,stentor=debug ({e})")),
+    let wrong = |part: &str| Some((part.to_owned(), part.parse::<Directive>().err()?));
+    if let Some((part, e)) = log_directives(&filter).find_map(wrong) {
+        return Err(format!("must be a filter like info or info,stentor=debug; {part:?} is not ({e})"));
     }
+    Ok(filter)
 }
 
 pub(super) fn api_keys(value: &Value) -> ParseResult<Vec<Secret>> {

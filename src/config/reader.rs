@@ -6,15 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use super::errors::{ConfigError, ConfigErrors, Source};
-use super::layers::{Entry, Layers};
+use super::layers::{ENV_PREFIX, Entry, Layers};
 
 const MASK: &str = "******";
+/// Number of wrong characters up to which the name of a variable resembles that of a key.
+const MISSPELT: usize = 2;
 
 /// Existing key, and its value in this configuration.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ pub(super) struct Reader {
     entries: BTreeMap<String, Entry>,
     known: Vec<EffectiveKey>,
     errors: Vec<ConfigError>,
+    /// Warnings about the sources of the configuration.
+    remarks: Vec<String>,
 }
 
 /// Parsed value, or an error that states the allowed values.
@@ -50,7 +55,7 @@ pub(super) type ParseResult<T> = Result<T, String>;
 
 impl Reader {
     pub fn new(layers: Layers) -> Self {
-        Self { entries: layers.entries, known: Vec::new(), errors: layers.errors }
+        Self { entries: layers.entries, known: Vec::new(), errors: layers.errors, remarks: Vec::new() }
     }
 
     /// Reads a key. After an error the default is returned, so that the remaining keys are still read.
@@ -102,7 +107,11 @@ impl Reader {
             self.fail(&file_key, format!("both {key} and {file_key} are set; keep one of them"));
             return None;
         }
-        let read = super::parse::text(&file).and_then(|path| secret_lines(Path::new(&path)));
+        let path = super::parse::text(&file).map(PathBuf::from);
+        if let Ok(path) = &path {
+            self.remark_on_file(&file_key, path);
+        }
+        let read = path.and_then(|path| secret_lines(&path));
         if let (Ok(lines), Some(known)) = (&read, self.known.last_mut()) {
             // The last known key is `file_key`. Its fingerprint must cover the contents of the file.
             known.fingerprint = fingerprint(lines);
@@ -125,6 +134,45 @@ impl Reader {
         if !holds && !keys.iter().any(wrong) {
             self.fail(keys[0], problem.into());
         }
+    }
+
+    /// Adds a warning for each variable whose name resembles that of a key. `others`: variables that are not
+    /// read, and their names without `STENTOR_`. Other names may belong to other programs: Kubernetes sets
+    /// `STENTOR_SERVICE_HOST` if a service has the name `stentor`.
+    pub fn remark_on_variables(&mut self, others: &[(String, String)]) {
+        for (variable, rest) in others {
+            let rest = rest.to_ascii_lowercase().replace("__", "_");
+            let near = |k: &&EffectiveKey| distance(&rest, &k.key.replace('.', "_")) <= MISSPELT;
+            if let Some(key) = self.known.iter().find(near) {
+                let name = key.key.replace('.', "__").to_ascii_uppercase();
+                self.remarks.push(format!(
+                    "the environment variable {variable} has no effect: the variable of {} is \
+                     {ENV_PREFIX}{name}",
+                    key.key
+                ));
+            }
+        }
+    }
+
+    /// Adds a warning if a file with the secret of `key` can be read by users who need not read it. A node
+    /// that is not the owner may need the permission of the group, as for the keys of the Debian package.
+    pub fn remark_on_file(&mut self, key: &str, path: &Path) {
+        let Some(metadata) = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file) else { return };
+        let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+        let (mode, others) = (metadata.mode() & 0o7777, if is_own { 0o077 } else { 0o007 });
+        if mode & others != 0 {
+            let path = path.display();
+            let owner = if is_own { "" } else { "make the user of the node its owner, and " };
+            self.remarks.push(format!(
+                "{key}: {path} has a secret and can be read by others (mode {mode:04o}); {owner}run: \
+                 chmod 600 {path}"
+            ));
+        }
+    }
+
+    /// Returns the warnings, and forgets them.
+    pub fn take_remarks(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.remarks)
     }
 
     /// Returns every key that was read.

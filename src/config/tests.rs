@@ -8,6 +8,7 @@ use super::*;
 mod admission;
 mod recording;
 mod sockets;
+mod sources;
 mod webhooks;
 
 const LONG: &str = "0123456789abcdef0123456789abcdef";
@@ -130,7 +131,7 @@ fn open_mode_refuses_public_urls_and_origins() {
 #[test]
 fn open_mode_is_warned_about() {
     let remarks = |input| load(input).unwrap().warnings();
-    assert!(matches!(remarks(LoadInput::default())[..], [one] if one.contains("auth.mode is open")));
+    assert!(matches!(remarks(LoadInput::default())[..], [ref one] if one.contains("auth.mode is open")));
     assert_eq!(remarks(keyed(LoadInput::default())), Vec::<&str>::new());
 }
 
@@ -359,21 +360,23 @@ fn cluster_gateway_without_redis_warns() {
         etcd.flag("auth.jwt_secrets", &format!("k:{LONG}")).flag("hls.secret", LONG)
     };
     let remarks = load(cluster("gateway")).unwrap().warnings();
-    assert!(matches!(remarks[..], [one] if one.contains("set presence.kind: redis and presence.redis.url")));
+    assert!(
+        matches!(remarks[..], [ref one] if one.contains("set presence.kind: redis and presence.redis.url"))
+    );
     let redis =
         cluster("gateway").flag("presence.kind", "redis").flag("presence.redis.url", "redis://r:6379");
     for fine in [redis, cluster("hls,mixer"), keyed(LoadInput::default())] {
         assert_eq!(load(fine).unwrap().warnings(), Vec::<&str>::new());
     }
     let remarks = load(cluster("janus,mixer")).unwrap().warnings();
-    assert!(matches!(remarks[..], [one] if one.contains("set janus.mode: external")), "{remarks:?}");
+    assert!(matches!(remarks[..], [ref one] if one.contains("set janus.mode: external")), "{remarks:?}");
     for (key, value, told) in [
         ("listen.media", "127.0.0.1", "set listen.media to an address"),
         ("node.advertise", "localhost", "set node.advertise to an address"),
         ("store.request_timeout", "10s", "set store.request_timeout to a third"),
     ] {
         let remarks = load(cluster("hls,mixer").flag(key, value)).unwrap().warnings();
-        assert!(matches!(remarks[..], [one] if one.contains(told)), "{key}: {remarks:?}");
+        assert!(matches!(remarks[..], [ref one] if one.contains(told)), "{key}: {remarks:?}");
     }
 }
 
@@ -420,7 +423,7 @@ fn contradicting_settings_warn() {
     ];
     for (flags, told) in suspicious {
         let remarks = remarks(&flags);
-        assert!(matches!(remarks[..], [one] if one.contains(told)), "{flags:?}: {remarks:?}");
+        assert!(matches!(remarks[..], [ref one] if one.contains(told)), "{flags:?}: {remarks:?}");
     }
     for fine in [vec![("auth.listener_token_ttl", "3h")], public("wss://live.example.org/ws")] {
         assert_eq!(remarks(&fine), Vec::<&str>::new(), "{fine:?}");
@@ -430,9 +433,8 @@ fn contradicting_settings_warn() {
 #[test]
 fn short_presence_timeout_warns() {
     let waits = |timeout: &str| load(keyed(LoadInput::default()).flag("presence.timeout", timeout)).unwrap();
-    assert!(
-        matches!(waits("19s").warnings()[..], [one] if one.contains("set presence.timeout to 20s or more"))
-    );
+    let remarks = waits("19s").warnings();
+    assert!(matches!(&remarks[..], [one] if one.contains("set presence.timeout to 20s or more")));
     assert_eq!(waits("20s").warnings(), Vec::<&str>::new());
 }
 

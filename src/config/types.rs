@@ -57,6 +57,8 @@ pub struct Config {
     pub supervision: SupervisionConfig,
     pub log: LogConfig,
     pub otlp: OtlpConfig,
+    /// Warnings about the sources of the configuration.
+    pub remarks: Vec<String>,
 }
 
 impl Config {

@@ -13,7 +13,7 @@ use crate::domain::recording::RecordingMode;
 
 impl Config {
     /// Returns a text for each suspicious setting. Each text names the remedy.
-    pub fn warnings(&self) -> Vec<&'static str> {
+    pub fn warnings(&self) -> Vec<String> {
         let (roles, auth) = (self.node.roles, &self.auth);
         let etcd = self.store.kind == StoreKind::Etcd;
         let spread = etcd && self.store.etcd_endpoints.iter().any(|url| !is_on_this_machine(url));
@@ -39,7 +39,8 @@ impl Config {
             (tracks && !external && !roles.mixer, LOCAL_TRACKS),
             (etcd && self.store.request_timeout >= self.rooms.heartbeat_ttl, SLOW_STORE),
         ];
-        warnings.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect()
+        let texts = warnings.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned());
+        texts.chain(self.remarks.iter().cloned()).collect()
     }
 }
 

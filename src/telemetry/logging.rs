@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{Directive, ParseError};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -23,7 +23,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use super::log_queue::LogQueue;
 use super::repeats::RepeatFilter;
 use super::trace;
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, log_directives};
 
 /// Filter directives that suppress the lines of actix and h2 for malformed requests and frames. With these
 /// lines, any client could raise an alarm or fill the disk. A directive of the configuration for such
@@ -171,7 +171,9 @@ where
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(format!("{STRANGERS_FAULTS},{filter}"))
+    let filter = log_directives(filter).map(str::parse).collect::<Result<Vec<Directive>, _>>()?;
+    let base = EnvFilter::builder().parse(STRANGERS_FAULTS)?;
+    Ok(filter.into_iter().fold(base, EnvFilter::add_directive))
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {
@@ -217,6 +219,18 @@ mod tests {
         let text = logged(LogFormat::Text, "warn", story);
         assert!(text.contains("loud") && !text.contains("quiet") && !text.contains('\u{1b}'), "{text}");
         assert!(logged(LogFormat::Text, "error,stentor=debug", story).contains("quiet"));
+    }
+
+    #[test]
+    fn filters_may_name_two_fields() {
+        let story = || {
+            let span = tracing::info_span!("room", id = "a", b = "c");
+            let other = tracing::info_span!("room", id = "a", b = "d");
+            span.in_scope(|| tracing::debug!("inside"));
+            other.in_scope(|| tracing::debug!("outside"));
+        };
+        let text = logged(LogFormat::Text, "error,stentor[room{id=a,b=c}]=debug", story);
+        assert!(text.contains("inside") && !text.contains("outside"), "{text}");
     }
 
     #[test]

@@ -40,6 +40,16 @@ pub(super) fn listen(r: &mut Reader) -> ListenConfig {
     }
 }
 
+fn key(r: &mut Reader) -> Option<Key> {
+    let key = r.optional(
+        "tls.key_file",
+        "File with the private key (PEM); changes to either file are applied within seconds.",
+        |value| Key::read(&path(value)?),
+    )?;
+    r.remark_on_file("tls.key_file", key.path());
+    Some(key)
+}
+
 pub(super) fn tls(r: &mut Reader) -> TlsConfig {
     TlsConfig {
         certificate: r.optional(
@@ -47,11 +57,7 @@ pub(super) fn tls(r: &mut Reader) -> TlsConfig {
             "File with the certificate chain (PEM), the server's certificate first; if set, sockets use TLS.",
             |value| Chain::read(&path(value)?, SystemTime::now()),
         ),
-        key: r.optional(
-            "tls.key_file",
-            "File with the private key (PEM); changes to either file are applied within seconds.",
-            |value| Key::read(&path(value)?),
-        ),
+        key: key(r),
         acme: AcmeConfig {
             domains: r.read(
                 "tls.acme.domains",

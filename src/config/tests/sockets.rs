@@ -1,5 +1,7 @@
 //! Tests of the listening socket keys: TLS, addresses, proxies.
 
+use std::os::unix::fs::PermissionsExt;
+
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
@@ -13,6 +15,7 @@ fn pair(folder: &TempDir, name: &str, until: i32) -> (String, String) {
     let path = |kind: &str| folder.path().join(format!("{name}.{kind}")).display().to_string();
     std::fs::write(path("crt"), params.self_signed(&key).unwrap().pem()).unwrap();
     std::fs::write(path("key"), key.serialize_pem()).unwrap();
+    std::fs::set_permissions(path("key"), PermissionsExt::from_mode(0o600)).unwrap();
     (path("crt"), path("key"))
 }
 
@@ -135,7 +138,7 @@ fn foreign_certificate_names_are_warned_of() {
         load(input.flag("http.public_ws_url", &format!("wss://{host}/ws"))).unwrap().warnings()
     };
     assert_eq!(public("live.example.org"), Vec::<&str>::new());
-    assert!(matches!(public("example.org")[..], [one] if one.contains("does not name the host")));
+    assert!(matches!(public("example.org")[..], [ref one] if one.contains("does not name the host")));
 }
 
 #[test]
