@@ -84,10 +84,19 @@ impl LiveCertificates {
 
     fn replace(&self, identity: Identity) {
         let not_after = identity.validity().until;
+        let lost = identity.names_lost_from(&self.certificates.current());
         if self.certificates.replace(identity) {
             measure(&self.metrics, &self.certificates.current());
             let days = not_after.duration_since(SystemTime::now()).unwrap_or_default().as_secs() / DAY;
-            tracing::info!(days, "certificate replaced; new connections use it");
+            match lost.is_empty() {
+                true => tracing::info!(days, "certificate replaced; new connections use it"),
+                false => tracing::warn!(
+                    days,
+                    names = lost.join(", "),
+                    "certificate replaced by one that lacks names of the previous one: new connections use \
+                     it, and clients that use these names refuse it"
+                ),
+            }
         }
     }
 

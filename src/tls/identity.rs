@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use x509_parser::certificate::{Validity as Period, X509Certificate};
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
 use crate::domain::acme::Validity;
@@ -22,6 +26,9 @@ pub struct Chain {
     path: PathBuf,
     certificates: Vec<CertificateDer<'static>>,
     validity: Period,
+    renewal_id: Option<String>,
+    /// DNS names and IP addresses of the server's certificate.
+    names: Vec<String>,
 }
 
 /// Private key.
@@ -35,6 +42,7 @@ pub struct Key {
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     validity: Validity,
+    names: Vec<String>,
 }
 
 impl Chain {
@@ -72,7 +80,9 @@ impl Chain {
         let (_, parsed) = X509Certificate::from_der(first)
             .map_err(|error| format!("the first certificate of the file cannot be parsed: {error}"))?;
         let validity = parsed.validity().clone();
-        Ok(Self { path: path.to_owned(), certificates, validity })
+        let names = names(&parsed);
+        let renewal_id = renewal_id(&parsed);
+        Ok(Self { path: path.to_owned(), certificates, validity, renewal_id, names })
     }
 
     pub fn path(&self) -> &Path {
@@ -90,12 +100,15 @@ impl Chain {
         Validity { from: time(not_before.timestamp()), until: time(not_after.timestamp()) }
     }
 
+    /// Returns the id under which the authority has renewal information about the server's certificate
+    /// (RFC 9773 section 4.1); `None` if the certificate does not identify the authority's key.
+    pub fn renewal_id(&self) -> Option<String> {
+        self.renewal_id.clone()
+    }
+
     /// Returns true if the server's certificate is valid for a host name or an IP address.
     pub fn names(&self, host: &str) -> bool {
-        let Ok(name) = ServerName::try_from(host.trim_matches(['[', ']'])) else { return false };
-        let certificate = self.certificates.first().map(rustls::server::ParsedCertificate::try_from);
-        let Some(Ok(certificate)) = certificate else { return false };
-        rustls::client::verify_server_name(&certificate, &name).is_ok()
+        self.certificates.first().is_some_and(|certificate| is_for(certificate, host))
     }
 }
 
@@ -160,7 +173,7 @@ impl Identity {
             ),
             other => format!("the certificate in {} cannot be used: {other}", chain.path.display()),
         })?;
-        Ok(Self { certified: Arc::new(certified), validity: chain.validity() })
+        Ok(Self { certified: Arc::new(certified), validity: chain.validity(), names: chain.names.clone() })
     }
 
     /// Reads both files and joins them.
@@ -186,12 +199,23 @@ impl Identity {
             CertifiedKey::from_der(vec![signed.cert.der().clone()], der, &ring::default_provider());
         let certified = certified.map_err(|error| error.to_string())?;
         let now = SystemTime::now();
-        Ok(Self { certified: Arc::new(certified), validity: Validity { from: now, until: now } })
+        let validity = Validity { from: now, until: now };
+        Ok(Self { certified: Arc::new(certified), validity, names: names.to_vec() })
     }
 
     /// Returns the period in which clients accept the certificate.
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// Returns the names of `previous` for which this certificate is not valid.
+    pub fn names_lost_from(&self, previous: &Self) -> Vec<String> {
+        let certificate = self.certified.cert.first();
+        let has = |name: &String| {
+            // A wildcard is no host name; only the same wildcard replaces it.
+            self.names.contains(name) || certificate.is_some_and(|certificate| is_for(certificate, name))
+        };
+        previous.names.iter().filter(|name| !has(name)).cloned().collect()
     }
 
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {
@@ -204,6 +228,39 @@ impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
         self.certified.cert == other.certified.cert
     }
+}
+
+/// Returns the names in the extension `subjectAltName` (RFC 5280 section 4.2.1.6), the only ones that clients
+/// check.
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let v6 = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+            v4.or_else(|_| v6()).ok().map(|ip| ip.to_string())
+        }
+        _ => None,
+    };
+    extension.iter().flat_map(|extension| &extension.value.general_names).filter_map(text).collect()
+}
+
+/// Returns the authority's key identifier and the serial number, as RFC 9773 section 4.1 joins them.
+fn renewal_id(certificate: &X509Certificate<'_>) -> Option<String> {
+    let authority =
+        certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(authority) => authority.key_identifier.as_ref(),
+            _ => None,
+        })?;
+    let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    Some(format!("{}.{}", text(authority.0), text(certificate.raw_serial())))
+}
+
+fn is_for(certificate: &CertificateDer<'_>, host: &str) -> bool {
+    let Ok(name) = ServerName::try_from(host.trim_matches(['[', ']'])) else { return false };
+    let Ok(certificate) = rustls::server::ParsedCertificate::try_from(certificate) else { return false };
+    rustls::client::verify_server_name(&certificate, &name).is_ok()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

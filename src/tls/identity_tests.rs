@@ -37,6 +37,24 @@ fn pairs_are_read_and_compared() {
 }
 
 #[test]
+fn names_lost_by_replacement_are_found() {
+    let identity = |names: &[&str]| {
+        let folder = TempDir::new().unwrap();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let own = rcgen::generate_simple_self_signed(names).unwrap();
+        let path = folder.path().join("own.pem");
+        fs::write(&path, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
+        Identity::read(&path, &path, SystemTime::now()).unwrap()
+    };
+    let old = identity(&["live.example.org", "*.example.net", "127.0.0.1", "::1"]);
+    assert_eq!(old.names_lost_from(&old), Vec::<String>::new());
+    let wider = identity(&["*.example.org", "*.example.net", "127.0.0.1", "::1"]);
+    assert_eq!(wider.names_lost_from(&old), Vec::<String>::new());
+    let other = identity(&["live.example.org", "a.example.net", "127.0.0.2"]);
+    assert_eq!(other.names_lost_from(&old), ["*.example.net", "127.0.0.1", "::1"]);
+}
+
+#[test]
 fn chains_outside_validity_are_refused() {
     let folder = TempDir::new().unwrap();
     let (certificate, _) = pair(&folder, "a", 2025);
