@@ -10,6 +10,7 @@ use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, Error,
     HttpClient, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
+use serde_json::Value;
 
 use super::files::Files;
 use super::shared::{Lock, SharedOrder};
@@ -23,6 +24,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const MAX_RESPONSE: usize = 1 << 20;
 /// Time limit of each wait for the authority: for its check of the names, and for the certificate.
 const CHECKED_WITHIN: Duration = Duration::from_secs(90);
+const USER_AGENT: &str = concat!("stentor/", env!("CARGO_PKG_VERSION"));
 /// Problem type of a request whose account the authority does not know (RFC 8555 section 6.7).
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
@@ -31,20 +33,44 @@ const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 /// # Errors
 /// The authority cannot be reached, or it does not answer with a directory. The text is for the operator.
 pub async fn reach(directory: &str) -> Result<(), String> {
-    let request = http::Request::get(directory).body(BodyWrapper::default());
-    let request = request.map_err(|error| error.to_string())?;
     let failed =
         |why: &str| format!("{directory} {why}; check tls.acme.directory and this machine's Internet access");
-    let response = Client::new()?.request(request).await;
-    let mut response = response.map_err(|error| failed(&told("cannot be reached", &error)))?;
-    let body = response.body.into_bytes().await.map_err(|error| failed(&error.to_string()))?;
-    let is_directory = serde_json::from_slice::<serde_json::Value>(&body)
-        .is_ok_and(|directory| directory["newOrder"].is_string());
-    if is_directory {
+    let (parts, answer) = get(directory).await.map_err(|why| failed(&why))?;
+    if answer["newOrder"].is_string() {
         Ok(())
     } else {
-        Err(failed(&format!("answered with {}, but not with an ACME directory", response.parts.status)))
+        Err(failed(&format!("answered with {}, but not with an ACME directory", parts.status)))
     }
+}
+
+/// Requests the renewal information of a certificate (RFC 9773 section 4.1). Returns it, and the seconds in
+/// the header `Retry-After`.
+///
+/// # Errors
+/// The authority cannot be reached, or has no renewal information.
+pub(super) async fn renewal_information(
+    directory: &str,
+    certificate: &str,
+) -> Result<(Value, Option<u64>), String> {
+    let (_, known) = get(directory).await?;
+    let base = known["renewalInfo"].as_str().ok_or("the directory names no renewalInfo")?;
+    let (parts, information) = get(&format!("{base}/{certificate}")).await?;
+    if !parts.status.is_success() {
+        return Err(format!("renewalInfo answered with {}", parts.status));
+    }
+    let again = parts.headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    Ok((information, again.and_then(|value| value.parse().ok())))
+}
+
+/// Sends a GET request, and returns the answer with its JSON; null if it has none.
+async fn get(url: &str) -> Result<(http::response::Parts, Value), String> {
+    // RFC 8555 section 6.1 requires a user agent.
+    let request = http::Request::get(url).header(http::header::USER_AGENT, USER_AGENT);
+    let request = request.body(BodyWrapper::default()).map_err(|error| error.to_string())?;
+    let response = Client::new()?.request(request).await;
+    let mut response = response.map_err(|error| told("cannot be reached", &error))?;
+    let body = response.body.into_bytes().await.map_err(|error| error.to_string())?;
+    Ok((response.parts, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
 /// Orders a certificate. Returns a new private key and the chain, in PEM.

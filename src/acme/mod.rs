@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! usable file ────────────────────────────────────────▶ store, if that has no usable certificate
-//! no usable file, or at most a third of its lifetime left:
+//! no usable file, or its renewal is due (in the authority's window, or with a third of its lifetime left):
 //!   certificate of another node in the store ─────────▶ file
 //!   lock of another node's order in the store ────────▶ look again later
 //!   own lock, and still no certificate in the store:
@@ -17,6 +17,7 @@
 mod authority;
 mod challenges;
 mod files;
+mod renewal;
 mod shared;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::tls::{Chain, Identity, Key};
 pub use authority::reach;
 pub use challenges::Challenges;
 use files::Files;
+use renewal::Renewals;
 use shared::{Lock, SharedOrder};
 
 /// Dependencies of the attempts.
@@ -41,14 +43,16 @@ pub struct Acme {
     config: AcmeConfig,
     files: Files,
     shared: SharedOrder,
+    renewals: Renewals,
     started: Arc<AtomicBool>,
 }
 
 /// Result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
-    /// The file has a certificate that need not be renewed yet. `obtained`: this attempt wrote the file.
-    Valid { validity: Validity, obtained: bool },
+    /// The file has a certificate that need not be renewed before `renewal`. `obtained`: this attempt wrote
+    /// the file.
+    Valid { validity: Validity, renewal: SystemTime, obtained: bool },
     /// A node is ordering, or its order has failed and the next order is not due yet.
     Waits(OrderRecord),
     /// Neither the file nor the store has a usable certificate, and the caller permitted no order.
@@ -77,6 +81,13 @@ enum Failure {
     NotKept(String),
 }
 
+impl Attempt {
+    /// The next attempt asks the authority for the window of the renewal.
+    fn obtained(validity: Validity) -> Self {
+        Self::Valid { validity, renewal: validity.renewed_from(), obtained: true }
+    }
+}
+
 impl Acme {
     /// Creates the client, and deletes its temporary files; sends nothing. Returns `None` if ACME is not
     /// configured.
@@ -89,7 +100,7 @@ impl Acme {
         files.delete_temporary();
         let seal = CertificateSeal::new(secrets);
         let shared = SharedOrder { store, names: acme.names_id(), me: me.to_string(), seal };
-        Some(Self { config: acme, files, shared, started: Arc::default() })
+        Some(Self { config: acme, files, shared, renewals: Renewals::default(), started: Arc::default() })
     }
 
     /// Records that an actor has started. Returns true for the first call in this process; later calls come
@@ -115,15 +126,19 @@ impl Acme {
         random: f64,
         permission: Permission,
     ) -> Result<Attempt, String> {
-        let file = self.files.read().await;
-        if let Ok(pem) = &file
-            && let Ok(validity) = self.usable(pem)
+        let file = self.files.read().await.ok();
+        if let Some(pem) = &file
+            && let Ok(chain) = self.fitting(pem)
         {
-            self.share(pem).await;
-            return Ok(Attempt::Valid { validity, obtained: false });
+            let (validity, directory) = (chain.validity(), &self.config.directory);
+            let renewal = self.renewals.renewal(directory, &chain, random).await;
+            if validity.examined_in(renewal, SystemTime::now()).is_some() {
+                self.share(pem).await;
+                return Ok(Attempt::Valid { validity, renewal, obtained: false });
+            }
         }
-        if let Some(validity) = self.take_shared().await? {
-            return Ok(Attempt::Valid { validity, obtained: true });
+        if let Some(validity) = self.take_shared(file.as_deref()).await? {
+            return Ok(Attempt::obtained(validity));
         }
         if permission == Permission::No {
             return Ok(Attempt::NotDue);
@@ -133,7 +148,7 @@ impl Acme {
             Ok(lock) => lock,
             Err(record) => return Ok(Attempt::Waits(record)),
         };
-        let obtained = match self.take_shared().await {
+        let obtained = match self.take_shared(file.as_deref()).await {
             Ok(Some(validity)) => Ok(validity),
             // No other node has finished its order between the two reads.
             Ok(None) => self.order(&lock).await,
@@ -142,7 +157,7 @@ impl Acme {
         let failure = match obtained {
             Ok(validity) => {
                 self.shared.unlock(lock).await;
-                return Ok(Attempt::Valid { validity, obtained: true });
+                return Ok(Attempt::obtained(validity));
             }
             Err(failure) => failure,
         };
@@ -164,9 +179,11 @@ impl Acme {
         }
     }
 
-    /// Writes the certificate of the store to the file. Returns `None` if the store has none that is usable.
-    async fn take_shared(&self) -> Result<Option<Validity>, String> {
-        let Some(pem) = self.shared.certificate().await.map_err(unusable_store)? else { return Ok(None) };
+    /// Writes the certificate of the store to the file. Returns `None` if the store has none that is usable,
+    /// or only that of the file (`present`).
+    async fn take_shared(&self, present: Option<&str>) -> Result<Option<Validity>, String> {
+        let shared = self.shared.certificate().await.map_err(unusable_store)?;
+        let Some(pem) = shared.filter(|pem| present != Some(pem.as_str())) else { return Ok(None) };
         let Ok(validity) = self.usable(&pem) else { return Ok(None) };
         self.files.write(&pem).await?;
         Ok(Some(validity))
@@ -207,18 +224,23 @@ impl Acme {
         }
     }
 
-    /// Returns the validity of a certificate that matches its key, has all names, and need not be renewed
-    /// yet. If this machine's clock is slow, the validity can begin in the future; the sockets then use the
-    /// certificate later.
-    fn usable(&self, pem: &str) -> Result<Validity, String> {
+    /// Returns the chain of a certificate that matches its key and has all names.
+    fn fitting(&self, pem: &str) -> Result<Chain, String> {
         let (path, pem) = (&self.files.certificate, pem.as_bytes());
         let chain = Chain::parse(path, pem)?;
         Identity::new(&chain, &Key::parse(path, pem)?)?;
-        if let Some(name) = self.config.domains.iter().find(|name| !chain.names(name)) {
-            return Err(format!("does not have the name {name}"));
+        match self.config.domains.iter().find(|name| !chain.names(name)) {
+            Some(name) => Err(format!("does not have the name {name}")),
+            None => Ok(chain),
         }
-        let validity = chain.validity();
-        let examined = validity.examined_in(SystemTime::now());
+    }
+
+    /// Returns the validity of a [fitting](Self::fitting) certificate with more than a third of its lifetime
+    /// left. If this machine's clock is slow, the validity can begin in the future; the sockets then use the
+    /// certificate later.
+    fn usable(&self, pem: &str) -> Result<Validity, String> {
+        let validity = self.fitting(pem)?.validity();
+        let examined = validity.examined_in(validity.renewed_from(), SystemTime::now());
         examined.map(|_| validity).ok_or_else(|| "must be renewed already".to_owned())
     }
 }

@@ -30,7 +30,8 @@ pub struct CertificateActor {
     failures: u32,
     /// Store and file errors in a row.
     errors: u32,
-    validity: Option<Validity>,
+    /// Validity of the certificate, and the time from which it is renewed.
+    validity: Option<(Validity, SystemTime)>,
     reason: Option<String>,
     /// Error of this node's latest order; `None` after a success.
     failed: Option<String>,
@@ -94,19 +95,19 @@ impl CertificateActor {
         };
         self.errors = 0;
         match attempt {
-            Attempt::Valid { validity, obtained } => {
+            Attempt::Valid { validity, renewal, obtained } => {
                 if obtained {
                     let names = self.acme.names().join(", ");
                     tracing::info!(names, "certificate obtained through ACME");
                 }
                 let now = SystemTime::now();
-                (self.failures, self.validity) = (0, Some(validity));
+                (self.failures, self.validity) = (0, Some((validity, renewal)));
                 (self.failed, self.orders_from) = (None, Duration::ZERO);
                 self.reason = validity.begins_in(now).map(|left| {
                     let seconds = left.as_secs();
                     format!("the certificate becomes valid in {seconds} s; check the clock of this machine")
                 });
-                validity.examined_in(now).unwrap_or_default()
+                validity.examined_in(renewal, now).unwrap_or_default()
             }
             Attempt::Waits(record) => {
                 self.failures = self.failures.max(record.failures);
@@ -166,8 +167,8 @@ impl Behaviour for CertificateActor {
         ActorState {
             desired: json!({ "names": self.acme.names() }),
             observed: json!({
-                "expiresInSeconds": self.validity.map(|validity| left(validity.until)),
-                "renewedInSeconds": self.validity.map(|validity| left(validity.renewed_from())),
+                "expiresInSeconds": self.validity.map(|(validity, _)| left(validity.until)),
+                "renewedInSeconds": self.validity.map(|(_, renewal)| left(renewal)),
                 "failures": self.failures,
             }),
             reason: self.reason.clone(),

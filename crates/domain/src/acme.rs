@@ -4,6 +4,9 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::ids::UnixMs;
 use super::restart::Backoff;
@@ -19,6 +22,15 @@ const OTHERS_FIRST: Duration = Duration::from_secs(60);
 /// delays, at most five orders start in the first hour.
 const AFTER_FAILURE: Backoff =
     Backoff { first: Duration::from_secs(15 * 60), max: Duration::from_secs(12 * 3600) };
+
+/// Shortest lifetime of a certificate whose renewal follows the authority's window.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(5 * 24 * 3600);
+/// Age of a certificate below which it is not renewed because of a window.
+const FIRST_DAY: Duration = Duration::from_secs(24 * 3600);
+/// Time until renewal information is requested again, if the authority names none, and its limits
+/// (RFC 9773 section 4.3.2).
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(6 * 3600);
+const ASKED_AGAIN_AT_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// Time limit of one order.
 pub const ORDER_WITHIN: Duration = Duration::from_secs(300);
@@ -37,6 +49,25 @@ pub const ANSWERS_KNOWN_AFTER: Duration = Duration::from_secs(2);
 pub struct Validity {
     pub from: SystemTime,
     pub until: SystemTime,
+}
+
+/// Period in which the authority suggests to renew a certificate (RFC 9773 section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RenewalWindow {
+    from: SystemTime,
+    until: SystemTime,
+}
+
+impl RenewalWindow {
+    /// Reads the window from the renewal information of an authority; `None` if it has no valid one.
+    pub fn read(information: &Value) -> Option<Self> {
+        let time = |name: &str| {
+            let text = information["suggestedWindow"][name].as_str()?;
+            Some(SystemTime::from(OffsetDateTime::parse(text, &Rfc3339).ok()?))
+        };
+        let (from, until) = (time("start")?, time("end")?);
+        (from < until).then_some(Self { from, until })
+    }
 }
 
 /// Value of an order's lock: the node that is ordering, or the node whose order failed. The record of a
@@ -79,16 +110,37 @@ impl Validity {
         self.until - lifetime / 3
     }
 
+    /// Returns the time from which the certificate is renewed, if the authority suggests `window`: a point in
+    /// it that `random`, uniform in `0.0..1.0`, selects. A window has no effect on a certificate of a few
+    /// days, and none in the first day of a certificate, so that a wrong one cannot cause an order after the
+    /// other. The last quarter of the lifetime is left for orders that fail.
+    pub fn renewed_within(self, window: Option<RenewalWindow>, random: f64) -> SystemTime {
+        let lifetime = self.until.duration_since(self.from).unwrap_or_default();
+        let Some(window) = window.filter(|_| lifetime >= SHORTEST_LIFETIME) else {
+            return self.renewed_from();
+        };
+        let length = window.until.duration_since(window.from).unwrap_or_default();
+        let selected = window.from + length.mul_f64(random);
+        selected.clamp(self.from + FIRST_DAY, self.until - lifetime / 4)
+    }
+
     /// Returns the time until the certificate becomes valid; `None` if it is valid already.
     pub fn begins_in(self, now: SystemTime) -> Option<Duration> {
         self.from.duration_since(now).ok().filter(|left| !left.is_zero())
     }
 
-    /// Returns the time until the certificate is examined again; `None` if it must be renewed now.
-    pub fn examined_in(self, now: SystemTime) -> Option<Duration> {
-        let left = self.renewed_from().duration_since(now).ok().filter(|left| !left.is_zero())?;
+    /// Returns the time until the certificate is examined again; `None` if it must be renewed now. `renewal`:
+    /// time from which it is renewed.
+    pub fn examined_in(self, renewal: SystemTime, now: SystemTime) -> Option<Duration> {
+        let left = renewal.duration_since(now).ok().filter(|left| !left.is_zero())?;
         Some(self.begins_in(now).unwrap_or(left).min(left).min(LOOK_AT_LEAST_EVERY))
     }
+}
+
+/// Returns the time until renewal information is requested again. `told`: seconds in the header
+/// `Retry-After`.
+pub fn asked_again_in(told: Option<u64>) -> Duration {
+    told.map_or(ASKED_AGAIN_AFTER, Duration::from_secs).clamp(LOOK_AT_LEAST_EVERY, ASKED_AGAIN_AT_MOST)
 }
 
 /// Returns the delay after `failures` failed orders in a row. `failures` is at least 1. `random` is uniform
@@ -136,6 +188,8 @@ pub fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -145,16 +199,48 @@ mod tests {
         let from = SystemTime::UNIX_EPOCH + 1000 * DAY;
         let validity = Validity { from, until: from + 90 * DAY };
         assert_eq!(validity.renewed_from(), from + 60 * DAY);
-        assert_eq!(validity.examined_in(from), Some(Duration::from_secs(3600)));
+        assert_eq!(validity.examined_in(validity.renewed_from(), from), Some(Duration::from_secs(3600)));
         let minute = Duration::from_secs(60);
-        assert_eq!(validity.examined_in(from + 60 * DAY - minute), Some(minute));
+        assert_eq!(validity.examined_in(validity.renewed_from(), from + 60 * DAY - minute), Some(minute));
         for due in [60 * DAY, 89 * DAY, 100 * DAY] {
-            assert_eq!(validity.examined_in(from + due), None);
+            assert_eq!(validity.examined_in(validity.renewed_from(), from + due), None);
         }
         assert_eq!((validity.begins_in(from - minute), validity.begins_in(from)), (Some(minute), None));
-        assert_eq!(validity.examined_in(from - minute), Some(minute), "the clock may be slow");
+        assert_eq!(
+            validity.examined_in(validity.renewed_from(), from - minute),
+            Some(minute),
+            "the clock may be slow"
+        );
         let reversed = Validity { from: from + DAY, until: from };
-        assert_eq!(reversed.examined_in(from), None);
+        assert_eq!(reversed.examined_in(reversed.renewed_from(), from), None);
+    }
+
+    #[test]
+    fn renewals_follow_the_window() {
+        let from = SystemTime::UNIX_EPOCH + 1000 * DAY;
+        let validity = Validity { from, until: from + 90 * DAY };
+        let window = |a: u32, b: u32| Some(RenewalWindow { from: from + a * DAY, until: from + b * DAY });
+        assert_eq!(validity.renewed_within(None, 0.5), validity.renewed_from());
+        assert_eq!(validity.renewed_within(window(40, 50), 0.0), from + 40 * DAY);
+        assert_eq!(validity.renewed_within(window(40, 50), 0.5), from + 45 * DAY);
+        assert_eq!(validity.renewed_within(window(0, 1), 0.1), from + DAY, "no order after the other");
+        assert_eq!(validity.renewed_within(window(80, 90), 0.5), from + 90 * DAY * 3 / 4);
+        let short = Validity { from, until: from + 3 * DAY };
+        assert_eq!(short.renewed_within(window(0, 1), 0.5), from + 2 * DAY);
+    }
+
+    #[test]
+    fn renewal_windows_are_read() {
+        let read = |start: &str, end: &str| {
+            RenewalWindow::read(&json!({ "suggestedWindow": { "start": start, "end": end } }))
+        };
+        let window = read("2025-01-02T04:00:00Z", "2025-01-03T05:00:00+01:00").unwrap();
+        assert_eq!(window.until, window.from + DAY);
+        assert_eq!(read("2025-01-03T04:00:00Z", "2025-01-03T04:00:00Z"), None);
+        assert_eq!(read("soon", "2025-01-03T04:00:00Z"), None);
+        assert_eq!(RenewalWindow::read(&json!({})), None);
+        let hours = |told| asked_again_in(told).as_secs() / 3600;
+        assert_eq!([None, Some(5), Some(43_200), Some(u64::MAX)].map(hours), [6, 1, 12, 24]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl<S: PartialEq + Clone> Default for WatchedFiles<S> {
 }
 
 /// Returns the time by which a certificate should have been replaced: 14 days before its expiry, or a sixth
-/// of its lifetime if that is shorter. ACME replaces it at least a sixth of the lifetime earlier.
+/// of its lifetime if that is shorter. ACME replaces it at least a twelfth of the lifetime earlier.
 pub fn replaced_by(validity: Validity) -> SystemTime {
     let lifetime = validity.until.duration_since(validity.from).unwrap_or_default();
     validity.until - NOTICE.min(lifetime / 6)

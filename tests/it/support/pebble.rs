@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::kept::KeptProcess;
@@ -19,6 +19,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub struct Pebble {
     folder: TempDir,
     port: u16,
+    management: u16,
     /// Port that Pebble uses instead of port 80 for the HTTP-01 challenge.
     pub http_port: u16,
     _processes: [KeptProcess; 2],
@@ -83,13 +84,23 @@ impl Pebble {
                 .collect::<Vec<_>>(),
         );
         let pebble = run("pebble", &["-config", &path("pebble.json"), "-dnsserver", &dns]);
-        let started = Self { port, http_port, _processes: [resolver, pebble], folder };
+        let started = Self { port, management, http_port, _processes: [resolver, pebble], folder };
         wait_until("Pebble serves", READY_WITHIN, || TcpStream::connect(local(port)).is_ok());
         Some(started)
     }
 
     pub fn directory(&self) -> String {
         format!("https://127.0.0.1:{}/dir", self.port)
+    }
+
+    /// Makes Pebble answer with this renewal information for a certificate.
+    pub fn suggest(&self, certificate: &str, information: &Value) {
+        let url = format!("https://127.0.0.1:{}/set-renewal-info/", self.management);
+        let body = json!({ "certificate": certificate, "ariResponse": information.to_string() });
+        // curl refuses an authority without a name.
+        let mut curl = Command::new("curl");
+        curl.args(["-sfk", "-d", &body.to_string(), &url]);
+        assert!(curl.status().expect("curl runs").success());
     }
 
     /// Returns the environment of a node that trusts Pebble.
