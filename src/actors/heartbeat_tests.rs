@@ -51,6 +51,7 @@ impl House {
             version: "0".into(),
             rtp: None,
             machine_load: None,
+            secret_fingerprint: None,
         });
         let counts = watch::Sender::new(ListenerCounts::default());
         let (listener, counted) = (heartbeats.subscribe(), counts.subscribe());

@@ -3,6 +3,8 @@
 //! Owns: the checks, and a remedy for each failure. Does not change anything, except that it starts its own
 //! Janus instance in a temporary folder, and ends this instance.
 
+mod shared;
+
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
@@ -11,27 +13,22 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
 use super::child_account::child_account;
+use super::data_dir;
 use super::janus_options::{external, managed};
-use super::{backends, data_dir, gateway};
 use crate::acme;
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, JanusMode, PresenceKind, StoreKind};
 use crate::domain::certificate::expires_soon;
 use crate::domain::descriptors::RECOMMENDED;
-use crate::domain::ids::RoomId;
-use crate::domain::keys;
 use crate::domain::mix::MixShare;
 use crate::domain::ports::are_ephemeral;
 use crate::ffmpeg::{Loudness, ffmpeg_version};
 use crate::janus::{ConnectOptions, JanusClient, ManagedJanus, Secret};
 use crate::process;
-use crate::telemetry::Metrics;
 use crate::tls::Chain;
 
 /// Time for Janus to end by itself.
 const STOP_GRACE: Duration = Duration::from_secs(1);
-/// If a store request takes longer than this, rooms start slowly.
-const SLOW_STORE: Duration = Duration::from_millis(50);
 /// Free space below which recordings and rewind windows may soon stop.
 const LITTLE_SPACE: u64 = 1 << 30;
 /// If wall clock and monotonic clock diverge by more than this during the examination, the clock was stepped.
@@ -105,10 +102,10 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         findings.push(ports(config));
     }
     if config.store.kind == StoreKind::Etcd {
-        findings.push(etcd(config).await);
+        findings.push(shared::etcd(config).await);
     }
     if roles.gateway && config.presence.kind == PresenceKind::Redis {
-        findings.push(Finding::of("redis", redis(config).await));
+        findings.push(Finding::of("redis", shared::redis(config).await));
     }
     findings.push(clock.finding(Clocks::now()));
     findings
@@ -368,40 +365,6 @@ fn ports(config: &Config) -> Finding {
         );
     }
     Finding::of("ports", Ok(format!("mixer.rtp_ports {low}-{high}: enough for {} rooms", (high - low) / 2)))
-}
-
-async fn etcd(config: &Config) -> Finding {
-    let subject = "etcd";
-    let places = config.store.etcd_endpoints.join(", ");
-    let failed = |error: &dyn std::fmt::Display| {
-        Err(format!("{places}: {error}; check store.etcd.endpoints, user, password and CA"))
-    };
-    let store = match backends::store(config, &Metrics::new(SystemTime::now())).await {
-        Ok(store) => store,
-        Err(error) => return Finding::of(subject, failed(&error)),
-    };
-    let start = Instant::now();
-    match store.get(keys::LEADER).await {
-        Ok(_) if start.elapsed() > SLOW_STORE => {
-            let text =
-                format!("{places} takes {} ms for a read: room starts are slow", start.elapsed().as_millis());
-            Finding::warning(subject, text)
-        }
-        Ok(_) => Finding::of(subject, Ok(format!("{places} answers"))),
-        Err(error) => Finding::of(subject, failed(&error)),
-    }
-}
-
-async fn redis(config: &Config) -> Result<String, String> {
-    // The texts leave out the URL, which may hold a password.
-    let failed =
-        |error: &dyn std::fmt::Display| format!("{error}; check presence.redis.url, user, password and CA");
-    let backend =
-        gateway::plain_backend(config, &Metrics::new(SystemTime::now())).map_err(|error| failed(&error))?;
-    // The room need not exist: the check only needs an answer.
-    let room = RoomId::new("doctor").map_err(|error| failed(&error))?;
-    backend.presence.list(&room).await.map_err(|error| failed(&error))?;
-    Ok("answers".into())
 }
 
 /// Readings of both clocks at one moment.

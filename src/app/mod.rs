@@ -20,10 +20,12 @@ mod identity_provider;
 mod janus_options;
 mod limits;
 mod measure;
+mod modules;
 mod operations;
 mod origins;
 mod readiness;
 pub mod reload;
+mod secret_check;
 mod servers;
 pub mod service_manager;
 pub mod signals;
@@ -42,25 +44,19 @@ use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::gateway::media::LocalJanus;
 use crate::actors::janus::JanusShared;
-use crate::actors::janus::supervisor::JanusSupervisor;
 use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
-use crate::actors::mixer::MixerShared;
-use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::{NodeActor, NodeRegistered, RoomsRole};
 use crate::actors::registration::RegistrationState;
-use crate::actors::sources::SourceParts;
 use crate::auth::{ApiKeys, Secrets, node_id};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, EffectiveKey, JanusMode, PresenceKind, StoreKind};
+use crate::config::{Config, ConfigErrors, EffectiveKey, PresenceKind, StoreKind};
 use crate::delivery::listener_counter::ListenerCounter;
 use crate::delivery::{EdgeCache, MixerClient, Rewinds, Streams};
-use crate::domain::ids::{ModuleId, RoomId, UnixMs};
-use crate::domain::model::{Health, Heartbeat, RtpRange};
-use crate::domain::ports::PortPool;
+use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::registration::NodeRecord;
 use crate::http::anchors::PresentUsers;
 use crate::http::api_keys::LiveApiKeys;
-use crate::janus::{ConnectOptions, Secret};
+use crate::janus::ConnectOptions;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
@@ -72,7 +68,8 @@ use child_account::child_account;
 use data_dir_lock::DataDirLock;
 use delivery::Delivery;
 use drain::DrainLabels;
-use janus_options::{external, managed};
+use janus_options::external;
+use modules::{janus, mixer};
 use readiness::Readiness;
 use reload::{LiveParts, Reload, ReloadReply};
 use servers::Servers;
@@ -270,6 +267,7 @@ impl Node {
         let identity = otlp::Identity { node: id.to_string(), cluster: context.config.node.cluster.clone() };
         let exporter = otlp::start(&context.config.otlp, identity, context.metrics.registry())?;
         let readiness = Arc::new(Readiness::new(context.clone(), acceptor.clone()));
+        actix::spawn(secret_check::watch(context.directory.clone(), secrets.fingerprint()));
         let configured = ApiKeys::new(&context.config.auth);
         let api_keys = Arc::new(LiveApiKeys::new(configured, service.api_keys().clone()));
         let certificates = LiveCertificates::new(&context.config, &context.metrics)?;
@@ -418,82 +416,4 @@ fn room_service(context: &Context) -> Arc<RoomService> {
     let grace = context.config.rooms.removing_grace;
     let (store, directory) = (context.store.clone(), context.directory.clone());
     Arc::new(RoomService::new(store, directory, grace, context.metrics.clone()))
-}
-
-fn mixer(
-    context: &Context,
-    secrets: &Arc<Secrets>,
-    streams: &Arc<Streams>,
-    counter: &Arc<ListenerCounter>,
-    fetcher: MixerClient,
-) -> MixerParts {
-    let config = &context.config.mixer;
-    let (first, last) = config.rtp_ports;
-    let pool = PortPool::new(first, last, crate::clock::random_unit());
-    let url = context.config.private_hls_url();
-    let rtp = RtpRange { ip: context.config.listen.media, first, last };
-    MixerParts {
-        shared: MixerShared {
-            ports: Arc::new(std::sync::Mutex::new(pool)),
-            starts: Arc::new(tokio::sync::Semaphore::new(config.start_limit)),
-            streams: streams.clone(),
-            secrets: secrets.clone(),
-            counter: counter.clone(),
-            fetcher,
-        },
-        heartbeats: heartbeat_sender(context, url, config.capacity, Some(rtp)),
-    }
-}
-
-fn janus(context: &Context, link: &JanusShared) -> anyhow::Result<JanusSupervisor> {
-    let config = &context.config.janus;
-    let (managed, options) = match config.mode {
-        JanusMode::External => (None, external(&context.config)),
-        JanusMode::Managed => {
-            let secret = || Secret(hex::encode(rand::random::<[u8; 16]>()));
-            let (api_secret, admin_key) = (secret(), secret());
-            let (folder, account) = (context.config.janus_dir(), context.account.clone());
-            data_dir::let_pass(&context.config, account.as_ref())?;
-            let options = managed(&context.config, folder, api_secret.clone(), admin_key.clone(), account);
-            let connect = ConnectOptions {
-                url: link.url().unwrap_or_default(),
-                api_secret: Some(api_secret),
-                admin_key: Some(admin_key),
-                ..external(&context.config)
-            };
-            (Some(options), connect)
-        }
-    };
-    // The address of a managed Janus instance matters only to this node.
-    let shown = config.url.clone().unwrap_or_else(|| "managed".into());
-    Ok(JanusSupervisor {
-        heartbeats: heartbeat_sender(context, shown, config.capacity, None),
-        context: context.clone(),
-        options,
-        managed,
-        link: link.clone(),
-        sources: SourceParts::new(&context.config.sources, &link.secrets()).map_err(anyhow::Error::msg)?,
-    })
-}
-
-/// Creates the first heartbeat of a module. It is unhealthy until the module has checked its Janus or its
-/// FFmpeg.
-fn heartbeat_sender(
-    context: &Context,
-    url: String,
-    capacity: u32,
-    rtp: Option<RtpRange>,
-) -> Arc<watch::Sender<Heartbeat>> {
-    let UnixMs(started) = context.clock.wall();
-    Arc::new(watch::Sender::new(Heartbeat {
-        status: Health::Unhealthy,
-        host: context.config.node.advertise.clone(),
-        url,
-        capacity,
-        started_at: UnixMs(started),
-        incarnation: context.incarnation.to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        rtp,
-        machine_load: None,
-    }))
 }

@@ -66,6 +66,12 @@ impl Secrets {
         hex::encode(derive(&self.janus_room, room.as_str().as_bytes()))
     }
 
+    /// Returns a fingerprint of `hls.secret`, with which nodes notice that they have different ones. Nothing
+    /// else is derived from the same label, so the fingerprint may be public.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&derive(&self.hls, b"stentor secret fingerprint")[..6])
+    }
+
     /// Returns the SRTP key of the stream that Janus forwards to `target` in this epoch. It is the same on
     /// every node, so it need not be stored or sent.
     pub fn srtp_key(&self, room: &RoomId, nonce: &Nonce, epoch: Epoch, target: MediaAddr) -> SrtpKey {

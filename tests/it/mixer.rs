@@ -266,5 +266,6 @@ fn heartbeat() -> Heartbeat {
         version: "0".into(),
         rtp: None,
         machine_load: None,
+        secret_fingerprint: None,
     }
 }

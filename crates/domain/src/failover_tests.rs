@@ -464,5 +464,6 @@ fn heartbeat(status: Health) -> Heartbeat {
         version: "0".into(),
         rtp: None,
         machine_load: None,
+        secret_fingerprint: None,
     }
 }

@@ -329,6 +329,9 @@ pub struct Heartbeat {
     /// Load of the module's machine. `None`: not measured yet, or a heartbeat of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_load: Option<MachineLoad>,
+    /// Fingerprint of the node's `hls.secret`. `None`: a heartbeat of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_fingerprint: Option<String>,
 }
 
 /// Average processor usage of a machine.

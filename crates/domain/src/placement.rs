@@ -360,6 +360,7 @@ mod tests {
             version: "0".into(),
             rtp: None,
             machine_load: None,
+            secret_fingerprint: None,
         }
     }
 

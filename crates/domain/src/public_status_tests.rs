@@ -140,6 +140,7 @@ fn modules(list: &[(ModuleKind, &str, Health)], incarnation: &str) -> Modules {
             version: String::new(),
             rtp: None,
             machine_load: None,
+            secret_fingerprint: None,
         }),
         ..ModuleView::default()
     };

@@ -3,6 +3,8 @@
 //! A room key outlives its writer and may have been written manually. Therefore Janus sends RTP, and listener
 //! nodes send requests, only to addresses that a heartbeat announces as the module's own.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use url::Url;
 
@@ -11,6 +13,15 @@ use super::keys::ModuleKind;
 use super::model::{Heartbeat, MixerState};
 use super::outbound::may_be_node;
 use super::view::Modules;
+
+/// Returns the nodes whose `hls.secret` has another fingerprint than `own`. A heartbeat of an earlier version
+/// has no fingerprint, and is not compared.
+pub fn nodes_with_other_secret(own: &str, modules: &Modules) -> BTreeSet<ModuleId> {
+    let differs = |heartbeat: &Heartbeat| heartbeat.secret_fingerprint.as_ref().is_some_and(|f| f != own);
+    let others =
+        modules.iter().filter(|(_, view)| view.heartbeat.as_ref().is_some_and(|h| differs(&h.value)));
+    others.map(|((_, id), _)| id.clone()).collect()
+}
 
 /// Returns the reason why no forwarder may be started to the mixer that this key names; `None` if one may be
 /// started.
@@ -143,6 +154,15 @@ mod tests {
         assert_eq!(rtp_refusal(&key("m", "10.0.0.7", 27000), &modules("")), None);
         // If any address were accepted, a forged heartbeat could simply omit the RTP addresses.
         assert!(rtp_refusal(&key("m", "10.0.0.9", 27000), &modules("")).is_some());
+    }
+
+    #[test]
+    fn other_secrets_are_noticed() {
+        let with = |more: &str| nodes_with_other_secret("a1", &modules(more));
+        assert!(with("").is_empty(), "a heartbeat of an earlier version");
+        assert!(with(r#","secretFingerprint":"a1""#).is_empty());
+        let other = BTreeSet::from([ModuleId::new("m").unwrap()]);
+        assert_eq!(with(r#","secretFingerprint":"b2""#), other);
     }
 
     #[test]

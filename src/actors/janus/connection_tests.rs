@@ -45,6 +45,7 @@ async fn becomes_unhealthy(url: Option<String>) {
         version: "0".into(),
         rtp: None,
         machine_load: None,
+        secret_fingerprint: None,
     }));
     let options = ConnectOptions {
         url: String::new(),

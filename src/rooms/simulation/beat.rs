@@ -50,6 +50,7 @@ impl World {
                     version: String::new(),
                     rtp: (kind == ModuleKind::Mixer).then(|| rtp_range(n, self.rooms.len())),
                     machine_load: None,
+                    secret_fingerprint: None,
                 };
                 let key = keys::module(kind, &id, ModulePart::Heartbeat);
                 let json = serde_json::to_vec(&heartbeat).unwrap();

@@ -5,6 +5,7 @@ use crate::rooms::on_etcd;
 use crate::support::abuse_table::withstood;
 use crate::support::etcd::Etcd;
 use crate::support::node::Node;
+use crate::support::until;
 
 #[actix::test]
 async fn a_node_id_has_one_process() {
@@ -47,4 +48,21 @@ async fn refused(etcd: &Etcd, settings: &[(&str, &str)]) -> (Option<i32>, String
     second.run();
     let code = second.ended().code();
     (code, second.output())
+}
+
+#[actix::test]
+async fn other_content_secrets_are_named() {
+    let etcd = Etcd::start();
+    let secret = "a-secret-that-no-other-node-has-1234";
+    let mixer = member(&etcd, "odd", "mixer", &[("hls.secret", secret)]).await;
+    let desk = member(&etcd, "desk", "rooms", &[]).await;
+    until("the other node is named", async || {
+        desk.log().iter().any(|line| line["node"] == "odd" && line["key"] == "hls.secret")
+    })
+    .await;
+    assert!(!mixer.output().contains("another hls.secret"), "it sees no other module");
+    let config = desk.config();
+    let findings = stentor::app::doctor::examine(&config).await;
+    let found = findings.iter().find(|finding| finding.subject == "secrets").expect("a finding");
+    assert!(found.text.starts_with("on odd: another hls.secret"), "{found:?}");
 }

@@ -134,6 +134,7 @@ impl Rig {
             version: "0".into(),
             rtp: None,
             machine_load: None,
+            secret_fingerprint: None,
         };
         let key = keys::module(ModuleKind::Janus, &janus_id(), ModulePart::Heartbeat);
         self.store.put(&key, serde_json::to_vec(&heartbeat).unwrap().into()).await.unwrap();
