@@ -179,7 +179,9 @@ fn descriptors() -> Finding {
 async fn sockets(config: &Config) -> Vec<Finding> {
     if is_alive(config.listen.ops).await {
         let text = format!("a node runs: it answers at listen.ops, {}", config.listen.ops);
-        return vec![Finding::of("addresses", Ok(text))];
+        let mut findings = vec![Finding::of("addresses", Ok(text))];
+        findings.extend(readiness(config.listen.ops).await);
+        return findings;
     }
     let roles = config.node.roles;
     let sockets = [
@@ -241,6 +243,24 @@ async fn acme_findings(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warning("acme", text));
     }
     findings
+}
+
+/// Returns the failed checks of the running node.
+async fn readiness(ops: SocketAddr) -> Vec<Finding> {
+    let client = awc::Client::builder().timeout(LIVEZ_TIMEOUT).finish();
+    let Ok(mut answer) = client.get(format!("http://{ops}/readyz")).send().await else { return Vec::new() };
+    let body = answer.json::<serde_json::Value>().await.unwrap_or_default();
+    if body["ready"] != false {
+        return Vec::new();
+    }
+    let checks = body["checks"].as_array().into_iter().flatten();
+    let failed = checks.filter_map(|check| Some((check["name"].as_str()?, check["reason"].as_str()?)));
+    let failed: Vec<_> = failed.map(|(name, reason)| format!("is not ready: {name}: {reason}")).collect();
+    match failed.is_empty() {
+        // `listen.ops` is not on loopback, and this command has no API key.
+        true => vec![Finding::of("node", Err("is not ready; `stentor explain` with a key says why".into()))],
+        false => failed.into_iter().map(|text| Finding::of("node", Err(text))).collect(),
+    }
 }
 
 async fn is_alive(ops: SocketAddr) -> bool {

@@ -266,7 +266,8 @@ impl Node {
         context.metrics.registry().register(Box::new(system.registry()))?;
         let identity = otlp::Identity { node: id.to_string(), cluster: context.config.node.cluster.clone() };
         let exporter = otlp::start(&context.config.otlp, identity, context.metrics.registry())?;
-        let readiness = Arc::new(Readiness::new(context.clone(), acceptor.clone()));
+        let readiness = Arc::new(Readiness::new(context.clone(), acceptor.clone(), system.registry()));
+        actix::spawn(readiness.clone().watch());
         actix::spawn(secret_check::watch(context.directory.clone(), secrets.fingerprint()));
         let configured = ApiKeys::new(&context.config.auth);
         let api_keys = Arc::new(LiveApiKeys::new(configured, service.api_keys().clone()));

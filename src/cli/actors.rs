@@ -74,13 +74,17 @@ pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()
     let room = client.get(&["rooms", id]).await?["room"].take();
     let modules = client.get(&["modules"]).await?;
     let mut actors = flat(client.actors().await?);
+    let readiness = client.readiness().await?;
     let lost_store = lost_store(&actors);
     let name = format!("room:{id}");
     actors.retain(|actor| actor["name"] == *name);
     if json {
-        return print_json(&json!({ "room": room, "modules": modules, "actors": actors }));
+        return print_json(
+            &json!({ "room": room, "modules": modules, "actors": actors, "readiness": readiness }),
+        );
     }
     let mut text = summary(id, &room, &Rfc3339(UnixMs(now())).to_string()) + lost_store;
+    text += &not_ready(&readiness);
     for (kind, side) in [("januses", "janus"), ("mixers", "mixer")] {
         text += &placement(side, &cell(&room[side]["id"]), &modules[kind]);
     }
@@ -104,6 +108,16 @@ fn lost_store(actors: &[Value]) -> &'static str {
         true => "The node at --ops does not follow the store: until it does, no room is started or moved.\n",
         false => "",
     }
+}
+
+/// Returns a line for each failed check of the node at `--ops`.
+fn not_ready(readiness: &Value) -> String {
+    let checks = readiness["checks"].as_array().into_iter().flatten();
+    let failed = checks.filter(|check| check["ok"] == false);
+    let line = |check: &Value| {
+        format!("The node at --ops is not ready: {}: {}.\n", cell(&check["name"]), cell(&check["reason"]))
+    };
+    failed.map(line).collect()
 }
 
 fn summary(id: &str, room: &Value, now: &str) -> String {
@@ -232,6 +246,15 @@ mod tests {
         let watch = |state: &str| [json!({ "kind": "store_watch", "state": state })];
         assert_eq!(lost_store(&watch("following")), "");
         assert!(lost_store(&watch("lost")).contains("does not follow the store"));
+    }
+
+    #[test]
+    fn failed_checks_are_named() {
+        let checks = json!([{ "name": "node", "ok": true },
+                            { "name": "janus", "ok": false, "reason": "has not worked for 7 s" }]);
+        let text = not_ready(&json!({ "ready": false, "checks": checks }));
+        assert_eq!(text, "The node at --ops is not ready: janus: has not worked for 7 s.\n");
+        assert_eq!(not_ready(&json!({ "ready": true })), "");
     }
 
     #[test]

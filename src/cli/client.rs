@@ -136,6 +136,16 @@ impl Client {
         self.request(Method::GET, joined(&self.ops, &["actors"]), None, "--ops or STENTOR_OPS").await
     }
 
+    /// Returns the answer to `GET /readyz` of the node at `--ops`, also if it is not ready.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn readiness(&self) -> anyhow::Result<Value> {
+        let url = joined(&self.ops, &["readyz"]);
+        let (_, readiness) = self.exchange(Method::GET, url, None, "--ops or STENTOR_OPS").await?;
+        Ok(readiness)
+    }
+
     /// Returns the audit log of the installation, from the node at `--ops`.
     ///
     /// # Errors
@@ -160,6 +170,20 @@ impl Client {
         body: Option<Value>,
         setting: &str,
     ) -> anyhow::Result<Value> {
+        match self.exchange(method, url, body, setting).await? {
+            (status, value) if status.is_success() => Ok(value),
+            (status, value) => Err(RefusedRequest::of(status, &value, self.key.is_some(), setting).into()),
+        }
+    }
+
+    /// Sends a request and returns the status and the JSON of the answer.
+    async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Value>,
+        setting: &str,
+    ) -> anyhow::Result<(StatusCode, Value)> {
         let place = url.origin().ascii_serialization();
         let unreachable = |e: &dyn std::fmt::Display| {
             anyhow::anyhow!("cannot reach {place}: {e}. Is the node running? {setting} sets another address")
@@ -177,10 +201,7 @@ impl Client {
         let Ok(value) = serde_json::from_slice::<Value>(&bytes) else {
             bail!("{place} answered with {} and without JSON: is {setting} right?", answer.status());
         };
-        if !answer.status().is_success() {
-            return Err(RefusedRequest::of(answer.status(), &value, self.key.is_some(), setting).into());
-        }
-        Ok(value)
+        Ok((answer.status(), value))
     }
 }
 

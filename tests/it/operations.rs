@@ -133,7 +133,9 @@ async fn readiness_follows_janus() {
     assert_eq!(names(&ready), ["node", "store", "api", "janus", "ffmpeg", "gateway", "hls"]);
     janus.janus.stop(Duration::from_secs(1)).await.unwrap();
     let reason = not_ready(&node, "janus").await;
-    assert!(reason.contains("/actors"), "{reason}");
+    for named in ["has not worked for ", " s: ", "; check that this Janus runs, and janus.url"] {
+        assert!(reason.contains(named), "{reason}");
+    }
     let gateway = &node.state_of("janus_connection").await;
     assert!(gateway["state"] != "up" && gateway["reason"].is_string(), "{gateway:#}");
     assert_eq!(ops(&node, "/livez").await.status, 200);
@@ -180,6 +182,12 @@ async fn taken_port_error_names_config_key() {
         assert_eq!(code, Some(1), "{words}");
         assert!(words.contains(&address) && words.contains(key), "{words}");
     }
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (first, second) = (address, other.local_addr().unwrap().to_string());
+    let (_, words) = fails_to_start(&[("listen.api", &first), ("listen.ops", &second)]);
+    for named in [&first, &second, "change listen.api", "change listen.ops"] {
+        assert!(words.contains(named), "all at once: {words}");
+    }
 }
 
 #[actix::test]
@@ -217,7 +225,7 @@ async fn node_without_janus_is_not_ready() {
         [("/nonexistent/janus", "apt-get install janus"), ("/bin/false", "is janus.binary a Janus Gateway?")]
     {
         let mut node = waits(&[("janus.binary", binary)]).await;
-        not_ready(&node, "janus").await;
+        until("the reason", async || not_ready(&node, "janus").await.contains(expected)).await;
         until("the reason", async || failure(&node, "janus_process").await.contains(expected)).await;
         assert_eq!(ops(&node, "/livez").await.status, 200);
         assert!(node.output().contains(expected), "{}", node.output());
@@ -229,7 +237,7 @@ async fn node_without_janus_is_not_ready() {
 async fn node_without_ffmpeg_is_not_ready() {
     for (binary, expected) in [("/nonexistent/ffmpeg", "apt install ffmpeg"), ("/bin/true", "mixer.ffmpeg")] {
         let mut node = waits(&[("mixer.ffmpeg", binary)]).await;
-        not_ready(&node, "ffmpeg").await;
+        until("the reason", async || not_ready(&node, "ffmpeg").await.contains(expected)).await;
         until("the reason", async || failure(&node, "mixer_supervisor").await.contains(expected)).await;
         assert!(node.output().contains(expected), "{}", node.output());
         assert!(node.stop().success());
