@@ -243,13 +243,15 @@ impl Behaviour for HeartbeatActor {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
+            Msg::Revoked => cx.exit(),
+            // A renewal that was in progress may find its lease revoked.
+            _ if self.stopping => {}
             Msg::Beat => self.beat(cx),
             Msg::Changed => {
                 self.listen(cx);
                 self.beat(cx);
             }
             Msg::Beaten(outcome) => self.beaten(outcome, cx),
-            Msg::Revoked => cx.exit(),
         }
     }
 

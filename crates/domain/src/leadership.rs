@@ -97,6 +97,7 @@ pub struct Leadership {
     ttl: Duration,
     backoff: Backoff,
     lease: Option<Lease>,
+    resigned: bool,
     known: KnownLeader,
     /// Revision of the leader key, while it is ours.
     ours: Option<i64>,
@@ -130,6 +131,7 @@ impl Leadership {
             // outage.
             backoff: Backoff { first: Duration::from_millis(100), max: STORE_ASKED_WITHIN.min(ttl / 8) },
             lease: None,
+            resigned: false,
             known: KnownLeader::Nothing,
             ours: None,
             as_of: 0,
@@ -170,6 +172,7 @@ impl Leadership {
     /// Returns why this node does not lead.
     pub fn why_not(&self, now: Duration) -> &'static str {
         match &self.lease {
+            None if self.resigned => "it has resigned, because the node stops",
             None => "its lease is gone",
             Some(lease) if now >= self.lapses(lease) => "its lease was not renewed in time",
             Some(_) => "the leader's key is not its own",
@@ -178,7 +181,7 @@ impl Leadership {
 
     /// Stops leading or standing by. Returns the lease to revoke; `None` if there is none.
     pub fn resign(&mut self) -> Option<i64> {
-        self.ours = None;
+        (self.ours, self.resigned) = (None, true);
         self.lease.take().map(|lease| lease.id)
     }
 

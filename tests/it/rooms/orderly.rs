@@ -7,6 +7,7 @@ use serde_json::json;
 use stentor::probe::{Listener, Mode};
 
 use super::{node_on_etcd, tuned_in};
+use crate::support::caller::Caller;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Node, request, until_gone};
 use crate::support::studio::{Studio, setting};
@@ -89,6 +90,19 @@ async fn normal_room_life_logs_no_warning() {
         let line = log.lines().find(|line| line.contains(&secret));
         assert_eq!(line, None, "{what}");
     }
+}
+
+#[actix::test]
+async fn stop_with_anchors_logs_no_warning() {
+    let mut node = Node::start(&[PATIENT]).await;
+    node.room_on_air("calm").await;
+    let invited = node.post("/api/rooms/calm/users", json!({ "role": "anchor" })).await.json();
+    let mut ann = Caller::connect(&node.ws, invited["token"].as_str().expect("a token"), "").await;
+    let (_, _media) = ann.speak(440).await;
+    assert_eq!(node.stop().code(), Some(0));
+    assert_eq!(node.problems(), Vec::<String>::new());
+    let log = node.output();
+    assert!(!log.contains("SIGKILL") && log.contains("FFmpeg stopped"), "{log}");
 }
 
 /// Returns secrets that must not be in a log, with their descriptions.

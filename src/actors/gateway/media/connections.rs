@@ -97,6 +97,11 @@ impl Januses {
         decided.clone().unwrap_or(Err(JanusError::Disconnected)).map_err(ConnectError::from)
     }
 
+    /// Forgets all connections. Each one ends when its last session does, and is not reported as lost.
+    pub fn release(&self) {
+        self.slots().clear();
+    }
+
     /// Connects once, stores the connection and passes the outcome to the waiting callers.
     async fn connect(
         self,

@@ -177,6 +177,14 @@ async fn come_back(
     Some(begin)
 }
 
+/// Releases the connections to Janus, after the sessions have ended: at a stop of the node, before its own
+/// Janus ends.
+impl Drop for MediaSupervisor {
+    fn drop(&mut self) {
+        self.parts.januses.release();
+    }
+}
+
 impl Behaviour for MediaSupervisor {
     const KIND: &'static str = "media_supervisor";
     type Msg = Msg;
