@@ -5,7 +5,7 @@ import { duration, isDown, type Module, type Overview } from './data';
 import { Rows, UNKNOWN, button, make, tone } from './elements';
 import { act } from './operator';
 
-const COLUMNS = ['Module', 'Status', 'Label', 'Rooms', 'Machine', 'Heartbeat', 'Takes rooms', ''] as const;
+const COLUMNS = ['Module', 'Status', 'Label', 'Rooms', 'Machine', 'Last change', 'Takes rooms', ''] as const;
 const NAMES = { janus: 'Janus', mixer: 'Mixer' };
 
 class ModuleRow {
