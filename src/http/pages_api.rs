@@ -12,7 +12,7 @@ use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, Data, Json, ServiceConfig};
-use actix_web::{HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use rand::distr::{Alphanumeric, SampleString};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ use crate::auth::IssuedToken;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::profile::Title;
 use crate::domain::recording::{RecordingMode, in_force, of_broadcast};
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
@@ -29,6 +30,7 @@ use super::anchors::{self, PresentUsers};
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found};
 use super::extract::{BodyLimit, JsonBody, RoomPath};
+use super::hls::bearer;
 use super::methods::{only_get, other};
 use super::request_id;
 use super::tokens::{ListenerClaims, NodeTokens};
@@ -73,6 +75,9 @@ struct RecordingNotice {
     recorded: bool,
     /// True if an anchor has to agree to being recorded.
     consent_required: bool,
+    /// Title of the room, for callers with a token for it, or with `auth.mode: open`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<Title>,
 }
 
 #[derive(Serialize)]
@@ -150,12 +155,15 @@ async fn settings(side: Data<PagesSide>) -> impl Responder {
 
 /// Answers with the notice about recordings. Needs no token, because users see the notice before they join or
 /// listen. The listener channel sends the same to clients with a token.
-async fn recording(side: Data<PagesSide>, room: RoomPath) -> impl Responder {
+async fn recording(side: Data<PagesSide>, room: RoomPath, request: HttpRequest) -> impl Responder {
     let view = side.rooms.directory().room(&room.0).unwrap_or_default();
     // After its recording was stopped, a broadcast is not recorded again automatically.
     let begins = side.recording == RecordingMode::Always && of_broadcast(&view).is_none();
     let recorded = begins || in_force(&view).is_some();
-    HttpResponse::Ok().json(RecordingNotice { recorded, consent_required: side.consent })
+    let is_invited = || bearer(&request).is_some_and(|token| side.tokens.identify(token, &room.0).is_ok());
+    let meta = view.meta.as_ref().filter(|_| side.open || is_invited());
+    let title = meta.and_then(|meta| meta.profile.title.clone());
+    HttpResponse::Ok().json(RecordingNotice { recorded, consent_required: side.consent, title })
 }
 
 async fn rooms(side: Data<PagesSide>) -> impl Responder {

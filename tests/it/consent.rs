@@ -78,3 +78,23 @@ async fn lobby_asks_for_consent() {
     pages.ask("ann", "open", ann).await;
     pages.connected("ann").await;
 }
+
+#[actix::test]
+async fn lobby_gets_title_with_token() {
+    let key = "0123456789abcdef";
+    let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", key)]).await;
+    let bearer = |token: &str| format!("Bearer {token}");
+    let api = async |path: &str, body: Value| {
+        let url = format!("{}{path}", node.api);
+        request("POST", &url, &[("authorization", &bearer(key))], Some(body)).await.json()
+    };
+    api("/api/rooms", json!({ "roomId": ROOM, "title": "Tea with Ann" })).await;
+    let invited = api(&format!("/api/rooms/{ROOM}/users"), json!({ "role": "anchor" })).await;
+    let notice = async |token: &str| {
+        let url = format!("{}/pages/rooms/{ROOM}/recording", node.hls);
+        request("GET", &url, &[("authorization", &bearer(token))], None).await.json()
+    };
+    let token = invited["token"].as_str().expect("a token");
+    assert_eq!(notice(token).await["title"], "Tea with Ann");
+    assert!(notice("x").await["title"].is_null(), "titles are for people with a link");
+}

@@ -46,15 +46,18 @@ export interface RecordingNotice {
   recorded: boolean;
   /** True if anchors have to agree to being recorded before they join. */
   consentRequired: boolean;
+  /** Title of the room; null if it has none, or without a valid token. */
+  title: string | null;
 }
 
 /**
  * Returns the notice for users before they join or listen. A node of an earlier version has no such notice.
  */
-export async function recordingNotice(room: string): Promise<RecordingNotice> {
-  const told = ask<Partial<RecordingNotice>>(`${BASE}/pages/rooms/${encodeURIComponent(room)}/recording`);
-  const { recorded, consentRequired } = await told.catch((): Partial<RecordingNotice> => ({}));
-  return { recorded: recorded === true, consentRequired: consentRequired === true };
+export async function recordingNotice(room: string, token?: string): Promise<RecordingNotice> {
+  const headers: HeadersInit = token ? { authorization: `bearer ${token}` } : {};
+  const told = ask<Partial<RecordingNotice>>(`${BASE}/pages/rooms/${encodeURIComponent(room)}/recording`, { headers });
+  const { recorded, consentRequired, title } = await told.catch((): Partial<RecordingNotice> => ({}));
+  return { recorded: recorded === true, consentRequired: consentRequired === true, title: title ?? null };
 }
 
 export async function rooms(): Promise<Config & { rooms: RoomOnAir[] }> {

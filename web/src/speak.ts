@@ -14,6 +14,7 @@ import { Consent } from './speak/consent';
 import { Devices, type DeviceNews } from './speak/devices';
 import { entrance } from './speak/entrance';
 import { Hands } from './speak/hands';
+import { named } from './speak/heading';
 import { FLOOR_MINUTES, Members, nameOf } from './speak/members';
 import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay, type Ending, type Situation, type Way } from './speak/words';
 import { t, type Text } from './texts';
@@ -68,13 +69,11 @@ window.stentorRoom = null;
 // Lobby.
 
 async function open(): Promise<void> {
-  document.title = `${roomId} · Stentor`;
-  write(byId('lobby-room'), roomId);
-  write(byId('room-name'), roomId);
+  named(roomId);
   nameInput.value = remembered.get('name') ?? '';
   pinInput.value = link.pin;
   byId<HTMLDetailsElement>('pin-field').open = pinInput.value !== '';
-  void consent.show(roomId);
+  void consent.show(roomId, token).then((title) => title && named(title));
   if (await devices.allowedBefore()) await prepareMicrophone();
   else byId('allow').hidden = false;
 }
@@ -266,7 +265,7 @@ function follow(): void {
   channel?.close();
   channel = new RoomChannel({ url: playlistOf(roomId), token });
   channel.on('state', (state) => {
-    if (state.known) write(byId('room-name'), state.room.title ?? roomId);
+    if (state.known) named(state.room.title ?? roomId);
     hands.show(state);
     chat.show(state);
     showStage();

@@ -8,13 +8,14 @@ export class Consent {
   private readonly box = byId<HTMLInputElement>('consent');
   private required = false;
 
-  /** Shows the notice, and the field for the consent if it is required. */
-  async show(room: string): Promise<void> {
-    const { recorded, consentRequired } = await recordingNotice(room);
+  /** Shows the notice, and the field for the consent if it is required. Returns the title of the room. */
+  async show(room: string, token: string): Promise<string | null> {
+    const { recorded, consentRequired, title } = await recordingNotice(room, token);
     this.required = consentRequired;
     byId('lobby-recorded').hidden = !recorded && !consentRequired;
     write(byId('lobby-recorded'), t(recorded ? 'This room is recorded.' : 'This room may be recorded.'));
     byId('consent-field').hidden = !consentRequired;
+    return title;
   }
 
   /** True if the user has agreed. */
