@@ -24,7 +24,7 @@ use super::segment_archive::{SegmentArchive, journal_of};
 use super::stored_copies::{self, StoredCopies};
 use super::{MixerClient, blocking};
 use crate::auth::Secrets;
-use crate::domain::captions::captions_of;
+use crate::domain::captions::{TranscriptLine, captions_of};
 use crate::domain::clip::Clip;
 use crate::domain::feed::{self, Feed, FeedItem};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
@@ -140,7 +140,7 @@ fn copy_of(id: &RecordingId, known: &Recording, stored: StoredSegments) -> store
     }
 }
 
-type RecordingValue = Arc<StoredValue<Recording>>;
+pub(super) type RecordingValue = Arc<StoredValue<Recording>>;
 
 impl RecordingMedia {
     /// Returns a recording that can be played.
@@ -411,6 +411,30 @@ impl ReplayMedia for RecordingMedia {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
         self.segment_of(recording, &known, &joined, sequence).await
+    }
+
+    async fn transcript(&self, recording: &RecordingId) -> Result<Bytes, MediaError> {
+        self.ready(recording)?;
+        let lines = self.recordings.transcript(recording).await.map_err(|error| {
+            tracing::warn!(%recording, %error, "the captions of a recording were not read");
+            MediaError::RecordingUnavailable
+        })?;
+        Ok(lines.iter().map(TranscriptLine::json).collect::<String>().into())
+    }
+
+    fn track_size(&self, recording: &RecordingId, number: u32) -> Result<u64, MediaError> {
+        self.track(recording, number).map(|(_, track)| track.bytes)
+    }
+
+    async fn track_bytes(
+        &self,
+        recording: &RecordingId,
+        number: u32,
+        offset: u64,
+    ) -> Result<Bytes, MediaError> {
+        let (known, track) = self.track(recording, number)?;
+        let known: &Recording = &known;
+        self.track_part((recording, known), &track, offset).await.ok_or(MediaError::RecordingUnavailable)
     }
 
     /// Derives the key for every request, as for live rooms. Gives out keys of recorded segments only.

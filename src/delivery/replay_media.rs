@@ -59,6 +59,26 @@ pub trait ReplayMedia: Send + Sync {
     /// Returns one segment as it was recorded, encrypted.
     async fn encrypted(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
 
+    /// Returns all captions of a recording, one JSON object per line. The default implementation has none.
+    async fn transcript(&self, _recording: &RecordingId) -> Result<Bytes, MediaError> {
+        Ok(Bytes::new())
+    }
+
+    /// Returns the size of a track in bytes. The default implementation has no tracks.
+    fn track_size(&self, _recording: &RecordingId, _number: u32) -> Result<u64, MediaError> {
+        Err(MediaError::NoSuchFile)
+    }
+
+    /// Returns [`TRACK_PART`](super::TRACK_PART) bytes of a track, or the rest.
+    async fn track_bytes(
+        &self,
+        _recording: &RecordingId,
+        _number: u32,
+        _offset: u64,
+    ) -> Result<Bytes, MediaError> {
+        Err(MediaError::NoSuchFile)
+    }
+
     /// Returns a key of recorded segments that overlap the clip. `hint` and `index` are `n` and `k` of the
     /// key URI.
     async fn key(

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::recordings::RecordingValue;
 use super::{RecordingMedia, blocking};
 use crate::domain::clip::Clip;
 use crate::domain::recording::{Recording, RecordingId};
@@ -32,6 +33,13 @@ impl RecordingMedia {
         let name = format!("{TRACK}{}-{offset}", track.number);
         let sealed = self.fetcher.recorded(&url, &recording.room, id, &name).await?;
         decrypt(&self.track_key(recording, track), offset / TRACK_PART, &sealed).ok().map(Bytes::from)
+    }
+
+    /// Returns a track of a recording that is ready.
+    pub(super) fn track(&self, id: &RecordingId, number: u32) -> Result<(RecordingValue, Track), MediaError> {
+        let known = self.ready(id)?;
+        let track = known.tracks.iter().find(|track| track.number == number).cloned();
+        Ok((known, track.ok_or(MediaError::NoSuchFile)?))
     }
 
     /// Returns the part of a track that another node requests by this name, encrypted.

@@ -18,9 +18,9 @@ pub mod tracks;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -148,6 +148,14 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Creates the folder of a recording whose data was removed, for the state of its further uploads.
+    ///
+    /// # Errors
+    /// The folder cannot be created.
+    pub fn create(&self, id: &RecordingId) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(self.folder(id))
     }
 
     /// Stores the state of a recording's upload, so that a later process can continue the upload.

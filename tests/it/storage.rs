@@ -168,7 +168,7 @@ async fn upload_goes_on_after_failures() {
     // The removal waits for the step in progress, which could otherwise complete the object after the
     // removal.
     let step = changed.turn.lock().await;
-    let removal = remove(&changed, &id, &room);
+    let removal = remove(&changed, &id, &room, []);
     let others = async {
         for _ in 0..20 {
             assert_eq!(moto.object(&format!("radio/{object}")).await.status, 200);
@@ -178,7 +178,7 @@ async fn upload_goes_on_after_failures() {
     let (removed, ()) = tokio::join!(removal, others);
     removed.unwrap();
     assert_eq!(moto.object(&format!("radio/{object}")).await.status, 404);
-    remove(&changed, &id, &room).await.unwrap();
+    remove(&changed, &id, &room, []).await.unwrap();
 
     // The state of an upload cannot be stored, because the recording was erased meanwhile.
     spool.erase(&id).unwrap();

@@ -7,12 +7,14 @@ use stentor::domain::ids::RoomId;
 use stentor::probe::Mode;
 use stentor::probe::listener::Target;
 
+use crate::captions::recogniser::Recogniser;
 use crate::rooms::{node_on_etcd, tuned_in};
+use crate::support::caller::Caller;
 use crate::support::etcd::Etcd;
 use crate::support::moto::{BUCKET, Moto};
 use crate::support::node::{Answer, Node, request};
 use crate::support::studio::Studio;
-use crate::support::until;
+use crate::support::{opus, until};
 
 const ROOM: &str = "shelved";
 
@@ -125,6 +127,59 @@ async fn dropped_recording_plays_from_storage() {
         let name = format!("radio/{ROOM}/{id}.{kind}");
         until("the copy is removed", async || moto.object(&name).await.status == 404).await;
     }
+}
+
+#[actix::test]
+async fn tracks_and_captions_are_stored() {
+    let Some(mut moto) = Moto::prepare() else { return };
+    let endpoint = format!("http://{}", moto.address());
+    let settings = stored_in(&endpoint);
+    let mut settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let more = [("recording.storage.keep_local", "false"), ("recording.tracks", "true")];
+    settings.extend(more.into_iter().chain([("presence.timeout", "10m")]));
+    let node = Node::start(&settings).await;
+    node.room_on_air(ROOM).await;
+    let users = format!("/api/rooms/{ROOM}/users");
+    let anchor = node.post(&users, json!({ "role": "anchor", "userId": "ann" })).await.json();
+    let mut caller = Caller::connect(&node.ws, anchor["token"].as_str().expect("a token"), "").await;
+    caller.call("join", json!({})).await.unwrap();
+    let media = caller.publish(opus::frames("sine=frequency=440:sample_rate=48000")).await;
+    let mut recogniser = Recogniser::connect(&node, ROOM, "?language=en").await;
+    recogniser.listen(5).await;
+    let end = recogniser.end();
+    recogniser.say(end - 500, end, "A tone.", true).await;
+    let room = node.get(&format!("/api/rooms/{ROOM}")).await.json();
+    let id = room["room"]["recording"].as_str().expect("recorded without a request").to_owned();
+    let transcript = async || node.get(&format!("/api/recordings/{id}/transcript")).await;
+    until("the caption is stored", async || transcript().await.text().lines().count() == 1).await;
+    assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
+    drop((media, caller, recogniser));
+    until("there is a track", async || !known(&node, &id).await["tracks"].as_array().unwrap().is_empty())
+        .await;
+
+    moto.run().await;
+    let copy = async |kind: &str| moto.object(&format!("radio/{ROOM}/{id}.{kind}")).await;
+    let kinds = ["m4a", "segments", "captions.jsonl", "info.json", "track-1.opus"];
+    for kind in kinds {
+        until("the copy is there", async || copy(kind).await.status == 200).await;
+    }
+    let track = node.get(&format!("/api/recordings/{id}/tracks/1")).await;
+    assert!(copy("track-1.opus").await.body == track.body && track.body.starts_with(b"OggS"));
+    assert_eq!(copy("captions.jsonl").await.text(), transcript().await.text());
+    let token = token(&node, &id).await;
+    let replay = Replay { node: &node, id: &id, token: &token };
+    until("the copy has the waveform", async || copy("info.json").await.json()["waveform"].is_array()).await;
+    let (stored, info) = (copy("info.json").await.json(), replay.get("info.json", &[]).await.json());
+    for (name, value) in stored.as_object().unwrap() {
+        assert_eq!(value, &info[name], "{name}");
+    }
+
+    assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.status, 200);
+    for kind in kinds {
+        until("the copy is removed", async || copy(kind).await.status == 404).await;
+    }
+    let folder = node.data_dir().join("recordings").join(&id);
+    until("nothing is left", async || !folder.exists()).await;
 }
 
 #[actix::test]

@@ -9,7 +9,7 @@
 //! recording; the takes are joined by the sequence numbers of their segments. Owns these rules. Does not
 //! touch a disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use super::profile::{CoverUrl, Description, Owner, RoomProfile, Tags, Title};
 use super::recording_details::{RecordingDetails, RoomEvent};
 use super::room::{Admission, RoomWrite};
 use super::tracks::{self, Track, TrackFile};
-use super::upload::StoredCopy;
+use super::upload::{CopyKind, StoredCopy, StoredExtras};
 use super::view::RoomView;
 
 /// Id of a recording: `^[a-z0-9]{16}$`. It is safe in a URL path, a store key and a file name.
@@ -71,6 +71,9 @@ pub struct Recording {
     /// Copy in object storage; `None` until the copy is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<StoredCopy>,
+    /// Further copies in object storage.
+    #[serde(default)]
+    pub extras: StoredExtras,
     /// Loudness and waveform; `None` until they have been measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Box<Analysis>>,
@@ -309,6 +312,7 @@ impl Recording {
             tracks: Vec::new(),
             details: RecordingDetails::default(),
             stored: None,
+            extras: StoredExtras::default(),
             deleted_at: None,
             unreported: true,
             takes: BTreeMap::new(),
@@ -332,6 +336,23 @@ impl Recording {
         Self { stored: Some(stored), ..self }
     }
 
+    /// Returns the recording with a record of another copy in object storage, of this size.
+    pub fn with_extra(mut self, kind: CopyKind, bytes: u64) -> Self {
+        match kind {
+            CopyKind::M4a | CopyKind::Segments => {}
+            CopyKind::Captions => self.extras.captions = true,
+            CopyKind::Info { measured } => self.extras.info = Some(measured),
+            CopyKind::Track(number) => self.extras.tracks.extend([(number, bytes)]),
+        }
+        self
+    }
+
+    /// Returns the numbers of all tracks that the recording has, or had when they were copied.
+    pub fn track_numbers(&self) -> BTreeSet<u32> {
+        let copied = self.extras.tracks.keys().copied();
+        self.tracks.iter().map(|track| track.number).chain(copied).collect()
+    }
+
     /// Returns the recording with these tracks of a node, instead of those that the node had before.
     pub fn with_tracks(self, node: &ModuleId, files: &[TrackFile]) -> Self {
         Self { tracks: tracks::replaced(self.tracks, node, files), ..self }
@@ -346,7 +367,7 @@ impl Recording {
     /// Returns the write that follows the removal of a deleted recording's copies. It keeps the takes of
     /// mixers that still have data.
     pub fn without_copies(mut self) -> RecordingWrite {
-        self.stored = None;
+        (self.stored, self.extras) = (None, StoredExtras::default());
         self.takes.retain(|_, take| !take.dropped);
         if self.takes.is_empty() { RecordingWrite::Remove } else { RecordingWrite::Put(self) }
     }

@@ -9,6 +9,7 @@
 //! The state is stored next to the recording after every step. After a crash, the upload continues with the
 //! first part that the stored state does not contain. Owns these rules. Does not access the storage.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use super::recording::{Recording, RecordingId, RecordingState};
 
 /// Size in bytes of every part except the last one. S3 requires at least 5 MiB for these parts.
 pub const PART_SIZE: u64 = 5 << 20;
+/// Time after the end of a recording in which captions may still arrive.
+const CAPTIONS_WITHIN: Duration = Duration::from_secs(15);
 
 /// State of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +89,25 @@ pub enum CopyKind {
     M4a,
     /// The encrypted segments, from which Stentor plays the recording.
     Segments,
+    /// The captions, one JSON object per line.
+    Captions,
+    /// Title, chapters, anchors, loudness and waveform as JSON. `measured`: loudness and waveform are known.
+    Info { measured: bool },
+    /// The track with this number.
+    Track(u32),
+}
+
+/// Complete copies of what belongs to a recording, besides the audio of the mix.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StoredExtras {
+    #[serde(default)]
+    pub captions: bool,
+    /// [`CopyKind::Info`]; true if the copy has loudness and waveform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<bool>,
+    /// Sizes of the tracks in bytes, by their numbers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tracks: BTreeMap<u32, u64>,
 }
 
 /// Work of a mixer for the copies of one recording.
@@ -148,7 +170,16 @@ impl Upload {
 }
 
 impl CopyKind {
-    pub const ALL: [Self; 2] = [Self::M4a, Self::Segments];
+    /// Returns all copies of a recording with these tracks.
+    pub fn all(tracks: impl IntoIterator<Item = u32>) -> impl Iterator<Item = Self> {
+        let others = [Self::M4a, Self::Segments, Self::Captions, Self::Info { measured: true }];
+        others.into_iter().chain(tracks.into_iter().map(Self::Track))
+    }
+
+    /// Returns true for a copy of the mix, which needs all mixers of the recording.
+    pub fn is_mix(self) -> bool {
+        matches!(self, Self::M4a | Self::Segments)
+    }
 }
 
 /// Returns the name of a recording's object, below the configured prefix.
@@ -156,6 +187,9 @@ pub fn object_name(room: &RoomId, id: &RecordingId, kind: CopyKind) -> String {
     match kind {
         CopyKind::M4a => format!("{room}/{id}.m4a"),
         CopyKind::Segments => format!("{room}/{id}.segments"),
+        CopyKind::Captions => format!("{room}/{id}.captions.jsonl"),
+        CopyKind::Info { .. } => format!("{room}/{id}.info.json"),
+        CopyKind::Track(number) => format!("{room}/{id}.track-{number}.opus"),
     }
 }
 
@@ -188,7 +222,29 @@ pub fn storage_job(
     let copied = recording.stored.and_then(|stored| stored.segments)?.at;
     let age = Duration::from_millis(now.0.saturating_sub(copied.0));
     let has_data = recording.takes.get(me).is_some_and(|take| !take.dropped && take.ended_at.is_some());
-    (has_data && keep_local.is_some_and(|keep| age >= keep)).then_some(StorageJob::DropLocal)
+    if has_data && keep_local.is_some_and(|keep| age >= keep) {
+        return Some(StorageJob::DropLocal);
+    }
+    let extra = missing_extra(recording, now).filter(|_| is_last_mixer(recording, me));
+    extra.map(StorageJob::Upload)
+}
+
+/// Returns the next copy to make of what belongs to the recording, besides the mix. The tracks come last,
+/// because a node that has some may be away for days.
+fn missing_extra(recording: &Recording, now: UnixMs) -> Option<CopyKind> {
+    let StoredExtras { captions, info, tracks } = &recording.extras;
+    let measured = recording.analysis.is_some();
+    let ended = recording.takes.values().filter_map(|take| take.ended_at).max();
+    let age = ended.map(|ended| Duration::from_millis(now.0.saturating_sub(ended.0)));
+    let settled = age.is_some_and(|age| age >= CAPTIONS_WITHIN);
+    if settled && !captions {
+        return Some(CopyKind::Captions);
+    }
+    if settled && !recording.unreported && info.is_none_or(|had| measured && !had) {
+        return Some(CopyKind::Info { measured });
+    }
+    let missing = recording.tracks.iter().find(|track| tracks.get(&track.number) != Some(&track.bytes));
+    missing.map(|track| CopyKind::Track(track.number))
 }
 
 /// Returns true if the take of mixer `me` was closed last. That mixer uploads and measures the recording.
@@ -204,12 +260,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::UserId;
     use crate::recording::{RecordingWrite, Take};
+    use crate::tracks::Track;
 
     fn recording(takes: &[(&str, Option<u64>)]) -> Recording {
         let stored = r#"{"room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":5,"takes":{}}"#;
         let recording: Recording = serde_json::from_str(stored).unwrap();
-        takes.iter().fold(recording, |recording, (mixer, ended)| {
+        let extras = StoredExtras { captions: true, info: Some(true), ..StoredExtras::default() };
+        takes.iter().fold(Recording { extras, ..recording }, |recording, (mixer, ended)| {
             let take = Take { ended_at: ended.map(UnixMs), segments: 3, ..Take::default() };
             recording.with_take(ModuleId::new(mixer).unwrap(), take)
         })
@@ -282,6 +341,35 @@ mod tests {
         assert_eq!((job(&left, "m3", &["m3"]), left.takes.len()), (None, 1));
         let only_stored = left.stored(stored(Some(10))).without_local(&mixer("m2"));
         assert_eq!(only_stored.without_copies(), RecordingWrite::Remove);
+    }
+
+    #[test]
+    fn extras_follow_the_mix() {
+        let mix = recording(&[("m1", Some(9_000)), ("m2", Some(7_000))]).stored(stored(Some(9_100)));
+        let track =
+            |number, bytes| Track { number, user_id: UserId::new("ann").unwrap(), node: mixer("j1"), bytes };
+        let mut of = Recording { extras: StoredExtras::default(), tracks: vec![track(2, 50)], ..mix };
+        let job = |of: &Recording, me: &str, keep: Option<Duration>, now| {
+            storage_job(of, RecordingState::Ready, &mixer(me), |_| true, keep, UnixMs(now))
+        };
+        let upload = |kind| Some(StorageJob::Upload(kind));
+        assert_eq!(job(&of, "m1", None, 20_000), upload(CopyKind::Track(2)), "captions may still arrive");
+        assert_eq!(job(&of, "m1", Some(Duration::ZERO), 24_000), Some(StorageJob::DropLocal));
+        assert_eq!(job(&of, "m1", None, 24_000), upload(CopyKind::Captions));
+        assert_eq!(job(&of, "m2", None, 24_000), None, "the other mixer does it");
+        of.extras.captions = true;
+        assert_eq!(job(&of, "m1", None, 24_000), upload(CopyKind::Info { measured: false }));
+        of.unreported = true;
+        assert_eq!(job(&of, "m1", None, 24_000), upload(CopyKind::Track(2)), "the anchors are unknown");
+        of.extras.tracks.insert(2, 49);
+        assert_eq!(job(&of, "m1", None, 24_000), upload(CopyKind::Track(2)), "it was made again");
+        of.extras.tracks.insert(2, 50);
+        assert_eq!(job(&of, "m1", None, 24_000), None);
+        (of.unreported, of.extras.info) = (false, Some(false));
+        assert_eq!(job(&of, "m1", None, 24_000), None, "the waveform is unknown");
+        let names: Vec<_> =
+            CopyKind::all([2]).map(|kind| object_name(&of.room, &RecordingId::random(7), kind)).collect();
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
     }
 
     #[test]

@@ -285,9 +285,10 @@ impl RecorderActor {
         self.writer = None;
         let (spool, id, room) = (self.parts.spool.clone(), self.id.clone(), self.room.clone());
         let uploads = self.parts.uploads.clone();
+        let tracks = self.recordings.get(&id).map(|known| known.track_numbers()).unwrap_or_default();
         let erase = async move {
             if let Some(uploads) = uploads {
-                remove(&uploads, &id, &room).await.map_err(io::Error::other)?;
+                remove(&uploads, &id, &room, tracks).await.map_err(io::Error::other)?;
             }
             blocking(move || spool.erase(&id)).await
         };

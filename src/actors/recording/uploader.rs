@@ -166,7 +166,7 @@ impl UploaderActor {
         let (recordings, parts) = (self.recordings.clone(), self.parts.clone());
         let work = async move {
             let Some(known) = recordings.get(&id) else { return Ok(()) };
-            remove(&parts, &id, &known.room).await?;
+            remove(&parts, &id, &known.room, known.track_numbers()).await?;
             let decide = |known: Option<&Recording>| {
                 let deleted = known.filter(|recording| recording.deleted_at.is_some())?;
                 Some(deleted.clone().without_copies())
@@ -203,12 +203,15 @@ impl UploaderActor {
         let mark = async move {
             let decide = |known: Option<&Recording>| {
                 let known = known.filter(|recording| recording.deleted_at.is_none())?.clone();
+                if !kind.is_mix() {
+                    return Some(RecordingWrite::Put(known.with_extra(kind, media)));
+                }
                 let stored = match (kind, known.stored) {
                     (CopyKind::M4a, _) => StoredCopy { at, bytes: media, segments: None },
                     (CopyKind::Segments, Some(stored)) => {
                         StoredCopy { segments: Some(StoredSegments { at, media, journal }), ..stored }
                     }
-                    (CopyKind::Segments, None) => return None,
+                    _ => return None,
                 };
                 Some(RecordingWrite::Put(known.stored(stored)))
             };
@@ -229,6 +232,9 @@ impl UploaderActor {
                     }
                     StorageJob::Upload(CopyKind::Segments) => {
                         tracing::info!(recording = %id, bytes = self.sent.1, "segments uploaded");
+                    }
+                    StorageJob::Upload(copy) => {
+                        tracing::info!(recording = %id, ?copy, bytes = self.sent.1, "copy uploaded");
                     }
                     StorageJob::DropLocal => {
                         tracing::info!(recording = %id, "local data removed: object storage has a copy");

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Mutex;
 
 use super::copying::blocking;
-use crate::delivery::{ReplayMedia, SegmentArchive};
+use crate::delivery::{ReplayMedia, SegmentArchive, TRACK_PART};
 use crate::domain::clip::Clip;
 use crate::domain::ids::RoomId;
 use crate::domain::recording::RecordingId;
@@ -43,6 +43,9 @@ pub enum UploadProgress {
 enum UploadedFile {
     M4a(Arc<RecordedM4a>),
     Segments(Arc<SegmentArchive>),
+    Text(Bytes),
+    /// Track with this number and size.
+    Track(u32, u64),
 }
 
 impl UploadedFile {
@@ -51,20 +54,23 @@ impl UploadedFile {
         match kind {
             CopyKind::M4a => parts.media.m4a(id, Clip::WHOLE).await.map(Self::M4a).map_err(unreadable),
             CopyKind::Segments => parts.media.archive(id).await.map(Self::Segments).map_err(unreadable),
+            CopyKind::Captions => parts.media.transcript(id).await.map(Self::Text).map_err(unreadable),
+            CopyKind::Info { .. } => {
+                let info = parts.media.info(id, Clip::WHOLE).await.map_err(unreadable)?;
+                let text = serde_json::to_vec(&info).map_err(std::io::Error::other)?;
+                Ok(Self::Text(text.into()))
+            }
+            CopyKind::Track(number) => {
+                let size = parts.media.track_size(id, number).map_err(unreadable)?;
+                Ok(Self::Track(number, size))
+            }
         }
     }
 
     fn layout(&self) -> Option<Arc<RecordedM4a>> {
         match self {
             Self::M4a(m4a) => Some(m4a.clone()),
-            Self::Segments(_) => None,
-        }
-    }
-
-    fn room(&self) -> &RoomId {
-        match self {
-            Self::M4a(m4a) => &m4a.room,
-            Self::Segments(archive) => &archive.room,
+            Self::Segments(_) | Self::Text(_) | Self::Track(..) => None,
         }
     }
 
@@ -72,6 +78,7 @@ impl UploadedFile {
         match self {
             Self::M4a(m4a) => m4a.complete,
             Self::Segments(archive) => archive.complete,
+            Self::Text(_) | Self::Track(..) => true,
         }
     }
 
@@ -79,19 +86,14 @@ impl UploadedFile {
         match self {
             Self::M4a(m4a) => (m4a.file.length(), 0),
             Self::Segments(archive) => archive.parts(),
+            Self::Text(text) => (text.len() as u64, 0),
+            Self::Track(_, bytes) => (*bytes, 0),
         }
     }
 
     fn length(&self) -> u64 {
         let (first, second) = self.parts();
         first + second
-    }
-
-    fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
-        match self {
-            Self::M4a(m4a) => m4a.file.pieces(range),
-            Self::Segments(archive) => archive.pieces(range),
-        }
     }
 
     /// Reads `range` of the file.
@@ -101,14 +103,18 @@ impl UploadedFile {
         id: &RecordingId,
         range: Range<u64>,
     ) -> Result<Bytes, UploadError> {
+        let pieces = match self {
+            Self::M4a(m4a) => m4a.file.pieces(range),
+            Self::Segments(archive) => archive.pieces(range),
+            Self::Text(text) => return Ok(text.slice(range.start as usize..range.end as usize)),
+            Self::Track(number, _) => return read_track(parts, id, *number, range).await,
+        };
         let mut bytes = BytesMut::new();
-        for Piece { source, range } in self.pieces(range) {
-            let whole = match source {
-                Source::Known(known) => Ok(known),
-                Source::Segment(sequence) => match self {
-                    Self::M4a(_) => parts.media.frames(id, sequence).await,
-                    Self::Segments(_) => parts.media.encrypted(id, sequence).await,
-                },
+        for Piece { source, range } in pieces {
+            let whole = match (source, self) {
+                (Source::Known(known), _) => Ok(known),
+                (Source::Segment(sequence), Self::M4a(_)) => parts.media.frames(id, sequence).await,
+                (Source::Segment(sequence), _) => parts.media.encrypted(id, sequence).await,
             };
             let whole = whole.map_err(|error| UploadError::Unreadable(error.to_string()))?;
             let part =
@@ -118,6 +124,27 @@ impl UploadedFile {
         Ok(bytes.freeze())
     }
 }
+
+/// Reads a range of a track. It begins with a part of the track, because [`PART_SIZE`] is a multiple of
+/// [`TRACK_PART`].
+async fn read_track(
+    parts: &UploadParts,
+    id: &RecordingId,
+    number: u32,
+    range: Range<u64>,
+) -> Result<Bytes, UploadError> {
+    let mut bytes = BytesMut::new();
+    for offset in range.clone().step_by(TRACK_PART as usize) {
+        let part = parts.media.track_bytes(id, number, offset).await;
+        bytes.extend_from_slice(&part.map_err(|error| UploadError::Unreadable(error.to_string()))?);
+    }
+    match bytes.len() as u64 == range.end - range.start {
+        true => Ok(bytes.freeze()),
+        false => Err(UploadError::Unreadable("a track is too short".to_owned())),
+    }
+}
+
+const _: () = assert!(PART_SIZE % TRACK_PART == 0);
 
 /// Reason why a step failed. Every step can be repeated.
 #[derive(Debug, thiserror::Error)]
@@ -149,13 +176,25 @@ pub async fn advance(
 ) -> Result<UploadProgress, UploadError> {
     let mut turn = parts.turn.lock().await;
     // Fails if the recording was deleted meanwhile.
-    require_complete(parts, id).await?;
+    let room = parts.media.room(id).map_err(|error| UploadError::Unreadable(error.to_string()))?;
+    match kind.is_mix() {
+        true => require_complete(parts, id).await?,
+        // The data may have been removed from this node after the copy of the mix.
+        false => {
+            let (spool, id) = (parts.spool.clone(), id.clone());
+            blocking(move || spool.create(&id)).await?;
+        }
+    }
     let file = UploadedFile::of(parts, id, kind).await?;
     *turn = file.layout();
     if !file.is_complete() {
         return Err(UploadError::Incomplete);
     }
-    let (object, length) = (object_name(file.room(), id, kind), file.length());
+    let (object, length) = (object_name(&room, id, kind), file.length());
+    if length == 0 {
+        // There are no captions.
+        return Ok(UploadProgress::Stored { parts: (0, 0) });
+    }
     let mut upload = match kept(parts, id).await? {
         Some(upload) if upload.is_of(&object, length) => upload,
         Some(changed) => {
@@ -255,17 +294,23 @@ async fn has_content(
     Ok(true)
 }
 
-/// Removes a recording from the storage: aborts an upload in progress, and deletes all copies.
+/// Removes a recording with these tracks from the storage: aborts an upload in progress, and deletes all
+/// copies.
 ///
 /// # Errors
 /// The removal has to be repeated.
-pub async fn remove(parts: &UploadParts, id: &RecordingId, room: &RoomId) -> Result<(), UploadError> {
+pub async fn remove(
+    parts: &UploadParts,
+    id: &RecordingId,
+    room: &RoomId,
+    tracks: impl IntoIterator<Item = u32>,
+) -> Result<(), UploadError> {
     let _turn = parts.turn.lock().await;
     let storage = &parts.storage;
     if let Some(upload) = kept(parts, id).await? {
         give_up(storage, &upload).await?;
     }
-    for kind in CopyKind::ALL {
+    for kind in CopyKind::all(tracks) {
         storage.delete(&object_name(room, id, kind)).await?;
     }
     Ok(())

@@ -3,11 +3,10 @@
 use actix_web::web::{Data, Json, ReqData};
 use actix_web::{HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::api_key::Caller;
-use crate::domain::captions::{StoredCaption, TranscriptLine};
+use crate::domain::captions::TranscriptLine;
 use crate::domain::clip::{Clip, InvalidClip};
 use crate::domain::ids::RoomId;
 use crate::domain::profile::{Owner, Tag};
@@ -248,11 +247,7 @@ pub(super) async fn get(api: Data<Api>, id: RecordingPath) -> Result<impl Respon
 pub(super) async fn transcript(api: Data<Api>, id: RecordingPath) -> Result<impl Responder, ApiError> {
     let known = known(&api, id.0)?;
     let lines = api.recordings.transcript(&known.id).await?;
-    let lines = lines.iter().map(|TranscriptLine { language, caption }| {
-        let StoredCaption { from, to, text } = caption;
-        let line = json!({ "from": from, "to": to, "text": text, "language": language, "speaker": null });
-        format!("{line}\n")
-    });
+    let lines = lines.iter().map(TranscriptLine::json);
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(lines.collect::<String>()))
 }
 

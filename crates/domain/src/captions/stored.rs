@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{Caption, CaptionText, Cue, LONGEST, webvtt};
 use crate::clip::{Clip, Positions};
@@ -43,6 +44,16 @@ pub struct ChunkFull;
 pub struct TranscriptLine {
     pub language: Language,
     pub caption: StoredCaption,
+}
+
+impl TranscriptLine {
+    /// Returns the caption as one line of JSON.
+    pub fn json(&self) -> String {
+        let StoredCaption { from, to, text } = &self.caption;
+        let language = &self.language;
+        let line = json!({ "from": from, "to": to, "text": text, "language": language, "speaker": null });
+        format!("{line}\n")
+    }
 }
 
 impl CaptionChunk {
