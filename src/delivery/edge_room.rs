@@ -266,7 +266,8 @@ async fn fetched(
     }
 }
 
-/// Fetches a file from the previous mixer. If that mixer no longer exists, the file is gone too.
+/// Fetches a file from the previous mixer. If that mixer does not provide the file, for whatever
+/// reason, the file is gone.
 async fn listed_before(
     mixers: impl MixerFiles,
     before: Upstream,

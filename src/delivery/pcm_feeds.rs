@@ -81,7 +81,7 @@ pub struct PcmReader {
 #[derive(Default)]
 pub struct PcmFeeds {
     streams: Arc<OnDemandStreams<PcmFeed>>,
-    /// True if the node stops. Locked while a feed is opened, so that no feed is opened after [`close`] and
+    /// True once the node is stopping. Locked while a feed is opened, so that no feed is opened after [`close`] and
     /// none beyond the maximum.
     ///
     /// [`close`]: Self::close

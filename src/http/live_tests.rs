@@ -268,7 +268,7 @@ async fn ask(uri: &str, headers: &[(&str, &str)]) -> Answer {
     ask_of(&side(None), uri, headers).await
 }
 
-/// Sends a request, publishes the audio of a stream that it opens, and reads the whole answer.
+/// Sends a request, publishes audio in all open streams and ends them, and reads the whole answer.
 async fn ask_of(side: &Side, uri: &str, headers: &[(&str, &str)]) -> Answer {
     let answer = open(side, uri, headers).await;
     publish(&side.streams);

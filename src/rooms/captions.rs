@@ -234,7 +234,7 @@ impl Recordings {
     }
 }
 
-/// Languages of the first captions of recordings, the newest last.
+/// Language of the first caption, for recordings whose captions were read. The entry added last is at the end.
 pub(super) type Languages = Mutex<VecDeque<(RecordingId, Language)>>;
 
 /// Returns the captions in these chunks, in the order of their starts.

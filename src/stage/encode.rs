@@ -265,7 +265,7 @@ fn for_hosts(event: &Event) -> Value {
         Event::MessageSent { message } => json!(message),
         other => {
             let mut data = json!(other);
-            // The name of the event is the type.
+            // The type is already the name of the event.
             data.as_object_mut().map(|data| data.remove("type"));
             data
         }

@@ -195,7 +195,8 @@ async fn rules_of_rooms_bind_publishers() {
         (answer.status, answer.code())
     };
 
-    // One connection per user: a new publisher replaces the user's earlier one, but no other client.
+    // One connection per user: a new publisher replaces an earlier publisher of the same user, but not the
+    // user's page.
     let first = Publisher::start(&node.ws, &obs, ROOM, 440).await;
     let second = Publisher::start(&node.ws, &obs, ROOM, 440).await;
     first.until_ended().await;

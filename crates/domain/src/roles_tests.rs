@@ -83,8 +83,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// After any sequence of changes by users, the room has a host. Anchors change nothing, and co-hosts can
-    /// only ban users who do not moderate.
+    /// After any sequence of changes by users, the room has a host. Anchors change nothing.
+    /// All that co-hosts can do is ban users who do not moderate.
     #[test]
     fn room_keeps_a_host(steps in prop::collection::vec(step(), 0..40)) {
         let mut room = room();

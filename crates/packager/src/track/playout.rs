@@ -79,9 +79,9 @@ impl Playout {
         }
     }
 
-    /// Takes a packet whose number is below the expected one. If the queue still has its place, the track
-    /// contains the packet, whereas AudioBridge mixes the concealment. A large distance is a restart of the
-    /// numbers.
+    /// Takes a packet that arrived late: its number is below the expected one. If its placeholder is still in
+    /// the queue, the track gets the packet, although AudioBridge conceals its loss in the mix. A number far
+    /// below the expected one means that the numbers have started over.
     fn arrived_late(&mut self, expected: u16, sequence: u16, opus: Vec<u8>) {
         if expected.wrapping_sub(sequence) > MISORDER {
             self.expected = Some(sequence.wrapping_add(1));

@@ -15,7 +15,7 @@ use h2::{Reason, RecvStream, SendStream};
 use super::RequestEnd;
 use crate::http::server::connection::{Alarm, Connection};
 
-/// Body of a request. The client may send further bytes as the handler reads.
+/// Body of a request. The client may send further bytes only after the handler has read earlier ones.
 pub(super) struct RequestBody {
     stream: RecvStream,
     connection: Connection,
