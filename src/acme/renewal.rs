@@ -16,8 +16,8 @@ struct KnownRenewal {
     /// Id of the certificate at the authority.
     certificate: String,
     window: Option<RenewalWindow>,
-    /// Selects the point in the window. Drawn once per certificate: if it were drawn again with each request, an
-    /// early point would become likely.
+    /// Selects the point in the window. Drawn once per certificate: if it were drawn again with each request,
+    /// an early point would become likely.
     random: f64,
     ask_at: SystemTime,
 }

@@ -81,8 +81,8 @@ pub struct PcmReader {
 #[derive(Default)]
 pub struct PcmFeeds {
     streams: Arc<OnDemandStreams<PcmFeed>>,
-    /// True once the node is stopping. Locked while a feed is opened, so that no feed is opened after [`close`] and
-    /// none beyond the maximum.
+    /// True once the node is stopping. Locked while a feed is opened, so that no feed is opened after
+    /// [`close`] and none beyond the maximum.
     ///
     /// [`close`]: Self::close
     stopping: Mutex<bool>,

@@ -234,7 +234,8 @@ impl Recordings {
     }
 }
 
-/// Language of the first caption, for recordings whose captions were read. The entry added last is at the end.
+/// Language of the first caption, for recordings whose captions were read. The entry added last
+/// is at the end.
 pub(super) type Languages = Mutex<VecDeque<(RecordingId, Language)>>;
 
 /// Returns the captions in these chunks, in the order of their starts.

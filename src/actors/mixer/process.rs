@@ -160,8 +160,8 @@ pub enum Read {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadTimes {
     /// Delay before the read, until the next part may be complete. FFmpeg flushes every frame, so this delay
-    /// avoids most wake-ups of a room. FFmpeg does not block meanwhile: the pipe holds eight seconds of audio at
-    /// the default bit rate.
+    /// avoids most wake-ups of a room. FFmpeg does not block meanwhile: the pipe holds eight seconds of audio
+    /// at the default bit rate.
     pub wait: Duration,
     /// Time until the output counts as late, measured from the same moment as `wait`.
     pub late: Option<Duration>,
