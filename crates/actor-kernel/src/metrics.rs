@@ -18,7 +18,7 @@ const BOUNDS_US: [u64; 12] =
     [10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
 
 /// Name, help, type and labels of every family, in the order in which [`collect`] returns them.
-pub(super) const FAMILIES: [(&str, &str, MetricType, &[&str]); 8] = [
+pub(super) const FAMILIES: [(&str, &str, MetricType, &[&str]); 9] = [
     ("stentor_actors", "Actors in the supervision tree.", MetricType::GAUGE, &["actor"]),
     ("stentor_mailbox_depth", "Messages waiting, all actors of the kind.", MetricType::GAUGE, &["actor"]),
     ("stentor_mailbox_oldest_seconds", "Age of the oldest waiting message.", MetricType::GAUGE, &["actor"]),
@@ -34,6 +34,12 @@ pub(super) const FAMILIES: [(&str, &str, MetricType, &[&str]); 8] = [
     (
         "stentor_messages_coalesced_total",
         "Messages replaced by a newer one before delivery.",
+        MetricType::COUNTER,
+        &["actor"],
+    ),
+    (
+        "stentor_effect_poll_seconds_total",
+        "Time spent polling the effects of actors.",
         MetricType::COUNTER,
         &["actor"],
     ),
@@ -54,6 +60,8 @@ impl Kinds {
 pub(super) struct KindStats {
     pub refused: AtomicU64,
     pub coalesced: AtomicU64,
+    /// Time spent polling effects, in nanoseconds.
+    polled: AtomicU64,
     restarts: Mutex<BTreeMap<&'static str, u64>>,
     messages: Mutex<BTreeMap<&'static str, Arc<MessageStats>>>,
 }
@@ -61,6 +69,11 @@ pub(super) struct KindStats {
 impl KindStats {
     pub fn restarted(&self, reason: &'static str) {
         *locked(&self.restarts).entry(reason).or_default() += 1;
+    }
+
+    /// Records the duration of one poll of the effects.
+    pub fn polled(&self, took: Duration) {
+        self.polled.fetch_add(nanos(took), Relaxed);
     }
 
     /// Returns the statistics of a message kind. Each incarnation of an actor calls this once per message
@@ -83,7 +96,7 @@ impl MessageStats {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
         self.buckets[bucket].fetch_add(1, Relaxed);
-        self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.nanos.fetch_add(nanos(took), Relaxed);
     }
 
     fn count(&self) -> u64 {
@@ -144,8 +157,11 @@ pub(super) fn collect(top: &ActorCell) -> Vec<MetricFamily> {
         for (reason, count) in locked(&stats.restarts).iter() {
             families[5].push(counter(&[("actor", kind), ("reason", reason)], *count));
         }
-        families[6].push(counter(&[("actor", kind)], stats.refused.load(Relaxed)));
-        families[7].push(counter(&[("actor", kind)], stats.coalesced.load(Relaxed)));
+        let of_kind = [("actor", *kind)];
+        families[6].push(counter(&of_kind, stats.refused.load(Relaxed)));
+        families[7].push(counter(&of_kind, stats.coalesced.load(Relaxed)));
+        let polled = Duration::from_nanos(stats.polled.load(Relaxed));
+        families[8].push(float_counter(&of_kind, polled.as_secs_f64()));
     }
     FAMILIES.iter().zip(families).filter(|(_, metrics)| !metrics.is_empty()).map(family).collect()
 }
@@ -195,9 +211,17 @@ fn gauge(kind: &str, value: f64) -> Metric {
 }
 
 fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
+    float_counter(labels, value as f64)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn float_counter(labels: &[(&str, &str)], value: f64) -> Metric {
     let mut metric = labelled(labels);
     let mut counter = Counter::default();
-    counter.set_value(value as f64);
+    counter.set_value(value);
     metric.set_counter(counter);
     metric
 }

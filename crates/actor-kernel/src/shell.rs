@@ -132,7 +132,10 @@ impl<B: Behaviour> Shell<B> {
         if self.cx.effects.is_empty() {
             return None;
         }
-        match Pin::new(&mut self.cx.effects).poll_next(task) {
+        let since = std::time::Instant::now();
+        let polled = Pin::new(&mut self.cx.effects).poll_next(task);
+        self.cell.stats.polled(since.elapsed());
+        match polled {
             Poll::Ready(completion) => completion,
             Poll::Pending => None,
         }

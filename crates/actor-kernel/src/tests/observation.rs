@@ -126,7 +126,7 @@ async fn metrics_are_per_kind_and_well_formed() {
     ask(&a, |_, _| ()).await;
     let registry = prometheus::Registry::new();
     registry.register(Box::new(system.registry())).unwrap();
-    assert_eq!(system.registry().desc().len(), 8, "every family is described");
+    assert_eq!(system.registry().desc().len(), 9, "every family is described");
     let mut text = Vec::new();
     prometheus::TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
     let text = String::from_utf8(text).unwrap();
@@ -143,5 +143,25 @@ async fn metrics_are_per_kind_and_well_formed() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} not in\n{text}");
     }
+    let polled = |text: &str| {
+        let line =
+            text.lines().find_map(|l| l.strip_prefix("stentor_effect_poll_seconds_total{actor=\"puppet\"} "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    assert!(polled(&text) < 0.02, "{text}");
+    let (done, busy) = oneshot::channel();
+    ask(&a, move |_, cx| {
+        let effect = async move {
+            let since = Instant::now();
+            while since.elapsed() < Duration::from_millis(20) {}
+        };
+        cx.run(effect, move |()| deed(move |_, _| done.send(()).unwrap()));
+    })
+    .await;
+    busy.await.unwrap();
+    let mut after = Vec::new();
+    prometheus::TextEncoder::new().encode(&registry.gather(), &mut after).unwrap();
+    let after = String::from_utf8(after).unwrap();
+    assert!(polled(&after) >= 0.02, "{after}");
     assert!(!text.contains("node") && !text.contains("actor_system"), "no names of actors, nothing internal");
 }
