@@ -129,6 +129,7 @@ impl Gateway {
             plain_rtp_ports: PLAIN_RTP_PORTS,
             session_timeout: Duration::from_secs(60),
             account: None,
+            data_limit: 8 << 30,
         };
         let janus = ManagedJanus::start(&options).await.expect("Janus starts");
         let connect = ConnectOptions {

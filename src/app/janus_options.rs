@@ -9,6 +9,12 @@ use crate::domain::ports::PLAIN_RTP_PORTS;
 use crate::janus::{ConnectOptions, ManagedOptions, Secret};
 use crate::process::Account;
 
+/// Heap and thread stacks of a Janus without rooms, in bytes.
+const DATA: u64 = 2 << 30;
+/// Heap and thread stacks of one room, in bytes. Janus has two threads for each of up to 20 anchors, each
+/// with a stack of 8 MiB, of which it uses little.
+const DATA_OF_ROOM: u64 = 512 << 20;
+
 /// Returns the options for an external Janus; a gateway without its own Janus finds each URL in the store.
 pub fn external(config: &Config) -> ConnectOptions {
     let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
@@ -42,5 +48,6 @@ pub fn managed(
         plain_rtp_ports: PLAIN_RTP_PORTS,
         session_timeout: config.janus.session_timeout,
         account,
+        data_limit: DATA + u64::from(config.janus.capacity) * DATA_OF_ROOM,
     }
 }

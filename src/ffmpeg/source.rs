@@ -18,6 +18,10 @@ use super::program::FfmpegProgram;
 
 /// Formats that contain their media and cannot refer to another input.
 const FORMATS: &str = "aac,aiff,au,caf,flac,flv,mov,mp3,mp4,m4a,matroska,mpegts,ogg,wav,webm";
+/// Decoders of the audio in these formats. FFmpeg does not decode the video of a file.
+const CODECS: &str = "aac,aac_latm,ac3,alac,eac3,flac,mp1,mp1float,mp2,mp2float,mp3,mp3float,opus,pcm_alaw,\
+                      pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,pcm_s16le,pcm_s24be,\
+                      pcm_s24le,pcm_s32be,pcm_s32le,pcm_s8,pcm_u8,vorbis";
 /// Bit rate of the Opus, in bit/s.
 const BITRATE: &str = "96k";
 
@@ -77,9 +81,8 @@ impl SourceCommand {
 
     fn args(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> =
-            ["-nostdin", "-hide_banner", "-loglevel", "level+error", "-format_whitelist", FORMATS]
-                .map(OsString::from)
-                .into();
+            ["-nostdin", "-hide_banner", "-loglevel", "level+error"].map(OsString::from).into();
+        args.extend(["-format_whitelist", FORMATS, "-codec_whitelist", CODECS].map(OsString::from));
         args.extend(self.input.args());
         let payload_type = self.payload_type.to_string();
         let encode = ["-map", "0:a:0", "-ac", "1", "-ar", "48000", "-c:a", "libopus", "-b:a", BITRATE];
@@ -117,6 +120,10 @@ impl SourceInput {
     /// Returns the log text without the address of the input. Returns `None` if the text quotes a part of the
     /// address that may be a secret: a stream key or a parameter.
     pub fn redact(&self, text: &str) -> Option<String> {
+        // The line about a codec that is not allowed ends with the whole list.
+        let refused = text.split_once(" not on whitelist '");
+        let refused = refused.map(|(codec, _)| format!("{codec} is not decoded"));
+        let text = refused.as_deref().unwrap_or(text);
         let (url, shown) = match self {
             Self::Pipe => return Some(text.replace("pipe:0", "the input")),
             Self::File { path, .. } => {
@@ -168,7 +175,7 @@ mod tests {
             let after =
                 |name: &str| args.iter().skip_while(|arg| *arg != name).nth(1).unwrap().to_str().unwrap();
             assert_eq!((after("-protocol_whitelist"), after("-i")), (protocols, last));
-            assert_eq!(after("-format_whitelist"), FORMATS);
+            assert_eq!((after("-format_whitelist"), after("-codec_whitelist")), (FORMATS, CODECS));
             let shown = command.input.redact(&format!("[error] {last}: Connection refused")).unwrap();
             assert!(!shown.contains(last), "{shown}");
         }
@@ -189,6 +196,8 @@ mod tests {
         ] {
             assert_eq!(input.redact(line), None, "{line}");
         }
+        let video = "[h264 @ 0x5] Codec (h264) not on whitelist 'aac,opus'";
+        assert_eq!(rtmp.redact(video).as_deref(), Some("[h264 @ 0x5] Codec (h264) is not decoded"));
         assert_eq!(rtmp.redact("Server error: live is off").as_deref(), Some("Server error: live is off"));
     }
 }

@@ -137,7 +137,8 @@ impl ManagedJanus {
     }
 
     fn spawn(options: &ManagedOptions, port: u16) -> Result<Self, ManagedError> {
-        let confinement = Confinement { account: options.account.clone(), data_limit: None };
+        let confinement =
+            Confinement { account: options.account.clone(), data_limit: Some(options.data_limit) };
         let mut command = process::confined(&confinement, &options.binary, ["-F", "."]);
         // The account of Janus has access to this folder, but not to the data directory above it. So the
         // child enters the folder before it changes its user.
@@ -265,6 +266,7 @@ mod tests {
             plain_rtp_ports: PLAIN_RTP_PORTS,
             session_timeout: SESSION_TIMEOUT,
             account: None,
+            data_limit: 1 << 30,
         }
     }
 }

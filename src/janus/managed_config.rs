@@ -69,6 +69,8 @@ pub struct ManagedOptions {
     pub session_timeout: Duration,
     /// Account that Janus runs as; `None`: that of the node.
     pub account: Option<Account>,
+    /// Limit of heap and thread stacks, in bytes.
+    pub data_limit: u64,
 }
 
 /// Writes all files. `port` is the port of the WebSocket on 127.0.0.1.
@@ -191,6 +193,7 @@ mod tests {
             plain_rtp_ports: PLAIN_RTP_PORTS,
             session_timeout: SESSION_TIMEOUT,
             account: None,
+            data_limit: 1 << 30,
         }
     }
 

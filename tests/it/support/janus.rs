@@ -75,6 +75,7 @@ pub fn options(dir: &std::path::Path) -> ManagedOptions {
         plain_rtp_ports: PLAIN_RTP_PORTS,
         session_timeout: SESSION_TIMEOUT,
         account: None,
+        data_limit: 2 << 30,
     }
 }
 
