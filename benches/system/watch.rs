@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use stentor::actors::context::Context;
+use stentor::actors::context::{Context, LiveLimits};
 use stentor::actors::kernel::{
     ActorState, ActorSystem, Behaviour, ChildSpec, Cx, Message, RootOptions, SystemHandle,
 };
@@ -130,6 +130,7 @@ fn context(store: Arc<dyn Store>) -> Context {
     Context {
         incarnation: "bench".into(),
         me: ModuleId::new("bench").expect("a name"),
+        limits: LiveLimits::new(&config::defaults()),
         config: Arc::new(config::defaults()),
         store,
         directory: Arc::default(),

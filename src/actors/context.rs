@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::registration::RegistrationState;
 use super::store_watch::Subscribers;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::connection_limits::SignallingLimits;
 use crate::domain::ids::ModuleId;
 use crate::domain::plan::{Failure, WriteOutcome};
+use crate::domain::request_rates::RequestLimits;
 use crate::domain::restart::Backoff;
 use crate::ffmpeg::FfmpegProgram;
 use crate::process::Account;
@@ -24,7 +27,9 @@ pub struct Context {
     pub me: ModuleId,
     /// Random per process start. Part of every heartbeat, and of the values that this node's modules write.
     pub incarnation: Arc<str>,
+    /// Configuration at the start of the node. `limits` has the current values of the keys that it contains.
     pub config: Arc<Config>,
+    pub limits: LiveLimits,
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,
     pub subscribers: Subscribers,
@@ -38,6 +43,29 @@ pub struct Context {
     pub account: Option<Account>,
     pub clock: Clock,
     pub metrics: Metrics,
+}
+
+/// Limits of clients, which a reload of the configuration replaces.
+#[derive(Clone)]
+pub struct LiveLimits {
+    pub requests: Arc<ArcSwap<RequestLimits>>,
+    pub signalling: Arc<ArcSwap<SignallingLimits>>,
+}
+
+impl LiveLimits {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            requests: Arc::new(ArcSwap::from_pointee(config.http.limits.clone())),
+            signalling: Arc::new(ArcSwap::from_pointee(config.ws.clone())),
+        }
+    }
+
+    /// Applies the limits of another configuration. Open connections keep `ws.queue_limit`,
+    /// `ws.frame_limit`, `ws.call_timeout` and `ws.join_within`.
+    pub fn replace(&self, config: &Config) {
+        self.requests.store(Arc::new(config.http.limits.clone()));
+        self.signalling.store(Arc::new(config.ws.clone()));
+    }
 }
 
 impl Context {

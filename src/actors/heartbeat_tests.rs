@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::*;
+use crate::actors::context::LiveLimits;
 use crate::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
 use crate::clock::Clock;
 use crate::config;
@@ -30,6 +31,7 @@ impl House {
         let context = Context {
             me: ModuleId::new("one").unwrap(),
             incarnation: "i".into(),
+            limits: LiveLimits::new(&config),
             config: Arc::new(config),
             store: store.clone(),
             directory: store.directory(),

@@ -83,8 +83,9 @@ pub fn role(context: &Context, needs: Needs) -> anyhow::Result<GatewayRole> {
         backend.lock,
         backend.presence,
     );
-    let (signalling, metrics) = (Arc::new(sessions.clone()), context.metrics.clone());
-    let clients = Arc::new(GatewayParts::new(signalling, &context.config, context.clock, metrics));
+    let (signalling, limits) = (Arc::new(sessions.clone()), context.limits.signalling.clone());
+    let metrics = context.metrics.clone();
+    let clients = Arc::new(GatewayParts::new(signalling, &context.config, limits, context.clock, metrics));
     Ok(GatewayRole { parts: clients, acceptor, sessions, anchors: (parts, anchors) })
 }
 

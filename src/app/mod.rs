@@ -40,7 +40,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::acme::Acme;
-use crate::actors::context::Context;
+use crate::actors::context::{Context, LiveLimits};
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::gateway::media::LocalJanus;
 use crate::actors::janus::JanusShared;
@@ -190,6 +190,7 @@ impl Node {
                 Some(_) => RegistrationState::Waiting("the node is not registered yet".into()),
                 None => RegistrationState::Registered,
             })),
+            limits: LiveLimits::new(&config),
             config: Arc::new(config),
         };
         let roles = context.config.node.roles;
@@ -230,8 +231,7 @@ impl Node {
         } else {
             None
         };
-        let relaying = arbiter();
-        let hls = &context.config.hls;
+        let (relaying, hls) = (arbiter(), &context.config.hls);
         let metrics = context.metrics.clone();
         let fetcher = MixerClient::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
         let recordings = Arc::new(Recordings::new(context.store.clone(), context.directory.clone()));
@@ -269,13 +269,13 @@ impl Node {
         let readiness = Arc::new(Readiness::new(context.clone(), acceptor.clone(), system.registry()));
         actix::spawn(readiness.clone().watch());
         actix::spawn(secret_check::watch(context.directory.clone(), secrets.fingerprint()));
-        let configured = ApiKeys::new(&context.config.auth);
-        let api_keys = Arc::new(LiveApiKeys::new(configured, service.api_keys().clone()));
+        let (reloads, limits) = (Arc::<OnceLock<_>>::default(), context.limits.clone());
+        let (configured, stored) = (ApiKeys::new(&context.config.auth), service.api_keys().clone());
+        let api_keys = Arc::new(LiveApiKeys::new(configured, stored, limits.requests.clone()));
         let certificates = LiveCertificates::new(&context.config, &context.metrics)?;
         if let Some(certificates) = certificates.clone() {
             actix::spawn(certificates.watch());
         }
-        let reloads = Arc::<OnceLock<_>>::default();
         let provider = identity_provider::start(&context.config.auth.jwks)?;
         let sides = servers::Services {
             context: context.clone(),
@@ -308,7 +308,7 @@ impl Node {
             _place: place,
             readiness,
             rewinds,
-            parts: LiveParts { api_keys, certificates, webhooks },
+            parts: LiveParts { api_keys, certificates, webhooks, limits },
             reloads,
             servers,
             arbiters,

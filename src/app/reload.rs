@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::certificates::LiveCertificates;
 use super::service_manager::ServiceManager;
+use crate::actors::context::LiveLimits;
 use crate::auth::ApiKeys;
 use crate::config::{AuthMode, Config, ConfigErrors, EffectiveKey, changed};
 use crate::http::api_keys::LiveApiKeys;
@@ -18,14 +19,65 @@ use crate::http::ops::{ReloadError, ReloadOutcome};
 use crate::telemetry::logging;
 use crate::webhooks::Webhooks;
 
-/// Key of the log filter, which is always applied without a restart.
-const FILTER: &str = "log.filter";
-/// Keys of the certificate, which is applied without a restart if the node was started with one.
-const CERTIFICATE: [&str; 2] = ["tls.certificate_file", "tls.key_file"];
-/// Keys that are applied without a restart if `auth.mode` is `keys`.
-const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
-/// Keys of the webhooks, which are applied without a restart.
-const WEBHOOKS: [&str; 3] = ["webhooks.endpoints", "webhooks.secrets", "webhooks.secrets_file"];
+/// Settings that are applied together.
+struct Group {
+    /// Keys of the settings; a key that ends with a dot stands for all keys of the section.
+    keys: &'static [&'static str],
+    /// Returns true if the settings of the second configuration can be applied to a node that was started
+    /// with the first one.
+    applies: fn(&Config, &Config) -> bool,
+    /// Applies the settings. The error is a text for the log; these settings then need a restart.
+    apply: fn(&LiveParts, &Config) -> Result<(), String>,
+}
+
+/// Settings that can change while the node runs. All other settings need a restart.
+static GROUPS: [Group; 5] = [
+    Group { keys: &["log.filter"], applies: |_, _| true, apply: |_, config| filter(config) },
+    Group {
+        keys: &["auth.api_keys", "auth.api_keys_file"],
+        applies: |old, new| [old, new].iter().all(|config| config.auth.mode == AuthMode::Keys),
+        apply: |parts, config| {
+            parts.api_keys.replace(ApiKeys::new(&config.auth));
+            Ok(())
+        },
+    },
+    Group {
+        keys: &["tls.certificate_file", "tls.key_file"],
+        applies: |old, new| [old, new].iter().all(|config| config.tls.certificate.is_some()),
+        // Applied by every reload, because the files may have changed.
+        apply: |_, _| Ok(()),
+    },
+    Group {
+        keys: &["webhooks.endpoints", "webhooks.secrets", "webhooks.secrets_file"],
+        applies: |old, new| old.events.retention == new.events.retention,
+        apply: |parts, config| parts.webhooks.reload(&config.webhooks),
+    },
+    Group {
+        keys: &[
+            "http.body_limit",
+            "http.requests_per_address",
+            "http.requests_per_key",
+            "http.connections_per_address",
+            "ws.",
+        ],
+        applies: |_, _| true,
+        apply: |parts, config| {
+            parts.limits.replace(config);
+            Ok(())
+        },
+    },
+];
+
+impl Group {
+    fn contains(&self, key: &str) -> bool {
+        self.keys.iter().any(|own| *own == key || own.ends_with('.') && key.starts_with(own))
+    }
+}
+
+/// Sets the log filter. Cannot fail: the configuration was validated.
+fn filter(config: &Config) -> Result<(), String> {
+    logging::set_filter(&config.log.filter).map_err(|error| error.to_string())
+}
 
 /// Function that reads the configuration again, from the sources that the node was started with.
 pub type ReadConfig = dyn Fn() -> Result<(Config, Vec<EffectiveKey>), ConfigErrors> + Send + Sync;
@@ -34,20 +86,10 @@ pub type ReadConfig = dyn Fn() -> Result<(Config, Vec<EffectiveKey>), ConfigErro
 pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
 
 /// Returns the settings that differ between two configurations: those that can be applied to a node running
-/// with `old`, and those that need a restart. API keys can be applied only if both configurations have
-/// `auth.mode: keys`. The certificate can be applied only if both have one, and webhooks only if both have
-/// the same `events.retention`.
+/// with `old`, and those that need a restart.
 pub fn changes(old: (&Config, &[EffectiveKey]), new: (&Config, &[EffectiveKey])) -> ReloadOutcome {
-    let both = |test: fn(&Config) -> bool| test(old.0) && test(new.0);
-    let has_keys = both(|config| config.auth.mode == AuthMode::Keys);
-    let has_tls = both(|config| config.tls.certificate.is_some());
-    let has_retention = old.0.events.retention == new.0.events.retention;
-    let is_applied = |key: &str| {
-        key == FILTER
-            || has_keys && API_KEYS.contains(&key)
-            || has_tls && CERTIFICATE.contains(&key)
-            || has_retention && WEBHOOKS.contains(&key)
-    };
+    let is_applied =
+        |key: &str| GROUPS.iter().any(|group| group.contains(key) && (group.applies)(old.0, new.0));
     let changed = changed(old.1, new.1).map(str::to_owned);
     let (applied, need_restart) = changed.partition(|key| is_applied(key));
     ReloadOutcome { applied, need_restart }
@@ -60,6 +102,7 @@ pub struct LiveParts {
     /// `None`: the node was started without a certificate.
     pub certificates: Option<LiveCertificates>,
     pub webhooks: Arc<Webhooks>,
+    pub limits: LiveLimits,
 }
 
 /// State that a running node needs to reload its configuration.
@@ -124,23 +167,16 @@ impl Reload {
 
     fn apply(&mut self, trigger: &str, config: &Config, keys: Vec<EffectiveKey>) -> ReloadOutcome {
         let mut outcome = changes((&self.started, &self.running), (config, &keys));
-        let is_webhook = |key: &String| WEBHOOKS.contains(&key.as_str());
-        if outcome.applied.iter().any(is_webhook)
-            && let Err(error) = self.parts.webhooks.reload(&config.webhooks)
-        {
-            tracing::error!("{trigger}: the webhooks were not applied: {error}");
-            outcome.need_restart.extend(outcome.applied.extract_if(.., |key| is_webhook(key)));
+        for group in &GROUPS {
+            if outcome.applied.iter().any(|key| group.contains(key))
+                && let Err(error) = (group.apply)(&self.parts, config)
+            {
+                let failed: Vec<_> = outcome.applied.extract_if(.., |key| group.contains(key)).collect();
+                tracing::error!(keys = failed.join(", "), "{trigger}: settings were not applied: {error}");
+                outcome.need_restart.extend(failed);
+            }
         }
         let ReloadOutcome { applied, need_restart } = &outcome;
-        if applied.iter().any(|key| key == FILTER)
-            && let Err(error) = logging::set_filter(&config.log.filter)
-        {
-            // Cannot fail: the configuration was validated.
-            tracing::error!(%error, "{trigger}: log.filter was not applied");
-        }
-        if applied.iter().any(|key| API_KEYS.contains(&key.as_str())) {
-            self.parts.api_keys.replace(ApiKeys::new(&config.auth));
-        }
         if let Some(certificates) = &self.parts.certificates {
             certificates.reload(config);
         }
@@ -166,6 +202,7 @@ impl Reload {
 mod tests {
     use super::*;
     use crate::config::{LoadInput, explain};
+    use crate::http::error::Code;
     use crate::rooms::{ApiKeyRegistry, FakeStore};
     use crate::telemetry::Metrics;
 
@@ -180,10 +217,12 @@ mod tests {
         let (config, keys) = read(flags);
         let store = FakeStore::new();
         let stored = Arc::new(ApiKeyRegistry::new(store.clone()));
-        let api_keys = Arc::new(LiveApiKeys::new(ApiKeys::new(&config.auth), stored));
+        let limits = LiveLimits::new(&config);
+        let api_keys =
+            Arc::new(LiveApiKeys::new(ApiKeys::new(&config.auth), stored, limits.requests.clone()));
         let metrics = Metrics::new(std::time::SystemTime::now());
         let webhooks = Arc::new(Webhooks::new(store, &config.webhooks, metrics).unwrap());
-        let parts = LiveParts { api_keys, certificates: None, webhooks };
+        let parts = LiveParts { api_keys, certificates: None, webhooks, limits };
         Reload::new(&config, keys, Arc::new(|| unreachable!()), parts)
     }
 
@@ -222,6 +261,69 @@ mod tests {
         let longer = [fresh[0], fresh[1], ("events.retention", "200h")];
         assert_eq!(changes(&reload, &longer).0, Vec::<String>::new());
         assert_eq!(changes(&reload, &[("events.retention", "200h")]).0, Vec::<String>::new());
+    }
+
+    #[test]
+    fn limits_are_applied() {
+        let mut reload = reload(&KEYED);
+        let fresh = [
+            KEYED[0],
+            KEYED[1],
+            ("http.header_timeout", "9s"),
+            ("http.requests_per_key", "10"),
+            ("ws.rate", "7"),
+        ];
+        let applied = ["http.requests_per_key", "ws.rate"].map(str::to_owned).to_vec();
+        let needs_restart = vec!["http.header_timeout".to_owned()];
+        assert_eq!(changes(&reload, &fresh), (applied, needs_restart.clone()));
+        let (config, keys) = read(&fresh);
+        reload.apply("POST /reload", &config, keys);
+        assert_eq!(reload.parts.limits.signalling.load().rate, 7);
+        let admit = || reload.parts.api_keys.admit(Some(b"Bearer 0123456789abcdef"));
+        assert_eq!((0..30).filter(|_| admit().is_ok()).count(), 20, "two seconds at once");
+        assert_eq!(admit().unwrap_err().code, Code::TooManyRequests);
+        assert_eq!(changes(&reload, &fresh), (vec![], needs_restart));
+    }
+
+    /// Returns another legal value of a setting that `LiveLimits` contains.
+    fn other(key: &EffectiveKey) -> String {
+        let bounds = ["ws.call_timeout", "ws.dead_after", "ws.frame_limit"];
+        match (key.key.as_str(), key.value.parse::<u64>()) {
+            ("ws.duplicate", _) => "replace".into(),
+            ("ws.ping", _) => "4s".into(),
+            (name, Err(_)) if bounds.contains(&name) => "40s".into(),
+            (_, Err(_)) => "30s".into(),
+            (_, Ok(number)) => (number + 1).to_string(),
+        }
+    }
+
+    #[test]
+    fn limits_equal_the_announced_keys() {
+        let (before, keys) = read(&[]);
+        let limits = LiveLimits::new(&before);
+        for key in &keys {
+            let section = key.key.starts_with("ws.") || key.key.starts_with("http.");
+            let is_limit = GROUPS[4].contains(&key.key);
+            if !section || !is_limit {
+                continue;
+            }
+            let value = other(key);
+            let (after, fresh) = read(&[(&key.key, &value)]);
+            let outcome = super::changes((&before, &keys), (&after, &fresh));
+            assert_eq!(outcome.applied, [key.key.clone()]);
+            limits.replace(&after);
+            let live = (limits.requests.load_full(), limits.signalling.load_full());
+            assert!(*live.0 != before.http.limits || *live.1 != before.ws, "{} is not applied", key.key);
+        }
+    }
+
+    #[test]
+    fn announced_keys_exist() {
+        let (_, keys) = read(&[]);
+        for own in GROUPS.iter().flat_map(|group| group.keys) {
+            let exists = |key: &EffectiveKey| key.key == *own || own.ends_with('.') && key.key.starts_with(own);
+            assert!(keys.iter().any(exists), "{own}");
+        }
     }
 
     #[test]

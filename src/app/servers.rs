@@ -47,7 +47,7 @@ use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
 use crate::http::server::DetachedConnections;
 use crate::http::tokens::NodeTokens;
-use crate::http::{base_path, error, ops, proxied, relay, server};
+use crate::http::{BodyLimit, base_path, error, ops, proxied, relay, server};
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{AuditLog, Ledger, RoomService};
 use crate::stage::StageHub;
@@ -198,8 +198,8 @@ impl Sockets {
         let header_timeout = sides.context.config.http.header_timeout;
         let (hsts, http) = (sides.context.config.tls.hsts, &sides.context.config.http);
         let proxies = TrustedProxies::new(http.trusted_proxies.clone());
-        let (requests, connections) = (http.requests_per_address, http.connections_per_address);
-        let clients = server::Clients::new(proxies, requests, connections, &sides.context.metrics);
+        let requests = sides.context.limits.requests.clone();
+        let clients = server::Clients::new(proxies, requests, &sides.context.metrics);
         let tls = sides.certificates.as_ref().map(|live| live.certificates().server_config()).transpose()?;
         let (hub, ledger) = (sides.hub.clone(), sides.service.ledger().clone());
         let feeds = sides.delivery.feeds.clone();
@@ -325,8 +325,7 @@ impl Mountable {
             clock: context.clock,
             origins: own(&speakers_origins(config)),
             acceptor: sides.acceptor,
-            frame_limit: config.ws.frame_limit,
-            queue_limit: config.ws.queue_limit,
+            limits: context.limits.signalling.clone(),
         };
         let ws = web::Data::new(ws);
         let whip = WhipSide::new(ws.clone(), config);
@@ -347,7 +346,7 @@ impl Mountable {
             origins: own(&config.http.allowed_origins),
             recording: config.recording.mode,
             consent: config.recording.asks_consent(),
-            body_limit: config.http.body_limit,
+            body_limit: BodyLimit::Live(context.limits.requests.clone()),
         };
         let channel = ChannelSide {
             hub: sides.hub.clone(),
@@ -355,7 +354,7 @@ impl Mountable {
             tokens: tokens.clone(),
             ws_url: config.ws_url(),
             cors: Cors::new(config.http.allowed_origins.clone()),
-            body_limit: config.http.body_limit,
+            body_limit: BodyLimit::Live(context.limits.requests.clone()),
         };
         let ops_access = match config.listen.ops.ip().is_loopback() {
             true => OpsAccess::Local(hosts(config)),
@@ -371,7 +370,7 @@ impl Mountable {
             hls_base: config.hls_base_url(),
             // Every node that serves this API has a WebSocket URL.
             ws_url: config.ws_url().unwrap_or_default(),
-            body_limit: config.http.body_limit,
+            body_limit: BodyLimit::Live(context.limits.requests.clone()),
             recordings: sides.recordings,
             recording: config.recording.mode,
             rewind: config.hls.rewind,

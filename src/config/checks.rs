@@ -10,6 +10,7 @@ use url::{Host, Url};
 
 use super::reader::Reader;
 use super::types::*;
+use crate::domain::connection_limits::SignallingLimits;
 use crate::domain::ports::PLAIN_RTP_PORTS;
 use crate::domain::vouched::host_refusal;
 use crate::domain::webhooks::LEAST_RETENTION;
@@ -300,7 +301,7 @@ fn check_hls(hls: &HlsConfig, r: &mut Reader) {
     );
 }
 
-fn check_ws(ws: &WsConfig, r: &mut Reader) {
+fn check_ws(ws: &SignallingLimits, r: &mut Reader) {
     r.require(
         &["ws.dead_after", "ws.ping"],
         ws.dead_after >= 2 * ws.ping,

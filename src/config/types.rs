@@ -13,9 +13,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::keys::{AdmissionConfig, OutputsConfig, SourcesConfig};
-use crate::domain::connection::Duplicate;
+use crate::domain::connection_limits::SignallingLimits;
 use crate::domain::hls;
 use crate::domain::ids::ModuleId;
+use crate::domain::request_rates::RequestLimits;
 use crate::domain::restart::Budget;
 use crate::domain::webhooks::WebhookFilter;
 pub use recording::{RecordingConfig, StorageConfig};
@@ -51,7 +52,7 @@ pub struct Config {
     pub admission: AdmissionConfig,
     pub outputs: OutputsConfig,
     pub sources: SourcesConfig,
-    pub ws: WsConfig,
+    pub ws: SignallingLimits,
     pub presence: PresenceConfig,
     pub ice: IceConfig,
     pub supervision: SupervisionConfig,
@@ -289,16 +290,12 @@ pub struct HttpConfig {
     pub allowed_origins: Vec<String>,
     /// Origins of pages that may show a room in a frame.
     pub embed_origins: Vec<String>,
-    pub body_limit: usize,
+    pub limits: RequestLimits,
     pub header_timeout: Duration,
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Sockets at which connections from trusted proxies begin with a PROXY protocol header.
     pub proxy_protocol: Sockets,
-    /// Maximum number of requests per second from one client address.
-    pub requests_per_address: u32,
-    /// Maximum number of connections from one client address to one listening socket.
-    pub connections_per_address: usize,
     /// Path below which a reverse proxy serves this node, without a slash at its end; empty: the root.
     pub base_path: String,
     /// Origin of the URLs given to listeners, such as `https://live.example.org`. `None`: that of
@@ -430,33 +427,6 @@ pub struct RoomsConfig {
     pub never_started_after: Duration,
     pub max_age: Duration,
     pub removing_grace: Duration,
-}
-
-/// Limits of one signalling connection.
-#[derive(Debug, Clone)]
-pub struct WsConfig {
-    pub ping: Duration,
-    pub dead_after: Duration,
-    /// Maximum size of one message, in bytes.
-    pub frame_limit: usize,
-    /// Maximum number of bytes that may wait for a client that does not read.
-    pub queue_limit: usize,
-    /// Maximum size of an offer, in bytes.
-    pub sdp_limit: usize,
-    /// Maximum number of candidates after one offer.
-    pub candidate_limit: usize,
-    /// Sustained rate of calls, per second.
-    pub rate: u32,
-    pub burst: u32,
-    /// Maximum number of calls that wait for their answers.
-    pub calls: usize,
-    pub call_timeout: Duration,
-    /// Time after which a connection that is not in its room is closed.
-    pub join_within: Duration,
-    /// Effect of a second connection of the same user.
-    pub duplicate: Duplicate,
-    /// Maximum number of wrong PINs per minute, for each pair of user and address.
-    pub pin_attempts: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,26 +1,37 @@
 //! API keys in force: those of the configuration, and those that the store holds.
 //!
-//! Owns: the keys of the configuration, which a reload replaces. Does not compare a key; [`ApiKeys`]
-//! does.
+//! Owns: the keys of the configuration, which a reload replaces, and the count of requests with each key.
+//! Does not compare a key; [`ApiKeys`] does.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
 use super::error::{ApiError, Code};
 use crate::auth::{ApiKeyError, ApiKeys};
-use crate::domain::api_key::{Caller, KeyScope};
+use crate::domain::api_key::{ApiKeyId, Caller, KeyScope};
+use crate::domain::request_rates::{RequestLimits, RequestRates};
 use crate::rooms::{ApiKeyRegistry, now};
 
 /// API keys in force on this node.
 pub struct LiveApiKeys {
     configured: ArcSwap<ApiKeys>,
     stored: Arc<ApiKeyRegistry>,
+    limits: Arc<ArcSwap<RequestLimits>>,
+    /// Requests with each key. `None`: the keys of the configuration, which count together.
+    rates: Mutex<RequestRates<Option<ApiKeyId>>>,
+    began: Instant,
 }
 
 impl LiveApiKeys {
-    pub fn new(configured: ApiKeys, stored: Arc<ApiKeyRegistry>) -> Self {
-        Self { configured: ArcSwap::from_pointee(configured), stored }
+    pub fn new(
+        configured: ApiKeys,
+        stored: Arc<ApiKeyRegistry>,
+        limits: Arc<ArcSwap<RequestLimits>>,
+    ) -> Self {
+        let (configured, began) = (ArcSwap::from_pointee(configured), Instant::now());
+        Self { configured, stored, limits, rates: Mutex::default(), began }
     }
 
     /// Replaces the keys of the configuration.
@@ -28,7 +39,30 @@ impl LiveApiKeys {
         self.configured.store(Arc::new(configured));
     }
 
-    /// Checks the value of the `Authorization` header.
+    /// Checks the value of the `Authorization` header of a request, and counts the request for its key. Open
+    /// mode has no keys and no limit.
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check), and `too_many_requests` with the time after which to retry.
+    pub fn admit(&self, authorization: Option<&[u8]>) -> Result<Caller, ApiError> {
+        let caller = self.check(authorization)?;
+        if matches!(**self.configured.load(), ApiKeys::Open) {
+            return Ok(caller);
+        }
+        let rate = self.limits.load().requests_per_key;
+        // A poisoned lock is usable: its counters are valid.
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        match rates.take(caller.key().cloned(), rate, self.began.elapsed()) {
+            Ok(()) => Ok(caller),
+            Err(wait) => Err(ApiError::new(
+                Code::TooManyRequests,
+                "too many requests with this API key (http.requests_per_key)",
+            )
+            .retry_in(wait)),
+        }
+    }
+
+    /// Checks the value of the `Authorization` header, without counting a request.
     ///
     /// # Errors
     /// The caller is not authorized, or this node has not listed the keys of the store yet.

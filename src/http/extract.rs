@@ -1,9 +1,12 @@
 //! Extractors that turn requests into values, and refuse invalid input with its code.
 
+use std::sync::Arc;
+
 use actix_web::dev::Payload;
 use actix_web::error::{PayloadError, QueryPayloadError};
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::{LocalBoxFuture, Ready, ready};
 use futures::{Stream, StreamExt};
@@ -16,13 +19,28 @@ use crate::domain::json;
 use crate::domain::keys::ModuleKind;
 use crate::domain::output::OutputId;
 use crate::domain::recording::RecordingId;
+use crate::domain::request_rates::RequestLimits;
 
 use super::error::{ApiError, Code};
 
 /// Maximum size of a body, in bytes. A scope with handlers that take a [`JsonBody`] must register it as app
 /// data.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyLimit(pub usize);
+#[derive(Debug, Clone)]
+pub enum BodyLimit {
+    Fixed(usize),
+    /// Limit that a reload can change.
+    Live(Arc<ArcSwap<RequestLimits>>),
+}
+
+impl BodyLimit {
+    /// Returns the limit in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Fixed(bytes) => *bytes,
+            Self::Live(limits) => limits.load().body,
+        }
+    }
+}
 
 /// JSON object of at most the configured size. An empty body counts as `{}`.
 pub(in crate::http) struct JsonBody<T>(pub T);
@@ -83,7 +101,7 @@ pub(in crate::http) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<
 }
 
 async fn read(req: &HttpRequest, payload: Payload) -> Result<Vec<u8>, ApiError> {
-    let BodyLimit(limit) = *state(req)?;
+    let limit = state::<BodyLimit>(req)?.bytes();
     read_body(req, payload, limit).await
 }
 

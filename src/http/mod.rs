@@ -36,4 +36,4 @@ pub mod tokens;
 mod tracing;
 pub mod upgrade;
 
-pub use extract::read_body;
+pub use extract::{BodyLimit, read_body};

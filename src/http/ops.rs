@@ -137,7 +137,7 @@ async fn admit(
     };
     let offered = req.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let from_browser = offered.and_then(bearer_of_basic);
-    let caller = auth.check(from_browser.as_deref().or(offered)).map_err(ApiError::from);
+    let caller = auth.admit(from_browser.as_deref().or(offered));
     let allowed = caller.and_then(|caller| Ok(caller.require(KeyScope::Operations)?));
     match (allowed, req.path()) {
         (Ok(()), _) | (Err(_), "/livez") => {}
@@ -159,7 +159,7 @@ async fn admit(
 fn routes(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, base: &str) {
     config
         .app_data(web::Data::from(source))
-        .app_data(BodyLimit(MAX_BODY))
+        .app_data(BodyLimit::Fixed(MAX_BODY))
         .service(only_get("/metrics", metrics))
         .service(only_get("/actors", actors).wrap(from_fn(large)))
         .service(only_get("/livez", live))

@@ -55,8 +55,7 @@ pub struct PagesSide {
     pub recording: RecordingMode,
     /// True if anchors have to agree to being recorded.
     pub consent: bool,
-    /// Maximum size of a request body, in bytes.
-    pub body_limit: usize,
+    pub body_limit: BodyLimit,
 }
 
 #[derive(Serialize)]
@@ -129,7 +128,7 @@ struct TokenAnswer {
 pub fn configure(config: &mut ServiceConfig, side: Data<PagesSide>) {
     let for_cors = side.clone();
     let scope = web::scope("/pages")
-        .app_data(BodyLimit(side.body_limit))
+        .app_data(side.body_limit.clone())
         .app_data(side)
         .service(only_get("/config", settings))
         .service(only_get("/rooms", rooms))

@@ -145,7 +145,7 @@ async fn ask_at(gateway: Option<&str>, house: &House, open: bool, request: TestR
         origins: Origins::default(),
         recording: RecordingMode::OnRequest,
         consent: true,
-        body_limit: 1024,
+        body_limit: BodyLimit::Fixed(1024),
     });
     let app = test::init_service(App::new().configure(|config| configure(config, side))).await;
     let answer = test::call_service(&app, request.to_request()).await;

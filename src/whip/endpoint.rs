@@ -43,7 +43,7 @@ pub async fn publish(
         .map_err(|error| ApiError::new(Code::OfferRefused, error.message))?;
     let display_name = claims.name.clone();
 
-    let queue = OutboundQueue::new(side.ws.queue_limit);
+    let queue = OutboundQueue::new(side.ws.limits.load().queue_limit);
     let id = uuid::Uuid::new_v4().simple().to_string();
     let peer = ConnectionInfo {
         user: user.clone(),
@@ -167,7 +167,8 @@ async fn body(
         let message = format!("send the body as {media_type}, without Content-Encoding");
         return Err(ApiError::new(Code::UnsupportedMediaType, message));
     }
-    let bytes = read_body(req, payload, side.sdp_limit).await?;
+    let limit = side.ws.limits.load().sdp_limit;
+    let bytes = read_body(req, payload, limit).await?;
     String::from_utf8(bytes).map_err(|_| ApiError::new(Code::InvalidBody, "the body must be UTF-8"))
 }
 

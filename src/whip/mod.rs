@@ -42,8 +42,6 @@ const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 /// Dependencies of the endpoints.
 pub struct WhipSide {
     ws: web::Data<WsSide>,
-    /// Maximum size of an offer or fragment, in bytes.
-    sdp_limit: usize,
     ice: IceConfig,
     /// Value of `http.base_path`.
     base_path: String,
@@ -52,9 +50,8 @@ pub struct WhipSide {
 
 impl WhipSide {
     pub fn new(ws: web::Data<WsSide>, config: &Config) -> Self {
-        let (sdp_limit, ice) = (config.ws.sdp_limit, config.ice.clone());
-        let base_path = config.http.base_path.clone();
-        Self { ws, sdp_limit, ice, base_path, sessions: Sessions::default() }
+        let (ice, base_path) = (config.ice.clone(), config.http.base_path.clone());
+        Self { ws, ice, base_path, sessions: Sessions::default() }
     }
 }
 

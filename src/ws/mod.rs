@@ -25,10 +25,12 @@ use std::sync::Arc;
 
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
+use arc_swap::ArcSwap;
 
 use crate::actors::gateway::acceptor::Acceptor;
 use crate::auth::Tokens;
 use crate::clock::Clock;
+use crate::domain::connection_limits::SignallingLimits;
 use crate::http::cors::Origins;
 use crate::http::methods::only_get;
 use crate::http::request_id;
@@ -39,10 +41,7 @@ pub struct WsSide {
     pub clock: Clock,
     pub origins: Origins,
     pub acceptor: Arc<Acceptor>,
-    /// Maximum size of one message, in bytes.
-    pub frame_limit: usize,
-    /// Maximum number of bytes that may wait for a client that does not read.
-    pub queue_limit: usize,
+    pub limits: Arc<ArcSwap<SignallingLimits>>,
 }
 
 /// Registers `/ws`.

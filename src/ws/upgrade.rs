@@ -45,7 +45,8 @@ pub async fn upgrade(req: HttpRequest, side: web::Data<WsSide>) -> Result<HttpRe
     }
     let (claims, user) = verified?;
     let response = handshake(&req)?;
-    let queue = OutboundQueue::new(side.queue_limit);
+    let limits = side.limits.load_full();
+    let queue = OutboundQueue::new(limits.queue_limit);
     // From here on, dropping this future also drops the writer, which asks the actor to close the connection.
     let writer = Writer::new(queue.clone());
     let peer = ConnectionInfo {
@@ -60,6 +61,5 @@ pub async fn upgrade(req: HttpRequest, side: web::Data<WsSide>) -> Result<HttpRe
         out: Outbound::new(queue.clone()),
     };
     let actor = side.acceptor.enter(peer, queue.clone()).await.map_err(not_open)?;
-    let limit = side.frame_limit;
-    upgrade::open(&req, response, writer, |bytes| reader::read(bytes, limit, queue, actor))
+    upgrade::open(&req, response, writer, |bytes| reader::read(bytes, limits.frame_limit, queue, actor))
 }

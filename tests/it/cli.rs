@@ -109,12 +109,29 @@ async fn reload_prints_changes_and_errors() {
     node.configured_by(&config);
     node.run();
     node.ready().await;
-    std::fs::write(&config, "log: {filter: \"info,stentor=debug\"}\nhls: {window: 9}\n").unwrap();
+    std::fs::copy(&config, folder.path().join("old.yaml")).unwrap();
+    let changed = "log: {filter: \"info,stentor=debug\"}\nhls: {window: 9}\n\
+                   http: {body_limit: 1024, header_timeout: 9s}\nws: {rate: 7}\n";
+    std::fs::write(&config, changed).unwrap();
+    let args = ["check-config", "--config", "config.yaml", "--diff", "old.yaml"];
+    let announced = String::from_utf8(stentor(folder.path(), &args).stdout).unwrap();
     let output = control(&node, &["reload"], None).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
-    assert_eq!(line(&text, "log.filter"), "applied");
-    assert_eq!(line(&text, "hls.window"), "needs a restart");
+    for (key, live) in [
+        ("log.filter", true),
+        ("hls.window", false),
+        ("http.body_limit", true),
+        ("http.header_timeout", false),
+        ("ws.rate", true),
+    ] {
+        let (result, effect) =
+            if live { ("applied", "(applied by reload)") } else { ("needs a restart", "(needs a restart)") };
+        assert_eq!(line(&text, key), result, "{key}");
+        assert!(announced.lines().any(|l| l.starts_with(key) && l.ends_with(effect)), "{announced}");
+    }
+    let large = serde_json::json!({ "roomId": "large", "description": "x".repeat(1024) });
+    assert_eq!(node.post("/api/rooms", large).await.status, 413, "the new limit applies");
 
     std::fs::write(&config, "hls: {window: none, segment_ms: none}\n").unwrap();
     let refused = control(&node, &["reload"], None).await;

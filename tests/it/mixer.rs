@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use stentor::actors::context::Context;
+use stentor::actors::context::{Context, LiveLimits};
 use stentor::actors::kernel::{ActorSystem, ActorView, RootOptions};
 use stentor::actors::mixer::MixerShared;
 use stentor::actors::mixer::supervisor::MixerParts;
@@ -82,6 +82,7 @@ impl House {
         let context = Context {
             me: me(),
             incarnation: "this".into(),
+            limits: LiveLimits::new(&config),
             config: Arc::new(config),
             store: store.clone(),
             directory: Arc::default(),

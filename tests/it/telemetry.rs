@@ -4,12 +4,15 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::kept::KeptProcess;
 use crate::support::node::{Node, request};
 use crate::support::{free_ports, skipped, until};
+use crate::ws::client::Client;
 
 const ROOM: &str = "live";
 /// Version of `opentelemetry-proto` on PyPI.
@@ -56,6 +59,11 @@ impl Receiver {
     }
 }
 
+/// Converts an id to Base64, as in Protobuf's JSON.
+fn base64(id: &str) -> Value {
+    BASE64_STANDARD.encode(hex::decode(id).unwrap()).into()
+}
+
 #[actix::test]
 async fn start_is_one_trace() {
     let Some(receiver) = Receiver::start().await else { return };
@@ -88,16 +96,10 @@ async fn start_is_one_trace() {
     })
     .await;
     let spans = receiver.spans().await;
-    // Protobuf's JSON encodes the ids in Base64.
-    let [trace, parent] = [TRACE, PARENT].map(|id| {
-        use base64::Engine;
-        let bytes: Vec<u8> =
-            (0..id.len()).step_by(2).map(|n| u8::from_str_radix(&id[n..n + 2], 16).unwrap()).collect();
-        base64::prelude::BASE64_STANDARD.encode(bytes)
-    });
+    let [trace, parent] = [TRACE, PARENT].map(base64);
     assert!(spans.iter().all(|span| span["traceId"] == trace), "only this trace is recorded: {spans:#?}");
     let root = spans.iter().find(|span| span["name"] == wanted[0]).unwrap();
-    assert_eq!((&root["parentSpanId"], &root["kind"]), (&json!(parent), &json!("SPAN_KIND_SERVER")));
+    assert_eq!((&root["parentSpanId"], &root["kind"]), (&parent, &json!("SPAN_KIND_SERVER")));
     for name in &wanted[1..] {
         let span = spans.iter().find(|span| span["name"] == *name).unwrap();
         assert_eq!(span["parentSpanId"], root["spanId"], "{span}");
@@ -135,6 +137,43 @@ async fn start_is_one_trace() {
     assert_eq!(length("bucketCounts"), length("explicitBounds") + 1);
     assert!(!node.output().contains("a-secret-of-the-collector"));
     assert!(node.stop().success());
+}
+
+#[actix::test]
+async fn calls_continue_a_trace() {
+    let Some(receiver) = Receiver::start().await else { return };
+    let settings =
+        [("telemetry.otlp.endpoint", receiver.url.as_str()), ("telemetry.otlp.sample_percent", "0")];
+    let node = Node::start(&[&settings[..], &[("telemetry.otlp.interval", "1s")]].concat()).await;
+    node.room_on_air(ROOM).await;
+    let host = json!({ "role": "host", "userId": "hera" });
+    let host = node.post(&format!("/api/rooms/{ROOM}/users"), host).await.json();
+    let gateway = node.ws.trim_start_matches("http://").parse().unwrap();
+    let mut host = Client::connect_to(gateway, host["token"].as_str().unwrap()).await;
+    let mut call = async |id: u64, method: &str, params: Value, trace: Option<String>| {
+        let mut call = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        if let Some(trace) = trace {
+            call["traceparent"] = trace.into();
+        }
+        let mut answer = host.ask(&call.to_string()).await;
+        while answer["id"] != id {
+            answer = host.next().await;
+        }
+        assert_eq!(answer["error"], Value::Null, "{answer}");
+    };
+    call(1, "join", json!({}), None).await;
+    call(2, "ban", json!({ "userId": "bert" }), Some(format!("00-{TRACE}-{PARENT}-01"))).await;
+    let named = |spans: &[Value], name: &str| spans.iter().find(|span| span["name"] == name).cloned();
+    until("the spans arrive", async || {
+        let spans = receiver.spans().await;
+        named(&spans, "ban").is_some() && named(&spans, "store.write").is_some()
+    })
+    .await;
+    let spans = receiver.spans().await;
+    let (ban, write) = (named(&spans, "ban").unwrap(), named(&spans, "store.write").unwrap());
+    assert_eq!((&ban["traceId"], &ban["parentSpanId"]), (&base64(TRACE), &base64(PARENT)));
+    assert_eq!((&write["traceId"], &write["parentSpanId"]), (&ban["traceId"], &ban["spanId"]));
+    assert!(named(&spans, "join").is_none(), "no call is recorded without its caller's wish");
 }
 
 /// Reads a whole request, and returns true if it has spans. After a partial read, the connection is reset and

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::connection::Duplicate;
 use super::grant::Grant;
 use super::ids::UnixMs;
 use super::signalling::methods::Trickle;
@@ -14,22 +15,35 @@ use super::signalling::{CloseCode, ErrorCode, Method, RpcError};
 /// Number of calls, as a multiple of the burst, that may be refused before the client counts as abusive.
 const PATIENCE: u32 = 5;
 
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Time without received data after which the connection counts as dead.
-    pub dead_after: Duration,
+/// Limits of signalling connections (section `ws` of the configuration). A reload replaces them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignallingLimits {
     /// Time between two pings.
     pub ping: Duration,
+    /// Time without received data after which the connection counts as dead.
+    pub dead_after: Duration,
+    /// Maximum size of one message, in bytes.
+    pub frame_limit: usize,
+    /// Maximum number of bytes that may wait for a client that does not read.
+    pub queue_limit: usize,
+    /// Maximum size of an offer's SDP, in bytes.
+    pub sdp_limit: usize,
+    /// Maximum number of candidates after one offer.
+    pub candidate_limit: usize,
     /// Maximum sustained number of calls per second.
     pub rate: u32,
     /// Maximum number of calls accepted at once after an idle period (size of the token bucket).
     pub burst: u32,
     /// Maximum number of calls that wait for their responses.
     pub calls: usize,
-    /// Maximum size of an offer's SDP, in bytes.
-    pub sdp: usize,
-    /// Maximum number of candidates after one offer.
-    pub candidates: usize,
+    /// Maximum duration of a call.
+    pub call_timeout: Duration,
+    /// Time after which a connection that is not in its room is closed.
+    pub join_within: Duration,
+    /// Effect of a second connection of the same user.
+    pub duplicate: Duplicate,
+    /// Maximum number of wrong PINs per minute, for each pair of user and address.
+    pub pin_attempts: u32,
 }
 
 /// Rate limits and liveness of one signalling connection.
@@ -66,7 +80,7 @@ pub enum Admission {
 }
 
 impl ConnectionLimiter {
-    pub fn new(limits: &Limits, now: Duration) -> Self {
+    pub fn new(limits: &SignallingLimits, now: Duration) -> Self {
         Self {
             heard: now,
             pinged: now,
@@ -83,7 +97,7 @@ impl ConnectionLimiter {
         self.heard = self.heard.max(now);
     }
 
-    pub fn due(&mut self, limits: &Limits, now: Duration) -> LivenessAction {
+    pub fn due(&mut self, limits: &SignallingLimits, now: Duration) -> LivenessAction {
         let (dead, ping) = (self.heard + limits.dead_after, self.pinged + limits.ping);
         if dead <= now {
             return LivenessAction::Dead;
@@ -97,7 +111,7 @@ impl ConnectionLimiter {
 
     /// Counts one call, notification, unreadable text, ping, pong or run of fragments from the client, and
     /// decides whether it is accepted.
-    pub fn admit(&mut self, limits: &Limits, now: Duration) -> Admission {
+    pub fn admit(&mut self, limits: &SignallingLimits, now: Duration) -> Admission {
         match self.served.take(limits.rate, limits.burst, now) {
             Ok(()) => Admission::Taken,
             Err(retry_after) => {
@@ -115,7 +129,7 @@ impl ConnectionLimiter {
     ///
     /// # Errors
     /// Too many pending calls, too many candidates, or an offer that is too large.
-    pub fn begin(&mut self, limits: &Limits, method: &Method) -> Result<(), RpcError> {
+    pub fn begin(&mut self, limits: &SignallingLimits, method: &Method) -> Result<(), RpcError> {
         match method {
             Method::Leave => self.left = true,
             Method::Join(_) => self.left = false,
@@ -125,15 +139,16 @@ impl ConnectionLimiter {
             return Err(ErrorCode::TooManyCalls.into());
         }
         match method {
-            Method::Offer(offer) if offer.sdp.sdp.len() > limits.sdp => {
-                let message = format!("an SDP may have at most {} bytes", limits.sdp);
+            Method::Offer(offer) if offer.sdp.sdp.len() > limits.sdp_limit => {
+                let message = format!("an SDP may have at most {} bytes", limits.sdp_limit);
                 return Err(RpcError::new(ErrorCode::SdpTooLarge, message));
             }
             Method::Offer(_) => self.candidates = 0,
             // The end of candidates is never refused: without it, Janus would wait for more.
             Method::IceCandidate(Trickle::Completed) => {}
-            Method::IceCandidate(Trickle::Candidate(_)) if self.candidates >= limits.candidates => {
-                let message = format!("at most {} candidates are accepted after an offer", limits.candidates);
+            Method::IceCandidate(Trickle::Candidate(_)) if self.candidates >= limits.candidate_limit => {
+                let message =
+                    format!("at most {} candidates are accepted after an offer", limits.candidate_limit);
                 return Err(RpcError::new(ErrorCode::TooManyCandidates, message));
             }
             Method::IceCandidate(Trickle::Candidate(_)) => self.candidates += 1,
@@ -233,14 +248,20 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        dead_after: Duration::from_secs(15),
+    const LIMITS: SignallingLimits = SignallingLimits {
         ping: Duration::from_secs(5),
+        dead_after: Duration::from_secs(15),
+        frame_limit: 65_536,
+        queue_limit: 65_536,
+        sdp_limit: 16_384,
+        candidate_limit: 32,
         rate: 20,
         burst: 40,
         calls: 32,
-        sdp: 16_384,
-        candidates: 32,
+        call_timeout: Duration::from_secs(15),
+        join_within: Duration::from_secs(120),
+        duplicate: Duplicate::Reject,
+        pin_attempts: 5,
     };
 
     fn ms(ms: u64) -> Duration {
@@ -310,7 +331,7 @@ mod tests {
         let text = "candidate:1 1 udp 1 192.0.2.1 9 typ host";
         let one = method("icecandidate", json!({ "candidate": { "candidate": text } }));
         let end = method("icecandidate", json!({ "candidate": null }));
-        for _ in 0..LIMITS.candidates {
+        for _ in 0..LIMITS.candidate_limit {
             assert_eq!(guard.begin(&LIMITS, &one), Ok(()));
             guard.answered(1);
         }
@@ -325,13 +346,13 @@ mod tests {
             let sdp = format!("{:<len$}", "v=0\r\n");
             method("offer", json!({ "sdp": { "type": "offer", "sdp": sdp } }))
         };
-        assert_eq!(guard.begin(&LIMITS, &offer(LIMITS.sdp)), Ok(()));
-        assert_eq!(code(guard.begin(&LIMITS, &offer(LIMITS.sdp + 1))), Err(ErrorCode::SdpTooLarge));
+        assert_eq!(guard.begin(&LIMITS, &offer(LIMITS.sdp_limit)), Ok(()));
+        assert_eq!(code(guard.begin(&LIMITS, &offer(LIMITS.sdp_limit + 1))), Err(ErrorCode::SdpTooLarge));
     }
 
     #[test]
     fn leave_counts_despite_call_limit() {
-        let limits = Limits { calls: 1, ..LIMITS };
+        let limits = SignallingLimits { calls: 1, ..LIMITS };
         let mut guard = ConnectionLimiter::new(&limits, ms(0));
         assert_eq!(guard.begin(&limits, &method("join", json!({}))), Ok(()));
         assert!(!guard.left());

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::signalling::error::{ErrorCode, RpcError};
+use super::trace_context::TraceContext;
 
 /// Largest accepted nesting depth of arrays and objects. Our methods need at most five.
 pub const MAX_DEPTH: usize = 16;
@@ -27,6 +28,9 @@ pub struct Call {
     pub method: String,
     /// An object or an array.
     pub params: Option<Value>,
+    /// Trace that the call continues, from the member `traceparent` of the request. An invalid value is
+    /// ignored (W3C Trace Context, 4.3).
+    pub trace: Option<TraceContext>,
 }
 
 /// One entry of a packet: a call, or the response to an entry that is not a valid call.
@@ -126,11 +130,12 @@ fn entry(value: Value) -> Entry {
     let Some(Value::String(method)) = fields.remove("method") else {
         return invalid(id, "method must be a string");
     };
-    match fields.remove("params") {
-        None => Ok(Call { id, method, params: None }),
-        Some(params @ (Value::Object(_) | Value::Array(_))) => Ok(Call { id, method, params: Some(params) }),
-        Some(_) => invalid(id, "params must be an object or an array"),
+    let params = fields.remove("params");
+    if !matches!(params, None | Some(Value::Object(_) | Value::Array(_))) {
+        return invalid(id, "params must be an object or an array");
     }
+    let trace = fields.get("traceparent").and_then(|value| value.as_str()?.parse().ok());
+    Ok(Call { id, method, params, trace })
 }
 
 /// Returns the nesting depth of arrays and objects, counted before the text is parsed.
@@ -173,6 +178,12 @@ impl<T> PendingTexts<T> {
     pub fn reserve(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
+    }
+
+    /// Returns the record of a running call.
+    pub fn record(&self, number: u64) -> Option<&T> {
+        let text = self.texts.iter().find(|text| text.has(number))?;
+        text.calls[(number - text.first) as usize].running.as_ref()
     }
 
     /// Adds the calls of one text message, including the refused ones. Returns the calls to run, with their
@@ -266,6 +277,18 @@ mod tests {
         assert_eq!(one(r#"{"jsonrpc":"2.0","method":"leave"}"#).unwrap().id, None);
         let with_null = one(r#"{"jsonrpc":"2.0","method":"leave","id":null}"#).unwrap();
         assert_eq!(with_null.id, Some(Id::NULL), "null is an id; only its absence makes a notification");
+    }
+
+    #[test]
+    fn calls_name_their_trace() {
+        let call = |member: &str| {
+            one(&format!(r#"{{"jsonrpc":"2.0","method":"goLive","id":1{member}}}"#)).unwrap().trace
+        };
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(call(&format!(r#","traceparent":"{parent}""#)), Some(parent.parse().unwrap()));
+        for none in ["", r#","traceparent":7"#, r#","traceparent":null"#, r#","traceparent":"00-1-2-01""#] {
+            assert_eq!(call(none), None, "{none}");
+        }
     }
 
     #[test]

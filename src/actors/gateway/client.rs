@@ -32,7 +32,9 @@ use crate::domain::connection_limits::{Admission, ConnectionLimiter, LivenessAct
 use crate::domain::presence_entry::Source;
 use crate::domain::rpc::{self, AnsweredText, Call, Entry, Id, Packet, PendingTexts, Response};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
+use crate::domain::trace_context::TraceContext;
 use crate::frames::{Inbound, OutboundFrame};
+use crate::telemetry::trace::{self, Span};
 
 /// Time limit for the client's answer to our close frame.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -45,8 +47,7 @@ pub struct WsClient {
     guard: ConnectionLimiter,
     session: ClientSession,
     effects: Box<dyn SessionEffects>,
-    /// Texts with unanswered calls. For each call, its name and its start time are recorded.
-    texts: PendingTexts<(&'static str, Duration)>,
+    texts: PendingTexts<RunningCall>,
     direct: DirectCalls,
     /// Code with which the connection is closed.
     closed: Option<CloseCode>,
@@ -56,6 +57,17 @@ pub struct WsClient {
     /// closing: time and timer of its forced end.
     alarm: Option<(Duration, Timer)>,
 }
+
+/// Record of an unanswered call.
+#[derive(Debug, Default)]
+struct RunningCall {
+    method: &'static str,
+    since: Duration,
+    span: Span,
+}
+
+/// Method of a call, and the trace that the call continues.
+type TracedMethod = (Method, Option<TraceContext>);
 
 /// Events of a media session, as inputs of the client session.
 pub struct Events(BoxStream<'static, Input>);
@@ -99,8 +111,8 @@ impl WsClient {
     pub fn new(parts: Arc<GatewayParts>, peer: Arc<ConnectionInfo>, queue: Arc<OutboundQueue>) -> Self {
         let now = parts.clock.now();
         Self {
-            guard: ConnectionLimiter::new(&parts.limits, now),
-            session: ClientSession::new(peer.identity(), parts.rules.clone(), now),
+            guard: ConnectionLimiter::new(&parts.limits.load(), now),
+            session: ClientSession::new(peer.identity(), parts.rules(), now),
             effects: parts.signalling.effects(peer.clone()),
             texts: PendingTexts::default(),
             direct: DirectCalls::default(),
@@ -142,7 +154,7 @@ impl WsClient {
     /// Returns true if the input is within the limit. Closes the connection of a client that exceeds the
     /// limit for too long.
     fn admit(&mut self, cx: &mut Cx<Self>) -> bool {
-        let admission = self.guard.admit(&self.parts.limits, self.parts.clock.now());
+        let admission = self.guard.admit(&self.parts.limits.load(), self.parts.clock.now());
         if admission == Admission::Abuse {
             self.close(CloseCode::Flooding, cx);
         }
@@ -162,19 +174,25 @@ impl WsClient {
             }
         }
         let now = self.parts.clock.now();
-        let (calls, answered) = self.texts.begin(calls, batch, |method| (method.name(), now));
+        let (calls, answered) = self.texts.begin(calls, batch, |(method, trace)| {
+            let (method, mut span) = (method.name(), Span::of_request(*trace));
+            span.set(|span| {
+                span.name(method).attribute("rpc.system", "jsonrpc").attribute("rpc.method", method);
+            });
+            RunningCall { method, since: now, span }
+        });
         answered.into_iter().for_each(|text| self.answered(text));
-        for (number, method) in calls {
+        for (number, (method, _)) in calls {
             self.feed(Input::Call(CallId(number), method), cx);
         }
     }
 
     /// Prepares one call. Returns `None` if the client has exceeded its rate for too long.
-    fn begin(&mut self, entry: Entry) -> Option<(Option<Id>, Result<Method, RpcError>)> {
-        let limits = &self.parts.limits;
-        let admission = self.guard.admit(limits, self.parts.clock.now());
+    fn begin(&mut self, entry: Entry) -> Option<(Option<Id>, Result<TracedMethod, RpcError>)> {
+        let limits = self.parts.limits.load();
+        let admission = self.guard.admit(&limits, self.parts.clock.now());
         let (id, call) = match entry {
-            Ok(Call { id, method, params }) => (id, Ok((method, params))),
+            Ok(Call { id, method, params, trace }) => (id, Ok((method, params, trace))),
             Err(Response { id, outcome }) => (Some(id), Err(outcome)),
         };
         let method = match (admission, call) {
@@ -182,8 +200,8 @@ impl WsClient {
             (Admission::Refused { retry_after }, _) => {
                 Err(RpcError::from(ErrorCode::RateLimited).retry_after(retry_after))
             }
-            (Admission::Taken, Ok((name, params))) => Method::parse(&name, params)
-                .and_then(|method| self.guard.begin(limits, &method).map(|()| method)),
+            (Admission::Taken, Ok((name, params, trace))) => Method::parse(&name, params)
+                .and_then(|method| self.guard.begin(&limits, &method).map(|()| (method, trace))),
             // An entry that is not a call is answered with its own error.
             (Admission::Taken, Err(outcome)) => {
                 Err(outcome.err().unwrap_or(ErrorCode::InvalidRequest.into()))
@@ -199,7 +217,7 @@ impl WsClient {
     fn called(&mut self, call: DirectCall, cx: &mut Cx<Self>) {
         let refused = match self.closed {
             Some(code) => Err(CallFailure::Closed(code)),
-            None => self.guard.begin(&self.parts.limits, &call.method).map_err(CallFailure::Refused),
+            None => self.guard.begin(&self.parts.limits.load(), &call.method).map_err(CallFailure::Refused),
         };
         if let Err(failure) = refused {
             // Fails only if the HTTP client has disconnected.
@@ -219,7 +237,14 @@ impl WsClient {
             return call.answer(outcome.map_err(CallFailure::Refused));
         }
         let outcome = outcome.map(|answer| self.effects.render(answer));
-        let Some(((method, since), text)) = self.texts.answer(id.0, outcome) else { return };
+        let Some((call, text)) = self.texts.answer(id.0, outcome) else { return };
+        let RunningCall { method, since, mut span } = call;
+        if label != "ok" {
+            span.set(|span| {
+                span.error(label);
+            });
+        }
+        drop(span);
         let took = self.parts.clock.now().saturating_sub(since);
         self.parts.metrics.ws_call(method, label, Some(took));
         text.into_iter().for_each(|text| self.answered(text));
@@ -250,15 +275,31 @@ impl WsClient {
                     Effect::Reply(id, outcome) => self.reply(id, outcome),
                     Effect::Notify(notification) => self.peer.out.notify(&notification),
                     Effect::Close(code) => running.extend(self.shut(code)),
-                    effect => match self.effects.run(effect) {
-                        StartedEffect::Done => {}
-                        StartedEffect::Now(input) => inputs.push_back(input),
-                        later => running.push(later),
-                    },
+                    effect => {
+                        let trace = self.trace_of(&effect);
+                        match (self.effects.run(effect), trace) {
+                            (StartedEffect::Done, _) => {}
+                            (StartedEffect::Now(input), _) => inputs.push_back(input),
+                            (StartedEffect::Later(future), Some(trace)) => {
+                                running.push(StartedEffect::Later(Box::pin(trace::scope(trace, future))));
+                            }
+                            (later, _) => running.push(later),
+                        }
+                    }
                 }
             }
         }
         running
+    }
+
+    /// Returns the recorded span of the call that has this effect.
+    fn trace_of(&self, effect: &Effect) -> Option<TraceContext> {
+        let (Effect::CallMedia(id, _) | Effect::ChangeRoom(id, _) | Effect::MuteUser { call: id, .. }) =
+            effect
+        else {
+            return None;
+        };
+        self.texts.record(id.0)?.span.context()
     }
 
     fn started_effects(&mut self, running: Vec<StartedEffect>, was_closed: bool, cx: &mut Cx<Self>) {
@@ -306,9 +347,9 @@ impl WsClient {
         loop {
             let now = self.parts.clock.now();
             if self.peer.source == Source::Whip {
-                return self.set_alarm(now + self.parts.limits.ping, cx);
+                return self.set_alarm(now + self.parts.limits.load().ping, cx);
             }
-            match self.guard.due(&self.parts.limits, now) {
+            match self.guard.due(&self.parts.limits.load(), now) {
                 LivenessAction::Ping => self.queue.send(OutboundFrame::Ping),
                 LivenessAction::Dead => return self.close(CloseCode::PeerDead, cx),
                 LivenessAction::NothingFor(wait) => return self.set_alarm(now + wait, cx),

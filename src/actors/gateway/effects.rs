@@ -94,7 +94,7 @@ impl NodeEffects {
     fn acquire(&self, client: Option<ClientId>) -> StartedEffect {
         let (shared, key, holder) = (self.shared.clone(), self.key(), self.holder(client));
         let request = async move {
-            let policy = shared.context.config.ws.duplicate;
+            let policy = shared.context.limits.signalling.load().duplicate;
             let acquired = shared.lock.acquire(&key, &holder, policy).await.map_err(unavailable);
             acquired.map(|acquired| match acquired {
                 Acquisition::Held { .. } => None,

@@ -41,12 +41,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use crate::auth::Role;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::client_session::{ClientIdentity, Rules};
 use crate::domain::connection::ConnectionId;
-use crate::domain::connection_limits::Limits;
+use crate::domain::connection_limits::SignallingLimits;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{ClientId, RoomId, UserId};
 use crate::domain::model::UserRole;
@@ -100,25 +102,22 @@ impl ConnectionInfo {
 /// State shared by all clients of a node.
 pub struct GatewayParts {
     pub signalling: Arc<dyn Signalling>,
-    pub limits: Limits,
-    pub rules: Arc<Rules>,
+    pub limits: Arc<ArcSwap<SignallingLimits>>,
+    rules: Rules,
     pub clock: Clock,
     pub metrics: Metrics,
 }
 
 impl GatewayParts {
-    pub fn new(signalling: Arc<dyn Signalling>, config: &Config, clock: Clock, metrics: Metrics) -> Self {
+    pub fn new(
+        signalling: Arc<dyn Signalling>,
+        config: &Config,
+        limits: Arc<ArcSwap<SignallingLimits>>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
         let (ws, presence) = (&config.ws, &config.presence);
-        let limits = Limits {
-            dead_after: ws.dead_after,
-            ping: ws.ping,
-            rate: ws.rate,
-            burst: ws.burst,
-            calls: ws.calls,
-            sdp: ws.sdp_limit,
-            candidates: ws.candidate_limit,
-        };
-        let rules = Arc::new(Rules {
+        let rules = Rules {
             call_timeout: ws.call_timeout,
             join_within: ws.join_within,
             renew_every: presence.lock_ttl / 3,
@@ -126,7 +125,14 @@ impl GatewayParts {
             admission: config.admission.url.is_some(),
             consent: config.recording.asks_consent(),
             check_every: (presence.gateway_ttl / 3).min(CHECK_EVERY),
-        });
+        };
         Self { signalling, limits, rules, clock, metrics }
+    }
+
+    /// Returns the rules for a new connection.
+    pub fn rules(&self) -> Arc<Rules> {
+        let limits = self.limits.load();
+        let (call_timeout, join_within) = (limits.call_timeout, limits.join_within);
+        Arc::new(Rules { call_timeout, join_within, ..self.rules.clone() })
     }
 }

@@ -80,7 +80,6 @@ impl SessionManager {
         presence: Arc<dyn Presence>,
     ) -> Self {
         let gateway = GatewayIncarnation { node: context.me.clone(), incarnation: rand::random() };
-        let pins = Mutex::new(PinAttempts::new(context.config.ws.pin_attempts));
         Self(Arc::new(SessionsShared {
             context,
             service,
@@ -90,7 +89,7 @@ impl SessionManager {
             lock,
             presence,
             gateway,
-            pins,
+            pins: Mutex::default(),
             connections: Mutex::default(),
             stale: DirtySlot::default(),
             renewals: Semaphore::new(AT_ONCE),
@@ -197,7 +196,7 @@ impl SessionsShared {
     pub(super) fn guess(&self, user: &UserId, address: IpAddr, right: bool) -> Guess {
         let now = self.context.clock.now();
         let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        pins.attempt(user, address, right, now)
+        pins.attempt(user, address, right, self.context.limits.signalling.load().pin_attempts, now)
     }
 
     /// Writes a presence entry. If the room is full, first deletes the entries of users who are no longer

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::{Instant, SystemTime};
 
 use super::*;
+use crate::actors::context::LiveLimits;
 use crate::actors::kernel::{ActorSystem, RootOptions};
 use crate::auth::Secrets;
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ async fn becomes_unhealthy(url: Option<String>) {
     let context = Context {
         me: ModuleId::new("one").unwrap(),
         incarnation: "i".into(),
+        limits: LiveLimits::new(&config),
         config: Arc::new(config),
         store: store.clone(),
         directory: store.directory(),

@@ -6,8 +6,10 @@ use crate::config::parse::*;
 use crate::config::reader::Reader;
 use crate::config::types::*;
 use crate::domain::connection::Duplicate;
-pub(super) fn ws(r: &mut Reader) -> WsConfig {
-    WsConfig {
+use crate::domain::connection_limits::SignallingLimits;
+
+pub(super) fn ws(r: &mut Reader) -> SignallingLimits {
+    SignallingLimits {
         ping: r.read("ws.ping", "5s", "Time between two pings to a client.", duration("100ms", "60s")),
         dead_after: r.read(
             "ws.dead_after",

@@ -8,6 +8,7 @@ use super::super::parse::*;
 use super::super::reader::{ParseResult, Reader};
 use super::super::types::*;
 use crate::domain::acme::is_certifiable;
+use crate::domain::request_rates::RequestLimits;
 use crate::tls::{Chain, Key};
 
 pub(super) fn listen(r: &mut Reader) -> ListenConfig {
@@ -102,12 +103,33 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
             "Origins of pages that may show a room in a frame, like https://*.example.org; *: any.",
             list(frame_ancestor),
         ),
-        body_limit: r.read(
-            "http.body_limit",
-            65_536,
-            "Largest request body, bytes.",
-            number(1024..=16 * 1024 * 1024),
-        ),
+        limits: RequestLimits {
+            body: r.read(
+                "http.body_limit",
+                65_536,
+                "Largest request body, bytes.",
+                number(1024..=16 * 1024 * 1024),
+            ),
+            requests_per_address: r.read(
+                "http.requests_per_address",
+                10_000,
+                "Requests per second allowed from one address, twice as many at once; a listener sends about \
+                 11.",
+                number(10..=1_000_000),
+            ),
+            requests_per_key: r.read(
+                "http.requests_per_key",
+                1000,
+                "Requests per second allowed with one API key on a node, twice as many at once.",
+                number(10..=1_000_000),
+            ),
+            connections_per_address: r.read(
+                "http.connections_per_address",
+                4096,
+                "Connections from one address to one listening socket; at most half of the socket's slots.",
+                number(10..=1_000_000),
+            ),
+        },
         header_timeout: r.read(
             "http.header_timeout",
             "5s",
@@ -125,18 +147,6 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
             json!([]),
             "Sockets at which trusted proxies begin with a PROXY protocol header: any of api, ws, hls.",
             sockets,
-        ),
-        requests_per_address: r.read(
-            "http.requests_per_address",
-            10_000,
-            "Requests per second allowed from one address, twice as many at once; a listener sends about 11.",
-            number(10..=1_000_000),
-        ),
-        connections_per_address: r.read(
-            "http.connections_per_address",
-            4096,
-            "Connections from one address to one listening socket; at most half of the socket's slots.",
-            number(10..=1_000_000),
         ),
         base_path: r.read(
             "http.base_path",

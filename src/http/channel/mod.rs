@@ -63,8 +63,7 @@ pub struct ChannelSide {
     /// stage.
     pub ws_url: Option<String>,
     pub cors: Cors,
-    /// Maximum size of a request body, in bytes.
-    pub body_limit: usize,
+    pub body_limit: BodyLimit,
 }
 
 /// Registers the paths of the channel. Call it before registering `/hls`, because the scope of `/hls` takes
@@ -84,7 +83,7 @@ pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ChannelSide>) 
 
 /// Registers the dependencies of the handlers of a path.
 fn with_side(resource: Resource, side: &web::Data<ChannelSide>) -> Resource {
-    resource.app_data(BodyLimit(side.body_limit)).app_data(side.clone())
+    resource.app_data(side.body_limit.clone()).app_data(side.clone())
 }
 
 /// Applies the cross-origin rules. Pages from every origin may use the channel, because any page may hold a

@@ -51,7 +51,7 @@ pub(super) async fn open(request: &HttpRequest, side: &Data<ChannelSide>) -> Res
     let commands = commands.ok_or_else(|| ApiError::internal("the channel is not configured"))?;
     let commands = commands.get(side).await?;
     let (answers, taken) = mpsc::channel(1);
-    let client = Client { caller, commands, limit: side.body_limit, answers };
+    let client = Client { caller, commands, limit: side.body_limit.bytes(), answers };
     let frames = Frames { events, answers: taken, closed: false };
     upgrade::open(request, response, frames, |bytes| client.read(bytes))
 }

@@ -6,12 +6,13 @@ use std::time::SystemTime;
 
 use actix_web::http::header;
 use actix_web::{App, HttpMessage, test};
+use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::*;
 use crate::auth::{ApiKeys, NewKey, OperatorSessions, Secrets};
-use crate::config::Secret;
+use crate::config::{Secret, defaults};
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::api_key::{KeyName, KeyScope};
 use crate::domain::ids::{ModuleId, RoomId, UserId};
@@ -192,7 +193,8 @@ impl House {
         let secrets = Secrets { jwt: vec![], hls: Secret(vec![7; 32]), janus_room: Secret(vec![]) };
         let (operator, reader) =
             (key(&rooms, "Ann", KeyScope::Operations).await, key(&rooms, "Ben", KeyScope::Read).await);
-        let auth = Arc::new(LiveApiKeys::new(ApiKeys::Keys(vec![]), rooms.api_keys().clone()));
+        let limits = Arc::new(ArcSwap::from_pointee(defaults().http.limits));
+        let auth = Arc::new(LiveApiKeys::new(ApiKeys::Keys(vec![]), rooms.api_keys().clone(), limits));
         let audit = Arc::new(Auditor::new(AuditLog::new(store.clone()), me.clone()));
         let operators = Operators { auth, sessions: OperatorSessions::new(&secrets, me), audit };
         let node = Arc::new(FakeNode::default());
@@ -210,7 +212,8 @@ impl House {
 
     async fn send(&self, mut request: test::TestRequest, headers: &[(&str, &str)]) -> Reply {
         let dashboard = self.dashboard.clone();
-        let app = App::new().app_data(BodyLimit(1024)).configure(|config| configure(config, dashboard));
+        let app =
+            App::new().app_data(BodyLimit::Fixed(1024)).configure(|config| configure(config, dashboard));
         let app = test::init_service(app).await;
         request = request.insert_header((header::HOST, HOST));
         for header in headers {

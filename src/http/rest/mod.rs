@@ -80,8 +80,7 @@ pub struct Api {
     pub hls_base: String,
     /// WebSocket URL for anchors.
     pub ws_url: String,
-    /// Maximum size of a request body, in bytes.
-    pub body_limit: usize,
+    pub body_limit: BodyLimit,
     pub recordings: Arc<Recordings>,
     pub recording: RecordingMode,
     /// `hls.rewind`.
@@ -98,7 +97,7 @@ pub struct Api {
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).
 pub fn configure(cfg: &mut ServiceConfig, api: web::Data<Api>) {
     let (for_cors, for_auth) = (api.clone(), api.clone());
-    let scope = endpoints::register(web::scope("/api").app_data(BodyLimit(api.body_limit)).app_data(api))
+    let scope = endpoints::register(web::scope("/api").app_data(api.body_limit.clone()).app_data(api))
         .default_service(web::to(not_found))
         .wrap(from_fn(move |req, next| {
             let api = for_auth.clone();
@@ -129,12 +128,12 @@ async fn authorize(
     next: Next<impl actix_web::body::MessageBody + 'static>,
 ) -> Result<actix_web::dev::ServiceResponse<actix_web::body::BoxBody>, actix_web::Error> {
     let offered = req.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
-    match api.auth.check(offered) {
+    match api.auth.admit(offered) {
         Ok(caller) => {
             req.extensions_mut().insert(caller);
             Ok(next.call(req).await?.map_into_boxed_body())
         }
-        Err(refusal) => Ok(req.error_response(ApiError::from(refusal))),
+        Err(refusal) => Ok(req.error_response(refusal)),
     }
 }
 

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use arc_swap::ArcSwap;
 
 use crate::domain::client_address::{TrustedProxies, limited};
-use crate::domain::request_rates::RequestRates;
+use crate::domain::request_rates::{RequestLimits, RequestRates};
 use crate::http::error::{ApiError, Code};
 use crate::telemetry::Metrics;
 
@@ -26,28 +27,24 @@ pub struct Clients(Arc<ClientRules>);
 
 struct ClientRules {
     proxies: TrustedProxies,
-    rates: [Mutex<RequestRates>; SHARDS],
-    /// Maximum number of connections from one address to one listening socket.
-    connections: usize,
+    rates: [Mutex<RequestRates<IpAddr>>; SHARDS],
+    limits: Arc<ArcSwap<RequestLimits>>,
     began: Instant,
     metrics: Metrics,
 }
 
 impl Clients {
-    /// Creates the rules. `requests`: maximum per second and address. `connections`: maximum per address and
-    /// listening socket.
-    pub fn new(proxies: TrustedProxies, requests: u32, connections: usize, metrics: &Metrics) -> Self {
-        let rates = std::array::from_fn(|_| Mutex::new(RequestRates::new(requests)));
+    pub fn new(proxies: TrustedProxies, limits: Arc<ArcSwap<RequestLimits>>, metrics: &Metrics) -> Self {
         let (began, metrics) = (Instant::now(), metrics.clone());
-        Self(Arc::new(ClientRules { proxies, rates, connections, began, metrics }))
+        Self(Arc::new(ClientRules { proxies, rates: Default::default(), limits, began, metrics }))
     }
 
     pub(super) fn proxies(&self) -> &TrustedProxies {
         &self.0.proxies
     }
 
-    pub(super) fn connections(&self) -> usize {
-        self.0.connections
+    pub(super) fn limits(&self) -> &Arc<ArcSwap<RequestLimits>> {
+        &self.0.limits
     }
 
     /// If a trusted proxy names the client and the host that the client requested, replaces the peer and the
@@ -84,9 +81,10 @@ impl Clients {
         };
         // Fibonacci hashing spreads neighbouring addresses as evenly as whole networks.
         let shard = (octets.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as usize;
+        let rate = self.0.limits.load().requests_per_address;
         // A poisoned lock is usable: its counters are valid.
         let mut rates = self.0.rates[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        let retry_after = match rates.take(address, self.0.began.elapsed()) {
+        let retry_after = match rates.take(address, rate, self.0.began.elapsed()) {
             Ok(()) => return Ok(()),
             Err(retry_after) => retry_after.max(Duration::from_secs(1)),
         };

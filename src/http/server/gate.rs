@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::detached::{CountedConnection, DetachedConnections};
@@ -16,6 +17,7 @@ use super::large::Turns;
 use crate::domain::client_address::limited;
 use crate::domain::descriptors::Allotment;
 use crate::domain::http_connection::CloseCause;
+use crate::domain::request_rates::RequestLimits;
 use crate::http::error::{ApiError, Code};
 use crate::http::request_id;
 use crate::telemetry::Metrics;
@@ -31,8 +33,7 @@ pub(super) struct Gate {
     turns: Turns,
     /// Number of open connections of each limited address.
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    /// Maximum number of connections from one address.
-    per_address: usize,
+    limits: Arc<ArcSwap<RequestLimits>>,
     detached: DetachedConnections,
     metrics: Metrics,
 }
@@ -53,9 +54,12 @@ pub(super) struct Refusal {
 struct RefusalGuard(Arc<Gate>);
 
 impl Gate {
-    /// Creates a gate. `per_address`: maximum number of connections from one address, limited to half of the
-    /// slots.
-    pub fn new(name: &'static str, allotment: Allotment, per_address: usize, metrics: Metrics) -> Self {
+    pub fn new(
+        name: &'static str,
+        allotment: Allotment,
+        limits: Arc<ArcSwap<RequestLimits>>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             name,
             allotment,
@@ -63,7 +67,7 @@ impl Gate {
             refusing: AtomicUsize::new(0),
             addresses: Mutex::default(),
             turns: Turns::new(),
-            per_address: per_address.min(allotment.served.div_ceil(2)),
+            limits,
             detached: DetachedConnections::default(),
             metrics,
         }
@@ -80,6 +84,11 @@ impl Gate {
         }
         self.open.fetch_sub(1, Relaxed);
         Err(self.refusal(Code::TooManyClients))
+    }
+
+    /// Returns the maximum number of connections from one address, which is at most half of the slots.
+    fn per_address(&self) -> usize {
+        self.limits.load().connections_per_address.min(self.allotment.served.div_ceil(2))
     }
 
     /// Returns the count of the connections that are served without the dispatcher.
@@ -114,7 +123,7 @@ impl ConnectionSlot {
         let Some(address) = limited(address) else { return Ok(self) };
         let mut addresses = self.gate.addresses();
         let count = addresses.entry(address).or_insert(0);
-        if *count >= self.gate.per_address {
+        if *count >= self.gate.per_address() {
             drop(addresses);
             return Err(self.gate.refusal(Code::TooManyRequests));
         }
@@ -227,11 +236,18 @@ fn refusal(why: Code) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::defaults;
+
+    fn limits(connections_per_address: usize) -> Arc<ArcSwap<RequestLimits>> {
+        let limits = RequestLimits { connections_per_address, ..defaults().http.limits };
+        Arc::new(ArcSwap::from_pointee(limits))
+    }
 
     #[test]
     fn gate_bounds_and_releases_connections() {
         let metrics = Metrics::new(std::time::SystemTime::UNIX_EPOCH);
-        let gate = Arc::new(Gate::new("hls", Allotment { served: 4, accepted: 5 }, 9, metrics.clone()));
+        let gate =
+            Arc::new(Gate::new("hls", Allotment { served: 4, accepted: 5 }, limits(9), metrics.clone()));
         let places: Vec<_> = (0..4).map(|_| gate.enter().ok().unwrap()).collect();
         assert!(places[0].pressed());
         let told = gate.enter().err().unwrap();
@@ -248,7 +264,8 @@ mod tests {
     #[test]
     fn addresses_have_half_the_places() {
         let metrics = Metrics::new(std::time::SystemTime::UNIX_EPOCH);
-        let gate = Arc::new(Gate::new("hls", Allotment { served: 6, accepted: 7 }, 9, metrics));
+        let limits = limits(9);
+        let gate = Arc::new(Gate::new("hls", Allotment { served: 6, accepted: 7 }, limits.clone(), metrics));
         let [one, other]: [IpAddr; 2] = ["203.0.113.7", "203.0.113.8"].map(|ip| ip.parse().unwrap());
         let enter = |address| gate.enter().ok().unwrap().of(address);
         let held: Vec<_> = (0..3).map(|_| enter(one).ok().unwrap()).collect();
@@ -259,5 +276,8 @@ mod tests {
         drop((held, locals));
         assert!(enter(one).is_ok());
         assert!(gate.addresses().is_empty());
+        limits.store(self::limits(1).load_full());
+        let _only = enter(one).ok().unwrap();
+        assert!(enter(one).is_err() && enter(other).is_ok(), "a changed limit applies at once");
     }
 }

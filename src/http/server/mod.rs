@@ -147,8 +147,8 @@ where
     prepare(&listener)?;
     let workers = options.workers.unwrap_or_else(processors);
     let clients = options.clients;
-    let per_address = clients.connections();
-    let gate = Arc::new(Gate::new(options.name, options.allotment, per_address, metrics.clone()));
+    let limits = clients.limits().clone();
+    let gate = Arc::new(Gate::new(options.name, options.allotment, limits, metrics.clone()));
     let detached = gate.detached().clone();
     let patience =
         RequestTimeouts { head: options.header_timeout + HEAD_MARGIN, idle: KEEP_ALIVE + IDLE_MARGIN };

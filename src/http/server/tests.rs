@@ -5,12 +5,15 @@ use std::time::Instant;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, web};
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::config::defaults;
 use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::Allotment;
+use crate::domain::request_rates::RequestLimits;
 use crate::http::error::{ApiError, not_found};
 use crate::http::methods::only_get;
 
@@ -26,6 +29,11 @@ struct TestServer {
     metrics: Metrics,
     handle: actix_web::dev::ServerHandle,
     detached: DetachedConnections,
+}
+
+/// Returns limits with this maximum of requests per second from one address.
+fn limits(requests_per_address: u32) -> Arc<ArcSwap<RequestLimits>> {
+    Arc::new(ArcSwap::from_pointee(RequestLimits { requests_per_address, ..defaults().http.limits }))
 }
 
 impl TestServer {
@@ -48,7 +56,7 @@ impl TestServer {
             header_timeout: Duration::from_secs(3),
             tls: None,
             hsts: Some(Duration::from_secs(3600)),
-            clients: Clients::new(TrustedProxies::default(), 1000, 4096, &metrics),
+            clients: Clients::new(TrustedProxies::default(), limits(1000), &metrics),
             proxy_protocol: false,
             shutdown_timeout: Duration::from_secs(1),
         };

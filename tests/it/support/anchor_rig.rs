@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use stentor::actors::context::Context;
+use stentor::actors::context::{Context, LiveLimits};
 use stentor::actors::gateway::media::supervisor::MediaSupervisor;
 use stentor::actors::gateway::media::{
     AnchorParts, Januses, Join, JoinError, JoinedSession, LocalJanus, MediaSessions,
@@ -94,6 +94,7 @@ impl Rig {
         let context = Context {
             me: ModuleId::new("gateway").unwrap(),
             incarnation: "1".into(),
+            limits: LiveLimits::new(&self.config),
             config: self.config.clone(),
             store: self.store.clone(),
             directory: Arc::new(Directory::default()),

@@ -9,6 +9,7 @@ use actix::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, web};
 use serde_json::{Value, json};
+use stentor::actors::context::LiveLimits;
 use stentor::actors::gateway::acceptor::Acceptor;
 use stentor::actors::gateway::client;
 use stentor::actors::gateway::effects::{SessionEffects, StartedEffect};
@@ -18,12 +19,13 @@ use stentor::actors::gateway::{ConnectionInfo, EncodedNotification, GatewayParts
 use stentor::actors::kernel::{ActorRef, ActorSystem, RootOptions, SystemHandle};
 use stentor::auth::{Role, Tokens};
 use stentor::clock::Clock;
-use stentor::config::{Config, JwtSecret, Secret, WsConfig, defaults};
+use stentor::config::{Config, JwtSecret, Secret, defaults};
 use stentor::domain::client_address::TrustedProxies;
 use stentor::domain::client_session::{
     Answer, Effect, Input, JoinedMedia, LockOutcome, MediaCall, Surroundings,
 };
 use stentor::domain::connection::{ConnectionId, FencingToken, JoinOutcome, RenewOutcome, UpdateOutcome};
+use stentor::domain::connection_limits::SignallingLimits;
 use stentor::domain::descriptors::Allotment;
 use stentor::domain::grant::Grant;
 use stentor::domain::ids::{RoomId, UnixMs, UserId};
@@ -80,12 +82,13 @@ impl Gateway {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(settings: impl FnOnce(&mut WsConfig)) -> Self {
+    pub async fn with(settings: impl FnOnce(&mut SignallingLimits)) -> Self {
         let mut config: Config = defaults();
         settings(&mut config.ws);
         let (script, metrics, clock) =
             (Arc::new(Script::default()), Metrics::new(SystemTime::now()), Clock::start());
         let arbiter = Arbiter::new();
+        let limits = LiveLimits::new(&config);
         let parts = parts(script.clone(), &config, clock, &metrics);
         let (system, acceptor) = actors(parts, Some(arbiter.handle())).await;
         let tokens = tokens("k1", 1);
@@ -94,8 +97,7 @@ impl Gateway {
             clock,
             origins: Origins::new(&["https://app.example.org".to_owned()]),
             acceptor,
-            frame_limit: config.ws.frame_limit,
-            queue_limit: config.ws.queue_limit,
+            limits: limits.signalling,
         });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -106,7 +108,7 @@ impl Gateway {
             header_timeout: config.http.header_timeout,
             tls: None,
             hsts: None,
-            clients: server::Clients::new(TrustedProxies::default(), 10_000, 4096, &metrics),
+            clients: server::Clients::new(TrustedProxies::default(), limits.requests, &metrics),
             proxy_protocol: false,
             shutdown_timeout: Duration::from_secs(5),
         };
@@ -166,7 +168,8 @@ impl Gateway {
 }
 
 fn parts(script: Arc<Script>, config: &Config, clock: Clock, metrics: &Metrics) -> Arc<GatewayParts> {
-    Arc::new(GatewayParts::new(Arc::new(ScriptedSignalling(script, clock)), config, clock, metrics.clone()))
+    let limits = LiveLimits::new(config).signalling;
+    Arc::new(GatewayParts::new(Arc::new(ScriptedSignalling(script, clock)), config, limits, clock, metrics.clone()))
 }
 
 /// Starts only the gateway's actors. `None`: on the arbiter of the test.

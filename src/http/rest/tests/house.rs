@@ -9,6 +9,7 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use actix_web::test::TestRequest;
 use actix_web::{App, Error, test, web};
+use arc_swap::ArcSwap;
 use base64::Engine;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,6 +27,7 @@ use crate::domain::recording::RecordingMode;
 use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::sources::{Scheme, SourcePolicy};
 use crate::domain::webhooks::WebhookFilter;
+use crate::http::BodyLimit;
 use crate::http::anchors::PresentUsers;
 use crate::http::api_keys::LiveApiKeys;
 use crate::http::audit::Auditor;
@@ -147,9 +149,10 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
     let recordings = Arc::new(recordings(&store).await);
     let tracks =
         recording_media("one", store.directory(), recordings.clone(), metrics.clone(), folder.path());
+    let limits = Arc::new(ArcSwap::from_pointee(config::defaults().http.limits));
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
-        auth: Arc::new(LiveApiKeys::new(configured, rooms.api_keys().clone())),
+        auth: Arc::new(LiveApiKeys::new(configured, rooms.api_keys().clone(), limits)),
         tokens: Arc::new(node_tokens(store.directory())),
         anchors: Some(Arc::new(ann_in_demo(store.directory()).await)),
         listeners: Listeners {
@@ -160,7 +163,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         origins: Origins::new(origins),
         hls_base: "https://live.example.org".into(),
         ws_url: "wss://live.example.org/ws".into(),
-        body_limit: 64 * 1024,
+        body_limit: BodyLimit::Fixed(64 * 1024),
         recordings,
         recording: RecordingMode::OnRequest,
         rewind: Duration::ZERO,

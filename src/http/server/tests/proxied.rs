@@ -9,7 +9,7 @@ fn trusting(rate: u32) -> impl FnOnce(&mut Options) {
     move |options| {
         let proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
         let metrics = Metrics::new(std::time::SystemTime::UNIX_EPOCH);
-        options.clients = Clients::new(proxies, rate, 4096, &metrics);
+        options.clients = Clients::new(proxies, limits(rate), &metrics);
     }
 }
 
