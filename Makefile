@@ -75,13 +75,19 @@ recording-hour: ## A recording of an hour across all kinds of faults, compared w
 	@scripts/setup.sh test
 	STENTOR_TEST_RECORD_SECONDS=3600 cargo test --test it -- --nocapture --test-threads=1 alone::recording_hour
 
+# Time limit of the attacks, without the build.
+ABUSE_SECONDS := 300
 ABUSE_TESTS := abuse:: bad_input:: smuggling:: flood:: open_mode:: channel:: ws::limits ws::upgrade signalling::lifetimes \
 	signalling::duplicates whip:: faults::rtp secure::pins secure::http2 cluster::listening cluster::leader cluster::registration cluster::invalid_values \
-	janus::link janus::replies service::an_unread sources::node_refuses outputs::icecast_redirects
+	janus::link janus::replies service::an_unread sources::node_refuses outputs::icecast_redirects \
+	alone::speakers::pages_work_by_keyboard
 abuse: ## Attacks on a node: how it responds, and what others notice
 	@scripts/setup.sh test
 	@rm -f target/abuse.tsv
-	ABUSE_TABLE=$(CURDIR)/target/abuse.tsv cargo test --test it -- $(ABUSE_TESTS)
+	cargo test --lib --test it --no-run
+	cargo test --lib -- auth::tokens auth::jwks
+	@printf 'forged tokens (RFC 8725), legal and illegal forms of each claim\t401\tno access\n' > target/abuse.tsv
+	ABUSE_TABLE=$(CURDIR)/target/abuse.tsv timeout $(ABUSE_SECONDS) cargo test --test it -- $(ABUSE_TESTS)
 	@printf 'ATTACK\tRESPONSE\tOTHERS\n' | cat - target/abuse.tsv | column -t -s "$$(printf '\t')"
 
 check: ## Format, lints, repository rules

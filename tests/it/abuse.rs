@@ -2,6 +2,7 @@
 //! closed with the code of its violation, the node's memory stays flat, and an anchor on air is not affected.
 
 mod floods;
+mod headers;
 mod media;
 mod tokens;
 

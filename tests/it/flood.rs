@@ -1,11 +1,16 @@
 //! Clients that open many connections, send slowly or never read, against a node with few descriptors.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+use stentor::probe::{Listener, Mode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::support::PATIENCE;
 use crate::support::abuse_table::withstood;
+use crate::support::caller::Caller;
 use crate::support::node::{Node, request};
 use crate::support::until;
 
@@ -14,6 +19,7 @@ const SOFT: u64 = 256;
 /// Hard limit of the node's open files.
 const HARD: u64 = 1024;
 const CLIENTS: usize = 100;
+const ROOM: &str = "demo";
 
 async fn connect(base: &str) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
@@ -156,21 +162,24 @@ async fn slow_clients_are_cut_and_hold_little() {
 
 /// Number of slow clients at each public listening socket.
 const SLOW_CLIENTS: usize = 1000;
-/// Number of slow clients at `listen.ops`, which serves 112 connections and refuses others with 503.
+/// Number of slow clients at `listen.ops` at a time. It serves 112 connections and refuses others with 503.
+/// So [`SLOW_CLIENTS`] arrive in waves.
 const SLOW_OPERATORS: usize = 100;
-/// Number of requests of a well-behaved client from which a percentile is computed.
-const SAMPLES: usize = 300;
+/// Requests of a well-behaved client from which a percentile is taken.
+const SAMPLES: usize = 100;
+/// Number of percentiles from which the median is taken.
+const WINDOWS: usize = 5;
+/// Tolerance for the other programs on the machine of the tests, in addition to a doubled percentile.
+const NOISE: Duration = Duration::from_millis(100);
+/// Number of measurements of which one must be within the limit. Noise passes; starvation remains.
+const ATTEMPTS: usize = 3;
 
-/// Measures well-behaved clients beside slow ones at each listening socket. The goal is a p99 that less
-/// than doubles. It is reported and not asserted, because other programs run on the machine of the tests.
 #[actix::test]
 async fn slow_clients_delay_no_other() {
     stentor::process::raise_descriptor_limit();
     let node = Node::start(&[("node.roles", "rooms,gateway,hls")]).await;
-    let never_read = "GET /assets/listen.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20);
-    let never_end = "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
     let mut measured = Vec::new();
-    for (listener, base, path, status, slow) in [
+    for (listener, base, path, status, at_once) in [
         ("api", &node.api, "/api/rooms", 200, SLOW_CLIENTS),
         ("ws", &node.ws, "/ws", 401, SLOW_CLIENTS),
         ("hls", &node.hls, "/listen/room-a", 200, SLOW_CLIENTS),
@@ -178,27 +187,56 @@ async fn slow_clients_delay_no_other() {
     ] {
         let url = format!("{base}{path}");
         let before = p99(&url, status).await;
-        let mut clients = Vec::new();
-        for n in 0..slow {
-            let bytes = if n % 2 == 0 { &never_read } else { never_end };
-            clients.push(send(base, bytes.as_bytes()).await.expect("the node accepts the client"));
+        let mut slowest_wave = Duration::ZERO;
+        for _ in 0..SLOW_CLIENTS / at_once {
+            let _clients = slow_clients(base, at_once).await;
+            // During the first requests the node still answers what the slow clients have sent.
+            window(&url, status).await;
+            let mut beside = p99(&url, status).await;
+            for _ in 1..ATTEMPTS {
+                if beside < before * 2 + NOISE {
+                    break;
+                }
+                beside = p99(&url, status).await;
+            }
+            slowest_wave = slowest_wave.max(beside);
         }
-        // Measure twice: during the first round the node still answers what the slow clients have sent.
-        p99(&url, status).await;
-        let beside = p99(&url, status).await;
+        assert!(slowest_wave < before * 2 + NOISE, "{listener}: {before:?} to {slowest_wave:?}");
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        measured.push(format!("{listener} {:.1} to {:.1} ms", ms(before), ms(beside)));
+        measured.push(format!("{listener} {:.1} to {:.1} ms", ms(before), ms(slowest_wave)));
     }
     withstood(
-        "1,000 clients (ops: 100) that never read or never end their request",
+        "1,000 clients (ops: 100 at a time) that never read or never end their request",
         "closed at a deadline",
         &format!("p99 of others: {}", measured.join(", ")),
     );
 }
 
+/// Opens connections that never read, and connections whose request never ends.
+async fn slow_clients(base: &str, count: usize) -> Vec<TcpStream> {
+    let never_read = "GET /assets/listen.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20);
+    let never_end = "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
+    let mut clients = Vec::new();
+    for n in 0..count {
+        let bytes = if n % 2 == 0 { &never_read } else { never_end };
+        clients.push(send(base, bytes.as_bytes()).await.expect("the node accepts the client"));
+    }
+    clients
+}
+
+/// Returns the median of several 99th percentiles.
+async fn p99(url: &str, status: u16) -> Duration {
+    let mut windows = Vec::new();
+    for _ in 0..WINDOWS {
+        windows.push(window(url, status).await);
+    }
+    windows.sort_unstable();
+    windows[WINDOWS / 2]
+}
+
 /// Sends requests one after the other, each on its own connection. Returns the 99th percentile of their
 /// times.
-async fn p99(url: &str, status: u16) -> Duration {
+async fn window(url: &str, status: u16) -> Duration {
     let mut times = Vec::new();
     for _ in 0..SAMPLES {
         let begun = Instant::now();
@@ -207,6 +245,69 @@ async fn p99(url: &str, status: u16) -> Duration {
     }
     times.sort_unstable();
     times[SAMPLES * 99 / 100]
+}
+
+/// Duration of the media that a listener hears during the flood.
+const HEARD: Duration = Duration::from_secs(10);
+
+#[actix::test]
+async fn rooms_sound_on_during_floods() {
+    let limits = [("http.requests_per_address", "20"), ("http.trusted_proxies", "127.0.0.1")];
+    let mut node = Node::prepare(&limits);
+    node.limit_descriptors(SOFT, HARD);
+    node.run();
+    node.ready().await;
+    node.room_on_air(ROOM).await;
+    let invited = json!({ "role": "anchor", "userId": "ann" });
+    let invited = node.post(&format!("/api/rooms/{ROOM}/users"), invited).await.json();
+    let mut ann = Caller::connect(&node.ws, invited["token"].as_str().unwrap(), "").await;
+    let (_, _media) = ann.speak(440).await;
+    let deadline = Instant::now() + PATIENCE;
+    let mut listener = Listener::open_by(&node.target(ROOM).await, Mode::Parts, deadline).await.unwrap();
+    listener.hear_until(440.0, deadline).await.unwrap();
+    let over = Cell::new(false);
+    let listening = async {
+        let heard = listener.hear(HEARD).await;
+        over.set(true);
+        heard.expect("the listener is served")
+    };
+    let (heard, limited) = tokio::join!(listening, flood(&node, &over));
+    let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
+    for socket in ["ws", "api"] {
+        let refused = format!("stentor_connections_refused_total{{listener=\"{socket}\"}} ");
+        assert!(metrics.contains(&refused), "{socket}: {metrics}");
+    }
+    assert!(limited > 0, "requests were refused");
+    assert_eq!(listener.gaps().len(), 0, "{:?}", listener.gaps());
+    assert!(heard.level(440.0) > 0.03, "{}", heard.level(440.0));
+    assert!(heard.longest_silence() < 0.1, "{} s of silence", heard.longest_silence());
+    withstood(
+        "floods of connections and requests while a room is on air",
+        "503 and 429 with Retry-After",
+        &format!("a listener hears {} s without a gap", HEARD.as_secs()),
+    );
+}
+
+/// Opens idle connections and sends requests from one address behind a proxy, until `over`. Returns the
+/// number of requests that were refused with 429.
+async fn flood(node: &Node, over: &Cell<bool>) -> usize {
+    let (mut idle, mut limited) = (Vec::new(), 0);
+    let url = format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls);
+    while !over.get() {
+        if idle.len() < HARD as usize {
+            for base in [&node.ws, &node.api] {
+                for _ in 0..20 {
+                    idle.extend(send(base, b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await);
+                }
+            }
+        }
+        for _ in 0..50 {
+            let answer = request("GET", &url, &[("x-forwarded-for", "198.51.100.7")], None).await;
+            limited += usize::from(answer.status == 429 && answer.header("retry-after").is_some());
+        }
+        crate::support::pause_async().await;
+    }
+    limited
 }
 
 /// Returns the number of open connections at a listening socket, from the node's own metrics.

@@ -11,8 +11,9 @@ use stentor::presence::{ConnectionLock, Lifetimes, Presence, PresenceError};
 use stentor::store::{Store, StoreError};
 use tempfile::TempDir;
 
+use crate::canary::Canary;
 use crate::support::kept::KeptProcess;
-use crate::support::node::Node;
+use crate::support::node::{Node, request};
 use crate::support::{free_ports, until};
 
 const USER: &str = "stentor";
@@ -197,5 +198,18 @@ async fn node_runs_on_secured_backends() {
     ])
     .await;
     node.room_on_air("secured").await;
-    assert!(!node.output().contains(PASSWORD));
+    let mut canary = Canary::default();
+    canary.secret("password", PASSWORD);
+    canary.written("the log", node.output());
+    for path in ["metrics", "actors", "readyz", "audit"] {
+        let answer = request("GET", &format!("{}/{path}", node.ops), &[], None).await;
+        canary.written(path, answer.text());
+    }
+    let children = ["janus", "ffmpeg"].iter().flat_map(|name| node.children(name));
+    for pid in children.collect::<Vec<_>>() {
+        for file in ["cmdline", "environ"] {
+            canary.written(file, std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default());
+        }
+    }
+    assert_eq!(canary.found(), "");
 }

@@ -52,6 +52,28 @@ async fn floods_of_one_key_end_at_quota() {
 }
 
 #[actix::test]
+async fn requests_of_one_key_are_limited() {
+    let node = Node::start(&[&[("http.requests_per_key", "10")], &KEYS[..]].concat()).await;
+    let made = async |name: &str| {
+        let made = node.post("/api/keys", json!({ "name": name, "scopes": ["read"] })).await.json();
+        format!("Bearer {}", made["secret"].as_str().expect("a key"))
+    };
+    let (key, other) = (made("m").await, made("o").await);
+    let list = async |bearer: &str| {
+        request("GET", &format!("{}/api/rooms", node.api), &[("authorization", bearer)], None).await
+    };
+    let answers = futures::future::join_all((0..100).map(|_| list(&key))).await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(!refused.is_empty() && answers.iter().all(|answer| matches!(answer.status, 200 | 429)));
+    for answer in refused {
+        assert_eq!(answer.code(), "too_many_requests");
+        assert!(answer.header("retry-after").is_some_and(|after| after.parse::<u64>().is_ok_and(|s| s > 0)));
+    }
+    assert_eq!(list(&other).await.status, 200);
+    withstood("a flood of requests with one API key", "429 with Retry-After", "another key is served");
+}
+
+#[actix::test]
 async fn floods_of_one_address_are_limited() {
     // Loopback is not limited, so the clients are behind a proxy.
     let limits = [("http.requests_per_address", "20"), ("http.trusted_proxies", "127.0.0.1")];

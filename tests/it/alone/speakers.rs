@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::abuse_table::withstood;
 use crate::support::browser::errors_of_ours;
 use crate::support::external::on_janus;
 use crate::support::free_ports;
@@ -209,6 +210,11 @@ async fn pages_work_by_keyboard_and_on_phones() {
     }
     drop(pages);
     assert!(node.stop().success());
+    withstood(
+        "display names with markup, another writing direction, or one long word",
+        "shown as text",
+        "the pages keep their layout, and the others are heard",
+    );
 }
 
 pub(super) async fn invite(node: &Node, user: &str, role: &str) -> String {

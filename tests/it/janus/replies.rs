@@ -138,6 +138,14 @@ async fn truncated_replies_end_link() {
     let cut = [&[0x81, 16][..], b"{\"janus\":\"succes"].concat();
     let unfinished = cut[..9].to_vec();
     let none = b"\xff\xff\xff\xff".to_vec();
+    let (other, _other_events) = fake(async |mut socket| {
+        for _ in 0..5 {
+            let request = requests(&mut socket, 1).await.remove(0);
+            socket.send(Message::text(exists(&request).to_string())).await.unwrap();
+        }
+        drain(socket).await;
+    })
+    .await;
     for (bytes, waited_for) in
         [(huge, false), (large, false), (cut, false), (none, false), (unfinished, true)]
     {
@@ -162,10 +170,11 @@ async fn truncated_replies_end_link() {
             _ => false,
         };
         assert!(expected, "{beginning:x?} {ended:?}");
+        assert_eq!(other.exists(8).await, Ok(true));
     }
     withstood(
         "truncated replies of Janus, frames of 2 MB and of 2^62 bytes",
         "the link ends, at once if the frame is too long, and is opened again",
-        "not measured",
+        "requests to another Janus are answered",
     );
 }

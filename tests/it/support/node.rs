@@ -121,6 +121,11 @@ impl Node {
         self.environment = variables;
     }
 
+    /// Sends this API key with every API request. Needed if the settings do not contain the key.
+    pub fn authorize(&mut self, key: &str) {
+        self.authorization = Some(format!("Bearer {key}"));
+    }
+
     /// Makes later runs read this file; `log.filter` comes only from the file.
     pub fn configured_by(&mut self, file: &Path) {
         self.config_file = Some(file.to_owned());

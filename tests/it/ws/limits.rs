@@ -1,5 +1,8 @@
 //! Limits on clients, and proof that a client that breaks them harms only itself.
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use futures::SinkExt;
 use serde_json::{Value, json};
 use stentor::domain::signalling::CloseCode;
@@ -10,7 +13,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use super::client::Client;
 use super::gateway::Gateway;
 use crate::support::abuse_table::withstood;
-use crate::support::{in_time, pause_async};
+
+/// Duration of a call after which a client counts as starved. A busy machine alone does not reach it.
+const STARVED: Duration = Duration::from_secs(5);
+/// Number of WebSocket clients that never read.
+const DEAF: usize = 100;
 
 /// Sends `messages`, at most until the server closes the connection. Returns the close code.
 async fn closed_after(gateway: &Gateway, messages: Vec<Message>) -> u16 {
@@ -22,6 +29,32 @@ async fn closed_after(gateway: &Gateway, messages: Vec<Message>) -> u16 {
         }
     }
     client.closed().await.0
+}
+
+/// Runs an attack while another client calls four times per second. Returns the result of the attack, and the
+/// effect on the other client.
+async fn beside<T>(gateway: &Gateway, attack: impl Future<Output = T>) -> (T, String) {
+    let mut witness = Client::connect(gateway, "witness").await;
+    let over = Cell::new(false);
+    let attack = async {
+        let result = attack.await;
+        over.set(true);
+        result
+    };
+    let calls = async {
+        let mut slowest = Duration::ZERO;
+        while !over.get() {
+            let begun = Instant::now();
+            witness.call("leave", json!({})).await;
+            slowest = slowest.max(begun.elapsed());
+            // Sleep: more calls would exceed the rate limit of the witness.
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        slowest
+    };
+    let (result, slowest) = tokio::join!(attack, calls);
+    assert!(slowest < STARVED, "{slowest:?}");
+    (result, format!("slowest answer to another client: {} ms", slowest.as_millis()))
 }
 
 fn frame(payload: impl Into<bytes::Bytes>, kind: Data, last: bool) -> Message {
@@ -103,14 +136,17 @@ async fn excess_calls_are_refused_then_closed() {
     assert!(refused.iter().all(|e| e["data"]["code"] == "rate_limited" && e["data"]["retryable"] == true));
     assert!(refused.iter().all(|e| e["data"]["retryAfterMs"].as_u64().is_some_and(|ms| ms <= 1000)));
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "leave"}).to_string();
-    let mut thousand = (0..1000).map(|_| Message::text(call.clone()));
-    while let Some(message) = thousand.next()
-        && client.socket.send(message).await.is_ok()
-    {}
-    assert_eq!(client.closed().await, (4429, "flooding".into()));
+    let ((), others) = beside(&gateway, async {
+        let mut thousand = (0..1000).map(|_| Message::text(call.clone()));
+        while let Some(message) = thousand.next()
+            && client.socket.send(message).await.is_ok()
+        {}
+        assert_eq!(client.closed().await, (4429, "flooding".into()));
+    })
+    .await;
     gateway.closed("mallory", CloseCode::Flooding).await;
     gateway.stop().await;
-    withstood("more calls than the rate limit", "errors, then closed", "not measured");
+    withstood("more calls than the rate limit", "errors, then closed", &others);
 }
 
 #[actix::test]
@@ -134,17 +170,14 @@ async fn pongs_and_fragments_are_metered() {
         vec![Message::Pong("x".into()); 2000],
         std::iter::once(frame("", Data::Text, false)).chain(fragments).collect(),
     ];
-    for flood in floods {
-        let mut client = Client::connect(&gateway, "mallory").await;
-        for message in flood {
-            if client.socket.send(message).await.is_err() {
-                break;
-            }
+    let ((), others) = beside(&gateway, async {
+        for flood in floods {
+            assert_eq!(closed_after(&gateway, flood).await, 4429);
         }
-        assert_eq!(client.closed().await, (4429, "flooding".into()));
-    }
+    })
+    .await;
     gateway.stop().await;
-    withstood("floods of pongs and of empty fragments", "closed", "not measured");
+    withstood("floods of pongs and of empty fragments", "closed", &others);
 }
 
 #[actix::test]
@@ -184,22 +217,26 @@ async fn unfinished_call_times_out() {
 }
 
 #[actix::test]
-async fn client_that_never_reads_is_closed() {
+async fn clients_that_never_read_are_closed() {
     let gateway = Gateway::start().await;
-    let mut deaf = Client::connect(&gateway, "deaf").await;
-    let mut witness = Client::connect(&gateway, "witness").await;
-    deaf.begin("join", json!({"displayName": "flood"})).await;
-    in_time("the close", async {
-        while !gateway.script.has_departed("deaf") {
-            assert_eq!(witness.call("leave", json!({})).await, json!({}));
-            pause_async().await;
+    let mut deaf = Vec::new();
+    for n in 0..DEAF {
+        deaf.push(Client::connect(&gateway, &format!("deaf-{n}")).await);
+    }
+    let ((), others) = beside(&gateway, async {
+        for client in &mut deaf {
+            client.begin("join", json!({"displayName": "flood"})).await;
+        }
+        for n in 0..DEAF {
+            gateway.closed(&format!("deaf-{n}"), CloseCode::TooSlow).await;
         }
     })
     .await;
-    gateway.closed("deaf", CloseCode::TooSlow).await;
-    gateway.connections(1).await;
-    // The server cut off a client that never read: after the data in flight, the connection ends.
-    deaf.cut().await;
+    gateway.connections(0).await;
+    // The server cut off the clients: after the data in flight, each connection ends.
+    for mut client in deaf {
+        client.cut().await;
+    }
     gateway.stop().await;
-    withstood("a WebSocket client that never reads", "closed", "not measured");
+    withstood(&format!("{DEAF} WebSocket clients that never read"), "closed", &others);
 }
