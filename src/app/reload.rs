@@ -321,7 +321,8 @@ mod tests {
     fn announced_keys_exist() {
         let (_, keys) = read(&[]);
         for own in GROUPS.iter().flat_map(|group| group.keys) {
-            let exists = |key: &EffectiveKey| key.key == *own || own.ends_with('.') && key.key.starts_with(own);
+            let exists =
+                |key: &EffectiveKey| key.key == *own || own.ends_with('.') && key.key.starts_with(own);
             assert!(keys.iter().any(exists), "{own}");
         }
     }

@@ -169,7 +169,13 @@ impl Gateway {
 
 fn parts(script: Arc<Script>, config: &Config, clock: Clock, metrics: &Metrics) -> Arc<GatewayParts> {
     let limits = LiveLimits::new(config).signalling;
-    Arc::new(GatewayParts::new(Arc::new(ScriptedSignalling(script, clock)), config, limits, clock, metrics.clone()))
+    Arc::new(GatewayParts::new(
+        Arc::new(ScriptedSignalling(script, clock)),
+        config,
+        limits,
+        clock,
+        metrics.clone(),
+    ))
 }
 
 /// Starts only the gateway's actors. `None`: on the arbiter of the test.
