@@ -252,8 +252,12 @@ const HEARD: Duration = Duration::from_secs(10);
 
 #[actix::test]
 async fn rooms_sound_on_during_floods() {
-    let limits = [("http.requests_per_address", "20"), ("http.trusted_proxies", "127.0.0.1")];
-    let mut node = Node::prepare(&limits);
+    let mut node = Node::prepare(&[
+        ("auth.mode", "keys"),
+        ("auth.api_keys", "a-key-of-the-tests-0123456789"),
+        ("http.requests_per_address", "20"),
+        ("http.trusted_proxies", "127.0.0.1"),
+    ]);
     node.limit_descriptors(SOFT, HARD);
     node.run();
     node.ready().await;

@@ -162,17 +162,17 @@ async fn calls_continue_a_trace() {
         assert_eq!(answer["error"], Value::Null, "{answer}");
     };
     call(1, "join", json!({}), None).await;
-    call(2, "ban", json!({ "userId": "bert" }), Some(format!("00-{TRACE}-{PARENT}-01"))).await;
+    call(2, "lock", json!({}), Some(format!("00-{TRACE}-{PARENT}-01"))).await;
     let named = |spans: &[Value], name: &str| spans.iter().find(|span| span["name"] == name).cloned();
     until("the spans arrive", async || {
         let spans = receiver.spans().await;
-        named(&spans, "ban").is_some() && named(&spans, "store.write").is_some()
+        named(&spans, "lock").is_some() && named(&spans, "store.write").is_some()
     })
     .await;
     let spans = receiver.spans().await;
-    let (ban, write) = (named(&spans, "ban").unwrap(), named(&spans, "store.write").unwrap());
-    assert_eq!((&ban["traceId"], &ban["parentSpanId"]), (&base64(TRACE), &base64(PARENT)));
-    assert_eq!((&write["traceId"], &write["parentSpanId"]), (&ban["traceId"], &ban["spanId"]));
+    let (lock, write) = (named(&spans, "lock").unwrap(), named(&spans, "store.write").unwrap());
+    assert_eq!((&lock["traceId"], &lock["parentSpanId"]), (&base64(TRACE), &base64(PARENT)));
+    assert_eq!((&write["traceId"], &write["parentSpanId"]), (&lock["traceId"], &lock["spanId"]));
     assert!(named(&spans, "join").is_none(), "no call is recorded without its caller's wish");
 }
 
