@@ -380,7 +380,7 @@ impl Mountable {
             captions: sides.delivery.captions_side(context),
             stages: sides.hub.store().clone(),
             sources: sources_side(config, &sides.secrets),
-            tracks: sides.replay.clone(),
+            media: sides.replay.clone(),
         };
         let (delivery, counter) = (sides.delivery, sides.counter.clone());
         let replay = web::Data::new(ReplaySide {

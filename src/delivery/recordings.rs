@@ -9,7 +9,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use super::stored_copies::{self, StoredCopies};
 use super::{MixerClient, blocking};
 use crate::auth::Secrets;
 use crate::domain::captions::{TranscriptLine, captions_of};
-use crate::domain::clip::Clip;
+use crate::domain::clip::{Clip, positions};
 use crate::domain::feed::{self, Feed, FeedItem};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::ModuleKind;
@@ -93,6 +93,11 @@ impl JoinedRecording {
 
     fn entries(&self) -> Vec<&JournalEntry> {
         self.segments.iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// Returns the position of the end; `None` if a mixer did not answer.
+    pub(super) fn end(&self) -> Option<Duration> {
+        self.complete.then(|| positions(self.entries()).1)
     }
 
     /// Returns a digest of the content. It does not depend on the places, so a download can continue after

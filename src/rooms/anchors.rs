@@ -38,6 +38,7 @@ mod tests {
     use super::super::fake_store::{FakeStore, Fault};
     use super::*;
     use crate::domain::ids::UserId;
+    use crate::domain::presence_entry::Source;
     use crate::domain::roles::RoomRole;
     use crate::rooms::{InitialState, NewRoom};
     use crate::store::Store;
@@ -101,7 +102,14 @@ mod tests {
 
     fn anchor(user: &str) -> PresentAnchor {
         let user = UserId::new(user).unwrap();
-        PresentAnchor { user, role: RoomRole::Anchor, name: None, consent: false }
+        PresentAnchor {
+            user,
+            role: RoomRole::Anchor,
+            name: None,
+            source: Source::Signalling,
+            joining: false,
+            consent: false,
+        }
     }
 
     fn room() -> RoomId {

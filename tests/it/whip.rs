@@ -125,6 +125,14 @@ async fn whip_publisher_is_heard_by_listeners() {
     assert_eq!((&shown["connected"], &shown["source"]), (&json!(true), &json!("whip")));
     at_host.until_hears(&[440.0], &[]).await;
     listener.hear_until(440.0, Instant::now() + PATIENCE).await.unwrap();
+    until("the event names the kind of the publisher", async || {
+        let page = node.get("/api/events?type=anchor_joined").await.json();
+        let joined = page["events"].as_array().unwrap().iter();
+        let mut kinds =
+            joined.map(|event| (event["data"]["userId"].clone(), event["data"]["source"].clone()));
+        kinds.any(|kind| kind == (json!("obs"), json!("whip")))
+    })
+    .await;
 
     // A host can mute the publisher like any other anchor.
     host.call("mute", json!({ "userId": "obs" })).await.unwrap();

@@ -335,18 +335,24 @@ fn of_anchors(
     let before = reported(view);
     let anchors = before.map(|known| &known.anchors);
     let gone = anchors.into_iter().flatten().filter(|(user, _)| !now_reported.anchors.contains_key(*user));
-    let left = gone.map(|(user, since)| NewEvent {
-        kind: EventType::AnchorLeft,
-        data: json!({
+    let left = gone.map(|(user, since)| {
+        let mut data = json!({
             "userId": user,
             "joinedAt": Rfc3339(*since).to_string(),
             "durationMs": now.0.saturating_sub(since.0),
-        }),
+        });
+        if let Some(source) = before.and_then(|known| known.sources.get(user)) {
+            data["source"] = json!(source);
+        }
+        NewEvent { kind: EventType::AnchorLeft, data }
     });
-    let joined = joined.iter().map(|PresentAnchor { user, role, name, consent }| {
+    let joined = joined.iter().map(|PresentAnchor { user, role, name, source, consent, .. }| {
         let mut data = json!({ "userId": user, "role": role });
         if let Some(name) = name {
             data["displayName"] = json!(name);
+        }
+        if !source.is_signalling() {
+            data["source"] = json!(source);
         }
         if *consent {
             data["recordingConsent"] = json!(true);

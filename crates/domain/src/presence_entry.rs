@@ -43,6 +43,9 @@ pub struct PresenceEntry {
     pub muted: bool,
     #[serde(default, skip_serializing_if = "Source::is_signalling")]
     pub source: Source,
+    /// True until the user's media session is ready, or could not be set up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joining: bool,
     /// True if, when joining, the user agreed to be recorded.
     #[serde(default, rename = "recordingConsent", skip_serializing_if = "std::ops::Not::not")]
     pub consent: bool,

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::events::EventType;
 use super::ids::{UnixMs, UserId};
+use super::presence_entry::Source;
 use super::roles::RoomRole;
 
 /// Time after the start of a chapter within which a change of the anchors does not begin a new chapter.
@@ -51,6 +52,11 @@ pub struct RecordedAnchor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
     pub role: RoomRole,
+    /// `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
+    /// WebSocket.
+    #[serde(default, skip_serializing_if = "Source::is_signalling")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>))]
+    pub source: Source,
     /// True if, on every join, the user agreed to be recorded, as `recording.consent: required` demands.
     #[serde(default)]
     pub recording_consent: bool,
@@ -125,10 +131,11 @@ fn visits(events: &[RoomEvent], started: UnixMs, ended: UnixMs) -> Vec<RecordedA
                 let visit = Visit { joined_at: *time, left_at: open };
                 let role = serde_json::from_value(data["role"].clone()).unwrap_or(RoomRole::Anchor);
                 let display_name = data["displayName"].as_str().map(str::to_owned);
+                let source = serde_json::from_value(data["source"].clone()).unwrap_or_default();
                 let consent = data["recordingConsent"] == true;
                 match anchors.iter_mut().find(|anchor| anchor.user_id == user) {
                     Some(anchor) => {
-                        anchor.role = role;
+                        (anchor.role, anchor.source) = (role, source);
                         let is_first = anchor.visits.iter().all(|visit| visit.left_at <= started);
                         anchor.recording_consent = consent && (is_first || anchor.recording_consent);
                         anchor.display_name = display_name.or(anchor.display_name.take());
@@ -140,6 +147,7 @@ fn visits(events: &[RoomEvent], started: UnixMs, ended: UnixMs) -> Vec<RecordedA
                             user_id: user,
                             display_name,
                             role,
+                            source,
                             recording_consent: consent,
                             visits,
                         });

@@ -46,6 +46,16 @@ fn chapters_follow_the_anchors() {
 }
 
 #[test]
+fn anchors_have_the_kind_of_their_source() {
+    let data = json!({ "userId": "radio", "role": "anchor", "source": "url" });
+    let details = details(&[joined("ann", 0), event(EventType::AnchorJoined, 1, data)]);
+    let kinds: Vec<_> = details.anchors.iter().map(|anchor| anchor.source).collect();
+    assert_eq!(kinds, [Source::Signalling, Source::Url]);
+    let stored = serde_json::to_value(&details.anchors).unwrap();
+    assert_eq!((stored[0].get("source"), &stored[1]["source"]), (None, &json!("url")));
+}
+
+#[test]
 fn quick_changes_begin_no_chapter() {
     let events = [
         joined("ann", 2),

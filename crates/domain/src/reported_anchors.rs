@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::events::MOST_PER_WRITE;
 use super::ids::{Nonce, UnixMs, UserId};
 use super::model::LiveStatus;
+use super::presence_entry::Source;
 use super::roles::RoomRole;
 use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
@@ -35,6 +36,9 @@ pub struct ReportedAnchors {
     pub nonce: Nonce,
     /// Time of each anchor's event `anchor_joined`.
     pub anchors: BTreeMap<UserId, UnixMs>,
+    /// Kinds of the anchors that are not people, or publish with WHIP.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<UserId, Source>,
     /// Largest number of listeners reported in the broadcast; `None` if none was reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener_peak: Option<u64>,
@@ -46,6 +50,9 @@ pub struct PresentAnchor {
     pub user: UserId,
     pub role: RoomRole,
     pub name: Option<DisplayName>,
+    pub source: Source,
+    /// True while the anchor's media session is not ready. Such an anchor is not reported as joined.
+    pub joining: bool,
     /// True if the anchor agreed to be recorded.
     pub consent: bool,
 }
@@ -84,8 +91,10 @@ pub fn admit_report(
         let is_here = |user: &UserId| present.iter().any(|anchor| anchor.user == *user);
         let gone = |user: &&UserId| !is_here(user) || view.is_off_stage(user);
         left.extend(anchors.keys().filter(gone).take(most).cloned());
-        let new =
-            |anchor: &&PresentAnchor| !anchors.contains_key(&anchor.user) && !view.is_off_stage(&anchor.user);
+        let new = |anchor: &&PresentAnchor| {
+            let PresentAnchor { user, joining, .. } = anchor;
+            !joining && !anchors.contains_key(user) && !view.is_off_stage(user)
+        };
         joined.extend(present.iter().filter(new).take(most - left.len()).cloned());
     }
     if left.is_empty() && joined.is_empty() && !is_peak {
@@ -93,17 +102,22 @@ pub fn admit_report(
     }
     anchors.retain(|user, _| !left.contains(user));
     anchors.extend(joined.iter().map(|anchor| (anchor.user.clone(), now)));
+    let mut sources = before.map(|known| known.sources.clone()).unwrap_or_default();
+    sources.retain(|user, _| anchors.contains_key(user));
+    let kinds = joined.iter().filter(|anchor| !anchor.source.is_signalling());
+    sources.extend(kinds.map(|anchor| (anchor.user.clone(), anchor.source)));
     let listener_peak = match is_peak {
         true => Some(listeners),
         false => before.and_then(|known| known.listener_peak),
     };
-    let reported = ReportedAnchors { nonce: live.nonce.clone(), anchors, listener_peak };
+    let reported = ReportedAnchors { nonce: live.nonce.clone(), anchors, sources, listener_peak };
     Admission::Accepted(RoomWrite::Anchors { reported, joined })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::events::{EventType, of_write};
@@ -143,8 +157,39 @@ mod tests {
         let anchor = PresentAnchor { name: DisplayName::new("Ann").ok(), ..anchor("ann") };
         let admitted = admit_report(&room.0, Some(&[anchor]), 0, UnixMs(7));
         let Admission::Accepted(write) = admitted else { panic!() };
-        let data = serde_json::json!({ "userId": "ann", "role": "anchor", "displayName": "Ann" });
+        let data = json!({ "userId": "ann", "role": "anchor", "displayName": "Ann" });
         assert_eq!(of_write(&room.0, &write, UnixMs(7))[0].data, data);
+    }
+
+    #[test]
+    fn events_carry_kinds_of_sources() {
+        let mut room = Room::on_air("one");
+        let radio = PresentAnchor { source: Source::Url, ..anchor("radio") };
+        let mut report = |present: &[PresentAnchor], now| {
+            let Admission::Accepted(write) = admit_report(&room.0, Some(present), 0, UnixMs(now)) else {
+                panic!("nothing to report")
+            };
+            let events = of_write(&room.0, &write, UnixMs(now));
+            room.0 = write.applied_to(&room.0, 2);
+            events.into_iter().map(|event| event.data["source"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(report(&[anchor("ann"), radio.clone()], 1000), [json!(null), json!("url")]);
+        assert_eq!(report(&[radio], 2000), [json!(null)]);
+        assert_eq!(report(&[], 3000), [json!("url")]);
+        assert_eq!(reported(&room.0).unwrap().sources, BTreeMap::new());
+    }
+
+    #[test]
+    fn failed_joins_are_not_reported() {
+        let mut room = Room::on_air("one");
+        let joining = [PresentAnchor { joining: true, ..anchor("ann") }];
+        let mut report = |present: &[PresentAnchor]| {
+            room.write(admit_report(&room.0, Some(present), 0, UnixMs(1000)), 1000)
+        };
+        assert_eq!(report(&joining), NOTHING);
+        assert_eq!(report(&[]), NOTHING);
+        assert_eq!(report(&[anchor("ann")]), ["joined ann"]);
+        assert_eq!(report(&joining), NOTHING, "a reported anchor who joins again has not left");
     }
 
     #[test]
@@ -252,7 +297,14 @@ mod tests {
 
     fn anchor(user: &str) -> PresentAnchor {
         let user = UserId::new(user).unwrap();
-        PresentAnchor { user, role: RoomRole::Anchor, name: None, consent: false }
+        PresentAnchor {
+            user,
+            role: RoomRole::Anchor,
+            name: None,
+            source: Source::Signalling,
+            joining: false,
+            consent: false,
+        }
     }
 
     fn live(status: &str, nonce: &str) -> String {

@@ -415,6 +415,7 @@ impl RoomView {
             },
             muted: source.muted,
             source: source.kind(),
+            joining: false,
             token: FencingToken(0),
             consent: false,
         })

@@ -227,6 +227,8 @@ fn present(view: &RoomView, member: PresenceEntry) -> PresentAnchor {
     PresentAnchor {
         role: roles::in_force(&view.users, &member.user_id, member.role),
         user: member.user_id,
+        source: member.source,
+        joining: member.joining,
         consent: member.consent,
         name: member.display_name.and_then(|name| DisplayName::new(&name).ok()),
     }

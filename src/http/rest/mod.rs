@@ -91,7 +91,7 @@ pub struct Api {
     pub captions: CaptionsSide,
     pub stages: Arc<dyn StageStore>,
     pub sources: SourcesSide,
-    pub tracks: Arc<RecordingMedia>,
+    pub media: Arc<RecordingMedia>,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

@@ -21,6 +21,7 @@ use crate::domain::tracks::Track;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::TrackPath;
 use crate::http::replay::{out_of_range, ranged};
+use crate::presence::Source;
 use crate::rooms::recordings::KnownRecording;
 
 /// Track of a recording: the sound of one anchor, as long as the recording.
@@ -36,6 +37,11 @@ pub(super) struct TrackBody {
     /// Name of the user, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     display_name: Option<String>,
+    /// `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
+    /// WebSocket.
+    #[serde(skip_serializing_if = "Source::is_signalling")]
+    #[schema(value_type = Option<String>)]
+    source: Source,
     /// Node that has the file.
     node: String,
     /// Size of the file, in bytes.
@@ -45,16 +51,16 @@ pub(super) struct TrackBody {
 impl TrackBody {
     /// Returns the tracks of a recording.
     pub fn of(recording: &Recording) -> Vec<Self> {
-        let name = |track: &Track| {
+        let body = |track: &Track| {
             let anchor = recording.details.anchors.iter().find(|anchor| anchor.user_id == track.user_id);
-            anchor.and_then(|anchor| anchor.display_name.clone())
-        };
-        let body = |track: &Track| Self {
-            number: track.number,
-            user_id: track.user_id.to_string(),
-            display_name: name(track),
-            node: track.node.to_string(),
-            bytes: track.bytes,
+            Self {
+                number: track.number,
+                user_id: track.user_id.to_string(),
+                display_name: anchor.and_then(|anchor| anchor.display_name.clone()),
+                source: anchor.map(|anchor| anchor.source).unwrap_or_default(),
+                node: track.node.to_string(),
+                bytes: track.bytes,
+            }
         };
         recording.tracks.iter().map(body).collect()
     }
@@ -91,7 +97,7 @@ pub(super) async fn download(
     let Some(range) = ranged(&request, track.bytes, &etag, &mut answer) else {
         return Ok(out_of_range(track.bytes));
     };
-    let file = TrackReader { tracks: api.tracks.clone(), recording: recording.value.clone(), id, track };
+    let file = TrackReader { media: api.media.clone(), recording: recording.value.clone(), id, track };
     // The answer begins only if the node that has the track answers.
     if file.part(range.start).await.is_none() {
         let message = format!("the node {} does not answer", file.track.node);
@@ -106,7 +112,7 @@ pub(super) async fn download(
 }
 
 struct TrackReader {
-    tracks: Arc<RecordingMedia>,
+    media: Arc<RecordingMedia>,
     recording: Recording,
     id: RecordingId,
     track: Track,
@@ -115,7 +121,7 @@ struct TrackReader {
 impl TrackReader {
     async fn part(&self, offset: u64) -> Option<Bytes> {
         let begin = offset - offset % TRACK_PART;
-        let part = self.tracks.track_part((&self.id, &self.recording), &self.track, begin).await?;
+        let part = self.media.track_part((&self.id, &self.recording), &self.track, begin).await?;
         // Less than `TRACK_PART`.
         let skipped = (offset - begin) as usize;
         (skipped < part.len()).then(|| part.slice(skipped..))

@@ -219,6 +219,7 @@ fn entry(grant: &Grant, muted: bool) -> PresenceEntry {
         status: ActivityStatus::OnAir,
         muted,
         source: Source::Signalling,
+        joining: false,
         consent: false,
         token: grant.token,
     }

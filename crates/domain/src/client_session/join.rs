@@ -185,8 +185,9 @@ impl ClientSession {
             role: self.identity.claimed,
             display_name: name.or_else(|| before.as_ref()?.display_name.clone()),
             status: before.as_ref().map_or(ActivityStatus::Idle, |before| before.status),
-            muted: before.is_some_and(|before| before.muted),
+            muted: before.as_ref().is_some_and(|before| before.muted),
             source: self.identity.source,
+            joining: before.is_none_or(|before| before.joining),
             consent: join.params.recording_consent,
             token: lock.token,
         };
@@ -241,11 +242,14 @@ impl ClientSession {
         // Round to hundredths of a decibel: smaller differences cannot be heard.
         let mix_gain_db = (join.room.mix_share().makeup_db() * 100.0).round() / 100.0;
         join.step = Step::Shown(Answer::Joined { resume_token, resume, mix_gain_db });
-        let changed = join.params.jtoken.is_some() || muted;
+        // If others may see another state than this one, the answer waits until they see this one.
+        let waiter = (join.params.jtoken.is_some() || muted).then_some(Waiter::Join);
         let status = if resume { ActivityStatus::OnAir } else { ActivityStatus::Idle };
-        let show = |entry: &mut PresenceEntry| (entry.muted, entry.status) = (muted, status);
+        let show = |entry: &mut PresenceEntry| {
+            (entry.muted, entry.status, entry.joining) = (muted, status, false);
+        };
         // If this write fails, the write of the next keepalive corrects the entry.
-        if !changed || !self.presence.update(Some(Waiter::Join), show) {
+        if !self.presence.update(waiter, show) || waiter.is_none() {
             self.join_shown();
         }
     }

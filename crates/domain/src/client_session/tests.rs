@@ -92,11 +92,10 @@ impl Rig {
             [Effect::JoinMedia { resume_token: None }]
         );
         let effects = self.feed(Input::MediaJoined(Ok(media(false))));
-        let join = self.session.joins;
-        assert_eq!(
-            effects,
-            [Effect::FollowMedia(join), Effect::Greet, Effect::Reply(CallId(call), joined(false))]
-        );
+        let (follow, reply) = (Effect::FollowMedia(self.session.joins), joined(false));
+        let reply = Effect::Reply(CallId(call), reply);
+        assert_eq!(effects, [follow, Effect::Greet, reply, Effect::Update(wanted)]);
+        assert_eq!(self.feed(updated(UpdateOutcome::Ok)), []);
     }
 
     fn token(&self) -> u64 {
@@ -165,10 +164,26 @@ fn entry(token: u64, status: ActivityStatus, muted: bool) -> PresenceEntry {
     let (role, token) = (UserRole::Anchor, FencingToken(token));
     let source = Source::Signalling;
     let user_id = user("anna");
-    PresenceEntry { user_id, role, display_name: None, status, muted, source, consent: false, token }
+    PresenceEntry {
+        user_id,
+        role,
+        display_name: None,
+        status,
+        muted,
+        source,
+        joining: false,
+        consent: false,
+        token,
+    }
 }
 
+/// Returns the effect that adds the entry of a `join` in progress.
 fn enter(entry: &PresenceEntry) -> Effect {
+    enter_again(&PresenceEntry { joining: true, ..entry.clone() })
+}
+
+/// Returns the effect that adds an entry that was shown before.
+fn enter_again(entry: &PresenceEntry) -> Effect {
     Effect::Enter { entry: entry.clone(), max_anchors: 3 }
 }
 

@@ -147,7 +147,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
     });
     let folder = tempfile::tempdir().unwrap();
     let recordings = Arc::new(recordings(&store).await);
-    let tracks =
+    let media =
         recording_media("one", store.directory(), recordings.clone(), metrics.clone(), folder.path());
     let limits = Arc::new(ArcSwap::from_pointee(config::defaults().http.limits));
     let api = web::Data::new(Api {
@@ -173,7 +173,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         captions: captions(&store, metrics.clone()),
         stages: EmbeddedStages::new(),
         sources: sources(),
-        tracks: Arc::new(tracks),
+        media: Arc::new(media),
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));
@@ -289,6 +289,7 @@ pub async fn ann_in_demo(directory: Arc<Directory>) -> PresentUsers {
         status: ActivityStatus::OnAir,
         muted: true,
         source: Source::Whip,
+        joining: false,
         consent: false,
         token: FencingToken(1),
     };

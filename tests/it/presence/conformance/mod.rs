@@ -108,6 +108,7 @@ pub fn member(user: &str, token: FencingToken) -> PresenceEntry {
         status: ActivityStatus::OnAir,
         muted: false,
         source: Source::Whip,
+        joining: false,
         consent: false,
         token,
     }

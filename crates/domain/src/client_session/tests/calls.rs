@@ -45,9 +45,11 @@ fn calls_wait_for_running_join() {
     rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));
     let effects = rig.feed(Input::MediaJoined(Ok(media(false))));
     let reply = Effect::Reply(CallId(1), joined(false));
-    assert_eq!(effects, [Effect::FollowMedia(1), Effect::Greet, reply, offer(2)]);
-    let again = rig.finish(2);
-    assert_eq!(again, [done(2), Effect::DropMedia, enter(&entry(1, ActivityStatus::Idle, false))]);
+    let shown = update(ActivityStatus::Idle, false);
+    assert_eq!(effects, [Effect::FollowMedia(1), Effect::Greet, reply, offer(2), shown]);
+    assert_eq!(rig.finish(2), [done(2), Effect::DropMedia]);
+    let again = rig.feed(updated(UpdateOutcome::Ok));
+    assert_eq!(again, [enter(&entry(1, ActivityStatus::Idle, false))], "after the write in progress");
 }
 
 #[test]
@@ -78,11 +80,9 @@ fn call_that_times_out_is_answered_once() {
     assert!(effects.contains(&first) && effects.contains(&second), "{effects:?}");
     rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));
     let effects = rig.feed(Input::MediaJoined(Ok(media(false))));
-    assert_eq!(
-        effects,
-        [Effect::FollowMedia(1), Effect::Greet],
-        "the join continues, and the leave never starts"
-    );
+    let shown = update(ActivityStatus::Idle, false);
+    let joined = [Effect::FollowMedia(1), Effect::Greet, shown];
+    assert_eq!(effects, joined, "the join continues, and the leave never starts");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn keepalive_answers_follow_presence() {
             vec![refused(1, ErrorCode::AlreadyConnected), Effect::Close(CloseCode::Replaced)],
         ),
         (Err(Unavailable), vec![refused_for(1, ErrorCode::Unavailable, AWAY)]),
-        (Ok(UpdateOutcome::Absent), vec![enter(&entry(1, ActivityStatus::OnAir, false))]),
+        (Ok(UpdateOutcome::Absent), vec![enter_again(&entry(1, ActivityStatus::OnAir, false))]),
     ] {
         let mut rig = Rig::joined();
         assert_eq!(keepalive(&mut rig, 1), [update(ActivityStatus::OnAir, false)]);
@@ -166,7 +166,7 @@ fn presence_writes_are_ordered_and_merged() {
     keepalive(&mut rig, 4);
     keepalive(&mut rig, 5);
     let again = entry(1, ActivityStatus::OnAir, true);
-    assert_eq!(rig.feed(updated(UpdateOutcome::Absent)), [enter(&again)]);
+    assert_eq!(rig.feed(updated(UpdateOutcome::Absent)), [enter_again(&again)]);
     assert_eq!(rig.feed(Input::Entered(Ok(JoinOutcome::Ok))), [done(4), Effect::Update(again)]);
     assert_eq!(rig.feed(updated(UpdateOutcome::Ok)), [done(5)]);
 }

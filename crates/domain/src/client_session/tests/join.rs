@@ -192,7 +192,7 @@ fn resuming_join_keeps_shown_state() {
         let name = Some("Anna".to_owned());
         let before = PresenceEntry { display_name: name, ..entry(0, ActivityStatus::OnAir, true) };
         let kept = PresenceEntry { token: FencingToken(1), ..before.clone() };
-        assert_eq!(listed(&mut rig, &[before]), [enter(&kept)]);
+        assert_eq!(listed(&mut rig, &[before]), [enter_again(&kept)]);
         let token = ResumeToken::issued("sealed".into());
         let entered = rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));
         assert_eq!(entered, [Effect::JoinMedia { resume_token: Some(token) }]);
@@ -214,5 +214,6 @@ fn second_join_drops_earlier_media() {
     assert_eq!(rig.feed(lost), []);
     rig.feed(Input::Entered(Ok(JoinOutcome::Ok)));
     let effects = rig.feed(Input::MediaJoined(Ok(media(false))));
-    assert_eq!(effects, [Effect::FollowMedia(2), Effect::Greet, Effect::Reply(CallId(1), joined(false))]);
+    let reply = Effect::Reply(CallId(1), joined(false));
+    assert_eq!(effects, [Effect::FollowMedia(2), Effect::Greet, reply, Effect::Update(named)]);
 }
