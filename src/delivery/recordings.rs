@@ -157,6 +157,12 @@ impl RecordingMedia {
         }
     }
 
+    /// Returns the position of the end of a recording. `None`: it is not ready, or a mixer does not answer.
+    pub async fn end(&self, id: &RecordingId) -> Option<Duration> {
+        let known = self.ready(id).ok()?;
+        self.joined(id, &known).await.ok()?.end()
+    }
+
     fn known(&self, id: &RecordingId) -> Result<RecordingValue, MediaError> {
         if !self.recordings.is_complete() {
             return Err(MediaError::RecordingUnavailable);

@@ -31,6 +31,11 @@ struct Seconds {
 #[error("from and to are positions in seconds, such as 90 or 92.5, and from is before to")]
 pub struct InvalidClip;
 
+/// Error for a clip outside its recording.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("the recording lasts {0} seconds: from and to must not be later")]
+pub struct PastEnd(f64);
+
 impl Clip {
     pub const WHOLE: Self = Self { from: Duration::ZERO, to: Duration::MAX };
 
@@ -59,6 +64,16 @@ impl Clip {
             }
             (from, Some(to)) => Some(Self::new(from.map_or(Ok(0.0), seconds)?, seconds(to)?)?),
         })
+    }
+
+    /// Checks that the clip lies in a recording with this end. `to` may be in the last second that has begun,
+    /// because clients may round the end up.
+    ///
+    /// # Errors
+    /// The clip begins at or after the end, or ends later.
+    pub fn check_end(&self, end: Duration) -> Result<(), PastEnd> {
+        let most = Duration::from_secs(end.as_secs() + u64::from(end.subsec_nanos() > 0));
+        if self.from < end && self.to <= most { Ok(()) } else { Err(PastEnd(end.as_secs_f64())) }
     }
 
     /// Returns true if `other` lies within this clip.
@@ -194,6 +209,23 @@ mod tests {
         assert!(clip.contains(&clip) && clip.contains(&seconds(12.0, 13.0)) && Clip::WHOLE.contains(&clip));
         assert!(!clip.contains(&seconds(9.0, 13.0)) && !clip.contains(&seconds(12.0, 21.0)));
         assert!(!clip.contains(&Clip::WHOLE));
+    }
+
+    #[test]
+    fn clips_end_with_the_recording() {
+        let end = Duration::from_millis(20_480);
+        for (from, to, is_inside) in [
+            (0.0, 20.48, true),
+            (20.0, 21.0, true),
+            (0.0, 21.001, false),
+            (20.48, 21.0, false),
+            (1e6, 2e6, false),
+        ] {
+            assert_eq!(seconds(from, to).check_end(end).is_ok(), is_inside, "{from} to {to}");
+        }
+        let refused = seconds(30.0, 40.0).check_end(end).unwrap_err();
+        assert_eq!(refused.to_string(), "the recording lasts 20.48 seconds: from and to must not be later");
+        assert!(seconds(0.0, 20.001).check_end(Duration::from_secs(20)).is_err());
     }
 
     #[test]

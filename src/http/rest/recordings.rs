@@ -1,5 +1,8 @@
 //! `/api/rooms/{id}/recording` and `/api/recordings`: start, stop, list, read and delete recordings.
 
+use std::fmt::Display;
+use std::time::Duration;
+
 use actix_web::web::{Data, Json, ReqData};
 use actix_web::{HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
@@ -7,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::api_key::Caller;
 use crate::domain::captions::TranscriptLine;
-use crate::domain::clip::{Clip, InvalidClip};
+use crate::domain::clip::Clip;
 use crate::domain::ids::RoomId;
 use crate::domain::profile::{Owner, Tag};
 use crate::domain::recording::{RecordingId, RecordingState};
@@ -278,6 +281,8 @@ pub(super) async fn delete(api: Data<Api>, id: RecordingPath) -> Result<impl Res
 }
 
 /// Issues a token with which a listener can play one recording, or a part of it.
+///
+/// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 #[utoipa::path(
     post, path = "/api/recordings/{id}/token", operation_id = "issueReplayToken", tag = "recordings",
     params(("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$")),
@@ -302,6 +307,9 @@ pub(super) async fn token(
         (Some(from), Some(to)) => Some(Clip::new(from, to).map_err(invalid)?),
         _ => return Err(ApiError::new(Code::InvalidBody, "a part must have both from and to")),
     };
+    if let Some(clip) = &clip {
+        check_clip(&api, &known, clip).await?;
+    }
     charge_token(&api, &caller)?;
     let issued = api.tokens.replay(&known.id, &known.recording.room, clip, now());
     let replay_url = format!("{}#token={}", replay_url(&api, &known.id), issued.token);
@@ -321,8 +329,21 @@ fn listed(api: &Api) -> Result<(), ApiError> {
     api.recordings.is_complete().then_some(()).ok_or_else(|| ApiError::new(Code::StoreUnavailable, message))
 }
 
-fn invalid(clip: InvalidClip) -> ApiError {
-    ApiError::new(Code::InvalidBody, clip.to_string())
+/// Checks that a clip lies within its recording. The end of a recording is not known while it is not ready,
+/// or while a mixer does not answer.
+async fn check_clip(api: &Api, known: &KnownRecording, clip: &Clip) -> Result<(), ApiError> {
+    let KnownRecording { id, recording } = known;
+    if api.recordings.state(id, recording) == RecordingState::Ready {
+        let end = api.media.end(id).await;
+        return end.map_or(Ok(()), |end| clip.check_end(end).map_err(invalid));
+    }
+    let age = Duration::from_millis(now().0.saturating_sub(recording.started_at.0));
+    let message = "the recording is not that long yet: from must be in the past";
+    (clip.from < age).then_some(()).ok_or_else(|| invalid(message))
+}
+
+fn invalid(reason: impl Display) -> ApiError {
+    ApiError::new(Code::InvalidBody, reason.to_string())
 }
 
 fn replay_url(api: &Api, id: &RecordingId) -> String {

@@ -147,8 +147,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
     });
     let folder = tempfile::tempdir().unwrap();
     let recordings = Arc::new(recordings(&store).await);
-    let media =
-        recording_media("one", store.directory(), recordings.clone(), metrics.clone(), folder.path());
+    let media = recording_media("one", store.directory(), recordings.clone(), metrics.clone(), folder.path());
     let limits = Arc::new(ArcSwap::from_pointee(config::defaults().http.limits));
     let api = web::Data::new(Api {
         rooms: rooms.clone(),

@@ -71,6 +71,12 @@ async fn deletion_marks_recording_in_store() {
 #[actix::test]
 async fn replay_tokens_are_issued_per_recording() {
     let house = house().await;
+    let folder = house.folder.path().join(ID);
+    std::fs::create_dir_all(&folder).unwrap();
+    let segment = r#"{"sequence":1,"durationUs":99500000,"startedAt":2,"discontinuity":false,"keyIndex":0,
+        "bytes":9,"file":1,"offset":0}"#;
+    std::fs::write(folder.join("journal.jsonl"), segment.replace('\n', "")).unwrap();
+    std::fs::write(folder.join("media-00001.ts"), "nine byte").unwrap();
     let issued = house.post(&format!("/api/recordings/{ID}/token"), Value::Null).await;
     let told = claims(&issued.json["token"]);
     assert_eq!((issued.status, &told["role"], &told["recordingId"]), (200, &json!("replay"), &json!(ID)));
@@ -83,10 +89,14 @@ async fn replay_tokens_are_issued_per_recording() {
         json!({ "from": 2, "to": 1 }),
         json!({ "from": -1, "to": 1 }),
         json!({ "from": 2 }),
+        json!({ "from": 90, "to": 101 }),
+        json!({ "from": 99.5, "to": 100 }),
         json!({ "at": 2 }),
     ] {
         house.post(&format!("/api/recordings/{ID}/token"), body).await.refused(400, "invalid_body");
     }
+    let late = house.post(&format!("/api/recordings/{ID}/token"), json!({ "from": 200, "to": 300 })).await;
+    assert!(late.json["error"].as_str().unwrap().contains("lasts 99.5 seconds"), "{}", late.text);
     let unknown = house.post("/api/recordings/aaaaaaaaaaaaaaaa/token", Value::Null).await;
     unknown.refused(404, "recording_not_found");
 }
