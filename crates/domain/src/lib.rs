@@ -115,6 +115,7 @@ pub mod service_state;
 pub mod signalling;
 pub mod source_player;
 pub mod sources;
+pub mod srt_passphrase;
 pub mod srtp;
 pub mod stage;
 pub mod text;

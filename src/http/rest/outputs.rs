@@ -12,6 +12,7 @@ use crate::auth::SealedUrls;
 use crate::domain::output::{
     InvalidTarget, Output, OutputFormat, OutputId, OutputKind, OutputState, Outputs, Target, status,
 };
+use crate::domain::srt_passphrase::check_passphrase;
 use crate::domain::view::RoomView;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, OutputPath, RoomPath};
@@ -35,7 +36,8 @@ pub struct OutputsSide {
 pub(super) struct NewOutput {
     /// URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
     /// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
-    /// `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
+    /// `srt://host:port?streamid=…&passphrase=…` with a passphrase of 10 to 79 bytes. It is stored encrypted
+    /// and never returned.
     #[schema(max_length = 1000)]
     url: String,
     /// Audio codec; `aac` if absent. Only Icecast targets take `mp3` and `opus`.
@@ -107,6 +109,7 @@ pub(super) async fn add(
     body: JsonBody<NewOutput>,
 ) -> Result<impl Responder, ApiError> {
     let target = Target::parse(&body.0.url, body.0.format)?;
+    check_passphrase(target.url()).map_err(|error| ApiError::new(Code::InvalidOutput, error.to_string()))?;
     if let Some(ip) = target.address().filter(|ip| !(api.outputs.allows)(*ip)) {
         let message = format!("{ip} is not a public address; list its network in outputs.networks");
         return Err(ApiError::new(Code::InvalidOutput, message));

@@ -9,6 +9,7 @@ use crate::auth::SealedUrls;
 use crate::domain::ids::UserId;
 use crate::domain::signalling::DisplayName;
 use crate::domain::sources::{Input, SealedUrl, Source, SourceFile, SourcePolicy, SourceState, SourceUrl};
+use crate::domain::srt_passphrase::check_passphrase;
 use crate::http::anchors;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, RoomPath, UserPath};
@@ -29,7 +30,8 @@ pub struct SourcesSide {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AddSource {
-    /// URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted.
+    /// URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted. The
+    /// passphrase of an `srt` URL has 10 to 79 bytes.
     #[serde(default)]
     #[schema(max_length = 1024)]
     url: Option<String>,
@@ -156,6 +158,7 @@ pub(super) async fn add(
     let input = match (url, file) {
         (Some(url), None) => {
             let url = SourceUrl::new(&url).map_err(|error| invalid(&error))?;
+            check_passphrase(url.url()).map_err(|error| invalid(&error))?;
             let sealed = api.sources.urls.seal(&room.0, &id, url.reveal(), now());
             Input::Sealed(SealedUrl { scheme: url.scheme(), shown: url.shown(), sealed })
         }

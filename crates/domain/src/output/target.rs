@@ -117,7 +117,7 @@ impl Target {
         self.url.as_str()
     }
 
-    pub(super) fn url(&self) -> &Url {
+    pub fn url(&self) -> &Url {
         &self.url
     }
 

@@ -41,6 +41,9 @@ async fn outputs_are_validated() {
     {
         house.post(&path, json!({ "url": url })).await.refused(400, "invalid_output");
     }
+    let short = house.post(&path, json!({ "url": "srt://a.example.org:9?passphrase=too-short" })).await;
+    short.refused(400, "invalid_output");
+    assert!(short.json["error"].as_str().unwrap().contains("10 to 79 bytes"), "{}", short.text);
     let mp3 = json!({ "url": "srt://a.example.org:9", "format": "mp3" });
     house.post(&path, mp3).await.refused(400, "invalid_output");
     for body in

@@ -21,6 +21,9 @@ async fn source_urls_stay_secret() {
         let listed = house.send(Method::GET, path).await;
         assert!(listed.text.contains(shown) && !listed.text.contains("s3cret"), "{}", listed.text);
     }
+    let short = house.post(path, json!({ "url": "srt://live.example.org:9000?passphrase=s3cret" })).await;
+    short.refused(400, "invalid_source");
+    assert!(short.text.contains("10 to 79 bytes") && !short.text.contains("s3cret"), "{}", short.text);
     let stored = house.store.get("/rooms/tea-room/sources").await.unwrap().unwrap();
     assert!(!String::from_utf8_lossy(&stored.value).contains("s3cret"), "sealed in the store");
 }
