@@ -651,7 +651,8 @@ type AddSource struct {
 	// Title Name shown in the room.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
 
-	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted.
+	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted. The
+	// passphrase of an `srt` URL has 10 to 79 bytes.
 	Url nullable.Nullable[string] `json:"url,omitempty"`
 }
 
@@ -1027,6 +1028,9 @@ type ListenerTokenAnswer struct {
 	// ExpiresAt Time at which the token expires.
 	ExpiresAt int64 `json:"expiresAt"`
 
+	// ListenUrl URL of the page for listening. The token is in the fragment, which browsers never send to a server.
+	ListenUrl string `json:"listenUrl"`
+
 	// PersonId Id of the listener in the listener channel of the room.
 	PersonId string `json:"personId"`
 
@@ -1150,7 +1154,8 @@ type NewOutput struct {
 
 	// Url URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
 	// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
-	// `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
+	// `srt://host:port?streamid=…&passphrase=…` with a passphrase of 10 to 79 bytes. It is stored encrypted
+	// and never returned.
 	Url string `json:"url"`
 }
 
@@ -1244,6 +1249,10 @@ type RecordedAnchor struct {
 
 	// Role Role of a user in the room.
 	Role RoomRole `json:"role"`
+
+	// Source `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
+	// WebSocket.
+	Source nullable.Nullable[string] `json:"source,omitempty"`
 
 	// UserId Id of the user.
 	UserId string `json:"userId"`
@@ -1640,6 +1649,10 @@ type Track struct {
 
 	// Number Number of the track in the recording.
 	Number int32 `json:"number"`
+
+	// Source `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
+	// WebSocket.
+	Source nullable.Nullable[string] `json:"source,omitempty"`
 
 	// UserId Id of the anchor's user.
 	UserId string `json:"userId"`
@@ -2146,12 +2159,16 @@ type ClientInterface interface {
 
 	// IssueReplayTokenWithBody Issues a token with which a listener can play one recording, or a part of it.
 	//
+	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayTokenWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// IssueReplayToken Issues a token with which a listener can play one recording, or a part of it.
+	//
+	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2778,6 +2795,8 @@ func (c *Client) GetRecording(ctx context.Context, id string, reqEditors ...Requ
 
 // IssueReplayTokenWithBody Issues a token with which a listener can play one recording, or a part of it.
 //
+// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
@@ -2794,6 +2813,8 @@ func (c *Client) IssueReplayTokenWithBody(ctx context.Context, id string, conten
 }
 
 // IssueReplayToken Issues a token with which a listener can play one recording, or a part of it.
+//
+// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5724,12 +5745,16 @@ type ClientWithResponsesInterface interface {
 
 	// IssueReplayTokenWithBodyWithResponse Issues a token with which a listener can play one recording, or a part of it.
 	//
+	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayTokenWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error)
 
 	// IssueReplayTokenWithResponse Issues a token with which a listener can play one recording, or a part of it.
+	//
+	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8273,6 +8298,8 @@ func (c *ClientWithResponses) GetRecordingWithResponse(ctx context.Context, id s
 
 // IssueReplayTokenWithBodyWithResponse Issues a token with which a listener can play one recording, or a part of it.
 //
+// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
@@ -8285,6 +8312,8 @@ func (c *ClientWithResponses) IssueReplayTokenWithBodyWithResponse(ctx context.C
 }
 
 // IssueReplayTokenWithResponse Issues a token with which a listener can play one recording, or a part of it.
+//
+// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

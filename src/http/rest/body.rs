@@ -190,6 +190,8 @@ pub(super) struct ListenerTokenAnswer {
     pub token: String,
     /// Time at which the token expires.
     pub expires_at: u64,
+    /// URL of the page for listening. The token is in the fragment, which browsers never send to a server.
+    pub listen_url: String,
     /// Id of the listener, which is the subject of the token: the id in the request, or a random one.
     pub user_id: String,
     /// Id of the listener in the listener channel of the room.

@@ -54,5 +54,11 @@ pub(super) async fn issue(
     let (user_id, person_id) = (user.to_string(), String::from(api.tokens.person_id(&id, &user)));
     let who = ListenerClaims { user: Some(user), name };
     let IssuedToken { token, expires_at } = api.tokens.listener(&who, &id, room.meta.created_at, now());
-    Ok(Json(ListenerTokenAnswer { success: true, token, expires_at: expires_at.0, user_id, person_id }))
+    let (listen_url, expires_at) = (listen_url(&api.hls_base, &id, &token), expires_at.0);
+    Ok(Json(ListenerTokenAnswer { success: true, token, expires_at, listen_url, user_id, person_id }))
+}
+
+/// Builds the URL of the listen page, with a token in the fragment, like [`invite_url`](super::users).
+fn listen_url(hls_base: &str, room: &RoomId, token: &str) -> String {
+    format!("{hls_base}/listen/{room}#token={token}")
 }

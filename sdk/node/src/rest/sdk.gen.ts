@@ -229,6 +229,8 @@ export const getRecording = <ThrowOnError extends boolean = true>(options: Optio
 
 /**
  * Issues a token with which a listener can play one recording, or a part of it.
+ *
+ * The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
  */
 export const issueReplayToken = <ThrowOnError extends boolean = true>(options: Options<IssueReplayTokenData, ThrowOnError>): RequestResult<IssueReplayTokenResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<IssueReplayTokenResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',

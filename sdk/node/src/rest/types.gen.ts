@@ -9,7 +9,8 @@ export type ClientOptions = {
  */
 export type AddSource = {
     /**
-     * URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted.
+     * URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted. The
+     * passphrase of an `srt` URL has 10 to 79 bytes.
      */
     url?: string | null;
     /**
@@ -561,6 +562,10 @@ export type ListenerTokenAnswer = {
      */
     expiresAt: number;
     /**
+     * URL of the page for listening. The token is in the fragment, which browsers never send to a server.
+     */
+    listenUrl: string;
+    /**
      * Id of the listener, which is the subject of the token: the id in the request, or a random one.
      */
     userId: string;
@@ -719,7 +724,8 @@ export type NewOutput = {
     /**
      * URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
      * `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
-     * `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
+     * `srt://host:port?streamid=…&passphrase=…` with a passphrase of 10 to 79 bytes. It is stored encrypted
+     * and never returned.
      */
     url: string;
     /**
@@ -848,6 +854,11 @@ export type RecordedAnchor = {
      */
     displayName?: string | null;
     role: RoomRole;
+    /**
+     * `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
+     * WebSocket.
+     */
+    source?: string | null;
     /**
      * True if, on every join, the user agreed to be recorded, as `recording.consent: required` demands.
      */
@@ -1319,6 +1330,11 @@ export type Track = {
      * Name of the user, if known.
      */
     displayName?: string | null;
+    /**
+     * `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
+     * WebSocket.
+     */
+    source?: string | null;
     /**
      * Node that has the file.
      */

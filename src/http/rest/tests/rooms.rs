@@ -356,6 +356,9 @@ async fn listener_tokens_are_for_one_known_room() {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "demo"})).await;
     let issued = house.post("/api/token", json!({"roomId": "demo"})).await;
+    let listen =
+        format!("https://live.example.org/listen/demo#token={}", issued.json["token"].as_str().unwrap());
+    assert_eq!(issued.json["listenUrl"], listen);
     let told = claims(&issued.json["token"]);
     assert_eq!((issued.status, &told["role"], &told["roomId"]), (200, &json!("listener"), &json!("demo")));
     assert!(issued.json["expiresAt"].as_u64().unwrap() > 1_600_000_000_000);

@@ -16,7 +16,8 @@ class AddSource:
 
     Attributes:
         url (None | str | Unset): URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored
-            encrypted.
+            encrypted. The
+            passphrase of an `srt` URL has 10 to 79 bytes.
         file (None | str | Unset): Path of a file below `sources.folder`.
         title (None | str | Unset): Name shown in the room.
         loop (bool | None | Unset): True if the input starts over when it ends. By default true for a URL, because the

@@ -17,6 +17,8 @@ class ListenerTokenAnswer:
         success (bool): Always true.
         token (str): Token for the playlist, media and keys of the room.
         expires_at (int): Time at which the token expires.
+        listen_url (str): URL of the page for listening. The token is in the fragment, which browsers never send to a
+            server.
         user_id (str): Id of the listener, which is the subject of the token: the id in the request, or a random one.
         person_id (str): Id of the listener in the listener channel of the room.
     """
@@ -24,6 +26,7 @@ class ListenerTokenAnswer:
     success: bool
     token: str
     expires_at: int
+    listen_url: str
     user_id: str
     person_id: str
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
@@ -34,6 +37,8 @@ class ListenerTokenAnswer:
         token = self.token
 
         expires_at = self.expires_at
+
+        listen_url = self.listen_url
 
         user_id = self.user_id
 
@@ -46,6 +51,7 @@ class ListenerTokenAnswer:
                 "success": success,
                 "token": token,
                 "expiresAt": expires_at,
+                "listenUrl": listen_url,
                 "userId": user_id,
                 "personId": person_id,
             }
@@ -62,6 +68,8 @@ class ListenerTokenAnswer:
 
         expires_at = d.pop("expiresAt")
 
+        listen_url = d.pop("listenUrl")
+
         user_id = d.pop("userId")
 
         person_id = d.pop("personId")
@@ -70,6 +78,7 @@ class ListenerTokenAnswer:
             success=success,
             token=token,
             expires_at=expires_at,
+            listen_url=listen_url,
             user_id=user_id,
             person_id=person_id,
         )

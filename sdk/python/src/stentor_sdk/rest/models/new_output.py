@@ -18,7 +18,8 @@ class NewOutput:
     Attributes:
         url (str): URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
             `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
-            `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
+            `srt://host:port?streamid=…&passphrase=…` with a passphrase of 10 to 79 bytes. It is stored encrypted
+            and never returned.
         format_ (OutputFormat | Unset): Codec of the audio that is sent. AAC is not encoded again: the target gets the
             same frames as listeners.
     """

@@ -24,6 +24,9 @@ class RecordedAnchor:
         role (str): Role of a user in the room. `host`, `co_host`, `anchor`, `listener`
         visits (list[Visit]): Times at which the user was in the room, in order.
         display_name (None | str | Unset): Name of the user, if known.
+        source (None | str | Unset): `whip` if the user published with WHIP, `url` or `file` for a source; absent for
+            clients with a
+            WebSocket.
         recording_consent (bool | Unset): True if, on every join, the user agreed to be recorded, as `recording.consent:
             required` demands.
     """
@@ -32,6 +35,7 @@ class RecordedAnchor:
     role: str
     visits: list[Visit]
     display_name: None | str | Unset = UNSET
+    source: None | str | Unset = UNSET
     recording_consent: bool | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
@@ -51,6 +55,12 @@ class RecordedAnchor:
         else:
             display_name = self.display_name
 
+        source: None | str | Unset
+        if isinstance(self.source, Unset):
+            source = UNSET
+        else:
+            source = self.source
+
         recording_consent = self.recording_consent
 
         field_dict: dict[str, Any] = {}
@@ -64,6 +74,8 @@ class RecordedAnchor:
         )
         if display_name is not UNSET:
             field_dict["displayName"] = display_name
+        if source is not UNSET:
+            field_dict["source"] = source
         if recording_consent is not UNSET:
             field_dict["recordingConsent"] = recording_consent
 
@@ -94,6 +106,15 @@ class RecordedAnchor:
 
         display_name = _parse_display_name(d.pop("displayName", UNSET))
 
+        def _parse_source(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        source = _parse_source(d.pop("source", UNSET))
+
         recording_consent = d.pop("recordingConsent", UNSET)
 
         recorded_anchor = cls(
@@ -101,6 +122,7 @@ class RecordedAnchor:
             role=role,
             visits=visits,
             display_name=display_name,
+            source=source,
             recording_consent=recording_consent,
         )
 

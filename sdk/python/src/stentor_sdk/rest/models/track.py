@@ -21,6 +21,9 @@ class Track:
         node (str): Node that has the file.
         bytes_ (int): Size of the file, in bytes.
         display_name (None | str | Unset): Name of the user, if known.
+        source (None | str | Unset): `whip` if the user published with WHIP, `url` or `file` for a source; absent for
+            clients with a
+            WebSocket.
     """
 
     number: int
@@ -28,6 +31,7 @@ class Track:
     node: str
     bytes_: int
     display_name: None | str | Unset = UNSET
+    source: None | str | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,6 +49,12 @@ class Track:
         else:
             display_name = self.display_name
 
+        source: None | str | Unset
+        if isinstance(self.source, Unset):
+            source = UNSET
+        else:
+            source = self.source
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -57,6 +67,8 @@ class Track:
         )
         if display_name is not UNSET:
             field_dict["displayName"] = display_name
+        if source is not UNSET:
+            field_dict["source"] = source
 
         return field_dict
 
@@ -80,12 +92,22 @@ class Track:
 
         display_name = _parse_display_name(d.pop("displayName", UNSET))
 
+        def _parse_source(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        source = _parse_source(d.pop("source", UNSET))
+
         track = cls(
             number=number,
             user_id=user_id,
             node=node,
             bytes_=bytes_,
             display_name=display_name,
+            source=source,
         )
 
         track.additional_properties = d

@@ -69,6 +69,8 @@ def sync_detailed(
 ) -> Response[TokenAnswer]:
     """Issues a token with which a listener can play one recording, or a part of it.
 
+     The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+
     Args:
         id (str):
         body (None | ReplayTokenRequest | Unset):
@@ -101,6 +103,8 @@ def sync(
 ) -> TokenAnswer | None:
     """Issues a token with which a listener can play one recording, or a part of it.
 
+     The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+
     Args:
         id (str):
         body (None | ReplayTokenRequest | Unset):
@@ -127,6 +131,8 @@ async def asyncio_detailed(
     body: None | ReplayTokenRequest | Unset = UNSET,
 ) -> Response[TokenAnswer]:
     """Issues a token with which a listener can play one recording, or a part of it.
+
+     The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 
     Args:
         id (str):
@@ -157,6 +163,8 @@ async def asyncio(
     body: None | ReplayTokenRequest | Unset = UNSET,
 ) -> TokenAnswer | None:
     """Issues a token with which a listener can play one recording, or a part of it.
+
+     The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 
     Args:
         id (str):
