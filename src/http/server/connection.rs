@@ -43,6 +43,8 @@ struct State {
     frames: Cell<Option<FrameBudget>>,
     /// Number of responses that are being sent on an HTTP/2 connection.
     sending: Cell<u32>,
+    /// Number of bytes of the response that the client permits, if HTTP/2 carries it.
+    permitted: Cell<usize>,
     /// True while a request is in progress that asks for an upgrade. The bytes after its head may belong to
     /// no request.
     upgrading: Cell<bool>,
@@ -80,6 +82,7 @@ impl State {
             carrier: None,
             frames: Cell::new(None),
             sending: Cell::new(0),
+            permitted: Cell::new(usize::MAX),
             upgrading: Cell::new(false),
             wants_body: Cell::new(false),
             reading_paused: Cell::new(false),
@@ -130,6 +133,11 @@ impl Connection {
         let connection = self.0.carrier.as_ref().unwrap_or(self).clone();
         connection.0.sending.update(|count| count + 1);
         ResponseInProgress(connection)
+    }
+
+    /// Records the number of bytes of the response that the client permits. The body gives no larger pieces.
+    pub(super) fn permit(&self, bytes: usize) {
+        self.0.permitted.set(bytes);
     }
 
     /// Records that bytes of a request head or of a body were transferred over HTTP/2.
@@ -328,6 +336,13 @@ impl Connection {
 impl Drop for ResponseInProgress {
     fn drop(&mut self) {
         self.0.0.sending.update(|count| count - 1);
+    }
+}
+
+impl RequestInProgress {
+    /// Returns the number of bytes of the response that the client permits.
+    pub(super) fn permitted(&self) -> usize {
+        self.0.0.permitted.get()
     }
 }
 

@@ -130,7 +130,7 @@ fn forbid_sniffing(headers: &mut HeaderMap) {
 
 pin_project! {
     /// Response body in pieces of at most [`SLICE`] bytes, because the dispatcher copies each piece as a
-    /// whole.
+    /// whole. With HTTP/2, a piece also has at most as many bytes as the client permits.
     pub struct SlicedBody<B> {
         // `None`: sent without the dispatcher.
         #[pin]
@@ -166,7 +166,8 @@ impl<B: MessageBody> MessageBody for SlicedBody<B> {
                 other => return other,
             }
         }
-        let slice = this.rest.split_to(SLICE.min(this.rest.len()));
+        let permitted = this.in_progress.as_ref().map_or(SLICE, RequestInProgress::permitted);
+        let slice = this.rest.split_to(SLICE.min(permitted).min(this.rest.len()));
         Poll::Ready(Some(Ok(if *this.copied { Bytes::copy_from_slice(&slice) } else { slice })))
     }
 }

@@ -106,6 +106,9 @@ pub(super) async fn serve(
             biased;
             () = &mut stopped, if !is_stopping => {
                 is_stopping = true;
+                // The library accepts requests until the client has acknowledged a PING, because those on
+                // their way could otherwise be lost (RFC 9113 section 6.8). actix-server looks once per
+                // second whether connections are left, so the round trip delays no stop.
                 http2.graceful_shutdown();
             }
             Some(ended) = requests.next() => {

@@ -1,6 +1,7 @@
 //! Tests of the rules for every listening socket, over real connections.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use actix_web::middleware::from_fn;
@@ -72,6 +73,7 @@ impl TestServer {
                 .service(only_get("/large", async || HttpResponse::Ok().body(LARGE)))
                 .service(only_get("/never", async || std::future::pending::<&str>().await))
                 .service(only_get("/endless", endless))
+                .service(only_get("/counted", counted))
                 .service(only_get("/ending", ending))
                 .service(only_get("/silent", silent))
                 .service(only_get("/feed", silent).wrap(from_fn(large)))
@@ -109,6 +111,18 @@ impl TestServer {
         client.write_all(request.as_bytes()).await.unwrap();
         read(&mut client).await
     }
+}
+
+/// Number of pieces that bodies of `/counted` have given.
+static COUNTED: AtomicUsize = AtomicUsize::new(0);
+
+/// Answers with a body that ends only with its connection, in pieces of 1,000 bytes.
+async fn counted() -> HttpResponse {
+    let pieces = futures::stream::repeat_with(|| {
+        COUNTED.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, Error>(bytes::Bytes::from_static(&LARGE[..1000]))
+    });
+    HttpResponse::Ok().streaming(pieces)
 }
 
 async fn endless(request: HttpRequest) -> HttpResponse {

@@ -13,6 +13,7 @@ use futures::Stream;
 use h2::{Reason, RecvStream, SendStream};
 
 use super::RequestEnd;
+use crate::http::server::SLICE;
 use crate::http::server::connection::{Alarm, Connection};
 
 /// Body of a request. The client may send further bytes only after the handler has read earlier ones.
@@ -41,8 +42,9 @@ impl Stream for RequestBody {
     }
 }
 
-/// Sends a body that is not empty, as fast as the client reads it. A client that reads too slowly loses the
-/// response; its other requests continue.
+/// Sends a body that is not empty, as fast as the client reads it. The body is asked for no more than the
+/// client permits, so nothing is held for a client that does not read. A client that reads too slowly loses
+/// its response, and its other requests continue.
 pub(super) async fn send(
     mut stream: SendStream<Bytes>,
     mut body: BoxBody,
@@ -55,12 +57,17 @@ pub(super) async fn send(
     };
     let (mut alarm, _sending) = (None, connection.sending());
     loop {
+        let wanted = left.map_or(SLICE, |left| usize::try_from(left).unwrap_or(SLICE).min(SLICE));
         let next = poll_fn(|task| {
             if stream.poll_reset(task).is_ready() {
                 return Poll::Ready(Err(RequestEnd::Canceled));
             }
+            stream.reserve_capacity(wanted);
+            connection.permit(ready!(capacity(&mut stream, connection, &mut alarm, task))?);
             let next = Pin::new(&mut body).poll_next(task);
             if next.is_pending() {
+                // Other responses of the connection can use what this one does not need yet.
+                stream.reserve_capacity(0);
                 // The client has read everything so far.
                 connection.lifecycle().flushed();
             }
@@ -80,15 +87,12 @@ pub(super) async fn send(
             }
             Err(ended) => return ended,
         };
+        // A body that does not pass through the middleware may give larger pieces.
         while !piece.is_empty() {
             stream.reserve_capacity(piece.len());
             let capacity = match poll_fn(|task| capacity(&mut stream, connection, &mut alarm, task)).await {
-                Ok(Some(capacity)) => capacity,
-                Ok(None) => return RequestEnd::Canceled,
-                Err(_too_slow) => {
-                    stream.send_reset(Reason::CANCEL);
-                    return RequestEnd::Here;
-                }
+                Ok(capacity) => capacity,
+                Err(ended) => return ended,
             };
             let sent = piece.split_to(capacity.min(piece.len()));
             connection.lifecycle().wrote(sent.len(), Instant::now());
@@ -105,26 +109,30 @@ pub(super) async fn send(
     }
 }
 
-/// Waits until the client permits more bytes. `None`: the client has canceled the request.
+/// Waits until the client permits more bytes, and returns their number. If the client reads too slowly, ends
+/// the response.
 ///
 /// # Errors
-/// The client reads too slowly.
+/// The response has ended, or the client has canceled the request.
 fn capacity(
     stream: &mut SendStream<Bytes>,
     connection: &Connection,
     alarm: &mut Alarm,
     task: &mut Context<'_>,
-) -> Poll<io::Result<Option<usize>>> {
-    match stream.capacity() {
-        0 => {}
-        capacity => return Poll::Ready(Ok(Some(capacity))),
-    }
-    match stream.poll_capacity(task) {
-        Poll::Ready(Some(Ok(capacity))) => Poll::Ready(Ok(Some(capacity))),
-        Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Ok(None)),
+) -> Poll<Result<usize, RequestEnd>> {
+    let capacity = match stream.capacity() {
+        0 => stream.poll_capacity(task),
+        capacity => return Poll::Ready(Ok(capacity)),
+    };
+    match capacity {
+        Poll::Ready(Some(Ok(capacity))) => Poll::Ready(Ok(capacity)),
+        Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Err(RequestEnd::Canceled)),
         Poll::Pending => {
             connection.lifecycle().blocked(Instant::now());
-            connection.watch(alarm, task)?;
+            if connection.watch(alarm, task).is_err() {
+                stream.send_reset(Reason::CANCEL);
+                return Poll::Ready(Err(RequestEnd::Here));
+            }
             Poll::Pending
         }
     }

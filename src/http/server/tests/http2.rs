@@ -153,6 +153,29 @@ async fn http2_requests_have_limits() {
 }
 
 #[actix::test]
+async fn http2_bodies_wait_for_permission() {
+    let secured = TlsTestServer::start(10);
+    let mut client = secured.http2(5000).await;
+    let mut unread = send(&mut client, get("/counted")).await.await.unwrap().into_body();
+    let mut head = get("/small");
+    *head.method_mut() = Method::HEAD;
+    let counted = || COUNTED.load(Ordering::Relaxed);
+    while counted() < 5 {
+        fetch(&mut client, head.clone()).await;
+    }
+    for _ in 0..20 {
+        fetch(&mut client, head.clone()).await;
+    }
+    assert_eq!(counted(), 5, "nothing is read ahead of the client");
+    let mut received = 0;
+    while received < 100_000 {
+        received += read(&mut unread).await.unwrap().unwrap().len();
+    }
+    assert!((100..150).contains(&counted()), "{}", counted());
+    secured.stop().await;
+}
+
+#[actix::test]
 async fn http2_slow_readers_lose_their_response() {
     let secured = TlsTestServer::start(10);
     let mut client = secured.http2(65_535).await;
