@@ -27,6 +27,7 @@ async fn socket(authority: &Authority, base: &str) -> TlsStream<TcpStream> {
     let mut config = ClientConfig::clone(&authority.client());
     config.alpn_protocols = vec![b"h2".to_vec()];
     let socket = TcpStream::connect(base.split_once("://").unwrap().1).await.unwrap();
+    socket.set_nodelay(true).unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap()
 }
@@ -152,6 +153,7 @@ async fn http2_floods_end_their_connection() {
     let headers = frames::header("x-more", &"x".repeat(1000)).repeat(10);
     let attacks = [
         ("PING", frames::frame(frames::PING, 0, &[0; 8]).repeat(60_000)),
+        ("PING acknowledgement", frames::acknowledgement(frames::PING, &[0; 8]).repeat(60_000)),
         ("SETTINGS", frames::frame(frames::SETTINGS, 0, &[]).repeat(60_000)),
         ("WINDOW_UPDATE", frames::frame(frames::WINDOW_UPDATE, 0, &[0, 0, 0, 1]).repeat(60_000)),
         ("unknown", frames::frame(0xf0, 0, &[0; 1000]).repeat(2_000)),
@@ -174,10 +176,115 @@ async fn http2_floods_end_their_connection() {
     }
     let metrics = metrics(&node).await;
     assert!(metrics.contains("stentor_connections_cut_total{reason=\"flood\"} "), "{metrics}");
+    let lines = node.log().len();
+    assert!(lines < 1000, "the floods wrote {lines} log lines");
     withstood(
-        "HTTP/2: rapid reset, floods of PING, SETTINGS, WINDOW_UPDATE and CONTINUATION",
+        "HTTP/2: rapid reset, floods of PING, PING ACK, SETTINGS, WINDOW_UPDATE and CONTINUATION",
         "the connection is closed after 256 kB, or after 20 canceled requests",
         "a client on another connection gets a page",
+    );
+}
+
+/// Sends requests one by one, each after the first frame that answers the one before. Returns the answers, up
+/// to the one that ends the connection.
+async fn one_by_one(
+    socket: &mut TlsStream<TcpStream>,
+    requests: impl IntoIterator<Item = (u32, Vec<u8>)>,
+    after: impl Fn(u32) -> Vec<u8>,
+) -> Vec<Frame> {
+    let (mut received, mut answers) = (Vec::new(), Vec::new());
+    // No body can be sent, so each response is in progress until it is canceled.
+    let no_window = frames::frame(frames::SETTINGS, 0, &[0, frames::INITIAL_WINDOW_SIZE, 0, 0, 0, 0]);
+    socket.write_all(&[frames::opening(), no_window].concat()).await.unwrap();
+    for (stream, request) in requests {
+        // An error means that the node has closed the connection, whose last frames can still be read.
+        let _ = socket.write_all(&request).await;
+        let answer = loop {
+            let mut frames = frames::split(&received).into_iter();
+            let found = frames.find(|frame| {
+                let is_answer = matches!(frame.kind, frames::HEADERS | frames::RST_STREAM);
+                frame.kind == frames::GOAWAY || (is_answer && frame.stream == stream)
+            });
+            if let Some(found) = found {
+                break found;
+            }
+            let read = tokio::time::timeout(PATIENCE, socket.read_buf(&mut received)).await.unwrap();
+            assert!(read.is_ok_and(|count| count > 0), "the connection ended without GOAWAY");
+        };
+        let is_last = answer.kind == frames::GOAWAY;
+        answers.push(answer);
+        if is_last {
+            break;
+        }
+        let _ = socket.write_all(&after(stream)).await;
+        received.clear();
+    }
+    answers
+}
+
+#[actix::test]
+async fn http2_cancellations_have_a_budget() {
+    let authority = Authority::new();
+    let node = start(authority.settings(), &[("node.roles", "hls"), ("store.kind", "embedded")]).await;
+    let hls = https(&node.hls);
+    let requests = (0..10_000).map(|n| 2 * n + 1).map(|stream| (stream, frames::get(stream, "/listen/a")));
+    let cancel = |stream| frames::frame(frames::RST_STREAM, stream, &frames::CANCEL);
+    let mut socket = socket(&authority, &hls).await;
+    let answers = one_by_one(&mut socket, requests, cancel).await;
+    let Some(Frame { kind: frames::GOAWAY, payload, .. }) = answers.last() else { panic!("no end") };
+    assert_eq!(payload[4..8], frames::CALM);
+    let served = answers.iter().filter(|frame| frame.kind == frames::HEADERS).count();
+    assert!(served >= 100, "after only {served}");
+    let cut = "stentor_connections_cut_total{reason=\"flood\"} 1\n";
+    until("the cut is counted", async || metrics(&node).await.contains(cut)).await;
+    withstood(
+        "HTTP/2: requests that are canceled once the response has begun",
+        "the connection is closed after 100 cancellations and 10 per second",
+        "no other connection is affected",
+    );
+}
+
+#[actix::test]
+async fn malformed_http2_heads_are_reset() {
+    let authority = Authority::new();
+    let node = start(authority.settings(), &[("node.roles", "hls"), ("store.kind", "embedded")]).await;
+    let hls = https(&node.hls);
+    let heads = [
+        ("/listen/a", frames::header("host", "other")),
+        ("/listen/a", [frames::header("host", "127.0.0.1"), frames::header("host", "other")].concat()),
+        ("listen/a", Vec::new()),
+        ("/listen/a", frames::header("Upper", "x")),
+        ("/listen/a", frames::header("connection", "close")),
+        ("/listen/a", frames::header("transfer-encoding", "chunked")),
+        ("/listen/a", frames::header("content-length", "7")),
+        ("/listen/a", frames::header(":path", "/other")),
+    ];
+    for (path, headers) in &heads {
+        let mut socket = socket(&authority, &hls).await;
+        let requests = [(1, frames::get_with(1, path, headers)), (3, frames::get(3, "/listen/a"))];
+        let answers = one_by_one(&mut socket, requests, |_| Vec::new()).await;
+        let shown = String::from_utf8_lossy(headers);
+        match &answers[..] {
+            [reset, served] if reset.kind == frames::RST_STREAM => {
+                assert_eq!((&reset.payload[..], served.kind), (&frames::PROTOCOL_ERROR[..], frames::HEADERS));
+            }
+            [end] => {
+                assert_eq!((end.kind, &end.payload[4..8]), (frames::GOAWAY, &frames::PROTOCOL_ERROR[..]))
+            }
+            other => panic!("{path} {shown}: {other:?}"),
+        }
+    }
+    // Each malformed head counts as a canceled request.
+    let malformed = |stream| (stream, frames::get_with(stream, heads[0].0, &heads[0].1));
+    let mut socket = socket(&authority, &hls).await;
+    let answers = one_by_one(&mut socket, (0..10_000).map(|n| malformed(2 * n + 1)), |_| Vec::new()).await;
+    let last = answers.last().unwrap();
+    assert_eq!((last.kind, &last.payload[4..8]), (frames::GOAWAY, &frames::CALM[..]));
+    assert!(answers.len() > 100, "after only {}", answers.len());
+    withstood(
+        "HTTP/2: malformed request heads",
+        "each is reset with PROTOCOL_ERROR; the connection is closed after 100 and 10 per second",
+        "other requests of the connection are served until then",
     );
 }
 
