@@ -2,6 +2,7 @@
 
 mod socket;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -200,9 +201,16 @@ async fn channel_refuses_bad_requests() {
         pace().await;
     }
     let settings = json!({ "handsOpen": false, "chatOpen": false, "slowModeSeconds": 0 });
-    for (method, path, body) in [
+    let of_hosts = [
         ("DELETE", format!("hands/{person}"), Value::Null),
         ("PUT", format!("hands/{person}/invitation"), Value::Null),
+        ("DELETE", format!("hands/{person}/invitation"), Value::Null),
+        ("POST", format!("kicks/{person}"), Value::Null),
+        ("PUT", format!("bans/{person}"), Value::Null),
+        ("DELETE", format!("bans/{person}"), Value::Null),
+        ("PUT", "pinned".into(), json!({ "message": 7 })),
+        ("DELETE", "pinned".into(), Value::Null),
+        ("DELETE", "floor".into(), Value::Null),
         ("PUT", "announcement".into(), json!({ "text": "a" })),
         ("DELETE", "announcement".into(), Value::Null),
         ("PUT", "settings".into(), settings.clone()),
@@ -210,11 +218,25 @@ async fn channel_refuses_bad_requests() {
         ("POST", "mute".into(), Value::Null),
         ("PUT", "lock".into(), Value::Null),
         ("DELETE", "lock".into(), Value::Null),
-    ] {
-        let answer = send(&node.hls, ann, method, &path, body).await;
+    ];
+    for (method, path, body) in &of_hosts {
+        let answer = send(&node.hls, ann, method, path, body.clone()).await;
         assert_eq!((answer.status, answer.code().as_str()), (403, "host_only"), "{method} {path}");
         pace().await;
     }
+    // Every operation of the channel is in one of the two tables, except for those of a listener's own.
+    let own = ["GET events", "DELETE hand", "POST hand", "POST stage", "POST chat", "POST reactions"];
+    let own = own.into_iter().chain(["DELETE chat/{message}"]).map(str::to_owned);
+    let covered =
+        of_hosts.iter().map(|(method, path, _)| format!("{method} {}", path.replace(person, "{person}")));
+    let covered: BTreeSet<_> = covered.chain(own).collect();
+    let document = node.get("/api/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap().iter();
+    let paths = paths.filter_map(|(path, item)| Some((path.strip_prefix("/hls/rooms/{room}/")?, item)));
+    let operations = paths.flat_map(|(path, item)| {
+        item.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+    });
+    assert_eq!(operations.collect::<BTreeSet<_>>(), covered);
     done(&send(&node.hls, host, "PUT", "settings", settings).await);
     for (path, code) in [("hand", "hands_closed"), ("chat", "chat_closed")] {
         let body = if path == "chat" { json!({ "text": "a" }) } else { json!({}) };
@@ -355,7 +377,7 @@ impl Events {
 
     /// Returns the next event, in the form in which a WebSocket sends it. `wanted`: name of the event that
     /// the test waits for, for the message of a failure.
-    async fn any(&mut self, wanted: &str) -> Value {
+    pub async fn any(&mut self, wanted: &str) -> Value {
         let found = async {
             loop {
                 while let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -405,7 +427,7 @@ async fn host(node: &Node) -> String {
 }
 
 /// Waits long enough to stay below the request rate that one token subject is allowed.
-async fn pace() {
+pub async fn pace() {
     // Sleep: only the passage of time helps against a rate limit.
     tokio::time::sleep(Duration::from_millis(300)).await;
 }
