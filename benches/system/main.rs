@@ -32,6 +32,7 @@ mod support;
 #[path = "../../crates/packager/src/synth.rs"]
 mod synth;
 mod table;
+mod tls;
 mod upkeep;
 mod usage;
 mod watch;
@@ -45,12 +46,13 @@ use table::{Row, Table};
 
 type Part = (&'static str, fn() -> LocalBoxFuture<'static, Vec<Row>>);
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     ("watch", || watch::measure().boxed_local()),
     ("start", || start::measure().boxed_local()),
     ("segment", || segment::measure().boxed_local()),
     ("page", || page::measure().boxed_local()),
     ("hls", || hls::measure().boxed_local()),
+    ("tls", || tls::measure().boxed_local()),
     ("plain", || plain::measure().boxed_local()),
     ("upkeep", || upkeep::measure().boxed_local()),
     ("anchors", || anchors::measure().boxed_local()),
