@@ -16,7 +16,8 @@ use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::relay_protocol::{
-    EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, REWIND_FILE, TOKEN, WINDOW,
+    EARLIER_WINDOW, ENDED, FORWARDED, LAST, LISTENERS, LIVE, NEXT, REWIND, REWIND_FILE, REWIND_TAKEN, TOKEN,
+    WINDOW,
 };
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
 use crate::domain::rewind::RewindUpdate;
@@ -182,6 +183,28 @@ impl MixerClient {
         let answer = body(self.get(&room, url, &[(LIVE, live.to_string())]).await);
         self.metrics.relay_request("rewind", outcome(&answer));
         answer
+    }
+
+    /// Returns a segment of the rewind window of the mixer that handed the room over.
+    pub async fn rewind_segment(
+        self,
+        from: Upstream,
+        room: RoomId,
+        file: MediaFile,
+    ) -> Result<Bytes, FetchError> {
+        let url = format!("{}/relay/rooms/{room}/{file}", from.url);
+        let answer = body(self.get(&room, url, &[(FORWARDED, "1".to_owned())]).await);
+        self.metrics.relay_request("rewind", outcome(&answer));
+        answer
+    }
+
+    /// Tells the mixer that handed the room over that this node needs nothing more of its rewind window. If
+    /// the request fails, that mixer keeps its window for the longest time.
+    pub async fn rewind_taken(self, from: Upstream, room: RoomId) {
+        let url = format!("{}/relay/rooms/{room}/{REWIND_TAKEN}", from.url);
+        let live = ContentKeys::new(&[], &room, &from.nonce).hint();
+        let answer = body(self.get(&room, url, &[(LIVE, live.to_string())]).await);
+        self.metrics.relay_request("rewind", outcome(&answer));
     }
 
     async fn get(&self, room: &RoomId, url: String, headers: &[Header]) -> Result<MixerResponse, String> {

@@ -102,19 +102,26 @@ impl OriginMedia {
         }
     }
 
-    /// Returns a file. Waits if the stream is about to continue here.
-    pub(super) async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
+    /// Returns a file. Waits if the stream is about to continue here. `forwarded`: see [`Rewinds::segment`].
+    pub(super) async fn file(
+        &self,
+        room: &RoomId,
+        file: &MediaFile,
+        forwarded: bool,
+    ) -> Result<Bytes, MediaError> {
         loop {
             let opening = self.streams.next_opening();
             let comes_here = self.is_handed_over_to_us(room);
             match self.streams.get(room) {
                 Some(stream) => match stream.file(file).await {
                     Err(MediaError::Unavailable) if comes_here => opening.await,
-                    Err(MediaError::Gone) => return self.rewinds.segment(room, file).await,
+                    Err(MediaError::Gone) => return self.rewinds.segment(room, file, forwarded).await,
                     answer => return answer,
                 },
                 None if comes_here => opening.await,
-                None if self.directory.room(room).is_some() => return self.rewinds.segment(room, file).await,
+                None if self.directory.room(room).is_some() => {
+                    return self.rewinds.segment(room, file, forwarded).await;
+                }
                 None => return Err(MediaError::NoSuchRoom),
             }
         }

@@ -37,10 +37,19 @@ pub trait RelaySource: Send + Sync {
     /// Returns a media file of the rewind window of this broadcast, for the next mixer of the room.
     async fn rewind_file(&self, room: &RoomId, of: NonceHint, number: u32) -> Result<Bytes, MediaError>;
 
+    /// Records that the next mixer of the room needs nothing more of the rewind window of this broadcast.
+    fn rewind_taken(&self, room: &RoomId, of: NonceHint);
+
     /// Records the number of the room's listeners on a listener node.
     fn listened(&self, room: &RoomId, by: &ModuleId, count: usize);
 
-    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError>;
+    /// Returns a file with its content type. `forwarded`: another mixer forwards the request of a listener.
+    async fn file(
+        &self,
+        room: &RoomId,
+        name: &str,
+        forwarded: bool,
+    ) -> Result<(Bytes, &'static str), MediaError>;
 
     /// Returns the journal, a segment, or a part of a track of a recording of the room.
     async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes>;
@@ -90,13 +99,27 @@ impl RelaySource for RelayMedia {
         self.here.rewinds.media(room, of, number).await
     }
 
+    fn rewind_taken(&self, room: &RoomId, of: NonceHint) {
+        let view = self.here.directory.room(room).unwrap_or_default();
+        // If the room has come back, this node has a new window, which nobody has taken.
+        let is_here = view.live.as_ref().is_some_and(|live| live.mixer_id == self.here.me);
+        if let Some(kept) = self.here.rewinds.of_hint(room, of).filter(|_| !is_here) {
+            kept.takeover.set_taken();
+        }
+    }
+
     fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {
         self.counter.told(room, by, count, Instant::now());
     }
 
-    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError> {
+    async fn file(
+        &self,
+        room: &RoomId,
+        name: &str,
+        forwarded: bool,
+    ) -> Result<(Bytes, &'static str), MediaError> {
         let file = named(name)?;
-        Ok((self.here.in_time(self.here.file(room, &file)).await?, MediaFile::CONTENT_TYPE))
+        Ok((self.here.in_time(self.here.file(room, &file, forwarded)).await?, MediaFile::CONTENT_TYPE))
     }
 
     async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes> {

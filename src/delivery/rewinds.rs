@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use bytes::Bytes;
 
 use super::blocking;
-use super::mixer_client::{FetchError, MixerClient, MixerFiles};
+use super::mixer_client::{FetchError, MixerClient};
 use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::relay_room::Upstream;
@@ -36,7 +36,7 @@ pub struct KeptRewind {
 #[derive(Default)]
 pub struct Takeover {
     earlier: Mutex<Option<EarlierMixer>>,
-    /// True once the next mixer has fetched every media file.
+    /// True once the next mixer needs nothing more of the window.
     taken: AtomicBool,
 }
 
@@ -59,6 +59,10 @@ impl Takeover {
 
     pub fn is_taken(&self) -> bool {
         self.taken.load(Relaxed)
+    }
+
+    pub fn set_taken(&self) {
+        self.taken.store(true, Relaxed);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<EarlierMixer>> {
@@ -106,12 +110,21 @@ impl Rewinds {
         self.write().clear();
     }
 
-    /// Returns a segment, from the disk or from the earlier mixer.
-    pub async fn segment(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaError> {
+    /// Returns a segment, from the disk or from the earlier mixer. If the request was already `forwarded` by
+    /// another mixer, no further mixer is asked.
+    pub async fn segment(
+        &self,
+        room: &RoomId,
+        file: &MediaFile,
+        forwarded: bool,
+    ) -> Result<Bytes, MediaError> {
         let KeptRewind { id, rewind, takeover, .. } = self.get(room).ok_or(MediaError::Gone)?;
         let entry = rewind.entry(file).ok_or(MediaError::Gone)?;
         if let Some(earlier) = takeover.earlier().filter(|earlier| entry.file < earlier.below) {
-            let got = self.fetcher.clone().file(earlier.mixer, room.clone(), *file).await;
+            if forwarded {
+                return Err(MediaError::NotYet);
+            }
+            let got = self.fetcher.clone().rewind_segment(earlier.mixer, room.clone(), *file).await;
             return got.map_err(|error| match error {
                 FetchError::NotYet => MediaError::NotYet,
                 FetchError::Gone => MediaError::Gone,
@@ -128,19 +141,20 @@ impl Rewinds {
         })
     }
 
-    /// Returns a whole media file of a window for the next mixer of the room, which fetches the newest file
-    /// first.
+    /// Returns a whole media file of a window for the next mixer of the room.
     pub async fn media(&self, room: &RoomId, of: NonceHint, number: u32) -> Result<Bytes, MediaError> {
-        let KeptRewind { id, rewind, takeover, .. } = self.of_hint(room, of).ok_or(MediaError::Gone)?;
+        let KeptRewind { id, takeover, .. } = self.of_hint(room, of).ok_or(MediaError::Gone)?;
         if takeover.earlier().is_some_and(|earlier| number < earlier.below) {
             return Err(MediaError::NotYet);
         }
         let spool = self.spool.clone();
-        let media = blocking(move || spool.media(&id, number)).await.map_err(|_| MediaError::Gone)?;
-        if number <= rewind.oldest_file() {
-            takeover.taken.store(true, Relaxed);
-        }
-        Ok(media)
+        blocking(move || spool.media(&id, number)).await.map_err(|error| {
+            // The file may have been erased in the meantime.
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(%room, number, %error, "cannot read a media file of the rewind window");
+            }
+            MediaError::Gone
+        })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<RoomId, KeptRewind>> {

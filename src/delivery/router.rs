@@ -82,7 +82,7 @@ impl LiveMedia for MediaRouter {
         }
         let file = named(name)?;
         let bytes = match self.here.has(room) {
-            true => self.here.in_time(self.here.file(room, &file)).await?,
+            true => self.here.in_time(self.here.file(room, &file, false)).await?,
             false => self.file_from_elsewhere(room, &file).await?,
         };
         Ok((bytes, MediaFile::CONTENT_TYPE))

@@ -4,7 +4,7 @@
 //! derived from a secret that all nodes share. A client without the token learns nothing, not even whether
 //! the room exists. The media are encrypted, and listener nodes derive the keys themselves.
 //!
-//! Owns: the token and the headers. Does not forward a request to another node.
+//! Owns: the token and the headers. A forwarded request is not forwarded again.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ use crate::delivery::RelaySource;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::relay_protocol::{
-    EARLIER_WINDOW, ENDED, LAST, LISTENERS, LIVE, NEXT, REWIND, REWIND_FILE, TOKEN, WINDOW,
+    EARLIER_WINDOW, ENDED, FORWARDED, LAST, LISTENERS, LIVE, NEXT, REWIND, REWIND_FILE, REWIND_TAKEN, TOKEN,
+    WINDOW,
 };
 use crate::packager::NonceHint;
 
@@ -78,6 +79,10 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
             answer.insert_header((CACHE_CONTROL, SECRET));
             Ok(answer.json(update))
         }
+        REWIND_TAKEN => {
+            side.rewind_taken(&room, live(&request)?);
+            Ok(found("application/octet-stream", SECRET).finish())
+        }
         name if name.starts_with(REWIND_FILE) => {
             let number = name.trim_start_matches(REWIND_FILE).parse().map_err(|_| no_such_file())?;
             let body = side.rewind_file(&room, live(&request)?, number).await?;
@@ -88,7 +93,8 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
             Ok(found("application/octet-stream", SECRET).body(snapshot))
         }
         name if is_file_name(name) => {
-            let (body, content_type) = side.file(&room, name).await?;
+            let forwarded = request.headers().contains_key(FORWARDED);
+            let (body, content_type) = side.file(&room, name, forwarded).await?;
             Ok(found(content_type, MEDIA).body(body))
         }
         _ => Err(no_such_file()),
@@ -148,13 +154,23 @@ mod tests {
             Ok(Bytes::from_static(b"media"))
         }
 
+        fn rewind_taken(&self, room: &RoomId, of: NonceHint) {
+            assert_eq!((room.as_str(), of.to_string().as_str()), ("demo", HINT));
+        }
+
         fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {
             assert_eq!((room.as_str(), by.as_str(), count), ("demo", "ear", 7));
         }
 
-        async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaError> {
+        async fn file(
+            &self,
+            _: &RoomId,
+            name: &str,
+            forwarded: bool,
+        ) -> Result<(Bytes, &'static str), MediaError> {
             match name {
                 "seg.ts" => Ok((Bytes::from_static(b"media"), "video/mp2t")),
+                "far.ts" if forwarded => Err(MediaError::NotYet),
                 _ => Err(MediaError::Gone),
             }
         }
@@ -184,7 +200,9 @@ mod tests {
     #[actix::test]
     async fn relay_requires_token_of_room() {
         for token in [None, Some(""), Some("bad")] {
-            for name in ["index.m3u8", "rewind?last=7", "rewind-3", "seg.ts", "window", "heritage", "other"] {
+            for name in
+                ["index.m3u8", "rewind?last=7", "rewind-3", "rewind-taken", "seg.ts", "window", "other"]
+            {
                 assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), token).await.0, 401);
             }
         }
@@ -203,6 +221,17 @@ mod tests {
     }
 
     #[actix::test]
+    async fn forwarded_requests_are_marked() {
+        let side: RelaySide = Arc::new(Fake);
+        let app = test::init_service(App::new().configure(|c| configure(c, web::Data::new(side)))).await;
+        for (header, status) in [(FORWARDED, 503), (LISTENERS, 410)] {
+            let request = test::TestRequest::get().uri("/relay/rooms/demo/far.ts");
+            let request = request.insert_header((TOKEN, "good")).insert_header((header, "1")).to_request();
+            assert_eq!(test::call_service(&app, request).await.status(), status, "{header}");
+        }
+    }
+
+    #[actix::test]
     async fn relay_playlist_states_next_and_end() {
         let good = Some("good");
         assert_eq!(ask("/relay/rooms/demo/index.m3u8", good).await, (200, Some("9.2".into()), false));
@@ -210,7 +239,7 @@ mod tests {
         assert_eq!(last, (200, Some("9.2".into()), true));
         assert_eq!(ask("/relay/rooms/demo/rewind?last=7", good).await.0, 200);
         assert_eq!(ask("/relay/rooms/demo/rewind?last=x", good).await.0, 400);
-        for name in ["seg.ts", "window", "heritage", "rewind-3"] {
+        for name in ["seg.ts", "window", "heritage", "rewind-3", "rewind-taken"] {
             assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), good).await.0, 200, "{name}");
         }
         assert_eq!(ask("/relay/rooms/demo/old.ts", good).await.0, 410);

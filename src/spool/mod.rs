@@ -134,8 +134,12 @@ impl Spool {
         let path = media_file(&folder, number);
         let new = path.with_extension("new");
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(bytes)?;
-        std::fs::rename(new, path)
+        let stored = file.write_all(bytes).and_then(|()| std::fs::rename(&new, path));
+        if stored.is_err() {
+            // If this fails too, the file is erased with the folder.
+            let _ = std::fs::remove_file(&new);
+        }
+        stored
     }
 
     /// Returns the state of a recording's upload; `None` if it has not begun, or its file is damaged.

@@ -126,6 +126,20 @@ fn old_media_files_are_erasable() {
 }
 
 #[test]
+fn failed_copy_leaves_no_file() {
+    let (folder, spool) = spool();
+    drop(spool.open(&id()).unwrap());
+    spool.put_media(&id(), 3, b"media").unwrap();
+    assert_eq!(spool.media(&id(), 3).unwrap(), "media");
+    let dir = folder.path().join("recordings").join(id().as_str());
+    // A folder in the place of the file makes the last step fail.
+    std::fs::create_dir(dir.join("media-00004.ts")).unwrap();
+    assert!(spool.put_media(&id(), 4, b"media").is_err());
+    let names = std::fs::read_dir(&dir).unwrap().map(|file| file.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".new")));
+}
+
+#[test]
 fn unusable_folder_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();

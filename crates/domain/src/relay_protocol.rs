@@ -1,7 +1,7 @@
 //! Names in the HTTP protocol between listener nodes and mixer nodes.
 //!
 //! Media have the path `/relay/rooms/{room}/{name}`, where the name is a file name as in the listeners' URLs,
-//! [`WINDOW`], [`REWIND`] or [`REWIND_FILE`]. Recordings have the path
+//! [`WINDOW`], [`REWIND`], [`REWIND_TAKEN`] or [`REWIND_FILE`]. Recordings have the path
 //! `/relay/rooms/{room}/recordings/{recording}/{name}`.
 
 /// Request header: relay token of the room, which every node derives from `hls.secret`.
@@ -28,5 +28,10 @@ pub const EARLIER_WINDOW: &str = "heritage";
 pub const REWIND: &str = "rewind";
 /// Start of the name of a media file of the rewind window, `rewind-{number}`.
 pub const REWIND_FILE: &str = "rewind-";
+/// Name that the next mixer requests when it needs nothing more of the rewind window.
+pub const REWIND_TAKEN: &str = "rewind-taken";
+/// Request header of a mixer that asks an earlier mixer for a segment of the rewind window. The earlier mixer
+/// asks no further mixer, so that requests cannot circle.
+pub const FORWARDED: &str = "x-stentor-forwarded";
 /// Query parameter of [`REWIND`]: number of the newest segment that the requesting node has.
 pub const LAST: &str = "last";

@@ -90,6 +90,8 @@ pub enum Msg {
     /// A media file of the earlier mixer is on the disk, or could not be fetched. With the window's id and
     /// the file's number.
     Taken(RecordingId, u32, Result<(), NotTaken>),
+    /// The earlier mixer was told that this mixer needs nothing more of its window.
+    Released,
     /// Writer, and the segments that are on the disk.
     Opened(io::Result<(TakeWriter, Vec<JournalEntry>)>),
     Copied(CopyResult),
@@ -105,6 +107,7 @@ impl Message for Msg {
             Self::StateChanged => "state_changed",
             Self::Listed(..) => "listed",
             Self::Taken(..) => "taken",
+            Self::Released => "released",
             Self::Opened(_) => "opened",
             Self::Copied(_) => "copied",
             Self::Trimmed(..) => "trimmed",
@@ -419,11 +422,11 @@ impl Behaviour for RewindActor {
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
-        if !matches!(msg, Msg::StateChanged | Msg::Retry | Msg::Taken(..)) {
+        if !matches!(msg, Msg::StateChanged | Msg::Retry | Msg::Taken(..) | Msg::Released) {
             self.busy = false;
         }
         match msg {
-            Msg::StateChanged | Msg::Retry => {}
+            Msg::StateChanged | Msg::Retry | Msg::Released => {}
             Msg::Listed(mixer, list) => self.listed(mixer, list),
             Msg::Taken(id, number, taken) => self.took(&id, number, taken),
             Msg::Opened(opened) => self.opened(opened),

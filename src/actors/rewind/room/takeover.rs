@@ -1,7 +1,8 @@
 //! Takeover of a rewind window from the room's earlier mixer: its list first, then its media files, the
 //! newest first. So if the earlier mixer is lost meanwhile, the window only becomes shorter.
 //!
-//! The earlier mixer lends its window meanwhile. Owns the requests to that mixer, and their rate.
+//! The earlier mixer lends its window until it is told that nothing more is needed. Owns the requests to that
+//! mixer, and their rate.
 
 use std::io;
 use std::time::Duration;
@@ -26,7 +27,8 @@ const PACE: Duration = Duration::from_millis(250);
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// Number of consecutive failures after which the rest of the window is given up.
 const MOST_FAILURES: u32 = 10;
-/// Time for which a window is still served after the next mixer has fetched its last media file.
+/// Time for which a window is still served after the next mixer has taken it. Listener nodes may still
+/// request segments here.
 const TAKEN_FOR: Duration = Duration::from_secs(10);
 /// Time between two checks whether the next mixer has taken the window.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -41,6 +43,8 @@ pub struct TakeoverProgress {
     failures: u32,
     /// Time at which the list was received.
     since: Duration,
+    /// Mixer to tell that nothing more is needed of its window.
+    release: Option<Upstream>,
 }
 
 /// Reason why a media file was not taken.
@@ -77,9 +81,14 @@ impl RewindActor {
 
     /// Puts the window of the earlier mixer before the segments of this mixer.
     pub(super) fn listed(&mut self, mixer: Upstream, list: Option<RewindUpdate>) {
-        let (Some(kept), Some(list)) = (&self.kept, list) else { return };
+        let Some(kept) = &self.kept else { return };
+        let Some(list) = list else {
+            self.taking.release = Some(mixer);
+            return;
+        };
         if let Err(error) = kept.rewind.change(|window| window.apply(list)) {
             tracing::warn!(room = %self.room, mixer = %mixer.mixer, %error, "rewind window refused");
+            self.taking.release = Some(mixer);
             return;
         }
         self.oldest_file = kept.rewind.oldest_file();
@@ -87,14 +96,17 @@ impl RewindActor {
         self.writer = None;
         let below = kept.rewind.newest_file() + 1;
         kept.takeover.set_earlier(Some(EarlierMixer { mixer, below }));
-        self.taking.since = self.context.clock.now();
+        (self.taking.since, self.taking.failures) = (self.context.clock.now(), 0);
         if let (Some(source), Some(last)) = (&mut self.stream, kept.rewind.last()) {
             source.next = source.next.map(|next| next.max(last + 1));
         }
     }
 
-    /// Fetches the next media file from the earlier mixer.
+    /// Fetches the next media file from the earlier mixer, or tells it that nothing more is needed.
     pub(super) fn take(&mut self, cx: &mut Cx<Self>) {
+        if let Some(mixer) = self.taking.release.take() {
+            self.release(mixer, cx);
+        }
         let now = self.context.clock.now();
         let Some(kept) =
             self.kept.clone().filter(|_| matches!(self.duty, RewindDuty::Keep { .. } | RewindDuty::Lend))
@@ -107,12 +119,23 @@ impl RewindActor {
             return;
         }
         let Some(file) = kept.rewind.file_before(earlier.below) else {
-            return kept.takeover.set_earlier(None);
+            kept.takeover.set_earlier(None);
+            return self.release(earlier.mixer, cx);
         };
+        let view = self.context.directory.room(&self.room).unwrap_or_default();
+        if view.live.as_ref().is_some_and(|live| live.mixer_id == earlier.mixer.mixer) {
+            // The room has gone back to that mixer, which has erased its earlier window.
+            return self.give_up(file.0, "the earlier mixer has the room again");
+        }
         self.taking.busy = true;
         let id = kept.id.clone();
         let take = take(self.parts.clone(), self.room.clone(), (kept, earlier), file);
         cx.run(take, move |taken| Msg::Taken(id, file.0, taken));
+    }
+
+    fn release(&self, mixer: Upstream, cx: &mut Cx<Self>) {
+        let told = self.parts.rewinds.fetcher.clone().rewind_taken(mixer, self.room.clone());
+        cx.run(told, |()| Msg::Released);
     }
 
     pub(super) fn took(&mut self, id: &RecordingId, number: u32, taken: Result<(), NotTaken>) {
@@ -144,6 +167,13 @@ impl RewindActor {
                 "the earlier mixer does not have it".into()
             }
         };
+        self.give_up(number, &why);
+    }
+
+    /// Removes the segments of the media files up to `number` from the window, because they are lost.
+    fn give_up(&mut self, number: u32, why: &str) {
+        let Some(kept) = &self.kept else { return };
+        self.taking.release = kept.takeover.earlier().map(|earlier| earlier.mixer);
         kept.takeover.set_earlier(None);
         let lost = kept.rewind.change(|window| window.drop_before(number + 1));
         self.oldest_file = kept.rewind.oldest_file();
