@@ -74,6 +74,7 @@ impl TestServer {
                 .service(only_get("/never", async || std::future::pending::<&str>().await))
                 .service(only_get("/endless", endless))
                 .service(only_get("/counted", counted))
+                .service(only_get("/polled", polled))
                 .service(only_get("/ending", ending))
                 .service(only_get("/silent", silent))
                 .service(only_get("/feed", silent).wrap(from_fn(large)))
@@ -121,6 +122,18 @@ async fn counted() -> HttpResponse {
     let pieces = futures::stream::repeat_with(|| {
         COUNTED.fetch_add(1, Ordering::Relaxed);
         Ok::<_, Error>(bytes::Bytes::from_static(&LARGE[..1000]))
+    });
+    HttpResponse::Ok().streaming(pieces)
+}
+
+/// Number of polls of bodies of `/polled`.
+static POLLED: AtomicUsize = AtomicUsize::new(0);
+
+/// Answers with a body that never has anything to send.
+async fn polled() -> HttpResponse {
+    let pieces = futures::stream::poll_fn(|_| {
+        POLLED.fetch_add(1, Ordering::Relaxed);
+        std::task::Poll::<Option<Result<bytes::Bytes, Error>>>::Pending
     });
     HttpResponse::Ok().streaming(pieces)
 }

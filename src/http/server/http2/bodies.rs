@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use actix_http::error::PayloadError;
@@ -59,7 +59,9 @@ pub(super) async fn send(
     loop {
         let wanted = left.map_or(SLICE, |left| usize::try_from(left).unwrap_or(SLICE).min(SLICE));
         let next = poll_fn(|task| {
-            if stream.poll_reset(task).is_ready() {
+            // The library wakes the task that waits for the stream when it assigns bytes. If this task waited
+            // now, it would wake itself with each poll.
+            if stream.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready() {
                 return Poll::Ready(Err(RequestEnd::Canceled));
             }
             stream.reserve_capacity(wanted);
@@ -70,6 +72,9 @@ pub(super) async fn send(
                 stream.reserve_capacity(0);
                 // The client has read everything so far.
                 connection.lifecycle().flushed();
+                if stream.poll_reset(task).is_ready() {
+                    return Poll::Ready(Err(RequestEnd::Canceled));
+                }
             }
             next.map(Ok)
         });

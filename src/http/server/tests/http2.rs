@@ -176,6 +176,20 @@ async fn http2_bodies_wait_for_permission() {
 }
 
 #[actix::test]
+async fn idle_http2_bodies_are_not_polled() {
+    let secured = TlsTestServer::start(10);
+    let mut client = secured.http2(65_535).await;
+    let idle = send(&mut client, get("/polled")).await.await.unwrap().into_body();
+    for _ in 0..50 {
+        fetch(&mut client, get("/small")).await;
+    }
+    let polls = POLLED.load(Ordering::Relaxed);
+    assert!((1..10).contains(&polls), "{polls} polls without anything to send");
+    drop(idle);
+    secured.stop().await;
+}
+
+#[actix::test]
 async fn http2_slow_readers_lose_their_response() {
     let secured = TlsTestServer::start(10);
     let mut client = secured.http2(65_535).await;
