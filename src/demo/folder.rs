@@ -3,9 +3,9 @@
 //! Owns: creating and removing it. Does not use a folder that existed before.
 
 use std::fmt;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 /// Names of the certificate file and of the key file.
@@ -37,11 +37,12 @@ impl Folder {
         File::create_new(self.log())
     }
 
-    /// Creates a file in the folder and returns its path.
+    /// Creates a file in the folder, accessible only to its owner, and returns its path.
     pub fn write(&mut self, name: &str, text: &str) -> io::Result<PathBuf> {
         self.make_folder()?;
         let path = self.path.join(name);
-        File::create_new(&path)?.write_all(text.as_bytes())?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
         Ok(path)
     }
 

@@ -5,6 +5,7 @@ mod frames;
 mod http2;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -61,6 +62,7 @@ impl Authority {
         let signed = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.path("chain.pem"), signed.pem()).unwrap();
         std::fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
+        std::fs::set_permissions(self.path("key.pem"), PermissionsExt::from_mode(0o600)).unwrap();
         signed.der().to_vec()
     }
 

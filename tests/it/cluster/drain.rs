@@ -92,8 +92,9 @@ async fn drain_survives_signal_to_children() {
         cluster.heard_from_another(left, "TERM to a node and its FFmpeg: heard", since).await;
     assert_window_continues(&mut listener, last).await;
     let log = cluster.mixers[left].log();
-    let ends: Vec<&Value> = log.iter().filter(|line| line["message"] == "FFmpeg exited").collect();
-    assert!(matches!(ends[..], [one] if one["why"] == "stopped"), "{ends:?}");
+    let is_end = |line: &&Value| line["message"] == "FFmpeg stopped" || line["message"] == "FFmpeg exited";
+    let ends: Vec<&Value> = log.iter().filter(is_end).collect();
+    assert!(matches!(ends[..], [one] if one["message"] == "FFmpeg stopped"), "{ends:?}");
     assert!(log.iter().all(|line| line["level"] != "ERROR"), "{log:?}");
 }
 
