@@ -13,6 +13,7 @@ use mp4_atom::{
 };
 
 use super::adts::{self, AdtsError, SILENCE};
+use super::m4a_tags::M4aTags;
 use stentor_domain::ids::{RoomId, UnixMs};
 
 /// Samples per second of the packager's audio.
@@ -118,7 +119,7 @@ impl M4aBuilder {
     ///
     /// # Errors
     /// The index cannot be encoded in its format.
-    pub fn finish(self, started: UnixMs) -> Result<M4aFile, Error> {
+    pub fn finish(self, started: UnixMs, tags: &M4aTags) -> Result<M4aFile, Error> {
         let mut head = Vec::new();
         let ftyp = Ftyp {
             major_brand: b"M4A ".into(),
@@ -127,18 +128,27 @@ impl M4aBuilder {
         };
         ftyp.encode(&mut head)?;
         // The size of the index does not depend on the positions in it.
-        let mut index = Vec::new();
-        self.index(started, 0).encode(&mut index)?;
-        let media = (head.len() + index.len()) as u64 + MDAT_HEADER;
-        self.index(started, media).encode(&mut head)?;
+        let size = self.index(started, tags, 0)?.len();
+        let media = (head.len() + size) as u64 + MDAT_HEADER;
+        head.extend(self.index(started, tags, media)?);
         head.extend(1u32.to_be_bytes());
         head.extend(b"mdat");
         head.extend((self.length + MDAT_HEADER).to_be_bytes());
         Ok(M4aFile { length: media + self.length, head: head.into(), chunks: self.chunks })
     }
 
-    /// Returns the index of a file whose media data begins at this position.
-    fn index(&self, started: UnixMs, media: u64) -> Moov {
+    /// Returns the index of a file whose media data begins at this position, with the description.
+    fn index(&self, started: UnixMs, tags: &M4aTags, media: u64) -> Result<Vec<u8>, Error> {
+        let mut index = Vec::new();
+        self.moov(started, media).encode(&mut index)?;
+        index.extend(tags.udta(started));
+        // The description is the last box in the index.
+        let size = (index.len() as u32).to_be_bytes();
+        index[..size.len()].copy_from_slice(&size);
+        Ok(index)
+    }
+
+    fn moov(&self, started: UnixMs, media: u64) -> Moov {
         let created = started.0 / 1_000 + EPOCH;
         let duration = self.sizes.len() as u64 * u64::from(FRAME);
         let minf = Minf {
@@ -278,6 +288,10 @@ fn aac() -> Mp4a {
 #[cfg(test)]
 mod tests {
     use mp4_atom::Decode;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -300,7 +314,8 @@ mod tests {
             }
             builder.segment(sequence, &adts, 0..u64::MAX).unwrap();
         }
-        builder.finish(STARTED).unwrap()
+        let chapters = vec![(Duration::ZERO, "Ann".into()), (Duration::from_secs(3), "Ann and Bob".into())];
+        builder.finish(STARTED, &M4aTags { title: Some("Tea & talk".into()), chapters }).unwrap()
     }
 
     fn read(file: &M4aFile, range: Range<u64>) -> Vec<u8> {
@@ -349,6 +364,27 @@ mod tests {
     }
 
     #[test]
+    fn ffprobe_reads_title_and_chapters() {
+        let file = file();
+        let mut ffprobe = Command::new("ffprobe")
+            .args(["-v", "error", "-show_chapters", "-show_format", "-of", "compact", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Less than the buffer of a pipe, so the write does not wait.
+        ffprobe.stdin.take().unwrap().write_all(&read(&file, 0..60_000)).unwrap();
+        let told = String::from_utf8(ffprobe.wait_with_output().unwrap().stdout).unwrap();
+        let of = |line: &str| told.lines().find(|known| known.contains(line)).map(str::to_owned);
+        let second = of("tag:title=Ann and Bob").unwrap_or_else(|| panic!("{told}"));
+        assert!(second.contains("start_time=3.000000"), "{told}");
+        let first = of("start_time=0.000000|").unwrap_or_else(|| panic!("{told}"));
+        assert!(first.contains("end_time=3.000000") && first.ends_with("tag:title=Ann"), "{told}");
+        let format = of("tag:title=Tea & talk").unwrap_or_else(|| panic!("{told}"));
+        assert!(format.contains("tag:date=2026-09-2"), "{told}");
+    }
+
+    #[test]
     fn clip_has_frames_of_its_range() {
         let [(_, a), (_, b), _] = segments();
         let mut builder = M4aBuilder::default();
@@ -356,7 +392,7 @@ mod tests {
         builder.silence(0);
         builder.segment(8, &b, 0..3).unwrap();
         builder.segment(30, &b, 200..u64::MAX).unwrap();
-        let file = builder.finish(STARTED).unwrap();
+        let file = builder.finish(STARTED, &M4aTags::default()).unwrap();
         let frames =
             [&adts::payloads(&a).unwrap()[80..], &adts::payloads(&b).unwrap()[..3]].concat().concat();
         let whole = read(&file, 0..file.length());
