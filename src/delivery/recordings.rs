@@ -32,6 +32,7 @@ use crate::domain::keys::ModuleKind;
 use crate::domain::profile::Language;
 use crate::domain::recording::{Recording, RecordingId, RecordingState};
 use crate::domain::recording_journal::{JournalEntry, join, parse};
+use crate::domain::recording_metadata::metadata;
 use crate::domain::relay_protocol::JOURNAL;
 use crate::domain::upload::{CopyKind, StoredSegments, object_name};
 use crate::domain::view::StoredValue;
@@ -422,6 +423,10 @@ impl ReplayMedia for RecordingMedia {
         let known = self.ready(recording)?;
         let joined = self.joined(recording, &known).await?;
         self.segment_of(recording, &known, &joined, sequence).await
+    }
+
+    fn metadata(&self, recording: &RecordingId) -> Result<String, MediaError> {
+        self.ready(recording).map(|known| metadata(recording, &known))
     }
 
     async fn transcript(&self, recording: &RecordingId) -> Result<Bytes, MediaError> {

@@ -59,6 +59,11 @@ pub trait ReplayMedia: Send + Sync {
     /// Returns one segment as it was recorded, encrypted.
     async fn encrypted(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;
 
+    /// Returns the metadata of a recording. The default implementation has none.
+    fn metadata(&self, _recording: &RecordingId) -> Result<String, MediaError> {
+        Err(MediaError::NoSuchFile)
+    }
+
     /// Returns all captions of a recording, one JSON object per line. The default implementation has none.
     async fn transcript(&self, _recording: &RecordingId) -> Result<Bytes, MediaError> {
         Ok(Bytes::new())

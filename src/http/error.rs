@@ -214,7 +214,7 @@ impl From<InvalidName> for ApiError {
             "pin" => Code::InvalidPin,
             "maxAnchors" => Code::InvalidMaxAnchors,
             "title" | "description" | "language" | "tags" | "coverUrl" | "owner" | "custom"
-            | "listenerLimit" | "maxDuration" | "emptyTimeout" | "rewind" | "startsAt" => {
+            | "listenerLimit" | "maxDuration" | "emptyTimeout" | "rewind" | "recordingMode" | "startsAt" => {
                 Code::InvalidRoomField
             }
             "displayName" | "name" => Code::InvalidName,

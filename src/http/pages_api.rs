@@ -157,7 +157,7 @@ async fn settings(side: Data<PagesSide>) -> impl Responder {
 async fn recording(side: Data<PagesSide>, room: RoomPath, request: HttpRequest) -> impl Responder {
     let view = side.rooms.directory().room(&room.0).unwrap_or_default();
     // After its recording was stopped, a broadcast is not recorded again automatically.
-    let begins = side.recording == RecordingMode::Always && of_broadcast(&view).is_none();
+    let begins = side.recording.of_room(&view) == RecordingMode::Always && of_broadcast(&view).is_none();
     let recorded = begins || in_force(&view).is_some();
     let is_invited = || bearer(&request).is_some_and(|token| side.tokens.identify(token, &room.0).is_ok());
     let meta = view.meta.as_ref().filter(|_| side.open || is_invited());

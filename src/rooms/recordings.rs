@@ -11,7 +11,7 @@ use rand::RngExt;
 use tokio::sync::watch;
 
 use crate::domain::events;
-use crate::domain::ids::{ModuleId, Nonce, RoomId, UnixMs};
+use crate::domain::ids::{ModuleId, Nonce, RoomId, UnixMs, UserId};
 use crate::domain::keys::{self, ModuleKind, RoomPart};
 use crate::domain::recording::{
     Recording, RecordingDenied, RecordingId, RecordingMode, RecordingState, RecordingWrite, admit_start,
@@ -193,32 +193,12 @@ impl Recordings {
     pub async fn change(
         &self,
         id: &RecordingId,
-        mut decide: impl FnMut(Option<&Recording>) -> Option<RecordingWrite>,
+        decide: impl FnMut(Option<&Recording>) -> Option<RecordingWrite>,
     ) -> Result<(), RoomError> {
-        let key = keys::recording(id);
-        for _ in 0..ATTEMPTS {
-            let read = self.store.get(&key).await?;
-            let known = match &read {
-                Some(kv) => Some(parse(kv).ok_or_else(|| RoomError::Corrupt { key: key.clone() })?),
-                None => None,
-            };
-            let Some(write) = decide(known.as_ref()) else { return Ok(()) };
-            let txn = Txn::new().when(&key, read.map_or(0, |kv| kv.mod_revision));
-            let txn = match &write {
-                // Captions are deleted at once. The recording's key stays until all its mixers have removed
-                // their data, and a mixer may never be available again.
-                RecordingWrite::Put(recording) if recording.deleted_at.is_some() => {
-                    txn.put(&key, txn::json(recording)).delete_prefix(keys::captions(id))
-                }
-                RecordingWrite::Put(recording) => txn.put(&key, txn::json(recording)),
-                RecordingWrite::Remove => txn.delete(&key).delete_prefix(keys::captions(id)),
-            };
-            if let TxnOutcome::Committed(revision) = self.store.txn(txn).await? {
-                self.caught_up(revision).await;
-                return Ok(());
-            }
+        if let Some(revision) = change(&*self.store, id, decide).await? {
+            self.caught_up(revision).await;
         }
-        Err(RoomError::Busy)
+        Ok(())
     }
 
     /// Returns the recordings that can be played but whose event `recording_ready` is not written yet.
@@ -343,6 +323,55 @@ impl Recordings {
     }
 }
 
+/// Adds to the time that a user has spoken in a recording. Changes nothing if the recording does not exist,
+/// or is being removed. After an error, the time may or may not have been added.
+///
+/// # Errors
+/// A store error, an unreadable value, or [`RoomError::Busy`].
+pub async fn add_speech(
+    store: &dyn Store,
+    id: &RecordingId,
+    user: &UserId,
+    ms: u64,
+) -> Result<(), RoomError> {
+    let decide = |known: Option<&Recording>| {
+        let known = known.filter(|recording| recording.deleted_at.is_none())?;
+        Some(RecordingWrite::Put(known.clone().with_speech(user, ms)))
+    };
+    change(store, id, decide).await.map(drop)
+}
+
+/// Applies the write that `decide` returns for the recording's current value, and returns its revision.
+async fn change(
+    store: &dyn Store,
+    id: &RecordingId,
+    mut decide: impl FnMut(Option<&Recording>) -> Option<RecordingWrite>,
+) -> Result<Option<Revision>, RoomError> {
+    let key = keys::recording(id);
+    for _ in 0..ATTEMPTS {
+        let read = store.get(&key).await?;
+        let known = match &read {
+            Some(kv) => Some(parse(kv).ok_or_else(|| RoomError::Corrupt { key: key.clone() })?),
+            None => None,
+        };
+        let Some(write) = decide(known.as_ref()) else { return Ok(None) };
+        let txn = Txn::new().when(&key, read.map_or(0, |kv| kv.mod_revision));
+        let txn = match &write {
+            // Captions are deleted at once. The recording's key stays until all its mixers have removed
+            // their data, and a mixer may never be available again.
+            RecordingWrite::Put(recording) if recording.deleted_at.is_some() => {
+                txn.put(&key, txn::json(recording)).delete_prefix(keys::captions(id))
+            }
+            RecordingWrite::Put(recording) => txn.put(&key, txn::json(recording)),
+            RecordingWrite::Remove => txn.delete(&key).delete_prefix(keys::captions(id)),
+        };
+        if let TxnOutcome::Committed(revision) = store.txn(txn).await? {
+            return Ok(Some(revision));
+        }
+    }
+    Err(RoomError::Busy)
+}
+
 impl RoomService {
     /// Starts to record the room's current broadcast. Changes nothing if it is already being recorded.
     ///
@@ -364,9 +393,9 @@ impl RoomService {
     }
 }
 
-/// Returns the transaction that requests the recording of the current broadcast from its start. `None` if
-/// `mode` does not request a recording, the room is not on air, or the broadcast already has a request, even
-/// a stopped one.
+/// Returns the transaction that requests the recording of the current broadcast from its start. `None` if the
+/// mode of the room does not request a recording, the room is not on air, or the broadcast already has a
+/// request, even a stopped one.
 pub fn automatic_request(room: &RoomId, view: &RoomView, mode: RecordingMode) -> Option<Txn> {
     let request = automatic(view, mode, random_id())?;
     Some(txn::txn(room, view, &RoomWrite::Recording(request)))

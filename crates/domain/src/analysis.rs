@@ -130,6 +130,8 @@ pub fn loudness<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<(Option<
 pub fn is_due(recording: &Recording, state: RecordingState, me: &ModuleId) -> bool {
     state == RecordingState::Ready
         && recording.deleted_at.is_none()
+        // The M4A file, whose size is measured, contains the chapters.
+        && !recording.unreported
         && recording.analysis.is_none()
         && is_last_mixer(recording, me)
 }

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::analysis::Analysis;
 use super::handover::outgoing_mixer;
-use super::ids::{InvalidName, ModuleId, Nonce, RoomId, UnixMs};
+use super::ids::{InvalidName, ModuleId, Nonce, RoomId, UnixMs, UserId};
 use super::profile::{CoverUrl, Description, Owner, RoomProfile, Tags, Title};
-use super::recording_details::{RecordingDetails, RoomEvent};
+use super::recording_details::{MOST_ANCHORS, RecordedAnchor, RecordingDetails, RoomEvent};
 use super::room::{Admission, RoomWrite};
 use super::tracks::{self, Track, TrackFile};
 use super::upload::{CopyKind, StoredCopy, StoredExtras};
@@ -30,8 +30,11 @@ use super::view::RoomView;
 pub struct RecordingId(std::sync::Arc<str>);
 
 /// Selection of the broadcasts that are recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
 pub enum RecordingMode {
+    /// No broadcast.
     Off,
     /// Broadcasts whose recording is requested through the room API.
     OnRequest,
@@ -74,6 +77,10 @@ pub struct Recording {
     /// Further copies in object storage.
     #[serde(default)]
     pub extras: StoredExtras,
+    /// Time that each user has spoken in the recording, in milliseconds. `None` for recordings made by
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spoken: Option<BTreeMap<UserId, u64>>,
     /// Loudness and waveform; `None` until they have been measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Box<Analysis>>,
@@ -170,7 +177,7 @@ pub enum RecordingDenied {
     NoSuchRoom,
     #[error("the room is not on air")]
     NotOnAir,
-    #[error("recording is switched off: set recording.mode to on_request or always")]
+    #[error("recording is switched off, by the setting recording.mode or the room's recordingMode")]
     SwitchedOff,
 }
 
@@ -213,6 +220,25 @@ impl From<RecordingId> for String {
     }
 }
 
+impl RecordingMode {
+    /// Parses the value of the field `recordingMode` of a room.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        match text {
+            "off" => Ok(Self::Off),
+            "on_request" => Ok(Self::OnRequest),
+            "always" => Ok(Self::Always),
+            _ => Err(InvalidName { what: "recordingMode", rule: "must be off, on_request or always" }),
+        }
+    }
+
+    /// Returns the mode of this room. `self`: the setting `recording.mode`, which the room's own mode
+    /// replaces, unless it is `Off`.
+    pub fn of_room(self, view: &RoomView) -> Self {
+        let own = view.meta.as_ref().and_then(|meta| meta.profile.recording_mode);
+        if self == Self::Off { self } else { own.unwrap_or(self) }
+    }
+}
+
 /// Returns the request for the room's current broadcast, active or stopped; `None` if there is none.
 pub fn of_broadcast(view: &RoomView) -> Option<&RecordingRequest> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
@@ -224,7 +250,7 @@ pub fn in_force(view: &RoomView) -> Option<&RecordingRequest> {
     of_broadcast(view).filter(|request| request.stopped_at.is_none())
 }
 
-/// Decides a request to record the current broadcast from now on.
+/// Decides a request to record the current broadcast from now on. `mode`: the setting `recording.mode`.
 pub fn admit_start(
     view: &RoomView,
     mode: RecordingMode,
@@ -233,7 +259,7 @@ pub fn admit_start(
 ) -> Result<Admission<RoomWrite>, RecordingDenied> {
     view.meta.as_ref().ok_or(RecordingDenied::NoSuchRoom)?;
     let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(RecordingDenied::NotOnAir)?;
-    if mode == RecordingMode::Off {
+    if mode.of_room(view) == RecordingMode::Off {
         return Err(RecordingDenied::SwitchedOff);
     }
     if in_force(view).is_some() {
@@ -255,10 +281,12 @@ pub fn admit_stop(view: &RoomView, now: UnixMs) -> Result<Admission<RoomWrite>, 
     })
 }
 
-/// Returns the request that records the current broadcast from its start. `None` if `mode` is not `Always`,
-/// the room is not on air, or the broadcast already has a request, even a stopped one.
+/// Returns the request that records the current broadcast from its start. `mode`: the setting
+/// `recording.mode`. `None` if the mode of the room is not `Always`, the room is not on air, or the broadcast
+/// already has a request, even a stopped one.
 pub fn automatic(view: &RoomView, mode: RecordingMode, id: RecordingId) -> Option<RecordingRequest> {
-    let live = view.live.as_ref().filter(|_| view.is_on_air() && mode == RecordingMode::Always)?;
+    let always = mode.of_room(view) == RecordingMode::Always;
+    let live = view.live.as_ref().filter(|_| view.is_on_air() && always)?;
     let none = of_broadcast(view).is_none();
     none.then(|| RecordingRequest { id, nonce: live.nonce.clone(), since: live.created_at, stopped_at: None })
 }
@@ -308,6 +336,7 @@ impl Recording {
             started_at,
             title: title_of(view),
             profile: profile_of(view),
+            spoken: Some(BTreeMap::new()),
             analysis: None,
             tracks: Vec::new(),
             details: RecordingDetails::default(),
@@ -341,7 +370,7 @@ impl Recording {
         match kind {
             CopyKind::M4a | CopyKind::Segments => {}
             CopyKind::Captions => self.extras.captions = true,
-            CopyKind::Info { measured } => self.extras.info = Some(measured),
+            CopyKind::Info { version } => self.extras.info_version = Some(version),
             CopyKind::Track(number) => self.extras.tracks.extend([(number, bytes)]),
         }
         self
@@ -370,6 +399,24 @@ impl Recording {
         (self.stored, self.extras) = (None, StoredExtras::default());
         self.takes.retain(|_, take| !take.dropped);
         if self.takes.is_empty() { RecordingWrite::Remove } else { RecordingWrite::Put(self) }
+    }
+
+    /// Returns the recording after this user has spoken for `ms` milliseconds more.
+    pub fn with_speech(mut self, user: &UserId, ms: u64) -> Self {
+        let spoken = self.spoken.get_or_insert_default();
+        if spoken.len() < MOST_ANCHORS || spoken.contains_key(user) {
+            *spoken.entry(user.clone()).or_default() += ms;
+        }
+        self
+    }
+
+    /// Returns the anchors with the time that each has spoken.
+    pub fn anchors(&self) -> Vec<RecordedAnchor> {
+        let with_speech = |anchor: &RecordedAnchor| {
+            let of = |spoken: &BTreeMap<UserId, u64>| spoken.get(&anchor.user_id).copied().unwrap_or(0);
+            RecordedAnchor { spoken_ms: self.spoken.as_ref().map(of), ..anchor.clone() }
+        };
+        self.details.anchors.iter().map(with_speech).collect()
     }
 
     /// Returns the recording with the removal requested at `now`.

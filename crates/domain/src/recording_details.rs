@@ -23,7 +23,7 @@ pub const SHORTEST_CHAPTER: Duration = Duration::from_secs(30);
 /// Maximum number of chapters. If there are more, [`SHORTEST_CHAPTER`] is doubled until they fit.
 pub const MOST_CHAPTERS: usize = 100;
 /// Maximum number of anchors; later ones are left out.
-const MOST_ANCHORS: usize = 100;
+pub(super) const MOST_ANCHORS: usize = 100;
 /// Maximum number of visits per anchor; later ones are left out.
 const MOST_VISITS: usize = 50;
 /// Title of a chapter without anchors.
@@ -60,6 +60,9 @@ pub struct RecordedAnchor {
     /// True if, on every join, the user agreed to be recorded, as `recording.consent: required` demands.
     #[serde(default)]
     pub recording_consent: bool,
+    /// Time that the user has spoken in the recording, in milliseconds; absent if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spoken_ms: Option<u64>,
     /// Times at which the user was in the room, in order.
     pub visits: Vec<Visit>,
 }
@@ -149,6 +152,7 @@ fn visits(events: &[RoomEvent], started: UnixMs, ended: UnixMs) -> Vec<RecordedA
                             role,
                             source,
                             recording_consent: consent,
+                            spoken_ms: None,
                             visits,
                         });
                     }

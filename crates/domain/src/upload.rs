@@ -17,9 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{ModuleId, RoomId, UnixMs};
 use super::recording::{Recording, RecordingId, RecordingState};
+use super::recording_metadata::version;
 
 /// Size in bytes of every part except the last one. S3 requires at least 5 MiB for these parts.
 pub const PART_SIZE: u64 = 5 << 20;
+/// Longest delay between two attempts at an upload. The number of attempts is not limited.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// Time after the end of a recording in which captions may still arrive.
 const CAPTIONS_WITHIN: Duration = Duration::from_secs(15);
 
@@ -91,8 +94,8 @@ pub enum CopyKind {
     Segments,
     /// The captions, one JSON object per line.
     Captions,
-    /// Title, chapters, anchors, loudness and waveform as JSON. `measured`: loudness and waveform are known.
-    Info { measured: bool },
+    /// The metadata, of this [version](version).
+    Info { version: u64 },
     /// The track with this number.
     Track(u32),
 }
@@ -102,9 +105,9 @@ pub enum CopyKind {
 pub struct StoredExtras {
     #[serde(default)]
     pub captions: bool,
-    /// [`CopyKind::Info`]; true if the copy has loudness and waveform.
+    /// Version of [`CopyKind::Info`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub info: Option<bool>,
+    pub info_version: Option<u64>,
     /// Sizes of the tracks in bytes, by their numbers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tracks: BTreeMap<u32, u64>,
@@ -172,7 +175,7 @@ impl Upload {
 impl CopyKind {
     /// Returns all copies of a recording with these tracks.
     pub fn all(tracks: impl IntoIterator<Item = u32>) -> impl Iterator<Item = Self> {
-        let others = [Self::M4a, Self::Segments, Self::Captions, Self::Info { measured: true }];
+        let others = [Self::M4a, Self::Segments, Self::Captions, Self::Info { version: 0 }];
         others.into_iter().chain(tracks.into_iter().map(Self::Track))
     }
 
@@ -217,7 +220,9 @@ pub fn storage_job(
         Some(_) => None,
     };
     if let Some(kind) = due {
-        return is_last_mixer(recording, me).then_some(StorageJob::Upload(kind));
+        // The M4A file contains the chapters.
+        let is_due = !recording.unreported && is_last_mixer(recording, me);
+        return is_due.then_some(StorageJob::Upload(kind));
     }
     let copied = recording.stored.and_then(|stored| stored.segments)?.at;
     let age = Duration::from_millis(now.0.saturating_sub(copied.0));
@@ -232,16 +237,16 @@ pub fn storage_job(
 /// Returns the next copy to make of what belongs to the recording, besides the mix. The tracks come last,
 /// because a node that has some may be away for days.
 fn missing_extra(recording: &Recording, now: UnixMs) -> Option<CopyKind> {
-    let StoredExtras { captions, info, tracks } = &recording.extras;
-    let measured = recording.analysis.is_some();
+    let StoredExtras { captions, info_version, tracks } = &recording.extras;
     let ended = recording.takes.values().filter_map(|take| take.ended_at).max();
     let age = ended.map(|ended| Duration::from_millis(now.0.saturating_sub(ended.0)));
     let settled = age.is_some_and(|age| age >= CAPTIONS_WITHIN);
     if settled && !captions {
         return Some(CopyKind::Captions);
     }
-    if settled && !recording.unreported && info.is_none_or(|had| measured && !had) {
-        return Some(CopyKind::Info { measured });
+    let version = version(recording);
+    if settled && !recording.unreported && *info_version != Some(version) {
+        return Some(CopyKind::Info { version });
     }
     let missing = recording.tracks.iter().find(|track| tracks.get(&track.number) != Some(&track.bytes));
     missing.map(|track| CopyKind::Track(track.number))
@@ -261,13 +266,15 @@ mod tests {
 
     use super::*;
     use crate::ids::UserId;
+    use crate::plan::Retry;
     use crate::recording::{RecordingWrite, Take};
+    use crate::restart::Backoff;
     use crate::tracks::Track;
 
     fn recording(takes: &[(&str, Option<u64>)]) -> Recording {
         let stored = r#"{"room":"demo","nonce":"n","roomCreatedAt":1,"startedAt":5,"takes":{}}"#;
         let recording: Recording = serde_json::from_str(stored).unwrap();
-        let extras = StoredExtras { captions: true, info: Some(true), ..StoredExtras::default() };
+        let extras = StoredExtras { captions: true, info_version: Some(0), ..StoredExtras::default() };
         takes.iter().fold(Recording { extras, ..recording }, |recording, (mixer, ended)| {
             let take = Take { ended_at: ended.map(UnixMs), segments: 3, ..Take::default() };
             recording.with_take(ModuleId::new(mixer).unwrap(), take)
@@ -358,15 +365,17 @@ mod tests {
         assert_eq!(job(&of, "m1", None, 24_000), upload(CopyKind::Captions));
         assert_eq!(job(&of, "m2", None, 24_000), None, "the other mixer does it");
         of.extras.captions = true;
-        assert_eq!(job(&of, "m1", None, 24_000), upload(CopyKind::Info { measured: false }));
+        assert_eq!(job(&of, "m1", None, 24_000), upload(CopyKind::Info { version: 50 }));
         of.unreported = true;
         assert_eq!(job(&of, "m1", None, 24_000), upload(CopyKind::Track(2)), "the anchors are unknown");
         of.extras.tracks.insert(2, 49);
         assert_eq!(job(&of, "m1", None, 24_000), upload(CopyKind::Track(2)), "it was made again");
         of.extras.tracks.insert(2, 50);
         assert_eq!(job(&of, "m1", None, 24_000), None);
-        (of.unreported, of.extras.info) = (false, Some(false));
-        assert_eq!(job(&of, "m1", None, 24_000), None, "the waveform is unknown");
+        (of.unreported, of.extras.info_version) = (false, Some(50));
+        assert_eq!(job(&of, "m1", None, 24_000), None);
+        let spoken = of.clone().with_speech(&UserId::new("ann").unwrap(), 9);
+        assert_eq!(job(&spoken, "m1", None, 24_000), upload(CopyKind::Info { version: 59 }));
         let names: Vec<_> =
             CopyKind::all([2]).map(|kind| object_name(&of.room, &RecordingId::random(7), kind)).collect();
         assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
@@ -388,6 +397,33 @@ mod tests {
         upload.forgotten();
         assert_eq!((upload.next(), upload.parts.len()), (Step::Begin, 0));
         assert!(upload.is_of("demo/a.m4a", PART_SIZE + 1) && !upload.is_of("demo/a.m4a", PART_SIZE));
+    }
+
+    /// The storage refuses everything for an hour of simulated time, in which the process also restarts.
+    #[test]
+    fn upload_outlasts_hour_without_storage() {
+        let hour = Duration::from_secs(3_600);
+        let backoff = Backoff { first: Duration::from_secs(1), max: LONGEST_DELAY };
+        let mut upload = Upload::new("demo/a.m4a".into(), 3 * PART_SIZE);
+        upload.begun("u".into());
+        upload.part_stored("p0".into());
+        let (mut retry, mut now, mut attempts) = (Retry::default(), Duration::ZERO, 0);
+        while now < hour {
+            attempts += 1;
+            assert_eq!(upload.next(), Step::Part { index: 1, range: PART_SIZE..2 * PART_SIZE });
+            retry.failed("no answer", now, &backoff, 0.5);
+            let due = retry.due().unwrap();
+            assert!(due > now && due - now <= LONGEST_DELAY, "{now:?} {due:?}");
+            now = due;
+            if attempts == 30 {
+                let text = serde_json::to_string(&upload).unwrap();
+                (upload, retry) = (serde_json::from_str(&text).unwrap(), Retry::default());
+            }
+        }
+        assert!(now - hour <= LONGEST_DELAY && (60..200).contains(&attempts), "{attempts} attempts");
+        upload.part_stored("p1".into());
+        upload.part_stored("p2".into());
+        assert_eq!(upload.next(), Step::Complete);
     }
 
     proptest! {

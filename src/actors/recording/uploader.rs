@@ -25,13 +25,11 @@ use crate::clock::random_unit;
 use crate::domain::plan::Retry;
 use crate::domain::recording::{Recording, RecordingId, RecordingWrite};
 use crate::domain::restart::Backoff;
-use crate::domain::upload::{CopyKind, StorageJob, StoredCopy, StoredSegments};
+use crate::domain::upload::{CopyKind, LONGEST_DELAY, StorageJob, StoredCopy, StoredSegments};
 use crate::rooms::RoomError;
 use crate::rooms::recordings::{KnownRecording, Recordings};
 use crate::store::Revision;
 
-/// Longest delay between two attempts at an upload. The number of attempts is not limited.
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// Minimum time between two log lines about uploads that fail.
 const LOG_FAILURE_EVERY: Duration = Duration::from_secs(60);
 /// Interval between checks for recordings that became ready without a change of their key.

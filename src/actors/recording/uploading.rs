@@ -56,9 +56,7 @@ impl UploadedFile {
             CopyKind::Segments => parts.media.archive(id).await.map(Self::Segments).map_err(unreadable),
             CopyKind::Captions => parts.media.transcript(id).await.map(Self::Text).map_err(unreadable),
             CopyKind::Info { .. } => {
-                let info = parts.media.info(id, Clip::WHOLE).await.map_err(unreadable)?;
-                let text = serde_json::to_vec(&info).map_err(std::io::Error::other)?;
-                Ok(Self::Text(text.into()))
+                parts.media.metadata(id).map(|text| Self::Text(text.into())).map_err(unreadable)
             }
             CopyKind::Track(number) => {
                 let size = parts.media.track_size(id, number).map_err(unreadable)?;
@@ -196,7 +194,8 @@ pub async fn advance(
         return Ok(UploadProgress::Stored { parts: (0, 0) });
     }
     let mut upload = match kept(parts, id).await? {
-        Some(upload) if upload.is_of(&object, length) => upload,
+        // Metadata can change without a change of their length.
+        Some(upload) if upload.is_of(&object, length) && (kind.is_mix() || upload.etag.is_none()) => upload,
         Some(changed) => {
             give_up(&parts.storage, &changed).await?;
             Upload::new(object, length)

@@ -104,7 +104,7 @@ pub enum Code {
     RecordingNotReady,
     /// 409: the broadcast is being recorded; stop the recording first.
     RecordingActive,
-    /// 409: `recording.mode` is `off`.
+    /// 409: `recording.mode`, or the room's `recordingMode`, is `off`.
     RecordingOff,
     /// 404: `webhooks.endpoints` has no endpoint with this name.
     WebhookNotFound,

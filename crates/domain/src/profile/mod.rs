@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ids::InvalidName;
+use super::recording::RecordingMode;
 use super::schedule::StartTime;
 
 pub use filter::RoomFilter;
@@ -68,6 +69,10 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 1_000_000))]
     pub listener_limit: Option<u32>,
+    /// Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
+    /// is `off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording_mode: Option<RecordingMode>,
     /// Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
     /// Each start removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,6 +148,9 @@ impl RoomProfile {
                 "rewind" => {
                     let rule = "must be an integer from 0 to 10800, in seconds";
                     next.rewind = number("rewind", value, REWINDS, rule)?;
+                }
+                "recordingMode" => {
+                    next.recording_mode = text("recordingMode", value, RecordingMode::parse)?;
                 }
                 "locked" => next.locked = flag("locked", value)?,
                 other => return Err(refused(other)),

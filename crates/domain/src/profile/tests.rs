@@ -12,7 +12,7 @@ fn profile_fields_take_normal_form() {
         "title": "  Tea  <b>time</b> 2² ", "description": "one\r\n\n\n two ", "language": "PT-br",
         "tags": ["Tea", "TEA ", "Cake"], "coverUrl": "https://example.org/a b.png", "owner": "ann",
         "custom": {"a": {"b": 1}}, "listenerLimit": 3.0, "maxDuration": 60, "emptyTimeout": 1,
-        "rewind": 0, "locked": true, "startsAt": "2026-01-31t18:00:00.5+01:00",
+        "rewind": 0, "recordingMode": "always", "locked": true, "startsAt": "2026-01-31t18:00:00.5+01:00",
     }));
     assert_eq!(
         serde_json::to_value(&profile).unwrap(),
@@ -20,7 +20,7 @@ fn profile_fields_take_normal_form() {
             "title": "Tea <b>time</b> 2²", "description": "one\n\ntwo", "language": "pt-BR",
             "tags": ["tea", "cake"], "coverUrl": "https://example.org/a%20b.png", "owner": "ann",
             "custom": {"a": {"b": 1}}, "listenerLimit": 3, "maxDuration": 60, "emptyTimeout": 1,
-            "rewind": 0, "locked": true, "startsAt": "2026-01-31T17:00:00.500Z",
+            "rewind": 0, "recordingMode": "always", "locked": true, "startsAt": "2026-01-31T17:00:00.500Z",
         })
     );
     let read: RoomProfile = serde_json::from_value(serde_json::to_value(&profile).unwrap()).unwrap();
@@ -76,6 +76,8 @@ fn errors_name_the_field() {
         ("rewind", json!(-1)),
         ("rewind", json!(10_801)),
         ("rewind", json!("1h")),
+        ("recordingMode", json!("sometimes")),
+        ("recordingMode", json!(true)),
         ("startsAt", json!("tomorrow")),
         ("startsAt", json!("2026-02-30T00:00:00Z")),
         ("startsAt", json!("2026-01-31T18:00:00")),
@@ -179,10 +181,10 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     /// An accepted profile is read back from the store, and a repeated patch changes nothing more.
     #[test]
-    fn accepted_profiles_are_stable(values in prop::collection::vec(any_json(), 12)) {
+    fn accepted_profiles_are_stable(values in prop::collection::vec(any_json(), 13)) {
         let names = ["title", "description", "language", "tags", "coverUrl", "owner", "custom",
             "listenerLimit", "maxDuration", "emptyTimeout", "locked",
-            "startsAt"];
+            "startsAt", "recordingMode"];
         for (name, value) in names.into_iter().zip(values) {
             let patch = Map::from_iter([(name.to_owned(), value)]);
             let Ok(profile) = RoomProfile::new(&patch) else { continue };

@@ -35,9 +35,10 @@ use crate::domain::media_session::{
 use crate::domain::mix::MixShare;
 use crate::domain::participants::Participants;
 use crate::domain::plan::Plan;
+use crate::domain::recorded_speech::RecordedSpeech;
 use crate::domain::stage::TalkTimer;
 use crate::janus::{AnchorEvent, AnchorEvents, Candidate, CoreError, JanusError, ParticipantSession};
-use events::{REPORT_EVERY, call_error, listen, lost};
+use events::{RECORDED_EVERY, REPORT_EVERY, call_error, listen, lost};
 
 /// Media session of one anchor.
 pub struct MediaSessionActor {
@@ -57,6 +58,7 @@ pub struct MediaSessionActor {
     joining: Option<JoinReply>,
     voice: AudioState,
     spoken: TalkTimer,
+    recorded: RecordedSpeech,
     participants: Participants,
     /// Number of the current event stream; events of earlier streams are ignored.
     streams: u64,
@@ -180,6 +182,7 @@ impl MediaSessionActor {
             joining: None,
             voice: AudioState::default(),
             spoken: TalkTimer::default(),
+            recorded: RecordedSpeech::default(),
             participants: Participants::default(),
             streams: 0,
             busy: false,
@@ -193,7 +196,7 @@ impl MediaSessionActor {
         let now = self.parts.context.clock.now();
         self.machine.look(now);
         if let State::Ended(end) = self.machine.state() {
-            self.spoken.heard(false, now);
+            self.talks(false);
             self.report_speech(Duration::ZERO);
             self.farewell(end);
         }
@@ -241,6 +244,7 @@ impl MediaSessionActor {
     fn look(&mut self) {
         let view = self.parts.context.directory.room(&self.room);
         self.machine.observe(view.as_deref(), &self.user);
+        self.report_recorded(RECORDED_EVERY);
     }
 
     /// Returns the session if the handle with this number may use it now.

@@ -10,16 +10,21 @@ use crate::actors::gateway::media::{CallError, SessionEvent};
 use crate::actors::kernel::Cx;
 use crate::domain::media_session::JanusEvent;
 use crate::domain::participants::{Participant, TalkingChanged};
+use crate::domain::recorded_speech::SpeechInRecording;
+use crate::domain::recording::in_force;
 use crate::janus::{
     AnchorEvent, AnchorEvents, CoreError, JanusError, JoinedRoom, ParticipantInfo, PluginError,
 };
 use crate::presence::stage::{StageKey, TransientEvent};
+use crate::rooms::recordings::add_speech;
 
 /// Error codes from Janus's `apierror.h`. They mean, in this order: a mandatory element is missing, a
 /// candidate belongs to no stream, an element has the wrong type.
 const MALFORMED: [u32; 3] = [456, 466, 467];
 /// Minimum unreported speaking time that is reported while the user is still talking.
 pub(super) const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// The same for the speaking time of a recording, which is kept in the store.
+pub(super) const RECORDED_EVERY: Duration = Duration::from_secs(60);
 
 impl MediaSessionActor {
     /// Takes over an opened session and the list of participants in its room.
@@ -58,7 +63,7 @@ impl MediaSessionActor {
             AnchorEvent::Talking { participant, talking } => {
                 if Some(participant) == me {
                     self.voice.talking = talking;
-                    self.spoken.heard(talking, now);
+                    self.talks(talking);
                     self.report_speech(REPORT_EVERY);
                     self.show_talking(cx);
                 }
@@ -99,10 +104,36 @@ impl MediaSessionActor {
         cx.run(async move { drop(stages.pass(&room, &passing).await) }, |()| Msg::Called);
     }
 
+    /// Starts or stops the stopwatches of this user's speech.
+    pub(super) fn talks(&mut self, talking: bool) {
+        let now = self.parts.context.clock.now();
+        self.spoken.heard(talking, now);
+        self.recorded.heard(talking, now);
+    }
+
+    /// Follows which recording of the room is in progress. Adds this user's speaking time to it, if it is at
+    /// least `at_least`. Does not wait for the answer, as in [`report_speech`](Self::report_speech).
+    pub(super) fn report_recorded(&mut self, at_least: Duration) {
+        let now = self.parts.context.clock.now();
+        let view = self.parts.context.directory.room(&self.room).unwrap_or_default();
+        let recording = in_force(&view).map(|request| &request.id);
+        let ended = self.recorded.recorded_by(recording, now);
+        for SpeechInRecording { recording, ms } in ended.into_iter().chain(self.recorded.take(at_least, now))
+        {
+            let (store, user) = (self.parts.context.store.clone(), self.user.clone());
+            actix::spawn(async move {
+                if let Err(error) = add_speech(&*store, &recording, &user, ms).await {
+                    tracing::debug!(%recording, %error, "speaking time of a recording was not added");
+                }
+            });
+        }
+    }
+
     /// Adds this user's speaking time to the room's speaking times, if it is at least `at_least`. Does not
     /// wait for the answer, because this actor may end first. If the gateway crashes, the time that it has
     /// not reported yet is lost.
     pub(super) fn report_speech(&mut self, at_least: Duration) {
+        self.report_recorded(if at_least.is_zero() { at_least } else { RECORDED_EVERY });
         let clock = self.parts.context.clock;
         let Some(ms) = self.spoken.take(at_least, clock.now()) else { return };
         let view = self.parts.context.directory.room(&self.room);
@@ -127,7 +158,7 @@ impl MediaSessionActor {
     pub(super) fn set_muted(&mut self, muted: bool) {
         if std::mem::replace(&mut self.voice.muted, muted) != muted {
             // Janus does not report that a muted user has stopped talking.
-            self.spoken.heard(self.voice.talking && !muted, self.parts.context.clock.now());
+            self.talks(self.voice.talking && !muted);
             self.tell(SessionEvent::Muted { muted });
         }
     }
