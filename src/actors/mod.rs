@@ -10,7 +10,8 @@
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! │ └─ SourceSupervisor ─ SourceActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
-//! ├─ RecordingSupervisor ─ UploaderActor, AnalyzerActor, TracksActor, RecorderActor*
+//! ├─ RecordingSupervisor ─ UploaderActor, DescriberActor, AnalyzerActor, TranscoderActor, TracksActor,
+//! │                         RecorderActor*
 //! ├─ RewindSupervisor ─ RewindActor*
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*

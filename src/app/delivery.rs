@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::actors::context::Context;
 use crate::actors::on_demand::OnDemandParts;
 use crate::actors::outputs::OutputParts;
+use crate::actors::recording::transcoder::TranscoderParts;
 use crate::actors::recording::uploading::UploadParts;
 use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::rewind::{RewindParts, TAKEOVERS};
@@ -61,6 +62,7 @@ pub fn replay(
         copies: storage.map(|storage| StoredCopies::new(storage)),
         lists: Default::default(),
         layouts: Default::default(),
+        opus: Default::default(),
     })
 }
 
@@ -84,7 +86,8 @@ pub fn recording_parts(
     let (streams, all) = (streams.clone(), media.clone());
     let mixer = config.node.roles.mixer.then(|| RecorderParts { streams, spool, uploads, media: all });
     let tracks = media.tracks.is_recorded().then(|| media.clone());
-    RecordingParts { recordings: recordings.clone(), mixer, tracks }
+    let opus = TranscoderParts { files: media.opus.clone(), media: media.clone() };
+    RecordingParts { recordings: recordings.clone(), opus, mixer, tracks }
 }
 
 /// Creates the access to the tracks on this node's disk.

@@ -65,13 +65,13 @@ mod tests {
     use super::*;
     use crate::delivery::recordings::tests::joined;
     use crate::domain::ids::{RoomId, UnixMs};
-    use crate::packager::M4aBuilder;
+    use crate::packager::{M4aBuilder, M4aTags};
 
     fn layout(etag: usize) -> Arc<RecordedM4a> {
         let (room, started) = (RoomId::new("demo").unwrap(), UnixMs(1));
         let mut file = M4aBuilder::default();
         file.silence(9);
-        let file = file.finish(started).unwrap();
+        let file = file.finish(started, &M4aTags::default()).unwrap();
         Arc::new(RecordedM4a { room, started, etag: etag.to_string(), complete: true, file })
     }
 

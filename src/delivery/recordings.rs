@@ -7,6 +7,7 @@
 //! Owns: the choice of disk, mixer or copy, and the joining of the journals. Does not check tokens or write
 //! recordings.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::joined_lists::JoinedLists;
 use super::layouts::Layouts;
+use super::opus_files::{OpusFile, OpusFiles};
 use super::replay_info::ReplayInfo;
 use super::replay_media::ReplayMedia;
 use super::segment_archive::{SegmentArchive, journal_of};
@@ -25,7 +27,7 @@ use super::stored_copies::{self, StoredCopies};
 use super::{MixerClient, blocking};
 use crate::auth::Secrets;
 use crate::domain::captions::{TranscriptLine, captions_of};
-use crate::domain::clip::{Clip, positions};
+use crate::domain::clip::{Clip, Positions, positions};
 use crate::domain::feed::{self, Feed, FeedItem};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::ModuleKind;
@@ -39,7 +41,7 @@ use crate::domain::view::StoredValue;
 use crate::domain::vouched::url_refusal;
 use crate::packager::plain::PlainPart;
 use crate::packager::{
-    ContentKeys, M4aBuilder, MediaError, MediaFile, NonceHint, RecordedM4a, cut, recorded_playlist,
+    ContentKeys, M4aBuilder, M4aTags, MediaError, MediaFile, NonceHint, RecordedM4a, cut, recorded_playlist,
     without_headers,
 };
 use crate::rooms::Directory;
@@ -64,6 +66,7 @@ pub struct RecordingMedia {
     pub copies: Option<StoredCopies>,
     pub lists: JoinedLists,
     pub layouts: Layouts,
+    pub opus: Arc<OpusFiles>,
 }
 
 /// Location of a segment.
@@ -135,6 +138,21 @@ fn time_of(segments: &[&JournalEntry]) -> RangeInclusive<UnixMs> {
     let begins = segments.first().map_or(UnixMs(0), |first| first.started_at);
     let end = |last: &&JournalEntry| UnixMs(last.started_at.0 + last.duration_us / 1000);
     begins..=segments.last().map_or(begins, end)
+}
+
+/// Returns the description inside the M4A file of a clip.
+fn tags_of(known: &Recording, segments: &[&JournalEntry], clip: Clip) -> M4aTags {
+    let positions = Positions::new(segments);
+    let chapters = known.details.chapters.iter();
+    let mut chapters: Vec<_> = chapters
+        .map(|chapter| (positions.of(chapter.started_at.0), chapter.title.clone()))
+        .filter(|(at, _)| *at < clip.to)
+        .map(|(at, title)| (at.saturating_sub(clip.from), title))
+        .collect();
+    // The chapters that begin before the clip have the position 0; the last of them is heard there.
+    let earlier = chapters.iter().take_while(|(at, _)| at.is_zero()).count();
+    chapters.drain(..earlier.saturating_sub(1));
+    M4aTags { title: known.title.as_ref().map(|title| title.as_str().to_owned()), chapters }
 }
 
 /// Returns the object with the segments of a recording.
@@ -311,12 +329,15 @@ impl RecordingMedia {
                 added.map_err(|error| unreadable(id, &error))?;
             }
         }
-        let file = file.finish(started).map_err(|error| unreadable(id, &error))?;
+        let tags = tags_of(known, &entries, clip);
+        let mut described = DefaultHasher::new();
+        tags.hash(&mut described);
+        let file = file.finish(started, &tags).map_err(|error| unreadable(id, &error))?;
         let range = match clip == Clip::WHOLE {
             true => String::new(),
             false => format!("-{}-{}", clip.from.as_millis(), clip.to.as_millis()),
         };
-        let etag = format!("{id}-{:x}-{:x}{range}", joined.digest(), file.length());
+        let etag = format!("{id}-{:x}-{:x}-{:x}{range}", joined.digest(), described.finish(), file.length());
         Ok(Arc::new(RecordedM4a { room: known.room.clone(), started, etag, complete: joined.complete, file }))
     }
 
@@ -401,6 +422,17 @@ impl ReplayMedia for RecordingMedia {
         let joined = self.joined(recording, &known).await?;
         let layout = self.layouts.of(&joined, clip);
         layout.get_or_try_init(|| self.lay_out(recording, &known, &joined, clip)).await.cloned()
+    }
+
+    async fn opus(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<OpusFile>, MediaError> {
+        let source = self.m4a(recording, clip).await?;
+        let (opus, spool, id) = (self.opus.clone(), self.spool.clone(), recording.clone());
+        let file = blocking(move || opus.of(&id, &source, || spool.scratch(source.file.length()))).await;
+        let file = file.map_err(|error| {
+            tracing::warn!(%recording, %error, "cannot create an Opus file");
+            MediaError::RecordingUnavailable
+        })?;
+        file.ok_or(MediaError::RecordingUnavailable)
     }
 
     async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::opus_files::OpusFile;
 use super::replay_info::ReplayInfo;
 use super::segment_archive::SegmentArchive;
 use crate::domain::clip::Clip;
@@ -49,6 +50,9 @@ pub trait ReplayMedia: Send + Sync {
 
     /// Returns a clip as one file, exact to a frame.
     async fn m4a(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<RecordedM4a>, MediaError>;
+
+    /// Returns a clip as an Ogg Opus file, which may still be encoded.
+    async fn opus(&self, recording: &RecordingId, clip: Clip) -> Result<Arc<OpusFile>, MediaError>;
 
     /// Returns the frames of one segment as the M4A file contains them, without ADTS headers.
     async fn frames(&self, recording: &RecordingId, sequence: u64) -> Result<Bytes, MediaError>;

@@ -34,9 +34,12 @@ use download::download;
 pub(super) use download::{out_of_range, ranged};
 
 mod download;
+mod opus;
 
 /// Name of the M4A file of a recording.
 const M4A_NAME: &str = "recording.m4a";
+/// Name of the Opus file of a recording.
+const OPUS_NAME: &str = "recording.opus";
 /// Name of the captions of a recording.
 const CAPTIONS_NAME: &str = "captions.vtt";
 /// Name of the description of a recording.
@@ -118,13 +121,13 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }
         M4A_NAME => {
-            let granted = side.admit_file(request, &recording, query.token()?.as_deref())?;
-            let clip = query.clip()?.unwrap_or(granted);
-            if !granted.contains(&clip) {
-                return Err(TokenError::OutsideClip.into());
-            }
+            let clip = side.clip_of_file(request, &recording, &query)?;
             let m4a = side.media.m4a(&recording, clip).await?;
             Ok(download(request, side.media.clone(), recording, &m4a))
+        }
+        OPUS_NAME => {
+            let clip = side.clip_of_file(request, &recording, &query)?;
+            opus::download(request, side.media.opus(&recording, clip).await?).await
         }
         INFO_NAME => {
             let grant = side.admit(request, &recording, query.token()?.as_deref())?;
@@ -174,7 +177,19 @@ impl ReplaySide {
         asked.or_else(granted).unwrap_or(Clip::WHOLE)
     }
 
-    /// Checks the token of a request for the M4A file, and returns the part to which the token gives access.
+    /// Returns the clip whose file is requested.
+    fn clip_of_file(
+        &self,
+        request: &HttpRequest,
+        recording: &RecordingId,
+        query: &Query,
+    ) -> Result<Clip, ApiError> {
+        let granted = self.admit_file(request, recording, query.token()?.as_deref())?;
+        let clip = query.clip()?.unwrap_or(granted);
+        if granted.contains(&clip) { Ok(clip) } else { Err(TokenError::OutsideClip.into()) }
+    }
+
+    /// Checks the token of a request for a file, and returns the part to which the token gives access.
     /// The token of a feed gives access to the files of all recordings in the feed, so the URLs of the files
     /// do not change.
     fn admit_file(

@@ -5,14 +5,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::*;
-use crate::delivery::SegmentArchive;
 use crate::delivery::samples::synth;
+use crate::delivery::{OpusFile, SegmentArchive};
 use crate::domain::feed::{Feed, FeedItem, FeedSelector};
 use crate::domain::ids::UnixMs;
 use crate::domain::profile::Owner;
 use crate::domain::recording::Recording;
 use crate::http::test_tokens::node_tokens;
-use crate::packager::{M4aBuilder, NonceHint, RecordedM4a, without_headers};
+use crate::packager::{M4aBuilder, M4aTags, NonceHint, RecordedM4a, without_headers};
 use crate::rooms::now;
 
 struct OneRecording;
@@ -84,7 +84,7 @@ impl ReplayMedia for OneRecording {
         file.segment(7, &synth::frames(9, 1), clip.from.as_secs()..u64::MAX).unwrap();
         file.silence(47);
         let started = UnixMs(1_790_000_000_000);
-        let file = file.finish(started).unwrap();
+        let file = file.finish(started, &M4aTags::default()).unwrap();
         Ok(Arc::new(RecordedM4a {
             room: self.room(recording)?,
             started,
@@ -92,6 +92,10 @@ impl ReplayMedia for OneRecording {
             complete: true,
             file,
         }))
+    }
+
+    async fn opus(&self, _: &RecordingId, _: Clip) -> Result<Arc<OpusFile>, MediaError> {
+        Err(MediaError::RecordingUnavailable)
     }
 
     async fn frames(&self, _: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {

@@ -3,6 +3,7 @@
 //! ```text
 //! {dir}/{recording}/journal.jsonl     one line per segment, written after the segment
 //! {dir}/{recording}/media-00001.ts    encrypted segments, concatenated
+//! {dir}/{recording}/metadata.json     identities, times and loudness, for archives
 //! {dir}/{recording}/upload.json       state of its upload to object storage
 //! {dir}/tracks/{recording}/           tracks of its anchors (`tracks`)
 //! ```
@@ -24,6 +25,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rand::RngExt;
 
 use crate::domain::recording::RecordingId;
 use crate::domain::recording_journal::{JournalEntry, parse};
@@ -32,9 +34,13 @@ use crate::domain::upload::Upload;
 pub use writer::{TakeWriter, WrittenTotals};
 
 const JOURNAL: &str = "journal.jsonl";
+const METADATA: &str = "metadata.json";
 const UPLOAD: &str = "upload.json";
 /// Maximum size of a segment that is read, in bytes. A ten-second segment at 320 kbit/s is 400 kB.
 const MAX_SEGMENT: u64 = 8 << 20;
+
+/// Space on the disk that files without a name leave free, in bytes: more than recordings and rewind windows.
+const SCRATCH_RESERVE: u64 = 256 << 20;
 
 /// Folder with the recordings of this node, or with its rewind windows.
 #[derive(Debug, Clone)]
@@ -168,6 +174,31 @@ impl Spool {
     /// The file cannot be written. If the recording is not on this node: [`io::ErrorKind::NotFound`].
     pub fn keep_upload(&self, id: &RecordingId, upload: &Upload) -> io::Result<()> {
         replace(&self.folder(id), UPLOAD, &serde_json::to_vec(upload)?)
+    }
+
+    /// Stores the metadata of a recording, unless they are on the disk already.
+    ///
+    /// # Errors
+    /// As for [`keep_upload`](Self::keep_upload).
+    pub fn describe(&self, id: &RecordingId, metadata: &str) -> io::Result<()> {
+        let folder = self.folder(id);
+        match std::fs::read(folder.join(METADATA)) {
+            Ok(known) if known == metadata.as_bytes() => Ok(()),
+            _ => replace(&folder, METADATA, metadata.as_bytes()),
+        }
+    }
+
+    /// Creates a file without a name, which vanishes when it is closed. `size`: expected size in bytes.
+    ///
+    /// # Errors
+    /// The file cannot be created, or the disk is nearly full.
+    pub fn scratch(&self, size: u64) -> io::Result<File> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        writer::leave(SCRATCH_RESERVE + size, &self.dir)?;
+        let path = self.dir.join(format!("scratch-{:x}", rand::rng().random::<u64>()));
+        let file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path)?;
+        std::fs::remove_file(path)?;
+        Ok(file)
     }
 
     /// Deletes a recording. Succeeds if the recording is not on this node.

@@ -1,8 +1,11 @@
 //! Speech of one user while the room is recorded. This module is pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::recording::RecordingId;
+use super::ids::UserId;
+use super::recording::{Recording, RecordingId};
+use super::recording_details::{MOST_ANCHORS, RecordedAnchor};
 use super::stage::TalkTimer;
 
 /// Stopwatch of the speech that belongs to a recording.
@@ -45,6 +48,26 @@ impl RecordedSpeech {
     pub fn take(&mut self, at_least: Duration, now: Duration) -> Option<SpeechInRecording> {
         let ms = self.timer.take(at_least, now)?;
         Some(SpeechInRecording { recording: self.recording.clone()?, ms })
+    }
+}
+
+impl Recording {
+    /// Returns the recording after this user has spoken for `ms` milliseconds more.
+    pub fn with_speech(mut self, user: &UserId, ms: u64) -> Self {
+        let spoken = self.spoken.get_or_insert_default();
+        if spoken.len() < MOST_ANCHORS || spoken.contains_key(user) {
+            *spoken.entry(user.clone()).or_default() += ms;
+        }
+        self
+    }
+
+    /// Returns the anchors with the time that each has spoken.
+    pub fn anchors(&self) -> Vec<RecordedAnchor> {
+        let with_speech = |anchor: &RecordedAnchor| {
+            let of = |spoken: &BTreeMap<UserId, u64>| spoken.get(&anchor.user_id).copied().unwrap_or(0);
+            RecordedAnchor { spoken_ms: self.spoken.as_ref().map(of), ..anchor.clone() }
+        };
+        self.details.anchors.iter().map(with_speech).collect()
     }
 }
 

@@ -18,7 +18,7 @@ use super::analysis::Analysis;
 use super::handover::outgoing_mixer;
 use super::ids::{InvalidName, ModuleId, Nonce, RoomId, UnixMs, UserId};
 use super::profile::{CoverUrl, Description, Owner, RoomProfile, Tags, Title};
-use super::recording_details::{MOST_ANCHORS, RecordedAnchor, RecordingDetails, RoomEvent};
+use super::recording_details::{RecordingDetails, RoomEvent};
 use super::room::{Admission, RoomWrite};
 use super::tracks::{self, Track, TrackFile};
 use super::upload::{CopyKind, StoredCopy, StoredExtras};
@@ -399,24 +399,6 @@ impl Recording {
         (self.stored, self.extras) = (None, StoredExtras::default());
         self.takes.retain(|_, take| !take.dropped);
         if self.takes.is_empty() { RecordingWrite::Remove } else { RecordingWrite::Put(self) }
-    }
-
-    /// Returns the recording after this user has spoken for `ms` milliseconds more.
-    pub fn with_speech(mut self, user: &UserId, ms: u64) -> Self {
-        let spoken = self.spoken.get_or_insert_default();
-        if spoken.len() < MOST_ANCHORS || spoken.contains_key(user) {
-            *spoken.entry(user.clone()).or_default() += ms;
-        }
-        self
-    }
-
-    /// Returns the anchors with the time that each has spoken.
-    pub fn anchors(&self) -> Vec<RecordedAnchor> {
-        let with_speech = |anchor: &RecordedAnchor| {
-            let of = |spoken: &BTreeMap<UserId, u64>| spoken.get(&anchor.user_id).copied().unwrap_or(0);
-            RecordedAnchor { spoken_ms: self.spoken.as_ref().map(of), ..anchor.clone() }
-        };
-        self.details.anchors.iter().map(with_speech).collect()
     }
 
     /// Returns the recording with the removal requested at `now`.

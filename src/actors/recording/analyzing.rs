@@ -23,7 +23,7 @@ const LAST_LINES: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum AnalysisError {
     #[error("the recording cannot be read: {0}")]
-    Unreadable(MediaError),
+    Unreadable(#[from] MediaError),
     #[error("a mixer that has a part of the recording does not answer")]
     Incomplete,
     #[error("FFmpeg cannot be run: {0}")]
@@ -73,20 +73,18 @@ pub async fn analyze(
 }
 
 /// Writes the file to FFmpeg. If FFmpeg ends early, its log and exit status contain the reason.
-async fn feed(
+pub(super) async fn feed(
     media: &dyn ReplayMedia,
     id: &RecordingId,
     file: &RecordedM4a,
     mut stdin: ChildStdin,
-) -> Result<(), AnalysisError> {
+) -> Result<(), MediaError> {
     for Piece { source, range } in file.file.pieces(0..file.file.length()) {
         let whole = match source {
             Source::Known(bytes) => bytes,
-            Source::Segment(sequence) => {
-                media.frames(id, sequence).await.map_err(AnalysisError::Unreadable)?
-            }
+            Source::Segment(sequence) => media.frames(id, sequence).await?,
         };
-        let part = whole.get(range).ok_or(AnalysisError::Unreadable(MediaError::RecordingUnavailable))?;
+        let part = whole.get(range).ok_or(MediaError::RecordingUnavailable)?;
         if stdin.write_all(part).await.is_err() {
             return Ok(());
         }

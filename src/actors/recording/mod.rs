@@ -4,7 +4,9 @@
 //! ```text
 //! RecordingSupervisor      follows the keys of recordings
 //! ├─ UploaderActor         uploads finished recordings of this mixer, if object storage is configured
+//! ├─ DescriberActor        writes the metadata of finished recordings of this mixer
 //! ├─ AnalyzerActor         measures loudness and waveform of finished recordings of this mixer
+//! ├─ TranscoderActor       encodes recordings as Opus for clients that request it
 //! ├─ TracksActor            makes the tracks of the anchors whom this node's managed Janus has recorded
 //! └─ RecorderActor*        one per recording of this mixer that is not finished
 //! ```
@@ -14,9 +16,11 @@
 mod analyzer;
 mod analyzing;
 pub mod copying;
+mod describer;
 mod recorder;
 pub mod supervisor;
 mod tracks;
+pub mod transcoder;
 mod uploader;
 pub mod uploading;
 
@@ -28,12 +32,14 @@ use crate::delivery::{RecordingMedia, ReplayMedia, Streams};
 use crate::rooms::recordings::Recordings;
 use crate::spool::Spool;
 use crate::store::Revision;
+use transcoder::TranscoderParts;
 use uploading::UploadParts;
 
 /// Dependencies of a node that has recordings, besides its context.
 #[derive(Clone)]
 pub struct RecordingParts {
     pub recordings: Arc<Recordings>,
+    pub opus: TranscoderParts,
     /// `None`: the node mixes no rooms, so it records nothing.
     pub mixer: Option<RecorderParts>,
     /// `None`: the node has no managed Janus, so it has no tracks.

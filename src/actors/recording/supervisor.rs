@@ -9,8 +9,10 @@ use serde_json::json;
 
 use super::RecordingParts;
 use super::analyzer::AnalyzerActor;
+use super::describer::DescriberActor;
 use super::recorder::{self, RecorderActor};
 use super::tracks::TracksActor;
+use super::transcoder::TranscoderActor;
 use super::uploader::UploaderActor;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
@@ -30,6 +32,8 @@ const ROUND_EVERY: Duration = Duration::from_secs(30);
 const PREFIX: &str = "recording:";
 const UPLOADER: &str = "uploader";
 const ANALYZER: &str = "analyzer";
+const DESCRIBER: &str = "describer";
+const TRANSCODER: &str = "transcoder";
 const TRACKS: &str = "tracks";
 
 type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
@@ -253,8 +257,18 @@ impl Behaviour for RecordingSupervisor {
                 TracksActor::new(context.clone(), recordings.clone(), tracks.clone())
             });
         }
+        let (context, recordings) = (self.context.clone(), self.parts.recordings.clone());
+        let opus = self.parts.opus.clone();
+        cx.spawn_child(TRANSCODER, ChildSpec::worker(), move || {
+            TranscoderActor::new(context.clone(), recordings.clone(), opus.clone())
+        });
         if let Some(mixer) = &self.parts.mixer {
             self.round(cx);
+            let (context, recordings) = (self.context.clone(), self.parts.recordings.clone());
+            let spool = mixer.spool.clone();
+            cx.spawn_child(DESCRIBER, ChildSpec::worker(), move || {
+                DescriberActor::new(context.clone(), recordings.clone(), spool.clone())
+            });
             if self.context.config.recording.waveform {
                 let (context, recordings) = (self.context.clone(), self.parts.recordings.clone());
                 let media = mixer.media.clone();

@@ -33,7 +33,7 @@ pub(super) fn download(
     let etag = EntityTag::new_strong(m4a.etag.clone());
     let mut answer = found(M4aFile::CONTENT_TYPE, SECRET);
     let Some(range) = ranged(request, length, &etag, &mut answer) else { return out_of_range(length) };
-    named(&mut answer, m4a);
+    named(&mut answer, m4a, "m4a");
     answer.insert_header(ETag(etag));
     answer.insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes")));
     let size = range.end - range.start;
@@ -71,11 +71,11 @@ fn requested(request: &HttpRequest, etag: &EntityTag) -> Option<ByteRangeSpec> {
 }
 
 /// Sets the file name of a download: the room and the start of the recording in UTC.
-fn named(answer: &mut HttpResponseBuilder, m4a: &RecordedM4a) {
+pub(super) fn named(answer: &mut HttpResponseBuilder, m4a: &RecordedM4a, extension: &str) {
     let started = Rfc3339(m4a.started).to_string();
     let (date, time) = started.split_once('T').unwrap_or_default();
     let minute = time.get(..5).unwrap_or_default().replace(':', "");
-    let name = format!("inline; filename=\"{}-{date}-{minute}.m4a\"", m4a.room);
+    let name = format!("inline; filename=\"{}-{date}-{minute}.{extension}\"", m4a.room);
     answer.insert_header((header::CONTENT_DISPOSITION, name));
 }
 

@@ -15,6 +15,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::profile::{Owner, Tag};
 use crate::domain::recording::{RecordingId, RecordingState};
 use crate::domain::recording_details::{Chapter, RecordedAnchor};
+use crate::domain::recording_metadata::Loudness;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, QueryOf, RecordingPath, RoomPath};
 use crate::rooms::now;
@@ -26,6 +27,8 @@ use super::tracks::TrackBody;
 use super::{Api, charge_token};
 
 const PAGE: usize = 100;
+/// Maximum length of the text to search for, in characters.
+const MOST_WORDS: usize = 200;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +46,16 @@ pub(super) struct RecordingQuery {
     #[serde(default)]
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
     pub limit: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TranscriptQuery {
+    /// Returns only captions that contain this text; the case of letters is ignored.
+    #[serde(default)]
+    #[param(max_length = 200)]
+    pub q: Option<String>,
 }
 
 /// Recording of a broadcast.
@@ -102,17 +115,6 @@ pub(super) struct RecordingBody {
     /// URL of the recording as one M4A file, which can be downloaded in the state `ready`. The request needs
     /// a replay token, as the parameter `token` or as `Authorization: Bearer`.
     download_url: String,
-}
-
-/// Loudness of a recording (EBU R 128).
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Loudness {
-    /// Integrated loudness in LUFS; absent for silence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    integrated_lufs: Option<f64>,
-    /// Loudness range in LU.
-    range_lu: f64,
 }
 
 /// Part of a recording for which a replay token is requested: both positions, or none. Without
@@ -236,20 +238,36 @@ pub(super) async fn get(api: Data<Api>, id: RecordingPath) -> Result<impl Respon
 /// Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 ///
 /// Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
-/// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+/// which is null, because recognisers get the mix. The answer is empty if the recording has no captions, or
+/// none with the text in `q`.
 #[utoipa::path(
     get, path = "/api/recordings/{id}/transcript", operation_id = "getTranscript", tag = "recordings",
-    params(("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$")),
+    params(
+        ("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$"),
+        TranscriptQuery,
+    ),
     responses(
         (status = 200, body = String, content_type = "application/x-ndjson", description = "the captions"),
-        (status = 400, body = ErrorBody, description = "invalid_recording_id"),
+        (status = 400, body = ErrorBody, description = "invalid_query, invalid_recording_id"),
         (status = 404, body = ErrorBody, description = "recording_not_found"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )
 )]
-pub(super) async fn transcript(api: Data<Api>, id: RecordingPath) -> Result<impl Responder, ApiError> {
+pub(super) async fn transcript(
+    api: Data<Api>,
+    id: RecordingPath,
+    query: QueryOf<TranscriptQuery>,
+) -> Result<impl Responder, ApiError> {
     let known = known(&api, id.0)?;
-    let lines = api.recordings.transcript(&known.id).await?;
+    let mut lines = api.recordings.transcript(&known.id).await?;
+    if let Some(words) = &query.0.q {
+        if words.chars().count() > MOST_WORDS {
+            let message = format!("q must have at most {MOST_WORDS} characters");
+            return Err(ApiError::new(Code::InvalidQuery, message));
+        }
+        let words = words.to_lowercase();
+        lines.retain(|line| line.caption.text.as_str().to_lowercase().contains(&words));
+    }
     let lines = lines.iter().map(TranscriptLine::json);
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(lines.collect::<String>()))
 }
@@ -369,14 +387,11 @@ fn body(api: &Api, known: &KnownRecording) -> RecordingBody {
         bytes: sum(|take| take.bytes),
         lost_segments: sum(|take| take.lost),
         mixers: with_data.map(|(mixer, _)| mixer.to_string()).collect(),
-        anchors: recording.details.anchors.clone(),
+        anchors: recording.anchors(),
         tracks: TrackBody::of(recording),
         chapters: recording.details.chapters.clone(),
         stored_at: recording.stored.map(|stored| stored.at.0),
-        loudness: recording.analysis.as_ref().map(|analysis| Loudness {
-            integrated_lufs: analysis.integrated_lufs(),
-            range_lu: analysis.range_lu(),
-        }),
+        loudness: Loudness::of(recording),
         owner: recording.profile.owner.clone(),
         tags: recording.profile.tags.clone().map(Vec::from).unwrap_or_default(),
         replay_url: replay_url(api, id),
