@@ -7,6 +7,7 @@ import { byId, pill, remembered, toast, write } from './dom';
 import { linkOfPage } from './link';
 import { timeOf } from './listen/words';
 import { hue, initials, plain } from './names';
+import { ReplayCaptions } from './replay/captions';
 import { barsOf, shapeOf } from './replay/wave';
 import { about, failure, rangeIn, secondsOf, spoken, titleOf } from './replay/words';
 import { localTime } from './schedule';
@@ -51,6 +52,7 @@ const replay = new StentorReplay({
   range: { from: asked('from'), to: asked('to') },
 });
 window.stentorReplay = replay;
+const captions = new ReplayCaptions(replay);
 
 /** True while the user moves the slider; meanwhile the position of the playback is not shown. */
 let dragging = false;
@@ -66,6 +68,7 @@ function describe(info: ReplayInfo): void {
   write(byId('expiry'), t('Links work until {time}.', { time: localTime(info.expiresAt, Date.now()) }));
   describeChapters(info);
   describeAnchors(info);
+  void captions.load();
   const start = asked('t');
   if (start !== undefined) replay.seek(start);
   [clipFrom.value, clipTo.value] = [timeOf(replay.position), timeOf(Math.min(replay.position + 60, info.duration))];

@@ -13,6 +13,8 @@ export { SeekBar } from './listening/seek-bar.js';
 export type { SeekBarParts, SeekBarWords } from './listening/seek-bar.js';
 export { StentorReplay } from './replay/replay.js';
 export type { ReplayEvents, ReplayOptions, ReplayState } from './replay/replay.js';
+export { captionAt } from './replay/captions.js';
+export type { ReplayCaption } from './replay/captions.js';
 export { chapterAt } from './replay/info.js';
 export type { ReplayInfo, ReplayRange } from './replay/info.js';
 export { REACTIONS, RoomChannel } from './channel/channel.js';

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { chapterAt, StentorReplay } from '../dist/index.js';
+import { captionAt, chapterAt, StentorReplay } from '../dist/index.js';
+import { captionsOf } from '../dist/replay/captions.js';
 import { mediaTimeOf, positionAt, rangeOf } from '../dist/replay/info.js';
 import { FakeAudio, FakeHls, pass, refusal, restore, settle, simulate } from './listener-support.mjs';
 
@@ -34,6 +35,14 @@ async function playing(options) {
   await settle();
   return { made, audio };
 }
+
+test('captions have positions and plain text', () => {
+  const captions = captionsOf('WEBVTT\n\n00:00:01.500 --> 00:00:03.000\nTea &amp; &lt;cake&gt;\n\n01:00:02.000 --> 01:00:04.000\nMore\n');
+  assert.deepEqual(captions, [{ from: 1.5, to: 3, text: 'Tea & <cake>' }, { from: 3602, to: 3604, text: 'More' }]);
+  assert.equal(captionAt(captions, 2.9)?.text, 'Tea & <cake>');
+  assert.equal(captionAt(captions, 3), undefined);
+  assert.deepEqual(captionsOf('WEBVTT\n'), []);
+});
 
 test('positions count gaps, the media do not', () => {
   const info = { gaps: [{ from: 20, to: 30 }, { from: 50, to: 55 }], listedFrom: 0 };

@@ -7,6 +7,7 @@ import { StentorError, type Problem } from '../errors.js';
 import { parse } from '../listening/addresses.js';
 import { describe } from '../listening/failures.js';
 import { configOf, loaded, type HlsClass, type HlsLoader } from '../listening/hls.js';
+import { captionsOf, type ReplayCaption } from './captions.js';
 import { mediaTimeOf, positionAt, rangeOf, type ReplayInfo, type ReplayRange } from './info.js';
 
 /**
@@ -161,6 +162,19 @@ export class StentorReplay extends Emitter<ReplayEvents> {
     for (const [name, position] of Object.entries(range ?? {})) url.searchParams.set(name, String(Math.round(position * 1000) / 1000));
     url.searchParams.set('token', this.options.token);
     return url.href;
+  }
+
+  /**
+   * Returns the captions, in the order of their starts; none if the recording has none, or the server does not
+   * answer. `language`: a BCP 47 tag; by default the language of the first caption.
+   */
+  async captions(language?: string): Promise<ReplayCaption[]> {
+    const headers = { authorization: `Bearer ${this.options.token}` };
+    const url = new URL(this.url.href.replace(/index\.m3u8.*$/, 'captions.vtt'));
+    if (language) url.searchParams.set('language', language);
+    const answer = await fetch(url, { headers, signal: this.ended.signal }).catch(() => undefined);
+    const text = answer?.ok ? await answer.text().catch(() => '') : '';
+    return captionsOf(text);
   }
 
   private async load(): Promise<void> {
