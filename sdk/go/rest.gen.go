@@ -546,6 +546,27 @@ func (e OutputState) Valid() bool {
 	}
 }
 
+// Defines values for RecordingMode.
+const (
+	RecordingModeAlways    RecordingMode = "always"
+	RecordingModeOff       RecordingMode = "off"
+	RecordingModeOnRequest RecordingMode = "on_request"
+)
+
+// Valid indicates whether the value is a known member of the RecordingMode enum.
+func (e RecordingMode) Valid() bool {
+	switch e {
+	case RecordingModeAlways:
+		return true
+	case RecordingModeOff:
+		return true
+	case RecordingModeOnRequest:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RecordingState.
 const (
 	RecordingStatePending   RecordingState = "pending"
@@ -651,8 +672,7 @@ type AddSource struct {
 	// Title Name shown in the room.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
 
-	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted. The
-	// passphrase of an `srt` URL has 10 to 79 bytes.
+	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted.
 	Url nullable.Nullable[string] `json:"url,omitempty"`
 }
 
@@ -785,7 +805,8 @@ type CreateRoom struct {
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
 
 	// Pin PIN of the room. If absent or null, a random PIN is generated.
-	Pin nullable.Nullable[string] `json:"pin,omitempty"`
+	Pin           nullable.Nullable[string]        `json:"pin,omitempty"`
+	RecordingMode nullable.Nullable[RecordingMode] `json:"recordingMode,omitempty"`
 
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
@@ -1028,9 +1049,6 @@ type ListenerTokenAnswer struct {
 	// ExpiresAt Time at which the token expires.
 	ExpiresAt int64 `json:"expiresAt"`
 
-	// ListenUrl URL of the page for listening. The token is in the fragment, which browsers never send to a server.
-	ListenUrl string `json:"listenUrl"`
-
 	// PersonId Id of the listener in the listener channel of the room.
 	PersonId string `json:"personId"`
 
@@ -1154,8 +1172,7 @@ type NewOutput struct {
 
 	// Url URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
 	// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
-	// `srt://host:port?streamid=…&passphrase=…` with a passphrase of 10 to 79 bytes. It is stored encrypted
-	// and never returned.
+	// `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
 	Url string `json:"url"`
 }
 
@@ -1250,9 +1267,8 @@ type RecordedAnchor struct {
 	// Role Role of a user in the room.
 	Role RoomRole `json:"role"`
 
-	// Source `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
-	// WebSocket.
-	Source nullable.Nullable[string] `json:"source,omitempty"`
+	// SpokenMs Time that the user has spoken in the recording, in milliseconds; absent if unknown.
+	SpokenMs nullable.Nullable[int64] `json:"spokenMs,omitempty"`
 
 	// UserId Id of the user.
 	UserId string `json:"userId"`
@@ -1334,6 +1350,9 @@ type RecordingAnswer struct {
 	// Success Always true.
 	Success bool `json:"success"`
 }
+
+// RecordingMode Selection of the broadcasts that are recorded.
+type RecordingMode string
 
 // RecordingState defines model for RecordingState.
 type RecordingState string
@@ -1427,7 +1446,8 @@ type Room struct {
 	Pin string `json:"pin"`
 
 	// Recording Id of the recording of the current broadcast; absent while it is not recorded.
-	Recording nullable.Nullable[string] `json:"recording,omitempty"`
+	Recording     nullable.Nullable[string]        `json:"recording,omitempty"`
+	RecordingMode nullable.Nullable[RecordingMode] `json:"recordingMode,omitempty"`
 
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
@@ -1490,7 +1510,8 @@ type RoomProfile struct {
 	MaxDuration nullable.Nullable[int32] `json:"maxDuration,omitempty"`
 
 	// Owner Owner: an id that the application chooses, at most 255 bytes.
-	Owner nullable.Nullable[string] `json:"owner,omitempty"`
+	Owner         nullable.Nullable[string]        `json:"owner,omitempty"`
+	RecordingMode nullable.Nullable[RecordingMode] `json:"recordingMode,omitempty"`
 
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
@@ -1650,10 +1671,6 @@ type Track struct {
 	// Number Number of the track in the recording.
 	Number int32 `json:"number"`
 
-	// Source `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
-	// WebSocket.
-	Source nullable.Nullable[string] `json:"source,omitempty"`
-
 	// UserId Id of the anchor's user.
 	UserId string `json:"userId"`
 }
@@ -1710,7 +1727,8 @@ type UpdateRoom struct {
 	MaxDuration nullable.Nullable[int32] `json:"maxDuration,omitempty"`
 
 	// Owner Owner: an id that the application chooses, at most 255 bytes.
-	Owner nullable.Nullable[string] `json:"owner,omitempty"`
+	Owner         nullable.Nullable[string]        `json:"owner,omitempty"`
+	RecordingMode nullable.Nullable[RecordingMode] `json:"recordingMode,omitempty"`
 
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
@@ -1884,6 +1902,12 @@ type ListRecordingsParams struct {
 
 // IssueReplayTokenJSONBody defines parameters for IssueReplayToken.
 type IssueReplayTokenJSONBody = ReplayTokenRequest
+
+// GetTranscriptParams defines parameters for GetTranscript.
+type GetTranscriptParams struct {
+	// Q Returns only captions that contain this text; the case of letters is ignored.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+}
 
 // ListRoomsParams defines parameters for ListRooms.
 type ListRoomsParams struct {
@@ -2159,16 +2183,12 @@ type ClientInterface interface {
 
 	// IssueReplayTokenWithBody Issues a token with which a listener can play one recording, or a part of it.
 	//
-	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
-	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayTokenWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// IssueReplayToken Issues a token with which a listener can play one recording, or a part of it.
-	//
-	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2185,10 +2205,11 @@ type ClientInterface interface {
 	// GetTranscript Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 	//
 	// Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
-	// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+	// which is null, because recognisers get the mix. The answer is empty if the recording has no captions, or
+	// none with the text in `q`.
 	//
 	// Corresponds with GET /api/recordings/{id}/transcript (the `GetTranscript` operationId).
-	GetTranscript(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetTranscript(ctx context.Context, id string, params *GetTranscriptParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListRooms Lists the rooms that meet all conditions, ordered by id.
 	//
@@ -2795,8 +2816,6 @@ func (c *Client) GetRecording(ctx context.Context, id string, reqEditors ...Requ
 
 // IssueReplayTokenWithBody Issues a token with which a listener can play one recording, or a part of it.
 //
-// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
-//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
@@ -2813,8 +2832,6 @@ func (c *Client) IssueReplayTokenWithBody(ctx context.Context, id string, conten
 }
 
 // IssueReplayToken Issues a token with which a listener can play one recording, or a part of it.
-//
-// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2851,11 +2868,12 @@ func (c *Client) DownloadTrack(ctx context.Context, id string, number string, re
 // GetTranscript Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 //
 // Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
-// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+// which is null, because recognisers get the mix. The answer is empty if the recording has no captions, or
+// none with the text in `q`.
 //
 // Corresponds with GET /api/recordings/{id}/transcript (the `GetTranscript` operationId).
-func (c *Client) GetTranscript(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetTranscriptRequest(c.Server, id)
+func (c *Client) GetTranscript(ctx context.Context, id string, params *GetTranscriptParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetTranscriptRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4211,7 +4229,7 @@ func NewDownloadTrackRequest(server string, id string, number string) (*http.Req
 }
 
 // NewGetTranscriptRequest constructs an http.Request for the GetTranscript method
-func NewGetTranscriptRequest(server string, id string) (*http.Request, error) {
+func NewGetTranscriptRequest(server string, id string, params *GetTranscriptParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -4234,6 +4252,33 @@ func NewGetTranscriptRequest(server string, id string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -5745,16 +5790,12 @@ type ClientWithResponsesInterface interface {
 
 	// IssueReplayTokenWithBodyWithResponse Issues a token with which a listener can play one recording, or a part of it.
 	//
-	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
-	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayTokenWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error)
 
 	// IssueReplayTokenWithResponse Issues a token with which a listener can play one recording, or a part of it.
-	//
-	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5773,12 +5814,13 @@ type ClientWithResponsesInterface interface {
 	// GetTranscriptWithResponse Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 	//
 	// Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
-	// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+	// which is null, because recognisers get the mix. The answer is empty if the recording has no captions, or
+	// none with the text in `q`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/recordings/{id}/transcript (the `GetTranscript` operationId).
-	GetTranscriptWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetTranscriptResponse, error)
+	GetTranscriptWithResponse(ctx context.Context, id string, params *GetTranscriptParams, reqEditors ...RequestEditorFn) (*GetTranscriptResponse, error)
 
 	// ListRoomsWithResponse Lists the rooms that meet all conditions, ordered by id.
 	//
@@ -8298,8 +8340,6 @@ func (c *ClientWithResponses) GetRecordingWithResponse(ctx context.Context, id s
 
 // IssueReplayTokenWithBodyWithResponse Issues a token with which a listener can play one recording, or a part of it.
 //
-// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
-//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
@@ -8312,8 +8352,6 @@ func (c *ClientWithResponses) IssueReplayTokenWithBodyWithResponse(ctx context.C
 }
 
 // IssueReplayTokenWithResponse Issues a token with which a listener can play one recording, or a part of it.
-//
-// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8344,13 +8382,14 @@ func (c *ClientWithResponses) DownloadTrackWithResponse(ctx context.Context, id 
 // GetTranscriptWithResponse Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 //
 // Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
-// which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+// which is null, because recognisers get the mix. The answer is empty if the recording has no captions, or
+// none with the text in `q`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/recordings/{id}/transcript (the `GetTranscript` operationId).
-func (c *ClientWithResponses) GetTranscriptWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetTranscriptResponse, error) {
-	rsp, err := c.GetTranscript(ctx, id, reqEditors...)
+func (c *ClientWithResponses) GetTranscriptWithResponse(ctx context.Context, id string, params *GetTranscriptParams, reqEditors ...RequestEditorFn) (*GetTranscriptResponse, error) {
+	rsp, err := c.GetTranscript(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}

@@ -267,7 +267,8 @@ export const downloadTrack = <ThrowOnError extends boolean = true>(options: Opti
  * Returns the final captions of a recording, one JSON object per line, in the order of their starts.
  *
  * Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and `speaker`,
- * which is null, because recognisers get the mix. The answer is empty if the recording has no captions.
+ * which is null, because recognisers get the mix. The answer is empty if the recording has no captions, or
+ * none with the text in `q`.
  */
 export const getTranscript = <ThrowOnError extends boolean = true>(options: Options<GetTranscriptData, ThrowOnError>): RequestResult<GetTranscriptResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<GetTranscriptResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -216,6 +216,7 @@ export type CreateRoom = {
      * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
+    recordingMode?: RecordingMode | null;
     /**
      * Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
      * Each start removes it.
@@ -864,6 +865,10 @@ export type RecordedAnchor = {
      */
     recordingConsent?: boolean;
     /**
+     * Time that the user has spoken in the recording, in milliseconds; absent if unknown.
+     */
+    spokenMs?: number | null;
+    /**
      * Times at which the user was in the room, in order.
      */
     visits: Array<Visit>;
@@ -965,6 +970,11 @@ export type RecordingAnswer = {
     success: boolean;
     recording: Recording;
 };
+
+/**
+ * Selection of the broadcasts that are recorded.
+ */
+export type RecordingMode = 'off' | 'on_request' | 'always';
 
 export type RecordingState = 'recording' | 'pending' | 'ready';
 
@@ -1121,6 +1131,7 @@ export type RoomProfile = {
      * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
+    recordingMode?: RecordingMode | null;
     /**
      * Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
      * Each start removes it.
@@ -1419,6 +1430,7 @@ export type UpdateRoom = {
      * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
+    recordingMode?: RecordingMode | null;
     /**
      * Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
      * Each start removes it.
@@ -1942,7 +1954,12 @@ export type GetTranscriptData = {
          */
         id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Returns only captions that contain this text; the case of letters is ignored.
+         */
+        q?: string;
+    };
     url: '/api/recordings/{id}/transcript';
 };
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from attrs import define as _attrs_define
 
+from ..models.recording_mode import RecordingMode
 from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class CreateRoom:
         custom (CreateRoomCustomType0 | None | Unset): JSON object of the application: at most 4,096 bytes, nested at
             most 8 levels deep. Not interpreted.
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
+        recording_mode (None | RecordingMode | Unset):
         starts_at (datetime.datetime | None | Unset): Time at which the room goes on air automatically (RFC 3339): in
             the future, and at most a year ahead.
             Each start removes it.
@@ -61,6 +63,7 @@ class CreateRoom:
     owner: None | str | Unset = UNSET
     custom: CreateRoomCustomType0 | None | Unset = UNSET
     listener_limit: int | None | Unset = UNSET
+    recording_mode: None | RecordingMode | Unset = UNSET
     starts_at: datetime.datetime | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
@@ -145,6 +148,14 @@ class CreateRoom:
         else:
             listener_limit = self.listener_limit
 
+        recording_mode: None | str | Unset
+        if isinstance(self.recording_mode, Unset):
+            recording_mode = UNSET
+        elif isinstance(self.recording_mode, RecordingMode):
+            recording_mode = self.recording_mode.value
+        else:
+            recording_mode = self.recording_mode
+
         starts_at: None | str | Unset
         if isinstance(self.starts_at, Unset):
             starts_at = UNSET
@@ -206,6 +217,8 @@ class CreateRoom:
             field_dict["custom"] = custom
         if listener_limit is not UNSET:
             field_dict["listenerLimit"] = listener_limit
+        if recording_mode is not UNSET:
+            field_dict["recordingMode"] = recording_mode
         if starts_at is not UNSET:
             field_dict["startsAt"] = starts_at
         if max_duration is not UNSET:
@@ -344,6 +357,23 @@ class CreateRoom:
 
         listener_limit = _parse_listener_limit(d.pop("listenerLimit", UNSET))
 
+        def _parse_recording_mode(data: object) -> None | RecordingMode | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                recording_mode_type_0 = RecordingMode(data)
+
+                return recording_mode_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | RecordingMode | Unset, data)
+
+        recording_mode = _parse_recording_mode(d.pop("recordingMode", UNSET))
+
         def _parse_starts_at(data: object) -> datetime.datetime | None | Unset:
             if data is None:
                 return data
@@ -411,6 +441,7 @@ class CreateRoom:
             owner=owner,
             custom=custom,
             listener_limit=listener_limit,
+            recording_mode=recording_mode,
             starts_at=starts_at,
             max_duration=max_duration,
             empty_timeout=empty_timeout,

@@ -29,6 +29,8 @@ class RecordedAnchor:
             WebSocket.
         recording_consent (bool | Unset): True if, on every join, the user agreed to be recorded, as `recording.consent:
             required` demands.
+        spoken_ms (int | None | Unset): Time that the user has spoken in the recording, in milliseconds; absent if
+            unknown.
     """
 
     user_id: str
@@ -37,6 +39,7 @@ class RecordedAnchor:
     display_name: None | str | Unset = UNSET
     source: None | str | Unset = UNSET
     recording_consent: bool | Unset = UNSET
+    spoken_ms: int | None | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,6 +66,12 @@ class RecordedAnchor:
 
         recording_consent = self.recording_consent
 
+        spoken_ms: int | None | Unset
+        if isinstance(self.spoken_ms, Unset):
+            spoken_ms = UNSET
+        else:
+            spoken_ms = self.spoken_ms
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -78,6 +87,8 @@ class RecordedAnchor:
             field_dict["source"] = source
         if recording_consent is not UNSET:
             field_dict["recordingConsent"] = recording_consent
+        if spoken_ms is not UNSET:
+            field_dict["spokenMs"] = spoken_ms
 
         return field_dict
 
@@ -117,6 +128,15 @@ class RecordedAnchor:
 
         recording_consent = d.pop("recordingConsent", UNSET)
 
+        def _parse_spoken_ms(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        spoken_ms = _parse_spoken_ms(d.pop("spokenMs", UNSET))
+
         recorded_anchor = cls(
             user_id=user_id,
             role=role,
@@ -124,6 +144,7 @@ class RecordedAnchor:
             display_name=display_name,
             source=source,
             recording_consent=recording_consent,
+            spoken_ms=spoken_ms,
         )
 
         recorded_anchor.additional_properties = d

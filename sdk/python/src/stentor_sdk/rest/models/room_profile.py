@@ -30,6 +30,7 @@ class RoomProfile:
         custom (None | RoomProfileCustomType0 | Unset): JSON object of the application: at most 4,096 bytes, nested at
             most 8 levels deep. Not interpreted.
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
+        recording_mode (None | str | Unset):
         starts_at (datetime.datetime | None | Unset): Time at which the room goes on air automatically (RFC 3339): in
             the future, and at most a year ahead.
             Each start removes it.
@@ -50,6 +51,7 @@ class RoomProfile:
     owner: None | str | Unset = UNSET
     custom: None | RoomProfileCustomType0 | Unset = UNSET
     listener_limit: int | None | Unset = UNSET
+    recording_mode: None | str | Unset = UNSET
     starts_at: datetime.datetime | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
@@ -113,6 +115,12 @@ class RoomProfile:
         else:
             listener_limit = self.listener_limit
 
+        recording_mode: None | str | Unset
+        if isinstance(self.recording_mode, Unset):
+            recording_mode = UNSET
+        else:
+            recording_mode = self.recording_mode
+
         starts_at: None | str | Unset
         if isinstance(self.starts_at, Unset):
             starts_at = UNSET
@@ -164,6 +172,8 @@ class RoomProfile:
             field_dict["custom"] = custom
         if listener_limit is not UNSET:
             field_dict["listenerLimit"] = listener_limit
+        if recording_mode is not UNSET:
+            field_dict["recordingMode"] = recording_mode
         if starts_at is not UNSET:
             field_dict["startsAt"] = starts_at
         if max_duration is not UNSET:
@@ -271,6 +281,15 @@ class RoomProfile:
 
         listener_limit = _parse_listener_limit(d.pop("listenerLimit", UNSET))
 
+        def _parse_recording_mode(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        recording_mode = _parse_recording_mode(d.pop("recordingMode", UNSET))
+
         def _parse_starts_at(data: object) -> datetime.datetime | None | Unset:
             if data is None:
                 return data
@@ -333,6 +352,7 @@ class RoomProfile:
             owner=owner,
             custom=custom,
             listener_limit=listener_limit,
+            recording_mode=recording_mode,
             starts_at=starts_at,
             max_duration=max_duration,
             empty_timeout=empty_timeout,

@@ -6,18 +6,27 @@ import httpx
 
 from ... import errors
 from ...client import AuthenticatedClient, Client
-from ...types import Response
+from ...types import UNSET, Response, Unset
 
 
 def _get_kwargs(
     id: str,
+    *,
+    q: str | Unset = UNSET,
 ) -> dict[str, Any]:
+
+    params: dict[str, Any] = {}
+
+    params["q"] = q
+
+    params = {k: v for k, v in params.items() if v is not UNSET and v is not None}
 
     _kwargs: dict[str, Any] = {
         "method": "get",
         "url": "/api/recordings/{id}/transcript".format(
             id=quote(str(id), safe=""),
         ),
+        "params": params,
     }
 
     return _kwargs
@@ -51,16 +60,19 @@ def sync_detailed(
     id: str,
     *,
     client: AuthenticatedClient | Client,
+    q: str | Unset = UNSET,
 ) -> Response[str]:
     """Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 
      Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and
     `speaker`,
     which is null, because recognisers get the mix. The answer is empty if the recording has no
-    captions.
+    captions, or
+    none with the text in `q`.
 
     Args:
         id (str):
+        q (str | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -72,6 +84,7 @@ def sync_detailed(
 
     kwargs = _get_kwargs(
         id=id,
+        q=q,
     )
 
     response = client.get_httpx_client().request(
@@ -85,16 +98,19 @@ def sync(
     id: str,
     *,
     client: AuthenticatedClient | Client,
+    q: str | Unset = UNSET,
 ) -> str | None:
     """Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 
      Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and
     `speaker`,
     which is null, because recognisers get the mix. The answer is empty if the recording has no
-    captions.
+    captions, or
+    none with the text in `q`.
 
     Args:
         id (str):
+        q (str | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -107,6 +123,7 @@ def sync(
     return sync_detailed(
         id=id,
         client=client,
+        q=q,
     ).parsed
 
 
@@ -114,16 +131,19 @@ async def asyncio_detailed(
     id: str,
     *,
     client: AuthenticatedClient | Client,
+    q: str | Unset = UNSET,
 ) -> Response[str]:
     """Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 
      Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and
     `speaker`,
     which is null, because recognisers get the mix. The answer is empty if the recording has no
-    captions.
+    captions, or
+    none with the text in `q`.
 
     Args:
         id (str):
+        q (str | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -135,6 +155,7 @@ async def asyncio_detailed(
 
     kwargs = _get_kwargs(
         id=id,
+        q=q,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -146,16 +167,19 @@ async def asyncio(
     id: str,
     *,
     client: AuthenticatedClient | Client,
+    q: str | Unset = UNSET,
 ) -> str | None:
     """Returns the final captions of a recording, one JSON object per line, in the order of their starts.
 
      Each line has `from` and `to` (milliseconds since the Unix epoch), `text`, `language`, and
     `speaker`,
     which is null, because recognisers get the mix. The answer is empty if the recording has no
-    captions.
+    captions, or
+    none with the text in `q`.
 
     Args:
         id (str):
+        q (str | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -169,5 +193,6 @@ async def asyncio(
         await asyncio_detailed(
             id=id,
             client=client,
+            q=q,
         )
     ).parsed
