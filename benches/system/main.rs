@@ -20,6 +20,7 @@ mod micro;
 mod page;
 mod plain;
 mod quiet_janus;
+mod recording;
 mod restart;
 mod segment;
 mod speakers;
@@ -55,6 +56,7 @@ const PARTS: [Part; 15] = [
     ("tls", || tls::measure().boxed_local()),
     ("plain", || plain::measure().boxed_local()),
     ("upkeep", || upkeep::measure().boxed_local()),
+    ("recording", || recording::measure().boxed_local()),
     ("anchors", || anchors::measure().boxed_local()),
     ("channel", || channel::measure().boxed_local()),
     ("restart", || restart::measure().boxed_local()),
