@@ -211,6 +211,14 @@ async fn recordings_have_transcripts() {
     });
     assert_eq!((&lines[0], &lines[1]["text"]), (&first, &json!("The last words.")));
 
+    let found = async |words: &str| {
+        let answer = node.get(&format!("/api/recordings/{id}/transcript?q={words}")).await;
+        (answer.status, answer.text().lines().count())
+    };
+    assert_eq!(found("%26%20%3CMORE").await, (200, 1));
+    assert_eq!((found("nothing").await, found("").await), ((200, 0), (200, 2)));
+    assert_eq!(found(&"x".repeat(201)).await.0, 400);
+
     let known = async || node.get(&format!("/api/recordings/{id}")).await.json();
     until("the recording can be played", async || known().await["recording"]["state"] == "ready").await;
     let answer = node.post(&format!("/api/recordings/{id}/token"), json!({})).await.json();
@@ -230,6 +238,21 @@ async fn recordings_have_transcripts() {
     let beeps = onsets_of_file(&url("recording.m4a", token));
     let nearest = beeps.iter().map(|beep| beep.abs_diff(cues[0].0)).min();
     assert!(nearest < Some(100), "{cues:?} {beeps:?}");
+
+    let mut pages = Pages::start().await;
+    let at = cues[0].0 as f64 / 1000.0 + 0.1;
+    let url = format!("{}&t={at:.1}", answer["replayUrl"].as_str().unwrap());
+    pages.ask("replay", "open", json!({ "url": url, "hands": "mouse" })).await;
+    let pages = tokio::sync::Mutex::new(pages);
+    let shown = async || pages.lock().await.ask("replay", "text", json!({ "target": "#caption" })).await;
+    until("the page offers captions", async || {
+        let pressed = pages.lock().await.ask("replay", "text", json!({ "target": "#captions" })).await;
+        pressed.is_string()
+    })
+    .await;
+    assert!(!shown().await.is_string(), "captions are off at first");
+    pages.lock().await.ask("replay", "press", json!({ "target": "#captions" })).await;
+    until("the page shows the caption", async || shown().await == "A beep & <more>.").await;
 
     assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.status, 200);
     assert_eq!(transcript().await.code(), "recording_not_found");

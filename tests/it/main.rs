@@ -38,6 +38,7 @@ mod people;
 mod presence;
 mod recording;
 mod recording_feed;
+mod recording_files;
 mod rewind;
 mod room_fields;
 mod rooms;

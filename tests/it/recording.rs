@@ -9,6 +9,7 @@ use stentor::probe::listener::Target;
 use stentor::probe::{HeardAudio, Mode};
 
 use crate::faults::disk::SmallDisk;
+use crate::recording_files::{have_speaking_time, have_title_and_chapters};
 use crate::rooms::{node_on_etcd, tuned_in};
 use crate::support::etcd::Etcd;
 use crate::support::node::{Node, request, signal, until_gone};
@@ -236,10 +237,10 @@ async fn moved_room_continues_its_recording() {
 
 #[actix::test]
 async fn replay_page_plays_chapters_and_clips() {
-    let node = Node::start(&[("recording.mode", "always"), ("hls.segment_ms", "500")]).await;
+    let node = Node::start(&[("hls.segment_ms", "500")]).await;
     node.room_on_air(ROOM).await;
-    let (url, title) = (format!("{}/api/rooms/{ROOM}", node.api), json!({ "title": "Tea & talk" }));
-    let titled = request("PATCH", &url, &[], Some(title)).await;
+    let fields = json!({ "title": "Tea & talk", "recordingMode": "always" });
+    let titled = request("PATCH", &format!("{}/api/rooms/{ROOM}", node.api), &[], Some(fields)).await;
     assert_eq!(titled.status, 200, "{titled:?}");
     let scratch = tempfile::tempdir().unwrap();
     let wav = tone(scratch.path(), 440).await;
@@ -264,6 +265,8 @@ async fn replay_page_plays_chapters_and_clips() {
     assert_eq!((&known["title"], &known["chapters"][0]["title"]), (&json!("Tea & talk"), &json!("Ann")));
     assert_eq!(known["anchors"][0]["displayName"], "Ann", "{known}");
     assert!(known["anchors"][0]["visits"][0]["leftAt"].is_u64(), "{known}");
+    have_title_and_chapters(&node, &id, &replay_token(&node, &id).await).await;
+    have_speaking_time(&node, &id).await;
 
     let issued = node.post(&format!("/api/recordings/{id}/token"), json!({})).await.json();
     let url = issued["replayUrl"].as_str().unwrap();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use stentor::actors::recording::uploading::{UploadError, UploadParts, UploadProgress, advance, remove};
 use stentor::config::{Secret, StorageConfig};
-use stentor::delivery::{ReplayInfo, ReplayMedia, SegmentArchive};
+use stentor::delivery::{OpusFile, ReplayInfo, ReplayMedia, SegmentArchive};
 use stentor::domain::clip::Clip;
 use stentor::domain::feed::{Feed, FeedItem};
 use stentor::domain::ids::{RoomId, UnixMs};
@@ -16,7 +16,7 @@ use stentor::domain::profile::Language;
 use stentor::domain::recording::RecordingId;
 use stentor::domain::upload::{CopyKind, PART_SIZE, object_name};
 use stentor::packager::{
-    M4aBuilder, MediaError, MediaFile, NonceHint, Piece, RecordedM4a, Source, without_headers,
+    M4aBuilder, M4aTags, MediaError, MediaFile, NonceHint, Piece, RecordedM4a, Source, without_headers,
 };
 use stentor::probe::Mode;
 use stentor::spool::Spool;
@@ -78,6 +78,14 @@ async fn recordings_are_copied_to_object_storage() {
     let file = request("GET", &file, &[("authorization", &token)], None).await;
     assert_eq!((copy.status, copy.body == file.body), (200, true), "{} bytes", copy.body.len());
 
+    let storage = Storage::new(&settings(&format!("http://{}", moto.address()))).unwrap();
+    let metadata = format!("{ROOM}/{id}.json");
+    let size = async || storage.object(&metadata).await.unwrap().map(|object| object.bytes);
+    until("the metadata are stored", async || size().await.is_some()).await;
+    let text = storage.read(&metadata, 0..size().await.unwrap()).await.unwrap();
+    let told: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(told["recordingId"], id.as_str(), "{told}");
+
     // The mixer keeps its data until the storage has removed the copy.
     let folder = node.data_dir().join("recordings").join(&id);
     moto.stop();
@@ -91,6 +99,7 @@ async fn recordings_are_copied_to_object_storage() {
     moto.run().await;
     until("the data is removed", async || !folder.exists()).await;
     assert_eq!(moto.object(&name).await.status, 404);
+    assert_eq!(size().await, None);
 }
 
 #[actix::test]
@@ -245,8 +254,12 @@ impl ReplayMedia for GeneratedRecording {
         let mut file = M4aBuilder::default();
         (0..self.segments).for_each(|n| file.segment(n, &adts(n), 0..u64::MAX).unwrap());
         let (room, started) = (self.room(recording)?, UnixMs(1_790_000_000_000));
-        let file = file.finish(started).unwrap();
+        let file = file.finish(started, &M4aTags::default()).unwrap();
         Ok(Arc::new(RecordedM4a { room, started, etag: "state".into(), complete: true, file }))
+    }
+
+    async fn opus(&self, _: &RecordingId, _: Clip) -> Result<Arc<OpusFile>, MediaError> {
+        Err(MediaError::NoSuchRecording)
     }
 
     async fn frames(&self, _: &RecordingId, sequence: u64) -> Result<Bytes, MediaError> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use stentor::probe::hearing::strongest_hz;
+use tempfile::TempDir;
 
 use crate::support::kept::KeptProcess;
 use crate::support::node::{Node, request, signal};
@@ -24,7 +25,7 @@ const LONGEST_SILENCE: f64 = 0.9;
 /// Amplitude below which a sample is silent.
 const QUIET: f32 = 0.005;
 /// Time limit from a player's start to the end of its output, beyond the duration it plays.
-const SLACK: Duration = Duration::from_secs(60);
+pub(super) const SLACK: Duration = Duration::from_secs(60);
 /// User and group `nobody`: VLC refuses to run as root.
 const NOBODY: &str = "65534";
 
@@ -50,7 +51,7 @@ const WEB_PLAYERS: [(&str, &str, Start); 6] = [
 ];
 
 /// Builds the command that plays a URL for some seconds into a WAV file. `None`: the player is not available.
-type Start = fn(&str, &Path, u32) -> Option<Command>;
+pub(super) type Start = fn(&str, &Path, u32) -> Option<Command>;
 
 #[actix::test]
 async fn players_play_across_keys_and_restarts() {
@@ -66,8 +67,7 @@ async fn players_play_across_keys_and_restarts() {
     // GStreamer's playbin3 stays silent if it starts within the first segments of a broadcast.
     let listed = async || request("GET", &url, &[], None).await.text().matches("#EXTINF").count();
     until("five segments are listed", async || listed().await >= 5).await;
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let folder = open_folder();
     let cases = [("HLS", &url), ("plain stream", &plain)].into_iter().flat_map(|(format, url)| {
         let web = WEB_PLAYERS.into_iter().filter(move |(of, ..)| wanted.is_some() && *of == format);
         let all = PLAYERS.into_iter().chain(web.map(|(_, player, command)| (player, command)));
@@ -109,19 +109,26 @@ async fn players_play_across_keys_and_restarts() {
     assert!(faults.is_empty(), "{faults:?}");
 }
 
-fn start(mut command: Command) -> KeptProcess {
+/// Creates a folder in which players can write that run as another user.
+pub(super) fn open_folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    folder
+}
+
+pub(super) fn start(mut command: Command) -> KeptProcess {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     KeptProcess::start(command)
 }
 
-fn ffmpeg(url: &str, file: &Path, seconds: u32) -> Option<Command> {
+pub(super) fn ffmpeg(url: &str, file: &Path, seconds: u32) -> Option<Command> {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-loglevel", "error", "-t", &seconds.to_string(), "-i", url]);
     command.args(["-ac", "1", "-ar", "48000", "-flush_packets", "1"]).arg(file);
     Some(command)
 }
 
-fn mpv(url: &str, file: &Path, seconds: u32) -> Option<Command> {
+pub(super) fn mpv(url: &str, file: &Path, seconds: u32) -> Option<Command> {
     let mut command = Command::new("mpv");
     command.args([
         "--no-config",
@@ -134,7 +141,7 @@ fn mpv(url: &str, file: &Path, seconds: u32) -> Option<Command> {
     Some(command)
 }
 
-fn vlc(url: &str, file: &Path, seconds: u32) -> Option<Command> {
+pub(super) fn vlc(url: &str, file: &Path, seconds: u32) -> Option<Command> {
     let output = format!(
         "#transcode{{acodec=s16l,samplerate=48000,channels=1}}:std{{access=file,mux=wav,dst={}}}",
         file.display()
@@ -195,7 +202,7 @@ fn webkit(player: &str, url: &str, file: &Path, seconds: u32) -> Option<Command>
 }
 
 /// Reads a file of any format as mono samples.
-fn decode(file: &Path) -> Vec<f32> {
+pub(super) fn decode(file: &Path) -> Vec<f32> {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-loglevel", "error", "-i"]).arg(file);
     let output = command.args(["-ac", "1", "-ar", "48000", "-f", "f32le", "pipe:1"]).output().unwrap();
@@ -204,7 +211,7 @@ fn decode(file: &Path) -> Vec<f32> {
 }
 
 /// Returns the longest silence between sounds in seconds, in steps of 10 ms.
-fn longest_silence(pcm: &[f32]) -> f64 {
+pub(super) fn longest_silence(pcm: &[f32]) -> f64 {
     let quiet = |block: &[f32]| block.iter().all(|sample| sample.abs() < QUIET);
     let blocks: Vec<bool> = pcm.chunks(480).map(quiet).collect();
     let first = blocks.iter().position(|quiet| !quiet).unwrap_or(blocks.len());
