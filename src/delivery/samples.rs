@@ -62,5 +62,6 @@ pub fn recording_media(
         copies: None,
         lists: Default::default(),
         layouts: Default::default(),
+        opus: Default::default(),
     }
 }
