@@ -78,7 +78,7 @@ async fn recordings_are_copied_to_object_storage() {
     let file = request("GET", &file, &[("authorization", &token)], None).await;
     assert_eq!((copy.status, copy.body == file.body), (200, true), "{} bytes", copy.body.len());
 
-    let storage = Storage::new(&settings(&format!("http://{}", moto.address()))).unwrap();
+    let storage = client_of(&moto);
     let metadata = format!("{ROOM}/{id}.json");
     let size = async || storage.object(&metadata).await.unwrap().map(|object| object.bytes);
     until("the metadata are stored", async || size().await.is_some()).await;
@@ -205,6 +205,10 @@ async fn finish(parts: &UploadParts, id: &RecordingId) -> UploadProgress {
         }
     }
     panic!("the upload does not end");
+}
+
+fn client_of(moto: &Moto) -> Storage {
+    Storage::new(&settings(&format!("http://{}", moto.address()))).unwrap()
 }
 
 fn settings(endpoint: &str) -> StorageConfig {
