@@ -31,7 +31,6 @@ pub struct RecordingId(std::sync::Arc<str>);
 
 /// Selection of the broadcasts that are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RecordingMode {
     /// No broadcast.

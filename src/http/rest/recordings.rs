@@ -54,7 +54,7 @@ pub(super) struct RecordingQuery {
 pub(super) struct TranscriptQuery {
     /// Returns only captions that contain this text; the case of letters is ignored.
     #[serde(default)]
-    #[param(max_length = 200)]
+    #[param(min_length = 1, max_length = 200)]
     pub q: Option<String>,
 }
 
@@ -261,8 +261,8 @@ pub(super) async fn transcript(
     let known = known(&api, id.0)?;
     let mut lines = api.recordings.transcript(&known.id).await?;
     if let Some(words) = &query.0.q {
-        if words.chars().count() > MOST_WORDS {
-            let message = format!("q must have at most {MOST_WORDS} characters");
+        if !(1..=MOST_WORDS).contains(&words.chars().count()) {
+            let message = format!("q must have 1 to {MOST_WORDS} characters");
             return Err(ApiError::new(Code::InvalidQuery, message));
         }
         let words = words.to_lowercase();

@@ -72,6 +72,10 @@ pub struct RoomProfile {
     /// Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
     /// is `off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "utoipa",
+        schema(value_type = Option<String>, pattern = "^(off|on_request|always)$")
+    )]
     pub recording_mode: Option<RecordingMode>,
     /// Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
     /// Each start removes it.

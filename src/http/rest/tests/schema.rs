@@ -122,6 +122,7 @@ fn legal(schema: &Value) -> Vec<Value> {
                 vec![json!("created"), json!("onair")]
             }
             Some("^[1-9][0-9]{0,8}$") => vec![json!("1")],
+            Some("^(off|on_request|always)$") => vec![json!("off"), json!("always")],
             Some("^(januses|mixers)$") => vec![json!("januses"), json!("mixers")],
             None => vec![json!("ann"), json!("x".repeat(length(schema, "minLength", 1)))],
             Some(unknown) => panic!("no example of {unknown}"),
