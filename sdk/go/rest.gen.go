@@ -546,27 +546,6 @@ func (e OutputState) Valid() bool {
 	}
 }
 
-// Defines values for RecordingMode.
-const (
-	RecordingModeAlways    RecordingMode = "always"
-	RecordingModeOff       RecordingMode = "off"
-	RecordingModeOnRequest RecordingMode = "on_request"
-)
-
-// Valid indicates whether the value is a known member of the RecordingMode enum.
-func (e RecordingMode) Valid() bool {
-	switch e {
-	case RecordingModeAlways:
-		return true
-	case RecordingModeOff:
-		return true
-	case RecordingModeOnRequest:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for RecordingState.
 const (
 	RecordingStatePending   RecordingState = "pending"
@@ -805,8 +784,11 @@ type CreateRoom struct {
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
 
 	// Pin PIN of the room. If absent or null, a random PIN is generated.
-	Pin           nullable.Nullable[string]        `json:"pin,omitempty"`
-	RecordingMode nullable.Nullable[RecordingMode] `json:"recordingMode,omitempty"`
+	Pin nullable.Nullable[string] `json:"pin,omitempty"`
+
+	// RecordingMode Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
+	// is `off`.
+	RecordingMode nullable.Nullable[string] `json:"recordingMode,omitempty"`
 
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
@@ -1351,9 +1333,6 @@ type RecordingAnswer struct {
 	Success bool `json:"success"`
 }
 
-// RecordingMode Selection of the broadcasts that are recorded.
-type RecordingMode string
-
 // RecordingState defines model for RecordingState.
 type RecordingState string
 
@@ -1446,8 +1425,11 @@ type Room struct {
 	Pin string `json:"pin"`
 
 	// Recording Id of the recording of the current broadcast; absent while it is not recorded.
-	Recording     nullable.Nullable[string]        `json:"recording,omitempty"`
-	RecordingMode nullable.Nullable[RecordingMode] `json:"recordingMode,omitempty"`
+	Recording nullable.Nullable[string] `json:"recording,omitempty"`
+
+	// RecordingMode Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
+	// is `off`.
+	RecordingMode nullable.Nullable[string] `json:"recordingMode,omitempty"`
 
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
@@ -1510,8 +1492,11 @@ type RoomProfile struct {
 	MaxDuration nullable.Nullable[int32] `json:"maxDuration,omitempty"`
 
 	// Owner Owner: an id that the application chooses, at most 255 bytes.
-	Owner         nullable.Nullable[string]        `json:"owner,omitempty"`
-	RecordingMode nullable.Nullable[RecordingMode] `json:"recordingMode,omitempty"`
+	Owner nullable.Nullable[string] `json:"owner,omitempty"`
+
+	// RecordingMode Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
+	// is `off`.
+	RecordingMode nullable.Nullable[string] `json:"recordingMode,omitempty"`
 
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`
@@ -1727,8 +1712,11 @@ type UpdateRoom struct {
 	MaxDuration nullable.Nullable[int32] `json:"maxDuration,omitempty"`
 
 	// Owner Owner: an id that the application chooses, at most 255 bytes.
-	Owner         nullable.Nullable[string]        `json:"owner,omitempty"`
-	RecordingMode nullable.Nullable[RecordingMode] `json:"recordingMode,omitempty"`
+	Owner nullable.Nullable[string] `json:"owner,omitempty"`
+
+	// RecordingMode Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
+	// is `off`.
+	RecordingMode nullable.Nullable[string] `json:"recordingMode,omitempty"`
 
 	// Rewind Time that listeners can go back during a broadcast, in seconds; 0: not at all. Overrides `hls.rewind`.
 	Rewind nullable.Nullable[int32] `json:"rewind,omitempty"`

@@ -216,7 +216,11 @@ export type CreateRoom = {
      * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
-    recordingMode?: RecordingMode | null;
+    /**
+     * Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
+     * is `off`.
+     */
+    recordingMode?: string | null;
     /**
      * Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
      * Each start removes it.
@@ -971,11 +975,6 @@ export type RecordingAnswer = {
     recording: Recording;
 };
 
-/**
- * Selection of the broadcasts that are recorded.
- */
-export type RecordingMode = 'off' | 'on_request' | 'always';
-
 export type RecordingState = 'recording' | 'pending' | 'ready';
 
 /**
@@ -1131,7 +1130,11 @@ export type RoomProfile = {
      * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
-    recordingMode?: RecordingMode | null;
+    /**
+     * Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
+     * is `off`.
+     */
+    recordingMode?: string | null;
     /**
      * Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
      * Each start removes it.
@@ -1430,7 +1433,11 @@ export type UpdateRoom = {
      * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
-    recordingMode?: RecordingMode | null;
+    /**
+     * Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
+     * is `off`.
+     */
+    recordingMode?: string | null;
     /**
      * Time at which the room goes on air automatically (RFC 3339): in the future, and at most a year ahead.
      * Each start removes it.

@@ -50,7 +50,6 @@ from .quotas import Quotas
 from .recorded_anchor import RecordedAnchor
 from .recording import Recording
 from .recording_answer import RecordingAnswer
-from .recording_mode import RecordingMode
 from .recording_state import RecordingState
 from .recordings_answer import RecordingsAnswer
 from .replay_request import ReplayRequest
@@ -135,7 +134,6 @@ __all__ = (
     "RecordedAnchor",
     "Recording",
     "RecordingAnswer",
-    "RecordingMode",
     "RecordingState",
     "RecordingsAnswer",
     "ReplayRequest",

@@ -30,7 +30,9 @@ class RoomProfile:
         custom (None | RoomProfileCustomType0 | Unset): JSON object of the application: at most 4,096 bytes, nested at
             most 8 levels deep. Not interpreted.
         listener_limit (int | None | Unset): Maximum number of listeners at the same time.
-        recording_mode (None | str | Unset):
+        recording_mode (None | str | Unset): Selection of the broadcasts of this room that are recorded. Overrides
+            `recording.mode`, unless that
+            is `off`.
         starts_at (datetime.datetime | None | Unset): Time at which the room goes on air automatically (RFC 3339): in
             the future, and at most a year ahead.
             Each start removes it.

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from attrs import define as _attrs_define
 
-from ..models.recording_mode import RecordingMode
 from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
@@ -31,7 +30,9 @@ class UpdateRoom:
             custom (None | Unset | UpdateRoomCustomType0): JSON object of the application: at most 4,096 bytes, nested at
                 most 8 levels deep. Not interpreted.
             listener_limit (int | None | Unset): Maximum number of listeners at the same time.
-            recording_mode (None | RecordingMode | Unset):
+            recording_mode (None | str | Unset): Selection of the broadcasts of this room that are recorded. Overrides
+                `recording.mode`, unless that
+                is `off`.
             starts_at (datetime.datetime | None | Unset): Time at which the room goes on air automatically (RFC 3339): in
                 the future, and at most a year ahead.
                 Each start removes it.
@@ -52,7 +53,7 @@ class UpdateRoom:
     owner: None | str | Unset = UNSET
     custom: None | Unset | UpdateRoomCustomType0 = UNSET
     listener_limit: int | None | Unset = UNSET
-    recording_mode: None | RecordingMode | Unset = UNSET
+    recording_mode: None | str | Unset = UNSET
     starts_at: datetime.datetime | None | Unset = UNSET
     max_duration: int | None | Unset = UNSET
     empty_timeout: int | None | Unset = UNSET
@@ -118,8 +119,6 @@ class UpdateRoom:
         recording_mode: None | str | Unset
         if isinstance(self.recording_mode, Unset):
             recording_mode = UNSET
-        elif isinstance(self.recording_mode, RecordingMode):
-            recording_mode = self.recording_mode.value
         else:
             recording_mode = self.recording_mode
 
@@ -283,20 +282,12 @@ class UpdateRoom:
 
         listener_limit = _parse_listener_limit(d.pop("listenerLimit", UNSET))
 
-        def _parse_recording_mode(data: object) -> None | RecordingMode | Unset:
+        def _parse_recording_mode(data: object) -> None | str | Unset:
             if data is None:
                 return data
             if isinstance(data, Unset):
                 return data
-            try:
-                if not isinstance(data, str):
-                    raise TypeError()
-                recording_mode_type_0 = RecordingMode(data)
-
-                return recording_mode_type_0
-            except (TypeError, ValueError, AttributeError, KeyError):
-                pass
-            return cast(None | RecordingMode | Unset, data)
+            return cast(None | str | Unset, data)
 
         recording_mode = _parse_recording_mode(d.pop("recordingMode", UNSET))
 
