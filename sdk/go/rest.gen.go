@@ -651,7 +651,8 @@ type AddSource struct {
 	// Title Name shown in the room.
 	Title nullable.Nullable[string] `json:"title,omitempty"`
 
-	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted.
+	// Url URL of a stream or a file, with a scheme that `sources.schemes` permits. It is stored encrypted. The
+	// passphrase of an `srt` URL has 10 to 79 bytes.
 	Url nullable.Nullable[string] `json:"url,omitempty"`
 }
 
@@ -1031,6 +1032,9 @@ type ListenerTokenAnswer struct {
 	// ExpiresAt Time at which the token expires.
 	ExpiresAt int64 `json:"expiresAt"`
 
+	// ListenUrl URL of the page for listening. The token is in the fragment, which browsers never send to a server.
+	ListenUrl string `json:"listenUrl"`
+
 	// PersonId Id of the listener in the listener channel of the room.
 	PersonId string `json:"personId"`
 
@@ -1154,7 +1158,8 @@ type NewOutput struct {
 
 	// Url URL of the target with its credentials: `icecast://user:password@host:port/mount` (with TLS
 	// `icecasts://…`), `rtmp://host/app/key`, `rtmps://host/app/key` or
-	// `srt://host:port?streamid=…&passphrase=…`. It is stored encrypted and never returned.
+	// `srt://host:port?streamid=…&passphrase=…` with a passphrase of 10 to 79 bytes. It is stored encrypted
+	// and never returned.
 	Url string `json:"url"`
 }
 
@@ -1248,6 +1253,10 @@ type RecordedAnchor struct {
 
 	// Role Role of a user in the room.
 	Role RoomRole `json:"role"`
+
+	// Source `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
+	// WebSocket.
+	Source nullable.Nullable[string] `json:"source,omitempty"`
 
 	// SpokenMs Time that the user has spoken in the recording, in milliseconds; absent if unknown.
 	SpokenMs nullable.Nullable[int64] `json:"spokenMs,omitempty"`
@@ -1655,6 +1664,10 @@ type Track struct {
 
 	// Number Number of the track in the recording.
 	Number int32 `json:"number"`
+
+	// Source `whip` if the user published with WHIP, `url` or `file` for a source; absent for clients with a
+	// WebSocket.
+	Source nullable.Nullable[string] `json:"source,omitempty"`
 
 	// UserId Id of the anchor's user.
 	UserId string `json:"userId"`
@@ -2171,12 +2184,16 @@ type ClientInterface interface {
 
 	// IssueReplayTokenWithBody Issues a token with which a listener can play one recording, or a part of it.
 	//
+	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayTokenWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// IssueReplayToken Issues a token with which a listener can play one recording, or a part of it.
+	//
+	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2804,6 +2821,8 @@ func (c *Client) GetRecording(ctx context.Context, id string, reqEditors ...Requ
 
 // IssueReplayTokenWithBody Issues a token with which a listener can play one recording, or a part of it.
 //
+// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
@@ -2820,6 +2839,8 @@ func (c *Client) IssueReplayTokenWithBody(ctx context.Context, id string, conten
 }
 
 // IssueReplayToken Issues a token with which a listener can play one recording, or a part of it.
+//
+// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5778,12 +5799,16 @@ type ClientWithResponsesInterface interface {
 
 	// IssueReplayTokenWithBodyWithResponse Issues a token with which a listener can play one recording, or a part of it.
 	//
+	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
 	IssueReplayTokenWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueReplayTokenResponse, error)
 
 	// IssueReplayTokenWithResponse Issues a token with which a listener can play one recording, or a part of it.
+	//
+	// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8328,6 +8353,8 @@ func (c *ClientWithResponses) GetRecordingWithResponse(ctx context.Context, id s
 
 // IssueReplayTokenWithBodyWithResponse Issues a token with which a listener can play one recording, or a part of it.
 //
+// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/recordings/{id}/token (the `IssueReplayToken` operationId).
@@ -8340,6 +8367,8 @@ func (c *ClientWithResponses) IssueReplayTokenWithBodyWithResponse(ctx context.C
 }
 
 // IssueReplayTokenWithResponse Issues a token with which a listener can play one recording, or a part of it.
+//
+// The part must lie within the recording. While the broadcast is on air, `from` must be in the past.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

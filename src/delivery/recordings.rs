@@ -20,14 +20,14 @@ use sha2::{Digest, Sha256};
 use super::joined_lists::JoinedLists;
 use super::layouts::Layouts;
 use super::opus_files::{OpusFile, OpusFiles};
-use super::replay_info::ReplayInfo;
+use super::replay_info::{ReplayInfo, tags_of};
 use super::replay_media::ReplayMedia;
 use super::segment_archive::{SegmentArchive, journal_of};
 use super::stored_copies::{self, StoredCopies};
 use super::{MixerClient, blocking};
 use crate::auth::Secrets;
 use crate::domain::captions::{TranscriptLine, captions_of};
-use crate::domain::clip::{Clip, Positions, positions};
+use crate::domain::clip::{Clip, positions};
 use crate::domain::feed::{self, Feed, FeedItem};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::ModuleKind;
@@ -41,7 +41,7 @@ use crate::domain::view::StoredValue;
 use crate::domain::vouched::url_refusal;
 use crate::packager::plain::PlainPart;
 use crate::packager::{
-    ContentKeys, M4aBuilder, M4aTags, MediaError, MediaFile, NonceHint, RecordedM4a, cut, recorded_playlist,
+    ContentKeys, M4aBuilder, MediaError, MediaFile, NonceHint, RecordedM4a, cut, recorded_playlist,
     without_headers,
 };
 use crate::rooms::Directory;
@@ -138,21 +138,6 @@ fn time_of(segments: &[&JournalEntry]) -> RangeInclusive<UnixMs> {
     let begins = segments.first().map_or(UnixMs(0), |first| first.started_at);
     let end = |last: &&JournalEntry| UnixMs(last.started_at.0 + last.duration_us / 1000);
     begins..=segments.last().map_or(begins, end)
-}
-
-/// Returns the description inside the M4A file of a clip.
-fn tags_of(known: &Recording, segments: &[&JournalEntry], clip: Clip) -> M4aTags {
-    let positions = Positions::new(segments);
-    let chapters = known.details.chapters.iter();
-    let mut chapters: Vec<_> = chapters
-        .map(|chapter| (positions.of(chapter.started_at.0), chapter.title.clone()))
-        .filter(|(at, _)| *at < clip.to)
-        .map(|(at, title)| (at.saturating_sub(clip.from), title))
-        .collect();
-    // The chapters that begin before the clip have the position 0; the last of them is heard there.
-    let earlier = chapters.iter().take_while(|(at, _)| at.is_zero()).count();
-    chapters.drain(..earlier.saturating_sub(1));
-    M4aTags { title: known.title.as_ref().map(|title| title.as_str().to_owned()), chapters }
 }
 
 /// Returns the object with the segments of a recording.

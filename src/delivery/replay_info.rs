@@ -1,15 +1,16 @@
-//! Description of a recording for its listeners: the anchors and chapters with their positions.
+//! Description of a recording for its listeners, also inside its files: the anchors and chapters with their
+//! positions.
 
 use serde::Serialize;
 
-use crate::domain::clip::{Clip, position_of, positions};
+use crate::domain::clip::{Clip, Positions, position_of, positions};
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::profile::Title;
 use crate::domain::recording::{Recording, RecordingId};
 use crate::domain::recording_details::Visit;
 use crate::domain::recording_journal::JournalEntry;
 use crate::domain::roles::RoomRole;
-use crate::packager::cut;
+use crate::packager::{M4aTags, cut};
 
 /// Description of a recording. Positions are in seconds. Contains no user ids, because they must not be
 /// revealed to listeners.
@@ -90,6 +91,21 @@ impl ReplayInfo {
             listed_from: listed.map_or(0.0, |part| starts[part.segment].as_secs_f64()),
         }
     }
+}
+
+/// Returns the description inside the M4A file of a clip.
+pub(super) fn tags_of(known: &Recording, segments: &[&JournalEntry], clip: Clip) -> M4aTags {
+    let positions = Positions::new(segments);
+    let chapters = known.details.chapters.iter();
+    let mut chapters: Vec<_> = chapters
+        .map(|chapter| (positions.of(chapter.started_at.0), chapter.title.clone()))
+        .filter(|(at, _)| *at < clip.to)
+        .map(|(at, title)| (at.saturating_sub(clip.from), title))
+        .collect();
+    // The chapters that begin before the clip have the position 0; the last of them is heard there.
+    let earlier = chapters.iter().take_while(|(at, _)| at.is_zero()).count();
+    chapters.drain(..earlier.saturating_sub(1));
+    M4aTags { title: known.title.as_ref().map(|title| title.as_str().to_owned()), chapters }
 }
 
 #[cfg(test)]
