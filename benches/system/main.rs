@@ -47,7 +47,7 @@ use table::{Row, Table};
 
 type Part = (&'static str, fn() -> LocalBoxFuture<'static, Vec<Row>>);
 
-const PARTS: [Part; 15] = [
+const PARTS: [Part; 16] = [
     ("watch", || watch::measure().boxed_local()),
     ("start", || start::measure().boxed_local()),
     ("segment", || segment::measure().boxed_local()),
