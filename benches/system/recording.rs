@@ -1,8 +1,7 @@
 //! Cost of recording and of rewind per room: processor time and memory of the node, and disk space.
 //!
 //! Baseline: the same rooms of the same node, not recorded and without rewind, measured before and after. The
-//! rooms are silent, which costs the node the same as speech: it copies encrypted segments of constant
-//! bit rate.
+//! rooms are silent, so they need about a third of the disk space of speech.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
