@@ -118,7 +118,7 @@ async fn zero_capacity_takes_no_rooms() {
         let house = House::of(node).await;
         assert_eq!(house.node.post(ROOMS, json!({ "roomId": "idle" })).await.status, 201);
         let house = House::of(house.node).await;
-        house.nothing_starts(code, "announces capacity 0").await;
+        house.nothing_starts(code, "closed: it announces capacity 0").await;
         house.stands_unharmed().await;
     }
 }
