@@ -3,7 +3,7 @@
 //!
 //! Owns the order of the recordings. Writes one file at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,9 @@ pub struct DescriberActor {
     spool: Spool,
     /// Versions of the metadata on the disk, as far as this incarnation has written or compared them.
     written: BTreeMap<RecordingId, u64>,
+    /// Recordings to look at, in this order. One whose file cannot be written goes to the end, so that it does
+    /// not keep the others waiting.
+    queue: VecDeque<RecordingId>,
     /// Recording, and the version of its metadata, that the effect in progress writes.
     busy: Option<(RecordingId, u64)>,
     retry: Retry,
@@ -58,8 +61,19 @@ impl Message for Msg {
 
 impl DescriberActor {
     pub fn new(context: Context, recordings: Arc<Recordings>, spool: Spool) -> Self {
-        let (written, retry) = (BTreeMap::new(), Retry::default());
-        Self { context, recordings, spool, written, busy: None, retry, reason: None, timer: None }
+        let (written, queue, retry) = (BTreeMap::new(), VecDeque::new(), Retry::default());
+        Self { context, recordings, spool, written, queue, busy: None, retry, reason: None, timer: None }
+    }
+
+    /// Fills the queue with the recordings whose metadata are not on the disk.
+    fn changed(&mut self) {
+        let all = self.recordings.all();
+        self.written.retain(|id, _| all.binary_search_by(|known| known.id.cmp(id)).is_ok());
+        self.queue = all
+            .into_iter()
+            .filter(|known| self.is_due(&known.id, &known.recording))
+            .map(|known| known.id)
+            .collect();
     }
 
     fn step(&mut self, cx: &mut Cx<Self>) {
@@ -71,16 +85,19 @@ impl DescriberActor {
             self.timer = Some(cx.after(due - now, Msg::Due));
             return;
         }
-        let all = self.recordings.all();
-        self.written.retain(|id, _| all.binary_search_by(|known| known.id.cmp(id)).is_ok());
-        let due = all.into_iter().find(|known| {
-            let recording = &known.recording;
-            self.has_data(recording) && self.written.get(&known.id) != Some(&version(recording))
-        });
-        let Some(known) = due else { return };
-        self.busy = Some((known.id.clone(), version(&known.recording)));
-        let (spool, text) = (self.spool.clone(), metadata(&known.id, &known.recording));
-        cx.run(blocking(move || spool.describe(&known.id, &text)), Msg::Written);
+        while let Some(id) = self.queue.pop_front() {
+            let Some(known) = self.recordings.get(&id).filter(|known| self.is_due(&id, &known.value)) else {
+                continue;
+            };
+            self.busy = Some((id.clone(), version(&known.value)));
+            let (spool, text) = (self.spool.clone(), metadata(&id, &known.value));
+            cx.run(blocking(move || spool.describe(&id, &text)), Msg::Written);
+            return;
+        }
+    }
+
+    fn is_due(&self, id: &RecordingId, recording: &Recording) -> bool {
+        self.has_data(recording) && self.written.get(id) != Some(&version(recording))
     }
 
     /// Returns true if this mixer has data of a recording whose chapters are known.
@@ -99,6 +116,7 @@ impl DescriberActor {
                 self.reason = Some(format!("the metadata of {id} were not written: {error}"));
                 let now = self.context.clock.now();
                 self.retry.failed(error.to_string(), now, &BACKOFF, random_unit());
+                self.queue.push_back(id);
             }
             _ => {
                 self.written.insert(id, version);
@@ -115,12 +133,16 @@ impl Behaviour for DescriberActor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         cx.run(changed(self.recordings.changes()), Msg::Changed);
+        self.changed();
         self.step(cx);
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::Changed(changes) => cx.run(changed(changes), Msg::Changed),
+            Msg::Changed(changes) => {
+                cx.run(changed(changes), Msg::Changed);
+                self.changed();
+            }
             Msg::Written(outcome) => self.written(outcome),
             Msg::Due => {}
         }
