@@ -259,7 +259,7 @@ async fn icecasts_targets_need_valid_certificate() {
     std::fs::write(&authority, server.certificate.as_ref().unwrap()).unwrap();
     server.answer(403);
     let url = format!("icecasts://source:{PASSWORD}@localhost:{}/live.aac", server.address.port());
-    for (trusted, part) in [(false, "certificate"), (true, "forbids")] {
+    for (trusted, part) in [(false, "certificate"), (true, "refuses the mount")] {
         let mut node = Node::prepare(&[("outputs.networks", "127.0.0.1,::1")]);
         if trusted {
             node.environment(vec![("SSL_CERT_FILE".to_owned(), authority.display().to_string())]);

@@ -122,7 +122,7 @@ fn status(pid: i32, field: &str) -> String {
 #[actix::test]
 async fn children_of_root_are_unprivileged() {
     assert!(rustix::process::geteuid().is_root(), "this test needs root");
-    let node = Node::start(&[]).await;
+    let node = Node::start(&[("janus.capacity", "8")]).await;
     node.room_on_air(ROOM).await;
     node.ffmpeg().await;
     for name in ["janus", "ffmpeg"] {
@@ -136,8 +136,9 @@ async fn children_of_root_are_unprivileged() {
             line[limit.len()..].split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(of("Max core file size"), ["0", "0"]);
-        let data = if name == "ffmpeg" { "2147483648" } else { "unlimited" };
-        assert_eq!(of("Max data size")[0], data, "{name}");
+        // Janus: 2 GiB, and 512 MiB for each room of the capacity.
+        let gib = if name == "ffmpeg" { 2 } else { 2 + 8 / 2 };
+        assert_eq!(of("Max data size")[0], (gib << 30_u64).to_string(), "{name}");
     }
     let folder = node.data_dir().join("janus");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
