@@ -137,8 +137,8 @@ async fn children_of_root_are_unprivileged() {
         };
         assert_eq!(of("Max core file size"), ["0", "0"]);
         // Janus: 2 GiB, and 512 MiB for each room of the capacity.
-        let gib = if name == "ffmpeg" { 2 } else { 2 + 8 / 2 };
-        assert_eq!(of("Max data size")[0], (gib << 30_u64).to_string(), "{name}");
+        let gib: u64 = if name == "ffmpeg" { 2 } else { 2 + 8 / 2 };
+        assert_eq!(of("Max data size")[0], (gib << 30).to_string(), "{name}");
     }
     let folder = node.data_dir().join("janus");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -63,7 +63,8 @@ fn assert_same(now: &[Answer], before: &[Answer]) {
     }
 }
 
-/// Records a tone for some seconds, waits until the recording is ready, and returns its id.
+/// Records a tone for some seconds, waits until the recording is ready and has its chapters, and returns its
+/// id.
 async fn recorded(node: &Node, target: &Target, mode: Mode) -> String {
     let studio = Studio::managed(node).await;
     let _speaker = studio.speak(node, ROOM, 440).await;
@@ -72,7 +73,12 @@ async fn recorded(node: &Node, target: &Target, mode: Mode) -> String {
     let room = node.get(&format!("/api/rooms/{ROOM}")).await.json();
     let id = room["room"]["recording"].as_str().expect("recorded without a request").to_owned();
     assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
-    until("the recording is ready", async || known(node, &id).await["state"] == "ready").await;
+    // The chapters are written a moment later, and are part of the M4A file.
+    until("the recording is ready and has chapters", async || {
+        let known = known(node, &id).await;
+        known["state"] == "ready" && known["chapters"] != json!([])
+    })
+    .await;
     id
 }
 
