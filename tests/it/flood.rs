@@ -284,7 +284,7 @@ async fn rooms_sound_on_during_floods() {
     assert!(limited > 0, "requests were refused");
     assert_eq!(listener.gaps().len(), 0, "{:?}", listener.gaps());
     assert!(heard.level(440.0) > 0.03, "{}", heard.level(440.0));
-    // The gaps above are of the stream. The sound itself may pause if the processors are busy with other tests.
+    // The gaps above are of the stream. The sound itself may pause if the processors are busy.
     assert!(heard.longest_silence() < 1.0, "{} s of silence", heard.longest_silence());
     withstood(
         "floods of connections and requests while a room is on air",

@@ -33,8 +33,8 @@ pub struct DescriberActor {
     spool: Spool,
     /// Versions of the metadata on the disk, as far as this incarnation has written or compared them.
     written: BTreeMap<RecordingId, u64>,
-    /// Recordings to look at, in this order. One whose file cannot be written goes to the end, so that it does
-    /// not keep the others waiting.
+    /// Recordings to look at, in this order. One whose file cannot be written goes to the end, so that the
+    /// others do not wait for it.
     queue: VecDeque<RecordingId>,
     /// Recording, and the version of its metadata, that the effect in progress writes.
     busy: Option<(RecordingId, u64)>,
