@@ -59,7 +59,7 @@ pub fn replay(
         tracks: track_spool(&context.config),
         fetcher,
         secrets: secrets.clone(),
-        copies: storage.map(|storage| StoredCopies::new(storage)),
+        copies: storage.map(StoredCopies::new),
         lists: Default::default(),
         layouts: Default::default(),
         opus: Default::default(),

@@ -310,7 +310,7 @@ mod tests {
             let value = other(key);
             let (after, fresh) = read(&[(&key.key, &value)]);
             let outcome = super::changes((&before, &keys), (&after, &fresh));
-            assert_eq!(outcome.applied, [key.key.clone()]);
+            assert_eq!(outcome.applied, std::slice::from_ref(&key.key));
             limits.replace(&after);
             let live = (limits.requests.load_full(), limits.signalling.load_full());
             assert!(*live.0 != before.http.limits || *live.1 != before.ws, "{} is not applied", key.key);

@@ -117,7 +117,8 @@ impl OpusFiles {
         self.files().retain(|file| exists(&file.recording));
     }
 
-    pub fn len(&self) -> usize {
+    /// Returns the number of files, complete or not.
+    pub fn count(&self) -> usize {
         self.files().len()
     }
 
@@ -256,8 +257,8 @@ mod tests {
             writer.complete();
         }
         file(&files, 90).unwrap();
-        assert_eq!(files.len(), KEPT);
+        assert_eq!(files.count(), KEPT);
         files.retain(|id| *id == RecordingId::random(90));
-        assert_eq!(files.len(), 1);
+        assert_eq!(files.count(), 1);
     }
 }

@@ -44,7 +44,8 @@ impl M4aTags {
         // Version 1, flags, four reserved bytes, and the number of chapters.
         let mut list = vec![1, 0, 0, 0, 0, 0, 0, 0, chapters.len() as u8];
         for (at, title) in chapters {
-            let title = &title[..title.floor_char_boundary(LONGEST_TITLE)];
+            let mut ends = (0..=LONGEST_TITLE.min(title.len())).rev();
+            let title = &title[..ends.find(|end| title.is_char_boundary(*end)).unwrap_or(0)];
             // The unit is 100 ns.
             list.extend(((at.as_nanos() / 100) as u64).to_be_bytes());
             list.push(title.len() as u8);

@@ -140,7 +140,7 @@ impl Behaviour for TranscoderActor {
             (false, None) => "waiting",
         };
         ActorState {
-            observed: json!({ "files": self.parts.files.len(), "encoded": self.encoded }),
+            observed: json!({ "files": self.parts.files.count(), "encoded": self.encoded }),
             reason: self.reason.clone(),
             ..ActorState::state(state)
         }

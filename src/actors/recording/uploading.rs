@@ -142,7 +142,7 @@ async fn read_track(
     }
 }
 
-const _: () = assert!(PART_SIZE % TRACK_PART == 0);
+const _: () = assert!(PART_SIZE.is_multiple_of(TRACK_PART));
 
 /// Reason why a step failed. Every step can be repeated.
 #[derive(Debug, thiserror::Error)]
