@@ -55,6 +55,8 @@ fn newest(package: &str, program: &str) -> Option<String> {
 
 #[actix::test]
 async fn newest_software_publishes_with_whip() {
+    // Unpack first: it takes minutes, and blocks the keepalives of clients.
+    let programs = SOFTWARE.map(|(package, program, _)| newest(package, program));
     let node = Node::start(&[("ws.join_within", "1h")]).await;
     node.room_on_air(ROOM).await;
     let invite = async |role: &str| {
@@ -65,8 +67,8 @@ async fn newest_software_publishes_with_whip() {
     let mut watcher = Caller::connect(&node.ws, &invite("host").await.1, "").await;
     let target = node.target(ROOM).await;
     let mut listener = Listener::open_by(&target, Mode::Parts, Instant::now() + PATIENCE).await.unwrap();
-    for ((package, program, arguments), hz) in SOFTWARE.into_iter().zip([440, 660]) {
-        let Some(path) = newest(package, program) else { continue };
+    for (((package, _, arguments), path), hz) in SOFTWARE.into_iter().zip(programs).zip([440, 660]) {
+        let Some(path) = path else { continue };
         let (user, token, url) = invite("anchor").await;
         let mut command = Command::new(path);
         command.args(arguments(&url, &token, hz)).stdin(Stdio::null()).stdout(Stdio::null());
