@@ -43,7 +43,7 @@ impl LiveApiKeys {
     /// mode has no keys and no limit.
     ///
     /// # Errors
-    /// Those of [`check`](Self::check), and `too_many_requests` with the time after which to retry.
+    /// The errors of [`check`](Self::check), and `too_many_requests` with the time after which to retry.
     pub fn admit(&self, authorization: Option<&[u8]>) -> Result<Caller, ApiError> {
         let caller = self.check(authorization)?;
         if matches!(**self.configured.load(), ApiKeys::Open) {

@@ -66,7 +66,7 @@ impl DescriberActor {
     }
 
     /// Fills the queue with the recordings whose metadata are not on the disk.
-    fn changed(&mut self) {
+    fn fill_queue(&mut self) {
         let all = self.recordings.all();
         self.written.retain(|id, _| all.binary_search_by(|known| known.id.cmp(id)).is_ok());
         self.queue = all
@@ -133,7 +133,7 @@ impl Behaviour for DescriberActor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         cx.run(changed(self.recordings.changes()), Msg::Changed);
-        self.changed();
+        self.fill_queue();
         self.step(cx);
     }
 
@@ -141,7 +141,7 @@ impl Behaviour for DescriberActor {
         match msg {
             Msg::Changed(changes) => {
                 cx.run(changed(changes), Msg::Changed);
-                self.changed();
+                self.fill_queue();
             }
             Msg::Written(outcome) => self.written(outcome),
             Msg::Due => {}
