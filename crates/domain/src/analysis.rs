@@ -172,6 +172,8 @@ mod tests {
     }
 
     proptest! {
+        // Few cases: each one is up to five minutes of samples.
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 8))]
         #[test]
         fn waveform_keeps_every_peak(loud in 0usize..300, seconds in 1usize..300) {
             let mut meter = PeakMeter::default();

@@ -182,7 +182,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
     #[test]
     fn window_and_copy_hold_their_bounds(steps in steps(), span in 60..200u64) {
         let span = Duration::from_secs(span);

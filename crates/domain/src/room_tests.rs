@@ -195,7 +195,7 @@ enum Step {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(8 * ProptestConfig::default().cases))]
     #[test]
     fn epochs_rise_and_removals_last(
         steps in prop::collection::vec(step(), 1..60),

@@ -194,7 +194,7 @@ fn skipped_events_move_the_cursor() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
 
     #[test]
     fn random_histories_miss_nothing(steps in prop::collection::vec((0u8..14, any::<u16>()), 1..250)) {

@@ -313,7 +313,7 @@ fn run(steps: &[(u8, usize, usize)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
 
     /// At most one connection is left. It has the lock and, if it is in the room, the entry.
     #[test]

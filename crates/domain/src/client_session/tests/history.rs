@@ -189,7 +189,7 @@ fn run(steps: &[(u8, usize, usize)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
 
     /// Each call is answered at most once, writes never overlap, and a closed session holds nothing.
     #[test]
