@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use super::pause;
+use super::{pause, report_panics};
 
 /// A child process with its keeper thread. The kernel kills a child when the *thread* that spawned it ends.
 /// The keeper thread therefore lives as long as the child.
@@ -20,6 +20,7 @@ pub struct KeptProcess {
 
 impl KeptProcess {
     pub fn start(mut command: Command) -> Self {
+        report_panics();
         let (kill, killed) = channel();
         let (started, pid) = channel();
         let keeper = std::thread::Builder::new().name("keeper".into()).spawn(move || {

@@ -34,6 +34,7 @@ use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::TcpListener;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// Time limit for every condition that a test waits for, sufficient on a busy machine.
@@ -44,6 +45,20 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn report(line: impl Display) {
     // One write, because tests run concurrently. If nothing reads the output, an error does not matter.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Reports the message of every panic from now on. A failed test shows it too, but between thousands of lines
+/// of the logs of its nodes.
+pub fn report_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let default = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            report(format!("{}: {panic}", thread.name().unwrap_or("a thread")));
+            default(panic);
+        }));
+    });
 }
 
 /// Reports that the running test, or a part of it, cannot run on this machine. `make test` lists these tests
@@ -81,10 +96,19 @@ pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() ->
 }
 
 /// Waits like [`wait_until`], for an async condition.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let end = Instant::now() + PATIENCE;
+pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    until_within(what, PATIENCE, condition).await;
+}
+
+/// Waits like [`until`], with another deadline.
+pub async fn until_within<F: Future<Output = bool>>(
+    what: &str,
+    deadline: Duration,
+    mut condition: impl FnMut() -> F,
+) {
+    let end = Instant::now() + deadline;
     while !condition().await {
-        assert!(Instant::now() < end, "{what} did not happen within {PATIENCE:?}");
+        assert!(Instant::now() < end, "{what} did not happen within {deadline:?}");
         pause_async().await;
     }
 }

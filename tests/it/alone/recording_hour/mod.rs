@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stentor::domain::recording_journal::parse;
+use stentor::domain::upload::LONGEST_DELAY;
 
 use anchors::Anchor;
 use compare::{Period, Sound, compare};
@@ -23,7 +24,7 @@ use live::LivePlayback;
 use sound::{ANCHORS, SentTones, SoundLevels};
 
 use crate::support::node::{Node, request};
-use crate::support::{report, until};
+use crate::support::{PATIENCE, report, until, until_within};
 
 /// Users, in the order of their tones.
 const USERS: [&str; ANCHORS] = ["ann", "bob"];
@@ -135,7 +136,9 @@ async fn stored(house: &mut House, id: &str) {
     moto.stop();
     moto.run().await;
     let known = async || house.desk.get(&format!("/api/recordings/{id}")).await.json()["recording"].clone();
-    until("the recording is stored", async || known().await["storedAt"].is_u64()).await;
+    // The uploads failed until now, so the next attempt may be a whole delay away.
+    let deadline = LONGEST_DELAY + PATIENCE;
+    until_within("the recording is stored", deadline, async || known().await["storedAt"].is_u64()).await;
     let copy = moto.object(&format!("hour/{ROOM}/{id}.m4a")).await;
     let issued: Value = house.desk.post(&format!("/api/recordings/{id}/token"), json!({})).await.json();
     let token = issued["token"].as_str().expect("a token");
