@@ -114,6 +114,13 @@ impl PlainListening {
         self.media.playlist(room, None).await.map(|_| ())
     }
 
+    /// Returns the room's title; without one, its id.
+    pub fn title(directory: &Directory, room: &RoomId) -> String {
+        let view = directory.room(room).unwrap_or_default();
+        let title = view.meta.as_ref().and_then(|meta| meta.profile.title.as_ref());
+        title.map_or_else(|| room.to_string(), |title| title.as_str().to_owned())
+    }
+
     /// Returns the parts of the room's stream from near its live edge to its end, as whole ADTS frames.
     pub async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaError> {
         self.admit(room, grant).await?;

@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use actix_web::http::Method;
+use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use bytes::Bytes;
 use futures::future;
@@ -78,10 +79,11 @@ async fn serve(request: &HttpRequest, side: &LiveSide) -> Result<HttpResponse, A
     }
     side.media.admit(&room, &grant).await?;
     let url = format!("{}/live/{room}.aac?token={token}", side.base.of(request));
+    let title = PlainListening::title(&side.media.directory, &room);
     Ok(match format {
-        "m3u" => found("audio/x-mpegurl", SECRET).body(format!("#EXTM3U\n#EXTINF:-1,{room}\n{url}\n")),
+        "m3u" => found("audio/x-mpegurl", SECRET).body(format!("#EXTM3U\n#EXTINF:-1,{title}\n{url}\n")),
         _ => found("audio/x-scpls", SECRET).body(format!(
-            "[playlist]\nNumberOfEntries=1\nFile1={url}\nTitle1={room}\nLength1=-1\nVersion=2\n"
+            "[playlist]\nNumberOfEntries=1\nFile1={url}\nTitle1={title}\nLength1=-1\nVersion=2\n"
         )),
     })
 }
@@ -102,11 +104,18 @@ async fn stream(
     }
     let wants_titles = request.headers().get("icy-metadata").is_some_and(|value| value == "1");
     let mut response = found("audio/aac", SECRET);
-    let inserter = wants_titles.then(|| Inserter::new(room.as_str()));
+    let inserter = wants_titles.then(Inserter::default);
+    let title = {
+        let (directory, room) = (side.media.directory.clone(), room.clone());
+        move || PlainListening::title(&directory, &room)
+    };
     // These headers are sent only on request: they make VLC 3 repeat its request with HTTP/1.0, which open
     // mode refuses.
     if inserter.is_some() {
-        response.insert_header(("icy-name", room.as_str()));
+        // Like Icecast, in UTF-8. A title with control characters cannot be in a header.
+        if let Ok(name) = HeaderValue::from_bytes(title().as_bytes()) {
+            response.insert_header(("icy-name", name));
+        }
         response.insert_header(("icy-pub", "0"));
         response.insert_header(("icy-metaint", METADATA_INTERVAL.to_string()));
     }
@@ -116,7 +125,9 @@ async fn stream(
     let body = match inserter {
         None => listened.boxed(),
         Some(inserter) => listened
-            .scan(inserter, |inserter, part| future::ready(Some(stream::iter(inserter.insert(part)))))
+            .scan(inserter, move |inserter, part| {
+                future::ready(Some(stream::iter(inserter.insert(part, &title))))
+            })
             .flatten()
             .boxed(),
     };

@@ -1,11 +1,14 @@
 //! Fields of a room on real nodes: changed on air, stored, and applied by listener nodes and the leader.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::channel::Events;
 use crate::rooms::node_on_etcd;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Answer, Node, request};
+use crate::support::studio::Studio;
 use crate::support::{in_time, until};
 
 const SOON: (&str, &str) = ("rooms.housekeeping_interval", "1s");
@@ -65,6 +68,46 @@ async fn fields_change_on_air(node: &Node) {
     .await;
     in_time("the end", async { while events.next("room").await["endReason"] != "empty" {} }).await;
     assert_eq!(patch(node, "talk", json!({ "maxAnchors": 5 })).await.code(), "immutable_field");
+}
+
+#[actix::test]
+async fn plain_titles_change_on_air() {
+    let node = Node::start(&[]).await;
+    let fields = json!({ "roomId": "talk", "start": true, "title": "Bob's \"tea\"; Über" });
+    node.post("/api/rooms", fields).await;
+    node.until_status("talk", "onair").await;
+    let studio = Studio::managed(&node).await;
+    let _speaker = studio.speak(&node, "talk", 440).await;
+    let token = node.token("talk").await;
+    let at = |format: &str| format!("/live/talk.{format}?token={token}");
+    let mut stream = TcpStream::connect(node.hls.trim_start_matches("http://")).await.unwrap();
+    let head = format!("GET {} HTTP/1.1\r\nHost: radio\r\nIcy-MetaData: 1\r\n\r\n", at("aac"));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    until_sent(&mut stream, "icy-name: Bob's \"tea\"; Über\r\n").await;
+    until_sent(&mut stream, "StreamTitle='Bob\u{2019}s \"tea\"; Über';").await;
+    assert_eq!(patch(&node, "talk", json!({ "title": "Coffee" })).await.status, 200);
+    until_sent(&mut stream, "StreamTitle='Coffee';").await;
+    assert_eq!(patch(&node, "talk", json!({ "title": null })).await.status, 200);
+    until_sent(&mut stream, "StreamTitle='talk';").await;
+    patch(&node, "talk", json!({ "title": "Tea" })).await;
+    for (format, entry) in [("m3u", "\n#EXTINF:-1,Tea\n"), ("pls", "\nTitle1=Tea\n")] {
+        let text = request("GET", &format!("{}{}", node.hls, at(format)), &[], None).await.text();
+        assert!(text.contains(entry), "{text}");
+    }
+}
+
+/// Reads the stream until this text has been read.
+async fn until_sent(stream: &mut TcpStream, text: &str) {
+    let (mut read, mut buffer) = (Vec::new(), vec![0; 16_384]);
+    let text = text.as_bytes();
+    in_time("the text", async {
+        while !read.windows(text.len()).any(|part| part == text) {
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "the stream ended");
+            read.extend_from_slice(&buffer[..count]);
+        }
+    })
+    .await;
 }
 
 async fn patch(node: &Node, room: &str, fields: Value) -> Answer {

@@ -14,22 +14,27 @@ const LONGEST: usize = 255 * 16;
 pub struct Inserter {
     /// Bytes of audio until the next block.
     until: usize,
-    /// Block that announces the title; `None` once it was sent.
-    title: Option<Bytes>,
+    /// Title that was announced last.
+    sent: Option<String>,
+}
+
+impl Default for Inserter {
+    fn default() -> Self {
+        Self { until: METADATA_INTERVAL, sent: None }
+    }
 }
 
 impl Inserter {
-    pub fn new(title: &str) -> Self {
-        Self { until: METADATA_INTERVAL, title: Some(block(title)) }
-    }
-
     /// Returns the next bytes of the stream (`audio`) in pieces, with the metadata blocks that are due
-    /// between them.
-    pub fn insert(&mut self, mut audio: Bytes) -> Vec<Bytes> {
+    /// between them. `title` returns the current title.
+    pub fn insert(&mut self, mut audio: Bytes, title: impl Fn() -> String) -> Vec<Bytes> {
         let mut out = Vec::with_capacity(1);
         while audio.len() >= self.until {
             out.push(audio.split_to(self.until));
-            out.push(self.title.take().unwrap_or(Bytes::from_static(&[0])));
+            let title = title();
+            let is_new = self.sent.as_ref() != Some(&title);
+            out.push(if is_new { block(&title) } else { Bytes::from_static(&[0]) });
+            self.sent = Some(title);
             self.until = METADATA_INTERVAL;
         }
         self.until -= audio.len();
@@ -40,11 +45,14 @@ impl Inserter {
     }
 }
 
-/// Returns the block for `title`. Apostrophes are removed, because the convention cannot escape them.
+/// Returns the block for `title`, in UTF-8. An apostrophe followed by a semicolon would end the title, and
+/// the convention has no escape. Therefore typographic apostrophes replace the others.
 fn block(title: &str) -> Bytes {
-    let title: String = title.chars().filter(|c| *c != '\'').collect();
-    let mut text = format!("StreamTitle='{title}';").into_bytes();
-    text.truncate(LONGEST);
+    const FRAME: [&str; 2] = ["StreamTitle='", "';"];
+    let title = title.replace('\'', "\u{2019}");
+    let room = LONGEST - FRAME[0].len() - FRAME[1].len();
+    let title = &title[..title.floor_char_boundary(room)];
+    let mut text = [FRAME[0], title, FRAME[1]].concat().into_bytes();
     text.resize(text.len().next_multiple_of(16), 0);
     let mut block = vec![(text.len() / 16) as u8];
     block.extend(text);
@@ -74,12 +82,13 @@ mod tests {
     proptest! {
         #[test]
         fn clients_recover_audio_and_title(sizes in proptest::collection::vec(0usize..20_000, 1..20)) {
-            let mut inserter = Inserter::new("tea-room");
+            let mut inserter = Inserter::default();
             let total: usize = sizes.iter().sum();
             let sound: Vec<u8> = (0..total).map(|n| (n % 251) as u8).collect();
             let (mut rest, mut sent) = (Bytes::from(sound.clone()), Vec::new());
             for size in sizes {
-                inserter.insert(rest.split_to(size)).iter().for_each(|piece| sent.extend_from_slice(piece));
+                let pieces = inserter.insert(rest.split_to(size), || "tea-room".to_owned());
+                pieces.iter().for_each(|piece| sent.extend_from_slice(piece));
             }
             let (audio, titles) = split(&sent);
             prop_assert!(audio == sound);
@@ -91,8 +100,33 @@ mod tests {
     }
 
     #[test]
+    fn changed_title_is_sent_once() {
+        let mut inserter = Inserter::default();
+        let mut sent = Vec::new();
+        for title in ["first", "first", "second", "second", "first"] {
+            let pieces = inserter.insert(vec![7; METADATA_INTERVAL].into(), || title.to_owned());
+            pieces.iter().for_each(|piece| sent.extend_from_slice(piece));
+        }
+        // The end of the stream, so that the last block is complete.
+        sent.push(7);
+        let titles = split(&sent).1;
+        let expected = ["StreamTitle='first';", "", "StreamTitle='second';", "", "StreamTitle='first';"];
+        assert_eq!(titles, expected);
+    }
+
+    #[test]
     fn titles_are_bounded_and_quoted() {
-        assert_eq!(&block("it's")[..], b"\x02StreamTitle='its';\0\0\0\0\0\0\0\0\0\0\0\0\0\0".as_slice());
-        assert_eq!(block(&"x".repeat(9000)).len(), 1 + LONGEST);
+        let text = |title: &str| {
+            let block = block(title);
+            assert_eq!((block.len() - 1) / 16, usize::from(block[0]));
+            String::from_utf8(block[1..].to_vec()).unwrap().trim_end_matches('\0').to_owned()
+        };
+        assert_eq!(text("it's"), "StreamTitle='it\u{2019}s';");
+        assert_eq!(text("a';StreamUrl='b; \"c\""), "StreamTitle='a\u{2019};StreamUrl=\u{2019}b; \"c\"';");
+        assert_eq!(text("Über 夜"), "StreamTitle='Über 夜';");
+        for long in ["x", "ü", "夜", "😀"].map(|c| c.repeat(5_000)) {
+            let text = text(&long);
+            assert!(text.ends_with("';") && (LONGEST - 4..=LONGEST).contains(&text.len()), "{}", text.len());
+        }
     }
 }
