@@ -129,6 +129,8 @@ pub enum FfmpegExit {
     BindFailed,
     /// No audio arrived: the watchdog stopped the process, or the process ended by itself.
     Stalled,
+    /// The mix was silent although somebody spoke.
+    Silent,
 }
 
 pub struct FfmpegExited<'a> {
@@ -302,6 +304,7 @@ impl FfmpegExit {
             Self::BindFailed => "bind_failed",
             Self::Finished => "finished",
             Self::Stalled => "stalled",
+            Self::Silent => "silent",
         }
     }
 }

@@ -435,6 +435,8 @@ impl House {
                 incarnation: None,
                 gave_up: true,
                 starved,
+                silent: false,
+                unheard: false,
                 ready: false,
             }));
         });

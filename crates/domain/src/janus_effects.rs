@@ -33,6 +33,10 @@ pub enum Effect {
     ListForwarders {
         janus_room_id: u32,
     },
+    /// List who can speak in the room.
+    ListTalkers {
+        janus_room_id: u32,
+    },
     /// Forward to the mixer's port. Room, nonce, epoch and target determine the SRTP key.
     StartForwarder {
         janus_room_id: u32,
@@ -107,6 +111,8 @@ pub enum Outcome {
         janus_room_id: u32,
         forwarders: Vec<ForwarderState>,
     },
+    /// Participants with media that are not muted; true: Janus reports that the participant talks.
+    Talkers(BTreeMap<u64, bool>),
     Started {
         janus_room_id: u32,
         forwarder: ForwarderState,

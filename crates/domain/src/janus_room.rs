@@ -20,8 +20,8 @@
 //! Exception to the last invariant: a room whose secret is not ours (`hls.secret` was changed) cannot be
 //! destroyed. The machine skips it and names it in the plan's reason, until the next connection to Janus.
 //!
-//! `silence` contains the repair of a room that is forwarded although nothing arrives at its mixer. `tracks`
-//! contains the recording of each participant.
+//! `silence` contains the repair of a room that is forwarded but not heard. `tracks` contains the recording
+//! of each participant.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -38,6 +38,7 @@ use super::view::{RoomView, StoredValue, UNREADABLE};
 
 mod canary;
 mod silence;
+mod speech;
 mod tracks;
 mod unsettled;
 
@@ -355,6 +356,7 @@ impl JanusRoom {
             forwarder: fed,
             timestamp: b.wall,
             epoch: b.epoch,
+            unheard: self.is_unheard(),
             incarnation: Some(self.incarnation.clone()),
         };
         let current = b.key.as_ref();
@@ -397,6 +399,7 @@ impl JanusRoom {
                 self.upkeep.listed_at = now;
                 return self.change_room(janus_room_id, |room| room.forwarders = Some(forwarders));
             }
+            Outcome::Talkers(talkers) => return self.talkers(talkers, now),
             Outcome::Expelled { janus_room_id, users } => {
                 return self.moderation.expelled(janus_room_id, users, now + LANDS_WITHIN);
             }

@@ -137,6 +137,8 @@ fn built() -> (JanusRoom, RoomView) {
         gave_up: false,
         ready: true,
         starved: 0,
+        silent: false,
+        unheard: false,
         incarnation: None,
     };
     view.mixer = Some(StoredValue { value: mixer, mod_revision: 2 });
@@ -223,6 +225,7 @@ fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomVi
         forwarder: None,
         timestamp: UnixMs(0),
         epoch: Epoch(2),
+        unheard: false,
         incarnation: None,
     };
     let meta = Meta {
@@ -295,6 +298,40 @@ fn silence_relists_then_remakes_room_once() {
     starve(&mut machine, &mut view, 3);
     let plan = machine.plan(&view, soon, UnixMs(0));
     assert!(matches!(plan, Plan::Do { effect: Effect::Destroy { .. }, .. }), "another silence: {plan:?}");
+}
+
+#[test]
+fn speech_in_silent_mix_is_told() {
+    let (mut machine, mut view) = built();
+    view.mixer.as_mut().unwrap().value.silent = true;
+    machine.look(&view);
+    let ask = |machine: &mut JanusRoom, view: &RoomView, now, talks| {
+        let plan = machine.plan(view, now, UnixMs(0));
+        assert!(matches!(plan, Plan::Do { effect: Effect::ListTalkers { .. }, .. }), "{plan:?}");
+        machine.done(Outcome::Talkers([(7, talks)].into()), now, 0.5);
+    };
+    for (second, talks) in [(0, false), (2, true), (4, true), (6, true)] {
+        ask(&mut machine, &view, NOW + Duration::from_secs(second), talks);
+    }
+    let later = NOW + Duration::from_secs(6);
+    let Plan::Do { effect: Effect::WriteKey { state, .. }, .. } = machine.plan(&view, later, UnixMs(0))
+    else {
+        panic!("tells the mixer")
+    };
+    assert!(state.unheard);
+    view.janus = Some(StoredValue { value: state, mod_revision: 4 });
+    relist(&mut machine, &view, later, vec![forwarder()]);
+    let Plan::Wait { reason, .. } = machine.plan(&view, later, UnixMs(0)) else { panic!("waits") };
+    assert!(reason.contains("silent although somebody speaks"), "{reason}");
+
+    let mixer = view.mixer.as_mut().unwrap();
+    (mixer.value.silent, mixer.mod_revision) = (false, 5);
+    machine.look(&view);
+    let Plan::Do { effect: Effect::WriteKey { state, .. }, .. } = machine.plan(&view, later, UnixMs(0))
+    else {
+        panic!("there is sound again")
+    };
+    assert!(!state.unheard);
 }
 
 #[test]

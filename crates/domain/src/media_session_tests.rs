@@ -317,6 +317,7 @@ fn view(epoch: u64, id: &str, janus_room_id: u32) -> RoomView {
         status: JanusStatus::Forwarding,
         forwarder: None,
         timestamp: UnixMs(0),
+        unheard: false,
         incarnation: None,
         epoch: Epoch(epoch),
     };

@@ -82,6 +82,30 @@ impl PeakClass {
     }
 }
 
+/// Number of silent seconds in a row from which a mix is reported as silent.
+const LASTING: u32 = 3;
+
+/// Finds the changes between sound and lasting silence in the mix of one FFmpeg.
+#[derive(Debug, Default)]
+pub struct SilenceMeter {
+    seconds: u32,
+    reported: Option<bool>,
+}
+
+impl SilenceMeter {
+    /// Adds one second. Returns true if silence has lasted for three seconds since the last sound, and false
+    /// for the first sound of the process or after such a silence. Otherwise returns `None`.
+    pub fn second(&mut self, class: PeakClass) -> Option<bool> {
+        self.seconds = if class == PeakClass::Silent { self.seconds.saturating_add(1) } else { 0 };
+        let now = match self.seconds {
+            0 => false,
+            LASTING.. => true,
+            _ => return None,
+        };
+        (self.reported.replace(now) != Some(now)).then_some(now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +131,18 @@ mod tests {
         let classes = [f64::NEG_INFINITY, -61.0, -59.0, -0.2, 0.0, 12.0].map(PeakClass::of);
         use PeakClass::{Clipped, Silent, Sound};
         assert_eq!(classes, [Silent, Silent, Sound, Sound, Clipped, Clipped]);
+    }
+
+    #[test]
+    fn lasting_silence_is_reported_once() {
+        use PeakClass::{Clipped, Silent, Sound};
+        let reports = |seconds: &[PeakClass]| -> Vec<_> {
+            let mut meter = SilenceMeter::default();
+            seconds.iter().map(|second| meter.second(*second)).collect()
+        };
+        assert_eq!(reports(&[Silent, Silent, Silent, Silent]), [None, None, Some(true), None]);
+        assert_eq!(reports(&[Sound, Clipped, Silent, Silent, Sound]), [Some(false), None, None, None, None]);
+        assert_eq!(reports(&[Silent, Silent, Silent, Sound, Sound])[2..], [Some(true), Some(false), None]);
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub enum KillReason {
     NewSource,
     /// FFmpeg writes nothing although Janus forwards.
     Starved,
+    /// The mix is silent although somebody speaks.
+    Unheard,
     UnusableOutput,
     NotWanted,
 }
@@ -72,6 +74,7 @@ impl KillReason {
             Self::NewEpoch => "the room has a new assignment",
             Self::NewSource => "the RTP source changed",
             Self::Starved => "no audio from FFmpeg while Janus forwards",
+            Self::Unheard => "the mix is silent although somebody speaks",
             Self::UnusableOutput => "the output of FFmpeg is unusable",
             Self::NotWanted => "the room is no longer wanted here",
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!      port, spawn               first audio
 //!  Idle ───────▶ Running ──────────────────────▶ Running (producing)
-//!   ▲               │ exit, starved, RTP source or epoch changed, not wanted
+//!   ▲               │ exit, starved, unheard, RTP source or epoch changed, not wanted
 //!   │   exited      ▼
 //!   └─────────── Ending
 //! ```
@@ -31,10 +31,12 @@ use super::view::{RoomView, UNREADABLE};
 
 mod port;
 mod store_lane;
+mod unheard;
 
 pub use port::{GIVE_UP_AT, JOINABLE_FOR};
 use port::{Port, Starvation};
 use store_lane::live_goes_on;
+use unheard::Repairs;
 
 #[derive(Debug, Clone)]
 pub struct MixerPolicy {
@@ -88,6 +90,8 @@ struct RunningProcess {
     /// Reason to kill this process, if there is one.
     unfit: Option<KillReason>,
     last_fragment: Option<Duration>,
+    /// True if the latest output was only silence, for more than three seconds.
+    silent: bool,
 }
 
 #[derive(Debug)]
@@ -108,6 +112,7 @@ pub struct MixerRoom {
     /// Epoch under which FFmpeg crashed too often. Written to the mixer key as `gave_up`.
     gave_up: Option<Epoch>,
     starvation: Starvation,
+    repairs: Repairs,
     /// Epoch of the handover to this mixer, and the time from which FFmpeg has produced audio under it.
     ready: Option<(Epoch, Duration)>,
     retry: Retry,
@@ -133,6 +138,7 @@ impl MixerRoom {
             crashes: Restarts::default(),
             gave_up: None,
             starvation: Starvation::default(),
+            repairs: Repairs::default(),
             ready: None,
             retry: Retry::default(),
             store_retry: Retry::default(),
@@ -209,6 +215,7 @@ impl MixerRoom {
                 Some(_) => {}
             }
         }
+        self.look_at_silence(view, now);
     }
 
     /// Drops the reservation if another mixer may have published numbers above its ceiling. Within one epoch,
@@ -292,11 +299,15 @@ impl MixerRoom {
             Process::Idle => {}
             // Starvation is caused by the RTP source, so it does not count as a crash. FFmpeg restarts after
             // a backoff.
-            Process::Ending { why: KillReason::Starved } => self.starve(now, random),
+            Process::Ending { why: why @ (KillReason::Starved | KillReason::Unheard) } => {
+                self.starve(why, now, random);
+            }
             Process::Ending { why: why @ KillReason::UnusableOutput } => {
                 self.retry.failed(why.text(), now, &backoff, random);
             }
-            Process::Running(r) if exit == Exit::Starved && r.feed.is_some() => self.starve(now, random),
+            Process::Running(r) if exit == Exit::Starved && r.feed.is_some() => {
+                self.starve(KillReason::Starved, now, random);
+            }
             Process::Running(_) if exit == Exit::Starved => self.retry.failed(why, now, &backoff, random),
             Process::Ending { .. } => {}
             Process::Running(_) if exit == Exit::BindFailed => self.retry.failed(why, now, &backoff, random),
@@ -382,15 +393,7 @@ impl MixerRoom {
         if due <= now {
             return kill(KillReason::Starved);
         }
-        let reason = if r.last_fragment.is_some() { "producing" } else { "waits for the first audio" };
-        Plan::Wait { reason: reason.into(), until: Some(due) }
-    }
-
-    /// Returns how long a process may run without audio. A start is slow on a busy machine, and a second
-    /// start makes the machine busier. Therefore each failed start extends the limit of the next start.
-    fn patience(&self, r: &RunningProcess) -> Duration {
-        let starts = if r.last_fragment.is_none() { 1 + self.retry.attempt() } else { 1 };
-        self.policy.watchdog * starts.min(MOST_PATIENCE)
+        Plan::Wait { reason: self.progress(r).into(), until: Some(due) }
     }
 
     fn wind_down(&self, view: &RoomView) -> Plan<ProcessEffect> {
@@ -427,6 +430,7 @@ impl MixerRoom {
                     feed: None,
                     unfit: None,
                     last_fragment: None,
+                    silent: false,
                 });
             }
             // If the exit was reported first, there is nothing to wait for.
@@ -486,8 +490,6 @@ pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
 }
 
 const NOT_WANTED: KillReason = KillReason::NotWanted;
-/// Largest multiple of the watchdog time that is granted to one start.
-const MOST_PATIENCE: u32 = 5;
 
 #[cfg(test)]
 #[path = "mixer_room_tests.rs"]

@@ -20,6 +20,7 @@ fn failed_starts_extend_mixer_watchdog() {
         feed: None,
         unfit: None,
         last_fragment: None,
+        silent: false,
     };
     let mut allowed = Vec::new();
     for _ in 0..7 {
@@ -310,6 +311,69 @@ fn starvation_without_forwarder_is_not_counted() {
     assert_eq!((room.starved(), room.attempt()), (0, 1));
 }
 
+#[test]
+fn silence_under_speech_is_repaired() {
+    let (mut room, mut view, mut now) = publishing();
+    let (mut ports, mut told) = (vec![port_of(&view)], Vec::new());
+    for _ in 0..5 {
+        assert_eq!(alarm(&mut room, &mut view, now), ["kill"]);
+        now += Duration::from_secs(10);
+        until_fed(&mut room, &mut view, now);
+        let key = &view.mixer.as_ref().unwrap().value;
+        told.push((key.starved, key.unheard, key.gave_up));
+        ports.push(key.rtp.port);
+    }
+    let changes = ports.windows(2).map(|pair| pair[0] != pair[1]);
+    assert_eq!(changes.collect::<Vec<_>>(), [false, true, false, true, false], "{ports:?}");
+    assert_eq!(told, [1, 2, 3, 4, 5].map(|starved| (starved, true, starved == 5)));
+
+    assert_eq!(alarm(&mut room, &mut view, now), [""; 0], "the alarm may be false");
+    let Plan::Wait { reason, .. } = room.plan_process(&view, now) else { panic!("waits") };
+    assert!(reason.contains("repairs did not help"), "{reason}");
+    room.produced(now);
+    until_fed(&mut room, &mut view, now);
+    assert_eq!(view.mixer.as_ref().unwrap().starved, 5, "silence is no sound");
+    room.metered(false);
+    until_fed(&mut room, &mut view, now);
+    let key = &view.mixer.as_ref().unwrap().value;
+    assert_eq!((key.starved, key.unheard, key.gave_up, key.silent), (0, false, false, false));
+
+    // Ten minutes after the first repairs, others are permitted.
+    now += Duration::from_secs(10 * 60);
+    assert_eq!(alarm(&mut room, &mut view, now), ["kill"]);
+    now += Duration::from_secs(3 * 60);
+    until_fed(&mut room, &mut view, now);
+    assert_eq!(view.mixer.as_ref().unwrap().starved, 0, "nobody spoke for two minutes");
+}
+
+#[test]
+fn earlier_answers_do_not_raise_alarm() {
+    let (mut room, mut view, now) = publishing();
+    feed(&mut view);
+    view.janus.as_mut().unwrap().value.unheard = true;
+    room.metered(true);
+    assert_eq!(until_fed(&mut room, &mut view, now), [""; 0]);
+    assert!(view.mixer.as_ref().unwrap().silent);
+    room.metered(false);
+    view.janus.as_mut().unwrap().mod_revision = 1_000;
+    assert_eq!(until_fed(&mut room, &mut view, now), [""; 0], "there is sound");
+}
+
+/// Reports silence, and lets Janus answer that somebody speaks. Returns the effects.
+fn alarm(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<String> {
+    feed(view);
+    room.produced(now);
+    until_fed(room, view, now);
+    room.metered(true);
+    until_fed(room, view, now);
+    assert!(view.mixer.as_ref().unwrap().silent);
+    let janus = view.janus.as_mut().unwrap();
+    (janus.value.unheard, janus.mod_revision) = (true, 1_000);
+    let mut effects = until_fed(room, view, now);
+    effects.truncate(1);
+    effects
+}
+
 fn port_of(view: &RoomView) -> u16 {
     view.mixer.as_ref().unwrap().rtp.port
 }
@@ -325,6 +389,7 @@ fn feed(view: &mut RoomView) {
         forwarder: Some(crate::model::ForwarderState { stream_id: target.port.into(), target }),
         timestamp: UnixMs(0),
         epoch: live.epoch,
+        unheard: false,
         incarnation: None,
     };
     view.janus = Some(StoredValue { value, mod_revision: 50 });

@@ -158,6 +158,9 @@ pub struct JanusState {
     pub forwarder: Option<ForwarderState>,
     pub timestamp: UnixMs,
     pub epoch: Epoch,
+    /// True if somebody speaks in the Janus room although the mixer reports silence.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheard: bool,
     /// Incarnation of the writing process, as in its heartbeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
@@ -187,10 +190,16 @@ pub struct MixerState {
     /// True if FFmpeg produces after a handover to this mixer: the outgoing mixer may stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
-    /// Number of consecutive FFmpeg processes that ended because no audio arrived although Janus forwards, at
-    /// most `mixer_room::GIVE_UP_AT`. 0 while there is audio.
+    /// Number of consecutive FFmpeg processes that ended because no audio arrived although Janus forwards, or
+    /// only silence although somebody spoke; at most `mixer_room::GIVE_UP_AT`. 0 while there is audio.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub starved: u32,
+    /// True while FFmpeg has produced only silence for more than three seconds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
+    /// True if `starved` counts processes that produced only silence although somebody spoke.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheard: bool,
     /// Incarnation of the writing process, as in its heartbeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,

@@ -2,7 +2,8 @@
 //!
 //! A key outlives the process that wrote it. A module's key counts only while the module has a healthy
 //! heartbeat of the same process. Otherwise a room on air is `degraded`, whatever its keys say. A room on air
-//! is also `degraded` while its mixer reports that no audio arrives, except during a handover. A node that
+//! is also `degraded` while its mixer reports that no audio arrives, or its mix is silent although somebody
+//! speaks, except during a handover. A node that
 //! has lost the store keeps its last view of rooms and heartbeats, so it keeps reporting the last known
 //! status.
 
@@ -35,7 +36,8 @@ pub fn shown(view: &RoomView, modules: &Modules) -> Option<PublicStatus> {
         Some(mixer.epoch) == epoch && !mixer.gave_up && there
     });
     // During a handover, listeners hear the outgoing mixer.
-    let silent = outgoing_mixer(view).is_none() && mixer.is_some_and(|mixer| mixer.starved > 0);
+    let silent =
+        outgoing_mixer(view).is_none() && mixer.is_some_and(|mixer| mixer.starved > 0 || is_unheard(view));
     let status = match keys {
         RoomStatus::OnAir if janus.is_none() || mixer.is_none() || silent => RoomStatus::Degraded,
         keys => keys,
@@ -76,6 +78,9 @@ pub fn missing(view: &RoomView, modules: &Modules) -> Option<String> {
                 absence(modules, ModuleKind::Mixer, mixer_id).unwrap_or(waits)
             });
             let between = (needs_mixer && janus.is_some() && listening).then(|| match janus {
+                Some(JanusStatus::Forwarding) if is_unheard(view) => {
+                    format!("somebody speaks, but the mix at mixer {mixer_id} is silent")
+                }
                 Some(JanusStatus::Forwarding) if view.mixer.as_ref().is_some_and(|m| m.starved > 0) => {
                     format!("no audio arrives at mixer {mixer_id}")
                 }
@@ -85,6 +90,12 @@ pub fn missing(view: &RoomView, modules: &Modules) -> Option<String> {
         }
     };
     (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// Returns true if the mix is silent although somebody speaks, or was so at the latest repair.
+fn is_unheard(view: &RoomView) -> bool {
+    let said = view.janus.as_ref().is_some_and(|janus| janus.unheard);
+    view.mixer.as_ref().is_some_and(|mixer| mixer.unheard || (mixer.silent && said))
 }
 
 /// Returns the problem of a module without a healthy heartbeat; `None` if the heartbeat is healthy.

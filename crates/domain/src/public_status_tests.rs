@@ -75,6 +75,14 @@ fn missing_parts_are_named() {
     };
     let silent = with(|room| room.mixer.as_mut().unwrap().value.starved = 1);
     assert_eq!(silent, "no audio arrives at mixer m");
+    let unheard = with(|room| {
+        room.mixer.as_mut().unwrap().value.silent = true;
+        room.janus.as_mut().unwrap().value.unheard = true;
+    });
+    assert_eq!(unheard, "somebody speaks, but the mix at mixer m is silent");
+    let mut quiet = on_air("run-1");
+    quiet.mixer.as_mut().unwrap().value.silent = true;
+    assert_eq!(missing(&quiet, &healthy), None, "nobody speaks");
     let gave_up = with(|room| room.mixer.as_mut().unwrap().value.gave_up = true);
     assert_eq!(gave_up, "mixer m gave the room up");
     let stopped = with(|room| room.janus.as_mut().unwrap().value.status = JanusStatus::NotForwarding);
@@ -96,6 +104,7 @@ fn on_air(incarnation: &str) -> RoomView {
         forwarder: Some(ForwarderState { stream_id: 1, target: rtp }),
         timestamp: UnixMs(1),
         epoch,
+        unheard: false,
         incarnation: written_by.clone(),
     };
     let hls_url = String::new();
@@ -108,6 +117,8 @@ fn on_air(incarnation: &str) -> RoomView {
         gave_up: false,
         ready: false,
         starved: 0,
+        silent: false,
+        unheard: false,
     };
     let live = LiveMeta {
         status: LiveStatus::OnAir,

@@ -364,8 +364,9 @@ fn janus(epoch: Epoch, status: JanusStatus) -> StoredValue<JanusState> {
     let id = ModuleId::new("j").unwrap();
     let forwarder =
         (status == JanusStatus::Forwarding).then(|| ForwarderState { stream_id: 1, target: rtp() });
-    let (janus_room_id, incarnation) = (123_456, None);
-    let value = JanusState { id, janus_room_id, status, forwarder, timestamp: NOW, epoch, incarnation };
+    let (janus_room_id, incarnation, unheard) = (123_456, None, false);
+    let value =
+        JanusState { id, janus_room_id, status, forwarder, timestamp: NOW, epoch, unheard, incarnation };
     StoredValue { value, mod_revision: 5 }
 }
 
@@ -380,6 +381,8 @@ fn mixer(epoch: Epoch) -> StoredValue<MixerState> {
         gave_up: false,
         ready: false,
         starved: 0,
+        silent: false,
+        unheard: false,
     };
     StoredValue { value, mod_revision: 5 }
 }

@@ -57,6 +57,7 @@ impl World {
             forwarder: None,
             timestamp: UnixMs(0),
             epoch: Epoch(1),
+            unheard: false,
             incarnation: None,
         };
         self.apply(RoomPart::Janus, &serde_json::to_string(&janus).unwrap());

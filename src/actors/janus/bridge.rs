@@ -39,6 +39,7 @@ impl RoomOnBridge {
             Effect::Create { epoch, pin, again } => self.create(epoch, pin, again).await,
             Effect::Destroy { janus_room_id } => self.destroy(janus_room_id).await,
             Effect::ListForwarders { janus_room_id } => self.forwarders(janus_room_id).await,
+            Effect::ListTalkers { janus_room_id } => self.talkers(janus_room_id).await,
             Effect::StartForwarder { janus_room_id, target, epoch, nonce } => {
                 self.start(janus_room_id, target, epoch, &nonce).await
             }
@@ -124,6 +125,12 @@ impl RoomOnBridge {
             }
             Err(error) => locked(error, janus_room_id),
         }
+    }
+
+    async fn talkers(&self, janus_room_id: u32) -> Result<Outcome, JanusError> {
+        let all = self.bridge.participants(janus_room_id).await?;
+        let can_speak = all.into_iter().filter(|p| p.setup && !p.muted);
+        Ok(Outcome::Talkers(can_speak.map(|p| (p.id, p.talking)).collect()))
     }
 
     async fn start(

@@ -21,8 +21,8 @@ struct Seconds {
 }
 
 impl MixMeter {
-    /// Counts one second. `peak_db` is its peak, in dB relative to full scale.
-    pub fn second(&self, peak_db: f64, metrics: &Metrics) {
+    /// Counts one second, and returns its class. `peak_db` is its peak, in dB relative to full scale.
+    pub fn second(&self, peak_db: f64, metrics: &Metrics) -> PeakClass {
         let loud = PeakClass::of(peak_db);
         metrics.mix_second(loud);
         match loud {
@@ -30,6 +30,7 @@ impl MixMeter {
             PeakClass::Silent => drop(self.0.silent.fetch_add(1, Relaxed)),
             PeakClass::Sound => {}
         }
+        loud
     }
 
     /// Returns the counters for `/actors`.

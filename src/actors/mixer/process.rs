@@ -12,7 +12,7 @@ use super::meter::MixMeter;
 use crate::actors::context::Context;
 use crate::config::LoudnessConfig;
 use crate::domain::ids::{MediaAddr, RoomId};
-use crate::domain::mix::MixShare;
+use crate::domain::mix::{MixShare, SilenceMeter};
 use crate::domain::mixer_room::Exit;
 use crate::domain::plan::Failure;
 use crate::domain::srtp::SrtpKey;
@@ -71,12 +71,13 @@ fn loudness(config: &LoudnessConfig, share: MixShare) -> Loudness {
 }
 
 /// Waits until the process ends, by itself or because of a message on `kill`. The message contains the grace
-/// period between INT and KILL.
+/// period between INT and KILL. `changed` is called when lasting silence begins (true) or sound does.
 pub async fn attend(
     room: RoomId,
     mut process: FfmpegProcess,
     log: FfmpegLogLines,
     (meter, metrics): (MixMeter, Metrics),
+    changed: impl Fn(bool),
     kill: oneshot::Receiver<Duration>,
 ) -> ProcessEnd {
     let pid = process.pid();
@@ -88,8 +89,12 @@ pub async fn attend(
         // If the sender is dropped, the actor is gone, and the process must end, too.
         process.stop(asked.unwrap_or_default()).await
     };
-    let (status, last) =
-        tokio::join!(end, follow(&room, pid, log, |peak_db| meter.second(peak_db, &metrics)));
+    let mut silence = SilenceMeter::default();
+    let second = |peak_db| {
+        let class = meter.second(peak_db, &metrics);
+        silence.second(class).into_iter().for_each(&changed);
+    };
+    let (status, last) = tokio::join!(end, follow(&room, pid, log, second));
     match status {
         Ok(status) => ProcessEnd { pid, exit: exit(status, &last), status: status.to_string() },
         Err(error) => ProcessEnd { pid, exit: Exit::Other, status: format!("cannot be waited for: {error}") },
@@ -102,7 +107,7 @@ async fn follow(
     room: &RoomId,
     pid: u32,
     mut log: FfmpegLogLines,
-    second: impl Fn(f64),
+    mut second: impl FnMut(f64),
 ) -> VecDeque<FfmpegLog> {
     let mut last = VecDeque::with_capacity(LAST_LINES);
     while let Some(line) = log.next().await {

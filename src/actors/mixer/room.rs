@@ -59,6 +59,8 @@ pub enum Msg {
     /// Window of the previous mixer, if it could be fetched.
     Inherited(Nonce, SequenceState, Option<Bytes>),
     Output(Output),
+    /// The mix of the process with this id has begun a lasting silence (true), or has sound (false).
+    Metered(u32, bool),
     Fill,
     Exited(ProcessEnd),
     Stored(StoreEffect, WriteOutcome),
@@ -73,6 +75,7 @@ impl Message for Msg {
             Self::Spawned(..) => "spawned",
             Self::Inherited(..) => "inherited",
             Self::Output(_) => "output",
+            Self::Metered(..) => "metered",
             Self::Fill => "fill",
             Self::Exited(_) => "exited",
             Self::Stored(..) => "stored",
@@ -277,7 +280,12 @@ impl MixerRoomActor {
         });
         let (kill, killed) = oneshot::channel();
         let meter = (self.resources.meter.clone(), self.context.metrics.clone());
-        cx.run(process::attend(self.room.clone(), process, log, meter, killed), Msg::Exited);
+        let me = cx.me();
+        let changed = move |silent| {
+            // If the mailbox refuses the message, the next change corrects the state.
+            let _ = me.tell(Msg::Metered(pid, silent));
+        };
+        cx.run(process::attend(self.room.clone(), process, log, meter, changed, killed), Msg::Exited);
         let starting =
             StartPermit { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds), _span: span };
         let alive = self.context.metrics.ffmpeg_alive();
@@ -334,6 +342,11 @@ impl Behaviour for MixerRoomActor {
             Msg::Output(output) => {
                 if !self.output(output, cx) {
                     return cx.quiet();
+                }
+            }
+            Msg::Metered(pid, silent) => {
+                if self.running.as_ref().is_some_and(|running| running.pid == pid) {
+                    self.machine.metered(silent);
                 }
             }
             Msg::Fill => {

@@ -74,6 +74,7 @@ impl RunningProcess {
     pub fn why_ended(&self, exit: Exit) -> FfmpegExit {
         match (self.why_killed, exit) {
             (Some(KillReason::Starved), _) => FfmpegExit::Stalled,
+            (Some(KillReason::Unheard), _) => FfmpegExit::Silent,
             (Some(_), _) => FfmpegExit::Stopped,
             (None, Exit::BindFailed) => FfmpegExit::BindFailed,
             (None, Exit::Starved) => FfmpegExit::Stalled,

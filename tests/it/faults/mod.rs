@@ -8,4 +8,5 @@ mod half_open;
 mod panics;
 mod partition;
 mod rtp;
+mod silence;
 mod slow_consumer;

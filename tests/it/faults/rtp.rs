@@ -93,7 +93,7 @@ pub async fn status(node: &Node) -> String {
 }
 
 /// Waits for the tone in segments that did not exist yet.
-async fn hear_past(listener: &mut Listener, hz: f64) {
+pub async fn hear_past(listener: &mut Listener, hz: f64) {
     let (deadline, edge) = (Instant::now() + PATIENCE, listener.playlist().edge().0);
     while listener.playlist().edge().0 <= edge {
         assert!(Instant::now() < deadline, "the playlist stands still");

@@ -172,6 +172,7 @@ impl Rig {
             status: JanusStatus::Forwarding,
             forwarder: None,
             timestamp: UnixMs(0),
+            unheard: false,
             incarnation: None,
             epoch,
         };

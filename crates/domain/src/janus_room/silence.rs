@@ -1,11 +1,13 @@
-//! Repair of a room whose mixer receives nothing although Janus forwards. `mixer_room::port` defines the
-//! order of all steps. This module contains the steps on the Janus side.
+//! Repair of a room whose mixer receives nothing although Janus forwards, or only silence although somebody
+//! speaks (`speech`). `mixer_room::port` defines the order of all steps. This module contains the steps on
+//! the Janus side.
 //!
 //! AudioBridge paces the mixing thread of each room by the wall clock. If the clock is set back, the thread
 //! sleeps until the old time is reached again. A new Janus room has a new thread.
 
 use std::time::Duration;
 
+use super::speech::{SpeechSearch, Talkers};
 use super::{Build, Effect, FoundRoom, JanusRoom, destroy, must_have};
 use crate::ids::{Epoch, ModuleId};
 use crate::model::{ForwarderState, JanusStatus, MixerState};
@@ -31,6 +33,9 @@ pub(super) struct Upkeep {
     starved: u32,
     /// True if the room was created during the current silence.
     made_in_silence: bool,
+    /// True if the starvations are silences although somebody spoke.
+    unheard: bool,
+    speech: SpeechSearch,
     /// Stream id of our newest forwarder, and the epoch from which its SRTP key is derived.
     started: Option<(u64, Epoch)>,
 }
@@ -39,10 +44,23 @@ impl JanusRoom {
     /// Reads from the view whether audio arrives at the mixer. Must be called with the newest view before
     /// planning.
     pub fn look(&mut self, view: &RoomView) {
-        self.upkeep.starved = mixer_fed_by(view).map_or(0, |mixer| mixer.starved);
+        let mixer = mixer_fed_by(view);
+        self.upkeep.starved = mixer.map_or(0, |mixer| mixer.starved);
+        self.upkeep.unheard = mixer.is_some_and(|mixer| mixer.unheard);
+        self.upkeep.speech.look(mixer.filter(|mixer| mixer.silent).map(|mixer| mixer.mod_revision));
         if self.upkeep.starved == 0 {
             self.upkeep.made_in_silence = false;
         }
+    }
+
+    /// Takes the participants who can speak, and whether they talk.
+    pub(super) fn talkers(&mut self, talkers: Talkers, now: Duration) {
+        self.upkeep.speech.answered(talkers, self.upkeep.starved, now);
+    }
+
+    /// Returns true if somebody speaks although the mixer reports silence.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.upkeep.speech.found()
     }
 
     pub(super) fn made(&mut self, now: Duration) {
@@ -64,20 +82,29 @@ impl JanusRoom {
 
     /// Returns the plan for a room whose forwarding matches the store.
     pub(super) fn keep(&self, b: &Build<'_>, room: &FoundRoom) -> Plan<Effect> {
-        let Upkeep { starved, made_in_silence, listed_at, .. } = self.upkeep;
+        let Upkeep { starved, made_in_silence, listed_at, unheard, .. } = self.upkeep;
+        let unheard = unheard || self.is_unheard();
         if starved >= REMAKE_AT && !made_in_silence {
-            return Plan::act(destroy(room), "nothing arrives at the mixer: recreates the Janus room");
+            let reason = match unheard {
+                true => "somebody speaks but the mix is silent: recreates the Janus room",
+                false => "nothing arrives at the mixer: recreates the Janus room",
+            };
+            return Plan::act(destroy(room), reason);
         }
         let (every, reason) = match starved {
+            _ if unheard => (RELIST_SILENT, "forwarding, but the mix is silent although somebody speaks"),
             0 => (RELIST_EVERY, "forwarding"),
             _ => (RELIST_SILENT, "forwarding, but the mixer says that nothing arrives"),
         };
-        let due = listed_at + every;
+        let (janus_room_id, due, ask) = (room.janus_room_id, listed_at + every, self.upkeep.speech.due());
         if due <= b.now {
-            let list = Effect::ListForwarders { janus_room_id: room.janus_room_id };
+            let list = Effect::ListForwarders { janus_room_id };
             return Plan::act(list, "checks if the forwarder was stopped externally");
         }
-        Plan::Wait { reason: reason.into(), until: Some(due) }
+        if ask.is_some_and(|ask| ask <= b.now) {
+            return Plan::act(Effect::ListTalkers { janus_room_id }, "the mix is silent: looks for speakers");
+        }
+        Plan::Wait { reason: reason.into(), until: ask.into_iter().chain([due]).min() }
     }
 }
 

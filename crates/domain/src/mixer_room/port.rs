@@ -1,8 +1,9 @@
 //! The RTP port of a mixer's room, and the starvations on it.
 //!
-//! A starvation is one FFmpeg process that wrote no audio although Janus forwards to its port. Consecutive
-//! starvations are counted in the mixer key; the first audio resets the count. The count selects the
-//! repair, cheapest first:
+//! A starvation is one FFmpeg process that wrote no audio although Janus forwards to its port, or only
+//! silence although somebody spoke (`unheard`). Consecutive starvations are counted in the mixer key; the
+//! first audio resets the count, or the first sound if the latest starvation was a silence. The count selects
+//! the repair, cheapest first:
 //!
 //! ```text
 //!  0 ──▶ 1  FFmpeg is restarted; Janus lists its forwarders and starts the missing one
@@ -16,7 +17,7 @@
 
 use std::time::Duration;
 
-use super::{KillReason, MixerRoom, Role, WantedPart};
+use super::{KillReason, MixerRoom, Role, RunningProcess, WantedPart};
 use crate::ids::{Epoch, MediaAddr};
 use crate::view::RoomView;
 
@@ -24,6 +25,8 @@ use crate::view::RoomView;
 const PORT_SPENT_AT: u32 = 2;
 /// Number of consecutive starvations after which this mixer gives up the room.
 pub const GIVE_UP_AT: u32 = 5;
+/// Largest multiple of the watchdog time that is granted to one start.
+const MOST_PATIENCE: u32 = 5;
 /// Time after a port was taken during which a new FFmpeg can join the RTP stream on it. An SRTP receiver must
 /// know the rollover counter (RFC 3711 section 3.3.1), and FFmpeg assumes zero. Janus starts its sequence
 /// numbers at 0 and sends 50 packets per second, so the first rollover comes after 21.8 minutes.
@@ -43,7 +46,9 @@ pub(super) struct Port {
 #[derive(Debug, Default)]
 pub(super) struct Starvation {
     epoch: Epoch,
-    count: u32,
+    pub count: u32,
+    /// True if the latest starvation was a silence although somebody spoke.
+    pub unheard: bool,
 }
 
 impl Port {
@@ -63,25 +68,41 @@ impl MixerRoom {
         if self.starvation.epoch == epoch { self.starvation.count.min(GIVE_UP_AT) } else { 0 }
     }
 
-    pub(super) fn starve(&mut self, now: Duration, random: f64) {
+    /// Counts a starvation. `why`: `Starved` or `Unheard`.
+    pub(super) fn starve(&mut self, why: KillReason, now: Duration, random: f64) {
         if let Some(port) = &mut self.port {
             port.starved = port.starved.saturating_add(1);
             if self.starvation.epoch != port.epoch {
-                self.starvation = Starvation { epoch: port.epoch, count: 0 };
+                self.starvation = Starvation { epoch: port.epoch, ..Starvation::default() };
             }
         }
+        self.starvation.unheard = why == KillReason::Unheard;
         self.starvation.count = self.starvation.count.saturating_add(1);
-        let why = format!("{}, {} times in a row", KillReason::Starved, self.starvation.count);
+        let why = format!("{why}, {} times in a row", self.starvation.count);
         self.retry.failed(why, now, &self.policy.backoff, random);
     }
 
-    /// Records that audio arrives.
+    /// Records that audio arrives. It may be silence.
     pub(super) fn heard(&mut self) {
         self.retry.succeeded();
+        if !self.starvation.unheard {
+            self.forget_starvations();
+        }
+    }
+
+    pub(super) fn forget_starvations(&mut self) {
         self.starvation.count = 0;
+        self.starvation.unheard = false;
         if let Some(port) = &mut self.port {
             port.starved = 0;
         }
+    }
+
+    /// Returns how long a process may run without audio. A start is slow on a busy machine, and a second
+    /// start makes the machine busier. Therefore each failed start extends the limit of the next start.
+    pub(super) fn patience(&self, r: &RunningProcess) -> Duration {
+        let starts = if r.last_fragment.is_none() { 1 + self.retry.attempt() } else { 1 };
+        self.policy.watchdog * starts.min(MOST_PATIENCE)
     }
 
     /// Returns the port if the next FFmpeg cannot use it, with the reason. A new port makes Janus start a new

@@ -61,8 +61,12 @@ impl MixerRoom {
                 return Plan::Wait { reason, until: numbers_from };
             }
             (None, None) => return Plan::wait("key written, numbers reserved"),
-            (Some(claim), _) if claim.state.starved >= GIVE_UP_AT => "nothing arrives: the room must move",
+            (Some(claim), _) if claim.state.starved >= GIVE_UP_AT => match claim.state.unheard {
+                true => "the mix stays silent although somebody speaks: the room must move",
+                false => "nothing arrives: the room must move",
+            },
             (Some(claim), _) if claim.state.gave_up => "FFmpeg keeps crashing: the room must move",
+            (Some(claim), _) if claim.state.silent || claim.state.unheard => "reports silence to Janus",
             (Some(claim), _) if claim.state.starved > 0 => "reports to Janus that nothing arrives",
             (Some(_), _) => "announces the RTP address to Janus",
             (None, Some(_)) => "sequence numbers run low",
@@ -102,6 +106,8 @@ impl MixerRoom {
             epoch: wanted.epoch,
             gave_up: self.gave_up == Some(wanted.epoch) || starved >= GIVE_UP_AT,
             starved,
+            silent: wanted.part == Role::Owner && self.is_silent(wanted.epoch),
+            unheard: starved > 0 && self.starvation.unheard,
             ready: self.is_ready(wanted, view),
             incarnation: Some(self.incarnation.clone()),
         })

@@ -37,6 +37,7 @@ impl JanusWorld {
                 Some((_, f)) => Outcome::Forwarders { janus_room_id, forwarders: f.clone() },
                 None => gone,
             },
+            Effect::ListTalkers { .. } => Outcome::Talkers(BTreeMap::new()),
             Effect::StartForwarder { janus_room_id, target, epoch, .. } => {
                 match self.rooms.get_mut(&janus_room_id) {
                     Some((_, forwarders)) => {

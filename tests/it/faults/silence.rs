@@ -1,0 +1,103 @@
+//! A mix that becomes silent although an anchor speaks.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use stentor::probe::Mode;
+
+use super::rtp::{hear_past, status};
+use crate::rooms::tuned_in;
+use crate::support::caller::Caller;
+use crate::support::fault_table::recovered;
+use crate::support::node::{Node, signal};
+use crate::support::studio::Studio;
+use crate::support::until;
+
+const ROOM: &str = "live";
+const HZ: u32 = 440;
+
+#[actix::test]
+async fn silent_mix_under_speech_is_repaired() {
+    let faulty = FaultyFfmpeg::new();
+    let node = Node::start(&[("mixer.ffmpeg", &faulty.program().display().to_string())]).await;
+    node.room_on_air(ROOM).await;
+    let user = json!({ "role": "anchor", "userId": "anna" });
+    let invited = node.post(&format!("/api/rooms/{ROOM}/users"), user).await.json();
+    let mut anna = Caller::connect(&node.ws, invited["token"].as_str().unwrap(), "").await;
+    let (_, _media) = anna.speak(HZ).await;
+    let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, f64::from(HZ)).await;
+    let studio = Studio::managed(&node).await;
+    let (janus_room, forwarder) = (studio.rooms_of(ROOM).await[0].id, studio.forwarders(ROOM).await);
+
+    faulty.silence_starts(2);
+    let since = Instant::now();
+    signal(node.ffmpeg().await, Signal::KILL);
+    until("the room is not shown as on air", async || status(&node).await == "degraded").await;
+    until("the reason is shown", async || {
+        let room = node.state_of("mixer_room").await;
+        room["reason"].as_str().is_some_and(|reason| reason.contains("silent although somebody"))
+    })
+    .await;
+    until("the mix has another forwarder", async || {
+        let now = studio.forwarders(ROOM).await;
+        now.len() == 1 && now != forwarder
+    })
+    .await;
+    hear_past(&mut listener, f64::from(HZ)).await;
+    recovered(
+        "FFmpeg's mix is silent although an anchor speaks (two starts)",
+        "until then",
+        since.elapsed(),
+        Duration::from_secs(25),
+    );
+    until("the room is on air", async || status(&node).await == "onair").await;
+    assert_eq!(studio.rooms_of(ROOM).await[0].id, janus_room, "the anchors lost their Janus room");
+    let exits: Vec<Value> = node.log().into_iter().filter(|l| l["message"] == "FFmpeg exited").collect();
+    assert_eq!(exits.iter().filter(|l| l["why"] == "silent").count(), 2, "{exits:?}");
+}
+
+/// FFmpeg whose mix can be made silent.
+struct FaultyFfmpeg {
+    folder: tempfile::TempDir,
+}
+
+impl FaultyFfmpeg {
+    fn new() -> Self {
+        let faulty = Self { folder: tempfile::tempdir().unwrap() };
+        // FFmpeg may run as a different user from the tests.
+        faulty.permit(faulty.folder.path().to_owned());
+        faulty.silence_starts(0);
+        let left = faulty.left();
+        let left = left.display();
+        // The filters of a mix begin with `aresample`.
+        let script = format!(
+            "#!/bin/sh\nleft=$(cat {left})\nfor arg do\n  shift\n  case $arg in aresample=*)\n    \
+             if [ \"$left\" -gt 0 ]; then arg=volume=0,$arg; echo $((left - 1)) > {left}; fi\n  esac\n  \
+             set -- \"$@\" \"$arg\"\ndone\nexec ffmpeg \"$@\"\n"
+        );
+        std::fs::write(faulty.program(), script).unwrap();
+        faulty.permit(faulty.program());
+        faulty
+    }
+
+    /// Makes the mix silent in the next starts.
+    fn silence_starts(&self, starts: u32) {
+        std::fs::write(self.left(), starts.to_string()).unwrap();
+        self.permit(self.left());
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.path().join("ffmpeg")
+    }
+
+    fn left(&self) -> PathBuf {
+        self.folder.path().join("left")
+    }
+
+    fn permit(&self, path: PathBuf) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+}
