@@ -16,6 +16,7 @@ mod capacity;
 mod channel;
 mod hls;
 mod house;
+mod invitation;
 mod micro;
 mod page;
 mod plain;
@@ -47,11 +48,12 @@ use table::{Row, Table};
 
 type Part = (&'static str, fn() -> LocalBoxFuture<'static, Vec<Row>>);
 
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 17] = [
     ("watch", || watch::measure().boxed_local()),
     ("start", || start::measure().boxed_local()),
     ("segment", || segment::measure().boxed_local()),
     ("page", || page::measure().boxed_local()),
+    ("invitation", || invitation::measure().boxed_local()),
     ("hls", || hls::measure().boxed_local()),
     ("tls", || tls::measure().boxed_local()),
     ("plain", || plain::measure().boxed_local()),

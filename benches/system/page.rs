@@ -17,7 +17,8 @@ const PAGES: usize = 5;
 const LISTEN_SECONDS: u32 = 8;
 const BARE_SECONDS: u32 = 4;
 const ROOM: &str = "page";
-const BARE: &str = r#"<!doctype html><audio></audio><script>
+/// Page that plays a finished file with Media Source Extensions.
+const FILE_PAGE: &str = r#"<!doctype html><audio></audio><script>
 const audio = document.querySelector('audio'), source = new MediaSource();
 audio.src = URL.createObjectURL(source);
 source.onsourceopen = async () => {
@@ -25,6 +26,13 @@ source.onsourceopen = async () => {
   buffer.appendBuffer(await (await fetch('tone.mp4')).arrayBuffer());
   audio.play();
 };
+</script>"#;
+/// Page that plays the playlist in its fragment with hls.js, and does nothing else.
+const HLS_PAGE: &str = r#"<!doctype html><audio></audio><script src="hls.min.js"></script><script>
+const hls = new Hls();
+hls.loadSource(location.hash.slice(1));
+hls.attachMedia(document.querySelector('audio'));
+document.querySelector('audio').play();
 </script>"#;
 
 pub async fn measure() -> Vec<Row> {
@@ -46,26 +54,27 @@ pub async fn measure() -> Vec<Row> {
     listener.hear_until(440.0, deadline).await.expect("the tone is on air");
 
     let url = format!("{}/listen/{ROOM}#token={}", house.node.hls, target.token);
-    let mut pages = Vec::new();
+    let floors = BarePages::open();
+    let playlist = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={}", house.node.hls, target.token);
+    let bare_url = format!("{}hls#{playlist}", floors.url);
+    let (mut pages, mut hls, mut file) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..PAGES {
         pages.push(browser::listen(&url, LISTEN_SECONDS).await);
-    }
-    let mut bare = Vec::new();
-    let floor = BarePage::open();
-    for _ in 0..PAGES {
-        bare.push(browser::listen(&floor.url, BARE_SECONDS).await);
+        hls.push(browser::listen(&bare_url, BARE_SECONDS).await);
+        file.push(browser::listen(&floors.url, BARE_SECONDS).await);
     }
     let hold_back = listener.playlist().part_hold_back.unwrap_or_default();
-    rows(&pages, &bare, Duration::from_secs_f64(hold_back))
+    rows(&pages, &hls, &file, Duration::from_secs_f64(hold_back))
 }
 
-/// Baseline for the time to the first sound: a page that plays a finished file with Media Source Extensions.
-struct BarePage {
+/// Baselines for the time to the first sound: a page that plays a finished file with Media Source Extensions,
+/// and a page that plays the same room with nothing but hls.js.
+struct BarePages {
     url: String,
     handle: ServerHandle,
 }
 
-impl BarePage {
+impl BarePages {
     fn open() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("tone.mp4");
@@ -76,14 +85,25 @@ impl BarePage {
             .status();
         assert!(made.expect("FFmpeg").success());
         let tone = web::Bytes::from(std::fs::read(&file).expect("a recording"));
+        let library = browser::folder().join("node_modules/hls.js/dist/hls.min.js");
+        let library = web::Bytes::from(std::fs::read(library).expect("hls.js is installed"));
         let server = HttpServer::new(move || {
-            let tone = tone.clone();
-            let page = || async { HttpResponse::Ok().content_type("text/html").body(BARE) };
+            let (tone, library) = (tone.clone(), library.clone());
+            let file_page = || async { HttpResponse::Ok().content_type("text/html").body(FILE_PAGE) };
+            let hls_page = || async { HttpResponse::Ok().content_type("text/html").body(HLS_PAGE) };
+            let library = move || {
+                let library = library.clone();
+                async { HttpResponse::Ok().content_type("text/javascript").body(library) }
+            };
             let tone = move || {
                 let tone = tone.clone();
                 async { HttpResponse::Ok().content_type("audio/mp4").body(tone) }
             };
-            App::new().route("/", web::get().to(page)).route("/tone.mp4", web::get().to(tone))
+            App::new()
+                .route("/", web::get().to(file_page))
+                .route("/hls", web::get().to(hls_page))
+                .route("/hls.min.js", web::get().to(library))
+                .route("/tone.mp4", web::get().to(tone))
         });
         let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).expect("a free port");
         let url = format!("http://{}/", server.addrs()[0]);
@@ -94,7 +114,7 @@ impl BarePage {
     }
 }
 
-impl Drop for BarePage {
+impl Drop for BarePages {
     fn drop(&mut self) {
         // The server stops on its own, and no code waits for that.
         drop(self.handle.stop(false));
@@ -105,7 +125,12 @@ fn first_sound(pages: &[ListeningResult]) -> Times {
     pages.iter().map(|p| Duration::from_secs_f64(p.first_sound_ms.expect("it sounded") / 1e3)).collect()
 }
 
-fn rows(pages: &[ListeningResult], bare: &[ListeningResult], hold_back: Duration) -> Vec<Row> {
+fn rows(
+    pages: &[ListeningResult],
+    hls: &[ListeningResult],
+    file: &[ListeningResult],
+    hold_back: Duration,
+) -> Vec<Row> {
     let errors: usize = pages.iter().map(|p| p.errors.len()).sum();
     assert_eq!(errors, 0, "{pages:?}");
     let seconds = |s: Option<f64>| Duration::from_secs_f64(s.expect("it played"));
@@ -113,8 +138,14 @@ fn rows(pages: &[ListeningResult], bare: &[ListeningResult], hold_back: Duration
     let late: Times = pages.iter().map(|p| seconds(p.behind_live.p95)).collect();
     vec![
         Row::new(
-            "page opened -> first sound (floor: a bare page with a recording in Media Source)",
-            first_sound(bare).to_string(),
+            "page opened -> first sound (floor: a page with nothing but hls.js)",
+            first_sound(hls).to_string(),
+            first_sound(pages).to_string(),
+            "p50 ≤ 700 ms, ≤ 1.2 × floor",
+        ),
+        Row::new(
+            "page opened -> first sound (floor: a finished file in Media Source)",
+            first_sound(file).to_string(),
             first_sound(pages).to_string(),
             "p50 ≤ 700 ms",
         ),
