@@ -98,7 +98,10 @@ impl Reader {
         parse: impl Fn(&Value) -> ParseResult<T>,
     ) -> Option<T> {
         let file_key = format!("{key}_file");
-        let inline = self.take(key, Value::Null, about, masked).value;
+        let Entry { value: inline, source } = self.take(key, Value::Null, about, masked);
+        if let (true, Source::File { name, .. }) = (is_given(&inline), &source) {
+            self.remark_on_file(key, Path::new(name));
+        }
         let file = self.take(&file_key, Value::Null, file_about, shown).value;
         if !is_given(&file) {
             return self.parse_given(key, &inline, parse);

@@ -46,6 +46,25 @@ fn log_filters_may_name_fields() {
 }
 
 #[test]
+fn exposed_configuration_with_secret_is_warned_about() {
+    let with_secret = format!("hls: {{ secret: \"{LONG}\" }}\n");
+    let file = kept(&with_secret);
+    let remarks = |text: &str, mode| {
+        std::fs::set_permissions(file.path(), PermissionsExt::from_mode(mode)).unwrap();
+        let file = ConfigFile { name: file.path().display().to_string(), text: text.to_owned() };
+        let input = LoadInput { file: Some(file), ..LoadInput::default() };
+        load(keyed(input)).unwrap().warnings()
+    };
+    assert_eq!(remarks("", 0o644), Vec::<String>::new());
+    assert_eq!(remarks(&with_secret, 0o600), Vec::<String>::new());
+    let open = remarks(&with_secret, 0o644);
+    assert!(
+        matches!(&open[..], [one] if one.starts_with("hls.secret:") && one.contains("chmod 600")),
+        "{open:?}"
+    );
+}
+
+#[test]
 fn exposed_secret_files_are_warned_about() {
     let secret = kept(LONG);
     let key = tempfile::NamedTempFile::new().unwrap();
