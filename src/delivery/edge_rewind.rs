@@ -15,16 +15,28 @@ use crate::packager::{MediaError, NonceHint, Rewind};
 
 /// Age up to which the copy is served without a request to the mixer: half of a typical segment.
 const FRESH: Duration = Duration::from_secs(1);
+/// Longest time for which the copy is served while the room's new mixer has no window. The mixer requests the
+/// earlier window for 3 s at most, then closes its first segment and writes it. If it cannot write, the
+/// playlist would never end, and players would wait in vain.
+const SERVED_WITHOUT_MIXER: Duration = Duration::from_secs(10);
 
 pub struct EdgeRewind {
     rewind: Arc<Rewind>,
+    requests: Mutex<RewindRequests>,
+}
+
+/// Times of the requests to the mixer.
+#[derive(Default)]
+struct RewindRequests {
     /// Time of the last successful request.
-    fetched: Mutex<Option<Duration>>,
+    fetched: Option<Duration>,
+    /// Time of the first answer since then that the mixer has no window yet.
+    missing: Option<Duration>,
 }
 
 impl EdgeRewind {
     pub fn new(hint: NonceHint) -> Self {
-        Self { rewind: Arc::new(Rewind::new(hint, Duration::ZERO)), fetched: Mutex::default() }
+        Self { rewind: Arc::new(Rewind::new(hint, Duration::ZERO)), requests: Mutex::default() }
     }
 
     /// Returns the copy without a request to the mixer.
@@ -40,15 +52,18 @@ impl EdgeRewind {
         mixers: &impl MixerFiles,
         now: Duration,
     ) -> Result<Arc<Rewind>, MediaError> {
-        let mut fetched = self.fetched.lock().await;
-        if fetched.is_some_and(|at| now.saturating_sub(at) < FRESH) {
+        let mut requests = self.requests.lock().await;
+        if requests.fetched.is_some_and(|at| now.saturating_sub(at) < FRESH) {
             return Ok(self.rewind.clone());
         }
         let mixer = from.mixer.clone();
         let update = mixers.clone().rewind(from, room.clone(), self.rewind.last()).await;
         if matches!(update, Err(FetchError::NotYet)) && self.rewind.last().is_some() {
             // The room has just moved, and its new mixer is taking the window over.
-            return Ok(self.rewind.clone());
+            let since = *requests.missing.get_or_insert(now);
+            if now.saturating_sub(since) < SERVED_WITHOUT_MIXER {
+                return Ok(self.rewind.clone());
+            }
         }
         let update = update.map_err(|error| match error {
             FetchError::NotYet => MediaError::NotYet,
@@ -62,7 +77,7 @@ impl EdgeRewind {
             tracing::warn!(%room, %mixer, %error, "rewind window refused");
             MediaError::Unavailable
         })?;
-        *fetched = Some(now);
+        *requests = RewindRequests { fetched: Some(now), missing: None };
         Ok(self.rewind.clone())
     }
 }

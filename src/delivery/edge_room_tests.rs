@@ -80,6 +80,24 @@ async fn edge_rewind_fetches_only_changes() {
 }
 
 #[actix::test]
+async fn rewind_copy_outlives_moves_briefly() {
+    let held = held((400, 0));
+    let has = Mixers::new(|_| Ok(Bytes::new()));
+    let has_not = Mixers::new(|_| Err(FetchError::NotYet));
+    held.point_to(mixer("a"), NOW);
+    let live = nonce();
+    held.rewind(&live, &has, NOW).await.unwrap();
+    let after = |seconds: u64| NOW + Duration::from_secs(60 + seconds);
+    for seconds in [0, 9] {
+        assert_eq!(held.rewind(&live, &has_not, after(seconds)).await.unwrap().last(), Some(399));
+    }
+    let refused = held.rewind(&live, &has_not, after(10)).await.map(|_| ());
+    assert_eq!(refused, Err(MediaError::NotYet), "the new mixer cannot write");
+    held.rewind(&live, &has, after(11)).await.unwrap();
+    assert!(held.rewind(&live, &has_not, after(30)).await.is_ok(), "another move");
+}
+
+#[actix::test]
 async fn new_broadcast_has_own_rewind() {
     let (held, mixers) = (held((400, 0)), Mixers::new(|_| Ok(Bytes::new())));
     held.point_to(mixer("a"), NOW);

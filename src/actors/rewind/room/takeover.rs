@@ -4,8 +4,13 @@
 //! The earlier mixer lends its window until it is told that nothing more is needed. Owns the requests to that
 //! mixer, and their rate.
 
+use std::future::Future;
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use super::{Msg, RewindActor};
 use crate::actors::kernel::Cx;
@@ -23,6 +28,9 @@ const LIST_WITHIN: Duration = Duration::from_secs(3);
 /// Shortest time between two requests for media files of one window. A file has 4 MiB, so a window is taken
 /// with at most 16 MiB per second.
 const PACE: Duration = Duration::from_millis(250);
+/// Longest time for which a request holds its turn. A mixer that is lost may not answer for longer, and must
+/// not delay the windows of other mixers.
+const TURN: Duration = Duration::from_secs(5);
 /// Time after which a failed request is repeated.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// Number of consecutive failures after which the rest of the window is given up.
@@ -75,7 +83,8 @@ impl RewindActor {
     pub(super) fn request_list(&mut self, mixer: Upstream, cx: &mut Cx<Self>) {
         (self.busy, self.asked) = (true, true);
         self.reason = format!("requests the window of mixer {}", mixer.mixer);
-        let list = list(self.parts.clone(), mixer.clone(), self.room.clone());
+        let fetcher = self.parts.rewinds.fetcher.clone();
+        let list = list(fetcher, mixer.clone(), self.room.clone());
         cx.run(list, |list| Msg::Listed(mixer, list));
     }
 
@@ -129,7 +138,9 @@ impl RewindActor {
         }
         self.taking.busy = true;
         let id = kept.id.clone();
-        let take = take(self.parts.clone(), self.room.clone(), (kept, earlier), file);
+        // After a failure, a request transfers nothing, in all likelihood.
+        let turns = (self.taking.failures == 0).then(|| self.parts.turns.clone());
+        let take = take(self.parts.clone(), turns, self.room.clone(), (kept, earlier), file);
         cx.run(take, move |taken| Msg::Taken(id, file.0, taken));
     }
 
@@ -193,6 +204,11 @@ impl RewindActor {
         if now >= until || kept.rewind.last().is_none() {
             return self.erase(cx);
         }
+        if !self.is_open && kept.takeover.earlier().is_some() {
+            // The room has moved on before this mixer wrote a segment. The folder is needed for the files of
+            // the earlier mixer.
+            return self.open(&kept, cx);
+        }
         self.reason = match self.taken {
             Some(_) => "the next mixer has taken the window".into(),
             None => "the next mixer takes the window over".into(),
@@ -201,32 +217,47 @@ impl RewindActor {
     }
 }
 
-/// Returns the list of the window; `None` if the earlier mixer has none or does not answer.
-async fn list(parts: RewindParts, mixer: Upstream, room: RoomId) -> Option<RewindUpdate> {
+/// Returns the list of the window; `None` if the earlier mixer has none or does not answer in time. If the
+/// room has moved twice in a row, the earlier mixer may itself still wait for the list of its predecessor.
+async fn list(fetcher: impl MixerFiles, mixer: Upstream, room: RoomId) -> Option<RewindUpdate> {
     let ask = async {
         loop {
-            match parts.rewinds.fetcher.clone().rewind(mixer.clone(), room.clone(), None).await {
+            match fetcher.clone().rewind(mixer.clone(), room.clone(), None).await {
                 Ok(update) => return Some(update),
-                Err(FetchError::NotYet | FetchError::Gone) => return None,
+                Err(FetchError::Gone) => return None,
                 // Sleep: delays the repetition.
-                Err(FetchError::Failed(_)) => tokio::time::sleep(LIST_WITHIN / 10).await,
+                Err(FetchError::NotYet | FetchError::Failed(_)) => {
+                    tokio::time::sleep(LIST_WITHIN / 10).await;
+                }
             }
         }
     };
     tokio::time::timeout(LIST_WITHIN, ask).await.ok().flatten()
 }
 
+/// Does the work in a turn, if there are turns. Work that lasts longer continues without its turn.
+async fn in_turn<T>(turns: Option<&Semaphore>, longest: Duration, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    if let Some(turns) = turns {
+        // The semaphore is never closed.
+        let _turn = turns.acquire().await;
+        if let Ok(done) = tokio::time::timeout(longest, &mut work).await {
+            return done;
+        }
+    }
+    work.await
+}
+
 /// Copies a media file of at least `size` bytes to this disk.
 async fn take(
     parts: RewindParts,
+    turns: Option<Arc<Semaphore>>,
     room: RoomId,
     (kept, earlier): (KeptRewind, EarlierMixer),
     (number, size): (u32, u64),
 ) -> Result<(), NotTaken> {
-    // The semaphore is never closed.
-    let _turn = parts.turns.acquire().await;
-    let got = parts.rewinds.fetcher.clone().rewind_file(earlier.mixer, room, number).await;
-    let media = got.map_err(|error| match error {
+    let request = parts.rewinds.fetcher.clone().rewind_file(earlier.mixer, room, number);
+    let media = in_turn(turns.as_deref(), TURN, request).await.map_err(|error| match error {
         FetchError::NotYet => NotTaken::NotYet,
         FetchError::Gone => NotTaken::Lost("the earlier mixer has erased it".into()),
         FetchError::Failed(why) => NotTaken::Failed(why),
@@ -240,4 +271,64 @@ async fn take(
     // Sleep: see PACE.
     tokio::time::sleep(PACE).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::delivery::samples::sample_rewind;
+    use crate::domain::ids::{Epoch, ModuleId, Nonce};
+    use crate::packager::MediaFile;
+
+    /// Mixer that has no list for some requests, because it waits for its own predecessor.
+    #[derive(Clone)]
+    struct SecondMixer {
+        requests: Arc<AtomicU32>,
+        missing: u32,
+    }
+
+    impl MixerFiles for SecondMixer {
+        async fn file(self, _: Upstream, _: RoomId, _: MediaFile) -> Result<Bytes, FetchError> {
+            Err(FetchError::NotYet)
+        }
+
+        async fn rewind(self, _: Upstream, _: RoomId, last: Option<u64>) -> Result<RewindUpdate, FetchError> {
+            match self.requests.fetch_add(1, Relaxed) < self.missing {
+                true => Err(FetchError::NotYet),
+                false => Ok(sample_rewind(100..110).update(last)),
+            }
+        }
+    }
+
+    async fn listed(missing: u32) -> Option<usize> {
+        let mixer = SecondMixer { requests: Arc::default(), missing };
+        let (id, nonce) = (ModuleId::new("b").unwrap(), Nonce("n".into()));
+        let from = Upstream { mixer: id, url: "http://b".into(), nonce, epoch: Epoch(1) };
+        list(mixer, from, RoomId::new("demo").unwrap()).await.map(|list| list.entries.len())
+    }
+
+    #[tokio::test]
+    async fn list_waits_for_earlier_takeover() {
+        assert_eq!(listed(2).await, Some(10));
+        assert_eq!(listed(u32::MAX).await, None);
+    }
+
+    #[tokio::test]
+    async fn silent_mixer_loses_its_turn() {
+        let turns = Semaphore::new(1);
+        let longest = Duration::from_millis(50);
+        let silent = in_turn(Some(&turns), longest, std::future::pending::<()>());
+        let other = in_turn(Some(&turns), longest, std::future::ready(7));
+        tokio::select! {
+            biased;
+            () = silent => unreachable!(),
+            done = other => assert_eq!(done, 7),
+        }
+        let _taken = turns.acquire().await.unwrap();
+        assert_eq!(in_turn(None, longest, std::future::ready(8)).await, 8, "after a failure");
+    }
 }
