@@ -105,9 +105,12 @@ impl OpusFiles {
         self.wanted.notified().await;
     }
 
-    /// Returns the writer of the next file to encode.
+    /// Returns the writer of the next file to encode. Removes the files that have failed, whose readers keep
+    /// them on the disk until they have got the error.
     pub fn next(&self) -> Option<OpusWriter> {
-        let file = self.files().iter().find(|file| file.stage() == Stage::Waiting).cloned()?;
+        let mut files = self.files();
+        files.retain(|file| file.stage() != Stage::Failed);
+        let file = files.iter().find(|file| file.stage() == Stage::Waiting).cloned()?;
         file.progress.send_modify(|progress| progress.stage = Stage::Encoding);
         Some(OpusWriter(file))
     }
@@ -172,14 +175,22 @@ impl OpusWriter {
         &self.0
     }
 
-    /// Appends to the file.
+    /// Appends to the file. `check`: checks before the write that the disk has room.
     ///
     /// # Errors
-    /// The disk is full, or failed.
-    pub async fn append(&self, part: Vec<u8>) -> io::Result<()> {
+    /// The disk is full, or failed, or the check.
+    pub async fn append(
+        &self,
+        part: Vec<u8>,
+        check: impl FnOnce(&File) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
         let (file, at) = (self.0.clone(), self.0.progress.borrow().bytes);
         let length = part.len() as u64;
-        blocking(move || file.content.write_all_at(&part, at)).await?;
+        blocking(move || {
+            check(&file.content)?;
+            file.content.write_all_at(&part, at)
+        })
+        .await?;
         self.0.progress.send_modify(|progress| progress.bytes += length);
         Ok(())
     }
@@ -225,11 +236,11 @@ mod tests {
         files.wanted().await;
         let writer = files.next().unwrap();
         assert!(files.next().is_none());
-        writer.append(b"one".to_vec()).await.unwrap();
+        writer.append(b"one".to_vec(), |_| Ok(())).await.unwrap();
         assert_eq!(known.begun().await, Progress { bytes: 3, stage: Stage::Encoding });
         let mut all = Box::pin(known.clone().read(0..u64::MAX));
         assert_eq!(all.next().await.unwrap().unwrap(), "one");
-        writer.append(b"two".to_vec()).await.unwrap();
+        writer.append(b"two".to_vec(), |_| Ok(())).await.unwrap();
         writer.complete();
         assert_eq!(all.next().await.unwrap().unwrap(), "two");
         assert!(all.next().await.is_none());
@@ -246,6 +257,21 @@ mod tests {
         let read: Vec<_> = known.clone().read(0..9).collect().await;
         assert!(read.len() == 1 && read[0].is_err());
         assert!(!Arc::ptr_eq(&known, &file(&files, 1).unwrap()), "encoded again");
+    }
+
+    #[tokio::test]
+    async fn full_disk_ends_the_encoding() {
+        let files = OpusFiles::default();
+        let known = file(&files, 1).unwrap();
+        let writer = files.next().unwrap();
+        writer.append(b"one".to_vec(), |_| Ok(())).await.unwrap();
+        let full = |_: &File| Err(io::ErrorKind::StorageFull.into());
+        let refused = writer.append(b"two".to_vec(), full).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(known.content.metadata().unwrap().len(), 3, "nothing was written");
+        drop(writer);
+        assert!(files.next().is_none());
+        assert_eq!(files.count(), 0, "the space is free");
     }
 
     #[test]

@@ -273,6 +273,14 @@ impl std::str::FromStr for Extent {
     }
 }
 
+/// Checks that the disk of a file without a name has room for more of the file.
+///
+/// # Errors
+/// The disk is nearly full.
+pub fn check_scratch(file: &File) -> io::Result<()> {
+    writer::leave_on(SCRATCH_RESERVE, rustix::fs::fstatvfs(file)?)
+}
+
 /// Replaces the content of a file. If the process crashes, the file has either its old or its new content.
 fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let new = folder.join(format!("{name}.new"));

@@ -155,7 +155,10 @@ impl Kind {
 
 /// Checks that this number of bytes is free on the disk.
 pub(super) fn leave(reserve: u64, folder: &Path) -> io::Result<()> {
-    let disk = rustix::fs::statvfs(folder)?;
+    leave_on(reserve, rustix::fs::statvfs(folder)?)
+}
+
+pub(super) fn leave_on(reserve: u64, disk: rustix::fs::StatVfs) -> io::Result<()> {
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     match free < reserve {
         true => Err(io::Error::new(

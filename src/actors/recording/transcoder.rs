@@ -20,6 +20,7 @@ use crate::delivery::{OpusFiles, OpusWriter, ReplayMedia};
 use crate::ffmpeg::{FfmpegLogLines, FfmpegProgram};
 use crate::packager::MediaError;
 use crate::rooms::recordings::Recordings;
+use crate::spool::check_scratch;
 use crate::store::Revision;
 
 /// Bit rate of the files. Opus needs less than AAC for the same quality.
@@ -181,6 +182,6 @@ async fn keep(mut stdout: ChildStdout, writer: &OpusWriter) -> std::io::Result<(
         if stdout.read_buf(&mut part).await? == 0 {
             return Ok(());
         }
-        writer.append(part).await?;
+        writer.append(part, check_scratch).await?;
     }
 }
