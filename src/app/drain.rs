@@ -57,12 +57,19 @@ pub async fn drain(context: &Context, service: &RoomService, rewinds: &Rewinds) 
     if before > 0 {
         tracing::info!(rooms = before, "drain started");
     }
-    while (kinds().next().is_some() || lends(context, rewinds)) && Instant::now() < end {
+    let mut rewind_windows = false;
+    loop {
+        let (moves, lends) = (kinds().next().is_some(), lends(context, rewinds));
+        rewind_windows |= lends;
+        if !(moves || lends) || Instant::now() >= end {
+            break;
+        }
         // Sleep: see LOOK_EVERY.
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    if before > 0 {
-        tracing::info!(left = left(context, &marked.0), "drain ended");
+    if before > 0 || rewind_windows {
+        // `rewind_windows`: the drain waited until the next mixers had taken windows.
+        tracing::info!(left = left(context, &marked.0), rewind_windows, "drain ended");
     }
     if mixed > left(context, &[ModuleKind::Mixer]) {
         // Sleep: successors copy the windows, and listener nodes fetch the last listed segments.

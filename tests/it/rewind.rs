@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
-use stentor::probe::{HeardAudio, Mode};
+use stentor::probe::{HeardAudio, Listener, Mode};
 use tokio::sync::Mutex;
 
 use crate::faults::disk::SmallDisk;
@@ -15,7 +15,7 @@ use crate::rooms::{node_on_etcd, tuned_in};
 use crate::support::etcd::Etcd;
 use crate::support::node::{Answer, Node, request, signal, until_gone};
 use crate::support::pages::Pages;
-use crate::support::studio::Studio;
+use crate::support::studio::{Speaker, Studio};
 use crate::support::until;
 
 const ROOM: &str = "looking-back";
@@ -70,28 +70,51 @@ async fn page_goes_back_and_returns() {
     until("the window from before the crash is erased", async || !folders[0].exists()).await;
 }
 
+/// Nodes of a cluster whose room is on air with a rewind window that exceeds the live window.
+struct Cluster {
+    /// Node that is asked for everything but sound.
+    desk: Node,
+    mixers: Vec<Node>,
+    /// Node for listeners.
+    ear: Node,
+    token: String,
+    listener: Listener,
+    _speaker: Speaker,
+}
+
+impl Cluster {
+    /// Starts the nodes, with this number of mixers: `m0`, `m1` and so on.
+    async fn start(etcd: &Etcd, mixers: usize) -> Self {
+        let member = async |id: &str, roles: &str| {
+            node_on_etcd(etcd, &[&[("node.id", id), ("node.roles", roles)], &SHORT[..]].concat()).await
+        };
+        let desk = member("desk", "rooms,janus").await;
+        let mut members = Vec::new();
+        for n in 0..mixers {
+            members.push(member(&format!("m{n}"), "mixer").await);
+        }
+        let ear = member("ear", "hls").await;
+        let made = desk.post("/api/rooms", json!({ "roomId": ROOM, "rewind": 600, "start": true })).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        desk.until_status(ROOM, "onair").await;
+        let speaker = Studio::managed(&desk).await.speak(&desk, ROOM, 440).await;
+        let token = desk.token(ROOM).await;
+        let room = RoomId::new(ROOM).unwrap();
+        let target =
+            Target { base_url: ear.hls.clone(), room, token: token.clone(), ffmpeg: "ffmpeg".into() };
+        let listener = tuned_in(&target, Mode::Segments, 440.0).await;
+        until("the window exceeds the live window", async || {
+            segments(&rewind(&ear, ROOM, "").await.text()).len() > 24
+        })
+        .await;
+        Self { desk, mixers: members, ear, token, listener, _speaker: speaker }
+    }
+}
+
 #[actix::test]
 async fn listener_node_serves_rewind() {
     let etcd = Etcd::start();
-    let member = async |id: &str, roles: &str| {
-        node_on_etcd(&etcd, &[&[("node.id", id), ("node.roles", roles)], &SHORT[..]].concat()).await
-    };
-    let desk = member("desk", "rooms,janus").await;
-    let mixer = member("m1", "mixer").await;
-    let ear = member("ear", "hls").await;
-    let made = desk.post("/api/rooms", json!({ "roomId": ROOM, "rewind": 600, "start": true })).await;
-    assert_eq!(made.status, 201, "{made:?}");
-    desk.until_status(ROOM, "onair").await;
-    let _speaker = Studio::managed(&desk).await.speak(&desk, ROOM, 440).await;
-    let token = desk.token(ROOM).await;
-    let room = RoomId::new(ROOM).unwrap();
-    let target = Target { base_url: ear.hls.clone(), room, token: token.clone(), ffmpeg: "ffmpeg".into() };
-    let _listener = tuned_in(&target, Mode::Segments, 440.0).await;
-    until("the window exceeds the live window", async || {
-        segments(&rewind(&ear, ROOM, "").await.text()).len() > 24
-    })
-    .await;
-
+    let Cluster { desk, mixers, ear, token, listener: _listener, _speaker } = Cluster::start(&etcd, 1).await;
     let list = rewind(&ear, ROOM, "").await.text();
     let delta = rewind(&ear, ROOM, "?_HLS_skip=YES").await.text();
     let skipped = number(&delta, "#EXT-X-SKIP:SKIPPED-SEGMENTS=").expect("a delta update");
@@ -115,28 +138,14 @@ async fn listener_node_serves_rewind() {
         request("PATCH", &format!("{}/api/rooms/{ROOM}", desk.api), &[], Some(json!({ "rewind": 0 }))).await;
     assert_eq!((off.status, off.json()["room"]["rewindUrl"].clone()), (200, Value::Null), "{off:?}");
     until("rewind is switched off", async || rewind(&ear, ROOM, "").await.code() == "rewind_off").await;
-    until("the window is erased", async || folders(&mixer).is_empty()).await;
+    until("the window is erased", async || folders(&mixers[0]).is_empty()).await;
 }
 
 #[actix::test]
 async fn window_survives_move_of_mixer() {
     let etcd = Etcd::start();
-    let member = async |id: &str, roles: &str| {
-        node_on_etcd(&etcd, &[&[("node.id", id), ("node.roles", roles)], &SHORT[..]].concat()).await
-    };
-    let desk = member("desk", "rooms,janus").await;
-    let mut mixers = [member("m0", "mixer").await, member("m1", "mixer").await];
-    let ear = member("ear", "hls").await;
-    let made = desk.post("/api/rooms", json!({ "roomId": ROOM, "rewind": 600, "start": true })).await;
-    assert_eq!(made.status, 201, "{made:?}");
-    desk.until_status(ROOM, "onair").await;
-    let _speaker = Studio::managed(&desk).await.speak(&desk, ROOM, 440).await;
-    let token = desk.token(ROOM).await;
-    let room = RoomId::new(ROOM).unwrap();
-    let target = Target { base_url: ear.hls.clone(), room, token: token.clone(), ffmpeg: "ffmpeg".into() };
-    let mut listener = tuned_in(&target, Mode::Segments, 440.0).await;
+    let Cluster { desk, mut mixers, ear, token, mut listener, _speaker } = Cluster::start(&etcd, 2).await;
     let list = async || rewind(&ear, ROOM, "").await.text();
-    until("the window exceeds the live window", async || segments(&list().await).len() > 24).await;
 
     let owner = async || {
         let room = desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone();
@@ -171,6 +180,9 @@ async fn window_survives_move_of_mixer() {
         .await;
         if stops {
             mixers[from].ended();
+            let log = mixers[from].log();
+            let ended = log.iter().find(|line| line["message"] == "drain ended").expect("it has drained");
+            assert_eq!(ended["rewind_windows"], true, "it waited for the takeover: {ended}");
         }
         listener.hear(Duration::from_secs(2)).await.unwrap();
         let new = list().await;
