@@ -18,7 +18,7 @@ use super::writer::leave;
 use crate::domain::ids::{UnixMs, UserId};
 use crate::domain::recording::RecordingId;
 use crate::domain::tracks::{MAX_TRACKS, TrackFile, participant_of};
-use crate::packager::track::{MjrReader, TimeAxis, write_track};
+use crate::packager::track::{MjrReader, Shift, TimeAxis, write_track};
 
 /// Number of bytes that are left free on the disks of the tracks: more than for recordings, so that a filling
 /// disk stops tracks first.
@@ -67,11 +67,17 @@ impl TrackSpool {
         Ok(!self.files(id)?.iter().any(open))
     }
 
-    /// Makes the tracks of a recording. Those of an interrupted attempt are replaced.
+    /// Makes the tracks of a recording. Those of an interrupted or earlier attempt are replaced. `shifts`:
+    /// corrections of the tracks' packets.
     ///
     /// # Errors
     /// The disk is nearly full, or failed.
-    pub fn make(&self, id: &RecordingId, axis: &TimeAxis) -> io::Result<Vec<TrackFile>> {
+    pub fn make(
+        &self,
+        id: &RecordingId,
+        axis: &TimeAxis,
+        shifts: &BTreeMap<UserId, Vec<Shift>>,
+    ) -> io::Result<Vec<TrackFile>> {
         let mut users: BTreeMap<UserId, Vec<(PathBuf, UnixMs)>> = BTreeMap::new();
         for path in self.files(id)? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -96,7 +102,8 @@ impl TrackSpool {
             let path = track(&folder, &user_id);
             let new = path.with_extension("new");
             let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
-            let (file, bytes) = write_track(axis, recorded, BufWriter::new(file))?;
+            let shifts = shifts.get(&user_id).map_or(&[][..], Vec::as_slice);
+            let (file, bytes) = write_track(axis, recorded, shifts, BufWriter::new(file))?;
             // Without this sync, the renamed file could be empty after a power failure.
             file.get_ref().sync_all()?;
             std::fs::rename(new, path)?;
@@ -105,13 +112,21 @@ impl TrackSpool {
         Ok(made)
     }
 
+    /// Opens a track.
+    ///
+    /// # Errors
+    /// The track is not on this node, or cannot be read.
+    pub fn open(&self, id: &RecordingId, user: &UserId) -> io::Result<File> {
+        File::open(track(&self.made.join(id.as_str()), user))
+    }
+
     /// Reads a part of a track.
     ///
     /// # Errors
     /// The track is not on this node, is shorter than the part, or cannot be read.
     pub fn read(&self, id: &RecordingId, user: &UserId, offset: u64, bytes: usize) -> io::Result<Bytes> {
         let mut part = vec![0; bytes];
-        File::open(track(&self.made.join(id.as_str()), user))?.read_exact_at(&mut part, offset)?;
+        self.open(id, user)?.read_exact_at(&mut part, offset)?;
         Ok(part.into())
     }
 
@@ -233,10 +248,10 @@ mod tests {
         std::fs::write(root.path().join("mjr").join(id.as_str()).join("1/stranger.mjr"), b"").unwrap();
         assert_eq!(spool.list().unwrap(), BTreeMap::from([(id.clone(), true)]));
         assert!(!spool.is_closed(&id).unwrap());
-        let made = spool.make(&id, &axis()).unwrap();
+        let made = spool.make(&id, &axis(), &BTreeMap::new()).unwrap();
         let users: Vec<_> = made.iter().map(|file| file.user_id.as_str()).collect();
         assert_eq!(users, ["ann", "b/b"]);
-        assert_eq!(spool.make(&id, &axis()).unwrap(), made, "the same again");
+        assert_eq!(spool.make(&id, &axis(), &BTreeMap::new()).unwrap(), made, "the same again");
         let part = spool.read(&id, &made[1].user_id, 0, made[1].bytes as usize).unwrap();
         assert!(part.starts_with(b"OggS"));
         assert!(spool.read(&id, &made[1].user_id, 1, made[1].bytes as usize).is_err());

@@ -84,7 +84,7 @@ fn fuzz_recorded_rtp_of_janus() {
         let file = corpus.input(mutations);
         let readers = MjrReader::open(&file[..]).unwrap();
         let readers = readers.into_iter().map(|reader| (reader, UnixMs(0))).collect();
-        let (ogg, _) = write_track(&axis, readers, Vec::new()).unwrap();
+        let (ogg, _) = write_track(&axis, readers, &[], Vec::new()).unwrap();
         let (packets, granule) = opus_packets(&ogg);
         assert_eq!((packets.len(), granule), (51, 48_312), "a track is as long as its recording");
     });

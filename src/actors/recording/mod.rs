@@ -13,6 +13,7 @@
 //! A recorder reads the window that the packager publishes for listeners. Neither the packager nor the actor
 //! of the room waits for the recorder or depends on it.
 
+mod aligning;
 mod analyzer;
 mod analyzing;
 pub mod copying;

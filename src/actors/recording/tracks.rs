@@ -2,7 +2,7 @@
 //! other. Removes all files of recordings that are deleted, or are not in the store.
 //!
 //! ```text
-//!  Waiting ─▶ Listing ─▶ Making ─▶ Waiting         or Erasing
+//!  Waiting ─▶ Listing ─▶ Making, comparing with the mix ─▶ Waiting         or Erasing
 //!                           │ ▲
 //!                           └─┘ failed: other recordings first; a retry after a growing delay, without limit
 //! ```
@@ -17,17 +17,20 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::aligning::{AlignError, align};
 use super::changed;
 use super::copying::blocking;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::clock::random_unit;
 use crate::delivery::RecordingMedia;
-use crate::domain::ids::ModuleId;
+use crate::domain::ids::{ModuleId, UserId};
 use crate::domain::plan::Retry;
 use crate::domain::recording::{Recording, RecordingId, RecordingState, RecordingWrite};
 use crate::domain::restart::Backoff;
+use crate::ffmpeg::FfmpegProgram;
 use crate::packager::MediaError;
+use crate::packager::track::Shift;
 use crate::rooms::RoomError;
 use crate::rooms::recordings::Recordings;
 use crate::store::Revision;
@@ -40,6 +43,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Time for Janus to close its files after the end of a recording. A file that is open later was left by a
 /// Janus that was killed.
 const CLOSED_WITHIN: Duration = Duration::from_secs(15);
+/// Time after the end of a recording in which a failed comparison with the mix is repeated. Later, the tracks
+/// are made without it.
+const ALIGNED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Reason why a job failed. It is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +54,8 @@ pub enum TrackError {
     Unreadable(MediaError),
     #[error("the disk failed: {0}")]
     Disk(#[from] io::Error),
+    #[error("the tracks cannot be compared with the mix: {0}")]
+    Unaligned(#[from] AlignError),
     #[error("the recording's key was not written: {0}")]
     Store(#[from] RoomError),
 }
@@ -63,7 +71,11 @@ enum Job {
 /// Result of a job.
 #[derive(Debug)]
 pub enum TrackOutcome {
-    Made(usize),
+    Made {
+        tracks: usize,
+        /// Number of tracks that were moved into sync with the mix; `None`: they were not compared with it.
+        moved: Option<usize>,
+    },
     /// Janus has not closed its files yet.
     StillOpen,
     Erased,
@@ -153,7 +165,11 @@ impl TracksActor {
         self.busy = true;
         self.current = Some(id.clone());
         let (media, recordings, me) = (self.media.clone(), self.recordings.clone(), self.context.me.clone());
-        cx.run(async move { run(job, &id, &media, &recordings, &me).await }, Msg::Done);
+        let since = self.ready.get(&id).copied().unwrap_or(now);
+        let unaligned = now.saturating_sub(since) >= ALIGNED_WITHIN;
+        let ffmpeg = self.context.ffmpeg();
+        let make = async move { run(job, &id, &media, &recordings, &me, (&ffmpeg, unaligned)).await };
+        cx.run(make, Msg::Done);
     }
 
     /// Returns the job for a recording that has files on this node. Records the time at which the recording
@@ -198,9 +214,9 @@ impl TracksActor {
                 self.reason = None;
                 self.failure_logged = None;
                 match done {
-                    TrackOutcome::Made(tracks) => {
+                    TrackOutcome::Made { tracks, moved } => {
                         self.made += 1;
-                        tracing::info!(recording = %id, tracks, "tracks of a recording made");
+                        tracing::info!(recording = %id, tracks, moved, "tracks of a recording made");
                     }
                     _ => tracing::info!(recording = %id, "tracks of a recording removed"),
                 }
@@ -225,12 +241,14 @@ impl TracksActor {
     }
 }
 
+/// Does a job. `unaligned`: makes the tracks also if they cannot be compared with the mix.
 async fn run(
     job: Job,
     id: &RecordingId,
     media: &RecordingMedia,
     recordings: &Recordings,
     me: &ModuleId,
+    (ffmpeg, unaligned): (&FfmpegProgram, bool),
 ) -> Result<TrackOutcome, TrackError> {
     let on_disk = (media.tracks.clone(), id.clone());
     if job == Job::Erase {
@@ -242,15 +260,33 @@ async fn run(
         return Ok(TrackOutcome::StillOpen);
     }
     let axis = media.time_axis(id).await.map_err(TrackError::Unreadable)?;
-    let (spool, folder) = on_disk.clone();
-    let files = blocking(move || spool.make(&folder, &axis)).await?;
+    let make = |shifts: BTreeMap<UserId, Vec<Shift>>| {
+        let ((spool, folder), axis) = (on_disk.clone(), axis.clone());
+        blocking(move || spool.make(&folder, &axis, &shifts))
+    };
+    let mut files = make(BTreeMap::new()).await?;
+    let moved = match align(ffmpeg, media, &media.tracks, id, &files).await {
+        Ok(shifts) => {
+            let moved = shifts.len();
+            if moved > 0 {
+                tracing::debug!(recording = %id, ?shifts, "tracks of a recording are moved");
+                files = make(shifts).await?;
+            }
+            Some(moved)
+        }
+        Err(error) if !unaligned => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(recording = %id, %error, "tracks are made without a comparison with the mix");
+            None
+        }
+    };
     let decide = |known: Option<&Recording>| {
         let known = known.filter(|recording| recording.deleted_at.is_none())?.clone();
         Some(RecordingWrite::Put(known.with_tracks(me, &files)))
     };
     recordings.change(id, decide).await?;
     blocking(move || on_disk.0.erase_recorded(&on_disk.1)).await?;
-    Ok(TrackOutcome::Made(files.len()))
+    Ok(TrackOutcome::Made { tracks: files.len(), moved })
 }
 
 impl Behaviour for TracksActor {

@@ -22,12 +22,13 @@ const WINDOW: usize = 480;
 /// Samples from one window to the next: 1 ms.
 const STEP: usize = 48;
 
-/// Longest tolerated distance in milliseconds between a sound in the mix and in a track. Measured: 4 to 16,
-/// and 28 for some seconds after a join or an unmute.
-const MOST: i64 = 40;
-/// The same limit for the first second after a join, in which the queue of Janus is not settled. Measured:
-/// 44, and 113 on a machine that was overloaded.
-const MOST_AT_JOIN: i64 = 150;
+/// Longest tolerated distance in milliseconds between a sound in the mix and in a track: the goal of 20, and
+/// the resolution of the measurement. Measured: at most 13.
+const MOST: i64 = 24;
+/// The same limit for a sound that a join or a fault cut. Measured: 44.
+const MOST_IF_CUT: i64 = 150;
+/// Time for which Janus stands still. Its mixer then takes the packets of this time at once.
+const STALL: Duration = Duration::from_millis(150);
 
 /// Anchor who sends a burst of 150 ms every second.
 struct Anchor {
@@ -143,11 +144,11 @@ async fn check(node: &Node, id: &str, anchors: &[(&str, f64)], least: usize) {
         let found = offsets(&bursts(&mix.pcm, *hz), &bursts(&track.pcm, *hz));
         println!("{user}: the track is late by {found:?} ms");
         assert!(found.len() >= least, "{user}: {found:?}");
-        assert!(found.iter().all(|late| late.abs() <= MOST_AT_JOIN), "{user}: {found:?}");
+        assert!(found.iter().all(|late| late.abs() <= MOST_IF_CUT), "{user}: {found:?}");
         far += found.iter().filter(|late| late.abs() > MOST).count();
     }
-    // Each anchor joins at most twice.
-    assert!(far <= 2 * anchors.len(), "{far} sounds are out of sync");
+    // Each anchor joins at most twice, and there is one fault.
+    assert!(far <= 3 * anchors.len(), "{far} sounds are out of sync");
 }
 
 /// Starts a node that records each broadcast and its anchors, with a room on air. Returns the id of the
@@ -193,6 +194,9 @@ async fn tracks_are_in_sync_with_mix() {
     until_gone(&before);
     listener.hear(Duration::from_secs(6)).await.unwrap();
     check(&node, &id, &[("Bob/é", 1_500.0), ("ann", 700.0)], 10).await;
+    let log = node.log();
+    let made = log.iter().find(|line| line["message"] == "tracks of a recording made");
+    assert!(made.is_some_and(|line| line["moved"].is_u64()), "compared with the mix: {made:?}");
 
     // No replay token opens a track, and the tracks are removed with the recording.
     let issued = node.post(&format!("/api/recordings/{id}/token"), json!({})).await.json();
@@ -204,6 +208,23 @@ async fn tracks_are_in_sync_with_mix() {
     assert_eq!(folders.each_ref().map(|folder| folder.exists()), [false, true]);
     assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.status, 200);
     until("the tracks are removed", async || !folders[1].exists()).await;
+}
+
+#[actix::test]
+async fn stalls_of_janus_keep_tracks_in_sync() {
+    let (node, id) = recorded(&[]).await;
+    let _anchors = (Anchor::join(&node, "ann", 700, 0.1).await, Anchor::join(&node, "bob", 1_500, 0.6).await);
+    let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, 700.0).await;
+    for _ in 0..3 {
+        listener.hear(Duration::from_secs(6)).await.unwrap();
+        let janus = node.children("janus")[0];
+        signal(janus, Signal::STOP);
+        // Sleep: the stall.
+        tokio::time::sleep(STALL).await;
+        signal(janus, Signal::CONT);
+    }
+    listener.hear(Duration::from_secs(6)).await.unwrap();
+    check(&node, &id, &[("ann", 700.0), ("bob", 1_500.0)], 15).await;
 }
 
 #[actix::test]

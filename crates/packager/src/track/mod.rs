@@ -4,6 +4,7 @@
 //! ```text
 //! MJR files (mjr) -> queue as in AudioBridge (playout) -> one packet per 20 ms of the recording -> ogg
 //!                    at the times at which AudioBridge mixes (`crate::ticks`)
+//! decoded track and mix -> shifts (sync) -> the same again, with the shifts
 //! ```
 //! Owns: the time of each packet in the file. Does not open a file.
 
@@ -12,6 +13,7 @@ mod ogg;
 mod playout;
 #[cfg(test)]
 pub mod samples;
+mod sync;
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::ticks::{TICK, TickPhases, nearest};
 pub use mjr::{MjrReader, Packet};
 use ogg::{OpusFile, SAMPLES};
 use playout::{MixedSound, Playout, Start};
+pub use sync::{BandLevels, RATE, Shift, shifts};
 
 /// Time in microseconds from the mixing of a packet in AudioBridge to the time that the recording states for
 /// the packet's position. The stated time is derived from the arrival of parts. The value was measured. It
@@ -124,13 +127,15 @@ impl<R: Read> Stay<R> {
 }
 
 /// Writes the track of an anchor. `recorded`: the anchor's MJR files, each with the time at which its
-/// participant joined. Returns the output and its size.
+/// participant joined. `shifts`: corrections of the packets' places, in order. Returns the output and its
+/// size.
 ///
 /// # Errors
 /// An input cannot be read, or the output cannot be written.
 pub fn write_track<R: Read, W: Write>(
     axis: &TimeAxis,
     recorded: Vec<(MjrReader<R>, UnixMs)>,
+    shifts: &[Shift],
     output: W,
 ) -> io::Result<(W, u64)> {
     let first = recorded.iter().map(|(reader, _)| reader.first_at()).min();
@@ -157,12 +162,19 @@ pub fn write_track<R: Read, W: Write>(
     let mut file = OpusFile::create(output, axis.end * 48 / 1000, (skipped * 48 / 1000) as u16)?;
     // The anchor may have been recorded for some time before the recording's first segment.
     let before = begin.saturating_sub(first.unwrap_or(begin)).div_ceil(TICK);
+    let mut shifts = shifts.iter().peekable();
+    let mut shift = shifts.next_if(|shift| shift.at == 0).map_or(0, |shift| shift.packets);
+    let before = before.saturating_add_signed(shift.max(0));
     let mut now = begin.saturating_sub(skipped + before * TICK);
     for packet in 0..file.packets() {
+        while let Some(next) = shifts.next_if(|shift| shift.at <= packet) {
+            shift = next.packets;
+        }
         let at = packet * TICK;
         let position = at.saturating_sub(skipped);
         // The first packet begins before the start of the file.
         let mixed = axis.mixed_at(position).saturating_sub(skipped.saturating_sub(at));
+        let mixed = mixed.saturating_add_signed(shift.saturating_mul(-(TICK as i64)));
         let due = match axis.phase_at(position) {
             Some(phase) if now.abs_diff(mixed) <= MOVES => nearest(now, phase),
             Some(phase) => nearest(mixed, phase),
@@ -241,7 +253,7 @@ mod tests {
     fn track(axis: &TimeAxis, files: &[Vec<u8>]) -> Vec<Option<u16>> {
         let readers = files.iter().filter_map(|file| MjrReader::open(&file[..]).unwrap());
         let readers = readers.map(|reader| (reader, UnixMs(0))).collect();
-        let (ogg, _) = write_track(axis, readers, Vec::new()).unwrap();
+        let (ogg, _) = write_track(axis, readers, &[], Vec::new()).unwrap();
         let (packets, _) = opus_packets(&ogg);
         let number = |opus: &Vec<u8>| (opus[1] != 0xff).then(|| u16::from_be_bytes([opus[1], opus[2]]));
         packets.iter().map(number).collect()
@@ -255,7 +267,7 @@ mod tests {
     fn track_is_as_long_as_recording() {
         let axis = axis(&[segment(1, 0), segment(2, 1_920)]);
         assert_eq!(axis.duration(), Duration::from_millis(3_840));
-        let (ogg, length) = write_track::<&[u8], _>(&axis, Vec::new(), Vec::new()).unwrap();
+        let (ogg, length) = write_track::<&[u8], _>(&axis, Vec::new(), &[], Vec::new()).unwrap();
         assert_eq!(ogg.len() as u64, length);
         let (packets, granule) = opus_packets(&ogg);
         assert_eq!((packets.len(), granule), (193, 3_840 * 48 + u64::from(ogg::PRE_SKIP)));
@@ -282,7 +294,7 @@ mod tests {
         for from in (100..120).filter(|from| from % 20 != 13) {
             let file = talk(from, 20_000, 40);
             let reader = MjrReader::open(&file[..]).unwrap().unwrap();
-            let (ogg, _) = write_track(&axis, vec![(reader, UnixMs(0))], Vec::new()).unwrap();
+            let (ogg, _) = write_track(&axis, vec![(reader, UnixMs(0))], &[], Vec::new()).unwrap();
             let (packets, _) = opus_packets(&ogg);
             let place = packets.iter().position(|opus| opus[..] == [0xf8, 0, 0]).unwrap();
             // The header (RFC 7845 section 5.1) follows a page header of 28 bytes.
@@ -324,6 +336,26 @@ mod tests {
             let silent = track[..8_900].iter().filter(|number| number.is_none()).count();
             assert!(silent < 20, "{silent}");
         }
+    }
+
+    #[test]
+    fn shifts_move_packets() {
+        let axis = axis(&[segment(1, 0), segment(2, 1_920)]);
+        let file = talk(-500, 20_000, 400);
+        let place = |shifts: &[Shift]| {
+            let reader = MjrReader::open(&file[..]).unwrap().unwrap();
+            let (ogg, _) = write_track(&axis, vec![(reader, UnixMs(0))], shifts, Vec::new()).unwrap();
+            let (packets, _) = opus_packets(&ogg);
+            let number = |opus: &Vec<u8>| (opus[1] != 0xff).then(|| u16::from_be_bytes([opus[1], opus[2]]));
+            packets.iter().map(number).collect::<Vec<_>>()
+        };
+        let plain = place(&[]);
+        let shift = |at, packets| Shift { at, packets };
+        let moved = place(&[shift(0, 2), shift(50, 3), shift(100, -4)]);
+        assert_eq!((moved[..50].to_vec(), moved[50]), ([&[Some(17), Some(18)], &plain[..48]].concat(), None));
+        assert_eq!(moved[51..100], plain[48..97]);
+        assert_eq!(moved[100..180], plain[104..184]);
+        assert_eq!(moved.len(), plain.len());
     }
 
     #[test]
